@@ -1,0 +1,244 @@
+"""The things the fleet talks about, under the field's own names. Plain frozen data, no behaviour that touches the world."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType, Self
+
+from pydantic import SecretBytes, SecretStr
+
+VmUuid = NewType("VmUuid", str)
+"""The VM's uuid in the orchestrator and on the hypervisor: lower case, with hyphens."""
+
+InstanceName = NewType("InstanceName", str)
+"""The VM's name on the hypervisor (CloudStack: `i-2-14-VM`)."""
+
+HypervisorName = NewType("HypervisorName", str)
+"""The name of a driver: `kvm`, `xenserver`, `vmware`, `simulated`, or a plug-in's."""
+
+HostName = NewType("HostName", str)
+"""A host's (or pool's, or vCenter's) name in the inventory."""
+
+StorageName = NewType("StorageName", str)
+"""A primary storage's name on its hypervisor: storage pool, SR or datastore."""
+
+EventId = NewType("EventId", str)
+"""The CloudEvents `id` of a lifecycle event; also the Celery task's id."""
+
+Generation = NewType("Generation", int)
+"""Which of a VM's images: the sequence number of the event that it was built for."""
+
+IMAGE_FOLDER = "configdrive"
+"""The folder on a primary storage in which all images of the fleet lie."""
+
+DEFAULT_LABEL = "config"
+"""The seed's default of `vm.configdrive.label`."""
+
+_IMAGE_NAME = re.compile(
+    r"(?P<instance>[A-Za-z0-9][A-Za-z0-9._-]{0,63})"
+    r"\.(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+    r"\.(?P<generation>0|[1-9][0-9]{0,15})\.iso",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    """The name of an image file; it says whose it is, so that a listing alone tells owner and age."""
+
+    instance_name: InstanceName
+    vm_uuid: VmUuid
+    generation: Generation
+
+    def __str__(self) -> str:
+        """Return the file name, without any folder."""
+        return f"{self.instance_name}.{self.vm_uuid}.{self.generation}.iso"
+
+    @classmethod
+    def parse(cls, file_name: str) -> Self | None:
+        """Read a file name (no folder); `None` when the file is not one of ours."""
+        match = _IMAGE_NAME.fullmatch(file_name)
+        if match is None:
+            return None
+        return cls(
+            InstanceName(match["instance"]),
+            VmUuid(match["uuid"]),
+            Generation(int(match["generation"])),
+        )
+
+
+class PowerState(StrEnum):
+    """A VM's power state as its hypervisor tells it; `UNDEFINED` when the host knows no such VM."""
+
+    UNDEFINED = "undefined"
+    HALTED = "halted"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+
+
+class AttachBy(StrEnum):
+    """Who puts the drive into the VM's definition."""
+
+    FLEET = "fleet"
+    ORCHESTRATOR = "orchestrator"
+
+
+class Presentation(StrEnum):
+    """How the guest sees the image. `disk` is for guests that never see a second CD (CloudStack issue 10318)."""
+
+    CDROM = "cdrom"
+    DISK = "disk"
+
+
+@dataclass(frozen=True, slots=True)
+class Vm:
+    """One VM and where it is meant to be.
+
+    `primary_storage` is `None` when the driver shall find it from the root disk; `zone` only selects the queue.
+    """
+
+    uuid: VmUuid
+    instance_name: InstanceName
+    hypervisor: HypervisorName
+    host: HostName
+    primary_storage: StorageName | None = None
+    zone: str | None = None
+    attach_by: AttachBy = AttachBy.FLEET
+    presentation: Presentation = Presentation.CDROM
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A storage that can hold images. `host` is `None` when every host that has this storage sees the same files."""
+
+    storage: StorageName
+    host: HostName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image file found on a storage."""
+
+    name: ImageName
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A static route: the destination network, its prefix length in bits, and the next hop."""
+
+    network: str
+    prefix: int
+    gateway: str
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One IP network of a NIC: `family` 4 or 6, `address` with its `prefix` length in bits, or DHCP when it is `None`.
+
+    `gateway` becomes the default route, and only on the default NIC.
+    """
+
+    family: int
+    address: str | None = None
+    prefix: int | None = None
+    gateway: str | None = None
+    routes: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """A network interface as the guest shall configure it. `mtu` is in bytes."""
+
+    mac: str
+    addresses: tuple[Address, ...] = ()
+    mtu: int = 1500
+    default: bool = False
+    dns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SshKey:
+    """An ssh public key: its name in the metadata, and the line that goes into `authorized_keys`."""
+
+    name: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What the seed's metadata folder holds, and what later readers look for. Absent values give no file.
+
+    `extra` are the orchestrator's own (name, value) pairs.
+    """
+
+    availability_zone: str | None = None
+    cloud_identifier: str | None = None
+    instance_id: str | None = None
+    local_hostname: str | None = None
+    service_offering: str | None = None
+    vm_id: str | None = None
+    local_ipv4: str | None = None
+    public_ipv4: str | None = None
+    public_hostname: str | None = None
+    hypervisor_host_name: str | None = None
+    cloud_domain: str | None = None
+    cloud_domain_id: str | None = None
+    cloud_name: str | None = None
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VmData:
+    """All that a drive tells its VM, except the password (which has a life of its own).
+
+    `nics` is `None` when no event named any: then no network file is written at all.
+    `label` is the VM's own volume label; `None` takes the fleet's setting.
+    """
+
+    metadata: Metadata = field(default_factory=Metadata)
+    user_data: SecretBytes | None = None
+    ssh_keys: tuple[SshKey, ...] = ()
+    nics: tuple[Nic, ...] | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A finished, verified ISO image. Its bytes may hold a password: they never show in a repr."""
+
+    name: ImageName
+    label: str
+    content: bytes = field(repr=False)
+    sha256: str
+
+
+__all__ = [
+    "DEFAULT_LABEL",
+    "IMAGE_FOLDER",
+    "Address",
+    "AttachBy",
+    "EventId",
+    "Generation",
+    "HostName",
+    "HypervisorName",
+    "Image",
+    "ImageName",
+    "InstanceName",
+    "Metadata",
+    "Nic",
+    "Place",
+    "PowerState",
+    "Presentation",
+    "Route",
+    "SecretBytes",
+    "SecretStr",
+    "SshKey",
+    "StorageName",
+    "StoredImage",
+    "Vm",
+    "VmData",
+    "VmUuid",
+]

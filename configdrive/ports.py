@@ -1,0 +1,215 @@
+"""The doors of the domain: what it needs from the world, as protocols that adapters fulfil."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from configdrive.model import (
+    HostName,
+    HypervisorName,
+    Image,
+    ImageName,
+    Place,
+    PowerState,
+    StoredImage,
+    Vm,
+    VmUuid,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NoDrive:
+    """The VM has no drive slot for us yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyDrive:
+    """The VM has our slot, with nothing in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """An image of the fleet is in the slot. `name.vm_uuid` may be another VM's: then it must not stay."""
+
+    name: ImageName
+    place: Place | None = None
+
+
+DriveContent = NoDrive | EmptyDrive | Inserted
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a hypervisor says of one VM right now.
+
+    Args:
+        power: the VM's power state; `UNDEFINED` when the host does not know the VM.
+        storage: the primary storage on which the VM's root disk lies, or the event's choice, or the host's
+            cache when that storage holds no files; `None` when it cannot be told (VM undefined, none named).
+        drive: what is in the VM's config drive slot. A user's own ISO in another slot is not reported.
+        images: every image of this VM found on `storage` and on the places asked for.
+        unreachable: places asked for that could not be listed now.
+    """
+
+    power: PowerState
+    storage: Place | None
+    drive: DriveContent
+    images: tuple[StoredImage, ...] = ()
+    unreachable: tuple[Place, ...] = ()
+
+
+class AttachedHow(StrEnum):
+    """How an image came to the guest."""
+
+    INSERTED = "inserted"
+    HOT_ADDED = "hot_added"
+    ALREADY = "already"
+    NEXT_BOOT = "next_boot"
+    ORCHESTRATOR = "orchestrator"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """The result of an attach: how, the target device in the VM, the image's path, and on KVM the disk element's XML."""
+
+    how: AttachedHow
+    device: str
+    path: str
+    xml: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding of `configdrive doctor`: what was tried, whether it is well, and the remedy when it is not."""
+
+    subject: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+class HypervisorDriver(Protocol):
+    """One hypervisor type: every host of it in the inventory.
+
+    Every verb may be called again at any time with the same effect as once (a worker may die between any two
+    instructions), has a time limit of its own, and raises only `FleetError`.
+    """
+
+    name: HypervisorName
+
+    def observe(self, vm: Vm, also: Collection[Place] = ()) -> Observation:
+        """Look at the VM on `vm.host`, and list its images on its storage and on the places in `also`.
+
+        Raises:
+            TransientError: the host or the VM's own storage cannot be reached now.
+            PermanentError: the host is not in the inventory, or the named storage does not exist.
+        """
+
+    def upload(self, vm: Vm, image: Image, place: Place) -> None:
+        """Make `place` hold exactly these bytes under the image's name.
+
+        Never visible under its name half-written where the storage can rename; verified by length and checksum.
+        An image that is there with the same content is left alone; one with other content is replaced unless in use.
+        """
+
+    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
+        """Make `target` hold the same bytes as `source` under the same name (a migration between unshared storages).
+
+        Raises:
+            PermanentError: `STORAGE_NOT_FOUND` when the source does not hold the image.
+        """
+
+    def attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
+        """Make this image the read-only medium of the VM's config drive, now and after the next power-on.
+
+        Replaces an older image of the same VM. With `vm.attach_by` the orchestrator, touches nothing and answers
+        what to attach. Touches no other drive of the VM.
+
+        Raises:
+            PermanentError: `NOT_ITS_DRIVE` when the image or the medium in the slot belongs to another VM,
+                `VM_NOT_FOUND` when the host does not know the VM, `NO_FREE_SLOT`.
+            TransientError: `DRIVE_LOCKED` when the guest holds the tray and force is turned off.
+        """
+
+    def detach(self, vm: Vm) -> None:
+        """Leave no image of the fleet in any drive of the VM, now and in its persistent definition."""
+
+    def delete(self, vm: Vm, image: StoredImage) -> None:
+        """Delete one image file; gone already is success.
+
+        Raises:
+            TransientError: `IMAGE_IN_USE` when any VM still has it in a drive.
+        """
+
+    def list_images(self, host: HostName) -> Iterable[StoredImage]:
+        """List every image of the fleet on every storage of one host, whosever it is."""
+
+    def hosts(self) -> Collection[HostName]:
+        """Name the hosts of this hypervisor in the inventory."""
+
+    def check(self, host: HostName) -> Iterator[Check]:
+        """Try one host from connection to storage, and say what is wrong with the remedy. Raises nothing."""
+
+    def close(self) -> None:
+        """Close all connections."""
+
+
+class Sealer(Protocol):
+    """Public-key boxes for what must not be read on the way or at rest.
+
+    A box is bound to a context (which begins with the VM's uuid): opened under another context it is refused.
+    """
+
+    def seal(self, plaintext: bytes, context: str) -> str:
+        """Put `plaintext` into a box; the result is printable ASCII."""
+
+    def open(self, box: str, context: str) -> bytes:
+        """Take it out.
+
+        Raises:
+            PermanentError: `UNSEALABLE`, when the key is not known, the box is damaged or was made for another context.
+        """
+
+
+class Lease(Protocol):
+    """The right to work on one VM, with a fencing token."""
+
+    def check(self) -> None:
+        """Return when the right still holds; called before each step that changes the world.
+
+        Raises:
+            StaleError: `LEASE_LOST`, when another worker holds a newer token.
+        """
+
+
+class Clock(Protocol):
+    """Time for records and durations."""
+
+    def now(self) -> float:
+        """Return the time in seconds since 1970-01-01 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One finished step of one event. `error` is the code when it failed; `seconds` its duration."""
+
+    step: str
+    event_id: str
+    event_type: str
+    vm_uuid: VmUuid
+    hypervisor: HypervisorName
+    seconds: float
+    error: str | None = None
+
+
+class Observer(Protocol):
+    """Told of each step; must not raise."""
+
+    def step(self, record: StepRecord) -> None:
+        """Take note of one finished step."""
+
+
+Drivers = Mapping[HypervisorName, HypervisorDriver]
