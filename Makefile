@@ -1,0 +1,56 @@
+# Everything a developer types. `make` alone lists it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+CODE := $(wildcard configdrive tasks workers demo tests)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## Debian packages and .venv with everything, hashes checked (again: nothing to do, instantly)
+
+$(STAMP): pyproject.toml constraints.txt constraints-kvm.txt setup/debian.sh setup/venv.sh
+	@setup/debian.sh
+	@PYTHON=$(PYTHON) setup/venv.sh $(VENV)
+	@touch $@
+
+.PHONY: demo
+demo: setup ## walk one VM through its life, on a real guest where the machine allows it (HYPERVISOR=kvm|simulated)
+	@HYPERVISOR=$(HYPERVISOR) $(BIN)/python -m demo
+
+.PHONY: test
+test: lint ## lint, then every test
+	$(BIN)/pytest
+
+.PHONY: test-unit
+test-unit: setup ## the tests that start no daemon
+	$(BIN)/pytest tests/unit
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict, the layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: setup ## what ruff can mend by itself
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: constraints
+constraints: setup/constraints.sh ## pin again what pyproject.toml asks for (UPGRADE=1: to the newest)
+	@PYTHON=$(PYTHON) UPGRADE=$(UPGRADE) setup/constraints.sh
+
+.PHONY: clean
+clean: ## remove .venv, caches and build products
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
