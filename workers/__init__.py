@@ -1,1 +1,1 @@
-"""Where the fleet touches the world: settings, Redis, secrets, hypervisor drivers, the Celery app and the command line."""
+"""Where the fleet touches the world: settings, Redis, secrets, hypervisor drivers, the Celery app, the command line."""
