@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
-CODE := $(wildcard configdrive tasks workers demo tests)
+CODE := $(wildcard configdrive tasks workers demo tests benchmarks)
 
 .PHONY: help
 help: ## list the targets
@@ -20,7 +20,8 @@ setup: $(STAMP) ## Debian packages and .venv with everything, hashes checked (ag
 $(STAMP): pyproject.toml constraints.txt constraints-kvm.txt setup/debian.sh setup/venv.sh
 	@setup/debian.sh
 	@PYTHON=$(PYTHON) setup/venv.sh $(VENV)
-	@touch $@
+# Not when something had to be left out: then the next run tries again.
+	@if setup/debian.sh --check && $(BIN)/python -c 'import libvirt'; then touch $@; fi
 
 .PHONY: demo
 demo: setup ## walk one VM through its life, on a real guest where the machine allows it (HYPERVISOR=kvm|simulated)
