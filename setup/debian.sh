@@ -29,11 +29,11 @@ missing() {
 
 # As root: install the packages named, with no service started now or at the next boot because of us.
 install() {
-  local before policy=/usr/sbin/policy-rc.d log unit
+  local before policy=/usr/sbin/policy-rc.d unit
   export DEBIAN_FRONTEND=noninteractive LC_ALL=C
-  log=$(mktemp)
   before=$(installed)
-  trap 'rm -f "$log" ${our_policy:+"$our_policy"}' EXIT
+  log=$(mktemp) our_policy=
+  trap 'rm -f "$log" $our_policy' EXIT
   if [ ! -e "$policy" ]; then # the documented way to keep packages from starting services
     our_policy=$policy
     printf '#!/bin/sh\n# only while configdrive-fleet installs packages\nexit 101\n' >"$policy"
