@@ -29,7 +29,7 @@ missing() {
 
 # As root: install the packages named, with no service started now or at the next boot because of us.
 install() {
-  local before policy=/usr/sbin/policy-rc.d unit
+  local before policy=/usr/sbin/policy-rc.d
   export DEBIAN_FRONTEND=noninteractive LC_ALL=C
   before=$(installed)
   log=$(mktemp) our_policy=
@@ -41,20 +41,24 @@ install() {
   fi
 
   local apt=(apt-get -q -y -o DPkg::Lock::Timeout=300)
-  if ! apt-cache show "$@" >/dev/null 2>&1 || [ -z "$(find /var/lib/apt/lists -name '*Packages*' -mtime -1 -print -quit)" ]; then
+  if ! apt-cache show "$@" >/dev/null 2>&1 || [ -z "$(find /var/lib/apt/lists -maxdepth 0 -mtime -1)" ]; then
     say "Reading the package lists"
     "${apt[@]}" update >"$log" 2>&1 || { cat "$log" >&2; return 1; }
   fi
   "${apt[@]}" install --no-install-recommends "$@" 2>&1 | tee "$log" | progress || { tail -n 20 "$log" >&2; return 1; }
 
-  if [ -d /run/systemd/system ]; then
-    comm -13 <(echo "$before") <(installed) | sed -nE '/^(libvirt-|openssh-server$|redis-server$)/p' | xargs -r dpkg -L \
-      | sed -nE 's|^(/usr)?/lib/systemd/system/([^/@]+\.(service\|socket\|timer))$|\2|p' | sort -u \
-      | while read -r unit; do
-          if systemctl --quiet is-enabled "$unit" 2>/dev/null; then systemctl --quiet disable "$unit"; fi
-        done
-    say "Their services stay off; if you want one for yourself: systemctl enable --now libvirtd"
-  fi
+  if [ -d /run/systemd/system ]; then disable_services "$before"; fi
+}
+
+# Disables what the daemons among the packages that were not there before have enabled for the next boot.
+disable_services() {
+  local units unit
+  units=$(comm -13 <(echo "$1") <(installed) | sed -nE '/^(libvirt-|openssh-server$|redis-server$)/p' | xargs -r dpkg -L \
+    | sed -nE 's|^(/usr)?/lib/systemd/system/([^/@]+\.(service\|socket\|timer))$|\2|p' | sort -u)
+  for unit in $units; do
+    if systemctl --quiet is-enabled "$unit" 2>/dev/null; then systemctl --quiet disable "$unit"; fi
+  done
+  [ -z "$units" ] || say "Their services stay off; if you want one for yourself: systemctl enable --now libvirtd"
 }
 
 progress() { # counts what apt sets up, in place on a terminal
