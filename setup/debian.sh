@@ -41,7 +41,8 @@ install() {
   fi
 
   local apt=(apt-get -q -y -o DPkg::Lock::Timeout=300)
-  if ! apt-cache show "$@" >/dev/null 2>&1 || [ -z "$(find /var/lib/apt/lists -maxdepth 0 -mtime -1)" ]; then
+  if ! apt-get --simulate install --no-install-recommends "$@" >/dev/null 2>&1 \
+    || [ -z "$(find /var/lib/apt/lists -maxdepth 0 -mtime -1)" ]; then
     say "Reading the package lists"
     "${apt[@]}" update >"$log" 2>&1 || { cat "$log" >&2; return 1; }
   fi
