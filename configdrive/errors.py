@@ -39,6 +39,7 @@ class PermanentCode(StrEnum):
     VM_NOT_FOUND = "vm_not_found"
     NOT_ITS_DRIVE = "not_its_drive"
     NO_FREE_SLOT = "no_free_slot"
+    IMAGE_LOST = "image_lost"
     NOT_SUPPORTED = "not_supported"
     MISCONFIGURED = "misconfigured"
     UNCLASSIFIED = "unclassified"

@@ -1,0 +1,288 @@
+"""The event contract, version 1: VM lifecycle events as CloudEvents 1.0 in JSON.
+
+Source of the envelope: CloudEvents specification 1.0.2, "JSON Event Format". What routes an event stands in the clear;
+what is written on the drive (`data.guest`) is sealed by the publisher into `data.sealed` (see `configdrive.sealed`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AwareDatetime, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict
+from pydantic_core import PydanticCustomError
+
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.fields import (
+    EventIdField,
+    HostField,
+    HypervisorField,
+    InstanceNameField,
+    LabelField,
+    OneLine,
+    SequenceField,
+    StorageField,
+    UuidField,
+    ZoneField,
+)
+from configdrive.guest_data import GuestData, Strict
+from configdrive.model import AttachBy, Presentation
+
+MAX_EVENT_BYTES = 64 * 2**20
+"""Bytes of one event's JSON: the largest user data in base64, sealed and in base64 again, still fits."""
+
+USER_DATA_SERVICE = "userdata"
+CONFIG_DRIVE_PROVIDER = "configdrive"
+
+
+class Apply(StrEnum):
+    """When a change reaches the guest: with its next start, or by exchanging the medium at once."""
+
+    NEXT_START = "next_start"
+    NOW = "now"
+
+
+class MigratePhase(StrEnum):
+    """The phases of a migration; an event without phase means `complete`."""
+
+    PREPARE = "prepare"
+    COMPLETE = "complete"
+    ROLLBACK = "rollback"
+
+
+class VmField(Strict):
+    """Which VM."""
+
+    uuid: UuidField
+    instance_name: InstanceNameField
+
+
+class NetworkOffering(Strict):
+    """The network offering's service → provider map, as CloudStack has it (`UserData` → `ConfigDrive`)."""
+
+    name: OneLine | None = None
+    services: Annotated[dict[OneLine, OneLine | tuple[OneLine, ...]], Field(max_length=64)]
+
+    @property
+    def names_config_drive(self) -> bool:
+        """Whether ConfigDrive provides the UserData service (seed: "use case", "CS Admin" work flow)."""
+        for service, provider in self.services.items():
+            if service.lower() == USER_DATA_SERVICE:
+                providers = (provider,) if isinstance(provider, str) else provider
+                return CONFIG_DRIVE_PROVIDER in {name.lower() for name in providers}
+        return False
+
+
+class EventData(Strict):
+    """What every event carries. `host` may be left out where the fleet knows it from an earlier event."""
+
+    sequence: SequenceField
+    vm: VmField
+    hypervisor: HypervisorField
+    host: HostField | None = None
+    zone: ZoneField | None = None
+    primary_storage: StorageField | None = None
+    attach: AttachBy | None = None
+    presentation: Presentation | None = None
+
+
+class GuestEventData(EventData):
+    """What events that can change the drive's content carry besides: `guest` in the clear, or `sealed`."""
+
+    network_offering: NetworkOffering | None = None
+    password_enabled: bool | None = None
+    label: LabelField | None = None
+    guest: GuestData | None = None
+    sealed: Annotated[str, StringConstraints(max_length=MAX_EVENT_BYTES, pattern=r"^[\x21-\x7e]+$")] | None = None
+
+    @model_validator(mode="after")
+    def _clear_or_sealed(self) -> Self:
+        if self.guest is not None and self.sealed is not None:
+            code = "one_of"
+            raise PydanticCustomError(code, "give 'guest' or 'sealed', not both")
+        return self
+
+
+class DeployData(GuestEventData):
+    """`start`: attach at once, for a VM that is powered on right after."""
+
+    host: HostField
+    start: bool = False
+
+
+class StartData(GuestEventData):
+    """The VM is about to be powered on (or runs already)."""
+
+    host: HostField
+
+
+class StopData(EventData):
+    """`booted`: whether the start before this stop succeeded; when it did not, a password stays pending."""
+
+    booted: bool = True
+
+
+class MigrateData(EventData):
+    """`host` is where the VM runs before the migration, `destination` where it shall run."""
+
+    phase: MigratePhase = MigratePhase.COMPLETE
+    destination: HostField
+
+
+class PasswordResetData(GuestEventData):
+    """A new password, for the next start or at once. `guest.password` is required; sealed events are checked when opened."""
+
+    apply: Apply = Apply.NEXT_START
+
+    @model_validator(mode="after")
+    def _has_password(self) -> Self:
+        if self.sealed is None and (self.guest is None or self.guest.password is None):
+            code = "missing"
+            raise PydanticCustomError(code, "needs 'guest.password'")
+        return self
+
+
+class UpdateData(GuestEventData):
+    """New content, for the next start or at once. `password_delivered`: the guest has taken the password, remove it."""
+
+    apply: Apply = Apply.NEXT_START
+    password_delivered: bool = False
+
+
+class DestroyData(EventData):
+    """The VM is gone for good."""
+
+
+class Event(Strict):
+    """The CloudEvents envelope. Unknown attributes are extensions: allowed by the specification and ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+    _prefix: ClassVar[str] = "configdrive.vm."
+
+    specversion: Literal["1.0"] = "1.0"
+    id: EventIdField
+    source: OneLine
+    subject: UuidField | None = None
+    time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    datacontenttype: Literal["application/json"] = "application/json"
+    traceparent: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] | None = None
+
+    @model_validator(mode="after")
+    def _about_its_vm(self) -> Self:
+        data: Any = getattr(self, "data", None)
+        if self.subject is not None and data is not None and self.subject != data.vm.uuid:
+            code = "subject"
+            raise PydanticCustomError(code, "'subject' differs from 'data.vm.uuid'; give the same uuid or leave it out")
+        if not 1980 <= self.time.year <= 2099:
+            code = "time"
+            raise PydanticCustomError(code, "'time' must lie between 1980 and 2099")
+        return self
+
+
+class DeployEvent(Event):
+    """The VM was created; its drive shall lie on the primary storage of its root disk."""
+
+    type: Literal["configdrive.vm.deploy.v1"] = "configdrive.vm.deploy.v1"
+    data: DeployData
+
+
+class StartEvent(Event):
+    """The VM starts: a fresh drive is attached."""
+
+    type: Literal["configdrive.vm.start.v1"] = "configdrive.vm.start.v1"
+    data: StartData
+
+
+class StopEvent(Event):
+    """The VM was stopped: its drive goes."""
+
+    type: Literal["configdrive.vm.stop.v1"] = "configdrive.vm.stop.v1"
+    data: StopData
+
+
+class MigrateEvent(Event):
+    """The VM moves to another host: its drive follows."""
+
+    type: Literal["configdrive.vm.migrate.v1"] = "configdrive.vm.migrate.v1"
+    data: MigrateData
+
+
+class PasswordResetEvent(Event):
+    """The VM's password was reset: the next start delivers it."""
+
+    type: Literal["configdrive.vm.password_reset.v1"] = "configdrive.vm.password_reset.v1"
+    data: PasswordResetData
+
+
+class UpdateEvent(Event):
+    """User data, ssh keys, metadata or label changed."""
+
+    type: Literal["configdrive.vm.update.v1"] = "configdrive.vm.update.v1"
+    data: UpdateData
+
+
+class DestroyEvent(Event):
+    """The VM was destroyed: drive and state go."""
+
+    type: Literal["configdrive.vm.destroy.v1"] = "configdrive.vm.destroy.v1"
+    data: DestroyData
+
+
+ContentEvent = DeployEvent | StartEvent | PasswordResetEvent | UpdateEvent
+"""The events that may say what is on the drive."""
+
+LifecycleEvent = Annotated[
+    DeployEvent | StartEvent | StopEvent | MigrateEvent | PasswordResetEvent | UpdateEvent | DestroyEvent,
+    Field(discriminator="type"),
+]
+
+_ADAPTER: TypeAdapter[
+    DeployEvent | StartEvent | StopEvent | MigrateEvent | PasswordResetEvent | UpdateEvent | DestroyEvent
+] = TypeAdapter(LifecycleEvent)
+
+
+def short_type(event_type: str) -> str:
+    """Return `deploy` for `configdrive.vm.deploy.v1`: the word for people, metrics and Flower."""
+    return event_type.removeprefix("configdrive.vm.").rpartition(".")[0] or event_type
+
+
+def parse(raw: str | bytes) -> LifecycleEvent:
+    """Read one event from its JSON.
+
+    Raises:
+        PermanentError: `INVALID_EVENT` or `CONTENT_TOO_LARGE`; the detail names the field, never its value.
+    """
+    if len(raw) > MAX_EVENT_BYTES:
+        detail = f"event: has {len(raw)} bytes, the limit is {MAX_EVENT_BYTES}"
+        raise PermanentError(PermanentCode.CONTENT_TOO_LARGE, detail, "keep large content out of the user data")
+    try:
+        return _ADAPTER.validate_json(raw)
+    except ValidationError as error:
+        problem = explain(error)
+    raise problem
+
+
+def explain(error: ValidationError) -> PermanentError:
+    """Turn pydantic's findings into one error that names every field at fault, without any input value."""
+    findings = error.errors(include_url=False, include_input=False, include_context=False)
+    code = PermanentCode.INVALID_EVENT
+    if any(finding["type"] == "content_too_large" for finding in findings):
+        code = PermanentCode.CONTENT_TOO_LARGE
+    shown = "; ".join(f"{_where(finding['loc'])}: {finding['msg']}" for finding in findings[:5])
+    more = f"; and {len(findings) - 5} more" if len(findings) > 5 else ""
+    return PermanentError(code, shown + more, "see `configdrive schema` for the contract")
+
+
+def _where(location: tuple[str | int, ...]) -> str:
+    parts = [str(part) for part in location if not str(part).startswith("configdrive.vm.")]
+    return ".".join(parts) or "event"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the contract as JSON Schema (draft 2020-12)."""
+    schema = _ADAPTER.json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "configdrive-fleet VM lifecycle event, version 1"
+    return schema

@@ -1,0 +1,17 @@
+"""The rule for volume labels. ISO 9660 has room for 32 characters, Joliet (UCS-2) for 16: both carry the same label."""
+
+from __future__ import annotations
+
+import re
+
+MAX_LABEL = 16
+_LABEL = re.compile(r"[A-Za-z0-9._-]{1,16}")
+
+
+def label_problem(label: str) -> str | None:
+    """Say what is wrong with a label, with the remedy, or `None` when readers on Linux and Windows all find it."""
+    if len(label) > MAX_LABEL:
+        return f"has {len(label)} characters; a volume label has at most {MAX_LABEL}"
+    if not _LABEL.fullmatch(label):
+        return "may have letters, digits, '.', '_' and '-' only, and at least one of them"
+    return None

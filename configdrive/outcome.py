@@ -1,0 +1,63 @@
+"""What became of one event: the one record that operators, orchestrators, Flower and the outcome stream all see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pydantic import TypeAdapter
+
+
+class Status(StrEnum):
+    """How an event ended. All but `PARKED` are final."""
+
+    APPLIED = "applied"
+    NOT_APPLICABLE = "not_applicable"
+    DROPPED = "dropped"
+    SKIPPED = "skipped"
+    REJECTED = "rejected"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one event, or its parking.
+
+    Args:
+        status: how it ended.
+        code: the stable word for the cause when it was not simply applied (`configdrive.errors`).
+        detail: one sentence for people; never a secret.
+        remedy: what to do about it.
+        attempts: how many times it was tried.
+        at: when, in seconds since 1970 UTC.
+        facts: what was reached: `attach`, `device`, `path`, `xml`, `storage`, `image`, `password`, `left_behind`.
+    """
+
+    event_id: str
+    event_type: str
+    vm_uuid: str
+    sequence: int
+    status: Status
+    at: float
+    code: str | None = None
+    detail: str = ""
+    remedy: str = ""
+    attempts: int = 1
+    facts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen with this event by itself or by a person."""
+        return self.status is not Status.PARKED
+
+    def to_json(self) -> str:
+        """Return the outcome as one line of JSON."""
+        return _ADAPTER.dump_json(self, exclude_none=True).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Outcome:
+        """Read what `to_json` wrote."""
+        return _ADAPTER.validate_json(text)
+
+
+_ADAPTER: TypeAdapter[Outcome] = TypeAdapter(Outcome)

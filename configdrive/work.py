@@ -1,0 +1,162 @@
+"""Doing the steps of a plan: one event, one driver, under one lease, every step timed and fenced."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from configdrive import contents, image
+from configdrive.errors import FleetError, PermanentError
+from configdrive.events import LifecycleEvent, MigrateEvent, MigratePhase, short_type
+from configdrive.lifecycle import DriveGoal, Goal
+from configdrive.model import HostName, Image, ImageName, Place, StorageName, StoredImage, Vm, VmData
+from configdrive.plan import Attach, Copy, Delete, Detach, Step, Upload
+from configdrive.ports import Attachment, HypervisorDriver, Lease, Observation, Observer, StepRecord
+from configdrive.state import ImageRecord
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an image is built from: the VM's data, and the label of drives whose VM names none."""
+
+    data: VmData
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One event's work on one hypervisor."""
+
+    event: LifecycleEvent
+    driver: HypervisorDriver
+    lease: Lease
+    observer: Observer
+
+    def look(self, vm: Vm, also: Collection[Place]) -> tuple[Vm, Observation]:
+        """Observe the VM where the event's goal lies; returns the VM as it was looked at.
+
+        The storage is found from the root disk unless this event names one; what an earlier event named is the
+        fallback for a VM that the hypervisor does not know (yet). While a migration is prepared the VM is still on its
+        old host, and its image is wanted on the destination, on the storage of the same name.
+        """
+        named = self.event.data.primary_storage
+        seen = self._observe(replace(vm, primary_storage=None if named is None else StorageName(named)), also)
+        if seen.storage is None and vm.primary_storage is not None:
+            seen = self._observe(vm, also)
+        event = self.event
+        if not isinstance(event, MigrateEvent) or event.data.phase is not MigratePhase.PREPARE:
+            return vm, seen
+        here = () if seen.storage is None else (seen.storage,)
+        there = replace(
+            vm,
+            host=HostName(event.data.destination),
+            primary_storage=None if seen.storage is None else seen.storage.storage,
+        )
+        return there, self._observe(there, {*also, *here})
+
+    def execute(
+        self,
+        vm: Vm,
+        goal: Goal,
+        steps: tuple[Step, ...],
+        place: Place | None,
+        content: Content,
+    ) -> Attachment | None:
+        """Take the steps in order; answers how the image on `place` is attached, when the goal is that it is.
+
+        When a step fails for good, an image that this plan brought onto a storage and did not attach goes again.
+        """
+        brought: list[StoredImage] = []
+        attachment = None
+        try:
+            for step in steps:
+                attachment = self._take(step, vm, goal, content, brought) or attachment
+        except PermanentError:
+            for stored in brought:
+                self._undo(vm, stored)
+            raise
+        if attachment is None and goal.drive is DriveGoal.ATTACHED and goal.image is not None and place is not None:
+            attachment = self._attach(vm, goal.image, place)  # already so: asked only for the outcome's facts
+        return attachment
+
+    def _take(
+        self,
+        step: Step,
+        vm: Vm,
+        goal: Goal,
+        content: Content,
+        brought: list[StoredImage],
+    ) -> Attachment | None:
+        match step, goal.image:
+            case Upload(place), ImageRecord() as record:
+                finished = self._timed("build", partial(_build, vm, record, goal, content))
+                brought.append(StoredImage(finished.name, place))
+                self._change("upload", partial(self.driver.upload, vm, finished, place))
+            case Copy(source, target), ImageRecord() as record:
+                name = _name(vm, record)
+                brought.append(StoredImage(name, target))
+                self._change("copy", partial(self.driver.copy, vm, name, source, target))
+            case Attach(place), ImageRecord() as record:
+                attachment = self._attach(vm, record, place)
+                brought.clear()
+                return attachment
+            case Detach(), _:
+                self._change("detach", partial(self.driver.detach, vm))
+            case Delete(stored), _:
+                self._change("delete", partial(self.driver.delete, vm, stored))
+        return None
+
+    def _attach(self, vm: Vm, record: ImageRecord, place: Place) -> Attachment:
+        return self._change("attach", partial(self.driver.attach, vm, _name(vm, record), place))
+
+    def _observe(self, vm: Vm, also: Collection[Place]) -> Observation:
+        return self._timed("observe", partial(self.driver.observe, vm, also))
+
+    def _undo(self, vm: Vm, stored: StoredImage) -> None:
+        with suppress(FleetError):  # the first error is the one to tell; the sweep finds what stays behind
+            self._change("delete", partial(self.driver.delete, vm, stored))
+
+    def _change(self, step: str, action: Callable[[], _Result]) -> _Result:
+        """Take a step that changes the world, if the lease still holds."""
+        self.lease.check()
+        return self._timed(step, action)
+
+    def _timed(self, step: str, action: Callable[[], _Result]) -> _Result:
+        started = time.perf_counter()
+        error: str | None = None
+        try:
+            return action()
+        except FleetError as failure:
+            error = str(failure.code)
+            raise
+        except BaseException:
+            error = "unclassified"
+            raise
+        finally:
+            self.observer.step(
+                StepRecord(
+                    step=step,
+                    event_id=self.event.id,
+                    event_type=short_type(self.event.type),
+                    vm_uuid=self.event.data.vm.uuid,
+                    hypervisor=self.driver.name,
+                    seconds=time.perf_counter() - started,
+                    error=error,
+                ),
+            )
+
+
+def _name(vm: Vm, record: ImageRecord) -> ImageName:
+    return ImageName(vm.instance_name, vm.uuid, record.generation)
+
+
+def _build(vm: Vm, record: ImageRecord, goal: Goal, content: Content) -> Image:
+    files = contents.render(vm, content.data, goal.password)
+    label = content.data.label or content.label
+    return image.build(_name(vm, record), files, label=label, built_at=record.built_at)
