@@ -49,7 +49,9 @@ class Observation:
         power: the VM's power state; `UNDEFINED` when the host does not know the VM.
         storage: the primary storage on which the VM's root disk lies, or the event's choice, or the host's
             cache when that storage holds no files; `None` when it cannot be told (VM undefined, none named).
-        drive: what is in the VM's config drive slot. A user's own ISO in another slot is not reported.
+        drive: what is in the VM's config drive slot. A user's own ISO in another slot is not reported, an image of the
+            fleet in any drive is. Where the running VM and its persistent definition differ, whatever still has to go
+            is reported first: another VM's image, then the oldest of its own.
         images: every image of this VM found on `storage` and on the places asked for.
         unreachable: places asked for that could not be listed now.
     """
@@ -73,7 +75,7 @@ class AttachedHow(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """The result of an attach: how, the target device in the VM, the image's path, and on KVM the disk element's XML."""
+    """The result of an attach: how, the target device in the VM, the image's path, on KVM the disk element's XML."""
 
     how: AttachedHow
     device: str
@@ -113,13 +115,19 @@ class HypervisorDriver(Protocol):
 
         Never visible under its name half-written where the storage can rename; verified by length and checksum.
         An image that is there with the same content is left alone; one with other content is replaced unless in use.
+        What a killed upload has left under another name is no image in any listing; the next `observe` or `upload` of
+        this VM that meets it takes it away, and so does `list_images` once nobody writes to it.
+
+        Raises:
+            PermanentError: `NOT_ITS_DRIVE` when the image is named for another VM, `STORAGE_NOT_FOUND`.
+            TransientError: `STORAGE_FULL`, `IMAGE_IN_USE`, `UPLOAD_CORRUPT` when it reads back otherwise than written.
         """
 
     def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
         """Make `target` hold the same bytes as `source` under the same name (a migration between unshared storages).
 
         Raises:
-            PermanentError: `STORAGE_NOT_FOUND` when the source does not hold the image.
+            PermanentError: `STORAGE_NOT_FOUND` when the source does not hold the image; otherwise as `upload`.
         """
 
     def attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
@@ -130,12 +138,20 @@ class HypervisorDriver(Protocol):
 
         Raises:
             PermanentError: `NOT_ITS_DRIVE` when the image or the medium in the slot belongs to another VM,
-                `VM_NOT_FOUND` when the host does not know the VM, `NO_FREE_SLOT`.
-            TransientError: `DRIVE_LOCKED` when the guest holds the tray and force is turned off.
+                `VM_NOT_FOUND` when the host does not know the VM, `STORAGE_NOT_FOUND` when it cannot read `place`,
+                `NO_FREE_SLOT` when the slot holds a user's medium or there is none and none can be had.
+            TransientError: `UPLOAD_CORRUPT` when `place` does not hold the image (look and upload again),
+                `DRIVE_LOCKED` when the guest holds the tray and force is turned off.
         """
 
     def detach(self, vm: Vm) -> None:
-        """Leave no image of the fleet in any drive of the VM, now and in its persistent definition."""
+        """Leave no image of the fleet in any drive of the VM, now and in its persistent definition.
+
+        Whosever image it is. A VM that the host does not know has none: that is success.
+
+        Raises:
+            TransientError: `DRIVE_LOCKED` when the guest holds the tray and force is turned off.
+        """
 
     def delete(self, vm: Vm, image: StoredImage) -> None:
         """Delete one image file; gone already is success.
@@ -145,7 +161,13 @@ class HypervisorDriver(Protocol):
         """
 
     def list_images(self, host: HostName) -> Iterable[StoredImage]:
-        """List every image of the fleet on every storage of one host, whosever it is."""
+        """List every image of the fleet on every storage of one host, whosever it is.
+
+        Raises:
+            TransientError: the host cannot be reached, at once; a storage cannot be listed, after the images of all
+                others have been given.
+            PermanentError: the host is not in the inventory.
+        """
 
     def hosts(self) -> Collection[HostName]:
         """Name the hosts of this hypervisor in the inventory."""

@@ -1,0 +1,136 @@
+"""The audit log: one line of JSON for each beginning, change and end of a verb, from all processes, in order.
+
+Tests read it to prove order, overlap and "never the wrong drive" at every step. A process that is killed between a
+change and its line leaves that one line out; the world itself is always the truth.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from configdrive.model import Place
+
+FILE_NAME: Final = "audit.jsonl"
+
+Fact = dict[str, object]
+"""What a drive or a file was, or has become; never any of its content."""
+
+
+class Mark(StrEnum):
+    """Which part of a verb a line is about."""
+
+    BEGIN = "begin"
+    CHANGE = "change"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line.
+
+    Args:
+        at: seconds since 1970 UTC.
+        tick: nanoseconds of the machine's monotonic clock: the same clock in all its processes.
+        pid, thread: who did it.
+        verb: a verb of the port, or `world.<verb>` for what the orchestrator or guest did.
+        vm: the VM's uuid; empty for a verb without one.
+        image: the image's file name.
+        place: the storage, as `host/storage` or `storage`.
+        before, after: of a change, what the drive or file was and is; `None` is "not there".
+        error: of an end, the code; `None` when it went well.
+    """
+
+    at: float
+    tick: int
+    pid: int
+    thread: int
+    verb: str
+    mark: Mark
+    vm: str = ""
+    image: str | None = None
+    place: str | None = None
+    before: Fact | None = None
+    after: Fact | None = None
+    error: str | None = None
+
+
+class AuditLog:
+    """Appends entries, whole lines at a time, whichever processes write; costs nothing when `enabled` is false."""
+
+    def __init__(self, directory: Path, *, enabled: bool) -> None:
+        self._path = directory / FILE_NAME
+        self._enabled = enabled
+        self._descriptor: int | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is written."""
+        return self._enabled
+
+    def write(  # noqa: PLR0913  # the fields of a line
+        self,
+        verb: str,
+        mark: Mark,
+        vm: str,
+        *,
+        image: str | None = None,
+        place: Place | None = None,
+        before: Fact | None = None,
+        after: Fact | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Append one line."""
+        if not self._enabled:
+            return
+        entry = Entry(
+            at=time.time(),
+            tick=time.monotonic_ns(),
+            pid=os.getpid(),
+            thread=threading.get_ident(),
+            verb=verb,
+            mark=mark,
+            vm=vm,
+            image=image,
+            place=None if place is None else "/".join(filter(None, (place.host, place.storage))),
+            before=before,
+            after=after,
+            error=error,
+        )
+        fields = {key: value for key, value in asdict(entry).items() if value is not None}
+        os.write(self._open(), json.dumps(fields).encode() + b"\n")
+
+    def _open(self) -> int:
+        with self._lock:
+            if self._descriptor is None:
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+                self._descriptor = os.open(self._path, flags, 0o600)
+            return self._descriptor
+
+    def close(self) -> None:
+        """Close the file; a later line opens it again."""
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+
+def read_audit(directory: Path) -> Iterator[Entry]:
+    """Read the log of a simulated world, oldest line first; nothing when there is none."""
+    path = directory / FILE_NAME
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            fields = json.loads(line)
+            yield Entry(**{**fields, "mark": Mark(fields["mark"])})

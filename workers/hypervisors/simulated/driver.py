@@ -1,0 +1,249 @@
+"""The driver port on a simulated world: the promises of a real hypervisor, at the cost of a few system calls."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self
+
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.model import (
+    AttachBy,
+    HostName,
+    HypervisorName,
+    Image,
+    ImageName,
+    Place,
+    PowerState,
+    StoredImage,
+    Vm,
+)
+from configdrive.ports import (
+    AttachedHow,
+    Attachment,
+    Check,
+    DriveContent,
+    EmptyDrive,
+    Inserted,
+    NoDrive,
+    Observation,
+)
+from workers.hypervisors.simulated.calls import Calls
+from workers.hypervisors.simulated.diagnosis import diagnose
+from workers.hypervisors.simulated.drives import SLOTS, eject, fleet_media, has_slot, insert
+from workers.hypervisors.simulated.faults import translated
+from workers.hypervisors.simulated.hooks import Point, Verb
+from workers.hypervisors.simulated.images import Images
+from workers.hypervisors.simulated.inventory import parse
+from workers.hypervisors.simulated.records import Medium, VmRecord
+from workers.hypervisors.simulated.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from workers.hypervisors.simulated.storage import Storage
+
+
+class SimulatedDriver:
+    """One simulated cloud: see `configdrive.ports.HypervisorDriver` for what each verb promises.
+
+    Args:
+        world: the world it works on; `prepare` has been called.
+        latency: what each verb takes at least, in seconds; a verb that is not named takes nothing.
+        auto_define: whether an unknown VM comes into being, halted, when it is first observed.
+        force_eject: whether a medium is exchanged although the guest has locked the tray.
+        call_timeout: seconds after which a verb gives up: on a hypervisor that hangs, or on the VM's lock.
+    """
+
+    name: Final = HypervisorName("simulated")
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        latency: Mapping[Verb, float] | None = None,
+        auto_define: bool = False,
+        force_eject: bool = True,
+        call_timeout: float = 30.0,
+    ) -> None:
+        self.world = world
+        self._topology = world.topology
+        self._images = Images(world, call_timeout)
+        self._calls = Calls(world.hooks, world.audit, latency or {}, call_timeout)
+        self._auto_define = auto_define
+        self._force = force_eject
+        self._timeout = call_timeout
+
+    @classmethod
+    def from_inventory(
+        cls, section: Mapping[str, object], *, force_eject: bool = True, call_timeout: float = 30.0
+    ) -> Self:
+        """Build the driver from the inventory's `[simulated]` table, and its directory when it is missing.
+
+        Raises:
+            PermanentError: `MISCONFIGURED`, `ACCESS_DENIED`.
+            TransientError: `STORAGE_FULL`, `STORAGE_UNAVAILABLE`.
+        """
+        table = parse(section)
+        world = World(table.directory, table.topology(), audit=table.audit)
+        with translated(f"directory {table.directory}"):
+            world.prepare()
+        return cls(
+            world,
+            latency=table.latency(),
+            auto_define=table.auto_define,
+            force_eject=force_eject,
+            call_timeout=call_timeout,
+        )
+
+    def observe(self, vm: Vm, also: Collection[Place] = ()) -> Observation:
+        """Look at the VM and list its images; clears what a killed upload of it has left half-written."""
+        with self._calls.call(Verb.OBSERVE, vm.uuid, vm.host):
+            self._topology.require_up(vm.host)
+            record = self._known(vm) or self._auto_defined(vm)
+            storage = self._own_storage(vm, record)
+            found: dict[Place, tuple[StoredImage, ...]] = {}
+            if storage is not None:
+                found[storage.place] = self._images.list(storage, vm.uuid)
+            unreachable = []
+            for place in also:
+                try:
+                    with translated(f"storage {place.storage!r}"):
+                        other = self._topology.reach(place, vm.host)
+                        if other.place not in found:
+                            found[other.place] = self._images.list(other, vm.uuid)
+                except FleetError:
+                    unreachable.append(place)
+            return Observation(
+                power=PowerState.UNDEFINED if record is None else record.power,
+                storage=None if storage is None else storage.place,
+                drive=NoDrive() if record is None else self._drive(record),
+                images=tuple(image for images in found.values() for image in images),
+                unreachable=tuple(unreachable),
+            )
+
+    def upload(self, vm: Vm, image: Image, place: Place) -> None:
+        """Make `place` hold exactly these bytes under the image's name."""
+        with self._calls.call(Verb.UPLOAD, vm.uuid, place.host or vm.host, image.name, place):
+            self._store(Verb.UPLOAD, vm, image.name, image.content, place)
+
+    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
+        """Make `target` hold the same bytes as `source` under the same name."""
+        with self._calls.call(Verb.COPY, vm.uuid, target.host or vm.host, name, target):
+            content = self._topology.reach(source, vm.host).read(name)
+            if content is None:
+                raise PermanentError(
+                    PermanentCode.STORAGE_NOT_FOUND, f"storage {source.storage!r} does not hold the image {name}"
+                )
+            self._store(Verb.COPY, vm, name, content, target)
+
+    def _store(self, verb: Verb, vm: Vm, name: ImageName, content: bytes, place: Place) -> None:
+        _require_own(vm, name)
+        halfway = partial(self._calls.fire, verb, Point.MIDDLE, vm.uuid, place.host or vm.host)
+        self._images.store(verb, vm.uuid, name, content, self._topology.reach(place, vm.host), halfway=halfway)
+
+    def attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
+        """Make this image the read-only medium of the VM's config drive, now and after the next power-on."""
+        with self._calls.call(Verb.ATTACH, vm.uuid, vm.host, name, place):
+            _require_own(vm, name)
+            storage = self._images.seen_by(vm.host, place)
+            device, path = SLOTS[vm.presentation], str(storage.path(name))
+            if vm.attach_by is AttachBy.ORCHESTRATOR:
+                return Attachment(AttachedHow.ORCHESTRATOR, device, path)
+            self._topology.require_up(vm.host)
+            with self.world.change(Verb.ATTACH, vm.uuid, self._timeout):
+                record = self._known(vm)
+                if record is None:
+                    raise PermanentError(
+                        PermanentCode.VM_NOT_FOUND,
+                        f"host {vm.host!r} knows no VM {vm.uuid}",
+                        "correct the event's host, or define the VM",
+                    )
+                medium = Medium(storage.place.storage, str(name))
+                after, how = insert(record, medium, vm.presentation, force=self._force)
+                storage.require_up()
+                if storage.size(name) is None:
+                    raise TransientError(
+                        TransientCode.UPLOAD_CORRUPT, f"storage {place.storage!r} does not hold the image {name}"
+                    )
+                if after != record:
+                    self.world.records.put(after)
+            return Attachment(how, device, path)
+
+    def detach(self, vm: Vm) -> None:
+        """Leave no image of the fleet in any drive of the VM."""
+        with self._calls.call(Verb.DETACH, vm.uuid, vm.host):
+            self._topology.require_up(vm.host)
+            with self.world.change(Verb.DETACH, vm.uuid, self._timeout):
+                record = self._known(vm)
+                after = None if record is None else eject(record, force=self._force)
+                if after is not None and after != record:
+                    self.world.records.put(after)
+
+    def delete(self, vm: Vm, image: StoredImage) -> None:
+        """Delete one image file; gone already is success."""
+        with self._calls.call(Verb.DELETE, vm.uuid, image.place.host or vm.host, image.name, image.place):
+            self._images.delete(image.name, self._topology.reach(image.place, vm.host))
+
+    def list_images(self, host: HostName) -> Iterable[StoredImage]:
+        """List every image on every storage of one host; a storage that fails raises after the others are given."""
+        found: list[StoredImage] = []
+        failures: list[FleetError] = []
+        with self._calls.call(Verb.LIST_IMAGES, None, host):
+            self._topology.require_up(host)
+            for storage in self._topology.of(host):
+                try:
+                    with translated(f"storage {storage.place.storage!r}"):
+                        found += self._images.list(storage)
+                except FleetError as error:
+                    failures.append(error)
+        return _given(found, failures)
+
+    def hosts(self) -> Collection[HostName]:
+        """Name the hosts of the inventory."""
+        return self._topology.hosts
+
+    def check(self, host: HostName) -> Iterator[Check]:
+        """Try one host and its storages."""
+        return diagnose(self.world, host)
+
+    def close(self) -> None:
+        """Close the audit log; there are no connections."""
+        self.world.audit.close()
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _known(self, vm: Vm) -> VmRecord | None:
+        record = self.world.records.get(vm.uuid)
+        return record if record is not None and record.host == vm.host else None
+
+    def _auto_defined(self, vm: Vm) -> VmRecord | None:
+        if not self._auto_define:
+            return None
+        record = self.world.define_vm(vm.uuid, vm.instance_name, vm.host, root_storage=vm.primary_storage)
+        return record if record.host == vm.host else None
+
+    def _own_storage(self, vm: Vm, record: VmRecord | None) -> Storage | None:
+        name = vm.primary_storage or (None if record is None else record.root_storage)
+        return None if name is None else self._topology.storage(vm.host, name)
+
+    def _drive(self, record: VmRecord) -> DriveContent:
+        media = list(fleet_media(record))
+        if not media:
+            return EmptyDrive() if has_slot(record) else NoDrive()
+        # Another VM's image first, then the oldest: what still has to go is never hidden by what is right.
+        image, medium = min(media, key=lambda found: (found[0].vm_uuid == record.uuid, found[0].generation))
+        storage = self._topology.find(record.host, medium.storage)
+        return Inserted(image, None if storage is None else storage.place)
+
+
+def _require_own(vm: Vm, name: ImageName) -> None:
+    if name.vm_uuid != vm.uuid:
+        raise PermanentError(
+            PermanentCode.NOT_ITS_DRIVE, f"the image {name} is not VM {vm.uuid}'s", "a VM gets its own images only"
+        )
+
+
+def _given(found: Iterable[StoredImage], failures: Sequence[FleetError]) -> Iterator[StoredImage]:
+    yield from found
+    if failures:
+        raise failures[0]

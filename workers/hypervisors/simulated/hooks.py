@@ -1,0 +1,196 @@
+"""Faults on demand: files in the world's `faults` folder say at which point of which verb something goes wrong.
+
+A file is one JSON object with the fields of a `Fault`. It fires `times` times across all processes, whichever comes
+first, and is then gone; an empty folder costs one look. Several for one point fire in the order of their names.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from configdrive.errors import (
+    Code,
+    FleetError,
+    PermanentCode,
+    PermanentError,
+    StaleCode,
+    StaleError,
+    TransientCode,
+    TransientError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FOLDER: Final = "faults"
+
+
+class Verb(StrEnum):
+    """The verbs of the port that take time, can fail and are written down."""
+
+    OBSERVE = "observe"
+    UPLOAD = "upload"
+    COPY = "copy"
+    ATTACH = "attach"
+    DETACH = "detach"
+    DELETE = "delete"
+    LIST_IMAGES = "list_images"
+
+
+class Point(StrEnum):
+    """Where in a verb: before it does anything, with half of the bytes written (upload, copy), when all is done."""
+
+    BEFORE = "before"
+    MIDDLE = "middle"
+    AFTER = "after"
+
+
+class _At(BaseModel):
+    """Which verb, and where in it; `vm` (uuid) and `host` narrow it down. `times` 0 fires until the file is removed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    verb: Verb
+    when: Point = Point.BEFORE
+    vm: str | None = None
+    host: str | None = None
+    times: int = Field(default=1, ge=0)
+
+    def matches(self, verb: Verb, point: Point, vm: str | None, host: str | None) -> bool:
+        """Say whether this is the place."""
+        return (
+            (self.verb, self.when) == (verb, point)
+            and (self.vm is None or self.vm == vm)
+            and (self.host is None or self.host == host)
+        )
+
+
+class Raise(_At):
+    """The verb fails with this code."""
+
+    action: Literal["raise"] = "raise"
+    code: TransientCode | PermanentCode | StaleCode
+
+
+class Hang(_At):
+    """The hypervisor does not answer for `seconds`; the driver's own time limit still holds."""
+
+    action: Literal["hang"] = "hang"
+    seconds: float = Field(gt=0)
+
+
+class Kill(_At):
+    """The process that runs the verb dies by SIGKILL."""
+
+    action: Literal["kill"] = "kill"
+
+
+class Touch(_At):
+    """An empty file appears, so that a test knows that this point was reached."""
+
+    action: Literal["touch"] = "touch"
+    path: Path
+
+
+Fault = Raise | Hang | Kill | Touch
+
+
+_FAULT: Final[TypeAdapter[Fault]] = TypeAdapter(Annotated[Fault, Field(discriminator="action")])
+
+
+class Hooks:
+    """The faults that are waiting in one world."""
+
+    def __init__(self, directory: Path) -> None:
+        self._folder = directory / FOLDER
+
+    def prepare(self) -> None:
+        """Make the folder if it is not there yet."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def inject(self, fault: Fault) -> None:
+        """Lay a fault down. Faults fire in the order in which they were injected."""
+        path = self._folder / f"{time.time_ns()}-{os.getpid()}-{threading.get_ident()}.json"
+        _write(path, fault)
+
+    def clear(self) -> None:
+        """Take all faults away."""
+        for path in self._folder.iterdir():
+            path.unlink(missing_ok=True)
+
+    def fire(self, verb: Verb, point: Point, vm: str | None, host: str | None, wait: Callable[[float], None]) -> None:
+        """Let happen what waits for this point; `wait` is how the driver waits for a hypervisor, in seconds.
+
+        Raises:
+            FleetError: as the fault says; `MISCONFIGURED` when a file is no fault.
+        """
+        with os.scandir(self._folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.endswith(".json"))
+        for name in names:
+            path = self._folder / name
+            fault = _read(path)
+            if fault is not None and fault.matches(verb, point, vm, host) and _take(path, fault):
+                _act(fault, wait)
+
+
+def _act(fault: Fault, wait: Callable[[float], None]) -> None:
+    match fault:
+        case Raise(code=code):
+            raise _error(code, f"injected {fault.when} {fault.verb}")
+        case Hang(seconds=seconds):
+            wait(seconds)
+        case Kill():
+            os.kill(os.getpid(), signal.SIGKILL)
+        case Touch(path=path):
+            path.touch()
+
+
+def _error(code: Code, detail: str) -> FleetError:
+    match code:
+        case TransientCode():
+            return TransientError(code, detail)
+        case PermanentCode():
+            return PermanentError(code, detail)
+        case StaleCode():
+            return StaleError(code, detail)
+
+
+def _read(path: Path) -> Fault | None:
+    try:
+        return _FAULT.validate_json(path.read_bytes())
+    except FileNotFoundError:  # somebody else was first
+        return None
+    except ValidationError as error:
+        raise PermanentError(
+            PermanentCode.MISCONFIGURED, f"{path.name} is no fault: {error.errors()[0]['msg']}", "mend or remove it"
+        ) from error
+
+
+def _take(path: Path, fault: Fault) -> bool:
+    """Use a fault up once; say whether it was still there for us."""
+    if fault.times == 0:
+        return True
+    claim = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        path.rename(claim)  # of all who read it, one wins
+    except FileNotFoundError:
+        return False
+    left = _FAULT.validate_json(claim.read_bytes())  # another may have used it up once since we read it
+    if left.times > 1:
+        _write(path, left.model_copy(update={"times": left.times - 1}))
+    claim.unlink()
+    return True
+
+
+def _write(path: Path, fault: Fault) -> None:
+    part = path.with_name(f"{path.name}.part-{threading.get_ident()}")
+    part.write_text(fault.model_dump_json(), encoding="utf-8")
+    part.rename(path)
