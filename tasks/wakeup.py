@@ -1,0 +1,87 @@
+"""The wake-up: the disposable Celery message that tells a worker to look into a VM's mailbox.
+
+It carries the event's id (as the task's id), short type, VM uuid and attempt, and nothing else: losing or doubling it
+does no harm, and there is nothing in it to leak. It is sent without ETA or countdown, always.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from celery import Celery
+from kombu import Queue
+
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import EventId, HypervisorName, VmUuid
+from tasks.mailbox import Wake
+
+TASK_NAME = "configdrive.lifecycle"
+_BATCH = 100
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,127}")
+
+
+def queue_name(hypervisor: HypervisorName | str, zone: str | None = None) -> str:
+    """Return the name of the queue for a hypervisor, optionally of one zone."""
+    return f"configdrive.{hypervisor}" + (f".{zone}" if zone else "")
+
+
+def queue(name: str) -> Queue:
+    """Return the Celery queue of that name, declared the same way by everyone."""
+    return Queue(name, routing_key=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Wakeup:
+    """A wake-up as it arrives."""
+
+    event_id: EventId
+    vm_uuid: VmUuid
+
+
+def read(task_id: object, arguments: Sequence[object]) -> Wakeup:
+    """Check what came from the broker, where anybody with access can write.
+
+    Raises:
+        PermanentError: `INVALID_EVENT` when it is not a wake-up of ours.
+    """
+    match list(arguments):
+        case [str(), str(uuid), int()] if isinstance(task_id, str) and _ID.fullmatch(task_id) and _UUID.fullmatch(uuid):
+            return Wakeup(EventId(task_id), VmUuid(uuid))
+        case _:
+            detail = "a task message that is not [event type, VM uuid, attempt] with the event's id as task id"
+            raise PermanentError(PermanentCode.INVALID_EVENT, detail, "publish through LifecyclePublisher")
+
+
+class WakeUps:
+    """Sends wake-ups."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def send(self, wake: Wake) -> None:
+        """Send one wake-up."""
+        with self._app.producer_pool.acquire(block=True) as producer:
+            self._send(wake, producer)
+
+    def send_many(self, wakes: Sequence[Wake]) -> None:
+        """Send many wake-ups, a hundred in a round trip."""
+        if not wakes:
+            return
+        with self._app.producer_pool.acquire(block=True) as producer, producer.batch(_BATCH):
+            for wake in wakes:
+                self._send(wake, producer)
+
+    def _send(self, wake: Wake, producer: object) -> None:
+        header = wake.header
+        self._app.send_task(
+            TASK_NAME,
+            args=(header.event_type, header.vm_uuid, wake.attempt),
+            task_id=header.event_id,
+            queue=queue(header.queue),
+            producer=producer,
+            ignore_result=True,
+        )

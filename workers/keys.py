@@ -1,0 +1,131 @@
+"""Key files: who may open the fleet's boxes. Workers hold the private keys, publishers only the newest public one."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from nacl.public import PrivateKey, PublicKey
+
+from configdrive.errors import PermanentCode, PermanentError
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key pair. `created` is an ISO 8601 time; the private key never shows in a repr."""
+
+    identity: str
+    created: str
+    private: PrivateKey = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Make a new pair (Curve25519)."""
+        private = PrivateKey.generate()
+        return cls(identity_of(private.public_key), datetime.now(UTC).isoformat(timespec="seconds"), private)
+
+
+def identity_of(public: PublicKey) -> str:
+    """Return a key's short name: the first 8 bytes of the public key in hex. It stands in front of every box."""
+    return bytes(public)[:8].hex()
+
+
+def read_keys(path: Path) -> tuple[Key, ...]:
+    """Read a key file, newest key last.
+
+    Raises:
+        PermanentError: `MISCONFIGURED` when the file is missing, readable by others, or not a key file.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text("utf-8")
+    except OSError as error:
+        detail = f"the key file {path} cannot be read: {error.strerror}"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "make one: `configdrive keys generate`") from None
+    if mode & 0o077:
+        detail = f"the key file {path} can be read by others (mode {mode:04o})"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, f"chmod 600 {path}")
+    return _parse(text, path)
+
+
+def _parse(text: str, path: Path) -> tuple[Key, ...]:
+    try:
+        entries = json.loads(text)["keys"]
+        keys = tuple(Key(entry["id"], entry["created"], _private(entry["private"])) for entry in entries)
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        keys = ()  # its own text may hold half a key: not shown
+    if not keys or any(key.identity != identity_of(key.private.public_key) for key in keys):
+        detail = f"{path} is not a key file, or is damaged"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "restore it, or make one: `configdrive keys generate`")
+    return keys
+
+
+def _private(text: str) -> PrivateKey:
+    return PrivateKey(base64.b64decode(text, validate=True))
+
+
+def write_keys(path: Path, keys: Sequence[Key], *, replace: bool) -> bool:
+    """Write a key file (mode 0600), whole or not at all. Without `replace`, an existing file stays: answers false."""
+    document = {
+        "keys": [
+            {"id": key.identity, "created": key.created, "private": base64.b64encode(bytes(key.private)).decode()}
+            for key in keys
+        ],
+    }
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            Path(draft).replace(path)
+            return True
+        try:
+            os.link(draft, path)  # fails when the file exists: of two first runs at once, one wins
+        except FileExistsError:
+            return False
+        return True
+    finally:
+        Path(draft).unlink(missing_ok=True)
+
+
+def read_or_make_keys(path: Path) -> tuple[Key, ...]:
+    """Read a key file, or make one with a new key on the first run.
+
+    Raises:
+        PermanentError: as `read_keys`.
+    """
+    if not path.exists():
+        write_keys(path, [Key.generate()], replace=False)
+    return read_keys(path)
+
+
+def public_text(key: Key) -> str:
+    """Return the public key as publishers are given it: base64 of 32 bytes."""
+    return base64.b64encode(bytes(key.private.public_key)).decode()
+
+
+def read_public(text: str) -> PublicKey:
+    """Read a public key from its text.
+
+    Raises:
+        PermanentError: `MISCONFIGURED` when it is not one.
+    """
+    try:
+        return PublicKey(base64.b64decode(text.strip(), validate=True))
+    except (ValueError, TypeError, binascii.Error):
+        detail = "the public key is not base64 of 32 bytes"
+    except Exception as error:  # noqa: BLE001 - nacl's own exceptions for a wrong length
+        detail = f"the public key is not usable ({type(error).__name__})"
+    raise PermanentError(PermanentCode.MISCONFIGURED, detail, "take the line that `configdrive keys public` prints")
