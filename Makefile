@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt constraints-kvm.txt setup/debian.sh set
 	@setup/debian.sh
 	@PYTHON=$(PYTHON) setup/venv.sh $(VENV)
 # Not when something had to be left out: then the next run tries again.
-	@if setup/debian.sh --check && $(BIN)/python -c 'import libvirt'; then touch $@; fi
+	@if setup/debian.sh --check && $(BIN)/python -c 'import libvirt' 2>/dev/null; then touch $@; fi
 
 .PHONY: demo
 demo: setup ## walk one VM through its life, on a real guest where the machine allows it (HYPERVISOR=kvm|simulated)

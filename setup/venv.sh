@@ -17,7 +17,7 @@ if sys.version_info < (3, 11):
              "Name another one: make setup PYTHON=/usr/bin/python3.12")
 PY
 
-say "Python packages into $venv (hashes checked)"
+say "$(grep -c "^[a-z]" constraints.txt) Python packages into $venv, each checked by its hash (the first time about half a minute)"
 [ -x "$venv/bin/pip" ] || "$python" -m venv "$venv"
 pip=("$venv/bin/python" -m pip --disable-pip-version-check -qq)
 "${pip[@]}" install --require-hashes --only-binary :all: -r constraints.txt
