@@ -1,0 +1,280 @@
+"""Makes the ISO image of a drive from its files, in memory, and reads it back before anybody gets it.
+
+What stands in the files is `configdrive.contents`'; the reader for the second opinion is `configdrive.iso9660`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from io import BytesIO
+from struct import unpack_from
+from typing import TYPE_CHECKING, Final
+
+from pycdlib import PyCdlib
+
+from configdrive import iso9660
+from configdrive.contents import DIRECTORIES, MAX_BYTES
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.iso9660 import SECTOR, SYSTEM_AREA
+from configdrive.labels import label_problem
+from configdrive.model import Image
+from configdrive.rockridge import DamagedImageError, Posix
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from configdrive.model import ImageName
+
+_FILE_MODE: Final = 0o100555
+_DIRECTORY_MODE: Final = 0o040555
+"""`-r-xr-xr-x` and `dr-xr-xr-x`, as the seed's listing shows them."""
+
+_NAME: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
+"""A name that ISO 9660 level 4, Rock Ridge and Joliet (64 characters) all spell the same."""
+_MAX_DEPTH: Final = 8
+_MAX_PATH: Final = 255
+"""Levels of directories including the root, and characters of a path (ECMA-119 6.8.2.1)."""
+
+_END_OF_DATES: Final = datetime(2156, 1, 1, tzinfo=UTC).timestamp()
+"""A directory record has one byte for the years since 1900 (ECMA-119 9.1.5)."""
+
+_APPLICATION: Final = "CONFIGDRIVE-FLEET"
+_TERMINATOR: Final = 255
+"""The type of the last volume descriptor."""
+_ROCK_RIDGE_DATES: Final = b"TF\x1a\x01\x0e"
+"""What stands before a record's three Rock Ridge dates (RRIP 4.1.6); its control characters are in no name."""
+
+
+def build(
+    name: ImageName,
+    files: Mapping[str, bytes],
+    *,
+    label: str,
+    built_at: float,
+    directories: Collection[str] = DIRECTORIES,
+) -> Image:
+    """Make an image and read it back.
+
+    The same files, label and time give the same bytes, whenever, wherever and in whatever thread.
+
+    Args:
+        name: the image's name in the storage.
+        files: content by path on the drive, with `/` between the parts and none in front.
+        label: the volume label, the same in the primary and the Joliet descriptor.
+        built_at: the date of everything on the drive: seconds since 1970-01-01 UTC, of which whole ones are kept.
+        directories: those that the drive has though nothing stands in them.
+
+    Raises:
+        PermanentError: `INVALID_CONTENT` for a label or names that not every reader takes or tells apart,
+            `CONTENT_TOO_LARGE` above 64 MiB, `UNCLASSIFIED` when the finished image does not read back.
+        ValueError: `built_at` is before 1970 or after 2155, for which ISO 9660 has no date.
+    """
+    validate_label(label)
+    folders = _folders(files, directories)
+    _check_names([*folders, *files])
+    _check_size(sum(_sectors(content) for content in set(files.values())) * SECTOR)
+    mastered = _master(files, folders, label)
+    with mastered.getbuffer() as view:
+        _set_dates(view, built_at)
+    content = mastered.getvalue()
+    _check_size(len(content))
+    verify(content, files, label, directories)
+    return Image(name, label, content, hashlib.sha256(content).hexdigest())
+
+
+def validate_label(label: str) -> None:
+    """Take a volume label that readers on Linux and on Windows find, and refuse any other.
+
+    Raises:
+        PermanentError: `INVALID_CONTENT`, with the rule.
+    """
+    problem = label_problem(label)
+    if problem is not None:
+        raise PermanentError(PermanentCode.INVALID_CONTENT, f"label: {problem}", "give one like 'config' or 'config-2'")
+
+
+def verify(
+    content: bytes,
+    files: Mapping[str, bytes],
+    label: str,
+    directories: Collection[str] = DIRECTORIES,
+) -> None:
+    """Read a finished image and compare it with what it was made for, in both trees: every byte, name, mode and owner.
+
+    Raises:
+        PermanentError: `UNCLASSIFIED`, naming the structure or the path that is not as wanted.
+    """
+    try:
+        volume = iso9660.read(content)
+    except DamagedImageError as error:
+        raise _damaged(str(error)) from None
+    if volume.label != label:
+        raise _damaged("the label is another one")
+    wanted = {"", *_folders(files, directories)}
+    for tree in (volume.primary, volume.joliet):
+        if {path for path, node in tree.items() if node.is_directory} != wanted:
+            raise _damaged("the directories are others")
+        if {path for path, node in tree.items() if not node.is_directory} != files.keys():
+            raise _damaged("the files are others")
+        for path, data in files.items():
+            node = tree[path]
+            if node.size != len(data) or not content.startswith(data, node.extent * SECTOR):
+                raise _damaged(f"{path} has another content")
+    for path, posix in _wanted_posix(wanted, files).items():
+        if volume.primary[path].posix != posix:
+            raise _damaged(f"/{path} has another mode, link count or owner")
+
+
+def _damaged(what: str) -> PermanentError:
+    return PermanentError(
+        PermanentCode.UNCLASSIFIED,
+        f"the finished image does not read back: {what}",
+        "nothing was uploaded; retry the event, and if it happens again check this machine's memory and report it",
+    )
+
+
+def _wanted_posix(folders: Collection[str], files: Mapping[str, bytes]) -> dict[str, Posix]:
+    links = dict.fromkeys(folders, 2)
+    for path in folders:
+        if path:
+            links[_parent(path)] += 1
+    return {path: Posix(_DIRECTORY_MODE, links[path], uid=0, gid=0) for path in folders} | dict.fromkeys(
+        files, Posix(_FILE_MODE, links=1, uid=0, gid=0)
+    )
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _folders(files: Mapping[str, bytes], directories: Collection[str]) -> list[str]:
+    """Return all directories, each behind the one that it stands in."""
+    found = set[str]()
+    for path in (*directories, *map(_parent, files)):
+        folder = path
+        while folder and folder not in found:
+            found.add(folder)
+            folder = _parent(folder)
+    return sorted(found)
+
+
+def _check_names(paths: Collection[str]) -> None:
+    """Refuse names that some reader cannot show or tell apart, before the builder gets to see them.
+
+    pycdlib takes a duplicate in silence and corrupts both files. Beside each other stand the same name with hyphens and
+    with underscores (both spellings are read in guests), but not in upper and lower case: Windows makes no difference,
+    and `VM_ID.TXT` is what `vm-id.txt` becomes for a reader that knows neither Rock Ridge nor Joliet.
+    """
+    spelled = dict[str, str]()
+    for path in paths:
+        parts = path.split("/")
+        if len(parts) >= _MAX_DEPTH or len(path) > _MAX_PATH or not all(map(_NAME.fullmatch, parts)):
+            raise PermanentError(
+                PermanentCode.INVALID_CONTENT,
+                f"{path!r}: is no name for a file on the drive",
+                "names have 1 to 64 letters, digits, '.', '_' and '-'",
+            )
+        plain = path.replace("-", "_")
+        if spelled.setdefault(plain.lower(), plain) != plain:
+            raise PermanentError(
+                PermanentCode.INVALID_CONTENT,
+                f"{path!r}: another name on the drive differs from it in upper and lower case only",
+                "rename one of them",
+            )
+    if len(set(paths)) != len(paths):
+        raise PermanentError(
+            PermanentCode.INVALID_CONTENT, "a path is both a file and a directory", "rename one of them"
+        )
+
+
+def _sectors(content: bytes) -> int:
+    return -(-len(content) // SECTOR)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise PermanentError(
+            PermanentCode.CONTENT_TOO_LARGE,
+            f"the drive would have {size} bytes; at most {MAX_BYTES} are allowed",
+            "keep large content elsewhere and let the user data fetch it",
+        )
+
+
+def _master(files: Mapping[str, bytes], folders: Collection[str], label: str) -> BytesIO:
+    """Let pycdlib write the image.
+
+    Interchange level 4 with Rock Ridge 1.09 and Joliet is the combination that every reader takes: lower-case names
+    that end in `;1` in the primary tree (Ironic asks for them), the exact names on Linux and on Windows. Of identical
+    contents, one is stored and all records point to it.
+    """
+    iso = PyCdlib()
+    iso.new(interchange_level=4, rock_ridge="1.09", joliet=3, vol_ident=label, app_ident_str=_APPLICATION)
+    for path in folders:
+        iso.add_directory(
+            f"/{path}", rr_name=path.rpartition("/")[2], joliet_path=f"/{path}", file_mode=_DIRECTORY_MODE
+        )
+    stored = dict[bytes, str]()
+    for path in sorted(files):
+        content, iso_path, name = files[path], f"/{path};1", path.rpartition("/")[2]
+        if content in stored:
+            iso.add_hard_link(iso_old_path=stored[content], iso_new_path=iso_path, rr_name=name)
+            iso.add_hard_link(iso_old_path=stored[content], joliet_new_path=f"/{path}")
+        else:
+            stored[content] = iso_path
+            source = BytesIO(content)
+            iso.add_fp(source, len(content), iso_path, rr_name=name, joliet_path=f"/{path}", file_mode=_FILE_MODE)
+    image = BytesIO()
+    iso.write_fp(image)
+    iso.close()
+    return image
+
+
+def _set_dates(image: memoryview, built_at: float) -> None:
+    """Write one date over all those that pycdlib has taken from the clock and the machine's time zone.
+
+    pycdlib has no parameter for them. Changing finished bytes, at places that ECMA-119 fixes, touches nothing that
+    another thread uses; replacing the clock inside pycdlib would.
+    """
+    if not 0 <= built_at < _END_OF_DATES:
+        raise ValueError("built_at has no date in ISO 9660")
+    moment = datetime.fromtimestamp(int(built_at), UTC)
+    of_record = bytes([moment.year - 1900, *moment.timetuple()[1:6], 0])
+    of_volume = moment.strftime("%Y%m%d%H%M%S00\0").encode()
+    for sector in range(SYSTEM_AREA, len(image), SECTOR):
+        kind = image[sector]
+        if kind == _TERMINATOR:
+            break
+        for date in (813, 830, 864):  # created, changed, effective from; 847 is the expiry, which stays unset
+            image[sector + date : sector + date + len(of_volume)] = of_volume
+        image[sector + 156 + 18 : sector + 156 + 25] = of_record  # the root's record
+        for extent in _directory_extents(image, sector):
+            _set_record_dates(image, extent * SECTOR, of_record)
+
+
+def _directory_extents(image: memoryview, descriptor: int) -> Iterator[int]:
+    """Yield the first sector of each directory, from the path table that a volume descriptor names."""
+    (size,) = unpack_from("<I", image, descriptor + 132)
+    (table,) = unpack_from("<I", image, descriptor + 140)
+    offset, end = table * SECTOR, table * SECTOR + size
+    while offset < end:
+        length, extent = unpack_from("<BxI", image, offset)
+        yield extent
+        offset += 8 + length + length % 2
+
+
+def _set_record_dates(image: memoryview, start: int, date: bytes) -> None:
+    (size,) = unpack_from("<I", image, start + 10)  # of the directory, from its record of itself
+    offset = start
+    while offset < start + size:
+        length = image[offset]
+        if length == 0:  # the rest of this sector is empty
+            offset += SECTOR - offset % SECTOR
+            continue
+        image[offset + 18 : offset + 25] = date
+        rock_ridge = bytes(image[offset : offset + length]).find(_ROCK_RIDGE_DATES)
+        if rock_ridge >= 0:
+            dates = offset + rock_ridge + len(_ROCK_RIDGE_DATES)
+            image[dates : dates + 3 * len(date)] = date * 3
+        offset += length
