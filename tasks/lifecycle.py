@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery, Task
-from celery.exceptions import Retry, SoftTimeLimitExceeded
+from celery.exceptions import Retry
 
-from configdrive.errors import PermanentError, TransientCode, TransientError
+from configdrive.errors import PermanentError
 from configdrive.outcome import Outcome, Status
 from tasks.mailbox import DeadLetter
 from tasks.turn import Ended, Later, Nothing, Turns
@@ -38,8 +38,6 @@ def register(app: Celery, turns: Callable[[], Turns], bury: Callable[[DeadLetter
         except PermanentError as error:
             bury(DeadLetter(time.time(), "broker", f"{error.code}: {error.detail}"))
             problem = Refused(error.detail)
-        except SoftTimeLimitExceeded:
-            problem = TransientError(TransientCode.TASK_TIMEOUT, "the task's time limit ran out")
         else:
             match verdict:
                 case Ended(outcome) if outcome.status is Status.PARKED:

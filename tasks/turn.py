@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from configdrive.errors import FleetError, PermanentCode, PermanentError, StaleCode
+from configdrive.errors import FleetError, PermanentCode, PermanentError, StaleCode, TransientCode, TransientError
 from configdrive.events import LifecycleEvent, parse
 from configdrive.model import EventId, VmUuid
 from configdrive.outcome import Outcome, Status
@@ -50,6 +50,7 @@ class Turns:
 
     Args:
         lease_seconds: length of the lease; it is renewed every third of it.
+        timeouts: exceptions by which the pool says that an attempt's time is over.
         wake: sends the wake-up for a VM's next event.
     """
 
@@ -61,6 +62,7 @@ class Turns:
         clock: Clock,
         limits: Limits,
         lease_seconds: float,
+        timeouts: tuple[type[Exception], ...],
         wake: Callable[[Wake], None],
     ) -> None:
         self._mailbox = mailbox
@@ -68,6 +70,7 @@ class Turns:
         self._clock = clock
         self._limits = limits
         self._lease_seconds = lease_seconds
+        self._timeouts = timeouts
         self._wake = wake
 
     def take(self, vm_uuid: VmUuid, event_id: EventId) -> Verdict:
@@ -104,6 +107,8 @@ class Turns:
         return Finish(settled.outcome, settled.state, settled.gone), Ended(settled.outcome)
 
     def _failed(self, claim: Claim, event: LifecycleEvent, error: Exception) -> tuple[Ending | None, Verdict]:
+        if isinstance(error, self._timeouts):
+            error = TransientError(TransientCode.TASK_TIMEOUT, "the time limit of one attempt ran out")
         if not isinstance(error, FleetError):
             _log_unforeseen(claim, error)
         match decide(error, claim.attempt, self._limits):

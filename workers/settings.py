@@ -123,8 +123,8 @@ class Settings(BaseSettings):
         url = urlsplit(self.redis_url.get_secret_value())
         rules = (
             (
-                url.scheme not in {"redis", "rediss", "unix", "sentinel"},
-                "redis_url: needs redis://, rediss://, unix:// or sentinel://; Redis Cluster cannot be a Celery broker",
+                url.scheme not in {"redis", "rediss", "unix"},
+                "redis_url: needs redis://, rediss:// or unix://; Redis Cluster cannot be a Celery broker",
             ),
             (
                 self.visibility_seconds < 2 * self.task_seconds,

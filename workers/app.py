@@ -1,0 +1,69 @@
+"""The Celery app: its settings and queues. Every value that is not Celery's default has its reason in docs/adr/0003."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery
+
+from tasks.wakeup import queue, queue_name
+from workers.settings import Settings
+
+_GRACE_SECONDS = 35.0
+
+
+def make_app(settings: Settings) -> Celery:
+    """Return a Celery app for this fleet; the same for workers and publishers, so that queues are declared alike."""
+    app = Celery("configdrive", set_as_current=True)
+    app.conf.update(_configuration(settings))
+    app.conf.task_queues = [queue(name) for name in queues(settings)]
+    return app
+
+
+def queues(settings: Settings, hypervisor: str | None = None) -> list[str]:
+    """Return the names of the queues of one hypervisor, or of all that the settings name."""
+    names = (hypervisor,) if hypervisor else settings.hypervisors
+    return [queue_name(name, zone) for name in names for zone in (None, *settings.zones)]
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    return {
+        "broker_url": broker_url(settings),
+        "result_backend": None,
+        "task_ignore_result": True,
+        "task_acks_late": False,
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        "task_soft_time_limit": settings.task_seconds,
+        "task_time_limit": settings.task_seconds + _GRACE_SECONDS,
+        "worker_soft_shutdown_timeout": settings.task_seconds + _GRACE_SECONDS,
+        "worker_enable_soft_shutdown_on_idle": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_hijack_root_logger": False,
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "task_create_missing_queues": False,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            "visibility_timeout": settings.visibility_seconds,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 5,
+            "unacked_restore_throttle": 1,
+            "unacked_mutex_expire": 30,
+            "global_keyprefix": settings.key_prefix,
+        },
+    }
+
+
+def broker_url(settings: Settings) -> str:
+    """Return the broker's URL in the form that kombu knows."""
+    url = settings.redis_url.get_secret_value()
+    if urlsplit(url).scheme == "unix":
+        return "redis+socket://" + url.removeprefix("unix://")
+    return url
