@@ -14,6 +14,7 @@ packages=(
   busybox-static cpio kmod util-linux                              # what its small Linux guest is made of
   openssh-server openssh-client                                    # the host's cache is filled over SFTP
   genisoimage xorriso libarchive-tools 7zip                        # readers of the image that are not ours
+  user-mode-linux                                                  # and the Linux kernel itself, as one of them
 )
 
 say() { printf '==> %s\n' "$*"; }
