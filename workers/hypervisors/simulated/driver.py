@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import (
@@ -54,7 +54,7 @@ class SimulatedDriver:
         call_timeout: seconds after which a verb gives up: on a hypervisor that hangs, or on the VM's lock.
     """
 
-    name: Final = HypervisorName("simulated")
+    name = HypervisorName("simulated")
 
     def __init__(
         self,

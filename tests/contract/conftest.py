@@ -1,0 +1,50 @@
+"""Put every driver that has a rig through every case whose features its rig has."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from tests.contract import rigs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from configdrive.ports import HypervisorDriver
+    from tests.contract.rig import DriverRig, Feature, RigModule
+
+RIGS = {
+    module.name: cast("RigModule", importlib.import_module(f"{rigs.__name__}.{module.name}"))
+    for module in pkgutil.iter_modules(rigs.__path__)
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*features): runs only for rigs with all of these features")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "rig" not in metafunc.fixturenames:
+        return
+    needed: set[Feature] = set()
+    for marker in metafunc.definition.iter_markers("needs"):
+        needed.update(marker.args)
+    names = [name for name, module in RIGS.items() if needed <= module.FEATURES]
+    metafunc.parametrize("rig", names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DriverRig]:
+    name: str = request.param
+    with RIGS[name].open_rig(tmp_path_factory.mktemp(name)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def driver(rig: DriverRig) -> Iterator[HypervisorDriver]:
+    made = rig.make_driver()
+    yield made
+    made.close()

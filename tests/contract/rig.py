@@ -1,0 +1,178 @@
+"""What a driver brings along to be put through the contract suite, and what the cases share.
+
+To enter a driver, add one module `tests/contract/rigs/<hypervisor>.py` with
+
+* `FEATURES: frozenset[Feature]`, what its hypervisor can show (cases that need more do not run for it), and
+* `open_rig(folder: Path)`, a context manager that starts the real peer below `folder`, gives a `DriverRig`, and takes
+  everything down at the end. One rig serves the whole session, each case gets VMs of its own.
+
+The module must be importable without its SDK or daemon: `open_rig` calls `tests.support.require` for what it needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import uuid
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
+
+from configdrive.errors import FleetError
+from configdrive.model import (
+    Generation,
+    HostName,
+    HypervisorName,
+    Image,
+    ImageName,
+    InstanceName,
+    Place,
+    PowerState,
+    StoredImage,
+    Vm,
+    VmUuid,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from configdrive.ports import HypervisorDriver
+
+_numbers = itertools.count(1)
+
+SECRET = b"The-password-is-swordfish"
+"""Stands in every test image; must not stand in any error."""
+
+
+class Feature(Enum):
+    """What not every hypervisor, or not every rig of one, can show."""
+
+    TRAY_LOCK = auto()
+    """A guest that locks its tray."""
+    HOST_DOWN = auto()
+    """A host that can be taken off the network and brought back."""
+    IN_USE_BY_OTHERS = auto()
+    """One VM's image can be put into another VM's drive."""
+
+
+class DriverRig(Protocol):
+    """One hypervisor with at least one host and two storages, and what is done to it past the driver.
+
+    Attributes:
+        host: the host on which VMs are defined.
+        home: where their root disks lie.
+        second: another storage of the same host.
+    """
+
+    host: HostName
+    home: Place
+    second: Place
+
+    def make_driver(self, *, force_eject: bool = True) -> HypervisorDriver:
+        """A new driver, as a worker process would make one."""
+
+    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
+        """A new, persistent VM with its root disk on `home`; `drive`: with an empty config drive slot."""
+
+    def start_vm(self, vm: Vm) -> None:
+        """Power a halted VM on."""
+
+    def stop_vm(self, vm: Vm) -> None:
+        """Power a running VM off, hard."""
+
+    def medium(self, vm: Vm) -> bytes | None:
+        """The bytes in the config drive: of the running VM, else what its next boot would find."""
+
+    def is_read_only(self, vm: Vm) -> bool:
+        """Whether the guest is kept from writing to the medium in its config drive."""
+
+    def insert(self, vm: Vm, name: ImageName, place: Place) -> None:
+        """Put an image that lies at `place` into the VM's config drive slot, whosever it is."""
+
+    def insert_user_iso(self, vm: Vm) -> None:
+        """Put an ISO that is not the fleet's into another slot than the config drive's. The VM is halted."""
+
+    def has_user_iso(self, vm: Vm) -> bool:
+        """Whether that ISO is still in its slot."""
+
+    def lock_tray(self, vm: Vm) -> None:
+        """Let the guest lock its config drive. Feature `TRAY_LOCK`."""
+
+    def put_file(self, place: Place, file_name: str, content: bytes) -> None:
+        """Put any file into the image folder of a storage."""
+
+    def file(self, place: Place, name: ImageName) -> bytes | None:
+        """The bytes of an image file; `None` when there is none."""
+
+    def stamp(self, place: Place, name: ImageName) -> object:
+        """Something that is another after the image file was written again."""
+
+    def leave_half_upload(self, image: Image, place: Place) -> None:
+        """Leave what this driver's upload leaves when its process is killed in the middle."""
+
+    def leftovers(self, vm: Vm) -> list[str]:
+        """Every file or volume on any storage whose name holds the VM's uuid, half-written ones too."""
+
+    def host_down(self) -> AbstractContextManager[None]:
+        """Keep `host` off the network for a while. Feature `HOST_DOWN`."""
+
+    def chaos(self, vm: Vm) -> Mapping[str, AbstractContextManager[None]]:
+        """Ways in which this hypervisor breaks, by name; each is mended at its end. The VM has its image on `home`."""
+
+
+class RigModule(Protocol):
+    """A module of `tests/contract/rigs`."""
+
+    FEATURES: frozenset[Feature]
+    __name__: str
+
+    def open_rig(self, folder: Path) -> AbstractContextManager[DriverRig]:
+        """Start the peer."""
+
+
+def new_vm(hypervisor: str, host: HostName) -> Vm:
+    """Name a VM that does not exist yet."""
+    return Vm(
+        VmUuid(str(uuid.uuid4())),
+        InstanceName(f"i-2-{next(_numbers)}-VM"),
+        HypervisorName(hypervisor),
+        host,
+    )
+
+
+def image_name(vm: Vm, generation: int = 1) -> ImageName:
+    return ImageName(vm.instance_name, vm.uuid, Generation(generation))
+
+
+def make_image(vm: Vm, generation: int = 1, *, sectors: int = 180) -> Image:
+    """Make an image of that many sectors of 2048 bytes. Its bytes are nobody's ISO: drivers must not look inside."""
+    noise = hashlib.shake_128(f"{vm.uuid} {generation}".encode()).digest(sectors * 2048 - len(SECRET))
+    content = SECRET + noise
+    return Image(image_name(vm, generation), "config", content, hashlib.sha256(content).hexdigest())
+
+
+def verbs(
+    driver: HypervisorDriver, vm: Vm, image: Image, place: Place, target: Place
+) -> dict[str, Callable[[], object]]:
+    """Every verb of the port on one VM and image, in an order that makes sense."""
+    return {
+        "observe": lambda: driver.observe(vm),
+        "upload": lambda: driver.upload(vm, image, place),
+        "copy": lambda: driver.copy(vm, image.name, place, target),
+        "attach": lambda: driver.attach(vm, image.name, place),
+        "list_images": lambda: list(driver.list_images(vm.host)),
+        "detach": lambda: driver.detach(vm),
+        "delete": lambda: driver.delete(vm, StoredImage(image.name, place)),
+    }
+
+
+def failure_of(verb: Callable[[], object]) -> FleetError | None:
+    """Run a verb and return its error; anything that is no `FleetError`, or tells a secret, fails the test."""
+    failure = None
+    try:
+        verb()
+    except FleetError as error:
+        failure = error
+    assert SECRET.decode() not in repr((failure, vars(failure) if failure else None))
+    return failure

@@ -1,0 +1,1 @@
+"""One module per hypervisor: see `tests/contract/rig.py`."""

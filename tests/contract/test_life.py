@@ -1,0 +1,104 @@
+"""Whole lives of drives: in order, doubled, interrupted, several at once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.model import PowerState
+from configdrive.ports import EmptyDrive, NoDrive
+from tests.contract.rig import image_name, make_image, verbs
+
+if TYPE_CHECKING:
+    from configdrive.model import Vm
+    from configdrive.ports import HypervisorDriver
+    from tests.contract.rig import DriverRig
+
+POWERS = [PowerState.HALTED, PowerState.RUNNING]
+
+
+def live(rig: DriverRig, driver: HypervisorDriver, vm: Vm, *, times: int = 1) -> None:
+    """Give the VM one image, then a newer one, then none; each verb `times` times."""
+    for generation in (1, 2):
+        image = make_image(vm, generation)
+        for _ in range(times):
+            driver.upload(vm, image, rig.home)
+        for _ in range(times):
+            driver.attach(vm, image.name, rig.home)
+        assert rig.medium(vm) == image.content
+    for _ in range(times):
+        driver.detach(vm)
+    for image_file in driver.observe(vm, [rig.second]).images:
+        for _ in range(times):
+            driver.delete(vm, image_file)
+    assert rig.medium(vm) is None
+
+
+@pytest.mark.parametrize("power", POWERS)
+@pytest.mark.parametrize("times", [1, 2])
+def test_after_a_full_life_nothing_of_ours_is_left(
+    rig: DriverRig, driver: HypervisorDriver, power: PowerState, times: int
+) -> None:
+    vm = rig.define_vm(power)
+    live(rig, driver, vm, times=times)
+    seen = driver.observe(vm, [rig.second])
+    assert (seen.power, seen.images) == (power, ())
+    assert seen.drive in (EmptyDrive(), NoDrive())
+    assert rig.leftovers(vm) == []
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_every_verb_done_again_by_another_worker_leaves_things_as_they_are(rig: DriverRig, power: PowerState) -> None:
+    vm = rig.define_vm(power)
+    image = make_image(vm)
+    first, second = rig.make_driver(), rig.make_driver()
+    again = verbs(second, vm, image, rig.home, rig.second)
+    for name, verb in verbs(first, vm, image, rig.home, rig.second).items():
+        verb()
+        after_once = first.observe(vm, [rig.second])
+        again[name]()
+        assert second.observe(vm, [rig.second]) == after_once, name
+    first.close()
+    second.close()
+
+
+def test_a_life_that_began_with_a_killed_upload_leaves_nothing_either(rig: DriverRig, driver: HypervisorDriver) -> None:
+    vm = rig.define_vm()
+    rig.leave_half_upload(make_image(vm, 1), rig.home)
+    driver.observe(vm)
+    image = make_image(vm, 2)
+    driver.upload(vm, image, rig.home)
+    driver.attach(vm, image.name, rig.home)
+    driver.detach(vm)
+    for left in driver.observe(vm).images:
+        driver.delete(vm, left)
+    assert rig.leftovers(vm) == []
+
+
+def test_two_vms_live_at_once_on_one_driver(rig: DriverRig, driver: HypervisorDriver) -> None:
+    vms = [rig.define_vm(PowerState.RUNNING) for _ in range(2)]
+    rounds = 5
+
+    def lives(vm: Vm) -> None:
+        for _ in range(rounds):
+            live(rig, driver, vm)
+
+    with ThreadPoolExecutor(len(vms)) as pool:
+        for done in [pool.submit(lives, vm) for vm in vms]:
+            done.result(timeout=60)
+    for vm in vms:
+        assert rig.leftovers(vm) == []
+
+
+def test_one_vm_s_life_does_not_touch_its_neighbour(rig: DriverRig, driver: HypervisorDriver) -> None:
+    vm, neighbour = rig.define_vm(PowerState.RUNNING), rig.define_vm(PowerState.RUNNING)
+    image = make_image(neighbour)
+    driver.upload(neighbour, image, rig.home)
+    driver.attach(neighbour, image.name, rig.home)
+    before = driver.observe(neighbour)
+    live(rig, driver, vm)
+    assert driver.observe(neighbour) == before
+    assert rig.medium(neighbour) == image.content
+    assert rig.leftovers(neighbour) == [str(image_name(neighbour))]
