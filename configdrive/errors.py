@@ -10,6 +10,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from typing_extensions import override
+
 
 class TransientCode(StrEnum):
     """Causes that may pass by themselves: the event is tried again."""
@@ -72,6 +74,7 @@ class FleetError(Exception):
         self.remedy: Final = remedy
         super().__init__(f"{code}: {detail}" + (f" ({remedy})" if remedy else ""))
 
+    @override
     def __reduce__(self) -> tuple[type[FleetError], tuple[Code, str, str]]:
         """Survive the pickling that a worker pool does with exceptions."""
         return type(self), (self.code, self.detail, self.remedy)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NewType, Self
 
 from pydantic import SecretBytes, SecretStr
+from typing_extensions import override
 
 VmUuid = NewType("VmUuid", str)
 """The VM's uuid in the orchestrator and on the hypervisor: lower case, with hyphens."""
@@ -51,6 +52,7 @@ class ImageName:
     vm_uuid: VmUuid
     generation: Generation
 
+    @override
     def __str__(self) -> str:
         """Return the file name, without any folder."""
         return f"{self.instance_name}.{self.vm_uuid}.{self.generation}.iso"

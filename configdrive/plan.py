@@ -13,27 +13,31 @@ from configdrive.errors import PermanentCode, PermanentError
 from configdrive.lifecycle import DriveGoal, Goal
 from configdrive.model import Generation, Place, PowerState, StoredImage, Vm
 from configdrive.ports import Inserted, Observation
+from configdrive.state import ImageRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Build the goal's image and put it on the storage."""
+    """Build the image and put it on the storage."""
 
+    record: ImageRecord
     place: Place
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Copy the goal's image, which lies on `source` already, to `target`."""
+    """Copy the image, which lies on `source` already, to `target`."""
 
+    record: ImageRecord
     source: Place
     target: Place
 
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """Make the goal's image the medium of the drive."""
+    """Make the image the medium of the drive."""
 
+    record: ImageRecord
     place: Place
 
 
@@ -65,8 +69,8 @@ def plan(vm: Vm, seen: Observation, goal: Goal) -> tuple[Step, ...]:
     _refuse_foreign(vm, seen)
     place = _target(vm, seen)
     return (
-        *_placement(seen, goal, goal.image.generation, place),
-        *_insertion(seen, goal, goal.image.generation, place),
+        *_placement(seen, goal, goal.image, place),
+        *_insertion(seen, goal, goal.image, place),
         *_deletions(seen, goal, keep=place),
     )
 
@@ -97,19 +101,19 @@ def _target(vm: Vm, seen: Observation) -> Place:
     raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "name it in the event: 'primary_storage'")
 
 
-def _placement(seen: Observation, goal: Goal, generation: Generation, place: Place) -> tuple[Step, ...]:
-    holders = [stored.place for stored in seen.images if stored.name.generation == generation]
+def _placement(seen: Observation, goal: Goal, record: ImageRecord, place: Place) -> tuple[Step, ...]:
+    holders = [stored.place for stored in seen.images if stored.name.generation == record.generation]
     if place in holders:
         return ()
     if holders and not goal.fresh:
-        return (Copy(holders[0], place),)
-    return (Upload(place),)
+        return (Copy(record, holders[0], place),)
+    return (Upload(record, place),)
 
 
-def _insertion(seen: Observation, goal: Goal, generation: Generation, place: Place) -> tuple[Step, ...]:
-    if goal.drive is not DriveGoal.ATTACHED or _inserted(seen, generation, place):
+def _insertion(seen: Observation, goal: Goal, record: ImageRecord, place: Place) -> tuple[Step, ...]:
+    if goal.drive is not DriveGoal.ATTACHED or _inserted(seen, record.generation, place):
         return ()
-    return (Attach(place),)
+    return (Attach(record, place),)
 
 
 def _inserted(seen: Observation, generation: Generation, place: Place) -> bool:

@@ -13,7 +13,7 @@ from configdrive import contents, image
 from configdrive.errors import FleetError, PermanentError
 from configdrive.events import LifecycleEvent, MigrateEvent, MigratePhase, short_type
 from configdrive.lifecycle import DriveGoal, Goal
-from configdrive.model import HostName, Image, ImageName, Place, StorageName, StoredImage, Vm, VmData
+from configdrive.model import HostName, Image, ImageName, Place, StorageName, StoredImage, Vm, VmData, VmUuid
 from configdrive.plan import Attach, Copy, Delete, Detach, Step, Upload
 from configdrive.ports import Attachment, HypervisorDriver, Lease, Observation, Observer, StepRecord
 from configdrive.state import ImageRecord
@@ -93,22 +93,22 @@ class Work:
         content: Content,
         brought: list[StoredImage],
     ) -> Attachment | None:
-        match step, goal.image:
-            case Upload(place), ImageRecord() as record:
+        match step:
+            case Upload(record, place):
                 finished = self._timed("build", partial(_build, vm, record, goal, content))
                 brought.append(StoredImage(finished.name, place))
                 self._change("upload", partial(self.driver.upload, vm, finished, place))
-            case Copy(source, target), ImageRecord() as record:
+            case Copy(record, source, target):
                 name = _name(vm, record)
                 brought.append(StoredImage(name, target))
                 self._change("copy", partial(self.driver.copy, vm, name, source, target))
-            case Attach(place), ImageRecord() as record:
+            case Attach(record, place):
                 attachment = self._attach(vm, record, place)
                 brought.clear()
                 return attachment
-            case Detach(), _:
+            case Detach():
                 self._change("detach", partial(self.driver.detach, vm))
-            case Delete(stored), _:
+            case Delete(stored):
                 self._change("delete", partial(self.driver.delete, vm, stored))
         return None
 
@@ -144,7 +144,7 @@ class Work:
                     step=step,
                     event_id=self.event.id,
                     event_type=short_type(self.event.type),
-                    vm_uuid=self.event.data.vm.uuid,
+                    vm_uuid=VmUuid(self.event.data.vm.uuid),
                     hypervisor=self.driver.name,
                     seconds=time.perf_counter() - started,
                     error=error,

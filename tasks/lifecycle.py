@@ -29,7 +29,7 @@ def register(app: Celery, turns: Callable[[], Turns], bury: Callable[[DeadLetter
     """Add the task to a Celery app. `turns` is called in the process that works, never before it was forked."""
 
     @app.task(name=TASK_NAME, bind=True, acks_late=False, ignore_result=True, max_retries=None, throws=(Parked, Refused))
-    def lifecycle(self: Task[Any, Any], *arguments: object, **_named: object) -> str:
+    def lifecycle(self: Task[Any, Any], /, *arguments: object, **_named: object) -> str:
         """Work on one event; its result is the sentence that Flower shows."""
         problem: Exception
         try:

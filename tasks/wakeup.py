@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from celery import Celery
-from kombu import Queue
+from kombu import Producer, Queue
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import EventId, HypervisorName, VmUuid
@@ -71,17 +71,17 @@ class WakeUps:
         """Send many wake-ups, a hundred in a round trip."""
         if not wakes:
             return
-        with self._app.producer_pool.acquire(block=True) as producer, producer.batch(_BATCH):
+        with self._app.producer_pool.acquire(block=True) as producer, producer.batch(_BATCH):  # type: ignore[attr-defined]  # new in kombu 5.7
             for wake in wakes:
                 self._send(wake, producer)
 
-    def _send(self, wake: Wake, producer: object) -> None:
+    def _send(self, wake: Wake, producer: Producer) -> None:
         header = wake.header
         self._app.send_task(
             TASK_NAME,
             args=(header.event_type, header.vm_uuid, wake.attempt),
             task_id=header.event_id,
-            queue=queue(header.queue),
+            queue=queue(header.queue),  # type: ignore[arg-type]  # a Queue is taken too
             producer=producer,
             ignore_result=True,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,18 +14,17 @@ from workers.settings import Settings
 _GRACE_SECONDS = 35.0
 
 
-def make_app(settings: Settings) -> Celery:
-    """Return a Celery app for this fleet; the same for workers and publishers, so that queues are declared alike."""
+def make_app(settings: Settings, served: Collection[str] = ()) -> Celery:
+    """Return a Celery app for this fleet. `served` are the queues that a worker takes from; publishers have none."""
     app = Celery("configdrive", set_as_current=True)
     app.conf.update(_configuration(settings))
-    app.conf.task_queues = [queue(name) for name in queues(settings)]
+    app.conf.task_queues = [queue(name) for name in served]
     return app
 
 
-def queues(settings: Settings, hypervisor: str | None = None) -> list[str]:
-    """Return the names of the queues of one hypervisor, or of all that the settings name."""
-    names = (hypervisor,) if hypervisor else settings.hypervisors
-    return [queue_name(name, zone) for name in names for zone in (None, *settings.zones)]
+def queues(settings: Settings, hypervisor: str) -> list[str]:
+    """Return the names of the queues of one hypervisor: the general one, and one for each zone."""
+    return [queue_name(hypervisor, zone) for zone in (None, *settings.zones)]
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:
@@ -37,8 +37,6 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_disable_prefetch": True,
         "task_soft_time_limit": settings.task_seconds,
         "task_time_limit": settings.task_seconds + _GRACE_SECONDS,
-        "worker_soft_shutdown_timeout": settings.task_seconds + _GRACE_SECONDS,
-        "worker_enable_soft_shutdown_on_idle": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
         "worker_send_task_events": True,

@@ -38,10 +38,10 @@ def install(app: Celery, *, sweep: Callable[[], int], sweep_seconds: float, heal
         *(((_SIGN_OF_LIFE_SECONDS, touch),) if health_file is not None else ()),
     )
 
-    class Periodic(bootsteps.StartStopStep):  # type: ignore[misc] - Celery exports no types for bootsteps
+    class Periodic(bootsteps.StartStopStep):
         """Calls the jobs at their intervals, on the worker's timer."""
 
-        requires = frozenset({"celery.worker.components:Timer"})
+        requires: tuple[type[bootsteps.Step] | str, ...] = ("celery.worker.components:Timer",)
 
         def __init__(self, parent: object, **options: object) -> None:
             super().__init__(parent, **options)

@@ -23,7 +23,7 @@ import uuid as uuids
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from typing import Any, TypeAlias
+from typing import Any
 
 import redis
 from redis.commands.core import Script
@@ -48,8 +48,6 @@ from tasks.mailbox import (
     VmView,
     Wake,
 )
-
-Client: TypeAlias = "redis.Redis[bytes]"
 
 SCRIPTS = ("put", "claim", "renew", "done", "sweep", "unpark")
 PENDING = b"pending "
@@ -127,7 +125,7 @@ class RedisMailbox(Mailbox):
     @override
     def renew(self, claim: Claim) -> bool:
         uuid = claim.header.vm_uuid
-        args = [self._options.prefix, uuid, claim.epoch, _ms(self._options.lease)]
+        args: list[str | int] = [self._options.prefix, uuid, claim.epoch, _ms(self._options.lease)]
         return bool(self._scripts["renew"](keys=[self._key("vm", uuid)], args=args))
 
     @override

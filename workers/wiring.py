@@ -186,11 +186,12 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName) -> Celery:
     """
     inventory = read_inventory(settings.inventory)
     make_driver(settings, hypervisor, inventory).close()
-    app = make_app(settings)
+    served = queues(settings, hypervisor)
+    app = make_app(settings, served)
     turns = PerProcess(lambda: make_turns(settings, app, [hypervisor]))
     mailbox = make_mailbox(settings)
     register(app, turns, mailbox.bury)
-    wakeups, served = WakeUps(app), queues(settings, hypervisor)
+    wakeups = WakeUps(app)
     bootsteps.install(
         app,
         sweep=lambda: sweep_once(mailbox, wakeups, served),
