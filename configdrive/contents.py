@@ -40,9 +40,9 @@ _EXTRA_KEY: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_EXTRA_KEY}}}")
 _NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 """Unicode categories that a one-line value may not have: controls, line and paragraph separators, lone surrogates."""
 
-_CLOUD_INIT_READS_OTHERWISE: Final = re.compile(r"R|RANDOM|\$(1|2a|2y|5|6)(\$[^:]+){2}")
+_CLOUD_INIT_READS_OTHERWISE: Final = re.compile(r"R|RANDOM|\$(1|2[abxy]?|5|6|7|g?y)(\$[^:]+){2}")
 """Passwords that cloud-init (`cc_set_passwords`) does not set as they stand: two words ask it for a random password,
-and the crypt form is taken for a hash."""
+and what has the form of crypt(5) is taken for a hash."""
 
 
 @final
