@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.rigs.process import CACHE, LOOPBACK, RigUnavailable
+from tests.rigs.process import LOOPBACK, RigUnavailable, cache_directory
 
 if TYPE_CHECKING:
     import uuid
@@ -30,7 +30,7 @@ _STATE = {
 
 # What libvirtd found out about the machine's QEMU programs. It checks whether that still holds; without it, it spends
 # its first second and a half on asking them.
-_CAPABILITIES = CACHE / "libvirt"
+_CAPABILITIES = "libvirt-capabilities"
 
 # Live migration listens here, on the host that receives; outside of the range that `free_port` takes ports from.
 _MIGRATION_PORTS = range(61000, 65400, 40)
@@ -119,11 +119,11 @@ class HostFiles:
         self._hosts.write_text(f"127.0.0.1 localhost {self._name}\n")
         self._write_configuration(host_uuid, tcp_port, tls_port)
         self._choose_drivers()
-        self._copy_capabilities(_CAPABILITIES, self._capabilities)
+        self._copy_capabilities(cache_directory(_CAPABILITIES), self._capabilities)
 
     def keep_capabilities(self) -> None:
         """Hand what libvirtd found out about QEMU on to the next host."""
-        self._copy_capabilities(self._capabilities, _CAPABILITIES)
+        self._copy_capabilities(self._capabilities, cache_directory(_CAPABILITIES))
 
     @property
     def _capabilities(self) -> Path:

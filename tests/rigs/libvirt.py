@@ -34,7 +34,8 @@ class LibvirtHost:
     uuid and processes, and sees the machine's files except libvirt's own directories and `/run`, so a storage path is
     the same on all of them, as shared storage is; `private` paths differ, as local storage does.
 
-    Live migration to another such host works, managed or peer to peer, with the migrate URI `tcp://127.0.0.1`.
+    Live migration to another such host works, managed or peer to peer, with the migrate URI `tcp://127.0.0.1` and
+    VIR_MIGRATE_UNSAFE: libvirt cannot know that a local directory is shared between the two.
     Guests need `<domain type='qemu'>`.
 
     Args:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOPBACK = "127.0.0.1"
-CACHE = Path(__file__).resolve().parents[2] / ".cache"
+_CACHE = Path(__file__).resolve().parents[2] / ".cache"
 
 # An ordinary user's PATH lacks these on Debian; libvirtd and sshd are there.
 _ADMIN_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -56,6 +56,16 @@ def find_program(name: str, package: str) -> str:
     if path is None:
         raise RigUnavailable(f"{name} is not installed; on Debian: apt-get install --no-install-recommends {package}")
     return path
+
+
+def cache_directory(name: str) -> Path:
+    """Return a directory of the checkout for what is costly to make and easy to make again; git ignores it."""
+    directory = _CACHE / name
+    directory.mkdir(parents=True, exist_ok=True)
+    ignore = _CACHE / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
+    return directory
 
 
 def free_port() -> int:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 from typing import TYPE_CHECKING, Self
 
-from tests.rigs.process import LOOPBACK, Daemon, find_program, free_port
+from tests.rigs.process import LOOPBACK, Daemon, RigError, find_program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class SshServer:
     Args:
         directory: is made if missing; holds keys, `known_hosts` and `sshd.log`.
         within: rewrites the command that starts sshd, so that it sees another machine's files:
-            `SshServer(directory, within=libvirt_host.within)`.
+            `SshServer(directory, within=libvirt_host.within)`. That machine has to be on whenever this is started.
 
     Raises:
         RigUnavailable: sshd or ssh-keygen is not installed.
@@ -56,12 +56,8 @@ class SshServer:
         self.user = getpass.getuser()
         self._sshd = find_program("sshd", "openssh-server")
         self._keygen = find_program("ssh-keygen", "openssh-client")
-        # As root it insists on its empty directory in /run, which Debian's start script makes; it wants its full path.
-        command = f"[ $(id -u) -ne 0 ] || mkdir -p /run/sshd; exec {self._sshd} -D -e -f sshd_config"
-        self._daemon = Daemon(
-            within(["sh", "-c", f'cd "$0" && {command}', str(directory)]),
-            directory / "sshd.log",
-        )
+        self._within = within
+        self._daemon: Daemon | None = None
 
     @property
     def host(self) -> str:
@@ -85,7 +81,13 @@ class SshServer:
 
     @property
     def pid(self) -> int:
-        """The server's process id."""
+        """The server's process id.
+
+        Raises:
+            RigError: it was never started.
+        """
+        if self._daemon is None:
+            raise RigError("sshd was not started")
         return self._daemon.pid
 
     def make_key(self, path: Path) -> Path:
@@ -99,25 +101,30 @@ class SshServer:
         """Make the keys at the first start, and start the server.
 
         Raises:
-            RigError: it ended at once or did not answer in time.
+            RigError: it ended at once or did not answer in time, or the machine it belongs to is off.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self.known_hosts.exists():
             self._make_files()
+        if self._daemon is None or not self._daemon.running:
+            self._daemon = Daemon(self._within(self._command()), self.directory / "sshd.log")
         self._daemon.start()
         self._daemon.wait_ready(self._answers, timeout=10)
 
     def stop(self) -> None:
         """End it; sessions that are open stay until their clients leave."""
-        self._daemon.stop()
+        if self._daemon is not None:
+            self._daemon.stop()
 
     def pause(self) -> None:
         """Make it hang: new connections are accepted and never greeted."""
-        self._daemon.pause()
+        if self._daemon is not None:
+            self._daemon.pause()
 
     def resume(self) -> None:
         """Let a paused server go on."""
-        self._daemon.resume()
+        if self._daemon is not None:
+            self._daemon.resume()
 
     def __enter__(self) -> Self:
         """Start."""
@@ -129,6 +136,11 @@ class SshServer:
     ) -> None:
         """Stop."""
         self.stop()
+
+    def _command(self) -> list[str]:
+        # It insists on a full path to itself, and as root on an empty directory that Debian's start script makes.
+        script = f"[ $(id -u) -ne 0 ] || mkdir -p /run/sshd; exec {self._sshd} -D -e -f sshd_config"
+        return ["sh", "-c", f'cd "$0" && {script}', str(self.directory)]
 
     def _make_files(self) -> None:
         self.make_key(self.key_file)

@@ -1,0 +1,93 @@
+"""Puts the guest's initial RAM disk together: busybox, three of Debian's own programs, the kernel's modules, `init`."""
+
+from __future__ import annotations
+
+import lzma
+import re
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from tests.rigs.guest.cpio import Archive
+from tests.rigs.process import RigUnavailable, find_program
+
+# Each is loaded after those it depends on; what a kernel has built in or lacks is left out.
+_MODULES: Final = (
+    *("virtio_pci", "virtio_blk", "virtio_scsi", "ata_piix", "ahci", "uhci_hcd", "ehci_pci", "xhci_pci", "usb_storage"),
+    *("sd_mod", "sr_mod", "isofs", "nls_utf8", "button", "evdev"),
+)
+
+# The programs of the seed's shell session are this machine's own: every Debian system has them.
+_PROGRAMS: Final = {"blkid": "util-linux", "mount": "mount", "ls": "coreutils"}
+
+# What busybox's acpid runs when the power button is pressed.
+_POWER_BUTTON: Final = "etc/acpi/PWRF/00000080"
+
+# So that `ls` prints "root" as in any other guest.
+_NAMES: Final = {"etc/passwd": b"root:x:0:0:root:/:/bin/busybox\n", "etc/group": b"root:x:0:\n"}
+
+_DIRECTORIES: Final = ("proc", "sys", "dev", "mnt", "run", "tmp", "etc", "busybox")
+
+
+def build(packages: Path, release: str, init: Path) -> Archive:
+    """Return the archive that the kernel unpacks and whose `/init` it runs.
+
+    Args:
+        packages: where the kernel's and busybox' packages were unpacked.
+        release: the kernel's, as in `lib/modules`.
+        init: the script.
+
+    Raises:
+        RigUnavailable: one of Debian's programs or its libraries is missing on this machine.
+    """
+    archive = Archive()
+    for directory in _DIRECTORIES:
+        archive.directory(directory)
+    archive.device("dev/console", 5, 1)
+    archive.file("init", init.read_bytes(), executable=True)
+    archive.file(_POWER_BUTTON, b"#!/bin/busybox sh\n/bin/busybox poweroff -f\n", executable=True)
+    for path, content in _NAMES.items():
+        archive.file(path, content)
+    [busybox] = [path for path in (packages / "bin" / "busybox", packages / "usr/bin/busybox") if path.exists()]
+    files = {"bin/busybox": busybox}
+    for name, package in _PROGRAMS.items():
+        program = Path(find_program(name, package))
+        files |= {f"bin/{name}": program, **{str(path).lstrip("/"): path for path in _libraries(program)}}
+    for name, source in files.items():
+        archive.file(name, source.read_bytes(), executable=True)
+    modules = _modules(packages / "lib" / "modules" / release)
+    for name, content in modules.items():
+        archive.file(f"lib/modules/{name}.ko", content)
+    archive.file("lib/modules/order", "".join(f"{name}.ko\n" for name in modules).encode())
+    return archive
+
+
+def _libraries(program: Path) -> list[Path]:
+    """Return the shared libraries that a program is linked with, its loader among them."""
+    ldd = subprocess.run(
+        [find_program("ldd", "libc-bin"), str(program)], check=False, capture_output=True, text=True, timeout=30
+    )
+    if ldd.returncode != 0 or "not found" in ldd.stdout:
+        raise RigUnavailable(f"the libraries of {program} cannot be found")
+    return [Path(path) for path in re.findall(r"(/\S+) \(0x", ldd.stdout)]
+
+
+def _modules(directory: Path) -> dict[str, bytes]:
+    """Return the modules by name, in an order in which they can be loaded."""
+    found = {path.name.split(".ko")[0].replace("-", "_"): path for path in directory.rglob("*.ko*")}
+    modules: dict[str, bytes] = {}
+
+    def add(name: str) -> None:
+        if name in modules or name not in found:
+            return
+        content = found[name].read_bytes()
+        if found[name].suffix == ".xz":
+            content = lzma.decompress(content)
+        depends = re.search(rb"\0depends=([^\0]*)\0", content)
+        for needed in depends[1].decode().split(",") if depends else ():
+            add(needed.replace("-", "_"))
+        modules[name] = content
+
+    for name in _MODULES:
+        add(name)
+    return modules
