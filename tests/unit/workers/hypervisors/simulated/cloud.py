@@ -1,0 +1,122 @@
+"""The cloud that these tests work on: hosts h1 and h2, each with a local storage, and one that both share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pycdlib
+
+from configdrive.model import (
+    Generation,
+    HostName,
+    HypervisorName,
+    Image,
+    ImageName,
+    InstanceName,
+    Place,
+    PowerState,
+    StorageName,
+    Vm,
+    VmUuid,
+)
+from workers.hypervisors.simulated.audit import Entry, read_audit
+from workers.hypervisors.simulated.driver import SimulatedDriver
+from workers.hypervisors.simulated.drives import CD
+
+if TYPE_CHECKING:
+    from workers.hypervisors.simulated.hooks import Fault
+    from workers.hypervisors.simulated.records import VmRecord
+    from workers.hypervisors.simulated.world import World
+
+H1, H2 = HostName("h1"), HostName("h2")
+LOCAL, NFS = StorageName("local"), StorageName("nfs")
+AT_H1, AT_H2, SHARED = Place(LOCAL, H1), Place(LOCAL, H2), Place(NFS)
+
+WORKER = Path(__file__).parent / "worker_process.py"
+
+
+class Cloud:
+    """A world in a folder, its driver, and ways to work on it from other processes."""
+
+    def __init__(self, folder: Path, **section: object) -> None:
+        storages = {"local": {"shared": False}, "nfs": {"shared": True}}
+        self.folder = folder
+        self.section: dict[str, object] = {
+            "directory": str(folder),
+            "audit": True,
+            "hosts": {"h1": {"storages": storages}, "h2": {"storages": storages}},
+            **section,
+        }
+        self.driver = self.make_driver()
+
+    @property
+    def world(self) -> World:
+        return self.driver.world
+
+    def make_driver(self, *, force_eject: bool = True, call_timeout: float = 5.0) -> SimulatedDriver:
+        return SimulatedDriver.from_inventory(self.section, force_eject=force_eject, call_timeout=call_timeout)
+
+    def define(self, power: PowerState = PowerState.HALTED, *, persistent: bool = True, hot_add: bool = True) -> Vm:
+        vm = unknown_vm()
+        self.world.define_vm(
+            vm.uuid, vm.instance_name, vm.host, power=power, persistent=persistent, hot_add=hot_add, drives={CD: None}
+        )
+        return vm
+
+    def give(self, vm: Vm, generation: int = 1, place: Place = AT_H1) -> ImageName:
+        image = make_image(vm, generation)
+        self.driver.upload(vm, image, place)
+        self.driver.attach(vm, image.name, place)
+        return image.name
+
+    def record(self, vm: Vm) -> VmRecord:
+        record = self.world.vm(vm.uuid)
+        assert record is not None
+        return record
+
+    def inject(self, fault: Fault) -> None:
+        self.world.hooks.inject(fault)
+
+    def names(self) -> list[str]:
+        return [path.name for path in self.world.files()]
+
+    def audit(self) -> list[Entry]:
+        return list(read_audit(self.folder))
+
+    def worker(self, *steps: str, vm: Vm, generation: int = 1, rounds: int = 1) -> subprocess.Popen[str]:
+        """Start a process that does these verbs to this VM; it prints each error's code."""
+        arguments = [str(self.folder), vm.uuid, vm.instance_name, str(generation), str(rounds), *steps]
+        return subprocess.Popen(
+            [sys.executable, str(WORKER), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+
+def unknown_vm(host: HostName = H1) -> Vm:
+    return Vm(VmUuid(str(uuid.uuid4())), InstanceName("i-2-14-VM"), HypervisorName("simulated"), host)
+
+
+def make_image(vm: Vm, generation: int = 1, content: bytes | None = None) -> Image:
+    name = ImageName(vm.instance_name, vm.uuid, Generation(generation))
+    return Image(name, "config", content or str(name).encode() * 5000, sha256="")
+
+
+def make_iso(files: dict[str, bytes]) -> bytes:
+    """Make an ISO image with pycdlib, with Rock Ridge names; folders are made as they are needed."""
+    iso = pycdlib.PyCdlib()
+    iso.new(interchange_level=4, rock_ridge="1.09", joliet=3, vol_ident="config")
+    for path, content in files.items():
+        folders = Path(path).parts[:-1]
+        for depth in range(1, len(folders) + 1):
+            folder = "/" + "/".join(folders[:depth])
+            if not any(child.startswith(folder[1:] + "/") for child in list(files)[: list(files).index(path)]):
+                iso.add_directory(folder, rr_name=folders[depth - 1], joliet_path=folder)
+        iso.add_fp(BytesIO(content), len(content), f"/{path};1", rr_name=Path(path).name, joliet_path=f"/{path}")
+    written = BytesIO()
+    iso.write_fp(written)
+    iso.close()
+    return written.getvalue()

@@ -1,0 +1,247 @@
+"""What the simulated driver does beyond the contract, or in a cloud that the contract's rig does not show."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.model import (
+    Generation,
+    ImageName,
+    InstanceName,
+    Place,
+    PowerState,
+    Presentation,
+    StorageName,
+    StoredImage,
+    VmUuid,
+)
+from configdrive.ports import AttachedHow, Inserted, NoDrive
+from tests.unit.workers.hypervisors.simulated.cloud import (
+    AT_H1,
+    AT_H2,
+    H1,
+    H2,
+    LOCAL,
+    NFS,
+    SHARED,
+    Cloud,
+    make_image,
+    unknown_vm,
+)
+from workers.hypervisors.simulated.drives import CD, DISK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def code_of(verb: Callable[[], object]) -> object:
+    with pytest.raises(FleetError) as caught:
+        verb()
+    return caught.value.code
+
+
+# --- places ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_shared_storage_is_reached_through_any_host_that_is_up(cloud: Cloud) -> None:
+    vm = cloud.define()
+    name = cloud.give(vm, place=SHARED)
+    cloud.driver.detach(vm)
+    cloud.world.set_host_up(H1, up=False)
+    cloud.driver.delete(vm, StoredImage(name, SHARED))
+    assert cloud.names() == []
+    cloud.world.set_host_up(H2, up=False)
+    assert code_of(lambda: cloud.driver.upload(vm, make_image(vm), SHARED)) is TransientCode.HOST_UNREACHABLE
+
+
+def test_a_local_storage_without_its_host_is_no_place(cloud: Cloud) -> None:
+    vm = cloud.define()
+    assert code_of(lambda: cloud.driver.upload(vm, make_image(vm), Place(LOCAL))) is PermanentCode.STORAGE_NOT_FOUND
+
+
+def test_a_shared_storage_named_with_a_host_is_the_same_storage(cloud: Cloud) -> None:
+    vm = cloud.define()
+    name = cloud.give(vm, place=Place(NFS, H2))
+    seen = cloud.driver.observe(vm, [Place(NFS, H2), Place(NFS, H1), SHARED])
+    assert (seen.drive, seen.images) == (Inserted(name, SHARED), (StoredImage(name, SHARED),))
+
+
+def test_an_image_on_another_host_s_storage_is_not_attached(cloud: Cloud) -> None:
+    vm = cloud.define()
+    cloud.driver.upload(vm, make_image(vm), AT_H2)
+    assert code_of(lambda: cloud.driver.attach(vm, make_image(vm).name, AT_H2)) is PermanentCode.STORAGE_NOT_FOUND
+
+
+def test_a_storage_that_is_down_is_unavailable_and_the_others_are_still_listed(cloud: Cloud) -> None:
+    vm = cloud.define()
+    name = cloud.give(vm, place=SHARED)
+    cloud.driver.upload(vm, make_image(vm, 2), AT_H1)
+    cloud.world.set_storage_up(AT_H1, up=False)
+
+    assert code_of(lambda: cloud.driver.observe(vm)) is TransientCode.STORAGE_UNAVAILABLE
+    assert code_of(lambda: cloud.driver.attach(vm, make_image(vm).name, AT_H1)) is TransientCode.STORAGE_UNAVAILABLE
+    seen = cloud.driver.observe(replace(vm, primary_storage=NFS), [AT_H1])
+    assert (seen.images, seen.unreachable) == ((StoredImage(name, SHARED),), (AT_H1,))
+    listed = iter(cloud.driver.list_images(H1))
+    assert next(listed) == StoredImage(name, SHARED)
+    assert code_of(lambda: next(listed)) is TransientCode.STORAGE_UNAVAILABLE
+    bad = [finding for finding in cloud.driver.check(H1) if not finding.ok]
+    assert [("local" in finding.subject, bool(finding.remedy)) for finding in bad] == [(True, True)]
+
+    cloud.world.set_storage_up(AT_H1, up=True)
+    assert len(list(cloud.driver.list_images(H1))) == 2
+
+
+def test_a_full_storage_takes_nothing_and_keeps_what_it_has(tmp_path: Path) -> None:
+    storages = {"local": {"capacity_bytes": 250_000}}
+    cloud = Cloud(tmp_path / "world", hosts={"h1": {"storages": storages}})
+    vm, other = cloud.define(), cloud.define()
+    first, second = make_image(vm, content=b"1" * 200_000), make_image(other, content=b"2" * 50_001)
+    cloud.driver.upload(vm, first, AT_H1)
+    assert code_of(lambda: cloud.driver.upload(other, second, AT_H1)) is TransientCode.STORAGE_FULL
+    assert cloud.names() == [str(first.name)]
+    cloud.driver.upload(vm, replace(first, content=b"3" * 250_000), AT_H1)  # its own old bytes make room
+    cloud.driver.delete(vm, StoredImage(first.name, AT_H1))
+    cloud.driver.upload(other, second, AT_H1)
+    assert cloud.names() == [str(second.name)]
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("uuid", ["../../etc/passwd", "", "11111111-1111-4111-8111-11111111111A", "x" * 36])
+def test_a_uuid_that_is_none_reaches_no_file(cloud: Cloud, uuid: str) -> None:
+    vm = replace(unknown_vm(), uuid=VmUuid(uuid))
+    for verb in (cloud.driver.observe, cloud.driver.detach):
+        with pytest.raises(FleetError) as caught:
+            verb(vm)
+        assert caught.value.code is PermanentCode.INVALID_EVENT
+
+
+def test_an_instance_name_with_path_parts_reaches_no_file(cloud: Cloud, tmp_path: Path) -> None:
+    vm = replace(cloud.define(), instance_name=InstanceName("../../../../escaped"))
+    assert code_of(lambda: cloud.driver.upload(vm, make_image(vm), AT_H1)) is PermanentCode.INVALID_EVENT
+    hostile = StoredImage(ImageName(InstanceName("../x"), vm.uuid, Generation(1)), AT_H1)
+    assert code_of(lambda: cloud.driver.delete(vm, hostile)) is PermanentCode.INVALID_EVENT
+    assert [path.name for path in tmp_path.iterdir()] == ["world"]
+
+
+@pytest.mark.parametrize("storage", ["../local", "/etc", ".", "", "local/configdrive"])
+def test_a_storage_name_is_looked_up_and_never_a_path(cloud: Cloud, storage: str) -> None:
+    vm = cloud.define()
+    place = Place(StorageName(storage), H1)
+    assert code_of(lambda: cloud.driver.upload(vm, make_image(vm), place)) is PermanentCode.STORAGE_NOT_FOUND
+
+
+# --- drives ---------------------------------------------------------------------------------------------------------
+
+
+def test_where_vm_and_definition_differ_what_has_to_go_is_told_first(cloud: Cloud) -> None:
+    vm = cloud.define(PowerState.RUNNING)
+    new, old = cloud.give(vm, 2), make_image(vm, 1).name
+    record = cloud.record(vm)
+    medium = record.live[CD]
+    assert medium is not None
+    cloud.world.records.put(replace(record, config={CD: replace(medium, file=str(old))}))
+    assert cloud.driver.observe(vm).drive == Inserted(old, AT_H1)
+    cloud.driver.attach(vm, new, AT_H1)
+    assert cloud.record(vm) == record
+
+    other = make_image(unknown_vm(), 9).name
+    cloud.world.records.put(replace(record, config={CD: replace(medium, file=str(other))}))
+    assert cloud.driver.observe(vm).drive == Inserted(other, AT_H1)
+
+
+def test_a_vm_that_takes_no_drive_while_it_runs_gets_it_with_its_next_boot(cloud: Cloud) -> None:
+    vm = unknown_vm()
+    cloud.world.define_vm(vm.uuid, vm.instance_name, vm.host, power=PowerState.RUNNING, hot_add=False)
+    cloud.driver.upload(vm, make_image(vm), AT_H1)
+    for _ in range(2):
+        assert cloud.driver.attach(vm, make_image(vm).name, AT_H1).how is AttachedHow.NEXT_BOOT
+    assert cloud.world.medium(vm.uuid) is None
+    in_use = code_of(lambda: cloud.driver.delete(vm, StoredImage(make_image(vm).name, AT_H1)))
+    assert in_use is TransientCode.IMAGE_IN_USE
+    cloud.world.stop_vm(vm.uuid)
+    cloud.world.start_vm(vm.uuid)
+    assert cloud.world.medium(vm.uuid) == make_image(vm).content
+
+
+def test_a_user_s_medium_in_the_fleet_s_slot_is_not_thrown_out(cloud: Cloud) -> None:
+    vm = cloud.define()
+    cloud.world.insert(vm.uuid, NFS, "debian-12.iso")
+    cloud.driver.upload(vm, make_image(vm), AT_H1)
+    assert cloud.driver.observe(vm).drive == NoDrive()
+    assert code_of(lambda: cloud.driver.attach(vm, make_image(vm).name, AT_H1)) is PermanentCode.NO_FREE_SLOT
+    before = cloud.record(vm)
+    cloud.driver.detach(vm)
+    assert cloud.record(vm) == before
+
+
+def test_an_image_is_presented_as_a_disk_when_the_event_says_so(cloud: Cloud) -> None:
+    vm = replace(cloud.define(PowerState.RUNNING), presentation=Presentation.DISK)
+    cloud.driver.upload(vm, make_image(vm), AT_H1)
+    attached = cloud.driver.attach(vm, make_image(vm).name, AT_H1)
+    assert (attached.how, attached.device) == (AttachedHow.HOT_ADDED, DISK)
+    assert cloud.world.medium(vm.uuid) == make_image(vm).content
+
+
+def test_paths_are_files_of_the_world_that_only_their_owner_reads(cloud: Cloud) -> None:
+    vm = cloud.define()
+    cloud.driver.upload(vm, make_image(vm), AT_H1)
+    attached = cloud.driver.attach(vm, make_image(vm).name, AT_H1)
+    path = cloud.world.image_path(make_image(vm).name, AT_H1)
+    assert attached.path == str(path)
+    assert path == cloud.folder / "hosts" / "h1" / "local" / "configdrive" / str(make_image(vm).name)
+    assert path.stat().st_mode & 0o777 == 0o400
+
+
+# --- trials ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_vm_springs_into_being_when_the_inventory_says_so(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path / "world", auto_define=True)
+    vm = unknown_vm()
+    seen = cloud.driver.observe(vm)
+    assert (seen.power, seen.storage, seen.drive) == (PowerState.HALTED, AT_H1, NoDrive())
+    cloud.give(vm)
+    assert cloud.world.medium(vm.uuid) == make_image(vm).content
+    assert cloud.driver.observe(replace(vm, host=H2)).power is PowerState.UNDEFINED  # it is on h1 already
+    elsewhere = replace(unknown_vm(H2), primary_storage=NFS)
+    assert cloud.driver.observe(elsewhere).storage == SHARED
+    assert cloud.record(elsewhere).root_storage == NFS
+
+
+def test_each_verb_takes_at_least_its_latency(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path / "world", latency_ms={"observe": 150})
+    vm = cloud.define()
+    began = time.monotonic()
+    cloud.driver.observe(vm)
+    observed = time.monotonic()
+    cloud.driver.detach(vm)
+    assert observed - began >= 0.15
+    assert time.monotonic() - observed < 0.15
+
+
+def test_a_verb_waits_for_the_vm_s_lock_only_so_long(cloud: Cloud) -> None:
+    vm, other = cloud.define(), cloud.define()
+    driver = cloud.make_driver(call_timeout=0.05)
+    with cloud.world.records.lock(vm.uuid, 0):
+        assert code_of(lambda: driver.detach(vm)) is TransientCode.VM_BUSY
+        assert code_of(lambda: driver.upload(vm, make_image(vm), AT_H1)) is TransientCode.VM_BUSY
+        driver.observe(vm)  # looking needs no lock
+        driver.detach(other)
+    driver.detach(vm)
+
+
+def test_a_host_s_check_tells_what_is_there(cloud: Cloud) -> None:
+    cloud.give(cloud.define())
+    host, local, nfs = cloud.driver.check(H1)
+    assert (host.subject, host.ok, str(cloud.folder) in host.detail) == ("simulated host h1", True, True)
+    assert (local.subject, local.detail) == ("simulated host h1, storage local", "writable, 1 images")
+    assert (nfs.subject, nfs.detail) == ("simulated host h1, storage nfs", "writable, 0 images")

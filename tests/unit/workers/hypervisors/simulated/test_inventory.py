@@ -1,0 +1,105 @@
+"""The `[simulated]` table: what it may say, and what is said when it is wrong."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode
+from configdrive.model import HostName, Place, StorageName
+from workers.hypervisors.simulated.driver import SimulatedDriver
+from workers.hypervisors.simulated.hooks import Verb
+from workers.hypervisors.simulated.inventory import parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TABLE = """
+[simulated]
+directory = "/var/lib/configdrive/simulated"
+latency_ms = { upload = 20, attach = 2.5 }
+audit = true
+
+[simulated.hosts.h1]
+storages = { "primary 1" = { shared = true }, local = { capacity_bytes = 1000 } }
+
+[simulated.hosts."h2.example"]
+storages = { "primary 1" = { shared = true } }
+"""
+
+
+def table(**changes: object) -> dict[str, Any]:
+    return {**tomllib.loads(TABLE)["simulated"], **changes}
+
+
+def test_a_full_table_is_read() -> None:
+    section = parse(table())
+    assert section.latency()[Verb.UPLOAD] == 0.02
+    assert section.latency()[Verb.ATTACH] == 0.0025
+    assert section.latency()[Verb.OBSERVE] == 0
+    assert (section.audit, section.auto_define) == (True, False)
+    hosts = section.topology()
+    assert list(hosts) == ["h1", "h2.example"]
+    local = hosts[HostName("h1")][StorageName("local")]
+    assert (local.shared, local.capacity_bytes) == (False, 1000)
+    assert hosts[HostName("h2.example")][StorageName("primary 1")].shared
+
+
+def test_one_number_is_every_verb_s_latency() -> None:
+    assert set(parse(table(latency_ms=5)).latency().values()) == {0.005}
+
+
+def storages(**named: object) -> dict[str, object]:
+    return {"h1": {"storages": named}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"directory": None}, "simulated.directory"),
+        ({"hosts": {}}, "simulated.hosts"),
+        ({"hosts": storages()}, "simulated.hosts.h1.storages"),
+        ({"hosts": storages(**{"../etc": {}})}, "simulated.hosts.h1.storages"),
+        ({"hosts": storages(**{".hidden": {}})}, "simulated.hosts.h1.storages"),
+        ({"hosts": storages(**{"a/b": {}})}, "simulated.hosts.h1.storages"),
+        ({"hosts": {"../h1": {"storages": {"a": {}}}}}, "simulated.hosts"),
+        ({"hosts": storages(a={"capacity_bytes": -1})}, "simulated.hosts.h1.storages.a.capacity_bytes"),
+        ({"hosts": storages(a={"size": 1})}, "simulated.hosts.h1.storages.a.size"),
+        ({"latency_ms": -1}, "simulated.latency_ms"),
+        ({"latency_ms": {"reboot": 1}}, "simulated.latency_ms"),
+        ({"latencyms": 1}, "simulated.latencyms"),
+        (
+            {"hosts": {"h1": {"storages": {"a": {"shared": True}}}, "h2": {"storages": {"a": {"shared": False}}}}},
+            "storage 'a' is shared on one host and not on another",
+        ),
+    ],
+)
+def test_a_wrong_field_is_named(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(FleetError) as caught:
+        parse(table(**changes))
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert field in caught.value.detail
+    assert caught.value.remedy
+
+
+def test_the_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
+    driver = SimulatedDriver.from_inventory(table(directory=tmp_path / "new" / "world"))
+    assert (tmp_path / "new" / "world").stat().st_mode & 0o077 == 0
+    assert list(driver.list_images(HostName("h1"))) == []
+    assert sorted(driver.hosts()) == ["h1", "h2.example"]
+
+
+def test_a_directory_that_cannot_be_made_is_a_fleet_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FleetError) as caught:
+        SimulatedDriver.from_inventory(table(directory=tmp_path / "file" / "world"))
+    assert "file" in caught.value.detail
+
+
+def test_storages_lie_where_the_documentation_says(tmp_path: Path) -> None:
+    world = SimulatedDriver.from_inventory(table(directory=tmp_path)).world
+    folders = {storage.folder.relative_to(tmp_path) for storage in world.topology.of(HostName("h1"))}
+    assert {str(folder) for folder in folders} == {"shared/primary 1/configdrive", "hosts/h1/local/configdrive"}
+    assert world.topology.storage(HostName("h1"), StorageName("primary 1")).place == Place(StorageName("primary 1"))
