@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.rigs.guest import Disk, Machine, domain_xml, wait_for_absence, wait_for_report
+from tests.rigs import RigUnavailable
+from tests.rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_absence, wait_for_report
 from tests.rigs.libvirt import LibvirtHost
 from tests.support import require_rig, wait_until
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
-
-    from tests.rigs.guest import GuestKernel
 
     MakeIso = Callable[[Path, Mapping[str, bytes]], Path]
 
@@ -122,6 +121,15 @@ def test_it_says_that_there_is_no_drive_and_sees_one_that_is_plugged_in(
         wait_for_absence(vm.console)
         vm.domain.attachDeviceFlags(element(Disk("sda", "scsi", other, cdrom=True)), LIVE_AND_CONFIG)
         assert wait_for_report(vm.console, 1).files == {"name": b"other"}
+
+
+def test_it_is_made_once_and_needs_debian_for_that(
+    guest: GuestKernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert GuestKernel.prepare() == guest
+    with pytest.raises(RigUnavailable, match="apt-get is not installed"):
+        GuestKernel.prepare(tmp_path)
 
 
 def test_a_drive_with_another_label_is_none(

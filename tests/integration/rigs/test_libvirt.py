@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import uuid
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.rigs.conftest import gone
+from tests.rigs import RigUnavailable
 from tests.rigs.certificates import Certificates
 from tests.rigs.guest import Disk, domain_xml
 from tests.rigs.libvirt import LibvirtHost
@@ -164,6 +166,14 @@ def test_a_paused_libvirtd_hangs_and_goes_on(host: LibvirtHost) -> None:
         plain.recv(1)
     host.resume()
     assert hostname(host.uri) == host.name
+
+
+def test_without_root_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with require_rig():
+        host = LibvirtHost(tmp_path / "host")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(RigUnavailable, match="needs root"), host:
+        pass
 
 
 def test_everything_dies_with_the_process_that_started_it(

@@ -17,7 +17,7 @@ _MODULES: Final = (
     *("sd_mod", "sr_mod", "isofs", "nls_utf8", "button", "evdev"),
 )
 
-# The programs of the seed's shell session are this machine's own: every Debian system has them.
+# What a person would type to look at the drive, as Debian has it: this machine's own, since every Debian has them.
 _PROGRAMS: Final = {"blkid": "util-linux", "mount": "mount", "ls": "coreutils"}
 
 # What busybox's acpid runs when the power button is pressed.
@@ -29,11 +29,11 @@ _NAMES: Final = {"etc/passwd": b"root:x:0:0:root:/:/bin/busybox\n", "etc/group":
 _DIRECTORIES: Final = ("proc", "sys", "dev", "mnt", "run", "tmp", "etc", "busybox")
 
 
-def build(packages: Path, release: str, init: Path) -> Archive:
+def build(root: Path, release: str, init: Path) -> Archive:
     """Return the archive that the kernel unpacks and whose `/init` it runs.
 
     Args:
-        packages: where the kernel's and busybox' packages were unpacked.
+        root: where the kernel's and busybox' packages were unpacked.
         release: the kernel's, as in `lib/modules`.
         init: the script.
 
@@ -48,14 +48,14 @@ def build(packages: Path, release: str, init: Path) -> Archive:
     archive.file(_POWER_BUTTON, b"#!/bin/busybox sh\n/bin/busybox poweroff -f\n", executable=True)
     for path, content in _NAMES.items():
         archive.file(path, content)
-    [busybox] = [path for path in (packages / "bin" / "busybox", packages / "usr/bin/busybox") if path.exists()]
+    [busybox] = [path for path in (root / "bin" / "busybox", root / "usr/bin/busybox") if path.exists()]
     files = {"bin/busybox": busybox}
     for name, package in _PROGRAMS.items():
         program = Path(find_program(name, package))
         files |= {f"bin/{name}": program, **{str(path).lstrip("/"): path for path in _libraries(program)}}
     for name, source in files.items():
         archive.file(name, source.read_bytes(), executable=True)
-    modules = _modules(packages / "lib" / "modules" / release)
+    modules = _modules(root / "lib" / "modules" / release)
     for name, content in modules.items():
         archive.file(f"lib/modules/{name}.ko", content)
     archive.file("lib/modules/order", "".join(f"{name}.ko\n" for name in modules).encode())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tests.rigs.guest.initrd import build
-from tests.rigs.guest.packages import Packages, put_in_place
+from tests.rigs.guest.packages import Packages, put_in_place, unpack
 from tests.rigs.process import RigUnavailable, cache_directory
 
 Flavour = Literal["cloud", "generic"]
@@ -58,15 +58,16 @@ class GuestKernel:
             raise RigUnavailable(f"the small guest is made for x86_64, this is {platform.machine()}")
         packages = cache / "packages" / flavour
         if not packages.exists():
-            Packages(cache / "apt").unpack([_KERNEL_PACKAGES[flavour], "busybox-static"], packages)
-        [kernel] = packages.glob("boot/vmlinuz-*")
-        release = kernel.name.removeprefix("vmlinuz-")
-        target = cache / f"{flavour}-{release}-{key}"
+            Packages(cache / "apt").fetch([_KERNEL_PACKAGES[flavour], "busybox-static"], packages)
         with tempfile.TemporaryDirectory(dir=cache, prefix="make-") as scratch:
-            made_now = Path(scratch) / "made"
+            root, made_now = Path(scratch) / "root", Path(scratch) / "made"
+            unpack(packages, root)
+            [kernel] = root.glob("boot/vmlinuz-*")
+            release = kernel.name.removeprefix("vmlinuz-")
             made_now.mkdir()
             shutil.copyfile(kernel, made_now / "vmlinuz")
-            build(packages, release, _HERE / "init").write(made_now / "initrd")
+            build(root, release, _HERE / "init").write(made_now / "initrd")
+            target = cache / f"{flavour}-{release}-{key}"
             put_in_place(made_now, target)
         return cls(target / "vmlinuz", target / "initrd")
 
