@@ -11,7 +11,7 @@ packages=(
   redis-server redis-tools                                         # the queue
   libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients # the KVM host of the demo and the tests
   qemu-system-x86 qemu-utils seabios
-  busybox-static cpio kmod util-linux                              # what its small Linux guest is made of
+  util-linux                                                       # blkid, setpriv
   openssh-server openssh-client                                    # the host's cache is filled over SFTP
   genisoimage xorriso libarchive-tools 7zip                        # readers of the image that are not ours
   user-mode-linux                                                  # and the Linux kernel itself, as one of them
