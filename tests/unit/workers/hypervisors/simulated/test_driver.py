@@ -85,6 +85,7 @@ def test_a_storage_that_is_down_is_unavailable_and_the_others_are_still_listed(c
     cloud.world.set_storage_up(AT_H1, up=False)
 
     assert code_of(lambda: cloud.driver.observe(vm)) is TransientCode.STORAGE_UNAVAILABLE
+    assert code_of(lambda: cloud.driver.upload(vm, make_image(vm, 3), AT_H1)) is TransientCode.STORAGE_UNAVAILABLE
     assert code_of(lambda: cloud.driver.attach(vm, make_image(vm).name, AT_H1)) is TransientCode.STORAGE_UNAVAILABLE
     seen = cloud.driver.observe(replace(vm, primary_storage=NFS), [AT_H1])
     assert (seen.images, seen.unreachable) == ((StoredImage(name, SHARED),), (AT_H1,))
@@ -112,6 +113,21 @@ def test_a_full_storage_takes_nothing_and_keeps_what_it_has(tmp_path: Path) -> N
     assert cloud.names() == [str(second.name)]
 
 
+def test_an_image_that_reads_back_otherwise_is_not_there(cloud: Cloud) -> None:
+    image = make_image(cloud.define())
+    storage = cloud.world.topology.reach(AT_H1, H1)
+    part = storage.folder / f"{image.name}.part"
+
+    def damage() -> None:
+        with part.open("r+b") as file:
+            file.write(b"damaged")
+
+    with pytest.raises(FleetError) as caught:
+        storage.write(image.name, image.content, damage)
+    assert caught.value.code is TransientCode.UPLOAD_CORRUPT
+    assert cloud.names() == []
+
+
 # --- names ----------------------------------------------------------------------------------------------------------
 
 
@@ -130,6 +146,14 @@ def test_an_instance_name_with_path_parts_reaches_no_file(cloud: Cloud, tmp_path
     hostile = StoredImage(ImageName(InstanceName("../x"), vm.uuid, Generation(1)), AT_H1)
     assert code_of(lambda: cloud.driver.delete(vm, hostile)) is PermanentCode.INVALID_EVENT
     assert [path.name for path in tmp_path.iterdir()] == ["world"]
+
+
+def test_an_instance_named_like_another_s_uuid_is_told_apart(cloud: Cloud) -> None:
+    vm = cloud.define()
+    other = replace(cloud.define(), instance_name=InstanceName(vm.uuid))
+    cloud.driver.upload(other, make_image(other), AT_H1)
+    assert cloud.driver.observe(vm).images == ()
+    assert cloud.driver.observe(other).images == (StoredImage(make_image(other).name, AT_H1),)
 
 
 @pytest.mark.parametrize("storage", ["../local", "/etc", ".", "", "local/configdrive"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +33,7 @@ def test_a_fault_strikes_its_verb_at_its_point_once(cloud: Cloud, verb: Verb, po
         assert (failure is not None) == (name == verb), name
         if failure is not None:
             assert failure.code is BUSY
+            assert not any(left.endswith(".part") for left in cloud.names())
             assert failure_of(call) is None  # it is used up, and the verb carries on from where it was
     assert list((cloud.folder / "faults").iterdir()) == []
 
@@ -109,6 +111,16 @@ def test_several_faults_for_one_point_strike_in_their_order(cloud: Cloud, tmp_pa
     assert failure_of(lambda: cloud.driver.observe(vm)) is not None
     assert (tmp_path / "reached").exists()
     assert not (tmp_path / "not reached").exists()
+
+
+def test_a_fault_for_n_times_strikes_n_times_whichever_threads_race_for_it(cloud: Cloud) -> None:
+    def strikes(_: int) -> int:
+        return sum(failure_of(lambda: cloud.driver.list_images(HostName("h1"))) is not None for _ in range(100))
+
+    with ThreadPoolExecutor(8) as pool:
+        for times in (1, 50, 100):
+            cloud.inject(Raise(verb=Verb.LIST_IMAGES, times=times, code=BUSY))
+            assert sum(pool.map(strikes, range(8))) == times
 
 
 def test_a_fault_for_n_times_strikes_n_times_whichever_processes_come(cloud: Cloud) -> None:
