@@ -1,0 +1,119 @@
+"""From settings to what every process of the fleet has: the mailboxes, the boxes, and the door for publishers.
+
+Apart from `workers.wiring` so that a process that only publishes or looks loads no part of a worker: of the half second
+that `configdrive publish` may take, imports are the most.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from configdrive.model import HypervisorName
+from workers.settings import Settings
+from workers.store import RedisMailbox, StoreOptions
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from configdrive.ports import Sealer
+    from tasks.publish import LifecyclePublisher
+    from tasks.wakeup import WakeUps
+
+ENTRY_POINTS = "configdrive.hypervisors"
+
+
+def installed_hypervisors() -> list[HypervisorName]:
+    """Return the names of all drivers that are installed, whether or not their SDK is."""
+    return sorted(HypervisorName(point.name) for point in entry_points(group=ENTRY_POINTS))
+
+
+def known_hypervisors(settings: Settings) -> list[HypervisorName]:
+    """Return the hypervisors that events may name here."""
+    return [HypervisorName(name) for name in settings.hypervisors] or installed_hypervisors()
+
+
+def connect_redis(settings: Settings, *, retries: int = 5, connect_seconds: float = 5.0) -> redis.Redis:
+    """Return a client with time limits; it connects when it is first used.
+
+    Args:
+        settings: which Redis.
+        retries: how often a broken connection is tried again, with pauses from 0.05 to 1 s.
+        connect_seconds: how long one attempt to connect may take.
+    """
+    return redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=10,
+        socket_connect_timeout=connect_seconds,
+        socket_keepalive=True,
+        health_check_interval=15,
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
+        retry_on_error=[redis.ConnectionError, redis.TimeoutError],
+    )
+
+
+def store_options(settings: Settings) -> StoreOptions:
+    """Return what the mailboxes need of the settings."""
+    return StoreOptions(
+        prefix=settings.key_prefix,
+        lease=settings.lease_seconds,
+        resend=settings.resend_seconds,
+        seen=settings.seen_seconds,
+        tombstone=settings.tombstone_seconds,
+        outcomes_kept=settings.outcomes_kept,
+    )
+
+
+def make_mailbox(settings: Settings, client: redis.Redis | None = None) -> RedisMailbox:
+    """Return the mailboxes of this fleet."""
+    return RedisMailbox(client or connect_redis(settings), store_options(settings))
+
+
+def make_sealer(settings: Settings) -> Sealer:
+    """Return what seals (with only a public key), or seals and opens (with the key file, made on the first run).
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    # Imported here: looking at VMs and waking workers needs no cryptography.
+    from workers.keys import read_keys, read_or_make_keys, read_public  # noqa: PLC0415
+    from workers.sealing import KeyRing, PublicSealer  # noqa: PLC0415
+
+    if settings.public_key is not None:
+        return PublicSealer(read_public(settings.public_key))
+    read_or_make_keys(settings.keys_file)
+    return KeyRing(lambda: read_keys(settings.keys_file))
+
+
+def make_wakeups(settings: Settings, app: Celery | None = None) -> WakeUps:
+    """Return what sends wake-ups."""
+    # Imported here: looking at VMs needs no Celery.
+    from tasks.wakeup import WakeUps  # noqa: PLC0415
+    from workers.app import make_app  # noqa: PLC0415
+
+    return WakeUps(app or make_app(settings))
+
+
+def make_publisher(
+    settings: Settings,
+    app: Celery | None = None,
+    mailbox: RedisMailbox | None = None,
+) -> LifecyclePublisher:
+    """Return the producers' door.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    from tasks.publish import LifecyclePublisher  # noqa: PLC0415 - as in make_wakeups
+
+    return LifecyclePublisher(
+        mailbox or make_mailbox(settings),
+        make_wakeups(settings, app),
+        make_sealer(settings),
+        hypervisors=known_hypervisors(settings),
+        zones=settings.zones,
+    )
