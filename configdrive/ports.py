@@ -53,7 +53,7 @@ class Observation:
             fleet in any drive is. Where the running VM and its persistent definition differ, whatever still has to go
             is reported first: another VM's image, then the oldest of its own.
         images: every image of this VM found on `storage` and on the places asked for.
-        unreachable: places asked for that could not be listed now.
+        unreachable: places asked for that could not be listed now: down, or no longer in the inventory.
     """
 
     power: PowerState

@@ -5,11 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pycdlib
 
 from configdrive.model import (
     Generation,
@@ -103,20 +100,3 @@ def unknown_vm(host: HostName = H1) -> Vm:
 def make_image(vm: Vm, generation: int = 1, content: bytes | None = None) -> Image:
     name = ImageName(vm.instance_name, vm.uuid, Generation(generation))
     return Image(name, "config", content or str(name).encode() * 5000, sha256="")
-
-
-def make_iso(files: dict[str, bytes]) -> bytes:
-    """Make an ISO image with pycdlib, with Rock Ridge names; folders are made as they are needed."""
-    iso = pycdlib.PyCdlib()
-    iso.new(interchange_level=4, rock_ridge="1.09", joliet=3, vol_ident="config")
-    for path, content in files.items():
-        folders = Path(path).parts[:-1]
-        for depth in range(1, len(folders) + 1):
-            folder = "/" + "/".join(folders[:depth])
-            if not any(child.startswith(folder[1:] + "/") for child in list(files)[: list(files).index(path)]):
-                iso.add_directory(folder, rr_name=folders[depth - 1], joliet_path=folder)
-        iso.add_fp(BytesIO(content), len(content), f"/{path};1", rr_name=Path(path).name, joliet_path=f"/{path}")
-    written = BytesIO()
-    iso.write_fp(written)
-    iso.close()
-    return written.getvalue()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from pycdlib.pycdlibexception import PyCdlibException
 
+from configdrive.image import build
 from configdrive.model import PowerState, StoredImage
 from configdrive.ports import AttachedHow, Inserted
 from tests.unit.workers.hypervisors.simulated.cloud import (
@@ -18,7 +19,6 @@ from tests.unit.workers.hypervisors.simulated.cloud import (
     SHARED,
     Cloud,
     make_image,
-    make_iso,
     unknown_vm,
 )
 from workers.hypervisors.simulated.drives import CD, USER_CD
@@ -34,7 +34,7 @@ FILES = {
 
 def test_a_guest_reads_its_drive_under_the_names_that_linux_shows(cloud: Cloud) -> None:
     vm = cloud.define()
-    image = make_image(vm, content=make_iso(FILES))
+    image = build(make_image(vm).name, FILES, label="config", built_at=0)
     cloud.driver.upload(vm, image, AT_H1)
     cloud.driver.attach(vm, image.name, AT_H1)
     cloud.world.start_vm(vm.uuid)
