@@ -7,44 +7,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, datetime
-from io import BytesIO
-from struct import unpack_from
 from typing import TYPE_CHECKING, Final
 
-from pycdlib import PyCdlib
-
-from configdrive import iso9660
+from configdrive import iso9660, mastering
 from configdrive.contents import DIRECTORIES, MAX_BYTES
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.iso9660 import SECTOR, SYSTEM_AREA
+from configdrive.iso9660 import SECTOR
 from configdrive.labels import label_problem
+from configdrive.mastering import DIRECTORY_MODE, FILE_MODE
 from configdrive.model import Image
 from configdrive.rockridge import DamagedImageError, Posix
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Mapping
 
     from configdrive.model import ImageName
-
-_FILE_MODE: Final = 0o100555
-_DIRECTORY_MODE: Final = 0o040555
-"""`-r-xr-xr-x` and `dr-xr-xr-x`, as the seed's listing shows them."""
 
 _NAME: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 """A name that ISO 9660 level 4, Rock Ridge and Joliet (64 characters) all spell the same."""
 _MAX_DEPTH: Final = 8
 _MAX_PATH: Final = 255
 """Levels of directories including the root, and characters of a path (ECMA-119 6.8.2.1)."""
-
-_END_OF_DATES: Final = datetime(2156, 1, 1, tzinfo=UTC).timestamp()
-"""A directory record has one byte for the years since 1900 (ECMA-119 9.1.5)."""
-
-_APPLICATION: Final = "CONFIGDRIVE-FLEET"
-_TERMINATOR: Final = 255
-"""The type of the last volume descriptor."""
-_ROCK_RIDGE_DATES: Final = b"TF\x1a\x01\x0e"
-"""What stands before a record's three Rock Ridge dates (RRIP 4.1.6); its control characters are in no name."""
 
 
 def build(
@@ -75,10 +58,7 @@ def build(
     folders = _folders(files, directories)
     _check_names([*folders, *files])
     _check_size(sum(_sectors(content) for content in set(files.values())) * SECTOR)
-    mastered = _master(files, folders, label)
-    with mastered.getbuffer() as view:
-        _set_dates(view, built_at)
-    content = mastered.getvalue()
+    content = mastering.master(files, folders, label, built_at)
     _check_size(len(content))
     verify(content, files, label, directories)
     return Image(name, label, content, hashlib.sha256(content).hexdigest())
@@ -120,8 +100,11 @@ def verify(
             raise _damaged("the files are others")
         for path, data in files.items():
             node = tree[path]
-            if node.size != len(data) or not content.startswith(data, node.extent * SECTOR):
-                raise _damaged(f"{path} has another content")
+            start = node.extent * SECTOR
+            end = start + len(data)
+            behind = content[end : end + -end % SECTOR].strip(b"\0")
+            if node.size != len(data) or not content.startswith(data, start) or behind:
+                raise _damaged(f"/{path} has another content, or something behind it")
     for path, posix in _wanted_posix(wanted, files).items():
         if volume.primary[path].posix != posix:
             raise _damaged(f"/{path} has another mode, link count or owner")
@@ -140,8 +123,8 @@ def _wanted_posix(folders: Collection[str], files: Mapping[str, bytes]) -> dict[
     for path in folders:
         if path:
             links[_parent(path)] += 1
-    return {path: Posix(_DIRECTORY_MODE, links[path], uid=0, gid=0) for path in folders} | dict.fromkeys(
-        files, Posix(_FILE_MODE, links=1, uid=0, gid=0)
+    return {path: Posix(DIRECTORY_MODE, links[path], uid=0, gid=0) for path in folders} | dict.fromkeys(
+        files, Posix(FILE_MODE, links=1, uid=0, gid=0)
     )
 
 
@@ -200,81 +183,3 @@ def _check_size(size: int) -> None:
             f"the drive would have {size} bytes; at most {MAX_BYTES} are allowed",
             "keep large content elsewhere and let the user data fetch it",
         )
-
-
-def _master(files: Mapping[str, bytes], folders: Collection[str], label: str) -> BytesIO:
-    """Let pycdlib write the image.
-
-    Interchange level 4 with Rock Ridge 1.09 and Joliet is the combination that every reader takes: lower-case names
-    that end in `;1` in the primary tree (Ironic asks for them), the exact names on Linux and on Windows. Of identical
-    contents, one is stored and all records point to it.
-    """
-    iso = PyCdlib()
-    iso.new(interchange_level=4, rock_ridge="1.09", joliet=3, vol_ident=label, app_ident_str=_APPLICATION)
-    for path in folders:
-        iso.add_directory(
-            f"/{path}", rr_name=path.rpartition("/")[2], joliet_path=f"/{path}", file_mode=_DIRECTORY_MODE
-        )
-    stored = dict[bytes, str]()
-    for path in sorted(files):
-        content, iso_path, name = files[path], f"/{path};1", path.rpartition("/")[2]
-        if content in stored:
-            iso.add_hard_link(iso_old_path=stored[content], iso_new_path=iso_path, rr_name=name)
-            iso.add_hard_link(iso_old_path=stored[content], joliet_new_path=f"/{path}")
-        else:
-            stored[content] = iso_path
-            source = BytesIO(content)
-            iso.add_fp(source, len(content), iso_path, rr_name=name, joliet_path=f"/{path}", file_mode=_FILE_MODE)
-    image = BytesIO()
-    iso.write_fp(image)
-    iso.close()
-    return image
-
-
-def _set_dates(image: memoryview, built_at: float) -> None:
-    """Write one date over all those that pycdlib has taken from the clock and the machine's time zone.
-
-    pycdlib has no parameter for them. Changing finished bytes, at places that ECMA-119 fixes, touches nothing that
-    another thread uses; replacing the clock inside pycdlib would.
-    """
-    if not 0 <= built_at < _END_OF_DATES:
-        raise ValueError("built_at has no date in ISO 9660")
-    moment = datetime.fromtimestamp(int(built_at), UTC)
-    of_record = bytes([moment.year - 1900, *moment.timetuple()[1:6], 0])
-    of_volume = moment.strftime("%Y%m%d%H%M%S00\0").encode()
-    for sector in range(SYSTEM_AREA, len(image), SECTOR):
-        kind = image[sector]
-        if kind == _TERMINATOR:
-            break
-        for date in (813, 830, 864):  # created, changed, effective from; 847 is the expiry, which stays unset
-            image[sector + date : sector + date + len(of_volume)] = of_volume
-        image[sector + 156 + 18 : sector + 156 + 25] = of_record  # the root's record
-        for extent in _directory_extents(image, sector):
-            _set_record_dates(image, extent * SECTOR, of_record)
-
-
-def _directory_extents(image: memoryview, descriptor: int) -> Iterator[int]:
-    """Yield the first sector of each directory, from the path table that a volume descriptor names."""
-    (size,) = unpack_from("<I", image, descriptor + 132)
-    (table,) = unpack_from("<I", image, descriptor + 140)
-    offset, end = table * SECTOR, table * SECTOR + size
-    while offset < end:
-        length, extent = unpack_from("<BxI", image, offset)
-        yield extent
-        offset += 8 + length + length % 2
-
-
-def _set_record_dates(image: memoryview, start: int, date: bytes) -> None:
-    (size,) = unpack_from("<I", image, start + 10)  # of the directory, from its record of itself
-    offset = start
-    while offset < start + size:
-        length = image[offset]
-        if length == 0:  # the rest of this sector is empty
-            offset += SECTOR - offset % SECTOR
-            continue
-        image[offset + 18 : offset + 25] = date
-        rock_ridge = bytes(image[offset : offset + length]).find(_ROCK_RIDGE_DATES)
-        if rock_ridge >= 0:
-            dates = offset + rock_ridge + len(_ROCK_RIDGE_DATES)
-            image[dates : dates + 3 * len(date)] = date * 3
-        offset += length

@@ -182,9 +182,10 @@ class _TreeReader:
         self._is_joliet = descriptor.kind == _JOLIET
 
     def read(self) -> Tree:
-        _, root = self._record(self._descriptor.root, _Belongs.TO_DESCRIPTOR)
-        require(root.is_directory, "the root is no directory")
+        name, root = self._record(self._descriptor.root, _Belongs.TO_DESCRIPTOR)
+        require(root.is_directory and name == _ITSELF, "the root is no directory")
         nodes = {"": root}
+        seen = {root.extent}
         waiting = deque([("", "")])
         while waiting:
             path, parent = waiting.popleft()
@@ -199,6 +200,8 @@ class _TreeReader:
                 require(child not in nodes and "/" not in name, "a directory has a name twice, or one with a slash")
                 nodes[child] = node
                 if node.is_directory:
+                    require(node.extent not in seen, "two directories are the same one")
+                    seen.add(node.extent)
                     waiting.append((child, path))
         extents = {path: node.extent for path, node in nodes.items() if node.is_directory}
         for start, order in ((self._descriptor.little_path_table, "<"), (self._descriptor.big_path_table, ">")):
@@ -228,9 +231,11 @@ class _TreeReader:
         )
         require(date == self._date, "a record's date differs from the volume's")
         is_directory = flags == _DIRECTORY
-        name = self._name(raw[_RECORD.size : _RECORD.size + name_length], is_directory=is_directory)
+        end = _RECORD.size + name_length
+        name = self._name(raw[_RECORD.size : end], is_directory=is_directory)
         # The name is padded to an even number of bytes with what stands before it.
-        system = raw[_RECORD.size + name_length + (name_length + 1) % 2 :]
+        padding, system = raw[end : end + end % 2], raw[end + end % 2 :]
+        require(end <= length and length % 2 == 0 and not any(padding), "a directory record has a wrong name length")
         posix = None
         if belongs is not _Belongs.TO_DESCRIPTOR and not self._is_joliet:
             begins_tree = belongs is _Belongs.TO_ROOT_ITSELF
@@ -258,11 +263,21 @@ class _TreeReader:
         while offset < end:
             length, attributes, extent, parent = head.unpack_from(self._content, offset)
             name = self._content[offset + head.size : offset + head.size + length]
-            require(attributes == 0 and parent <= max(len(paths), 1), "a path table's entry has no parent")
-            above = paths[parent - 1] if paths else ""
-            path = "" if not paths else f"{above}/" * bool(above) + name.decode(self._descriptor.encoding)
-            paths.append(path)
-            extents[path] = extent
-            offset += head.size + length + length % 2
+            offset += head.size + length
+            padding = length % 2
+            require(
+                attributes == 0
+                and 1 <= parent <= max(len(paths), 1)
+                and not any(self._content[offset : offset + padding]),
+                "a path table's entry has no parent, or is padded with something",
+            )
+            offset += padding
+            if paths:
+                above = paths[parent - 1]
+                paths.append(f"{above}/" * bool(above) + name.decode(self._descriptor.encoding))
+            else:
+                require(name == b"\0", "a path table does not begin with the root")
+                paths.append("")
+            extents[paths[-1]] = extent
         require(offset == end and len(extents) == len(paths), "a path table has the wrong length, or a directory twice")
         return extents

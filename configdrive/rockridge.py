@@ -19,13 +19,15 @@ _SUSP_MARK: Final = b"\xbe\xef\x00"
 _MODIFIED_READ_CHANGED: Final = b"\x0e"
 """The dates that our builder records (RRIP 4.1.6)."""
 _EXTENSION: Final = b"RRIP_1991A"
+_NO_MORE: Final = (b"", b"\0")
+"""What may stand behind the last entry: a byte that makes the record's length even."""
 _HEAD: Final = struct.Struct("<2sBB")
 _OWNER: Final = struct.Struct("<8s8s8s8s")
 _FIELDS_WITHOUT_NAME, _FIELDS_WITH_NAME = b"\x81", b"\x89"
 """`RR`: which entries a record has; bit 3 is the name."""
 
 
-class DamagedImageError(ValueError):
+class DamagedImageError(Exception):
     """An image is not as it must be. The text names the structure and never what stands in a file."""
 
 
@@ -92,13 +94,15 @@ def system_use(content: bytes, area: bytes, date: bytes, *, begins_tree: bool) -
 
 def _entries(content: bytes, area: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield signature and payload of each entry, also of a continuation (SUSP 4, 5.1)."""
-    while area.strip(b"\0"):
+    is_continued = False
+    while area not in _NO_MORE:
         signature, length, version = _HEAD.unpack_from(area)
         sound = _HEAD.size <= length <= len(area) and version == 1
         require(sound, "a Rock Ridge entry has the wrong length or version")
         payload, area = area[_HEAD.size : length], area[length:]
         if signature == b"CE":
-            require(not area.strip(b"\0"), "a Rock Ridge continuation is not the last entry of its record")
+            require(not is_continued and area in _NO_MORE, "a Rock Ridge continuation is not at the end of its record")
+            is_continued = True
             block, offset, size = both(payload[:8]), both(payload[8:16]), both(payload[16:24])
             start = block * _SECTOR + offset
             area = content[start : start + size]
