@@ -1,0 +1,254 @@
+"""The driver port on KVM hosts: what each verb does, in the order in which it does it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final, Self
+
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
+from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation
+from workers.hypervisors.kvm.diagnosis import diagnose
+from workers.hypervisors.kvm.domain_xml import disk_xml
+from workers.hypervisors.kvm.domains import find_domain
+from workers.hypervisors.kvm.drives import Drives
+from workers.hypervisors.kvm.faults import translated
+from workers.hypervisors.kvm.folders import store
+from workers.hypervisors.kvm.hosts import Host, find_host
+from workers.hypervisors.kvm.inventory import parse
+from workers.hypervisors.kvm.slots import content, device_of, find_slot, no_free_slot, targets
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from configdrive.model import Image
+    from workers.hypervisors.kvm.domains import Domain
+    from workers.hypervisors.kvm.folders import ImageFolder
+    from workers.hypervisors.kvm.hosts import Visit
+
+
+class KvmDriver:
+    """KVM through libvirt: see `configdrive.ports.HypervisorDriver` for what each verb promises.
+
+    Args:
+        hosts: of the inventory.
+        force_eject: whether a medium is exchanged although the guest holds the tray.
+    """
+
+    name: Final = HypervisorName("kvm")
+
+    def __init__(self, hosts: Mapping[HostName, Host], *, force_eject: bool = True) -> None:
+        self._hosts = hosts
+        self._force = force_eject
+
+    @classmethod
+    def from_inventory(
+        cls, section: Mapping[str, object], *, force_eject: bool = True, call_timeout: float = 30.0
+    ) -> Self:
+        """Build the driver from the inventory's `[kvm]` table; connects to nothing yet.
+
+        Args:
+            section: the table.
+            force_eject: whether a medium is exchanged although the guest holds the tray.
+            call_timeout: seconds to wait for a host's answer. A change of a VM may take 40 s: libvirt itself waits.
+
+        Raises:
+            PermanentError: `MISCONFIGURED`.
+        """
+        table = parse(section)
+        hosts = {HostName(name): Host(HostName(name), one, call_timeout) for name, one in table.hosts.items()}
+        return cls(hosts, force_eject=force_eject)
+
+    def observe(self, vm: Vm, also: Collection[Place] = ()) -> Observation:
+        """Look at the VM and list its images.
+
+        A VM is known by its uuid alone here, so that it can be cleaned up whatever its name is; `attach` looks at the
+        name as well.
+        """
+        images: dict[Place, tuple[StoredImage, ...]] = {}
+        unreachable: list[Place] = []
+        with self._visit(vm.host) as visit:
+            domain = find_domain(visit.link, vm.uuid)
+            storage = _own_storage(visit, vm, domain)
+            if storage is not None:
+                images[storage] = _images_of(vm, storage, visit.storages.folder(storage))
+            choices = targets(domain.layers[0] if domain else None, visit.table.cd_targets, device_of(vm.presentation))
+            drive = (
+                NoDrive()
+                if domain is None
+                else content(domain.layers, vm.uuid, visit.storages.place_of, storage, choices)
+            )
+        for place in dict.fromkeys(also):
+            try:
+                if place not in images:
+                    with self._reach(place, vm.host) as (_, folder):
+                        images[place] = _images_of(vm, place, folder)
+            except FleetError:
+                unreachable.append(place)
+        return Observation(
+            power=PowerState.UNDEFINED if domain is None else domain.power,
+            storage=storage,
+            drive=drive,
+            images=tuple(image for found in images.values() for image in found),
+            unreachable=tuple(unreachable),
+        )
+
+    def upload(self, vm: Vm, image: Image, place: Place) -> None:
+        """Make `place` hold exactly these bytes under the image's name."""
+        _require_own(vm, image.name)
+        self._store(vm, image.name, image.content, place)
+
+    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
+        """Make `target` hold the same bytes as `source` under the same name."""
+        _require_own(vm, name)
+        with self._reach(source, vm.host) as (_, folder):
+            there = folder.read(name)
+        if there is None:
+            detail = f"storage {source.storage!r} does not hold the image {name}"
+            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail)
+        if source != target:
+            self._store(vm, name, there, target)
+
+    def attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
+        """Make this image the read-only medium of the VM's config drive, now and after the next power-on."""
+        _require_own(vm, name)
+        device = device_of(vm.presentation)
+        with self._visit(vm.host) as visit:
+            folder = visit.storages.folder(place)
+            path = str(folder.directory / str(name))
+            domain = find_domain(visit.link, vm.uuid)
+            if vm.attach_by is AttachBy.ORCHESTRATOR:
+                return _for_the_orchestrator(vm, visit, domain, path)
+            if domain is None:
+                detail = f"host {vm.host} knows no VM {vm.instance_name} ({vm.uuid})"
+                raise PermanentError(PermanentCode.VM_NOT_FOUND, detail, "correct the event's host, or define the VM")
+            _require_name(vm, domain)
+            if not folder.has(name):
+                detail = f"storage {place.storage!r} does not hold the image {name}"
+                raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
+            done = Drives(visit.link, vm.uuid, domain, force=self._force).insert(path, device, visit.table.cd_targets)
+        return Attachment(done.how, done.target.dev, path, disk_xml(done.target, path, device))
+
+    def detach(self, vm: Vm) -> None:
+        """Leave no image of the fleet in any drive of the VM, now and in its persistent definition."""
+        with self._visit(vm.host) as visit:
+            domain = find_domain(visit.link, vm.uuid)
+            if domain is not None:
+                Drives(visit.link, vm.uuid, domain, force=self._force).remove_all()
+
+    def delete(self, vm: Vm, image: StoredImage) -> None:
+        """Delete one image file; gone already is success."""
+        with self._reach(image.place, vm.host) as (visit, folder):
+            if folder.has(image.name):
+                visit.require_unused(folder, image.name)
+                folder.remove(image.name)
+
+    def list_images(self, host: HostName) -> Iterable[StoredImage]:
+        """List every image on every storage of one host; a storage that fails raises after the others are given."""
+        found: list[StoredImage] = []
+        failures: list[FleetError] = []
+        with self._visit(host) as visit:
+            for place in visit.storages.usable:
+                try:
+                    with translated(f"storage {place.storage} of host {host}"):
+                        found += (StoredImage(name, place) for name in visit.storages.folder(place).names())
+                except FleetError as error:
+                    failures.append(error)
+        return _given(found, failures)
+
+    def hosts(self) -> Collection[HostName]:
+        """Name the hosts of the inventory."""
+        return self._hosts.keys()
+
+    def check(self, host: HostName) -> Iterator[Check]:
+        """Try one host from connection to storage."""
+        try:
+            found = find_host(self._hosts, host)
+        except PermanentError as error:
+            return iter([Check(f"kvm host {host}", ok=False, detail=error.detail, remedy=error.remedy)])
+        return diagnose(found)
+
+    def close(self) -> None:
+        """Close all connections of this process."""
+        for host in self._hosts.values():
+            host.close()
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _visit(self, name: HostName) -> Iterator[Visit]:
+        """Give a connection to a host; whatever its SDKs raise meanwhile comes out as a `FleetError`."""
+        host = find_host(self._hosts, name)
+        with translated(f"host {name}"), host.visit() as visit:
+            yield visit
+
+    @contextmanager
+    def _reach(self, place: Place, via: HostName) -> Iterator[tuple[Visit, ImageFolder]]:
+        """Give a storage's folder through its own host, and that of a shared one through the VM's host.
+
+        A shared storage that the VM's host does not have (any more) is reached through another one that has it. A host
+        that does not answer now is not passed by: the VM may have the image in its drive there.
+        """
+        ways = [place.host] if place.host is not None else [via, *(name for name in self._hosts if name != via)]
+        first: PermanentError | None = None
+        with ExitStack() as stack:
+            for name in ways:
+                try:
+                    visit = stack.enter_context(self._visit(name))
+                    folder = visit.storages.folder(place)
+                except PermanentError as error:
+                    stack.close()
+                    first = first or error
+                else:
+                    yield visit, folder
+                    return
+        if first is not None:
+            raise first
+
+    def _store(self, vm: Vm, name: ImageName, data: bytes, place: Place) -> None:
+        with self._reach(place, vm.host) as (visit, folder):
+            store(folder, name, data, lambda: visit.require_unused(folder, name))
+
+
+def _own_storage(visit: Visit, vm: Vm, domain: Domain | None) -> Place | None:
+    if vm.primary_storage is not None:
+        return visit.storages.named(vm.primary_storage)
+    return None if domain is None else visit.storages.of_root_disk(domain.layers[0])
+
+
+def _images_of(vm: Vm, place: Place, folder: ImageFolder) -> tuple[StoredImage, ...]:
+    return tuple(StoredImage(name, place) for name in folder.names(vm.uuid))
+
+
+def _require_own(vm: Vm, name: ImageName) -> None:
+    if name.vm_uuid != vm.uuid:
+        detail = f"the image {name} is not VM {vm.uuid}'s"
+        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "a VM gets its own images only")
+
+
+def _require_name(vm: Vm, domain: Domain) -> None:
+    """Refuse a VM that bears another name than the event says: its uuid may have been given twice."""
+    if domain.name != vm.instance_name:
+        detail = f"VM {vm.uuid} is called {domain.name!r} on host {vm.host}, but {vm.instance_name!r} in the event"
+        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "correct the event's instance_name, or rename the VM")
+
+
+def _for_the_orchestrator(vm: Vm, visit: Visit, domain: Domain | None, path: str) -> Attachment:
+    """Say what to attach and where, of a VM that need not exist yet."""
+    device = device_of(vm.presentation)
+    definition = None if domain is None else domain.layers[-1]
+    choices = targets(definition, visit.table.cd_targets, device)
+    if definition is None:
+        target = choices[0]
+    else:
+        slot = find_slot(definition, choices, vm.uuid, device)
+        if slot is None:
+            raise no_free_slot(vm.uuid, choices)
+        target = slot.target
+    return Attachment(AttachedHow.ORCHESTRATOR, target.dev, path, disk_xml(target, path, device))
+
+
+def _given(found: Iterable[StoredImage], failures: list[FleetError]) -> Iterator[StoredImage]:
+    yield from found
+    if failures:
+        raise failures[0]

@@ -1,0 +1,157 @@
+"""The inventory's `[kvm]` table: its fields, their limits, and the error that names the wrong one with the remedy.
+
+[kvm.hosts.kvm-01]
+uri = "qemu+libssh2://root@kvm-01.example/system"
+
+[kvm.hosts.kvm-01.ssh]
+host = "kvm-01.example"
+key_file = "/etc/configdrive/id_ed25519"
+known_hosts = "/etc/configdrive/known_hosts"
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from configdrive.errors import PermanentCode, PermanentError
+from workers.hypervisors.kvm.uris import is_ssh, names_keys, uri_problem, with_ssh
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
+_HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,254}$")]
+_Target = Annotated[
+    str, StringConstraints(pattern=r"^(?:ide:hd[a-d]|sata:sd[a-z]|scsi:sd[a-z]|usb:sd[a-z]|hd[a-d]|sd[a-z])$")
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _absolute(path: Path) -> Path:
+    pure = PurePosixPath(path)
+    if not pure.is_absolute() or ".." in pure.parts or len(pure.parts) == 1:
+        code = "path"
+        raise PydanticCustomError(code, "must be an absolute path below '/', without '..'")
+    return path
+
+
+def _uri(uri: str) -> str:
+    problem = uri_problem(uri)
+    if problem is not None:
+        code = "uri"
+        raise PydanticCustomError(code, "{problem}", {"problem": problem})
+    return uri
+
+
+class StorageRoute(StrEnum):
+    """How an image file comes onto a pool that holds files.
+
+    `volume`: as a libvirt volume. `sftp`: as a file, renamed when it is whole. `auto`: shared pools by SFTP where the
+    host has a table `ssh`, all else as volumes. Another host's changes on a shared pool are seen by libvirt only after
+    reading every file's header again; SFTP sees them at once.
+    """
+
+    AUTO = "auto"
+    VOLUME = "volume"
+    SFTP = "sftp"
+
+
+class SshTable(_Strict):
+    """`[kvm.hosts.<name>.ssh]`: the same machine by SSH, for SFTP and for a `qemu+libssh2` URI.
+
+    Args:
+        host: name or address.
+        port: TCP.
+        user: who may write into the host cache and, with `storage_route = "sftp"`, into the pools; usually root.
+        key_file: the private key, OpenSSH format, without passphrase, readable for the worker alone.
+        known_hosts: OpenSSH's file with the host's key. There is no way to go without: an unknown or changed key is
+            refused.
+    """
+
+    host: _HostName
+    port: int = Field(default=22, ge=1, le=65_535)
+    user: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")] = "root"
+    key_file: Path
+    known_hosts: Path
+
+
+class PoolTable(_Strict):
+    """`[kvm.hosts.<name>.pools.<pool>]`.
+
+    Args:
+        shared: whether every host that has a pool of this name sees the same files. Left out: so for netfs pools.
+    """
+
+    shared: bool | None = None
+
+
+class HostTable(_Strict):
+    """`[kvm.hosts.<name>]`.
+
+    Args:
+        uri: libvirt's: `qemu:///system`, `qemu+tls://host/system`, `qemu+libssh2://user@host/system`, or `qemu+tcp://`
+            to a loopback address.
+        cd_targets: the devices that a config drive may be, the first choice first: `hdd`, or with the bus
+            `scsi:sdb`. Left out: chosen for each VM from its machine type.
+        cache_directory: on the host; holds the images of VMs whose pools hold no files (RBD, LVM, iSCSI).
+        storage_route: see `StorageRoute`. Choose `sftp` for pools with more than a thousand images: libvirt reads every
+            file's header whenever a pool is refreshed, which it is after every upload (21 us per file on a local disk).
+        connections: to this host's libvirtd, per worker process, at most.
+        ssh: needed for `sftp` routes and for the cache directory (without it the cache is made a libvirt pool).
+        pools: what cannot be seen from libvirt.
+    """
+
+    uri: Annotated[str, AfterValidator(_uri)]
+    cd_targets: tuple[_Target, ...] = Field(default=(), max_length=16)
+    cache_directory: Annotated[Path, AfterValidator(_absolute)] = Path("/var/cache/configdrive")
+    storage_route: StorageRoute = StorageRoute.AUTO
+    connections: int = Field(default=4, ge=1, le=64)
+    ssh: SshTable | None = None
+    pools: dict[_Name, PoolTable] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _ssh_is_known(self) -> Self:
+        code = "ssh"
+        if self.storage_route is StorageRoute.SFTP and self.ssh is None:
+            raise PydanticCustomError(code, "storage_route 'sftp' needs the table 'ssh' of this host")
+        if is_ssh(self.uri) and self.ssh is None and not names_keys(self.uri):
+            raise PydanticCustomError(
+                code, "an ssh URI needs the table 'ssh' of this host, with key_file and known_hosts"
+            )
+        return self
+
+    @property
+    def libvirt_uri(self) -> str:
+        """The URI as libvirt gets it: over SSH with the key and the strict host key check of the `ssh` table."""
+        if not is_ssh(self.uri):
+            return self.uri
+        return with_ssh(self.uri) if self.ssh is None else with_ssh(self.uri, self.ssh.key_file, self.ssh.known_hosts)
+
+
+class Section(_Strict):
+    """The whole table: at least one host."""
+
+    hosts: dict[_Name, HostTable] = Field(min_length=1)
+
+
+def parse(section: Mapping[str, object]) -> Section:
+    """Read the table.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`, with the first wrong field and what is wrong with it.
+    """
+    try:
+        return Section.model_validate(dict(section))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(("kvm", *(str(part) for part in first["loc"])))
+        detail = f"inventory: {field}: {first['msg']}"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct it in the inventory") from None

@@ -1,0 +1,249 @@
+"""Connections to libvirt: opened when first needed, kept, limited in number per host, never waited for without end.
+
+A call into libvirt is C code that no Python exception can interrupt. So each connection has one thread of its own that
+makes the calls, and the caller waits for the answer up to a limit. A connection that has not answered in time is given
+up: its thread closes it when the call comes back, and nothing else is done on it. Three guards stand one behind the
+other: libvirt's keepalive breaks a dead link, this limit ends the wait for a libvirtd that hangs, and the worker pool's
+task time limit ends everything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+import libvirt
+
+from configdrive.errors import TransientCode, TransientError
+from workers.hypervisors.kvm.event_loop import run_event_loop
+from workers.hypervisors.kvm.faults import translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from configdrive.model import HostName
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+KEEPALIVE_COUNT: Final = 3
+"""Unanswered keepalives after which libvirt gives a connection up."""
+
+DOMAIN_SECONDS: Final = 40.0
+"""Limit on a call that changes a domain: libvirt waits up to 30 s for another job on it, then 5 s for the guest."""
+
+UNTESTED_SECONDS: Final = 1.0
+"""A kept connection that rested longer than this is tried before it is used again."""
+
+
+class Link:
+    """One connection to one host's libvirtd, and the thread that talks through it.
+
+    Args:
+        host: for the messages.
+        uri: libvirt's.
+        timeout: seconds to wait for an answer.
+    """
+
+    def __init__(self, host: HostName, uri: str, timeout: float) -> None:
+        self.host = host
+        self._uri = uri
+        self._timeout = timeout
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._connection: libvirt.virConnect | None = None
+        self._usable = True
+        self._rested_since = time.monotonic()
+
+    @property
+    def connection(self) -> libvirt.virConnect:
+        """The libvirt connection; its methods are to be called through `call`."""
+        assert self._connection is not None  # noqa: S101  # opened before anyone has it
+        return self._connection
+
+    def open(self) -> None:
+        """Connect, and ask for keepalives.
+
+        Raises:
+            FleetError: `HOST_UNREACHABLE`, `ACCESS_DENIED`.
+        """
+        keepalive = run_event_loop()
+        threading.Thread(target=self._serve, name=f"libvirt-{self.host}", daemon=True).start()
+        with translated(f"host {self.host}"):
+            self.call(partial(self._open, keepalive=keepalive))
+
+    def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Make one call on this connection's thread and wait for it.
+
+        Raises:
+            TransientError: `HOST_UNREACHABLE` when the answer did not come in time; the link is of no more use.
+            libvirt.libvirtError: what the call raised.
+        """
+        return self._wait(self._timeout, partial(function, *args, **kwargs))
+
+    def change(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Make one call that changes a domain, for which libvirt itself may wait: see `DOMAIN_SECONDS`.
+
+        Raises:
+            TransientError: as `call`.
+            libvirt.libvirtError: what the call raised.
+        """
+        return self._wait(max(self._timeout, DOMAIN_SECONDS), partial(function, *args, **kwargs))
+
+    def _wait(self, limit: float, function: Callable[[], R]) -> R:
+        if not self._usable:
+            detail = f"host {self.host}: the connection was given up"
+            raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "see whether libvirtd hangs there")
+        answer: Future[R] = Future()
+        self._jobs.put(partial(_answer, answer, function))
+        try:
+            return answer.result(limit)
+        except TimeoutError:
+            self.abandon()
+            detail = f"host {self.host}: libvirt has not answered within {limit:g} s"
+            raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "see whether libvirtd hangs there") from None
+        except libvirt.libvirtError:
+            raise
+        except BaseException:  # a soft time limit: what the call is doing now nobody knows
+            self.abandon()
+            raise
+
+    def fresh(self) -> bool:
+        """Say whether the connection still works; tries it when it has rested for a while."""
+        if not self._usable or self._connection is None:
+            return False
+        try:
+            if not self.call(self._connection.isAlive):
+                return False
+            if time.monotonic() - self._rested_since > UNTESTED_SECONDS:
+                self.call(self._connection.getLibVersion)
+        except (libvirt.libvirtError, TransientError):
+            return False
+        return self._usable
+
+    def rest(self) -> bool:
+        """Note that nobody uses it now; say whether it may be kept."""
+        self._rested_since = time.monotonic()
+        return self._usable
+
+    def abandon(self) -> None:
+        """Give the connection up without waiting: its thread closes it as soon as it is free."""
+        self._usable = False
+        self._jobs.put(None)
+
+    def disown(self) -> None:
+        """Forget, in a forked child, what belongs to the parent: closing it here would close it there."""
+        if self._connection is not None:
+            self._connection._o = None  # noqa: SLF001  # the binding has no other way to keep its destructor quiet
+
+    def _open(self, *, keepalive: bool) -> None:
+        connection = libvirt.open(self._uri)
+        if keepalive:
+            interval = max(1, min(5, int(self._timeout / (KEEPALIVE_COUNT + 2))))
+            # A libvirtd that knows no keepalive is told apart by nothing; the limit on every call remains.
+            with contextlib.suppress(libvirt.libvirtError):
+                connection.setKeepAlive(interval, KEEPALIVE_COUNT)
+        self._connection = connection
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+        if self._connection is not None:
+            with contextlib.suppress(libvirt.libvirtError):
+                self._connection.close()
+
+
+def _answer(answer: Future[R], function: Callable[[], R]) -> None:
+    try:
+        answer.set_result(function())
+    except BaseException as error:  # noqa: BLE001  # it is raised where the answer is awaited
+        answer.set_exception(error)
+
+
+class HostLinks:
+    """The connections of this process to one host: `limit` at most, so that a boot storm does not sink its libvirtd."""
+
+    def __init__(self, host: HostName, uri: str, timeout: float, limit: int) -> None:
+        self._host = host
+        self._uri = uri
+        self._timeout = timeout
+        self._limit = limit
+        self._state = _State(limit)
+
+    @contextmanager
+    def borrow(self) -> Iterator[Link]:
+        """Give a working connection for a while.
+
+        Raises:
+            FleetError: `HOST_UNREACHABLE`, also when all were busy for too long; `ACCESS_DENIED`.
+        """
+        state = self._own_state()
+        if not state.free.acquire(timeout=self._timeout):
+            detail = f"host {self._host}: all {self._limit} connections of this process were busy"
+            raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "raise 'connections' in the inventory")
+        try:
+            link = self._take(state)
+            try:
+                yield link
+            finally:
+                state.give_back(link)
+        finally:
+            state.free.release()
+
+    def close(self) -> None:
+        """Close what is not in use now."""
+        for link in self._own_state().drain():
+            link.abandon()
+
+    def _take(self, state: _State) -> Link:
+        while (kept := state.pop()) is not None:
+            if kept.fresh():
+                return kept
+            kept.abandon()
+        link = Link(self._host, self._uri, self._timeout)
+        try:
+            link.open()
+        except BaseException:
+            link.abandon()
+            raise
+        return link
+
+    def _own_state(self) -> _State:
+        """Return this process's connections; a forked child begins without any."""
+        if self._state.process != os.getpid():
+            inherited, self._state = self._state, _State(self._limit)
+            inherited.disown()
+        return self._state
+
+
+class _State:
+    def __init__(self, limit: int) -> None:
+        self.process = os.getpid()
+        self.free = threading.BoundedSemaphore(limit)
+        self._lock = threading.Lock()
+        self._idle: list[Link] = []
+
+    def pop(self) -> Link | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def give_back(self, link: Link) -> None:
+        if link.rest():
+            with self._lock:
+                self._idle.append(link)
+
+    def drain(self) -> list[Link]:
+        with self._lock:
+            drained, self._idle = self._idle, []
+        return drained
+
+    def disown(self) -> None:
+        """The lock is left alone: the parent's thread that held it does not exist here."""
+        for link in self._idle:
+            link.disown()
