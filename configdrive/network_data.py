@@ -1,7 +1,7 @@
 """`network_data.json`: how the guest shall configure its NICs, in OpenStack's form. Pure.
 
 Source: Nova's schema of the document, and what cloud-init and cloudbase-init read of it. Values are checked here, as
-only here their meaning is known.
+only here their meaning is known. That a NIC with DHCP must not take a default route cannot be said in this form.
 """
 
 from __future__ import annotations
@@ -145,6 +145,8 @@ def _ip(field: str, value: str, family: int | None = None) -> Ip:
         address = ip_address(value)
     except ValueError:
         raise _invalid(field, "is no IP address", "give a plain IPv4 or IPv6 address") from None
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        raise _invalid(field, "has a scope, which only the guest could know", "leave out the '%' and what follows")
     if family is not None and address.version != family:
         raise _invalid(field, f"is no IPv{family} address", "give each family an entry of its own")
     return address

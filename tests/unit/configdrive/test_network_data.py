@@ -147,6 +147,7 @@ def test_a_links_id_stays_when_another_nic_goes() -> None:
         (Nic(FIRST, mtu=67), "nics[0].mtu"),
         (Nic(FIRST, mtu=65536), "nics[0].mtu"),
         (Nic(FIRST, dns=("192.0.2.1", "dns.example")), "nics[0].dns[1]"),
+        (Nic(FIRST, dns=("fe80::1%<eth0>",)), "nics[0].dns[0]"),
         (Nic(FIRST, (Address(5, "10.0.0.1", 8),)), "nics[0].addresses[0].family"),
         (Nic(FIRST, (Address(4, FIRST, 24),)), "nics[0].addresses[0].address"),
         (Nic(FIRST, (Address(4, "2001:db8::1", 24),)), "nics[0].addresses[0].address"),
