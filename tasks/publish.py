@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -58,13 +58,19 @@ class LifecyclePublisher:
             self._wakeups.send(receipt.wake)
         return receipt
 
-    def publish_many(self, events: Iterable[LifecycleEvent | Mapping[str, Any] | str | bytes]) -> Iterator[Receipt]:
+    def publish_many(
+        self,
+        events: Iterable[LifecycleEvent | Mapping[str, Any] | str | bytes],
+        refused: Callable[[int, PermanentError], None] | None = None,
+    ) -> Iterator[Receipt]:
         """Store many events, in order, some hundred in a round trip; yields a receipt for each once it is stored.
 
+        `refused` is told the index and the error of each bad event, which has no receipt then.
+
         Raises:
-            PermanentError: as `publish`, at the first bad event; those before it in the same batch are stored.
+            PermanentError: without `refused`, as `publish`, at the first bad event; those before it are stored.
         """
-        postings = iter(self._valid_then_raise(events))
+        postings = self._valid(events, refused)
         while batch := _batch(postings):
             problems = [item for item in batch if isinstance(item, PermanentError)]
             receipts = self._mailbox.put_many([item for item in batch if isinstance(item, Posting)])
@@ -108,13 +114,19 @@ class LifecyclePublisher:
         )
         return Posting(header, body_of(checked, self._sealer))
 
-    def _valid_then_raise(self, events: Iterable[Any]) -> Iterator[Posting | PermanentError]:
-        for event in events:
+    def _valid(
+        self,
+        events: Iterable[Any],
+        refused: Callable[[int, PermanentError], None] | None,
+    ) -> Iterator[Posting | PermanentError]:
+        for index, event in enumerate(events):
             try:
                 yield self.posting(event)
             except PermanentError as error:
-                yield error
-                return
+                if refused is None:
+                    yield error
+                    return
+                refused(index, error)
 
 
 def _checked(event: LifecycleEvent | Mapping[str, Any] | str | bytes) -> LifecycleEvent:

@@ -13,6 +13,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
 from workers.settings import Settings
 from workers.store import RedisMailbox, StoreOptions
@@ -37,23 +38,31 @@ def known_hypervisors(settings: Settings) -> list[HypervisorName]:
     return [HypervisorName(name) for name in settings.hypervisors] or installed_hypervisors()
 
 
-def connect_redis(settings: Settings, *, retries: int = 5, connect_seconds: float = 5.0) -> redis.Redis:
+def connect_redis(settings: Settings, *, patient: bool = True) -> redis.Redis:
     """Return a client with time limits; it connects when it is first used.
 
-    Args:
-        settings: which Redis.
-        retries: how often a broken connection is tried again, with pauses from 0.05 to 1 s.
-        connect_seconds: how long one attempt to connect may take.
+    `patient` is for processes that go on without a person: they sit a restart of Redis out. Otherwise a Redis that is
+    away is told within a second, one that hangs within five.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`, when the URL cannot be read.
     """
-    return redis.Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        socket_timeout=10,
-        socket_connect_timeout=connect_seconds,
-        socket_keepalive=True,
-        health_check_interval=15,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
-        retry_on_error=[redis.ConnectionError, redis.TimeoutError],
-    )
+    passing = (redis.ConnectionError, redis.TimeoutError) if patient else (redis.ConnectionError,)
+    try:
+        return redis.Redis.from_url(
+            settings.redis_url.get_secret_value(),
+            socket_timeout=10 if patient else 5,
+            socket_connect_timeout=5 if patient else 2,
+            socket_keepalive=True,
+            health_check_interval=15,
+            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 12 if patient else 2, supported_errors=passing),
+            retry_on_error=list(passing),
+        )
+    except ValueError:
+        pass  # raised below, outside of this handler: its text quotes a part of the URL, maybe of the password
+    detail = "redis_url: is not a URL that can be read"
+    remedy = "redis://user:password@host:port/0, with '/', '@' and ':' of a password written as %2F, %40 and %3A"
+    raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
 
 
 def store_options(settings: Settings) -> StoreOptions:
