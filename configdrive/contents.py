@@ -18,7 +18,8 @@ from typing_extensions import override
 
 from configdrive import openstack
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Metadata, SecretStr, Vm, VmData
+from configdrive.model import Metadata, SecretStr, SshKey, Vm, VmData
+from configdrive.network_data import network_data
 
 DIRECTORIES: Final = (
     "cloudstack/metadata",
@@ -34,6 +35,9 @@ MAX_BYTES: Final = 64 * 2**20
 
 MAX_EXTRA_KEY: Final = 60
 """Characters of an extra metadata key: with `.txt` behind it, it must fit the 64 characters of a Joliet name."""
+
+WINDOWS_DEVICE: Final = r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)"
+"""The beginning of a name that Windows takes for a device, whatever follows the dot: such a file cannot be opened."""
 
 _METADATA: Final = tuple(field.name for field in fields(Metadata) if field.name != "extra")
 _EXTRA_KEY: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_EXTRA_KEY}}}")
@@ -80,8 +84,8 @@ def render(vm: Vm, data: VmData, password: SecretStr | None) -> Files:
     Raises:
         PermanentError: `INVALID_CONTENT` or `CONTENT_TOO_LARGE`, naming the field and the remedy, never the value.
     """
-    _check(data)
-    secret = None if password is None else _checked_password(password)
+    check(data, password)
+    secret = None if password is None else password.get_secret_value()
     files = _metadata_files(data)
     if data.user_data is not None:
         user_data = data.user_data.get_secret_value()
@@ -89,6 +93,31 @@ def render(vm: Vm, data: VmData, password: SecretStr | None) -> Files:
     if secret is not None:
         files |= _password_files(secret)
     return Files(files | openstack.documents(vm, data, secret))
+
+
+def check(data: VmData, password: SecretStr | None) -> None:
+    """Refuse, before anything is built, what would not arrive in the guest as it is.
+
+    Raises:
+        PermanentError: as `render`.
+    """
+    for name in _METADATA:
+        value: str | None = getattr(data.metadata, name)
+        problem = None if value is None else _line_problem(value)
+        if problem is not None:
+            raise _invalid(f"metadata.{name}", problem)
+    _check_extra(data.metadata.extra)
+    _check_keys(data.ssh_keys)
+    network_data(data.nics or ())
+    if data.user_data is not None and len(data.user_data) > MAX_BYTES:
+        raise PermanentError(
+            PermanentCode.CONTENT_TOO_LARGE,
+            f"user_data: has {len(data.user_data)} bytes; the whole drive may have {MAX_BYTES}",
+            "keep large content elsewhere and let the user data fetch it",
+        )
+    problem = None if password is None else password_problem(password.get_secret_value())
+    if problem is not None:
+        raise _invalid("password", problem)
 
 
 def extra_key_problem(key: str) -> str | None:
@@ -100,6 +129,8 @@ def extra_key_problem(key: str) -> str | None:
     """
     if _EXTRA_KEY.fullmatch(key) is None:
         return f"a key has 1 to {MAX_EXTRA_KEY} letters, digits, '.', '_' and '-'; rename it"
+    if re.match(WINDOWS_DEVICE, key):
+        return "Windows takes this name for a device and cannot open the file; rename it"
     if _same(key) in _RESERVED:
         return "the drive has a value of its own under this name; use that field, or rename the key"
     return None
@@ -136,16 +167,9 @@ def _same(key: str) -> str:
 _RESERVED: Final = frozenset(map(_same, (*_METADATA, "public_keys", "admin_pass")))
 
 
-def _check(data: VmData) -> None:
-    """Refuse values that would not arrive in the guest as they are."""
-    for name in _METADATA:
-        value: str | None = getattr(data.metadata, name)
-        problem = None if value is None else _line_problem(value)
-        if problem is not None:
-            raise _invalid(f"metadata.{name}", problem)
-    _check_extra(data.metadata.extra)
+def _check_keys(keys: tuple[SshKey, ...]) -> None:
     names = set[str]()
-    for index, key in enumerate(data.ssh_keys):
+    for index, key in enumerate(keys):
         field = f"ssh_keys[{index}]"
         if not key.name or not key.line:
             raise _invalid(field, "has no name or no key; give both or leave it out")
@@ -155,12 +179,6 @@ def _check(data: VmData) -> None:
         if key.name in names:
             raise _invalid(field, "another key has the same name; give each one its own")
         names.add(key.name)
-    if data.user_data is not None and len(data.user_data) > MAX_BYTES:
-        raise PermanentError(
-            PermanentCode.CONTENT_TOO_LARGE,
-            f"user_data: has {len(data.user_data)} bytes; the whole drive may have {MAX_BYTES}",
-            "keep large content elsewhere and let the user data fetch it",
-        )
 
 
 def _check_extra(extra: tuple[tuple[str, str], ...]) -> None:
@@ -176,14 +194,6 @@ def _check_extra(extra: tuple[tuple[str, str], ...]) -> None:
             shown = repr(key) if _EXTRA_KEY.fullmatch(key) else index
             raise _invalid(f"metadata.extra[{shown}]", problem)
         seen.add(_same(key))
-
-
-def _checked_password(password: SecretStr) -> str:
-    secret = password.get_secret_value()
-    problem = password_problem(secret)
-    if problem is not None:
-        raise _invalid("password", problem)
-    return secret
 
 
 def _metadata_files(data: VmData) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from configdrive import iso9660, mastering
-from configdrive.contents import DIRECTORIES, MAX_BYTES
+from configdrive.contents import DIRECTORIES, MAX_BYTES, WINDOWS_DEVICE
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.iso9660 import SECTOR
 from configdrive.labels import label_problem
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from configdrive.model import ImageName
 
-_NAME: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
-"""A name that ISO 9660 level 4, Rock Ridge and Joliet (64 characters) all spell the same."""
+_NAME: Final = re.compile(rf"(?!{WINDOWS_DEVICE})[A-Za-z0-9._-]{{0,63}}[A-Za-z0-9_-]")
+"""A name that every reader spells the same. Joliet has 64 characters; Windows drops a dot at the end."""
 _MAX_DEPTH: Final = 8
 _MAX_PATH: Final = 255
 """Levels of directories including the root, and characters of a path (ECMA-119 6.8.2.1)."""
@@ -157,7 +157,7 @@ def _check_names(paths: Collection[str]) -> None:
             raise PermanentError(
                 PermanentCode.INVALID_CONTENT,
                 f"{path!r}: is no name for a file on the drive",
-                "names have 1 to 64 letters, digits, '.', '_' and '-'",
+                "names have 1 to 64 letters, digits, '.', '_' and '-', no dot at the end, and are no Windows device",
             )
         plain = path.replace("-", "_")
         if spelled.setdefault(plain.lower(), plain) != plain:

@@ -95,7 +95,7 @@ def test_a_sound_image_passes() -> None:
     image.verify(CONTENT, FILES, "config")
 
 
-@pytest.mark.parametrize("flip", [0x01, 0x20, 0x80, 0xFF])
+@pytest.mark.parametrize("flip", [0x01, 0x20, 0x80])
 def test_a_flipped_bit_is_found_in_every_byte_that_says_something(flip: int) -> None:
     unnoticed = []
     for offset in COUNTS:
