@@ -1,0 +1,146 @@
+"""The image, read by programs that others have written: names, contents, modes and the label."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.support import find_program, require_rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.image.conftest import Drive
+
+PACKAGES = {
+    "blkid": "util-linux",
+    "isoinfo": "genisoimage",
+    "xorriso": "xorriso",
+    "bsdtar": "libarchive-tools",
+    "7zz": "7zip",
+}
+FILE, DIRECTORY = "-r-xr-xr-x", "dr-xr-xr-x"
+
+
+def run(program: str, *arguments: str | Path) -> bytes:
+    """Run a reader, and return what it prints."""
+    with require_rig():
+        path = find_program(program, PACKAGES[program])
+    # This machine's time zone and language must not matter.
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    done = subprocess.run([path, *arguments], capture_output=True, check=False, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def output(program: str, *arguments: str | Path) -> str:
+    return run(program, *arguments).decode()
+
+
+def assert_whole(drive: Drive, root: Path) -> None:
+    """Compare what a reader has unpacked with what was put on the drive."""
+    everything = list(root.rglob("*"))
+    directories = {path for path in everything if path.is_dir()}
+    for path in directories:
+        path.chmod(0o755)  # so that the test's folder can be removed by an ordinary user
+    assert {path.relative_to(root).as_posix() for path in directories} == set(drive.directories)
+    assert {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in everything if path not in directories
+    } == dict(drive.files)
+
+
+def assert_modes(drive: Drive, modes: dict[str, str]) -> None:
+    wanted = dict.fromkeys(drive.directories, DIRECTORY) | dict.fromkeys(drive.files, FILE)
+    assert modes == wanted
+
+
+def test_blkid_finds_the_label(drive: Drive) -> None:
+    shown = dict(line.split("=", 1) for line in output("blkid", "-o", "export", "-p", drive.path).splitlines())
+    assert shown["LABEL"] == drive.label
+    assert shown["TYPE"] == "iso9660"
+    assert shown["VERSION"] == r"Joliet\ Extension"
+    assert shown["UUID"] == "2017-03-10-10-23-00-00"
+
+
+def test_isoinfo_sees_both_extensions(drive: Drive) -> None:
+    shown = output("isoinfo", "-d", "-i", drive.path)
+    assert f"Volume id: {drive.label}\n" in shown
+    assert "Joliet with UCS level 3 found" in shown
+    assert "Rock Ridge signatures version 1 found" in shown
+    assert f"Volume size is: {drive.path.stat().st_size // 2048}\n" in shown
+
+
+def test_isoinfo_lists_modes_and_owners(drive: Drive) -> None:
+    modes = {}
+    folder = ""
+    for line in output("isoinfo", "-l", "-R", "-i", drive.path).splitlines():
+        if line.startswith("Directory listing of /"):
+            folder = line.removeprefix("Directory listing of /")
+        found = re.fullmatch(r"(\S{10}) +\d+ +0 +0 +\d+ Mar 10 2017 \[ *\d+ \d\d\]  (.*) ", line)
+        assert found or not line or "Directory" in line
+        if found and found[2] not in {".", ".."}:
+            modes[folder + found[2]] = found[1]
+    assert_modes(drive, modes)
+
+
+def test_isoinfo_reads_the_same_through_each_extension(full: Drive) -> None:
+    for path, wanted in full.files.items():
+        for tree, name in (("-R", f"/{path}"), ("-J", f"/{path}"), ("-s", f"/{path};1")):
+            assert run("isoinfo", tree, "-i", full.path, "-x", name) == wanted
+
+
+def test_the_primary_tree_has_lower_case_names_with_a_version(full: Drive) -> None:
+    """Ironic opens exactly this path."""
+    names = output("isoinfo", "-f", "-i", full.path).splitlines()
+    assert "/openstack/latest/network_data.json;1" in names
+    assert "/cloudstack/metadata/public-keys.txt;1" in names
+
+
+def test_xorriso_lists_modes_and_owners(drive: Drive) -> None:
+    modes = {}
+    for line in output("xorriso", "-indev", drive.path, "-find", "/", "-exec", "lsdl", "--").splitlines():
+        found = re.fullmatch(r"(\S{10}) +\d+ 0 +0 +\d+ Mar 10  2017 '/(.*)'", line)
+        assert found, line
+        if found[2]:
+            modes[found[2]] = found[1]
+    assert_modes(drive, modes)
+
+
+def test_xorriso_unpacks_everything(drive: Drive, tmp_path: Path) -> None:
+    target = tmp_path / "unpacked"
+    output("xorriso", "-osirrox", "on", "-indev", drive.path, "-extract", "/", target)
+    assert_whole(drive, target)
+
+
+def test_bsdtar_lists_modes_and_owners(drive: Drive) -> None:
+    modes = {}
+    for line in output("bsdtar", "-tvf", drive.path).splitlines():
+        found = re.fullmatch(r"(\S{10}) +\d+ 0 +0 +\d+ Mar 10  2017 (.*?)( link to .*)?", line)
+        assert found, line
+        if found[2] != ".":
+            modes[found[2]] = found[1]
+    assert_modes(drive, modes)
+
+
+def test_bsdtar_unpacks_everything(drive: Drive, tmp_path: Path) -> None:
+    target = tmp_path / "unpacked"
+    target.mkdir()
+    output("bsdtar", "-xf", drive.path, "-C", target)
+    assert_whole(drive, target)
+
+
+def test_7zip_unpacks_everything_as_windows_shows_it(drive: Drive, tmp_path: Path) -> None:
+    target = tmp_path / "unpacked"
+    shown = output("7zz", "x", f"-o{target}", drive.path)
+    assert "Everything is Ok" in shown
+    assert_whole(drive, target)
+
+
+def test_the_vms_own_reader_keeps_both_spellings_apart(full: Drive, tmp_path: Path) -> None:
+    """`vm_id.txt` and `vm-id.txt` become one name for a reader that knows plain ISO 9660 only; ours keep both."""
+    target = tmp_path / "unpacked"
+    target.mkdir()
+    output("bsdtar", "-xf", full.path, "-C", target, "cloudstack/metadata/vm_id.txt", "cloudstack/metadata/vm-id.txt")
+    assert sorted(path.name for path in target.rglob("*.txt")) == ["vm-id.txt", "vm_id.txt"]
