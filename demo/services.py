@@ -1,0 +1,71 @@
+"""The fleet itself for the demo: Redis, a worker and Flower as processes of their own, on free loopback ports."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+from redis import Redis
+
+from demo.stage import Stage
+from tasks.publish import LifecyclePublisher
+from tests.rigs.process import LOOPBACK, Daemon, free_port
+from tests.rigs.redis import RedisServer
+from workers.access import make_publisher
+from workers.settings import load_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the story and its reader need of the running fleet."""
+
+    publisher: LifecyclePublisher
+    flower: str
+    redis: Redis
+
+    def readable_in_redis(self, secret: str) -> bool:
+        """Whether any key's whole content has the text in it, plain or as base64."""
+        wanted = (secret.encode(), base64.b64encode(secret.encode()).rstrip(b"="))
+        self.redis.config_set("rdbcompression", "no")  # it would hide the text from the search, not from a reader
+        dumps = (self.redis.dump(key) or b"" for key in self.redis.scan_iter())
+        return any(text in dump for dump in dumps for text in wanted)
+
+
+@contextlib.contextmanager
+def services(stage: Stage, directory: Path) -> Iterator[Services]:
+    """Start the fleet for a stage, and stop it at the end."""
+    inventory = directory / "inventory.toml"
+    inventory.write_text(stage.inventory(), "utf-8")
+    configdrive = str(Path(sys.executable).parent / "configdrive")
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(RedisServer(directory / "redis"))
+        os.environ |= {
+            "CONFIGDRIVE_REDIS_URL": server.url,
+            "CONFIGDRIVE_INVENTORY": str(inventory),
+            "CONFIGDRIVE_KEYS_FILE": str(directory / "keys.json"),
+        }
+        worker = Daemon([configdrive, "worker", "--hypervisor", stage.hypervisor], directory / "worker.log")
+        flower = Daemon([configdrive, "flower", f"--port={port}"], directory / "flower.log")
+        for daemon in (worker, flower):
+            daemon.start()
+            stack.callback(daemon.stop)
+        url = f"http://{LOOPBACK}:{port}"
+        flower.wait_ready(lambda: _healthy(f"{url}/healthcheck"), timeout=30)
+        client = stack.enter_context(contextlib.closing(server.client()))
+        yield Services(make_publisher(load_settings()), url, client)
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310 - our own loopback address
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
