@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
-from pydantic import ConfigDict
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from configdrive.errors import PermanentCode, PermanentError
@@ -22,19 +29,24 @@ from configdrive.fields import (
     InstanceNameField,
     LabelField,
     OneLine,
+    Providers,
     SequenceField,
     StorageField,
+    TimeField,
+    TraceParent,
     UuidField,
     ZoneField,
 )
+from configdrive.findings import explain
 from configdrive.guest_data import GuestData, Strict
 from configdrive.model import AttachBy, Presentation
 
 MAX_EVENT_BYTES = 64 * 2**20
 """Bytes of one event's JSON: the largest user data in base64, sealed and in base64 again, still fits."""
 
-USER_DATA_SERVICE = "userdata"
-CONFIG_DRIVE_PROVIDER = "configdrive"
+_TYPES = "configdrive.vm."
+_SERVICE = "userdata"
+_PROVIDER = "configdrive"
 
 
 class Apply(StrEnum):
@@ -63,16 +75,17 @@ class NetworkOffering(Strict):
     """The network offering's service → provider map, as CloudStack has it (`UserData` → `ConfigDrive`)."""
 
     name: OneLine | None = None
-    services: Annotated[dict[OneLine, OneLine | tuple[OneLine, ...]], Field(max_length=64)]
+    services: Annotated[dict[OneLine, Providers], Field(max_length=64)]
 
     @property
     def names_config_drive(self) -> bool:
         """Whether ConfigDrive provides the UserData service (seed: "use case", "CS Admin" work flow)."""
-        for service, provider in self.services.items():
-            if service.lower() == USER_DATA_SERVICE:
-                providers = (provider,) if isinstance(provider, str) else provider
-                return CONFIG_DRIVE_PROVIDER in {name.lower() for name in providers}
-        return False
+        return any(
+            provider.lower() == _PROVIDER
+            for service, providers in self.services.items()
+            for provider in providers
+            if service.lower() == _SERVICE
+        )
 
 
 class EventData(Strict):
@@ -92,7 +105,7 @@ class GuestEventData(EventData):
     """What events that can change the drive's content carry besides: `guest` in the clear, or `sealed`."""
 
     network_offering: NetworkOffering | None = None
-    password_enabled: bool | None = None
+    password_enabled: StrictBool | None = None
     label: LabelField | None = None
     guest: GuestData | None = None
     sealed: Annotated[str, StringConstraints(max_length=MAX_EVENT_BYTES, pattern=r"^[\x21-\x7e]+$")] | None = None
@@ -109,7 +122,7 @@ class DeployData(GuestEventData):
     """`start`: attach at once, for a VM that is powered on right after."""
 
     host: HostField
-    start: bool = False
+    start: StrictBool = False
 
 
 class StartData(GuestEventData):
@@ -121,7 +134,7 @@ class StartData(GuestEventData):
 class StopData(EventData):
     """`booted`: whether the start before this stop succeeded; when it did not, a password stays pending."""
 
-    booted: bool = True
+    booted: StrictBool = True
 
 
 class MigrateData(EventData):
@@ -132,7 +145,7 @@ class MigrateData(EventData):
 
 
 class PasswordResetData(GuestEventData):
-    """A new password, for the next start or at once. `guest.password` is required; sealed events are checked when opened."""
+    """A new password, for the next start or at once. Sealed, its presence is checked when the box is opened."""
 
     apply: Apply = Apply.NEXT_START
 
@@ -148,7 +161,7 @@ class UpdateData(GuestEventData):
     """New content, for the next start or at once. `password_delivered`: the guest has taken the password, remove it."""
 
     apply: Apply = Apply.NEXT_START
-    password_delivered: bool = False
+    password_delivered: StrictBool = False
 
 
 class DestroyData(EventData):
@@ -159,25 +172,21 @@ class Event(Strict):
     """The CloudEvents envelope. Unknown attributes are extensions: allowed by the specification and ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
-    _prefix: ClassVar[str] = "configdrive.vm."
 
     specversion: Literal["1.0"] = "1.0"
     id: EventIdField
     source: OneLine
     subject: UuidField | None = None
-    time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    time: TimeField = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     datacontenttype: Literal["application/json"] = "application/json"
-    traceparent: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] | None = None
+    traceparent: TraceParent | None = None
+    data: EventData
 
     @model_validator(mode="after")
     def _about_its_vm(self) -> Self:
-        data: Any = getattr(self, "data", None)
-        if self.subject is not None and data is not None and self.subject != data.vm.uuid:
+        if self.subject not in {None, self.data.vm.uuid}:
             code = "subject"
             raise PydanticCustomError(code, "'subject' differs from 'data.vm.uuid'; give the same uuid or leave it out")
-        if not 1980 <= self.time.year <= 2099:
-            code = "time"
-            raise PydanticCustomError(code, "'time' must lie between 1980 and 2099")
         return self
 
 
@@ -233,19 +242,14 @@ class DestroyEvent(Event):
 ContentEvent = DeployEvent | StartEvent | PasswordResetEvent | UpdateEvent
 """The events that may say what is on the drive."""
 
-LifecycleEvent = Annotated[
-    DeployEvent | StartEvent | StopEvent | MigrateEvent | PasswordResetEvent | UpdateEvent | DestroyEvent,
-    Field(discriminator="type"),
-]
+LifecycleEvent = Annotated[ContentEvent | StopEvent | MigrateEvent | DestroyEvent, Field(discriminator="type")]
 
-_ADAPTER: TypeAdapter[
-    DeployEvent | StartEvent | StopEvent | MigrateEvent | PasswordResetEvent | UpdateEvent | DestroyEvent
-] = TypeAdapter(LifecycleEvent)
+_ADAPTER: TypeAdapter[ContentEvent | StopEvent | MigrateEvent | DestroyEvent] = TypeAdapter(LifecycleEvent)
 
 
 def short_type(event_type: str) -> str:
     """Return `deploy` for `configdrive.vm.deploy.v1`: the word for people, metrics and Flower."""
-    return event_type.removeprefix("configdrive.vm.").rpartition(".")[0] or event_type
+    return event_type.removeprefix(_TYPES).rpartition(".")[0] or event_type
 
 
 def parse(raw: str | bytes) -> LifecycleEvent:
@@ -254,30 +258,21 @@ def parse(raw: str | bytes) -> LifecycleEvent:
     Raises:
         PermanentError: `INVALID_EVENT` or `CONTENT_TOO_LARGE`; the detail names the field, never its value.
     """
-    if len(raw) > MAX_EVENT_BYTES:
-        detail = f"event: has {len(raw)} bytes, the limit is {MAX_EVENT_BYTES}"
-        raise PermanentError(PermanentCode.CONTENT_TOO_LARGE, detail, "keep large content out of the user data")
+    text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+    if len(text) > MAX_EVENT_BYTES:
+        raise too_large(len(text))
     try:
-        return _ADAPTER.validate_json(raw)
+        return _ADAPTER.validate_json(text)
     except ValidationError as error:
         problem = explain(error)
     raise problem
 
 
-def explain(error: ValidationError) -> PermanentError:
-    """Turn pydantic's findings into one error that names every field at fault, without any input value."""
-    findings = error.errors(include_url=False, include_input=False, include_context=False)
-    code = PermanentCode.INVALID_EVENT
-    if any(finding["type"] == "content_too_large" for finding in findings):
-        code = PermanentCode.CONTENT_TOO_LARGE
-    shown = "; ".join(f"{_where(finding['loc'])}: {finding['msg']}" for finding in findings[:5])
-    more = f"; and {len(findings) - 5} more" if len(findings) > 5 else ""
-    return PermanentError(code, shown + more, "see `configdrive schema` for the contract")
-
-
-def _where(location: tuple[str | int, ...]) -> str:
-    parts = [str(part) for part in location if not str(part).startswith("configdrive.vm.")]
-    return ".".join(parts) or "event"
+def too_large(size: int) -> PermanentError:
+    """Return the refusal of an event whose JSON has `size` bytes."""
+    detail = f"event: has {size} bytes, the limit is {MAX_EVENT_BYTES}"
+    remedy = "keep large content elsewhere and let the user data fetch it"
+    return PermanentError(PermanentCode.CONTENT_TOO_LARGE, detail, remedy)
 
 
 def json_schema() -> dict[str, Any]:

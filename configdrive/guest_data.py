@@ -18,19 +18,19 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    IPvAnyAddress,
-    IPvAnyInterface,
-    IPvAnyNetwork,
     SecretBytes,
     SecretStr,
     SerializationInfo,
+    StrictBool,
     StringConstraints,
     field_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from configdrive.fields import ExtraKey, MacField, MultiLine, OneLine
+from configdrive import contents
+from configdrive.errors import PermanentError
+from configdrive.fields import ExtraKey, InterfaceField, IpField, MacField, MultiLine, NetworkField, OneLine
 from configdrive.model import Address, Metadata, Nic, Route, SshKey, VmData
 
 MAX_USER_DATA = 32 * 2**20
@@ -105,20 +105,7 @@ class UserData(Strict):
         return SecretBytes(text.encode("utf-8"))
 
 
-def _no_break(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
-        code = "control_character"
-        raise PydanticCustomError(code, "has a control character or a line break; give one line")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        code = "unicode"
-        raise PydanticCustomError(code, "is not valid Unicode text") from None
-    return value
-
-
-Password = Annotated[SecretStr, Field(min_length=1, max_length=256), AfterValidator(_no_break)]
+Password = Annotated[SecretStr, Field(min_length=1, max_length=256)]
 """A guest password: one line of 1 to 256 characters."""
 
 
@@ -149,19 +136,27 @@ def _named_keys(value: object) -> object:
     ]
 
 
+SshKeys = Annotated[
+    tuple[SshKeyField, ...],
+    Field(max_length=64),
+    BeforeValidator(_named_keys, json_schema_input_type=tuple[SshKeyField | str, ...]),
+]
+"""ssh public keys, each with its name or as a plain line."""
+
+
 class RouteField(Strict):
     """A static route."""
 
-    to: IPvAnyNetwork
-    via: IPvAnyAddress
+    to: NetworkField
+    via: IpField
 
 
 class AddressField(Strict):
     """One IP network of a NIC: `cidr` (address/prefix), or `dhcp` with the family, 4 or 6."""
 
-    cidr: IPvAnyInterface | None = None
+    cidr: InterfaceField | None = None
     dhcp: Annotated[int, Field(strict=True)] | None = None
-    gateway: IPvAnyAddress | None = None
+    gateway: IpField | None = None
     routes: Annotated[tuple[RouteField, ...], Field(max_length=64)] = ()
 
     @model_validator(mode="after")
@@ -202,8 +197,8 @@ class NicField(Strict):
 
     mac: MacField
     mtu: Annotated[int, Field(ge=68, le=65_535, strict=True)] = 1500
-    default: bool = False
-    dns: Annotated[tuple[IPvAnyAddress, ...], Field(max_length=16)] = ()
+    default: StrictBool = False
+    dns: Annotated[tuple[IpField, ...], Field(max_length=16)] = ()
     addresses: Annotated[tuple[AddressField, ...], Field(max_length=32)] = ()
 
     def to_model(self) -> Nic:
@@ -245,24 +240,24 @@ class GuestData(Strict):
 
     metadata: MetadataField | None = None
     user_data: UserData | None = None
-    ssh_keys: Annotated[tuple[SshKeyField, ...], Field(max_length=64), BeforeValidator(_named_keys)] | None = None
+    ssh_keys: SshKeys | None = None
     nics: Annotated[tuple[NicField, ...], Field(max_length=64)] | None = None
     password: Password | None = None
 
     _show = field_serializer("password")(_reveal)
 
     @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        names = [key.name for key in self.ssh_keys or ()]
-        macs = [nic.mac for nic in self.nics or ()]
-        for field, values in (("ssh_keys: names", names), ("nics: mac addresses", macs)):
-            if len(values) != len(set(values)):
-                code = "duplicate"
-                raise PydanticCustomError(code, "{field} must differ from one another", {"field": field})
-        if sum(nic.default for nic in self.nics or ()) > 1:
-            code = "default_nic"
-            raise PydanticCustomError(code, "nics: only one may be the default NIC")
-        return self
+    def _fit_for_a_drive(self) -> Self:
+        """Refuse at the door what no drive could be built from; the size is checked when it is."""
+        small = self.model_copy(update={"user_data": None})
+        try:
+            contents.check(small.merged_into(VmData()), self.password)
+        except PermanentError as error:
+            problem = f"{error.detail}; {error.remedy}"
+        else:
+            return self
+        code = "content"
+        raise PydanticCustomError(code, "{problem}", {"problem": problem})
 
     def plaintext(self) -> bytes:
         """Return the JSON that is sealed: only what was given, secrets revealed. Must not be logged or stored."""

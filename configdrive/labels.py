@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 MAX_LABEL = 16
-_LABEL = re.compile(r"[A-Za-z0-9._-]{1,16}")
+LABEL_PATTERN = rf"[A-Za-z0-9._-]{{1,{MAX_LABEL}}}"
 
 
 def label_problem(label: str) -> str | None:
     """Say what is wrong with a label, with the remedy, or `None` when readers on Linux and Windows all find it."""
     if len(label) > MAX_LABEL:
         return f"has {len(label)} characters; a volume label has at most {MAX_LABEL}"
-    if not _LABEL.fullmatch(label):
+    if not re.fullmatch(LABEL_PATTERN, label):
         return "may have letters, digits, '.', '_' and '-' only, and at least one of them"
     return None

@@ -11,17 +11,25 @@ import json
 from pydantic import ValidationError
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.events import ContentEvent, LifecycleEvent, PasswordResetEvent, explain
+from configdrive.events import MAX_EVENT_BYTES, ContentEvent, LifecycleEvent, PasswordResetEvent, too_large
+from configdrive.findings import explain
 from configdrive.guest_data import GuestData
 from configdrive.ports import Sealer
 
 
 def body_of(event: LifecycleEvent, sealer: Sealer) -> bytes:
-    """Return the event's JSON for the mailbox, with its guest data sealed."""
+    """Return the event's JSON for the mailbox, with its guest data sealed.
+
+    Raises:
+        PermanentError: `CONTENT_TOO_LARGE`, when it would not be taken out of the mailbox again.
+    """
     document = event.model_dump(mode="json", exclude_none=True, exclude={"data": {"guest"}})
     if isinstance(event, ContentEvent) and event.data.guest is not None:
         document["data"]["sealed"] = sealer.seal(event.data.guest.plaintext(), _context(event))
-    return json.dumps(document, separators=(",", ":")).encode()
+    body = json.dumps(document, separators=(",", ":")).encode()
+    if len(body) > MAX_EVENT_BYTES:
+        raise too_large(len(body))
+    return body
 
 
 def guest_of(event: LifecycleEvent, sealer: Sealer) -> GuestData:
