@@ -1,23 +1,25 @@
 """The state machine of one VM's drive: what an event means, and which steps make it true. Pure: data in, data out.
 
-| event                      | goal                                                  | password                        | phase    |
-|----------------------------|-------------------------------------------------------|---------------------------------|----------|
-| deploy                     | fresh image on the storage, drive as it is            | given one becomes pending       | STAGED   |
-| deploy, `start`            | as start                                              | as start                        | ATTACHED |
-| start                      | fresh image, attached; no other image anywhere        | pending one is carried          | ATTACHED |
-| stop                       | drive empty, no image anywhere                        | carried one is consumed         | ABSENT   |
-| stop, `booted: false`      | as stop                                               | carried one is pending again    | ABSENT   |
-| migrate, prepare           | the image also on the destination                     | unchanged                       | as it is |
-| migrate, complete          | the image attached on the destination, nowhere else   | unchanged                       | as it is |
-| migrate, rollback          | the image attached on the source, nowhere else        | unchanged                       | as it is |
-| password_reset             | nothing now                                           | pending                         | as it is |
-| password_reset, now, live  | fresh image, attached                                 | carried                         | ATTACHED |
-| update                     | nothing now                                           | unchanged                       | as it is |
-| update, now, live          | fresh image, attached                                 | unchanged                       | ATTACHED |
-| update, password_delivered | fresh image, attached, when live                      | carried one is consumed         | as it is |
-| destroy                    | drive empty, no image anywhere                        | forgotten                       | GONE     |
+| event                      | goal                                           | password                | phase    |
+|----------------------------|------------------------------------------------|-------------------------|----------|
+| deploy                     | fresh image on the storage, drive as it is     | given one is pending    | STAGED   |
+| deploy, `start`            | as start                                       | as start                | ATTACHED |
+| start                      | fresh image attached, no other image anywhere  | pending one is carried  | ATTACHED |
+| stop                       | drive empty, no image anywhere                 | carried one is consumed | ABSENT   |
+| stop, `booted: false`      | as stop                                        | carried one is pending  | ABSENT   |
+| migrate, prepare           | the image also on the destination              | unchanged               | as it is |
+| migrate, complete          | attached on the destination, nowhere else      | unchanged               | as it is |
+| migrate, rollback          | attached on the source, nowhere else           | unchanged               | as it is |
+| password_reset             | nothing now                                    | given one is pending    | as it is |
+| password_reset, now, live  | fresh image attached, no other image anywhere  | given one is carried    | ATTACHED |
+| update                     | nothing now                                    | unchanged               | as it is |
+| update, now, live          | fresh image attached, no other image anywhere  | unchanged               | ATTACHED |
+| update, password_delivered | when live, as `now`                            | carried one is consumed | as `now` |
+| destroy                    | drive empty, no image anywhere                 | forgotten               | GONE     |
 
-A VM whose network offering does not name ConfigDrive has the goal of `stop` on deploy and start, and no goal otherwise.
+Migrations move what is there: what was staged stays staged, and where no image is, there is nothing to do. A VM whose
+network offering does not name ConfigDrive has no goal; what an earlier offering has left behind goes with its next
+deploy, start or stop.
 """
 
 from __future__ import annotations
@@ -51,7 +53,6 @@ from configdrive.model import (
     Presentation,
     StorageName,
     Vm,
-    VmData,
     VmUuid,
 )
 from configdrive.state import ImageRecord, Passwords, Phase, VmState
@@ -112,9 +113,9 @@ def absorb(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmState:
     if not isinstance(event, ContentEvent):
         return state
     if isinstance(event, DeployEvent):
-        state = replace(state, data=VmData(), passwords=Passwords(), wanted=True, password_enabled=True)
-    if isinstance(event, DeployEvent | StartEvent):
-        state = replace(state, adopted=False)
+        state = VmState(state.vm, state.sequence, state.phase, image=state.image, places=state.places)
+    elif isinstance(event, StartEvent) and guest.model_fields_set - {"password"}:
+        state = replace(state, adopted=False)  # it brings the content that was not known
     data = guest.merged_into(state.data)
     if event.data.label is not None:
         data = replace(data, label=event.data.label)
@@ -131,33 +132,38 @@ def absorb(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmState:
 
 
 def move(known: VmState, event: LifecycleEvent, guest: GuestData, *, live: bool) -> Move:
-    """Say what an event makes of a VM's state, and what must be true for it. `live`: the VM runs (or is paused) now."""
+    """Say what an event makes of a VM's state, and what must be true for it.
+
+    Args:
+        known: what is remembered of the VM.
+        event: the event.
+        guest: what it says of the drive's content.
+        live: whether the VM runs (or is paused) now.
+
+    Raises:
+        PermanentError: as `absorb`.
+    """
     state = absorb(known, event, guest)
     match event:
         case DestroyEvent():
-            return Move(VmState(sequence=state.sequence, phase=Phase.GONE, places=state.places), _nothing_left())
+            gone = VmState(sequence=state.sequence, phase=Phase.GONE, places=state.places)
+            moved = Move(gone, _nothing_left())
+        case MigrateEvent():
+            moved = _migrate(state, event)
+        case _ if not state.wanted:
+            moved = _unwanted(state, event)
         case StopEvent():
             passwords = _after_stop(state.passwords, booted=event.data.booted)
-            stopped = replace(state, phase=Phase.ABSENT, passwords=passwords, image=None, destination=None)
-            return Move(stopped, _nothing_left())
-        case MigrateEvent():
-            return _migrate(state, event)
-        case _ if not state.wanted:
-            return _unwanted(state, event)
+            moved = Move(replace(_emptied(state), passwords=passwords), _nothing_left())
         case StartEvent():
-            return _attach_fresh(state, event)
+            moved = _attach_fresh(state, event)
         case DeployEvent():
-            return _attach_fresh(state, event) if event.data.start else _stage(state, event)
+            moved = _attach_fresh(state, event) if event.data.start else _stage(state, event)
         case PasswordResetEvent():
-            if not state.password_enabled:
-                return Move(state, None, Note.PASSWORD_NOT_ENABLED)
-            return _now_or_later(state, event, now=event.data.apply is Apply.NOW, live=live)
-        case UpdateEvent():
-            now = event.data.apply is Apply.NOW
-            if event.data.password_delivered:
-                state = replace(state, passwords=replace(state.passwords, carried=None))
-                now = True
-            return _now_or_later(state, event, now=now, live=live)
+            moved = _reset(state, event, live=live)
+        case _:
+            moved = _update(state, event, live=live)
+    return moved
 
 
 def _nothing_left() -> Goal:
@@ -168,11 +174,15 @@ def _record(event: LifecycleEvent) -> ImageRecord:
     return ImageRecord(Generation(event.data.sequence), event.time.timestamp())
 
 
+def _emptied(state: VmState) -> VmState:
+    return replace(state, phase=Phase.ABSENT, image=None, destination=None)
+
+
 def _unwanted(state: VmState, event: LifecycleEvent) -> Move:
-    """A VM without config drive: what an earlier offering left behind goes when the VM is deployed or started."""
+    """A VM without config drive: what an earlier offering left behind goes with its next deploy, start or stop."""
     leftover = state.image is not None or bool(state.places)
-    if leftover and isinstance(event, DeployEvent | StartEvent):
-        return Move(replace(state, phase=Phase.ABSENT, image=None), _nothing_left(), Note.NO_CONFIG_DRIVE)
+    if leftover and isinstance(event, DeployEvent | StartEvent | StopEvent):
+        return Move(_emptied(state), _nothing_left(), Note.NO_CONFIG_DRIVE)
     return Move(state, None, Note.NO_CONFIG_DRIVE)
 
 
@@ -195,12 +205,20 @@ def _rebuild(state: VmState, event: LifecycleEvent) -> Move:
     return Move(replace(state, phase=Phase.ATTACHED, image=record, destination=None), goal)
 
 
-def _now_or_later(state: VmState, event: PasswordResetEvent | UpdateEvent, *, now: bool, live: bool) -> Move:
-    if not (now and live):
-        return Move(state, None, Note.PENDING)
-    if isinstance(event, PasswordResetEvent):
+def _reset(state: VmState, event: PasswordResetEvent, *, live: bool) -> Move:
+    if not state.password_enabled:
+        return Move(state, None, Note.PASSWORD_NOT_ENABLED)
+    if live and event.data.apply is Apply.NOW:
         return _attach_fresh(state, event)
-    return _rebuild(state, event)
+    return Move(state, None, Note.PENDING)
+
+
+def _update(state: VmState, event: UpdateEvent, *, live: bool) -> Move:
+    if event.data.password_delivered:
+        state = replace(state, passwords=replace(state.passwords, carried=None))
+    if live and (event.data.apply is Apply.NOW or event.data.password_delivered):
+        return _rebuild(state, event)
+    return Move(state, None, Note.PENDING)
 
 
 def _after_stop(passwords: Passwords, *, booted: bool) -> Passwords:
@@ -211,17 +229,15 @@ def _after_stop(passwords: Passwords, *, booted: bool) -> Passwords:
 
 def _migrate(state: VmState, event: MigrateEvent) -> Move:
     destination = HostName(event.data.destination)
-    drive = DriveGoal.ATTACHED if state.phase is Phase.ATTACHED else DriveGoal.AS_IT_IS
-    goal = None if state.image is None else Goal(drive, state.image, password=_password_of(state))
-    if event.data.phase is MigratePhase.PREPARE:
-        prepared = replace(state, destination=destination)
-        if goal is not None:
-            goal = replace(goal, drive=DriveGoal.AS_IT_IS, others_go=False)
-        return Move(prepared, goal)
-    state = replace(state, destination=None)
-    if event.data.phase is MigratePhase.ROLLBACK or state.vm is None:
-        return Move(state, goal)
-    return Move(replace(state, vm=replace(state.vm, host=destination)), goal)
+    prepare = event.data.phase is MigratePhase.PREPARE
+    if event.data.phase is MigratePhase.COMPLETE and state.vm is not None:
+        state = replace(state, vm=replace(state.vm, host=destination))
+    state = replace(state, destination=destination if prepare else None)
+    if state.image is None:
+        return Move(state, None, Note.NONE if state.wanted else Note.NO_CONFIG_DRIVE)
+    attached = state.phase is Phase.ATTACHED and not prepare
+    drive = DriveGoal.ATTACHED if attached else DriveGoal.AS_IT_IS
+    return Move(state, Goal(drive, state.image, password=_password_of(state), others_go=not prepare))
 
 
 def _password_of(state: VmState) -> SecretStr | None:

@@ -1,4 +1,4 @@
-"""The things the fleet talks about, under the field's own names. Plain frozen data, no behaviour that touches the world."""
+"""The things the fleet talks about, under the field's own names: plain frozen data that touches nothing."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.lifecycle import DriveGoal, Goal
-from configdrive.model import Generation, Place, PowerState, StoredImage, Vm
+from configdrive.model import AttachBy, ImageName, Place, PowerState, StoredImage, Vm
 from configdrive.ports import Inserted, Observation
 from configdrive.state import ImageRecord
 
@@ -65,22 +65,36 @@ def plan(vm: Vm, seen: Observation, goal: Goal) -> tuple[Step, ...]:
     """
     if goal.image is None:
         empty = (Detach(),) if goal.drive is DriveGoal.EMPTY and isinstance(seen.drive, Inserted) else ()
-        return (*empty, *_deletions(seen, goal, keep=None))
+        return (*empty, *_deletions(vm, seen, goal, keep=None))
     _refuse_foreign(vm, seen)
-    place = _target(vm, seen)
-    return (
-        *_placement(seen, goal, goal.image, place),
-        *_insertion(seen, goal, goal.image, place),
-        *_deletions(seen, goal, keep=place),
-    )
+    wanted = StoredImage(image_name(vm, goal.image), _target(vm, seen))
+    brought = _placement(seen, goal, goal.image, wanted)
+    insert = goal.drive is DriveGoal.ATTACHED and (brought or not _in_drive(seen, wanted))
+    attached = (Attach(goal.image, wanted.place),) if insert else ()
+    return (*brought, *attached, *_deletions(vm, seen, goal, keep=wanted))
 
 
-def distrust(seen: Observation, generation: Generation) -> Observation:
-    """Forget an image that an interrupted attempt may have left half-written; one in the drive was verified before."""
-    if isinstance(seen.drive, Inserted) and seen.drive.name.generation == generation:
+def image_name(vm: Vm, record: ImageRecord) -> ImageName:
+    """Return the file name of a VM's image."""
+    return ImageName(vm.instance_name, vm.uuid, record.generation)
+
+
+def distrust(seen: Observation, goal: Goal) -> Observation:
+    """Forget the goal's image on its storage, so that it is brought there again: it may be half-written.
+
+    Not one in the drive, which was verified before it came there, and not the last of an image that is not built anew.
+    """
+    if goal.image is None:
         return seen
-    images = tuple(stored for stored in seen.images if stored.name.generation != generation)
-    return replace(seen, images=images)
+    suspects = {
+        stored
+        for stored in seen.images
+        if stored.name.generation == goal.image.generation
+        and stored.place == seen.storage
+        and not _in_drive(seen, stored)
+        and (goal.fresh or any(other.name == stored.name and other != stored for other in seen.images))
+    }
+    return replace(seen, images=tuple(stored for stored in seen.images if stored not in suspects))
 
 
 def _refuse_foreign(vm: Vm, seen: Observation) -> None:
@@ -101,35 +115,27 @@ def _target(vm: Vm, seen: Observation) -> Place:
     raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "name it in the event: 'primary_storage'")
 
 
-def _placement(seen: Observation, goal: Goal, record: ImageRecord, place: Place) -> tuple[Step, ...]:
-    holders = [stored.place for stored in seen.images if stored.name.generation == record.generation]
-    if place in holders:
+def _placement(seen: Observation, goal: Goal, record: ImageRecord, wanted: StoredImage) -> tuple[Step, ...]:
+    if wanted in seen.images:
         return ()
+    holders = [stored.place for stored in seen.images if stored.name == wanted.name]
     if holders and not goal.fresh:
-        return (Copy(record, holders[0], place),)
-    return (Upload(record, place),)
+        return (Copy(record, holders[0], wanted.place),)
+    return (Upload(record, wanted.place),)
 
 
-def _insertion(seen: Observation, goal: Goal, record: ImageRecord, place: Place) -> tuple[Step, ...]:
-    if goal.drive is not DriveGoal.ATTACHED or _inserted(seen, record.generation, place):
-        return ()
-    return (Attach(record, place),)
-
-
-def _inserted(seen: Observation, generation: Generation, place: Place) -> bool:
-    drive = seen.drive
-    return isinstance(drive, Inserted) and drive.name.generation == generation and drive.place in {None, place}
-
-
-def _deletions(seen: Observation, goal: Goal, *, keep: Place | None) -> tuple[Step, ...]:
+def _deletions(vm: Vm, seen: Observation, goal: Goal, *, keep: StoredImage | None) -> tuple[Step, ...]:
+    """Delete all others. What stays in the drive stays on its storage too, until an orchestrator has exchanged it."""
     if not goal.others_go:
         return ()
-    return tuple(Delete(stored) for stored in seen.images if not _kept(stored, seen, goal, keep))
+    stays = goal.drive is DriveGoal.AS_IT_IS or (keep is not None and vm.attach_by is AttachBy.ORCHESTRATOR)
+    return tuple(Delete(stored) for stored in seen.images if stored != keep and not (stays and _in_drive(seen, stored)))
 
 
-def _kept(stored: StoredImage, seen: Observation, goal: Goal, place: Place | None) -> bool:
-    wanted = goal.image is not None and stored.name.generation == goal.image.generation and stored.place == place
-    in_drive = (
-        goal.drive is DriveGoal.AS_IT_IS and isinstance(seen.drive, Inserted) and seen.drive.name == stored.name
+def _in_drive(seen: Observation, image: StoredImage) -> bool:
+    """Whether this image is the medium; one whose place cannot be told may be any of that name."""
+    return (
+        isinstance(seen.drive, Inserted)
+        and seen.drive.name == image.name
+        and (seen.drive.place is None or seen.drive.place == image.place)
     )
-    return wanted or in_drive

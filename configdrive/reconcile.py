@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from configdrive import state
 from configdrive.errors import Code, FleetError, PermanentCode, PermanentError, StaleCode
-from configdrive.events import DeployEvent, DestroyEvent, LifecycleEvent, MigrateEvent, StartEvent, StopEvent, short_type
+from configdrive.events import (
+    DeployEvent,
+    DestroyEvent,
+    LifecycleEvent,
+    MigrateEvent,
+    MigratePhase,
+    StartEvent,
+    StopEvent,
+    short_type,
+)
 from configdrive.guest_data import GuestData
 from configdrive.lifecycle import DriveGoal, Goal, Move, Note, absorb, move, vm_of
 from configdrive.model import HypervisorName, Place, PowerState, Vm, VmUuid
 from configdrive.outcome import Outcome, Status
-from configdrive.plan import Upload, distrust, plan
-from configdrive.ports import Attachment, Clock, Drivers, HypervisorDriver, Inserted, Lease, Observation, Observer, Sealer
+from configdrive.plan import Delete, Step, Upload, distrust, plan
+from configdrive.ports import (
+    Attachment,
+    Clock,
+    Drivers,
+    HypervisorDriver,
+    Inserted,
+    Lease,
+    Observation,
+    Observer,
+    Sealer,
+)
 from configdrive.sealed import guest_of
 from configdrive.state import ImageRecord, Phase, VmState
 from configdrive.work import Content, Work
+
+NONE, PENDING, ON_DRIVE = "none", "pending", "on_drive"
+"""What an outcome says of the VM's password."""
+
+_STOP, _DESTROY = "stop", "destroy"
+_NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
 LIVE = frozenset({PowerState.RUNNING, PowerState.PAUSED})
 """The power states in which a guest can notice a new medium."""
@@ -64,8 +91,8 @@ class Reconciler:
         Raises:
             FleetError: nothing is to be remembered; its kind says what the queue does next (`tasks.policy`).
         """
-        event, uuid = turn.event, VmUuid(turn.event.data.vm.uuid)
-        known = state.load(turn.state, self._sealer, uuid, sealed_too=not isinstance(event, DestroyEvent))
+        event = turn.event
+        known = self._remembered(turn)
         if known.phase is Phase.GONE:
             return self._ended(turn, Status.DROPPED, "the VM was destroyed", StaleCode.VM_GONE)
         if event.data.sequence <= known.sequence:
@@ -78,50 +105,50 @@ class Reconciler:
             return self._ended(turn, Status.NOT_APPLICABLE, "nothing is known of this VM")
         return self._make_true(turn, known, guest_of(event, self._sealer))
 
+    def _remembered(self, turn: Turn) -> VmState:
+        """Read the state. A destroy needs no box of it, and goes through with lost keys, whatever waits before it."""
+        uuid = VmUuid(turn.event.data.vm.uuid)
+        destroy = isinstance(turn.event, DestroyEvent)
+        try:
+            return state.load(turn.state, self._sealer, uuid, sealed_too=not destroy)
+        except PermanentError:
+            if _DESTROY not in turn.waiting:
+                raise
+        return state.load(turn.state, self._sealer, uuid, sealed_too=False)
+
     def _superseded(self, turn: Turn, known: VmState, successor: str) -> Settled:
-        """Keep what the event tells (a password survives power events), do nothing of it."""
+        """Keep what the event tells (a password survives power events), do nothing of it.
+
+        An event that is not done anyway must not hold up the one that supersedes it, even if it cannot be read.
+        """
         settled = self._ended(turn, Status.DROPPED, f"a {successor} event waits behind it", StaleCode.SUPERSEDED)
         try:
-            absorbed = absorb(known, turn.event, guest_of(turn.event, self._sealer))
+            guest = guest_of(turn.event, self._sealer)
         except FleetError:
-            return settled  # an event that is not done anyway must not hold up the one that supersedes it
+            guest = GuestData()
+        try:
+            absorbed = absorb(known, turn.event, guest)
+        except FleetError:
+            return settled
         return self._remembering(settled, turn, absorbed)
 
     def _make_true(self, turn: Turn, known: VmState, guest: GuestData) -> Settled:
         event = turn.event
         ahead = move(known, event, guest, live=True)
-        if ahead.goal is None and not (known.vm is None and isinstance(event, MigrateEvent)):
+        if ahead.goal is None and not (known.vm is None and ahead.state.wanted):
             return self._finish(turn, ahead)
         work = Work(event, self._driver(HypervisorName(event.data.hypervisor)), turn.lease, self._observer)
-        vm = ahead.state.vm or vm_of(known.vm, event)
-        vm, seen = work.look(vm, known.places)
-        known = _adopted(known, event, seen)
+        vm, seen = work.look(ahead.state.vm or vm_of(known.vm, event), known.places)
+        if known.vm is None:
+            known = _adopted(known, event, seen)
         ahead = move(known, event, guest, live=seen.power in LIVE)
-        if ahead.goal is None:
+        goal = ahead.goal
+        if goal is None:
             return self._finish(turn, ahead)
-        return self._reach(turn, known, ahead, ahead.goal, work, vm, seen)
-
-    def _reach(
-        self,
-        turn: Turn,
-        known: VmState,
-        ahead: Move,
-        goal: Goal,
-        work: Work,
-        vm: Vm,
-        seen: Observation,
-    ) -> Settled:
-        """Plan from what is seen to the goal, do it, and record it."""
-        if turn.attempt > 1 and goal.fresh and goal.image is not None:
-            seen = distrust(seen, goal.image.generation)
-        steps = plan(vm, seen, goal)
-        if ahead.state.adopted and any(isinstance(step, Upload) for step in steps):
-            detail = f"the drive of VM {vm.instance_name} is not the fleet's own work: its content is not known"
-            raise PermanentError(PermanentCode.IMAGE_LOST, detail, "send a start event that carries the VM's data")
+        steps = _steps(turn, ahead, goal, vm, seen)
         attachment = work.execute(vm, goal, steps, seen.storage, Content(ahead.state.data, self._label))
-        left = _places_left(known.places, seen, goal)
-        reached = replace(ahead, state=replace(ahead.state, places=left))
-        return self._finish(turn, reached, _facts(goal, reached.state, seen, attachment))
+        reached = replace(ahead.state, places=_places_left(known.places, seen, goal, steps))
+        return self._finish(turn, replace(ahead, state=reached), _facts(goal, seen, attachment))
 
     def _driver(self, name: HypervisorName) -> HypervisorDriver:
         driver = self._drivers.get(name)
@@ -131,12 +158,14 @@ class Reconciler:
             raise PermanentError(PermanentCode.UNKNOWN_HYPERVISOR, detail, remedy)
         return driver
 
-    def _finish(self, turn: Turn, reached: Move, facts: dict[str, str] | None = None) -> Settled:
+    def _finish(self, turn: Turn, reached: Move, facts: Mapping[str, str] = _NO_FACTS) -> Settled:
         status = Status.APPLIED
         if reached.note in {Note.NO_CONFIG_DRIVE, Note.PASSWORD_NOT_ENABLED}:
             status = Status.NOT_APPLICABLE
+        elif reached.state.passwords.pending is not None and facts.get("password") != ON_DRIVE:
+            facts = {**facts, "password": PENDING}
         settled = self._ended(turn, status, reached.note.value)
-        settled = replace(settled, outcome=replace(settled.outcome, facts=facts or {}))
+        settled = replace(settled, outcome=replace(settled.outcome, facts=dict(facts)))
         return self._remembering(settled, turn, reached.state)
 
     def _remembering(self, settled: Settled, turn: Turn, known: VmState) -> Settled:
@@ -163,53 +192,86 @@ def _successor(event: LifecycleEvent, waiting: tuple[str, ...]) -> str | None:
     """Name the waiting event that makes this one pointless: a destroy any, a stop every start."""
     if isinstance(event, DestroyEvent):
         return None
-    if "destroy" in waiting:
-        return "destroy"
-    if isinstance(event, StartEvent | DeployEvent) and "stop" in waiting:
-        return "stop"
+    if _DESTROY in waiting:
+        return _DESTROY
+    if isinstance(event, StartEvent | DeployEvent) and _STOP in waiting:
+        return _STOP
     return None
+
+
+def _steps(turn: Turn, ahead: Move, goal: Goal, vm: Vm, seen: Observation) -> tuple[Step, ...]:
+    """Plan from what is seen to the goal.
+
+    Raises:
+        PermanentError: as `plan`, and `IMAGE_LOST` when an image would have to be built whose content is not known.
+    """
+    steps = plan(vm, distrust(seen, goal) if _may_be_half_done(turn, goal) else seen, goal)
+    if ahead.state.adopted and any(isinstance(step, Upload) for step in steps):
+        detail = f"the drive of VM {vm.instance_name} is not the fleet's own work: its content is not known"
+        raise PermanentError(PermanentCode.IMAGE_LOST, detail, "send a start event that carries the VM's data")
+    return steps
+
+
+def _may_be_half_done(turn: Turn, goal: Goal) -> bool:
+    """Whether the goal's image, where it is found in its place, may be what an interrupted attempt has left.
+
+    A person's word and a destroy set the attempts back to one, so an image that only this event can have made is never
+    trusted. A migration's copy may also come from an earlier phase, and what a rollback goes back to is the original.
+    """
+    event = turn.event
+    if not isinstance(event, MigrateEvent):
+        return goal.fresh
+    phase = event.data.phase
+    return phase is MigratePhase.PREPARE or (phase is MigratePhase.COMPLETE and turn.attempt > 1)
 
 
 def _adopted(known: VmState, event: LifecycleEvent, seen: Observation) -> VmState:
     """Take over a drive that is there although nothing is remembered (Redis was lost): it can be moved and removed."""
-    if known.vm is not None:
-        return known
-    uuid = event.data.vm.uuid
-    generations = [stored.name.generation for stored in seen.images]
-    inserted = isinstance(seen.drive, Inserted) and seen.drive.name.vm_uuid == uuid
-    if isinstance(seen.drive, Inserted) and inserted:
-        generations = [seen.drive.name.generation]
+    drive = seen.drive
+    inserted = isinstance(drive, Inserted) and drive.name.vm_uuid == event.data.vm.uuid
+    generations = {stored.name.generation for stored in seen.images}
+    if isinstance(drive, Inserted) and inserted:
+        generations = {drive.name.generation}
     if not generations:
         return known
-    record = ImageRecord(max(generations), event.time.timestamp())
-    return replace(known, image=record, phase=Phase.ATTACHED if inserted else Phase.STAGED, adopted=True)
+    return replace(
+        known,
+        image=ImageRecord(max(generations), event.time.timestamp()),
+        phase=Phase.ATTACHED if inserted else Phase.STAGED,
+        places=_sorted({stored.place for stored in seen.images}),
+        adopted=True,
+    )
 
 
-def _places_left(before: tuple[Place, ...], seen: Observation, goal: Goal) -> tuple[Place, ...]:
+def _places_left(
+    before: tuple[Place, ...], seen: Observation, goal: Goal, steps: tuple[Step, ...]
+) -> tuple[Place, ...]:
     """Return the storages on which images of the VM may lie once the goal is reached."""
-    left = set(seen.unreachable)
+    deleted = {step.image for step in steps if isinstance(step, Delete)}
+    left = {*seen.unreachable, *(stored.place for stored in seen.images if stored not in deleted)}
     if not goal.others_go:
-        left.update(before, (stored.place for stored in seen.images))
+        left.update(before)
     if goal.image is not None and seen.storage is not None:
         left.add(seen.storage)
-    return tuple(sorted(left, key=lambda place: (place.storage, place.host or "")))
+    return _sorted(left)
 
 
-def _facts(goal: Goal, reached: VmState, seen: Observation, attachment: Attachment | None) -> dict[str, str]:
+def _sorted(places: Iterable[Place]) -> tuple[Place, ...]:
+    return tuple(sorted(places, key=lambda place: (place.storage, place.host or "")))
+
+
+def _facts(goal: Goal, seen: Observation, attachment: Attachment | None) -> dict[str, str]:
     """What the outcome tells the orchestrator, beside its status."""
     facts: dict[str, str] = {}
     if goal.image is not None and seen.storage is not None:
         facts |= {"generation": str(goal.image.generation), "storage": seen.storage.storage}
+        facts["password"] = NONE if goal.password is None else ON_DRIVE
     if attachment is not None:
         facts |= {"attach": attachment.how, "device": attachment.device, "path": attachment.path}
         if attachment.xml is not None:
             facts["xml"] = attachment.xml
     elif goal.drive is DriveGoal.EMPTY:
         facts["attach"] = "removed"
-    if goal.image is not None:
-        facts["password"] = "none" if goal.password is None else "on_drive"  # noqa: S105 - a word, not a password
-    if reached.passwords.pending is not None and goal.password is None:
-        facts["password"] = "pending"  # noqa: S105 - a word, not a password
     if seen.unreachable:
         facts["left_behind"] = ", ".join(f"{place.storage}@{place.host or 'shared'}" for place in seen.unreachable)
     return facts

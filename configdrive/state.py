@@ -1,9 +1,10 @@
-"""What the fleet remembers of one VM between events, and its form at rest (everything that goes on a drive is sealed)."""
+"""What the fleet remembers of one VM between events, and its form at rest: all that goes on a drive is sealed."""
 
 from __future__ import annotations
 
 import base64
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -144,13 +145,15 @@ def peek(text: str) -> Summary:
     Raises:
         PermanentError: `MISCONFIGURED` when the record is not one of ours.
     """
-    try:
+    with suppress(ValidationError):  # its own text never travels, not even as the context of ours
         return _SUMMARY.validate_json(text)
-    except ValidationError:
-        pass  # raised below, outside of this handler: pydantic's own text never travels
+    raise _unreadable()
+
+
+def _unreadable() -> PermanentError:
     detail = "the VM's stored state cannot be read"
-    remedy = "it was written by a newer version: upgrade this worker"
-    raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
+    remedy = "it was written by another version: upgrade this worker"
+    return PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
 
 
 def _plain(data: VmData) -> bytes:
@@ -163,10 +166,13 @@ def _plain(data: VmData) -> bytes:
 def _open_data(box: str | None, sealer: Sealer, uuid: VmUuid) -> VmData:
     if box is None:
         return VmData()
-    document = json.loads(sealer.open(box, f"{uuid}/data"))
-    if document["user_data"] is not None:
-        document["user_data"] = base64.b64decode(document["user_data"])
-    return _DATA.validate_python(document)
+    plain = sealer.open(box, f"{uuid}/data")
+    with suppress(ValueError, TypeError, KeyError):  # pydantic's errors are ValueErrors
+        document = json.loads(plain)
+        if document["user_data"] is not None:
+            document["user_data"] = base64.b64decode(document["user_data"])
+        return _DATA.validate_python(document)
+    raise _unreadable()
 
 
 def _seal_password(password: SecretStr | None, sealer: Sealer, uuid: VmUuid) -> str | None:

@@ -10,11 +10,11 @@ from functools import partial
 from typing import TypeVar
 
 from configdrive import contents, image
-from configdrive.errors import FleetError, PermanentError
-from configdrive.events import LifecycleEvent, MigrateEvent, MigratePhase, short_type
+from configdrive.errors import FleetError, PermanentCode, PermanentError
+from configdrive.events import DestroyEvent, LifecycleEvent, MigrateEvent, MigratePhase, StopEvent, short_type
 from configdrive.lifecycle import DriveGoal, Goal
-from configdrive.model import HostName, Image, ImageName, Place, StorageName, StoredImage, Vm, VmData, VmUuid
-from configdrive.plan import Attach, Copy, Delete, Detach, Step, Upload
+from configdrive.model import HostName, Image, Place, StorageName, StoredImage, Vm, VmData, VmUuid
+from configdrive.plan import Attach, Copy, Delete, Detach, Step, Upload, image_name
 from configdrive.ports import Attachment, HypervisorDriver, Lease, Observation, Observer, StepRecord
 from configdrive.state import ImageRecord
 
@@ -42,13 +42,13 @@ class Work:
         """Observe the VM where the event's goal lies; returns the VM as it was looked at.
 
         The storage is found from the root disk unless this event names one; what an earlier event named is the
-        fallback for a VM that the hypervisor does not know (yet). While a migration is prepared the VM is still on its
-        old host, and its image is wanted on the destination, on the storage of the same name.
+        fallback for a VM that the hypervisor does not know (yet). While a migration is prepared the VM and its drive
+        are still on the old host, and its image is wanted on the destination, on the storage of the same name.
         """
         named = self.event.data.primary_storage
         seen = self._observe(replace(vm, primary_storage=None if named is None else StorageName(named)), also)
         if seen.storage is None and vm.primary_storage is not None:
-            seen = self._observe(vm, also)
+            seen = self._fall_back(vm, also, seen)
         event = self.event
         if not isinstance(event, MigrateEvent) or event.data.phase is not MigratePhase.PREPARE:
             return vm, seen
@@ -58,7 +58,16 @@ class Work:
             host=HostName(event.data.destination),
             primary_storage=None if seen.storage is None else seen.storage.storage,
         )
-        return there, self._observe(there, {*also, *here})
+        return there, replace(self._observe(there, {*also, *here}), power=seen.power, drive=seen.drive)
+
+    def _fall_back(self, vm: Vm, also: Collection[Place], seen: Observation) -> Observation:
+        """Look on the storage that an earlier event named. Nothing has to be removed from one that is no more."""
+        try:
+            return self._observe(vm, also)
+        except PermanentError as error:
+            if error.code is PermanentCode.STORAGE_NOT_FOUND and isinstance(self.event, StopEvent | DestroyEvent):
+                return seen
+            raise
 
     def execute(
         self,
@@ -99,7 +108,7 @@ class Work:
                 brought.append(StoredImage(finished.name, place))
                 self._change("upload", partial(self.driver.upload, vm, finished, place))
             case Copy(record, source, target):
-                name = _name(vm, record)
+                name = image_name(vm, record)
                 brought.append(StoredImage(name, target))
                 self._change("copy", partial(self.driver.copy, vm, name, source, target))
             case Attach(record, place):
@@ -113,7 +122,7 @@ class Work:
         return None
 
     def _attach(self, vm: Vm, record: ImageRecord, place: Place) -> Attachment:
-        return self._change("attach", partial(self.driver.attach, vm, _name(vm, record), place))
+        return self._change("attach", partial(self.driver.attach, vm, image_name(vm, record), place))
 
     def _observe(self, vm: Vm, also: Collection[Place]) -> Observation:
         return self._timed("observe", partial(self.driver.observe, vm, also))
@@ -152,11 +161,7 @@ class Work:
             )
 
 
-def _name(vm: Vm, record: ImageRecord) -> ImageName:
-    return ImageName(vm.instance_name, vm.uuid, record.generation)
-
-
 def _build(vm: Vm, record: ImageRecord, goal: Goal, content: Content) -> Image:
     files = contents.render(vm, content.data, goal.password)
     label = content.data.label or content.label
-    return image.build(_name(vm, record), files, label=label, built_at=record.built_at)
+    return image.build(image_name(vm, record), files, label=label, built_at=record.built_at)
