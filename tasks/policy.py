@@ -71,7 +71,7 @@ def decide(error: Exception, attempt: int, limits: Limits, *, jitter: float | No
 
 
 def backoff(attempt: int, limits: Limits, spread: float) -> float:
-    """Return the pause in seconds after the `attempt`-th attempt: between half of the exponential value and all of it."""
+    """Return the pause in seconds after the `attempt`-th attempt: half of the exponential value up to all of it."""
     exponential = min(limits.backoff * 2.0 ** min(attempt - 1, 30), limits.backoff_most)
     return exponential * (0.5 + 0.5 * spread)
 

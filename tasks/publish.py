@@ -86,7 +86,8 @@ class LifecyclePublisher:
         position = self._mailbox.end_of_outcomes()
         outcome = self._mailbox.outcome_of(identity)
         while outcome is None and (left := deadline - time.monotonic()) > 0:
-            for position, candidate in self._mailbox.outcomes(position, min(left, _POLL)):  # noqa: B020 - it moves on
+            for reached, candidate in self._mailbox.outcomes(position, min(left, _POLL)):
+                position = reached
                 if candidate.event_id == identity:
                     outcome = candidate
         return outcome or self._mailbox.outcome_of(identity)
