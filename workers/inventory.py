@@ -1,4 +1,4 @@
-"""The inventory: which hosts, pools and vCenters there are, and how to reach them. One TOML file, a table per hypervisor.
+"""The inventory: which hosts, pools and vCenters there are, and how to reach them; one TOML table per hypervisor.
 
 What a table holds is the driver's business (`workers/hypervisors/<name>`). A secret stands in a file or in the
 environment: `password = {file = "/run/secrets/xen"}` or `password = {env = "XEN_PASSWORD"}`.

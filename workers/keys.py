@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import stat
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,26 +46,27 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         PermanentError: `MISCONFIGURED` when the file is missing, readable by others, or not a key file.
     """
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        text = path.read_text("utf-8")
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            content = file.read()
     except OSError as error:
         detail = f"the key file {path} cannot be read: {error.strerror}"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, "make one: `configdrive keys generate`") from None
     if mode & 0o077:
         detail = f"the key file {path} can be read by others (mode {mode:04o})"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, f"chmod 600 {path}")
-    return _parse(text, path)
+    return _parse(content, path)
 
 
-def _parse(text: str, path: Path) -> tuple[Key, ...]:
-    try:
-        entries = json.loads(text)["keys"]
+def _parse(content: bytes, path: Path) -> tuple[Key, ...]:
+    keys: tuple[Key, ...] = ()
+    with suppress(ValueError, KeyError, TypeError):  # their own text may hold half a key: not shown
+        entries = json.loads(content)["keys"]
         keys = tuple(Key(entry["id"], entry["created"], _private(entry["private"])) for entry in entries)
-    except (ValueError, KeyError, TypeError, binascii.Error):
-        keys = ()  # its own text may hold half a key: not shown
     if not keys or any(key.identity != identity_of(key.private.public_key) for key in keys):
         detail = f"{path} is not a key file, or is damaged"
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "restore it, or make one: `configdrive keys generate`")
+        remedy = "restore it, or make one: `configdrive keys generate`"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
     return keys
 
 
@@ -74,30 +75,44 @@ def _private(text: str) -> PrivateKey:
 
 
 def write_keys(path: Path, keys: Sequence[Key], *, replace: bool) -> bool:
-    """Write a key file (mode 0600), whole or not at all. Without `replace`, an existing file stays: answers false."""
+    """Write a key file (mode 0600), whole or not at all. Without `replace`, an existing file stays: answers false.
+
+    Raises:
+        PermanentError: `MISCONFIGURED` when its directory cannot be written.
+    """
     document = {
         "keys": [
             {"id": key.identity, "created": key.created, "private": base64.b64encode(bytes(key.private)).decode()}
             for key in keys
         ],
     }
+    try:
+        return _put(path, json.dumps(document, indent=2), replace=replace)
+    except OSError as error:
+        detail = f"the key file {path} cannot be written: {error.strerror}"
+        remedy = "point CONFIGDRIVE_KEYS_FILE to a place that this process may write to"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy) from None
+
+
+def _put(path: Path, text: str, *, replace: bool) -> bool:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    draft = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=2)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         if replace:
-            Path(draft).replace(path)
+            draft.replace(path)
             return True
         try:
-            os.link(draft, path)  # fails when the file exists: of two first runs at once, one wins
+            path.hardlink_to(draft)  # fails when the file exists: of two first runs at once, one wins
         except FileExistsError:
             return False
         return True
     finally:
-        Path(draft).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 def read_or_make_keys(path: Path) -> tuple[Key, ...]:
@@ -122,10 +137,7 @@ def read_public(text: str) -> PublicKey:
     Raises:
         PermanentError: `MISCONFIGURED` when it is not one.
     """
-    try:
+    with suppress(ValueError, TypeError):
         return PublicKey(base64.b64decode(text.strip(), validate=True))
-    except (ValueError, TypeError, binascii.Error):
-        detail = "the public key is not base64 of 32 bytes"
-    except Exception as error:  # noqa: BLE001 - nacl's own exceptions for a wrong length
-        detail = f"the public key is not usable ({type(error).__name__})"
+    detail = "the public key is not base64 of 32 bytes"
     raise PermanentError(PermanentCode.MISCONFIGURED, detail, "take the line that `configdrive keys public` prints")

@@ -7,8 +7,9 @@ than it was made for, a box is refused, so it can be moved neither to another VM
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from nacl.exceptions import CryptoError
 from nacl.public import PublicKey, SealedBox
@@ -19,6 +20,7 @@ from configdrive.ports import Sealer
 from workers.keys import Key, identity_of
 
 VERSION = "v1"
+_BOX = re.compile(rf"{VERSION}\.(?P<key>[0-9a-f]{{16}})\.(?P<sealed>[A-Za-z0-9_-]+={{0,2}})")
 
 
 class PublicSealer(Sealer):
@@ -57,28 +59,27 @@ class KeyRing(Sealer):
 
     @override
     def open(self, box: str, context: str) -> bytes:
-        version, _, rest = box.partition(".")
-        identity, _, text = rest.partition(".")
-        if version != VERSION or not text:
+        form = _BOX.fullmatch(box)
+        if form is None:
             raise _refused("a sealed value has not the form v1.<key id>.<base64url>", "seal it as the contract says")
+        identity = form["key"]
         if identity not in self._boxes:
             self._load()
         key = self._boxes.get(identity)
         if key is None:
-            shown = identity if len(identity) == 16 and identity.isalnum() else "?"
-            raise _refused(f"a box was sealed for key {shown}, which is not in the key file", "add that key, or seal again")
-        try:
-            found, _, plaintext = key.decrypt(base64.urlsafe_b64decode(text)).partition(b"\n")
-        except (CryptoError, ValueError, binascii.Error):
-            found, plaintext = b"", b""
-        if found != context.encode():
-            raise _refused("a box is damaged, or was made for another VM or event", "publish the event anew")
-        return plaintext
+            detail = f"a box was sealed for key {identity}, which is not in the key file"
+            raise _refused(detail, "add that key, or seal again")
+        with suppress(CryptoError, ValueError):  # their own text never travels, not even as the context of ours
+            found, _, plaintext = key.decrypt(base64.urlsafe_b64decode(form["sealed"])).partition(b"\n")
+            if found == context.encode():
+                return plaintext
+        raise _refused("a box is damaged, or was made for another VM or event", "publish the event anew")
 
 
 def key_of(box: str) -> str:
-    """Return the id of the key that a box was sealed for."""
-    return box.split(".", 2)[1] if box.count(".") >= 2 else ""  # noqa: PLR2004 - the two dots of the form
+    """Return the id of the key that a box was sealed for; empty when it is no box."""
+    form = _BOX.fullmatch(box)
+    return "" if form is None else form["key"]
 
 
 def _refused(detail: str, remedy: str) -> PermanentError:

@@ -7,13 +7,20 @@ refused at the start, with the remedy (measured: see docs/adr).
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 from typing_extensions import override
 
 from configdrive.errors import PermanentCode, PermanentError
@@ -27,6 +34,14 @@ _POOL_MARGIN = 5.0
 
 def _config_home() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "configdrive"
+
+
+def _scheme(url: str) -> str:
+    """Return a URL's scheme; none when it cannot be parsed. The parser's own error would quote a password."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        return parts.scheme if parts.port != 0 else ""
+    return ""
 
 
 class Settings(BaseSettings):
@@ -55,8 +70,8 @@ class Settings(BaseSettings):
     """For publishers on other machines: the line of `configdrive keys public`. Then no key file is read."""
 
     label: LabelField = DEFAULT_LABEL
-    """Volume label of drives whose VM names none. The seed's default is `config`; cloud-init, cloudbase-init, Ignition and
-    afterburn find only `config-2`."""
+    """Volume label of drives whose VM names none. The seed's default is `config`; cloud-init, cloudbase-init, Ignition
+    and afterburn find only `config-2`."""
 
     hypervisors: tuple[HypervisorField, ...] = ()
     """Which drivers are known here. Empty: every installed one."""
@@ -120,15 +135,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_what_loses_work(self) -> Self:
-        url = urlsplit(self.redis_url.get_secret_value())
+        scheme = _scheme(self.redis_url.get_secret_value())
         rules = (
             (
-                url.scheme not in {"redis", "rediss", "unix"},
+                scheme not in {"redis", "rediss", "unix"},
                 "redis_url: needs redis://, rediss:// or unix://; Redis Cluster cannot be a Celery broker",
             ),
             (
                 self.visibility_seconds < 2 * self.task_seconds,
-                "visibility_seconds: must be at least twice task_seconds, or Celery delivers a task again while it runs",
+                "visibility_seconds: must be at least twice task_seconds, or Celery delivers a task again as it runs",
             ),
             (
                 self.lease_seconds < 3 * self.sweep_seconds,
@@ -179,7 +194,13 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         findings = error.errors(include_url=False, include_input=False, include_context=False)
-        shown = [": ".join((*(str(part) for part in finding["loc"]), finding["msg"])) for finding in findings]
+        places = [".".join(map(str, finding["loc"])) for finding in findings]
+        shown = [
+            f"{place}: {finding['msg']}" if place else finding["msg"]
+            for place, finding in zip(places, findings, strict=True)
+        ]
+    except SettingsError as error:
+        shown = [f'{error}; write lists as JSON, such as ["kvm"]']  # names the field, and quotes nothing
     except ValueError as error:
         shown = [f"the settings file is not valid TOML ({type(error).__name__})"]
     raise PermanentError(PermanentCode.MISCONFIGURED, "; ".join(shown), "see workers/settings.py for every setting")
