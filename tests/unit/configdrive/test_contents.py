@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import replace
-from typing import Any
 
 import pytest
 import yaml
@@ -14,33 +11,9 @@ from hypothesis import strategies as st
 
 from configdrive import contents
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import (
-    HostName,
-    HypervisorName,
-    InstanceName,
-    Metadata,
-    SecretBytes,
-    SecretStr,
-    SshKey,
-    Vm,
-    VmData,
-    VmUuid,
-)
+from configdrive.model import Metadata, SecretBytes, SshKey, VmData
+from tests.unit.configdrive.samples import KEYS, SEED, document, lines, passwords, render, vm_data
 
-VM = Vm(
-    VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"),
-    InstanceName("i-2-14-VM"),
-    HypervisorName("kvm"),
-    HostName("host-1"),
-)
-SEED = Metadata(
-    availability_zone="zone1",
-    cloud_identifier="CloudStack-{5d53a4d3-9f3a-4a7d-8c2b-3e4f5a6b7c8d}",
-    instance_id="i-2-14-VM",
-    local_hostname="i-2-14-VM",
-    service_offering="Small Instance",
-    vm_id="14",
-)
 LATER = Metadata(
     local_ipv4="10.1.1.14",
     public_ipv4="203.0.113.14",
@@ -50,41 +23,8 @@ LATER = Metadata(
     cloud_domain_id="8d7c6b5a",
     cloud_name="example cloud",
 )
-KEYS = (SshKey("alice", "ssh-ed25519 AAAAC3Nz alice@example"), SshKey("bob", "ssh-rsa AAAAB3Nz"))
 # `printf %s leading-zeros-1055 | md5sum`: CloudStack's own code loses the zeros.
 LEADING_ZEROS = "leading-zeros-1055", b"0006d0e8904af0c4e69738a10951df90"
-
-lines = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=60)
-passwords = lines.filter(lambda text: contents.password_problem(text) is None)
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=80)
-extra_keys = st.from_regex(r"[A-Za-z0-9._-]{1,60}", fullmatch=True).filter(
-    lambda key: contents.extra_key_problem(key) is None,
-)
-extras = st.lists(
-    st.tuples(extra_keys, texts),
-    max_size=8,
-    unique_by=lambda pair: pair[0].lower().replace("_", "-"),
-).map(tuple)
-metadata = st.builds(
-    Metadata,
-    **{name: st.none() | lines for name in contents._METADATA},
-    extra=extras,
-)
-ssh_keys = st.lists(st.builds(SshKey, lines, lines), max_size=4, unique_by=lambda key: key.name).map(tuple)
-vm_data = st.builds(
-    VmData,
-    metadata=metadata,
-    user_data=st.none() | st.binary(max_size=100).map(SecretBytes),
-    ssh_keys=ssh_keys,
-)
-
-
-def render(data: VmData | None = None, password: str | None = None) -> contents.Files:
-    return contents.render(VM, data or VmData(), None if password is None else SecretStr(password))
-
-
-def document(files: contents.Files, path: str) -> Any:  # noqa: ANN401
-    return json.loads(files[path])
 
 
 def refused(data: VmData | None = None, password: str | None = None) -> PermanentError:
@@ -131,45 +71,6 @@ def test_what_is_absent_gives_no_file() -> None:
         "ec2/latest/meta-data.json",
     }
     assert set(render(VmData(metadata=Metadata(availability_zone="")))) == set(render())
-
-
-def test_keys_stand_one_per_line_and_in_the_documents() -> None:
-    files = render(VmData(ssh_keys=KEYS))
-    lines_on_drive = b"ssh-ed25519 AAAAC3Nz alice@example\nssh-rsa AAAAB3Nz"
-    assert files["cloudstack/metadata/public_keys.txt"] == lines_on_drive
-    assert files["cloudstack/metadata/public-keys.txt"] == lines_on_drive
-    meta_data = document(files, "openstack/latest/meta_data.json")
-    assert meta_data["public_keys"] == {key.name: key.line for key in KEYS}
-    assert meta_data["keys"] == [{"name": key.name, "type": "ssh", "data": key.line} for key in KEYS]
-    assert document(files, "ec2/latest/meta-data.json")["public-keys"]["1"] == {
-        "_name": "1=bob",
-        "openssh-key": "ssh-rsa AAAAB3Nz",
-    }
-
-
-def test_meta_data_has_the_vms_uuid_whatever_else_is_known() -> None:
-    assert document(render(), "openstack/latest/meta_data.json") == {"uuid": VM.uuid, "name": "i-2-14-VM"}
-    data = VmData(metadata=replace(SEED, extra=(("role", "web"), ("tier", ""))))
-    assert document(render(data), "openstack/latest/meta_data.json") == {
-        "uuid": VM.uuid,
-        "name": "i-2-14-VM",
-        "hostname": "i-2-14-VM",
-        "availability_zone": "zone1",
-        "meta": {"role": "web", "tier": ""},
-    }
-
-
-def test_ec2_form_falls_back_to_the_uuid() -> None:
-    assert document(render(), "ec2/latest/meta-data.json") == {"instance-id": VM.uuid}
-    files = render(VmData(metadata=replace(SEED, local_ipv4="10.1.1.14")))
-    assert document(files, "ec2/latest/meta-data.json") == {
-        "instance-id": "i-2-14-VM",
-        "instance-type": "Small Instance",
-        "hostname": "i-2-14-VM",
-        "local-hostname": "i-2-14-VM",
-        "local-ipv4": "10.1.1.14",
-        "placement": {"availability-zone": "zone1"},
-    }
 
 
 @given(st.binary())

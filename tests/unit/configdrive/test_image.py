@@ -1,79 +1,17 @@
-"""The image: it holds what was asked for, in the same bytes every time, and damage is found."""
+"""The image: it holds what was asked for, and what no reader could tell apart is refused."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
-import time
-from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import assume, given
-from hypothesis import strategies as st
 from pycdlib import PyCdlib
-from pycdlib.dr import DirectoryRecord
 
-from configdrive import contents, image, iso9660, mastering
+from configdrive import contents, image, iso9660
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Generation, Image, ImageName, InstanceName, VmUuid
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from random import Random
-
-NAME = ImageName(InstanceName("i-2-14-VM"), VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"), Generation(7))
-BUILT_AT = 1_489_130_003.75  # 2017-03-10 07:13:23 UTC, the seed's directories
-PASSWORD = b"correct horse battery staple"
-FILES = {
-    "cloudstack/metadata/vm_id.txt": b"14",
-    "cloudstack/metadata/vm-id.txt": b"14",
-    "cloudstack/metadata/empty.txt": b"",
-    "cloudstack/password/vm_password.txt": PASSWORD,
-    "cloudstack/userdata/user_data.txt": bytes(range(256)) * 9,
-    "openstack/latest/user_data": bytes(range(256)) * 9,
-}
-
-parts = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True).filter(image._NAME.fullmatch)
-short_parts = st.sampled_from(["a", "b", "c-d", "c_d", "..x", "E.F", "0" * 64])
-paths = st.lists(st.one_of(short_parts, parts), min_size=1, max_size=4).map("/".join).filter(lambda p: len(p) <= 255)
-# Around the sector's size, where an off-by-one would show.
-sizes = st.sampled_from([0, 1, 2047, 2048, 2049, 4095, 4096, 4097]) | st.integers(0, 300)
-blobs = (
-    st.builds(lambda seed, size: (bytes([seed]) + b"\x00\xff" * 2049)[:size], st.integers(0, 3), sizes) | st.binary()
-)
-trees = st.dictionaries(paths, blobs, max_size=12)
-
-
-def build(files: Mapping[str, bytes] = FILES, label: str = "config", built_at: float = BUILT_AT) -> Image:
-    return image.build(NAME, files, label=label, built_at=built_at)
-
-
-def tell_apart(files: Mapping[str, bytes]) -> bool:
-    """Say whether no path is another one's folder, nor another one in a different case."""
-    folders = {"/".join(path.split("/")[:depth]) for path in files for depth in range(1, path.count("/") + 1)}
-    folders |= {"cloudstack", "openstack", "ec2", *contents.DIRECTORIES}
-    everything = [*files, *folders]
-    return len({path.lower().replace("-", "_") for path in everything}) == len(
-        {path.replace("-", "_") for path in everything}
-    ) and not folders & set(files)
-
-
-@contextmanager
-def time_zone(name: str) -> Iterator[None]:
-    before = os.environ.get("TZ")
-    os.environ["TZ"] = name
-    time.tzset()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TZ"]
-        else:
-            os.environ["TZ"] = before
-        time.tzset()
+from tests.unit.configdrive.samples import NAME, build, tell_apart, trees
 
 
 def test_an_image_says_what_it_is() -> None:
@@ -101,16 +39,6 @@ def test_modes_owners_and_links_are_as_in_the_seeds_listing() -> None:
     assert shown["cloudstack/metadata"] == ("0o40555", 2)
     assert shown["cloudstack/metadata/vm_id.txt"] == ("0o100555", 1)
     assert {(node.posix.uid, node.posix.gid) for node in tree.values() if node.posix} == {(0, 0)}
-
-
-def test_identical_contents_are_stored_once() -> None:
-    built = build()
-    volume = iso9660.read(built.content)
-    for tree in (volume.primary, volume.joliet):
-        user_data = {tree[path].extent for path in FILES if "user" in path}
-        assert len(user_data) == 1
-    assert volume.primary["openstack/latest/user_data"].extent == volume.joliet["openstack/latest/user_data"].extent
-    assert built.content.count(FILES["openstack/latest/user_data"]) == 1
 
 
 @given(trees)
@@ -141,15 +69,6 @@ def test_pycdlib_reads_the_same(files: dict[str, bytes]) -> None:
     iso.close()
 
 
-def test_directories_that_outgrow_a_sector() -> None:
-    """pycdlib leaves the old length in the enhanced volume descriptor and in the records that point up."""
-    names = [f"{number:04}-{'x' * 40}" for number in range(100)]
-    files = {path: b"" for name in names for path in (name, f"a/{name}", f"b/{name}/file")}
-    volume = iso9660.read(build(files).content)
-    assert volume.joliet[""].size > 2048 * 5
-    assert volume.primary["b"].size > 2048 * 5
-
-
 def test_a_thousand_files_in_one_directory() -> None:
     files = {f"cloudstack/metadata/key-{number:04}.txt": str(number).encode() for number in range(1000)}
     volume = iso9660.read(build(files).content)
@@ -163,84 +82,6 @@ def test_paths_may_be_as_deep_and_as_long_as_the_standard_has_it() -> None:
     volume = iso9660.read(build({deep: b"deep", long: b"long"}).content)
     assert deep in volume.joliet
     assert long in volume.primary
-
-
-@given(trees, st.randoms())
-def test_the_order_of_the_files_makes_no_difference(files: dict[str, bytes], chance: Random) -> None:
-    assume(tell_apart(files))
-    pairs = list(files.items())
-    chance.shuffle(pairs)
-    assert build(dict(pairs)).content == build(files).content
-
-
-def test_the_clock_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = build().content
-    for second in (0.0, 951_826_954.0, 4_102_444_799.0):
-        monkeypatch.setattr(time, "time", lambda second=second: second)
-        assert build().content == first
-
-
-@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/St_Johns", "Asia/Kathmandu"])
-def test_the_machines_time_zone_makes_no_difference(zone: str) -> None:
-    with time_zone("UTC"):
-        first = build().content
-    with time_zone(zone):
-        assert build().content == first
-
-
-def test_only_the_dates_follow_the_time_given() -> None:
-    first, second, same = (build(built_at=moment).content for moment in (BUILT_AT, BUILT_AT + 1, BUILT_AT + 0.2))
-    assert same == first
-    assert second != first
-    differing = [(a, b) for a, b in zip(first, second, strict=True) if a != b]
-    assert set(differing) == {(23, 24), (ord("3"), ord("4"))}
-
-
-def test_pycdlibs_own_dates_would_follow_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without this, the two tests above could not fail."""
-    clock = iter(range(10**9, 2 * 10**9, 86_400))
-    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
-    monkeypatch.setattr(mastering, "_finish", lambda *_: None)
-    folders = image._folders(FILES, ())
-    assert mastering.master(FILES, folders, "config", BUILT_AT) != mastering.master(FILES, folders, "config", BUILT_AT)
-
-
-def test_threads_do_not_get_each_others_time() -> None:
-    moments = [BUILT_AT + 86_400 * number for number in range(4)]
-    wanted = [build(built_at=moment).content for moment in moments]
-    wrong: list[float] = []
-    start = threading.Barrier(len(moments))
-
-    def build_often(moment: float, expected: bytes) -> None:
-        start.wait()
-        if any(build(built_at=moment).content != expected for _ in range(25)):
-            wrong.append(moment)
-
-    threads = [threading.Thread(target=build_often, args=pair) for pair in zip(moments, wanted, strict=True)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
-
-
-@pytest.mark.parametrize("moment", [0.0, 951_782_400.0, 5_869_583_999.0])
-def test_times_from_1970_to_2155_have_a_date(moment: float) -> None:
-    iso = PyCdlib()
-    iso.open_fp(BytesIO(build(built_at=moment).content))
-    record = iso.get_record(rr_path="/cloudstack")
-    assert isinstance(record, DirectoryRecord)
-    date = record.date
-    wanted = time.gmtime(moment)
-    assert (date.years_since_1900 + 1900, date.month, date.day_of_month) == wanted[:3]
-    assert (date.hour, date.minute, date.second, date.gmtoffset) == (*wanted[3:6], 0)
-    iso.close()
-
-
-@pytest.mark.parametrize("moment", [-1.0, 5_869_584_000.0, float("nan"), float("inf")])
-def test_a_time_without_a_date_is_the_callers_mistake(moment: float) -> None:
-    with pytest.raises(ValueError, match="built_at"):
-        build(built_at=moment)
 
 
 @pytest.mark.parametrize("label", ["config", "config-2", "CONFIG-2", "a", "x" * 16, "my.Label_1"])

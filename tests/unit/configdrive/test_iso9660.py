@@ -11,22 +11,13 @@ from hypothesis import strategies as st
 
 from configdrive import contents, image, iso9660
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Generation, ImageName, InstanceName, VmUuid
 from configdrive.rockridge import DamagedImageError
+from tests.unit.configdrive.samples import FILES, PASSWORD, build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-NAME = ImageName(InstanceName("i-2-14-VM"), VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"), Generation(7))
-PASSWORD = b"correct horse battery staple"
-FILES = {
-    "cloudstack/metadata/vm_id.txt": b"14",
-    "cloudstack/metadata/vm-id.txt": b"14",
-    "cloudstack/metadata/empty.txt": b"",
-    "cloudstack/password/vm_password.txt": PASSWORD,
-    "openstack/latest/user_data": bytes(range(256)) * 9,
-}
-CONTENT = image.build(NAME, FILES, label="config", built_at=1_489_130_003.0).content
+CONTENT = build().content
 VOLUME = iso9660.read(CONTENT)
 SECTOR = 2048
 PRIMARY, ENHANCED, JOLIET, TERMINATOR = (number * SECTOR for number in range(16, 20))
@@ -258,4 +249,4 @@ def test_what_stands_behind_a_content_is_found() -> None:
 def test_an_image_that_does_not_read_back_is_not_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("configdrive.mastering.master", lambda *_: damaged(CONTENT.index(PASSWORD)))
     with pytest.raises(PermanentError, match="does not read back"):
-        image.build(NAME, FILES, label="config", built_at=1_489_130_003.0)
+        build()

@@ -1,0 +1,113 @@
+"""What several tests here build drives from: a VM and its data, trees of files, and strategies for both."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import strategies as st
+
+from configdrive import contents, image
+from configdrive.model import (
+    Generation,
+    HostName,
+    HypervisorName,
+    Image,
+    ImageName,
+    InstanceName,
+    Metadata,
+    SecretBytes,
+    SecretStr,
+    SshKey,
+    Vm,
+    VmData,
+    VmUuid,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VM = Vm(
+    VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"),
+    InstanceName("i-2-14-VM"),
+    HypervisorName("kvm"),
+    HostName("host-1"),
+)
+SEED = Metadata(
+    availability_zone="zone1",
+    cloud_identifier="CloudStack-{5d53a4d3-9f3a-4a7d-8c2b-3e4f5a6b7c8d}",
+    instance_id="i-2-14-VM",
+    local_hostname="i-2-14-VM",
+    service_offering="Small Instance",
+    vm_id="14",
+)
+KEYS = (SshKey("alice", "ssh-ed25519 AAAAC3Nz alice@example"), SshKey("bob", "ssh-rsa AAAAB3Nz"))
+
+lines = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=60)
+passwords = lines.filter(lambda text: contents.password_problem(text) is None)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=80)
+extra_keys = st.from_regex(r"[A-Za-z0-9._-]{1,60}", fullmatch=True).filter(
+    lambda key: contents.extra_key_problem(key) is None,
+)
+extras = st.lists(
+    st.tuples(extra_keys, texts),
+    max_size=8,
+    unique_by=lambda pair: pair[0].lower().replace("_", "-"),
+).map(tuple)
+metadata = st.builds(
+    Metadata,
+    **{name: st.none() | lines for name in contents._METADATA},
+    extra=extras,
+)
+ssh_keys = st.lists(st.builds(SshKey, lines, lines), max_size=4, unique_by=lambda key: key.name).map(tuple)
+vm_data = st.builds(
+    VmData,
+    metadata=metadata,
+    user_data=st.none() | st.binary(max_size=100).map(SecretBytes),
+    ssh_keys=ssh_keys,
+)
+
+
+def render(data: VmData | None = None, password: str | None = None) -> contents.Files:
+    return contents.render(VM, data or VmData(), None if password is None else SecretStr(password))
+
+
+def document(files: contents.Files, path: str) -> Any:  # noqa: ANN401
+    return json.loads(files[path])
+
+
+NAME = ImageName(InstanceName("i-2-14-VM"), VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"), Generation(7))
+BUILT_AT = 1_489_130_003.75  # 2017-03-10 07:13:23 UTC, the seed's directories
+PASSWORD = b"correct horse battery staple"
+FILES = {
+    "cloudstack/metadata/vm_id.txt": b"14",
+    "cloudstack/metadata/vm-id.txt": b"14",
+    "cloudstack/metadata/empty.txt": b"",
+    "cloudstack/password/vm_password.txt": PASSWORD,
+    "cloudstack/userdata/user_data.txt": bytes(range(256)) * 9,
+    "openstack/latest/user_data": bytes(range(256)) * 9,
+}
+
+parts = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True).filter(image._NAME.fullmatch)
+short_parts = st.sampled_from(["a", "b", "c-d", "c_d", "..x", "E.F", "0" * 64])
+paths = st.lists(st.one_of(short_parts, parts), min_size=1, max_size=4).map("/".join).filter(lambda p: len(p) <= 255)
+# Around the sector's size, where an off-by-one would show.
+sizes = st.sampled_from([0, 1, 2047, 2048, 2049, 4095, 4096, 4097]) | st.integers(0, 300)
+blobs = (
+    st.builds(lambda seed, size: (bytes([seed]) + b"\x00\xff" * 2049)[:size], st.integers(0, 3), sizes) | st.binary()
+)
+trees = st.dictionaries(paths, blobs, max_size=12)
+
+
+def build(files: Mapping[str, bytes] = FILES, label: str = "config", built_at: float = BUILT_AT) -> Image:
+    return image.build(NAME, files, label=label, built_at=built_at)
+
+
+def tell_apart(files: Mapping[str, bytes]) -> bool:
+    """Say whether no path is another one's folder, nor another one in a different case."""
+    folders = {"/".join(path.split("/")[:depth]) for path in files for depth in range(1, path.count("/") + 1)}
+    folders |= {"cloudstack", "openstack", "ec2", *contents.DIRECTORIES}
+    everything = [*files, *folders]
+    return len({path.lower().replace("-", "_") for path in everything}) == len(
+        {path.replace("-", "_") for path in everything}
+    ) and not folders & set(files)
