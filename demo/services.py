@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -16,10 +15,8 @@ from redis import Redis
 
 from demo.stage import Stage
 from tasks.publish import LifecyclePublisher
+from tests.rigs.fleet import Fleet
 from tests.rigs.process import LOOPBACK, Daemon, free_port
-from tests.rigs.redis import RedisServer
-from workers.access import make_publisher
-from workers.settings import load_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +38,17 @@ class Services:
 @contextlib.contextmanager
 def services(stage: Stage, directory: Path) -> Iterator[Services]:
     """Start the fleet for a stage, and stop it at the end."""
-    inventory = directory / "inventory.toml"
-    inventory.write_text(stage.inventory(), "utf-8")
-    configdrive = str(Path(sys.executable).parent / "configdrive")
-    port = free_port()
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(RedisServer(directory / "redis"))
-        os.environ |= {
-            "CONFIGDRIVE_REDIS_URL": server.url,
-            "CONFIGDRIVE_INVENTORY": str(inventory),
-            "CONFIGDRIVE_KEYS_FILE": str(directory / "keys.json"),
-        }
-        worker = Daemon([configdrive, "worker", "--hypervisor", stage.hypervisor], directory / "worker.log")
-        flower = Daemon([configdrive, "flower", f"--port={port}"], directory / "flower.log")
-        for daemon in (worker, flower):
-            daemon.start()
-            stack.callback(daemon.stop)
+        fleet = stack.enter_context(Fleet(directory / "fleet", stage.inventory(), hypervisor=stage.hypervisor))
+        port = free_port()
+        command = [str(Path(sys.executable).parent / "configdrive"), "flower", f"--port={port}"]
+        flower = Daemon(command, directory / "flower.log", fleet.environment)
+        flower.start()
+        stack.callback(flower.stop)
         url = f"http://{LOOPBACK}:{port}"
         flower.wait_ready(lambda: _healthy(f"{url}/healthcheck"), timeout=30)
-        client = stack.enter_context(contextlib.closing(server.client()))
-        yield Services(make_publisher(load_settings()), url, client)
+        client = stack.enter_context(contextlib.closing(fleet.redis.client()))
+        yield Services(fleet.publisher, url, client)
 
 
 def _healthy(url: str) -> bool:
