@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 import yaml
-from hypothesis import assume, example, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from configdrive import contents
@@ -234,16 +234,10 @@ def test_the_same_input_gives_the_same_files(data: VmData, password: str) -> Non
     assert list(render(data, password).items()) == list(render(data, password).items())
 
 
-@given(st.text(st.characters(categories=["L", "N"]), min_size=8), st.binary(min_size=8))
-def test_secrets_are_not_in_the_repr(password: str, user_data: bytes) -> None:
-    assume(contents.password_problem(password) is None)
-    shown = repr(render(VmData(user_data=SecretBytes(user_data)), password))
+@given(st.from_regex(r"[0-9]{8,}", fullmatch=True), st.from_regex(r"[0-9]{8,}", fullmatch=True))
+def test_secrets_are_not_in_the_repr(password: str, user_data: str) -> None:
+    """Digits, of which no path has eight in a row."""
+    shown = repr(render(VmData(user_data=SecretBytes(user_data.encode())), password))
     assert "cloudstack/password/vm_password.txt" in shown
     assert password not in shown
-    assert repr(user_data)[2:-1] not in shown
-
-
-@given(lines)
-def test_problems_never_show_the_password(password: str) -> None:
-    problem = contents.password_problem(password)
-    assert problem is None or len(password) < 8 or password not in problem
+    assert user_data not in shown
