@@ -136,7 +136,9 @@ NetworkField = Annotated[IPvAnyNetwork, BeforeValidator(_written_out)]
 Providers = Annotated[
     tuple[OneLine, ...],
     Field(max_length=16),
-    BeforeValidator(_one_or_more, json_schema_input_type=OneLine | tuple[OneLine, ...]),
+    BeforeValidator(
+        _one_or_more, json_schema_input_type=OneLine | Annotated[tuple[OneLine, ...], Field(max_length=16)]
+    ),
 ]
 """The provider of a service, or several."""
 

@@ -139,7 +139,7 @@ def _named_keys(value: object) -> object:
 SshKeys = Annotated[
     tuple[SshKeyField, ...],
     Field(max_length=64),
-    BeforeValidator(_named_keys, json_schema_input_type=tuple[SshKeyField | str, ...]),
+    BeforeValidator(_named_keys, json_schema_input_type=Annotated[tuple[SshKeyField | str, ...], Field(max_length=64)]),
 ]
 """ssh public keys, each with its name or as a plain line."""
 

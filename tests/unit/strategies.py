@@ -1,0 +1,269 @@
+"""Hypothesis strategies of the domain: whole events as JSON, states, places and what a hypervisor may show."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import strategies as st
+
+from configdrive import contents
+from configdrive.model import (
+    Address,
+    AttachBy,
+    Generation,
+    HostName,
+    HypervisorName,
+    InstanceName,
+    Metadata,
+    Nic,
+    Place,
+    Presentation,
+    Route,
+    SecretBytes,
+    SecretStr,
+    SshKey,
+    StorageName,
+    Vm,
+    VmData,
+    VmUuid,
+)
+from configdrive.state import ImageRecord, Passwords, Phase, VmState
+from tests.unit.documents import CONTENT_WORDS, WORDS, Json
+
+WORD = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+METADATA = tuple(name for name in Metadata.__dataclass_fields__ if name != "extra")
+
+
+def _name(first: str, others: str, most: int) -> st.SearchStrategy[str]:
+    return st.builds(str.__add__, st.sampled_from(first), st.text(others, max_size=most - 1))
+
+
+def either_case(strategy: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.builds(lambda text, upper: text.upper() if upper else text, strategy, st.booleans())
+
+
+def optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
+    """Any of these fields, or `null` in their place."""
+    return st.fixed_dictionaries({}, optional={name: st.none() | value for name, value in fields.items()})
+
+
+lines = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=30)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
+uuids = st.uuids().map(str)
+instance_names = _name(WORD, WORD + "._-", 64)
+storages = lines.filter(lambda text: not {"/", "\\"} & set(text) and text not in {".", ".."})
+labels = st.text(WORD + "._-", min_size=1, max_size=16)
+passwords = lines.filter(lambda text: contents.password_problem(text) is None)
+ssh_lines = st.builds(
+    "{} {}{}".format,
+    st.sampled_from(["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com"]),
+    st.text(WORD + "+/", min_size=16, max_size=40),
+    st.sampled_from(["", "=", "==", " someone@somewhere", " a comment"]),
+)
+macs = st.lists(st.integers(0, 255), min_size=6, max_size=6).map(lambda octets: ":".join(f"{o:02x}" for o in octets))
+extra_keys = st.text(WORD + "_-", min_size=1, max_size=20).filter(lambda key: contents.extra_key_problem(key) is None)
+extras = st.dictionaries(extra_keys, texts, max_size=4).filter(
+    lambda extra: len({key.lower().replace("_", "-") for key in extra}) == len(extra)
+)
+ips = {4: st.ip_addresses(v=4).map(str), 6: st.ip_addresses(v=6).map(str)}
+networks = {
+    4: st.sampled_from(["10.0.0.0/8", "192.0.2.0/24", "198.51.100.7/32", "172.16.0.0/255.240.0.0"]),
+    6: st.sampled_from(["2001:db8::/32", "fd00::/8", "::1/128"]),
+}
+
+
+@st.composite
+def addresses(draw: st.DrawFn) -> Json:
+    family = draw(st.sampled_from([4, 6]))
+    address: Json = {}
+    if draw(st.booleans()):
+        address["cidr"] = f"{draw(ips[family])}/{draw(st.integers(0, 32 if family == 4 else 128))}"
+        if draw(st.booleans()):
+            address["gateway"] = draw(ips[family])
+    else:
+        address["dhcp"] = family
+    if draw(st.booleans()):
+        address["routes"] = draw(
+            st.lists(st.fixed_dictionaries({"to": networks[family], "via": ips[family]}), max_size=2)
+        )
+    return address
+
+
+@st.composite
+def nics(draw: st.DrawFn) -> list[Json]:
+    found = draw(st.lists(macs, max_size=3, unique=True))
+    default = draw(st.none() | st.integers(0, 2))
+    return [
+        {"mac": draw(either_case(st.just(mac)))}
+        | ({"default": True} if index == default else {})
+        | draw(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "mtu": st.integers(68, 65_535),
+                    "dns": st.lists(ips[4] | ips[6], max_size=2),
+                    "addresses": st.lists(addresses(), max_size=2),
+                },
+            )
+        )
+        for index, mac in enumerate(found)
+    ]
+
+
+user_data = st.one_of(
+    st.builds(lambda text: {"text": text}, texts),
+    st.builds(lambda data: {"base64": base64.b64encode(data).decode()}, st.binary(max_size=60)),
+)
+named_keys = st.builds(lambda name, key: {"name": f"{name}.", "key": key}, lines, ssh_lines)
+guests = optional(
+    metadata=optional(**dict.fromkeys(METADATA, lines)) | st.builds(lambda extra: {"extra": extra}, extras),
+    user_data=user_data,
+    ssh_keys=st.lists(
+        named_keys | ssh_lines, max_size=3, unique_by=lambda key: key["name"] if isinstance(key, dict) else key
+    ),
+    nics=nics(),
+    password=passwords,
+)
+offerings = st.fixed_dictionaries(
+    {
+        "services": st.dictionaries(
+            st.sampled_from(["UserData", "userdata", "Dhcp", "Dns"]),
+            st.sampled_from(["ConfigDrive", "VirtualRouter", ["ConfigDrive"], ["VirtualRouter", "CONFIGDRIVE"], []]),
+            max_size=3,
+        )
+    },
+    optional={"name": lines},
+)
+times = st.datetimes(datetime(1980, 1, 2), datetime(2099, 12, 30), timezones=st.just(UTC)).map(  # noqa: DTZ001
+    lambda moment: moment.isoformat()
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn, words: tuple[str, ...] = WORDS) -> Json:
+    """A valid event, with any choice of its fields."""
+    word = draw(st.sampled_from(words))
+    uuid = draw(either_case(uuids))
+    data: Json = {
+        "sequence": draw(st.integers(0, 2**53 - 1)),
+        "vm": {"uuid": uuid, "instance_name": draw(instance_names)},
+        "hypervisor": draw(st.sampled_from(["kvm", "XenServer", "vmware", "my-driver_2"])),
+        "host": draw(_name(WORD, WORD + "._:-", 128)),
+    }
+    data |= draw(
+        optional(
+            zone=_name(WORD[:26], WORD[:26] + "-0123456789", 32),
+            primary_storage=storages,
+            attach=st.sampled_from(["fleet", "orchestrator"]),
+            presentation=st.sampled_from(["cdrom", "disk"]),
+        )
+    )
+    if word in CONTENT_WORDS:
+        data |= draw(optional(network_offering=offerings, password_enabled=st.booleans(), label=labels, guest=guests))
+    of_word: dict[str, Json] = {
+        "deploy": {"start": st.booleans()},
+        "stop": {"booted": st.booleans()},
+        "migrate": {"phase": st.sampled_from(["prepare", "complete", "rollback"])},
+        "password_reset": {"apply": st.sampled_from(["now", "next_start"])},
+        "update": {"apply": st.sampled_from(["now", "next_start"]), "password_delivered": st.booleans()},
+    }
+    data |= draw(st.fixed_dictionaries({}, optional=of_word.get(word, {})))
+    if word == "migrate":
+        data["destination"] = "host-2"
+    if word == "password_reset":
+        data["guest"] = (data.get("guest") or {}) | {"password": draw(passwords)}
+    return {
+        "specversion": "1.0",
+        "id": draw(_name(WORD, WORD + "._:@+=~-", 128)),
+        "source": draw(lines),
+        "type": f"configdrive.vm.{word}.v1",
+        "data": data,
+    } | draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "time": times,
+                "subject": either_case(st.just(uuid)),
+                "datacontenttype": st.just("application/json"),
+                "traceparent": st.just("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+                "comexampleextension": st.integers(),
+            },
+        )
+    )
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["..", "a/b", "x" * 70_000, "\x00", "1.0", 10**400, -1, "R", "$6$abc$def"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=6,
+)
+
+# --- the model ------------------------------------------------------------------------------------------------------
+
+places = st.builds(
+    Place, st.sampled_from(["primary", "second"]).map(StorageName), st.sampled_from([None, HostName("host-1")])
+)
+records = st.builds(ImageRecord, st.integers(0, 2**53 - 1).map(Generation), st.floats(0, 4e9))
+vms = st.builds(
+    Vm,
+    uuid=uuids.map(VmUuid),
+    instance_name=instance_names.map(InstanceName),
+    hypervisor=st.sampled_from(["kvm", "xenserver"]).map(HypervisorName),
+    host=st.sampled_from(["host-1", "host-2"]).map(HostName),
+    primary_storage=st.none() | storages.map(StorageName),
+    zone=st.none() | st.just("zone-1"),
+    attach_by=st.sampled_from(AttachBy),
+    presentation=st.sampled_from(Presentation),
+)
+model_routes = st.builds(Route, network=ips[4], prefix=st.integers(0, 32), gateway=ips[4])
+model_addresses = st.builds(
+    Address,
+    family=st.just(4),
+    address=st.none() | ips[4],
+    prefix=st.none() | st.integers(0, 32),
+    gateway=st.none() | ips[4],
+    routes=st.lists(model_routes, max_size=2).map(tuple),
+)
+model_nics = st.builds(
+    Nic,
+    mac=macs,
+    addresses=st.lists(model_addresses, max_size=2).map(tuple),
+    mtu=st.integers(68, 65_535),
+    default=st.booleans(),
+    dns=st.lists(ips[4], max_size=2).map(tuple),
+)
+vm_data = st.builds(
+    VmData,
+    metadata=st.builds(
+        Metadata,
+        vm_id=st.none() | lines,
+        local_hostname=st.none() | lines,
+        extra=extras.map(lambda extra: tuple(sorted(extra.items()))),
+    ),
+    user_data=st.none() | st.binary(max_size=60).map(SecretBytes),
+    ssh_keys=st.lists(st.builds(SshKey, lines, ssh_lines), max_size=2).map(tuple),
+    nics=st.none() | st.lists(model_nics, max_size=2).map(tuple),
+    label=st.none() | labels,
+)
+secrets = st.none() | passwords.map(SecretStr)
+states = st.builds(
+    VmState,
+    vm=st.none() | vms,
+    sequence=st.integers(-1, 2**53 - 1),
+    phase=st.sampled_from(Phase),
+    wanted=st.booleans(),
+    password_enabled=st.booleans(),
+    data=vm_data,
+    passwords=st.builds(Passwords, secrets, secrets),
+    image=st.none() | records,
+    places=st.lists(places, max_size=3, unique=True).map(tuple),
+    destination=st.none() | st.just(HostName("host-2")),
+    adopted=st.booleans(),
+)
