@@ -47,12 +47,21 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """One disk of a domain. `source` is `None` for an empty drive; `boot` is its own place in the boot order."""
+    """One disk of a domain.
+
+    Args:
+        device: `disk`, `cdrom`, `floppy` or `lun`.
+        target: where it is plugged in.
+        source: what is in it; `None` for an empty drive.
+        boot: its own place in the boot order.
+        alias: QEMU's name for it while it runs; empty otherwise.
+    """
 
     device: str
     target: Target
     source: Source | None
     boot: int | None = None
+    alias: str = ""
 
     @property
     def image(self) -> ImageName | None:
@@ -143,13 +152,14 @@ def read_definition(text: str) -> Definition:
 
 def _disks(elements: Iterable[ET.Element]) -> Iterator[Disk]:
     for element in elements:
-        target, boot = element.find("target"), element.find("boot")
+        target, boot, alias = element.find("target"), element.find("boot"), element.find("alias")
         if target is not None:
             yield Disk(
                 device=element.get("device", Device.DISK),
                 target=Target(target.get("dev", ""), target.get("bus", "")),
                 source=_source(element.find("source")),
                 boot=None if boot is None else int(boot.get("order", "0")),
+                alias="" if alias is None else alias.get("name", ""),
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
@@ -35,7 +35,7 @@ class KvmDriver:
         force_eject: whether a medium is exchanged although the guest holds the tray.
     """
 
-    name: Final = HypervisorName("kvm")
+    name = HypervisorName("kvm")
 
     def __init__(self, hosts: Mapping[HostName, Host], *, force_eject: bool = True) -> None:
         self._hosts = hosts

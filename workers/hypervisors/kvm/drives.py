@@ -29,6 +29,7 @@ from workers.hypervisors.kvm.domain_xml import (
     with_medium,
 )
 from workers.hypervisors.kvm.slots import find_plugged, find_slot, hot_target, no_free_slot, own_slots, targets
+from workers.hypervisors.kvm.tray import Tray
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 LIVE: Final = libvirt.VIR_DOMAIN_AFFECT_LIVE
 CONFIG: Final = libvirt.VIR_DOMAIN_AFFECT_CONFIG
-FORCE: Final = libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
 
 _NO_ROOM: Final = ("no more available pci", "no free ")
 """How libvirt says that a running VM has no connector left for another device."""
@@ -67,7 +67,7 @@ class Drives:
         self._link = link
         self._vm = vm
         self._domain = domain
-        self._force = force
+        self._tray = Tray(link, vm, domain.handle, force=force)
 
     def insert(self, path: str, device: Device, wanted: tuple[str, ...]) -> Done:
         """Make the file the medium of the config drive, and of no other drive.
@@ -160,7 +160,7 @@ class Drives:
             return Done(self._insert_config(config, path, device, choices).how, target)
         if config is not None and not both:
             self._insert_config(config, path, device, choices)
-        self._change_medium(plugged, path, LIVE | CONFIG if both else LIVE)
+        self._tray.change(plugged, path, LIVE | CONFIG if both else LIVE)
         return Done(AttachedHow.INSERTED, target)
 
     def _align(self, config: Definition, plugged: Disk) -> bool:
@@ -215,27 +215,13 @@ class Drives:
     def _take_out(self, disk: Disk) -> None:
         """Eject the medium of a drive that the guest has, or unplug the disk."""
         if disk.device != Device.DISK:
-            self._change_medium(disk, None, LIVE)
+            self._tray.change(disk, None, LIVE)
             return
         handle = self._domain.handle
         self._link.change(handle.detachDeviceFlags, _xml_of(disk), LIVE)
         if disk.target.dev in read_definition(self._link.call(handle.XMLDesc, 0)).devs:
             detail = f"the guest of VM {self._vm} does not release its config drive disk {disk.target.dev}"
             raise TransientError(TransientCode.DRIVE_LOCKED, detail, "unmount it in the guest, or power the VM off")
-
-    def _change_medium(self, disk: Disk, path: str | None, flags: int) -> None:
-        """Exchange or eject politely, and then by force if that is allowed."""
-        update, xml = self._domain.handle.updateDeviceFlags, disk_xml(disk.target, path, disk.device)
-        try:
-            self._link.change(update, xml, flags)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_OPERATION_FAILED:
-                raise
-            if not self._force:
-                detail = f"the guest of VM {self._vm} holds the tray of its config drive {disk.target.dev}"
-                remedy = "unmount it in the guest, or turn the setting force_eject on"
-                raise TransientError(TransientCode.DRIVE_LOCKED, detail, remedy) from error
-            self._link.change(update, xml, flags | FORCE)
 
     def _without(self, config: Definition, disks: Iterable[Disk]) -> Definition:
         """Take drives out of the persistent definition, and return what is left of it."""

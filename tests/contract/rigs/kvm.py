@@ -1,0 +1,192 @@
+"""The KVM driver's rig: a real libvirtd with QEMU, and images as libvirt volumes."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm
+from tests.contract.rig import DriverRig, Feature
+from tests.support import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from tests.integration.kvm.cloud import Cloud, Drive
+    from workers.hypervisors.kvm.driver import KvmDriver
+
+FEATURES = frozenset(Feature)
+HOST = HostName("h1")
+USER_ISO = "debian-12.iso"
+
+
+class KvmRig:
+    """A host with two pools, of which the second counts as shared."""
+
+    def __init__(self, folder: Path, cloud: Cloud) -> None:
+        self.host = HOST
+        self.home = Place(StorageName("local"), HOST)
+        self.second = Place(StorageName("shared"))
+        self._cloud = cloud
+        self._folder = folder
+        self._images = {self.home: folder / "local" / "configdrive", self.second: folder / "shared" / "configdrive"}
+        cloud.host.define_pool("shared", folder / "shared")
+        (folder / USER_ISO).write_bytes(bytes(4096))
+
+    def section(self) -> dict[str, object]:
+        return {"hosts": {HOST: {"uri": self._cloud.host.uri, "pools": {"shared": {"shared": True}}}}}
+
+    def make_driver(self, *, force_eject: bool = True) -> KvmDriver:
+        from workers.hypervisors.kvm.driver import KvmDriver  # noqa: PLC0415  # needs libvirt-python
+
+        return KvmDriver.from_inventory(self.section(), force_eject=force_eject, call_timeout=20.0)
+
+    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
+        from tests.integration.kvm.cloud import disk  # noqa: PLC0415
+
+        slot = disk(None, "hdd", "ide") if drive else ""
+        return self._cloud.define(slot, running=power is PowerState.RUNNING)
+
+    def start_vm(self, vm: Vm) -> None:
+        self._cloud.start(vm)
+
+    def stop_vm(self, vm: Vm) -> None:
+        self._cloud.stop(vm)
+
+    def medium(self, vm: Vm) -> bytes | None:
+        if self._cloud.domain(vm).isActive():
+            paths = [drive.path for drive in self._config_drives(vm)]
+        else:
+            paths = list(self._cloud.media(vm).values())
+        images = [path for path in paths if path is not None and not path.endswith(USER_ISO)]
+        assert len(images) <= 1
+        return Path(images[0]).read_bytes() if images else None
+
+    def is_read_only(self, vm: Vm) -> bool:
+        if not self._cloud.domain(vm).isActive():
+            return "<readonly/>" in self._cloud.domain(vm).XMLDesc(0).split("hdd")[1]
+        return all(drive.read_only for drive in self._config_drives(vm) if drive.path is not None)
+
+    def insert(self, vm: Vm, name: ImageName, place: Place) -> None:
+        import libvirt  # noqa: PLC0415
+
+        from tests.integration.kvm.cloud import disk  # noqa: PLC0415
+
+        domain = self._cloud.domain(vm)
+        flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        if domain.isActive():
+            flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
+        domain.updateDeviceFlags(disk(self._images[place] / str(name), "hdd", "ide"), flags)
+
+    def insert_user_iso(self, vm: Vm) -> None:
+        import libvirt  # noqa: PLC0415
+
+        from tests.integration.kvm.cloud import disk  # noqa: PLC0415
+
+        self._cloud.domain(vm).attachDeviceFlags(
+            disk(self._folder / USER_ISO, "hdc", "ide"), libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        )
+
+    def has_user_iso(self, vm: Vm) -> bool:
+        layers = [self._cloud.media(vm), self._cloud.media(vm, inactive=True)]
+        return all(layer.get("hdc") == str(self._folder / USER_ISO) for layer in layers)
+
+    def lock_tray(self, vm: Vm) -> None:
+        self._cloud.lock_tray(vm)
+
+    def put_file(self, place: Place, file_name: str, content: bytes) -> None:
+        self._images[place].mkdir(exist_ok=True)
+        (self._images[place] / file_name).write_bytes(content)
+
+    def file(self, place: Place, name: ImageName) -> bytes | None:
+        path = self._images[place] / str(name)
+        return path.read_bytes() if path.exists() else None
+
+    def stamp(self, place: Place, name: ImageName) -> object:
+        found = (self._images[place] / str(name)).stat()
+        return found.st_ino, found.st_mtime_ns
+
+    def leave_half_upload(self, image: Image, place: Place) -> None:
+        half = len(image.content) // 2
+        self.put_file(place, str(image.name), image.content[:half].ljust(len(image.content), b"\0"))
+
+    def leftovers(self, vm: Vm) -> list[str]:
+        return [path.name for folder in self._images.values() for path in folder.glob(f"*{vm.uuid}*")]
+
+    @contextmanager
+    def host_down(self) -> Iterator[None]:
+        self._cloud.host.kill_daemon()
+        try:
+            yield
+        finally:
+            self._cloud.host.start_daemon()
+            self._cloud.reconnect()
+
+    def chaos(self, vm: Vm) -> dict[str, AbstractContextManager[None]]:
+        images = self._images[self.home]
+        image = images / f"{vm.instance_name}.{vm.uuid}.1.iso"
+        return {
+            "the pool is not active": self._pool_stopped(),
+            "the storage's folder is gone": _replaced(images, lambda _: None),
+            "the storage's folder is a file": _replaced(images, lambda path: path.touch()),
+            "an image is a folder": _replaced(image, lambda path: path.mkdir()),
+            "libvirtd is gone": self.host_down(),
+        }
+
+    @contextmanager
+    def _pool_stopped(self) -> Iterator[None]:
+        pool = self._cloud.connection.storagePoolLookupByName("local")
+        pool.destroy()
+        try:
+            yield
+        finally:
+            pool.create()
+
+    def _config_drives(self, vm: Vm) -> list[Drive]:
+        return [drive for name, drive in self._cloud.drives(vm).items() if "virtio-disk0" not in name]
+
+
+@contextmanager
+def _replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
+    aside = path.with_name(f"{path.name}.aside")
+    path.rename(aside)
+    make(path)
+    try:
+        yield
+    finally:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        aside.rename(path)
+
+
+@contextmanager
+def open_cloud(folder: Path, pool: Path) -> Iterator[Cloud]:
+    """Start a host whose root disks lie in a pool `local` at `pool`."""
+    from tests.rigs import RigUnavailable  # noqa: PLC0415
+    from tests.rigs.libvirt import LibvirtHost  # noqa: PLC0415
+
+    try:
+        host = LibvirtHost(folder / "host")
+        host.start()
+    except RigUnavailable as reason:
+        require(condition=False, reason=str(reason))
+        raise
+    try:
+        from tests.integration.kvm.cloud import Cloud  # noqa: PLC0415
+
+        cloud = Cloud(host, "local", pool, HOST)
+        yield cloud
+        cloud.close()
+    finally:
+        host.stop()
+
+
+@contextmanager
+def open_rig(folder: Path) -> Iterator[DriverRig]:
+    with open_cloud(folder, folder / "local") as cloud:
+        yield KvmRig(folder, cloud)

@@ -1,0 +1,84 @@
+"""Changing the medium of a drive that a guest has: politely, then by force, and past a tray that shut by itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+import libvirt
+import libvirt_qemu
+
+from configdrive.errors import TransientCode, TransientError
+from workers.hypervisors.kvm.domain_xml import Disk, disk_xml
+
+if TYPE_CHECKING:
+    from configdrive.model import VmUuid
+    from workers.hypervisors.kvm.links import Link
+
+FORCE: Final = libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
+
+_SHUT: Final = re.compile(r"Tray of .+ is not open")
+_ATTEMPTS: Final = 10
+_PAUSE_SECONDS: Final = 0.02
+
+
+class Tray:
+    """The trays of one running VM.
+
+    Args:
+        link: to its host.
+        vm: its uuid.
+        handle: libvirt's.
+        force: whether a medium is exchanged although the guest holds the tray.
+    """
+
+    def __init__(self, link: Link, vm: VmUuid, handle: libvirt.virDomain, *, force: bool) -> None:
+        self._link = link
+        self._vm = vm
+        self._handle = handle
+        self._force = force
+
+    def change(self, disk: Disk, path: str | None, flags: int) -> None:
+        """Put a file into the drive, or eject what is in it (`None`).
+
+        A guest that has mounted the medium holds the tray: libvirt waits 5 s for it to let go.
+
+        Raises:
+            TransientError: `DRIVE_LOCKED` when it does not, and force is not allowed.
+            libvirt.libvirtError: all else.
+        """
+        try:
+            self._update(disk, path, flags)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_OPERATION_FAILED:
+                raise
+            if not self._force:
+                detail = f"the guest of VM {self._vm} holds the tray of its config drive {disk.target.dev}"
+                remedy = "unmount it in the guest, or turn the setting force_eject on"
+                raise TransientError(TransientCode.DRIVE_LOCKED, detail, remedy) from error
+            self._update(disk, path, flags | FORCE)
+
+    def _update(self, disk: Disk, path: str | None, flags: int) -> None:
+        """Change the medium, and put right what libvirt thinks of the tray.
+
+        A guest that resets the drive (a BIOS or kernel at its start) shuts the tray, of which QEMU tells nobody. When
+        that happens during a change, libvirt takes the tray for open ever after, and every change fails. Opening it
+        past libvirt makes the two agree again (libvirt notes in the VM's log that somebody used the monitor).
+        """
+        xml = disk_xml(disk.target, path, disk.device)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._link.change(self._handle.updateDeviceFlags, xml, flags)
+            except libvirt.libvirtError as error:
+                if attempt == _ATTEMPTS or not _SHUT.search(error.get_error_message() or ""):
+                    raise
+                self._open(disk, force=bool(flags & FORCE))
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return
+
+    def _open(self, disk: Disk, *, force: bool) -> None:
+        command = {"execute": "blockdev-open-tray", "arguments": {"id": disk.alias, "force": force}}
+        self._link.change(libvirt_qemu.qemuMonitorCommand, self._handle, json.dumps(command), 0)
