@@ -24,25 +24,29 @@ USER_ISO = "debian-12.iso"
 
 
 class KvmRig:
-    """A host with two pools, of which the second counts as shared."""
+    """A host with a pool for root disks and another storage.
 
-    def __init__(self, folder: Path, cloud: Cloud) -> None:
+    Args:
+        folder: for its files.
+        cloud: the host.
+        table: the host's in the inventory.
+        second: the other storage, and where its images lie.
+    """
+
+    def __init__(self, folder: Path, cloud: Cloud, table: dict[str, object], second: tuple[Place, Path]) -> None:
         self.host = HOST
         self.home = Place(StorageName("local"), HOST)
-        self.second = Place(StorageName("shared"))
+        self.second = second[0]
         self._cloud = cloud
         self._folder = folder
-        self._images = {self.home: folder / "local" / "configdrive", self.second: folder / "shared" / "configdrive"}
-        cloud.host.define_pool("shared", folder / "shared")
+        self._table = table
+        self._images = {self.home: folder / "local" / "configdrive", self.second: second[1]}
         (folder / USER_ISO).write_bytes(bytes(4096))
-
-    def section(self) -> dict[str, object]:
-        return {"hosts": {HOST: {"uri": self._cloud.host.uri, "pools": {"shared": {"shared": True}}}}}
 
     def make_driver(self, *, force_eject: bool = True) -> KvmDriver:
         from workers.hypervisors.kvm.driver import KvmDriver  # noqa: PLC0415  # needs libvirt-python
 
-        return KvmDriver.from_inventory(self.section(), force_eject=force_eject, call_timeout=20.0)
+        return KvmDriver.from_inventory({"hosts": {HOST: self._table}}, force_eject=force_eject, call_timeout=20.0)
 
     def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
         from tests.integration.kvm.cloud import disk  # noqa: PLC0415
@@ -165,8 +169,8 @@ def _replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
 
 
 @contextmanager
-def open_cloud(folder: Path, pool: Path) -> Iterator[Cloud]:
-    """Start a host whose root disks lie in a pool `local` at `pool`."""
+def open_cloud(folder: Path) -> Iterator[Cloud]:
+    """Start a host whose root disks lie in a pool `local`, in the folder of that name."""
     from tests.rigs import RigUnavailable  # noqa: PLC0415
     from tests.rigs.libvirt import LibvirtHost  # noqa: PLC0415
 
@@ -179,7 +183,7 @@ def open_cloud(folder: Path, pool: Path) -> Iterator[Cloud]:
     try:
         from tests.integration.kvm.cloud import Cloud  # noqa: PLC0415
 
-        cloud = Cloud(host, "local", pool, HOST)
+        cloud = Cloud(host, "local", folder / "local", HOST)
         yield cloud
         cloud.close()
     finally:
@@ -188,5 +192,7 @@ def open_cloud(folder: Path, pool: Path) -> Iterator[Cloud]:
 
 @contextmanager
 def open_rig(folder: Path) -> Iterator[DriverRig]:
-    with open_cloud(folder, folder / "local") as cloud:
-        yield KvmRig(folder, cloud)
+    with open_cloud(folder) as cloud:
+        cloud.host.define_pool("shared", folder / "shared")
+        table: dict[str, object] = {"uri": cloud.host.uri, "pools": {"shared": {"shared": True}}}
+        yield KvmRig(folder, cloud, table, (Place(StorageName("shared")), folder / "shared" / "configdrive"))
