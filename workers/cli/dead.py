@@ -1,0 +1,38 @@
+"""`configdrive dead`: the dead letters."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from workers.cli.fleet import open_mailbox
+from workers.cli.output import clock, json_option, print_json
+
+
+@click.command(short_help="List what could not be taken as an event.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many.")
+@json_option
+def dead(limit: int, *, as_json: bool) -> None:
+    """List the dead letters: messages that could not be taken as an event, newest first, with the reason.
+
+    They block nobody and nothing waits for them; each one points at a program that writes to Redis past the publisher,
+    or at a damaged Redis. Their content is not kept.
+
+    \b
+    Example:
+      configdrive dead --limit 5
+    """
+    from workers.settings import load_settings
+
+    letters = open_mailbox(load_settings()).dead_letters(limit)
+    if as_json:
+        print_json([asdict(letter) for letter in letters])
+        return
+    if not letters:
+        click.echo("no dead letters")
+    for letter in letters:
+        whose = "".join(
+            f"  {word} {value}" for word, value in (("VM", letter.vm_uuid), ("event", letter.event_id)) if value
+        )
+        click.echo(f"{clock(letter.at)}  from {letter.origin}{whose}  {letter.reason}")

@@ -1,0 +1,135 @@
+"""The list of commands, loaded one at a time, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import click
+from typing_extensions import override
+
+from configdrive import __version__
+from workers.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "publish": ("workers.cli.publish", "publish", "Publish events from a file or standard input."),
+    "event": ("workers.cli.event", "event", "Write one event from options, or publish it."),
+    "watch": ("workers.cli.watch", "watch", "Show outcomes as they happen."),
+    "show": ("workers.cli.show", "show", "Show one VM, or what is waiting and parked."),
+    "retry": ("workers.cli.decide", "retry", "Try a parked event again."),
+    "skip": ("workers.cli.decide", "skip", "Give up the event at the head of a VM's mailbox."),
+    "dead": ("workers.cli.dead", "dead", "List what could not be taken as an event."),
+    "worker": ("workers.cli.worker", "worker", "Work on the events of one hypervisor."),
+    "flower": ("workers.cli.flower", "flower", "Watch workers and events in the browser."),
+    "sweep": ("workers.cli.sweep", "sweep", "Send wake-ups that are missing or due."),
+    "doctor": ("workers.cli.doctor", "doctor", "Check settings, Redis, keys and every host."),
+    "keys": ("workers.cli.keys", "keys", "Make, list, rotate and retire the fleet's keys."),
+    "schema": ("workers.cli.schema", "schema", "Print the event contract as JSON Schema."),
+}
+"""Name -> module, attribute and the line in `configdrive --help`, which is written without importing any of them."""
+
+
+class Program(click.Group):
+    """A group that imports a command when it is asked for, and turns every error into a message and an exit code."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _line = COMMANDS[cmd_name]
+        return cast("click.Command", getattr(import_module(module), attribute))
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_module, _attribute, line) in COMMANDS.items()])
+
+    @override
+    def main(  # type: ignore[override]  # click's overloads return in other modes; this one always ends the process
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        **extra: Any,
+    ) -> NoReturn:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of another charset is no reason to fail
+        extra["standalone_mode"] = False
+        try:
+            answer = super().main(args, prog_name or "configdrive", **extra)
+            sys.stdout.flush()
+        except (KeyboardInterrupt, click.Abort):
+            code = ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails once more
+            code = ExitCode.READER_GONE
+        except click.ClickException as error:
+            error.show()
+            code = ExitCode(error.exit_code)
+        except Exception as error:  # noqa: BLE001 - whatever it is: a user gets a sentence, not a traceback
+            code = _explained(error)
+        else:
+            code = ExitCode(answer or 0)
+        sys.exit(code)
+
+
+def _explained(error: Exception) -> ExitCode:
+    from workers.cli.problems import problem_of
+
+    problem = problem_of(error)
+    click.echo(f"configdrive: {problem.message}", err=True)
+    if problem.remedy:
+        click.echo(f"  remedy: {problem.remedy}", err=True)
+    return problem.code
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""
+    \b
+    A first look (needs a Redis and an inventory, see the README):
+      configdrive doctor
+      configdrive worker --hypervisor kvm
+      configdrive publish event.json --wait
+
+    \b
+    Settings are environment variables, CONFIGDRIVE_REDIS_URL=redis://… and so on, or a TOML file
+    named by CONFIGDRIVE_SETTINGS. `configdrive doctor` says which are in force.
+
+    \b
+    Exit codes:
+      0    done
+      1    an event was refused, dropped as stale, parked or skipped; or doctor found a failure
+      2    wrong usage
+      3    the time was over while waiting; nothing is lost
+      69   Redis cannot be reached
+      70   an error that nobody foresaw
+      78   misconfigured: the message says what, and the remedy
+      130  interrupted by Ctrl-C
+
+    \b
+    Completion of commands and options in your shell:
+      eval "$(_CONFIGDRIVE_COMPLETE=bash_source configdrive)"     # ~/.bashrc; zsh: zsh_source
+      _CONFIGDRIVE_COMPLETE=fish_source configdrive | source      # ~/.config/fish/config.fish
+    """,
+)
+@click.version_option(__version__, prog_name="configdrive")
+@click.pass_context
+def program(ctx: click.Context) -> None:
+    """Config drives for VMs: lifecycle events go in, the right ISO is attached on the right host.
+
+    An orchestrator publishes events (a VM is deployed, started, stopped, ...). They wait in the VM's mailbox on Redis;
+    workers take them one by one and in order, and write an outcome for each.
+    """
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False

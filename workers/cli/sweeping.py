@@ -1,0 +1,103 @@
+"""The passes of `configdrive sweep`."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import click
+import redis
+
+from tasks.sweep import AT_ONCE
+from workers.access import connect_redis, known_hypervisors, make_wakeups, store_options
+from workers.app import queues
+from workers.census import Census
+from workers.cli.exits import ExitCode
+from workers.cli.fleet import open_census
+from workers.cli.output import ago, print_json
+from workers.settings import Settings, load_settings
+from workers.telemetry import set_up_logging
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    from tasks.mailbox import Wake
+    from tasks.wakeup import WakeUps
+
+_log = logging.getLogger("configdrive.sweep")
+
+
+def sweep_once(*, dry_run: bool, as_json: bool) -> ExitCode:
+    """Make one pass and say what was sent, or would be."""
+    settings = load_settings()
+    mailbox = open_census(settings)
+    if dry_run:
+        _show_overdue(mailbox, _queues(mailbox, settings), as_json=as_json)
+        return ExitCode.DONE
+    sent = list(_pass(mailbox, make_wakeups(settings), _queues(mailbox, settings)))
+    if as_json:
+        print_json({"wakeups": [_document(wake) for wake in sent]})
+    else:
+        for wake in sent:
+            click.echo(f"sent  {_words(wake)}")
+        click.echo(f"{len(sent)} wake-ups sent")
+    return ExitCode.DONE
+
+
+def sweep_always(pause: float, ended: threading.Event) -> ExitCode:
+    """Make a pass every `pause` seconds until told to end; a Redis that is away is waited for."""
+    settings = load_settings()
+    set_up_logging(settings.log_format)
+    mailbox = Census(connect_redis(settings), store_options(settings))
+    wakeups = make_wakeups(settings)
+    _log.info("sweeping all queues every %g s", pause)
+    while not ended.is_set():
+        try:
+            for wake in _pass(mailbox, wakeups, _queues(mailbox, settings)):
+                _log.info("sent %s", _words(wake))
+            if settings.health_file is not None:
+                settings.health_file.touch()
+        except redis.RedisError as error:
+            _log.warning("sweep failed: %s", type(error).__name__)
+        ended.wait(pause)
+    return ExitCode.DONE
+
+
+def _queues(mailbox: Census, settings: Settings) -> list[str]:
+    """Return every queue that ever had an event, and those that may come to have one."""
+    expected = {name for hypervisor in known_hypervisors(settings) for name in queues(settings, hypervisor)}
+    return sorted(expected.union(mailbox.pending()))
+
+
+def _pass(mailbox: Census, wakeups: WakeUps, names: list[str]) -> Iterator[Wake]:
+    for name in names:
+        found = mailbox.sweep(name, AT_ONCE)
+        wakeups.send_many(found)
+        yield from found
+
+
+def _show_overdue(mailbox: Census, names: list[str], *, as_json: bool) -> None:
+    found = [(name, uuid, due) for name in names for uuid, due in mailbox.overdue(name)]
+    if as_json:
+        print_json({"overdue": [{"queue": name, "vm": uuid, "due": due} for name, uuid, due in found]})
+        return
+    for name, uuid, due in found:
+        click.echo(f"due   {uuid} on {name}, {ago(due)}")
+    click.echo(f"{len(found)} VMs are due; nothing was sent")
+
+
+def _document(wake: Wake) -> dict[str, object]:
+    header = wake.header
+    return {
+        "vm": header.vm_uuid,
+        "event_id": header.event_id,
+        "type": header.event_type,
+        "queue": header.queue,
+        "attempt": wake.attempt,
+    }
+
+
+def _words(wake: Wake) -> str:
+    header = wake.header
+    return f"{header.event_type} #{header.sequence} of VM {header.vm_uuid} on {header.queue}, attempt {wake.attempt}"
