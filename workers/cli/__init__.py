@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from workers.cli import pace
 from workers.cli.program import program
 
 __all__ = ["main", "program"]
@@ -30,4 +31,8 @@ __all__ = ["main", "program"]
 
 def main() -> NoReturn:
     """Run the command line and end the process with one of the exit codes above."""
-    program.main(prog_name="configdrive")
+    pace.begin()
+    try:
+        program.main(prog_name="configdrive")
+    finally:
+        pace.end()

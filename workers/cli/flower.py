@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import click
 
+from workers.cli import pace
 from workers.cli.exits import ExitCode
 
 
@@ -39,6 +40,7 @@ def flower(port: int, address: str, options: tuple[str, ...]) -> ExitCode:
         detail = f"Flower would be open to everyone who reaches {address}"
         remedy = "set FLOWER_BASIC_AUTH=user:password, or Flower's --auth options"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
+    pace.stay()
     arguments = [f"--port={port}", f"--address={address}", *options]
     # Not through Celery's own command line: it reads the environment (APP, BROKER_URL, CONFIG_MODULE, ...).
     with click.Context(click.Command("celery")) as parent:

@@ -7,6 +7,7 @@ import threading
 
 import click
 
+from workers.cli import pace
 from workers.cli.exits import ExitCode
 from workers.cli.output import json_option
 
@@ -35,6 +36,7 @@ def sweep(pause: float | None, *, dry_run: bool, as_json: bool) -> ExitCode:
         return sweep_once(dry_run=dry_run, as_json=as_json)
     if dry_run or as_json:
         raise click.UsageError("--every goes with neither --dry-run nor --json")
+    pace.stay()
     ended = threading.Event()
     # As process 1 of a container it would not die of TERM by itself.
     signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())

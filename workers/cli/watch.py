@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from workers.cli import pace
 from workers.cli.fleet import VM, open_mailbox
 from workers.cli.output import json_option, outcome_line
 
@@ -41,6 +42,7 @@ def watch(vm: str | None, since: str | None, *, as_json: bool) -> NoReturn:
     begin = None if since is None else _position(since)
     mailbox = open_mailbox(load_settings())
     newest = mailbox.end_of_outcomes()  # at the start a Redis that is away is an error, later on it is waited for
+    pace.stay()
     _follow(mailbox, newest if begin is None else begin, vm, as_json=as_json)
 
 

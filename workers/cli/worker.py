@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from workers.cli import pace
 from workers.cli.exits import ExitCode
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def worker(
     from workers.wiring import make_worker_app
 
     app = make_worker_app(settings, HypervisorName(hypervisor), served)
+    pace.stay()
     _greet_redis(settings)
     return _work(app, served, pool or settings.pool, concurrency or settings.concurrency, _node(name, hypervisor))
 
