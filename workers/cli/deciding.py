@@ -11,15 +11,15 @@ import click
 from configdrive.model import VmUuid
 from configdrive.outcome import Outcome, Status
 from tasks.mailbox import Header, PersonsWord, Wake
-from workers.access import make_wakeups
+from tasks.wakeup import WakeUps
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import open_mailbox
+from workers.cli.fleet import open_app, open_mailbox
 from workers.cli.output import as_document, outcome_line, print_json
 from workers.cli.waiting import code_of, outcomes_of
 from workers.settings import load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tasks.mailbox import Mailbox
 
@@ -83,7 +83,7 @@ def skip_head(uuid: str, event_id: str | None, agreed: Callable[[Decision], bool
         detail="given up by a person",
         attempts=decision.attempts,
     )
-    if not _speak(mailbox, decision, PersonsWord.SKIP, outcome):
+    if not _speak(mailbox, [decision], PersonsWord.SKIP, outcome):
         return ExitCode.FAILED
     if as_json:
         print_json(as_document(outcome), lines=True)
@@ -94,7 +94,7 @@ def skip_head(uuid: str, event_id: str | None, agreed: Callable[[Decision], bool
 
 def _retry(mailbox: Mailbox, chosen: list[Decision], wait_seconds: float | None, *, as_json: bool) -> ExitCode:
     since = mailbox.end_of_outcomes()
-    taken = [decision for decision in chosen if _speak(mailbox, decision, PersonsWord.RETRY, None)]
+    taken = _speak(mailbox, chosen, PersonsWord.RETRY)
     code = ExitCode.DONE if len(taken) == len(chosen) else ExitCode.FAILED
     if wait_seconds is None:
         for decision in taken:
@@ -123,13 +123,24 @@ def _head(mailbox: Mailbox, uuid: VmUuid, event_id: str | None) -> Decision | No
     return Decision(head, view.attempts, len(view.mail) - 1)
 
 
-def _speak(mailbox: Mailbox, decision: Decision, word: PersonsWord, outcome: Outcome | None) -> bool:
-    answer = mailbox.word(decision.head.vm_uuid, decision.head.event_id, word, outcome)
-    match answer:
-        case str():
-            click.echo(f"not done: {decision.shown}: {_WHY_NOT.get(answer, answer)}", err=True)
-        case Wake():
-            make_wakeups(load_settings()).send(answer)
-        case None:
-            pass  # nothing waits behind it
-    return not isinstance(answer, str)
+def _speak(
+    mailbox: Mailbox,
+    decisions: Iterable[Decision],
+    word: PersonsWord,
+    outcome: Outcome | None = None,
+) -> list[Decision]:
+    """Say the word on each event, and wake workers for what is at the head then; returns those that were carried out."""
+    done: list[Decision] = []
+    wakes: list[Wake] = []
+    for decision in decisions:
+        match mailbox.word(decision.head.vm_uuid, decision.head.event_id, word, outcome):
+            case str(answer):
+                click.echo(f"not done: {decision.shown}: {_WHY_NOT.get(answer, answer)}", err=True)
+                continue
+            case Wake() as wake:
+                wakes.append(wake)
+            case None:
+                pass  # nothing waits behind it
+        done.append(decision)
+    WakeUps(open_app(load_settings())).send_many(wakes)
+    return done

@@ -1,4 +1,4 @@
-"""The fleet as commands reach it: the mailboxes, with the patience of a person, and arguments that several take."""
+"""The fleet as commands reach it, closed again when the command ends, and the arguments that several commands take."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import click
 from typing_extensions import override
 
 if TYPE_CHECKING:
+    from celery import Celery
+
     from workers.census import Census
     from workers.settings import Settings
-    from workers.store import RedisMailbox
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -33,19 +34,10 @@ class VmType(click.ParamType[str]):
 VM = VmType()
 
 
-def open_mailbox(settings: Settings) -> RedisMailbox:
-    """Return the mailboxes; the first use connects, and says within seconds when it cannot.
+def open_mailbox(settings: Settings, *, patient: bool = False) -> Census:
+    """Return the mailboxes, with what operators ask beside; the first use connects.
 
-    Raises:
-        PermanentError: `MISCONFIGURED`, when the URL cannot be read.
-    """
-    from workers.access import connect_redis, make_mailbox
-
-    return make_mailbox(settings, connect_redis(settings, patient=False))
-
-
-def open_census(settings: Settings) -> Census:
-    """Return the mailboxes as `open_mailbox` does, with what operators ask beside.
+    A person wants to know within seconds that Redis is away; `patient` is for a process that goes on.
 
     Raises:
         PermanentError: `MISCONFIGURED`, when the URL cannot be read.
@@ -53,4 +45,15 @@ def open_census(settings: Settings) -> Census:
     from workers.access import connect_redis, store_options
     from workers.census import Census
 
-    return Census(connect_redis(settings, patient=False), store_options(settings))
+    mailbox = Census(connect_redis(settings, patient=patient), store_options(settings))
+    click.get_current_context().call_on_close(mailbox.close)
+    return mailbox
+
+
+def open_app(settings: Settings) -> Celery:
+    """Return the Celery app through which wake-ups are sent."""
+    from workers.app import make_app
+
+    app = make_app(settings)
+    click.get_current_context().call_on_close(app.close)
+    return app

@@ -12,7 +12,7 @@ import click
 
 from configdrive.errors import PermanentCode, PermanentError
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import open_census
+from workers.cli.fleet import open_mailbox
 from workers.cli.output import print_json, table
 from workers.keys import Key, public_text, read_keys, write_keys
 from workers.sealing import key_of
@@ -48,7 +48,7 @@ def list_keys(*, usage: bool, as_json: bool) -> ExitCode:
     """List the keys."""
     settings = load_settings()
     found = read_keys(settings.keys_file)
-    boxes = Counter(key_of(box) for _uuid, box in open_census(settings).boxes()) if usage else Counter[str]()
+    boxes = Counter(key_of(box) for _uuid, box in open_mailbox(settings).boxes()) if usage else Counter[str]()
     rows: list[dict[str, Any]] = [
         {"id": key.identity, "created": key.created, "newest": key is found[-1], "public": public_text(key)}
         | ({"boxes": boxes[key.identity]} if usage else {})
@@ -91,7 +91,7 @@ def retire_key(identity: str, *, force: bool, as_json: bool) -> ExitCode:
             click.echo(f"key {identity} is the newest\n  remedy: `configdrive keys rotate` first", err=True)
             return ExitCode.FAILED
         if not force:
-            users = sorted({uuid for uuid, box in open_census(settings).boxes() if key_of(box) == identity})
+            users = sorted({uuid for uuid, box in open_mailbox(settings).boxes() if key_of(box) == identity})
             if users:
                 remedy = "wait for an event of each, or lose what is sealed with it: --force"
                 shown = ", ".join(users[:5]) + (", ..." if len(users) > 5 else "")  # noqa: PLR2004 - enough to look at

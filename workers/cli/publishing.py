@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from configdrive.errors import PermanentCode, PermanentError
-from workers.cli.fleet import open_mailbox
+from workers.cli.fleet import open_app, open_mailbox
 from workers.cli.reading import Entry, Unreadable
 from workers.cli.report import Report
 from workers.cli.waiting import outcomes_of
@@ -30,7 +30,7 @@ def publish_all(found: Sequence[Entry | Unreadable], *, wait_seconds: float | No
 
     settings = load_settings()
     mailbox = open_mailbox(settings)
-    publisher = make_publisher(settings, mailbox=mailbox)
+    publisher = make_publisher(settings, open_app(settings), mailbox)
     report = Report(len(found), as_json=as_json, waiting=wait_seconds is not None)
     # The position is from before anything is published, so that no outcome can come before it.
     since = None if wait_seconds is None else mailbox.end_of_outcomes()

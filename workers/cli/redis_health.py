@@ -10,6 +10,7 @@ from configdrive.errors import FleetError
 from workers.access import connect_redis, store_options
 from workers.census import Census
 from workers.cli.examining import Finding, fail, ok, warn
+from workers.cli.fleet import open_app
 from workers.cli.problems import problem_of, redis_address
 
 if TYPE_CHECKING:
@@ -91,8 +92,5 @@ def _work(settings: Settings, mailbox: Census) -> Iterator[Finding]:
 
 def _served(settings: Settings) -> dict[str, set[str]]:
     """Ask all workers which queues they take from."""
-    from workers.app import make_app
-
-    app = make_app(settings)
-    answers = app.control.inspect(timeout=_ANSWER_SECONDS).active_queues() or {}
+    answers = open_app(settings).control.inspect(timeout=_ANSWER_SECONDS).active_queues() or {}
     return {node: {queue["name"] for queue in found} for node, found in answers.items()}

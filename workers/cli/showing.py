@@ -12,7 +12,7 @@ from configdrive.errors import PermanentError
 from configdrive.model import VmUuid
 from configdrive.state import Summary, peek
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import open_census
+from workers.cli.fleet import open_mailbox
 from workers.cli.output import ago, as_document, clock, coloured, print_json, table
 from workers.settings import load_settings
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def show_vm(uuid: str, *, as_json: bool) -> ExitCode:
     """Show one VM."""
-    mailbox = open_census(load_settings())
+    mailbox = open_mailbox(load_settings())
     view = mailbox.view(VmUuid(uuid))
     if view is None:
         click.echo(f"nothing is known of VM {uuid}", err=True)
@@ -39,7 +39,7 @@ def show_vm(uuid: str, *, as_json: bool) -> ExitCode:
 
 def show_fleet(limit: int, *, as_json: bool) -> ExitCode:
     """Show what waits, what is parked, and what could not be taken as an event."""
-    mailbox = open_census(load_settings())
+    mailbox = open_mailbox(load_settings())
     parked = [(mailbox.view(uuid), at) for uuid, at in mailbox.parked(limit)]
     rows = [(view, at, _why(mailbox, view)) for view, at in parked if view is not None and view.parked is not None]
     pending, dead = mailbox.pending(), mailbox.count_dead()

@@ -9,11 +9,11 @@ import click
 import redis
 
 from tasks.sweep import AT_ONCE
-from workers.access import connect_redis, known_hypervisors, make_wakeups, store_options
+from tasks.wakeup import WakeUps
+from workers.access import known_hypervisors
 from workers.app import queues
-from workers.census import Census
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import open_census
+from workers.cli.fleet import open_app, open_mailbox
 from workers.cli.output import ago, print_json
 from workers.settings import Settings, load_settings
 from workers.telemetry import set_up_logging
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tasks.mailbox import Wake
-    from tasks.wakeup import WakeUps
+    from workers.census import Census
 
 _log = logging.getLogger("configdrive.sweep")
 
@@ -31,11 +31,11 @@ _log = logging.getLogger("configdrive.sweep")
 def sweep_once(*, dry_run: bool, as_json: bool) -> ExitCode:
     """Make one pass and say what was sent, or would be."""
     settings = load_settings()
-    mailbox = open_census(settings)
+    mailbox = open_mailbox(settings)
     if dry_run:
         _show_overdue(mailbox, _queues(mailbox, settings), as_json=as_json)
         return ExitCode.DONE
-    sent = list(_pass(mailbox, make_wakeups(settings), _queues(mailbox, settings)))
+    sent = list(_pass(mailbox, WakeUps(open_app(settings)), _queues(mailbox, settings)))
     if as_json:
         print_json({"wakeups": [_document(wake) for wake in sent]})
     else:
@@ -49,8 +49,8 @@ def sweep_always(pause: float, ended: threading.Event) -> ExitCode:
     """Make a pass every `pause` seconds until told to end; a Redis that is away is waited for."""
     settings = load_settings()
     set_up_logging(settings.log_format)
-    mailbox = Census(connect_redis(settings), store_options(settings))
-    wakeups = make_wakeups(settings)
+    mailbox = open_mailbox(settings, patient=True)
+    wakeups = WakeUps(open_app(settings))
     _log.info("sweeping all queues every %g s", pause)
     while not ended.is_set():
         try:
