@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import logging
 import threading
-from types import TracebackType
-from typing import Self
+import time
+from typing import TYPE_CHECKING, Self
+
+from celery.exceptions import SoftTimeLimitExceeded
 
 from configdrive.errors import StaleCode, StaleError
-from tasks.mailbox import Claim, Mailbox
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tasks.mailbox import Claim, Mailbox
 
 _log = logging.getLogger(__name__)
 
 
 class KeptLease:
-    """A claimed lease; as a context manager it is renewed every third of its length (`configdrive.ports.Lease`)."""
+    """A claimed lease; as a context manager it is renewed every third of its length (`configdrive.ports.Lease`).
 
-    def __init__(self, mailbox: Mailbox, claim: Claim, seconds: float) -> None:
+    Args:
+        mailbox: where it was claimed.
+        claim: the claim.
+        seconds: the lease's length.
+        longest: seconds after which it is kept no longer: a pool that cannot enforce a time limit (threads, solo) must
+            not hold up a VM for ever when a call never returns.
+    """
+
+    def __init__(self, mailbox: Mailbox, claim: Claim, seconds: float, *, longest: float) -> None:
         self._mailbox = mailbox
         self._claim = claim
         self._interval = seconds / 3
+        self._last = time.monotonic() + longest
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease {claim.header.vm_uuid}", daemon=True)
 
@@ -41,14 +56,24 @@ class KeptLease:
         """Return when the lease still holds.
 
         Raises:
-            StaleError: `LEASE_LOST`, when another worker has taken the VM over.
+            StaleError: `LEASE_LOST`, when another worker has taken the VM over, or may have: the store does not answer,
+                or the attempt has taken too long. The event is tried again once the lease has run out.
         """
-        if not self._mailbox.renew(self._claim):
-            detail = f"another worker has taken over VM {self._claim.header.vm_uuid}"
-            raise StaleError(StaleCode.LEASE_LOST, detail)
+        vm = self._claim.header.vm_uuid
+        if time.monotonic() > self._last:
+            raise StaleError(StaleCode.LEASE_LOST, f"the attempt for VM {vm} took longer than an attempt may")
+        try:
+            held = self._mailbox.renew(self._claim)
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing is known, so nothing may be changed
+            _log.warning("lease of VM %s not checked: %s", vm, type(error).__name__)
+            held = False
+        if not held:
+            raise StaleError(StaleCode.LEASE_LOST, f"another worker has taken over VM {vm}, or may have")
 
     def _keep(self) -> None:
-        while not self._ended.wait(self._interval):
+        while not self._ended.wait(self._interval) and time.monotonic() < self._last:
             try:
                 held = self._mailbox.renew(self._claim)
             except Exception as error:  # noqa: BLE001 - whatever it was, the next renewal may work; `check` decides

@@ -8,17 +8,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery, Task
-from celery.exceptions import Retry
+from celery.exceptions import Ignore, Retry
 
-from configdrive.errors import PermanentError
+from configdrive.errors import PermanentError, StaleCode
 from configdrive.outcome import Outcome, Status
-from tasks.mailbox import DeadLetter
-from tasks.turn import Ended, Later, Nothing, Turns
-from tasks.wakeup import TASK_NAME, read
+from tasks.mailbox import DeadLetter, NotNow
+from tasks.turn import Ended, Later, Nothing, Turns, Verdict
+from tasks.wakeup import TASK_NAME, Wakeup, read
 
 
 class Parked(Exception):  # noqa: N818 - the word that operators see in Flower
     """What Flower shows for a parked event: its code and detail, no more."""
+
+
+class Waiting(Exception):  # noqa: N818 - as above
+    """What Flower shows for an event that is tried again later: the code, no more."""
 
 
 class Refused(Exception):  # noqa: N818 - as above
@@ -28,30 +32,45 @@ class Refused(Exception):  # noqa: N818 - as above
 def register(app: Celery, turns: Callable[[], Turns], bury: Callable[[DeadLetter], None]) -> Task[Any, Any]:
     """Add the task to a Celery app. `turns` is called in the process that works, never before it was forked."""
 
-    @app.task(name=TASK_NAME, bind=True, acks_late=False, ignore_result=True, max_retries=None, throws=(Parked, Refused))
+    @app.task(
+        name=TASK_NAME, bind=True, acks_late=False, ignore_result=True, max_retries=None, throws=(Parked, Refused)
+    )
     def lifecycle(self: Task[Any, Any], /, *arguments: object, **_named: object) -> str:
         """Work on one event; its result is the sentence that Flower shows."""
-        problem: Exception
-        try:
-            wakeup = read(self.request.id, arguments)
-            verdict = turns().take(wakeup.vm_uuid, wakeup.event_id)
-        except PermanentError as error:
-            bury(DeadLetter(time.time(), "broker", f"{error.code}: {error.detail}"))
-            problem = Refused(error.detail)
-        else:
-            match verdict:
-                case Ended(outcome) if outcome.status is Status.PARKED:
-                    problem = Parked(_sentence(outcome))
-                case Ended(outcome) | Nothing(_, Outcome() as outcome):
-                    return _sentence(outcome)
-                case Nothing(why):
-                    return f"nothing to do: {why}"
-                case Later(after, code):
-                    # Shown in Flower as a retry. Nothing is sent: the due time in the mailbox is the retry.
-                    problem = Retry(exc=Parked(code), when=datetime.now(UTC) + timedelta(seconds=after))
-        raise problem  # outside of the handlers: no traceback or context of what went before travels with it
+        wakeup = _read(self.request.id, arguments)
+        if isinstance(wakeup, DeadLetter):
+            bury(wakeup)
+            raise Refused(wakeup.reason)
+        shown = _shown(turns().take(wakeup.vm_uuid, wakeup.event_id))
+        if isinstance(shown, Exception):
+            raise shown  # here, outside of any handler: no traceback of what went before travels with it
+        return shown
 
     return lifecycle
+
+
+def _read(task_id: object, arguments: tuple[object, ...]) -> Wakeup | DeadLetter:
+    try:
+        return read(task_id, arguments)
+    except PermanentError as error:
+        return DeadLetter(time.time(), "broker", f"{error.code}: {error.detail}")
+
+
+def _shown(verdict: Verdict) -> str | Exception:
+    """Say what Flower's row of the event shows: a result, or how the task ends otherwise."""
+    match verdict:
+        case Ended(outcome) | Nothing(_, Outcome() as outcome):
+            sentence = _sentence(outcome)
+            return Parked(sentence) if outcome.status is Status.PARKED else sentence
+        case Later(after, code):
+            # Shown as a retry. Nothing is sent: the due time in the mailbox is the retry.
+            return Retry(exc=Waiting(code), when=datetime.now(UTC) + timedelta(seconds=after))
+        case Nothing(NotNow.TOO_EARLY | NotNow.NOT_HEAD as why):
+            return Retry(exc=Waiting(why), when=datetime.now(UTC))
+        case Nothing(NotNow.BUSY | StaleCode.LEASE_LOST as why):
+            return Ignore(why)  # another worker is at it: the row is that worker's
+        case Nothing(why):
+            return f"nothing to do: {why}"
 
 
 def _sentence(outcome: Outcome) -> str:

@@ -83,11 +83,12 @@ class Claim:
 
 
 class NotNow(StrEnum):
-    """Why a claim was not given: no mail, another event is at the head, parked, or a worker is at it."""
+    """Why a claim was not given: no mail, another event is at the head, parked, a back-off, or a worker is at it."""
 
     EMPTY = "empty"
     NOT_HEAD = "not_head"
     PARKED = "parked"
+    TOO_EARLY = "too_early"
     BUSY = "busy"
 
 
@@ -124,7 +125,7 @@ class FencedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What could not be taken as an event: when (seconds since 1970 UTC), where it came from, why. Never its content."""
+    """What could not be taken as an event: when (seconds since 1970 UTC), from where, and why. Never its content."""
 
     at: float
     origin: str

@@ -50,6 +50,7 @@ class Turns:
 
     Args:
         lease_seconds: length of the lease; it is renewed every third of it.
+        longest_seconds: what one attempt may take at most; then the lease is renewed no longer.
         timeouts: exceptions by which the pool says that an attempt's time is over.
         wake: sends the wake-up for a VM's next event.
     """
@@ -62,6 +63,7 @@ class Turns:
         clock: Clock,
         limits: Limits,
         lease_seconds: float,
+        longest_seconds: float,
         timeouts: tuple[type[Exception], ...],
         wake: Callable[[Wake], None],
     ) -> None:
@@ -70,6 +72,7 @@ class Turns:
         self._clock = clock
         self._limits = limits
         self._lease_seconds = lease_seconds
+        self._longest_seconds = longest_seconds
         self._timeouts = timeouts
         self._wake = wake
 
@@ -99,7 +102,7 @@ class Turns:
             died = f"workers died over this event {claim.deaths} times"
             return self._park(claim, event, PermanentCode.UNCLASSIFIED, died, "see the workers' logs")
         try:
-            with KeptLease(self._mailbox, claim, self._lease_seconds) as lease:
+            with KeptLease(self._mailbox, claim, self._lease_seconds, longest=self._longest_seconds) as lease:
                 waiting = tuple(header.event_type for header in claim.waiting)
                 settled = self._reconciler.handle(Turn(event, claim.state, waiting, claim.attempt, lease))
         except Exception as error:  # noqa: BLE001 - every exception must lead to a decision, or the event would spin

@@ -6,6 +6,7 @@ does no harm, and there is nothing in it to leak. It is sent without ETA or coun
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from kombu import Producer, Queue
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import EventId, HypervisorName, VmUuid
 from tasks.mailbox import Wake
+
+_log = logging.getLogger(__name__)
 
 TASK_NAME = "configdrive.lifecycle"
 _BATCH = 100
@@ -57,23 +60,34 @@ def read(task_id: object, arguments: Sequence[object]) -> Wakeup:
 
 
 class WakeUps:
-    """Sends wake-ups."""
+    """Sends wake-ups.
+
+    One that cannot be sent is no failure: what it is about is stored already, and the sweeper sends it again. So
+    neither a publisher nor a worker is told of it, except in the log.
+    """
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
     def send(self, wake: Wake) -> None:
         """Send one wake-up."""
-        with self._app.producer_pool.acquire(block=True) as producer:
-            self._send(wake, producer)
+        try:
+            with self._app.producer_pool.acquire(block=True) as producer:
+                self._send(wake, producer)
+        except Exception as error:  # noqa: BLE001 - kombu lets many through; see the class for why none matters
+            _log.warning("a wake-up was not sent, the sweeper will: %s", type(error).__name__)
 
     def send_many(self, wakes: Sequence[Wake]) -> None:
         """Send many wake-ups, a hundred in a round trip."""
         if not wakes:
             return
-        with self._app.producer_pool.acquire(block=True) as producer, producer.batch(_BATCH):  # type: ignore[attr-defined]  # new in kombu 5.7
-            for wake in wakes:
-                self._send(wake, producer)
+        try:
+            # `batch` is new in kombu 5.7 and not in its type stubs yet.
+            with self._app.producer_pool.acquire(block=True) as producer, producer.batch(_BATCH):  # type: ignore[attr-defined]
+                for wake in wakes:
+                    self._send(wake, producer)
+        except Exception as error:  # noqa: BLE001 - as in `send`
+            _log.warning("%d wake-ups may not have been sent, the sweeper will: %s", len(wakes), type(error).__name__)
 
     def _send(self, wake: Wake, producer: Producer) -> None:
         header = wake.header

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from celery import Celery
 
 from tasks.wakeup import queue, queue_name
-from workers.settings import Settings
 
-_GRACE_SECONDS = 35.0
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from tasks.mailbox import DeadLetter
+    from workers.settings import Settings
+
+GRACE_SECONDS = 35.0
+"""What a task may still take after its soft time limit, to write down what became of it."""
 
 
-def make_app(settings: Settings, served: Collection[str] = ()) -> Celery:
-    """Return a Celery app for this fleet. `served` are the queues that a worker takes from; publishers have none."""
-    app = Celery("configdrive", set_as_current=True)
+def make_app(
+    settings: Settings,
+    served: Collection[str] = (),
+    bury: Callable[[DeadLetter], None] | None = None,
+) -> Celery:
+    """Return a Celery app for this fleet.
+
+    Args:
+        settings: the fleet's.
+        served: the queues that a worker takes from; publishers have none.
+        bury: where a worker puts what lies in these queues and is no wake-up.
+    """
+    # A publisher lives in somebody else's process, which may have a current app of its own.
+    app = Celery("configdrive", set_as_current=bool(served))
     app.conf.update(_configuration(settings))
     app.conf.task_queues = [queue(name) for name in served]
+    if bury is not None:
+        from workers.transport import NAME, guarded  # noqa: PLC0415 - only workers need it
+
+        guarded(served, bury)
+        app.conf.update(broker_transport=NAME, broker_url=broker_url(settings, unix=NAME))
     return app
 
 
@@ -36,7 +57,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
         "task_soft_time_limit": settings.task_seconds,
-        "task_time_limit": settings.task_seconds + _GRACE_SECONDS,
+        "task_time_limit": settings.task_seconds + GRACE_SECONDS,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
         "worker_send_task_events": True,
@@ -59,9 +80,9 @@ def _configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
-def broker_url(settings: Settings) -> str:
-    """Return the broker's URL in the form that kombu knows."""
+def broker_url(settings: Settings, *, unix: str = "redis") -> str:
+    """Return the broker's URL in the form that kombu knows; `unix` is the transport for a Unix socket."""
     url = settings.redis_url.get_secret_value()
     if urlsplit(url).scheme == "unix":
-        return "redis+socket://" + url.removeprefix("unix://")
+        return f"{unix}+socket://" + url.removeprefix("unix://")
     return url

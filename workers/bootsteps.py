@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, bootsteps
 from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 _log = logging.getLogger(__name__)
 _SIGN_OF_LIFE_SECONDS = 5.0
@@ -19,42 +22,40 @@ def install(app: Celery, *, sweep: Callable[[], int], sweep_seconds: float, heal
 
     Both hang on the timer of Celery's main loop: when that loop hangs, the health file grows old.
     """
+    app.steps["worker"].add(_periodic("Sweeper", sweep_seconds, partial(_sweep_quietly, sweep)))
+    if health_file is not None:
+        health_file.touch()
+        app.steps["worker"].add(_periodic("SignOfLife", _SIGN_OF_LIFE_SECONDS, health_file.touch))
 
-    def sweep_quietly() -> None:
-        try:
-            sent = sweep()
-        except Exception as error:  # noqa: BLE001 - Redis may be away; the next pass tries again
-            _log.warning("sweep failed: %s", type(error).__name__)
-        else:
-            if sent:
-                _log.info("sweeper sent %d wake-ups", sent)
 
-    def touch() -> None:
-        if health_file is not None:
-            health_file.touch()
-
-    jobs: Sequence[tuple[float, Callable[[], None]]] = (
-        (sweep_seconds, sweep_quietly),
-        *(((_SIGN_OF_LIFE_SECONDS, touch),) if health_file is not None else ()),
-    )
-
+def _periodic(name: str, seconds: float, job: Callable[[], None]) -> type[bootsteps.StartStopStep]:
     class Periodic(bootsteps.StartStopStep):
-        """Calls the jobs at their intervals, on the worker's timer."""
+        """Calls a job at its interval, on the worker's timer."""
 
         requires: tuple[type[bootsteps.Step] | str, ...] = ("celery.worker.components:Timer",)
 
         def __init__(self, parent: object, **options: object) -> None:
             super().__init__(parent, **options)
-            self._entries: list[Any] = []
+            self._entry: Any = None
 
         @override
         def start(self, parent: Any) -> None:
-            touch()
-            self._entries = [parent.timer.call_repeatedly(seconds, job) for seconds, job in jobs]
+            self._entry = parent.timer.call_repeatedly(seconds, job)
 
         @override
         def stop(self, parent: Any) -> None:
-            for entry in self._entries:
-                entry.cancel()
+            if self._entry is not None:
+                self._entry.cancel()
 
-    app.steps["worker"].add(Periodic)
+    Periodic.name = f"configdrive.{name}"
+    return Periodic
+
+
+def _sweep_quietly(sweep: Callable[[], int]) -> None:
+    try:
+        sent = sweep()
+    except Exception as error:  # noqa: BLE001 - Redis may be away; the next pass tries again
+        _log.warning("sweep failed: %s", type(error).__name__)
+    else:
+        if sent:
+            _log.info("sweeper sent %d wake-ups", sent)

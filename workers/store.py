@@ -5,12 +5,12 @@ that lost the reply asks again. Keys, behind the prefix:
 
 | key             | type       | what                                                                                |
 |-----------------|------------|-------------------------------------------------------------------------------------|
-| `vm:<uuid>`     | hash       | state, epoch (fencing token), owner, until, attempts, deaths, parked, queue, reason |
+| `vm:<uuid>`     | hash       | state, epoch (fencing token), owner, until, attempts, deaths, parked, queue, ...     |
 | `mail:<uuid>`   | list       | headers of the VM's events, oldest first                                            |
 | `body:<uuid>`   | hash       | event id -> the event's JSON, secrets sealed                                        |
 | `due:<queue>`   | sorted set | VM -> time (ms) by which a wake-up must exist: recovery, lease expiry and back-off   |
 | `queues`        | set        | every queue that ever had an event                                                  |
-| `seen:<id>`     | string     | `pending <nonce>`, later the outcome: refuses a duplicate id with the first's outcome |
+| `seen:<id>`     | string     | `<nonce> <outcome so far>`: refuses a duplicate id with the first one's outcome      |
 | `parked`        | sorted set | VM -> time (ms) of its parking                                                      |
 | `outcomes`      | stream     | every outcome                                                                       |
 | `dead`          | list       | dead letters, newest first                                                          |
@@ -20,37 +20,26 @@ from __future__ import annotations
 
 import json
 import uuid as uuids
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import redis
-from redis.commands.core import Script
 from typing_extensions import override
 
 from configdrive.model import EventId, VmUuid
 from configdrive.outcome import Outcome
-from tasks.mailbox import (
-    Again,
-    Claim,
-    DeadLetter,
-    Ending,
-    FencedError,
-    Finish,
-    Header,
-    Mailbox,
-    NotNow,
-    ParkIt,
-    PersonsWord,
-    Posting,
-    Receipt,
-    VmView,
-    Wake,
-)
+from tasks.mailbox import Claim, DeadLetter, FencedError, Mailbox, NotNow, VmView, Wake
+from workers import store_forms as forms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import redis
+    from redis.commands.core import Script
+
+    from tasks.mailbox import Ending, PersonsWord, Posting, Receipt
 
 SCRIPTS = ("put", "claim", "renew", "done", "sweep", "unpark")
-PENDING = b"pending "
 DEAD_LETTERS_KEPT = 10_000
 
 
@@ -74,9 +63,13 @@ class RedisMailbox(Mailbox):
         self._options = options
         self._scripts = {name: _script(client, name) for name in SCRIPTS}
 
+    def close(self) -> None:
+        """Close all connections; a later call opens new ones."""
+        self._redis.close()
+
     @override
     def put(self, posting: Posting) -> Receipt:
-        return _receipt(posting, self._put(posting, self._redis))
+        return forms.receipt(posting, self._put(posting, self._redis))
 
     @override
     def put_many(self, postings: Sequence[Posting]) -> list[Receipt]:
@@ -84,7 +77,7 @@ class RedisMailbox(Mailbox):
         for posting in postings:
             self._put(posting, pipeline)
         answers = pipeline.execute()
-        return [_receipt(posting, answer) for posting, answer in zip(postings, answers, strict=True)]
+        return [forms.receipt(posting, answer) for posting, answer in zip(postings, answers, strict=True)]
 
     def _put(self, posting: Posting, client: redis.Redis) -> Any:  # noqa: ANN401 - redis-py types no script's answer
         header = posting.header
@@ -99,12 +92,12 @@ class RedisMailbox(Mailbox):
                 self._options.prefix,
                 header.vm_uuid,
                 header.event_id,
-                _encode(header),
+                forms.encode(header),
                 posting.body,
                 header.event_type,
                 header.queue,
                 uuids.uuid4().hex,
-                _ms(self._options.resend),
+                forms.ms(self._options.resend),
             ],
             client=client,
         )
@@ -113,25 +106,27 @@ class RedisMailbox(Mailbox):
     def claim(self, vm_uuid: VmUuid, event_id: EventId) -> Claim | NotNow:
         answer = self._scripts["claim"](
             keys=self._vm_keys(vm_uuid),
-            args=[self._options.prefix, vm_uuid, event_id, uuids.uuid4().hex, _ms(self._options.lease)],
+            args=[self._options.prefix, vm_uuid, event_id, uuids.uuid4().hex, forms.ms(self._options.lease)],
         )
         word = answer[0].decode()
         if word != "claimed":
             return NotNow(word)
         _, epoch, attempt, deaths, body, state, *headers = answer
-        head, *waiting = (_decode(header) for header in headers)
-        return Claim(head, int(epoch), int(attempt), int(deaths), body, state.decode() or None, tuple(waiting))
+        waiting = tuple(forms.readable(headers[1:]))
+        return Claim(
+            forms.decode(headers[0]), int(epoch), int(attempt), int(deaths), body, state.decode() or None, waiting
+        )
 
     @override
     def renew(self, claim: Claim) -> bool:
         uuid = claim.header.vm_uuid
-        args: list[str | int] = [self._options.prefix, uuid, claim.epoch, _ms(self._options.lease)]
+        args: list[str | int] = [self._options.prefix, uuid, claim.epoch, forms.ms(self._options.lease)]
         return bool(self._scripts["renew"](keys=[self._key("vm", uuid)], args=args))
 
     @override
     def done(self, claim: Claim, ending: Ending) -> Wake | None:
         uuid, options = claim.header.vm_uuid, self._options
-        mode, outcome, state, delay, code, gone = _ending(ending)
+        mode, outcome, state, delay, code = forms.ending(ending)
         answer = self._scripts["done"](
             keys=[
                 *self._vm_keys(uuid),
@@ -147,31 +142,37 @@ class RedisMailbox(Mailbox):
                 mode,
                 outcome,
                 state,
-                _ms(delay),
+                forms.ms(delay),
                 int(options.seen),
                 options.outcomes_kept,
-                int(options.tombstone) if gone else 0,
-                _ms(options.resend),
+                int(options.tombstone),
+                forms.ms(options.resend),
                 code,
             ],
         )
         if answer[0] == b"fenced":
             raise FencedError
-        return _wake(answer)
+        return forms.wake(answer)
 
     @override
     def sweep(self, queue: str, limit: int) -> list[Wake]:
         answer = self._scripts["sweep"](
-            keys=[self._key("due", queue)],
-            args=[self._options.prefix, limit, _ms(self._options.resend)],
+            keys=[self._key("due", queue), self._key("dead")],
+            args=[self._options.prefix, limit, forms.ms(self._options.resend), DEAD_LETTERS_KEPT],
         )
-        return [Wake(_decode(header), int(attempt)) for header, attempt in zip(answer[::2], answer[1::2], strict=True)]
+        found = zip(answer[::2], answer[1::2], strict=True)
+        return [Wake(forms.decode(header), int(attempt)) for header, attempt in found]
 
     @override
     def word(self, vm_uuid: VmUuid, event_id: EventId, word: PersonsWord, outcome: Outcome | None) -> Wake | str | None:
         options = self._options
         answer = self._scripts["unpark"](
-            keys=[*self._vm_keys(vm_uuid), self._key("outcomes"), self._key("parked")],
+            keys=[
+                *self._vm_keys(vm_uuid),
+                self._key("seen", event_id),
+                self._key("outcomes"),
+                self._key("parked"),
+            ],
             args=[
                 options.prefix,
                 vm_uuid,
@@ -180,19 +181,22 @@ class RedisMailbox(Mailbox):
                 outcome.to_json() if outcome else "",
                 int(options.seen),
                 options.outcomes_kept,
-                _ms(options.resend),
-                uuids.uuid4().hex,
+                forms.ms(options.resend),
+                int(options.tombstone),
             ],
         )
-        return _wake(answer) if answer[0] in {b"wake", b"idle"} else str(answer[0].decode())
+        return forms.wake(answer) if answer[0] in {b"wake", b"idle"} else str(answer[0].decode())
 
     @override
     def outcome_of(self, event_id: EventId) -> Outcome | None:
-        return _first(self._redis.get(self._key("seen", event_id)))
+        seen: Any = self._redis.get(self._key("seen", event_id))
+        return forms.outcome((seen or b"").partition(b" ")[2])
 
     @override
     def outcomes(self, after: str, block_seconds: float) -> Iterator[tuple[str, Outcome]]:
-        answer: Any = self._redis.xread({self._key("outcomes"): after}, count=1000, block=max(1, _ms(block_seconds)))
+        answer: Any = self._redis.xread(
+            {self._key("outcomes"): after}, count=1000, block=max(1, forms.ms(block_seconds))
+        )
         for _stream, entries in answer or ():
             for position, fields in entries:
                 yield position.decode(), Outcome.from_json(fields[b"outcome"])
@@ -225,13 +229,13 @@ class RedisMailbox(Mailbox):
         due: Any = self._redis.zscore(self._key("due", queue), vm_uuid)
         return VmView(
             uuid=vm_uuid,
-            mail=tuple(_decode(header) for header in mail),
+            mail=tuple(forms.readable(mail)),
             state=fields.get("state"),
             parked=fields.get("parked"),
             attempts=int(fields.get("attempts", 0)),
             owner=fields.get("owner"),
-            leased_until=_seconds(fields.get("until")),
-            due=_seconds(due),
+            leased_until=forms.seconds(fields.get("until")),
+            due=forms.seconds(due),
             reason=fields.get("reason"),
         )
 
@@ -256,7 +260,8 @@ class RedisMailbox(Mailbox):
             yield VmUuid(key[start:].decode())
 
     def _key(self, kind: str, name: str = "") -> str:
-        return f"{self._options.prefix}{kind}:{name}" if name or kind in {"vm", "due"} else f"{self._options.prefix}{kind}"
+        named = name or kind in {"vm", "due"}
+        return f"{self._options.prefix}{kind}:{name}" if named else f"{self._options.prefix}{kind}"
 
     def _vm_keys(self, uuid: VmUuid) -> list[str]:
         return [self._key("vm", uuid), self._key("mail", uuid), self._key("body", uuid)]
@@ -264,61 +269,3 @@ class RedisMailbox(Mailbox):
 
 def _script(client: redis.Redis, name: str) -> Script:
     return client.register_script(files("workers").joinpath("lua", f"{name}.lua").read_text("utf-8"))
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
-
-
-def _seconds(milliseconds: str | float | None) -> float | None:
-    return None if milliseconds is None else float(milliseconds) / 1000
-
-
-def _encode(header: Header) -> str:
-    short = {
-        "id": header.event_id,
-        "type": header.event_type,
-        "vm": header.vm_uuid,
-        "queue": header.queue,
-        "sequence": header.sequence,
-    }
-    if header.traceparent is not None:
-        short["traceparent"] = header.traceparent
-    return json.dumps(short, separators=(",", ":"))
-
-
-def _decode(text: bytes) -> Header:
-    short = json.loads(text)
-    return Header(
-        event_id=EventId(short["id"]),
-        event_type=short["type"],
-        vm_uuid=VmUuid(short["vm"]),
-        queue=short["queue"],
-        sequence=short["sequence"],
-        traceparent=short.get("traceparent"),
-    )
-
-
-def _receipt(posting: Posting, answer: list[Any]) -> Receipt:
-    if answer[0] == b"duplicate":
-        return Receipt(posting.header.event_id, accepted=False, first=_first(answer[1]))
-    return Receipt(posting.header.event_id, accepted=True, wake=_wake(answer))
-
-
-def _wake(answer: list[Any]) -> Wake | None:
-    return Wake(_decode(answer[1]), int(answer[2])) if answer[0] == b"wake" else None
-
-
-def _first(seen: Any) -> Outcome | None:  # noqa: ANN401 - redis-py types no answer
-    return None if seen is None or seen.startswith(PENDING) else Outcome.from_json(seen)
-
-
-def _ending(ending: Ending) -> tuple[str, str, str, float, str, bool]:
-    """Return mode, outcome JSON, state, delay in seconds, code and whether the VM is gone."""
-    match ending:
-        case Finish(outcome, state, gone):
-            return "finish", outcome.to_json(), state or "", 0, "", gone
-        case Again(delay, code):
-            return "again", "", "", delay, code, False
-        case ParkIt(outcome):
-            return "park", outcome.to_json(), "", 0, outcome.code or "unclassified", False

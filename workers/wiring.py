@@ -30,7 +30,7 @@ from workers.access import (
     make_publisher,
     make_sealer,
 )
-from workers.app import make_app, queues
+from workers.app import GRACE_SECONDS, make_app, queues
 from workers.inventory import Table, read_inventory
 from workers.settings import Settings
 from workers.telemetry import LoggingObserver, SystemClock
@@ -126,6 +126,7 @@ def make_turns(settings: Settings, app: Celery, hypervisors: Collection[Hypervis
             backoff_most=settings.backoff_most_seconds,
         ),
         lease_seconds=settings.lease_seconds,
+        longest_seconds=settings.task_seconds + GRACE_SECONDS,
         timeouts=(SoftTimeLimitExceeded,),
         wake=WakeUps(app).send,
     )
@@ -142,9 +143,10 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     inventory = read_inventory(settings.inventory)
     make_driver(settings, hypervisor, inventory).close()
     served = served or queues(settings, hypervisor)
-    app = make_app(settings, served)
+    # What runs in the main process must not hold up its loop: the next pass of the sweeper tries again.
+    mailbox = make_mailbox(settings, connect_redis(settings, patient=False))
+    app = make_app(settings, served, bury=mailbox.bury)
     turns = PerProcess(lambda: make_turns(settings, app, [hypervisor]))
-    mailbox = make_mailbox(settings)
     register(app, turns, mailbox.bury)
     wakeups = WakeUps(app)
     bootsteps.install(

@@ -150,6 +150,11 @@ class Daemon:
         """Whether the process is there (a paused one is)."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended (negative: by that signal); `None` while it runs or was never started."""
+        return None if self._process is None else self._process.poll()
+
     def start(self) -> None:
         """Start it; a running one is left alone.
 

@@ -1,0 +1,45 @@
+"""A redis-server for all tests of the store, and a store of its own for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.queue.box import Box
+from tests.rigs.redis import RedisServer
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import redis
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with require_rig():
+        server = RedisServer(tmp_path_factory.mktemp("redis"))
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    with redis_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def box(client: redis.Redis) -> Box:
+    return Box(client)
+
+
+@pytest.fixture
+def make_box(client: redis.Redis) -> Callable[..., Box]:
+    """Return a maker of stores with other options."""
+
+    def make(**options: float) -> Box:
+        return Box(client, **options)  # type: ignore[arg-type]  # each option is a number
+
+    return make

@@ -1,0 +1,240 @@
+"""Any sequence of what publishers, workers, sweepers, persons and time do, against a model in plain Python."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from configdrive.outcome import Outcome, Status
+from tasks.mailbox import Again, Claim, Ending, FencedError, Finish, Header, NotNow, ParkIt, PersonsWord, Wake
+from tests.integration.queue.box import QUEUE, Box, new_vm, outcome, posting
+
+if TYPE_CHECKING:
+    import redis
+
+    from configdrive.model import VmUuid
+
+QUEUES = (QUEUE, f"{QUEUE}.zone")
+AGES = 100_000.0
+"""Seconds after which every lease has run out, every back-off is over and every sweep is due."""
+
+
+@dataclass
+class VmModel:
+    """What should be known of one VM."""
+
+    uuid: VmUuid
+    mail: list[Header] = field(default_factory=list)
+    epoch: int = 0
+    attempts: int = 0
+    deaths: int = 0
+    parked: bool = False
+    holder: Claim | None = None
+    live: bool = False
+    backing_off: bool = False
+    retry_set: bool = False
+    overdue: bool = False
+    state: str | None = None
+    seen: dict[str, Outcome | None] = field(default_factory=dict)
+    claims: list[Claim] = field(default_factory=list)
+
+    @property
+    def head(self) -> Header | None:
+        return self.mail[0] if self.mail else None
+
+    def next_head(self) -> Wake | None:
+        self.attempts = self.deaths = 0
+        self.parked = self.overdue = False
+        self.give_back()
+        return Wake(self.mail[0], 1) if self.mail else None
+
+    def give_back(self) -> None:
+        self.holder, self.live = None, False
+        self.retry_set = self.backing_off = False
+
+
+class Mailboxes(RuleBasedStateMachine):
+    """Three VMs, two queues."""
+
+    client: redis.Redis
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.box = Box(self.client)
+        self.vms = [VmModel(new_vm()) for _ in range(3)]
+        self.stream: list[Outcome] = []
+        self.clock = itertools.count(1)
+
+    index = st.integers(0, 2)
+
+    @rule(index=index, kind=st.sampled_from(["start", "start", "stop", "destroy"]), queue=st.sampled_from(QUEUES))
+    def put(self, index: int, kind: str, queue: str) -> None:
+        vm = self.vms[index]
+        item = posting(vm.uuid, kind, queue=queue)
+        receipt = self.box.mailbox.put(item)
+        assert receipt.accepted
+        vm.mail.append(item.header)
+        vm.seen[item.header.event_id] = None
+        expected = None
+        if vm.parked:
+            if kind == "destroy":
+                expected = vm.next_head()
+        elif len(vm.mail) == 1:
+            expected = Wake(item.header, 1)
+        elif vm.retry_set and kind != "start":
+            vm.retry_set = vm.backing_off = vm.overdue = False
+            expected = Wake(vm.mail[0], vm.attempts + 1)
+        assert receipt.wake == expected
+
+    @rule(index=index, which=st.integers(0, 30))
+    def put_again(self, index: int, which: int) -> None:
+        vm = self.vms[index]
+        if vm.seen:
+            identity = list(vm.seen)[which % len(vm.seen)]
+            receipt = self.box.mailbox.put(posting(vm.uuid, event_id=identity))
+            assert (receipt.accepted, receipt.wake, receipt.first) == (False, None, vm.seen[identity])
+
+    @rule(index=index)
+    def claim(self, index: int) -> None:
+        vm = self.vms[index]
+        if vm.head is None:
+            return
+        answer = self.box.mailbox.claim(vm.uuid, vm.head.event_id)
+        if vm.parked or vm.live or vm.backing_off:
+            expected = NotNow.PARKED if vm.parked else NotNow.BUSY if vm.live else NotNow.TOO_EARLY
+            assert answer is expected
+            return
+        vm.deaths += vm.holder is not None
+        vm.epoch += 1
+        vm.attempts += 1
+        assert isinstance(answer, Claim)
+        assert answer == Claim(
+            vm.head,
+            vm.epoch,
+            vm.attempts,
+            vm.deaths,
+            f"body of {vm.head.event_id}".encode(),
+            vm.state,
+            tuple(vm.mail[1:]),
+        )
+        vm.give_back()
+        vm.holder, vm.live, vm.overdue = answer, True, False
+        vm.claims.append(answer)
+
+    @rule(index=index, which=st.integers(1, 5))
+    def claim_another(self, index: int, which: int) -> None:
+        vm = self.vms[index]
+        for header in vm.mail[which : which + 1]:
+            assert self.box.mailbox.claim(vm.uuid, header.event_id) is NotNow.NOT_HEAD
+
+    @rule(index=index, which=st.integers(1, 3))
+    def renew(self, index: int, which: int) -> None:
+        vm = self.vms[index]
+        for claim in vm.claims[-which:][:1]:
+            held = claim is vm.holder
+            assert self.box.mailbox.renew(claim) == held
+            if held:
+                vm.live, vm.overdue = True, False
+
+    @rule(index=index, which=st.integers(1, 2), how=st.sampled_from(["finish", "finish", "again", "park", "gone"]))
+    def done(self, index: int, which: int, how: str) -> None:
+        vm = self.vms[index]
+        for claim in vm.claims[-which:][:1]:
+            at = float(next(self.clock))
+            result = outcome(claim.header, Status.PARKED if how == "park" else Status.APPLIED, at=at)
+            endings: dict[str, Ending] = {
+                "finish": Finish(result, f"state {at}"),
+                "gone": Finish(result, f"state {at}", gone=True),
+                "again": Again(500, "host_unreachable"),
+                "park": ParkIt(result),
+            }
+            ending = endings[how]
+            if claim is not vm.holder:
+                with pytest.raises(FencedError):
+                    self.box.mailbox.done(claim, ending)
+                return
+            vm.claims.remove(claim)  # a worker says it once
+            self._ended(vm, how, result, self.box.mailbox.done(claim, ending))
+
+    def _ended(self, vm: VmModel, how: str, result: Outcome, wake: Wake | None) -> None:
+        if how == "again":
+            vm.give_back()
+            vm.retry_set, vm.backing_off, vm.overdue = True, True, False
+            assert wake is None
+            return
+        self.stream.append(result)
+        vm.seen[result.event_id] = result
+        if how == "park":
+            vm.give_back()
+            vm.parked, vm.overdue = True, False
+            assert wake is None
+            return
+        vm.state = f"state {result.at}"
+        vm.mail.pop(0)
+        assert wake == vm.next_head()
+
+    @rule(index=index)
+    def time_passes(self, index: int) -> None:
+        vm = self.vms[index]
+        self.box.age(vm.uuid, AGES)
+        vm.live = vm.backing_off = False
+        vm.overdue = bool(vm.mail) and not vm.parked
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def sweep(self, queue: str) -> None:
+        due = [vm for vm in self.vms if vm.overdue and vm.mail[0].queue == queue]
+        wakes = self.box.mailbox.sweep(queue, 100)
+        assert {wake.header for wake in wakes} == {vm.mail[0] for vm in due}
+        assert {wake.attempt for wake in wakes} == {vm.attempts + 1 for vm in due}
+        for vm in due:
+            vm.overdue = False
+
+    @rule(index=index, word=st.sampled_from(PersonsWord))
+    def a_person_speaks(self, index: int, word: PersonsWord) -> None:
+        vm = self.vms[index]
+        if vm.head is None:
+            return
+        head = vm.head
+        skipped = outcome(head, Status.SKIPPED, at=float(next(self.clock)))
+        answer = self.box.mailbox.word(vm.uuid, head.event_id, word, skipped)
+        if vm.live:
+            assert answer == "busy"
+            return
+        vm.epoch += 1
+        vm.seen[head.event_id] = None
+        if word is PersonsWord.SKIP:
+            self.stream.append(skipped)
+            vm.seen[head.event_id] = skipped
+            vm.mail.pop(0)
+        assert answer == vm.next_head()
+
+    @invariant()
+    def store_is_as_the_model_says(self) -> None:
+        assert self.box.outcomes() == self.stream
+        assert {uuid for uuid, _ in self.box.mailbox.parked(10)} == {vm.uuid for vm in self.vms if vm.parked}
+        for vm in self.vms:
+            self._is_as_the_model_says(vm)
+
+    def _is_as_the_model_says(self, vm: VmModel) -> None:
+        assert self.box.mail(vm.uuid) == [header.event_id for header in vm.mail]
+        bodies = self.box.bodies(vm.uuid)
+        assert bodies == {header.event_id for header in vm.mail}
+        due = [queue for queue in QUEUES if self.box.due(vm.uuid, queue) is not None]
+        assert due == ([vm.mail[0].queue] if vm.mail and not vm.parked else [])
+        assert int(self.box.field(vm.uuid, "epoch") or 0) == vm.epoch
+        assert int(self.box.field(vm.uuid, "attempts") or 0) == vm.attempts
+        assert (self.box.field(vm.uuid, "owner") is not None) == (vm.holder is not None)
+        assert (self.box.field(vm.uuid, "parked") is not None) == vm.parked
+        assert self.box.field(vm.uuid, "state") == vm.state
+        assert not (vm.mail and self.box.ttl("vm", vm.uuid) >= 0)
+
+
+def test_store_is_as_the_model_says_after_any_sequence(client: redis.Redis) -> None:
+    machine = type("Mailboxes", (Mailboxes,), {"client": client})
+    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=50))

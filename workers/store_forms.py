@@ -1,0 +1,91 @@
+"""How headers, receipts, endings and times look on Redis: plain functions between `tasks.mailbox` and bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from configdrive.model import EventId, VmUuid
+from configdrive.outcome import Outcome
+from tasks.mailbox import Again, Ending, Finish, Header, ParkIt, Posting, Receipt, Wake
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+def ms(seconds: float) -> int:
+    """Return milliseconds, the unit of every time on Redis."""
+    return round(seconds * 1000)
+
+
+def seconds(milliseconds: str | float | None) -> float | None:
+    """Return seconds; `None` stays `None`."""
+    return None if milliseconds is None else float(milliseconds) / 1000
+
+
+def encode(header: Header) -> str:
+    """Write a header."""
+    short = {
+        "id": header.event_id,
+        "type": header.event_type,
+        "vm": header.vm_uuid,
+        "queue": header.queue,
+        "sequence": header.sequence,
+    }
+    if header.traceparent is not None:
+        short["traceparent"] = header.traceparent
+    return json.dumps(short, separators=(",", ":"))
+
+
+def decode(text: bytes) -> Header:
+    """Read a header.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none.
+    """
+    short = json.loads(text)
+    return Header(
+        event_id=EventId(short["id"]),
+        event_type=short["type"],
+        vm_uuid=VmUuid(short["vm"]),
+        queue=short["queue"],
+        sequence=short["sequence"],
+        traceparent=short.get("traceparent"),
+    )
+
+
+def readable(texts: Iterable[bytes]) -> Iterator[Header]:
+    """Read those that are headers. What a stranger wrote between them is buried by the sweep, once at the head."""
+    for text in texts:
+        try:
+            yield decode(text)
+        except (ValueError, KeyError, TypeError):
+            continue
+
+
+def receipt(posting: Posting, answer: list[Any]) -> Receipt:
+    """Read what PUT answers."""
+    if answer[0] == b"duplicate":
+        return Receipt(posting.header.event_id, accepted=False, first=outcome(answer[1]))
+    return Receipt(posting.header.event_id, accepted=True, wake=wake(answer))
+
+
+def wake(answer: list[Any]) -> Wake | None:
+    """Read the wake-up that a script asks for, if it does."""
+    return Wake(decode(answer[1]), int(answer[2])) if answer[0] == b"wake" else None
+
+
+def outcome(text: bytes) -> Outcome | None:
+    """Read an outcome; empty while there is none."""
+    return Outcome.from_json(text) if text else None
+
+
+def ending(what: Ending) -> tuple[str, str, str, float, str]:
+    """Return DONE's mode, outcome JSON, state, delay in seconds, and code."""
+    match what:
+        case Finish(result, state, gone):
+            return "gone" if gone else "finish", result.to_json(), state or "", 0, ""
+        case Again(delay, code):
+            return "again", "", "", delay, code
+        case ParkIt(result):
+            return "park", result.to_json(), "", 0, result.code or "unclassified"
