@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm
 from tests.contract.rig import DriverRig, Feature
-from tests.support import require
+from tests.support import require_rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,15 +171,11 @@ def _replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
 @contextmanager
 def open_cloud(folder: Path) -> Iterator[Cloud]:
     """Start a host whose root disks lie in a pool `local`, in the folder of that name."""
-    from tests.rigs import RigUnavailable  # noqa: PLC0415
     from tests.rigs.libvirt import LibvirtHost  # noqa: PLC0415
 
-    try:
+    with require_rig():
         host = LibvirtHost(folder / "host")
         host.start()
-    except RigUnavailable as reason:
-        require(condition=False, reason=str(reason))
-        raise
     try:
         from tests.integration.kvm.cloud import Cloud  # noqa: PLC0415
 

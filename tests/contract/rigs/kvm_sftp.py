@@ -13,7 +13,7 @@ from typing_extensions import override
 from configdrive.model import Image, Place, StorageName, Vm
 from tests.contract.rig import DriverRig, Feature
 from tests.contract.rigs.kvm import HOST, KvmRig, open_cloud
-from tests.support import require
+from tests.support import require_rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,16 +56,12 @@ class KvmSftpRig(KvmRig):
 
 @contextmanager
 def open_rig(folder: Path) -> Iterator[DriverRig]:
-    from tests.rigs import RigUnavailable  # noqa: PLC0415
     from tests.rigs.sshd import SshServer  # noqa: PLC0415
 
     with open_cloud(folder) as cloud:
-        try:
+        with require_rig():
             ssh = SshServer(folder / "ssh", within=cloud.host.within)
             ssh.start()
-        except RigUnavailable as reason:
-            require(condition=False, reason=str(reason))
-            raise
         table: dict[str, object] = {
             "uri": cloud.host.uri,
             "storage_route": "sftp",

@@ -43,8 +43,6 @@ BOOT_DISK = _LOCKER.ljust(510, b"\0") + b"\x55\xaa" + bytes(1024 * 1024 - 512)
 
 _KEY_ENTER = 28
 
-NOT_FOUND = frozenset({libvirt.VIR_ERR_NO_DOMAIN})
-
 
 def disk(path: Path | str | None, dev: str, bus: str, device: str = "cdrom", extra: str = "") -> str:
     """Write a disk element, as an orchestrator would."""
@@ -64,7 +62,7 @@ def domain(  # noqa: PLR0913  # what domains differ in
         f"<domain type='qemu'><name>{name}</name><uuid>{identity}</uuid><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
         f"<os><type arch='x86_64' machine='{machine}'>hvm</type><boot dev='hd'/></os>"
         f"<features><acpi/>{features}</features>"
-        f"<devices>{disks}<controller type='usb' model='none'/>{devices}</devices></domain>"
+        f"<devices>{disks}{devices}</devices></domain>"
     )
 
 
@@ -90,6 +88,7 @@ class Cloud:
     def __init__(self, host: LibvirtHost, pool: str, path: Path, name: str = "h1") -> None:
         self.host = host
         self.name = HostName(name)
+        self.pool_name = pool
         self.pool = path
         self._numbers = 0
         host.define_pool(pool, path)
@@ -121,10 +120,25 @@ class Cloud:
         running: bool = False,
         transient: bool = False,
         root: str | None = None,
+        vm: Vm | None = None,
+        no_usb: bool = True,
     ) -> Vm:
-        """Make a VM with a root disk on the pool and these further disks."""
-        vm = self.new_vm()
+        """Make a VM with a root disk on the pool and these further disks; of one that is there, its definition anew.
+
+        Args:
+            disks: elements.
+            machine: libvirt's machine type.
+            devices: more elements.
+            features: of `<features>`.
+            running: started as well.
+            transient: running without a persistent definition.
+            root: the root disk's element.
+            vm: the VM.
+            no_usb: say that it has no USB controller.
+        """
+        vm = self.new_vm() if vm is None else vm
         root = disk(self.root_disk(vm.uuid), "vda", "virtio", "disk") if root is None else root
+        devices += "<controller type='usb' model='none'/>" if no_usb else ""
         xml = domain(vm.instance_name, vm.uuid, root + disks, machine=machine, devices=devices, features=features)
         if transient:
             self.connection.createXML(xml, 0)
@@ -143,19 +157,30 @@ class Cloud:
     def stop(self, vm: Vm) -> None:
         self.domain(vm).destroy()
 
-    def remove(self, vm: Vm) -> None:
-        """Take a VM away, whatever state it is in."""
-        try:
-            found = self.domain(vm)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() not in NOT_FOUND:
-                raise
-            return
-        persistent = found.isPersistent()
-        if found.isActive():
-            found.destroy()
-        if persistent:
-            found.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+    def clean(self) -> None:
+        """Take away all VMs, and all pools but the first."""
+        for found in self.connection.listAllDomains(0):
+            persistent = found.isPersistent()
+            if found.isActive():
+                found.destroy()
+            if persistent:
+                found.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+        for pool in self.connection.listAllStoragePools(0):
+            if pool.name() == self.pool_name:
+                continue
+            persistent = pool.isPersistent()
+            if pool.isActive():
+                pool.destroy()
+            if persistent:
+                pool.undefine()
+
+    def add_pool(self, name: str, path: Path, kind: str = "dir", source: str = "", *, active: bool = True) -> None:
+        """Define one more pool."""
+        path.mkdir(parents=True, exist_ok=True)
+        xml = f"<pool type='{kind}'><name>{name}</name>{source}<target><path>{path}</path></target></pool>"
+        pool = self.connection.storagePoolDefineXML(xml, 0)
+        if active:
+            pool.create(0)
 
     def media(self, vm: Vm, *, inactive: bool = False) -> dict[str, str | None]:
         """What libvirt says is in each drive but the root disk: target -> path."""

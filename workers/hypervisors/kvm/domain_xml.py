@@ -69,6 +69,11 @@ class Disk:
         return None if self.source is None else self.source.image
 
     @property
+    def has_tray(self) -> bool:
+        """Whether its medium can be exchanged without unplugging it; QEMU makes a plain disk of a USB CD drive too."""
+        return self.device != Device.DISK and self.target.bus != "usb"
+
+    @property
     def is_empty_cd(self) -> bool:
         """Whether it is a CD drive with nothing in it."""
         return self.device == Device.CDROM and self.source is None
@@ -89,11 +94,6 @@ class Definition:
     machine: str
     disks: tuple[Disk, ...]
     controllers: frozenset[tuple[str, str]]
-
-    @property
-    def devs(self) -> frozenset[str]:
-        """The target names that are taken."""
-        return frozenset(disk.target.dev for disk in self.disks)
 
     @property
     def fleet_disks(self) -> Iterator[tuple[ImageName, Disk]]:

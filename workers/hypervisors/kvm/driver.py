@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Self
 
+import libvirt
+
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
 from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation
@@ -117,12 +119,13 @@ class KvmDriver:
             folder = visit.storages.folder(place)
             path = str(folder.directory / str(name))
             domain = find_domain(visit.link, vm.uuid)
+            if domain is not None:
+                _require_name(vm, domain)
             if vm.attach_by is AttachBy.ORCHESTRATOR:
                 return _for_the_orchestrator(vm, visit, domain, path)
             if domain is None:
                 detail = f"host {vm.host} knows no VM {vm.instance_name} ({vm.uuid})"
                 raise PermanentError(PermanentCode.VM_NOT_FOUND, detail, "correct the event's host, or define the VM")
-            _require_name(vm, domain)
             if not folder.has(name):
                 detail = f"storage {place.storage!r} does not hold the image {name}"
                 raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
@@ -133,8 +136,13 @@ class KvmDriver:
         """Leave no image of the fleet in any drive of the VM, now and in its persistent definition."""
         with self._visit(vm.host) as visit:
             domain = find_domain(visit.link, vm.uuid)
-            if domain is not None:
+            if domain is None:
+                return
+            try:
                 Drives(visit.link, vm.uuid, domain, force=self._force).remove_all()
+            except libvirt.libvirtError:
+                if find_domain(visit.link, vm.uuid) is not None:
+                    raise  # otherwise it was transient and was powered off meanwhile
 
     def delete(self, vm: Vm, image: StoredImage) -> None:
         """Delete one image file; gone already is success."""

@@ -4,9 +4,11 @@ Order and flags follow from what libvirt and QEMU do (measured, libvirt 9.0 and 
 
 * A change with LIVE alone is forgotten at the next boot, and one with CONFIG alone is not seen before it. So one call
   does both wherever both definitions have the drive; it changes the persistent one only if the live change succeeds.
+  Where they have not, the persistent one is changed first: who is interrupted attaches again.
 * A guest that has mounted the medium holds the tray: the polite change fails after 5 s, and is then forced.
 * A CD drive can be added to a running VM on SCSI and USB only; without either the drive comes with the next boot.
 * A disk's medium cannot be exchanged: it is unplugged, for which the guest has to help, and a new one is plugged in.
+  QEMU makes a disk of a USB CD as well; unplugging that needs nobody's help.
 * A VM that libvirt saved to a file comes back with the definition in that file, so the medium is changed there too.
 """
 
@@ -137,10 +139,12 @@ class Drives:
 
     def _insert_running(self, live: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Done:
         plugged = find_plugged(live, choices, self._vm, device)
+        if plugged is not None and not _holds(plugged, path) and not plugged.has_tray:
+            plugged = None
         for disk in own_slots(live, self._vm):
-            if disk != plugged or (device is Device.DISK and not _holds(disk, path)):
+            if disk != plugged:
                 self._take_out(disk)
-        if plugged is not None and (device is Device.CDROM or _holds(plugged, path)):
+        if plugged is not None:
             return self._exchange(plugged, path, device, choices)
         return self._plug(live, path, device, choices)
 
@@ -180,47 +184,41 @@ class Drives:
         return True
 
     def _plug(self, live: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Done:
-        """Add a drive to a VM that has none; with the next boot when it takes none while it runs."""
-        config = self._domain.config
-        target = hot_target(live, config, device)
-        if target is not None and self._hot_add(target, path, device, choices):
+        """Add a drive to a VM that has none: for the next boot, and now if it takes one while it runs."""
+        config, target = self._domain.config, hot_target(live, self._domain.config, device)
+        later: Target | None = None
+        if config is not None:
+            fits = target is not None and (target.bus != "scsi" or config.has_virtio_scsi)
+            wanted = (target, *choices) if fits and target is not None else choices
+            later = self._insert_config(config, path, device, wanted).target
+        if target is not None and self._hot_add(disk_xml(target, path, device)):
             return Done(AttachedHow.HOT_ADDED, target)
-        if config is None:
+        if later is None:
             raise no_free_slot(self._vm, choices)
-        done = self._insert_config(config, path, device, choices)
-        return Done(AttachedHow.NEXT_BOOT, done.target)
+        return Done(AttachedHow.NEXT_BOOT, later)
 
-    def _hot_add(self, target: Target, path: str, device: Device, choices: tuple[Target, ...]) -> bool:
-        """Add the drive now, and at the same place for the next boot where that has the controller.
-
-        False when the running VM has no room for it.
-        """
-        config, xml = self._domain.config, disk_xml(target, path, device)
-        both = config is not None and (target.bus != "scsi" or config.has_virtio_scsi)
+    def _hot_add(self, xml: str) -> bool:
+        """Plug a drive in now; false when the running VM has no room for it."""
         try:
-            self._link.change(self._domain.handle.attachDeviceFlags, xml, LIVE | CONFIG if both else LIVE)
+            self._link.change(self._domain.handle.attachDeviceFlags, xml, LIVE)
         except libvirt.libvirtError as error:
             text = (error.get_error_message() or "").lower()
             if any(words in text for words in _NO_ROOM):
                 return False
             raise
-        if config is not None and both:
-            self._without(config, own_slots(config, self._vm))
-        elif config is not None:
-            self._insert_config(config, path, device, choices)
         return True
 
     # --- single changes --------------------------------------------------------------------------------------------
 
     def _take_out(self, disk: Disk) -> None:
-        """Eject the medium of a drive that the guest has, or unplug the disk."""
-        if disk.device != Device.DISK:
+        """Eject the medium of a drive that the guest has, or unplug what has no tray."""
+        if disk.has_tray:
             self._tray.change(disk, None, LIVE)
             return
         handle = self._domain.handle
         self._link.change(handle.detachDeviceFlags, _xml_of(disk), LIVE)
-        if disk.target.dev in read_definition(self._link.call(handle.XMLDesc, 0)).devs:
-            detail = f"the guest of VM {self._vm} does not release its config drive disk {disk.target.dev}"
+        if read_definition(self._link.call(handle.XMLDesc, 0)).at(disk.target.dev) is not None:
+            detail = f"the guest of VM {self._vm} does not release its config drive {disk.target.dev}"
             raise TransientError(TransientCode.DRIVE_LOCKED, detail, "unmount it in the guest, or power the VM off")
 
     def _without(self, config: Definition, disks: Iterable[Disk]) -> Definition:

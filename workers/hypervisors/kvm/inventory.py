@@ -84,7 +84,7 @@ class SshTable(_Strict):
 
 
 class PoolTable(_Strict):
-    """`[kvm.hosts.<name>.pools.<pool>]`.
+    """`[kvm.hosts.<name>.pools.<pool>]`. A storage must have the same pool name on all hosts that share it.
 
     Args:
         shared: whether every host that has a pool of this name sees the same files. Left out: so for netfs pools.

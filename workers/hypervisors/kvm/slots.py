@@ -120,7 +120,9 @@ def find_plugged(definition: Definition, choices: Iterable[Target], vm: VmUuid, 
 
 def hot_target(live: Definition, config: Definition | None, device: Device) -> Target | None:
     """Find where a running VM takes another drive: virtio for a disk; SCSI, else USB for a CD (IDE and SATA refuse)."""
-    taken = live.devs | (frozenset() if config is None else config.devs)
+    # Where a drive of ours was just unplugged, or will be taken out of the persistent definition, there is room again.
+    taken = {disk.target.dev for disk in live.disks if disk.image is None or disk.has_tray}
+    taken.update(disk.target.dev for disk in (() if config is None else config.disks) if disk.image is None)
     if device is Device.DISK:
         names, bus = _VIRTIO, "virtio"
     elif live.has_virtio_scsi:

@@ -12,6 +12,7 @@ storage as the root disk, and drives name it by path.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -48,14 +49,13 @@ class Pool:
     Args:
         kind: libvirt's type, such as `dir` or `rbd`.
         target: the directory in which it appears on the host; `None` when it has none.
-        source: what it is made of (of a netfs pool the export), to compare hosts by.
+        active: whether it is started (of a netfs pool: mounted).
     """
 
     name: StorageName
     kind: str
     target: PurePosixPath | None
     active: bool
-    source: str
 
     @property
     def holds_files(self) -> bool:
@@ -63,31 +63,22 @@ class Pool:
         return self.kind in _FILE_POOLS and self.target is not None
 
 
-def read_pools(link: Link) -> tuple[Pool, ...]:
-    """Read all pools of a host but the fleet's own."""
+def read_pools(link: Link, cache: PurePosixPath) -> tuple[Pool, ...]:
+    """Read all pools of a host but the fleet's own: those of its folders, and that of the directory `cache`."""
     connection = link.connection
-    active = {
-        one.name() for one in link.call(connection.listAllStoragePools, libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
-    }
-    return tuple(
-        _pool(link.call(one.XMLDesc, 0), active=one.name() in active)
-        for one in link.call(connection.listAllStoragePools, 0)
-        if not one.name().startswith(_OURS)
-    )
+    up = libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
+    active = {one.name() for one in link.call(connection.listAllStoragePools, up)}
+    found = {one.name(): one for one in link.call(connection.listAllStoragePools, 0)}
+    others = [one for name, one in found.items() if not (name.startswith(_OURS) and name.removeprefix(_OURS) in found)]
+    pools = [_pool(link.call(one.XMLDesc, 0), active=one.name() in active) for one in others]
+    return tuple(pool for pool in pools if pool.name != IMAGE_FOLDER or pool.target != cache)
 
 
 def _pool(text: str, *, active: bool) -> Pool:
     xml = read_xml(text)
-    path, host, export = xml.findtext("target/path"), xml.find("source/host"), xml.find("source/dir")
-    source = ":".join(
-        ("" if host is None else host.get("name", ""), "" if export is None else export.get("path", "")),
-    )
+    path = xml.findtext("target/path")
     return Pool(
-        StorageName(xml.findtext("name", "")),
-        xml.get("type", ""),
-        PurePosixPath(path) if path else None,
-        active,
-        source,
+        StorageName(xml.findtext("name", "")), xml.get("type", ""), PurePosixPath(path) if path else None, active
     )
 
 
@@ -106,7 +97,11 @@ class Storages:
         self._table = table
         self._link = link
         self._sftp = sftp
-        self.pools = read_pools(link)
+
+    @cached_property
+    def pools(self) -> tuple[Pool, ...]:
+        """The host's pools, read once for the length of a verb."""
+        return read_pools(self._link, self._cache_directory)
 
     @property
     def cache(self) -> Place:
@@ -147,7 +142,7 @@ class Storages:
 
     def place_of(self, source: Source) -> Place | None:
         """Which storage's folder a medium lies in; `None` when in none."""
-        if source.path is not None and PurePosixPath(source.path).parent == PurePosixPath(self._table.cache_directory):
+        if lies_in(source, self._cache_directory, IMAGE_FOLDER):
             return self.cache
         for pool in self.pools:
             if pool.holds_files and lies_in(source, self._directory(pool), _OURS + pool.name):
@@ -162,10 +157,9 @@ class Storages:
             TransientError: `STORAGE_UNAVAILABLE` when the pool is not active.
         """
         if place.storage == HOST_CACHE:
-            directory = PurePosixPath(self._table.cache_directory)
             if self._sftp is not None:
-                return SftpFolder(self._sftp, directory, IMAGE_FOLDER, with_parents=True)
-            return VolumeFolder(self._link, directory, IMAGE_FOLDER)
+                return SftpFolder(self._sftp, self._cache_directory, IMAGE_FOLDER, with_parents=True)
+            return VolumeFolder(self._link, self._cache_directory, IMAGE_FOLDER)
         pool = self._find(place.storage)
         if self._place(pool) != place:
             detail = (
@@ -179,6 +173,10 @@ class Storages:
         if self._sftp is not None and self._by_sftp(pool):
             return SftpFolder(self._sftp, directory, own_pool, with_parents=False)
         return VolumeFolder(self._link, directory, own_pool)
+
+    @property
+    def _cache_directory(self) -> PurePosixPath:
+        return PurePosixPath(self._table.cache_directory)
 
     def _by_sftp(self, pool: Pool) -> bool:
         if self._table.storage_route is StorageRoute.AUTO:

@@ -7,6 +7,7 @@ leaves is told by its content and replaced. libvirt knows of a file what it saw 
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
@@ -28,6 +29,7 @@ CHUNK: Final = 256 * 1024 - 64
 
 _WAIT_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.02
+_RACED: Final = frozenset({libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_OPERATION_INVALID})
 
 
 class VolumeFolder:
@@ -133,31 +135,32 @@ class VolumeFolder:
 
     def _pool(self, *, make: bool) -> libvirt.virStoragePool | None:
         """Give the pool of this folder, started; `None` when there is no folder and none is to be made."""
+        flags = libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD if make else 0
         deadline = time.monotonic() + _WAIT_SECONDS
         while True:
-            pool = self._active_pool()
-            if pool is not None:
-                return pool
-            flags = libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD if make else 0
+            pool = self._known_pool()
             try:
-                return self._link.call(self._link.connection.storagePoolCreateXML, self._pool_xml(), flags)
+                if pool is None:
+                    return self._link.call(self._link.connection.storagePoolCreateXML, self._pool_xml(), flags)
+                if not self._link.call(pool.isActive):
+                    self._link.call(pool.create, flags)
             except libvirt.libvirtError as error:
-                if not make and error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR:
+                if not make and error.get_int1() == errno.ENOENT:
                     return None
-                # Another worker was faster, or somebody else's pool lies in this directory.
-                if error.get_error_code() != libvirt.VIR_ERR_OPERATION_FAILED or time.monotonic() > deadline:
+                # Another worker was faster, or is at it.
+                if error.get_error_code() not in _RACED or time.monotonic() > deadline:
                     raise
-            time.sleep(_PAUSE_SECONDS)
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return pool
 
-    def _active_pool(self) -> libvirt.virStoragePool | None:
-        connection = self._link.connection
+    def _known_pool(self) -> libvirt.virStoragePool | None:
         try:
-            pool = self._link.call(connection.storagePoolLookupByName, self._name)
+            return self._link.call(self._link.connection.storagePoolLookupByName, self._name)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
                 raise
             return self._foreign_pool()
-        return pool if self._link.call(pool.isActive) else None
 
     def _foreign_pool(self) -> libvirt.virStoragePool | None:
         """Find a pool of another name in the same directory: libvirt allows one only."""
