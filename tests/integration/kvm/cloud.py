@@ -55,13 +55,13 @@ def disk(path: Path | str | None, dev: str, bus: str, device: str = "cdrom", ext
 
 
 def domain(  # noqa: PLR0913  # what domains differ in
-    name: str, identity: str, disks: str, *, machine: str = "pc", devices: str = "", features: str = ""
+    name: str, identity: str, disks: str, *, machine: str = "pc", devices: str = "", after: str = ""
 ) -> str:
     """Write a domain of a CPU, 32 MiB and these disks; it stands at the boot loader."""
     return (
         f"<domain type='qemu'><name>{name}</name><uuid>{identity}</uuid><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
         f"<os><type arch='x86_64' machine='{machine}'>hvm</type><boot dev='hd'/></os>"
-        f"<features><acpi/>{features}</features>"
+        f"<features><acpi/></features>{after}"
         f"<devices>{disks}{devices}</devices></domain>"
     )
 
@@ -116,7 +116,7 @@ class Cloud:
         *,
         machine: str = "pc",
         devices: str = "",
-        features: str = "",
+        after: str = "",
         running: bool = False,
         transient: bool = False,
         root: str | None = None,
@@ -129,7 +129,7 @@ class Cloud:
             disks: elements.
             machine: libvirt's machine type.
             devices: more elements.
-            features: of `<features>`.
+            after: elements behind `<features>`.
             running: started as well.
             transient: running without a persistent definition.
             root: the root disk's element.
@@ -139,7 +139,7 @@ class Cloud:
         vm = self.new_vm() if vm is None else vm
         root = disk(self.root_disk(vm.uuid), "vda", "virtio", "disk") if root is None else root
         devices += "<controller type='usb' model='none'/>" if no_usb else ""
-        xml = domain(vm.instance_name, vm.uuid, root + disks, machine=machine, devices=devices, features=features)
+        xml = domain(vm.instance_name, vm.uuid, root + disks, machine=machine, devices=devices, after=after)
         if transient:
             self.connection.createXML(xml, 0)
             return vm
