@@ -59,9 +59,9 @@ def connect_redis(settings: Settings, *, patient: bool = True) -> redis.Redis:
             retry_on_error=list(passing),
         )
     except ValueError:
-        pass  # raised below, outside of this handler: its text quotes a part of the URL, maybe of the password
-    detail = "redis_url: is not a URL that can be read"
-    remedy = "redis://user:password@host:port/0, with '/', '@' and ':' of a password written as %2F, %40 and %3A"
+        pass  # raised below, outside of this handler: its text may quote a part of the URL
+    detail = "redis_url: has a parameter behind '?' that redis-py cannot read"
+    remedy = "leave the parameters out: redis://user:password@host:port/0"
     raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
 
 

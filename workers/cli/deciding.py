@@ -129,7 +129,7 @@ def _speak(
     word: PersonsWord,
     outcome: Outcome | None = None,
 ) -> list[Decision]:
-    """Say the word on each event, and wake workers for what is at the head then; returns those that were carried out."""
+    """Say the word on each event, and wake workers for what is at the head then; returns those that it was done for."""
     done: list[Decision] = []
     wakes: list[Wake] = []
     for decision in decisions:

@@ -13,7 +13,7 @@ from workers.cli.exits import ExitCode
 
 
 @click.command(short_help="Watch workers and events in the browser.", context_settings={"ignore_unknown_options": True})
-@click.option("--port", type=click.IntRange(0, 65_535), default=5555, show_default=True, metavar="N")
+@click.option("--port", type=click.IntRange(0, 65_535), default=5555, show_default=True, metavar="N", help="Its port.")
 @click.option("--address", default="127.0.0.1", show_default=True, metavar="IP", help="Where it listens.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[--NAME=VALUE]...")
 def flower(port: int, address: str, options: tuple[str, ...]) -> ExitCode:

@@ -47,10 +47,7 @@ def redis_address() -> str:
     url = urlsplit(load_settings().redis_url.get_secret_value())
     if url.scheme == "unix":
         return url.path
-    try:
-        return f"{url.hostname}:{url.port or 6379}"
-    except ValueError:  # its text would quote a part of the URL
-        return "the address in redis_url"
+    return f"{url.hostname}:{url.port or 6379}"
 
 
 def _redis_problem(error: Exception) -> Problem | None:

@@ -93,6 +93,7 @@ def _explained(error: Exception) -> ExitCode:
 
 
 @click.group(
+    "configdrive",
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""

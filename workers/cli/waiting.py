@@ -55,7 +55,7 @@ class WaitCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         spelled = [
             f"--wait={WAIT_SECONDS:g}" if arg == "--wait" and not _is_number(following) else arg
-            for arg, following in zip(args, [*args[1:], ""], strict=True)
+            for arg, following in zip(args, [*args[1:], ""], strict=False)
         ]
         return super().parse_args(ctx, spelled)
 

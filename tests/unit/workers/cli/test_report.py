@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from configdrive.model import EventId
+from configdrive.outcome import Outcome, Status
+from tasks.mailbox import Receipt
+from workers.cli.exits import ExitCode
+from workers.cli.report import Report
+
+OUTCOME = Outcome("a", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 7, Status.APPLIED, 0.0)
+PARKED = replace(OUTCOME, status=Status.PARKED, code="storage_full", detail="pool a is full", remedy="make room")
+
+
+def told(tell: Callable[[Report], None], *, total: int = 1, as_json: bool = False, waiting: bool = False) -> Result:
+    @click.command()
+    def command() -> None:
+        report = Report(total, as_json=as_json, waiting=waiting)
+        tell(report)
+        report.finish()
+        raise SystemExit(report.code)
+
+    return CliRunner().invoke(command)
+
+
+def receipt(name: str, *, accepted: bool = True, first: Outcome | None = None) -> Receipt:
+    return Receipt(EventId(name), accepted=accepted, first=first)
+
+
+def lines(shown: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in shown.stdout.splitlines()]
+
+
+def test_one_stored_event_is_told() -> None:
+    shown = told(lambda report: report.receipt("event", receipt("a")))
+
+    assert (shown.exit_code, shown.stdout) == (ExitCode.DONE, "stored  a\n")
+
+
+def test_of_several_only_what_is_not_stored_and_the_sum() -> None:
+    def tell(report: Report) -> None:
+        report.receipt("line 1", receipt("a"))
+        report.receipt("line 2", receipt("b"))
+        report.refused("line 3", "invalid_event", "data.host: is missing", "give it")
+
+    shown = told(tell, total=3)
+
+    assert shown.exit_code == ExitCode.FAILED
+    assert shown.stdout == "2 stored, 1 refused\n"
+    assert shown.stderr == "line 3: refused  invalid_event: data.host: is missing\n  remedy: give it\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "code", "words"),
+    [
+        (None, ExitCode.DONE, "it waits or is worked on"),
+        (OUTCOME, ExitCode.DONE, "applied"),
+        (PARKED, ExitCode.FAILED, "storage_full: pool a is full"),
+    ],
+    ids=["waits", "applied", "parked"],
+)
+def test_a_duplicate_is_told_with_the_first_one_s_outcome(first: Outcome | None, code: ExitCode, words: str) -> None:
+    shown = told(lambda report: report.receipt("event", receipt("a", accepted=False, first=first)))
+
+    assert shown.exit_code == code
+    assert "a was published before" in shown.stderr
+    assert words in shown.stderr
+
+
+def test_a_duplicate_that_waits_is_waited_for() -> None:
+    def tell(report: Report) -> None:
+        report.receipt("event", receipt("a", accepted=False))
+        assert list(report.open) == ["a"]
+        report.outcome(OUTCOME)
+        assert list(report.open) == []
+
+    assert told(tell, waiting=True).exit_code == ExitCode.DONE
+
+
+def test_an_outcome_that_does_not_come_is_time_over_unless_something_worse_happened() -> None:
+    def late(report: Report) -> None:
+        report.receipt("line 1", receipt("a"))
+
+    def late_and_refused(report: Report) -> None:
+        late(report)
+        report.refused("line 2", "invalid_event", "is wrong", "")
+
+    assert told(late).exit_code == ExitCode.DONE
+    assert told(late, waiting=True).exit_code == ExitCode.TIME_OVER
+    assert "no outcome so far for a" in told(late, waiting=True).stderr
+    assert told(late_and_refused, total=2, waiting=True).exit_code == ExitCode.FAILED
+
+
+def test_scripts_get_a_line_of_json_for_each() -> None:
+    def tell(report: Report) -> None:
+        report.refused("line 1", "invalid_event", "is wrong", "mend it")
+        report.receipt("line 2", receipt("x", accepted=False, first=PARKED))
+        report.receipt("line 3", receipt("a"))
+        report.receipt("line 4", receipt("b"))
+        report.outcome(OUTCOME)
+
+    shown = told(tell, total=4, as_json=True, waiting=True)
+
+    assert shown.stderr == ""
+    assert lines(shown) == [
+        {"where": "line 1", "result": "refused", "code": "invalid_event", "detail": "is wrong", "remedy": "mend it"},
+        {"where": "line 2", "result": "duplicate", "event_id": "x", "outcome": json.loads(PARKED.to_json())},
+        {"where": "line 3", "result": "outcome", "event_id": "a", "outcome": json.loads(OUTCOME.to_json())},
+        {"where": "line 4", "result": "time_over", "event_id": "b"},
+    ]
+
+
+def test_without_waiting_scripts_are_told_what_is_stored() -> None:
+    shown = told(lambda report: report.receipt("line 1", receipt("a")), total=2, as_json=True)
+
+    assert lines(shown) == [{"where": "line 1", "result": "stored", "event_id": "a"}]
