@@ -79,22 +79,17 @@ def image_name(vm: Vm, record: ImageRecord) -> ImageName:
     return ImageName(vm.instance_name, vm.uuid, record.generation)
 
 
-def distrust(seen: Observation, goal: Goal) -> Observation:
+def distrust(vm: Vm, seen: Observation, goal: Goal) -> Observation:
     """Forget the goal's image on its storage, so that it is brought there again: it may be half-written.
 
     Not one in the drive, which was verified before it came there, and not the last of an image that is not built anew.
     """
-    if goal.image is None:
+    if goal.image is None or seen.storage is None:
         return seen
-    suspects = {
-        stored
-        for stored in seen.images
-        if stored.name.generation == goal.image.generation
-        and stored.place == seen.storage
-        and not _in_drive(seen, stored)
-        and (goal.fresh or any(other.name == stored.name and other != stored for other in seen.images))
-    }
-    return replace(seen, images=tuple(stored for stored in seen.images if stored not in suspects))
+    suspect = StoredImage(image_name(vm, goal.image), seen.storage)
+    others = tuple(stored for stored in seen.images if stored != suspect)
+    last = not goal.fresh and not any(stored.name == suspect.name for stored in others)
+    return seen if last or _in_drive(seen, suspect) else replace(seen, images=others)
 
 
 def _refuse_foreign(vm: Vm, seen: Observation) -> None:

@@ -20,7 +20,7 @@ from configdrive.events import (
 )
 from configdrive.guest_data import GuestData
 from configdrive.lifecycle import DriveGoal, Goal, Move, Note, absorb, move, vm_of
-from configdrive.model import HypervisorName, Place, PowerState, Vm, VmUuid
+from configdrive.model import Generation, HypervisorName, Place, PowerState, Vm, VmUuid
 from configdrive.outcome import Outcome, Status
 from configdrive.plan import Delete, Step, Upload, distrust, plan
 from configdrive.ports import (
@@ -145,7 +145,7 @@ class Reconciler:
         goal = ahead.goal
         if goal is None:
             return self._finish(turn, ahead)
-        steps = _steps(turn, ahead, goal, vm, seen)
+        steps = _steps(turn, known, ahead, goal, (vm, seen))
         attachment = work.execute(vm, goal, steps, seen.storage, Content(ahead.state.data, self._label))
         reached = replace(ahead.state, places=_places_left(known.places, seen, goal, steps))
         return self._finish(turn, replace(ahead, state=reached), _facts(goal, seen, attachment))
@@ -199,30 +199,33 @@ def _successor(event: LifecycleEvent, waiting: tuple[str, ...]) -> str | None:
     return None
 
 
-def _steps(turn: Turn, ahead: Move, goal: Goal, vm: Vm, seen: Observation) -> tuple[Step, ...]:
+def _steps(turn: Turn, known: VmState, ahead: Move, goal: Goal, seen: tuple[Vm, Observation]) -> tuple[Step, ...]:
     """Plan from what is seen to the goal.
 
     Raises:
         PermanentError: as `plan`, and `IMAGE_LOST` when an image would have to be built whose content is not known.
     """
-    steps = plan(vm, distrust(seen, goal) if _may_be_half_done(turn, goal) else seen, goal)
+    vm, observation = seen
+    if _may_be_half_done(turn, known, goal):
+        observation = distrust(vm, observation, goal)
+    steps = plan(vm, observation, goal)
     if ahead.state.adopted and any(isinstance(step, Upload) for step in steps):
         detail = f"the drive of VM {vm.instance_name} is not the fleet's own work: its content is not known"
         raise PermanentError(PermanentCode.IMAGE_LOST, detail, "send a start event that carries the VM's data")
     return steps
 
 
-def _may_be_half_done(turn: Turn, goal: Goal) -> bool:
+def _may_be_half_done(turn: Turn, known: VmState, goal: Goal) -> bool:
     """Whether the goal's image, where it is found in its place, may be what an interrupted attempt has left.
 
-    A person's word and a destroy set the attempts back to one, so an image that only this event can have made is never
-    trusted. A migration's copy may also come from an earlier phase, and what a rollback goes back to is the original.
+    An image that only this event can have made is never trusted: a person's word sets the attempts back to one. The
+    copy for a migration was verified when `prepare` was applied, and what a rollback goes back to is the original.
     """
     event = turn.event
     if not isinstance(event, MigrateEvent):
         return goal.fresh
-    phase = event.data.phase
-    return phase is MigratePhase.PREPARE or (phase is MigratePhase.COMPLETE and turn.attempt > 1)
+    prepared = known.destination == event.data.destination and turn.attempt == 1
+    return event.data.phase is MigratePhase.PREPARE or (event.data.phase is MigratePhase.COMPLETE and not prepared)
 
 
 def _adopted(known: VmState, event: LifecycleEvent, seen: Observation) -> VmState:
@@ -232,6 +235,7 @@ def _adopted(known: VmState, event: LifecycleEvent, seen: Observation) -> VmStat
     generations = {stored.name.generation for stored in seen.images}
     if isinstance(drive, Inserted) and inserted:
         generations = {drive.name.generation}
+    generations.discard(Generation(event.data.sequence))  # the work of this very event, in an attempt that was cut off
     if not generations:
         return known
     return replace(

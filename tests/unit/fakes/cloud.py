@@ -1,0 +1,235 @@
+"""A hypervisor in memory: `HypervisorDriver` on hosts, storages and VMs that are plain objects.
+
+Its storages are the worst that the port allows: they cannot rename, so an upload that dies leaves a half-written file
+under the image's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from typing_extensions import override
+
+from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.model import (
+    AttachBy,
+    HostName,
+    HypervisorName,
+    Image,
+    ImageName,
+    Place,
+    PowerState,
+    StorageName,
+    StoredImage,
+    Vm,
+    VmUuid,
+)
+from configdrive.ports import (
+    AttachedHow,
+    Attachment,
+    Check,
+    DriveContent,
+    EmptyDrive,
+    HypervisorDriver,
+    Inserted,
+    NoDrive,
+    Observation,
+)
+
+
+class At(Enum):
+    """When in a verb something happens."""
+
+    BEFORE = auto()
+    DURING = auto()
+    AFTER = auto()
+
+
+@dataclass
+class Machine:
+    """A VM on its host: the storage of its root disk, its power state, and the medium in its config drive."""
+
+    host: HostName
+    root: StorageName | None
+    power: PowerState = PowerState.HALTED
+    slot: bool = False
+    medium: StoredImage | None = None
+
+
+@dataclass
+class Cloud:
+    """Everything there is.
+
+    Args:
+        shared: storages whose files every host sees.
+        local: storages that each host has one of its own of.
+        hook: told before, during and after each verb; what it raises comes out of the verb.
+    """
+
+    hosts: set[HostName] = field(default_factory=lambda: {HostName("host-1"), HostName("host-2")})
+    shared: set[StorageName] = field(default_factory=lambda: {StorageName("primary"), StorageName("second")})
+    local: set[StorageName] = field(default_factory=lambda: {StorageName("local")})
+    machines: dict[VmUuid, Machine] = field(default_factory=dict)
+    files: dict[StoredImage, bytes] = field(default_factory=dict)
+    down: set[HostName | StorageName] = field(default_factory=set)
+    hook: Callable[[str, At], None] = lambda _verb, _at: None
+    verbs: list[str] = field(default_factory=list)
+
+    def place(self, storage: StorageName, host: HostName) -> Place:
+        if storage in self.shared:
+            return Place(storage)
+        if storage in self.local:
+            return Place(storage, host)
+        raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, f"there is no storage {storage}")
+
+    def images_of(self, uuid: VmUuid) -> set[StoredImage]:
+        return {stored for stored in self.files if stored.name.vm_uuid == uuid}
+
+    def medium(self, uuid: VmUuid) -> bytes | None:
+        """The bytes that the VM reads from its config drive."""
+        medium = self.machines[uuid].medium
+        return None if medium is None else self.files[medium]
+
+
+class MemoryDriver(HypervisorDriver):
+    """The port on a `Cloud`; see `configdrive.ports.HypervisorDriver` for what each verb promises."""
+
+    name = HypervisorName("memory")
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
+    @override
+    def observe(self, vm: Vm, also: Collection[Place] = ()) -> Observation:
+        self._begin("observe", vm.host)
+        machine = self._machine(vm)
+        storage = vm.primary_storage or (machine.root if machine else None)
+        own = None if storage is None else self.cloud.place(storage, vm.host)
+        if own is not None:
+            self._require_up(own.storage)
+        unreachable = tuple(place for place in also if {place.storage, place.host} & self.cloud.down)
+        listed = {own, *also} - set(unreachable)
+        seen = Observation(
+            power=machine.power if machine else PowerState.UNDEFINED,
+            storage=own,
+            drive=_drive(machine),
+            images=tuple(sorted((image for image in self.cloud.images_of(vm.uuid) if image.place in listed), key=repr)),
+            unreachable=unreachable,
+        )
+        self.cloud.hook("observe", At.AFTER)
+        return seen
+
+    @override
+    def upload(self, vm: Vm, image: Image, place: Place) -> None:
+        self._begin("upload", place.host or vm.host)
+        self._store("upload", vm, StoredImage(image.name, place), image.content)
+
+    @override
+    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
+        self._begin("copy", target.host or vm.host)
+        self._require_up(source.storage)
+        content = self.cloud.files.get(StoredImage(name, source))
+        if content is None:
+            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, f"{source} does not hold {name}")
+        self._store("copy", vm, StoredImage(name, target), content)
+
+    @override
+    def attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
+        self._begin("attach", vm.host)
+        _require_own(vm, name)
+        stored = StoredImage(name, place)
+        path = f"/{place.storage}/{name}"
+        if vm.attach_by is AttachBy.ORCHESTRATOR:
+            self.cloud.hook("attach", At.AFTER)
+            return Attachment(AttachedHow.ORCHESTRATOR, "cd", path)
+        machine = self._machine(vm)
+        if machine is None:
+            raise PermanentError(PermanentCode.VM_NOT_FOUND, f"{vm.host} does not know VM {vm.uuid}")
+        if machine.medium is not None:
+            _require_own(vm, machine.medium.name)
+        if place.host not in {None, vm.host}:
+            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, f"{vm.host} does not see {place}")
+        if stored not in self.cloud.files:
+            raise TransientError(TransientCode.UPLOAD_CORRUPT, f"{place} does not hold {name}")
+        how = AttachedHow.ALREADY if machine.medium == stored else AttachedHow.INSERTED
+        machine.slot, machine.medium = True, stored
+        self.cloud.hook("attach", At.AFTER)
+        return Attachment(how, "cd", path, xml="<disk/>")
+
+    @override
+    def detach(self, vm: Vm) -> None:
+        self._begin("detach", vm.host)
+        machine = self._machine(vm)
+        if machine is not None:
+            machine.medium = None
+        self.cloud.hook("detach", At.AFTER)
+
+    @override
+    def delete(self, vm: Vm, image: StoredImage) -> None:
+        self._begin("delete", image.place.host or vm.host)
+        self._require_up(image.place.storage)
+        self._require_unused(image)
+        self.cloud.files.pop(image, None)
+        self.cloud.hook("delete", At.AFTER)
+
+    @override
+    def list_images(self, host: HostName) -> Iterable[StoredImage]:
+        self._begin("list_images", host)
+        return [stored for stored in self.cloud.files if stored.place.host in {None, host}]
+
+    @override
+    def hosts(self) -> Collection[HostName]:
+        return sorted(self.cloud.hosts)
+
+    @override
+    def check(self, host: HostName) -> Iterator[Check]:
+        yield Check(f"host {host}", host in self.cloud.hosts, "in memory")
+
+    @override
+    def close(self) -> None:
+        pass
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, verb: str, host: HostName) -> None:
+        self.cloud.verbs.append(verb)
+        self.cloud.hook(verb, At.BEFORE)
+        if host not in self.cloud.hosts:
+            raise PermanentError(PermanentCode.UNKNOWN_HOST, f"host {host} is not in the inventory")
+        if host in self.cloud.down:
+            raise TransientError(TransientCode.HOST_UNREACHABLE, f"host {host} does not answer")
+
+    def _require_up(self, storage: StorageName) -> None:
+        if storage in self.cloud.down:
+            raise TransientError(TransientCode.STORAGE_UNAVAILABLE, f"storage {storage} does not answer")
+
+    def _require_unused(self, image: StoredImage) -> None:
+        if any(machine.medium == image for machine in self.cloud.machines.values()):
+            raise TransientError(TransientCode.IMAGE_IN_USE, f"{image.name} is in a drive")
+
+    def _machine(self, vm: Vm) -> Machine | None:
+        machine = self.cloud.machines.get(vm.uuid)
+        return machine if machine is not None and machine.host == vm.host else None
+
+    def _store(self, verb: str, vm: Vm, image: StoredImage, content: bytes) -> None:
+        _require_own(vm, image.name)
+        self._require_up(image.place.storage)
+        if self.cloud.files.get(image) != content:
+            self._require_unused(image)
+            self.cloud.files[image] = content[: len(content) // 2]
+            self.cloud.hook(verb, At.DURING)
+            self.cloud.files[image] = content
+        self.cloud.hook(verb, At.AFTER)
+
+
+def _drive(machine: Machine | None) -> DriveContent:
+    if machine is None or not machine.slot:
+        return NoDrive()
+    return EmptyDrive() if machine.medium is None else Inserted(machine.medium.name, machine.medium.place)
+
+
+def _require_own(vm: Vm, name: ImageName) -> None:
+    if name.vm_uuid != vm.uuid:
+        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, f"{name} is not VM {vm.uuid}'s")
