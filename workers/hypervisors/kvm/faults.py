@@ -21,8 +21,9 @@ _LINK_DOMAINS: Final = frozenset({libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE}
 """Parts of libvirt that are about the connection itself, not about what was asked over it."""
 
 _BY_CODE: Final[dict[int, Code]] = {
-    libvirt.VIR_ERR_NO_DOMAIN: PermanentCode.VM_NOT_FOUND,
-    libvirt.VIR_ERR_NO_STORAGE_POOL: PermanentCode.STORAGE_NOT_FOUND,
+    # What was there a moment ago. A VM or pool that is not there at first is told by whoever looks for it.
+    libvirt.VIR_ERR_NO_DOMAIN: TransientCode.VM_BUSY,
+    libvirt.VIR_ERR_NO_STORAGE_POOL: TransientCode.STORAGE_UNAVAILABLE,
     libvirt.VIR_ERR_NO_STORAGE_VOL: TransientCode.STORAGE_UNAVAILABLE,
     libvirt.VIR_ERR_STORAGE_VOL_EXIST: TransientCode.STORAGE_UNAVAILABLE,
     libvirt.VIR_ERR_AUTH_FAILED: PermanentCode.ACCESS_DENIED,
@@ -84,7 +85,6 @@ _REMEDY: Final[dict[Code, str]] = {
     TransientCode.STORAGE_FULL: "free some space on it",
     TransientCode.STORAGE_UNAVAILABLE: "see `virsh pool-info` and the mount on the host",
     PermanentCode.ACCESS_DENIED: "correct the credentials, the host key or the permissions",
-    PermanentCode.VM_NOT_FOUND: "correct the event's host, or define the VM",
 }
 
 _HOST_KEY_WORDS: Final = ("host key", "authenticat", "access denied", "identity of host")
@@ -140,7 +140,7 @@ def translated(what: str) -> Iterator[None]:
     except FleetError:
         raise
     except libvirt.libvirtError as error:
-        text = error.get_error_message() or type(error).__name__
+        text = error.get_error_message() or str(error)
         raise fleet_error(libvirt_code(error), f"{what}: {text}") from error
     except asyncssh.Error as error:
         raise fleet_error(ssh_code(error), f"{what}: {error.reason or type(error).__name__}") from error

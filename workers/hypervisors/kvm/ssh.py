@@ -28,7 +28,7 @@ R = TypeVar("R")
 BYTES_PER_SECOND: Final = 1024 * 1024
 """The slowest link on which a transfer is still waited for."""
 
-_LOST: Final = (asyncssh.DisconnectError, asyncssh.SFTPNoConnection, asyncssh.SFTPConnectionLost)
+_LOST: Final = (asyncssh.DisconnectError, asyncssh.SFTPNoConnection, asyncssh.SFTPConnectionLost, ConnectionError)
 
 
 class _Loop:

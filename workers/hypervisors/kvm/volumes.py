@@ -29,7 +29,15 @@ CHUNK: Final = 256 * 1024 - 64
 
 _WAIT_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.02
-_RACED: Final = frozenset({libvirt.VIR_ERR_OPERATION_FAILED, libvirt.VIR_ERR_OPERATION_INVALID})
+_RACED: Final = frozenset(
+    {
+        libvirt.VIR_ERR_OPERATION_FAILED,  # made meanwhile
+        libvirt.VIR_ERR_OPERATION_INVALID,  # started meanwhile
+        libvirt.VIR_ERR_NO_STORAGE_POOL,  # seen while somebody else tried to make it, in vain
+        None,  # the same, when libvirt 9.0 forgets to say so
+    }
+)
+"""What libvirt answers when several workers look for a pool and make it at once."""
 
 
 class VolumeFolder:
@@ -138,8 +146,8 @@ class VolumeFolder:
         flags = libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD if make else 0
         deadline = time.monotonic() + _WAIT_SECONDS
         while True:
-            pool = self._known_pool()
             try:
+                pool = self._known_pool()
                 if pool is None:
                     return self._link.call(self._link.connection.storagePoolCreateXML, self._pool_xml(), flags)
                 if not self._link.call(pool.isActive):

@@ -1,0 +1,322 @@
+"""The folder of images on a storage: made once, private, verified, on every kind of pool, by either route."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.model import HostName, Image, Place, StorageName, StoredImage
+from tests.contract.rig import image_name, make_image
+from tests.integration.kvm.cloud import disk
+from workers.hypervisors.kvm.sftp import SftpFolder
+from workers.hypervisors.kvm.volumes import VolumeFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration.kvm.cloud import Cloud
+    from tests.integration.kvm.conftest import MakeDriver
+    from tests.rigs.sshd import SshServer
+    from workers.hypervisors.kvm.driver import KvmDriver
+
+HOST = HostName("h1")
+ROOT = Path(__file__).parents[3]
+CACHE = Place(StorageName("host-cache"), HOST)
+EXPORT = "127.0.0.1:/export"
+
+UPLOADER = """
+import sys
+from configdrive.model import *
+from tests.contract.rig import make_image
+from workers.hypervisors.kvm.driver import KvmDriver
+uri, pool, first = sys.argv[1:4]
+driver = KvmDriver.from_inventory({"hosts": {"h1": {"uri": uri}}})
+input()
+for uuid in sys.argv[4:]:
+    vm = Vm(VmUuid(uuid), InstanceName(first), HypervisorName("kvm"), HostName("h1"))
+    driver.upload(vm, make_image(vm), Place(StorageName(pool), HostName("h1")))
+driver.close()
+"""
+
+
+@pytest.fixture(params=["volume", "sftp"])
+def routed(request: pytest.FixtureRequest, make_driver: MakeDriver, ssh_table: dict[str, object]) -> KvmDriver:
+    """A driver for each route."""
+    route: str = request.param
+    return make_driver(storage_route=route, ssh=ssh_table if route == "sftp" else None)
+
+
+@pytest.fixture
+def mounts(cloud: Cloud) -> Iterator[list[Path]]:
+    """Directories that are mounted on the host, and unmounted in the end."""
+    mounted: list[Path] = []
+    yield mounted
+    for path in mounted:
+        subprocess.run(cloud.host.within(["umount", "-l", str(path)]), check=False, capture_output=True)
+
+
+def mount(cloud: Cloud, path: Path, source: str, size: str) -> None:
+    """Mount memory on the host under the name of a network export: libvirt takes it for that one, already mounted."""
+    path.mkdir(parents=True)
+    subprocess.run(cloud.host.within(["mount", "-t", "tmpfs", "-o", f"size={size}", source, str(path)]), check=True)
+
+
+def seen_on_host(cloud: Cloud, path: Path) -> list[str]:
+    listing = subprocess.run(
+        cloud.host.within(["find", str(path), "-printf", "%P %m\\n"]), check=True, capture_output=True, text=True
+    )
+    return sorted(line for line in listing.stdout.splitlines() if not line.startswith(" "))
+
+
+def test_images_are_private_and_their_folder_lists_nothing_to_others(
+    cloud: Cloud, routed: KvmDriver, tmp_path: Path
+) -> None:
+    cloud.add_pool("fresh", tmp_path / "fresh")
+    vm = cloud.new_vm()
+    routed.upload(vm, make_image(vm), Place(StorageName("fresh"), HOST))
+    assert seen_on_host(cloud, tmp_path / "fresh") == ["configdrive 711", f"configdrive/{image_name(vm)} 600"]
+
+
+def test_looking_makes_no_folder(cloud: Cloud, routed: KvmDriver, tmp_path: Path) -> None:
+    cloud.add_pool("fresh", tmp_path / "fresh")
+    vm = cloud.define(root=disk(tmp_path / "fresh" / "root", "vda", "virtio", "disk"))
+    assert routed.observe(vm, [CACHE]).images == ()
+    list(routed.list_images(HOST))
+    routed.delete(vm, StoredImage(image_name(vm), Place(StorageName("fresh"), HOST)))
+    assert seen_on_host(cloud, tmp_path / "fresh") == []
+
+
+def test_a_file_that_came_or_went_past_libvirt_is_noticed(cloud: Cloud, routed: KvmDriver, home: Place) -> None:
+    vm = cloud.define()
+    routed.upload(vm, make_image(vm), home)
+    path = cloud.pool / "configdrive" / str(image_name(vm))
+    path.unlink()
+    assert routed.observe(vm).images == ()
+    with pytest.raises(FleetError) as caught:
+        routed.attach(vm, image_name(vm), home)
+    assert caught.value.code is TransientCode.UPLOAD_CORRUPT
+    path.write_bytes(make_image(vm).content)
+    assert routed.observe(vm).images == (StoredImage(image_name(vm), home),)
+    routed.delete(vm, StoredImage(image_name(vm), home))
+    assert not path.exists()
+
+
+def test_workers_that_begin_at_once_make_one_folder(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.add_pool("busy", tmp_path / "busy")
+    vms = [cloud.new_vm() for _ in range(12)]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", UPLOADER, cloud.host.uri, "busy", "i-2-1-VM", *(vm.uuid for vm in part)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for part in (vms[:4], vms[4:8], vms[8:])
+    ]
+    said = [worker.communicate(b"\n", timeout=60)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0], said
+    assert (
+        said
+        == [b"kvm host h1: " + cloud.host.uri.encode() + b" is neither encrypted nor authenticated; use qemu+tls://\n"]
+        * 3
+    )  # and nothing of libvirt's
+    assert len(list((tmp_path / "busy" / "configdrive").iterdir())) == len(vms)
+    assert [pool.name() for pool in cloud.connection.listAllStoragePools(0)].count("configdrive-busy") == 1
+
+
+def test_threads_that_begin_at_once_make_one_folder(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
+    place = Place(StorageName("busy"), HOST)
+    for round_ in range(5):
+        cloud.add_pool("busy", tmp_path / str(round_))
+        vms = [cloud.new_vm() for _ in range(8)]
+        with ThreadPoolExecutor(len(vms)) as pool:
+            for done in [pool.submit(driver.upload, vm, make_image(vm), place) for vm in vms]:
+                done.result(timeout=60)
+        assert len(list((tmp_path / str(round_) / "configdrive").iterdir())) == len(vms)
+        cloud.clean()
+
+
+def test_somebody_else_s_pool_in_that_directory_is_used(
+    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path
+) -> None:
+    cloud.add_pool("other", tmp_path / "other")
+    cloud.add_pool("their-iso-pool", tmp_path / "other" / "configdrive")
+    vm = cloud.define()
+    place = replace(home, storage=StorageName("other"))
+    driver.upload(vm, make_image(vm), place)
+    assert [image.name for image in driver.observe(vm, [place]).images] == [image_name(vm)]
+
+
+def test_a_pool_that_bears_our_name_elsewhere_is_refused(
+    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path
+) -> None:
+    cloud.add_pool("other", tmp_path / "other")
+    cloud.add_pool("configdrive-other", tmp_path / "elsewhere")
+    vm = cloud.define()
+    with pytest.raises(FleetError) as caught:
+        driver.upload(vm, make_image(vm), replace(home, storage=StorageName("other")))
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_our_pool_is_started_when_somebody_has_made_it_last(
+    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path
+) -> None:
+    cloud.add_pool("other", tmp_path / "other")
+    cloud.add_pool("configdrive-other", tmp_path / "other" / "configdrive", active=False)
+    vm = cloud.define()
+    driver.upload(vm, make_image(vm), replace(home, storage=StorageName("other")))
+    assert (tmp_path / "other" / "configdrive" / str(image_name(vm))).exists()
+
+
+def test_the_folder_outlives_libvirtd(cloud: Cloud, driver: KvmDriver, home: Place) -> None:
+    vm = cloud.define()
+    driver.upload(vm, make_image(vm), home)
+    cloud.host.stop_daemon()
+    cloud.host.start_daemon()
+    cloud.reconnect()
+    assert driver.observe(vm).images == (StoredImage(image_name(vm), home),)
+    driver.attach(vm, image_name(vm), home)
+
+
+def test_a_network_pool_is_shared_and_its_folder_lies_on_it(
+    cloud: Cloud, routed: KvmDriver, tmp_path: Path, mounts: list[Path]
+) -> None:
+    mounts.append(tmp_path / "nfs")
+    mount(cloud, tmp_path / "nfs", EXPORT, "20m")
+    source = "<source><host name='127.0.0.1'/><dir path='/export'/></source>"
+    cloud.add_pool("nfs", tmp_path / "nfs", "netfs", source)
+    vm = cloud.define(root=disk(tmp_path / "nfs" / "root", "vda", "virtio", "disk"))
+    place = Place(StorageName("nfs"))
+    assert routed.observe(vm).storage == place
+    routed.upload(vm, make_image(vm), place)
+    attachment = routed.attach(vm, image_name(vm), place)
+    assert attachment.path == str(tmp_path / "nfs" / "configdrive" / str(image_name(vm)))
+    assert f"configdrive/{image_name(vm)} 600" in seen_on_host(cloud, tmp_path / "nfs")
+
+    # Unmounted, nothing is written into the directory below.
+    cloud.connection.storagePoolLookupByName("nfs").destroy()
+    with pytest.raises(FleetError) as caught:
+        routed.upload(vm, make_image(vm, 2), place)
+    assert caught.value.code is TransientCode.STORAGE_UNAVAILABLE
+    assert list((tmp_path / "nfs").iterdir()) == []
+
+
+def test_shared_pools_go_by_sftp_and_local_ones_by_libvirt_unless_told_otherwise(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
+) -> None:
+    cloud.add_pool("near", tmp_path / "near")
+    cloud.add_pool("far", tmp_path / "far")
+    driver = make_driver(ssh=ssh_table, pools={"far": {"shared": True}})
+    vm = cloud.new_vm()
+    driver.upload(vm, make_image(vm), Place(StorageName("near"), HOST))
+    driver.upload(vm, make_image(vm), Place(StorageName("far")))
+    pools = {pool.name() for pool in cloud.connection.listAllStoragePools(0)}
+    assert "configdrive-near" in pools
+    assert "configdrive-far" not in pools
+
+
+def test_a_full_storage_is_told_and_nothing_half_done_is_left(
+    cloud: Cloud, routed: KvmDriver, tmp_path: Path, mounts: list[Path]
+) -> None:
+    mounts.append(tmp_path / "small")
+    mount(cloud, tmp_path / "small", "small", "300k")
+    cloud.add_pool("small", tmp_path / "small")
+    vm = cloud.new_vm()
+    with pytest.raises(FleetError) as caught:
+        routed.upload(vm, make_image(vm), Place(StorageName("small"), HOST))
+    assert caught.value.code is TransientCode.STORAGE_FULL
+    assert [line for line in seen_on_host(cloud, tmp_path / "small") if vm.uuid in line] == []
+
+
+def test_a_read_only_storage_is_told(cloud: Cloud, routed: KvmDriver, tmp_path: Path, mounts: list[Path]) -> None:
+    mounts.append(tmp_path / "sealed")
+    mount(cloud, tmp_path / "sealed", "sealed", "1m")
+    subprocess.run(cloud.host.within(["mount", "-o", "remount,ro", str(tmp_path / "sealed")]), check=True)
+    cloud.add_pool("sealed", tmp_path / "sealed")
+    vm = cloud.new_vm()
+    with pytest.raises(FleetError) as caught:
+        routed.upload(vm, make_image(vm), Place(StorageName("sealed"), HOST))
+    assert caught.value.code in {PermanentCode.ACCESS_DENIED, TransientCode.STORAGE_UNAVAILABLE}
+
+
+@pytest.mark.parametrize("folder", [VolumeFolder, SftpFolder])
+def test_what_reads_back_otherwise_is_not_left_there(
+    cloud: Cloud,
+    make_driver: MakeDriver,
+    ssh_table: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    folder: type,
+) -> None:
+    """A storage that damages what it stores: the bytes are damaged on their way out."""
+    vm = cloud.define()
+    if folder is VolumeFolder:
+        driver, place = make_driver(), Place(StorageName("local"), HOST)
+        sent = VolumeFolder._upload
+        monkeypatch.setattr(VolumeFolder, "_upload", lambda self, volume, data: sent(self, volume, b"\0" * len(data)))
+    else:
+        driver, place = make_driver(ssh=ssh_table), CACHE
+        written = sys.modules[SftpFolder.__module__]._write
+        damaged = lambda client, path, data: written(client, path, data[:-1])  # noqa: E731
+        monkeypatch.setattr(sys.modules[SftpFolder.__module__], "_write", damaged)
+    with pytest.raises(FleetError) as caught:
+        driver.upload(vm, make_image(vm), place)
+    assert caught.value.code is TransientCode.UPLOAD_CORRUPT
+    assert driver.observe(vm, [place]).images == ()
+
+
+def test_the_largest_image_goes_through(cloud: Cloud, routed: KvmDriver, home: Place) -> None:
+    vm = cloud.define()
+    image = make_image(vm, sectors=64 * 1024 * 1024 // 2048)
+    routed.upload(vm, image, home)
+    assert (cloud.pool / "configdrive" / str(image.name)).read_bytes() == image.content
+    routed.copy(vm, image.name, home, CACHE)
+    routed.delete(vm, StoredImage(image.name, home))
+    assert [found.place for found in routed.observe(vm, [CACHE]).images] == [CACHE]
+    routed.delete(vm, StoredImage(image.name, CACHE))
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 2048, 262_080, 262_081])
+def test_every_size_is_written_exactly(cloud: Cloud, routed: KvmDriver, home: Place, size: int) -> None:
+    vm = cloud.new_vm()
+    content = bytes(itertools.islice(itertools.cycle(range(251)), size))
+    routed.upload(vm, Image(image_name(vm), "config", content, ""), home)
+    assert (cloud.pool / "configdrive" / str(image_name(vm))).read_bytes() == content
+
+
+def test_a_link_in_place_of_a_part_is_not_followed(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
+) -> None:
+    driver = make_driver(ssh=ssh_table)
+    vm = cloud.new_vm()
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (tmp_path / "victim").write_bytes(b"untouched")
+    (folder / f"{image_name(vm)}.part").symlink_to(tmp_path / "victim")
+    driver.upload(vm, make_image(vm), CACHE)
+    assert (tmp_path / "victim").read_bytes() == b"untouched"
+    assert (folder / str(image_name(vm))).read_bytes() == make_image(vm).content
+
+
+def test_sftp_goes_on_when_sshd_was_started_anew(
+    cloud: Cloud, make_driver: MakeDriver, ssh: SshServer, ssh_table: dict[str, object]
+) -> None:
+    driver = make_driver(ssh=ssh_table)
+    vm = cloud.new_vm()
+    driver.upload(vm, make_image(vm, 1), CACHE)
+    children = Path(f"/proc/{ssh.pid}/task/{ssh.pid}/children").read_text().split()
+    assert children
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    driver.upload(vm, make_image(vm, 2), CACHE)
+    assert driver._hosts[HOST].sftp is not None
