@@ -84,6 +84,12 @@ class Cloud:
             return Place(storage, host)
         raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, f"there is no storage {storage}")
 
+    def answers(self, place: Place) -> bool:
+        known = place in {Place(name) for name in self.shared} or (
+            place.storage in self.local and place.host in self.hosts
+        )
+        return known and not {place.storage, place.host} & self.down
+
     def images_of(self, uuid: VmUuid) -> set[StoredImage]:
         return {stored for stored in self.files if stored.name.vm_uuid == uuid}
 
@@ -109,7 +115,7 @@ class MemoryDriver(HypervisorDriver):
         own = None if storage is None else self.cloud.place(storage, vm.host)
         if own is not None:
             self._require_up(own.storage)
-        unreachable = tuple(place for place in also if {place.storage, place.host} & self.cloud.down)
+        unreachable = tuple(place for place in also if not self.cloud.answers(place))
         listed = {own, *also} - set(unreachable)
         seen = Observation(
             power=machine.power if machine else PowerState.UNDEFINED,
@@ -153,7 +159,9 @@ class MemoryDriver(HypervisorDriver):
             raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, f"{vm.host} does not see {place}")
         if stored not in self.cloud.files:
             raise TransientError(TransientCode.UPLOAD_CORRUPT, f"{place} does not hold {name}")
-        how = AttachedHow.ALREADY if machine.medium == stored else AttachedHow.INSERTED
+        how = AttachedHow.INSERTED if machine.slot or machine.power is PowerState.HALTED else AttachedHow.HOT_ADDED
+        if machine.medium == stored:
+            how = AttachedHow.ALREADY
         machine.slot, machine.medium = True, stored
         self.cloud.hook("attach", At.AFTER)
         return Attachment(how, "cd", path, xml="<disk/>")
@@ -185,7 +193,8 @@ class MemoryDriver(HypervisorDriver):
 
     @override
     def check(self, host: HostName) -> Iterator[Check]:
-        yield Check(f"host {host}", host in self.cloud.hosts, "in memory")
+        known = host in self.cloud.hosts - self.cloud.down
+        yield Check(f"host {host}", known, "in memory", "" if known else "add it to the cloud")
 
     @override
     def close(self) -> None:
@@ -215,6 +224,7 @@ class MemoryDriver(HypervisorDriver):
 
     def _store(self, verb: str, vm: Vm, image: StoredImage, content: bytes) -> None:
         _require_own(vm, image.name)
+        self.cloud.place(image.place.storage, vm.host)  # there is such a storage
         self._require_up(image.place.storage)
         if self.cloud.files.get(image) != content:
             self._require_unused(image)
