@@ -159,6 +159,8 @@ class Cloud:
 
     def clean(self) -> None:
         """Take away all VMs, and all pools but the first."""
+        if not self.connection.isAlive():
+            self.reconnect()
         for found in self.connection.listAllDomains(0):
             persistent = found.isPersistent()
             if found.isActive():

@@ -84,6 +84,7 @@ _REMEDY: Final[dict[Code, str]] = {
     TransientCode.HOST_UNREACHABLE: "see whether libvirtd (or sshd) runs there and the network leads to it",
     TransientCode.STORAGE_FULL: "free some space on it",
     TransientCode.STORAGE_UNAVAILABLE: "see `virsh pool-info` and the mount on the host",
+    PermanentCode.MISCONFIGURED: "put the TLS files there, or name their directory in the URI: ?pkipath=",
     PermanentCode.ACCESS_DENIED: "correct the credentials, the host key or the permissions",
 }
 
@@ -99,6 +100,8 @@ def libvirt_code(error: libvirt.libvirtError) -> Code:
     if code == libvirt.VIR_ERR_SYSTEM_ERROR:
         number = error.get_int1()
         if domain in _LINK_DOMAINS:
+            if "certificate" in text or "private key" in text:
+                return PermanentCode.MISCONFIGURED
             denied = number in {errno.EACCES, errno.EPERM}
             return PermanentCode.ACCESS_DENIED if denied else TransientCode.HOST_UNREACHABLE
         return _BY_ERRNO.get(number or 0, TransientCode.HYPERVISOR_ERROR)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from configdrive.model import ImageName, VmUuid
 
 PRIVATE: Final = 0o600
-"""An image's mode: it may hold a password. libvirt gives the file to QEMU's user when it attaches it
-(`dynamic_ownership`, the default), and takes it back afterwards."""
+"""An image's mode: it may hold a password. When libvirt attaches the file it makes QEMU's user its owner
+(`dynamic_ownership` in qemu.conf, which is the default)."""
 
 PASSABLE: Final = 0o711
 """The folder's mode: QEMU's user may reach a file by its name, nobody but the owner may list them."""

@@ -29,6 +29,9 @@ CHUNK: Final = 256 * 1024 - 64
 
 _WAIT_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.02
+_BUSY: Final = (libvirt.VIR_FROM_STORAGE, libvirt.VIR_ERR_INTERNAL_ERROR)
+"""How libvirt refuses to look at a pool in which somebody is just making a volume."""
+
 _RACED: Final = frozenset(
     {
         libvirt.VIR_ERR_OPERATION_FAILED,  # made meanwhile
@@ -135,7 +138,8 @@ class VolumeFolder:
             try:
                 self._link.call(pool.refresh, 0)
             except libvirt.libvirtError as error:
-                if error.get_error_code() != libvirt.VIR_ERR_INTERNAL_ERROR or time.monotonic() > deadline:
+                busy = (error.get_error_domain(), error.get_error_code()) == _BUSY
+                if not busy or time.monotonic() > deadline:
                     raise
                 time.sleep(_PAUSE_SECONDS)
             else:

@@ -1,0 +1,206 @@
+"""Connections: kept, limited, opened again, each process its own, and a caller that is interrupted gets away."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import TransientCode
+from configdrive.model import HostName, Place, PowerState, StorageName
+from tests.contract.rig import failure_of, make_image
+from tests.support import wait_until
+from workers.hypervisors.kvm.links import UNTESTED_SECONDS, HostLinks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration.kvm.cloud import Cloud
+    from tests.integration.kvm.conftest import MakeDriver
+    from workers.hypervisors.kvm.driver import KvmDriver
+
+HOST = HostName("h1")
+ROOT = Path(__file__).parents[3]
+CACHE = Place(StorageName("host-cache"), HOST)
+
+# A process that has used libvirt and SFTP, and then forks: both go on, each on connections of its own.
+FORKING = """
+import os, sys, time
+from configdrive.model import *
+from tests.contract.rig import make_image, new_vm
+from workers.hypervisors.kvm.driver import KvmDriver
+uri, cache, port, user, key_file, known_hosts = sys.argv[1:]
+ssh = {"host": "127.0.0.1", "port": int(port), "user": user, "key_file": key_file, "known_hosts": known_hosts}
+driver = KvmDriver.from_inventory({"hosts": {"h1": {"uri": uri, "cache_directory": cache, "ssh": ssh}}})
+vm, place = new_vm("kvm", HostName("h1")), Place(StorageName("host-cache"), HostName("h1"))
+def work(generation):
+    driver.upload(vm, make_image(vm, generation), place)
+    assert len(driver.observe(vm, [place]).images) >= 1
+work(1)
+children = []
+for child in range(3):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            vm = new_vm("kvm", HostName("h1"))
+            for round_ in range(3):
+                work(10 + child)
+                time.sleep(0.05)
+            driver.close()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    children.append(pid)
+    work(2 + child)
+assert all(os.waitpid(pid, 0)[1] == 0 for pid in children)
+time.sleep(1.2)  # then the kept connection is tried before it is used
+work(9)
+driver.close()
+print("well")
+"""
+
+
+def clients(cloud: Cloud) -> int:
+    """Count the connections that libvirtd serves."""
+    rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    local = f":{cloud.host.port:04X}"
+    return sum(1 for row in rows if row.split()[1].endswith(local) and row.split()[3] == "01")
+
+
+def test_one_connection_serves_one_verb_after_another(cloud: Cloud, driver: KvmDriver, home: Place) -> None:
+    before = clients(cloud)
+    vm = cloud.define()
+    for generation in range(1, 6):
+        driver.upload(vm, make_image(vm, generation), home)
+        driver.observe(vm)
+    assert clients(cloud) == before + 1
+    driver.close()
+    driver.observe(vm)
+    driver.close()
+
+
+def test_there_are_never_more_connections_than_the_inventory_allows(cloud: Cloud, make_driver: MakeDriver) -> None:
+    driver = make_driver(connections=2)
+    before, seen = clients(cloud), set()
+    vm = cloud.define()
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            seen.add(clients(cloud) - before)
+            time.sleep(0.002)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(driver.observe, vm) for _ in range(60)]:
+            done.result(timeout=30)
+    stop.set()
+    watcher.join()
+    assert max(seen) == 2
+
+
+def test_who_waits_too_long_for_a_connection_is_told_what_to_do(cloud: Cloud) -> None:
+    links = HostLinks(HOST, cloud.host.uri, 0.2, 1)
+    with links.borrow():
+        failure = failure_of(lambda: links.borrow().__enter__())
+    assert failure is not None
+    assert failure.code is TransientCode.HOST_UNREACHABLE
+    assert "connections" in failure.remedy
+    with links.borrow():
+        pass
+    links.close()
+
+
+@pytest.mark.parametrize("rest", [0.0, UNTESTED_SECONDS + 0.1])
+def test_a_libvirtd_that_was_started_anew_is_not_noticed(cloud: Cloud, driver: KvmDriver, rest: float) -> None:
+    vm = cloud.define()
+    driver.observe(vm)
+    cloud.host.kill_daemon()
+    cloud.host.start_daemon()
+    cloud.reconnect()
+    time.sleep(rest)
+    assert driver.observe(vm).power is PowerState.HALTED
+
+
+def test_a_forked_child_has_connections_of_its_own(cloud: Cloud, ssh_table: dict[str, object], tmp_path: Path) -> None:
+    words = [
+        cloud.host.uri,
+        str(tmp_path / "cache"),
+        *(str(value) for key, value in ssh_table.items() if key != "host"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr
+
+
+@pytest.fixture
+def alarm() -> Iterator[type[Exception]]:
+    """Interrupts the main thread as Celery's soft time limit does."""
+
+    class SoftTimeLimit(Exception):  # noqa: N818  # as Celery's
+        pass
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise SoftTimeLimit
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    yield SoftTimeLimit
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_soft_time_limit_ends_the_wait_for_a_host_that_hangs(
+    cloud: Cloud, driver: KvmDriver, alarm: type[Exception]
+) -> None:
+    vm = cloud.define()
+    driver.observe(vm)
+    cloud.host.pause()
+    started = time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(alarm):
+            driver.observe(vm)
+    finally:
+        cloud.host.resume()
+    assert time.monotonic() - started < 2
+    assert driver.observe(vm).power is PowerState.HALTED
+
+
+def test_a_soft_time_limit_ends_the_wait_for_sftp(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], alarm: type[Exception]
+) -> None:
+    driver = make_driver(ssh=ssh_table)
+    vm = cloud.new_vm()
+    driver.upload(vm, make_image(vm), CACHE)
+    sftp = driver._hosts[HOST].sftp
+    assert sftp is not None
+
+    async def forever(_client: object) -> None:
+        await asyncio.sleep(60)
+
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    with pytest.raises(alarm):
+        sftp.run(forever)
+    driver.upload(vm, make_image(vm, 2), CACHE)
+
+
+def test_no_thread_is_left_when_the_driver_is_closed(cloud: Cloud, driver: KvmDriver) -> None:
+    def mine() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name == "libvirt-h1"]
+
+    before = len(mine())
+    driver.observe(cloud.define())
+    assert len(mine()) == before + 1
+    driver.close()
+    wait_until(lambda: len(mine()) <= before, "the connection's thread to end", timeout=5)
