@@ -76,6 +76,7 @@ class Goal:
         fresh: build it from the newest data. Otherwise an image of this generation that lies elsewhere is copied.
         password: what the image carries.
         others_go: delete every other image of the VM.
+        left: the host that the VM has left: what it still has of the VM names no image any more.
     """
 
     drive: DriveGoal
@@ -83,6 +84,7 @@ class Goal:
     fresh: bool = False
     password: SecretStr | None = field(default=None, repr=False)
     others_go: bool = True
+    left: HostName | None = None
 
 
 class Note(StrEnum):
@@ -149,7 +151,7 @@ def move(known: VmState, event: LifecycleEvent, guest: GuestData, *, live: bool)
             gone = VmState(sequence=state.sequence, phase=Phase.GONE, places=state.places)
             moved = Move(gone, _nothing_left())
         case MigrateEvent():
-            moved = _migrate(state, event)
+            moved = _migrate(state, event, known.vm)
         case _ if not state.wanted:
             moved = _unwanted(state, event)
         case StopEvent():
@@ -227,7 +229,7 @@ def _after_stop(passwords: Passwords, *, booted: bool) -> Passwords:
     return Passwords(pending=passwords.carried)
 
 
-def _migrate(state: VmState, event: MigrateEvent) -> Move:
+def _migrate(state: VmState, event: MigrateEvent, before: Vm | None) -> Move:
     destination = HostName(event.data.destination)
     prepare = event.data.phase is MigratePhase.PREPARE
     if event.data.phase is MigratePhase.COMPLETE and state.vm is not None:
@@ -237,7 +239,16 @@ def _migrate(state: VmState, event: MigrateEvent) -> Move:
         return Move(state, None, Note.NONE if state.wanted else Note.NO_CONFIG_DRIVE)
     attached = state.phase is Phase.ATTACHED and not prepare
     drive = DriveGoal.ATTACHED if attached else DriveGoal.AS_IT_IS
-    return Move(state, Goal(drive, state.image, password=_password_of(state), others_go=not prepare))
+    left = _left(state, destination, before) if attached else None
+    return Move(state, Goal(drive, state.image, password=_password_of(state), others_go=not prepare, left=left))
+
+
+def _left(state: VmState, destination: HostName, before: Vm | None) -> HostName | None:
+    """Return the host that a migrated VM is not on (any more). Its orchestrator's drives are the orchestrator's."""
+    if state.vm is None or state.vm.attach_by is AttachBy.ORCHESTRATOR:
+        return None
+    other = before.host if before is not None and state.vm.host == destination else destination
+    return other if other != state.vm.host else None
 
 
 def _password_of(state: VmState) -> SecretStr | None:

@@ -1,8 +1,9 @@
 """From what is to what shall be: the steps that a hypervisor driver has to take. Pure, and a table to read.
 
 In this order: make the image exist on the VM's primary storage (upload, or copy from where it lies), then bring it into
-the drive (or empty the drive), then delete what is no longer wanted. So a VM that runs is never without its drive, and
-an interrupted plan is finished by planning again from what is then observed.
+the drive (or empty the drive) and out of what another host keeps of the VM, then delete what is no longer wanted. So a
+VM that runs is never without its drive, and an interrupted plan is finished by planning again from what is then
+observed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.lifecycle import DriveGoal, Goal
-from configdrive.model import AttachBy, ImageName, Place, PowerState, StoredImage, Vm
+from configdrive.model import AttachBy, HostName, ImageName, Place, PowerState, StoredImage, Vm
 from configdrive.ports import Inserted, Observation
 from configdrive.state import ImageRecord
 
@@ -47,17 +48,24 @@ class Detach:
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """Take the drive out of what the host that the VM has left still has of it: a migration may keep a definition."""
+
+    host: HostName
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Delete one image file."""
 
     image: StoredImage
 
 
-Step = Upload | Copy | Attach | Detach | Delete
+Step = Upload | Copy | Attach | Detach | Leave | Delete
 
 
 def plan(vm: Vm, seen: Observation, goal: Goal) -> tuple[Step, ...]:
-    """Return the steps from what is seen to the goal; none when it is reached.
+    """Return the steps from what is seen to the goal; none when it is reached (what is on another host is not seen).
 
     Raises:
         PermanentError: `NOT_ITS_DRIVE` when the drive holds another VM's image, `VM_NOT_FOUND` or
@@ -71,7 +79,8 @@ def plan(vm: Vm, seen: Observation, goal: Goal) -> tuple[Step, ...]:
     brought = _placement(seen, goal, goal.image, wanted)
     insert = goal.drive is DriveGoal.ATTACHED and (brought or not _in_drive(seen, wanted))
     attached = (Attach(goal.image, wanted.place),) if insert else ()
-    return (*brought, *attached, *_deletions(vm, seen, goal, keep=wanted))
+    left = () if goal.left is None else (Leave(goal.left),)
+    return (*brought, *attached, *left, *_deletions(vm, seen, goal, keep=wanted))
 
 
 def image_name(vm: Vm, record: ImageRecord) -> ImageName:

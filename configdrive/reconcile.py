@@ -20,7 +20,7 @@ from configdrive.events import (
 )
 from configdrive.guest_data import GuestData
 from configdrive.lifecycle import DriveGoal, Goal, Move, Note, absorb, move, vm_of
-from configdrive.model import Generation, HypervisorName, Place, PowerState, Vm, VmUuid
+from configdrive.model import Generation, HypervisorName, Place, Vm, VmUuid
 from configdrive.outcome import Outcome, Status
 from configdrive.plan import Delete, Step, Upload, distrust, plan
 from configdrive.ports import (
@@ -36,16 +36,13 @@ from configdrive.ports import (
 )
 from configdrive.sealed import guest_of
 from configdrive.state import ImageRecord, Phase, VmState
-from configdrive.work import Content, Work
+from configdrive.work import LIVE, Content, Work
 
 NONE, PENDING, ON_DRIVE = "none", "pending", "on_drive"
 """What an outcome says of the VM's password."""
 
 _STOP, _DESTROY = "stop", "destroy"
 _NO_FACTS: Mapping[str, str] = MappingProxyType({})
-
-LIVE = frozenset({PowerState.RUNNING, PowerState.PAUSED})
-"""The power states in which a guest can notice a new medium."""
 
 
 @dataclass(frozen=True, slots=True)

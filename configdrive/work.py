@@ -10,13 +10,26 @@ from functools import partial
 from typing import TypeVar
 
 from configdrive import contents, image
-from configdrive.errors import FleetError, PermanentCode, PermanentError
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.events import DestroyEvent, LifecycleEvent, MigrateEvent, MigratePhase, StopEvent, short_type
 from configdrive.lifecycle import DriveGoal, Goal
-from configdrive.model import HostName, Image, Place, StorageName, StoredImage, Vm, VmData, VmUuid
-from configdrive.plan import Attach, Copy, Delete, Detach, Step, Upload, image_name
-from configdrive.ports import Attachment, HypervisorDriver, Lease, Observation, Observer, StepRecord
+from configdrive.model import HostName, Image, Place, PowerState, StorageName, StoredImage, Vm, VmData, VmUuid
+from configdrive.plan import Attach, Copy, Delete, Detach, Leave, Step, Upload, image_name
+from configdrive.ports import Attachment, HypervisorDriver, Inserted, Lease, Observation, Observer, StepRecord
 from configdrive.state import ImageRecord
+
+LIVE = frozenset({PowerState.RUNNING, PowerState.PAUSED})
+"""The power states in which a guest can notice a new medium."""
+
+_AWAY = frozenset(
+    {
+        TransientCode.HOST_UNREACHABLE,
+        TransientCode.STORAGE_UNAVAILABLE,
+        PermanentCode.UNKNOWN_HOST,
+        PermanentCode.STORAGE_NOT_FOUND,
+    }
+)
+"""A host, or a storage of it, that is down or no longer in the inventory."""
 
 _Result = TypeVar("_Result")
 
@@ -43,7 +56,8 @@ class Work:
 
         The storage is found from the root disk unless this event names one; what an earlier event named is the
         fallback for a VM that the hypervisor does not know (yet). While a migration is prepared the VM and its drive
-        are still on the old host, and its image is wanted on the destination, on the storage of the same name.
+        are still on the old host, and its image is wanted on the destination where it lies here, which need not be the
+        root disk's storage any more: a hypervisor looks for what is in the drive in the very same place.
         """
         named = self.event.data.primary_storage
         seen = self._observe(replace(vm, primary_storage=None if named is None else StorageName(named)), also)
@@ -52,13 +66,14 @@ class Work:
         event = self.event
         if not isinstance(event, MigrateEvent) or event.data.phase is not MigratePhase.PREPARE:
             return vm, seen
-        here = () if seen.storage is None else (seen.storage,)
+        here = _place_of_drive(seen, vm) or seen.storage
         there = replace(
             vm,
             host=HostName(event.data.destination),
-            primary_storage=None if seen.storage is None else seen.storage.storage,
+            primary_storage=None if here is None else here.storage,
         )
-        return there, replace(self._observe(there, {*also, *here}), power=seen.power, drive=seen.drive)
+        observed = self._observe(there, {*also, *(() if here is None else (here,))})
+        return there, replace(observed, power=seen.power, drive=seen.drive)
 
     def _fall_back(self, vm: Vm, also: Collection[Place], seen: Observation) -> Observation:
         """Look on the storage that an earlier event named. Nothing has to be removed from one that is no more."""
@@ -117,12 +132,33 @@ class Work:
                 return attachment
             case Detach():
                 self._change("detach", partial(self.driver.detach, vm))
+            case Leave(host):
+                self._leave(replace(vm, host=host))
             case Delete(stored):
                 self._change("delete", partial(self.driver.delete, vm, stored))
         return None
 
     def _attach(self, vm: Vm, record: ImageRecord, place: Place) -> Attachment:
         return self._change("attach", partial(self.driver.attach, vm, image_name(vm, record), place))
+
+    def _leave(self, vm: Vm) -> None:
+        """Empty the drive on the host that the VM has left; one that has failed, or is no more, holds nothing up.
+
+        Raises:
+            FleetError: `VM_BUSY` when the VM has not left it, and as the driver's verbs.
+        """
+        try:
+            power = self._observe(vm, ()).power
+        except FleetError as error:
+            if error.code in _AWAY:
+                return
+            raise
+        if power in LIVE:
+            detail = f"VM {vm.instance_name} ({vm.uuid}) runs on host {vm.host} still"
+            remedy = "send this event when the migration has ended; if the VM runs on two hosts, power one of them off"
+            raise TransientError(TransientCode.VM_BUSY, detail, remedy)
+        if power is not PowerState.UNDEFINED:
+            self._change("detach", partial(self.driver.detach, vm))
 
     def _observe(self, vm: Vm, also: Collection[Place]) -> Observation:
         return self._timed("observe", partial(self.driver.observe, vm, also))
@@ -159,6 +195,11 @@ class Work:
                     error=error,
                 ),
             )
+
+
+def _place_of_drive(seen: Observation, vm: Vm) -> Place | None:
+    own = isinstance(seen.drive, Inserted) and seen.drive.name.vm_uuid == vm.uuid
+    return seen.drive.place if own and isinstance(seen.drive, Inserted) else None
 
 
 def _build(vm: Vm, record: ImageRecord, goal: Goal, content: Content) -> Image:

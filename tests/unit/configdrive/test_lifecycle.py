@@ -126,10 +126,12 @@ ROWS = [
     Row("migrate, prepare", STAGED, Goal(DriveGoal.AS_IT_IS, IMAGE, password=OLD, others_go=False), PENDING_OLD,
         Phase.STAGED),
     Row("migrate, prepare", ABSENT, None, NO_PASSWORD, Phase.ABSENT),
-    Row("migrate, complete", ATTACHED, Goal(DriveGoal.ATTACHED, IMAGE, password=OLD), CARRIED_OLD, Phase.ATTACHED),
+    Row("migrate, complete", ATTACHED, Goal(DriveGoal.ATTACHED, IMAGE, password=OLD, left=SOURCE), CARRIED_OLD,
+        Phase.ATTACHED),
     Row("migrate, complete", STAGED, Goal(DriveGoal.AS_IT_IS, IMAGE, password=OLD), PENDING_OLD, Phase.STAGED),
     Row("migrate, complete", ABSENT, None, NO_PASSWORD, Phase.ABSENT),
-    Row("migrate, rollback", ATTACHED, Goal(DriveGoal.ATTACHED, IMAGE, password=OLD), CARRIED_OLD, Phase.ATTACHED),
+    Row("migrate, rollback", ATTACHED, Goal(DriveGoal.ATTACHED, IMAGE, password=OLD, left=DESTINATION), CARRIED_OLD,
+        Phase.ATTACHED),
     Row("migrate, rollback", STAGED, Goal(DriveGoal.AS_IT_IS, IMAGE, password=OLD), PENDING_OLD, Phase.STAGED),
     Row("password_reset", ATTACHED, None, Passwords(NEW, OLD), Phase.ATTACHED),
     Row("password_reset", ATTACHED, None, Passwords(NEW, OLD), Phase.ATTACHED, live=True),
@@ -200,6 +202,16 @@ def test_a_migration_moves_the_vm_when_it_is_complete(phase: str, host: str, des
     came = moved(prepared, "migrate", phase=phase, sequence=6, host=None).state
     assert came.vm is not None
     assert (came.vm.host, came.destination) == (host, destination)
+
+
+@pytest.mark.parametrize("host", [None, SOURCE, DESTINATION])
+def test_a_second_complete_has_no_host_to_leave(host: HostName | None) -> None:
+    there = moved(ATTACHED, "migrate").state
+    assert moved(there, "migrate", sequence=6, host=host).goal == Goal(DriveGoal.ATTACHED, IMAGE, password=OLD)
+
+
+def test_an_orchestrator_s_definitions_are_left_alone() -> None:
+    assert moved(ATTACHED, "migrate", attach="orchestrator").goal == Goal(DriveGoal.ATTACHED, IMAGE, password=OLD)
 
 
 @pytest.mark.parametrize("word", ["start", "stop"])
@@ -321,7 +333,8 @@ def test_what_an_earlier_offering_left_behind_goes_with_a_stop_and_moves_with_a_
     known = moved(ATTACHED, "update", network_offering=VIRTUAL_ROUTER)
     assert known.goal is None
     assert moved(known.state, "stop", sequence=6).goal == NOTHING_LEFT
-    assert moved(known.state, "migrate", sequence=6).goal == Goal(DriveGoal.ATTACHED, IMAGE, password=OLD)
+    goal = Goal(DriveGoal.ATTACHED, IMAGE, password=OLD, left=SOURCE)
+    assert moved(known.state, "migrate", sequence=6).goal == goal
 
 
 def test_places_that_could_not_be_cleared_are_left_behind_too() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from configdrive.errors import (
-    PermanentCode,
-)
+from configdrive.errors import PermanentCode, TransientCode
+from configdrive.model import HostName, ImageName, PowerState, StorageName, StoredImage
 from configdrive.outcome import Status
 from configdrive.state import Phase
 from tests.unit.documents import OTHER_UUID
+from tests.unit.fakes.cloud import Machine
 from tests.unit.fakes.fleet import (
     AT_DESTINATION,
     AT_SOURCE,
@@ -25,6 +27,14 @@ from tests.unit.fakes.fleet import (
     running,
     stray_image,
 )
+
+OTHER = StorageName("other")
+
+
+def name_of(fleet: Fleet) -> ImageName:
+    medium = fleet.medium()
+    assert medium is not None
+    return medium.name
 
 
 def test_prepare_copies_the_image_and_leaves_the_running_vm_alone(local: Fleet) -> None:
@@ -91,6 +101,62 @@ def test_rollback_trusts_the_original_also_in_a_second_attempt(local: Fleet) -> 
     local.cloud.files[copy] = b"half"
     local.send("migrate", phase="rollback", host=None, attempt=2)
     assert local.password() == "first"
+
+
+@pytest.mark.parametrize("phase", ["complete", "rollback"])
+def test_what_a_host_keeps_of_a_vm_that_has_left_it_names_no_image(local: Fleet, phase: str) -> None:
+    local.send("migrate", phase="prepare", host=None)
+    kept = Machine(HOST_2, LOCAL, slot=True, medium=StoredImage(name_of(local), AT_DESTINATION))
+    if phase == "complete":
+        kept = replace(local.machine, power=PowerState.HALTED)
+        moves(local)
+    local.cloud.remains.append((VM, kept))
+    local.send("migrate", phase=phase, host=None)
+    assert kept.medium is None
+    assert places_of(local) == {AT_DESTINATION if phase == "complete" else AT_SOURCE}
+    assert local.password() == "first"
+
+
+@pytest.mark.parametrize("away", [HOST_2, None], ids=["down", "no longer in the inventory"])
+def test_a_rollback_needs_no_destination(local: Fleet, away: HostName | None) -> None:
+    local.send("migrate", phase="prepare", host=None)
+    if away is None:
+        local.cloud.hosts.remove(HOST_2)
+    else:
+        local.cloud.down.add(away)
+    settled = local.send("migrate", phase="rollback", host=None)
+    assert (settled.outcome.status, settled.outcome.facts["left_behind"]) == (Status.APPLIED, "local@host-2")
+    assert local.password() == "first"
+
+
+@pytest.mark.parametrize("power", [PowerState.RUNNING, PowerState.PAUSED])
+def test_a_migration_is_not_complete_while_the_vm_is_on_its_source(local: Fleet, power: PowerState) -> None:
+    local.send("migrate", phase="prepare", host=None)
+    source = replace(local.machine, power=power)
+    moves(local)
+    local.cloud.remains.append((VM, source))
+    error = refused(local, "migrate", host=None)
+    assert (error.code, "host-1" in error.detail) == (TransientCode.VM_BUSY, True)
+    assert source.medium is not None
+    assert places_of(local) == {AT_SOURCE, AT_DESTINATION}
+
+
+@pytest.mark.parametrize("host", [None, "host-1"])
+def test_complete_twice_is_as_complete_once(local: Fleet, host: str | None) -> None:
+    local.send("migrate", phase="prepare", host=None)
+    moves(local)
+    local.send("migrate", phase="complete", host=None)
+    files, medium = dict(local.cloud.files), local.medium()
+    settled = local.send("migrate", phase="complete", host=host)
+    assert (settled.outcome.status, settled.outcome.facts["attach"]) == (Status.APPLIED, "already")
+    assert (local.cloud.files, local.medium()) == (files, medium)
+
+
+def test_prepare_brings_the_image_to_where_it_lies_even_if_the_root_disk_has_moved_since(local: Fleet) -> None:
+    local.cloud.local.add(OTHER)
+    local.machine.root = OTHER
+    local.send("migrate", phase="prepare", host=None)
+    assert places_of(local) == {AT_SOURCE, AT_DESTINATION}
 
 
 @pytest.mark.parametrize("phase", ["prepare", "complete", "rollback"])

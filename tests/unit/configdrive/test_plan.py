@@ -27,7 +27,7 @@ from configdrive.model import (
     Vm,
     VmUuid,
 )
-from configdrive.plan import Attach, Copy, Delete, Detach, Step, Upload, distrust, image_name, plan
+from configdrive.plan import Attach, Copy, Delete, Detach, Leave, Step, Upload, distrust, image_name, plan
 from configdrive.ports import DriveContent, EmptyDrive, Inserted, NoDrive, Observation
 from configdrive.state import ImageRecord
 from tests.unit.documents import OTHER_UUID, UUID
@@ -93,6 +93,8 @@ class World:
             case Detach():
                 assert goal.drive is DriveGoal.EMPTY
                 self.drive = None
+            case Leave(host):
+                assert host != self.vm.host, "left the host that it is on"
             case Delete(image):
                 assert image in self.files, "deleted what is not the VM's own, or not there"
                 assert self.drive != (image.name, image.place), "deleted what is in the drive"
@@ -142,15 +144,14 @@ def worlds(draw: st.DrawFn, *, foreign_in_drive: bool = False) -> World:
 goals = st.one_of(
     st.just(Goal(DriveGoal.EMPTY)),
     st.builds(Goal, st.sampled_from([DriveGoal.ATTACHED, DriveGoal.AS_IT_IS]), st.just(GOAL), fresh=st.booleans(),
-              others_go=st.booleans()),
+              others_go=st.booleans(), left=st.sampled_from([None, HostName("host-2")])),
 )  # fmt: skip
 
 
 def done(world: World, goal: Goal) -> bool:
-    """Whether the goal is reached and planning again yields nothing (but to tell an orchestrator again)."""
-    left = plan(world.vm, world.observe(), goal)
-    again = world.vm.attach_by is AttachBy.ORCHESTRATOR and all(isinstance(step, Attach) for step in left)
-    return world.reached(goal) and (left == () or again)
+    """Whether the goal is reached and planning again yields nothing but what cannot be seen to be done."""
+    unseen = (Leave, Attach) if world.vm.attach_by is AttachBy.ORCHESTRATOR else (Leave,)
+    return world.reached(goal) and all(isinstance(step, unseen) for step in plan(world.vm, world.observe(), goal))
 
 
 def carried_out(world: World, goal: Goal, *, most: int | None = None) -> Iterator[Step]:
@@ -193,7 +194,7 @@ def test_no_step_names_another_vm_s_image(world: World, goal: Goal) -> None:
 
 @given(worlds(), goals)
 def test_deletions_come_last_and_everything_is_brought_before_it_is_attached(world: World, goal: Goal) -> None:
-    order = {Upload: 0, Copy: 0, Attach: 1, Detach: 1, Delete: 2}
+    order = {Upload: 0, Copy: 0, Attach: 1, Detach: 1, Leave: 2, Delete: 3}
     ranks = [order[type(step)] for step in plan(world.vm, world.observe(), goal)]
     assert ranks == sorted(ranks)
     assert ranks.count(0) <= 1
@@ -264,6 +265,7 @@ def at(generation: int, place: Place = HOME) -> StoredImage:
 START = Goal(DriveGoal.ATTACHED, GOAL, fresh=True)
 STAGE = Goal(DriveGoal.AS_IT_IS, GOAL, fresh=True)
 MOVE = Goal(DriveGoal.ATTACHED, GOAL)
+MOVED = replace(MOVE, left=HostName("host-2"))
 PREPARE = Goal(DriveGoal.AS_IT_IS, GOAL, others_go=False)
 STOP = Goal(DriveGoal.EMPTY)
 UPLOAD, ATTACH = Upload(GOAL, HOME), Attach(GOAL, HOME)
@@ -286,6 +288,7 @@ UPLOAD, ATTACH = Upload(GOAL, HOME), Attach(GOAL, HOME)
         (STAGE, seen(Inserted(named(4), SECOND), at(4), at(4, SECOND)), (UPLOAD, Delete(at(4)))),
         (MOVE, seen(EmptyDrive(), at(5, SECOND)), (Copy(GOAL, SECOND, HOME), ATTACH, Delete(at(5, SECOND)))),
         (MOVE, seen(), (UPLOAD, ATTACH)),
+        (MOVED, seen(EmptyDrive(), at(5), at(4)), (ATTACH, Leave(HostName("host-2")), Delete(at(4)))),
         (PREPARE, seen(Inserted(WANTED, SECOND), at(5, SECOND)), (Copy(GOAL, SECOND, HOME),)),
         (PREPARE, seen(Inserted(WANTED, HOME), at(5), at(4)), ()),
         (STOP, seen(), ()),

@@ -65,6 +65,7 @@ class Cloud:
     Args:
         shared: storages whose files every host sees.
         local: storages that each host has one of its own of.
+        remains: what another host still has of a VM that has left it.
         hook: told before, during and after each verb; what it raises comes out of the verb.
     """
 
@@ -72,6 +73,7 @@ class Cloud:
     shared: set[StorageName] = field(default_factory=lambda: {StorageName("primary"), StorageName("second")})
     local: set[StorageName] = field(default_factory=lambda: {StorageName("local")})
     machines: dict[VmUuid, Machine] = field(default_factory=dict)
+    remains: list[tuple[VmUuid, Machine]] = field(default_factory=list)
     files: dict[StoredImage, bytes] = field(default_factory=dict)
     down: set[HostName | StorageName] = field(default_factory=set)
     hook: Callable[[str, At], None] = lambda _verb, _at: None
@@ -215,12 +217,16 @@ class MemoryDriver(HypervisorDriver):
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, f"storage {storage} does not answer")
 
     def _require_unused(self, image: StoredImage) -> None:
-        if any(machine.medium == image for machine in self.cloud.machines.values()):
+        if any(machine.medium == image for _, machine in self._everything()):
             raise TransientError(TransientCode.IMAGE_IN_USE, f"{image.name} is in a drive")
 
     def _machine(self, vm: Vm) -> Machine | None:
-        machine = self.cloud.machines.get(vm.uuid)
-        return machine if machine is not None and machine.host == vm.host else None
+        here = (machine for uuid, machine in self._everything() if (uuid, machine.host) == (vm.uuid, vm.host))
+        return next(here, None)
+
+    def _everything(self) -> Iterator[tuple[VmUuid, Machine]]:
+        yield from self.cloud.machines.items()
+        yield from self.cloud.remains
 
     def _store(self, verb: str, vm: Vm, image: StoredImage, content: bytes) -> None:
         _require_own(vm, image.name)
