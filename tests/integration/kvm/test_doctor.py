@@ -1,0 +1,108 @@
+"""What `configdrive doctor` finds on a host: each thing that is wrong, with its remedy, and nothing changed."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from configdrive.model import HostName, Place, StorageName
+from tests.contract.rig import make_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from configdrive.ports import Check
+    from tests.integration.kvm.cloud import Cloud
+    from tests.integration.kvm.conftest import MakeDriver
+    from tests.rigs.sshd import SshServer
+    from workers.hypervisors.kvm.driver import KvmDriver
+
+HOST = HostName("h1")
+
+
+def findings(driver: KvmDriver) -> dict[str, Check]:
+    return {check.subject.removeprefix("kvm host h1").lstrip(", "): check for check in driver.check(HOST)}
+
+
+def test_a_well_host_is_told_in_detail(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path, home: Place
+) -> None:
+    cloud.add_pool("blocks", tmp_path / "vg", "logical", "<source><name>vg</name></source>", active=False)
+    driver = make_driver(ssh=ssh_table, pools={"local": {"shared": True}})
+    driver.upload(vm := cloud.new_vm(), make_image(vm), Place(home.storage))
+    found = findings(driver)
+    assert found[""].ok
+    assert found[""].detail.startswith("libvirt ")
+    assert found["pool local"].ok
+    assert found["pool local"].detail.startswith("active, shared, ")
+    assert found["ssh"].ok
+    assert not (tmp_path / "cache").exists()
+    assert [path.name for path in tmp_path.iterdir() if "probe" in path.name] == []
+
+
+def test_a_pool_that_is_not_active_is_a_finding(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
+    cloud.add_pool("asleep", tmp_path / "asleep", active=False)
+    found = findings(driver)
+    assert not found["pool asleep"].ok
+    assert found["pool asleep"].remedy.startswith("virsh pool-start asleep")
+    assert found["pool local"].ok
+
+
+def test_a_folder_that_cannot_be_read_is_a_finding(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
+    cloud.add_pool("odd", tmp_path / "odd")
+    (tmp_path / "odd" / "configdrive").write_text("a file")
+    found = findings(driver)
+    assert not found["pool odd"].ok
+    assert str(tmp_path / "odd") in found["pool odd"].remedy + found["pool odd"].detail
+
+
+def test_a_cache_that_cannot_be_written_is_a_finding(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
+) -> None:
+    sealed = tmp_path / "sealed"
+    sealed.mkdir()
+    subprocess.run(cloud.host.within(["mount", "-t", "tmpfs", "-o", "ro", "sealed", str(sealed)]), check=True)
+    try:
+        found = findings(make_driver(ssh=ssh_table, cache_directory=str(sealed / "cache")))
+    finally:
+        subprocess.run(cloud.host.within(["umount", str(sealed)]), check=True)
+    assert not found["ssh"].ok
+    assert found["ssh"].remedy
+
+
+def test_an_unknown_host_key_is_a_finding(
+    cloud: Cloud, make_driver: MakeDriver, ssh: SshServer, ssh_table: dict[str, object], tmp_path: Path
+) -> None:
+    (tmp_path / "known_hosts").touch()
+    assert ssh.port
+    found = findings(make_driver(ssh={**ssh_table, "known_hosts": str(tmp_path / "known_hosts")}))
+    assert found["pool local"].ok
+    assert not found["ssh"].ok
+    assert "host key" in (found["ssh"].detail + found["ssh"].remedy).lower()
+    assert cloud.name == HOST
+
+
+def test_a_link_without_encryption_is_warned_of_once(
+    cloud: Cloud, make_driver: MakeDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_driver()
+    make_driver(uri=cloud.host.tls_uri)
+    assert [record.getMessage() for record in caplog.records if "encrypted" in record.getMessage()] == [
+        f"kvm host h1: {cloud.host.uri} is neither encrypted nor authenticated; use qemu+tls://"
+    ]
+
+
+def test_a_host_without_pools_uses_its_cache(cloud: Cloud, driver: KvmDriver) -> None:
+    pool = cloud.connection.storagePoolLookupByName("local")
+    pool.destroy()
+    pool.undefine()
+    try:
+        checks = list(driver.check(HOST))
+        assert all(check.ok for check in checks)
+        assert any("has no pool" in check.detail for check in checks)
+        vm = cloud.new_vm()
+        driver.upload(vm, make_image(vm), Place(StorageName("host-cache"), HOST))
+    finally:
+        cloud.host.define_pool("local", cloud.pool)

@@ -1,0 +1,81 @@
+"""A real Linux reads what the driver has put into its drive, keeps the tray locked, and lets a disk go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive import image
+from configdrive.model import HostName, Image, Place, Presentation, StorageName, StoredImage
+from configdrive.ports import AttachedHow
+from tests.contract.rig import image_name
+from tests.rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_absence, wait_for_report
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from configdrive.model import Vm
+    from tests.integration.kvm.cloud import Cloud
+    from workers.hypervisors.kvm.driver import KvmDriver
+
+HOST = HostName("h1")
+HOME = Place(StorageName("local"), HOST)
+
+
+@pytest.fixture(scope="module")
+def guest() -> GuestKernel:
+    with require_rig():
+        return GuestKernel.prepare()
+
+
+def build(vm: Vm, generation: int, text: str) -> Image:
+    files = {"cloudstack/metadata/vm_id.txt": text.encode()}
+    return image.build(image_name(vm, generation), files, label="config", built_at=1_700_000_000)
+
+
+def define(cloud: Cloud, guest: GuestKernel, console: Path, machine: Machine) -> Vm:
+    vm = cloud.new_vm()
+    root = Disk("vda", "virtio", cloud.root_disk(vm.uuid))
+    cloud.connection.defineXML(domain_xml(vm.instance_name, vm.uuid, guest, console, disks=[root], machine=machine))
+    return vm
+
+
+def test_a_guest_that_has_mounted_its_drive_reads_the_next_medium(
+    cloud: Cloud, driver: KvmDriver, guest: GuestKernel, tmp_path: Path
+) -> None:
+    console = tmp_path / "console"
+    vm = define(cloud, guest, console, Machine(hold=True))
+    driver.upload(vm, build(vm, 1, "one"), HOME)
+    driver.attach(vm, image_name(vm, 1), HOME)
+    cloud.start(vm)
+    report = wait_for_report(console, 1)
+    assert report.files == {"cloudstack/metadata/vm_id.txt": b"one"}
+    assert (report.device, "ro" in report.mount_options) == ("/dev/sr0", True)
+
+    driver.upload(vm, build(vm, 2, "two"), HOME)
+    assert driver.attach(vm, image_name(vm, 2), HOME).how is AttachedHow.INSERTED
+    driver.delete(vm, StoredImage(image_name(vm, 1), HOME))
+    assert wait_for_report(console, 2).files == {"cloudstack/metadata/vm_id.txt": b"two"}
+
+
+def test_a_guest_lets_a_disk_go_and_reads_the_next_one(
+    cloud: Cloud, driver: KvmDriver, guest: GuestKernel, tmp_path: Path
+) -> None:
+    console = tmp_path / "console"
+    vm = replace(define(cloud, guest, console, Machine(wait=0)), presentation=Presentation.DISK)
+    cloud.start(vm)
+    wait_for_absence(console)
+    for generation, text in ((1, "one"), (2, "two")):
+        driver.upload(vm, build(vm, generation, text), HOME)
+        attachment = driver.attach(vm, image_name(vm, generation), HOME)
+        assert (attachment.how, attachment.device) == (AttachedHow.HOT_ADDED, "vdz")
+        report = wait_for_report(console, generation)
+        assert report.files == {"cloudstack/metadata/vm_id.txt": text.encode()}
+        assert report.device.startswith("/dev/vd")
+    driver.detach(vm)
+    assert cloud.media(vm) == cloud.media(vm, inactive=True) == {}
+    driver.delete(vm, StoredImage(image_name(vm, 1), HOME))
+    driver.delete(vm, StoredImage(image_name(vm, 2), HOME))
