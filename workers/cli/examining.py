@@ -107,7 +107,7 @@ def _inventory(settings: Settings) -> Iterator[Finding]:
     try:
         tables = read_inventory(settings.inventory)
     except FleetError as error:
-        yield fail("inventory", error.detail, error.remedy)
+        yield fail("inventory", error.detail, error.remedy or f"correct {settings.inventory}")
         return
     if not tables:
         yield warn("inventory", f"{settings.inventory} is empty", "add a table such as [kvm.hosts.kvm-01]")
@@ -123,7 +123,7 @@ def _hypervisor(settings: Settings, name: HypervisorName, tables: Mapping[Hyperv
     try:
         driver = make_driver(settings, name, tables)
     except FleetError as error:
-        yield fail(name, error.detail, error.remedy)
+        yield fail(name, error.detail, error.remedy or f"correct [{name}] in {settings.inventory}")
         return
     try:
         hosts = sorted(driver.hosts())
@@ -143,6 +143,7 @@ def _host(driver: HypervisorDriver, host: HostName) -> Iterator[Finding]:
             if check.ok:
                 yield ok(check.subject, check.detail)
             else:
-                yield fail(check.subject, check.detail, check.remedy)
+                remedy = check.remedy or f"look at the host, and at its table [{driver.name}.hosts.{host}]"
+                yield fail(check.subject, check.detail, remedy)
     except Exception as error:  # noqa: BLE001 - one driver's fault must not keep the others from being looked at
         yield fail(f"{driver.name} host {host}", f"the check itself failed: {type(error).__name__}", "please report it")

@@ -35,6 +35,10 @@ COMMANDS = {
 """Name -> module, attribute and the line in `configdrive --help`, which is written without importing any of them."""
 
 
+class _ReaderGone(Exception):  # noqa: N818 - no error: whoever reads our output has seen enough
+    """Standard output is closed at the other end."""
+
+
 class Program(click.Group):
     """A group that imports a command when it is asked for, and turns every error into a message and an exit code."""
 
@@ -55,6 +59,13 @@ class Program(click.Group):
             formatter.write_dl([(name, line) for name, (_module, _attribute, line) in COMMANDS.items()])
 
     @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGone from None  # click would end the process with code 1
+
+    @override
     def main(  # type: ignore[override]  # click's overloads return in other modes; this one always ends the process
         self,
         args: Sequence[str] | None = None,
@@ -69,7 +80,7 @@ class Program(click.Group):
             sys.stdout.flush()
         except (KeyboardInterrupt, click.Abort):
             code = ExitCode.INTERRUPTED
-        except BrokenPipeError:
+        except _ReaderGone:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails once more
             code = ExitCode.READER_GONE
         except click.ClickException as error:

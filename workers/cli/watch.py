@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import select
+import sys
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
@@ -56,6 +58,8 @@ def _follow(mailbox: Mailbox, position: str, vm: str | None, *, as_json: bool) -
                 position = reached
                 if vm is None or outcome.vm_uuid == vm:
                     click.echo(outcome.to_json() if as_json else outcome_line(outcome))
+            if _reader_gone():
+                raise BrokenPipeError
             if away:
                 click.echo("Redis is back", err=True)
             away = False
@@ -64,6 +68,13 @@ def _follow(mailbox: Mailbox, position: str, vm: str | None, *, as_json: bool) -
                 click.echo(f"Redis is away ({type(error).__name__}); waiting for it", err=True)
             away = True
             time.sleep(_PAUSE_SECONDS)
+
+
+def _reader_gone() -> bool:
+    """Say whether nobody reads our output any more: in a quiet fleet no write would tell for hours."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def _position(since: str) -> str:

@@ -116,6 +116,7 @@ def _work(app: Celery, served: list[str], pool: str, concurrency: int, name: str
     from celery import signals
     from celery.exceptions import SecurityWarning
     from celery.utils.nodenames import host_format
+    from celery.worker import state
 
     # It warns root of pickle. Only JSON is accepted here, and libvirt's system socket often asks for root.
     warnings.simplefilter("ignore", SecurityWarning)
@@ -138,7 +139,9 @@ def _work(app: Celery, served: list[str], pool: str, concurrency: int, name: str
         quiet=True,
     )
     controller.start()
-    return ExitCode.DONE if not controller.exitcode else ExitCode.FAILED
+    if state.should_stop or state.should_terminate:  # what Celery's handlers of Ctrl-C and QUIT leave behind
+        return ExitCode.INTERRUPTED
+    return ExitCode.FAILED if controller.exitcode else ExitCode.DONE
 
 
 def _logging_is_set_up(**_named: object) -> None:

@@ -1,0 +1,142 @@
+"""A fleet with one quick worker, and the command line beside it: in this process, or as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from click.testing import CliRunner, Result
+
+from configdrive.errors import PermanentCode
+from tests.rigs.cloud import Cloud
+from tests.rigs.fleet import Fleet
+from tests.rigs.worker import CONFIGDRIVE, Worker
+from workers.cli import program
+from workers.cli.exits import ExitCode
+from workers.hypervisors.simulated.hooks import Raise, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from tests.rigs.cloud import VmScript
+    from tests.rigs.redis import RedisServer
+
+PASSWORD = "Hunter2-of-the-guest"
+USER_DATA = "#cloud-config\nruncmd: [echo the-users-own-secret]\n"
+SECRETS = (PASSWORD, USER_DATA, "the-users-own-secret")
+
+QUICK = {"sweep_seconds": 0.1, "backoff_seconds": 0.1, "lease_seconds": 2}
+
+
+class Place:
+    """One place where the command line is used.
+
+    Args:
+        directory: for everything.
+        redis: the server, started by the caller.
+        workers: how many; without any, events wait.
+        settings: fields of `workers.settings.Settings`, beside those that make a test quick.
+
+    `said` is all that was printed here so far: no secret may be in it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        redis: RedisServer,
+        *,
+        workers: int = 1,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.cloud = Cloud(directory / "world")
+        self.fleet = Fleet(
+            directory,
+            self.cloud.inventory,
+            workers=workers,
+            redis=redis,
+            options=["--pool", "solo"],
+            settings={**QUICK, "key_prefix": f"{directory.name}:", **(settings or {})},
+        )
+        self.environment = self.fleet.environment
+        self.said: list[str] = []
+
+    def run(self, *args: str, stdin: str = "") -> Result:
+        """Run a command in this process, which has everything loaded."""
+        names = {name: None for name in os.environ if name.startswith("CONFIGDRIVE_")}
+        shown = CliRunner(env=names).invoke(program, args, input=stdin, env=self.environment)
+        self.said.append(shown.output)
+        return shown
+
+    def json(self, *args: str, stdin: str = "", code: int = 0) -> Any:  # noqa: ANN401 - whatever the command prints
+        """Run a command with --json in this process, and read what it prints."""
+        shown = self.run(*args, "--json", stdin=stdin)
+        assert shown.exit_code == code, shown.output
+        return json.loads(shown.stdout)
+
+    def lines(self, *args: str, stdin: str = "", code: int = 0) -> list[Any]:
+        """Run a command with --json in this process, and read the lines that it prints."""
+        shown = self.run(*args, "--json", stdin=stdin)
+        assert shown.exit_code == code, shown.output
+        return [json.loads(line) for line in shown.stdout.splitlines()]
+
+    def process(
+        self,
+        *args: str,
+        stdin: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as a process of its own."""
+        done = subprocess.run(
+            [CONFIGDRIVE, *args],
+            input=stdin,
+            env=self.process_environment(environment),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        self.said.append(done.stdout + done.stderr)
+        return done
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        """Start a command that goes on."""
+        return subprocess.Popen(
+            [CONFIGDRIVE, *args],
+            env=self.process_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @contextmanager
+    def with_worker(self) -> Iterator[Worker]:
+        """Have a worker here for a while."""
+        worker = Worker(self.fleet.directory, "for-a-while", self.environment, options=["--pool", "solo"])
+        try:
+            with worker:
+                yield worker
+        finally:
+            self.said.append(worker.log)
+
+    def parked(self, vm: VmScript, **data: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of an event's data
+        """Publish a VM's first event, which is parked: nobody may look at the VM this once."""
+        self.cloud.world.hooks.inject(Raise(verb=Verb.OBSERVE, code=PermanentCode.ACCESS_DENIED, vm=vm.uuid))
+        event = vm.event("deploy", **data)
+        (told,) = self.lines("publish", "-", "--wait", stdin=json.dumps(event), code=ExitCode.FAILED)
+        assert told["outcome"]["status"] == "parked"
+        return event
+
+    def process_environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the environment of a process here."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CONFIGDRIVE_")}
+        return {**kept, **self.environment, **(more or {})}
+
+
+def event_lines(events: Sequence[Mapping[str, Any]]) -> str:
+    """Return events as JSON Lines."""
+    return "".join(json.dumps(event) + "\n" for event in events)

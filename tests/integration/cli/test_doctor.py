@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from configdrive.model import HostName
+from tests.integration.cli.place import Place
+from tests.rigs.redis import RedisServer
+from workers.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.rigs.cloud import VmScript
+
+
+def findings(place: Place, code: ExitCode = ExitCode.DONE) -> list[dict[str, str]]:
+    document = place.json("doctor", code=code)
+    assert document["well"] is (code is ExitCode.DONE)
+    found: list[dict[str, str]] = document["findings"]
+    assert all(finding["remedy"] for finding in found if finding["level"] != "ok")
+    return found
+
+
+def one(found: list[dict[str, str]], words: str) -> dict[str, str]:
+    (finding,) = [finding for finding in found if words in finding["detail"]]
+    return finding
+
+
+def test_where_all_is_well_every_part_is_named(place: Place) -> None:
+    place.run("keys", "generate")
+    found = findings(place)
+    text = place.run("doctor").stdout
+
+    assert {finding["level"] for finding in found} == {"ok"}
+    subjects = "\n".join(f"{finding['subject']}: {finding['detail']}" for finding in found)
+    for words in (
+        "settings: ",
+        "keys: ",
+        f"redis 127.0.0.1:{place.fleet.redis.port}: answers, version ",
+        "maxmemory-policy noeviction",
+        "appendonly yes",
+        "runs scripts that write",
+        "takes from configdrive.simulated",
+        "inventory: ",
+        "simulated: the driver is there; hosts: h1",
+        "simulated host h1, storage p1: writable",
+    ):
+        assert words in subjects
+    assert all(line.startswith("OK    ") for line in text.splitlines())
+
+
+@pytest.fixture
+def own_place(tmp_path: Path) -> Iterator[Place]:
+    """A place with a Redis of its own, to be spoilt."""
+    with RedisServer(tmp_path / "redis") as server:
+        made = Place(tmp_path / "place", server, workers=0)
+        made.run("keys", "generate")
+        yield made
+        made.fleet.stop()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "level", "words"),
+    [
+        ("maxmemory-policy", "allkeys-lru", "fail", "throw events away"),
+        ("appendonly", "no", "warn", "lost when Redis restarts"),
+        ("min-replicas-to-write", "1", "fail", "refused a command"),
+    ],
+)
+def test_a_redis_that_would_lose_events_is_found_out(
+    own_place: Place, setting: str, value: str, level: str, words: str
+) -> None:
+    with own_place.fleet.redis.client() as client:
+        client.config_set(setting, value)
+    found = findings(own_place, ExitCode.FAILED if level == "fail" else ExitCode.DONE)
+
+    assert one(found, words)["level"] == level
+
+
+def test_a_redis_that_is_away_does_not_keep_the_rest_from_being_looked_at(own_place: Place) -> None:
+    own_place.fleet.redis.stop()
+    found = findings(own_place, ExitCode.FAILED)
+    text = own_place.run("doctor").stdout
+
+    assert one(found, "cannot be reached")["level"] == "fail"
+    assert one(found, "writable")["level"] == "ok"
+    assert f"FAIL  redis 127.0.0.1:{own_place.fleet.redis.port}: " in text
+    assert "      remedy: start it" in text
+
+
+def test_a_replica_is_no_place_for_events(own_place: Place, cli_redis: RedisServer) -> None:
+    with own_place.fleet.redis.client() as client:
+        client.replicaof("127.0.0.1", str(cli_redis.port))
+
+    assert one(findings(own_place, ExitCode.FAILED), "is a replica")["level"] == "fail"
+
+
+def test_events_that_nobody_takes_are_noticed(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place()
+    place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
+    waiting = one(findings(place), "no worker that takes from it has answered")
+
+    assert (waiting["level"], waiting["remedy"]) == ("warn", "configdrive worker --hypervisor simulated")
+
+
+def test_what_waits_for_a_person_is_noticed(place: Place, vm: VmScript) -> None:
+    place.parked(vm)
+    parked = one(findings(place), "wait for a person")
+    place.run("skip", vm.uuid)
+
+    assert (parked["level"], parked["remedy"]) == ("warn", "configdrive show")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words", "level"),
+    [
+        (lambda place: place.fleet.settings.keys_file.chmod(0o644), "can be read by others", "fail"),
+        (lambda place: place.fleet.settings.keys_file.write_text("{}"), "is not a key file", "fail"),
+        (lambda place: place.fleet.settings.keys_file.unlink(), "is not there", "warn"),
+        (lambda place: place.fleet.settings.inventory.unlink(), "cannot be read", "fail"),
+        (lambda place: place.fleet.settings.inventory.write_text("[simulated"), "is not valid TOML", "fail"),
+        (lambda place: place.fleet.settings.inventory.write_text(""), "is empty", "warn"),
+        (lambda place: place.fleet.settings.inventory.write_text("[hyper-w.hosts.a]\n"), "no driver is called", "fail"),
+        (lambda place: place.fleet.settings.inventory.write_text("[simulated]\nlatency_ms = 1\n"), "directory", "fail"),
+        (lambda place: place.cloud.world.set_host_up(HostName("h1"), up=False), "does not answer", "fail"),
+    ],
+    ids=[
+        "open keys",
+        "damaged keys",
+        "no keys",
+        "no inventory",
+        "no TOML",
+        "empty inventory",
+        "unknown driver",
+        "wrong table",
+        "host down",
+    ],
+)
+def test_each_part_that_is_wrong_is_named_with_its_remedy(
+    quiet_place: Callable[..., Place], spoil: Callable[[Place], Any], words: str, level: str
+) -> None:
+    place = quiet_place()
+    place.run("keys", "generate")
+    spoil(place)
+
+    assert one(findings(place, ExitCode.FAILED if level == "fail" else ExitCode.DONE), words)["level"] == level
+
+
+def test_a_publisher_needs_neither_key_file_nor_inventory(quiet_place: Callable[..., Place]) -> None:
+    place = quiet_place()
+    place.run("keys", "generate")
+    public = place.run("keys", "public").stdout.strip()
+    place.environment["CONFIGDRIVE_PUBLIC_KEY"] = public
+    place.fleet.settings.keys_file.unlink()
+    place.fleet.settings.inventory.unlink()
+    found = findings(place)
+
+    assert {finding["level"] for finding in found} == {"ok"}
+    assert one(found, "opens nothing")

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from configdrive.model import VmUuid
+from tests.integration.cli.place import PASSWORD, USER_DATA, Place
+from tests.rigs.cloud import HOST, VmScript
+from workers.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def options(vm: VmScript, sequence: int | str) -> list[str]:
+    identity = ["--vm", vm.uuid, "--name", vm.name, "--hypervisor", "simulated", "--host", HOST]
+    return [*identity, "--sequence", str(sequence)]
+
+
+def drive(place: Place, vm: VmScript) -> dict[str, bytes]:
+    place.cloud.world.start_vm(VmUuid(vm.uuid))
+    read = place.cloud.world.read_drive(VmUuid(vm.uuid))
+    place.cloud.world.stop_vm(VmUuid(vm.uuid))
+    return read
+
+
+def test_a_vm_s_whole_life_from_the_shell(place: Place, vm: VmScript, tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(USER_DATA)
+    reached = []
+    for command, *more in (
+        ("deploy", "--user-data", str(tmp_path / "web.yaml"), "--metadata", "local_hostname=web-1"),
+        ("password-reset", "--password-file", "-"),
+        ("start",),
+    ):
+        (told,) = place.lines("event", command, *options(vm, "next"), *more, "--publish", "--wait", stdin=PASSWORD)
+        reached.append((told["outcome"]["event_type"], told["outcome"]["sequence"], told["outcome"]["status"]))
+    files = drive(place, vm)
+    for command in ("stop", "destroy"):
+        (told,) = place.lines("event", command, *options(vm, "next"), "--publish", "--wait")
+        reached.append((told["outcome"]["event_type"], told["outcome"]["sequence"], told["outcome"]["status"]))
+
+    assert reached == [
+        ("deploy", 1, "applied"),
+        ("password_reset", 2, "applied"),
+        ("start", 3, "applied"),
+        ("stop", 4, "applied"),
+        ("destroy", 5, "applied"),
+    ]
+    assert files["cloudstack/password/vm_password.txt"] == PASSWORD.encode()
+    assert files["cloudstack/userdata/user_data.txt"] == USER_DATA.encode()
+    assert files["cloudstack/metadata/local_hostname.txt"] == b"web-1"
+    assert place.cloud.images(vm.uuid) == []
+
+
+def test_what_is_printed_can_be_published_as_it_is(place: Place, vm: VmScript) -> None:
+    printed = place.run("event", "deploy", *options(vm, 1), "--start", "--password-file", "-", stdin=PASSWORD)
+    (told,) = place.lines("publish", "-", "--wait", stdin=printed.stdout)
+
+    assert told["outcome"]["facts"]["password"] == "on_drive"
+    assert drive(place, vm)["cloudstack/password/vm_password.txt"] == PASSWORD.encode()
+
+
+def test_a_sealed_event_cannot_be_moved_to_another_vm(place: Place, vm: VmScript) -> None:
+    printed = place.run("event", "deploy", *options(vm, 1), "--password-file", "-", stdin=PASSWORD).stdout
+    moved = printed.replace(vm.uuid, VmScript().uuid)
+    (told,) = place.lines("publish", "-", "--wait", stdin=moved, code=ExitCode.FAILED)
+
+    assert (told["outcome"]["status"], told["outcome"]["code"]) == ("parked", "unsealable")
+    place.run("skip", json.loads(moved)["data"]["vm"]["uuid"])
+
+
+def test_the_next_sequence_counts_what_waits_too(place: Place, vm: VmScript) -> None:
+    place.parked(vm, sequence=41)
+    printed = json.loads(place.run("event", "stop", *options(vm, "next")).stdout)
+    place.run("skip", vm.uuid)
+
+    assert printed["data"]["sequence"] == 42

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.integration.cli.place import PASSWORD, Place
+from workers.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.rigs.cloud import VmScript
+
+GUEST = {"password": PASSWORD}
+
+
+def boxes(place: Place) -> list[int]:
+    return [row["boxes"] for row in place.json("keys", "list", "--usage")]
+
+
+def test_a_key_is_kept_while_an_event_or_a_state_is_sealed_with_it(
+    quiet_place: Callable[..., Place], vm: VmScript
+) -> None:
+    place = quiet_place()
+    place.run("keys", "generate")
+    place.run("publish", "-", stdin=json.dumps(vm.event("deploy", guest=GUEST)))
+    place.run("keys", "rotate")
+    old, _new = (row["id"] for row in place.json("keys", "list"))
+
+    assert boxes(place) == [1, 0]
+    refused_for_event = place.run("keys", "retire", old)
+    with place.with_worker():
+        assert place.fleet.publisher.wait(json.loads(json.dumps(vm.event("deploy")))["id"], 0.1) is None
+        place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("update", guest={"metadata": {"vm_id": "7"}})))
+        # The state is sealed anew with each event, so nothing needs the old key any more.
+        assert boxes(place)[0] == 0
+        assert place.run("keys", "retire", old).exit_code == ExitCode.DONE
+        (started,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("start")))
+
+    assert refused_for_event.exit_code == ExitCode.FAILED
+    assert f"1 VMs still need key {old}: {vm.uuid}" in refused_for_event.stderr
+    assert started["outcome"]["facts"]["password"] == "on_drive"
+    assert len(boxes(place)) == 1
+    assert boxes(place)[0] >= 1
+
+
+def test_what_a_lost_key_has_sealed_is_counted(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place()
+    place.run("keys", "generate")
+    place.run("publish", "-", stdin=json.dumps(vm.event("deploy", guest=GUEST)))
+    place.run("keys", "rotate")
+    old = place.json("keys", "list")[0]["id"]
+
+    assert place.run("keys", "retire", old, "--force").exit_code == ExitCode.DONE
+    assert (
+        "1 boxes at rest are sealed with a key that is not in the file" in place.run("keys", "list", "--usage").stderr
+    )

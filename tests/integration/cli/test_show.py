@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from configdrive.model import EventId, VmUuid
+from tasks.mailbox import DeadLetter, NotNow
+from tests.integration.cli.place import PASSWORD, USER_DATA, Place, event_lines
+from workers.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.rigs.cloud import VmScript
+
+GUEST = {"password": PASSWORD, "user_data": {"text": USER_DATA}}
+
+
+def publish(place: Place, *events: dict[str, object]) -> None:
+    place.lines("publish", "-", "--wait", stdin=event_lines(events))
+
+
+def test_nothing_is_known_of_a_stranger(place: Place, vm: VmScript) -> None:
+    shown = place.run("show", vm.uuid)
+
+    assert (shown.exit_code, shown.stderr) == (ExitCode.FAILED, f"nothing is known of VM {vm.uuid}\n")
+
+
+def test_the_life_of_a_password_is_shown_and_not_the_password(place: Place, vm: VmScript) -> None:
+    seen = []
+    for event in (vm.event("deploy"), vm.event("password_reset", guest=GUEST), vm.event("start"), vm.event("stop")):
+        publish(place, event)
+        document = place.json("show", vm.uuid.upper())
+        seen.append((document["phase"], document["generation"], document["password"]))
+
+    assert seen == [
+        ("staged", 1, "none"),
+        ("staged", 1, "pending"),
+        ("attached", 3, "on_drive"),
+        ("absent", None, "none"),
+    ]
+
+
+def test_a_vm_is_shown_with_its_drive(place: Place, vm: VmScript) -> None:
+    publish(place, vm.event("deploy", start=True, guest=GUEST))
+    document, text = place.json("show", vm.uuid), place.run("show", vm.uuid).stdout
+
+    assert document["definition"]["instance_name"] == vm.name
+    assert document["places"] == [{"storage": "p1", "host": "h1"}]
+    assert (document["mailbox"], document["parked"], document["in_work"]) == ([], None, False)
+    assert text.splitlines()[0] == f"VM {vm.uuid}  {vm.name} on simulated host h1"
+    assert "drive      attached, generation 1, on p1@h1" in text
+    assert "password   on drive" in text
+    assert "nothing waits" in text
+
+
+def test_a_parked_vm_is_shown_with_cause_remedy_and_what_waits_behind(place: Place, vm: VmScript) -> None:
+    parked = place.parked(vm, guest=GUEST)
+    behind = vm.event("start")
+    place.run("publish", "-", stdin=json.dumps(behind))
+    document, text = place.json("show", vm.uuid), place.run("show", vm.uuid).stdout
+    fleet, overview = place.json("show"), place.run("show").stdout
+
+    assert document["parked"] == document["parked_outcome"]["code"] == "access_denied"
+    assert [(header["event_id"], header["type"]) for header in document["mailbox"]] == [
+        (parked["id"], "deploy"),
+        (behind["id"], "start"),
+    ]
+    assert f"access_denied: {document['parked_outcome']['detail']}" in text
+    assert f"then: configdrive retry {vm.uuid}" in text
+    (row,) = [row for row in fleet["parked"] if row["vm"] == vm.uuid]
+    assert (row["code"], row["waiting"], row["outcome"]["event_id"]) == ("access_denied", 1, parked["id"])
+    assert f"{vm.uuid}  parked" in overview
+    assert "deploy #1, 1 more wait" in overview
+
+
+def test_what_waits_is_counted_for_each_queue(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place(zones=["berlin"])
+    assert "no event waits or is in work" in place.run("show").stdout
+    place.run("publish", "-", stdin=json.dumps(vm.event("deploy", zone="berlin")))
+
+    assert place.json("show")["pending"] == {"configdrive.simulated.berlin": 1}
+    assert "waits for a worker" in place.run("show", vm.uuid).stdout
+    assert "no event was applied so far" in place.run("show", vm.uuid).stdout
+
+
+def test_an_event_in_work_is_shown_as_such(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place(lease_seconds=60)
+    event = vm.event("deploy")
+    place.run("publish", "-", stdin=json.dumps(event))
+    claim = place.fleet.mailbox.claim(VmUuid(vm.uuid), EventId(event["id"]))
+
+    assert not isinstance(claim, NotNow)
+    assert place.json("show", vm.uuid)["in_work"] is True
+    assert "a worker is at it, attempt 1" in place.run("show", vm.uuid).stdout
+
+
+def test_dead_letters_are_counted_and_listed(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place()
+    assert place.run("dead").stdout == "no dead letters\n"
+    place.fleet.mailbox.bury(DeadLetter(1000.0, "broker", "an older one"))
+    place.fleet.mailbox.bury(DeadLetter(2000.0, "mailbox", "not an event", EventId("e-9"), VmUuid(vm.uuid)))
+
+    assert [letter["reason"] for letter in place.json("dead")] == ["not an event", "an older one"]
+    assert [letter["event_id"] for letter in place.json("dead", "--limit", "1")] == ["e-9"]
+    assert f"from mailbox  VM {vm.uuid}  event e-9  not an event" in place.run("dead").stdout
+    assert "2 dead letters, the newest " in place.run("show").stdout
+    assert place.json("show")["dead_letters"]["count"] == 2

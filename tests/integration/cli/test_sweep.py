@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from tests.integration.cli.place import Place
+from tests.support import wait_until
+from workers.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.rigs.cloud import VmScript
+
+QUEUE = "configdrive.simulated"
+
+
+def lose_wakeups(place: Place) -> int:
+    """Take all wake-ups off the queue, as a dying worker does; returns how many there were."""
+    with place.fleet.redis.client() as client:
+        key = f"{place.fleet.settings.key_prefix}{QUEUE}"
+        waiting = int(client.llen(key))
+        client.delete(key)
+    return waiting
+
+
+def test_a_lost_wake_up_is_sent_again(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place(resend_seconds=0.2)
+    event = vm.event("deploy")
+    place.run("publish", "-", stdin=json.dumps(event))
+    assert lose_wakeups(place) == 1
+    assert place.json("sweep") == {"wakeups": []}
+    time.sleep(0.25)
+    looked = place.json("sweep", "--dry-run")["overdue"]
+    swept = place.json("sweep")["wakeups"]
+
+    assert [(row["vm"], row["queue"]) for row in looked] == [(vm.uuid, QUEUE)]
+    assert swept == [{"vm": vm.uuid, "event_id": event["id"], "type": "deploy", "queue": QUEUE, "attempt": 1}]
+    assert lose_wakeups(place) == 1
+    with place.with_worker():
+        assert place.fleet.publisher.wait(event["id"], 10) is not None
+
+
+def test_looking_sends_nothing(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place(resend_seconds=0.01)
+    place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
+    lose_wakeups(place)
+    time.sleep(0.05)
+    shown = place.run("sweep", "--dry-run").stdout
+
+    assert f"due   {vm.uuid} on {QUEUE}, 0." in shown
+    assert shown.endswith("1 VMs are due; nothing was sent\n")
+    assert lose_wakeups(place) == 0
+    assert f"sent  deploy #1 of VM {vm.uuid} on {QUEUE}, attempt 1\n1 wake-ups sent\n" in place.run("sweep").stdout
+
+
+def test_a_sweeper_of_its_own_goes_on_until_it_is_told_to_end(
+    quiet_place: Callable[..., Place], vm: VmScript, tmp_path: Path
+) -> None:
+    place = quiet_place(resend_seconds=0.2, health_file=tmp_path / "alive")
+    process = place.start("sweep", "--every", "0.1")
+    try:
+        place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
+        lose_wakeups(place)
+        wait_until(lambda: lose_wakeups(place) >= 1, "the sweeper to send the wake-up again", timeout=20)
+        assert (tmp_path / "alive").exists()
+        process.send_signal(signal.SIGTERM)
+        _out, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert process.returncode == ExitCode.DONE
+    assert f"sent deploy #1 of VM {vm.uuid}" in errors
+    assert "Traceback" not in errors

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from tests.integration.cli.place import PASSWORD, Place
+from tests.rigs.cloud import VmScript
+from tests.rigs.redis import RedisServer
+from workers.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GUEST = {"password": PASSWORD}
+
+
+@contextmanager
+def watching(place: Place, *args: str) -> Iterator[subprocess.Popen[str]]:
+    process = place.start("watch", *args)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def first_line(stream: IO[str] | None) -> str:
+    assert stream is not None
+    return stream.readline()
+
+
+def applied(place: Place, event: dict[str, object]) -> None:
+    place.lines("publish", "-", "--wait", stdin=json.dumps(event))
+
+
+def test_outcomes_are_shown_as_they_happen_until_ctrl_c(place: Place, vm: VmScript) -> None:
+    applied(place, vm.event("deploy", guest=GUEST))
+    with watching(place, "--vm", vm.uuid, "--since", "all", "--json") as process:
+        past = json.loads(first_line(process.stdout))
+        applied(place, VmScript().event("deploy"))
+        applied(place, vm.event("start"))
+        live = json.loads(first_line(process.stdout))
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=20)
+
+    assert [(outcome["event_type"], outcome["vm_uuid"]) for outcome in (past, live)] == [
+        ("deploy", vm.uuid),
+        ("start", vm.uuid),
+    ]
+    assert live["facts"]["password"] == "on_drive"
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert (rest, errors.strip()) == ("", "")
+
+
+def test_without_since_the_past_is_not_shown(place: Place, vm: VmScript) -> None:
+    applied(place, vm.event("deploy"))
+    with watching(place, "--vm", vm.uuid) as process:
+        time.sleep(1.5)  # nothing tells from outside that it has begun
+        applied(place, vm.event("start"))
+        line = first_line(process.stdout)
+
+    assert f"applied         start           {vm.uuid}  #2" in line
+    assert "\x1b" not in line
+
+
+def test_a_reader_that_stops_is_no_error(place: Place, vm: VmScript) -> None:
+    for kind in ("deploy", "start", "stop"):
+        applied(place, vm.event(kind))
+    with watching(place, "--since", "all") as process:
+        assert first_line(process.stdout)
+        assert process.stdout is not None
+        process.stdout.close()
+        code = process.wait(timeout=20)
+        assert process.stderr is not None
+        errors = process.stderr.read()
+
+    assert (code, errors) == (ExitCode.READER_GONE, "")
+
+
+def test_a_redis_that_restarts_is_waited_for(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        place = Place(tmp_path / "place", server)
+        with place.fleet, watching(place, "--since", "all", "--json") as process:
+            applied(place, VmScript().event("deploy"))
+            first_line(process.stdout)
+            server.stop()
+            away = first_line(process.stderr)
+            server.start()
+            back = first_line(process.stderr)
+
+    assert away.startswith("Redis is away (")
+    assert back == "Redis is back\n"

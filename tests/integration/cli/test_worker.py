@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.cli.place import PASSWORD, Place
+from tests.rigs.redis import RedisServer
+from tests.rigs.worker import Worker
+from tests.support import wait_until
+from workers.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.rigs.cloud import VmScript
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(signal.SIGTERM, ExitCode.DONE), (signal.SIGINT, ExitCode.INTERRUPTED)],
+    ids=["TERM", "Ctrl-C"],
+)
+@pytest.mark.parametrize("pool", ["solo", "threads", "prefork"])
+def test_a_worker_ends_when_it_is_told_to(
+    quiet_place: Callable[..., Place], vm: VmScript, pool: str, number: signal.Signals, expected: ExitCode
+) -> None:
+    place = quiet_place()
+    options = ["--pool", pool, "--concurrency", "1"]
+    with Worker(place.fleet.directory, "ending", place.environment, options=options) as worker:
+        (told,) = place.lines(
+            "publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", guest={"password": PASSWORD}))
+        )
+        os.kill(worker.pid, number)
+        code = worker.wait_ended(20)
+        log = worker.log
+
+    assert told["outcome"]["status"] == "applied"
+    assert code == expected
+    assert "Traceback" not in log
+    assert "superuser" not in log
+    assert PASSWORD not in log
+
+
+def test_a_worker_takes_its_place_from_options_alone(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    """Celery's own command line would take its app and broker from variables such as APP, which belong to others."""
+    place = quiet_place()
+    place.environment.update({"APP": "nonsense", "BROKER_URL": "redis://127.0.0.1:1/0", "CONFIG_MODULE": "nonsense"})
+    with place.with_worker():
+        place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy")))
+
+
+def test_a_worker_waits_for_a_redis_that_is_not_there_yet(tmp_path: Path, vm: VmScript) -> None:
+    server = RedisServer(tmp_path / "redis")
+    place = Place(tmp_path / "place", server)
+    (worker,) = place.fleet.workers
+    worker.launch()
+    words = f"Redis at 127.0.0.1:{server.port} cannot be reached (Connection refused); trying until it can"
+    try:
+        wait_until(lambda: words in worker.log, "the worker to say that Redis is away", timeout=20)
+        with server:
+            worker.wait_ready()
+            place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy")))
+            place.fleet.stop()
+    finally:
+        worker.stop()
+
+    assert "Remedy: start it, or correct CONFIGDRIVE_REDIS_URL" in worker.log
+
+
+def test_a_login_that_redis_refuses_ends_a_worker(quiet_place: Callable[..., Place]) -> None:
+    place = quiet_place()
+    url = place.fleet.redis.url.replace("redis://", "redis://nobody:Hunter2@")
+    shown = place.process("worker", "--hypervisor", "simulated", environment={"CONFIGDRIVE_REDIS_URL": url})
+
+    assert shown.returncode == ExitCode.MISCONFIGURED
+    assert "refuses the login" in shown.stderr
+    assert "Hunter2" not in shown.stdout + shown.stderr
+
+
+def test_a_worker_of_one_zone_leaves_the_others_alone(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place(zones=["berlin", "paris"])
+    options = ["--pool", "solo", "--zone", "paris"]
+    with Worker(place.fleet.directory, "parisian", place.environment, options=options) as worker:
+        (here,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", zone="paris")))
+        there = place.run("publish", "-", "--wait", "0.5", stdin=json.dumps(vm.event("start", zone="berlin")))
+        log = worker.log
+
+    assert here["outcome"]["status"] == "applied"
+    assert there.exit_code == ExitCode.TIME_OVER
+    assert "takes from configdrive.simulated.paris; pool solo" in log
+
+
+def test_workers_of_one_host_have_names_of_their_own(quiet_place: Callable[..., Place]) -> None:
+    place = quiet_place()
+    processes = [place.start("worker", "--hypervisor", "simulated", "--pool", "solo") for _ in range(2)]
+    try:
+
+        def served() -> set[str]:
+            found = place.json("doctor")["findings"]
+            return {finding["subject"] for finding in found if finding["subject"].startswith("worker ")}
+
+        wait_until(lambda: len(served()) == 2, "two workers to answer", timeout=30)
+        assert {name.split("@")[0] for name in served()} == {f"worker simulated-{process.pid}" for process in processes}
+    finally:
+        for process in processes:
+            process.terminate()
+        codes = [(process.communicate(timeout=20), process.returncode)[1] for process in processes]
+    assert codes == [ExitCode.DONE, ExitCode.DONE]
+
+
+def test_logs_can_be_for_machines(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place(log_format="json")
+    with place.with_worker() as worker:
+        place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", guest={"password": PASSWORD})))
+        lines = [json.loads(line) for line in worker.log.splitlines()]
+
+    assert {"level", "logger", "message", "time"} <= lines[0].keys()
+    assert {line["step"] for line in lines if "step" in line} >= {"observe", "build", "upload"}
