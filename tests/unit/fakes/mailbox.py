@@ -1,0 +1,251 @@
+"""The mailboxes in memory: `tasks.mailbox.Mailbox` with the same leases, fencing, back-off, parking and sweeping."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from typing_extensions import override
+
+from configdrive.model import EventId, VmUuid
+from configdrive.outcome import Outcome
+from tasks.mailbox import (
+    Again,
+    Claim,
+    DeadLetter,
+    Ending,
+    FencedError,
+    Finish,
+    Header,
+    Mailbox,
+    NotNow,
+    ParkIt,
+    PersonsWord,
+    Posting,
+    Receipt,
+    VmView,
+    Wake,
+)
+from tests.unit.fakes.small import FakeClock
+
+
+@dataclass
+class Box:
+    """One VM's mailbox. Times are seconds; `owned` is true while a lease was not given back, run out or not."""
+
+    mail: list[Posting] = field(default_factory=list)
+    state: str | None = None
+    epoch: int = 0
+    attempts: int = 0
+    deaths: int = 0
+    owned: bool = False
+    until: float = 0.0
+    parked: tuple[str, float] | None = None
+    retry_at: float | None = None
+    reason: str | None = None
+    wakes: int = 0
+    due: float | None = None
+    queue: str = ""
+
+    def next_head(self, due: float) -> Wake | None:
+        """Begin with whatever is at the head now."""
+        self.attempts = self.deaths = self.wakes = 0
+        self.parked = self.retry_at = self.reason = None
+        self.due = None
+        if not self.mail:
+            return None
+        header = self.mail[0].header
+        self.queue, self.due = header.queue, due
+        return Wake(header, 1)
+
+
+class MemoryMailbox(Mailbox):
+    """Everything in one process; the clock is moved by the test."""
+
+    def __init__(self, clock: FakeClock, *, lease: float = 30.0, resend: float = 15.0) -> None:
+        self._clock = clock
+        self._lease = lease
+        self._resend = resend
+        self.boxes: dict[VmUuid, Box] = {}
+        self.seen: dict[EventId, Outcome | None] = {}
+        self.stream: list[Outcome] = []
+        self.dead: list[DeadLetter] = []
+
+    @override
+    def put(self, posting: Posting) -> Receipt:
+        header = posting.header
+        if header.event_id in self.seen:
+            return Receipt(header.event_id, accepted=False, first=self.seen[header.event_id])
+        self.seen[header.event_id] = None
+        box = self.boxes.setdefault(header.vm_uuid, Box())
+        box.mail.append(posting)
+        return Receipt(header.event_id, accepted=True, wake=self._wake_for(box, header))
+
+    def _wake_for(self, box: Box, header: Header) -> Wake | None:
+        due = self._clock.now() + self._resend
+        if box.parked is not None:
+            return box.next_head(due) if header.event_type == "destroy" else None
+        if len(box.mail) == 1:
+            box.queue = header.queue
+            box.due = due if box.due is None else box.due
+            return Wake(header, 1)
+        if box.retry_at is not None and header.event_type in {"destroy", "stop"}:
+            box.retry_at, box.due = None, due
+            return Wake(box.mail[0].header, box.attempts + 1)
+        return None
+
+    @override
+    def put_many(self, postings: Sequence[Posting]) -> list[Receipt]:
+        return [self.put(posting) for posting in postings]
+
+    @override
+    def claim(self, vm_uuid: VmUuid, event_id: EventId) -> Claim | NotNow:
+        now = self._clock.now()
+        box = self.boxes.get(vm_uuid, Box())
+        if not box.mail:
+            return NotNow.EMPTY
+        head = box.mail[0]
+        if head.header.event_id != event_id:
+            return NotNow.NOT_HEAD
+        if box.parked is not None:
+            return NotNow.PARKED
+        if box.owned and box.until > now:
+            return NotNow.BUSY
+        if box.retry_at is not None and box.retry_at > now:
+            return NotNow.TOO_EARLY
+        box.deaths += box.owned
+        box.epoch += 1
+        box.attempts += 1
+        box.owned, box.until, box.due = True, now + self._lease, now + self._lease
+        box.wakes, box.reason, box.retry_at = 0, None, None
+        waiting = tuple(posting.header for posting in box.mail[1:])
+        return Claim(head.header, box.epoch, box.attempts, box.deaths, head.body, box.state, waiting)
+
+    @override
+    def renew(self, claim: Claim) -> bool:
+        box = self.boxes[claim.header.vm_uuid]
+        if box.epoch != claim.epoch or not box.owned:
+            return False
+        box.until = box.due = self._clock.now() + self._lease
+        return True
+
+    @override
+    def done(self, claim: Claim, ending: Ending) -> Wake | None:
+        now = self._clock.now()
+        box = self.boxes[claim.header.vm_uuid]
+        if box.epoch != claim.epoch or not box.owned:
+            raise FencedError
+        box.owned = False
+        match ending:
+            case Again(delay, code):
+                box.retry_at = box.due = now + delay
+                box.reason = code
+                return None
+            case ParkIt(outcome):
+                self._tell(outcome)
+                box.parked, box.due = (outcome.code or "unclassified", now), None
+                return None
+            case Finish(outcome, state, _):
+                self._tell(outcome)
+                box.state = state or box.state
+                box.mail.pop(0)
+                return box.next_head(now + self._resend)
+
+    def _tell(self, outcome: Outcome) -> None:
+        self.stream.append(Outcome.from_json(outcome.to_json()))
+        self.seen[EventId(outcome.event_id)] = outcome
+
+    @override
+    def sweep(self, queue: str, limit: int) -> list[Wake]:
+        now = self._clock.now()
+        found: list[Wake] = []
+        for box in self.boxes.values():
+            if box.due is not None and box.due <= now and box.queue == queue and len(found) < limit:
+                box.due = now + self._resend * 2 ** min(box.wakes, 6)
+                box.wakes += 1
+                found.append(Wake(box.mail[0].header, box.attempts + 1))
+        return found
+
+    @override
+    def word(self, vm_uuid: VmUuid, event_id: EventId, word: PersonsWord, outcome: Outcome | None) -> Wake | str | None:
+        now = self._clock.now()
+        box = self.boxes.get(vm_uuid, Box())
+        if not box.mail:
+            return "empty"
+        if box.mail[0].header.event_id != event_id:
+            return "not_head"
+        if box.owned and box.until > now:
+            return "busy"
+        box.epoch += 1
+        box.owned = False
+        if word is PersonsWord.RETRY:
+            self.seen[event_id] = None
+        else:
+            assert outcome is not None
+            self._tell(outcome)
+            box.mail.pop(0)
+        return box.next_head(now + self._resend)
+
+    @override
+    def outcome_of(self, event_id: EventId) -> Outcome | None:
+        return self.seen.get(event_id)
+
+    @override
+    def outcomes(self, after: str, block_seconds: float) -> Iterator[tuple[str, Outcome]]:
+        start = len(self.stream) if after == "$" else int(after)
+        if start == len(self.stream):
+            self._clock.time += block_seconds
+        for index in range(start, len(self.stream)):
+            yield str(index + 1), self.stream[index]
+
+    @override
+    def end_of_outcomes(self) -> str:
+        return str(len(self.stream))
+
+    @override
+    def bury(self, letter: DeadLetter) -> None:
+        self.dead.insert(0, letter)
+
+    @override
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        return self.dead[:limit]
+
+    @override
+    def view(self, vm_uuid: VmUuid) -> VmView | None:
+        box = self.boxes.get(vm_uuid)
+        if box is None:
+            return None
+        return VmView(
+            uuid=vm_uuid,
+            mail=tuple(posting.header for posting in box.mail),
+            state=box.state,
+            parked=box.parked[0] if box.parked else None,
+            attempts=box.attempts,
+            owner="a worker" if box.owned else None,
+            leased_until=box.until if box.owned else None,
+            due=box.due,
+            reason=box.reason,
+        )
+
+    @override
+    def parked(self, limit: int) -> list[tuple[VmUuid, float]]:
+        found = [(uuid, box.parked[1]) for uuid, box in self.boxes.items() if box.parked is not None]
+        return sorted(found, key=lambda entry: entry[1])[:limit]
+
+    @override
+    def pending(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for box in self.boxes.values():
+            if box.due is not None:
+                counts[box.queue] = counts.get(box.queue, 0) + 1
+        return counts
+
+    @override
+    def vms(self) -> Iterable[VmUuid]:
+        return list(self.boxes)
+
+    def everything(self) -> str:
+        """All that is stored, to look for secrets in."""
+        bodies = [posting.body.decode() for box in self.boxes.values() for posting in box.mail]
+        return json.dumps([repr(self.boxes), *bodies, repr(self.stream), repr(self.dead), repr(self.seen)])
