@@ -139,7 +139,8 @@ def _work(app: Celery, served: list[str], pool: str, concurrency: int, name: str
         quiet=True,
     )
     controller.start()
-    if state.should_stop or state.should_terminate:  # what Celery's handlers of Ctrl-C and QUIT leave behind
+    asked: tuple[object, ...] = (state.should_stop, state.should_terminate)  # Celery's stubs know them as None only
+    if any(asked):  # what its handlers of Ctrl-C and QUIT leave behind; that of TERM leaves 0
         return ExitCode.INTERRUPTED
     return ExitCode.FAILED if controller.exitcode else ExitCode.DONE
 
