@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from workers.cli.fleet import VM
+from workers.cli.fleet import VM, InOrder
 from workers.cli.waiting import WaitCommand, wait_option
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ _CONTENT = (
 )
 
 
-@click.group(short_help="Write one event from options, or publish it.")
+@click.group(cls=InOrder, short_help="Write one event from options, or publish it.")
 def event() -> None:
     """Write one event from options: for a first VM of your own, for scripts, and for learning the contract.
 
@@ -112,7 +112,7 @@ def _make(event_type: str, options: dict[str, Any], **own: object) -> ExitCode:
     return emit(event_type, options, {key: value for key, value in own.items() if value is not None})
 
 
-@event.command(cls=WaitCommand)
+@event.command(cls=WaitCommand, short_help="The VM was created: lay its drive on its storage.")
 @_with(*_COMMON, *_CONTENT)
 @click.option("--start", is_flag=True, help="Attach the drive too: the VM is powered on right after.")
 def deploy(*, start: bool, **options: object) -> ExitCode:
@@ -127,55 +127,82 @@ def deploy(*, start: bool, **options: object) -> ExitCode:
     return _make("deploy", options, start=start or None)
 
 
-@event.command(cls=WaitCommand)
+@event.command(cls=WaitCommand, short_help="The VM is about to be powered on: attach a fresh drive.")
 @_with(*_COMMON, *_CONTENT)
 def start(**options: object) -> ExitCode:
-    """The VM is about to be powered on (or runs already): a fresh drive is attached."""
+    """The VM is about to be powered on (or runs already): a fresh drive is attached.
+
+    \b
+    Example, with $vm as in `configdrive event --help`:
+      configdrive event start $vm --sequence 2 --publish --wait
+    """
     return _make("start", options)
 
 
-@event.command(cls=WaitCommand)
+@event.command(cls=WaitCommand, short_help="The VM was stopped: detach and delete its drive.")
 @_with(*_COMMON)
 @click.option("--not-booted", is_flag=True, help="The power-on before it failed: its password stays pending.")
 def stop(*, not_booted: bool, **options: object) -> ExitCode:
-    """The VM was stopped: its drive is detached and deleted."""
+    """The VM was stopped: its drive is detached and deleted.
+
+    \b
+    Example, with $vm as in `configdrive event --help`:
+      configdrive event stop $vm --sequence 4 --publish --wait
+    """
     return _make("stop", options, booted=False if not_booted else None)
 
 
-@event.command(cls=WaitCommand)
+@event.command(cls=WaitCommand, short_help="The VM moves to another host: its drive follows.")
 @_with(*_COMMON)
 @click.option("--destination", required=True, metavar="HOST", help="Where the VM runs afterwards.")
 @click.option("--phase", type=click.Choice(["prepare", "complete", "rollback"]), help="complete, unless given.")
 def migrate(destination: str, phase: str | None, **options: object) -> ExitCode:
-    """The VM moves to another host: its drive follows. --host is where it runs before."""
+    """The VM moves to another host: its drive follows. --host is where it runs before.
+
+    \b
+    Example, with $vm as in `configdrive event --help`:
+      configdrive event migrate $vm --sequence 5 --destination kvm-02 --phase prepare --publish --wait
+      configdrive event migrate $vm --sequence 6 --destination kvm-02 --phase complete --publish --wait
+    """
     return _make("migrate", options, destination=destination, phase=phase)
 
 
-@event.command("password-reset", cls=WaitCommand)
+@event.command("password-reset", cls=WaitCommand, short_help="A new password: the next start delivers it.")
 @_with(*_COMMON, *_CONTENT)
 @click.option("--now", is_flag=True, help="Exchange the medium of the running VM at once.")
 def password_reset(*, now: bool, **options: object) -> ExitCode:
     """The VM's password was reset: the next start delivers it.
 
     \b
-    Examples:
-      configdrive event password-reset ... --sequence 3 --password-prompt --publish
-      pwgen 16 1 | configdrive event password-reset ... --sequence 3 --password-file - --publish
+    Examples, with $vm as in `configdrive event --help`:
+      configdrive event password-reset $vm --sequence 3 --password-prompt --publish
+      pwgen 16 1 | configdrive event password-reset $vm --sequence 3 --password-file - --publish
     """
     return _make("password_reset", options, apply="now" if now else None)
 
 
-@event.command(cls=WaitCommand)
+@event.command(cls=WaitCommand, short_help="New user data, ssh keys, metadata or label.")
 @_with(*_COMMON, *_CONTENT)
 @click.option("--now", is_flag=True, help="Exchange the medium of the running VM at once.")
 @click.option("--password-delivered", is_flag=True, help="The guest has taken its password: remove it from the drive.")
 def update(*, now: bool, password_delivered: bool, **options: object) -> ExitCode:
-    """User data, ssh keys, metadata or label changed: they come with the next start, or now."""
+    """User data, ssh keys, metadata or label changed: they come with the next start, or now.
+
+    \b
+    Example, with $vm as in `configdrive event --help`:
+      configdrive event update $vm --sequence 7 --ssh-key new.pub --now --publish --wait
+      configdrive event update $vm --sequence 8 --password-delivered --publish
+    """
     return _make("update", options, apply="now" if now else None, password_delivered=password_delivered or None)
 
 
-@event.command(cls=WaitCommand)
+@event.command(cls=WaitCommand, short_help="The VM is gone for good: remove its drive everywhere.")
 @_with(*_COMMON)
 def destroy(**options: object) -> ExitCode:
-    """The VM is gone for good: its drive goes everywhere it ever lay, and its state is forgotten."""
+    """The VM is gone for good: its drive goes everywhere it ever lay, and its state is forgotten.
+
+    \b
+    Example, with $vm as in `configdrive event --help`:
+      configdrive event destroy $vm --sequence 9 --publish --wait
+    """
     return _make("destroy", options)

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
+class InOrder(click.Group):
+    """A group whose help lists its commands in the order in which they stand, not by their letters."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
 class VmType(click.ParamType[str]):
     """A VM's uuid, in either case."""
 

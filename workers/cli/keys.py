@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from workers.cli.exits import ExitCode
+from workers.cli.fleet import InOrder
 from workers.cli.output import json_option
 
 
-@click.group(short_help="Make, list, rotate and retire the fleet's keys.")
+@click.group(cls=InOrder, short_help="Make, list, rotate and retire the fleet's keys.")
 def keys() -> None:
     """Make, list, rotate and retire the fleet's keys.
 
@@ -27,7 +28,12 @@ def keys() -> None:
 @keys.command()
 @json_option
 def generate(*, as_json: bool) -> ExitCode:
-    """Make the key file with a first key. One that is there stays as it is: use `rotate`."""
+    """Make the key file with a first key. One that is there stays as it is: use `rotate`.
+
+    \b
+    Example:
+      CONFIGDRIVE_KEYS_FILE=/etc/configdrive/keys.json configdrive keys generate
+    """
     from workers.cli.keyring import generate_keys
 
     return generate_keys(as_json=as_json)
@@ -48,19 +54,23 @@ def list_(*, usage: bool, as_json: bool) -> ExitCode:
     return list_keys(usage=usage, as_json=as_json)
 
 
-@keys.command()
+@keys.command(short_help="Add a new key; older ones still open.")
 @json_option
 def rotate(*, as_json: bool) -> ExitCode:
     """Add a new key, which everything is sealed with from now on. Older ones still open.
 
     Running workers notice by themselves; publishers with CONFIGDRIVE_PUBLIC_KEY need the new public key.
+
+    \b
+    Example:
+      configdrive keys rotate --json | jq -r .public
     """
     from workers.cli.keyring import rotate_keys
 
     return rotate_keys(as_json=as_json)
 
 
-@keys.command()
+@keys.command(short_help="Print the newest public key, for publishers.")
 def public() -> ExitCode:
     """Print the newest public key, for CONFIGDRIVE_PUBLIC_KEY on machines that only publish.
 
@@ -73,7 +83,7 @@ def public() -> ExitCode:
     return print_public()
 
 
-@keys.command()
+@keys.command(short_help="Remove an old key, if nothing still needs it.")
 @click.argument("identity", metavar="ID")
 @click.option("--force", is_flag=True, help="Even if something is still sealed with it, which is lost then.")
 @json_option

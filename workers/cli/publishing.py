@@ -14,7 +14,7 @@ from workers.cli.waiting import outcomes_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from tasks.mailbox import Receipt
+    from tasks.mailbox import Mailbox, Receipt
     from tasks.publish import LifecyclePublisher
     from workers.cli.exits import ExitCode
 
@@ -32,19 +32,34 @@ def publish_all(found: Sequence[Entry | Unreadable], *, wait_seconds: float | No
     mailbox = open_mailbox(settings)
     publisher = make_publisher(settings, open_app(settings), mailbox)
     report = Report(len(found), as_json=as_json, waiting=wait_seconds is not None)
+    try:
+        _publish_and_wait(found, mailbox, publisher, report, wait_seconds)
+    except BaseException:
+        report.broken_off()
+        raise
+    report.finish()
+    return report.code
+
+
+def _publish_and_wait(
+    found: Sequence[Entry | Unreadable],
+    mailbox: Mailbox,
+    publisher: LifecyclePublisher,
+    report: Report,
+    wait_seconds: float | None,
+) -> None:
     # The position is from before anything is published, so that no outcome can come before it.
     since = None if wait_seconds is None else mailbox.end_of_outcomes()
     with report.bar(len(found), "publishing") as advance:
         for where, receipt in _stored(found, publisher, report):
             report.receipt(where, receipt)
             advance(1)
-    if wait_seconds is not None and since is not None:
-        with report.bar(len(report.open), "outcomes  ") as advance:
-            for outcome in outcomes_of(mailbox, report.open, since, wait_seconds):
-                report.outcome(outcome)
-                advance(1)
-    report.finish()
-    return report.code
+    if wait_seconds is None or since is None:
+        return
+    with report.bar(len(report.open), "outcomes  ") as advance:
+        for outcome in outcomes_of(mailbox, report.open, since, wait_seconds):
+            report.outcome(outcome)
+            advance(1)
 
 
 def _stored(

@@ -90,6 +90,15 @@ class Report:
         if not self._single and not self._as_json:
             click.echo(", ".join(f"{number} {word}" for word, number in self._counts.items()))
 
+    def broken_off(self) -> None:
+        """Tell what is stored already, when the rest could not be published or waited for."""
+        if self._as_json:
+            for event_id, where in self.open.items() if self._waiting else ():
+                print_json({"where": where, "result": "stored", "event_id": event_id}, lines=True)
+        elif not self._single:
+            so_far = ", ".join(f"{number} {word}" for word, number in self._counts.items()) or "nothing is stored"
+            click.echo(f"so far: {so_far}; to publish all of it again is safe, nothing is done twice", err=True)
+
     @contextmanager
     def bar(self, length: int, label: str) -> Iterator[Callable[[int], None]]:
         """Show a progress bar where one is wanted; the block calls what it is given with each step."""

@@ -146,6 +146,26 @@ def test_a_redis_that_hangs_is_told_within_seconds(tmp_path: Path, place: Place,
     assert time.monotonic() - began < 10
 
 
+def test_when_redis_takes_no_more_it_is_told_what_is_stored_and_publishing_again_is_safe(tmp_path: Path) -> None:
+    events = [VmScript().event("deploy", guest=GUEST) for _ in range(3000)]
+    with RedisServer(tmp_path / "redis") as server:
+        place = Place(tmp_path / "place", server, workers=0)
+        with server.client() as client:
+            client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 2 * 2**20)
+            full = place.process("publish", "-", stdin=event_lines(events))
+            client.config_set("maxmemory", 0)
+        again = place.process("publish", "-", stdin=event_lines(events))
+        stored = sum(place.json("show")["pending"].values())
+        place.fleet.stop()
+
+    assert full.returncode == ExitCode.UNAVAILABLE
+    assert "so far: " in full.stderr
+    assert f"Redis at 127.0.0.1:{server.port} refused a command" in full.stderr
+    assert again.returncode == ExitCode.DONE
+    assert stored == len(events)
+    assert PASSWORD not in full.stdout + full.stderr + again.stdout + again.stderr
+
+
 def test_many_events_on_a_terminal_have_a_progress_bar_and_a_summary(quiet_place: Callable[..., Place]) -> None:
     place = quiet_place()
     events = [VmScript().event("deploy", guest=GUEST) for _ in range(120)]

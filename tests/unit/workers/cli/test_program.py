@@ -19,9 +19,6 @@ from workers.cli.program import COMMANDS, program
 if TYPE_CHECKING:
     from tests.unit.workers.cli.conftest import Run
 
-WITHOUT_EXAMPLE = {"generate", "rotate", "start", "stop", "migrate", "update", "destroy"}
-"""Commands of a group whose own help has the example, or that take no argument."""
-
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     with click.Context(group) as context:
@@ -41,8 +38,11 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(program, [*path, "--help"])
 
     assert shown.exit_code == ExitCode.DONE
-    assert f"Usage: configdrive {' '.join(path)} " in shown.stdout
-    assert path[-1] in WITHOUT_EXAMPLE or re.search(r"^ +configdrive |configdrive ", shown.stdout.split("Options:")[0])
+    usage, _, rest = shown.stdout.partition("\n")
+    assert usage.startswith(f"Usage: configdrive {' '.join(path)} ")
+    example = re.search(r"^ {4}\S*.*configdrive (.*)$", rest.split("Options:")[0], re.MULTILINE)
+    assert example is not None
+    assert example[1].startswith(" ".join(path))
 
 
 @pytest.mark.parametrize("path", EVERY, ids=" ".join)
@@ -84,6 +84,16 @@ def test_an_unknown_command_is_wrong_usage() -> None:
 
     assert shown.exit_code == ExitCode.USAGE
     assert "No such command 'destroy-everything'" in shown.stderr
+
+
+def test_colours_can_be_turned_off(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("keys", "generate")
+    coloured = CliRunner().invoke(program, ["keys", "list"], color=True).stdout
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = CliRunner().invoke(program, ["keys", "list"], color=True).stdout
+
+    assert "\x1b" in coloured
+    assert plain == click.unstyle(coloured)
 
 
 def test_completion_knows_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,26 @@ def test_an_outcome_that_does_not_come_is_time_over_unless_something_worse_happe
     assert told(late_and_refused, total=2, waiting=True).exit_code == ExitCode.FAILED
 
 
+@pytest.mark.parametrize(
+    ("as_json", "stdout", "stderr"),
+    [
+        (True, '{"where":"line 1","result":"stored","event_id":"a"}\n', ""),
+        (False, "", "so far: 1 stored; to publish all of it again is safe, nothing is done twice\n"),
+    ],
+    ids=["json", "text"],
+)
+def test_what_is_stored_is_told_when_the_rest_cannot_be(as_json: bool, stdout: str, stderr: str) -> None:  # noqa: FBT001 - a parameter of the test
+    @click.command()
+    def command() -> None:
+        report = Report(2, as_json=as_json, waiting=True)
+        report.receipt("line 1", receipt("a"))
+        report.broken_off()
+
+    shown = CliRunner().invoke(command)
+
+    assert (shown.stdout, shown.stderr) == (stdout, stderr)
+
+
 def test_scripts_get_a_line_of_json_for_each() -> None:
     def tell(report: Report) -> None:
         report.refused("line 1", "invalid_event", "is wrong", "mend it")
