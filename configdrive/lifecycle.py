@@ -151,7 +151,7 @@ def move(known: VmState, event: LifecycleEvent, guest: GuestData, *, live: bool)
             gone = VmState(sequence=state.sequence, phase=Phase.GONE, places=state.places)
             moved = Move(gone, _nothing_left())
         case MigrateEvent():
-            moved = _migrate(state, event, known.vm)
+            moved = _migrate(state, event, known.vm or state.vm)
         case _ if not state.wanted:
             moved = _unwanted(state, event)
         case StopEvent():

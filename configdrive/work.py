@@ -133,7 +133,7 @@ class Work:
             case Detach():
                 self._change("detach", partial(self.driver.detach, vm))
             case Leave(host):
-                self._leave(replace(vm, host=host))
+                self._leave(replace(vm, host=host, primary_storage=None))
             case Delete(stored):
                 self._change("delete", partial(self.driver.delete, vm, stored))
         return None

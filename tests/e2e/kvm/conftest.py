@@ -1,0 +1,76 @@
+"""Two KVM hosts and a fleet of real workers for all of these tests; each test has a VM of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.rigs.fleet import Fleet
+from tests.rigs.guest import GuestKernel
+from tests.rigs.libvirt import LibvirtHost
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.e2e.kvm.site import Moving, Site
+
+pytest.importorskip("libvirt")
+
+QUICK = {"concurrency": 2, "attempts": 3, "backoff_seconds": 0.1, "backoff_most_seconds": 0.2, "sweep_seconds": 0.2}
+"""Settings with which an event that cannot succeed is parked within a second."""
+
+
+class NewVm(Protocol):
+    """Makes a VM that is defined on `h1`, its root disk in the directory of this name."""
+
+    def __call__(self, root: str) -> Moving: ...
+
+
+@pytest.fixture(scope="session")
+def guest() -> GuestKernel:
+    with require_rig():
+        return GuestKernel.prepare()
+
+
+@pytest.fixture(scope="session")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    from tests.e2e.kvm.site import Site  # noqa: PLC0415  # needs libvirt-python
+
+    storages = tmp_path_factory.mktemp("storages")
+    private = Site.private_paths(storages)
+    with require_rig():
+        first, second = (
+            LibvirtHost(tmp_path_factory.mktemp(name), name, private=private) for name in ("kvm-1", "kvm-2")
+        )
+        first.start()
+    with first, second:
+        site = Site(storages, (first, second))
+        yield site
+        site.close()
+
+
+@pytest.fixture(scope="session")
+def fleet(hosts: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with require_rig():
+        fleet = Fleet(tmp_path_factory.mktemp("fleet"), hosts.inventory, hypervisor="kvm", settings=QUICK)
+    with fleet:
+        yield fleet
+
+
+@pytest.fixture
+def new_vm(hosts: Site, fleet: Fleet) -> NewVm:
+    from tests.e2e.kvm.site import Moving  # noqa: PLC0415
+
+    def new(root: str) -> Moving:
+        return Moving(hosts, fleet, hosts.directory / root)
+
+    return new
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Path:
+    """Where a guest's serial console is written."""
+    return tmp_path / "console"
