@@ -35,7 +35,7 @@ POOLLESS, CACHE = "poolless", "cache"
 
 PASSWORD = "swordfish"
 
-_MOVE = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_UNSAFE | libvirt.VIR_MIGRATE_PERSIST_DEST
+_MOVE = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_UNSAFE
 _THERE: dict[str, Any] = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1"}
 _ATTEMPTS = 20
 _OPEN_TRAY = '{"execute": "blockdev-open-tray", "arguments": {"id": "ide0-1-1", "force": true}}'
@@ -118,6 +118,12 @@ class Moving:
         self._put_root("h1")
         self.site.clouds["h1"].define(root=disk(self.root_disk, "vda", "virtio", "disk"), vm=self.vm)
 
+    def create(self, drive: str) -> None:
+        """Start one without a persistent definition, as CloudStack does, with this element for its config drive."""
+        self._put_root("h1")
+        root = disk(self.root_disk, "vda", "virtio", "disk")
+        self.site.clouds["h1"].define(drive, root=root, vm=self.vm, transient=True)
+
     def define_linux(self, guest: GuestKernel, console: Path) -> None:
         """Define one that boots Linux and prints what it reads from its config drive."""
         self._put_root("h1")
@@ -165,8 +171,10 @@ class Moving:
         """
         if root:
             self._put_root(to)
-        flags = _MOVE | (libvirt.VIR_MIGRATE_UNDEFINE_SOURCE if undefine else 0)
         source: libvirt.virDomain = self.domain("h2" if to == "h1" else "h1")
+        flags = _MOVE
+        if source.isPersistent():
+            flags |= libvirt.VIR_MIGRATE_PERSIST_DEST | (libvirt.VIR_MIGRATE_UNDEFINE_SOURCE if undefine else 0)
         there: Any = dict(_THERE)
         if not medium:
             there[libvirt.VIR_MIGRATE_PARAM_DEST_XML] = _emptied(source.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE))

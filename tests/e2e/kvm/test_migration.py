@@ -198,6 +198,23 @@ def test_there_and_back_again(new_vm: NewVm) -> None:
     assert (vm.media("h1"), vm.media("h2")) == ({str(path)}, set())
 
 
+def test_a_transient_vm_whose_orchestrator_attaches_moves_in_the_same_way(new_vm: NewVm) -> None:
+    vm = new_vm(LOCAL)
+    told = vm.send("deploy", start=True, attach="orchestrator", primary_storage=LOCAL, guest=GUEST)
+    ((path, content),) = vm.images("h1").items()
+    vm.create(told.facts["xml"])
+    require_untouched(vm, path)
+    assert vm.migrate("prepare").status is Status.APPLIED
+    vm.move()
+    completed = vm.migrate("complete")
+    assert (completed.status, completed.facts["path"]) == (Status.APPLIED, str(path))
+    require_moved(vm, path, content)
+    assert vm.images("h1") == {}
+    vm.power_off("h2")
+    assert vm.send("stop", host="h2").status is Status.APPLIED
+    assert vm.images("h2") == {}
+
+
 @pytest.mark.parametrize("storage", [SHARED, LOCAL])
 def test_a_vm_that_moved_unannounced_gets_its_drive_on_the_new_host(new_vm: NewVm, storage: str) -> None:
     vm = new_vm(storage)

@@ -210,6 +210,12 @@ def test_a_second_complete_has_no_host_to_leave(host: HostName | None) -> None:
     assert moved(there, "migrate", sequence=6, host=host).goal == Goal(DriveGoal.ATTACHED, IMAGE, password=OLD)
 
 
+def test_a_vm_of_which_nothing_was_remembered_leaves_the_host_that_the_event_names() -> None:
+    goal = moved(replace(ATTACHED, vm=None), "migrate").goal
+    assert goal is not None
+    assert goal.left == SOURCE
+
+
 def test_an_orchestrator_s_definitions_are_left_alone() -> None:
     assert moved(ATTACHED, "migrate", attach="orchestrator").goal == Goal(DriveGoal.ATTACHED, IMAGE, password=OLD)
 

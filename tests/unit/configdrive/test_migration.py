@@ -19,6 +19,7 @@ from tests.unit.fakes.fleet import (
     HOST_1,
     HOST_2,
     LOCAL,
+    SECOND,
     VM,
     Fleet,
     moves,
@@ -115,6 +116,17 @@ def test_what_a_host_keeps_of_a_vm_that_has_left_it_names_no_image(local: Fleet,
     assert kept.medium is None
     assert places_of(local) == {AT_DESTINATION if phase == "complete" else AT_SOURCE}
     assert local.password() == "first"
+
+
+def test_what_a_host_keeps_is_found_without_the_storage_that_an_earlier_event_named(local: Fleet) -> None:
+    local.send("update", primary_storage="second")
+    local.cloud.shared.remove(SECOND)
+    kept = replace(local.machine, power=PowerState.HALTED)
+    local.cloud.remains.append((VM, kept))
+    local.machine.host, local.machine.medium = HOST_2, None
+    local.send("migrate", host=None)
+    assert kept.medium is None
+    assert places_of(local) == {AT_DESTINATION}
 
 
 @pytest.mark.parametrize("away", [HOST_2, None], ids=["down", "no longer in the inventory"])
