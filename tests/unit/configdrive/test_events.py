@@ -31,6 +31,7 @@ from tests.unit.documents import CONTENT_WORDS, OTHER_UUID, UUID, WORDS, Json, d
 from tests.unit.json_schema import fits
 
 SCHEMA = json_schema()
+VM = vm_of(None, event("deploy"))
 MARKER = "Sw0rdfish!-marker"
 PLAIN_MARKER = "Sw0rdfish"
 
@@ -403,7 +404,7 @@ def test_never_fails_on_strange_values_and_lets_in_only_what_a_drive_can_be_buil
         assert isinstance(taken, ContentEvent)
         if taken.data.guest is not None:
             merged = taken.data.guest.merged_into(VmData())
-            assert contents.render(vm_of(None, taken), merged, taken.data.guest.password)
+            assert contents.render(VM, merged, taken.data.guest.password)
 
 
 @given(strategies.documents(CONTENT_WORDS))
@@ -412,7 +413,7 @@ def test_a_drive_can_be_built_from_every_valid_event(sent: Json) -> None:
     assert isinstance(taken, ContentEvent)
     if taken.data.guest is not None:
         merged = taken.data.guest.merged_into(VmData())
-        assert contents.render(vm_of(None, taken), merged, taken.data.guest.password)
+        assert contents.render(VM, merged, taken.data.guest.password)
 
 
 @pytest.mark.parametrize("word", WORDS)
