@@ -138,6 +138,14 @@ class Moving:
         self._put_root("h1")
         self.site.hosts["h1"].define_domain(xml.replace(str(before), str(self.root_disk)))
 
+    def copy_root(self, root: Path) -> None:
+        """Move the root disk of the running VM to another directory."""
+        self.root, running = root, self.domain("h1")
+        copy = disk(self.root_disk, "vda", "virtio", "disk")
+        running.blockCopy("vda", copy, flags=libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB)
+        wait_until(lambda: "ready='yes'" in running.XMLDesc(0), "the copy of the root disk", timeout=20)
+        running.blockJobAbort("vda", libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
+
     def power_on(self, host: str = "h1") -> None:
         self.domain(host).create()
 

@@ -290,3 +290,17 @@ def test_the_image_follows_a_root_disk_to_another_pool_with_the_next_start(new_v
     (after,) = vm.images("h1")
     assert after.is_relative_to(hosts.directory / OTHER)
     require_untouched(vm, after)
+
+
+def test_a_running_vm_whose_root_disk_was_moved_migrates_and_then_its_image_follows(new_vm: NewVm, hosts: Site) -> None:
+    vm = new_vm(LOCAL)
+    before = running(vm)
+    content = vm.images("h1")[before]
+    vm.copy_root(hosts.directory / OTHER)
+    assert vm.migrate("prepare").facts["storage"] == LOCAL
+    assert vm.images("h2") == {before: content}
+    vm.move()
+    assert vm.migrate("complete").facts["storage"] == OTHER
+    after = hosts.directory / OTHER / before.relative_to(hosts.directory / LOCAL)
+    require_moved(vm, after, content)
+    assert vm.images("h1") == {}
