@@ -75,15 +75,9 @@ class KvmRig:
         return all(drive.read_only for drive in self._config_drives(vm) if drive.path is not None)
 
     def insert(self, vm: Vm, name: ImageName, place: Place) -> None:
-        import libvirt  # noqa: PLC0415
-
         from tests.integration.kvm.cloud import disk  # noqa: PLC0415
 
-        domain = self._cloud.domain(vm)
-        flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
-        if domain.isActive():
-            flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
-        domain.updateDeviceFlags(disk(self._images[place] / str(name), "hdd", "ide"), flags)
+        self._cloud.exchange(vm, disk(self._images[place] / str(name), "hdd", "ide"))
 
     def insert_user_iso(self, vm: Vm) -> None:
         import libvirt  # noqa: PLC0415

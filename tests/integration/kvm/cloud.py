@@ -159,8 +159,7 @@ class Cloud:
 
     def clean(self) -> None:
         """Take away all VMs, and all pools but the first."""
-        if not self.connection.isAlive():
-            self.reconnect()
+        self.reconnect()  # a test may have broken this one as well
         for found in self.connection.listAllDomains(0):
             persistent = found.isPersistent()
             if found.isActive():
@@ -201,6 +200,19 @@ class Cloud:
                 locked=block["locked"],
             )
         return found
+
+    def exchange(self, vm: Vm, element: str) -> None:
+        """Change the medium of a drive past the driver, once the guest's firmware lets it alone."""
+        flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        if not self.domain(vm).isActive():
+            self.domain(vm).updateDeviceFlags(element, flags)
+            return
+
+        def stands_still() -> bool:
+            return "HLT=1" in str(libvirt_qemu.qemuMonitorCommand(self.domain(vm), "info registers", 1))
+
+        wait_until(stands_still, "the guest to wait for a key", timeout=20, interval=0.05)
+        self.domain(vm).updateDeviceFlags(element, flags | libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
     def lock_tray(self, vm: Vm) -> None:
         """Let the guest lock hdd, and lock it again whenever it is forced open."""

@@ -56,6 +56,8 @@ def unprivileged(folder: Path) -> Iterator[Cloud]:
         yield cloud
         cloud.close()
     finally:
+        # What QEMU can do for this user is not what it can do for the other hosts'.
+        shutil.rmtree(host.directory / "cache" / "qemu", ignore_errors=True)
         host.stop()
 
 

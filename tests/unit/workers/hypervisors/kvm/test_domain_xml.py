@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from typing import Final
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configdrive.model import ImageName
+from workers.hypervisors.kvm.domain_xml import Device, Source, Target, disk_xml, read_definition, with_medium
+
+IMAGE = "i-2-3-VM.00000000-0000-4000-8000-000000000001.7.iso"
+DOMAIN: Final = """
+<domain type='kvm'>
+  <name>i-2-3-VM</name>
+  <metadata><x:y xmlns:x='urn:x'><disk type='file' device='cdrom'><source file='/evil'/></disk></x:y></metadata>
+  <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
+  <devices>{}</devices>
+</domain>
+"""
+
+
+def disks(xml: str) -> list[tuple[str, str, Source | None]]:
+    return [(disk.device, disk.target.dev, disk.source) for disk in read_definition(DOMAIN.format(xml)).disks]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("", None),
+        ("<source/>", None),
+        ("<source file=''/>", None),
+        ("<source startupPolicy='optional' index='2'/>", None),
+        ("<source file='/a/b.iso' index='1'/>", Source("/a/b.iso")),
+        ("<source dev='/dev/vg/lv'/>", Source("/dev/vg/lv")),
+        ("<source pool='p' volume='v.iso'/>", Source(None, "p", "v.iso")),
+        ("<source protocol='https' name='x.iso'><host name='h'/></source>", Source()),
+    ],
+)
+def test_a_drive_s_medium_is_read(source: str, expected: Source | None) -> None:
+    assert disks(f"<disk device='cdrom'>{source}<target dev='hdd' bus='ide'/></disk>") == [("cdrom", "hdd", expected)]
+
+
+def test_what_is_no_disk_of_the_domain_is_not_read() -> None:
+    assert disks("<disk device='disk'><backingStore><source file='/b'/></backingStore><target dev='vda'/></disk>") == [
+        ("disk", "vda", None)
+    ]
+    assert disks("<hostdev/><disk device='disk'/>") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "ours"),
+    [
+        (f"file='/any/where/{IMAGE}'", True),
+        (f"pool='configdrive-local' volume='{IMAGE}'", True),
+        (f"file='/any/where/{IMAGE}.bak'", False),
+        ("file='/var/lib/debian-12.iso'", False),
+        (f"protocol='https' name='{IMAGE}'", False),
+    ],
+)
+def test_an_image_of_the_fleet_is_told_by_its_name(source: str, ours: bool) -> None:  # noqa: FBT001
+    (disk,) = read_definition(DOMAIN.format(f"<disk><source {source}/><target dev='hdd' bus='ide'/></disk>")).disks
+    assert disk.image == (ImageName.parse(IMAGE) if ours else None)
+
+
+def test_an_element_reads_back_as_it_was_written() -> None:
+    path = "/a & b/<c>'\".iso"
+    (disk,) = read_definition(DOMAIN.format(disk_xml(Target("sda", "scsi"), path, Device.CDROM))).disks
+    assert (disk.device, disk.target, disk.source) == ("cdrom", Target("sda", "scsi"), Source(path))
+    assert "<readonly" in disk_xml(Target("vdz", "virtio"), path, Device.DISK)
+    (empty,) = read_definition(DOMAIN.format(disk_xml(Target("sda", "scsi"), None))).disks
+    assert empty.is_empty_cd
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), min_size=1))
+def test_any_path_is_escaped(name: str) -> None:
+    element = ET.fromstring(disk_xml(Target("hdd", "ide"), f"/{name}"))  # noqa: S314  # our own
+    source = element.find("source")
+    assert source is not None
+    assert source.get("file") == f"/{name}"
+
+
+@pytest.mark.parametrize(
+    ("controllers", "scsi", "usb"),
+    [
+        ("", False, False),
+        ("<controller type='scsi' model='virtio-scsi'/>", True, False),
+        ("<controller type='scsi' model='lsilogic'/>", False, False),
+        ("<controller type='usb' model='none'/>", False, False),
+        ("<controller type='usb' model='piix3-uhci'/>", False, True),
+        ("<controller type='usb'/>", False, True),
+    ],
+)
+def test_controllers_say_what_can_be_plugged(controllers: str, *, scsi: bool, usb: bool) -> None:
+    definition = read_definition(DOMAIN.format(controllers))
+    assert (definition.has_virtio_scsi, definition.has_usb) == (scsi, usb)
+
+
+def test_only_the_wanted_drive_of_a_saved_vm_is_changed() -> None:
+    saved = DOMAIN.format(
+        "<disk type='volume' device='cdrom'><source pool='p' volume='v'/><target dev='hdd' bus='ide'/></disk>"
+        "<disk type='file' device='disk'><source file='/root'/><target dev='vda' bus='virtio'/></disk>"
+    )
+    changed = read_definition(with_medium(saved, "hdd", "/new.iso"))
+    assert [disk.source for disk in changed.disks] == [Source("/new.iso"), Source("/root")]
+    emptied = read_definition(with_medium(saved, "hdd", None))
+    assert [disk.source for disk in emptied.disks] == [None, Source("/root")]
+    assert "urn:x" in with_medium(saved, "hdd", None)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import pytest
+
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import Generation, HostName, ImageName, InstanceName, Place, StorageName, VmUuid
+from configdrive.ports import EmptyDrive, Inserted, NoDrive
+from workers.hypervisors.kvm.domain_xml import Definition, Device, Disk, Source, Target
+from workers.hypervisors.kvm.slots import content, find_plugged, find_slot, hot_target, targets
+
+VM = VmUuid("00000000-0000-4000-8000-000000000001")
+OTHER = VmUuid("00000000-0000-4000-8000-000000000002")
+SCSI = ("scsi", "virtio-scsi")
+HOME = Place(StorageName("local"), HostName("h1"))
+
+
+def name(vm: VmUuid = VM, generation: int = 1) -> ImageName:
+    return ImageName(InstanceName("i-2-3-VM"), vm, Generation(generation))
+
+
+def cd(dev: str, path: str | None = None, bus: str = "ide") -> Disk:
+    return Disk("cdrom", Target(dev, bus), None if path is None else Source(path))
+
+
+def ours(dev: str, generation: int = 1, vm: VmUuid = VM) -> Disk:
+    return cd(dev, f"/p/configdrive/{name(vm, generation)}")
+
+
+def machine(arch: str, kind: str, *disks: Disk, controllers: tuple[tuple[str, str], ...] = ()) -> Definition:
+    return Definition("i-2-3-VM", arch, kind, disks, frozenset(controllers))
+
+
+def pc(*disks: Disk, controllers: tuple[tuple[str, str], ...] = ()) -> Definition:
+    return machine("x86_64", "pc-i440fx-7.2", *disks, controllers=controllers)
+
+
+@pytest.mark.parametrize(
+    ("definition", "wanted", "first"),
+    [
+        (None, (), Target("hdd", "ide")),
+        (pc(), (), Target("hdd", "ide")),
+        (machine("x86_64", "pc-q35-7.2"), (), Target("sda", "sata")),
+        (machine("aarch64", "virt-7.2"), (), Target("sda", "scsi")),
+        (machine("ppc64", "pseries-7.2"), (), Target("sda", "scsi")),
+        (machine("s390x", "s390-ccw-virtio-7.2"), (), Target("sda", "scsi")),
+        (pc(), ("sdb",), Target("sdb", "sata")),
+        (pc(controllers=(SCSI,)), ("sdb",), Target("sdb", "scsi")),
+        (machine("x86_64", "pc-q35-7.2", controllers=(SCSI,)), ("sdb",), Target("sdb", "sata")),
+        (machine("x86_64", "pc-q35-7.2"), ("scsi:sdb", "hdd"), Target("sdb", "scsi")),
+        (machine("aarch64", "virt-7.2"), ("usb:sdc",), Target("sdc", "usb")),
+    ],
+)
+def test_the_machine_says_where_a_cd_goes_unless_the_inventory_does(
+    definition: Definition | None, wanted: tuple[str, ...], first: Target
+) -> None:
+    assert targets(definition, wanted, Device.CDROM)[0] == first
+
+
+@pytest.mark.parametrize("definition", [pc(), machine("x86_64", "pc-q35-7.2"), machine("aarch64", "virt")])
+def test_the_slot_of_a_user_s_iso_is_nobody_s_default(definition: Definition) -> None:
+    assert {"hdc", "sdc"}.isdisjoint(target.dev for target in targets(definition, (), Device.CDROM))
+
+
+@pytest.mark.parametrize(
+    ("disks", "expected"),
+    [
+        ((), ("hdd", False)),
+        ((cd("hdd"),), ("hdd", True)),
+        ((cd("hdd", "/user.iso"),), ("hdb", False)),
+        ((cd("hdd", "/user.iso"), cd("hdb")), ("hdb", True)),
+        ((ours("hdc"), cd("hdd")), ("hdc", True)),
+        ((cd("hdd"), ours("hdb", 3)), ("hdb", True)),
+        ((cd("hdd", "/a"), cd("hdb", "/b")), None),
+        ((Disk("disk", Target("hdd", "ide"), None),), ("hdb", False)),
+    ],
+)
+def test_our_own_drive_goes_first_then_the_first_target_that_is_empty_or_free(
+    disks: tuple[Disk, ...], expected: tuple[str, bool] | None
+) -> None:
+    slot = find_slot(pc(*disks), targets(pc(), (), Device.CDROM), VM, Device.CDROM)
+    assert (slot and (slot.target.dev, slot.disk is not None)) == expected
+
+
+def test_another_vm_s_image_in_any_drive_is_refused() -> None:
+    for find in (find_slot, find_plugged):
+        with pytest.raises(PermanentError) as caught:
+            find(pc(cd("hdd"), ours("hdc", vm=OTHER)), targets(pc(), (), Device.CDROM), VM, Device.CDROM)
+        assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+
+
+@pytest.mark.parametrize(
+    ("live", "config", "device", "expected"),
+    [
+        (pc(), None, Device.CDROM, None),
+        (pc(controllers=(("usb", "none"),)), None, Device.CDROM, None),
+        (pc(controllers=(("usb", "qemu-xhci"),)), None, Device.CDROM, Target("sda", "usb")),
+        (pc(controllers=(("usb", "qemu-xhci"), SCSI)), None, Device.CDROM, Target("sda", "scsi")),
+        (pc(cd("sda", "/user.iso"), controllers=(SCSI,)), pc(cd("sdb", "/x")), Device.CDROM, Target("sdd", "scsi")),
+        (pc(controllers=(SCSI,)), pc(ours("sda")), Device.CDROM, Target("sda", "scsi")),
+        (pc(), None, Device.DISK, Target("vdz", "virtio")),
+        (pc(Disk("disk", Target("vdz", "virtio"), Source("/data"))), None, Device.DISK, Target("vdy", "virtio")),
+    ],
+)
+def test_a_running_vm_takes_a_drive_where_it_has_a_bus_for_it(
+    live: Definition, config: Definition | None, device: Device, expected: Target | None
+) -> None:
+    assert hot_target(live, config, device) == expected
+
+
+def elsewhere(source: Source) -> Place | None:
+    return HOME if source.path is not None and source.path.startswith("/p/") else None
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([], NoDrive()),
+        ([pc()], NoDrive()),
+        ([pc(cd("hdd"))], EmptyDrive()),
+        ([pc(cd("hdc"))], NoDrive()),
+        ([pc(), pc(cd("hdd"))], NoDrive()),
+        ([pc(ours("hdd"))], Inserted(name(), HOME)),
+        ([pc(ours("hdd", 2)), pc(ours("hdb", 1))], Inserted(name(VM, 1), HOME)),
+        ([pc(ours("hdd", 1)), pc(ours("hdb", 2, OTHER))], Inserted(name(OTHER, 2), HOME)),
+        ([pc(ours("hdd")), pc(cd("hdd", f"/q/{name()}"))], Inserted(name(), None)),
+        ([pc(cd("hdd", "/user.iso"))], NoDrive()),
+    ],
+)
+def test_what_still_has_to_go_is_told_first(layers: list[Definition], expected: object) -> None:
+    choices = targets(pc(), (), Device.CDROM)
+    assert content(layers, VM, elsewhere, HOME, choices) == expected
