@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.e2e.kvm.site import Moving, Site
+    from tests.e2e.kvm.moving import Moving
+    from tests.e2e.kvm.site import Site
 
 pytest.importorskip("libvirt")
 
@@ -62,7 +63,7 @@ def fleet(hosts: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fle
 
 @pytest.fixture
 def new_vm(hosts: Site, fleet: Fleet) -> NewVm:
-    from tests.e2e.kvm.site import Moving  # noqa: PLC0415
+    from tests.e2e.kvm.moving import Moving  # noqa: PLC0415
 
     def new(root: str) -> Moving:
         return Moving(hosts, fleet, hosts.directory / root)

@@ -1,30 +1,15 @@
-"""Two real KVM hosts beside each other, one fleet for both, and VMs that move between them."""
+"""Two real KVM hosts beside each other, with storage that they share and storage of their own."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
+from typing import TYPE_CHECKING
 
-import libvirt
-import libvirt_qemu
-
-from configdrive.model import EventId, HypervisorName, ImageName, InstanceName, Vm, VmUuid
-from tests.integration.kvm.cloud import BOOT_DISK, Cloud, disk
-from tests.rigs.cloud import VmScript
-from tests.rigs.guest import Disk, Machine, domain_xml
-from tests.rigs.process import RigError, wait_until
-from tests.rigs.worker import CONFIGDRIVE
+from tests.integration.kvm.cloud import Cloud
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from configdrive.outcome import Outcome
-    from tests.rigs.fleet import Fleet
-    from tests.rigs.guest import GuestKernel
     from tests.rigs.libvirt import LibvirtHost
 
 SHARED, LOCAL, OTHER, ALONE = "shared", "local", "other", "alone"
@@ -32,13 +17,6 @@ SHARED, LOCAL, OTHER, ALONE = "shared", "local", "other", "alone"
 
 POOLLESS, CACHE = "poolless", "cache"
 """Directories in no pool: one that both hosts share, and the cache of each."""
-
-PASSWORD = "swordfish"
-
-_MOVE = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_UNSAFE
-_THERE: dict[str, Any] = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1"}
-_ATTEMPTS = 20
-_OPEN_TRAY = '{"execute": "blockdev-open-tray", "arguments": {"id": "ide0-1-1", "force": true}}'
 
 
 class Site:
@@ -84,195 +62,3 @@ class Site:
                 if persistent:
                     found.undefine()
             cloud.close()
-
-
-@dataclass
-class Moving:
-    """One VM, defined on `h1` with its root disk in a directory.
-
-    Args:
-        site: the hosts.
-        fleet: gets the events.
-        root: the root disk's directory.
-    """
-
-    site: Site
-    fleet: Fleet
-    root: Path
-    script: VmScript = field(default_factory=VmScript)
-
-    @property
-    def vm(self) -> Vm:
-        """The VM as drivers know it."""
-        name = InstanceName(self.script.name)
-        return Vm(VmUuid(self.script.uuid), name, HypervisorName("kvm"), self.site.clouds["h1"].name)
-
-    @property
-    def root_disk(self) -> Path:
-        return self.root / f"{self.script.uuid}.root"
-
-    # --- the administrator -----------------------------------------------------------------------------------------
-
-    def define(self) -> None:
-        """Define a VM that stands at the boot loader."""
-        self._put_root("h1")
-        self.site.clouds["h1"].define(root=disk(self.root_disk, "vda", "virtio", "disk"), vm=self.vm)
-
-    def create(self, drive: str) -> None:
-        """Start one without a persistent definition, as CloudStack does, with this element for its config drive."""
-        self._put_root("h1")
-        root = disk(self.root_disk, "vda", "virtio", "disk")
-        self.site.clouds["h1"].define(drive, root=root, vm=self.vm, transient=True)
-
-    def define_linux(self, guest: GuestKernel, console: Path) -> None:
-        """Define one that boots Linux and prints what it reads from its config drive."""
-        self._put_root("h1")
-        disks = [Disk("vda", "virtio", self.root_disk)]
-        xml = domain_xml(self.vm.instance_name, self.vm.uuid, guest, console, disks=disks, machine=Machine(wait=1))
-        self.site.hosts["h1"].define_domain(xml)
-
-    def move_root(self, root: Path) -> None:
-        """Move the root disk of the halted VM to another directory; nothing else of its definition changes."""
-        before, xml = self.root_disk, self.domain("h1").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-        self.root = root
-        self._put_root("h1")
-        self.site.hosts["h1"].define_domain(xml.replace(str(before), str(self.root_disk)))
-
-    def copy_root(self, root: Path) -> None:
-        """Move the root disk of the running VM to another directory."""
-        self.root, running = root, self.domain("h1")
-        copy = disk(self.root_disk, "vda", "virtio", "disk")
-        running.blockCopy("vda", copy, flags=libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB)
-        wait_until(lambda: "ready='yes'" in running.XMLDesc(0), "the copy of the root disk", timeout=20)
-        running.blockJobAbort("vda", libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
-
-    def power_on(self, host: str = "h1") -> None:
-        self.domain(host).create()
-
-    def power_off(self, host: str = "h1") -> None:
-        self.domain(host).destroy()
-
-    def domain(self, host: str) -> libvirt.virDomain:
-        return self.site.clouds[host].connection.lookupByUUIDString(self.vm.uuid)
-
-    def knows(self, host: str) -> bool:
-        """Say whether the host knows the VM."""
-        try:
-            self.domain(host)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                raise
-            return False
-        return True
-
-    def move(self, to: str = "h2", *, undefine: bool = True, root: bool = True, medium: bool = True) -> None:
-        """Migrate live from the other host.
-
-        Args:
-            to: the destination.
-            undefine: the source forgets the VM; otherwise it keeps the definition, which is libvirt's default.
-            root: bring the root disk there before, if the destination does not see it.
-            medium: keep the drive's medium; otherwise the drive is empty on the destination.
-
-        Raises:
-            libvirt.libvirtError: libvirt refused, or could not.
-        """
-        if root:
-            self._put_root(to)
-        source: libvirt.virDomain = self.domain("h2" if to == "h1" else "h1")
-        flags = _MOVE
-        if source.isPersistent():
-            flags |= libvirt.VIR_MIGRATE_PERSIST_DEST | (libvirt.VIR_MIGRATE_UNDEFINE_SOURCE if undefine else 0)
-        there: Any = dict(_THERE)
-        if not medium:
-            there[libvirt.VIR_MIGRATE_PARAM_DEST_XML] = _emptied(source.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE))
-        source.migrate3(self.site.clouds[to].connection, there, flags)
-
-    def change_medium(self, host: str, path: Path | None) -> None:
-        """Change what is in the running VM's drive, past the fleet.
-
-        A BIOS that starts may shut the tray meanwhile, which libvirt does not notice: it is opened past libvirt then.
-        """
-        flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
-        for attempt in range(_ATTEMPTS):
-            try:
-                self.domain(host).updateDeviceFlags(disk(path, "hdd", "ide"), flags)
-            except libvirt.libvirtError as error:
-                if "is not open" not in str(error) or attempt == _ATTEMPTS - 1:
-                    raise
-                libvirt_qemu.qemuMonitorCommand(self.domain(host), _OPEN_TRAY, 0)
-            else:
-                return
-
-    # --- the orchestrator ------------------------------------------------------------------------------------------
-
-    def send(self, kind: str, **data: Any) -> Outcome:  # noqa: ANN401 - fields of an event
-        """Publish the VM's next event and wait for its outcome, final or parked.
-
-        Raises:
-            RigError: there was none within 30 s.
-        """
-        event = self.script.event(kind, hypervisor="kvm", **data)
-        receipt = self.fleet.publisher.publish(event)
-        assert receipt.accepted
-        outcome = self.fleet.publisher.wait(receipt.event_id, 30)
-        if outcome is None:
-            raise RigError(f"no outcome of {kind}\n{self.fleet.log[-3000:]}")
-        return outcome
-
-    def retry(self, parked: Outcome) -> Outcome:
-        """Tell the fleet to try a parked event again, as an operator does, and wait for its final outcome.
-
-        Raises:
-            RigError: there was none within 30 s.
-        """
-        environment = {**os.environ, **self.fleet.environment}
-        argv = [CONFIGDRIVE, "retry", self.script.uuid]
-        subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=30)
-
-        def ended() -> Outcome | None:
-            outcome = self.fleet.mailbox.outcome_of(EventId(parked.event_id))
-            return outcome if outcome is not None and outcome.final else None
-
-        return wait_until(ended, "the outcome of what was tried again", timeout=30)
-
-    def migrate(self, phase: str, **data: Any) -> Outcome:  # noqa: ANN401 - as above
-        return self.send("migrate", phase=phase, **{"destination": "h2"} | data)
-
-    # --- what is there ---------------------------------------------------------------------------------------------
-
-    def media(self, host: str) -> set[str]:
-        """What libvirt says is in the VM's drives on this host, in the running and in the persistent definition."""
-        layers = [self.site.clouds[host].media(self.vm), self.site.clouds[host].media(self.vm, inactive=True)]
-        return {path for layer in layers for path in layer.values() if path is not None}
-
-    def guest_has(self, host: str) -> str | None:
-        """What QEMU itself says is in the drive."""
-        drives = self.site.clouds[host].drives(self.vm)
-        return next((drive.path for drive in drives.values() if drive.path and drive.path.endswith(".iso")), None)
-
-    def images(self, host: str) -> dict[Path, bytes]:
-        """Every image of the VM that the host can see, by its path there."""
-        found = {}
-        for name in (SHARED, LOCAL, OTHER, ALONE, CACHE):
-            inside = self.site.directory / name
-            outside = self.site.hosts[host].outside(inside)
-            for path in outside.rglob(f"*{self.script.uuid}*"):
-                if ImageName.parse(path.name):
-                    found[inside / path.relative_to(outside)] = path.read_bytes()
-        return found
-
-    def _put_root(self, host: str) -> None:
-        """Bring the root disk onto the host, as an administrator does who migrates without shared storage."""
-        path = self.site.hosts[host].outside(self.root_disk)
-        if not path.exists():
-            path.write_bytes(BOOT_DISK)
-
-
-def _emptied(xml: str) -> str:
-    """Take the medium out of a definition's drive."""
-    domain = ET.fromstring(xml)  # noqa: S314  # the test's own libvirtd
-    for drive in domain.iterfind("devices/disk[@device='cdrom']"):
-        for source in drive.findall("source"):
-            drive.remove(source)
-    return ET.tostring(domain, encoding="unicode")

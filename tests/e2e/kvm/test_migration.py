@@ -7,52 +7,21 @@ from typing import TYPE_CHECKING
 import libvirt
 import pytest
 
-from configdrive.errors import PermanentCode, StaleCode, TransientCode
+from configdrive.errors import StaleCode
 from configdrive.outcome import Status
-from tests.e2e.kvm.site import ALONE, CACHE, LOCAL, OTHER, PASSWORD, POOLLESS, SHARED
+from tests.e2e.kvm.moving import GUEST, PASSWORD, require_moved, require_untouched, running, started
+from tests.e2e.kvm.site import CACHE, LOCAL, OTHER, POOLLESS, SHARED
 from tests.rigs.guest import wait_for_absence, wait_for_report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.e2e.kvm.conftest import NewVm
-    from tests.e2e.kvm.site import Moving, Site
+    from tests.e2e.kvm.moving import Moving
+    from tests.e2e.kvm.site import Site
     from tests.rigs.guest import DriveReport, GuestKernel
 
-GUEST = {"password": PASSWORD, "user_data": {"text": "#!/bin/sh\necho hello\n"}}
 LATER = "comes with the next start"
-
-
-def started(vm: Moving) -> Path:
-    """Give the VM its drive and power it on; returns the image's path."""
-    outcome = vm.send("start", guest=GUEST)
-    assert outcome.status is Status.APPLIED, outcome
-    vm.power_on()
-    (path,) = vm.images("h1")
-    require_untouched(vm, path)
-    return path
-
-
-def running(vm: Moving) -> Path:
-    """As `started`, for a VM that stands at the boot loader."""
-    vm.define()
-    return started(vm)
-
-
-def require_untouched(vm: Moving, path: Path) -> None:
-    """See that the VM runs on h1 with its image, and h2 has nothing of it."""
-    assert vm.guest_has("h1") == str(path)
-    assert vm.media("h1") == {str(path)}
-    assert list(vm.images("h1")) == [path]
-    assert not vm.knows("h2")
-
-
-def require_moved(vm: Moving, path: Path, content: bytes) -> None:
-    """See that the VM runs on h2 with its image, and h1 has nothing of it."""
-    assert vm.guest_has("h2") == str(path)
-    assert vm.media("h2") == {str(path)}
-    assert vm.images("h2") == {path: content}
-    assert not vm.knows("h1") or vm.media("h1") == set()
 
 
 def read_again(vm: Moving, console: Path, path: Path) -> DriveReport:
@@ -136,55 +105,6 @@ def test_complete_twice_is_as_complete_once(new_vm: NewVm) -> None:
     require_moved(vm, path, content)
 
 
-def test_complete_before_the_vm_has_come_changes_nothing_and_is_done_when_it_is_told_again(new_vm: NewVm) -> None:
-    vm = new_vm(LOCAL)
-    path = running(vm)
-    content = vm.images("h1")[path]
-    vm.migrate("prepare")
-    early = vm.migrate("complete")
-    assert (early.status, early.code) == (Status.PARKED, PermanentCode.VM_NOT_FOUND)
-    require_untouched(vm, path)
-    vm.move()
-    assert vm.retry(early).status is Status.APPLIED
-    require_moved(vm, path, content)
-    assert vm.images("h1") == {}
-
-
-@pytest.mark.parametrize("ejected", [False, True], ids=["medium in", "medium ejected"])
-def test_rollback_is_as_if_nothing_had_been_prepared(new_vm: NewVm, *, ejected: bool) -> None:
-    vm = new_vm(LOCAL)
-    path = running(vm)
-    before = vm.images("h1")
-    vm.migrate("prepare")
-    assert vm.images("h2") == before
-    if ejected:
-        vm.change_medium("h1", None)
-    with pytest.raises(libvirt.libvirtError, match="Cannot access storage file"):
-        vm.move(root=False)
-    assert vm.migrate("rollback").status is Status.APPLIED
-    require_untouched(vm, path)
-    assert (vm.images("h1"), vm.images("h2")) == (before, {})
-
-
-def test_a_rollback_without_the_destination_says_what_stays_there_and_a_later_event_fetches_it(
-    new_vm: NewVm, hosts: Site
-) -> None:
-    vm = new_vm(LOCAL)
-    path = running(vm)
-    vm.migrate("prepare")
-    hosts.hosts["h2"].kill_daemon()
-    try:
-        rolled_back = vm.migrate("rollback")
-    finally:
-        hosts.hosts["h2"].start_daemon()
-        hosts.clouds["h2"].reconnect()
-    assert (rolled_back.status, rolled_back.facts["left_behind"]) == (Status.APPLIED, f"{LOCAL}@h2")
-    require_untouched(vm, path)
-    vm.power_off()
-    assert vm.send("stop").status is Status.APPLIED
-    assert (vm.images("h1"), vm.images("h2")) == ({}, {})
-
-
 def test_there_and_back_again(new_vm: NewVm) -> None:
     vm = new_vm(LOCAL)
     path = running(vm)
@@ -242,41 +162,6 @@ def test_an_image_in_the_host_cache_is_copied_and_cleaned(new_vm: NewVm, hosts: 
     assert vm.migrate("complete").facts["storage"] == "host-cache"
     require_moved(vm, path, content)
     assert vm.images("h1") == {}
-
-
-def test_a_destination_that_does_not_answer_is_tried_again_and_then_parked(new_vm: NewVm, hosts: Site) -> None:
-    vm = new_vm(LOCAL)
-    path = running(vm)
-    hosts.hosts["h2"].kill_daemon()
-    try:
-        parked = vm.migrate("prepare")
-    finally:
-        hosts.hosts["h2"].start_daemon()
-        hosts.clouds["h2"].reconnect()
-    assert (parked.status, parked.code, parked.attempts) == (Status.PARKED, TransientCode.HOST_UNREACHABLE, 3)
-    assert "h2" in parked.detail
-    require_untouched(vm, path)
-    assert vm.images("h2") == {}
-    assert vm.retry(parked).status is Status.APPLIED
-    assert vm.images("h2") == vm.images("h1")
-
-
-@pytest.mark.parametrize(
-    ("storage", "destination", "code"),
-    [(LOCAL, "h9", PermanentCode.UNKNOWN_HOST), (ALONE, "h2", PermanentCode.STORAGE_NOT_FOUND)],
-    ids=["unknown", "lacks the pool"],
-)
-def test_a_destination_that_cannot_take_the_drive_is_told_at_once(
-    new_vm: NewVm, storage: str, destination: str, code: PermanentCode
-) -> None:
-    vm = new_vm(storage)
-    path = running(vm)
-    parked = vm.migrate("prepare", destination=destination)
-    assert (parked.status, parked.code, parked.attempts) == (Status.PARKED, code, 1)
-    assert destination in parked.detail
-    assert parked.remedy
-    require_untouched(vm, path)
-    assert vm.images("h2") == {}
 
 
 def test_the_image_follows_a_root_disk_to_another_pool_with_the_next_start(new_vm: NewVm, hosts: Site) -> None:

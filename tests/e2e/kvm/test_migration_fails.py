@@ -1,0 +1,101 @@
+"""Migrations that do not come about: the VM keeps its drive, and the outcome says what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libvirt
+import pytest
+
+from configdrive.errors import PermanentCode, TransientCode
+from configdrive.outcome import Status
+from tests.e2e.kvm.moving import require_moved, require_untouched, running
+from tests.e2e.kvm.site import ALONE, LOCAL
+
+if TYPE_CHECKING:
+    from tests.e2e.kvm.conftest import NewVm
+    from tests.e2e.kvm.site import Site
+
+
+def test_complete_before_the_vm_has_come_changes_nothing_and_is_done_when_it_is_told_again(new_vm: NewVm) -> None:
+    vm = new_vm(LOCAL)
+    path = running(vm)
+    content = vm.images("h1")[path]
+    vm.migrate("prepare")
+    early = vm.migrate("complete")
+    assert (early.status, early.code) == (Status.PARKED, PermanentCode.VM_NOT_FOUND)
+    require_untouched(vm, path)
+    vm.move()
+    assert vm.retry(early).status is Status.APPLIED
+    require_moved(vm, path, content)
+    assert vm.images("h1") == {}
+
+
+@pytest.mark.parametrize("ejected", [False, True], ids=["medium in", "medium ejected"])
+def test_rollback_is_as_if_nothing_had_been_prepared(new_vm: NewVm, *, ejected: bool) -> None:
+    vm = new_vm(LOCAL)
+    path = running(vm)
+    before = vm.images("h1")
+    vm.migrate("prepare")
+    assert vm.images("h2") == before
+    if ejected:
+        vm.change_medium("h1", None)
+    with pytest.raises(libvirt.libvirtError, match="Cannot access storage file"):
+        vm.move(root=False)
+    assert vm.migrate("rollback").status is Status.APPLIED
+    require_untouched(vm, path)
+    assert (vm.images("h1"), vm.images("h2")) == (before, {})
+
+
+def test_a_rollback_without_the_destination_says_what_stays_there_and_a_later_event_fetches_it(
+    new_vm: NewVm, hosts: Site
+) -> None:
+    vm = new_vm(LOCAL)
+    path = running(vm)
+    vm.migrate("prepare")
+    hosts.hosts["h2"].kill_daemon()
+    try:
+        rolled_back = vm.migrate("rollback")
+    finally:
+        hosts.hosts["h2"].start_daemon()
+        hosts.clouds["h2"].reconnect()
+    assert (rolled_back.status, rolled_back.facts["left_behind"]) == (Status.APPLIED, f"{LOCAL}@h2")
+    require_untouched(vm, path)
+    vm.power_off()
+    assert vm.send("stop").status is Status.APPLIED
+    assert (vm.images("h1"), vm.images("h2")) == ({}, {})
+
+
+def test_a_destination_that_does_not_answer_is_tried_again_and_then_parked(new_vm: NewVm, hosts: Site) -> None:
+    vm = new_vm(LOCAL)
+    path = running(vm)
+    hosts.hosts["h2"].kill_daemon()
+    try:
+        parked = vm.migrate("prepare")
+    finally:
+        hosts.hosts["h2"].start_daemon()
+        hosts.clouds["h2"].reconnect()
+    assert (parked.status, parked.code, parked.attempts) == (Status.PARKED, TransientCode.HOST_UNREACHABLE, 3)
+    assert "h2" in parked.detail
+    require_untouched(vm, path)
+    assert vm.images("h2") == {}
+    assert vm.retry(parked).status is Status.APPLIED
+    assert vm.images("h2") == vm.images("h1")
+
+
+@pytest.mark.parametrize(
+    ("storage", "destination", "code"),
+    [(LOCAL, "h9", PermanentCode.UNKNOWN_HOST), (ALONE, "h2", PermanentCode.STORAGE_NOT_FOUND)],
+    ids=["unknown", "lacks the pool"],
+)
+def test_a_destination_that_cannot_take_the_drive_is_told_at_once(
+    new_vm: NewVm, storage: str, destination: str, code: PermanentCode
+) -> None:
+    vm = new_vm(storage)
+    path = running(vm)
+    parked = vm.migrate("prepare", destination=destination)
+    assert (parked.status, parked.code, parked.attempts) == (Status.PARKED, code, 1)
+    assert destination in parked.detail
+    assert parked.remedy
+    require_untouched(vm, path)
+    assert vm.images("h2") == {}
