@@ -98,6 +98,7 @@ class WakeUps:
             queue=queue(header.queue),  # type: ignore[arg-type]  # a Queue is taken too
             producer=producer,
             ignore_result=True,
+            retries=wake.attempt - 1,  # Flower's column
             # Not the sender's: a worker that sends the next wake-up would write its own limits into the message.
             time_limit=None,
             soft_time_limit=None,

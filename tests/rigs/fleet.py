@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import override
 
+from tasks.wakeup import WakeUps
 from tests.rigs.redis import RedisServer
 from tests.rigs.worker import Worker
 from workers.access import make_mailbox, make_publisher
@@ -69,6 +70,7 @@ class Fleet:
         ]
         self.app: Celery = make_app(self.settings)
         self.mailbox: RedisMailbox = make_mailbox(self.settings)
+        self.wakeups = WakeUps(self.app)
         self._publisher: LifecyclePublisher | None = None
 
     @property
@@ -139,13 +141,16 @@ class Fleet:
 
 
 class Supervisor(threading.Thread):
-    """What systemd or Kubernetes is for real workers: one that ends without being asked is started again."""
+    """What systemd or Kubernetes is for real workers: one that ends without being asked is started again.
+
+    `ends` are the exit codes of those that ended (negative: killed by that signal).
+    """
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         super().__init__(name="supervisor", daemon=True)
         self._workers = workers
         self._ended = threading.Event()
-        self.restarts = 0
+        self.ends: list[int | None] = []
 
     @override
     def run(self) -> None:
@@ -153,8 +158,8 @@ class Supervisor(threading.Thread):
         while not self._ended.wait(0.02):
             for worker in self._workers:
                 if not worker.running:
+                    self.ends.append(worker.exit_code)
                     worker.launch()
-                    self.restarts += 1
 
     def __enter__(self) -> Self:
         """Begin."""

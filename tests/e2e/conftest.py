@@ -1,0 +1,37 @@
+"""Fleets of real worker processes: one that most tests share, and a maker of others."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.site import QUICK, Site
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Two workers with two children each. Every test brings VMs of its own."""
+    with require_rig():
+        site = Site(tmp_path_factory.mktemp("site"), workers=2, settings=QUICK)
+    with site:
+        yield site
+
+
+@pytest.fixture
+def make_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Site]]:
+    """Return a maker of sites that are not started; they are stopped at the end of the test."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> Site:  # noqa: ANN401 - those of `Site`
+            with require_rig():
+                site = Site(tmp_path_factory.mktemp("site"), **options)
+            stack.callback(site.stop)
+            return site
+
+        yield make

@@ -1,0 +1,168 @@
+"""A fleet on a simulated cloud, and what a test asks of both."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from configdrive.model import EventId, VmUuid
+from tests.rigs.cloud import Cloud, VmScript
+from tests.rigs.fleet import Fleet
+from tests.rigs.process import RigError, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from configdrive.outcome import Outcome
+    from tests.rigs.redis import RedisServer
+    from workers.hypervisors.simulated.hooks import Fault
+
+QUICK: dict[str, Any] = {
+    "concurrency": 2,
+    "lease_seconds": 1.5,
+    "sweep_seconds": 0.2,
+    "resend_seconds": 1.0,
+    "backoff_seconds": 0.1,
+    "backoff_most_seconds": 0.5,
+}
+"""Settings with which a dead worker's VM goes on after two seconds."""
+
+
+class Site(Fleet):
+    """A fleet whose hypervisor is a simulated cloud that writes down all that is done to it."""
+
+    def __init__(  # noqa: PLR0913  # as a fleet's
+        self,
+        directory: Path,
+        *,
+        workers: int = 1,
+        redis: RedisServer | None = None,
+        options: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+        audit: bool = True,
+    ) -> None:
+        self.cloud = Cloud(directory / "world", audit=audit)
+        super().__init__(
+            directory, self.cloud.inventory, workers=workers, redis=redis, options=options, settings=settings
+        )
+
+    def publish(self, *events: Mapping[str, Any]) -> list[EventId]:
+        """Publish events that are accepted; returns their ids."""
+        receipts = list(self.publisher.publish_many(events))
+        assert all(receipt.accepted for receipt in receipts)
+        return [receipt.event_id for receipt in receipts]
+
+    def inject(self, *faults: Fault) -> None:
+        """Lay faults down."""
+        for fault in faults:
+            self.cloud.world.hooks.inject(fault)
+
+    def outcomes(self, events: Iterable[EventId], timeout: float = 30) -> dict[EventId, list[Outcome]]:
+        """Wait until each event has a final outcome; returns what the stream says of each, oldest first.
+
+        Raises:
+            RigError: the time is over.
+        """
+        wanted = list(events)
+        found: dict[EventId, list[Outcome]] = defaultdict(list)
+        position = "0"
+
+        def all_there() -> bool:
+            nonlocal position
+            for latest, outcome in list(self.mailbox.outcomes(position, 0.05)):
+                found[EventId(outcome.event_id)].append(outcome)
+                position = latest
+            return all(found[event] and found[event][-1].final for event in wanted)
+
+        try:
+            wait_until(all_there, "the outcomes", timeout=timeout)
+        except RigError as error:
+            missing = [event for event in wanted if not (found[event] and found[event][-1].final)]
+            raise RigError(
+                f"{error}: {len(missing)} of {len(wanted)} are missing: {missing[:5]}\n{self.log[-3000:]}"
+            ) from None
+        return {event: found[event] for event in wanted}
+
+    def stream(self) -> list[EventId]:
+        """Return the events of the whole outcome stream, in its order."""
+        position, events = "0", list[EventId]()
+        while page := list(self.mailbox.outcomes(position, 0.01)):
+            position = page[-1][0]
+            events += [EventId(outcome.event_id) for _, outcome in page]
+        return events
+
+    def outcome(self, event: Mapping[str, Any], timeout: float = 30) -> Outcome:
+        """Publish one event and wait for its outcome, final or parked."""
+        receipt = self.publisher.publish(event)
+        assert receipt.accepted
+        return self.ended(receipt.event_id, timeout)
+
+    def ended(self, event: EventId, timeout: float = 30) -> Outcome:
+        """Wait for an event's outcome, final or parked.
+
+        Raises:
+            RigError: the time is over.
+        """
+        outcome = self.publisher.wait(event, timeout)
+        if outcome is None:
+            raise RigError(f"no outcome of {event}\n{self.log[-3000:]}")
+        return outcome
+
+    def wait_claimed(self, vm: VmScript) -> None:
+        """Wait until a worker is at the VM.
+
+        Raises:
+            RigError: none was within 10 s.
+        """
+
+        def claimed() -> bool:
+            view = self.mailbox.view(VmUuid(vm.uuid))
+            return view is not None and view.owner is not None
+
+        wait_until(claimed, f"a worker to take VM {vm.uuid}", timeout=10)
+
+    def require(self, vm: VmScript, generation: int | None) -> None:
+        """See that a VM has exactly the image of one generation, in its drive; or, with `None`, nothing at all."""
+        wanted = None if generation is None else vm.image(generation)
+        assert self.cloud.medium(vm.uuid) == wanted
+        assert self.cloud.images(vm.uuid) == ([] if wanted is None else [wanted])
+
+    def require_no_overlap(self) -> int:
+        """See in the audit log that never two processes were at one VM at once; returns how many verbs were looked at.
+
+        A process that was killed within a verb has no end of it: it ends with the last line it wrote.
+        """
+        verbs = 0
+        by_vm: dict[str, list[tuple[int, int, tuple[int, int]]]] = defaultdict(list)
+        open_: dict[tuple[str, tuple[int, int]], list[int]] = {}
+        for entry in self.cloud.audit():
+            if entry.verb.startswith("world.") or not entry.vm:
+                continue
+            who = (entry.pid, entry.thread)
+            key = (entry.vm, who)
+            if entry.mark == "begin":
+                open_[key] = [entry.tick, entry.tick]
+                by_vm[entry.vm].append((entry.tick, 0, who))
+                verbs += 1
+            else:
+                open_[key][1] = entry.tick
+            begun = by_vm[entry.vm]
+            position = max(index for index, (tick, _, by) in enumerate(begun) if by == who and tick == open_[key][0])
+            begun[position] = (open_[key][0], open_[key][1], who)
+        for vm, spans in by_vm.items():
+            spans.sort()
+            for (_, end, who), (begin, _, then) in pairwise(spans):
+                assert who == then or end <= begin, f"VM {vm}: {who} and {then} at once"
+        return verbs
+
+
+def new_vm() -> VmScript:
+    """Return a VM that nobody knows yet."""
+    return VmScript()
+
+
+def uuid_of(vm: VmScript) -> VmUuid:
+    """Return the VM's uuid, typed."""
+    return VmUuid(vm.uuid)

@@ -1,0 +1,156 @@
+"""`kill -9` of the process that works, at every step: the event is taken up again and ends as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from configdrive.model import EventId
+from configdrive.outcome import Status
+from tasks.mailbox import PersonsWord, Wake
+from tests.e2e.site import QUICK, Site, new_vm, uuid_of
+from tests.rigs.fleet import Supervisor
+from tests.rigs.process import wait_until
+from workers.hypervisors.simulated.hooks import Kill, Point, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.rigs.cloud import VmScript
+
+BEFORE, MIDDLE, AFTER = Point.BEFORE, Point.MIDDLE, Point.AFTER
+
+# A start of a VM that has an older drive takes every step there is; the last "after" is before DONE.
+STEPS_OF_START = (
+    (Verb.OBSERVE, BEFORE),
+    (Verb.OBSERVE, AFTER),
+    (Verb.UPLOAD, BEFORE),
+    (Verb.UPLOAD, MIDDLE),
+    (Verb.UPLOAD, AFTER),
+    (Verb.ATTACH, BEFORE),
+    (Verb.ATTACH, AFTER),
+    (Verb.DELETE, BEFORE),
+    (Verb.DELETE, AFTER),
+)
+STEPS_OF_STOP = ((Verb.DETACH, BEFORE), (Verb.DETACH, AFTER), (Verb.DELETE, BEFORE), (Verb.DELETE, AFTER))
+
+
+@dataclass
+class Case:
+    """One VM whose event of the kind `last` is interrupted at one step."""
+
+    vm: VmScript
+    last: str
+    verb: Verb
+    when: Point
+    event: EventId | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.last}: {self.when} {self.verb}"
+
+
+def cases() -> list[Case]:
+    starts = [Case(new_vm(), "start", verb, when) for verb, when in STEPS_OF_START]
+    ends = [Case(new_vm(), last, verb, when) for last in ("stop", "destroy") for verb, when in STEPS_OF_STOP]
+    return starts + ends
+
+
+def interrupt_each(site: Site) -> None:
+    """Bring every case's VM up, kill whoever works on its next event at the case's step, and look at the end."""
+    all_cases = cases()
+    for case in all_cases:
+        site.publish(case.vm.event("deploy", guest={"password": "swordfish"}, start=True))
+    for case in all_cases:
+        wait_until(lambda vm=case.vm: site.cloud.medium(vm.uuid) == vm.image(1), "the drive", timeout=20)  # type: ignore[misc]
+    for case in all_cases:
+        site.inject(Kill(verb=case.verb, when=case.when, vm=case.vm.uuid))
+        (case.event,) = site.publish(case.vm.event(case.last))
+    found = site.outcomes([case.event for case in all_cases if case.event], timeout=60)
+    for case in all_cases:
+        assert case.event is not None
+        (outcome,) = found[case.event]
+        assert (outcome.status, outcome.attempts) == (Status.APPLIED, 2), case.name
+        site.require(case.vm, 2 if case.last == "start" else None)
+    site.require_no_overlap()
+    follow_up = site.publish(*[case.vm.event("start") for case in all_cases])
+    site.outcomes(follow_up)
+    for case in all_cases:
+        site.require(case.vm, None if case.last == "destroy" else 3)
+
+
+def test_pool_child(site: Site) -> None:
+    mains = [worker.pid for worker in site.workers]
+    interrupt_each(site)
+    assert [worker.pid for worker in site.workers if worker.running] == mains
+
+
+def test_solo_worker(make_site: Callable[..., Site]) -> None:
+    site = make_site(workers=2, options=["--pool", "solo"], settings=QUICK)
+    site.start()
+    with Supervisor(site.workers) as supervisor:
+        interrupt_each(site)
+        assert supervisor.ends == [-signal.SIGKILL] * len(cases())
+
+
+def test_event_that_kills_whoever_takes_it_is_parked_and_a_person_decides(site: Site) -> None:
+    vm, other = new_vm(), new_vm()
+    site.inject(Kill(verb=Verb.UPLOAD, when=MIDDLE, vm=vm.uuid, times=3))
+    poison, behind = vm.event("start"), vm.event("update", guest={"user_data": {"text": "x"}})
+    ids = site.publish(poison, behind)
+    assert site.outcome(other.event("start")).status is Status.APPLIED
+    parked = site.ended(ids[0])
+    assert (parked.status, parked.code, parked.attempts) == (Status.PARKED, "unclassified", 4)
+    assert parked.detail == "workers died over this event 3 times"
+    assert site.mailbox.outcome_of(ids[1]) is None
+    assert uuid_of(vm) in {uuid for uuid, _ in site.mailbox.parked(100)}
+    assert site.cloud.medium(vm.uuid) is None
+
+    wake = site.mailbox.word(uuid_of(vm), ids[0], PersonsWord.RETRY, None)
+    assert isinstance(wake, Wake)
+    site.wakeups.send(wake)
+    found = site.outcomes(ids)
+    assert [outcome.status for outcome in found[ids[0]]] == [Status.PARKED, Status.APPLIED]
+    assert found[ids[1]][0].status is Status.APPLIED
+    site.require(vm, 1)
+
+
+# A publisher that sends no wake-up, and a worker that dies when its outcome is written and the next is not sent yet.
+DIES_BEFORE_THE_WAKE_UP = """
+import json, os, signal, sys
+from configdrive.model import HypervisorName
+from workers.access import make_publisher
+from workers.app import make_app
+from workers.settings import load_settings
+from workers.wiring import make_mailbox, make_turns
+settings = load_settings()
+turns = make_turns(settings, make_app(settings), [HypervisorName("simulated")])
+turns._wake = lambda wake: os.kill(os.getpid(), signal.SIGKILL)
+publisher = make_publisher(settings)
+postings = [publisher.posting(event) for event in json.load(sys.stdin)]
+make_mailbox(settings).put_many(postings)
+print(turns.take(postings[0].header.vm_uuid, postings[0].header.event_id))
+"""
+
+
+def test_wake_ups_that_were_never_sent_are_sent_by_the_sweeper(site: Site) -> None:
+    vm, other = new_vm(), new_vm()
+    events = [vm.event("deploy"), vm.event("start"), other.event("start")]
+    process = subprocess.run(
+        [sys.executable, "-c", DIES_BEFORE_THE_WAKE_UP],
+        input=json.dumps(events).encode(),
+        env={**os.environ, **site.environment},
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert (process.returncode, process.stdout) == (-signal.SIGKILL, b""), process.stderr
+    found = site.outcomes([EventId(event["id"]) for event in events])
+    assert [outcome.status for (outcome,) in found.values()] == [Status.APPLIED] * 3
+    site.require(vm, 2)
+    site.require(other, 1)

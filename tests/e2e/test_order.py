@@ -1,0 +1,58 @@
+"""Strict order per VM, one worker at a time per VM, and no VM waits for another."""
+
+from __future__ import annotations
+
+from configdrive.outcome import Status
+from tests.e2e.site import Site, new_vm
+from workers.hypervisors.simulated.hooks import Hang, Point, Verb
+
+
+def test_vm_that_hangs_holds_up_nobody_and_its_events_stay_in_order(site: Site) -> None:
+    slow, others = new_vm(), [new_vm() for _ in range(6)]
+    site.inject(Hang(verb=Verb.OBSERVE, vm=slow.uuid, seconds=2.5))  # longer than the lease: it is renewed
+    kinds = ["deploy", "start", "password_reset", "stop", "start"]
+    extra: dict[str, dict[str, object]] = {"password_reset": {"guest": {"password": "new"}}}
+    waiting = site.publish(slow.event(kinds[0]))
+    site.wait_claimed(slow)
+    waiting += site.publish(*[slow.event(kind, **extra.get(kind, {})) for kind in kinds[1:]])
+    quick = [site.publish(*[vm.event(kind, **extra.get(kind, {})) for kind in kinds]) for vm in others]
+
+    for ids in quick:
+        found = site.outcomes(ids, timeout=20)
+        assert [outcomes[-1].final for outcomes in found.values()] == [True] * len(kinds)
+    assert site.mailbox.outcome_of(waiting[0]) is None  # the others are done, and it has not begun to end
+    found = site.outcomes(waiting)
+    assert [len(outcomes) for outcomes in found.values()] == [1] * len(kinds)
+    ends = [outcomes[0].at for outcomes in found.values()]
+    assert ends == sorted(ends)
+    for vm in (slow, *others):
+        site.require(vm, 5)
+    # When the deploy began nothing waited behind it; behind the first start a stop does: nothing is built for nobody.
+    statuses = [outcomes[0].status for outcomes in found.values()]
+    assert statuses == [Status.APPLIED, Status.DROPPED, Status.APPLIED, Status.APPLIED, Status.APPLIED]
+    assert found[waiting[1]][0].code == "superseded"
+    assert site.require_no_overlap() > 20
+
+
+def test_stale_doubled_and_late_events_are_told_and_do_nothing(site: Site) -> None:
+    vm = new_vm()
+    deploy, start = vm.event("deploy"), vm.event("start")
+    assert site.outcome(deploy).status is Status.APPLIED
+    first = site.outcome(start)
+    assert (first.status, first.facts["attach"]) == (Status.APPLIED, "inserted")
+
+    receipt = site.publisher.publish(start)
+    assert (receipt.accepted, receipt.first) == (False, first)
+    stale = site.outcome(vm.event("stop", sequence=1))
+    assert (stale.status, stale.code) == (Status.DROPPED, "stale_sequence")
+    site.require(vm, 2)
+
+    site.inject(Hang(verb=Verb.OBSERVE, when=Point.BEFORE, vm=vm.uuid, seconds=0.5))
+    held = vm.event("update", guest={"user_data": {"text": "x"}}, apply="now")
+    ids = site.publish(held)
+    site.wait_claimed(vm)
+    ids += site.publish(vm.event("start"), vm.event("stop"), vm.event("destroy"), vm.event("start"))
+    assert site.publisher.publish(held).accepted is False
+    codes = [outcomes[-1].code for outcomes in site.outcomes(ids).values()]
+    assert codes == [None, "superseded", "superseded", None, "vm_gone"]
+    site.require(vm, None)

@@ -1,0 +1,113 @@
+"""Redis goes away, or hangs, in the middle of a stream of events: everybody waits for it, and nothing is lost."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from typing_extensions import override
+
+from configdrive.outcome import Status
+from tests.e2e.site import QUICK, Site, new_vm
+from tests.rigs.redis import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from configdrive.model import EventId
+    from tests.rigs.cloud import VmScript
+
+
+class Stream(threading.Thread):
+    """Publishes starts and stops of some VMs, one event after the other, until it is told to end."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(daemon=True)
+        self._site = site
+        self._ended = threading.Event()
+        self.vms: list[VmScript] = [new_vm() for _ in range(8)]
+        self.published: dict[VmScript, list[EventId]] = {vm: [] for vm in self.vms}
+        self.error: Exception | None = None
+
+    @property
+    def count(self) -> int:
+        return sum(len(ids) for ids in self.published.values())
+
+    @override
+    def run(self) -> None:
+        turn = 0
+        try:
+            while not self._ended.wait(0.05):
+                for vm in self.vms:
+                    event = vm.event("start" if turn % 2 == 0 else "stop")
+                    receipt = self._site.publisher.publish(event)
+                    assert receipt.accepted  # asked again after a lost reply, it is no duplicate of itself
+                    self.published[vm].append(receipt.event_id)
+                turn += 1
+        except Exception as error:  # noqa: BLE001  # handed to the test
+            self.error = error
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join(60)
+
+
+def stop_and_start(redis: RedisServer) -> None:
+    redis.restart()
+
+
+def kill_and_start(redis: RedisServer) -> None:
+    redis.kill()
+    time.sleep(0.5)
+    redis.start()
+
+
+def freeze(redis: RedisServer) -> None:
+    redis.pause()
+    time.sleep(3)
+    redis.resume()
+
+
+def test_stream_goes_on_after_each_trouble(
+    make_site: Callable[..., Site], tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Redis' own default may lose up to two seconds of answered writes in a kill; "always" is what docs recommend.
+    server = RedisServer(tmp_path_factory.mktemp("redis"), appendfsync="always")
+    with server:
+        site = make_site(workers=2, redis=server, settings={**QUICK, "unclassified_attempts": 20})
+        site.start()
+        pids = [worker.pid for worker in site.workers]
+        stream = Stream(site)
+        stream.start()
+        report = []
+        for trouble in (stop_and_start, kill_and_start, freeze):
+            time.sleep(0.7)
+            before = stream.count
+            trouble(server)
+            begun = time.monotonic()
+            mark = new_vm()
+            assert site.outcome(mark.event("start"), timeout=40).status is Status.APPLIED
+            report.append(f"{trouble.__name__} {time.monotonic() - begun:.1f} s")
+            assert before > 0
+        time.sleep(0.5)
+        stream.end()
+        assert stream.error is None
+        ids = [event for published in stream.published.values() for event in published]
+        found = site.outcomes(ids, timeout=60)
+
+        with capsys.disabled():
+            sys.stdout.write(
+                f"\n[measured] an event after Redis came back: {', '.join(report)}; {len(ids)} events, none lost\n"
+            )
+        assert [worker.pid for worker in site.workers if worker.running] == pids  # they reconnected by themselves
+        order = site.stream()
+        assert len(order) == len(set(order))
+        for vm, published in stream.published.items():
+            assert [event for event in order if event in set(published)] == published
+            assert {found[event][0].status for event in published} <= {Status.APPLIED, Status.DROPPED}
+            site.require(vm, vm.last if vm.last % 2 else None)
+        site.require_no_overlap()
+        site.stop()

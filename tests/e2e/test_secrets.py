@@ -1,0 +1,310 @@
+"""What a run leaves to be read: Redis and all that was ever sent to it, logs, Flower's pages, temporary folders."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import urllib.parse
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from configdrive.errors import PermanentCode, TransientCode
+from configdrive.model import EventId
+from configdrive.outcome import Outcome, Status
+from tasks.mailbox import PersonsWord, Wake
+from tests.e2e.site import QUICK, Site, new_vm, uuid_of
+from tests.rigs.flower import Flower
+from tests.rigs.monitor import RedisMonitor
+from tests.rigs.process import wait_until
+from tests.rigs.redis import RedisServer
+from tests.support import require_rig
+from workers.hypervisors.simulated.hooks import Kill, Point, Raise, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.rigs.cloud import VmScript
+
+PASSWORD = "correct-horse-battery-staple"
+SECOND_PASSWORD = "Tr0ub4dor&3/+?"
+LAST_PASSWORD = "N3w-pässwörd-№"
+USER_DATA = "#cloud-config\nruncmd: [echo hush-hush-little-baby]\n"
+REDIS_PASSWORD = "the-fleets-own-login"
+SECRETS = (PASSWORD, SECOND_PASSWORD, LAST_PASSWORD, USER_DATA, REDIS_PASSWORD)
+
+
+@dataclass
+class Run:
+    """All that one run came to."""
+
+    site: Site
+    flower: Flower
+    monitor: RedisMonitor
+    states_seen: dict[str, set[str]] = field(default_factory=dict)
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    events: dict[str, EventId] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    with require_rig():
+        redis = RedisServer(tmp_path_factory.mktemp("redis"))
+    settings = {
+        **QUICK,
+        "redis_url": redis.url.replace("//", f"//fleet:{REDIS_PASSWORD}@"),
+        "backoff_seconds": 2,
+        "backoff_most_seconds": 2,
+        "attempts": 3,
+    }
+    site = Site(tmp_path_factory.mktemp("site"), workers=2, redis=redis, settings=settings)
+    flower = Flower(site.directory, site.environment)
+    with redis, redis.client() as client:
+        client.acl_setuser(
+            "fleet", enabled=True, passwords=[f"+{REDIS_PASSWORD}"], categories=["+@all"], keys="*", channels="*"
+        )
+        yield from started(site, flower)
+
+
+def started(site: Site, flower: Flower) -> Iterator[Run]:
+    with site, flower, RedisMonitor(site.redis) as monitor:
+        run = Run(site, flower, monitor)
+        warm_up = new_vm()  # Flower shows only what happens while it listens
+        wait_until(lambda: flower.state(site.publish(warm_up.event("deploy"))[0]), "Flower", timeout=20, interval=0.2)
+        lead_many_lives(run)
+        yield run
+
+
+def lead_many_lives(run: Run) -> None:
+    """Publish events with secrets that are applied, tried again, parked, killed, refused; watch Flower meanwhile."""
+    site = run.site
+    guest = {"password": PASSWORD, "user_data": {"text": USER_DATA}}
+    vms = {name: new_vm() for name in ("quiet", "flaky", "hopeless", "wrong", "killed", "unsealable")}
+    site.inject(
+        Raise(verb=Verb.ATTACH, code=TransientCode.HOST_UNREACHABLE, vm=vms["flaky"].uuid, times=1),
+        Raise(verb=Verb.ATTACH, code=TransientCode.HOST_UNREACHABLE, vm=vms["hopeless"].uuid, times=0),
+        Raise(verb=Verb.UPLOAD, vm=vms["wrong"].uuid, code=PermanentCode.ACCESS_DENIED),
+        Kill(verb=Verb.UPLOAD, when=Point.MIDDLE, vm=vms["killed"].uuid),
+    )
+    for name, vm in vms.items():
+        if name != "unsealable":
+            (run.events[name],) = site.publish(vm.event("deploy", guest=guest, start=True))
+    run.events["unsealable"] = publish_to_another_vm(site, vms["unsealable"], guest)
+    life = [
+        vms["quiet"].event("password_reset", guest={"password": SECOND_PASSWORD}),
+        vms["quiet"].event("stop"),
+        vms["quiet"].event("start"),
+        vms["quiet"].event("update", guest={"password": LAST_PASSWORD, "user_data": {"base64": b64(USER_DATA)}}),
+        vms["quiet"].event("start"),
+    ]
+    run.events |= {
+        f"{number}. {event['type'].split('.')[2]}": EventId(event["id"]) for number, event in enumerate(life)
+    }
+    for event in life:
+        site.outcome(event)
+
+    def watched() -> bool:
+        for name, row in run.flower.tasks().items():
+            run.states_seen.setdefault(name, set()).add(row["state"])
+        return all(site.mailbox.outcome_of(event) is not None for event in run.events.values())
+
+    wait_until(watched, "all outcomes", timeout=40, interval=0.1)
+    word = site.mailbox.word(uuid_of(vms["wrong"]), run.events["wrong"], PersonsWord.RETRY, None)
+    assert isinstance(word, Wake)
+    site.wakeups.send(word)
+    site.ended(run.events["wrong"])
+    position = "0"
+    for _, outcome in site.mailbox.outcomes(position, 0.01):
+        run.outcomes.setdefault(outcome.event_id, []).append(outcome)
+
+
+def publish_to_another_vm(site: Site, vm: VmScript, guest: Mapping[str, Any]) -> EventId:
+    """Publish an event whose box was made for another VM: it cannot be opened, and is parked."""
+    stolen = site.publisher.posting(new_vm().event("deploy", guest=guest))
+    event = vm.event("deploy")
+    event["data"]["sealed"] = json.loads(stolen.body)["data"]["sealed"]
+    return site.publish(event)[0]
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def forms_of(secret: str) -> Iterator[bytes]:
+    """Give all that would betray a secret: itself, escaped, in hex, in URLs, and as a part of anything in base64."""
+    raw = secret.encode()
+    yield raw
+    yield raw.hex().encode()
+    yield json.dumps(secret).encode()[1:-1]
+    yield json.dumps(json.dumps(secret)[1:-1]).encode()[1:-1]
+    yield repr(secret).encode()[1:-1]
+    yield repr(raw).encode()[2:-1]
+    yield urllib.parse.quote(secret).encode()
+    for shift in range(3):  # whatever stands before it, these characters are in the middle of the base64 text
+        middle = base64.b64encode(b"\0" * shift + raw)[(shift * 4 + 2) // 3 : -4]
+        yield middle
+        yield middle.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def betrayed(content: bytes) -> list[str]:
+    plain = re.sub(rb"\\+", rb"\\", content)
+    found = [secret for secret in SECRETS for form in forms_of(secret) if form in content or form in plain]
+    return sorted(set(found))
+
+
+def everything_in(site: Site) -> bytes:
+    """Return all keys with all they hold, whatever their type."""
+    parts: list[bytes] = []
+    with site.redis.client() as client:
+        for key in client.scan_iter(count=1000):
+            read: dict[bytes, Any] = {
+                b"string": lambda key=key: client.get(key),
+                b"list": lambda key=key: client.lrange(key, 0, -1),
+                b"hash": lambda key=key: client.hgetall(key),
+                b"set": lambda key=key: client.smembers(key),
+                b"zset": lambda key=key: client.zrange(key, 0, -1, withscores=True),
+                b"stream": lambda key=key: client.xrange(key),
+            }
+            kind: Any = client.type(key)
+            value = read[kind]()
+            parts += [key, value if isinstance(value, bytes) else repr(value).encode()]
+    return b"\n".join(parts)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def test_forms_would_be_found() -> None:
+    """The search itself: it finds each secret in each disguise, at every place in base64."""
+    for secret in SECRETS:
+        for before in ("", "x", "xy", "xyz"):
+            text = before + secret + "tail"
+            disguises = [
+                text.encode(),
+                b64(text).encode(),
+                base64.urlsafe_b64encode(text.encode()),
+                text.encode().hex().encode(),
+            ]
+            disguises += [
+                json.dumps({"a": text}).encode(),
+                json.dumps(json.dumps({"a": text})).encode(),
+                repr([text]).encode(),
+            ]
+            for disguise in disguises:
+                assert betrayed(disguise) == [secret]
+
+
+def test_every_way_was_gone(run: Run) -> None:
+    ended = {name: [outcome.status for outcome in run.outcomes[event]] for name, event in run.events.items()}
+    assert ended == {
+        "quiet": [Status.APPLIED],
+        "flaky": [Status.APPLIED],
+        "hopeless": [Status.PARKED],
+        "wrong": [Status.PARKED, Status.APPLIED],
+        "killed": [Status.APPLIED],
+        "unsealable": [Status.PARKED],
+        "0. password_reset": [Status.APPLIED],
+        "1. stop": [Status.APPLIED],
+        "2. start": [Status.APPLIED],
+        "3. update": [Status.APPLIED],
+        "4. start": [Status.APPLIED],
+    }
+    assert run.outcomes[run.events["flaky"]][0].attempts == 2
+    assert run.outcomes[run.events["hopeless"]][0].attempts == 3
+    assert run.outcomes[run.events["killed"]][0].attempts == 2
+    assert run.outcomes[run.events["unsealable"]][0].code == "unsealable"
+
+
+def test_secrets_did_reach_the_drives(run: Run) -> None:
+    """Otherwise the search below would prove nothing."""
+    images = b"".join(path.read_bytes() for path in run.site.cloud.world.files())
+    for secret in (PASSWORD, USER_DATA, LAST_PASSWORD):
+        assert secret.encode() in images
+
+
+def test_redis_holds_no_secret(run: Run) -> None:
+    content = everything_in(run.site)
+    assert run.events["hopeless"].encode() in content
+    assert betrayed(content) == []
+    for path in files_below(run.site.redis.directory):
+        assert betrayed(path.read_bytes()) == [], path.name
+
+
+def test_nothing_sent_to_redis_was_a_secret(run: Run) -> None:
+    seen = run.monitor.seen
+    assert seen.count(b'"EVALSHA"') > 50
+    assert betrayed(seen) == []
+
+
+def test_logs_and_temporary_folders_hold_no_secret(run: Run) -> None:
+    assert "access_denied" in run.site.log
+    assert betrayed(run.site.log.encode()) == []
+    assert betrayed(run.flower.log.read_bytes()) == []
+    for worker in run.site.workers:
+        for path in files_below(worker.temporary):
+            assert betrayed(path.read_bytes()) == [], path.name
+
+
+def test_flower_shows_no_secret(run: Run) -> None:
+    node = next(iter(json.loads(run.flower.get("/api/workers?refresh=1"))))
+    pages = {
+        page: run.flower.get(page)
+        for page in ("/api/tasks?limit=10000", "/workers", "/api/workers", f"/worker/{node}", "/broker", "/tasks")
+    }
+    assert b"broker_transport_options" in pages[f"/worker/{node}"]  # it does show the worker's settings
+    for name, event in run.events.items():
+        pages[name] = run.flower.task_page(event)
+        assert event.encode() in pages[name]
+    for name, page in pages.items():
+        assert betrayed(page) == [], name
+
+
+def test_flower_shows_one_row_for_each_event_with_what_became_of_it(run: Run) -> None:
+    rows = run.flower.tasks()
+    row = {name: rows[event] for name, event in run.events.items()}
+    states = {name: (row[name]["state"], run.states_seen[run.events[name]]) for name in row}
+
+    assert states["quiet"][0] == "SUCCESS"
+    assert row["quiet"]["result"] == "'applied (attach=inserted, device=hdd, password=on_drive)'"
+    state, seen = states["flaky"]
+    assert (state, "RETRY" in seen) == ("SUCCESS", True)
+    assert row["flaky"]["retries"] == 1
+    state, seen = states["hopeless"]
+    assert (state, "RETRY" in seen) == ("FAILURE", True)
+    assert row["hopeless"]["exception"].startswith("Parked('parked: host_unreachable: ")
+    assert "FAILURE" in states["wrong"][1]
+    assert states["wrong"][0] == "SUCCESS"
+    assert states["killed"][0] == "SUCCESS"
+    assert row["unsealable"]["exception"].startswith("Parked('parked: unsealable: ")
+    for name, event in run.events.items():
+        assert row[name]["name"] == "configdrive.lifecycle"
+        assert re.fullmatch(r"\('\w+', '[0-9a-f-]{36}', \d+\)", row[name]["args"])
+        assert row[name]["kwargs"] == "{}"
+        assert row[name]["eta"] is None
+        assert "During handling" not in (row[name]["traceback"] or "")  # nothing of what went before
+        assert sum(uuid == event for uuid in rows) == 1
+
+
+def test_celery_keeps_its_keys_behind_the_prefix_and_sends_nothing_but_wake_ups(run: Run) -> None:
+    with run.site.redis.client() as client:
+        prefix = run.site.settings.key_prefix.encode()
+        assert [key for key in client.scan_iter(count=1000) if not key.startswith(prefix)] == []
+    queue = f"{run.site.settings.key_prefix}configdrive.simulated"
+    sent = re.findall(rb'"LPUSH" "' + queue.encode() + rb'" "(.*)"\r\n', run.monitor.seen)
+    assert len(sent) >= len(run.events)
+    for line in sent:
+        message = json.loads(line.decode("unicode_escape"))
+        headers = message["headers"]
+        assert (headers["eta"], headers["expires"]) == (None, None)
+        arguments, named, embedded = json.loads(base64.b64decode(message["body"]))
+        kind, uuid, attempt = arguments
+        assert kind in {"deploy", "start", "stop", "password_reset", "update"}
+        assert re.fullmatch("[0-9a-f-]{36}", uuid)
+        assert attempt in {1, 2, 3}
+        assert (named, set(embedded.values())) == ({}, {None})
+    commands = {line.split(b'"')[1] for line in run.monitor.seen.splitlines() if line.count(b'"') > 1}
+    assert b"LPUSH" in commands

@@ -1,0 +1,53 @@
+"""TERM: a worker ends when its events in work are done; what it had not begun is another's."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.outcome import Status
+from tests.e2e.site import QUICK, Site, new_vm
+from workers.hypervisors.simulated.hooks import Hang, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_worker_ends_in_order(make_site: Callable[..., Site], pool: str) -> None:
+    # With lease and resend times that are longer than the test: nothing here is mended by the sweeper.
+    site = make_site(workers=1, options=["--pool", pool], settings={**QUICK, "lease_seconds": 60, "resend_seconds": 60})
+    site.start()
+    (worker,) = site.workers
+    assert site.outcome(new_vm().event("start")).status is Status.APPLIED
+
+    vms = [new_vm() for _ in range(5)]  # the pool has two places: most of these wait on the queue
+    for vm in vms:
+        site.inject(Hang(verb=Verb.UPLOAD, vm=vm.uuid, seconds=0.5))
+    ids = [site.publish(vm.event("start"), vm.event("update", guest={"password": "x"}, apply="now")) for vm in vms]
+    site.wait_claimed(vms[0])
+    worker.terminate()
+    assert worker.wait_ended(timeout=15) == 0
+    done = [site.mailbox.outcome_of(first) for first, _ in ids]
+    begun = [outcome for outcome in done if outcome is not None]
+    assert 1 <= len(begun) < len(vms)
+    assert {(outcome.status, outcome.attempts) for outcome in begun} == {(Status.APPLIED, 1)}
+    for vm in vms:
+        view = site.mailbox.view(vm.uuid)  # type: ignore[arg-type]  # a VmUuid is a str
+        assert view is not None
+        assert view.owner is None  # every lease was given back
+
+    site.start_workers()
+    found = site.outcomes([event for pair in ids for event in pair], timeout=40)
+    assert {(outcome.status, outcome.attempts) for (outcome,) in found.values()} == {(Status.APPLIED, 1)}
+    for vm in vms:
+        site.require(vm, 1)
+
+    time.sleep(0.3)
+    started = time.monotonic()
+    worker.terminate()
+    assert worker.wait_ended(timeout=15) == 0
+    assert time.monotonic() - started < 5
+    assert "Traceback" not in site.log

@@ -1,0 +1,74 @@
+"""Our worker as Celery sees it: through remote control, killed, restarted, and with its broker restarted under it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from configdrive.outcome import Status
+from tests.e2e.site import Site, new_vm
+from tests.rigs.process import wait_until
+from workers.hypervisors.simulated.hooks import Hang, Verb
+
+if TYPE_CHECKING:
+    from pytest_celery import CeleryTestSetup
+
+# What celery 5.7 must be told for a wake-up to be disposable and a worker to survive (docs/adr/0003).
+CONF = {
+    "task_acks_late": False,
+    "worker_prefetch_multiplier": 1,
+    "worker_disable_prefetch": True,
+    "task_ignore_result": True,
+    "result_backend": None,
+    "task_create_missing_queues": False,
+    "accept_content": ["json"],
+    "task_serializer": "json",
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "task_soft_time_limit": 300.0,
+    "task_time_limit": 335.0,
+}
+
+
+def test_worker_answers_remote_control_and_is_set_as_measured(celery_setup: CeleryTestSetup) -> None:
+    assert celery_setup.ready(control=True)
+    node = celery_setup.worker.hostname()
+    inspect: Any = celery_setup.app.control.inspect([node], timeout=5)
+    assert inspect.registered()[node] == ["configdrive.lifecycle"]
+    assert [queue["name"] for queue in inspect.active_queues()[node]] == [celery_setup.worker.worker_queue]
+    conf = inspect.conf(with_defaults=True)[node]
+    assert {name: conf[name] for name in CONF} == CONF
+    options = conf["broker_transport_options"]
+    assert (options["visibility_timeout"], options["socket_timeout"], options["health_check_interval"]) == (7200, 10, 5)
+    assert inspect.stats()[node]["prefetch_count"] <= 2  # the pool's places, no more
+
+
+def test_killed_worker_node_takes_its_event_up_again(celery_setup: CeleryTestSetup, site: Site) -> None:
+    vm, other = new_vm(), new_vm()
+    site.inject(Hang(verb=Verb.ATTACH, vm=vm.uuid, seconds=20))
+    ids = site.publish(vm.event("deploy", start=True), vm.event("update", guest={"password": "x"}))
+    wait_until(lambda: site.cloud.images(vm.uuid), "the image", timeout=10)
+    celery_setup.worker.kill()
+    assert celery_setup.worker.container.status == "exited"
+    site.workers[0].sweep_up()  # the children of a real machine's dead worker would go on; see tests/e2e
+    ids += site.publish(other.event("start"))
+
+    celery_setup.worker.restart()
+    celery_setup.worker.wait_for_log(f"{celery_setup.worker.hostname()} ready.")
+    found = site.outcomes(ids)
+    assert [outcomes[-1].status for outcomes in found.values()] == [Status.APPLIED] * 3
+    assert [outcomes[-1].attempts for outcomes in found.values()] == [2, 1, 1]
+    site.require(vm, 1)
+    site.require(other, 1)
+    site.require_no_overlap()
+
+
+def test_worker_node_outlives_its_broker(celery_setup: CeleryTestSetup, site: Site) -> None:
+    pid = site.workers[0].pid
+    vm = new_vm()
+    assert site.outcome(vm.event("deploy")).status is Status.APPLIED
+    celery_setup.broker.restart()
+    assert site.outcome(vm.event("start")).status is Status.APPLIED
+    assert site.workers[0].pid == pid
+    assert celery_setup.ready(control=True)
+    celery_setup.worker.assert_log_does_not_exist("Traceback", timeout=0)
