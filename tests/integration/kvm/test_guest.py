@@ -1,4 +1,4 @@
-"""A real Linux reads what the driver has put into its drive, keeps the tray locked, and lets a disk go."""
+"""A real Linux reads what the driver has put into its drive, and lets go of what the driver takes away."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from configdrive import image
 from configdrive.model import HostName, Image, Place, Presentation, StorageName, StoredImage
 from configdrive.ports import AttachedHow
 from tests.contract.rig import image_name
-from tests.rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_absence, wait_for_report
+from tests.rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_report
 from tests.support import require_rig
 
 if TYPE_CHECKING:
@@ -43,11 +43,12 @@ def define(cloud: Cloud, guest: GuestKernel, console: Path, machine: Machine) ->
     return vm
 
 
-def test_a_guest_that_has_mounted_its_drive_reads_the_next_medium(
+def test_a_guest_reads_each_medium_and_lets_go_of_it(
     cloud: Cloud, driver: KvmDriver, guest: GuestKernel, tmp_path: Path
 ) -> None:
+    """A CD from its start, the next one while it runs, then disks that are plugged in and out."""
     console = tmp_path / "console"
-    vm = define(cloud, guest, console, Machine(hold=True))
+    vm = define(cloud, guest, console, Machine(wait=0))
     driver.upload(vm, build(vm, 1, "one"), HOME)
     driver.attach(vm, image_name(vm, 1), HOME)
     cloud.start(vm)
@@ -60,15 +61,8 @@ def test_a_guest_that_has_mounted_its_drive_reads_the_next_medium(
     driver.delete(vm, StoredImage(image_name(vm, 1), HOME))
     assert wait_for_report(console, 2).files == {"cloudstack/metadata/vm_id.txt": b"two"}
 
-
-def test_a_guest_lets_a_disk_go_and_reads_the_next_one(
-    cloud: Cloud, driver: KvmDriver, guest: GuestKernel, tmp_path: Path
-) -> None:
-    console = tmp_path / "console"
-    vm = replace(define(cloud, guest, console, Machine(wait=0)), presentation=Presentation.DISK)
-    cloud.start(vm)
-    wait_for_absence(console)
-    for generation, text in ((1, "one"), (2, "two")):
+    vm = replace(vm, presentation=Presentation.DISK)
+    for generation, text in ((3, "three"), (4, "four")):
         driver.upload(vm, build(vm, generation, text), HOME)
         attachment = driver.attach(vm, image_name(vm, generation), HOME)
         assert (attachment.how, attachment.device) == (AttachedHow.HOT_ADDED, "vdz")
@@ -76,6 +70,7 @@ def test_a_guest_lets_a_disk_go_and_reads_the_next_one(
         assert report.files == {"cloudstack/metadata/vm_id.txt": text.encode()}
         assert report.device.startswith("/dev/vd")
     driver.detach(vm)
-    assert cloud.media(vm) == cloud.media(vm, inactive=True) == {}
-    driver.delete(vm, StoredImage(image_name(vm, 1), HOME))
-    driver.delete(vm, StoredImage(image_name(vm, 2), HOME))
+    assert set(cloud.media(vm).values()) <= {None}
+    assert set(cloud.media(vm, inactive=True).values()) <= {None}
+    for generation in (2, 3, 4):
+        driver.delete(vm, StoredImage(image_name(vm, generation), HOME))
