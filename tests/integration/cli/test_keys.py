@@ -43,6 +43,18 @@ def test_a_key_is_kept_while_an_event_or_a_state_is_sealed_with_it(
     assert boxes(place)[0] >= 1
 
 
+def test_every_box_of_a_state_is_counted(place: Place, vm: VmScript) -> None:
+    before = sum(boxes(place))
+    for event, more in (
+        (vm.event("deploy", guest={"metadata": {"vm_id": "7"}}), 1),  # what the drive says
+        (vm.event("start", guest=GUEST), 2),  # the password on the drive
+        (vm.event("password_reset", guest=GUEST), 3),  # the one for the next start
+        (vm.event("destroy"), 0),
+    ):
+        place.lines("publish", "-", "--wait", stdin=json.dumps(event))
+        assert sum(boxes(place)) - before == more
+
+
 def test_what_a_lost_key_has_sealed_is_counted(quiet_place: Callable[..., Place], vm: VmScript) -> None:
     place = quiet_place()
     place.run("keys", "generate")
