@@ -64,7 +64,7 @@ def _shown(verdict: Verdict) -> str | Exception:
             return Parked(sentence) if outcome.status is Status.PARKED else sentence
         case Later(after, code):
             # Shown as a retry. Nothing is sent: the due time in the mailbox is the retry.
-            return Retry(exc=Waiting(code), when=datetime.now(UTC) + timedelta(seconds=after))
+            return Retry(exc=Waiting(str(code)), when=datetime.now(UTC) + timedelta(seconds=after))
         case Nothing(NotNow.TOO_EARLY | NotNow.NOT_HEAD as why):
             return Retry(exc=Waiting(why), when=datetime.now(UTC))
         case Nothing(NotNow.BUSY | StaleCode.LEASE_LOST as why):

@@ -129,16 +129,17 @@ class Site(Fleet):
         assert self.cloud.medium(vm.uuid) == wanted
         assert self.cloud.images(vm.uuid) == ([] if wanted is None else [wanted])
 
-    def require_no_overlap(self) -> int:
-        """See in the audit log that never two processes were at one VM at once; returns how many verbs were looked at.
+    def require_no_overlap(self, vms: Iterable[VmScript]) -> int:
+        """See in the audit log that never two processes were at one of these VMs at once; returns the number of verbs.
 
         A process that was killed within a verb has no end of it: it ends with the last line it wrote.
         """
+        wanted = {vm.uuid for vm in vms}
         verbs = 0
         by_vm: dict[str, list[tuple[int, int, tuple[int, int]]]] = defaultdict(list)
         open_: dict[tuple[str, tuple[int, int]], list[int]] = {}
         for entry in self.cloud.audit():
-            if entry.verb.startswith("world.") or not entry.vm:
+            if entry.verb.startswith("world.") or entry.vm not in wanted:
                 continue
             who = (entry.pid, entry.thread)
             key = (entry.vm, who)

@@ -77,7 +77,7 @@ def interrupt_each(site: Site) -> None:
         (outcome,) = found[case.event]
         assert (outcome.status, outcome.attempts) == (Status.APPLIED, 2), case.name
         site.require(case.vm, 2 if case.last == "start" else None)
-    site.require_no_overlap()
+    assert site.require_no_overlap(case.vm for case in all_cases) > 100
     follow_up = site.publish(*[case.vm.event("start") for case in all_cases])
     site.outcomes(follow_up)
     for case in all_cases:

@@ -109,5 +109,5 @@ def test_stream_goes_on_after_each_trouble(
             assert [event for event in order if event in set(published)] == published
             assert {found[event][0].status for event in published} <= {Status.APPLIED, Status.DROPPED}
             site.require(vm, vm.last if vm.last % 2 else None)
-        site.require_no_overlap()
+        site.require_no_overlap(stream.vms)
         site.stop()

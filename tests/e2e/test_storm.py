@@ -113,6 +113,6 @@ def test_every_event_has_one_outcome_in_order_whoever_dies(
         statuses = {found[event][0].status for event in ids[vm]}
         assert statuses <= {Status.APPLIED, Status.DROPPED}
         site.require(vm, drive_at_the_end(events))
-    assert site.require_no_overlap() > VMS * 3
+    assert site.require_no_overlap(scripts) > VMS * 3
     assert site.mailbox.pending() == {"configdrive.simulated": 0}
     assert site.mailbox.dead_letters(10) == []

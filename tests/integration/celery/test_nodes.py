@@ -60,7 +60,7 @@ def test_killed_worker_node_takes_its_event_up_again(celery_setup: CeleryTestSet
     assert [outcomes[-1].attempts for outcomes in found.values()] == [2, 1, 1]
     site.require(vm, 1)
     site.require(other, 1)
-    site.require_no_overlap()
+    assert site.require_no_overlap([vm, other]) > 5
 
 
 def test_worker_node_outlives_its_broker(celery_setup: CeleryTestSetup, site: Site) -> None:
