@@ -61,6 +61,7 @@ def test_is_renewed_every_third_of_its_length_while_the_work_goes_on(
         return True
 
     monkeypatch.setattr(queue.mailbox, "renew", renew)
+    assert lease(queue, claim, seconds=30)._interval == 10
     with lease(queue, claim, seconds=0.06):
         for _ in range(3):
             assert renewed.acquire(timeout=WAIT)
