@@ -52,7 +52,7 @@ class Tray:
         try:
             self._update(disk, path, flags)
         except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_OPERATION_FAILED:
+            if error.get_error_code() != libvirt.VIR_ERR_OPERATION_FAILED and not _is_shut(error):
                 raise
             if not self._force:
                 detail = f"the guest of VM {self._vm} holds the tray of its config drive {disk.target.dev}"
@@ -72,7 +72,7 @@ class Tray:
             try:
                 self._link.change(self._handle.updateDeviceFlags, xml, flags)
             except libvirt.libvirtError as error:
-                if attempt == _ATTEMPTS or not _SHUT.search(error.get_error_message() or ""):
+                if attempt == _ATTEMPTS or not _is_shut(error):
                     raise
                 self._open(disk, force=bool(flags & FORCE))
                 time.sleep(_PAUSE_SECONDS)
@@ -82,3 +82,8 @@ class Tray:
     def _open(self, disk: Disk, *, force: bool) -> None:
         command = {"execute": "blockdev-open-tray", "arguments": {"id": disk.alias, "force": force}}
         self._link.change(libvirt_qemu.qemuMonitorCommand, self._handle, json.dumps(command), 0)
+
+
+def _is_shut(error: libvirt.libvirtError) -> bool:
+    """Whether libvirt took the tray for open and QEMU says that it is not; a guest may have locked it besides."""
+    return _SHUT.search(error.get_error_message() or "") is not None
