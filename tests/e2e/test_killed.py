@@ -75,7 +75,8 @@ def interrupt_each(site: Site) -> None:
     for case in all_cases:
         assert case.event is not None
         (outcome,) = found[case.event]
-        assert (outcome.status, outcome.attempts) == (Status.APPLIED, 2), case.name
+        assert outcome.status is Status.APPLIED, case.name
+        assert outcome.attempts in {2, 3}, case.name  # 3 where the machine was so busy that a lease ran out
         site.require(case.vm, 2 if case.last == "start" else None)
     assert site.require_no_overlap(case.vm for case in all_cases) > 100
     follow_up = site.publish(*[case.vm.event("start") for case in all_cases])

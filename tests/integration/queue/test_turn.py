@@ -12,6 +12,7 @@ import pytest
 from configdrive.outcome import Status
 from tasks.mailbox import Claim, FencedError, NotNow, Wake
 from tests.integration.queue.box import QUEUE, Box, again, finish, new_vm, outcome, park, posting
+from tests.rigs.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,6 +142,19 @@ def test_destroyed_vm_is_remembered_for_a_time_and_late_events_do_not_make_it_im
     box.mailbox.done(claim, finish(claim, None))
     assert 7190 <= box.ttl("vm", vm) <= 7200
     assert 3590 <= box.ttl("seen", later.event_id) <= 3600
+
+
+def test_tombstone_does_not_last_for_ever(make_box: Callable[..., Box]) -> None:
+    box = make_box(tombstone=1)
+    vm = new_vm()
+    header = box.put(vm, "destroy")
+    claim = box.claim(header)
+    box.mailbox.done(claim, finish(claim, "gone", gone=True))
+    assert list(box.mailbox.vms()) == [vm]
+    wait_until(lambda: not list(box.mailbox.vms()), "the tombstone to vanish", timeout=5)
+    assert box.mailbox.view(vm) is None
+    again_here = box.claim(box.put(vm, "deploy"))
+    assert (again_here.state, again_here.epoch, again_here.attempt) == (None, 1, 1)
 
 
 def test_vm_of_which_nothing_is_known_is_forgotten_too(box: Box) -> None:
