@@ -58,10 +58,10 @@ def _no_nul(value: str) -> str:
 
 
 def _written_out(value: object) -> object:
-    """Refuse what `ipaddress` takes besides text: 1 would be 0.0.0.1."""
-    if isinstance(value, (int, bytes, list)):
+    """Refuse what `ipaddress` takes besides addresses: numbers (1 would be 0.0.0.1), and scopes, which it may drop."""
+    if isinstance(value, (int, bytes, list)) or (isinstance(value, str) and "%" in value):
         code = "ip_address"
-        raise PydanticCustomError(code, "is no text; write an address like 192.0.2.7 or 2001:db8::7")
+        raise PydanticCustomError(code, "is no plain address; write it like 192.0.2.7 or 2001:db8::7, without a scope")
     return value
 
 

@@ -93,26 +93,6 @@ def test_of_duplicate_keys_the_last_one_counts_for_everybody() -> None:
     assert parse(text).data.sequence == 2
 
 
-@pytest.mark.parametrize(
-    ("services", "named"),
-    [
-        ({}, False),
-        ({"UserData": "ConfigDrive"}, True),
-        ({"userdata": "CONFIGDRIVE"}, True),
-        ({"UserData": "VirtualRouter"}, False),
-        ({"UserData": ["VirtualRouter", "ConfigDrive"]}, True),
-        ({"UserData": []}, False),
-        ({"Dhcp": "ConfigDrive"}, False),
-        ({"Dhcp": "VirtualRouter", "UserData": ["ConfigDrive"]}, True),
-    ],
-)
-def test_reads_from_the_offering_whether_config_drive_provides_user_data(services: Json, *, named: bool) -> None:
-    parsed = event("deploy", network_offering={"services": services})
-    assert isinstance(parsed, DeployEvent)
-    assert parsed.data.network_offering is not None
-    assert parsed.data.network_offering.names_config_drive is named
-
-
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 LONG = "x" * 70_000

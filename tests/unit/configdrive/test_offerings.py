@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from configdrive.events import DeployEvent
 from configdrive.outcome import Status
-from tests.unit.documents import Json
+from tests.unit.documents import Json, event
 from tests.unit.fakes.fleet import (
     Fleet,
     running,
@@ -55,3 +56,23 @@ def test_a_drive_of_an_earlier_offering_goes_with_the_stop(fleet: Fleet) -> None
     assert fleet.user_data() == b"hello"
     fleet.send("stop")
     assert (fleet.machine.medium, fleet.generations()) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("services", "named"),
+    [
+        ({}, False),
+        ({"UserData": "ConfigDrive"}, True),
+        ({"userdata": "CONFIGDRIVE"}, True),
+        ({"UserData": "VirtualRouter"}, False),
+        ({"UserData": ["VirtualRouter", "ConfigDrive"]}, True),
+        ({"UserData": []}, False),
+        ({"Dhcp": "ConfigDrive"}, False),
+        ({"Dhcp": "VirtualRouter", "UserData": ["ConfigDrive"]}, True),
+    ],
+)
+def test_reads_from_the_offering_whether_config_drive_provides_user_data(services: Json, *, named: bool) -> None:
+    parsed = event("deploy", network_offering={"services": services})
+    assert isinstance(parsed, DeployEvent)
+    assert parsed.data.network_offering is not None
+    assert parsed.data.network_offering.names_config_drive is named
