@@ -1,7 +1,8 @@
 """The audit log: one line of JSON for each beginning, change and end of a verb, from all processes, in order.
 
 Tests read it to prove order, overlap and "never the wrong drive" at every step. A process that is killed between a
-change and its line leaves that one line out; the world itself is always the truth.
+change and its line, or within the line (it ends where a page of memory does), leaves that one line out; the world
+itself is always the truth.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class AuditLog:
             error=error,
         )
         fields = {key: value for key, value in asdict(entry).items() if value is not None}
-        os.write(self._open(), json.dumps(fields).encode() + b"\n")
+        os.write(self._open(), b"\n" + json.dumps(fields).encode() + b"\n")  # the first ends a line that was torn
 
     def _open(self) -> int:
         with self._lock:
@@ -132,5 +133,8 @@ def read_audit(directory: Path) -> Iterator[Entry]:
         return
     with path.open(encoding="utf-8") as lines:
         for line in lines:
-            fields = json.loads(line)
+            try:
+                fields = json.loads(line)
+            except json.JSONDecodeError:  # torn, or empty
+                continue
             yield Entry(**{**fields, "mark": Mark(fields["mark"])})

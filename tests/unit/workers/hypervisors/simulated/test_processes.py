@@ -121,6 +121,18 @@ def test_lines_of_many_processes_stay_whole_and_show_overlap(cloud: Cloud) -> No
         assert [entry.mark for entry in lines] == [Mark.BEGIN, Mark.END] * (40 * len(LIFE))
 
 
+def test_line_that_a_kill_has_torn_spoils_no_other(cloud: Cloud) -> None:
+    vm = cloud.define()
+    before = cloud.audit()
+    with (cloud.folder / "audit.jsonl").open("a") as log:
+        log.write('{"at": 1.0, "tick": 5, "verb": "att')  # what a write across two pages leaves behind
+    cloud.driver.observe(vm)
+    assert [(entry.verb, entry.mark.value) for entry in cloud.audit()[len(before) :]] == [
+        ("observe", "begin"),
+        ("observe", "end"),
+    ]
+
+
 def test_there_is_no_log_unless_the_inventory_asks_for_it(tmp_path: Path) -> None:
     cloud = Cloud(tmp_path / "world", audit=False)
     cloud.give(cloud.define())
