@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,25 +89,25 @@ def test_one_connection_serves_one_verb_after_another(cloud: Cloud, driver: KvmD
     driver.close()
 
 
-def test_there_are_never_more_connections_than_the_inventory_allows(cloud: Cloud, make_driver: MakeDriver) -> None:
-    driver = make_driver(connections=2)
+def test_there_are_never_more_connections_than_the_inventory_allows(cloud: Cloud) -> None:
     wait_until(lambda: clients(cloud) == 1, "earlier connections to end", timeout=10)  # the test's own
-    seen = set()
-    vm = cloud.define()
-    stop = threading.Event()
+    links = HostLinks(HOST, cloud.host.uri, 20, 2)
+    served = threading.Event()
 
-    def watch() -> None:
-        while not stop.is_set():
-            seen.add(clients(cloud) - 1)
+    def third() -> None:
+        with links.borrow():
+            served.set()
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    with ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(driver.observe, vm) for _ in range(60)]:
-            done.result(timeout=30)
-    stop.set()
-    watcher.join()
-    assert max(seen) == 2
+    with links.borrow():
+        with links.borrow():
+            waiting = threading.Thread(target=third)
+            waiting.start()
+            assert not served.wait(0.3)
+            assert clients(cloud) == 3
+        assert served.wait(10)
+        waiting.join()
+        assert clients(cloud) == 3
+    links.close()
 
 
 def test_who_waits_too_long_for_a_connection_is_told_what_to_do(cloud: Cloud) -> None:
@@ -141,7 +140,7 @@ def test_a_forked_child_has_connections_of_its_own(cloud: Cloud, ssh_table: dict
         *(str(value) for key, value in ssh_table.items() if key != "host"),
     ]
     done = subprocess.run(
-        [sys.executable, "-c", FORKING, *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", FORKING, *words], cwd=ROOT, capture_output=True, text=True, timeout=25, check=False
     )
     assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr
 

@@ -9,7 +9,7 @@ import libvirt
 import pytest
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
-from configdrive.model import AttachBy, Presentation
+from configdrive.model import AttachBy, Presentation, StoredImage
 from configdrive.ports import AttachedHow, Inserted
 from tests.contract.rig import image_name, make_image
 from tests.integration.kvm.cloud import disk
@@ -133,8 +133,12 @@ def test_a_running_vm_without_scsi_and_usb_gets_it_with_its_next_boot(
         assert give(driver, vm, home).how is AttachedHow.NEXT_BOOT
     assert cloud.media(vm) == {}
     assert driver.observe(vm).drive == Inserted(image_name(vm), home)
+    with pytest.raises(FleetError) as caught:
+        driver.delete(vm, StoredImage(image_name(vm), home))
+    assert caught.value.code is TransientCode.IMAGE_IN_USE
     driver.detach(vm)
     assert cloud.media(vm, inactive=True) == {}
+    driver.delete(vm, StoredImage(image_name(vm), home))
 
 
 def test_a_transient_vm_without_scsi_and_usb_gets_none(cloud: Cloud, driver: KvmDriver, home: Place) -> None:
@@ -204,6 +208,14 @@ def test_another_vm_s_image_in_any_drive_is_refused_before_anything_is_changed(
         give(driver, vm, home)
     assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
     assert cloud.media(vm) == {"hdd": None, "hdc": str(foreign)}
+
+    vm = cloud.define(disk(None, "hdd", "ide"), running=True)
+    cloud.define(disk(foreign, "hdc", "ide"), vm=vm)  # for its next boot
+    with pytest.raises(FleetError) as caught:
+        give(driver, vm, home)
+    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+    assert cloud.media(vm) == {"hdd": None}
+    assert cloud.media(vm, inactive=True) == {"hdc": str(foreign)}
 
 
 def test_a_vm_that_bears_another_name_is_refused_and_can_be_cleaned_up(

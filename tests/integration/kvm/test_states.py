@@ -88,6 +88,19 @@ def test_a_saved_vm_comes_back_with_the_new_medium(cloud: Cloud, driver: KvmDriv
     assert cloud.media(vm, inactive=True) == {"hdd": attachment.path}
 
 
+def test_an_image_that_only_a_saved_state_has_is_in_use(cloud: Cloud, driver: KvmDriver, home: Place) -> None:
+    vm = cloud.define(HDD)
+    cloud.domain(vm).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+    driver.upload(vm, make_image(vm), home)
+    path = cloud.pool / "configdrive" / str(image_name(vm))
+    cloud.domain(vm).updateDeviceFlags(disk(path, "hdd", "ide"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    cloud.domain(vm).managedSave(0)
+    assert cloud.media(vm, inactive=True) == {"hdd": None}
+    with pytest.raises(FleetError) as caught:
+        driver.delete(vm, StoredImage(image_name(vm), home))
+    assert caught.value.code is TransientCode.IMAGE_IN_USE
+
+
 def test_a_saved_vm_comes_back_with_an_empty_drive(cloud: Cloud, driver: KvmDriver, home: Place) -> None:
     vm = cloud.define(HDD, running=True)
     give(driver, vm, home)
