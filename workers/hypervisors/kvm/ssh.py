@@ -7,7 +7,6 @@ configuration and no agent takes part: what the inventory says is all there is.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -128,7 +127,7 @@ class Sftp:
     def _here(self) -> tuple[_Loop, _Session]:
         """Return this process's session; a forked child leaves its parent's alone."""
         loop = _loop()
-        with contextlib.nullcontext() if self._loop is loop else self._switching:
+        with self._switching:
             if self._loop is not loop or self._session is None:
                 self._session, self._loop = _Session(), loop
             return loop, self._session
