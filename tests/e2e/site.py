@@ -6,6 +6,8 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from configdrive.model import EventId, VmUuid
 from tests.rigs.cloud import Cloud, VmScript
 from tests.rigs.fleet import Fleet
@@ -47,6 +49,13 @@ class Site(Fleet):
         super().__init__(
             directory, self.cloud.inventory, workers=workers, redis=redis, options=options, settings=settings
         )
+
+    @override
+    def stop_workers(self) -> None:
+        """End all workers at once: how they end in order has tests of its own, and takes each two seconds."""
+        for worker in self.workers:
+            worker.kill()
+            worker.sweep_up()
 
     def publish(self, *events: Mapping[str, Any]) -> list[EventId]:
         """Publish events that are accepted; returns their ids."""

@@ -127,7 +127,8 @@ class WorkerNode(ProcessNode):
 
     @override
     def teardown(self) -> None:
-        self.worker.stop()
+        self.worker.kill()
+        self.worker.sweep_up()
 
 
 def _number(name: str | int | None) -> int:
