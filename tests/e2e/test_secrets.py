@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,16 @@ from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import EventId
 from configdrive.outcome import Outcome, Status
 from tasks.mailbox import PersonsWord, Wake
+from tests.e2e.disguises import (
+    LAST_PASSWORD,
+    PASSWORD,
+    REDIS_PASSWORD,
+    SECOND_PASSWORD,
+    SECRETS,
+    USER_DATA,
+    b64,
+    betrayed,
+)
 from tests.e2e.site import QUICK, Site, new_vm, uuid_of
 from tests.rigs.flower import Flower
 from tests.rigs.monitor import RedisMonitor
@@ -28,13 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.rigs.cloud import VmScript
-
-PASSWORD = "correct-horse-battery-staple"
-SECOND_PASSWORD = "Tr0ub4dor&3/+?"
-LAST_PASSWORD = "N3w-pässwörd-№"
-USER_DATA = "#cloud-config\nruncmd: [echo hush-hush-little-baby]\n"
-REDIS_PASSWORD = "the-fleets-own-login"
-SECRETS = (PASSWORD, SECOND_PASSWORD, LAST_PASSWORD, USER_DATA, REDIS_PASSWORD)
 
 
 @dataclass
@@ -127,32 +129,6 @@ def publish_to_another_vm(site: Site, vm: VmScript, guest: Mapping[str, Any]) ->
     event = vm.event("deploy")
     event["data"]["sealed"] = json.loads(stolen.body)["data"]["sealed"]
     return site.publish(event)[0]
-
-
-def b64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-def forms_of(secret: str) -> Iterator[bytes]:
-    """Give all that would betray a secret: itself, escaped, in hex, in URLs, and as a part of anything in base64."""
-    raw = secret.encode()
-    yield raw
-    yield raw.hex().encode()
-    yield json.dumps(secret).encode()[1:-1]
-    yield json.dumps(json.dumps(secret)[1:-1]).encode()[1:-1]
-    yield repr(secret).encode()[1:-1]
-    yield repr(raw).encode()[2:-1]
-    yield urllib.parse.quote(secret).encode()
-    for shift in range(3):  # whatever stands before it, these characters are in the middle of the base64 text
-        middle = base64.b64encode(b"\0" * shift + raw)[(shift * 4 + 2) // 3 : -4]
-        yield middle
-        yield middle.replace(b"+", b"-").replace(b"/", b"_")
-
-
-def betrayed(content: bytes) -> list[str]:
-    plain = re.sub(rb"\\+", rb"\\", content)
-    found = [secret for secret in SECRETS for form in forms_of(secret) if form in content or form in plain]
-    return sorted(set(found))
 
 
 def everything_in(site: Site) -> bytes:

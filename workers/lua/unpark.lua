@@ -46,7 +46,11 @@ if not head then
   if kept[2] or not kept[1] then redis.call('EXPIRE', KEYS[1], ARGV[9]) end
   return {'idle'}
 end
-local queue = read(head).queue or known[2]  -- what cannot be read is buried by the sweep
+local queue = read(head).queue
+if type(queue) ~= 'string' then
+  redis.call('ZADD', ARGV[1] .. 'due:' .. known[2], now, ARGV[2])  -- the sweep buries it
+  return {'idle'}
+end
 redis.call('HSET', KEYS[1], 'queue', queue)
 redis.call('ZADD', ARGV[1] .. 'due:' .. queue, now + ARGV[8], ARGV[2])
 return {'wake', head, 1}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.mailbox import NotNow, Wake
-from tests.integration.queue.box import QUEUE, RESEND, Box, again, finish, new_vm
+from configdrive.outcome import Status
+from tasks.mailbox import NotNow, PersonsWord, Wake
+from tests.integration.queue.box import QUEUE, RESEND, Box, again, finish, new_vm, outcome
 
 
 def test_lost_wake_up_is_found_after_the_resend_time_and_then_ever_more_rarely(box: Box) -> None:
@@ -72,6 +73,17 @@ def test_what_is_parked_or_empty_is_not_kept_due(box: Box) -> None:
     box.client.zadd(box.key("due", QUEUE), {parked: 0, empty: 0, new_vm(): 0})
     assert box.mailbox.sweep(QUEUE, 10) == []
     assert box.mailbox.pending() == {QUEUE: 0}
+
+
+def test_garbage_behind_a_skipped_event_is_buried_too(box: Box) -> None:
+    vm = new_vm()
+    header = box.parked(vm)
+    box.client.rpush(box.key("mail", vm), "garbage")
+    behind = box.put(vm)
+    skipped = outcome(header, Status.SKIPPED, at=2.0)
+    assert box.mailbox.word(vm, header.event_id, PersonsWord.SKIP, skipped) is None
+    assert box.mailbox.sweep(QUEUE, 10) == [Wake(behind, 1)]
+    assert [letter.vm_uuid for letter in box.mailbox.dead_letters(10)] == [vm]
 
 
 @pytest.mark.parametrize("garbage", ["garbage", "5", "null", "[]", "{}", '{"id":"x","queue":7}', b"\xff\xfe"])
