@@ -144,7 +144,7 @@ class Reconciler:
             return self._finish(turn, ahead)
         steps = _steps(turn, known, ahead, goal, (vm, seen))
         attachment = work.execute(vm, goal, steps, seen.storage, Content(ahead.state.data, self._label))
-        reached = replace(ahead.state, places=_places_left(known.places, seen, goal, steps))
+        reached = replace(ahead.state, places=_places_left(seen, goal, steps))
         return self._finish(turn, replace(ahead, state=reached), _facts(goal, seen, attachment))
 
     def _driver(self, name: HypervisorName) -> HypervisorDriver:
@@ -244,14 +244,10 @@ def _adopted(known: VmState, event: LifecycleEvent, seen: Observation) -> VmStat
     )
 
 
-def _places_left(
-    before: tuple[Place, ...], seen: Observation, goal: Goal, steps: tuple[Step, ...]
-) -> tuple[Place, ...]:
+def _places_left(seen: Observation, goal: Goal, steps: tuple[Step, ...]) -> tuple[Place, ...]:
     """Return the storages on which images of the VM may lie once the goal is reached."""
     deleted = {step.image for step in steps if isinstance(step, Delete)}
     left = {*seen.unreachable, *(stored.place for stored in seen.images if stored not in deleted)}
-    if not goal.others_go:
-        left.update(before)
     if goal.image is not None and seen.storage is not None:
         left.add(seen.storage)
     return _sorted(left)

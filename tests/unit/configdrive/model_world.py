@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -115,17 +116,14 @@ class World:
 
 @st.composite
 def worlds(draw: st.DrawFn, *, foreign_in_drive: bool = False) -> World:
-    files = draw(st.sets(own_images, max_size=6))
-    inserted: tuple[ImageName, Place] | None
+    wanted = draw(st.sets(st.sampled_from(PLACES)))
+    files = draw(st.sets(own_images, max_size=4)) | {StoredImage(WANTED, place) for place in wanted}
+    media = st.tuples(st.just(WANTED) | own_names, st.sampled_from((*PLACES, UNKNOWN)))
     if foreign_in_drive:
-        inserted = (FOREIGN, draw(st.sampled_from([HOME, SECOND])))
-    else:
-        media = [(stored.name, stored.place) for stored in files]
-        inserted = draw(
-            st.none()
-            | st.tuples(own_names, st.sampled_from((*PLACES, UNKNOWN)))
-            | (st.sampled_from(sorted(media, key=str)) if media else st.none())
-        )
+        media = st.tuples(st.just(FOREIGN), st.sampled_from(PLACES))
+    elif files:
+        media |= st.sampled_from(sorted(((stored.name, stored.place) for stored in files), key=str))
+    inserted = draw(media if foreign_in_drive else st.none() | media)
     return World(
         vm=replace(VM, attach_by=draw(st.sampled_from(AttachBy))),
         power=draw(st.sampled_from([PowerState.RUNNING, PowerState.HALTED, PowerState.PAUSED])),
@@ -136,11 +134,17 @@ def worlds(draw: st.DrawFn, *, foreign_in_drive: bool = False) -> World:
     )
 
 
-goals = st.one_of(
-    st.just(Goal(DriveGoal.EMPTY)),
-    st.builds(Goal, st.sampled_from([DriveGoal.ATTACHED, DriveGoal.AS_IT_IS]), st.just(GOAL), fresh=st.booleans(),
-              others_go=st.booleans(), left=st.sampled_from([None, HostName("host-2")])),
-)  # fmt: skip
+def _goal(drive: DriveGoal, **more: Any) -> Goal:  # noqa: ANN401 - the goal's own fields
+    return Goal(drive) if drive is DriveGoal.EMPTY else Goal(drive, GOAL, **more)
+
+
+goals = st.builds(
+    _goal,
+    st.sampled_from(DriveGoal),
+    fresh=st.booleans(),
+    others_go=st.booleans(),
+    left=st.sampled_from([None, HostName("host-2")]),
+)
 
 
 def done(world: World, goal: Goal) -> bool:

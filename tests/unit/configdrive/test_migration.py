@@ -184,6 +184,13 @@ def test_on_shared_storage_nothing_is_copied(fleet: Fleet, phase: str) -> None:
     assert fleet.user_data() == b"hello"
 
 
+def test_a_staged_image_on_shared_storage_is_not_brought_where_it_lies(fleet: Fleet) -> None:
+    fleet.send("deploy", guest=HELLO)
+    fleet.cloud.verbs.clear()
+    fleet.send("migrate", phase="prepare", host=None)
+    assert set(fleet.cloud.verbs) == {"observe"}
+
+
 def test_a_staged_image_moves_and_stays_staged(fleet: Fleet) -> None:
     fleet.machine.root = LOCAL
     fleet.send("deploy", guest=HELLO)

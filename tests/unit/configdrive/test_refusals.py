@@ -106,6 +106,7 @@ def test_an_image_that_is_attached_is_not_taken_away_when_a_later_step_fails(fle
 
     fleet.cloud.hook = broken
     assert refused(fleet, "start").code is PermanentCode.ACCESS_DENIED
+    assert fleet.cloud.verbs.count("delete") == 1, "the attached image was to be deleted, too"
     assert fleet.medium() is not None
     assert fleet.files() is not None
 
