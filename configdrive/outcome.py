@@ -30,7 +30,7 @@ class Outcome:
         remedy: what to do about it.
         attempts: how many times it was tried.
         at: when, in seconds since 1970 UTC.
-        facts: what was reached: `attach`, `device`, `path`, `xml`, `storage`, `image`, `password`, `left_behind`.
+        facts: what was reached: `attach`, `device`, `path`, `xml`, `storage`, `generation`, `password`, `left_behind`.
     """
 
     event_id: str
