@@ -12,6 +12,13 @@ local function read(header)  -- {} when it is no header: a stranger has written 
   return readable and type(found) == 'table' and found or {}
 end
 
+local function destroy_waits()  -- behind the head
+  for _, header in ipairs(redis.call('LRANGE', KEYS[2], 1, -1)) do
+    if string.find(header, '"type":"destroy"', 1, true) then return true end
+  end
+  return false
+end
+
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -30,6 +37,12 @@ if not repeated then
     redis.call('HSET', KEYS[1], 'reason', ARGV[13], 'retry_at', now + ARGV[8])
     redis.call('ZADD', due, now + ARGV[8], ARGV[2])
     return {'later'}
+  end
+  if ARGV[5] == 'park' and destroy_waits() then
+    -- It came while the event was worked on, and goes through: the next claim finds the event superseded.
+    redis.call('HDEL', KEYS[1], 'attempts', 'deaths', 'reason')
+    redis.call('ZADD', due, now + ARGV[12], ARGV[2])
+    return {'wake', head, 1}
   end
   redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[10], '*', 'event', ARGV[4], 'outcome', ARGV[6])
   redis.call('ZREM', due, ARGV[2])

@@ -168,6 +168,9 @@ class Mailboxes(RuleBasedStateMachine):
             vm.retry_set, vm.backing_off, vm.overdue = True, True, False
             assert wake is None
             return
+        if how == "park" and any(header.event_type == "destroy" for header in vm.mail[1:]):
+            assert wake == vm.next_head()
+            return
         self.stream.append(result)
         vm.seen[result.event_id] = result
         if how == "park":

@@ -193,3 +193,16 @@ def test_unfinished_vm_is_unknown_only_while_nothing_was_posted(box: Box) -> Non
     view = box.mailbox.view(vm)
     assert view is not None
     assert (view.mail, view.state, view.attempts) == ((item.header,), None, 0)
+
+
+def test_event_is_not_parked_in_front_of_a_destroy_that_came_meanwhile(box: Box) -> None:
+    vm = new_vm()
+    first = box.put(vm)
+    claim = box.claim(first)
+    box.put(vm, "destroy")
+    assert box.mailbox.done(claim, park(claim)) == Wake(first, 1)
+    assert box.mailbox.parked(10) == []
+    assert box.outcomes() == []
+    claim = box.claim(first)
+    assert [header.event_type for header in claim.waiting] == ["destroy"]
+    assert (claim.attempt, claim.deaths) == (1, 0)

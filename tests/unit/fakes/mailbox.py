@@ -142,6 +142,8 @@ class MemoryMailbox(Mailbox):
                 box.retry_at = box.due = now + delay
                 box.reason = code
                 return None
+            case ParkIt() if any(posting.header.event_type == "destroy" for posting in box.mail[1:]):
+                return box.next_head(now + self._resend)
             case ParkIt(outcome):
                 self._tell(outcome)
                 box.parked, box.due = (outcome.code or "unclassified", now), None
