@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -63,6 +63,39 @@ class Observation:
     unreachable: tuple[Place, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A VM that a host knows, running or only defined.
+
+    Args:
+        uuid: the VM's.
+        name: on this host.
+        power: its power state here.
+        media: every image of the fleet in any of its drives, now and in its persistent and saved definitions; whosever
+            image it is.
+    """
+
+    uuid: VmUuid
+    name: str
+    power: PowerState
+    media: tuple[Inserted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All that one host has of the fleet.
+
+    Args:
+        images: every image on every storage of the host that could be listed.
+        residents: every VM that the host knows.
+        unreachable: the host's storages that could not be listed now.
+    """
+
+    images: tuple[StoredImage, ...]
+    residents: tuple[Resident, ...]
+    unreachable: tuple[Place, ...] = ()
+
+
 class AttachedHow(StrEnum):
     """How an image came to the guest."""
 
@@ -116,7 +149,7 @@ class HypervisorDriver(Protocol):
         Never visible under its name half-written where the storage can rename; verified by length and checksum.
         An image that is there with the same content is left alone; one with other content is replaced unless in use.
         What a killed upload has left under another name is no image in any listing; the next `observe` or `upload` of
-        this VM that meets it takes it away, and so does `list_images` once nobody writes to it.
+        this VM that meets it takes it away, and so does `survey` once nobody writes to it.
 
         Raises:
             PermanentError: `NOT_ITS_DRIVE` when the image is named for another VM, `STORAGE_NOT_FOUND`.
@@ -160,12 +193,11 @@ class HypervisorDriver(Protocol):
             TransientError: `IMAGE_IN_USE` when any VM still has it in a drive.
         """
 
-    def list_images(self, host: HostName) -> Iterable[StoredImage]:
-        """List every image of the fleet on every storage of one host, whosever it is.
+    def survey(self, host: HostName) -> Survey:
+        """Look at all that one host has of the fleet, whosever it is.
 
         Raises:
-            TransientError: the host cannot be reached, at once; a storage cannot be listed, after the images of all
-                others have been given.
+            TransientError: the host cannot be reached.
             PermanentError: the host is not in the inventory.
         """
 

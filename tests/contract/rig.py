@@ -161,7 +161,7 @@ def verbs(
         "upload": lambda: driver.upload(vm, image, place),
         "copy": lambda: driver.copy(vm, image.name, place, target),
         "attach": lambda: driver.attach(vm, image.name, place),
-        "list_images": lambda: list(driver.list_images(vm.host)),
+        "survey": lambda: driver.survey(vm.host),
         "detach": lambda: driver.detach(vm),
         "delete": lambda: driver.delete(vm, StoredImage(image.name, place)),
     }

@@ -78,6 +78,6 @@ def test_an_unknown_host_is_a_finding_with_a_remedy(driver: HypervisorDriver) ->
 
 def test_a_driver_can_be_closed_twice(rig: DriverRig) -> None:
     driver = rig.make_driver()
-    list(driver.list_images(rig.host))
+    driver.survey(rig.host)
     driver.close()
     driver.close()

@@ -9,6 +9,7 @@ import pytest
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import Place, PowerState, StorageName, StoredImage
+from configdrive.ports import Inserted
 from tests.contract.rig import Feature, image_name, make_image, new_vm
 
 if TYPE_CHECKING:
@@ -180,8 +181,10 @@ def test_a_listing_has_every_image_of_the_host_and_nothing_else(rig: DriverRig, 
     for file_name in junk:
         rig.put_file(rig.home, file_name, b"not ours")
 
-    listed = list(driver.list_images(rig.host))
+    survey = driver.survey(rig.host)
+    listed = survey.images
 
+    assert survey.unreachable == ()
     assert StoredImage(image_name(known), rig.home) in listed
     assert StoredImage(image_name(unknown, 7), rig.second) in listed
     assert len(listed) == len(set(listed))
@@ -203,3 +206,30 @@ def test_what_a_killed_upload_leaves_is_no_image_and_goes_away(
     driver.upload(vm, make_image(vm, 1), rig.home)
     assert rig.leftovers(vm) == [str(image_name(vm, 1))]
     assert rig.file(rig.home, image_name(vm, 1)) == make_image(vm, 1).content
+
+
+def test_a_survey_has_every_vm_with_whatever_is_in_its_drives(rig: DriverRig, driver: HypervisorDriver) -> None:
+    halted, running, bare = rig.define_vm(), rig.define_vm(PowerState.RUNNING), rig.define_vm(drive=False)
+    for vm in (halted, running):
+        driver.upload(vm, make_image(vm), rig.home)
+        driver.attach(vm, image_name(vm), rig.home)
+
+    residents = {resident.uuid: resident for resident in driver.survey(rig.host).residents}
+
+    assert [residents[vm.uuid].name for vm in (halted, running, bare)] == [
+        vm.instance_name for vm in (halted, running, bare)
+    ]
+    assert residents[halted.uuid].power is PowerState.HALTED
+    assert residents[running.uuid].power is PowerState.RUNNING
+    assert residents[halted.uuid].media == (Inserted(image_name(halted), rig.home),)
+    assert residents[running.uuid].media == (Inserted(image_name(running), rig.home),)
+    assert residents[bare.uuid].media == ()
+
+
+@pytest.mark.needs(Feature.IN_USE_BY_OTHERS)
+def test_a_survey_shows_a_vm_with_another_vm_s_image(rig: DriverRig, driver: HypervisorDriver) -> None:
+    owner, thief = rig.define_vm(), rig.define_vm()
+    driver.upload(owner, make_image(owner), rig.home)
+    rig.insert(thief, image_name(owner), rig.home)
+    found = next(one for one in driver.survey(rig.host).residents if one.uuid == thief.uuid)
+    assert [medium.name for medium in found.media] == [image_name(owner)]

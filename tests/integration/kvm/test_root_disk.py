@@ -78,7 +78,7 @@ def test_what_lies_on_no_pool_that_holds_files_goes_to_the_host_s_cache(
     assert attachment.path == str(tmp_path / "cache" / str(image_name(vm)))
     assert (tmp_path / "cache" / str(image_name(vm))).read_bytes() == make_image(vm).content
     assert [image.name for image in driver.observe(vm).images] == [image_name(vm)]
-    assert image_name(vm) in {image.name for image in driver.list_images(HOST)}
+    assert image_name(vm) in {image.name for image in driver.survey(HOST).images}
 
 
 def test_a_pool_that_holds_no_files_gives_the_host_s_cache(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:

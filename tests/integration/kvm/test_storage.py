@@ -88,7 +88,7 @@ def test_looking_makes_no_folder(cloud: Cloud, routed: KvmDriver, tmp_path: Path
     cloud.add_pool("fresh", tmp_path / "fresh")
     vm = cloud.define(root=disk(tmp_path / "fresh" / "root", "vda", "virtio", "disk"))
     assert routed.observe(vm, [CACHE]).images == ()
-    list(routed.list_images(HOST))
+    routed.survey(HOST)
     routed.delete(vm, StoredImage(image_name(vm), Place(StorageName("fresh"), HOST)))
     assert seen_on_host(cloud, tmp_path / "fresh") == []
 

@@ -6,7 +6,7 @@ under the image's name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -36,6 +36,8 @@ from configdrive.ports import (
     Inserted,
     NoDrive,
     Observation,
+    Resident,
+    Survey,
 )
 
 
@@ -185,9 +187,20 @@ class MemoryDriver(HypervisorDriver):
         self.cloud.hook("delete", At.AFTER)
 
     @override
-    def list_images(self, host: HostName) -> Iterable[StoredImage]:
-        self._begin("list_images", host)
-        return [stored for stored in self.cloud.files if stored.place.host in {None, host}]
+    def survey(self, host: HostName) -> Survey:
+        self._begin("survey", host)
+        seen = [stored for stored in self.cloud.files if stored.place.host in {None, host}]
+        residents = [
+            Resident(uuid, "", machine.power, () if machine.medium is None else (_inserted(machine.medium),))
+            for uuid, machine in self._everything()
+            if machine.host == host
+        ]
+        storages = {*(Place(name) for name in self.cloud.shared), *(Place(name, host) for name in self.cloud.local)}
+        return Survey(
+            images=tuple(stored for stored in seen if self.cloud.answers(stored.place)),
+            residents=tuple(residents),
+            unreachable=tuple(place for place in storages if not self.cloud.answers(place)),
+        )
 
     @override
     def hosts(self) -> Collection[HostName]:
@@ -243,7 +256,11 @@ class MemoryDriver(HypervisorDriver):
 def _drive(machine: Machine | None) -> DriveContent:
     if machine is None or not machine.slot:
         return NoDrive()
-    return EmptyDrive() if machine.medium is None else Inserted(machine.medium.name, machine.medium.place)
+    return EmptyDrive() if machine.medium is None else _inserted(machine.medium)
+
+
+def _inserted(medium: StoredImage) -> Inserted:
+    return Inserted(medium.name, medium.place)
 
 
 def _require_own(vm: Vm, name: ImageName) -> None:

@@ -87,6 +87,19 @@ def find_domain(link: Link, uuid: VmUuid) -> Domain | None:
     raise TransientError(TransientCode.VM_BUSY, f"VM {uuid} is being started and stopped just now")
 
 
+def read_domains(link: Link) -> Iterator[tuple[VmUuid, Domain]]:
+    """Read every VM of the host; one that vanishes meanwhile is not there.
+
+    Raises:
+        TransientError, libvirt.libvirtError: as `find_domain`.
+    """
+    for handle in link.call(link.connection.listAllDomains, 0):
+        uuid = VmUuid(handle.UUIDString())
+        domain = find_domain(link, uuid)
+        if domain is not None:
+            yield uuid, domain
+
+
 def _read(link: Link, handle: libvirt.virDomain) -> Domain | None:
     """Read one; `None` when it was powered on or off meanwhile."""
     active = handle.ID() >= 0

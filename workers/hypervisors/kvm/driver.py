@@ -9,21 +9,21 @@ import libvirt
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
-from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation
+from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Resident, Survey
 from workers.hypervisors.kvm.diagnosis import diagnose
 from workers.hypervisors.kvm.domain_xml import disk_xml
-from workers.hypervisors.kvm.domains import find_domain
+from workers.hypervisors.kvm.domains import find_domain, read_domains
 from workers.hypervisors.kvm.drives import Drives
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.folders import store
 from workers.hypervisors.kvm.hosts import Host, find_host
 from workers.hypervisors.kvm.inventory import parse
-from workers.hypervisors.kvm.slots import content, device_of, find_slot, no_free_slot, targets
+from workers.hypervisors.kvm.slots import content, device_of, find_slot, media_of, no_free_slot, targets
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
-    from configdrive.model import Image
+    from configdrive.model import Image, VmUuid
     from workers.hypervisors.kvm.domains import Domain
     from workers.hypervisors.kvm.folders import ImageFolder
     from workers.hypervisors.kvm.hosts import Visit
@@ -151,18 +151,19 @@ class KvmDriver:
                 visit.require_unused(folder, image.name)
                 folder.remove(image.name)
 
-    def list_images(self, host: HostName) -> Iterable[StoredImage]:
-        """List every image on every storage of one host; a storage that fails raises after the others are given."""
-        found: list[StoredImage] = []
-        failures: list[FleetError] = []
+    def survey(self, host: HostName) -> Survey:
+        """Look at all that one host has of the fleet."""
+        images: list[StoredImage] = []
+        unreachable: list[Place] = []
         with self._visit(host) as visit:
-            for place in visit.storages.usable:
+            for place in visit.storages.of_files:
                 try:
                     with translated(f"storage {place.storage} of host {host}"):
-                        found += (StoredImage(name, place) for name in visit.storages.folder(place).names())
-                except FleetError as error:
-                    failures.append(error)
-        return _given(found, failures)
+                        images += (StoredImage(name, place) for name in visit.storages.folder(place).names())
+                except FleetError:
+                    unreachable.append(place)
+            residents = tuple(_resident(visit, uuid, domain) for uuid, domain in read_domains(visit.link))
+        return Survey(tuple(images), residents, tuple(unreachable))
 
     def hosts(self) -> Collection[HostName]:
         """Name the hosts of the inventory."""
@@ -256,7 +257,6 @@ def _for_the_orchestrator(vm: Vm, visit: Visit, domain: Domain | None, path: str
     return Attachment(AttachedHow.ORCHESTRATOR, target.dev, path, disk_xml(target, path, device))
 
 
-def _given(found: Iterable[StoredImage], failures: list[FleetError]) -> Iterator[StoredImage]:
-    yield from found
-    if failures:
-        raise failures[0]
+def _resident(visit: Visit, uuid: VmUuid, domain: Domain) -> Resident:
+    media = media_of(domain.layers, visit.storages.place_of)
+    return Resident(uuid, domain.name, domain.power, tuple(dict.fromkeys(media)))

@@ -146,6 +146,15 @@ def no_free_slot(vm: VmUuid, tried: Iterable[Target]) -> PermanentError:
     return PermanentError(PermanentCode.NO_FREE_SLOT, detail, "free one, or name others in the inventory's cd_targets")
 
 
+def media_of(layers: Iterable[Definition], place_of: Callable[[Source], Place | None]) -> list[Inserted]:
+    """Give every image of the fleet in any drive of any of these definitions, with the storage that it lies on."""
+    return [
+        Inserted(image, None if disk.source is None else place_of(disk.source))
+        for layer in layers
+        for image, disk in layer.fleet_disks
+    ]
+
+
 def content(
     layers: Iterable[Definition],
     vm: VmUuid,
@@ -159,11 +168,7 @@ def content(
     what is right: another VM's image is told first, then the oldest, then one that lies elsewhere than `storage`.
     """
     layers = tuple(layers)
-    found = [
-        Inserted(image, None if disk.source is None else place_of(disk.source))
-        for layer in layers
-        for image, disk in layer.fleet_disks
-    ]
+    found = media_of(layers, place_of)
     if found:
         return min(
             found, key=lambda one: (one.name.vm_uuid == vm, one.name.generation, one.place == storage, str(one.name))

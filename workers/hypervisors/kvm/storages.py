@@ -109,9 +109,9 @@ class Storages:
         return Place(HOST_CACHE, self._host)
 
     @property
-    def usable(self) -> Iterator[Place]:
-        """Every storage that can hold images now."""
-        yield from (self._place(pool) for pool in self.pools if pool.holds_files and pool.active)
+    def of_files(self) -> Iterator[Place]:
+        """Every storage that can hold images, also one that is not active now."""
+        yield from (self._place(pool) for pool in self.pools if pool.holds_files)
         yield self.cache
 
     def is_shared(self, pool: Pool) -> bool:

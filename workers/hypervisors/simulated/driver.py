@@ -26,6 +26,8 @@ from configdrive.ports import (
     Inserted,
     NoDrive,
     Observation,
+    Resident,
+    Survey,
 )
 from workers.hypervisors.simulated.calls import Calls
 from workers.hypervisors.simulated.diagnosis import diagnose
@@ -38,7 +40,7 @@ from workers.hypervisors.simulated.records import Medium, VmRecord
 from workers.hypervisors.simulated.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping
 
     from workers.hypervisors.simulated.storage import Storage
 
@@ -184,19 +186,20 @@ class SimulatedDriver:
         with self._calls.call(Verb.DELETE, vm.uuid, image.place.host or vm.host, image.name, image.place):
             self._images.delete(image.name, self._topology.reach(image.place, vm.host))
 
-    def list_images(self, host: HostName) -> Iterable[StoredImage]:
-        """List every image on every storage of one host; a storage that fails raises after the others are given."""
-        found: list[StoredImage] = []
-        failures: list[FleetError] = []
-        with self._calls.call(Verb.LIST_IMAGES, None, host):
+    def survey(self, host: HostName) -> Survey:
+        """Look at all that one host has of the fleet."""
+        images: list[StoredImage] = []
+        unreachable: list[Place] = []
+        with self._calls.call(Verb.SURVEY, None, host):
             self._topology.require_up(host)
             for storage in self._topology.of(host):
                 try:
                     with translated(f"storage {storage.place.storage!r}"):
-                        found += self._images.list(storage)
-                except FleetError as error:
-                    failures.append(error)
-        return _given(found, failures)
+                        images += self._images.list(storage)
+                except FleetError:
+                    unreachable.append(storage.place)
+            residents = tuple(self._resident(record) for record in self.world.records.on(host))
+        return Survey(tuple(images), residents, tuple(unreachable))
 
     def hosts(self) -> Collection[HostName]:
         """Name the hosts of the inventory."""
@@ -227,13 +230,21 @@ class SimulatedDriver:
         return None if name is None else self._topology.storage(vm.host, name)
 
     def _drive(self, record: VmRecord) -> DriveContent:
-        media = list(fleet_media(record))
+        media = self._media(record)
         if not media:
             return EmptyDrive() if has_slot(record) else NoDrive()
         # Another VM's image first, then the oldest: what still has to go is never hidden by what is right.
-        image, medium = min(media, key=lambda found: (found[0].vm_uuid == record.uuid, found[0].generation))
-        storage = self._topology.find(record.host, medium.storage)
-        return Inserted(image, None if storage is None else storage.place)
+        return min(media, key=lambda found: (found.name.vm_uuid == record.uuid, found.name.generation))
+
+    def _resident(self, record: VmRecord) -> Resident:
+        return Resident(record.uuid, record.instance_name, record.power, tuple(dict.fromkeys(self._media(record))))
+
+    def _media(self, record: VmRecord) -> list[Inserted]:
+        found = []
+        for image, medium in fleet_media(record):
+            storage = self._topology.find(record.host, medium.storage)
+            found.append(Inserted(image, None if storage is None else storage.place))
+        return found
 
 
 def _require_own(vm: Vm, name: ImageName) -> None:
@@ -241,9 +252,3 @@ def _require_own(vm: Vm, name: ImageName) -> None:
         raise PermanentError(
             PermanentCode.NOT_ITS_DRIVE, f"the image {name} is not VM {vm.uuid}'s", "a VM gets its own images only"
         )
-
-
-def _given(found: Iterable[StoredImage], failures: Sequence[FleetError]) -> Iterator[StoredImage]:
-    yield from found
-    if failures:
-        raise failures[0]

@@ -42,7 +42,7 @@ class Verb(StrEnum):
     ATTACH = "attach"
     DETACH = "detach"
     DELETE = "delete"
-    LIST_IMAGES = "list_images"
+    SURVEY = "survey"
 
 
 class Point(StrEnum):

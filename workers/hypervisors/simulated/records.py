@@ -116,6 +116,13 @@ class Records:
             return None
         return _decode(json.loads(text))
 
+    def on(self, host: HostName) -> Iterator[VmRecord]:
+        """Give every VM of one host."""
+        for path in sorted(self._vms.glob("*.json")):
+            record = self.get(VmUuid(path.stem))
+            if record is not None and record.host == host:
+                yield record
+
     def put(self, record: VmRecord) -> None:
         """Write a VM's record in one instant. The caller holds its lock."""
         for medium in record.media:

@@ -89,14 +89,13 @@ def test_a_storage_that_is_down_is_unavailable_and_the_others_are_still_listed(c
     assert code_of(lambda: cloud.driver.attach(vm, make_image(vm).name, AT_H1)) is TransientCode.STORAGE_UNAVAILABLE
     seen = cloud.driver.observe(replace(vm, primary_storage=NFS), [AT_H1])
     assert (seen.images, seen.unreachable) == ((StoredImage(name, SHARED),), (AT_H1,))
-    listed = iter(cloud.driver.list_images(H1))
-    assert next(listed) == StoredImage(name, SHARED)
-    assert code_of(lambda: next(listed)) is TransientCode.STORAGE_UNAVAILABLE
+    listed = cloud.driver.survey(H1)
+    assert (listed.images, listed.unreachable) == ((StoredImage(name, SHARED),), (AT_H1,))
     bad = [finding for finding in cloud.driver.check(H1) if not finding.ok]
     assert [("local" in finding.subject, bool(finding.remedy)) for finding in bad] == [(True, True)]
 
     cloud.world.set_storage_up(AT_H1, up=True)
-    assert len(list(cloud.driver.list_images(H1))) == 2
+    assert len(cloud.driver.survey(H1).images) == 2
 
 
 def test_a_full_storage_takes_nothing_and_keeps_what_it_has(tmp_path: Path) -> None:

@@ -40,20 +40,20 @@ def test_a_fault_strikes_its_verb_at_its_point_once(cloud: Cloud, verb: Verb, po
 
 @pytest.mark.parametrize("code", [*TransientCode, *PermanentCode, *StaleCode])
 def test_every_code_can_be_raised(cloud: Cloud, code: TransientCode | PermanentCode | StaleCode) -> None:
-    cloud.inject(Raise(verb=Verb.LIST_IMAGES, code=code))
+    cloud.inject(Raise(verb=Verb.SURVEY, code=code))
     with pytest.raises(FleetError) as caught:
-        cloud.driver.list_images(HostName("h1"))
+        cloud.driver.survey(HostName("h1"))
     assert caught.value.code is code
 
 
 def test_a_fault_may_be_for_one_vm_or_one_host_only(cloud: Cloud) -> None:
     vm, other = cloud.define(), cloud.define()
     cloud.inject(Raise(verb=Verb.OBSERVE, vm=vm.uuid, code=BUSY))
-    cloud.inject(Raise(verb=Verb.LIST_IMAGES, host="h2", code=BUSY))
+    cloud.inject(Raise(verb=Verb.SURVEY, host="h2", code=BUSY))
     cloud.driver.observe(other)
-    cloud.driver.list_images(HostName("h1"))
+    cloud.driver.survey(HostName("h1"))
     assert failure_of(lambda: cloud.driver.observe(vm)) is not None
-    assert failure_of(lambda: cloud.driver.list_images(HostName("h2"))) is not None
+    assert failure_of(lambda: cloud.driver.survey(HostName("h2"))) is not None
 
 
 def test_a_file_written_by_hand_is_a_fault(cloud: Cloud) -> None:
@@ -69,7 +69,7 @@ def test_a_file_written_by_hand_is_a_fault(cloud: Cloud) -> None:
 )
 def test_a_file_that_is_no_fault_is_told(cloud: Cloud, text: str) -> None:
     (cloud.folder / "faults" / "bad.json").write_text(text)
-    failure = failure_of(lambda: cloud.driver.list_images(HostName("h1")))
+    failure = failure_of(lambda: cloud.driver.survey(HostName("h1")))
     assert failure is not None
     assert failure.code is PermanentCode.MISCONFIGURED
     assert "bad.json" in failure.detail
@@ -115,11 +115,11 @@ def test_several_faults_for_one_point_strike_in_their_order(cloud: Cloud, tmp_pa
 
 def test_a_fault_for_n_times_strikes_n_times_whichever_threads_race_for_it(cloud: Cloud) -> None:
     def strikes(_: int) -> int:
-        return sum(failure_of(lambda: cloud.driver.list_images(HostName("h1"))) is not None for _ in range(100))
+        return sum(failure_of(lambda: cloud.driver.survey(HostName("h1"))) is not None for _ in range(100))
 
     with ThreadPoolExecutor(8) as pool:
         for times in (1, 50, 100):
-            cloud.inject(Raise(verb=Verb.LIST_IMAGES, times=times, code=BUSY))
+            cloud.inject(Raise(verb=Verb.SURVEY, times=times, code=BUSY))
             assert sum(pool.map(strikes, range(8))) == times
 
 

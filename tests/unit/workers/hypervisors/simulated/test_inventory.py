@@ -87,7 +87,7 @@ def test_a_wrong_field_is_named(changes: dict[str, object], field: str) -> None:
 def test_the_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
     driver = SimulatedDriver.from_inventory(table(directory=tmp_path / "new" / "world"))
     assert (tmp_path / "new" / "world").stat().st_mode & 0o077 == 0
-    assert list(driver.list_images(HostName("h1"))) == []
+    assert driver.survey(HostName("h1")).images == ()
     assert sorted(driver.hosts()) == ["h1", "h2.example"]
 
 

@@ -31,7 +31,7 @@ def test_processes_on_different_vms_do_not_disturb_one_another(cloud: Cloud) -> 
 def test_processes_on_one_vm_find_it_whole_whatever_the_other_does(cloud: Cloud) -> None:
     vm = cloud.define(PowerState.RUNNING)
     workers = [cloud.worker(*LIFE, vm=vm, generation=generation, rounds=60) for generation in (1, 2)]
-    workers.append(cloud.worker("list_images", "observe", vm=vm, rounds=200))
+    workers.append(cloud.worker("survey", "observe", vm=vm, rounds=200))
     printed = [worker.communicate(timeout=60) for worker in workers]
     assert [errors for _, errors in printed] == [""] * 3
     # The one deletes what the other is about to attach, or has just attached: that is told, and nothing worse.
@@ -51,10 +51,10 @@ def test_a_listing_clears_what_dead_writers_left_and_nothing_that_is_being_writt
     for vm in (dead, busy):
         (folder / f"{make_image(vm).name}.part").write_bytes(b"half")
     with cloud.world.records.lock(busy.uuid, 0):
-        assert list(cloud.driver.list_images(H1)) == []
+        assert cloud.driver.survey(H1).images == ()
         cloud.driver.observe(busy, [AT_H1])
         assert cloud.names() == [f"{make_image(busy).name}.part"]
-    assert list(cloud.driver.list_images(H1)) == []
+    assert cloud.driver.survey(H1).images == ()
     assert cloud.names() == []
 
 

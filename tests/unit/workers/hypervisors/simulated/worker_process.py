@@ -28,7 +28,7 @@ def main() -> None:
         "attach": lambda: driver.attach(vm, image.name, AT_H1),
         "detach": lambda: driver.detach(vm),
         "delete": lambda: driver.delete(vm, StoredImage(image.name, AT_H1)),
-        "list_images": lambda: list(driver.list_images(vm.host)),
+        "survey": lambda: driver.survey(vm.host),
     }
     for _ in range(int(rounds)):
         for step in steps:
