@@ -115,7 +115,9 @@ def absorb(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmState:
     if not isinstance(event, ContentEvent):
         return state
     if isinstance(event, DeployEvent):
-        state = VmState(state.vm, state.sequence, state.phase, image=state.image, places=state.places)
+        state = VmState(
+            state.vm, state.sequence, state.phase, image=state.image, places=state.places, left_on=state.left_on
+        )
     elif isinstance(event, StartEvent) and guest.model_fields_set - {"password"}:
         state = replace(state, adopted=False)  # it brings the content that was not known
     data = guest.merged_into(state.data)
@@ -148,7 +150,7 @@ def move(known: VmState, event: LifecycleEvent, guest: GuestData, *, live: bool)
     state = absorb(known, event, guest)
     match event:
         case DestroyEvent():
-            gone = VmState(sequence=state.sequence, phase=Phase.GONE, places=state.places)
+            gone = VmState(sequence=state.sequence, phase=Phase.GONE, places=state.places, left_on=state.left_on)
             moved = Move(gone, _nothing_left())
         case MigrateEvent():
             moved = _migrate(state, event, known.vm or state.vm)
@@ -158,9 +160,9 @@ def move(known: VmState, event: LifecycleEvent, guest: GuestData, *, live: bool)
             passwords = _after_stop(state.passwords, booted=event.data.booted)
             moved = Move(replace(_emptied(state), passwords=passwords), _nothing_left())
         case StartEvent():
-            moved = _attach_fresh(state, event)
+            moved = _start(state, event, known)
         case DeployEvent():
-            moved = _attach_fresh(state, event) if event.data.start else _stage(state, event)
+            moved = _start(state, event, known) if event.data.start else _stage(state, event)
         case PasswordResetEvent():
             moved = _reset(state, event, live=live)
         case _:
@@ -192,6 +194,14 @@ def _stage(state: VmState, event: LifecycleEvent) -> Move:
     record = _record(event)
     goal = Goal(DriveGoal.AS_IT_IS, record, fresh=True, password=state.passwords.pending)
     return Move(replace(state, phase=Phase.STAGED, image=record), goal)
+
+
+def _start(state: VmState, event: LifecycleEvent, known: VmState) -> Move:
+    """Attach afresh; a VM that was never stopped (HA) may still be defined, with its drive, on the host before."""
+    moved = _attach_fresh(state, event)
+    if moved.goal is None or known.vm is None or state.vm is None or known.phase is not Phase.ATTACHED:
+        return moved
+    return replace(moved, goal=replace(moved.goal, left=_left(state, state.vm.host, known.vm)))
 
 
 def _attach_fresh(state: VmState, event: LifecycleEvent) -> Move:

@@ -79,6 +79,11 @@ class PowerState(StrEnum):
     PAUSED = "paused"
     SUSPENDED = "suspended"
 
+    @property
+    def is_off(self) -> bool:
+        """Whether no guest is there that could notice anything."""
+        return self in {PowerState.UNDEFINED, PowerState.HALTED}
+
 
 class AttachBy(StrEnum):
     """Who puts the drive into the VM's definition."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from configdrive import state
-from configdrive.errors import Code, FleetError, PermanentCode, PermanentError, StaleCode
+from configdrive import leftovers, state
+from configdrive.adoption import adopted
+from configdrive.errors import Code, FleetError, PermanentCode, PermanentError, StaleCode, TransientCode, TransientError
 from configdrive.events import (
     DeployEvent,
     DestroyEvent,
@@ -20,26 +21,27 @@ from configdrive.events import (
 )
 from configdrive.guest_data import GuestData
 from configdrive.lifecycle import DriveGoal, Goal, Move, Note, absorb, move, vm_of
-from configdrive.model import Generation, HypervisorName, Place, Vm, VmUuid
+from configdrive.model import HostName, HypervisorName, Vm, VmUuid
 from configdrive.outcome import Outcome, Status
-from configdrive.plan import Delete, Step, Upload, distrust, plan
+from configdrive.plan import Step, Upload, distrust, plan
 from configdrive.ports import (
-    Attachment,
     Clock,
     Drivers,
     HypervisorDriver,
-    Inserted,
     Lease,
     Observation,
     Observer,
     Sealer,
 )
 from configdrive.sealed import guest_of
-from configdrive.state import ImageRecord, Phase, VmState
-from configdrive.work import LIVE, Content, Work
+from configdrive.state import Phase, VmState
+from configdrive.work import LIVE, Content, Done, Work
 
 NONE, PENDING, ON_DRIVE = "none", "pending", "on_drive"
 """What an outcome says of the VM's password."""
+
+LEAVE_AFTER = 3
+"""Attempts after which a stop or destroy no longer waits for a host that is away; one with an event behind it: one."""
 
 _STOP, _DESTROY = "stop", "destroy"
 _NO_FACTS: Mapping[str, str] = MappingProxyType({})
@@ -65,11 +67,19 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The end of a turn: the outcome, and the state to remember (`None`: as it was). `gone`: it is a tombstone."""
+    """The end of a turn.
+
+    Args:
+        outcome: what became of the event.
+        state: to remember; `None`: as it was.
+        gone: the state is a tombstone, and may be forgotten after a while.
+        left_on: the hosts on which something of the VM was left behind.
+    """
 
     outcome: Outcome
     state: str | None = None
     gone: bool = False
+    left_on: tuple[HostName, ...] = ()
 
 
 class Reconciler:
@@ -135,17 +145,34 @@ class Reconciler:
         if ahead.goal is None and not (known.vm is None and ahead.state.wanted):
             return self._finish(turn, ahead)
         work = Work(event, self._driver(HypervisorName(event.data.hypervisor)), turn.lease, self._observer)
-        vm, seen = work.look(ahead.state.vm or vm_of(known.vm, event), known.places)
+        vm = ahead.state.vm or vm_of(known.vm, event)
+        try:
+            vm, seen = work.look(vm, known.places)
+        except TransientError as error:
+            if not _may_leave_behind(turn, error):
+                raise
+            return self._leave_behind(turn, known, ahead, vm)
         if known.vm is None:
-            known = _adopted(known, event, seen)
+            known = adopted(known, event, seen)
         ahead = move(known, event, guest, live=seen.power in LIVE)
         goal = ahead.goal
         if goal is None:
             return self._finish(turn, ahead)
         steps = _steps(turn, known, ahead, goal, (vm, seen))
-        attachment = work.execute(vm, goal, steps, seen.storage, Content(ahead.state.data, self._label))
-        reached = replace(ahead.state, places=_places_left(seen, goal, steps))
-        return self._finish(turn, replace(ahead, state=reached), _facts(goal, seen, attachment))
+        done = work.execute(vm, goal, steps, seen.storage, Content(ahead.state.data, self._label))
+        left_on = leftovers.hosts_left(known, vm, goal, seen, done)
+        reached = leftovers.owing(ahead.state, vm, leftovers.places_left(seen, goal, steps), left_on)
+        return self._finish(turn, replace(ahead, state=reached), _facts(goal, seen, done))
+
+    def _leave_behind(self, turn: Turn, known: VmState, ahead: Move, vm: Vm) -> Settled:
+        """Settle a stop or destroy on a host that is away: what it still has goes when it answers again."""
+        reached = leftovers.owing(ahead.state, vm, known.places, {*known.left_on, vm.host})
+        facts = {"attach": "left", "left_behind": leftovers.named(known.places, (vm.host,))}
+        settled = self._finish(turn, replace(ahead, state=reached), facts)
+        detail = f"host {vm.host} cannot be reached: what it has of this VM goes when it answers again"
+        remedy = "nothing to do; of a host that is no more, take it out of the inventory and run `configdrive sweep`"
+        outcome = replace(settled.outcome, code=TransientCode.HOST_UNREACHABLE, detail=detail, remedy=remedy)
+        return replace(settled, outcome=outcome)
 
     def _driver(self, name: HypervisorName) -> HypervisorDriver:
         driver = self._drivers.get(name)
@@ -167,7 +194,8 @@ class Reconciler:
 
     def _remembering(self, settled: Settled, turn: Turn, known: VmState) -> Settled:
         text = state.dump(known, self._sealer, VmUuid(turn.event.data.vm.uuid))
-        return replace(settled, state=text, gone=known.phase is Phase.GONE)
+        gone = known.phase is Phase.GONE and not known.left_on
+        return replace(settled, state=text, gone=gone, left_on=known.left_on)
 
     def _ended(self, turn: Turn, status: Status, detail: str, code: Code | None = None) -> Settled:
         return Settled(
@@ -183,6 +211,13 @@ class Reconciler:
                 attempts=turn.attempt,
             ),
         )
+
+
+def _may_leave_behind(turn: Turn, error: TransientError) -> bool:
+    """Whether an event that only takes away may end although its host is away; not at the first hiccup."""
+    if not isinstance(turn.event, StopEvent | DestroyEvent) or error.code is not TransientCode.HOST_UNREACHABLE:
+        return False
+    return turn.attempt >= LEAVE_AFTER or bool(turn.waiting)
 
 
 def _successor(event: LifecycleEvent, waiting: tuple[str, ...]) -> str | None:
@@ -225,41 +260,10 @@ def _may_be_half_done(turn: Turn, known: VmState, goal: Goal) -> bool:
     return event.data.phase is MigratePhase.PREPARE or (event.data.phase is MigratePhase.COMPLETE and not prepared)
 
 
-def _adopted(known: VmState, event: LifecycleEvent, seen: Observation) -> VmState:
-    """Take over a drive that is there although nothing is remembered (Redis was lost): it can be moved and removed."""
-    drive = seen.drive
-    inserted = isinstance(drive, Inserted) and drive.name.vm_uuid == event.data.vm.uuid
-    generations = {stored.name.generation for stored in seen.images}
-    if isinstance(drive, Inserted) and inserted:
-        generations = {drive.name.generation}
-    generations.discard(Generation(event.data.sequence))  # the work of this very event, in an attempt that was cut off
-    if not generations:
-        return known
-    return replace(
-        known,
-        image=ImageRecord(max(generations), event.time.timestamp()),
-        phase=Phase.ATTACHED if inserted else Phase.STAGED,
-        places=_sorted({stored.place for stored in seen.images}),
-        adopted=True,
-    )
-
-
-def _places_left(seen: Observation, goal: Goal, steps: tuple[Step, ...]) -> tuple[Place, ...]:
-    """Return the storages on which images of the VM may lie once the goal is reached."""
-    deleted = {step.image for step in steps if isinstance(step, Delete)}
-    left = {*seen.unreachable, *(stored.place for stored in seen.images if stored not in deleted)}
-    if goal.image is not None and seen.storage is not None:
-        left.add(seen.storage)
-    return _sorted(left)
-
-
-def _sorted(places: Iterable[Place]) -> tuple[Place, ...]:
-    return tuple(sorted(places, key=lambda place: (place.storage, place.host or "")))
-
-
-def _facts(goal: Goal, seen: Observation, attachment: Attachment | None) -> dict[str, str]:
+def _facts(goal: Goal, seen: Observation, done: Done) -> dict[str, str]:
     """What the outcome tells the orchestrator, beside its status."""
     facts: dict[str, str] = {}
+    attachment = done.attachment
     if goal.image is not None and seen.storage is not None:
         facts |= {"generation": str(goal.image.generation), "storage": seen.storage.storage}
         facts["password"] = NONE if goal.password is None else ON_DRIVE
@@ -269,6 +273,5 @@ def _facts(goal: Goal, seen: Observation, attachment: Attachment | None) -> dict
             facts["xml"] = attachment.xml
     elif goal.drive is DriveGoal.EMPTY:
         facts["attach"] = "removed"
-    if seen.unreachable:
-        facts["left_behind"] = ", ".join(f"{place.storage}@{place.host or 'shared'}" for place in seen.unreachable)
-    return facts
+    left = leftovers.named(seen.unreachable, () if done.away is None else (done.away,))
+    return facts | ({"left_behind": left} if left else {})

@@ -53,6 +53,8 @@ class VmState:
         places: every storage on which an image of this VM may lie.
         destination: the host that a prepared migration goes to.
         adopted: the image was found, not made: its content is not known here, so it can be moved but not rebuilt.
+        left_on: hosts that could not be reached when they should have given up what they have of this VM. It is
+            finished when they answer again (`configdrive.leftovers`).
     """
 
     vm: Vm | None = None
@@ -66,6 +68,7 @@ class VmState:
     places: tuple[Place, ...] = ()
     destination: HostName | None = None
     adopted: bool = False
+    left_on: tuple[HostName, ...] = ()
 
 
 @checked_dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Summary:
     places: tuple[Place, ...] = ()
     destination: HostName | None = None
     adopted: bool = False
+    left_on: tuple[HostName, ...] = ()
 
 
 _SUMMARY: TypeAdapter[Summary] = TypeAdapter(Summary)
@@ -105,7 +109,13 @@ def dump(state: VmState, sealer: Sealer, uuid: VmUuid) -> str:
         places=state.places,
         destination=state.destination,
         adopted=state.adopted,
+        left_on=state.left_on,
     )
+    return write(record)
+
+
+def write(record: Summary) -> str:
+    """Return a record at rest; its boxes stay closed."""
     return _SUMMARY.dump_json(record, exclude_defaults=True).decode()
 
 
@@ -136,6 +146,7 @@ def load(text: str | None, sealer: Sealer, uuid: VmUuid, *, sealed_too: bool = T
         places=record.places,
         destination=record.destination,
         adopted=record.adopted,
+        left_on=record.left_on,
     )
 
 

@@ -21,15 +21,11 @@ from configdrive.state import ImageRecord
 LIVE = frozenset({PowerState.RUNNING, PowerState.PAUSED})
 """The power states in which a guest can notice a new medium."""
 
-_AWAY = frozenset(
-    {
-        TransientCode.HOST_UNREACHABLE,
-        TransientCode.STORAGE_UNAVAILABLE,
-        PermanentCode.UNKNOWN_HOST,
-        PermanentCode.STORAGE_NOT_FOUND,
-    }
-)
-"""A host, or a storage of it, that is down or no longer in the inventory."""
+AWAY = frozenset({TransientCode.HOST_UNREACHABLE, TransientCode.STORAGE_UNAVAILABLE})
+"""A host, or a storage of it, is down: it may come back with what it has."""
+
+_NO_MORE = frozenset({PermanentCode.UNKNOWN_HOST, PermanentCode.STORAGE_NOT_FOUND})
+"""A host, or a storage of it, is no longer in the inventory."""
 
 _Result = TypeVar("_Result")
 
@@ -40,6 +36,14 @@ class Content:
 
     data: VmData
     label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a plan: how the image is attached, and the host that should have given the drive up but is away."""
+
+    attachment: Attachment | None = None
+    away: HostName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +95,30 @@ class Work:
         steps: tuple[Step, ...],
         place: Place | None,
         content: Content,
-    ) -> Attachment | None:
+    ) -> Done:
         """Take the steps in order; answers how the image on `place` is attached, when the goal is that it is.
 
         When a step fails for good, an image that this plan brought onto a storage and did not attach goes again.
         """
         brought: list[StoredImage] = []
-        attachment = None
+        attachment = away = None
         try:
             for step in steps:
-                attachment = self._take(step, vm, goal, content, brought) or attachment
+                if isinstance(step, Leave):
+                    away = self._leave(replace(vm, host=step.host, primary_storage=None))
+                else:
+                    attachment = self._take(step, vm, goal, content, brought) or attachment
         except PermanentError:
             for stored in brought:
                 self._undo(vm, stored)
             raise
         if attachment is None and goal.drive is DriveGoal.ATTACHED and goal.image is not None and place is not None:
             attachment = self._attach(vm, goal.image, place)  # already so: asked only for the outcome's facts
-        return attachment
+        return Done(attachment, away)
 
     def _take(
         self,
-        step: Step,
+        step: Upload | Copy | Attach | Detach | Delete,
         vm: Vm,
         goal: Goal,
         content: Content,
@@ -132,8 +139,6 @@ class Work:
                 return attachment
             case Detach():
                 self._change("detach", partial(self.driver.detach, vm))
-            case Leave(host):
-                self._leave(replace(vm, host=host, primary_storage=None))
             case Delete(stored):
                 self._change("delete", partial(self.driver.delete, vm, stored))
         return None
@@ -141,8 +146,10 @@ class Work:
     def _attach(self, vm: Vm, record: ImageRecord, place: Place) -> Attachment:
         return self._change("attach", partial(self.driver.attach, vm, image_name(vm, record), place))
 
-    def _leave(self, vm: Vm) -> None:
+    def _leave(self, vm: Vm) -> HostName | None:
         """Empty the drive on the host that the VM has left; one that has failed, or is no more, holds nothing up.
+
+        Answers the host when it is away, and so still has what it has.
 
         Raises:
             FleetError: `VM_BUSY` when the VM has not left it, and as the driver's verbs.
@@ -150,8 +157,10 @@ class Work:
         try:
             power = self._observe(vm, ()).power
         except FleetError as error:
-            if error.code in _AWAY:
-                return
+            if error.code in AWAY:
+                return vm.host
+            if error.code in _NO_MORE:
+                return None
             raise
         if power in LIVE:
             detail = f"VM {vm.instance_name} ({vm.uuid}) runs on host {vm.host} still"
@@ -159,6 +168,7 @@ class Work:
             raise TransientError(TransientCode.VM_BUSY, detail, remedy)
         if power is not PowerState.UNDEFINED:
             self._change("detach", partial(self.driver.detach, vm))
+        return None
 
     def _observe(self, vm: Vm, also: Collection[Place]) -> Observation:
         return self._timed("observe", partial(self.driver.observe, vm, also))

@@ -14,29 +14,29 @@ from configdrive.errors import StaleCode, StaleError
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from tasks.mailbox import Claim, Mailbox
+    from tasks.mailbox import Mailbox, Right
 
 _log = logging.getLogger(__name__)
 
 
 class KeptLease:
-    """A claimed lease; as a context manager it is renewed every third of its length (`configdrive.ports.Lease`).
+    """A lease that was taken; as a context manager it is renewed every third of its length (`configdrive.ports.Lease`).
 
     Args:
-        mailbox: where it was claimed.
-        claim: the claim.
+        mailbox: where it was taken.
+        right: the claim or hold.
         seconds: the lease's length.
         longest: seconds after which it is kept no longer: a pool that cannot enforce a time limit (threads, solo) must
             not hold up a VM for ever when a call never returns.
     """
 
-    def __init__(self, mailbox: Mailbox, claim: Claim, seconds: float, *, longest: float) -> None:
+    def __init__(self, mailbox: Mailbox, right: Right, seconds: float, *, longest: float) -> None:
         self._mailbox = mailbox
-        self._claim = claim
+        self._right = right
         self._interval = seconds / 3
         self._last = time.monotonic() + longest
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"lease {claim.header.vm_uuid}", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name=f"lease {right.vm_uuid}", daemon=True)
 
     def __enter__(self) -> Self:
         """Begin to renew."""
@@ -59,11 +59,11 @@ class KeptLease:
             StaleError: `LEASE_LOST`, when another worker has taken the VM over, or may have: the store does not answer,
                 or the attempt has taken too long. The event is tried again once the lease has run out.
         """
-        vm = self._claim.header.vm_uuid
+        vm = self._right.vm_uuid
         if time.monotonic() > self._last:
             raise StaleError(StaleCode.LEASE_LOST, f"the attempt for VM {vm} took longer than an attempt may")
         try:
-            held = self._mailbox.renew(self._claim)
+            held = self._mailbox.renew(self._right)
         except SoftTimeLimitExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - nothing is known, so nothing may be changed
@@ -75,9 +75,9 @@ class KeptLease:
     def _keep(self) -> None:
         while not self._ended.wait(self._interval) and time.monotonic() < self._last:
             try:
-                held = self._mailbox.renew(self._claim)
+                held = self._mailbox.renew(self._right)
             except Exception as error:  # noqa: BLE001 - whatever it was, the next renewal may work; `check` decides
-                _log.warning("lease of VM %s not renewed: %s", self._claim.header.vm_uuid, type(error).__name__)
+                _log.warning("lease of VM %s not renewed: %s", self._right.vm_uuid, type(error).__name__)
             else:
                 if not held:
                     return

@@ -6,12 +6,12 @@ different VMs never wait for one another. A mailbox entry lives until its outcom
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from configdrive.model import EventId, VmUuid
+from configdrive.model import EventId, HostName, ImageName, VmUuid
 from configdrive.outcome import Outcome
 
 
@@ -81,10 +81,39 @@ class Claim:
     state: str | None
     waiting: tuple[Header, ...]
 
+    @property
+    def vm_uuid(self) -> VmUuid:
+        """The VM."""
+        return self.header.vm_uuid
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The right to work on a VM for which no event waits. `epoch` and `state` as in a claim."""
+
+    vm_uuid: VmUuid
+    epoch: int
+    state: str | None
+
+
+Right = Claim | Held
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A VM at a moment, without any right to it: whether its events wait or are in work, and what is remembered."""
+
+    in_work: bool
+    state: str | None
+
 
 class NotNow(StrEnum):
-    """Why a claim was not given: no mail, another event is at the head, parked, a back-off, or a worker is at it."""
+    """Why a claim was not given: no mail, another event is at the head, parked, a back-off, or a worker is at it.
 
+    And why a hold was not: an event waits, or a worker is at it.
+    """
+
+    WAITING = "waiting"
     EMPTY = "empty"
     NOT_HEAD = "not_head"
     PARKED = "parked"
@@ -94,11 +123,15 @@ class NotNow(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The event is done with. `state` is what to remember (`None`: as it was); `gone` makes it a tombstone."""
+    """The event is done with. `state` is what to remember (`None`: as it was); `gone` makes it a tombstone.
+
+    `left_on` are the hosts that have to be asked again for what they could not give up (`Mailbox.hosts_owing`).
+    """
 
     outcome: Outcome
     state: str | None = None
     gone: bool = False
+    left_on: tuple[HostName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +201,7 @@ class Mailbox(Protocol):
     def claim(self, vm_uuid: VmUuid, event_id: EventId) -> Claim | NotNow:
         """Take the lease on a VM, if this event is at its head."""
 
-    def renew(self, claim: Claim) -> bool:
+    def renew(self, right: Right) -> bool:
         """Keep the lease; false when it is another's by now."""
 
     def done(self, claim: Claim, ending: Ending) -> Wake | None:
@@ -178,8 +211,41 @@ class Mailbox(Protocol):
             FencedError: another worker has the VM by now.
         """
 
+    def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
+        """Take the lease on a VM for which no event waits; what comes meanwhile waits for `release`."""
+
+    def release(self, held: Held, state: str | None = None, *, gone: bool = False) -> Wake | None:
+        """Give a hold back; answers the wake-up to send when an event has come meanwhile.
+
+        Args:
+            held: the hold.
+            state: what to remember (`None`: as it was).
+            gone: it is a tombstone now.
+
+        Raises:
+            FencedError: another worker has the VM by now.
+        """
+
+    def glance(self, vm_uuid: VmUuid) -> Glance:
+        """Look at a VM."""
+
+    def stray_since(self, image: ImageName, *, note: bool) -> float | None:
+        """Return since when an image is known to be nobody's (seconds since 1970 UTC); `note` it from now on."""
+
+    def forget_stray(self, image: ImageName) -> None:
+        """Note that an image is gone, or is somebody's."""
+
     def sweep(self, queue: str, limit: int) -> list[Wake]:
         """Find wake-ups that are missing or due on one queue."""
+
+    def hosts_owing(self, queue: str, pause: float) -> list[HostName]:
+        """Find the hosts that still have something of a queue's VMs and are to be asked now; again after `pause` s."""
+
+    def owed(self, queue: str) -> dict[HostName, list[VmUuid]]:
+        """Return the VMs of a queue of which hosts still have something."""
+
+    def owes_no_more(self, queue: str, host: HostName, vm_uuid: VmUuid) -> None:
+        """Note that a host has nothing of a VM any more."""
 
     def word(self, vm_uuid: VmUuid, event_id: EventId, word: PersonsWord, outcome: Outcome | None) -> Wake | str | None:
         """Carry out a person's word on the head event; a string says why it could not be."""
@@ -198,15 +264,3 @@ class Mailbox(Protocol):
 
     def dead_letters(self, limit: int) -> list[DeadLetter]:
         """Return the newest dead letters."""
-
-    def view(self, vm_uuid: VmUuid) -> VmView | None:
-        """Show one VM; `None` when nothing is known of it."""
-
-    def parked(self, limit: int) -> list[tuple[VmUuid, float]]:
-        """Return the parked VMs with the time of their parking, oldest first."""
-
-    def pending(self) -> dict[str, int]:
-        """Return for each queue how many VMs have events waiting or in work."""
-
-    def vms(self) -> Iterable[VmUuid]:
-        """Iterate over all VMs that something is remembered of."""

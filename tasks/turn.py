@@ -107,7 +107,7 @@ class Turns:
                 settled = self._reconciler.handle(Turn(event, claim.state, waiting, claim.attempt, lease))
         except Exception as error:  # noqa: BLE001 - every exception must lead to a decision, or the event would spin
             return self._failed(claim, event, error)
-        return Finish(settled.outcome, settled.state, settled.gone), Ended(settled.outcome)
+        return Finish(settled.outcome, settled.state, settled.gone, settled.left_on), Ended(settled.outcome)
 
     def _failed(self, claim: Claim, event: LifecycleEvent, error: Exception) -> tuple[Ending | None, Verdict]:
         if isinstance(error, self._timeouts):

@@ -1,7 +1,8 @@
 """The wake-up: the disposable Celery message that tells a worker to look into a VM's mailbox.
 
 It carries the event's id (as the task's id), short type, VM uuid and attempt, and nothing else: losing or doubling it
-does no harm, and there is nothing in it to leak. It is sent without ETA or countdown, always.
+does no harm, and there is nothing in it to leak. It is sent without ETA or countdown, always. The same holds for the
+other message there is, which names a host to be asked for what it still has of VMs (`tasks.leftovers`).
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ from celery import Celery
 from kombu import Producer, Queue
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import EventId, HypervisorName, VmUuid
+from configdrive.model import EventId, HostName, HypervisorName, VmUuid
 from tasks.mailbox import Wake
 
 _log = logging.getLogger(__name__)
 
 TASK_NAME = "configdrive.lifecycle"
+LEFTOVERS_NAME = "configdrive.leftovers"
 _BATCH = 100
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,127}")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
 def queue_name(hypervisor: HypervisorName | str, zone: str | None = None) -> str:
@@ -59,6 +62,35 @@ def read(task_id: object, arguments: Sequence[object]) -> Wakeup:
             raise PermanentError(PermanentCode.INVALID_EVENT, detail, "publish through LifecyclePublisher")
 
 
+def read_host(task_id: object, arguments: Sequence[object]) -> HostName:
+    """Check what came from the broker as the question to a host.
+
+    Raises:
+        PermanentError: `INVALID_EVENT` when it is none of ours.
+    """
+    match list(arguments):
+        case [str(host)] if isinstance(task_id, str) and _ID.fullmatch(task_id) and _HOST.fullmatch(host):
+            return HostName(host)
+        case _:
+            detail = "a task message that does not name one host"
+            raise PermanentError(PermanentCode.INVALID_EVENT, detail, "the fleet sends these itself")
+
+
+def check(task: object, task_id: object, arguments: Sequence[object]) -> None:
+    """Check a message of either kind.
+
+    Raises:
+        PermanentError: `INVALID_EVENT` when it is none of ours.
+    """
+    if task == LEFTOVERS_NAME:
+        read_host(task_id, arguments)
+    elif task == TASK_NAME:
+        read(task_id, arguments)
+    else:
+        detail = "a message for another task"
+        raise PermanentError(PermanentCode.INVALID_EVENT, detail, "publish through LifecyclePublisher")
+
+
 class WakeUps:
     """Sends wake-ups.
 
@@ -88,6 +120,22 @@ class WakeUps:
                     self._send(wake, producer)
         except Exception as error:  # noqa: BLE001 - as in `send`
             _log.warning("%d wake-ups may not have been sent, the sweeper will: %s", len(wakes), type(error).__name__)
+
+    def ask(self, queue_: str, host: HostName) -> None:
+        """Have a host asked for what it still has of a queue's VMs."""
+        try:
+            with self._app.producer_pool.acquire(block=True) as producer:
+                self._app.send_task(
+                    LEFTOVERS_NAME,
+                    args=(host,),
+                    queue=queue(queue_),  # type: ignore[arg-type]  # a Queue is taken too
+                    producer=producer,
+                    ignore_result=True,
+                    time_limit=None,
+                    soft_time_limit=None,
+                )
+        except Exception as error:  # noqa: BLE001 - as in `send`
+            _log.warning("host %s was not asked, it will be: %s", host, type(error).__name__)
 
     def _send(self, wake: Wake, producer: Producer) -> None:
         header = wake.header

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tasks.sweep import Sent
+
 _log = logging.getLogger(__name__)
 _SIGN_OF_LIFE_SECONDS = 5.0
 
 
-def install(app: Celery, *, sweep: Callable[[], int], sweep_seconds: float, health_file: Path | None) -> None:
+def install(app: Celery, *, sweep: Callable[[], Sent], sweep_seconds: float, health_file: Path | None) -> None:
     """Add the sweeper and the sign of life to every worker of this app.
 
     Both hang on the timer of Celery's main loop: when that loop hangs, the health file grows old.
@@ -51,11 +53,11 @@ def _periodic(name: str, seconds: float, job: Callable[[], None]) -> type[bootst
     return Periodic
 
 
-def _sweep_quietly(sweep: Callable[[], int]) -> None:
+def _sweep_quietly(sweep: Callable[[], Sent]) -> None:
     try:
         sent = sweep()
     except Exception as error:  # noqa: BLE001 - Redis may be away; the next pass tries again
         _log.warning("sweep failed: %s", type(error).__name__)
     else:
-        if sent:
-            _log.info("sweeper sent %d wake-ups", sent)
+        if sent.wakes:
+            _log.info("sweeper sent %d wake-ups", len(sent.wakes))

@@ -8,14 +8,57 @@ from typing import TYPE_CHECKING, Any
 from configdrive.errors import PermanentError
 from configdrive.model import VmUuid
 from configdrive.state import peek
+from tasks.mailbox import VmView
+from workers import store_forms as forms
 from workers.store import RedisMailbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 class Census(RedisMailbox):
     """The mailboxes, with what operators ask beside."""
+
+    def view(self, vm_uuid: VmUuid) -> VmView | None:
+        """Show one VM; `None` when nothing is known of it."""
+        known: Any = self._redis.hgetall(self._key("vm", vm_uuid))
+        mail: Any = self._redis.lrange(self._key("mail", vm_uuid), 0, -1)
+        if not known and not mail:
+            return None
+        fields = {key.decode(): value.decode() for key, value in known.items()}
+        queue = fields.get("queue", "")
+        due: Any = self._redis.zscore(self._key("due", queue), vm_uuid)
+        return VmView(
+            uuid=vm_uuid,
+            mail=tuple(forms.readable(mail)),
+            state=fields.get("state"),
+            parked=fields.get("parked"),
+            attempts=int(fields.get("attempts", 0)),
+            owner=fields.get("owner"),
+            leased_until=forms.seconds(fields.get("until")),
+            due=forms.seconds(due),
+            reason=fields.get("reason"),
+        )
+
+    def parked(self, limit: int) -> list[tuple[VmUuid, float]]:
+        """Return the parked VMs with the time of their parking, oldest first."""
+        found: Any = self._redis.zrange(self._key("parked"), 0, limit - 1, withscores=True)
+        return [(VmUuid(uuid.decode()), score / 1000) for uuid, score in found]
+
+    def pending(self) -> dict[str, int]:
+        """Return for each queue how many VMs have events waiting or in work."""
+        queues: Any = self._redis.smembers(self._key("queues"))
+        names = sorted(queue.decode() for queue in queues)
+        pipeline = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipeline.zcard(self._key("due", name))
+        return dict(zip(names, pipeline.execute(), strict=True))
+
+    def vms(self) -> Iterable[VmUuid]:
+        """Iterate over all VMs that something is remembered of."""
+        start = len(self._key("vm", ""))
+        for key in self._redis.scan_iter(match=self._key("vm", "*"), count=1000):
+            yield VmUuid(key[start:].decode())
 
     def overdue(self, queue: str, *, by_seconds: float = 0.0, limit: int = 1000) -> list[tuple[VmUuid, float]]:
         """Return the VMs of a queue whose time has come, with that time (seconds since 1970 UTC), oldest first."""

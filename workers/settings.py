@@ -88,6 +88,13 @@ class Settings(BaseSettings):
     resend_seconds: Seconds = 15.0
     """A wake-up that nobody has taken for so long is sent again (then after twice as long, up to 64 times)."""
 
+    leftover_seconds: Seconds = 30.0
+    """How often a host that was away is asked again for what it still has of VMs that were stopped or moved."""
+
+    stray_seconds: Annotated[float, Field(ge=0, le=365 * 86_400)] = 86_400.0
+    """How long an image whose VM neither the fleet nor any host knows must have been seen so, before `sweep` deletes
+    it: time for `configdrive adopt` after a loss of Redis. 0: at once."""
+
     attempts: Annotated[int, Field(ge=1, le=1000)] = 12
     """Tries of an event with a cause that may pass, before it is parked. 1 turns retries off."""
 

@@ -11,6 +11,8 @@ that lost the reply asks again. Keys, behind the prefix:
 | `due:<queue>`   | sorted set | VM -> time (ms) by which a wake-up must exist: recovery, lease expiry and back-off   |
 | `queues`        | set        | every queue that ever had an event                                                  |
 | `seen:<id>`     | string     | `<nonce> <outcome so far>`: refuses a duplicate id with the first one's outcome      |
+| `left:<queue>`  | sorted set | VM and host that still has something of it -> time (ms) to ask that host again      |
+| `strays`        | sorted set | image that is nobody's -> time (ms) at which a sweep first saw it                   |
 | `parked`        | sorted set | VM -> time (ms) of its parking                                                      |
 | `outcomes`      | stream     | every outcome                                                                       |
 | `dead`          | list       | dead letters, newest first                                                          |
@@ -26,20 +28,21 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from configdrive.model import EventId, VmUuid
+from configdrive.model import EventId, HostName, ImageName, VmUuid
 from configdrive.outcome import Outcome
-from tasks.mailbox import Claim, DeadLetter, FencedError, Mailbox, NotNow, VmView, Wake
+from tasks.mailbox import Claim, DeadLetter, FencedError, Finish, Glance, Held, Mailbox, NotNow, Wake
 from workers import store_forms as forms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import redis
     from redis.commands.core import Script
 
-    from tasks.mailbox import Ending, PersonsWord, Posting, Receipt
+    from tasks.mailbox import Ending, PersonsWord, Posting, Receipt, Right
 
-SCRIPTS = ("put", "claim", "renew", "done", "sweep", "unpark")
+SCRIPTS = ("put", "claim", "renew", "done", "hold", "release", "sweep", "owing", "unpark")
+HOSTS_AT_ONCE = 1000
 DEAD_LETTERS_KEPT = 10_000
 
 
@@ -118,9 +121,9 @@ class RedisMailbox(Mailbox):
         )
 
     @override
-    def renew(self, claim: Claim) -> bool:
-        uuid = claim.header.vm_uuid
-        args: list[str | int] = [self._options.prefix, uuid, claim.epoch, forms.ms(self._options.lease)]
+    def renew(self, right: Right) -> bool:
+        uuid = right.vm_uuid
+        args: list[str | int] = [self._options.prefix, uuid, right.epoch, forms.ms(self._options.lease)]
         return bool(self._scripts["renew"](keys=[self._key("vm", uuid)], args=args))
 
     @override
@@ -148,11 +151,82 @@ class RedisMailbox(Mailbox):
                 int(options.tombstone),
                 forms.ms(options.resend),
                 code,
+                *(ending.left_on if isinstance(ending, Finish) else ()),
             ],
         )
         if answer[0] == b"fenced":
             raise FencedError
         return forms.wake(answer)
+
+    @override
+    def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
+        answer = self._scripts["hold"](
+            keys=self._vm_keys(vm_uuid)[:2], args=[uuids.uuid4().hex, forms.ms(self._options.lease)]
+        )
+        word = answer[0].decode()
+        if word != "held":
+            return NotNow(word)
+        return Held(vm_uuid, int(answer[1]), answer[2].decode() or None)
+
+    @override
+    def release(self, held: Held, state: str | None = None, *, gone: bool = False) -> Wake | None:
+        options = self._options
+        answer = self._scripts["release"](
+            keys=self._vm_keys(held.vm_uuid)[:2],
+            args=[
+                options.prefix,
+                held.vm_uuid,
+                held.epoch,
+                state or "",
+                "gone" if gone else "",
+                int(options.tombstone),
+                forms.ms(options.resend),
+            ],
+        )
+        if answer[0] == b"fenced":
+            raise FencedError
+        return forms.wake(answer)
+
+    @override
+    def glance(self, vm_uuid: VmUuid) -> Glance:
+        vm, mail, _ = self._vm_keys(vm_uuid)
+        pipeline = self._redis.pipeline()
+        pipeline.hmget(vm, "until", "state")
+        pipeline.llen(mail)
+        pipeline.time()
+        (until, state), waiting, now = pipeline.execute()
+        leased = until is not None and int(until) > forms.ms(now[0] + now[1] / 1e6)
+        return Glance(bool(waiting) or leased, None if state is None else state.decode())
+
+    @override
+    def stray_since(self, image: ImageName, *, note: bool) -> float | None:
+        if note:
+            seconds, microseconds = self._redis.time()
+            self._redis.zadd(self._key("strays"), {str(image): forms.ms(seconds + microseconds / 1e6)}, nx=True)
+        since: Any = self._redis.zscore(self._key("strays"), str(image))
+        return forms.seconds(since)
+
+    @override
+    def forget_stray(self, image: ImageName) -> None:
+        self._redis.zrem(self._key("strays"), str(image))
+
+    @override
+    def hosts_owing(self, queue: str, pause: float) -> list[HostName]:
+        answer = self._scripts["owing"](keys=[self._key("left", queue)], args=[forms.ms(pause), HOSTS_AT_ONCE])
+        return [HostName(host.decode()) for host in answer]
+
+    @override
+    def owed(self, queue: str) -> dict[HostName, list[VmUuid]]:
+        members: Any = self._redis.zrange(self._key("left", queue), 0, -1)
+        found: dict[HostName, list[VmUuid]] = {}
+        for member in members:
+            uuid, _, host = member.decode().partition(" ")
+            found.setdefault(HostName(host), []).append(VmUuid(uuid))
+        return found
+
+    @override
+    def owes_no_more(self, queue: str, host: HostName, vm_uuid: VmUuid) -> None:
+        self._redis.zrem(self._key("left", queue), f"{vm_uuid} {host}")
 
     @override
     def sweep(self, queue: str, limit: int) -> list[Wake]:
@@ -217,47 +291,6 @@ class RedisMailbox(Mailbox):
     def dead_letters(self, limit: int) -> list[DeadLetter]:
         found: Any = self._redis.lrange(self._key("dead"), 0, limit - 1)
         return [DeadLetter(**json.loads(letter)) for letter in found]
-
-    @override
-    def view(self, vm_uuid: VmUuid) -> VmView | None:
-        known: Any = self._redis.hgetall(self._key("vm", vm_uuid))
-        mail: Any = self._redis.lrange(self._key("mail", vm_uuid), 0, -1)
-        if not known and not mail:
-            return None
-        fields = {key.decode(): value.decode() for key, value in known.items()}
-        queue = fields.get("queue", "")
-        due: Any = self._redis.zscore(self._key("due", queue), vm_uuid)
-        return VmView(
-            uuid=vm_uuid,
-            mail=tuple(forms.readable(mail)),
-            state=fields.get("state"),
-            parked=fields.get("parked"),
-            attempts=int(fields.get("attempts", 0)),
-            owner=fields.get("owner"),
-            leased_until=forms.seconds(fields.get("until")),
-            due=forms.seconds(due),
-            reason=fields.get("reason"),
-        )
-
-    @override
-    def parked(self, limit: int) -> list[tuple[VmUuid, float]]:
-        found: Any = self._redis.zrange(self._key("parked"), 0, limit - 1, withscores=True)
-        return [(VmUuid(uuid.decode()), score / 1000) for uuid, score in found]
-
-    @override
-    def pending(self) -> dict[str, int]:
-        queues: Any = self._redis.smembers(self._key("queues"))
-        names = sorted(queue.decode() for queue in queues)
-        pipeline = self._redis.pipeline(transaction=False)
-        for name in names:
-            pipeline.zcard(self._key("due", name))
-        return dict(zip(names, pipeline.execute(), strict=True))
-
-    @override
-    def vms(self) -> Iterable[VmUuid]:
-        start = len(self._key("vm", ""))
-        for key in self._redis.scan_iter(match=self._key("vm", "*"), count=1000):
-            yield VmUuid(key[start:].decode())
 
     def _key(self, kind: str, name: str = "") -> str:
         named = name or kind in {"vm", "due"}

@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from configdrive.errors import PermanentError
 from tasks.mailbox import DeadLetter
-from tasks.wakeup import TASK_NAME, read
+from tasks.wakeup import check
 
 NAME = "configdrive"
 """The transport's name in broker URLs and in Celery's setting `broker_transport`."""
@@ -63,11 +63,9 @@ def problem_of(raw: object) -> str | None:
             pass
         case _:
             return "a message that LifecyclePublisher does not send"
-    if task != TASK_NAME:
-        return "a message for another task"
     try:
         arguments, named, embedded = json.loads(b64decode(body, validate=True))
-        read(task_id, [*arguments, *named, *(callback for callback in embedded.values() if callback)])
+        check(task, task_id, [*arguments, *named, *(callback for callback in embedded.values() if callback)])
     except PermanentError as error:
         return error.detail
     except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError):

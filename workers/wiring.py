@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Protocol, cast
 
@@ -15,7 +16,10 @@ from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
 from configdrive.ports import HypervisorDriver
 from configdrive.reconcile import Reconciler
-from tasks.lifecycle import register
+from tasks import leftovers, lifecycle
+from tasks.leftovers import Leftovers
+from tasks.mailbox import Mailbox, Wake
+from tasks.orphans import Storekeeper
 from tasks.policy import Limits
 from tasks.sweep import sweep_once
 from tasks.turn import Turns
@@ -37,15 +41,18 @@ from workers.telemetry import LoggingObserver, SystemClock
 
 __all__ = [
     "DriverFactory",
+    "Hands",
     "PerProcess",
+    "Storeroom",
     "connect_redis",
     "installed_hypervisors",
     "known_hypervisors",
     "make_driver",
+    "make_hands",
     "make_mailbox",
     "make_publisher",
     "make_sealer",
-    "make_turns",
+    "make_storerooms",
     "make_worker_app",
 ]
 
@@ -100,24 +107,27 @@ def _factory(name: HypervisorName) -> DriverFactory:
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy) from None
 
 
-def make_turns(settings: Settings, app: Celery, hypervisors: Collection[HypervisorName]) -> Turns:
-    """Return what takes turns in a worker's process, with drivers of its own.
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What does the tasks' work in one process."""
+
+    turns: Turns
+    leftovers: Leftovers
+
+
+def make_hands(settings: Settings, app: Celery, hypervisors: Collection[HypervisorName]) -> Hands:
+    """Return what works in a worker's process, with drivers of its own.
 
     Raises:
         PermanentError: `MISCONFIGURED` or `UNKNOWN_HYPERVISOR`.
     """
     inventory = read_inventory(settings.inventory)
-    clock = SystemClock()
-    reconciler = Reconciler(
-        {name: make_driver(settings, name, inventory) for name in hypervisors},
-        make_sealer(settings),
-        clock,
-        LoggingObserver(),
-        label=settings.label,
-    )
-    return Turns(
-        mailbox=make_mailbox(settings),
-        reconciler=reconciler,
+    drivers = {name: make_driver(settings, name, inventory) for name in hypervisors}
+    clock, mailbox, wake = SystemClock(), make_mailbox(settings), WakeUps(app).send
+    longest_seconds = settings.task_seconds + GRACE_SECONDS
+    turns = Turns(
+        mailbox=mailbox,
+        reconciler=Reconciler(drivers, make_sealer(settings), clock, LoggingObserver(), label=settings.label),
         clock=clock,
         limits=Limits(
             attempts=settings.attempts,
@@ -126,9 +136,13 @@ def make_turns(settings: Settings, app: Celery, hypervisors: Collection[Hypervis
             backoff_most=settings.backoff_most_seconds,
         ),
         lease_seconds=settings.lease_seconds,
-        longest_seconds=settings.task_seconds + GRACE_SECONDS,
+        longest_seconds=longest_seconds,
         timeouts=(SoftTimeLimitExceeded,),
-        wake=WakeUps(app).send,
+        wake=wake,
+    )
+    return Hands(
+        turns,
+        Leftovers(mailbox, drivers, lease_seconds=settings.lease_seconds, longest_seconds=longest_seconds, wake=wake),
     )
 
 
@@ -146,27 +160,63 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     # What runs in the main process must not hold up its loop: the next pass of the sweeper tries again.
     mailbox = make_mailbox(settings, connect_redis(settings, patient=False))
     app = make_app(settings, served, bury=mailbox.bury)
-    turns = PerProcess(lambda: make_turns(settings, app, [hypervisor]))
-    register(app, turns, mailbox.bury)
+    hands = PerProcess(lambda: make_hands(settings, app, [hypervisor]))
+    lifecycle.register(app, lambda: hands().turns, mailbox.bury)
+    leftovers.register(app, lambda: hands().leftovers, mailbox.bury)
     wakeups = WakeUps(app)
     bootsteps.install(
         app,
-        sweep=lambda: sweep_once(mailbox, wakeups, served),
+        sweep=lambda: sweep_once(mailbox, wakeups, served, pause=settings.leftover_seconds),
         sweep_seconds=settings.sweep_seconds,
         health_file=settings.health_file,
     )
     return app
 
 
+@dataclass(frozen=True, slots=True)
+class Storeroom:
+    """What goes through the storages of one hypervisor, and what collects from hosts that were away."""
+
+    keeper: Storekeeper
+    leftovers: Leftovers
+
+
+def make_storerooms(settings: Settings, mailbox: Mailbox, wake: Callable[[Wake], None]) -> list[Storeroom]:
+    """Return one for each hypervisor of the inventory that is known here; they share a process's connections.
+
+    Raises:
+        PermanentError: `MISCONFIGURED` or `UNKNOWN_HYPERVISOR`.
+    """
+    inventory = read_inventory(settings.inventory)
+    longest_seconds = settings.task_seconds + GRACE_SECONDS
+    rooms = []
+    for name in sorted(set(inventory) & set(known_hypervisors(settings))):
+        driver = make_driver(settings, name, inventory)
+        keeper = Storekeeper(
+            mailbox=mailbox,
+            driver=driver,
+            clock=SystemClock(),
+            lease_seconds=settings.lease_seconds,
+            longest_seconds=longest_seconds,
+            grace=settings.stray_seconds,
+            wake=wake,
+        )
+        leftovers_ = Leftovers(
+            mailbox, {name: driver}, lease_seconds=settings.lease_seconds, longest_seconds=longest_seconds, wake=wake
+        )
+        rooms.append(Storeroom(keeper, leftovers_))
+    return rooms
+
+
 class PerProcess:
     """Makes the working parts when they are first asked for, once in each process: never before a fork."""
 
-    def __init__(self, make: Callable[[], Turns]) -> None:
+    def __init__(self, make: Callable[[], Hands]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._made: tuple[int, Turns] | None = None
+        self._made: tuple[int, Hands] | None = None
 
-    def __call__(self) -> Turns:
+    def __call__(self) -> Hands:
         """Return this process's own."""
         with self._lock:
             if self._made is None or self._made[0] != os.getpid():

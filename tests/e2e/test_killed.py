@@ -128,9 +128,9 @@ from configdrive.model import HypervisorName
 from workers.access import make_publisher
 from workers.app import make_app
 from workers.settings import load_settings
-from workers.wiring import make_mailbox, make_turns
+from workers.wiring import make_hands, make_mailbox
 settings = load_settings()
-turns = make_turns(settings, make_app(settings), [HypervisorName("simulated")])
+turns = make_hands(settings, make_app(settings), [HypervisorName("simulated")]).turns
 turns._wake = lambda wake: os.kill(os.getpid(), signal.SIGKILL)
 publisher = make_publisher(settings)
 postings = [publisher.posting(event) for event in json.load(sys.stdin)]

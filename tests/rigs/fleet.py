@@ -12,8 +12,9 @@ from typing_extensions import override
 from tasks.wakeup import WakeUps
 from tests.rigs.redis import RedisServer
 from tests.rigs.worker import Worker
-from workers.access import make_mailbox, make_publisher
+from workers.access import connect_redis, make_publisher, store_options
 from workers.app import make_app
+from workers.census import Census
 from workers.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from tasks.publish import LifecyclePublisher
-    from workers.store import RedisMailbox
 
 
 class Fleet:
@@ -69,7 +69,7 @@ class Fleet:
             for number in range(1, workers + 1)
         ]
         self.app: Celery = make_app(self.settings)
-        self.mailbox: RedisMailbox = make_mailbox(self.settings)
+        self.mailbox = Census(connect_redis(self.settings), store_options(self.settings))
         self.wakeups = WakeUps(self.app)
         self._publisher: LifecyclePublisher | None = None
 

@@ -21,7 +21,7 @@ from workers.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tasks.mailbox import Mailbox
+    from workers.census import Census
 
 _AT_MOST = 100_000
 _WHY_NOT = {
@@ -92,7 +92,7 @@ def skip_head(uuid: str, event_id: str | None, agreed: Callable[[Decision], bool
     return ExitCode.DONE
 
 
-def _retry(mailbox: Mailbox, chosen: list[Decision], wait_seconds: float | None, *, as_json: bool) -> ExitCode:
+def _retry(mailbox: Census, chosen: list[Decision], wait_seconds: float | None, *, as_json: bool) -> ExitCode:
     since = mailbox.end_of_outcomes()
     taken = _speak(mailbox, chosen, PersonsWord.RETRY)
     code = ExitCode.DONE if len(taken) == len(chosen) else ExitCode.FAILED
@@ -111,7 +111,7 @@ def _retry(mailbox: Mailbox, chosen: list[Decision], wait_seconds: float | None,
     return ExitCode.TIME_OVER if left and code is ExitCode.DONE else code
 
 
-def _head(mailbox: Mailbox, uuid: VmUuid, event_id: str | None) -> Decision | None:
+def _head(mailbox: Census, uuid: VmUuid, event_id: str | None) -> Decision | None:
     view = mailbox.view(uuid)
     if view is None or not view.mail:
         click.echo(f"no event of VM {uuid} waits", err=True)
@@ -124,7 +124,7 @@ def _head(mailbox: Mailbox, uuid: VmUuid, event_id: str | None) -> Decision | No
 
 
 def _speak(
-    mailbox: Mailbox,
+    mailbox: Census,
     decisions: Iterable[Decision],
     word: PersonsWord,
     outcome: Outcome | None = None,

@@ -98,6 +98,7 @@ def _vm_document(view: VmView, summary: Summary, outcome: Outcome | None) -> dic
         "password": _password(summary),
         "wanted": summary.wanted,
         "adopted": summary.adopted,
+        "left_on": list(summary.left_on),
         "mailbox": [_header(header) for header in view.mail],
         "attempts": view.attempts,
         "in_work": view.owner is not None,
@@ -156,6 +157,8 @@ def _print_vm(view: VmView, summary: Summary, outcome: Outcome | None) -> None:
         facts.append(("offering", "does not name ConfigDrive: this VM gets no drive"))
     if summary.adopted:
         facts.append(("adopted", "the image was found, not made: it can be moved, not rebuilt"))
+    if summary.left_on:
+        facts.append(("left on", f"{', '.join(summary.left_on)}: away when the VM left, finished when it answers"))
     facts.append(("work", _work(view)))
     for name, text in facts:
         click.echo(f"  {name:<9}  {text}")

@@ -1,43 +1,40 @@
-"""`configdrive sweep`: what every worker does all the time, by hand or as a process of its own."""
+"""`configdrive sweep`: delete the images that no VM needs any more."""
 
 from __future__ import annotations
 
-import signal
-import threading
-
 import click
 
-from workers.cli import pace
+from workers.cli import service
 from workers.cli.exits import ExitCode
 from workers.cli.output import json_option
 
 
-@click.command(short_help="Send wake-ups that are missing or due.")
-@click.option("--dry-run", is_flag=True, help="Only say which VMs' time has come.")
-@click.option(
-    "--every", "pause", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Again and again, until TERM."
-)
+@click.command(short_help="Delete images that no VM needs any more.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted, and why.")
+@click.option("--all", "show_all", is_flag=True, help="List the images that stay as well.")
+@click.option("--every", "pause", type=click.FloatRange(min=1), metavar="SECONDS", help="Again and again, until TERM.")
 @json_option
-def sweep(pause: float | None, *, dry_run: bool, as_json: bool) -> ExitCode:
-    """Find events whose wake-up was lost or whose pause is over, on all queues, and wake workers for them.
+def sweep(pause: float | None, *, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
+    """Look at every storage of every host in the inventory, and delete what belongs to no VM as it is now.
 
-    Every worker does so for its own queues each second, so by hand it is needed only while no worker runs. With --every
-    it is a small process that serves all queues and needs neither inventory nor keys.
+    That is: images of destroyed and stopped VMs, older images, copies that a migration has left. An image in any VM's
+    drive stays, whatever is remembered; so does one that a host may need which does not answer, and every file that is
+    not an image of the fleet by its name. An image whose VM neither the fleet nor any host knows goes once it has been
+    seen so for a day (the setting stray_seconds). What hosts could not give up while they were away goes first.
+
+    After a loss of Redis, run `configdrive adopt` before. The exit code is 1 when a host did not answer or an image
+    could not be deleted.
 
     \b
     Examples:
       configdrive sweep --dry-run
       configdrive sweep
-      configdrive sweep --every 1
+      configdrive sweep --every 3600
     """
     from workers.cli.sweeping import sweep_always, sweep_once
 
     if pause is None:
-        return sweep_once(dry_run=dry_run, as_json=as_json)
-    if dry_run or as_json:
-        raise click.UsageError("--every goes with neither --dry-run nor --json")
-    pace.stay()
-    ended = threading.Event()
-    # As process 1 of a container it would not die of TERM by itself.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
-    return sweep_always(pause, ended)
+        return sweep_once(dry_run=dry_run, show_all=show_all, as_json=as_json)
+    if dry_run or as_json or show_all:
+        raise click.UsageError("--every goes with none of --dry-run, --all and --json")
+    return sweep_always(pause, service.until_term())

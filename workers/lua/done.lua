@@ -4,6 +4,7 @@
 -- ARGV  1 prefix   2 vm uuid   3 epoch   4 event id   5 "finish" | "gone" (finish, and the VM is no more) | "again" | "park"
 --       6 outcome JSON   7 state ("": as it was)   8 delay ms ("again")   9 seen seconds   10 outcomes kept
 --       11 tombstone seconds   12 resend ms   13 code ("again": the reason, "park": what it is parked for)
+--       14... hosts that still have something of the VM
 -- Answers {"wake", header of the next head, 1} when a wake-up must be sent, else {"idle"}, {"later"}, {"parked"};
 -- {"fenced"} when a newer epoch exists. Asked again (a reply was lost) nothing is written twice.
 
@@ -54,6 +55,9 @@ if not repeated then
   end
   if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'state', ARGV[7]) end
   if ARGV[5] == 'gone' then redis.call('HSET', KEYS[1], 'gone', 1) end
+  for index = 14, #ARGV do
+    redis.call('ZADD', ARGV[1] .. 'left:' .. queue, 'NX', now + ARGV[12], ARGV[2] .. ' ' .. ARGV[index])
+  end
   redis.call('LPOP', KEYS[2])
   redis.call('HDEL', KEYS[3], ARGV[4])
   redis.call('HDEL', KEYS[1], 'attempts', 'deaths', 'reason')

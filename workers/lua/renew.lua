@@ -11,5 +11,5 @@ local time = redis.call('TIME')
 local lease_end = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[4]
 redis.call('HDEL', KEYS[1], 'wakes')  -- a delete first: see CLAIM
 redis.call('HSET', KEYS[1], 'until', lease_end)
-redis.call('ZADD', ARGV[1] .. 'due:' .. known[3], lease_end, ARGV[2])
+if known[3] then redis.call('ZADD', ARGV[1] .. 'due:' .. known[3], 'XX', lease_end, ARGV[2]) end  -- HOLD has none due
 return 1

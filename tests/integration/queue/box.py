@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from configdrive.model import EventId, VmUuid
 from configdrive.outcome import Outcome, Status
 from tasks.mailbox import Again, Claim, Finish, Header, NotNow, ParkIt, Posting, Receipt, Wake
-from workers.store import RedisMailbox, StoreOptions
+from workers.census import Census
+from workers.store import StoreOptions
 
 if TYPE_CHECKING:
     import redis
@@ -66,7 +67,7 @@ class Box:
     def __post_init__(self) -> None:
         self.mailbox = self.through(self.client)
 
-    def through(self, client: redis.Redis) -> RedisMailbox:
+    def through(self, client: redis.Redis) -> Census:
         """Return another door to the same store."""
         options = StoreOptions(
             prefix=self.prefix,
@@ -76,7 +77,7 @@ class Box:
             tombstone=self.tombstone,
             outcomes_kept=self.outcomes_kept,
         )
-        return RedisMailbox(client, options)
+        return Census(client, options)
 
     def put(self, vm: VmUuid, kind: str = "start", *, queue: str = QUEUE) -> Header:
         """Post an event that is accepted; returns its header."""

@@ -81,7 +81,8 @@ def test_what_lies_on_a_storage_that_is_away_is_told_and_fetched_later(fleet: Fl
     fleet.cloud.down.add(HOST_1)
     fleet.machine.host, fleet.machine.medium = HOST_2, None
     settled = fleet.send("start", host="host-2")
-    assert settled.outcome.facts["left_behind"] == "local@host-1"
+    assert settled.outcome.facts["left_behind"] == "drive@host-1, local@host-1"
+    assert fleet.known().left_on == (HOST_1,)
     assert fleet.known().places == (Place(LOCAL, HOST_1), Place(LOCAL, HOST_2))
     assert fleet.generations() == [2, 3]
     fleet.cloud.down.clear()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from typing_extensions import override
 
-from configdrive.model import EventId, VmUuid
+from configdrive.model import EventId, HostName, ImageName, VmUuid
 from configdrive.outcome import Outcome
 from tasks.mailbox import (
     Again,
@@ -17,13 +17,16 @@ from tasks.mailbox import (
     Ending,
     FencedError,
     Finish,
+    Glance,
     Header,
+    Held,
     Mailbox,
     NotNow,
     ParkIt,
     PersonsWord,
     Posting,
     Receipt,
+    Right,
     VmView,
     Wake,
 )
@@ -71,6 +74,8 @@ class MemoryMailbox(Mailbox):
         self.seen: dict[EventId, Outcome | None] = {}
         self.stream: list[Outcome] = []
         self.dead: list[DeadLetter] = []
+        self.strays: dict[ImageName, float] = {}
+        self.left: dict[tuple[str, HostName, VmUuid], float] = {}
 
     @override
     def put(self, posting: Posting) -> Receipt:
@@ -123,12 +128,68 @@ class MemoryMailbox(Mailbox):
         return Claim(head.header, box.epoch, box.attempts, box.deaths, head.body, box.state, waiting)
 
     @override
-    def renew(self, claim: Claim) -> bool:
-        box = self.boxes[claim.header.vm_uuid]
-        if box.epoch != claim.epoch or not box.owned:
+    def renew(self, right: Right) -> bool:
+        box = self.boxes[right.vm_uuid]
+        if box.epoch != right.epoch or not box.owned:
             return False
-        box.until = box.due = self._clock.now() + self._lease
+        box.until = self._clock.now() + self._lease
+        box.due = None if box.due is None else box.until
         return True
+
+    @override
+    def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
+        now = self._clock.now()
+        box = self.boxes.setdefault(vm_uuid, Box())
+        if box.owned and box.until > now:
+            return NotNow.BUSY
+        if box.mail:
+            return NotNow.WAITING
+        box.epoch += 1
+        box.owned, box.until = True, now + self._lease
+        return Held(vm_uuid, box.epoch, box.state)
+
+    @override
+    def release(self, held: Held, state: str | None = None, *, gone: bool = False) -> Wake | None:
+        box = self.boxes[held.vm_uuid]
+        if box.epoch != held.epoch:
+            raise FencedError
+        box.owned = False
+        box.state = state or box.state
+        return box.next_head(self._clock.now() + self._resend)
+
+    @override
+    def glance(self, vm_uuid: VmUuid) -> Glance:
+        box = self.boxes.get(vm_uuid, Box())
+        return Glance(bool(box.mail) or (box.owned and box.until > self._clock.now()), box.state)
+
+    @override
+    def stray_since(self, image: ImageName, *, note: bool) -> float | None:
+        if note:
+            self.strays.setdefault(image, self._clock.now())
+        return self.strays.get(image)
+
+    @override
+    def forget_stray(self, image: ImageName) -> None:
+        self.strays.pop(image, None)
+
+    @override
+    def hosts_owing(self, queue: str, pause: float) -> list[HostName]:
+        now = self._clock.now()
+        due = [key for key, at in self.left.items() if key[0] == queue and at <= now]
+        self.left |= dict.fromkeys(due, now + pause)
+        return list(dict.fromkeys(host for _, host, _ in due))
+
+    @override
+    def owed(self, queue: str) -> dict[HostName, list[VmUuid]]:
+        found: dict[HostName, list[VmUuid]] = {}
+        for name, host, uuid in self.left:
+            if name == queue:
+                found.setdefault(host, []).append(uuid)
+        return found
+
+    @override
+    def owes_no_more(self, queue: str, host: HostName, vm_uuid: VmUuid) -> None:
+        self.left.pop((queue, host, vm_uuid), None)
 
     @override
     def done(self, claim: Claim, ending: Ending) -> Wake | None:
@@ -148,8 +209,10 @@ class MemoryMailbox(Mailbox):
                 self._tell(outcome)
                 box.parked, box.due = (outcome.code or "unclassified", now), None
                 return None
-            case Finish(outcome, state, _):
+            case Finish(outcome, state, _, left_on):
                 self._tell(outcome)
+                for host in left_on:
+                    self.left.setdefault((box.queue, host, claim.vm_uuid), now + self._resend)
                 box.state = state or box.state
                 box.mail.pop(0)
                 return box.next_head(now + self._resend)
@@ -213,7 +276,6 @@ class MemoryMailbox(Mailbox):
     def dead_letters(self, limit: int) -> list[DeadLetter]:
         return self.dead[:limit]
 
-    @override
     def view(self, vm_uuid: VmUuid) -> VmView | None:
         box = self.boxes.get(vm_uuid)
         if box is None:
@@ -230,12 +292,10 @@ class MemoryMailbox(Mailbox):
             reason=box.reason,
         )
 
-    @override
     def parked(self, limit: int) -> list[tuple[VmUuid, float]]:
         found = [(uuid, box.parked[1]) for uuid, box in self.boxes.items() if box.parked is not None]
         return sorted(found, key=lambda entry: entry[1])[:limit]
 
-    @override
     def pending(self) -> dict[str, int]:
         counts: dict[str, int] = {}
         for box in self.boxes.values():
@@ -243,7 +303,6 @@ class MemoryMailbox(Mailbox):
                 counts[box.queue] = counts.get(box.queue, 0) + 1
         return counts
 
-    @override
     def vms(self) -> Iterable[VmUuid]:
         return list(self.boxes)
 

@@ -32,10 +32,10 @@ def test_a_lost_wake_up_is_sent_again(quiet_place: Callable[..., Place], vm: VmS
     event = vm.event("deploy")
     place.run("publish", "-", stdin=json.dumps(event))
     assert lose_wakeups(place) == 1
-    assert place.json("sweep") == {"wakeups": []}
+    assert place.json("wake") == {"wakeups": [], "hosts": []}
     time.sleep(0.25)
-    looked = place.json("sweep", "--dry-run")["overdue"]
-    swept = place.json("sweep")["wakeups"]
+    looked = place.json("wake", "--dry-run")["overdue"]
+    swept = place.json("wake")["wakeups"]
 
     assert [(row["vm"], row["queue"]) for row in looked] == [(vm.uuid, QUEUE)]
     assert swept == [{"vm": vm.uuid, "event_id": event["id"], "type": "deploy", "queue": QUEUE, "attempt": 1}]
@@ -49,19 +49,19 @@ def test_looking_sends_nothing(quiet_place: Callable[..., Place], vm: VmScript) 
     place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
     lose_wakeups(place)
     time.sleep(0.05)
-    shown = place.run("sweep", "--dry-run").stdout
+    shown = place.run("wake", "--dry-run").stdout
 
     assert f"due   {vm.uuid} on {QUEUE}, 0." in shown
     assert shown.endswith("1 VMs are due; nothing was sent\n")
     assert lose_wakeups(place) == 0
-    assert f"sent  deploy #1 of VM {vm.uuid} on {QUEUE}, attempt 1\n1 wake-ups sent\n" in place.run("sweep").stdout
+    assert f"sent  deploy #1 of VM {vm.uuid} on {QUEUE}, attempt 1\n1 wake-ups sent\n" in place.run("wake").stdout
 
 
 def test_a_sweeper_of_its_own_goes_on_until_it_is_told_to_end(
     quiet_place: Callable[..., Place], vm: VmScript, tmp_path: Path
 ) -> None:
     place = quiet_place(resend_seconds=0.2, health_file=tmp_path / "alive")
-    process = place.start("sweep", "--every", "0.1")
+    process = place.start("wake", "--every", "0.1")
     try:
         place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
         lose_wakeups(place)

@@ -1,0 +1,131 @@
+"""Asking a host that was away for what it still has of VMs: one task per host, sent when its time comes.
+
+Nothing is lost with such a message: what is owed stands in the store until it is paid (`Mailbox.hosts_owing`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, Task
+
+from configdrive.errors import FleetError, PermanentError, TransientCode
+from configdrive.leftovers import Cleaner
+from configdrive.model import HostName, VmUuid
+from configdrive.ports import Drivers
+from configdrive.state import Phase, Summary, peek, write
+from tasks.lease import KeptLease
+from tasks.lifecycle import Refused
+from tasks.mailbox import DeadLetter, FencedError, Held, Mailbox, NotNow, Wake
+from tasks.wakeup import LEFTOVERS_NAME, read_host
+
+_log = logging.getLogger(__name__)
+
+_BUDGET_SECONDS = 60.0
+"""How long one task goes on with further VMs: events of others wait for its place in the pool. The rest comes next."""
+
+
+class Leftovers:
+    """Takes away what hosts still have of VMs, one VM at a time and under its lease.
+
+    Args:
+        mailbox: says what is owed.
+        drivers: of the hypervisors that this worker serves.
+        lease_seconds: length of the lease on a VM.
+        longest_seconds: what one VM may take at most.
+        wake: sends the wake-up for an event that came meanwhile.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        drivers: Drivers,
+        *,
+        lease_seconds: float,
+        longest_seconds: float,
+        wake: Callable[[Wake], None],
+    ) -> None:
+        self._mailbox = mailbox
+        self._drivers = drivers
+        self._lease_seconds = lease_seconds
+        self._longest_seconds = longest_seconds
+        self._wake = wake
+
+    def ask(self, queue: str, host: HostName) -> str:
+        """Ask one host for what it has of a queue's VMs; returns what came of it, in a sentence."""
+        finished, waiting = 0, 0
+        ends = time.monotonic() + _BUDGET_SECONDS
+        for uuid in self._mailbox.owed(queue).get(host, ()):
+            if time.monotonic() > ends:
+                break
+            try:
+                done = self.finish(queue, host, uuid)
+            except FleetError as error:
+                _log.info("left on host %s by VM %s: %s", host, uuid, error)
+                if error.code is TransientCode.HOST_UNREACHABLE:
+                    return f"host {host} is away still; {finished} VMs finished"
+                done = False
+            finished += done
+            waiting += not done
+        return f"host {host}: {finished} VMs finished, {waiting} wait"
+
+    def finish(self, queue: str, host: HostName, uuid: VmUuid) -> bool:
+        """Take away what a host has of one VM; false when that has to wait for an event of the VM.
+
+        Raises:
+            FleetError: the host is away, or the VM cannot be cleaned up now.
+        """
+        held = self._mailbox.hold(uuid)
+        if isinstance(held, NotNow):
+            return False
+        after: Summary | None = None
+        try:
+            if held.state is not None:
+                after = self._clean(held, host, peek(held.state))
+        finally:
+            self._release(held, after)
+        done = after is None or host not in after.left_on
+        if done:
+            self._mailbox.owes_no_more(queue, host, uuid)
+            _log.info("host %s has nothing of VM %s any more", host, uuid)
+        return done
+
+    def _clean(self, held: Held, host: HostName, record: Summary) -> Summary:
+        if record.vm is None or record.vm.hypervisor not in self._drivers:
+            return record
+        with KeptLease(self._mailbox, held, self._lease_seconds, longest=self._longest_seconds) as lease:
+            return Cleaner(self._drivers[record.vm.hypervisor], lease).clean(record, host)
+
+    def _release(self, held: Held, after: Summary | None) -> None:
+        gone = after is not None and after.phase is Phase.GONE and not after.left_on
+        try:
+            following = self._mailbox.release(held, None if after is None else write(after), gone=gone)
+        except FencedError:
+            return  # the VM is another worker's by now; asked again, the host has less to give up
+        if following is not None:
+            self._wake(following)
+
+
+def register(app: Celery, leftovers: Callable[[], Leftovers], bury: Callable[[DeadLetter], None]) -> Task[Any, Any]:
+    """Add the task to a Celery app. `leftovers` is called in the process that works, never before it was forked."""
+
+    @app.task(name=LEFTOVERS_NAME, bind=True, acks_late=False, ignore_result=True, max_retries=None, throws=(Refused,))
+    def ask_host(self: Task[Any, Any], /, *arguments: object, **_named: object) -> str:
+        """Ask one host for what it still has; its result is the sentence that Flower shows."""
+        host = _read(self.request.id, arguments)
+        if isinstance(host, DeadLetter):
+            bury(host)
+            raise Refused(host.reason)
+        return leftovers().ask(str((self.request.delivery_info or {}).get("routing_key")), host)
+
+    return ask_host
+
+
+def _read(task_id: object, arguments: tuple[object, ...]) -> HostName | DeadLetter:
+    try:
+        return read_host(task_id, arguments)
+    except PermanentError as error:
+        return DeadLetter(time.time(), "broker", f"{error.code}: {error.detail}")

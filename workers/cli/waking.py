@@ -1,0 +1,102 @@
+"""The passes of `configdrive wake`."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import click
+import redis
+
+from tasks.sweep import Sent, sweep_once
+from tasks.wakeup import WakeUps
+from workers.access import known_hypervisors
+from workers.app import queues
+from workers.cli.exits import ExitCode
+from workers.cli.fleet import open_app, open_mailbox
+from workers.cli.output import ago, print_json
+from workers.settings import Settings, load_settings
+from workers.telemetry import set_up_logging
+
+if TYPE_CHECKING:
+    import threading
+
+    from tasks.mailbox import Wake
+    from workers.census import Census
+
+_log = logging.getLogger("configdrive.wake")
+
+
+def wake_once(*, dry_run: bool, as_json: bool) -> ExitCode:
+    """Make one pass and say what was sent, or would be."""
+    settings = load_settings()
+    mailbox = open_mailbox(settings)
+    if dry_run:
+        _show_overdue(mailbox, _queues(mailbox, settings), as_json=as_json)
+        return ExitCode.DONE
+    sent = _pass(mailbox, WakeUps(open_app(settings)), settings)
+    if as_json:
+        hosts = [{"queue": queue, "host": host} for queue, host in sent.hosts]
+        print_json({"wakeups": [_document(wake) for wake in sent.wakes], "hosts": hosts})
+    else:
+        for wake in sent.wakes:
+            click.echo(f"sent  {_words(wake)}")
+        for queue, host in sent.hosts:
+            click.echo(f"asked host {host} on {queue}")
+        click.echo(f"{len(sent.wakes)} wake-ups sent")
+    return ExitCode.DONE
+
+
+def wake_always(pause: float, ended: threading.Event) -> ExitCode:
+    """Make a pass every `pause` seconds until told to end; a Redis that is away is waited for."""
+    settings = load_settings()
+    set_up_logging(settings.log_format)
+    mailbox = open_mailbox(settings, patient=True)
+    wakeups = WakeUps(open_app(settings))
+    _log.info("waking on all queues every %g s", pause)
+    while not ended.is_set():
+        try:
+            for wake in _pass(mailbox, wakeups, settings).wakes:
+                _log.info("sent %s", _words(wake))
+            if settings.health_file is not None:
+                settings.health_file.touch()
+        except redis.RedisError as error:
+            _log.warning("the pass failed: %s", type(error).__name__)
+        ended.wait(pause)
+    return ExitCode.DONE
+
+
+def _queues(mailbox: Census, settings: Settings) -> list[str]:
+    """Return every queue that ever had an event, and those that may come to have one."""
+    expected = {name for hypervisor in known_hypervisors(settings) for name in queues(settings, hypervisor)}
+    return sorted(expected.union(mailbox.pending()))
+
+
+def _pass(mailbox: Census, wakeups: WakeUps, settings: Settings) -> Sent:
+    return sweep_once(mailbox, wakeups, _queues(mailbox, settings), pause=settings.leftover_seconds)
+
+
+def _show_overdue(mailbox: Census, names: list[str], *, as_json: bool) -> None:
+    found = [(name, uuid, due) for name in names for uuid, due in mailbox.overdue(name)]
+    if as_json:
+        print_json({"overdue": [{"queue": name, "vm": uuid, "due": due} for name, uuid, due in found]})
+        return
+    for name, uuid, due in found:
+        click.echo(f"due   {uuid} on {name}, {ago(due)}")
+    click.echo(f"{len(found)} VMs are due; nothing was sent")
+
+
+def _document(wake: Wake) -> dict[str, object]:
+    header = wake.header
+    return {
+        "vm": header.vm_uuid,
+        "event_id": header.event_id,
+        "type": header.event_type,
+        "queue": header.queue,
+        "attempt": wake.attempt,
+    }
+
+
+def _words(wake: Wake) -> str:
+    header = wake.header
+    return f"{header.event_type} #{header.sequence} of VM {header.vm_uuid} on {header.queue}, attempt {wake.attempt}"

@@ -1,0 +1,19 @@
+-- HOLD: take the lease on a VM for which no event waits, to tidy up after it. What comes meanwhile waits for RELEASE.
+--
+-- KEYS  1 vm   2 mail
+-- ARGV  1 owner (different for every hold)   2 lease ms
+-- Answers {"held", epoch, state}, or one word: "waiting" (an event waits, and goes first), "busy" (a live lease).
+-- Asked again by the same owner (a reply was lost) it answers as before.
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local known = redis.call('HMGET', KEYS[1], 'owner', 'until')
+if known[1] ~= ARGV[1] then
+  if known[2] and tonumber(known[2]) > now then return {'busy'} end
+  if redis.call('LLEN', KEYS[2]) > 0 then return {'waiting'} end
+  redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+end
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'until', now + ARGV[2])
+local held = redis.call('HMGET', KEYS[1], 'epoch', 'state')
+return {'held', held[1], held[2] or ''}
