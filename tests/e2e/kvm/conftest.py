@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 
 pytest.importorskip("libvirt")
 
-QUICK = {"concurrency": 2, "attempts": 3, "backoff_seconds": 0.1, "backoff_most_seconds": 0.2, "sweep_seconds": 0.2}
-"""Settings with which an event that cannot succeed is parked within a second."""
+QUICK = {
+    "concurrency": 2,
+    "attempts": 3,
+    "backoff_seconds": 0.1,
+    "backoff_most_seconds": 0.2,
+    "sweep_seconds": 0.2,
+    "resend_seconds": 2,
+    "leftover_seconds": 1,
+}
+"""Settings with which an event that cannot succeed is parked within a second, and a host that is back soon noticed."""
 
 
 class NewVm(Protocol):

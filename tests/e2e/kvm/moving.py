@@ -66,18 +66,18 @@ class Moving:
 
     def define(self) -> None:
         """Define a VM that stands at the boot loader."""
-        self._put_root("h1")
+        self.put_root("h1")
         self.site.clouds["h1"].define(root=disk(self.root_disk, "vda", "virtio", "disk"), vm=self.vm)
 
     def create(self, drive: str) -> None:
         """Start one without a persistent definition, as CloudStack does, with this element for its config drive."""
-        self._put_root("h1")
+        self.put_root("h1")
         root = disk(self.root_disk, "vda", "virtio", "disk")
         self.site.clouds["h1"].define(drive, root=root, vm=self.vm, transient=True)
 
     def define_linux(self, guest: GuestKernel, console: Path) -> None:
         """Define one that boots Linux and prints what it reads from its config drive."""
-        self._put_root("h1")
+        self.put_root("h1")
         disks = [Disk("vda", "virtio", self.root_disk)]
         xml = domain_xml(self.vm.instance_name, self.vm.uuid, guest, console, disks=disks, machine=Machine(wait=1))
         self.site.hosts["h1"].define_domain(xml)
@@ -86,7 +86,7 @@ class Moving:
         """Move the root disk of the halted VM to another directory; nothing else of its definition changes."""
         before, xml = self.root_disk, self.domain("h1").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         self.root = root
-        self._put_root("h1")
+        self.put_root("h1")
         self.site.hosts["h1"].define_domain(xml.replace(str(before), str(self.root_disk)))
 
     def copy_root(self, root: Path) -> None:
@@ -129,7 +129,7 @@ class Moving:
             libvirt.libvirtError: libvirt refused, or could not.
         """
         if root:
-            self._put_root(to)
+            self.put_root(to)
         source: libvirt.virDomain = self.domain("h2" if to == "h1" else "h1")
         flags = _MOVE
         if source.isPersistent():
@@ -213,7 +213,7 @@ class Moving:
                     found[inside / path.relative_to(outside)] = path.read_bytes()
         return found
 
-    def _put_root(self, host: str) -> None:
+    def put_root(self, host: str) -> None:
         """Bring the root disk onto the host, as an administrator does who migrates without shared storage."""
         path = self.site.hosts[host].outside(self.root_disk)
         if not path.exists():

@@ -59,7 +59,7 @@ def test_a_rollback_without_the_destination_says_what_stays_there_and_a_later_ev
     finally:
         hosts.hosts["h2"].start_daemon()
         hosts.clouds["h2"].reconnect()
-    assert (rolled_back.status, rolled_back.facts["left_behind"]) == (Status.APPLIED, f"{LOCAL}@h2")
+    assert (rolled_back.status, rolled_back.facts["left_behind"]) == (Status.APPLIED, f"drive@h2, {LOCAL}@h2")
     require_untouched(vm, path)
     vm.power_off()
     assert vm.send("stop").status is Status.APPLIED

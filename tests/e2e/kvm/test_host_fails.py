@@ -1,0 +1,107 @@
+"""A host fails: events end, the VM starts elsewhere, and what the host has of it goes when the host is back."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import StaleCode, TransientCode
+from configdrive.model import VmUuid
+from configdrive.outcome import Status
+from configdrive.state import Phase, peek
+from tests.e2e.kvm.moving import GUEST, running
+from tests.e2e.kvm.site import LOCAL, SHARED
+from tests.integration.kvm.cloud import disk
+from tests.rigs.process import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from configdrive.outcome import Outcome
+    from configdrive.state import Summary
+    from tests.e2e.kvm.conftest import NewVm
+    from tests.e2e.kvm.moving import Moving
+    from tests.e2e.kvm.site import Site
+
+
+@contextmanager
+def away(site: Site, how: str) -> Iterator[None]:
+    """Take h1 away: switched off with all its VMs, or only not to be reached while they run on."""
+    host = site.hosts["h1"]
+    if how == "off":
+        host.stop()
+    else:
+        host.kill_daemon()
+    try:
+        yield
+    finally:
+        if how == "off":
+            host.start()
+        else:
+            host.start_daemon()
+        site.clouds["h1"].reconnect()
+
+
+def remembered(vm: Moving) -> Summary:
+    view = vm.fleet.mailbox.view(VmUuid(vm.script.uuid))
+    assert view is not None
+    assert view.state is not None
+    return peek(view.state)
+
+
+def require_left(outcome: Outcome, where: str) -> None:
+    assert (outcome.status, outcome.code) == (Status.APPLIED, TransientCode.HOST_UNREACHABLE), outcome
+    assert outcome.facts["left_behind"] == f"drive@h1, {where}"
+    assert "h1" in outcome.detail
+
+
+def wait_cleaned(vm: Moving) -> None:
+    """Wait until the fleet has noticed by itself that h1 is back, and has finished there."""
+    wait_until(lambda: remembered(vm).left_on == (), "h1 to be asked again", timeout=20)
+    assert vm.media("h1") == set()
+
+
+@pytest.mark.parametrize("how", ["off", "unreachable"])
+@pytest.mark.parametrize("event", ["stop", "destroy"])
+def test_what_a_stop_or_destroy_could_not_take_away_goes_when_the_host_is_back(
+    new_vm: NewVm, hosts: Site, event: str, how: str
+) -> None:
+    vm = new_vm(LOCAL)
+    path = running(vm)
+    with away(hosts, how):
+        require_left(vm.send(event), f"{LOCAL}@h1")
+        assert remembered(vm).left_on == ("h1",)
+        assert path in vm.images("h1")
+    wait_cleaned(vm)
+    assert vm.images("h1") == {}
+    assert remembered(vm).phase is (Phase.GONE if event == "destroy" else Phase.ABSENT)
+    if event == "destroy":
+        late = vm.send("start", guest=GUEST)
+        assert (late.status, late.code) == (Status.DROPPED, StaleCode.VM_GONE)
+
+
+@pytest.mark.parametrize("storage", [LOCAL, SHARED])
+@pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "not stopped"])
+def test_a_vm_starts_on_another_host_while_its_own_is_off(
+    new_vm: NewVm, hosts: Site, storage: str, *, stopped: bool
+) -> None:
+    vm = new_vm(storage)
+    old = running(vm)
+    with away(hosts, "off"):
+        if stopped:
+            require_left(vm.send("stop"), f"{storage}@{'shared' if storage == SHARED else 'h1'}")
+        vm.put_root("h2")
+        hosts.clouds["h2"].define(root=disk(vm.root_disk, "vda", "virtio", "disk"), vm=vm.vm)
+        outcome = vm.send("start", host="h2", guest=GUEST)
+        assert outcome.status is Status.APPLIED, outcome
+        vm.power_on("h2")
+    new = vm.guest_has("h2")
+    assert new is not None
+    assert new != str(old)
+    wait_cleaned(vm)
+    assert vm.guest_has("h2") == new
+    assert {str(path) for path in vm.images("h2")} == {new}
+    assert {str(path) for path in vm.images("h1")} == ({new} if storage == SHARED else set())
+    assert old not in vm.images("h1")
