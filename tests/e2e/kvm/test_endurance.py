@@ -1,0 +1,142 @@
+"""A thousand events on twenty domains: each succeeds, nothing more is held than before, and none is slower.
+
+Ten domains run and ten are halted; half are reached through libvirt volumes, half by SFTP. So every kind of connection
+that a worker keeps is used all the time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.model import HostName, HypervisorName, ImageName, InstanceName, Vm, VmUuid
+from configdrive.outcome import Status
+from tests.e2e.kvm.site import LOCAL
+from tests.integration.kvm.cloud import BOOT_DISK, disk
+from tests.rigs.cloud import VmScript
+from tests.rigs.fleet import Fleet
+from tests.rigs.sshd import SshServer
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.e2e.kvm.site import Site
+
+DOMAINS = 20
+ROUNDS = 25
+WARM_UP = 5
+GUEST = {"password": "swordfish", "user_data": {"text": "#!/bin/sh\necho hello\n" * 100}}
+VOLUMES, SFTP = "h1", "h1-sftp"
+
+MORE, MORE_KIB, SLOWER = 4, 6 * 1024, 2.0
+"""What may be added by chance: descriptors, threads, KiB of memory (of both processes), and times as slow."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the processes hold: file descriptors and threads, resident memory in KiB."""
+
+    descriptors: int
+    threads: int
+    kib: int
+
+    @classmethod
+    def by(cls, pids: list[int]) -> Held:
+        """Add up what these processes hold now."""
+        statuses = [_status(pid) for pid in pids]
+        return cls(
+            descriptors=sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids),
+            threads=sum(int(status["Threads"]) for status in statuses),
+            kib=sum(int(status["VmRSS"].split()[0]) for status in statuses),
+        )
+
+
+def _status(pid: int) -> Mapping[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+@pytest.fixture
+def fleet_of_two_routes(hosts: Site, tmp_path: Path) -> Iterator[Fleet]:
+    host = hosts.hosts["h1"]
+    with require_rig():
+        ssh = SshServer(tmp_path / "ssh", within=host.within)
+        ssh.start()
+    access = {
+        "host": ssh.host,
+        "port": ssh.port,
+        "user": ssh.user,
+        "key_file": str(ssh.key_file),
+        "known_hosts": str(ssh.known_hosts),
+    }
+    cache = json.dumps(str(hosts.directory / "cache"))
+    inventory = (
+        f"[kvm.hosts.{VOLUMES}]\nuri = {json.dumps(host.uri)}\ncache_directory = {cache}\nstorage_route = 'volume'\n"
+        f"[kvm.hosts.{SFTP}]\nuri = {json.dumps(host.uri)}\ncache_directory = {cache}\nstorage_route = 'sftp'\n"
+        f"[kvm.hosts.{SFTP}.ssh]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in access.items())
+    )
+    with ssh, Fleet(tmp_path / "fleet", inventory, hypervisor="kvm", settings={"concurrency": 2}) as fleet:
+        yield fleet
+
+
+def test_a_thousand_events_leave_nothing_behind(
+    hosts: Site, fleet_of_two_routes: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet = fleet_of_two_routes
+    vms = [(VmScript(), VOLUMES if number % 2 else SFTP) for number in range(DOMAINS)]
+    for number, (script, _) in enumerate(vms):
+        define(hosts, script, running=number < DOMAINS // 2)
+    workers = fleet.workers[0].children()
+
+    seconds = [play_round(fleet, vms) for _ in range(WARM_UP)]
+    warm = Held.by(workers)
+    seconds += [play_round(fleet, vms) for _ in range(ROUNDS - WARM_UP)]
+    end = Held.by(workers)
+
+    assert fleet.workers[0].children() == workers, "no process was replaced"
+    early, late = list(chain(*seconds[WARM_UP : WARM_UP + 5])), list(chain(*seconds[-5:]))
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n[measured] {2 * DOMAINS * ROUNDS} events on {DOMAINS} domains, two processes; from the "
+            f"{2 * DOMAINS * WARM_UP}th event to the last: descriptors {warm.descriptors} -> {end.descriptors}, "
+            f"threads {warm.threads} -> {end.threads}, memory {warm.kib / 1024:.1f} -> {end.kib / 1024:.1f} MiB, "
+            f"median of an event among {DOMAINS} at once {1000 * median(early):.0f} -> {1000 * median(late):.0f} ms\n"
+        )
+    assert end.descriptors <= warm.descriptors + MORE
+    assert end.threads <= warm.threads + MORE
+    assert end.kib <= warm.kib + MORE_KIB
+    assert median(late) <= SLOWER * median(early)
+    left = hosts.hosts["h1"].outside(hosts.directory / LOCAL / "configdrive").iterdir()
+    owners = {name.vm_uuid for path in left if (name := ImageName.parse(path.name))}
+    assert not owners & {script.uuid for script, _ in vms}
+
+
+def define(site: Site, script: VmScript, *, running: bool) -> None:
+    """Define a domain with an empty CD drive, and let it stand at its boot loader."""
+    vm = Vm(VmUuid(script.uuid), InstanceName(script.name), HypervisorName("kvm"), HostName(VOLUMES))
+    root = site.directory / LOCAL / f"{script.uuid}.root"
+    site.hosts["h1"].outside(root).write_bytes(BOOT_DISK)
+    element = disk(root, "vda", "virtio", "disk")
+    site.clouds["h1"].define(disk(None, "hdd", "ide"), root=element, vm=vm, running=running)
+
+
+def play_round(fleet: Fleet, vms: list[tuple[VmScript, str]]) -> list[float]:
+    """Start all VMs at once, then stop them; returns the seconds from the publishing to each outcome."""
+    took = []
+    for kind, data in (("start", {"guest": GUEST}), ("stop", {})):
+        events = [script.event(kind, hypervisor="kvm", host=host, **data) for script, host in vms]
+        begun = time.time()
+        receipts = fleet.publisher.publish_many(events)
+        outcomes = [fleet.publisher.wait(receipt.event_id, 60) for receipt in receipts]
+        assert [(one.status, one.attempts) for one in outcomes if one] == [(Status.APPLIED, 1)] * len(vms), outcomes
+        took += [one.at - begun for one in outcomes if one]
+    return took
