@@ -49,6 +49,7 @@ def session_cloud(kvm: LibvirtHost, tmp_path_factory: pytest.TempPathFactory) ->
 def cloud(session_cloud: Cloud) -> Iterator[Cloud]:
     """The host, with a pool `local`; VMs and other pools go after each test."""
     yield session_cloud
+    assert session_cloud.host.running, "libvirtd ended by itself: see its log in the host's directory"
     session_cloud.clean()
 
 

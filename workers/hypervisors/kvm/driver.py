@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import libvirt
 
@@ -18,15 +19,19 @@ from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.folders import store
 from workers.hypervisors.kvm.hosts import Host, find_host
 from workers.hypervisors.kvm.inventory import parse
+from workers.hypervisors.kvm.links import LinkBrokenError
 from workers.hypervisors.kvm.slots import content, device_of, find_slot, media_of, no_free_slot, targets
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from configdrive.model import Image, VmUuid
     from workers.hypervisors.kvm.domains import Domain
     from workers.hypervisors.kvm.folders import ImageFolder
     from workers.hypervisors.kvm.hosts import Visit
+
+
+_Seen = TypeVar("_Seen")
 
 
 class KvmDriver:
@@ -67,6 +72,9 @@ class KvmDriver:
         A VM is known by its uuid alone here, so that it can be cleaned up whatever its name is; `attach` looks at the
         name as well.
         """
+        return _looked(partial(self._observe, vm, also))
+
+    def _observe(self, vm: Vm, also: Collection[Place]) -> Observation:
         images: dict[Place, tuple[StoredImage, ...]] = {}
         unreachable: list[Place] = []
         with self._visit(vm.host) as visit:
@@ -153,6 +161,9 @@ class KvmDriver:
 
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet."""
+        return _looked(partial(self._survey, host))
+
+    def _survey(self, host: HostName) -> Survey:
         images: list[StoredImage] = []
         unreachable: list[Place] = []
         with self._visit(host) as visit:
@@ -217,6 +228,14 @@ class KvmDriver:
     def _store(self, vm: Vm, name: ImageName, data: bytes, place: Place) -> None:
         with self._reach(place, vm.host) as (visit, folder):
             store(folder, name, data, lambda: visit.require_unused(folder, name))
+
+
+def _looked(look: Callable[[], _Seen]) -> _Seen:
+    """Look, and once more on a new connection when the one that was kept breaks: libvirtd was started anew."""
+    try:
+        return look()
+    except LinkBrokenError:
+        return look()
 
 
 def _own_storage(visit: Visit, vm: Vm, domain: Domain | None) -> Place | None:

@@ -43,6 +43,10 @@ UNTESTED_SECONDS: Final = 1.0
 """A kept connection that rested longer than this is tried before it is used again."""
 
 
+class LinkBrokenError(TransientError):
+    """The connection broke under a call: what only looks may look again at once, on a new one."""
+
+
 class Link:
     """One connection to one host's libvirtd, and the thread that talks through it.
 
@@ -127,6 +131,15 @@ class Link:
             return False
         return self._usable
 
+    def is_broken(self) -> bool:
+        """Say whether libvirt itself knows that the connection is no more."""
+        if not self._usable or self._connection is None:
+            return False
+        try:
+            return not self.call(self._connection.isAlive)
+        except (libvirt.libvirtError, TransientError):
+            return True
+
     def rest(self) -> bool:
         """Note that nobody uses it now; say whether it may be kept."""
         self._rested_since = time.monotonic()
@@ -182,6 +195,7 @@ class HostLinks:
 
         Raises:
             FleetError: `HOST_UNREACHABLE`, also when all were busy for too long; `ACCESS_DENIED`.
+            LinkBrokenError: libvirtd ended, or was started anew, while the connection was in use.
         """
         state = self._own_state()
         if not state.free.acquire(timeout=self._timeout):
@@ -191,6 +205,12 @@ class HostLinks:
             link = self._take(state)
             try:
                 yield link
+            except libvirt.libvirtError as error:
+                if not link.is_broken():
+                    raise
+                detail = f"host {self._host}: {error.get_error_message()}"
+                remedy = "see whether libvirtd runs there"
+                raise LinkBrokenError(TransientCode.HOST_UNREACHABLE, detail, remedy) from error
             finally:
                 state.give_back(link)
         finally:
