@@ -41,7 +41,7 @@ NONE, PENDING, ON_DRIVE = "none", "pending", "on_drive"
 """What an outcome says of the VM's password."""
 
 LEAVE_AFTER = 3
-"""Attempts after which a stop or destroy no longer waits for a host that is away; one with an event behind it: one."""
+"""How often a stop or destroy is tried on a host that is away, before it leaves there what is there."""
 
 _STOP, _DESTROY = "stop", "destroy"
 _NO_FACTS: Mapping[str, str] = MappingProxyType({})
@@ -83,14 +83,31 @@ class Settled:
 
 
 class Reconciler:
-    """Makes one event true on the hypervisor that it names. `label` is that of drives whose VM names none."""
+    """Makes one event true on the hypervisor that it names.
 
-    def __init__(self, drivers: Drivers, sealer: Sealer, clock: Clock, observer: Observer, *, label: str) -> None:
+    Args:
+        drivers, sealer, clock, observer: see `configdrive.ports`.
+        label: of drives whose VM names none.
+        leave_after: attempts after which a stop or destroy no longer waits for a host that is away; one that has an
+            event behind it waits for none but its first.
+    """
+
+    def __init__(  # noqa: PLR0913 - all by name but the four doors
+        self,
+        drivers: Drivers,
+        sealer: Sealer,
+        clock: Clock,
+        observer: Observer,
+        *,
+        label: str,
+        leave_after: int = LEAVE_AFTER,
+    ) -> None:
         self._drivers = drivers
         self._sealer = sealer
         self._clock = clock
         self._observer = observer
         self._label = label
+        self._leave_after = leave_after
 
     def handle(self, turn: Turn) -> Settled:
         """Take one event's turn.
@@ -149,7 +166,7 @@ class Reconciler:
         try:
             vm, seen = work.look(vm, known.places)
         except TransientError as error:
-            if not _may_leave_behind(turn, error):
+            if not self._may_leave_behind(turn, error):
                 raise
             return self._leave_behind(turn, known, ahead, vm)
         if known.vm is None:
@@ -163,6 +180,12 @@ class Reconciler:
         left_on = leftovers.hosts_left(known, vm, goal, seen, done)
         reached = leftovers.owing(ahead.state, vm, leftovers.places_left(seen, goal, steps), left_on)
         return self._finish(turn, replace(ahead, state=reached), _facts(goal, seen, done))
+
+    def _may_leave_behind(self, turn: Turn, error: TransientError) -> bool:
+        """Whether an event that only takes away may end although its host is away; not at the first hiccup."""
+        if not isinstance(turn.event, StopEvent | DestroyEvent) or error.code is not TransientCode.HOST_UNREACHABLE:
+            return False
+        return turn.attempt >= self._leave_after or bool(turn.waiting)
 
     def _leave_behind(self, turn: Turn, known: VmState, ahead: Move, vm: Vm) -> Settled:
         """Settle a stop or destroy on a host that is away: what it still has goes when it answers again."""
@@ -211,13 +234,6 @@ class Reconciler:
                 attempts=turn.attempt,
             ),
         )
-
-
-def _may_leave_behind(turn: Turn, error: TransientError) -> bool:
-    """Whether an event that only takes away may end although its host is away; not at the first hiccup."""
-    if not isinstance(turn.event, StopEvent | DestroyEvent) or error.code is not TransientCode.HOST_UNREACHABLE:
-        return False
-    return turn.attempt >= LEAVE_AFTER or bool(turn.waiting)
 
 
 def _successor(event: LifecycleEvent, waiting: tuple[str, ...]) -> str | None:

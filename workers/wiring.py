@@ -15,7 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
 from configdrive.ports import HypervisorDriver
-from configdrive.reconcile import Reconciler
+from configdrive.reconcile import LEAVE_AFTER, Reconciler
 from tasks import leftovers, lifecycle
 from tasks.leftovers import Leftovers
 from tasks.mailbox import Mailbox, Wake
@@ -127,7 +127,14 @@ def make_hands(settings: Settings, app: Celery, hypervisors: Collection[Hypervis
     longest_seconds = settings.task_seconds + GRACE_SECONDS
     turns = Turns(
         mailbox=mailbox,
-        reconciler=Reconciler(drivers, make_sealer(settings), clock, LoggingObserver(), label=settings.label),
+        reconciler=Reconciler(
+            drivers,
+            make_sealer(settings),
+            clock,
+            LoggingObserver(),
+            label=settings.label,
+            leave_after=min(LEAVE_AFTER, settings.attempts),
+        ),
         clock=clock,
         limits=Limits(
             attempts=settings.attempts,
