@@ -123,7 +123,7 @@ def _explained(error: Exception) -> ExitCode:
     \b
     Exit codes:
       0    done
-      1    an event was refused, dropped as stale, parked or skipped; or doctor found a failure
+      1    an event was refused, dropped as stale, parked or skipped; or doctor, sweep or adopt found a failure
       2    wrong usage
       3    the time was over while waiting; nothing is lost
       69   Redis cannot be reached

@@ -14,7 +14,7 @@ from tasks.wakeup import WakeUps
 from workers.app import queues
 from workers.cli.exits import ExitCode
 from workers.cli.fleet import open_app, open_mailbox
-from workers.cli.output import coloured, print_json, table
+from workers.cli.output import print_json, table
 from workers.settings import Settings, load_settings
 from workers.telemetry import set_up_logging
 from workers.wiring import Storeroom, make_storerooms
@@ -129,8 +129,7 @@ def _show(found: _Round, *, dry_run: bool, show_all: bool) -> None:
             (_verdict(one, dry_run=dry_run), str(one.image.name), _where(one.image.place), _reason(one))
             for one in sorted(shown, key=lambda one: (one.why.goes, str(one.image)))
         ]
-        width = max(len(row[0]) for row in rows)
-        table(("", "image", "storage", "why"), [(coloured(word, width), *others) for word, *others in rows])
+        table(("", "image", "storage", "why"), rows)
     going = [finding for finding in found.findings if finding.why.goes]
     deleted = sum(finding.deleted for finding in going)
     did = f"{len(going)} would go; nothing was deleted" if dry_run else f"{deleted} of {len(going)} deleted"
