@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
@@ -24,6 +25,14 @@ API = (api_sr, api_vbd, api_vdi, api_vm)
 _ASYNC = "Async."
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is planted for a call: a fault, and the seconds that its task takes."""
+
+    fault: Fault | None
+    seconds: float
+
+
 class Dropped(Exception):  # noqa: N818  # a test's wish, no error
     """The connection is to be broken without an answer."""
 
@@ -37,11 +46,13 @@ def answer(world: World, machine: Machine, name: str, arguments: list[object]) -
     seconds, fault = world.faults.take(name)
     with world.lock:
         world.calls[name] += 1
-    time.sleep(seconds)
+    if not name.startswith(_ASYNC):
+        time.sleep(seconds)
+        seconds = 0.0
     if fault is not None and fault.kind is Kind.DROP_BEFORE:
         raise Dropped
     try:
-        value = _run(world, machine, name, arguments, fault)
+        value = _run(world, machine, name, arguments, _Plan(fault, seconds))
     except XapiError as error:
         reply: dict[str, object] = {"Status": "Failure", "ErrorDescription": error.description}
     else:
@@ -63,7 +74,7 @@ def call_directly(world: World, name: str, *arguments: object) -> object:
         return method.function(Call(world, world.machines[world.master], ""), *arguments)
 
 
-def _run(world: World, machine: Machine, name: str, arguments: list[object], fault: Fault | None) -> object:
+def _run(world: World, machine: Machine, name: str, arguments: list[object], plan: _Plan) -> object:
     is_async = name.startswith(_ASYNC)
     method = find_method(name.removeprefix(_ASYNC))
     if method.with_session:
@@ -81,19 +92,20 @@ def _run(world: World, machine: Machine, name: str, arguments: list[object], fau
             touch(world, str(session))
         call = Call(world, machine, str(session))
         if is_async:
-            return _start(call, name, method, arguments, fault)
-        fail_if_planted(fault)
+            return _start(call, name, method, arguments, plan)
+        fail_if_planted(plan.fault)
         return method.function(call, *arguments)
 
 
-def _start(call: Call, name: str, method: Method, arguments: list[object], fault: Fault | None) -> str:
+def _start(call: Call, name: str, method: Method, arguments: list[object], plan: _Plan) -> str:
     world = call.world
     task = new_task(world, call.machine.reference, name)
 
     def work() -> None:
+        time.sleep(plan.seconds)
         with world.lock:
             try:
-                fail_if_planted(fault)
+                fail_if_planted(plan.fault)
                 value = views.to_wire(method.function(call, *arguments))
             except XapiError as error:
                 end_task(world, task, error=error.description)

@@ -75,7 +75,10 @@ class Faults:
         self._plant(method, Fault(Kind.DROP_AFTER if after_effect else Kind.DROP_BEFORE, times))
 
     def delay(self, method: str, seconds: float, *, times: int | None = 1) -> None:
-        """Wait before the call has its effect; other calls go on. An import waits before its task ends."""
+        """Wait before the call has its effect; other calls go on.
+
+        An import waits before its task ends; of `Async.VDI.create` it is the task that waits.
+        """
         self._plant(method, Fault(Kind.DELAY, times, seconds=seconds))
 
     def clear(self) -> None:

@@ -1,0 +1,1 @@
+"""The XenServer driver and its peer."""
