@@ -1,0 +1,161 @@
+"""The XenServer driver's rig: the stand-in for XAPI, one host, and images by HTTPS import."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm
+from tests.contract.rig import DriverRig, Feature, image_name, new_vm
+from tests.rigs.xapi import XapiPool, XapiSite
+from tests.support import require_rig
+from workers.hypervisors.xenserver.driver import XenServerDriver
+from workers.hypervisors.xenserver.names import VM_MARK, image_at, location_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+FEATURES = frozenset(Feature) - {Feature.TRAY_LOCK}  # XAPI ejects whatever the guest does
+HOST = HostName("h1")
+FOLDER = "configdrive"
+
+
+class XenServerRig:
+    """A host with a local storage for root disks, and an NFS one."""
+
+    def __init__(self, pool: XapiPool) -> None:
+        self.host = HOST
+        self.home = Place(StorageName("local"), HOST)
+        self.second = Place(StorageName("nfs"))
+        self._pool = pool
+        self._site = XapiSite(pool)
+        self._local = self._site.add_local_sr(HOST, "local")
+        nfs = self._site.add_nfs_sr("nfs")
+        self._folders = {
+            self.home: pool.host(HOST).root / f"run/sr-mount/{self._local}/{FOLDER}",
+            self.second: self._site.export("nfs1", f"/export/primary/{nfs}/{FOLDER}"),
+        }
+        self._folders[self.home].mkdir()
+
+    def make_driver(self, *, force_eject: bool = True) -> XenServerDriver:
+        table = {"password": self._pool.password, "user": self._pool.user, "ca_file": str(self._pool.ca)}
+        hosts = {HOST: {"pool": "pool", "url": self._pool.host(HOST).url}}
+        section = {"pools": {"pool": table}, "hosts": hosts}
+        return XenServerDriver.from_inventory(section, force_eject=force_eject, call_timeout=5.0)
+
+    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
+        vm = new_vm("xenserver", self.host)
+        self._site.define_vm(vm.instance_name, self._local, uuid=vm.uuid)
+        if drive:
+            self._site.add_cd(vm.uuid, "4", {VM_MARK: vm.uuid})
+        if power is PowerState.RUNNING:
+            self.start_vm(vm)
+        return vm
+
+    def start_vm(self, vm: Vm) -> None:
+        self._site.start_vm(vm.uuid)
+
+    def stop_vm(self, vm: Vm) -> None:
+        self._site.stop_vm(vm.uuid)
+
+    def medium(self, vm: Vm) -> bytes | None:
+        running = self._site.power(vm.uuid) == "Running"
+        drives = [drive for drive in self._site.drives(vm.uuid) if drive.location and image_at(drive.location)]
+        seen = [drive.content for drive in drives if drive.attached or not running]
+        assert len(seen) <= 1
+        return seen[0] if seen else None
+
+    def is_read_only(self, vm: Vm) -> bool:
+        drives = [drive for drive in self._site.drives(vm.uuid) if drive.location and image_at(drive.location)]
+        return all((drive.mode, drive.kind) == ("RO", "CD") for drive in drives)
+
+    def insert(self, vm: Vm, name: ImageName, place: Place) -> None:
+        self._site.insert(vm.uuid, "4", self._repository(place), location_of(name))
+
+    def insert_user_iso(self, vm: Vm) -> None:
+        self._site.add_user_iso(vm.uuid)
+
+    def has_user_iso(self, vm: Vm) -> bool:
+        return self._site.has_user_iso(vm.uuid)
+
+    def lock_tray(self, vm: Vm) -> None:
+        raise NotImplementedError
+
+    def put_file(self, place: Place, file_name: str, content: bytes) -> None:
+        name = ImageName.parse(file_name)
+        (self._folders[place] / (file_name if name is None else location_of(name))).write_bytes(content)
+
+    def file(self, place: Place, name: ImageName) -> bytes | None:
+        path = self._folders[place] / location_of(name)
+        return path.read_bytes() if path.exists() else None
+
+    def stamp(self, place: Place, name: ImageName) -> object:
+        found = (self._folders[place] / location_of(name)).stat()
+        return found.st_ino, found.st_mtime_ns
+
+    def leave_half_upload(self, image: Image, place: Place) -> None:
+        driver = self.make_driver()
+        driver.upload(Vm(image.name.vm_uuid, image.name.instance_name, driver.name, self.host), image, place)
+        driver.close()
+        half = image.content[: len(image.content) // 2]
+        (self._folders[place] / location_of(image.name)).write_bytes(half.ljust(len(image.content), b"\0"))
+
+    def leftovers(self, vm: Vm) -> list[str]:
+        files = [path.name for folder in self._folders.values() for path in folder.glob(f"*{vm.uuid}*")]
+        return [str(image_at(name) or name) for name in files]
+
+    @contextmanager
+    def host_down(self) -> Iterator[None]:
+        with self._pool.down(HOST):
+            yield
+
+    def chaos(self, vm: Vm) -> dict[str, AbstractContextManager[None]]:
+        folder = self._folders[self.home]
+        return {
+            "the toolstack is away": self.host_down(),
+            "the host is booting": self._pool.booting(HOST),
+            "every call fails": self._faulty(lambda: self._pool.faults.fail("*", "INTERNAL_ERROR", times=None)),
+            "every connection breaks": self._faulty(lambda: self._pool.faults.drop("*", times=None)),
+            "what a call did is not told": self._faulty(lambda: self._pool.faults.drop("VBD.eject")),
+            "the storage's folder is gone": _replaced(folder, lambda _: None),
+            "an image is a folder": _replaced(folder / location_of(image_name(vm)), lambda path: path.mkdir()),
+        }
+
+    @contextmanager
+    def _faulty(self, plant: Callable[[], None]) -> Iterator[None]:
+        plant()
+        try:
+            yield
+        finally:
+            self._pool.faults.clear()
+
+    def _repository(self, place: Place) -> str:
+        label = {self.home: self._local}.get(place)
+        found = self._pool.call("SR.get_all_records")
+        assert isinstance(found, dict)
+        records = [record for record in found.values() if record["name_label"].startswith("configdrive ")]
+        uuids = [record["uuid"] for record in records if (label in record["name_label"]) == (place == self.home)]
+        return str(uuids[0])
+
+
+@contextmanager
+def _replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
+    aside = path.with_name(f"{path.name}.aside")
+    path.rename(aside)
+    make(path)
+    try:
+        yield
+    finally:
+        if path.is_dir():
+            path.rmdir()
+        aside.rename(path)
+
+
+@contextmanager
+def open_rig(folder: Path) -> Iterator[DriverRig]:
+    with require_rig():
+        pool = XapiPool(folder / "pool", (HOST,))
+    with pool:
+        yield XenServerRig(pool)

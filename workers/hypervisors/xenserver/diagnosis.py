@@ -1,0 +1,87 @@
+"""What `configdrive doctor` asks of a XenServer host: each finding with its remedy. Raises nothing, changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from configdrive.errors import FleetError
+from configdrive.ports import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from configdrive.model import HostName
+    from workers.hypervisors.xenserver.dom0 import Dom0
+    from workers.hypervisors.xenserver.records import SrRecord
+    from workers.hypervisors.xenserver.visit import Pool, Visit
+
+OLDEST: Final = (8, 2)
+"""The oldest XenServer (and XCP-ng) version whose answers the driver's table of errors was made for."""
+
+
+def diagnose(pool: Pool, host: HostName) -> Iterator[Check]:
+    """Try the connection, the version, every storage, and SFTP when the inventory has it."""
+    subject = f"xenserver host {host}"
+    endpoint = next(one for one in pool.sessions.endpoints if one.name == host)
+    if not endpoint.verified:
+        remedy = "give the pool's ca_file, or the host's fingerprint, instead of verify_tls = false"
+        yield Check(subject, ok=False, detail="its certificate is not verified", remedy=remedy)
+    try:
+        with pool.visit(host) as visit:
+            findings = [_version(subject, visit), *_storages(subject, visit)]
+    except FleetError as error:
+        yield _bad(subject, error, "see whether its toolstack runs")
+    else:
+        yield from findings
+    dom0 = pool.dom0(host)
+    if dom0 is not None:
+        yield _ssh(f"{subject}, ssh", dom0)
+
+
+def _version(subject: str, visit: Visit) -> Check:
+    visit.refreshed()
+    software = visit.host.software_version
+    text = software.get("product_version", "")
+    version = tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
+    what = f"{software.get('product_brand', 'XenServer')} {text or 'of an unknown version'} answers"
+    if version < OLDEST:
+        return Check(subject, ok=False, detail=f"{what}: too old", remedy="upgrade it to 8.2 or newer")
+    return Check(subject, ok=True, detail=what)
+
+
+def _storages(subject: str, visit: Visit) -> Iterator[Check]:
+    for storage in visit.topology.primary(visit.host.ref):
+        try:
+            yield _storage(f"{subject}, storage {storage.name_label}", visit, storage)
+        except FleetError as error:
+            yield _bad(f"{subject}, storage {storage.name_label}", error, "see `xe sr-list` and `xe pbd-list`")
+
+
+def _storage(subject: str, visit: Visit, storage: SrRecord) -> Check:
+    host = visit.host
+    if not visit.topology.attached(storage.ref, host.ref):
+        remedy = "plug its PBD (`xe pbd-plug`), or forget the SR"
+        return Check(subject, ok=False, detail="is not attached: VMs on it get no config drive", remedy=remedy)
+    site = visit.topology.site(storage, host.ref, visit.pool.table)
+    repository = visit.topology.repository(storage, host)
+    if repository is None:
+        made = "is made by SFTP" if visit.pool.dom0(visit.name) else "must be there then"
+        detail = f"has no ISO SR yet; it is made with the first image, and its directory {site.directory} {made}"
+        return Check(subject, ok=True, detail=detail)
+    if not visit.topology.attached(repository.ref, host.ref):
+        return Check(subject, ok=True, detail=f"its ISO SR {repository.uuid} is attached here with the first image")
+    images = len(visit.xapi.vdis_in(repository.ref))
+    seen = "shared" if site.shared else "this host's"
+    return Check(subject, ok=True, detail=f"attached; ISO SR {repository.uuid}, {seen}, {images} images")
+
+
+def _ssh(subject: str, dom0: Dom0) -> Check:
+    try:
+        dom0.probe()
+    except FleetError as error:
+        return _bad(subject, error, "see whether sshd runs in dom0 and knows the key")
+    return Check(subject, ok=True, detail="SFTP works")
+
+
+def _bad(subject: str, error: FleetError, remedy: str) -> Check:
+    return Check(subject, ok=False, detail=error.detail, remedy=error.remedy or remedy)

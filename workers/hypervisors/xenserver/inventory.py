@@ -1,0 +1,204 @@
+"""The inventory's `[xenserver]` table: its fields, their limits, and the error that names the wrong one.
+
+[xenserver.pools.pool-01]
+user = "root"
+password = {file = "/run/secrets/pool-01"}
+ca_file = "/etc/configdrive/pool-01.pem"
+
+[xenserver.hosts.xs-01]
+pool = "pool-01"
+url = "https://xs-01.example"
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from configdrive.errors import PermanentCode, PermanentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
+_HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,254}$")]
+_Folder = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _absolute(path: Path) -> Path:
+    pure = PurePosixPath(path)
+    if not pure.is_absolute() or ".." in pure.parts or len(pure.parts) == 1:
+        code = "path"
+        raise PydanticCustomError(code, "must be an absolute path below '/', without '..'")
+    return path
+
+
+def _https(url: str) -> str:
+    code = "url"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise PydanticCustomError(code, "is not a URL; an example: https://xs-01.example") from None
+    if parts.scheme != "https" or not host:
+        raise PydanticCustomError(code, "must be https://<host>[:<port>]: the password goes over it")
+    if parts.username or parts.password or parts.path not in {"", "/"} or parts.query:
+        raise PydanticCustomError(code, "must be https://<host>[:<port>] and nothing more")
+    return url
+
+
+def _fingerprint(text: str) -> str:
+    plain = text.lower().removeprefix("sha256:").replace(":", "")
+    if not _FINGERPRINT.fullmatch(plain):
+        code = "fingerprint"
+        raise PydanticCustomError(code, "must be a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons")
+    return plain
+
+
+class StorageRoute(StrEnum):
+    """How an image comes into an ISO SR: by HTTPS through XAPI, or as a file in dom0 by SFTP and `SR.scan`."""
+
+    IMPORT = "import"
+    SFTP = "sftp"
+
+
+class TlsTable(_Strict):
+    """How a host's certificate is verified; at most one of the three. None: the system's certificate authorities.
+
+    Args:
+        ca_file: the certificates (PEM) of the authority that signed it, or the self-signed certificate itself.
+        fingerprint: SHA-256 of the certificate; its name and dates are not looked at then.
+        verify_tls: false sends the password to whoever answers; a warning says so at each start.
+    """
+
+    ca_file: Path | None = None
+    fingerprint: Annotated[str, AfterValidator(_fingerprint)] | None = None
+    verify_tls: bool = True
+
+    @property
+    def says_how(self) -> bool:
+        """Whether anything is said at all."""
+        return self.ca_file is not None or self.fingerprint is not None or not self.verify_tls
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if sum((self.ca_file is not None, self.fingerprint is not None, not self.verify_tls)) > 1:
+            code = "tls"
+            raise PydanticCustomError(code, "give one of ca_file, fingerprint and verify_tls = false")
+        return self
+
+
+class SshTable(_Strict):
+    """`[xenserver.hosts.<name>.ssh]`: the same host's dom0 by SSH.
+
+    Args:
+        host: name or address.
+        port: TCP.
+        user: who may write into the storages; root, usually.
+        key_file: the private key, OpenSSH format, without passphrase, readable for the worker alone.
+        known_hosts: OpenSSH's file with the host's key; an unknown or changed key is refused.
+    """
+
+    host: _HostName
+    port: int = Field(default=22, ge=1, le=65_535)
+    user: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")] = "root"
+    key_file: Path
+    known_hosts: Path
+
+
+class PoolTable(TlsTable):
+    """`[xenserver.pools.<name>]`. A host without a pool is a pool of one.
+
+    Args:
+        user, password: of an account that may manage VMs and storages (role pool-operator).
+        storage_route: see `StorageRoute`.
+        sessions: of this pool, per worker process, at most; also the number of its connections.
+        folder: the images' folder on a storage that holds files. Made by SFTP where the hosts have a table `ssh`;
+            otherwise make it yourself: `configdrive doctor` says where.
+        cache_directory: in dom0; has a folder for each storage that holds no files (LVM, iSCSI, Fibre Channel).
+    """
+
+    user: Annotated[str, StringConstraints(min_length=1, max_length=255)] = "root"
+    password: SecretStr
+    storage_route: StorageRoute = StorageRoute.IMPORT
+    sessions: int = Field(default=4, ge=1, le=64)
+    folder: _Folder = "configdrive"
+    cache_directory: Annotated[Path, AfterValidator(_absolute)] = Path("/var/opt/xen/configdrive")
+
+
+class HostTable(TlsTable):
+    """`[xenserver.hosts.<name>]`. What it says of TLS goes before what its pool says.
+
+    Args:
+        pool: its pool's name in the inventory.
+        url: of its XAPI.
+        address: how the pool itself calls it (in `HOST_IS_SLAVE` and in redirects), when that is not the URL's host.
+            Passwords and images go to the addresses in the inventory only.
+        name_label: its name in XAPI; left out, the name in the inventory. Its uuid does as well.
+        ssh: needed for `storage_route = "sftp"`, and to have folders made.
+    """
+
+    pool: _Name
+    url: Annotated[str, AfterValidator(_https)]
+    address: _HostName | None = None
+    name_label: _Name | None = None
+    ssh: SshTable | None = None
+
+    @property
+    def netloc(self) -> tuple[str, int]:
+        """Host and port of the URL."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or 443
+
+
+class Section(_Strict):
+    """The whole table: at least one host, and a pool for each."""
+
+    pools: dict[_Name, PoolTable] = Field(min_length=1)
+    hosts: dict[_Name, HostTable] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _pools_are_known(self) -> Self:
+        code = "pool"
+        for name, host in self.hosts.items():
+            pool = self.pools.get(host.pool)
+            if pool is None:
+                raise PydanticCustomError(code, "host {name}: there is no such pool", {"name": name})
+            if pool.storage_route is StorageRoute.SFTP and host.ssh is None:
+                raise PydanticCustomError(code, "host {name}: storage_route 'sftp' needs a table 'ssh'", {"name": name})
+        return self
+
+
+def parse(section: Mapping[str, object]) -> Section:
+    """Read the table.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`, with the first wrong field and what is wrong with it.
+    """
+    try:
+        return Section.model_validate(dict(section))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(("xenserver", *(str(part) for part in first["loc"])))
+        detail = f"inventory: {field}: {first['msg']}"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct it in the inventory") from None

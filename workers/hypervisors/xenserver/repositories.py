@@ -1,0 +1,142 @@
+"""Making the one ISO SR of a primary storage, whoever and however many try at once.
+
+Decision: the primary storage's own other_config decides. `SR.add_to_other_config` refuses a key that is there, at one
+moment for the whole pool: XAPI's only test-and-set. Whoever wants to make the SR adds a claim first, so that the others
+wait instead of making another fifty; whoever has made it adds the pointer to it, and only what the pointer names is
+ever used. So a claim may be lost or given up at any time without a second SR: at worst one is made in vain, which its
+maker forgets again before anything was written into it. A claim of a worker that died ends by its own time.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from workers.hypervisors.xenserver.names import CLAIM, HOST_MARK, STORAGE_MARK, repository_label
+from workers.hypervisors.xenserver.topology import is_shared, pointer
+
+if TYPE_CHECKING:
+    from workers.hypervisors.xenserver.dom0 import Dom0
+    from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord
+    from workers.hypervisors.xenserver.visit import Visit
+
+CLAIM_SECONDS: Final = 120.0
+"""How long a claim holds: longer than `SR.create` is waited for."""
+
+_PAUSE_SECONDS: Final = 0.25
+_NOWHERE: Final = "make the directory {directory} in dom0 (of NFS: once, on any host), or give the host a table 'ssh'"
+
+_making = threading.Lock()
+"""One at a time in this process: the others find what the first has made."""
+
+
+def require(visit: Visit, storage: SrRecord, host: HostRecord, dom0: Dom0 | None) -> SrRecord:
+    """Return the ISO SR of a storage, made if there is none, attached on the host.
+
+    Raises:
+        FleetError: `MISCONFIGURED` when its directory is not there, `STORAGE_UNAVAILABLE`.
+        XenAPI.Failure: what XAPI answered.
+    """
+    known = visit.topology.repository(storage, host)
+    if known is None:
+        with _making:
+            known = visit.refreshed().repository(storage, host) or _make_once(visit, storage.ref, host, dom0)
+    _attach(visit, known, storage, host)
+    return known
+
+
+def _make_once(visit: Visit, storage: Ref, host: HostRecord, dom0: Dom0 | None) -> SrRecord:
+    """Make it, or wait until another worker has."""
+    token = secrets.token_hex(8)
+    deadline = time.monotonic() + CLAIM_SECONDS + visit.pool.timeout
+    while time.monotonic() < deadline:
+        now = visit.refreshed()
+        current = now.storages.get(storage)
+        if current is None:
+            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, "the storage is gone")
+        found = now.repository(current, host)
+        if found is not None:
+            return found
+        claim = CLAIM + pointer(current, host).removeprefix("configdrive-sr")
+        if visit.xapi.add_to_sr(storage, claim, f"{token} {time.time() + CLAIM_SECONDS:.0f}"):
+            try:
+                return _make(visit, current, host, dom0)
+            finally:
+                visit.xapi.remove_from_sr(storage, claim)
+        if _is_over(current.other_config.get(claim, "")):
+            visit.xapi.remove_from_sr(storage, claim)
+        time.sleep(_PAUSE_SECONDS)
+    detail = f"somebody makes the ISO SR of a storage on host {visit.name} for too long"
+    raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see `xe task-list` and /var/log/SMlog")
+
+
+def _is_over(claim: str) -> bool:
+    """Say whether a claim's time is up; one that was not there a moment ago is not."""
+    until = claim.rpartition(" ")[2]
+    return until.isdecimal() and float(until) < time.time()
+
+
+def _make(visit: Visit, storage: SrRecord, host: HostRecord, dom0: Dom0 | None) -> SrRecord:
+    """Make the SR, or adopt what a killed worker has left, and publish it."""
+    xapi, topology = visit.xapi, visit.refreshed()  # after the claim: another may just have been at it
+    found = topology.repository(storage, host)
+    if found is not None:
+        return found
+    key, label = pointer(storage, host), repository_label(storage.uuid, None if is_shared(storage) else host.uuid)
+    stale = storage.other_config.get(key)
+    if stale is not None:  # it names an SR that was forgotten or destroyed
+        xapi.remove_from_sr(storage.ref, key)
+    left = sorted((sr for sr in topology.storages.values() if sr.name_label == label), key=lambda sr: sr.uuid)
+    made = left[0].ref if left else _create(visit, storage, host, label, dom0)
+    xapi.add_to_sr(made, STORAGE_MARK, storage.uuid)
+    if not is_shared(storage):
+        xapi.add_to_sr(made, HOST_MARK, host.uuid)
+    record = xapi.sr(made)
+    published = record is not None and xapi.add_to_sr(storage.ref, key, record.uuid)
+    now = visit.refreshed()
+    storage = now.storages.get(storage.ref, storage)
+    winner = now.repository(storage, host)
+    if winner is None:
+        detail = f"the new ISO SR of storage {storage.name_label!r} is gone again"
+        raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail)
+    if not published and winner.ref != made:
+        _forget(visit, made)
+    return winner
+
+
+def _create(visit: Visit, storage: SrRecord, host: HostRecord, label: str, dom0: Dom0 | None) -> Ref:
+    site = visit.topology.site(storage, host.ref, visit.pool.table)
+    if dom0 is not None:
+        dom0.make_folder(site.directory)
+    about = f"config drives of the VMs on {storage.name_label}"
+    try:
+        with visit.told(f"the ISO SR of storage {storage.name_label!r} on host {visit.name}"):
+            return visit.xapi.create_iso_sr(host.ref, site.config, label, about, shared=site.shared)
+    except PermanentError as error:
+        if error.code is not PermanentCode.MISCONFIGURED:
+            raise
+        raise PermanentError(error.code, error.detail, _NOWHERE.format(directory=site.directory)) from None
+
+
+def _attach(visit: Visit, repository: SrRecord, storage: SrRecord, host: HostRecord) -> None:
+    """See that a host which joined the pool later, or came back, has the SR too."""
+    if visit.topology.attached(repository.ref, host.ref):
+        return
+    pbd = visit.refreshed().pbd(repository.ref, host.ref)
+    if pbd is not None and pbd.currently_attached:
+        return
+    site = visit.topology.site(storage, host.ref, visit.pool.table)
+    ref = visit.xapi.create_pbd(host.ref, repository.ref, site.config) if pbd is None else pbd.ref
+    visit.xapi.plug_pbd(ref)
+    visit.refreshed()
+
+
+def _forget(visit: Visit, made: Ref) -> None:
+    """Take an SR back that nobody has used."""
+    for pbd in visit.topology.pbds.values():
+        if pbd.sr == made:
+            visit.xapi.unplug_pbd(pbd.ref)
+    visit.xapi.forget_sr(made)

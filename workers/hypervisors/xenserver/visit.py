@@ -1,0 +1,238 @@
+"""A visit to a pool while a verb lasts: a session, the host that is meant, its storages, and the VM asked for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.model import HostName, Place
+from workers.hypervisors.xenserver.api import Xapi
+from workers.hypervisors.xenserver.dom0 import Dom0
+from workers.hypervisors.xenserver.faults import translated
+from workers.hypervisors.xenserver.sessions import PoolSessions
+from workers.hypervisors.xenserver.tls import Endpoint
+from workers.hypervisors.xenserver.topology import Topology, is_shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from configdrive.model import Vm, VmUuid
+    from workers.hypervisors.xenserver.inventory import HostTable, PoolTable
+    from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord, VmRecord
+
+TOPOLOGY_SECONDS: Final = 60.0
+"""How long what a pool consists of is believed; a thing that is missing, and any error, makes it be read again."""
+
+_MOST_KEPT: Final = 20_000
+
+K = TypeVar("K")
+
+
+@dataclass
+class Kept:
+    """What a process remembers of a pool between two verbs. References keep their meaning; XAPI refuses old ones.
+
+    Args:
+        vms: the reference of each VM that was asked for, by the orchestrator's uuid.
+        uploaded: the images that this process has brought and verified, by SR and location.
+    """
+
+    topology: Topology | None = None
+    read_at: float = 0.0
+    vms: dict[VmUuid, Ref] = field(default_factory=dict)
+    srs: dict[Ref, Ref] = field(default_factory=dict)
+    uploaded: dict[tuple[Ref, str], Ref] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Pool:
+    """One pool of the inventory; opens nothing before it is needed."""
+
+    def __init__(self, name: str, table: PoolTable, hosts: Mapping[HostName, HostTable], timeout: float) -> None:
+        self.name = name
+        self.table = table
+        self.hosts = dict(hosts)
+        self.timeout = timeout
+        endpoints = [Endpoint.of(host, one, table) for host, one in hosts.items()]
+        self.sessions = PoolSessions(name, endpoints, (table.user, table.password), timeout, table.sessions)
+        self.kept = Kept()
+
+    @contextmanager
+    def visit(self, host: HostName) -> Iterator[Visit]:
+        """Give a session and the host for the length of a verb.
+
+        Raises:
+            FleetError: `HOST_UNREACHABLE`, `ACCESS_DENIED`, `UNKNOWN_HOST`, and whatever happens meanwhile.
+        """
+        try:
+            with translated(f"host {host}"), self.sessions.borrow() as link:
+                yield Visit(self, Xapi(link), host)
+        except FleetError:
+            self.kept.topology = None
+            raise
+
+    def dom0(self, host: HostName) -> Dom0 | None:
+        """Return a host's dom0, when the inventory says how to reach it."""
+        table = self.hosts.get(host)
+        return None if table is None or table.ssh is None else Dom0(host, table.ssh, self.timeout)
+
+
+class Visit:
+    """A session with a pool, looked at from one of its hosts."""
+
+    def __init__(self, pool: Pool, xapi: Xapi, name: HostName) -> None:
+        self.pool = pool
+        self.xapi = xapi
+        self.name = name
+
+    @property
+    def topology(self) -> Topology:
+        """What the pool consists of, as it was not long ago."""
+        kept = self.pool.kept
+        known = kept.topology
+        if known is not None and time.monotonic() - kept.read_at < TOPOLOGY_SECONDS:
+            return known
+        return self.refreshed()
+
+    def refreshed(self) -> Topology:
+        """Read again what the pool consists of."""
+        kept = self.pool.kept
+        topology = Topology.read(self.xapi)
+        kept.topology, kept.read_at = topology, time.monotonic()
+        return topology
+
+    def told(self, what: str) -> AbstractContextManager[None]:
+        """Say of what an error inside is."""
+        return translated(what)
+
+    # --- hosts -----------------------------------------------------------------------------------------------------
+
+    @property
+    def host(self) -> HostRecord:
+        """The host of this visit."""
+        return self.host_called(self.name)
+
+    def host_called(self, name: HostName) -> HostRecord:
+        """Return XAPI's record of a host of the inventory.
+
+        Raises:
+            PermanentError: `UNKNOWN_HOST`.
+        """
+        table = self.pool.hosts.get(name)
+        label = name if table is None or table.name_label is None else table.name_label
+        found = self.topology.host(label) or self.refreshed().host(label)
+        if table is None or found is None:
+            detail = f"pool {self.pool.name} has no one host called {label!r}"
+            remedy = f"give its 'name_label' (or uuid) in [xenserver.hosts.{name}]"
+            raise PermanentError(PermanentCode.UNKNOWN_HOST, detail, remedy)
+        return found
+
+    def name_of_host(self, host: HostRecord) -> HostName | None:
+        """Return the inventory's name of a host."""
+        for name, table in self.pool.hosts.items():
+            if (table.name_label or name) in {host.name_label, host.uuid}:
+                return name
+        return None
+
+    # --- storages --------------------------------------------------------------------------------------------------
+
+    def storage(self, name: str, host: HostRecord) -> SrRecord:
+        """Return a host's storage.
+
+        Raises:
+            PermanentError: `STORAGE_NOT_FOUND`.
+        """
+        found = self.topology.find(host.ref, name) or self.refreshed().find(host.ref, name)
+        if found is None:
+            detail = f"host {self.name} has no storage (SR) {name!r} for root disks"
+            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "correct the event's primary_storage")
+        return found
+
+    def place_of(self, storage: SrRecord, host: HostRecord) -> Place:
+        """Return where the images of a storage lie, as the rest of the fleet calls it."""
+        name = self.topology.name_of(storage, host.ref)
+        return Place(name, None if is_shared(storage) else self.name_of_host(host))
+
+    def place_of_repository(self, sr: Ref) -> Place | None:
+        """Return the place of an ISO SR; `None` when it is not the fleet's."""
+        now = self.topology
+        if sr not in now.storages:
+            now = self.refreshed()
+        repository = now.storages.get(sr)
+        storage = None if repository is None else now.storage_of(repository)
+        if repository is None or storage is None:
+            return None
+        return self.place_of(storage, now.host_of(repository) or self.host)
+
+    def require_attached(self, storage: SrRecord, host: HostRecord) -> None:
+        """Return when a host has a storage attached.
+
+        Raises:
+            TransientError: `STORAGE_UNAVAILABLE`.
+        """
+        if not (self.topology.attached(storage.ref, host.ref) or self.refreshed().attached(storage.ref, host.ref)):
+            detail = f"storage {storage.name_label!r} is not attached on host {host.name_label}"
+            raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see `xe pbd-list` and plug it")
+
+    def sr_of(self, vdi: Ref) -> Ref | None:
+        """Return the SR of a VDI, which never changes."""
+        kept = self.pool.kept
+        found = self.topology.sr_of(vdi) or kept.srs.get(vdi)
+        if found is None:
+            found = self.xapi.sr_of(vdi)
+            if found is not None:
+                _keep(kept, kept.srs, vdi, found)
+        return found
+
+    def uploaded(self, repository: Ref, location: str) -> Ref | None:
+        """Return the image that this process has brought here and verified, if nothing came in between."""
+        return self.pool.kept.uploaded.get((repository, location))
+
+    def note_upload(self, repository: Ref, location: str, vdi: Ref | None) -> None:
+        """Remember an image that was verified just now, or forget it."""
+        kept = self.pool.kept
+        if vdi is None:
+            kept.uploaded.pop((repository, location), None)
+        else:
+            _keep(kept, kept.uploaded, (repository, location), vdi)
+
+    # --- VMs -------------------------------------------------------------------------------------------------------
+
+    def find_vm(self, vm: Vm) -> VmRecord | None:
+        """Find a VM by its uuid, else by its instance name as the name label; `None` when the pool has none.
+
+        Raises:
+            PermanentError: `VM_NOT_FOUND` when several have this name and none this uuid.
+        """
+        kept = self.pool.kept
+        known = kept.vms.get(vm.uuid)
+        if known is not None:
+            record = self.xapi.vm(known)
+            if record is not None:
+                return record
+            kept.vms.pop(vm.uuid, None)
+        ref = self.xapi.vm_by_uuid(vm.uuid)
+        record = self._called(vm) if ref is None else self.xapi.vm(ref)
+        if record is not None:
+            _keep(kept, kept.vms, vm.uuid, record.ref)
+        return record
+
+    def _called(self, vm: Vm) -> VmRecord | None:
+        records = [self.xapi.vm(ref) for ref in self.xapi.vms_called(vm.instance_name)]
+        found = [record for record in records if record is not None and record.is_a_vm]
+        if len(found) > 1:
+            detail = f"{len(found)} VMs are called {vm.instance_name!r}, and none has the uuid {vm.uuid}"
+            raise PermanentError(PermanentCode.VM_NOT_FOUND, detail, "rename the others, or send XAPI's uuid")
+        return found[0] if found else None
+
+
+def _keep(kept: Kept, table: dict[K, Ref], key: K, value: Ref) -> None:
+    with kept.lock:
+        if len(table) >= _MOST_KEPT:
+            table.clear()
+        table[key] = value
