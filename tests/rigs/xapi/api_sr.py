@@ -132,7 +132,7 @@ def pbd_plug(call: Call, pbd: str) -> None:
     row = call.db.row("PBD", pbd)
     if row["currently_attached"]:
         return
-    _check_live(call.world, row["host"])
+    call.world.check_reachable(row["host"])
     sm.attach(call.world, call.world.machines[row["host"]], call.db.row("SR", row["SR"]), row["device_config"])
     row["currently_attached"] = True
 
@@ -163,20 +163,18 @@ def pbd_destroy(call: Call, pbd: str) -> None:
 
 
 def plugged(world: World, sr: str) -> tuple[Machine, dict[str, str]]:
-    """A live host on which the SR is plugged, the master before others, and the device config there.
+    """A host on which the SR is plugged, the master before others, and the device config there.
 
     Raises:
-        XapiError: `SR_HAS_NO_PBDS`.
+        XapiError: `SR_HAS_NO_PBDS`, `CANNOT_CONTACT_HOST`.
     """
     db = world.db
-    hosts = {}
-    for pbd in db.find("PBD", SR=sr, currently_attached=True):
-        row = db.row("PBD", pbd)
-        if world.is_live(row["host"]):
-            hosts[row["host"]] = row["device_config"]
-    if not hosts:
+    rows = [db.row("PBD", pbd) for pbd in db.find("PBD", SR=sr, currently_attached=True)]
+    if not rows:
         raise XapiError("SR_HAS_NO_PBDS", sr)
-    host = world.master if world.master in hosts else next(iter(hosts))
+    hosts = {row["host"]: row["device_config"] for row in rows if world.is_live(row["host"])}
+    host = world.master if world.master in hosts else next(iter(hosts), rows[0]["host"])
+    world.check_reachable(host)
     return world.machines[host], hosts[host]
 
 
@@ -194,8 +192,3 @@ def file_of(world: World, vdi: str) -> Path:
     row = world.db.row("VDI", vdi)
     machine, config = plugged(world, row["SR"])
     return sm.folder(world, machine, world.db.row("SR", row["SR"]), config) / str(row["location"])
-
-
-def _check_live(world: World, host: str) -> None:
-    if not world.is_live(host):
-        raise XapiError("HOST_OFFLINE", host)

@@ -77,7 +77,7 @@ def vbd_insert(call: Call, vbd: str, vdi: str) -> None:
     row = call.db.row("VBD", vbd)
     vm = call.db.row("VM", row["VM"])
     if vm["power_state"] != "Halted":
-        _check_plugged(vm, row)
+        _check_plugged(world, vm, row)
         if not sees(world, vm["resident_on"], image["SR"]):
             # Not recorded: what the storage layer says of an SR that is not attached on its host.
             sr = call.db.row("SR", image["SR"])
@@ -92,7 +92,7 @@ def vbd_eject(call: Call, vbd: str) -> None:
     row = call.db.row("VBD", vbd)
     vm = call.db.row("VM", row["VM"])
     if vm["power_state"] != "Halted":
-        _check_plugged(vm, row)
+        _check_plugged(call.world, vm, row)
     row.update(VDI=NULL, empty=True)
 
 
@@ -140,7 +140,8 @@ def _choose_device(world: World, vm: str, wanted: str) -> str:
     return wanted
 
 
-def _check_plugged(vm: Record, vbd: Record) -> None:
+def _check_plugged(world: World, vm: Record, vbd: Record) -> None:
+    world.check_reachable(vm["resident_on"])
     if not vbd["currently_attached"]:
         name = f"{vm['uuid']}/vbd.{vbd_rules.device_name(vbd['userdevice'])}"
         raise XapiError("INTERNAL_ERROR", f"Object with type VM and id {name} does not exist in xenopsd")

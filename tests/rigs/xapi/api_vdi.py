@@ -108,7 +108,7 @@ def check_is_iso(world: World, vdi: str) -> None:
     """Refuse to put something into a CD drive that lies on no ISO SR (not recorded; parameters as xapi's source)."""
     sr = world.db.row("SR", world.db.row("VDI", vdi)["SR"])
     if sr["content_type"] != "iso":
-        raise XapiError("VDI_IS_NOT_ISO", vdi, str(sr["type"]))
+        raise XapiError("VDI_IS_NOT_ISO", vdi, str(sr["content_type"]))
 
 
 def _date() -> str:

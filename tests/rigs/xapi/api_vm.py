@@ -145,6 +145,8 @@ def vm_pool_migrate(call: Call, vm: str, host: str, options: dict[str, str]) -> 
     del options
     vm_rules.check_can_run(call.world, vm, host)
     vm_rules.check_power(call.world, vm, "pool_migrate")
+    call.world.check_reachable(call.db.row("VM", vm)["resident_on"])
+    call.world.check_reachable(host)
     call.db.row("VM", vm).update(resident_on=host, domid=next(_domains))
 
 
@@ -173,6 +175,7 @@ _COMPUTED = frozenset({"uuid", "power_state", "resident_on", "domid", "is_contro
 
 def _boot(call: Call, vm: str, host: str, *, paused: bool) -> None:
     db = call.db
+    call.world.check_reachable(host)
     _check_files(call, vm)
     for vbd in db.find("VBD", VM=vm):
         row = db.row("VBD", vbd)
@@ -190,6 +193,7 @@ def _check_files(call: Call, vm: str) -> None:
 
 
 def _halt(call: Call, vm: str) -> None:
+    call.world.check_reachable(call.db.row("VM", vm)["resident_on"])
     _detach(call, vm)
     call.db.row("VM", vm).update(power_state="Halted", resident_on=NULL, domid=-1)
 

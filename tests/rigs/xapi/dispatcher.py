@@ -56,7 +56,7 @@ def answer(world: World, machine: Machine, name: str, arguments: list[object]) -
     except XapiError as error:
         reply: dict[str, object] = {"Status": "Failure", "ErrorDescription": error.description}
     else:
-        reply = {"Status": "Success", "Value": views.to_wire(value)}
+        reply = {"Status": "Success", "Value": value}
     if fault is not None and fault.kind is Kind.DROP_AFTER:
         raise Dropped
     return reply
@@ -94,7 +94,7 @@ def _run(world: World, machine: Machine, name: str, arguments: list[object], pla
         if is_async:
             return _start(call, name, method, arguments, plan)
         fail_if_planted(plan.fault)
-        return method.function(call, *arguments)
+        return views.to_wire(method.function(call, *arguments))  # a copy: rows may change from here on
 
 
 def _start(call: Call, name: str, method: Method, arguments: list[object], plan: _Plan) -> str:

@@ -142,12 +142,14 @@ class XapiPool:
         server = self._servers.pop(name, None)
         if server is not None:
             server.stop()
+        self.world.away.add(self.world.machine(name).reference)
         if dead:
             self._set_live(name, live=False)
 
     def bring_up(self, name: str) -> None:
         """Let a host listen again."""
         self._set_live(name, live=True)
+        self.world.away.discard(self.world.machine(name).reference)
         if name not in self._servers:
             context = server_context(self._files[name])
             self._servers[name] = HostServer(self.world, self.world.machine(name), context)

@@ -109,7 +109,7 @@ def iso_files(place: Path, shown: str) -> dict[str, int]:
     sizes = {}
     for path in sorted(place.iterdir()):
         with suppress(OSError):  # a file may go while we look
-            if _IMAGE.search(path.name) and not path.is_dir():
+            if _IMAGE.search(path.name) and _is_text(path.name) and not path.is_dir():
                 sizes[path.name] = path.stat().st_size
     return sizes
 
@@ -147,6 +147,15 @@ def _exported(world: World, sr: Record, config: dict[str, str]) -> Path:
         return world.export(config["server"], config["serverpath"]) / str(sr["uuid"])
     server, _, path = config["location"].partition(":")
     return world.export(server, path)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8: the driver passes over others."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _mount_point(machine: Machine, sr: Record) -> Path:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.rigs.xapi.database import Database
+from tests.rigs.xapi.errors import XapiError
 from tests.rigs.xapi.faults import Faults
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ class World:
         port: of every host.
         user: who may log in, with `password`.
         machines: by reference.
-        master: the reference of the pool's master.
-        booting: the hosts whose toolstack is not up yet.
-        live: what listens; a host that is missing is off the network.
+        booting: the hosts whose toolstack is not up yet, by reference.
+        away: the hosts that do not listen, by reference.
+        pool: the reference of the pool's row.
         calls: how often each method was called from outside, by name.
     """
 
@@ -58,6 +59,7 @@ class World:
     faults: Faults = field(default_factory=Faults)
     machines: dict[str, Machine] = field(default_factory=dict)
     booting: set[str] = field(default_factory=set)
+    away: set[str] = field(default_factory=set)
     calls: Counter[str] = field(default_factory=Counter)
     pool: str = ""
 
@@ -102,6 +104,15 @@ class World:
     def export(self, server: str, path: str) -> Path:
         """The directory behind `server:path`, whether or not it is there."""
         return self.directory / "nfs" / server / path.strip("/")
+
+    def check_reachable(self, host: str) -> None:
+        """Refuse what the master would have to pass on to a host that does not answer it.
+
+        Raises:
+            XapiError: `CANNOT_CONTACT_HOST`, as in xapi's sources; not recorded.
+        """
+        if host in self.away and host != self.master:
+            raise XapiError("CANNOT_CONTACT_HOST", host)
 
     def is_live(self, host: str) -> bool:
         """Whether a host is on the network."""
