@@ -137,6 +137,32 @@ def test_a_libvirtd_that_was_started_anew_is_not_noticed(cloud: Cloud, driver: K
     assert driver.observe(vm).power is PowerState.HALTED
 
 
+def test_a_host_that_is_silent_makes_only_the_first_wait(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.hypervisors.kvm.links.SILENT_SECONDS", 0.2)
+    monkeypatch.setattr("workers.hypervisors.kvm.links.REST_SECONDS", 1.0)
+    links = HostLinks(HOST, cloud.host.uri, 0.3, 2)
+    cloud.host.pause()
+    waited = []
+    try:
+        for _ in range(5):
+            asked = time.monotonic()
+            failure = failure_of(lambda: links.borrow().__enter__())
+            assert failure is not None
+            assert failure.code is TransientCode.HOST_UNREACHABLE
+            waited.append(time.monotonic() - asked)
+    finally:
+        cloud.host.resume()
+    assert waited[0] > 0.25
+    assert max(waited[1:]) < 0.1
+    wait_until(lambda: failure_of(lambda: use(links)) is None, "the host to be asked again", timeout=5)
+    links.close()
+
+
+def use(links: HostLinks) -> None:
+    with links.borrow() as link:
+        assert link.call(link.connection.isAlive)
+
+
 def test_a_libvirtd_that_ends_while_it_is_looked_at_is_looked_at_again(
     cloud: Cloud, driver: KvmDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

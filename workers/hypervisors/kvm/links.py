@@ -39,6 +39,14 @@ KEEPALIVE_COUNT: Final = 3
 DOMAIN_SECONDS: Final = 40.0
 """Limit on a call that changes a domain: libvirt waits up to 30 s for another job on it, then 5 s for the guest."""
 
+OPEN_SECONDS: Final = 10.0
+"""Limit on opening a connection: a host that is switched off answers nothing, not even a refusal."""
+
+SILENT_SECONDS: Final = 2.0
+REST_SECONDS: Final = 15.0
+"""A host that let an opening wait for longer than the first is not asked again for the second: when a host fails, each
+of its VMs wants something of it, and each would wait again."""
+
 UNTESTED_SECONDS: Final = 1.0
 """A kept connection that rested longer than this is tried before it is used again."""
 
@@ -80,7 +88,7 @@ class Link:
         keepalive = run_event_loop()
         threading.Thread(target=self._serve, name=f"libvirt-{self.host}", daemon=True).start()
         with translated(f"host {self.host}"):
-            self.call(partial(self._open, keepalive=keepalive))
+            self._wait(min(self._timeout, OPEN_SECONDS), partial(self._open, keepalive=keepalive))
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Make one call on this connection's thread and wait for it.
@@ -198,6 +206,7 @@ class HostLinks:
             LinkBrokenError: libvirtd ended, or was started anew, while the connection was in use.
         """
         state = self._own_state()
+        state.require_speaking(self._host)
         if not state.free.acquire(timeout=self._timeout):
             detail = f"host {self._host}: all {self._limit} connections of this process were busy"
             raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "raise 'connections' in the inventory")
@@ -227,10 +236,13 @@ class HostLinks:
                 return kept
             kept.abandon()
         link = Link(self._host, self._uri, self._timeout)
+        asked = time.monotonic()
         try:
             link.open()
-        except BaseException:
+        except BaseException as error:
             link.abandon()
+            if isinstance(error, TransientError):
+                state.note_silence(time.monotonic() - asked)
             raise
         return link
 
@@ -248,6 +260,23 @@ class _State:
         self.free = threading.BoundedSemaphore(limit)
         self._lock = threading.Lock()
         self._idle: list[Link] = []
+        self._asked_again = 0.0
+
+    def note_silence(self, seconds: float) -> None:
+        """Note how long an opening waited in vain."""
+        if seconds > SILENT_SECONDS:
+            self._asked_again = time.monotonic() + REST_SECONDS
+
+    def require_speaking(self, host: HostName) -> None:
+        """Return unless the host was silent a moment ago.
+
+        Raises:
+            TransientError: `HOST_UNREACHABLE`.
+        """
+        rest = self._asked_again - time.monotonic()
+        if rest > 0:
+            detail = f"host {host}: did not answer a moment ago, and is asked again in {rest:.0f} s"
+            raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "see whether it is up")
 
     def pop(self) -> Link | None:
         with self._lock:
