@@ -48,11 +48,13 @@ class Drive:
         vbd: as read just now.
         image: the fleet's image in it, whosever; `None` when there is none.
         place: where that image lies; `None` when that cannot be told.
+        dangling: what is in it was deleted past XAPI.
     """
 
     vbd: VbdRecord
     image: ImageName | None
     place: Place | None = None
+    dangling: bool = False
 
     @property
     def owner(self) -> str | None:
@@ -84,7 +86,7 @@ def read_drives(visit: Visit, vbds: Mapping[Ref, VbdRecord]) -> tuple[Drive, ...
         vdi = None if vbd.medium is None else visit.xapi.vdi(vbd.medium)
         image = None if vdi is None else image_at(vdi.location)
         place = None if vdi is None or image is None else visit.place_of_repository(vdi.sr)
-        drives.append(Drive(vbd, image, place))
+        drives.append(Drive(vbd, image, place, dangling=vbd.medium is not None and vdi is None))
     return tuple(drives)
 
 
@@ -145,7 +147,9 @@ class Drives:
         if slot.vbd.medium == vdi:
             self._mark(slot.vbd)
             return Done(AttachedHow.ALREADY if self._reaches(slot.vbd) else AttachedHow.NEXT_BOOT, slot.vbd.userdevice)
-        if not self._reaches(slot.vbd):
+        if slot.dangling and self._record.is_live:
+            raise _dangling(self._vm)
+        if slot.dangling or not self._reaches(slot.vbd):
             self._xapi.destroy_vbd(slot.vbd.ref)
             return self._make(vdi, kind, slot.vbd.userdevice)
         if slot.vbd.medium is not None:
@@ -157,6 +161,8 @@ class Drives:
     def remove_all(self) -> None:
         """Leave no image of the fleet in any drive, whosever it is. An own CD drive stays, empty, for the next start.
 
+        One whose image was deleted past XAPI goes, once the VM is off: XAPI can do nothing else with it.
+
         Raises:
             TransientError: `VM_BUSY` for a suspended VM, `DRIVE_LOCKED`.
         """
@@ -164,6 +170,9 @@ class Drives:
         self._require_awake(bool(found))
         for drive in found:
             self._take_out(drive)
+        for drive in self._drives:
+            if drive.dangling and drive.owner is not None and self._record.power_state == "Halted":
+                self._xapi.destroy_vbd(drive.vbd.ref)
 
     def remove(self, name: ImageName) -> None:
         """Take one image out of whatever drive it is in."""
@@ -208,7 +217,7 @@ class Drives:
         ours = [drive for drive in fit if drive.owner is not None or drive.image is not None]
         ours.sort(key=lambda drive: (drive.vbd.medium != vdi or vdi is None, drive.owner is None))
         for drive in ours:
-            if drive.image is None and drive.vbd.medium is not None:
+            if drive.image is None and drive.vbd.medium is not None and not drive.dangling:
                 detail = f"the config drive {device_name(drive.vbd.userdevice)} of VM {self._vm} holds a user's medium"
                 raise PermanentError(PermanentCode.NO_FREE_SLOT, detail, "eject it: users' ISOs belong into slot 3")
             return drive
@@ -257,7 +266,7 @@ class Drives:
         try:
             self._xapi.eject(vbd.ref)
         except Failure as failure:
-            if code_of(failure) == "HANDLE_INVALID":
+            if code_of(failure) == "HANDLE_INVALID":  # it was deleted just now
                 raise _dangling(self._vm) from None
             now = self._xapi.vbd(vbd.ref)
             if code_of(failure) != "VBD_IS_EMPTY" or (now is not None and now.medium is not None):

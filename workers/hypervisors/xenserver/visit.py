@@ -216,8 +216,7 @@ class Visit:
             if record is not None:
                 return record
             kept.vms.pop(vm.uuid, None)
-        ref = self.xapi.vm_by_uuid(vm.uuid)
-        record = self._called(vm) if ref is None else self.xapi.vm(ref)
+        record = self.xapi.vm_by_uuid(vm.uuid) or self._called(vm)
         if record is not None:
             _keep(kept, kept.vms, vm.uuid, record.ref)
         return record

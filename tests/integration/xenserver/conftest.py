@@ -1,0 +1,37 @@
+"""One pool for each test: it starts in a moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.xenserver.cloud import A, B, Cloud
+from tests.rigs.xapi import XapiPool
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from workers.hypervisors.xenserver.driver import XenServerDriver
+
+
+@pytest.fixture
+def xapi(tmp_path: Path) -> Iterator[XapiPool]:
+    with require_rig():
+        pool = XapiPool(tmp_path / "pool", (A, B))
+    with pool:
+        yield pool
+
+
+@pytest.fixture
+def cloud(xapi: XapiPool) -> Iterator[Cloud]:
+    made = Cloud(xapi)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def driver(cloud: Cloud) -> XenServerDriver:
+    return cloud.driver()

@@ -1,0 +1,163 @@
+"""What XAPI lets happen, and the driver does not."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.model import PowerState, StoredImage
+from configdrive.ports import AttachedHow, Inserted
+from tests.contract.rig import image_name, make_image
+from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, A, B, Cloud
+from tests.rigs.xapi import XapiError
+from workers.hypervisors.xenserver.names import VM_MARK, location_of
+
+if TYPE_CHECKING:
+    from configdrive.model import Place, Vm
+    from workers.hypervisors.xenserver.driver import XenServerDriver
+
+
+def given(cloud: Cloud, driver: XenServerDriver, vm: Vm, place: Place = NFS, generation: int = 1) -> AttachedHow:
+    _ = cloud
+    driver.upload(vm, make_image(vm, generation), place)
+    return driver.attach(vm, image_name(vm, generation), place).how
+
+
+def vdi_of(cloud: Cloud, vm: Vm) -> str:
+    (drive,) = cloud.config_drives(vm)
+    return str(cloud.call("VBD.get_VDI", drive.reference))
+
+
+def test_a_halted_vm_s_drive_does_not_vanish_with_its_image(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    given(cloud, driver, vm)
+    with pytest.raises(FleetError) as caught:
+        driver.delete(vm, StoredImage(image_name(vm), NFS))
+    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    driver.detach(vm)
+    driver.delete(vm, StoredImage(image_name(vm), NFS))
+    cds = [drive for drive in cloud.site.drives(vm.uuid) if drive.kind == "CD"]
+    assert [(drive.location, drive.userdevice) for drive in cds] == [(None, "1")]
+    cloud.site.start_vm(vm.uuid, A)
+    assert given(cloud, driver, vm, generation=2) is AttachedHow.INSERTED  # so it can be given one while it runs
+
+
+def test_xapi_itself_would_have_taken_the_drive_along(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    given(cloud, driver, vm)
+    cloud.call("VDI.destroy", vdi_of(cloud, vm))
+    assert [drive.kind for drive in cloud.site.drives(vm.uuid)] == ["Disk"]
+
+
+def test_an_image_deleted_past_the_fleet_under_a_running_vm_is_told_with_the_remedy(
+    cloud: Cloud, driver: XenServerDriver
+) -> None:
+    vm = cloud.vm()
+    given(cloud, driver, vm)
+    cloud.site.start_vm(vm.uuid, A)
+    (path,) = cloud.folder(NFS).iterdir()
+    path.unlink()
+    (repository,) = cloud.repositories()
+    try:
+        cloud.call("SR.scan", cloud.call("SR.get_by_uuid", repository["uuid"]))
+    except XapiError as error:
+        assert error.description[:2] == ["HANDLE_INVALID", "VDI"]  # noqa: PT017  # the recorded answer
+    with pytest.raises(FleetError) as caught:
+        given(cloud, driver, vm, generation=2)
+    assert isinstance(caught.value.code, TransientCode)
+    assert "shut the VM down from inside" in str(caught.value)
+    cloud.call("VM.clean_shutdown", cloud.ref(vm))
+    driver.detach(vm)
+    assert given(cloud, driver, vm, generation=3) is AttachedHow.INSERTED
+    assert cloud.medium(vm) == make_image(vm, 3).content
+
+
+def test_of_six_inserts_at_once_one_wins_and_nobody_is_told_a_lie(cloud: Cloud) -> None:
+    vm = cloud.vm()
+    drivers = [cloud.driver(timeout=20.0) for _ in range(6)]
+    given(cloud, drivers[0], vm)
+    drivers[0].detach(vm)
+    cloud.site.start_vm(vm.uuid, A)
+
+    def attach(driver: XenServerDriver) -> object:
+        try:
+            return driver.attach(vm, image_name(vm), NFS).how
+        except FleetError as error:
+            return error.code
+
+    with ThreadPoolExecutor(len(drivers)) as pool:
+        answers = list(pool.map(attach, drivers))
+    assert set(answers) <= {AttachedHow.INSERTED, AttachedHow.ALREADY}
+    assert cloud.medium(vm) == make_image(vm).content
+
+
+def test_an_insert_that_somebody_else_was_faster_with_is_looked_at(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    given(cloud, driver, vm)
+    driver.detach(vm)
+    cloud.pool.faults.fail("VBD.insert", "VBD_NOT_EMPTY", "OpaqueRef:x")
+    with pytest.raises(FleetError) as caught:
+        driver.attach(vm, image_name(vm), NFS)
+    assert caught.value.code is TransientCode.VM_BUSY
+    assert cloud.medium(vm) is None
+
+
+@pytest.mark.parametrize("tail", [".iso/../../evil", ".iso\n", ".ISO", "_.iso", ".iso.bak", ".iso.iso"])
+def test_a_name_that_xapi_s_unanchored_check_lets_pass_is_no_image(
+    cloud: Cloud, driver: XenServerDriver, tail: str
+) -> None:
+    vm = cloud.vm()
+    given(cloud, driver, vm)
+    row = cloud.pool.world.db.row("VDI", vdi_of(cloud, vm))
+    row["location"] = row["location"].removesuffix(".iso") + tail
+    assert driver.observe(vm).images == ()
+    assert driver.survey(A).images == ()
+
+
+def test_one_image_in_two_vms_drives_is_refused_by_the_driver_alone(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm, other = cloud.vm(), cloud.vm()
+    given(cloud, driver, vm)
+    vbd = cloud.site.add_cd(other.uuid, "4", {VM_MARK: other.uuid})
+    with pytest.raises(FleetError) as caught:
+        driver.attach(other, image_name(vm), NFS)
+    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+    cloud.call("VBD.insert", vbd, vdi_of(cloud, vm))  # XAPI itself lets it happen
+    assert driver.observe(other).drive == Inserted(image_name(vm), NFS)
+    with pytest.raises(FleetError) as caught:
+        given(cloud, driver, other)
+    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+    driver.detach(other)
+    with pytest.raises(FleetError) as caught:
+        driver.delete(vm, StoredImage(image_name(vm), NFS))
+    assert caught.value.code is TransientCode.IMAGE_IN_USE  # its owner still has it
+
+
+def test_a_local_iso_blocks_a_migration_until_the_copy_is_made(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm(BLOCK_A)
+    given(cloud, driver, vm, BLOCK_A)
+    cloud.site.start_vm(vm.uuid, A)
+    with pytest.raises(XapiError) as refused:
+        cloud.site.migrate_vm(vm.uuid, B)
+    assert refused.value.description[0] == "VM_REQUIRES_SR"
+    driver.copy(vm, image_name(vm), BLOCK_A, BLOCK_B)
+    assert cloud.medium(vm) is None
+    assert cloud.images(BLOCK_A) == cloud.images(BLOCK_B)
+    cloud.site.migrate_vm(vm.uuid, B)
+    assert cloud.site.host_of(vm.uuid) == B
+
+
+def test_a_suspended_vm_s_drive_is_left_alone_and_said_to_be_busy(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    given(cloud, driver, vm)
+    cloud.pool.world.db.row("VM", cloud.ref(vm))["power_state"] = "Suspended"
+    assert driver.observe(vm).power is PowerState.SUSPENDED
+    with pytest.raises(FleetError) as caught:
+        given(cloud, driver, vm, generation=2)
+    assert caught.value.code is TransientCode.VM_BUSY
+    with pytest.raises(FleetError) as caught:
+        driver.detach(vm)
+    assert caught.value.code is TransientCode.VM_BUSY
+    assert cloud.medium(vm) == make_image(vm).content
