@@ -15,6 +15,8 @@ packages=(
   openssh-server openssh-client                                    # the host's cache is filled over SFTP
   genisoimage xorriso libarchive-tools 7zip                        # readers of the image that are not ours
   user-mode-linux                                                  # and the Linux kernel itself, as one of them
+  prometheus                                                       # scrapes the workers and loads the alert rules
+  chromium-headless-shell                                          # looks at Flower's pages
 )
 
 say() { printf '==> %s\n' "$*"; }
@@ -55,7 +57,7 @@ install() {
 # Disables what the daemons among the packages that were not there before have enabled for the next boot.
 disable_services() {
   local units unit
-  units=$(comm -13 <(echo "$1") <(installed) | sed -nE '/^(libvirt-|openssh-server$|redis-server$)/p' | xargs -r dpkg -L \
+  units=$(comm -13 <(echo "$1") <(installed) | sed -nE '/^(libvirt-|openssh-server$|prometheus$|redis-server$)/p' | xargs -r dpkg -L \
     | sed -nE 's|^(/usr)?/lib/systemd/system/([^/@]+\.(service\|socket\|timer))$|\2|p' | sort -u)
   for unit in $units; do
     if systemctl --quiet is-enabled "$unit" 2>/dev/null; then systemctl --quiet disable "$unit"; fi
