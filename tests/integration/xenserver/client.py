@@ -6,11 +6,13 @@ import base64
 import http.client
 import ssl
 import xmlrpc.client
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.support import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -85,6 +87,19 @@ class Client:
     def connect(self) -> http.client.HTTPSConnection:
         """A connection for a transfer."""
         return http.client.HTTPSConnection(self._address, self._port, context=self._context, timeout=20)
+
+    @contextmanager
+    def ask(self, target: str, length: int) -> Iterator[tuple[http.client.HTTPResponse, ssl.SSLSocket]]:
+        """Send the head of an import and read the answer; the body can be sent into the socket then."""
+        connection = self.connect()
+        connection.putrequest("PUT", target)
+        connection.putheader("Content-Length", str(length))
+        connection.endheaders()
+        socket = connection.sock
+        assert isinstance(socket, ssl.SSLSocket)
+        with connection.getresponse() as response:
+            yield response, socket
+        connection.close()
 
     def put(self, content: bytes, *, task: str | None = None, vdi: str, **changes: str | None) -> tuple[object, ...]:
         """Import with the whole body sent before the answer is read, as most clients do it.

@@ -110,13 +110,9 @@ def _imports(stage: Stage, vdi: str, folder: Path) -> None:
 
 def _hang_up(client: Client, vdi: str) -> tuple[object, ...]:
     task = client("task.create", "import", "")
-    connection = client.connect()
     target = f"/import_raw_vdi?session_id={client.session}&vdi={vdi}&format=raw&task_id={task}"
-    connection.putrequest("PUT", target)
-    connection.putheader("Content-Length", str(SIZE))
-    connection.endheaders(bytes(SIZE // 2))
-    connection.getresponse()  # 200, with half of the body still to come
-    connection.close()
+    with client.ask(target, SIZE) as (_, body):
+        body.sendall(bytes(SIZE // 2))
     wait_until(lambda: client("task.get_status", task) != "pending", "the import's end", timeout=10)
     return ("closed", *client.told(task))
 
