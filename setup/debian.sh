@@ -15,6 +15,8 @@ packages=(
   openssh-server openssh-client                                    # the host's cache is filled over SFTP
   genisoimage xorriso libarchive-tools 7zip                        # readers of the image that are not ours
   user-mode-linux                                                  # and the Linux kernel itself, as one of them
+  shellcheck dash mksh busybox-static passwd                       # the guest's program: its checker, shells and chpasswd
+  systemd udev e2fsprogs rpm                                       # its units and rules are verified, its packages built
   prometheus                                                       # scrapes the workers and loads the alert rules
   chromium-headless-shell                                          # looks at Flower's pages
 )
