@@ -140,13 +140,29 @@ class Settings(BaseSettings):
     log_format: Annotated[str, Field(pattern=r"^(console|json)$")] = "console"
     """One line per step, for people or for machines."""
 
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """Where a worker, and `sweep --every`, answer Prometheus: one port for each of them on a machine. 0: a free one,
+    which the log names. None: off. Needs the extra `metrics`."""
+
+    metrics_address: str = "127.0.0.1"
+    """On which address; `0.0.0.0` or `::` for a Prometheus on another machine. No password is asked for, nothing secret
+    is shown."""
+
+    traces_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = None
+    """Where spans go, as OTLP over HTTP: `http://collector:4318/v1/traces`. A collector's login stands in the variable
+    OTEL_EXPORTER_OTLP_HEADERS. None: off. Needs the extra `otel`."""
+
     @model_validator(mode="after")
     def _refuse_what_loses_work(self) -> Self:
-        scheme = _scheme(self.redis_url.get_secret_value())
+        endpoint = Endpoint.read(self.redis_url.get_secret_value())
         rules = (
             (
-                scheme not in {"redis", "rediss", "unix"},
-                "redis_url: needs redis://, rediss:// or unix://; Redis Cluster cannot be a Celery broker",
+                endpoint is None,
+                f"redis_url: needs {FORMS}; Redis Cluster cannot be a Celery broker",
+            ),
+            (
+                (self.redis_certificate is None) != (self.redis_certificate_key is None),
+                "redis_certificate: needs redis_certificate_key, and the other way round",
             ),
             (
                 self.visibility_seconds < 2 * self.task_seconds,
