@@ -154,15 +154,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_what_loses_work(self) -> Self:
-        endpoint = Endpoint.read(self.redis_url.get_secret_value())
+        scheme = _scheme(self.redis_url.get_secret_value())
         rules = (
             (
-                endpoint is None,
-                f"redis_url: needs {FORMS}; Redis Cluster cannot be a Celery broker",
-            ),
-            (
-                (self.redis_certificate is None) != (self.redis_certificate_key is None),
-                "redis_certificate: needs redis_certificate_key, and the other way round",
+                scheme not in {"redis", "rediss", "unix"},
+                "redis_url: needs redis://, rediss:// or unix://; Redis Cluster cannot be a Celery broker",
             ),
             (
                 self.visibility_seconds < 2 * self.task_seconds,
