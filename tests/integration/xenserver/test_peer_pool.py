@@ -72,9 +72,20 @@ def test_another_host_becomes_the_master(stage: Stage) -> None:
         assert details(other, "VM.get_all") == ["HOST_IS_SLAVE", here.address]
         stage.pool.make_master("xapi-B")
         assert details(stage.master, "VM.get_all") == ["HOST_IS_SLAVE", there.address]
+        assert details(other, "VM.get_all") == ["SESSION_INVALID", other.session]
+        other.login(stage.pool.user, stage.pool.password)
         assert len(other("VM.get_all")) == 2
         assert other("pool.get_master", other("pool.get_all")[0]) == there.reference
     assert stage.pool.url == there.url
+
+
+def test_the_masters_toolstack_comes_back_without_sessions_and_tasks(stage: Stage) -> None:
+    task = stage.master("task.create", "import", "")
+    stage.pool.take_down("xapi-A", dead=False)
+    stage.pool.bring_up("xapi-A")
+    assert details(stage.master, "VM.get_all") == ["SESSION_INVALID", stage.master.session]
+    stage.master.login(stage.pool.user, stage.pool.password)
+    assert details(stage.master, "task.get_record", task) == ["HANDLE_INVALID", "task", task]
 
 
 def test_a_host_boots(stage: Stage) -> None:

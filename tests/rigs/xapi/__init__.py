@@ -23,6 +23,9 @@
   after the effect), `.drop(..., after_effect=False)`, `.delay("VM.start", 2.0)`; `tests.rigs.xapi.faults.IMPORT` is the
   name of the upload. `pool.expire_sessions()`, `pool.make_master("xapi-B")`, `pool.down(host)`, `pool.booting(host)`,
   `pool.take_down(host, dead=False)` (only the toolstack is away).
+* Sessions and tasks live in the master's memory: a new master, or the old one come back, knows none of them.
+* Python's xmlrpc.client sends a call a second time, whatever it does, when its connection broke without an answer:
+  plant a drop twice (`times=2`) to see the client's error, once to see what the repeated call leads to.
 * `pool.calls` counts the messages by name, `pool.sessions` the open sessions; `pool.call("VM.get_record", reference)`
   asks from inside, without session, faults and counting.
 * Guests with `hvm=True` show CD drives only when the drive was there at boot; `site.add_cd(vm)` adds an empty one.

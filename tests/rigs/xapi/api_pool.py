@@ -106,11 +106,11 @@ def end_task(world: World, task: str, *, result: str = "", error: list[str] | No
 
 @message("pool.designate_new_master")
 def designate_new_master(call: Call, host: str) -> None:
-    """Make another host the master."""
+    """Make another host the master: sessions and tasks are gone then."""
     call.db.row("host", host)
     if not call.world.is_live(host):
         raise XapiError("HOST_OFFLINE", host)
-    call.db.row("pool", call.world.pool)["master"] = host
+    call.world.set_master(host)
 
 
 @message("host.disable")

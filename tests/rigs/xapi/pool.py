@@ -133,7 +133,7 @@ class XapiPool:
             self._servers.pop(name).stop()
 
     def take_down(self, name: str, *, dead: bool = True) -> None:
-        """Take a host off the network.
+        """Take a host off the network; with the master's toolstack go sessions and tasks.
 
         Args:
             name: the host's.
@@ -142,7 +142,10 @@ class XapiPool:
         server = self._servers.pop(name, None)
         if server is not None:
             server.stop()
-        self.world.away.add(self.world.machine(name).reference)
+        reference = self.world.machine(name).reference
+        self.world.away.add(reference)
+        if reference == self.world.master:
+            self.world.forget_transient()
         if dead:
             self._set_live(name, live=False)
 
@@ -174,17 +177,12 @@ class XapiPool:
             self.world.booting.discard(reference)
 
     def make_master(self, name: str) -> None:
-        """Make another host the master; sessions stay good, as the database is the pool's."""
-        with self.world.lock:
-            self.world.db.row("pool", self.world.pool)["master"] = self.world.machine(name).reference
+        """Make another host the master, as an administrator does, or HA; sessions and tasks are gone then."""
+        self.world.set_master(self.world.machine(name).reference)
 
     def expire_sessions(self) -> int:
-        """Forget every session, and tell how many there were."""
-        with self.world.lock:
-            sessions = self.world.db.references("session")
-            for session in sessions:
-                self.world.db.remove("session", session)
-        return len(sessions)
+        """Forget every session (and task), and tell how many sessions there were."""
+        return self.world.forget_transient()
 
     @property
     def sessions(self) -> int:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from tests.rigs.xapi.world import Machine, World
 
 MOUNT_BASE = "/run/sr-mount"
-DISK_TYPES = frozenset({"ext", "lvm", "nfs"})
-_TYPES = DISK_TYPES | {"iso"}
+_BLOCK = frozenset({"lvm", "lvmoiscsi", "lvmohba"})
+"""Types of SRs that hold volumes and no files."""
+
+_TYPES = _BLOCK | {"ext", "nfs", "iso"}
 
 # The ISO driver matches from the beginning only: `a.iso/../x` passes, and fails later or not at all.
 _NAME = re.compile(r"[a-z0-9.-]+\.(iso|img)", re.IGNORECASE)
@@ -50,7 +52,7 @@ def attach(world: World, machine: Machine, sr: Record, config: dict[str, str]) -
         return
     mount = _mount_point(machine, sr)
     mount.parent.mkdir(parents=True, exist_ok=True)
-    if sr["type"] == "lvm":
+    if sr["type"] in _BLOCK:
         (world.directory / "lvm" / sr["uuid"]).mkdir(parents=True, exist_ok=True)
     elif sr["type"] == "ext":
         mount.mkdir(exist_ok=True)
@@ -67,7 +69,7 @@ def detach(machine: Machine, sr: Record) -> None:
 
 def folder(world: World, machine: Machine, sr: Record, config: dict[str, str]) -> Path:
     """The directory in which an SR's images lie, seen from a host."""
-    if sr["type"] == "lvm":
+    if sr["type"] in _BLOCK:
         return world.directory / "lvm" / str(sr["uuid"])
     if sr["type"] != "iso":
         return _mount_point(machine, sr)

@@ -43,7 +43,7 @@ class Authority:
     def issue(self, name: str, address: str) -> Path:
         """Make a host's key and certificate, both in one file."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address(address))]
+        names = [x509.DNSName(name), _general_name(address)]
         certificate = (
             _builder(_named(name), self._name, key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -75,6 +75,14 @@ def fingerprint(path: Path) -> str:
     """The SHA-256 of the certificate in a PEM file, in lower-case hexadecimal digits."""
     certificate = x509.load_pem_x509_certificate(path.read_bytes())
     return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
+
+
+def _general_name(address: str) -> x509.GeneralName:
+    """An address as certificates have it, or a host name."""
+    try:
+        return x509.IPAddress(ipaddress.ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)
 
 
 def _named(name: str) -> x509.Name:

@@ -105,6 +105,21 @@ class World:
         """The directory behind `server:path`, whether or not it is there."""
         return self.directory / "nfs" / server / path.strip("/")
 
+    def forget_transient(self) -> int:
+        """Forget sessions and tasks, which xapi keeps in memory only; tell how many sessions there were."""
+        with self.lock:
+            sessions = self.db.references("session")
+            for kind in ("session", "task"):
+                for reference in self.db.references(kind):
+                    self.db.remove(kind, reference)
+        return len(sessions)
+
+    def set_master(self, host: str) -> None:
+        """Make a host the master: its toolstack and the old master's start anew."""
+        with self.lock:
+            self.db.row("pool", self.pool)["master"] = host
+            self.forget_transient()
+
     def check_reachable(self, host: str) -> None:
         """Refuse what the master would have to pass on to a host that does not answer it.
 
