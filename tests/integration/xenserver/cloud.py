@@ -1,4 +1,4 @@
-"""A small cloud on the stand-in for XAPI: two hosts, storages of every kind, and drivers as worker processes make them."""
+"""A small cloud on the stand-in for XAPI: two hosts, storages of every kind, and drivers as worker processes have."""
 
 from __future__ import annotations
 

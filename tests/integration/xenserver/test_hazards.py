@@ -13,7 +13,7 @@ from configdrive.ports import AttachedHow, Inserted
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, A, B, Cloud
 from tests.rigs.xapi import XapiError
-from workers.hypervisors.xenserver.names import VM_MARK, location_of
+from workers.hypervisors.xenserver.names import VM_MARK
 
 if TYPE_CHECKING:
     from configdrive.model import Place, Vm

@@ -15,11 +15,11 @@ from configdrive.errors import FleetError, PermanentCode, PermanentError, Transi
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
 from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Survey
 from workers.hypervisors.xenserver.diagnosis import diagnose
-from workers.hypervisors.xenserver.drives import Drives, content, inserted_for, read_drives, root_of
+from workers.hypervisors.xenserver.drives import Drives, content
 from workers.hypervisors.xenserver.faults import code_of, param_of
-from workers.hypervisors.xenserver.images import Images
 from workers.hypervisors.xenserver.inventory import parse
-from workers.hypervisors.xenserver.names import description_of, device_name, image_at, location_of
+from workers.hypervisors.xenserver.look import images_in, images_of, is_another_s, locate, look
+from workers.hypervisors.xenserver.names import device_name, location_of
 from workers.hypervisors.xenserver.repositories import require
 from workers.hypervisors.xenserver.survey import survey
 from workers.hypervisors.xenserver.visit import Pool
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from configdrive.model import Image
-    from workers.hypervisors.xenserver.drives import Drive
-    from workers.hypervisors.xenserver.records import HostRecord, SrRecord, VmRecord
+    from workers.hypervisors.xenserver.records import HostRecord, SrRecord
     from workers.hypervisors.xenserver.visit import Visit
 
 POWER: Final = {
@@ -86,9 +85,9 @@ class XenServerDriver:
         """
         with self._visit(vm.host) as visit:
             host = visit.host
-            record, drives, root = _look(visit, vm, host)
+            record, drives, root = look(visit, vm, host)
             power = PowerState.UNDEFINED if record is None else POWER[record.power_state]
-            if record is not None and _is_another_s(visit, record, drives):
+            if record is not None and is_another_s(visit, record, drives):
                 power = PowerState.UNDEFINED
             if vm.primary_storage is not None:
                 root = visit.storage(vm.primary_storage, host)
@@ -104,10 +103,10 @@ class XenServerDriver:
                 except FleetError:
                     unreachable.append(place)
             drive = NoDrive() if record is None else content(drives, vm.uuid)
-            images = _images_of(visit, vm, [place for place, pool in wanted.items() if pool is visit.pool])
+            images = images_of(visit, vm, [place for place, pool in wanted.items() if pool is visit.pool])
         for pool in {pool for pool in wanted.values() if pool is not visit.pool}:
             with pool.visit(next(iter(pool.hosts))) as there:
-                images += _images_of(there, vm, [place for place, its in wanted.items() if its is pool])
+                images += images_of(there, vm, [place for place, its in wanted.items() if its is pool])
         return Observation(power, storage, drive, tuple(images), tuple(unreachable))
 
     def upload(self, vm: Vm, image: Image, place: Place) -> None:
@@ -125,7 +124,7 @@ class XenServerDriver:
         _require_own(vm, name)
         with self._reach(source, vm.host) as (visit, storage, host):
             repository = visit.topology.repository(storage, host)
-            there = None if repository is None else _images(visit, storage, host, repository).read(name)
+            there = None if repository is None else images_in(visit, storage, host, repository).read(name)
         if there is None:
             detail = f"storage {source.storage!r} does not hold the image {name}"
             raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail)
@@ -143,7 +142,7 @@ class XenServerDriver:
         with self._visit(vm.host) as visit:
             host = visit.host
             storage = visit.storage(place.storage, host)
-            record, drives, _ = _look(visit, vm, host)
+            record, drives, _ = look(visit, vm, host)
             repository = visit.topology.repository(storage, host) or visit.refreshed().repository(storage, host)
             if repository is None:
                 if record is None and vm.attach_by is not AttachBy.ORCHESTRATOR:
@@ -160,7 +159,7 @@ class XenServerDriver:
             location = location_of(name)
             vdi = visit.uploaded(repository.ref, location)
             if vdi is None:
-                found = _images(visit, storage, host, repository).find(name)
+                found = images_in(visit, storage, host, repository).find(name)
                 if found is None:
                     raise _missing(name, place)
                 vdi = found.ref
@@ -177,7 +176,7 @@ class XenServerDriver:
     def detach(self, vm: Vm) -> None:
         """Leave no image of the fleet in any drive of the VM, now and in its persistent definition."""
         with self._visit(vm.host) as visit:
-            record, drives, _ = _look(visit, vm, visit.host)
+            record, drives, _ = look(visit, vm, visit.host)
             if record is not None:
                 Drives(visit.xapi, vm.uuid, record, drives, vm.host).remove_all()
 
@@ -186,7 +185,7 @@ class XenServerDriver:
         with self._reach(image.place, vm.host) as (visit, storage, host):
             repository = visit.topology.repository(storage, host)
             if repository is not None:
-                _images(visit, storage, host, repository).remove(image.name)
+                images_in(visit, storage, host, repository).remove(image.name)
 
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet."""
@@ -241,7 +240,7 @@ class XenServerDriver:
                 there = visit if visit is not None and visit.pool is pool else None
                 there = there or stack.enter_context(pool.visit(via if pool is own else next(iter(pool.hosts))))
                 try:
-                    storage, host = _locate(there, place)
+                    storage, host = locate(there, place)
                 except PermanentError as error:
                     first = first or error
                     continue
@@ -254,77 +253,15 @@ class XenServerDriver:
         with self._reach(place, vm.host) as (visit, storage, host):
             dom0 = visit.pool.dom0(visit.name_of_host(host) or visit.name)
             repository = require(visit, storage, host, dom0)
-            _images(visit, storage, host, repository).store(name, data)
+            images_in(visit, storage, host, repository).store(name, data)
 
     def _eject_for_migration(self, vm: Vm, name: ImageName, source: Place) -> None:
         assert source.host is not None  # noqa: S101  # looked at above
         with self._visit(source.host) as visit:
-            record, drives, _ = _look(visit, vm, visit.host)
+            record, drives, _ = look(visit, vm, visit.host)
             if record is not None and record.is_live:
                 mine = tuple(drive for drive in drives if drive.place == source)
                 Drives(visit.xapi, vm.uuid, record, mine, vm.host).remove(name)
-
-
-def _look(visit: Visit, vm: Vm, host: HostRecord) -> tuple[VmRecord | None, tuple[Drive, ...], SrRecord | None]:
-    """Read a VM, its drives and the storage of its root disk; nothing when it is not on this host."""
-    record = visit.find_vm(vm)
-    if record is None or (record.is_live and record.resident_on != host.ref):
-        return None, (), None
-    vbds = visit.xapi.vbds(record.ref)
-    root = root_of(vbds)
-    sr = None if root is None else visit.sr_of(root)
-    storage = None if sr is None else visit.topology.storages.get(sr) or visit.refreshed().storages.get(sr)
-    if not record.is_live and storage is not None and visit.topology.pbd(storage.ref, host.ref) is None:
-        return None, (), None
-    return record, read_drives(visit, vbds), storage
-
-
-def _is_another_s(visit: Visit, record: VmRecord, drives: tuple[Drive, ...]) -> bool:
-    """Say whether a halted VM's medium was inserted for another host of this pool."""
-    marked = None if record.is_live else inserted_for(drives)
-    return marked is not None and marked != visit.name and HostName(marked) in visit.pool.hosts
-
-
-def _locate(visit: Visit, place: Place) -> tuple[SrRecord, HostRecord]:
-    """Find a place's storage in a pool, with a host that has it attached.
-
-    Raises:
-        FleetError: `STORAGE_NOT_FOUND`, `STORAGE_UNAVAILABLE`, `UNKNOWN_HOST`.
-    """
-    if place.host is not None:
-        host = visit.host_called(place.host)
-        storage = visit.storage(place.storage, host)
-        visit.require_attached(storage, host)
-        return storage, host
-    first: FleetError | None = None
-    for name in dict.fromkeys((visit.name, *visit.pool.hosts)):
-        try:
-            host = visit.host_called(name)
-            storage = visit.storage(place.storage, host)
-            visit.require_attached(storage, host)
-        except FleetError as error:
-            first = first if isinstance(first, TransientError) else error
-        else:
-            return storage, host
-    assert first is not None  # noqa: S101  # there is a host
-    raise first
-
-
-def _images(visit: Visit, storage: SrRecord, host: HostRecord, repository: SrRecord) -> Images:
-    site = visit.topology.site(storage, host.ref, visit.pool.table)
-    return Images(visit, repository, site.directory, visit.pool.dom0(visit.name_of_host(host) or visit.name))
-
-
-def _images_of(visit: Visit, vm: Vm, places: list[Place]) -> list[StoredImage]:
-    """List a VM's images on these places, with one call."""
-    if not places:
-        return []
-    found = []
-    for vdi in visit.xapi.vdis_described(description_of(vm.uuid)):
-        name, place = image_at(vdi.location), visit.place_of_repository(vdi.sr)
-        if name is not None and name.vm_uuid == vm.uuid and place in places:
-            found.append(StoredImage(name, place))
-    return list(dict.fromkeys(found))
 
 
 def _require_own(vm: Vm, name: ImageName) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 
 from XenAPI.XenAPI import Failure
 
-from configdrive.errors import TransientCode, TransientError
+from configdrive.errors import FleetError, TransientCode, TransientError
 from workers.hypervisors.xenserver import transfer
 from workers.hypervisors.xenserver.faults import NAME_TAKEN, code_of
 from workers.hypervisors.xenserver.inventory import StorageRoute
@@ -90,9 +92,14 @@ class Images:
         if vdi is None:
             detail = f"image {name}: somebody else brings it just now"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail)
-        transfer.send(self._xapi, vdi, content)
-        if transfer.fetch(self._xapi, vdi, len(content)) != content:
-            raise _corrupt(name)
+        try:
+            transfer.send(self._xapi, vdi, content)
+            if transfer.fetch(self._xapi, vdi, len(content)) != content:
+                raise _corrupt(name)  # noqa: TRY301
+        except BaseException:
+            with suppress(Failure, OSError, HTTPException, FleetError):
+                self._xapi.destroy_vdi(vdi)  # what is half there is of no use; a killed worker leaves it to the next
+            raise
         return vdi
 
     def _create(self, name: ImageName, size: int) -> Ref | None:

@@ -1,0 +1,116 @@
+"""A VM that moves in its pool: whose host it is, and what each phase finds and leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode
+from configdrive.model import PowerState, StoredImage, Vm
+from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive
+from tests.contract.rig import image_name, make_image
+from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud
+
+if TYPE_CHECKING:
+    from configdrive.model import Place
+    from workers.hypervisors.xenserver.driver import XenServerDriver
+
+
+def running(cloud: Cloud, driver: XenServerDriver, place: Place) -> Vm:
+    """A VM on A with its image in the drive."""
+    vm = cloud.vm(place)
+    driver.upload(vm, make_image(vm), place)
+    driver.attach(vm, image_name(vm), place)
+    cloud.site.start_vm(vm.uuid, A)
+    return vm
+
+
+def on_b(vm: Vm) -> Vm:
+    return replace(vm, host=B)
+
+
+def test_a_running_vm_is_on_its_host_and_no_other(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = running(cloud, driver, NFS)
+    assert driver.observe(vm).power is PowerState.RUNNING
+    away = driver.observe(on_b(vm))
+    assert (away.power, away.storage, away.drive) == (PowerState.UNDEFINED, None, NoDrive())
+    driver.detach(on_b(vm))
+    assert cloud.medium(vm) == make_image(vm).content
+    with pytest.raises(FleetError) as caught:
+        driver.attach(on_b(vm), image_name(vm), NFS)
+    assert caught.value.code is PermanentCode.VM_NOT_FOUND
+
+
+def test_on_shared_storage_the_drive_moves_with_the_vm(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = running(cloud, driver, NFS)
+    cloud.site.migrate_vm(vm.uuid, B)
+    seen = driver.observe(on_b(vm))
+    assert (seen.power, seen.storage, seen.drive) == (PowerState.RUNNING, NFS, Inserted(image_name(vm), NFS))
+    assert driver.attach(on_b(vm), image_name(vm), NFS).how is AttachedHow.ALREADY
+    assert driver.observe(vm).power is PowerState.UNDEFINED
+
+
+@pytest.mark.parametrize("ending", ["complete", "rollback"])
+def test_where_each_host_has_its_own_the_image_is_there_after_either_end(
+    cloud: Cloud, driver: XenServerDriver, ending: str
+) -> None:
+    vm = running(cloud, driver, BLOCK_A)
+    name = image_name(vm)
+    there = driver.observe(replace(on_b(vm), primary_storage=BLOCK_A.storage), [BLOCK_A])
+    assert (there.power, there.storage) == (PowerState.UNDEFINED, BLOCK_B)
+    assert there.images == (StoredImage(name, BLOCK_A),)
+    for _ in range(2):  # prepare, twice
+        driver.copy(on_b(vm), name, BLOCK_A, BLOCK_B)
+    assert driver.observe(vm).drive == EmptyDrive()
+    at, place, left = (on_b(vm), BLOCK_B, BLOCK_A) if ending == "complete" else (vm, BLOCK_A, BLOCK_B)
+    if ending == "complete":
+        cloud.site.migrate_vm(vm.uuid, B)
+    assert driver.observe(at, [left]).storage == place
+    assert driver.attach(at, name, place).how is AttachedHow.INSERTED
+    driver.delete(at, StoredImage(name, left))
+    assert cloud.medium(vm) == make_image(vm).content
+    assert (list(cloud.images(place)), list(cloud.images(left))) == ([str(name)], [])
+
+
+def test_a_halted_vm_whose_image_is_copied_keeps_its_medium(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = running(cloud, driver, BLOCK_A)
+    cloud.site.stop_vm(vm.uuid)
+    driver.copy(on_b(vm), image_name(vm), BLOCK_A, BLOCK_B)
+    assert cloud.medium(vm) == make_image(vm).content
+
+
+def test_a_halted_vm_that_was_given_to_another_host_is_not_emptied_on_the_one_before(
+    cloud: Cloud, driver: XenServerDriver
+) -> None:
+    """HA: the VM's host failed, its start comes for another host, and the one before is to give up what it has."""
+    vm = running(cloud, driver, NFS)
+    cloud.site.stop_vm(vm.uuid)
+    again = on_b(vm)
+    seen = driver.observe(again)
+    assert (seen.power, seen.storage, seen.drive) == (PowerState.UNDEFINED, NFS, Inserted(image_name(vm), NFS))
+    driver.upload(again, make_image(vm, 2), NFS)
+    driver.attach(again, image_name(vm, 2), NFS)
+    assert driver.observe(again).power is PowerState.HALTED
+    assert driver.observe(vm).power is PowerState.UNDEFINED  # so nobody detaches it there
+    assert [resident.uuid for resident in driver.survey(A).residents] == []
+    assert [resident.uuid for resident in driver.survey(B).residents] == [vm.uuid]
+
+
+def test_a_stop_finds_the_drive_on_whatever_host_it_is_said_to_be(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = running(cloud, driver, NFS)
+    cloud.site.migrate_vm(vm.uuid, B)  # by itself
+    cloud.site.stop_vm(vm.uuid)
+    for at in (on_b(vm), vm):
+        assert driver.observe(at).drive == Inserted(image_name(vm), NFS)
+    driver.detach(on_b(vm))
+    assert cloud.medium(vm) is None
+
+
+def test_a_halted_vm_is_not_on_a_host_that_has_not_its_root_disk_s_storage(
+    cloud: Cloud, driver: XenServerDriver
+) -> None:
+    vm = cloud.vm(LOCAL_A)
+    assert driver.observe(vm).power is PowerState.HALTED
+    assert driver.observe(on_b(vm)).power is PowerState.UNDEFINED

@@ -1,0 +1,222 @@
+"""Sessions: shared, limited, opened again, followed to a new master, logged out; TLS that is verified."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode, TransientCode
+from tests.contract.rig import failure_of, make_image, verbs
+from tests.integration.xenserver.cloud import NFS, A, B, Cloud
+from tests.rigs.xapi import XapiPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from configdrive.errors import Code
+
+LOGIN = "session.login_with_password"
+
+
+def failing(action: Callable[[], object]) -> FleetError:
+    with pytest.raises(FleetError) as caught:
+        action()
+    return caught.value
+
+
+def test_one_session_serves_one_verb_after_the_other_and_is_logged_out_at_the_end(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver()
+    for _ in range(5):
+        driver.observe(vm)
+    assert (cloud.pool.calls[LOGIN], cloud.pool.sessions) == (1, 1)
+    driver.close()
+    assert cloud.pool.sessions == 0
+    driver.observe(vm)  # and goes on when it is asked
+    driver.close()
+    assert cloud.pool.sessions == 0
+
+
+def test_a_process_has_no_more_sessions_than_the_inventory_allows(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver(sessions=2)
+    driver.observe(vm)
+    cloud.pool.faults.delay("VM.get_record", 0.05, times=None)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: driver.observe(vm), range(16)))
+    assert cloud.pool.sessions <= 2
+    assert cloud.pool.calls[LOGIN] <= 2
+
+
+def test_who_waits_too_long_for_a_session_is_told_the_setting(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver(sessions=1, timeout=0.5)
+    driver.observe(vm)
+    cloud.pool.faults.delay("VBD.eject", 2.0)
+    cloud.pool.faults.delay("VM.get_record", 0.4, times=None)
+    errors: list[FleetError] = []
+
+    def observe() -> None:
+        try:
+            driver.observe(vm)
+        except FleetError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=observe) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert {error.code for error in errors} == {TransientCode.HOST_UNREACHABLE}
+    assert any("'sessions'" in error.remedy for error in errors)
+
+
+def test_a_forked_worker_logs_in_for_itself_and_leaves_its_parent_s_session_alone(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver()
+    before = driver.observe(vm)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if driver.observe(vm) == before else 2
+            driver.close()
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert cloud.pool.calls[LOGIN] == 2
+    assert driver.observe(vm) == before
+    assert (cloud.pool.calls[LOGIN], cloud.pool.sessions) == (2, 1)
+
+
+def test_an_expired_session_is_opened_again_and_counted(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    vm, driver = cloud.vm(), cloud.driver()
+    driver.observe(vm)
+    cloud.pool.expire_sessions()
+    driver.observe(vm)
+    (pool,) = set(driver._pools.values())
+    assert pool.sessions.calls[LOGIN] == 2
+    assert "logged in again" in caplog.text
+
+
+def test_a_slave_says_who_the_master_is(cloud: Cloud) -> None:
+    cloud.pool.make_master(B)
+    vm = cloud.vm()
+    assert cloud.driver().observe(vm).storage == NFS
+
+
+def test_a_master_that_is_none_any_more_is_followed_in_the_middle(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver()
+    image = make_image(vm)
+    steps = verbs(driver, vm, image, NFS, NFS)
+    for number, verb in enumerate(steps.values()):
+        cloud.pool.make_master((B, A)[number % 2])
+        verb()
+    assert cloud.pool.sessions <= 8
+
+
+def test_another_host_is_asked_when_the_master_is_away(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(host=B), cloud.driver()
+    driver.observe(vm)
+    cloud.pool.take_down(A)
+    assert failure_of(lambda: driver.observe(vm)) is not None  # nobody is master yet
+    cloud.pool.make_master(B)
+    assert driver.observe(vm).storage == NFS
+    cloud.pool.bring_up(A)
+
+
+def test_a_pool_without_a_master_is_unreachable(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver()
+    cloud.pool.take_down(A)
+    for verb in verbs(driver, vm, make_image(vm), NFS, NFS).values():
+        failure = failure_of(verb)
+        assert failure is not None
+        assert failure.code is TransientCode.HOST_UNREACHABLE
+    cloud.pool.bring_up(A)
+
+
+def test_a_host_that_boots_is_waited_for(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver()
+    with cloud.pool.booting(A):
+        error = failing(lambda: driver.observe(vm))
+    assert error.code is TransientCode.HOST_UNREACHABLE
+    assert "HOST_STILL_BOOTING" in error.detail
+    driver.observe(vm)
+
+
+def test_a_call_that_hangs_is_given_up_and_its_late_answer_is_nobody_s(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver(timeout=0.5)
+    before = driver.observe(vm)
+    cloud.pool.faults.delay("VM.get_record", 2.0)
+    began = time.monotonic()
+    assert failing(lambda: driver.observe(vm)).code is TransientCode.HOST_UNREACHABLE
+    assert time.monotonic() - began < 1.8
+    assert driver.observe(vm) == before
+
+
+# --- TLS and the password ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> XapiPool:
+    """A pool whose authority nobody here knows."""
+    return XapiPool(tmp_path / "stranger", (A,), addresses=("127.0.0.7",))
+
+
+def test_a_fingerprint_is_enough(cloud: Cloud) -> None:
+    hosts: dict[str, dict[str, object]] = {host.name: {"fingerprint": host.fingerprint} for host in cloud.pool.hosts}
+    vm = cloud.vm()
+    driver = cloud.driver(hosts, ca_file=None)
+    driver.upload(vm, make_image(vm), NFS)
+    assert driver.observe(vm).images
+
+
+@pytest.mark.parametrize("tls", ["wrong fingerprint", "wrong authority", "the system's authorities"])
+def test_whoever_cannot_prove_who_he_is_gets_no_password(cloud: Cloud, stranger: XapiPool, tls: str) -> None:
+    vm = cloud.vm()
+    hosts: dict[str, dict[str, object]] = {}
+    pool: dict[str, Any] = {"ca_file": None}
+    if tls == "wrong fingerprint":
+        hosts = {host.name: {"fingerprint": stranger.hosts[0].fingerprint} for host in cloud.pool.hosts}
+    elif tls == "wrong authority":
+        pool = {"ca_file": str(stranger.ca)}
+    error = failing(lambda: cloud.driver(hosts, **pool).observe(vm))
+    assert error.code is PermanentCode.ACCESS_DENIED
+    assert cloud.pool.calls[LOGIN] == 0
+
+
+def test_turning_verification_off_works_and_is_warned_of(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    driver = cloud.driver(ca_file=None, verify_tls=False)
+    assert "verify_tls = false" in caplog.text
+    assert driver.observe(cloud.vm()).storage == NFS
+    assert any(not finding.ok and "not verified" in finding.detail for finding in driver.check(A))
+
+
+@pytest.mark.parametrize(
+    ("pool", "code"),
+    [
+        ({"password": "wrong-swordfish"}, PermanentCode.ACCESS_DENIED),
+        ({"ca_file": "/nowhere/ca.pem"}, PermanentCode.MISCONFIGURED),
+    ],
+)
+def test_wrong_credentials_are_told_without_telling_them(cloud: Cloud, pool: dict[str, Any], code: Code) -> None:
+    error = failing(lambda: cloud.driver(**pool).observe(cloud.vm()))
+    assert error.code is code
+    assert "swordfish" not in repr((error, error.__cause__, error.__context__))
+
+
+def test_no_error_tells_a_session_or_the_password(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver()
+    driver.observe(vm)
+    sessions = cloud.pool.world.db.references("session")
+    said = []
+    for method in ("VM.get_record", "VBD.get_all_records_where"):
+        for description in (("SESSION_INVALID", sessions[0]), ("INTERNAL_ERROR", "x"), ("HANDLE_INVALID", "VM", "y")):
+            cloud.pool.faults.fail(method, *description, times=4)
+            said.append(repr(failure_of(lambda: driver.observe(vm))))
+            cloud.pool.faults.clear()
+    assert not any(secret in text for text in said for secret in (*sessions, cloud.pool.password))

@@ -1,0 +1,149 @@
+"""Imports that break, hang, lie or are sent elsewhere: in the end there is the one right image, or none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode, TransientCode
+from tests.contract.rig import image_name, make_image
+from tests.integration.xenserver.cloud import LOCAL_B, NFS, B, Cloud
+from tests.rigs.xapi.faults import EXPORT, IMPORT
+from tests.support import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from configdrive.model import Image, Vm
+    from workers.hypervisors.xenserver.driver import XenServerDriver
+
+LIMIT = 1.0
+"""Seconds of these drivers' calls, so that what hangs is given up soon."""
+
+
+def failing(action: Callable[[], object]) -> FleetError:
+    with pytest.raises(FleetError) as caught:
+        action()
+    return caught.value
+
+
+def vdis(cloud: Cloud) -> list[str]:
+    (repository,) = cloud.repositories()
+    return [cloud.call("VDI.get_name_label", vdi) for vdi in cloud.call("SR.get_VDIs", _ref(cloud, repository["uuid"]))]
+
+
+def _ref(cloud: Cloud, uuid: str) -> str:
+    return str(cloud.call("SR.get_by_uuid", uuid))
+
+
+@pytest.mark.parametrize("method", ["VDI.create", "task.create", IMPORT, "task.get_record", EXPORT])
+@pytest.mark.parametrize("after_effect", [True, False])
+def test_a_dropped_import_leaves_nothing_after_the_retry_but_the_one_right_image(
+    cloud: Cloud, driver: XenServerDriver, method: str, *, after_effect: bool
+) -> None:
+    vm = cloud.vm()
+    cloud.pool.faults.drop(method, after_effect=after_effect)
+    error = failing(lambda: driver.upload(vm, make_image(vm), NFS))
+    assert isinstance(error.code, TransientCode)
+    cloud.driver().upload(vm, make_image(vm), NFS)
+    assert cloud.images(NFS) == {str(image_name(vm)): make_image(vm).content}
+    assert vdis(cloud) == [str(image_name(vm))]
+    if method != "task.create":  # one of which nobody knows ends by itself, as XAPI clears old tasks
+        labels = [record["name_label"] for record in cloud.call("task.get_all_records").values()]
+        assert "import of a config drive" not in labels
+
+
+def test_an_import_whose_worker_was_killed_leaves_nothing_after_the_retry_but_the_one_right_image(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver(timeout=20.0)
+    cloud.pool.faults.delay(IMPORT, 5.0)
+    child = os.fork()
+    if child == 0:
+        try:
+            driver.upload(vm, make_image(vm), NFS)
+        finally:
+            os._exit(0)
+    wait_until(lambda: cloud.pool.calls[IMPORT] == 1, "the import to begin", timeout=10)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    other = make_image(vm, 1, sectors=200)  # its generation, with other content
+    wait_until(lambda: _uploaded(driver, vm, other), "the retry", timeout=20)
+    assert cloud.images(NFS) == {str(image_name(vm)): other.content}
+    assert vdis(cloud) == [str(image_name(vm))]
+
+
+def _uploaded(driver: XenServerDriver, vm: Vm, image: Image) -> bool:
+    try:
+        driver.upload(vm, image, NFS)
+    except FleetError as error:
+        assert error.code is TransientCode.IMAGE_IN_USE  # noqa: PT017  # by dom0, for which the import still goes on
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("description", "code"),
+    [
+        (("VDI_IO_ERROR", "Device I/O errors"), TransientCode.STORAGE_UNAVAILABLE),
+        (("SR_BACKEND_FAILURE_44", "", "There is insufficient space", ""), TransientCode.STORAGE_FULL),
+        (("INTERNAL_ERROR", "Unix.Unix_error(Unix.ENOSPC)"), TransientCode.HYPERVISOR_ERROR),
+    ],
+)
+def test_two_hundred_is_not_believed_when_the_task_says_otherwise(
+    cloud: Cloud, driver: XenServerDriver, description: tuple[str, ...], code: TransientCode
+) -> None:
+    vm = cloud.vm()
+    cloud.pool.faults.fail(IMPORT, *description)
+    assert failing(lambda: driver.upload(vm, make_image(vm), NFS)).code is code
+    assert cloud.images(NFS) == {}
+
+
+def test_an_import_that_does_not_end_is_given_up(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver(timeout=LIMIT)
+    driver.upload(vm, make_image(vm, 1), NFS)
+    cloud.pool.faults.delay(IMPORT, 5.0)
+    began = time.monotonic()
+    error = failing(lambda: driver.upload(vm, make_image(vm, 2), NFS))
+    assert error.code in {TransientCode.TASK_TIMEOUT, TransientCode.HOST_UNREACHABLE}
+    assert time.monotonic() - began < 5
+
+
+def test_bytes_that_were_lost_on_the_way_are_noticed(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    driver.upload(vm, make_image(vm, 1), NFS)
+    cloud.pool.faults.drop(EXPORT)  # half of the image comes back
+    error = failing(lambda: driver.upload(vm, make_image(vm, 2), NFS))
+    assert error.code is TransientCode.UPLOAD_CORRUPT
+    assert list(cloud.images(NFS)) == [str(image_name(vm, 1))]
+
+
+def test_an_sr_that_only_another_host_sees_is_reached_by_the_redirect(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm(LOCAL_B, B)
+    driver.upload(vm, make_image(vm), LOCAL_B)
+    driver.upload(vm, make_image(vm), LOCAL_B)  # reading is redirected too
+    assert cloud.images(LOCAL_B) == {str(image_name(vm)): make_image(vm).content}
+    assert driver.attach(vm, image_name(vm), LOCAL_B).path.endswith(str(image_name(vm)))
+
+
+def test_a_redirect_to_a_host_that_is_not_in_the_inventory_is_not_followed(cloud: Cloud) -> None:
+    section = cloud.section()
+    lonely = type(cloud.driver()).from_inventory(
+        {**section, "hosts": {**section["hosts"], B: {**section["hosts"][B], "url": "https://127.0.0.9", "pool": "p"}}},
+        call_timeout=5.0,
+    )
+    vm = cloud.vm(LOCAL_B, B)
+    error = failing(lambda: lonely.upload(vm, make_image(vm), LOCAL_B))
+    assert error.code is PermanentCode.MISCONFIGURED
+    assert "which the inventory does not name" in error.detail
+    lonely.close()
+
+
+def test_a_session_that_expired_is_opened_again_before_an_import(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    driver.upload(vm, make_image(vm, 1), NFS)
+    assert cloud.pool.expire_sessions() == 1
+    driver.upload(vm, make_image(vm, 2), NFS)
+    assert len(cloud.images(NFS)) == 2

@@ -1,0 +1,264 @@
+"""Finding VMs, their root disks and their drives; drives as disks; what a survey tells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode
+from configdrive.model import AttachBy, InstanceName, Place, PowerState, Presentation, StorageName, StoredImage, VmUuid
+from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive, Resident
+from tests.contract.rig import image_name, make_image, new_vm
+from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, B, Cloud
+from workers.hypervisors.xenserver.names import VM_MARK
+
+if TYPE_CHECKING:
+    from configdrive.model import Vm
+    from workers.hypervisors.xenserver.driver import XenServerDriver
+
+
+def give(driver: XenServerDriver, vm: Vm, generation: int = 1, place: Place = NFS) -> AttachedHow:
+    driver.upload(vm, make_image(vm, generation), place)
+    return driver.attach(vm, image_name(vm, generation), place).how
+
+
+# --- which VM ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_vm_is_found_by_its_name_when_xapi_gave_it_another_uuid(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = new_vm("xenserver", A)
+    xapis = cloud.site.define_vm(vm.instance_name, cloud.storages[NFS])
+    assert driver.observe(vm).power is PowerState.HALTED
+    give(driver, vm)
+    (drive,) = [drive for drive in cloud.site.drives(xapis) if drive.kind == "CD"]
+    assert drive.content == make_image(vm).content
+    assert [resident.uuid for resident in driver.survey(A).residents] == [vm.uuid]
+
+
+def test_a_name_that_two_vms_have_is_nobody_s(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = new_vm("xenserver", A)
+    for _ in range(2):
+        cloud.site.define_vm(vm.instance_name, cloud.storages[NFS])
+    with pytest.raises(FleetError) as caught:
+        driver.observe(vm)
+    assert caught.value.code is PermanentCode.VM_NOT_FOUND
+    assert "2 VMs" in caught.value.detail
+
+
+def test_the_uuid_goes_before_the_name(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm, other = cloud.vm(LOCAL_A), cloud.vm(NFS)
+    assert driver.observe(replace(vm, instance_name=other.instance_name)).storage == LOCAL_A
+
+
+def test_a_template_of_that_name_is_no_vm(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = new_vm("xenserver", A)
+    uuid = cloud.site.define_vm(vm.instance_name, cloud.storages[NFS])
+    cloud.pool.world.db.row("VM", cloud.call("VM.get_by_uuid", uuid))["is_a_template"] = True
+    assert driver.observe(vm).power is PowerState.UNDEFINED
+
+
+def test_a_vm_that_was_destroyed_and_made_again_is_found_again(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    give(driver, vm)
+    driver.detach(vm)
+    cloud.call("VM.destroy", cloud.ref(vm))
+    assert driver.observe(vm).power is PowerState.UNDEFINED
+    cloud.site.define_vm(vm.instance_name, cloud.storages[NFS], uuid=vm.uuid)
+    assert driver.observe(vm).power is PowerState.HALTED
+
+
+# --- which storage ----------------------------------------------------------------------------------------------------
+
+
+def test_a_storage_is_called_by_its_uuid_where_its_label_says_too_little(cloud: Cloud, driver: XenServerDriver) -> None:
+    cloud.site.add_local_sr(A, "local")
+    vm = cloud.vm(LOCAL_A)
+    uuid = StorageName(cloud.storages[LOCAL_A])
+    assert driver.observe(vm).storage == Place(uuid, A)
+    assert driver.observe(replace(vm, primary_storage=uuid)).storage == Place(uuid, A)
+    with pytest.raises(FleetError) as caught:
+        driver.observe(replace(vm, primary_storage=LOCAL_A.storage))
+    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
+
+
+def test_a_uuid_in_the_event_means_the_storage_of_that_uuid(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = replace(cloud.vm(), primary_storage=StorageName(cloud.storages[LOCAL_A]))
+    assert driver.observe(vm).storage == LOCAL_A
+
+
+def test_an_iso_library_is_no_primary_storage(cloud: Cloud, driver: XenServerDriver) -> None:
+    cloud.site.add_user_iso(cloud.vm().uuid)
+    with pytest.raises(FleetError) as caught:
+        driver.observe(replace(cloud.vm(), primary_storage=StorageName("ISO library")))
+    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
+
+
+# --- which drive ------------------------------------------------------------------------------------------------------
+
+
+def test_the_slots_of_root_disk_and_user_iso_are_never_taken(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    for device in ("1", "2"):
+        cloud.site.add_cd(vm.uuid, device)
+    give(driver, vm)
+    (drive,) = cloud.config_drives(vm)
+    assert drive.userdevice == "4"
+
+
+def test_an_image_that_somebody_put_into_the_user_s_slot_goes_from_there(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    give(driver, vm)
+    (own,) = cloud.config_drives(vm)
+    user = cloud.site.add_cd(vm.uuid, "3")
+    cloud.call("VBD.insert", user, cloud.call("VBD.get_VDI", own.reference))
+    assert give(driver, vm, 2) is AttachedHow.INSERTED
+    (left,) = cloud.config_drives(vm)
+    assert (left.userdevice, left.content) == (own.userdevice, make_image(vm, 2).content)
+
+
+def test_a_user_s_medium_in_the_config_drive_is_left_alone(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm, other = cloud.vm(), cloud.vm()
+    cloud.site.add_user_iso(other.uuid)
+    (iso,) = [drive for drive in cloud.site.drives(other.uuid) if drive.kind == "CD"]
+    own = cloud.site.add_cd(vm.uuid, "4", {VM_MARK: vm.uuid})
+    cloud.call("VBD.insert", own, cloud.call("VBD.get_VDI", iso.reference))
+    assert driver.observe(vm).drive == NoDrive()
+    with pytest.raises(FleetError) as caught:
+        give(driver, vm)
+    assert caught.value.code is PermanentCode.NO_FREE_SLOT
+
+
+def test_a_clone_gets_a_drive_of_its_own(cloud: Cloud, driver: XenServerDriver) -> None:
+    """XAPI clones VBDs with their marks, and the medium."""
+    vm, clone = cloud.vm(), cloud.vm()
+    give(driver, vm)
+    (drive,) = cloud.config_drives(vm)
+    cloned = cloud.site.add_cd(clone.uuid, "1", {VM_MARK: vm.uuid})
+    cloud.call("VBD.insert", cloned, cloud.call("VBD.get_VDI", drive.reference))
+    with pytest.raises(FleetError) as caught:
+        give(driver, clone)
+    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+    residents = {resident.uuid: resident.media for resident in driver.survey(A).residents}
+    assert residents == {vm.uuid: (Inserted(image_name(vm), NFS),), clone.uuid: (Inserted(image_name(vm), NFS),)}
+    driver.detach(clone)
+    give(driver, clone)
+    assert cloud.medium(clone) == make_image(clone).content
+    assert cloud.medium(vm) == make_image(vm).content
+
+
+def test_a_drive_that_comes_with_the_next_boot_can_be_exchanged_and_taken_back(
+    cloud: Cloud, driver: XenServerDriver
+) -> None:
+    vm = cloud.vm(running=True)
+    for generation in (1, 2):
+        assert give(driver, vm, generation) is AttachedHow.NEXT_BOOT
+        assert driver.attach(vm, image_name(vm, generation), NFS).how is AttachedHow.NEXT_BOOT
+        assert cloud.medium(vm) == make_image(vm, generation).content
+    driver.detach(vm)
+    assert driver.observe(vm).drive == NoDrive()
+
+
+# --- as a disk --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_guest_that_sees_no_second_cd_gets_a_read_only_disk(
+    cloud: Cloud, driver: XenServerDriver, *, live: bool
+) -> None:
+    vm = replace(cloud.vm(running=live), presentation=Presentation.DISK)
+    for generation in (1, 2):
+        assert give(driver, vm, generation) is (AttachedHow.HOT_ADDED if live else AttachedHow.INSERTED)
+        assert driver.attach(vm, image_name(vm, generation), NFS).how is AttachedHow.ALREADY
+        (drive,) = cloud.config_drives(vm)
+        assert (drive.kind, drive.mode, drive.attached) == ("Disk", "RO", live)
+        assert drive.content == make_image(vm, generation).content
+        assert driver.observe(vm).drive == Inserted(image_name(vm, generation), NFS)
+    assert driver.observe(vm).storage == NFS  # the root disk is still told apart
+    driver.detach(vm)
+    assert [drive.kind for drive in cloud.site.drives(vm.uuid)] == ["Disk"]
+    driver.delete(vm, StoredImage(image_name(vm, 1), NFS))
+
+
+def test_a_running_guest_without_drivers_gets_the_disk_with_its_next_boot(
+    cloud: Cloud, driver: XenServerDriver
+) -> None:
+    vm = replace(cloud.vm(running=True, pv_drivers=False), presentation=Presentation.DISK)
+    assert give(driver, vm) is AttachedHow.NEXT_BOOT
+
+
+def test_from_cd_to_disk_and_back(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    for generation, presentation in enumerate((Presentation.CDROM, Presentation.DISK, Presentation.CDROM), 1):
+        now = replace(vm, presentation=presentation)
+        give(driver, now, generation)
+        assert cloud.medium(vm) == make_image(vm, generation).content
+
+
+# --- told, not done ---------------------------------------------------------------------------------------------------
+
+
+def test_the_orchestrator_is_told_the_free_slot(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = replace(cloud.vm(), attach_by=AttachBy.ORCHESTRATOR)
+    driver.upload(vm, make_image(vm), NFS)
+    told = driver.attach(vm, image_name(vm), NFS)
+    (repository,) = cloud.repositories()
+    assert (told.device, told.path) == ("xvdb", f"{repository['uuid']}/{image_name(vm)}")
+    (vdi,) = repository["VDIs"]
+    assert cloud.call("VDI.get_name_label", vdi) == str(image_name(vm))
+
+
+def test_a_survey_tells_every_image_and_every_vm_of_the_host(cloud: Cloud, driver: XenServerDriver) -> None:
+    shared, local, elsewhere = cloud.vm(), cloud.vm(LOCAL_A), cloud.vm(host=B)
+    plain = cloud.vm(running=True)
+    give(driver, shared)
+    give(driver, local, place=LOCAL_A)
+    give(driver, elsewhere)
+    cloud.site.start_vm(elsewhere.uuid, B)
+    survey = driver.survey(A)
+    assert set(survey.images) == {
+        StoredImage(image_name(shared), NFS),
+        StoredImage(image_name(elsewhere), NFS),
+        StoredImage(image_name(local), LOCAL_A),
+    }
+    assert set(survey.residents) == {
+        _resident(shared, PowerState.HALTED, NFS),
+        _resident(local, PowerState.HALTED, LOCAL_A),
+        Resident(plain.uuid, plain.instance_name, PowerState.RUNNING),
+    }
+    assert survey.unreachable == ()
+
+
+def _resident(vm: Vm, power: PowerState, place: Place) -> Resident:
+    return Resident(vm.uuid, vm.instance_name, power, (Inserted(image_name(vm), place),))
+
+
+def test_a_storage_that_is_not_attached_is_unreachable_and_spoils_nothing(
+    cloud: Cloud, driver: XenServerDriver
+) -> None:
+    vm, other = cloud.vm(), cloud.vm(LOCAL_A)
+    driver.upload(vm, make_image(vm), NFS)
+    driver.upload(other, make_image(other), LOCAL_A)
+    record = next(one for one in cloud.repositories() if not one["shared"])
+    cloud.call("PBD.unplug", record["PBDs"][0])
+    survey = cloud.driver().survey(A)
+    assert survey.images == (StoredImage(image_name(vm), NFS),)
+    assert survey.unreachable == (LOCAL_A,)
+
+
+def test_a_name_of_every_kind_survives(cloud: Cloud, driver: XenServerDriver) -> None:
+    for instance in ("VM_1", "a.b-c_D", "i-2-14-VM", "X" * 64):
+        vm = replace(new_vm("xenserver", A), instance_name=InstanceName(instance))
+        cloud.site.define_vm(instance, cloud.storages[NFS], uuid=vm.uuid)
+        give(driver, vm)
+        assert driver.observe(vm).drive == Inserted(image_name(vm), NFS)
+        assert driver.observe(vm).images == (StoredImage(image_name(vm), NFS),)
+
+
+def test_another_vm_s_images_are_not_told(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    give(driver, vm)
+    other = replace(vm, uuid=VmUuid(new_vm("xenserver", A).uuid))
+    assert driver.observe(other).images == ()
+    assert driver.observe(cloud.vm()).drive in (NoDrive(), EmptyDrive())
