@@ -83,9 +83,10 @@ def test_the_masters_toolstack_comes_back_without_sessions_and_tasks(stage: Stag
     task = stage.master("task.create", "import", "")
     stage.pool.take_down("xapi-A", dead=False)
     stage.pool.bring_up("xapi-A")
-    assert details(stage.master, "VM.get_all") == ["SESSION_INVALID", stage.master.session]
-    stage.master.login(stage.pool.user, stage.pool.password)
-    assert details(stage.master, "task.get_record", task) == ["HANDLE_INVALID", "task", task]
+    with stage.client(stage.pool.hosts[0]) as client:
+        assert details(client, "VM.get_all") == ["SESSION_INVALID", client.session]
+        client.login(stage.pool.user, stage.pool.password)
+        assert details(client, "task.get_record", task) == ["HANDLE_INVALID", "task", task]
 
 
 def test_a_host_boots(stage: Stage) -> None:

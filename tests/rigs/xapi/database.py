@@ -49,9 +49,10 @@ class Database:
 
     def find(self, kind: str, **fields: object) -> Iterator[str]:
         """The references of the rows whose fields have just these values."""
-        for reference, row in list(self._tables[kind].items()):
-            if all(row[name] == value for name, value in fields.items()):
-                yield reference
+        found = list(self._tables[kind].items())
+        for name, value in fields.items():
+            found = [item for item in found if item[1][name] == value]
+        return iter([reference for reference, _ in found])
 
     def by_uuid(self, kind: str, wanted: str) -> str:
         """The row with that uuid.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from tests.rigs.xapi import api_sr, api_vbd, api_vdi, api_vm, views
+from tests.rigs.xapi import api_snapshot, api_sr, api_vbd, api_vdi, api_vm, views
 from tests.rigs.xapi.api_pool import end_task, new_task, touch
 from tests.rigs.xapi.errors import XapiError
 from tests.rigs.xapi.faults import Kind, fail_if_planted
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.rigs.xapi.faults import Fault
     from tests.rigs.xapi.world import Machine, World
 
-API = (api_sr, api_vbd, api_vdi, api_vm)
+API = (api_snapshot, api_sr, api_vbd, api_vdi, api_vm)
 """Imported for the messages that they enter."""
 
 _ASYNC = "Async."

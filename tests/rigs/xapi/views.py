@@ -63,6 +63,7 @@ def _domain_type(_: World, __: str, row: Record) -> str:
 _COMPUTED: dict[str, dict[str, Callable[[World, str, Record], object]]] = {
     "VM": {
         "VBDs": _referring("VBD", "VM"),
+        "snapshots": _referring("VM", "snapshot_of"),
         "allowed_operations": lambda world, reference, _: vm_rules.allowed(world, reference),
         "domain_type": _domain_type,
     },

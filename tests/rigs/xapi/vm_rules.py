@@ -35,7 +35,7 @@ def check_power(world: World, vm: str, operation: str) -> None:
         XapiError: `HANDLE_INVALID`, `VM_IS_TEMPLATE`, `VM_BAD_POWER_STATE`.
     """
     row = world.db.row("VM", vm)
-    if row["is_a_template"]:
+    if row["is_a_template"] and operation != "destroy":
         raise XapiError("VM_IS_TEMPLATE", vm)
     if row["is_control_domain"]:
         raise XapiError("OPERATION_NOT_ALLOWED", "This operation is not supported for the control domain")
