@@ -63,7 +63,7 @@ def record_of(uuid: VmUuid, hypervisor: HypervisorName, seen: Scene, at: float) 
             hypervisor=hypervisor,
             host=_host_of(newest.vm_uuid, seen, stored),
         ),
-        sequence=max(image.name.generation for image in stored) if stored else newest.generation,
+        sequence=newest.generation,  # an image beyond the one in the drive is of an event that was not finished
         phase=Phase.ATTACHED if media else Phase.STAGED,
         image=ImageRecord(newest.generation, at),
         places=in_order(image.place for image in stored),

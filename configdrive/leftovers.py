@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from configdrive.errors import TransientCode, TransientError
 from configdrive.lifecycle import Goal
 from configdrive.model import HostName, Place, StoredImage, Vm
-from configdrive.plan import Delete, Step, image_name
+from configdrive.plan import Delete, Step
 from configdrive.ports import HypervisorDriver, Inserted, Lease, Observation
 from configdrive.state import Phase, Summary, VmState
 from configdrive.work import LIVE, Done
@@ -92,11 +92,10 @@ class Cleaner:
             if stored not in wanted:
                 self.lease.check()
                 self.driver.delete(there, stored)
-        unreachable = self._still_there(seen, host)
-        left = in_order([*unreachable, *(stored.place for stored in wanted)])
-        if any(place.host in {None, host} for place in unreachable):
-            return replace(record, places=left)
-        return _without(record, host, left)
+        down = self._down(seen, host)
+        elsewhere = (place for place in seen.unreachable if _is_elsewhere(place, host, record))
+        left = in_order([*down, *elsewhere, *(stored.place for stored in wanted)])
+        return replace(record, places=left) if down else _without(record, host, left)
 
     def _empty_drive(self, there: Vm, seen: Observation, record: Summary) -> None:
         """Empty the drive. A VM that was stopped or destroyed is not spared because it runs: that was the event's word.
@@ -112,12 +111,11 @@ class Cleaner:
         self.lease.check()
         self.driver.detach(there)
 
-    def _still_there(self, seen: Observation, host: HostName) -> tuple[Place, ...]:
-        """Leave out what could not be listed because the host does not have that storage any more."""
-        if not any(place.host in {None, host} for place in seen.unreachable):
-            return seen.unreachable
-        down = self.driver.survey(host).unreachable
-        return tuple(place for place in seen.unreachable if place.host not in {None, host} or place in down)
+    def _down(self, seen: Observation, host: HostName) -> tuple[Place, ...]:
+        """Return what could not be listed on this host, without the storages that it does not have any more."""
+        missed = [place for place in seen.unreachable if place.host in {None, host}]
+        down = self.driver.survey(host).unreachable if missed else ()
+        return tuple(place for place in missed if place in down)
 
 
 def _is_wanted(record: Summary, stored: StoredImage) -> bool:
@@ -125,7 +123,15 @@ def _is_wanted(record: Summary, stored: StoredImage) -> bool:
     if record.phase not in _PRESENT or record.vm is None or record.image is None:
         return False
     here = {None, record.vm.host, record.destination}
-    return stored.name == image_name(record.vm, record.image) and stored.place.host in here
+    # By its generation, not its name: the VM may have been renamed since.
+    return stored.name.generation == record.image.generation and stored.place.host in here
+
+
+def _is_elsewhere(place: Place, host: HostName, record: Summary) -> bool:
+    """Whether a storage that cannot be listed from a host is other hosts' concern, and stays known."""
+    if place.host is None:
+        return record.phase in _PRESENT and record.vm is not None and record.vm.host != host
+    return place.host != host
 
 
 def _without(record: Summary, host: HostName, places: tuple[Place, ...]) -> Summary:

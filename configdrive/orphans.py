@@ -20,7 +20,8 @@ class Why(StrEnum):
 
     CURRENT = "the VM's present image"
     IN_DRIVE = "in a VM's drive"
-    IN_WORK = "the VM's events are being worked on"
+    IN_WORK = "an event of its VM waits or is in work"
+    UNREADABLE = "what is remembered of its VM was written by another version"
     NOT_REMEMBERED = "its VM is there, but nothing is remembered of it: see `configdrive adopt`"
     HOST_AWAY = "a host does not answer that may need it"
     NEW = "nothing is known of its VM; it goes when that is still so after the grace period"

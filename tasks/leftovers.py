@@ -19,7 +19,7 @@ from configdrive.ports import Drivers
 from configdrive.state import Phase, Summary, peek, write
 from tasks.lease import KeptLease
 from tasks.lifecycle import Refused
-from tasks.mailbox import DeadLetter, FencedError, Held, Mailbox, NotNow, Wake
+from tasks.mailbox import DeadLetter, Debt, FencedError, Held, Mailbox, NotNow, Wake
 from tasks.wakeup import LEFTOVERS_NAME, read_host
 
 _log = logging.getLogger(__name__)
@@ -82,16 +82,16 @@ class Leftovers:
         if isinstance(held, NotNow):
             return False
         after: Summary | None = None
+        paid = written = False
         try:
             if held.state is not None:
                 after = self._clean(held, host, peek(held.state))
+            paid = after is None or host not in after.left_on
         finally:
-            self._release(held, after)
-        done = after is None or host not in after.left_on
-        if done:
-            self._mailbox.owes_no_more(queue, host, uuid)
+            written = self._release(held, after, Debt(queue, host) if paid else None)
+        if paid and written:
             _log.info("host %s has nothing of VM %s any more", host, uuid)
-        return done
+        return paid and written
 
     def _clean(self, held: Held, host: HostName, record: Summary) -> Summary:
         if record.vm is None or record.vm.hypervisor not in self._drivers:
@@ -99,14 +99,16 @@ class Leftovers:
         with KeptLease(self._mailbox, held, self._lease_seconds, longest=self._longest_seconds) as lease:
             return Cleaner(self._drivers[record.vm.hypervisor], lease).clean(record, host)
 
-    def _release(self, held: Held, after: Summary | None) -> None:
+    def _release(self, held: Held, after: Summary | None, paid: Debt | None) -> bool:
+        """Give the hold back; false when the VM is another worker's by now, and nothing was written."""
         gone = after is not None and after.phase is Phase.GONE and not after.left_on
         try:
-            following = self._mailbox.release(held, None if after is None else write(after), gone=gone)
+            following = self._mailbox.release(held, None if after is None else write(after), gone=gone, paid=paid)
         except FencedError:
-            return  # the VM is another worker's by now; asked again, the host has less to give up
+            return False  # asked again, the host has less to give up
         if following is not None:
             self._wake(following)
+        return True
 
 
 def register(app: Celery, leftovers: Callable[[], Leftovers], bury: Callable[[DeadLetter], None]) -> Task[Any, Any]:

@@ -100,6 +100,14 @@ Right = Claim | Held
 
 
 @dataclass(frozen=True, slots=True)
+class Debt:
+    """What a host has of a VM, as it was noted when an event of this queue ended."""
+
+    queue: str
+    host: HostName
+
+
+@dataclass(frozen=True, slots=True)
 class Glance:
     """A VM at a moment, without any right to it: whether its events wait or are in work, and what is remembered."""
 
@@ -214,13 +222,16 @@ class Mailbox(Protocol):
     def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
         """Take the lease on a VM for which no event waits; what comes meanwhile waits for `release`."""
 
-    def release(self, held: Held, state: str | None = None, *, gone: bool = False) -> Wake | None:
+    def release(
+        self, held: Held, state: str | None = None, *, gone: bool = False, paid: Debt | None = None
+    ) -> Wake | None:
         """Give a hold back; answers the wake-up to send when an event has come meanwhile.
 
         Args:
             held: the hold.
             state: what to remember (`None`: as it was).
             gone: it is a tombstone now.
+            paid: a host that has nothing of the VM any more.
 
         Raises:
             FencedError: another worker has the VM by now.
@@ -229,8 +240,8 @@ class Mailbox(Protocol):
     def glance(self, vm_uuid: VmUuid) -> Glance:
         """Look at a VM."""
 
-    def stray_since(self, image: ImageName, *, note: bool) -> float | None:
-        """Return since when an image is known to be nobody's (seconds since 1970 UTC); `note` it from now on."""
+    def stray_for(self, image: ImageName, *, note: bool) -> float | None:
+        """Return for how many seconds an image is known to be nobody's; `note` it from now on."""
 
     def forget_stray(self, image: ImageName) -> None:
         """Note that an image is gone, or is somebody's."""
@@ -243,9 +254,6 @@ class Mailbox(Protocol):
 
     def owed(self, queue: str) -> dict[HostName, list[VmUuid]]:
         """Return the VMs of a queue of which hosts still have something."""
-
-    def owes_no_more(self, queue: str, host: HostName, vm_uuid: VmUuid) -> None:
-        """Note that a host has nothing of a VM any more."""
 
     def word(self, vm_uuid: VmUuid, event_id: EventId, word: PersonsWord, outcome: Outcome | None) -> Wake | str | None:
         """Carry out a person's word on the head event; a string says why it could not be."""

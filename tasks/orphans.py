@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from configdrive.adoption import adoptable, record_of
-from configdrive.errors import FleetError
+from configdrive.errors import FleetError, PermanentError
 from configdrive.model import HostName, InstanceName, StoredImage, Vm, VmUuid
 from configdrive.orphans import Scene, Why, judge, of_vm, scene
 from configdrive.ports import Clock, HypervisorDriver, Survey
@@ -48,7 +48,7 @@ class Storekeeper:
     Args:
         mailbox: what is remembered of VMs, and their leases.
         driver: of the hypervisor.
-        clock: for the grace period.
+        clock: for the records of what is adopted.
         lease_seconds: length of the lease on a VM; `longest_seconds` what one VM may take at most.
         grace: seconds for which an image must have been seen to be nobody's.
         wake: sends the wake-up for an event that came meanwhile.
@@ -104,7 +104,7 @@ class Storekeeper:
             held = self.mailbox.glance(uuid) if dry_run else self.mailbox.hold(uuid)
             why_not = ""
             if isinstance(held, NotNow) or (not isinstance(held, Held) and held.in_work):
-                why_not = "its events are being worked on"
+                why_not = "an event of it waits or is in work"
             elif held.state is not None:
                 why_not = "it is remembered"
             if isinstance(held, Held):
@@ -128,11 +128,16 @@ class Storekeeper:
 
     def _judge(self, image: StoredImage, seen: Scene, state: str | None, *, note: bool) -> Why:
         """Judge one image; what is nobody's has to be so for a while, to be safe from a Redis that was just lost."""
-        why = judge(image, seen, None if state is None else peek(state))
+        try:
+            why = judge(image, seen, None if state is None else peek(state))
+        except PermanentError:
+            return Why.UNREADABLE
         if why is not Why.VM_UNKNOWN:
+            if note:
+                self.mailbox.forget_stray(image.name)
             return why
-        since = self.mailbox.stray_since(image.name, note=note)
-        return why if since is not None and self.clock.now() - since >= self.grace else Why.NEW
+        known_for = self.mailbox.stray_for(image.name, note=note)
+        return why if known_for is not None and known_for >= self.grace else Why.NEW
 
     def _owner(self, image: StoredImage, host: HostName) -> Vm:
         return Vm(image.name.vm_uuid, InstanceName(image.name.instance_name), self.driver.name, host)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import redis
     from redis.commands.core import Script
 
-    from tasks.mailbox import Ending, PersonsWord, Posting, Receipt, Right
+    from tasks.mailbox import Debt, Ending, PersonsWord, Posting, Receipt, Right
 
 SCRIPTS = ("put", "claim", "renew", "done", "hold", "release", "sweep", "owing", "unpark")
 HOSTS_AT_ONCE = 1000
@@ -161,7 +161,8 @@ class RedisMailbox(Mailbox):
     @override
     def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
         answer = self._scripts["hold"](
-            keys=self._vm_keys(vm_uuid)[:2], args=[uuids.uuid4().hex, forms.ms(self._options.lease)]
+            keys=self._vm_keys(vm_uuid)[:2],
+            args=[f"hold {uuids.uuid4().hex}", forms.ms(self._options.lease), int(self._options.tombstone)],
         )
         word = answer[0].decode()
         if word != "held":
@@ -169,10 +170,12 @@ class RedisMailbox(Mailbox):
         return Held(vm_uuid, int(answer[1]), answer[2].decode() or None)
 
     @override
-    def release(self, held: Held, state: str | None = None, *, gone: bool = False) -> Wake | None:
+    def release(
+        self, held: Held, state: str | None = None, *, gone: bool = False, paid: Debt | None = None
+    ) -> Wake | None:
         options = self._options
         answer = self._scripts["release"](
-            keys=self._vm_keys(held.vm_uuid)[:2],
+            keys=[*self._vm_keys(held.vm_uuid)[:2], self._key("left", paid.queue if paid else "")],
             args=[
                 options.prefix,
                 held.vm_uuid,
@@ -181,6 +184,7 @@ class RedisMailbox(Mailbox):
                 "gone" if gone else "",
                 int(options.tombstone),
                 forms.ms(options.resend),
+                f"{held.vm_uuid} {paid.host}" if paid else "",
             ],
         )
         if answer[0] == b"fenced":
@@ -199,12 +203,13 @@ class RedisMailbox(Mailbox):
         return Glance(bool(waiting) or leased, None if state is None else state.decode())
 
     @override
-    def stray_since(self, image: ImageName, *, note: bool) -> float | None:
+    def stray_for(self, image: ImageName, *, note: bool) -> float | None:
+        seconds, microseconds = self._redis.time()
+        now = forms.ms(seconds + microseconds / 1e6)
         if note:
-            seconds, microseconds = self._redis.time()
-            self._redis.zadd(self._key("strays"), {str(image): forms.ms(seconds + microseconds / 1e6)}, nx=True)
+            self._redis.zadd(self._key("strays"), {str(image): now}, nx=True)
         since: Any = self._redis.zscore(self._key("strays"), str(image))
-        return forms.seconds(since)
+        return None if since is None else forms.seconds(now - since)
 
     @override
     def forget_stray(self, image: ImageName) -> None:
@@ -223,10 +228,6 @@ class RedisMailbox(Mailbox):
             uuid, _, host = member.decode().partition(" ")
             found.setdefault(HostName(host), []).append(VmUuid(uuid))
         return found
-
-    @override
-    def owes_no_more(self, queue: str, host: HostName, vm_uuid: VmUuid) -> None:
-        self._redis.zrem(self._key("left", queue), f"{vm_uuid} {host}")
 
     @override
     def sweep(self, queue: str, limit: int) -> list[Wake]:

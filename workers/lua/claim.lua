@@ -32,7 +32,7 @@ if known[4] ~= ARGV[4] then
   if known[3] and tonumber(known[3]) > now then return {'too_early'} end
   -- A delete before anything else: after it, a full Redis refuses no write. What is in goes on, it makes room.
   redis.call('HDEL', KEYS[1], 'wakes', 'reason', 'retry_at')
-  if known[4] then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
+  if known[4] and string.sub(known[4], 1, 5) ~= 'hold ' then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
   redis.call('HINCRBY', KEYS[1], 'epoch', 1)
   redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 end

@@ -1,7 +1,7 @@
 -- HOLD: take the lease on a VM for which no event waits, to tidy up after it. What comes meanwhile waits for RELEASE.
 --
 -- KEYS  1 vm   2 mail
--- ARGV  1 owner (different for every hold)   2 lease ms
+-- ARGV  1 owner (different for every hold; "hold ...", which CLAIM knows)   2 lease ms   3 tombstone seconds
 -- Answers {"held", epoch, state}, or one word: "waiting" (an event waits, and goes first), "busy" (a live lease).
 -- Asked again by the same owner (a reply was lost) it answers as before.
 
@@ -13,6 +13,8 @@ if known[1] ~= ARGV[1] then
   if known[2] and tonumber(known[2]) > now then return {'busy'} end
   if redis.call('LLEN', KEYS[2]) > 0 then return {'waiting'} end
   redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+  -- Of a VM that nothing is known of, nothing stays when the holder dies.
+  if redis.call('HEXISTS', KEYS[1], 'state') == 0 then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
 end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'until', now + ARGV[2])
 local held = redis.call('HMGET', KEYS[1], 'epoch', 'state')

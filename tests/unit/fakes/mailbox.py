@@ -14,6 +14,7 @@ from tasks.mailbox import (
     Again,
     Claim,
     DeadLetter,
+    Debt,
     Ending,
     FencedError,
     Finish,
@@ -39,10 +40,12 @@ class Box:
 
     mail: list[Posting] = field(default_factory=list)
     state: str | None = None
+    gone: bool = False
     epoch: int = 0
     attempts: int = 0
     deaths: int = 0
     owned: bool = False
+    held: bool = False
     until: float = 0.0
     parked: tuple[str, float] | None = None
     retry_at: float | None = None
@@ -119,9 +122,10 @@ class MemoryMailbox(Mailbox):
             return NotNow.BUSY
         if box.retry_at is not None and box.retry_at > now:
             return NotNow.TOO_EARLY
-        box.deaths += box.owned
+        box.deaths += box.owned and not box.held
         box.epoch += 1
         box.attempts += 1
+        box.held = False
         box.owned, box.until, box.due = True, now + self._lease, now + self._lease
         box.wakes, box.reason, box.retry_at = 0, None, None
         waiting = tuple(posting.header for posting in box.mail[1:])
@@ -145,16 +149,20 @@ class MemoryMailbox(Mailbox):
         if box.mail:
             return NotNow.WAITING
         box.epoch += 1
-        box.owned, box.until = True, now + self._lease
+        box.owned, box.held, box.until = True, True, now + self._lease
         return Held(vm_uuid, box.epoch, box.state)
 
     @override
-    def release(self, held: Held, state: str | None = None, *, gone: bool = False) -> Wake | None:
+    def release(
+        self, held: Held, state: str | None = None, *, gone: bool = False, paid: Debt | None = None
+    ) -> Wake | None:
         box = self.boxes[held.vm_uuid]
         if box.epoch != held.epoch:
             raise FencedError
-        box.owned = False
-        box.state = state or box.state
+        box.owned = box.held = False
+        box.state, box.gone = state or box.state, box.gone or gone
+        if paid is not None:
+            self.left.pop((paid.queue, paid.host, held.vm_uuid), None)
         return box.next_head(self._clock.now() + self._resend)
 
     @override
@@ -163,10 +171,11 @@ class MemoryMailbox(Mailbox):
         return Glance(bool(box.mail) or (box.owned and box.until > self._clock.now()), box.state)
 
     @override
-    def stray_since(self, image: ImageName, *, note: bool) -> float | None:
+    def stray_for(self, image: ImageName, *, note: bool) -> float | None:
+        now = self._clock.now()
         if note:
-            self.strays.setdefault(image, self._clock.now())
-        return self.strays.get(image)
+            self.strays.setdefault(image, now)
+        return now - self.strays[image] if image in self.strays else None
 
     @override
     def forget_stray(self, image: ImageName) -> None:
@@ -188,10 +197,6 @@ class MemoryMailbox(Mailbox):
         return found
 
     @override
-    def owes_no_more(self, queue: str, host: HostName, vm_uuid: VmUuid) -> None:
-        self.left.pop((queue, host, vm_uuid), None)
-
-    @override
     def done(self, claim: Claim, ending: Ending) -> Wake | None:
         now = self._clock.now()
         box = self.boxes[claim.header.vm_uuid]
@@ -209,11 +214,11 @@ class MemoryMailbox(Mailbox):
                 self._tell(outcome)
                 box.parked, box.due = (outcome.code or "unclassified", now), None
                 return None
-            case Finish(outcome, state, _, left_on):
+            case Finish(outcome, state, gone, left_on):
                 self._tell(outcome)
                 for host in left_on:
                     self.left.setdefault((box.queue, host, claim.vm_uuid), now + self._resend)
-                box.state = state or box.state
+                box.state, box.gone = state or box.state, box.gone or gone
                 box.mail.pop(0)
                 return box.next_head(now + self._resend)
 
