@@ -151,6 +151,19 @@ def test_a_vm_does_not_boot_from_a_file_that_is_gone(stage: Stage, sr: str) -> N
     assert details(stage, "VM.start", vm, *NOT_PAUSED) == ["HANDLE_INVALID", "VDI", image]
 
 
+def test_a_drive_is_busy_while_its_vm_starts(stage: Stage, site: XapiSite, sr: str) -> None:
+    uuid = site.define_vm("vm", site.add_local_sr("xapi-A", "root"))
+    drive, image = site.add_cd(uuid), stage.vdi(sr, "a.iso")
+    vm = stage.master("VM.get_by_uuid", uuid)
+    with site.starting(uuid):
+        assert details(stage, "VBD.insert", drive, image) == ["OTHER_OPERATION_IN_PROGRESS", "VBD", drive, "attach"]
+        assert details(stage, "VM.start", vm, *NOT_PAUSED) == ["OTHER_OPERATION_IN_PROGRESS", "VM", vm, "start"]
+        assert stage.master("VM.get_power_state", vm) == "Halted"
+        assert stage.master("VM.get_allowed_operations", vm) == []
+    stage.master("VBD.insert", drive, image)
+    assert stage.master("VM.get_power_state", vm) == "Running"
+
+
 def test_a_snapshot_keeps_the_image_that_was_in_the_drive(stage: Stage, site: XapiSite, sr: str) -> None:
     uuid = site.define_vm("vm", site.add_local_sr("xapi-A", "root"))
     drive = site.add_cd(uuid, "1", {"mark": "ours"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xmlrpc.client
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -159,6 +160,19 @@ def test_sessions_end(stage: Stage) -> None:
     assert stage.pool.sessions == 1
     stage.master("session.logout")
     assert stage.pool.sessions == 0
+
+
+def test_connections_break_and_new_ones_are_taken(stage: Stage) -> None:
+    connection = stage.master.connect()
+    connection.request("POST", "/", xmlrpc.client.dumps((stage.master.session,), "VM.get_all"))
+    assert b"Success" in connection.getresponse().read()
+    kept = connection.sock
+    assert kept is not None
+    stage.pool.break_connections()
+    assert kept.recv(1) == b""
+    connection.close()
+    with stage.client(stage.pool.hosts[0]) as client:
+        assert len(client("VM.get_all")) == 1
 
 
 def test_calls_are_counted(stage: Stage) -> None:

@@ -22,7 +22,8 @@
 * Faults: `pool.faults.fail("VBD.insert", "VBD_NOT_EMPTY", "OpaqueRef:x", times=2)`, `.drop("VDI.create")` (broken off
   after the effect), `.drop(..., after_effect=False)`, `.delay("VM.start", 2.0)`; `tests.rigs.xapi.faults.IMPORT` is the
   name of the upload. `pool.expire_sessions()`, `pool.make_master("xapi-B")`, `pool.down(host)`, `pool.booting(host)`,
-  `pool.take_down(host, dead=False)` (only the toolstack is away).
+  `pool.take_down(host, dead=False)` (only the toolstack is away), `pool.break_connections()`,
+  `site.starting(vm)` (in the middle of its start: `OTHER_OPERATION_IN_PROGRESS`).
 * Sessions and tasks live in the master's memory: a new master, or the old one come back, knows none of them.
 * Python's xmlrpc.client sends a call a second time, whatever it does, when its connection broke without an answer:
   plant a drop twice (`times=2`) to see the client's error, once to see what the repeated call leads to.

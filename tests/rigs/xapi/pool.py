@@ -157,6 +157,11 @@ class XapiPool:
             context = server_context(self._files[name])
             self._servers[name] = HostServer(self.world, self.world.machine(name), context)
 
+    def break_connections(self) -> None:
+        """Break what connections there are, as a firewall does with idle ones; new ones are taken."""
+        for server in self._servers.values():
+            server.break_connections()
+
     @contextmanager
     def down(self, name: str) -> Iterator[None]:
         """Keep a host off the network for a while."""

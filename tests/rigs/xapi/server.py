@@ -53,6 +53,10 @@ class HostServer(socketserver.ThreadingTCPServer):
         self.shutdown()
         self.server_close()
         self._thread.join()
+        self.break_connections()
+
+    def break_connections(self) -> None:
+        """Break every connection."""
         for connection in list(self._open):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid as uuids
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from tests.rigs.xapi.fields import NULL
 from tests.rigs.xapi.pool import XapiPool
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 USER_SLOT = "3"
@@ -163,6 +165,28 @@ class XapiSite:
         else:
             reference = self.pool.world.machine(host).reference
             self.pool.call("VM.start_on", self._vm(vm), reference, False, False)  # noqa: FBT003
+
+    @contextmanager
+    def starting(self, vm: str) -> Iterator[None]:
+        """Have a VM in the middle of its start for a while: still halted, its drives busy; it runs at the end.
+
+        Not recorded. A real xapi lets others wait before it tells them `OTHER_OPERATION_IN_PROGRESS`; here they are
+        told at once.
+        """
+        world = self.pool.world
+        task = "OpaqueRef:start"
+        with world.lock:
+            drives = [world.db.row("VBD", vbd) for vbd in world.db.find("VBD", VM=self._vm(vm))]
+            world.db.row("VM", self._vm(vm))["current_operations"] = {task: "start"}
+            for drive in drives:
+                drive["current_operations"] = {task: "attach"}
+        try:
+            yield
+        finally:
+            with world.lock:
+                for row in (world.db.row("VM", self._vm(vm)), *drives):
+                    row["current_operations"] = {}
+                self.start_vm(vm)
 
     def stop_vm(self, vm: str) -> None:
         """Power a VM off, hard."""

@@ -53,6 +53,8 @@ def refused(world: World, vbd: str) -> Refusals:
     found: Refusals = {}
     row = world.db.row("VBD", vbd)
     vm = world.db.row("VM", row["VM"])
+    for operation in row["current_operations"].values():  # not recorded; xapi's sources
+        _refuse(found, XapiError("OTHER_OPERATION_IN_PROGRESS", "VBD", vbd, operation), *OPERATIONS)
     _refuse_by_kind(found, vbd, row)
     _refuse_by_power(found, vbd, row, vm)
     if not row["empty"]:

@@ -32,13 +32,15 @@ def check_power(world: World, vm: str, operation: str) -> None:
     """Refuse an operation in the wrong power state.
 
     Raises:
-        XapiError: `HANDLE_INVALID`, `VM_IS_TEMPLATE`, `VM_BAD_POWER_STATE`.
+        XapiError: `HANDLE_INVALID`, `VM_IS_TEMPLATE`, `OTHER_OPERATION_IN_PROGRESS`, `VM_BAD_POWER_STATE`.
     """
     row = world.db.row("VM", vm)
     if row["is_a_template"] and operation != "destroy":
         raise XapiError("VM_IS_TEMPLATE", vm)
     if row["is_control_domain"]:
         raise XapiError("OPERATION_NOT_ALLOWED", "This operation is not supported for the control domain")
+    for other in row["current_operations"].values():  # not recorded; xapi's sources
+        raise XapiError("OTHER_OPERATION_IN_PROGRESS", "VM", vm, other)
     if row["power_state"] not in _NEEDS[operation]:
         expected = ", ".join(_NEEDS[operation]).lower()
         raise XapiError("VM_BAD_POWER_STATE", vm, expected, str(row["power_state"]).lower())
@@ -48,6 +50,8 @@ def allowed(world: World, vm: str) -> list[str]:
     """The operations of ours that the VM's power state allows."""
     row = world.db.row("VM", vm)
     if row["is_a_template"] or row["is_control_domain"]:
+        return []
+    if row["current_operations"]:
         return []
     return [operation for operation, states in _NEEDS.items() if row["power_state"] in states]
 
