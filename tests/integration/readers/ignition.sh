@@ -1,0 +1,15 @@
+# Run as root in the small Linux, with the drive as its disk: Ignition's own stage "fetch", for one platform.
+# {ignition}: the program, {platform}: its platform, {seconds}: after which it is given up.
+
+# What udev does in a booted system, which Ignition leaves to it.
+mount -t tmpfs tmpfs /run
+mount -t devtmpfs devtmpfs /dev 2>/dev/null # the mount table of the machine that lends its files is read-only
+mkdir -p /dev/disk/by-label /mnt/root /mnt/tmp
+ln -s /dev/ubda "/dev/disk/by-label/$(blkid -o value -s LABEL /dev/ubda)"
+
+TMPDIR=/mnt/tmp timeout {seconds} {ignition} -platform {platform} -stage fetch -root /mnt/root \
+  -config-cache /mnt/fetched.json -log-to-stdout >/mnt/log 2>&1
+echo "ignition: $?"
+cat /mnt/fetched.json 2>/dev/null && echo || echo nothing
+grep -c 'config drive .* not found' /mnt/log
+ls -A /mnt/tmp

@@ -1,0 +1,71 @@
+"""cloud-init's own `ds-identify` and `DataSourceConfigDrive` read our drives in a Linux kernel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.integration.image.linux import run_in_linux
+from tests.integration.readers import foreign
+from tests.integration.readers.drives import KEYS, LABELS, MAC, PASSWORD, USER_DATA, VM, write_drive
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HERE = Path(__file__).parent
+
+
+def cloud_init(drive: Path, scratch: Path) -> tuple[str, str, Mapping[str, Any]]:
+    """Return ds-identify's exit code and its data sources, and what ConfigDrive took from the drive."""
+    with require_rig():
+        root = foreign.cloud_init()
+        script = (HERE / "cloud_init.sh").read_text()
+        for name, value in {"root": root, "inside": HERE / "cloud_init_inside.py", "mac": MAC}.items():
+            script = script.replace(f"{{{name}}}", quote(str(value)))
+        printed = run_in_linux(drive, script, scratch)
+        code, sources, document = printed.splitlines()
+        return code.removeprefix("ds-identify: "), sources, json.loads(document)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_what_it_takes_with_each_label(label: str, tmp_path: Path) -> None:
+    code, sources, taken = cloud_init(write_drive(tmp_path / "drive.iso", label), tmp_path)
+    # By its label only does cloud-init switch itself on; once it is on, it looks at every unpartitioned ISO 9660 disk.
+    if label == "config":
+        assert (code, sources) == ("1", "disabled")
+    else:
+        assert (code, sources) == ("0", "datasource_list: [ ConfigDrive, None ]")
+    assert taken["found"] is True
+    assert taken["device"] == "/dev/ubda"
+    assert taken["hostname"] == "web-21"
+    assert taken["instance_id"] == VM.uuid
+    assert taken["zone"] == "zone1"
+    assert taken["keys"] == [key.line for key in KEYS]
+    assert bytes.fromhex(taken["user_data"]) == USER_DATA
+    assert taken["ec2"]["instance-id"] == "i-2-21-VM"
+    config = yaml.safe_load(taken["vendor_data"])
+    assert config == {"password": PASSWORD, "chpasswd": {"expire": False}, "ssh_pwauth": True}
+    nic, servers = taken["network"]["config"]
+    assert (nic["name"], nic["mac_address"], nic["mtu"]) == ("eth0", MAC, 1500)
+    [subnet] = nic["subnets"]
+    assert (subnet["type"], subnet["address"], subnet["netmask"]) == ("static", "10.1.1.21", "255.255.255.0")
+    assert [(route["network"], route["gateway"]) for route in subnet["routes"]] == [
+        ("0.0.0.0", "10.1.1.1"),
+        ("10.9.0.0", "10.1.1.9"),
+    ]
+    assert servers == {"type": "nameserver", "address": "192.0.2.53"}
+
+
+def test_without_password_and_addresses_it_changes_neither(tmp_path: Path) -> None:
+    drive = write_drive(tmp_path / "drive.iso", "config-2", password=None, nic=None)
+    _, _, taken = cloud_init(drive, tmp_path)
+    assert taken["found"] is True
+    assert taken["vendor_data"] is None
+    assert taken["network"] is None  # it then asks for addresses by DHCP
