@@ -7,14 +7,15 @@ that `configdrive publish` may take, imports are the most.
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
+from workers.endpoint import endpoint_of, sentinel_options, tls_options
 from workers.settings import Settings
 from workers.store import RedisMailbox, StoreOptions
 
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
     from configdrive.ports import Sealer
     from tasks.publish import LifecyclePublisher
     from tasks.wakeup import WakeUps
+    from workers.endpoint import Endpoint
 
 ENTRY_POINTS = "configdrive.hypervisors"
+
+_SENTINEL_SECONDS = 1.0
+"""A Sentinel that does not answer for so long is passed over: the others know as much."""
 
 
 def installed_hypervisors() -> list[HypervisorName]:
@@ -47,22 +52,41 @@ def connect_redis(settings: Settings, *, patient: bool = True) -> redis.Redis:
     Raises:
         PermanentError: `MISCONFIGURED`, when the URL cannot be read.
     """
+    endpoint = endpoint_of(settings)
     passing = (redis.ConnectionError, redis.TimeoutError) if patient else (redis.ConnectionError,)
+    options: dict[str, Any] = {
+        "socket_timeout": 10 if patient else 5,
+        "socket_connect_timeout": 5 if patient else 2,
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+        "retry": Retry(ExponentialBackoff(cap=1.0, base=0.05), 12 if patient else 2, supported_errors=passing),
+        "retry_on_error": list(passing),
+    }
+    if endpoint.tls:
+        options |= tls_options(settings)
+    if endpoint.nodes:
+        return _behind_sentinel(settings, endpoint, options)
     try:
-        return redis.Redis.from_url(
-            settings.redis_url.get_secret_value(),
-            socket_timeout=10 if patient else 5,
-            socket_connect_timeout=5 if patient else 2,
-            socket_keepalive=True,
-            health_check_interval=15,
-            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), 12 if patient else 2, supported_errors=passing),
-            retry_on_error=list(passing),
-        )
+        return redis.Redis.from_url(endpoint.url, **options)
     except ValueError:
         pass  # raised below, outside of this handler: its text may quote a part of the URL
     detail = "redis_url: has a parameter behind '?' that redis-py cannot read"
     remedy = "leave the parameters out: redis://user:password@host:port/0"
     raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
+
+
+def _behind_sentinel(settings: Settings, endpoint: Endpoint, options: dict[str, Any]) -> redis.Redis:
+    """Return a client of whoever is the master; each new connection asks the Sentinels who that is."""
+    from redis.sentinel import Sentinel  # noqa: PLC0415 - few fleets have one
+
+    login = {"username": endpoint.user, "password": endpoint.password, "db": endpoint.database}
+    asked = {**sentinel_options(settings, endpoint, _SENTINEL_SECONDS), "retry": Retry(NoBackoff(), 0)}
+    # redis-py types neither.
+    manager = Sentinel(  # type: ignore[no-untyped-call]
+        endpoint.nodes, sentinel_kwargs=asked, **login, **options, **({"ssl": True} if endpoint.tls else {})
+    )
+    client: redis.Redis = manager.master_for(endpoint.master)  # type: ignore[no-untyped-call]
+    return client
 
 
 def store_options(settings: Settings) -> StoreOptions:
@@ -74,6 +98,8 @@ def store_options(settings: Settings) -> StoreOptions:
         seen=settings.seen_seconds,
         tombstone=settings.tombstone_seconds,
         outcomes_kept=settings.outcomes_kept,
+        replicas=settings.replicas,
+        replica_seconds=settings.replica_seconds,
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from celery import Celery
 
 from tasks.wakeup import queue, queue_name
+from workers.endpoint import endpoint_of, sentinel_options, tls_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -38,7 +38,7 @@ def make_app(
     if bury is not None:
         from workers.transport import NAME, guarded  # noqa: PLC0415 - only workers need it
 
-        guarded(served, bury)
+        guarded(served, bury, sentinel=bool(endpoint_of(settings).nodes))
         app.conf.update(broker_transport=NAME, broker_url=broker_url(settings, unix=NAME))
     return app
 
@@ -49,8 +49,10 @@ def queues(settings: Settings, hypervisor: str) -> list[str]:
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:
+    endpoint = endpoint_of(settings)
     return {
         "broker_url": broker_url(settings),
+        "broker_use_ssl": tls_options(settings) if endpoint.tls else None,
         "result_backend": None,
         "task_ignore_result": True,
         "task_acks_late": False,
@@ -76,13 +78,23 @@ def _configuration(settings: Settings) -> dict[str, Any]:
             "unacked_restore_throttle": 1,
             "unacked_mutex_expire": 30,
             "global_keyprefix": settings.key_prefix,
+            **_sentinel(settings),
         },
     }
 
 
+def _sentinel(settings: Settings) -> dict[str, Any]:
+    endpoint = endpoint_of(settings)
+    if not endpoint.nodes:
+        return {}
+    return {"master_name": endpoint.master, "sentinel_kwargs": sentinel_options(settings, endpoint, 2.0)}
+
+
 def broker_url(settings: Settings, *, unix: str = "redis") -> str:
     """Return the broker's URL in the form that kombu knows; `unix` is the transport for a Unix socket."""
-    url = settings.redis_url.get_secret_value()
-    if urlsplit(url).scheme == "unix":
-        return f"{unix}+socket://" + url.removeprefix("unix://")
-    return url
+    endpoint = endpoint_of(settings)
+    if endpoint.nodes:
+        return endpoint.sentinel_urls
+    if endpoint.url.startswith("unix:"):
+        return f"{unix}+socket://" + endpoint.url.removeprefix("unix://")
+    return endpoint.url

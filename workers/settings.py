@@ -7,10 +7,8 @@ refused at the start, with the remedy (measured: see docs/adr).
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -26,6 +24,7 @@ from typing_extensions import override
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.fields import HypervisorField, LabelField, ZoneField
 from configdrive.model import DEFAULT_LABEL
+from workers.endpoint import FORMS, Endpoint
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 
@@ -34,14 +33,6 @@ _POOL_MARGIN = 5.0
 
 def _config_home() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "configdrive"
-
-
-def _scheme(url: str) -> str:
-    """Return a URL's scheme; none when it cannot be parsed. The parser's own error would quote a password."""
-    with suppress(ValueError):
-        parts = urlsplit(url)
-        return parts.scheme if parts.port != 0 else ""
-    return ""
 
 
 class Settings(BaseSettings):
@@ -55,7 +46,27 @@ class Settings(BaseSettings):
     )
 
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    """Redis with the mailboxes and the broker; `rediss://` for TLS. May hold a password, so it is never shown."""
+    """Redis with the mailboxes and the broker; `rediss://` for TLS, `redis+sentinel://one:26379,two:26379/mymaster/0`
+    for the master behind a Sentinel, `rediss+sentinel://` for both. May hold a password, so it is never shown."""
+
+    sentinel_password: SecretStr | None = None
+    """The Sentinels' own password, where they have one. That of Redis stands in the URL."""
+
+    redis_ca: Path | None = None
+    """The authority that has signed the certificates of Redis and Sentinel. None: those that the system trusts."""
+
+    redis_certificate: Path | None = None
+    """The certificate by which a Redis that asks for one knows us. None: none is shown."""
+
+    redis_certificate_key: Path | None = None
+    """Its private key."""
+
+    replicas: Annotated[int, Field(ge=0, le=10)] = 0
+    """How many replicas must have an event, and the lease on a VM, before either counts. 0: Redis' own answer is
+    enough, and a failover may lose the last moments. With a Sentinel: 1, and at least two replicas."""
+
+    replica_seconds: Annotated[float, Field(ge=0.1, le=600)] = 30.0
+    """How long to try until so many replicas have it; then publishing fails, and the event may or may not be stored."""
 
     key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_-]{0,64}$")] = "configdrive:"
     """In front of every Redis key, so that several fleets can share a Redis."""
@@ -154,11 +165,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_what_loses_work(self) -> Self:
-        scheme = _scheme(self.redis_url.get_secret_value())
+        endpoint = Endpoint.read(self.redis_url.get_secret_value())
         rules = (
             (
-                scheme not in {"redis", "rediss", "unix"},
-                "redis_url: needs redis://, rediss:// or unix://; Redis Cluster cannot be a Celery broker",
+                endpoint is None,
+                f"redis_url: needs {FORMS}; Redis Cluster cannot be a Celery broker",
+            ),
+            (
+                (self.redis_certificate is None) != (self.redis_certificate_key is None),
+                "redis_certificate: needs redis_certificate_key, and the other way round",
             ),
             (
                 self.visibility_seconds < 2 * self.task_seconds,

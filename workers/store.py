@@ -16,6 +16,7 @@ that lost the reply asks again. Keys, behind the prefix:
 | `parked`        | sorted set | VM -> time (ms) of its parking                                                      |
 | `outcomes`      | stream     | every outcome                                                                       |
 | `dead`          | list       | dead letters, newest first                                                          |
+| `replicated`    | string     | written before each `WAIT` (`workers.replication`)                                  |
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from configdrive.model import EventId, HostName, ImageName, VmUuid
 from configdrive.outcome import Outcome
 from tasks.mailbox import Claim, DeadLetter, FencedError, Finish, Glance, Held, Mailbox, NotNow, Wake
 from workers import store_forms as forms
+from workers.replication import Confirmed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from redis.commands.core import Script
 
     from tasks.mailbox import Debt, Ending, PersonsWord, Posting, Receipt, Right
+    from workers.replication import Call
 
 SCRIPTS = ("put", "claim", "renew", "done", "hold", "release", "sweep", "owing", "unpark")
 HOSTS_AT_ONCE = 1000
@@ -48,7 +51,7 @@ DEAD_LETTERS_KEPT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """How long things are kept. Times are seconds; `outcomes_kept` is a number of stream entries."""
+    """How long things are kept, and by how many. Times are seconds; `outcomes_kept` is a number of stream entries."""
 
     prefix: str
     lease: float
@@ -56,6 +59,8 @@ class StoreOptions:
     seen: float
     tombstone: float
     outcomes_kept: int
+    replicas: int = 0
+    replica_seconds: float = 30.0
 
 
 class RedisMailbox(Mailbox):
@@ -65,6 +70,9 @@ class RedisMailbox(Mailbox):
         self._redis = client
         self._options = options
         self._scripts = {name: _script(client, name) for name in SCRIPTS}
+        self._confirmed = Confirmed(
+            client, replicas=options.replicas, seconds=options.replica_seconds, mark=self._key("replicated")
+        )
 
     def close(self) -> None:
         """Close all connections; a later call opens new ones."""
@@ -72,45 +80,36 @@ class RedisMailbox(Mailbox):
 
     @override
     def put(self, posting: Posting) -> Receipt:
-        return forms.receipt(posting, self._put(posting, self._redis))
+        return forms.receipt(posting, self._confirmed.one(self._scripts["put"], self._posted(posting)))
 
     @override
     def put_many(self, postings: Sequence[Posting]) -> list[Receipt]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for posting in postings:
-            self._put(posting, pipeline)
-        answers = pipeline.execute()
+        answers = self._confirmed.many(self._scripts["put"], [self._posted(posting) for posting in postings])
         return [forms.receipt(posting, answer) for posting, answer in zip(postings, answers, strict=True)]
 
-    def _put(self, posting: Posting, client: redis.Redis) -> Any:  # noqa: ANN401 - redis-py types no script's answer
+    def _posted(self, posting: Posting) -> Call:
         header = posting.header
-        return self._scripts["put"](
-            keys=[
-                *self._vm_keys(header.vm_uuid),
-                self._key("seen", header.event_id),
-                self._key("queues"),
-                self._key("parked"),
-            ],
-            args=[
-                self._options.prefix,
-                header.vm_uuid,
-                header.event_id,
-                forms.encode(header),
-                posting.body,
-                header.event_type,
-                header.queue,
-                uuids.uuid4().hex,
-                forms.ms(self._options.resend),
-            ],
-            client=client,
-        )
+        keys = [
+            *self._vm_keys(header.vm_uuid),
+            self._key("seen", header.event_id),
+            *map(self._key, ("queues", "parked")),
+        ]
+        return keys, [
+            self._options.prefix,
+            header.vm_uuid,
+            header.event_id,
+            forms.encode(header),
+            posting.body,
+            header.event_type,
+            header.queue,
+            uuids.uuid4().hex,
+            forms.ms(self._options.resend),
+        ]
 
     @override
     def claim(self, vm_uuid: VmUuid, event_id: EventId) -> Claim | NotNow:
-        answer = self._scripts["claim"](
-            keys=self._vm_keys(vm_uuid),
-            args=[self._options.prefix, vm_uuid, event_id, uuids.uuid4().hex, forms.ms(self._options.lease)],
-        )
+        args = [self._options.prefix, vm_uuid, event_id, uuids.uuid4().hex, forms.ms(self._options.lease)]
+        answer = self._confirmed.one(self._scripts["claim"], (self._vm_keys(vm_uuid), args))
         word = answer[0].decode()
         if word != "claimed":
             return NotNow(word)
@@ -160,10 +159,8 @@ class RedisMailbox(Mailbox):
 
     @override
     def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
-        answer = self._scripts["hold"](
-            keys=self._vm_keys(vm_uuid)[:2],
-            args=[f"hold {uuids.uuid4().hex}", forms.ms(self._options.lease), int(self._options.tombstone)],
-        )
+        args = [f"hold {uuids.uuid4().hex}", forms.ms(self._options.lease), int(self._options.tombstone)]
+        answer = self._confirmed.one(self._scripts["hold"], (self._vm_keys(vm_uuid)[:2], args))
         word = answer[0].decode()
         if word != "held":
             return NotNow(word)

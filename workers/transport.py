@@ -18,7 +18,7 @@ from queue import Empty
 from typing import Any, ClassVar
 
 from kombu.transport import TRANSPORT_ALIASES
-from kombu.transport.redis import Channel, QoS, Transport
+from kombu.transport.redis import Channel, QoS, SentinelChannel, SentinelTransport, Transport
 from typing_extensions import override
 
 from configdrive.errors import PermanentError
@@ -126,9 +126,23 @@ class GuardedTransport(Transport):
             _log.warning("a dead letter was not written: %s", type(error).__name__)
 
 
-def guarded(served: Collection[str], bury: Bury) -> type[GuardedTransport]:
+class GuardedSentinelChannel(GuardedChannel, SentinelChannel):
+    """The same for the master behind a Sentinel."""
+
+
+class GuardedSentinelTransport(GuardedTransport, SentinelTransport):
+    """The same for the master behind a Sentinel."""
+
+    default_port = SentinelTransport.default_port
+    Channel: type[SentinelChannel] = GuardedSentinelChannel  # type: ignore[mutable-override]  # kombu's own does so
+
+
+def guarded(served: Collection[str], bury: Bury, *, sentinel: bool = False) -> type[GuardedTransport]:
     """Return the transport for a worker that takes from the queues `served`, and register it under `NAME`."""
+    base = GuardedSentinelTransport if sentinel else GuardedTransport
     members = {"served": frozenset(served), "bury": staticmethod(bury)}
-    made = type("GuardedTransport", (GuardedTransport,), members)
-    TRANSPORT_ALIASES[NAME] = lambda: made  # type: ignore[assignment]  # a callable is taken too
+    made = type(base.__name__, (base,), members)
+    # After a failure kombu goes on to the next Sentinel's URL, and to the transport that its scheme names.
+    for name in (NAME, "sentinel") if sentinel else (NAME,):
+        TRANSPORT_ALIASES[name] = lambda: made  # type: ignore[assignment]  # a callable is taken too
     return made

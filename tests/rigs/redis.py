@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Literal, Self
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from typing_extensions import override
 
 from tests.rigs.process import LOOPBACK, Daemon, find_program, free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
+
+    from tests.rigs.certificates import Certificates
 
 
 class RedisServer:
@@ -27,12 +31,13 @@ class RedisServer:
             seconds while the disk is slow, and a `kill -9` then loses it; "always" never does.
         save: snapshots too, as in redis.conf ("60 1"); none unless asked.
         port: a fixed one; a free one otherwise. It stays the same over restarts.
+        more: further directives of redis.conf.
 
     Raises:
         RigUnavailable: redis-server is not installed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a server may be told
         self,
         directory: Path,
         *,
@@ -40,6 +45,7 @@ class RedisServer:
         appendfsync: Literal["always", "everysec", "no"] = "everysec",
         save: str = "",
         port: int | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.port = port or free_port()
@@ -52,6 +58,7 @@ class RedisServer:
             "save": save,
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
+            **(more or {}),
         }
         argv = [find_program("redis-server", "redis-server")]
         for name, value in options.items():
@@ -121,11 +128,51 @@ class RedisServer:
         """Stop."""
         self.stop()
 
-    def _answers(self) -> bool:
-        with redis.Redis(
+    def _probe(self) -> redis.Redis:
+        return redis.Redis(
             host=LOOPBACK, port=self.port, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
-        ) as client:
+        )
+
+    def _answers(self) -> bool:
+        with self._probe() as client:
             try:
                 return bool(client.ping())
             except redis.RedisError:  # not there yet, or still loading its data
                 return False
+
+
+class TlsRedisServer(RedisServer):
+    """The same with TLS only, for clients with a certificate of the same authority."""
+
+    def __init__(self, directory: Path, certificates: Certificates) -> None:
+        self.certificates = certificates
+        pki, port = certificates.directory, free_port()
+        self._files = {"ca": pki / "cacert.pem", "cert": pki / "clientcert.pem", "key": pki / "clientkey.pem"}
+        more = {
+            "port": "0",
+            "tls-port": str(port),
+            "tls-ca-cert-file": str(pki / "cacert.pem"),
+            "tls-cert-file": str(pki / "servercert.pem"),
+            "tls-key-file": str(pki / "serverkey.pem"),
+            "tls-auth-clients": "yes",
+        }
+        super().__init__(directory, port=port, more=more)
+
+    @property
+    @override
+    def url(self) -> str:
+        return f"rediss://{LOOPBACK}:{self.port}/0"
+
+    @override
+    def _probe(self) -> redis.Redis:
+        return redis.Redis(
+            host=LOOPBACK,
+            port=self.port,
+            socket_timeout=1,
+            socket_connect_timeout=1,
+            retry=Retry(NoBackoff(), 0),
+            ssl=True,
+            ssl_ca_certs=str(self._files["ca"]),
+            ssl_certfile=str(self._files["cert"]),
+            ssl_keyfile=str(self._files["key"]),
+        )

@@ -8,7 +8,6 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from urllib.parse import urlsplit
 
 from configdrive.errors import FleetError, PermanentCode
 from workers.cli.exits import ExitCode
@@ -42,12 +41,10 @@ def problem_of(error: Exception) -> Problem:
 
 def redis_address() -> str:
     """Return host and port of the fleet's Redis, without the login."""
+    from workers.endpoint import endpoint_of
     from workers.settings import load_settings
 
-    url = urlsplit(load_settings().redis_url.get_secret_value())
-    if url.scheme == "unix":
-        return url.path
-    return f"{url.hostname}:{url.port or 6379}"
+    return endpoint_of(load_settings()).address
 
 
 def _redis_problem(error: Exception) -> Problem | None:

@@ -1,0 +1,94 @@
+"""A Sentinel's master dies in the middle of a stream: everybody goes on by themselves, nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from configdrive.outcome import Status
+from tests.e2e.site import QUICK, new_vm
+from tests.e2e.test_redis_away import Stream
+from tests.rigs.sentinel import SentinelledRedis
+from tests.support import require_rig, wait_until
+from workers.replication import NotReplicatedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.e2e.site import Site
+
+
+@pytest.fixture
+def redises(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelledRedis]:
+    with require_rig():
+        redises = SentinelledRedis(tmp_path_factory.mktemp("sentinel"))
+    with redises:
+        yield redises
+
+
+def settings_for(redises: SentinelledRedis, **more: object) -> dict[str, object]:
+    return {**QUICK, "unclassified_attempts": 20, "redis_url": redises.url, "replicas": 1, **more}
+
+
+def test_failovers_in_the_middle_of_a_stream_lose_nothing(
+    make_site: Callable[..., Site], redises: SentinelledRedis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = make_site(workers=2, redis=redises.servers[0], settings=settings_for(redises))
+    site.start()
+    pids = [worker.pid for worker in site.workers]
+    stream = Stream(site)
+    stream.start()
+    before = wait_until(lambda: stream.count > 50 and stream.count, "the publisher to begin", timeout=20)
+    begun = time.monotonic()
+    dead = redises.fail_over()
+    agreed = time.monotonic() - begun
+    assert site.outcome(new_vm().event("start"), timeout=60).status is Status.APPLIED
+    done = time.monotonic() - begun
+    wait_until(lambda: stream.count > before + 50, "the publisher to go on", timeout=30)
+    dead.start()  # it comes back as a replica, and what it alone had is gone
+    wait_until(lambda: has_followers(redises, 2), "the old master to follow", timeout=30)
+    stream.end()
+    assert stream.error is None
+    ids = [event for published in stream.published.values() for event in published]
+    found = site.outcomes(ids, timeout=60)
+
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n[measured] {agreed:.1f} s until another master, {done:.1f} s until an event was done; "
+            f"{len(ids)} events, none lost\n"
+        )
+    assert [worker.pid for worker in site.workers if worker.running] == pids  # they reconnected by themselves
+    order = site.stream()
+    assert len(order) == len(set(order))
+    for vm, published in stream.published.items():
+        assert [event for event in order if event in set(published)] == published
+        assert {found[event][0].status for event in published} <= {Status.APPLIED, Status.DROPPED}
+        site.require(vm, vm.last if vm.last % 2 else None)
+    site.require_no_overlap(stream.vms)
+
+
+def test_what_no_replica_has_is_not_acknowledged(make_site: Callable[..., Site], redises: SentinelledRedis) -> None:
+    site = make_site(workers=0, redis=redises.servers[0], settings=settings_for(redises, replica_seconds=1.5))
+    event = new_vm().event("deploy")
+    for replica in redises.servers[1:]:
+        replica.pause()
+    with pytest.raises(NotReplicatedError):
+        site.publisher.publish(event)
+    for replica in redises.servers[1:]:
+        replica.resume()
+    receipt = site.publisher.publish(event)  # which is what the error asks for
+    assert (receipt.accepted, receipt.first) == (False, None)
+    for replica in redises.servers[1:]:
+        with replica.client() as client:
+            assert client.llen(f"configdrive:mail:{event['data']['vm']['uuid']}") == 1
+
+
+def has_followers(redises: SentinelledRedis, count: int) -> bool:
+    with redises.master.client() as client, suppress(redis.ConnectionError):
+        return int(client.info("replication")["connected_slaves"]) == count
+    return False
