@@ -19,11 +19,21 @@ _log = logging.getLogger(__name__)
 _SIGN_OF_LIFE_SECONDS = 5.0
 
 
-def install(app: Celery, *, sweep: Callable[[], Sent], sweep_seconds: float, health_file: Path | None) -> None:
-    """Add the sweeper and the sign of life to every worker of this app.
+def install(
+    app: Celery,
+    *,
+    sweep: Callable[[], Sent],
+    sweep_seconds: float,
+    health_file: Path | None,
+    serve_metrics: Callable[[], None] | None = None,
+) -> None:
+    """Add the sweeper, the sign of life and the metrics' endpoint to every worker of this app.
 
-    Both hang on the timer of Celery's main loop: when that loop hangs, the health file grows old.
+    The first two hang on the timer of Celery's main loop: when that loop hangs, the health file grows old. The endpoint
+    begins to answer when the pool is there.
     """
+    if serve_metrics is not None:
+        app.steps["worker"].add(_behind_the_pool("Metrics", serve_metrics))
     app.steps["worker"].add(_periodic("Sweeper", sweep_seconds, partial(_sweep_quietly, sweep)))
     if health_file is not None:
         health_file.touch()
@@ -51,6 +61,20 @@ def _periodic(name: str, seconds: float, job: Callable[[], None]) -> type[bootst
 
     Periodic.name = f"configdrive.{name}"
     return Periodic
+
+
+def _behind_the_pool(name: str, job: Callable[[], None]) -> type[bootsteps.StartStopStep]:
+    class BehindThePool(bootsteps.StartStopStep):
+        """Calls a job once the pool is there."""
+
+        requires: tuple[type[bootsteps.Step] | str, ...] = ("celery.worker.components:Pool",)
+
+        @override
+        def start(self, parent: Any) -> None:
+            job()
+
+    BehindThePool.name = f"configdrive.{name}"
+    return BehindThePool
 
 
 def _sweep_quietly(sweep: Callable[[], Sent]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from celery import Celery
+from celery import Celery, signals
 from celery.exceptions import SoftTimeLimitExceeded
 
 from configdrive.errors import PermanentCode, PermanentError
@@ -33,11 +34,16 @@ from workers.access import (
     make_mailbox,
     make_publisher,
     make_sealer,
+    store_options,
 )
 from workers.app import GRACE_SECONDS, make_app, queues
 from workers.inventory import Table, read_inventory
 from workers.settings import Settings
-from workers.telemetry import LoggingObserver, SystemClock
+from workers.telemetry import LoggingWatcher, SystemClock
+from workers.watching import WatchedMailbox, WatchedTurns, Watcher, Watchers
+
+if TYPE_CHECKING:
+    from workers.metrics_endpoint import WorkerMetrics
 
 __all__ = [
     "DriverFactory",
@@ -115,23 +121,27 @@ class Hands:
     leftovers: Leftovers
 
 
-def make_hands(settings: Settings, app: Celery, hypervisors: Collection[HypervisorName]) -> Hands:
-    """Return what works in a worker's process, with drivers of its own.
+def make_hands(
+    settings: Settings, app: Celery, hypervisors: Collection[HypervisorName], watchers: Sequence[Watcher] = ()
+) -> Hands:
+    """Return what works in a worker's process, with drivers of its own; `watchers` are told beside the log.
 
     Raises:
         PermanentError: `MISCONFIGURED` or `UNKNOWN_HYPERVISOR`.
     """
     inventory = read_inventory(settings.inventory)
     drivers = {name: make_driver(settings, name, inventory) for name in hypervisors}
-    clock, mailbox, wake = SystemClock(), make_mailbox(settings), WakeUps(app).send
+    clock, wake = SystemClock(), WakeUps(app).send
+    watcher = Watchers([LoggingWatcher(), *watchers, *_tracing(settings)])
+    mailbox = WatchedMailbox(connect_redis(settings), store_options(settings), watcher)
     longest_seconds = settings.task_seconds + GRACE_SECONDS
-    turns = Turns(
+    turns = WatchedTurns(
         mailbox=mailbox,
         reconciler=Reconciler(
             drivers,
             make_sealer(settings),
             clock,
-            LoggingObserver(),
+            watcher,
             label=settings.label,
             leave_after=min(LEAVE_AFTER, settings.attempts),
         ),
@@ -167,7 +177,9 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     # What runs in the main process must not hold up its loop: the next pass of the sweeper tries again.
     mailbox = make_mailbox(settings, connect_redis(settings, patient=False))
     app = make_app(settings, served, bury=mailbox.bury)
-    hands = PerProcess(lambda: make_hands(settings, app, [hypervisor]))
+    metrics = _metrics(settings, hypervisor, served)
+    watchers = [] if metrics is None else [metrics.watcher]
+    hands = PerProcess(lambda: make_hands(settings, app, [hypervisor], watchers))
     lifecycle.register(app, lambda: hands().turns, mailbox.bury)
     leftovers.register(app, lambda: hands().leftovers, mailbox.bury)
     wakeups = WakeUps(app)
@@ -176,8 +188,40 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
         sweep=lambda: sweep_once(mailbox, wakeups, served, pause=settings.leftover_seconds),
         sweep_seconds=settings.sweep_seconds,
         health_file=settings.health_file,
+        serve_metrics=None if metrics is None else metrics.start,
     )
     return app
+
+
+def _metrics(settings: Settings, hypervisor: HypervisorName, served: Sequence[str]) -> WorkerMetrics | None:
+    """Return a worker's metrics, when they are asked for; they end with this process."""
+    if settings.metrics_port is None:
+        return None
+    try:
+        from workers.metrics_endpoint import WorkerMetrics  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise _lacking("metrics_port", error, "metrics") from None
+    metrics = WorkerMetrics(settings, hypervisor, served)
+    atexit.register(metrics.close)
+    # A child that takes the place of one that died: see WorkMetrics.forget_work.
+    signals.worker_process_init.connect(lambda **_named: metrics.watcher.forget_work(), weak=False)
+    return metrics
+
+
+def _tracing(settings: Settings) -> list[Watcher]:
+    """Return what makes spans, when they are asked for."""
+    if settings.traces_url is None:
+        return []
+    try:
+        from workers.tracing import TracingWatcher, make_provider  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise _lacking("traces_url", error, "otel") from None
+    return [TracingWatcher(make_provider(settings.traces_url))]
+
+
+def _lacking(setting: str, error: ImportError, extra: str) -> PermanentError:
+    detail = f"{setting}: needs the module {error.name!r}, which is not installed"
+    return PermanentError(PermanentCode.MISCONFIGURED, detail, f"pip install 'configdrive-fleet[{extra}]'")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import click
 
 from workers.cli import pace
 from workers.cli.exits import ExitCode
+from workers.cli.measuring import metrics_port_option, with_metrics_port
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -36,12 +37,14 @@ _log = logging.getLogger("configdrive.worker")
     help="How: child processes (whose time limits are enforced), threads, or one after the other.",
 )
 @click.option("--name", metavar="NAME", help="The worker's name in Flower; <hypervisor>-<process id> otherwise.")
-def worker(
+@metrics_port_option
+def worker(  # noqa: PLR0913, PLR0917 - one for each option
     hypervisor: str,
     zones: tuple[str, ...],
     concurrency: int | None,
     pool: str | None,
     name: str | None,
+    metrics_port: int | None,
 ) -> ExitCode:
     """Work on the events of one hypervisor until told to stop.
 
@@ -62,7 +65,7 @@ def worker(
     from workers.settings import load_settings
     from workers.telemetry import set_up_logging
 
-    settings = load_settings()
+    settings = with_metrics_port(load_settings(), metrics_port)
     set_up_logging(settings.log_format)
     served = _queues(settings, hypervisor, zones)
     from workers.wiring import make_worker_app

@@ -12,7 +12,7 @@ import pytest
 from configdrive.model import HypervisorName, VmUuid
 from configdrive.ports import StepRecord
 from tests.unit.documents import UUID
-from workers.telemetry import JsonFormatter, LoggingObserver, SystemClock, set_up_logging
+from workers.telemetry import JsonFormatter, LoggingWatcher, SystemClock, set_up_logging
 
 STEP = StepRecord("upload", "event-1", "start", VmUuid(UUID), HypervisorName("kvm"), 0.012345678)
 FAILED = StepRecord("attach", "event-1", "start", VmUuid(UUID), HypervisorName("kvm"), 2.0, "drive_locked")
@@ -29,14 +29,14 @@ def root_logger() -> Iterator[None]:
 
 def test_a_step_is_one_line_that_says_what_of_which_event_took_how_long(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "configdrive.steps"):
-        LoggingObserver().step(STEP)
+        LoggingWatcher().step(STEP)
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert record.getMessage() == f"start upload in 12.3 ms event=event-1 vm={UUID} hypervisor=kvm"
 
 
 def test_a_step_that_failed_is_a_warning_with_its_code(caplog: pytest.LogCaptureFixture) -> None:
-    LoggingObserver().step(FAILED)
+    LoggingWatcher().step(FAILED)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "start attach in 2000.0 ms failed: drive_locked event=event-1" in record.getMessage()
@@ -50,8 +50,8 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 def test_machines_get_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("json")
-    LoggingObserver().step(STEP)
-    LoggingObserver().step(FAILED)
+    LoggingWatcher().step(STEP)
+    LoggingWatcher().step(FAILED)
     done, failed = (json.loads(line) for line in lines(capsys))
     assert done.pop("time").endswith("+00:00")
     assert done == {
@@ -93,7 +93,7 @@ def test_what_is_no_step_is_not_taken_for_one() -> None:
 
 def test_people_get_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("console")
-    LoggingObserver().step(STEP)
+    LoggingWatcher().step(STEP)
     (line,) = lines(capsys)
     assert line.endswith(f"INFO    configdrive.steps: start upload in 12.3 ms event=event-1 vm={UUID} hypervisor=kvm")
 
@@ -101,8 +101,8 @@ def test_people_get_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
 def test_setting_up_again_replaces_what_was_set_up(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("console")
     set_up_logging("json", logging.WARNING)
-    LoggingObserver().step(STEP)
-    LoggingObserver().step(FAILED)
+    LoggingWatcher().step(STEP)
+    LoggingWatcher().step(FAILED)
     (line,) = lines(capsys)
     assert json.loads(line)["error"] == "drive_locked"
 
