@@ -43,7 +43,7 @@ from workers.telemetry import LoggingWatcher, SystemClock
 from workers.watching import WatchedMailbox, WatchedTurns, Watcher, Watchers
 
 if TYPE_CHECKING:
-    from workers.metrics_endpoint import WorkerMetrics
+    from workers.metrics_endpoint import SweeperMetrics, WorkerMetrics
 
 __all__ = [
     "DriverFactory",
@@ -60,6 +60,7 @@ __all__ = [
     "make_sealer",
     "make_storerooms",
     "make_worker_app",
+    "open_sweeper_metrics",
 ]
 
 
@@ -205,6 +206,24 @@ def _metrics(settings: Settings, hypervisor: HypervisorName, served: Sequence[st
     atexit.register(metrics.close)
     # A child that takes the place of one that died: see WorkMetrics.forget_work.
     signals.worker_process_init.connect(lambda **_named: metrics.watcher.forget_work(), weak=False)
+    return metrics
+
+
+def open_sweeper_metrics(settings: Settings) -> SweeperMetrics | None:
+    """Return the storage sweeper's metrics, when they are asked for; they end with this process.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    if settings.metrics_port is None:
+        return None
+    try:
+        from workers.metrics_endpoint import SweeperMetrics  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise _lacking("metrics_port", error, "metrics") from None
+    served = [queue for name in known_hypervisors(settings) for queue in queues(settings, name)]
+    metrics = SweeperMetrics(settings, served)
+    atexit.register(metrics.close)
     return metrics
 
 

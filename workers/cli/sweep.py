@@ -6,6 +6,7 @@ import click
 
 from workers.cli import service
 from workers.cli.exits import ExitCode
+from workers.cli.measuring import metrics_port_option
 from workers.cli.output import json_option
 
 
@@ -13,8 +14,9 @@ from workers.cli.output import json_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted, and why.")
 @click.option("--all", "show_all", is_flag=True, help="List the images that stay as well.")
 @click.option("--every", "pause", type=click.FloatRange(min=1), metavar="SECONDS", help="Again and again, until TERM.")
+@metrics_port_option
 @json_option
-def sweep(pause: float | None, *, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
+def sweep(pause: float | None, metrics_port: int | None, *, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
     """Look at every storage of every host in the inventory, and delete what belongs to no VM as it is now.
 
     That is: images of destroyed and stopped VMs, older images, copies that a migration has left. An image in any VM's
@@ -29,12 +31,14 @@ def sweep(pause: float | None, *, dry_run: bool, show_all: bool, as_json: bool) 
     Examples:
       configdrive sweep --dry-run
       configdrive sweep
-      configdrive sweep --every 3600
+      configdrive sweep --every 3600 --metrics-port 9109
     """
     from workers.cli.sweeping import sweep_always, sweep_once
 
     if pause is None:
+        if metrics_port is not None:
+            raise click.UsageError("--metrics-port goes with --every only")
         return sweep_once(dry_run=dry_run, show_all=show_all, as_json=as_json)
     if dry_run or as_json or show_all:
         raise click.UsageError("--every goes with none of --dry-run, --all and --json")
-    return sweep_always(pause, service.until_term())
+    return sweep_always(pause, service.until_term(), metrics_port)

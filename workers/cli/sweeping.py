@@ -14,10 +14,11 @@ from tasks.wakeup import WakeUps
 from workers.app import queues
 from workers.cli.exits import ExitCode
 from workers.cli.fleet import open_app, open_mailbox
+from workers.cli.measuring import with_metrics_port
 from workers.cli.output import print_json, table
 from workers.settings import Settings, load_settings
 from workers.telemetry import set_up_logging
-from workers.wiring import Storeroom, make_storerooms
+from workers.wiring import Storeroom, make_storerooms, open_sweeper_metrics
 
 if TYPE_CHECKING:
     import threading
@@ -56,10 +57,11 @@ def sweep_once(*, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
     return ExitCode.FAILED if found.failed else ExitCode.DONE
 
 
-def sweep_always(pause: float, ended: threading.Event) -> ExitCode:
+def sweep_always(pause: float, ended: threading.Event, metrics_port: int | None = None) -> ExitCode:
     """Make a round every `pause` seconds until told to end; a Redis that is away is waited for."""
-    settings = load_settings()
+    settings = with_metrics_port(load_settings(), metrics_port)
     set_up_logging(settings.log_format)
+    metrics = open_sweeper_metrics(settings)
     _log.info("sweeping all storages every %g s", pause)
     with _rooms(settings, open_mailbox(settings, patient=True)) as rooms:
         while not ended.is_set():
@@ -68,6 +70,8 @@ def sweep_always(pause: float, ended: threading.Event) -> ExitCode:
             except redis.RedisError as error:
                 _log.warning("the round failed: %s", type(error).__name__)
             else:
+                if metrics is not None:
+                    metrics.rounds.round(found.findings, len(found.away))
                 for finding in found.findings:
                     if finding.why.goes:
                         _log.info("%s %s: %s", _verdict(finding, dry_run=False), finding.image.name, _reason(finding))
