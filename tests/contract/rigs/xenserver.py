@@ -23,9 +23,17 @@ FOLDER = "configdrive"
 
 
 class XenServerRig:
-    """A host with a local storage for root disks, and an NFS one."""
+    """A host with a local storage for root disks, and an NFS one.
 
-    def __init__(self, pool: XapiPool) -> None:
+    Args:
+        pool: of the one host.
+        table, host_table: what more the inventory says of the pool and the host.
+    """
+
+    def __init__(
+        self, pool: XapiPool, table: dict[str, object] | None = None, host_table: dict[str, object] | None = None
+    ) -> None:
+        self._table, self._host_table = table or {}, host_table or {}
         self.host = HOST
         self.home = Place(StorageName("local"), HOST)
         self.second = Place(StorageName("nfs"))
@@ -40,8 +48,8 @@ class XenServerRig:
         self._folders[self.home].mkdir()
 
     def make_driver(self, *, force_eject: bool = True) -> XenServerDriver:
-        table = {"password": self._pool.password, "user": self._pool.user, "ca_file": str(self._pool.ca)}
-        hosts = {HOST: {"pool": "pool", "url": self._pool.host(HOST).url}}
+        table = {"password": self._pool.password, "user": self._pool.user, "ca_file": str(self._pool.ca), **self._table}
+        hosts = {HOST: {"pool": "pool", "url": self._pool.host(HOST).url, **self._host_table}}
         section = {"pools": {"pool": table}, "hosts": hosts}
         return XenServerDriver.from_inventory(section, force_eject=force_eject, call_timeout=5.0)
 

@@ -82,8 +82,8 @@ class Dom0:
 
         return self._run(work, transfer=MOST)
 
-    def put(self, path: PurePosixPath, content: bytes, vm: VmUuid) -> None:
-        """Write a file, read it back, give it its name; what killed uploads of this VM have left goes.
+    def put(self, path: PurePosixPath, content: bytes) -> None:
+        """Write a file, read it back, give it its name.
 
         Raises:
             TransientError: `UPLOAD_CORRUPT`, `STORAGE_FULL`.
@@ -91,10 +91,7 @@ class Dom0:
         part = f"{path}{PART}"
 
         async def work(client: asyncssh.SFTPClient) -> None:
-            for left in await _parts(client, path.parent):
-                owner = image_at(left.removesuffix(PART))
-                if owner is not None and owner.vm_uuid == vm:
-                    await _unlink(client, str(path.parent / left))
+            await _unlink(client, part)
             try:
                 async with client.open(part, "xb", _FILE) as file:
                     await file.write(content)
@@ -119,14 +116,16 @@ class Dom0:
 
         self._run(work)
 
-    def clear(self, directory: PurePosixPath) -> None:
-        """Delete what killed uploads have left here and nobody writes to any more."""
+    def clear(self, directory: PurePosixPath, vm: VmUuid | None = None) -> None:
+        """Delete what killed uploads of a VM have left here; of all VMs, what nobody has written to for long."""
 
         async def work(client: asyncssh.SFTPClient) -> None:
             for left in await _parts(client, directory):
-                path = str(directory / left)
-                touched = (await client.stat(path)).mtime or 0
-                if image_at(left.removesuffix(PART)) is not None and time.time() - touched > ABANDONED_SECONDS:
+                owner, path = image_at(left.removesuffix(PART)), str(directory / left)
+                if owner is None or vm not in {None, owner.vm_uuid}:
+                    continue
+                touched = 0 if vm is not None else (await client.stat(path)).mtime or 0
+                if time.time() - touched > ABANDONED_SECONDS:
                     await _unlink(client, path)
 
         self._run(work)

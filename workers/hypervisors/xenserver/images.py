@@ -132,7 +132,7 @@ class Images:
             self._destroy(self._there_already(name))
             dom0.remove(path)
         if there != content:
-            dom0.put(path, content, name.vm_uuid)
+            dom0.put(path, content)
             self._xapi.scan(self._repository.ref)
         vdi = self._there_already(name)
         if vdi.size != len(content):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from configdrive.errors import FleetError, TransientError
 from configdrive.model import HostName, StoredImage
 from workers.hypervisors.xenserver.drives import inserted_for, read_drives, root_of
 from workers.hypervisors.xenserver.images import Images
+from workers.hypervisors.xenserver.inventory import StorageRoute
 from workers.hypervisors.xenserver.names import description_of, image_at
 
 if TYPE_CHECKING:
@@ -69,12 +71,24 @@ def images_in(visit: Visit, storage: SrRecord, host: HostRecord, repository: SrR
 
 
 def images_of(visit: Visit, vm: Vm, places: list[Place]) -> list[StoredImage]:
-    """List a VM's images on these places, with one call."""
+    """List a VM's images on these places, with one call; what its killed SFTP uploads have left there goes."""
     if not places:
         return []
+    if visit.pool.table.storage_route is StorageRoute.SFTP:
+        _clear(visit, vm, places)
     found = []
     for vdi in visit.xapi.vdis_described(description_of(vm.uuid)):
         name, place = image_at(vdi.location), visit.place_of_repository(vdi.sr)
         if name is not None and name.vm_uuid == vm.uuid and place in places:
             found.append(StoredImage(name, place))
     return list(dict.fromkeys(found))
+
+
+def _clear(visit: Visit, vm: Vm, places: list[Place]) -> None:
+    """Another time when it fails: what is half-written is no image."""
+    for place in places:
+        with suppress(FleetError):
+            storage, host = locate(visit, place)
+            dom0 = visit.pool.dom0(visit.name_of_host(host) or visit.name)
+            if dom0 is not None and visit.topology.repository(storage, host) is not None:
+                dom0.clear(visit.topology.site(storage, host.ref, visit.pool.table).directory, vm.uuid)

@@ -1,0 +1,1 @@
+"""Real workers on the queue `configdrive.xenserver`, and the stand-in for XAPI."""

@@ -1,0 +1,109 @@
+"""The seed's life of a config drive on XenServer, from the event to what is in the VM's drive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import PermanentCode
+from configdrive.outcome import Status
+from tests.e2e.xenserver.life import GUEST, PASSWORD
+from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
+from workers.hypervisors.simulated.guest import read_iso
+
+if TYPE_CHECKING:
+    from configdrive.model import Place
+    from tests.e2e.xenserver.conftest import NewVm
+    from tests.e2e.xenserver.life import Life
+    from tests.rigs.fleet import Fleet
+
+PASSWORD_FILE = "cloudstack/password/vm_password.txt"
+LABEL = slice(16 * 2048 + 40, 16 * 2048 + 72)
+VMS = 30
+
+
+def files_of(vm: Life) -> dict[str, bytes]:
+    medium = vm.medium()
+    assert medium is not None
+    return read_iso(medium)
+
+
+@pytest.mark.parametrize("place", [NFS, LOCAL_A, BLOCK_A])
+def test_deploy_start_reset_stop_start_destroy(new_vm: NewVm, cloud: Cloud, place: Place) -> None:
+    vm = new_vm(place)
+    deployed = vm.send("deploy", guest=GUEST)
+    assert (deployed.status, deployed.facts["storage"]) == (Status.APPLIED, place.storage)
+    assert (len(vm.images()), vm.medium()) == (1, None)
+
+    started = vm.send("start")
+    assert (started.status, started.facts["attach"], started.facts["password"]) == (
+        Status.APPLIED,
+        "inserted",
+        "on_drive",
+    )
+    vm.power_on()
+    (drive,) = cloud.config_drives(vm.vm)
+    assert (drive.kind, drive.mode, drive.attached) == ("CD", "RO", True)
+    assert drive.content is not None
+    assert drive.content[LABEL].decode().strip() == "config"
+    assert list(vm.images().values()) == [drive.content]
+    assert files_of(vm)[PASSWORD_FILE] == PASSWORD.encode()
+
+    changed = vm.send("password_reset", guest={"password": "changed"}, apply="now")
+    assert changed.facts["attach"] == "inserted"
+    assert files_of(vm)[PASSWORD_FILE] == b"changed"
+    assert len(vm.images()) == 1
+
+    vm.power_off()
+    assert vm.send("stop").status is Status.APPLIED
+    assert (vm.images(), vm.medium()) == ({}, None)
+
+    assert vm.send("start").status is Status.APPLIED
+    assert PASSWORD_FILE not in files_of(vm)
+    assert vm.send("destroy").status is Status.APPLIED
+    assert (vm.images(), vm.medium()) == ({}, None)
+
+
+def test_a_running_vm_without_a_drive_is_told_that_it_comes_with_the_next_boot(new_vm: NewVm) -> None:
+    vm = new_vm()
+    vm.power_on()
+    assert vm.send("start", guest=GUEST).facts["attach"] == "next_boot"
+    vm.power_off()
+    vm.power_on()
+    assert files_of(vm)[PASSWORD_FILE] == PASSWORD.encode()
+
+
+def test_thirty_vms_started_at_once_by_eight_workers_get_one_sr_thirty_images_and_no_wrong_drive(
+    new_vm: NewVm, cloud: Cloud
+) -> None:
+    vms = [new_vm(host=(A, B)[number % 2]) for number in range(VMS)]
+    others = set(cloud.images(NFS))
+    events = [vm.publish("start", guest={"password": f"{PASSWORD}-{vm.script.uuid}"}) for vm in vms]
+    for vm, event in zip(vms, events, strict=True):
+        outcome = vm.outcome(event)
+        assert (outcome.status, outcome.facts["attach"]) == (Status.APPLIED, "inserted")
+    shared = [record for record in cloud.repositories() if record["shared"]]
+    assert len(shared) == 1
+    assert len(set(cloud.images(NFS)) - others) == VMS
+    for vm in vms:
+        assert files_of(vm)[PASSWORD_FILE] == f"{PASSWORD}-{vm.script.uuid}".encode()
+        (drive,) = cloud.config_drives(vm.vm)
+        assert drive.sr == shared[0]["uuid"]
+
+
+def test_a_vm_that_xapi_does_not_know_is_parked_with_the_reason(new_vm: NewVm, cloud: Cloud) -> None:
+    vm = new_vm()
+    cloud.call("VM.destroy", cloud.ref(vm.vm))
+    parked = vm.send("start", guest=GUEST)
+    assert (parked.status, parked.code) == (Status.PARKED, PermanentCode.VM_NOT_FOUND)
+    assert vm.images() == {}
+
+
+def test_nothing_of_the_password_is_in_logs_or_xapi(new_vm: NewVm, fleet: Fleet, cloud: Cloud) -> None:
+    vm = new_vm()
+    vm.send("start", guest={"password": "correct-horse-battery"})
+    assert "correct-horse-battery" not in fleet.log
+    assert cloud.pool.password not in fleet.log
+    records = [cloud.call(f"{kind}.get_all_records") for kind in ("VM", "VBD", "VDI", "SR", "task")]
+    assert "correct-horse-battery" not in repr(records)

@@ -1,0 +1,99 @@
+"""A VM moves to another host of its pool, and its config drive with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.outcome import Status
+from tests.e2e.xenserver.life import GUEST
+from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, B, Cloud
+from tests.rigs.xapi import XapiError
+
+if TYPE_CHECKING:
+    from configdrive.model import Place
+    from tests.e2e.xenserver.conftest import NewVm
+    from tests.e2e.xenserver.life import Life
+
+
+def running(new_vm: NewVm, place: Place) -> tuple[Life, bytes]:
+    """A VM that runs with its drive; and the drive's bytes."""
+    vm = new_vm(place)
+    assert vm.send("start", guest=GUEST).status is Status.APPLIED
+    vm.power_on()
+    content = vm.medium()
+    assert content is not None
+    return vm, content
+
+
+def move(vm: Life, cloud: Cloud) -> None:
+    cloud.site.migrate_vm(vm.script.uuid, B)
+    assert cloud.site.host_of(vm.script.uuid) == B
+
+
+def test_on_shared_files_nothing_is_copied_and_the_drive_stays_in(new_vm: NewVm, cloud: Cloud) -> None:
+    vm, content = running(new_vm, NFS)
+    assert vm.migrate("prepare").status is Status.APPLIED
+    assert vm.medium() == content
+    move(vm, cloud)
+    completed = vm.migrate("complete")
+    assert (completed.status, completed.facts["attach"]) == (Status.APPLIED, "already")
+    assert (vm.medium(), list(vm.images().values())) == (content, [content])
+
+
+def test_without_shared_files_xapi_refuses_until_prepare_and_the_drive_is_there_after_complete(
+    new_vm: NewVm, cloud: Cloud
+) -> None:
+    vm, content = running(new_vm, BLOCK_A)
+    with pytest.raises(XapiError) as refused:
+        move(vm, cloud)
+    assert refused.value.description[0] == "VM_REQUIRES_SR"
+    assert vm.migrate("prepare").status is Status.APPLIED
+    assert (vm.medium(), list(vm.images(BLOCK_B).values())) == (None, [content])
+    move(vm, cloud)
+    completed = vm.migrate("complete")
+    assert (completed.status, completed.facts["attach"], completed.facts["password"]) == (
+        Status.APPLIED,
+        "inserted",
+        "on_drive",
+    )
+    assert vm.medium() == content
+    assert (vm.images(BLOCK_A), list(vm.images(BLOCK_B).values())) == ({}, [content])
+    again = vm.migrate("complete")
+    assert (again.status, again.facts["attach"]) == (Status.APPLIED, "already")
+
+    vm.power_off()
+    assert vm.send("stop", host=B).status is Status.APPLIED
+    assert (vm.medium(), vm.images(BLOCK_B)) == (None, {})
+
+
+def test_a_rollback_inserts_the_image_again_where_the_vm_stayed(new_vm: NewVm) -> None:
+    vm, content = running(new_vm, BLOCK_A)
+    assert vm.migrate("prepare").status is Status.APPLIED
+    assert vm.medium() is None
+    back = vm.migrate("rollback")
+    assert (back.status, back.facts["attach"]) == (Status.APPLIED, "inserted")
+    assert vm.medium() == content
+    assert (list(vm.images(BLOCK_A).values()), vm.images(BLOCK_B)) == ([content], {})
+
+
+def test_prepare_twice_is_as_prepare_once(new_vm: NewVm, cloud: Cloud) -> None:
+    vm, content = running(new_vm, BLOCK_A)
+    for _ in range(2):
+        assert vm.migrate("prepare").status is Status.APPLIED
+    move(vm, cloud)
+    assert vm.migrate("complete").status is Status.APPLIED
+    assert vm.medium() == content
+
+
+def test_a_start_on_another_host_after_the_first_failed_keeps_its_drive(new_vm: NewVm, cloud: Cloud) -> None:
+    """HA: no stop came, the VM is simply started elsewhere."""
+    vm, _ = running(new_vm, NFS)
+    vm.power_off()
+    started = vm.send("start", host=B)
+    assert (started.status, started.facts["attach"]) == (Status.APPLIED, "inserted")
+    assert vm.medium() is not None
+    assert list(vm.images().values()) == [vm.medium()]
+    cloud.site.start_vm(vm.script.uuid, B)
+    assert cloud.config_drives(vm.vm)[0].attached

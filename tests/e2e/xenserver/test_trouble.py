@@ -1,0 +1,71 @@
+"""A pool in trouble: the event is tried again, or says what is wrong, and nothing is left half-done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import TransientCode
+from configdrive.outcome import Status
+from tests.e2e.xenserver.life import GUEST
+from tests.integration.xenserver.cloud import A, B, Cloud
+from tests.rigs.xapi.faults import IMPORT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.xenserver.conftest import NewVm
+    from tests.rigs.fleet import Fleet
+
+
+@pytest.fixture(autouse=True)
+def mended(cloud: Cloud) -> Iterator[None]:
+    yield
+    cloud.pool.faults.clear()
+    cloud.pool.make_master(A)
+
+
+@pytest.mark.parametrize("method", ["VDI.create", IMPORT, "VBD.create", "VM.get_record"])
+def test_what_is_dropped_is_tried_again_and_leaves_the_one_right_image(
+    new_vm: NewVm, cloud: Cloud, method: str
+) -> None:
+    vm = new_vm()
+    cloud.pool.faults.drop(method)
+    outcome = vm.send("start", guest=GUEST)
+    assert (outcome.status, outcome.attempts) == (Status.APPLIED, 2)
+    assert list(vm.images().values()) == [vm.medium()]
+    assert len(cloud.config_drives(vm.vm)) == 1
+
+
+def test_a_new_master_in_the_middle_costs_no_attempt(new_vm: NewVm, cloud: Cloud) -> None:
+    vm = new_vm()
+    vm.send("deploy", guest=GUEST)
+    cloud.pool.make_master(B)
+    assert vm.send("start").status is Status.APPLIED
+    assert vm.medium() is not None
+
+
+def test_expired_sessions_cost_no_attempt(new_vm: NewVm, cloud: Cloud) -> None:
+    vm = new_vm()
+    vm.send("deploy", guest=GUEST)
+    cloud.pool.expire_sessions()
+    outcome = vm.send("start")
+    assert (outcome.status, outcome.attempts) == (Status.APPLIED, 1)
+
+
+def test_a_pool_that_is_away_parks_a_start_and_goes_on_when_it_is_back(
+    new_vm: NewVm, cloud: Cloud, fleet: Fleet
+) -> None:
+    vm = new_vm()
+    for host in (A, B):
+        cloud.pool.take_down(host)
+    try:
+        parked = vm.send("start", guest=GUEST)
+        assert (parked.status, parked.code) == (Status.PARKED, TransientCode.HOST_UNREACHABLE)
+    finally:
+        for host in (A, B):
+            cloud.pool.bring_up(host)
+    assert "Traceback" not in fleet.log
+    assert vm.send("destroy").status is Status.APPLIED
+    assert vm.images() == {}
