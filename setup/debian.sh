@@ -13,6 +13,7 @@ packages=(
   qemu-system-x86 qemu-utils seabios
   util-linux                                                       # blkid, setpriv
   openssh-server openssh-client                                    # the host's cache is filled over SFTP
+  golang-go golang-github-vmware-govmomi-dev                       # the vCenter of the tests is a simulator in Go
   genisoimage xorriso libarchive-tools 7zip                        # readers of the image that are not ours
   user-mode-linux                                                  # and the Linux kernel itself, as one of them
   shellcheck dash mksh busybox-static passwd                       # the guest's program: its checker, shells and chpasswd

@@ -1,0 +1,158 @@
+"""The vSphere driver's rig: govmomi's simulator as a vCenter with two hosts, behind a front as strict as a real one."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm
+from tests.contract.rig import DriverRig, Feature, new_vm
+from tests.support import require, require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from tests.rigs.vcsim import Cloud, VCenter
+    from workers.hypervisors.vmware.driver import VmwareDriver
+
+FEATURES = frozenset(Feature)
+HOST = HostName("h1")
+USER_ISO = "[shared] isos/debian-12.iso"
+
+
+class VmwareRig:
+    """A vCenter with a datastore that both its hosts share, and one of the first host alone."""
+
+    def __init__(self, center: VCenter, cloud: Cloud) -> None:
+        self.host = HOST
+        self.home = Place(StorageName("shared"))
+        self.second = Place(StorageName("local-1"), HOST)
+        self._center = center
+        self._cloud = cloud
+        user_iso = cloud.file(USER_ISO)
+        user_iso.parent.mkdir()
+        user_iso.write_bytes(bytes(4096))
+
+    def make_driver(self, *, force_eject: bool = True) -> VmwareDriver:
+        from workers.hypervisors.vmware.driver import VmwareDriver  # noqa: PLC0415  # needs pyvmomi
+
+        return VmwareDriver.from_inventory(
+            self._center.inventory({HOST: {"esxi": "esx-01"}}), force_eject=force_eject, call_timeout=20.0
+        )
+
+    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
+        vm = new_vm("vmware", self.host)
+        self._cloud.define(
+            vm.uuid, vm.instance_name, datastore="shared", drive=drive, running=power is PowerState.RUNNING
+        )
+        return vm
+
+    def start_vm(self, vm: Vm) -> None:
+        self._cloud.start(vm.instance_name)
+
+    def stop_vm(self, vm: Vm) -> None:
+        self._cloud.stop(vm.instance_name)
+
+    def medium(self, vm: Vm) -> bytes | None:
+        images = [path for path in self._cloud.media(vm.instance_name).values() if path != USER_ISO]
+        assert len(images) <= 1
+        return self._cloud.file(images[0]).read_bytes() if images else None
+
+    def is_read_only(self, vm: Vm) -> bool:
+        """A CD drive's ISO is never written to."""
+        return bool(self._cloud.drives(vm.instance_name))
+
+    def insert(self, vm: Vm, name: ImageName, place: Place) -> None:
+        self._cloud.insert(vm.instance_name, f"[{place.storage}] configdrive/{name}")
+
+    def insert_user_iso(self, vm: Vm) -> None:
+        from tests.rigs.vcsim.cloud import IDE_1_0  # noqa: PLC0415
+
+        self._cloud.insert(vm.instance_name, USER_ISO, IDE_1_0)
+
+    def has_user_iso(self, vm: Vm) -> bool:
+        from tests.rigs.vcsim.cloud import IDE_1_0  # noqa: PLC0415
+
+        return self._cloud.media(vm.instance_name).get(IDE_1_0) == USER_ISO
+
+    def lock_tray(self, vm: Vm) -> None:
+        self._center.lock_tray(self._cloud.reference(vm.instance_name))
+
+    def put_file(self, place: Place, file_name: str, content: bytes) -> None:
+        path = self._images(place) / file_name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+    def file(self, place: Place, name: ImageName) -> bytes | None:
+        path = self._images(place) / str(name)
+        return path.read_bytes() if path.exists() else None
+
+    def stamp(self, place: Place, name: ImageName) -> object:
+        found = (self._images(place) / str(name)).stat()
+        return found.st_ino, found.st_mtime_ns
+
+    def leave_half_upload(self, image: Image, place: Place) -> None:
+        self.put_file(place, f"{image.name}.part", image.content[: len(image.content) // 2])
+
+    def leftovers(self, vm: Vm) -> list[str]:
+        folders = [self._images(place) for place in (self.home, self.second)]
+        return [path.name for folder in folders for path in folder.glob(f"*{vm.uuid}*")]
+
+    def host_down(self) -> AbstractContextManager[None]:
+        return self._center.down()
+
+    def chaos(self, vm: Vm) -> dict[str, AbstractContextManager[None]]:
+        images = self._images(self.home)
+        image = images / f"{vm.instance_name}.{vm.uuid}.1.iso"
+        ways: dict[str, AbstractContextManager[None]] = {
+            "the vCenter is gone": self._center.down(),
+            "a datastore is not accessible": self._center.datastore_is("shared", accessible="false"),
+            "a datastore is in maintenance": self._center.datastore_is("shared", maintenance="inMaintenance"),
+            "every session ends at once": self._center.broken({"method": "*", "fault": "NotAuthenticated"}),
+            "every answer is a gateway's": self._center.broken({"method": "*", "status": 503}),
+            "every connection dies": self._center.broken({"method": "*", "close": True}),
+            "every answer is lost": self._center.broken({"method": "*", "close": True, "after": True}),
+            "answers are no XML": self._center.broken({"method": "RetrievePropertiesEx", "status": 200}),
+            "the folder's images are a file": _replaced(images, lambda path: path.touch()),
+            "an image is a folder": _replaced(image, lambda path: path.mkdir()),
+        }
+        for fault in ("RuntimeFault", "SystemError", "TaskInProgress", "NoPermission", "NotSupported"):
+            tasks = ("ReconfigVM_Task", "SearchDatastore_Task", "MoveDatastoreFile_Task", "DeleteDatastoreFile_Task")
+            rules = [{"method": task, "fault": fault, "task": True} for task in tasks]
+            ways[f"tasks fail with {fault}"] = self._center.broken(*rules)
+        return ways
+
+    def _images(self, place: Place) -> Path:
+        return self._center.datastore(place.storage) / "configdrive"
+
+
+@contextmanager
+def _replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
+    aside = path.with_name(f"{path.name}.aside")
+    path.rename(aside)
+    make(path)
+    try:
+        yield
+    finally:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        aside.rename(path)
+
+
+@contextmanager
+def open_rig(folder: Path) -> Iterator[DriverRig]:
+    try:
+        from tests.rigs.vcsim import Cloud, VCenter  # noqa: PLC0415  # needs pyvmomi
+    except ImportError as error:
+        require(condition=False, reason=f"{error.name} is not installed")
+        raise
+    with require_rig():
+        center = VCenter(folder, {"shared": ["esx-01", "esx-02"], "local-1": ["esx-01"], "local-2": ["esx-02"]})
+        center.start()
+    with center, closing(Cloud(center)) as cloud:
+        yield VmwareRig(center, cloud)

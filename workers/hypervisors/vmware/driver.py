@@ -1,0 +1,284 @@
+"""The driver port on vSphere: what each verb does, in the order in which it does it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.model import (
+    AttachBy,
+    HostName,
+    HypervisorName,
+    ImageName,
+    Place,
+    PowerState,
+    Presentation,
+    StorageName,
+    StoredImage,
+    Vm,
+)
+from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Resident, Survey
+from workers.hypervisors.vmware.diagnosis import diagnose
+from workers.hypervisors.vmware.drives import Drives
+from workers.hypervisors.vmware.endpoints import Endpoint
+from workers.hypervisors.vmware.faults import translated
+from workers.hypervisors.vmware.folders import store
+from workers.hypervisors.vmware.inventory import parse
+from workers.hypervisors.vmware.machines import find_machine, read_residents
+from workers.hypervisors.vmware.slots import content, expected_device, find_slot, media_of
+from workers.hypervisors.vmware.storages import Storages
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from configdrive.model import Image
+    from workers.hypervisors.vmware.endpoints import Link
+    from workers.hypervisors.vmware.folders import Folder
+    from workers.hypervisors.vmware.inventory import HostTable, Section
+    from workers.hypervisors.vmware.machines import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """A session for the length of a verb, with the datastores of the host that it is for."""
+
+    table: HostTable
+    link: Link
+    storages: Storages
+
+    def find(self, vm: Vm) -> Machine | None:
+        return find_machine(self.link, vm, self.table.identify_by, self.storages.scope)
+
+    def require(self, vm: Vm) -> Machine:
+        machine = self.find(vm)
+        if machine is None:
+            detail = f"host {vm.host} knows no VM {vm.instance_name} ({vm.uuid})"
+            raise PermanentError(PermanentCode.VM_NOT_FOUND, detail, "correct the event's host, or define the VM")
+        return machine
+
+
+class VmwareDriver:
+    """vSphere through its API: see `configdrive.ports.HypervisorDriver` for what each verb promises.
+
+    Args:
+        section: the inventory's.
+        endpoints: by name.
+        force_eject: whether a medium is exchanged although the guest holds the tray.
+    """
+
+    name = HypervisorName("vmware")
+
+    def __init__(self, section: Section, endpoints: Mapping[str, Endpoint], *, force_eject: bool = True) -> None:
+        self._hosts = {HostName(name): table for name, table in section.hosts.items()}
+        self._endpoints = endpoints
+        self._force = force_eject
+
+    @classmethod
+    def from_inventory(
+        cls, section: Mapping[str, object], *, force_eject: bool = True, call_timeout: float = 30.0
+    ) -> Self:
+        """Build the driver from the inventory's `[vmware]` table; connects to nothing yet.
+
+        Args:
+            section: the table.
+            force_eject: whether a medium is exchanged although the guest holds the tray.
+            call_timeout: seconds to wait for an answer. A task may take a minute.
+
+        Raises:
+            PermanentError: `MISCONFIGURED`.
+        """
+        table = parse(section)
+        endpoints = {name: Endpoint(name, one, call_timeout) for name, one in table.endpoints.items()}
+        return cls(table, endpoints, force_eject=force_eject)
+
+    def observe(self, vm: Vm, also: Collection[Place] = ()) -> Observation:
+        """Look at the VM and list its images: one call to find it, one to read it, a task for each listing.
+
+        A VM is known by its uuid alone here, so that it can be cleaned up whatever its name is; `attach` looks at the
+        name as well.
+        """
+        images: dict[Place, tuple[StoredImage, ...]] = {}
+        unreachable: list[Place] = []
+        with self._visit(vm.host) as visit:
+            machine = visit.find(vm)
+            storage = _own_storage(visit.storages, vm, machine)
+            if storage is not None:
+                images[storage] = _images_of(vm, storage, visit.storages.folder(storage))
+            drive = (
+                NoDrive()
+                if machine is None
+                else content(machine, visit.storages.place_of, storage, visit.table.cd_slots)
+            )
+        for place in dict.fromkeys(also):
+            try:
+                if place not in images:
+                    with self._reach(place, vm.host) as (_, folder):
+                        images[place] = _images_of(vm, place, folder)
+            except FleetError:
+                unreachable.append(place)
+        return Observation(
+            power=PowerState.UNDEFINED if machine is None else machine.power,
+            storage=storage,
+            drive=drive,
+            images=tuple(image for found in images.values() for image in found),
+            unreachable=tuple(unreachable),
+        )
+
+    def upload(self, vm: Vm, image: Image, place: Place) -> None:
+        """Make `place` hold exactly these bytes under the image's name."""
+        _require_own(vm, image.name)
+        with self._reach(place, vm.host) as (_, folder):
+            store(folder, image.name, image.content)
+
+    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
+        """Make `target` hold the same bytes as `source` under the same name."""
+        _require_own(vm, name)
+        with self._reach(source, vm.host) as (_, folder):
+            there = folder.read(name)
+        if there is None:
+            detail = f"storage {source.storage!r} does not hold the image {name}"
+            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail)
+        if source != target:
+            with self._reach(target, vm.host) as (_, folder):
+                store(folder, name, there)
+
+    def attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
+        """Make this image the medium of the VM's config drive, now and after the next power-on."""
+        _require_own(vm, name)
+        if vm.presentation is Presentation.DISK:
+            detail = "vSphere presents an ISO image as a CD only"
+            raise PermanentError(PermanentCode.NOT_SUPPORTED, detail, "leave 'presentation' out of the event")
+        with self._visit(vm.host) as visit:
+            folder = visit.storages.folder(place)
+            path = folder.path(name)
+            if vm.attach_by is AttachBy.ORCHESTRATOR:
+                machine = visit.find(vm)
+                return Attachment(AttachedHow.ORCHESTRATOR, _told_device(vm, visit, machine), path)
+            machine = visit.require(vm)
+            _require_name(vm, machine)
+            if not folder.has(name):
+                detail = f"storage {place.storage!r} does not hold the image {name}"
+                raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
+            drives = Drives(visit.link.session, machine, force=self._force)
+            done = drives.insert(path, folder.store.ref, visit.table.cd_slots)
+        return Attachment(done.how, done.device, path)
+
+    def detach(self, vm: Vm) -> None:
+        """Leave no image of the fleet in any drive of the VM, now and in its definition."""
+        with self._visit(vm.host) as visit:
+            machine = visit.find(vm)
+            if machine is not None:
+                Drives(visit.link.session, machine, force=self._force).remove_all()
+
+    def delete(self, vm: Vm, image: StoredImage) -> None:
+        """Delete one image file; gone already is success."""
+        with self._reach(image.place, vm.host) as (_, folder):
+            folder.require_unused(image.name)
+            folder.remove(image.name)
+
+    def survey(self, host: HostName) -> Survey:
+        """Look at all that one host has of the fleet: every datastore's folder, every VM's CD drives."""
+        images: list[StoredImage] = []
+        unreachable: list[Place] = []
+        with self._visit(host) as visit:
+            storages = visit.storages
+            for place in storages.of_files:
+                try:
+                    with translated(f"storage {place.storage} of host {host}"):
+                        images += (StoredImage(name, place) for name in storages.folder(place).names())
+                except FleetError:
+                    unreachable.append(place)
+            residents = tuple(
+                Resident(one.uuid, one.name, one.power, tuple(dict.fromkeys(media_of(one, storages.place_of))))
+                for one in read_residents(visit.link.session, sorted(storages.scope), visit.table.identify_by)
+            )
+        return Survey(tuple(images), residents, tuple(unreachable))
+
+    def hosts(self) -> Collection[HostName]:
+        """Name the hosts of the inventory."""
+        return self._hosts.keys()
+
+    def check(self, host: HostName) -> Iterator[Check]:
+        """Try one host from connection to storage."""
+        try:
+            table = self._table(host)
+        except PermanentError as error:
+            return iter([Check(f"vmware host {host}", ok=False, detail=error.detail, remedy=error.remedy)])
+        return diagnose(host, table, self._endpoints[table.endpoint])
+
+    def close(self) -> None:
+        """Log out of all sessions of this process."""
+        for endpoint in self._endpoints.values():
+            endpoint.close()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _table(self, host: HostName) -> HostTable:
+        table = self._hosts.get(host)
+        if table is None:
+            remedy = f"add [vmware.hosts.{host}] to the inventory, or correct the event"
+            raise PermanentError(PermanentCode.UNKNOWN_HOST, f"the vmware inventory has no host {host!r}", remedy)
+        return table
+
+    @contextmanager
+    def _visit(self, host: HostName) -> Iterator[_Visit]:
+        """Give a session with a host's endpoint; whatever the SDK raises meanwhile comes out as a `FleetError`."""
+        table = self._table(host)
+        with translated(f"host {host}"), self._endpoints[table.endpoint].visit() as link:
+            yield _Visit(table, link, Storages(host, table, link))
+
+    @contextmanager
+    def _reach(self, place: Place, via: HostName) -> Iterator[tuple[_Visit, Folder]]:
+        """Give a storage's folder through its own host, and that of a shared one through the VM's host.
+
+        A shared storage that the VM's host does not have (any more) is reached through another one that has it.
+        """
+        ways = [place.host] if place.host is not None else [via, *(name for name in self._hosts if name != via)]
+        first: PermanentError | None = None
+        with ExitStack() as stack:
+            for name in ways:
+                try:
+                    visit = stack.enter_context(self._visit(name))
+                    folder = visit.storages.folder(place)
+                except PermanentError as error:
+                    stack.close()
+                    first = first or error
+                else:
+                    yield visit, folder
+                    return
+        if first is not None:
+            raise first
+
+
+def _own_storage(storages: Storages, vm: Vm, machine: Machine | None) -> Place | None:
+    if vm.primary_storage is None:
+        return None if machine is None else storages.of_root_disk(machine)
+    inside = None if machine is None else storages.in_cluster(StorageName(vm.primary_storage), machine)
+    return inside or storages.named(vm.primary_storage)
+
+
+def _images_of(vm: Vm, place: Place, folder: Folder) -> tuple[StoredImage, ...]:
+    return tuple(StoredImage(name, place) for name in folder.names(vm.uuid))
+
+
+def _require_own(vm: Vm, name: ImageName) -> None:
+    if name.vm_uuid != vm.uuid:
+        detail = f"the image {name} is not VM {vm.uuid}'s"
+        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "a VM gets its own images only")
+
+
+def _require_name(vm: Vm, machine: Machine) -> None:
+    """Refuse a VM that bears another name than the event says: its uuid may have been given twice."""
+    if machine.name != vm.instance_name:
+        detail = f"VM {vm.uuid} is called {machine.name!r} on host {vm.host}, but {vm.instance_name!r} in the event"
+        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "correct the event's instance_name, or rename the VM")
+
+
+def _told_device(vm: Vm, visit: _Visit, machine: Machine | None) -> str:
+    """Say which drive the orchestrator shall take, of a VM that need not exist yet."""
+    if machine is None:
+        return expected_device(visit.table.cd_slots)
+    _require_name(vm, machine)
+    return find_slot(machine, vm.uuid, visit.table.cd_slots).device

@@ -1,0 +1,118 @@
+"""What vSphere, its HTTPS folder and the network say, in the taxonomy's words. Nothing else may leave the driver."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from xml.parsers.expat import ExpatError
+
+from pyVmomi import vim, vmodl
+
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from configdrive.errors import Code
+
+_BY_CLASS: Final[tuple[tuple[type[Exception], Code], ...]] = (
+    (vim.fault.InvalidLogin, PermanentCode.ACCESS_DENIED),
+    # A session that ended although it had just been opened: somebody ends sessions, or there are too many.
+    (vim.fault.NotAuthenticated, TransientCode.HOST_UNREACHABLE),
+    (vim.fault.NoPermission, PermanentCode.ACCESS_DENIED),
+    (vmodl.fault.SecurityError, PermanentCode.ACCESS_DENIED),
+    (vim.fault.RestrictedVersion, PermanentCode.ACCESS_DENIED),  # a free ESXi licence lets nobody change anything
+    (vim.fault.InaccessibleDatastore, TransientCode.STORAGE_UNAVAILABLE),
+    (vim.fault.InvalidDatastore, PermanentCode.STORAGE_NOT_FOUND),
+    (vim.fault.NoDiskSpace, TransientCode.STORAGE_FULL),
+    (vim.fault.FileLocked, TransientCode.IMAGE_IN_USE),
+    (vim.fault.FileNotFound, TransientCode.UPLOAD_CORRUPT),  # what was looked for just before: look and upload again
+    (vim.fault.FileAlreadyExists, TransientCode.STORAGE_UNAVAILABLE),
+    (vim.fault.FileFault, TransientCode.STORAGE_UNAVAILABLE),
+    (vim.fault.TaskInProgress, TransientCode.VM_BUSY),
+    (vim.fault.ConcurrentAccess, TransientCode.VM_BUSY),
+    # All that follows from a state: powered on meanwhile, a host in maintenance, a VM that is being moved.
+    (vmodl.fault.HostNotConnected, TransientCode.HOST_UNREACHABLE),
+    (vim.fault.InvalidHostState, TransientCode.HOST_UNREACHABLE),
+    (vim.fault.InvalidPowerState, TransientCode.VM_BUSY),
+    (vim.fault.InvalidState, TransientCode.VM_BUSY),
+    (vim.fault.ResourceInUse, TransientCode.VM_BUSY),
+    (vim.fault.InvalidDeviceOperation, PermanentCode.NO_FREE_SLOT),
+    (vim.fault.InvalidDeviceSpec, PermanentCode.NO_FREE_SLOT),
+    (vim.fault.Timedout, TransientCode.TASK_TIMEOUT),
+    (vim.fault.HostConnectFault, TransientCode.HOST_UNREACHABLE),
+    (vmodl.fault.HostCommunication, TransientCode.HOST_UNREACHABLE),
+    (vmodl.fault.ManagedObjectNotFound, TransientCode.VM_BUSY),  # was there a moment ago
+    (vmodl.fault.NotSupported, PermanentCode.NOT_SUPPORTED),
+    (vmodl.fault.MethodNotFound, PermanentCode.NOT_SUPPORTED),
+)
+"""vSphere's fault types, the narrower before the wider; one that is not here is `HYPERVISOR_ERROR`."""
+
+_BY_STATUS: Final[dict[int, Code]] = {
+    HTTPStatus.UNAUTHORIZED: PermanentCode.ACCESS_DENIED,
+    HTTPStatus.FORBIDDEN: PermanentCode.ACCESS_DENIED,
+    HTTPStatus.NOT_FOUND: TransientCode.STORAGE_UNAVAILABLE,
+    HTTPStatus.BAD_REQUEST: TransientCode.UPLOAD_CORRUPT,
+    HTTPStatus.SERVICE_UNAVAILABLE: TransientCode.HOST_UNREACHABLE,
+    HTTPStatus.BAD_GATEWAY: TransientCode.HOST_UNREACHABLE,
+    HTTPStatus.GATEWAY_TIMEOUT: TransientCode.HOST_UNREACHABLE,
+    HTTPStatus.INSUFFICIENT_STORAGE: TransientCode.STORAGE_FULL,
+}
+"""What `/folder` answers; one that is not here is `STORAGE_UNAVAILABLE`."""
+
+_REMEDY: Final[dict[Code, str]] = {
+    TransientCode.HOST_UNREACHABLE: "see whether the vCenter or host runs, and the network leads to it",
+    TransientCode.STORAGE_FULL: "free some space on the datastore",
+    TransientCode.STORAGE_UNAVAILABLE: "look at the datastore in the vSphere client",
+    PermanentCode.ACCESS_DENIED: "correct the credentials, the privileges or the licence",
+    PermanentCode.NO_FREE_SLOT: "power the VM off first, or name other places in the inventory's cd_slots",
+}
+
+
+def vsphere_code(fault: Exception) -> Code:
+    """Say which code of the taxonomy a fault of vSphere is."""
+    return next((code for kind, code in _BY_CLASS if isinstance(fault, kind)), TransientCode.HYPERVISOR_ERROR)
+
+
+def status_error(status: int, what: str) -> FleetError:
+    """Make the error for an HTTP status of the datastores' folder."""
+    return fleet_error(_BY_STATUS.get(status, TransientCode.STORAGE_UNAVAILABLE), f"{what}: HTTP status {status}")
+
+
+def fleet_error(code: Code, detail: str, remedy: str = "") -> FleetError:
+    """Make the kind of error that belongs to the code."""
+    remedy = remedy or _REMEDY.get(code, "")
+    if isinstance(code, TransientCode):
+        return TransientError(code, detail, remedy)
+    if isinstance(code, PermanentCode):
+        return PermanentError(code, detail, remedy)
+    raise AssertionError(code)  # hypervisors make nothing stale
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn every fault of the SDK, HTTP, TLS or the network into a `FleetError` whose detail begins with `what`.
+
+    An interruption from outside (a soft time limit) is the caller's own, and passes.
+    """
+    try:
+        yield
+    except FleetError:
+        raise
+    except vmodl.MethodFault as fault:
+        text = f"{type(fault).__name__.rpartition('.')[2]}: {fault.msg or 'no more is said'}"
+        raise fleet_error(vsphere_code(fault), f"{what}: {text}") from fault
+    except ssl.SSLCertVerificationError as error:
+        reason = error.verify_message if hasattr(error, "verify_message") else str(error)
+        detail = f"{what}: the server's certificate is refused: {reason}"
+        remedy = "correct ca_file or fingerprint in the inventory, or find out who answers there"
+        raise PermanentError(PermanentCode.ACCESS_DENIED, detail, remedy) from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise fleet_error(TransientCode.HOST_UNREACHABLE, f"{what}: {reason}") from error
+    except ExpatError as error:
+        detail = f"{what}: the server answered what is not XML"
+        raise TransientError(TransientCode.HYPERVISOR_ERROR, detail) from error

@@ -1,0 +1,152 @@
+"""The inventory's `[vmware]` table: its fields, their limits, and the error that names the wrong one with the remedy.
+
+[vmware.endpoints.vc-01]
+server = "vc-01.example"
+username = "configdrive@vsphere.local"
+password = {file = "/run/secrets/vc-01"}
+ca_file = "/etc/configdrive/vmca.pem"
+
+[vmware.hosts.esx-01]
+endpoint = "vc-01"
+esxi = "esx-01.example"
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from configdrive.errors import PermanentCode, PermanentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
+_Server = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,254}$")]
+_Fingerprint = Annotated[str, StringConstraints(pattern=r"^(?:[0-9A-Fa-f]{64}|(?:[0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2})$")]
+_Slot = Annotated[str, StringConstraints(pattern=r"^(?:ide:[01]:[01]|sata:[0-3]:(?:[12]?[0-9])|sata)$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Transfer(StrEnum):
+    """How an image file is let in.
+
+    `session`: with the session's own cookie. `ticket`: with a ticket for that one request, which a vCenter may make for
+    an ESXi host, so that the file does not go through the vCenter; one call more for each file.
+    """
+
+    SESSION = "session"
+    TICKET = "ticket"
+
+
+class Identity(StrEnum):
+    """By what a VM is known. A name says nothing of whose VM it is: only for clouds that set neither uuid."""
+
+    BIOS_UUID = "bios_uuid"
+    INSTANCE_UUID = "instance_uuid"
+    NAME = "name"
+
+
+class EndpointTable(_Strict):
+    """`[vmware.endpoints.<name>]`: a vCenter, or an ESXi host without one.
+
+    Args:
+        server: name or address, as in its certificate.
+        port: TCP.
+        username: who may reconfigure VMs, browse datastores and change files on them.
+        password: stands in a file or in the environment: `{file = ...}` or `{env = ...}`.
+        ca_file: PEM file of the CA that signed the server's certificate. Left out: the system's CAs.
+        fingerprint: SHA-256 of the server's own certificate, instead of a CA. There is no way to go without either.
+        connections: to this server, per worker process, at most; one session each process.
+        transfer: see `Transfer`.
+    """
+
+    server: _Server
+    port: int = Field(default=443, ge=1, le=65_535)
+    username: _Name
+    password: SecretStr
+    ca_file: Path | None = None
+    fingerprint: _Fingerprint | None = None
+    connections: int = Field(default=4, ge=1, le=64)
+    transfer: Transfer = Transfer.SESSION
+
+    @model_validator(mode="after")
+    def _one_trust(self) -> Self:
+        if self.ca_file is not None and self.fingerprint is not None:
+            code = "trust"
+            raise PydanticCustomError(code, "give ca_file or fingerprint, not both")
+        return self
+
+
+class HostTable(_Strict):
+    """`[vmware.hosts.<name>]`: what events call a host.
+
+    Args:
+        endpoint: which of the endpoints knows it.
+        esxi: the host's name there: VMs on other hosts are not this host's. Where DRS moves VMs without an event, name
+            the cluster instead, or neither for all that the endpoint knows.
+        cluster: the cluster's name there.
+        fallback_datastore: takes the images of VMs whose root disk lies on a datastore that only one host sees, or
+            that takes no files (vSAN, vVols). All hosts to which VMs may move should see it: a VM does not move while
+            its drive holds an image that the other host cannot read. Left out: images lie beside the root disk.
+        cd_slots: the places in which the config drive may be, the first choice first: `ide:<bus>:<unit>`,
+            `sata:<bus>:<unit>`, or `sata` for any unit there, on a new controller if need be. Left out: never `ide:1:0`
+            and `sata:0:0`, where users have their own ISOs. A running VM takes another drive on SATA only.
+        identify_by: see `Identity`; tried in this order.
+    """
+
+    endpoint: _Name
+    esxi: _Name | None = None
+    cluster: _Name | None = None
+    fallback_datastore: _Name | None = None
+    cd_slots: tuple[_Slot, ...] = Field(default=("ide:1:1", "ide:0:1", "ide:0:0", "sata"), min_length=1, max_length=16)
+    identify_by: tuple[Identity, ...] = Field(
+        default=(Identity.BIOS_UUID, Identity.INSTANCE_UUID), min_length=1, max_length=3
+    )
+
+    @model_validator(mode="after")
+    def _one_scope(self) -> Self:
+        if self.esxi is not None and self.cluster is not None:
+            code = "scope"
+            raise PydanticCustomError(code, "give esxi or cluster, not both")
+        return self
+
+
+class Section(_Strict):
+    """The whole table: at least one endpoint and one host."""
+
+    endpoints: dict[_Name, EndpointTable] = Field(min_length=1)
+    hosts: dict[_Name, HostTable] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _endpoints_are_known(self) -> Self:
+        for name, host in self.hosts.items():
+            if host.endpoint not in self.endpoints:
+                code = "endpoint"
+                raise PydanticCustomError(
+                    code, "host {name} names the endpoint {endpoint}, which is not there",
+                    {"name": repr(name), "endpoint": repr(host.endpoint)},
+                )  # fmt: skip
+        return self
+
+
+def parse(section: Mapping[str, object]) -> Section:
+    """Read the table.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`, with the first wrong field and what is wrong with it.
+    """
+    try:
+        return Section.model_validate(dict(section))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(("vmware", *(str(part) for part in first["loc"])))
+        detail = f"inventory: {field}: {first['msg']}"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct it in the inventory") from None

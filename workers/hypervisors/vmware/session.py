@@ -1,0 +1,236 @@
+"""One session with a vCenter or ESXi host: calls, properties, tasks and files, over verified connections."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from dataclasses import dataclass
+from http.cookies import SimpleCookie
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from pyVmomi import vim, vmodl
+
+from configdrive.errors import TransientCode, TransientError
+from workers.hypervisors.vmware.connection import Reply, Stub, ask
+from workers.hypervisors.vmware.inventory import Transfer
+from workers.hypervisors.vmware.tls import PinnedContext
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping, Sequence
+
+    from workers.hypervisors.vmware.inventory import EndpointTable
+
+VERSION: Final = "vim.version.version10"
+"""The API of vSphere 6.0: the oldest that has all that is used here, and every newer one still speaks it."""
+
+TASK_SECONDS: Final = 60.0
+"""Limit on a task: reconfiguring a VM takes a second or two, unless vCenter is busy."""
+
+IDLE_SECONDS: Final = 30
+"""A connection that rested longer is not used again: vCenter closes them too."""
+
+_COOKIE: Final = "vmware_soap_session"
+_TICKET: Final = "vmware_cgi_ticket"
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+_UNAUTHORIZED: Final = 401
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One object of the server with some of its properties; one that it does not have is not there."""
+
+    ref: Any
+    properties: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Its managed object id."""
+        return str(self.ref._moId)  # noqa: SLF001  # pyvmomi has no other name for it
+
+    def get(self, path: str) -> Any:  # noqa: ANN401  # whatever the property is
+        """Return a property, `None` when it is unset."""
+        return self.properties.get(path)
+
+
+class Session:
+    """A session that logs in when it is first used, and again when the server has forgotten it.
+
+    Args:
+        table: the endpoint's in the inventory.
+        context: whom to trust.
+        timeout: seconds to wait for an answer.
+    """
+
+    def __init__(self, table: EndpointTable, context: ssl.SSLContext, timeout: float) -> None:
+        self._table = table
+        self._timeout = timeout
+        self._lock = threading.RLock()
+        self._content: Any = None
+        self._stub: Any = Stub(
+            table.server,
+            table.port,
+            version=VERSION,
+            sslContext=context,
+            poolSize=table.connections,
+            connectionPoolTimeout=IDLE_SECONDS,
+            httpConnectionTimeout=timeout,
+        )
+        self._stub.log_in = self._log_in
+
+    @property
+    def content(self) -> Any:  # noqa: ANN401
+        """The service's root objects."""
+        if self._content is None:
+            with self._lock:
+                if self._content is None:
+                    content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
+                    content.sessionManager.Login(self._table.username, self._table.password.get_secret_value())
+                    self._content = content
+        return self._content
+
+    def close(self) -> None:
+        """Log out, and close the connections."""
+        try:
+            if self._content is not None:
+                self._content.sessionManager.Logout()
+        finally:
+            self._content = None
+            self._stub.DropConnections()
+
+    def reference(self, kind: Any, key: str) -> Any:  # noqa: ANN401
+        """Return the object of this type and managed object id; it is not looked up."""
+        return kind(key, self._stub)
+
+    # --- properties --------------------------------------------------------------------------------------------------
+
+    def retrieve(
+        self, wanted: Mapping[Any, Sequence[str]], roots: Sequence[Any], follow: Sequence[tuple[Any, str]] = ()
+    ) -> list[Found]:
+        """Read properties of several objects in one call.
+
+        Args:
+            wanted: type -> the paths of its properties.
+            roots: where to begin.
+            follow: (type, property with references) along which more objects are found.
+        """
+        query = vmodl.query.PropertyCollector
+        steps = [query.TraversalSpec(type=kind, path=path, skip=False) for kind, path in follow]
+        objects = [query.ObjectSpec(obj=root, skip=type(root) not in wanted, selectSet=steps) for root in roots]
+        properties = [query.PropertySpec(type=kind, pathSet=list(paths)) for kind, paths in wanted.items()]
+        collector = self.content.propertyCollector
+        page = collector.RetrievePropertiesEx(
+            specSet=[query.FilterSpec(objectSet=objects, propSet=properties)], options=query.RetrieveOptions()
+        )
+        found: dict[str, Found] = {}
+        while page is not None:
+            for one in page.objects:
+                values = {prop.name: prop.val for prop in one.propSet}
+                found.setdefault(str(one.obj), Found(one.obj, values))
+            page = collector.ContinueRetrievePropertiesEx(token=page.token) if page.token else None
+        return list(found.values())
+
+    def all_of(self, wanted: Mapping[Any, Sequence[str]], container: Any = None) -> list[Found]:  # noqa: ANN401
+        """Read properties of all objects of some types that the server, or one of its containers, has."""
+        content = self.content
+        view = content.viewManager.CreateContainerView(container or content.rootFolder, list(wanted), recursive=True)
+        try:
+            return self.retrieve(wanted, [view], [(vim.view.ContainerView, "view")])
+        finally:
+            view.Destroy()
+
+    # --- tasks -------------------------------------------------------------------------------------------------------
+
+    def wait(self, task: Any, beside: Any = None, notice: Callable[[Found], None] | None = None) -> Any:  # noqa: ANN401
+        """Wait for the end of a task and return its result.
+
+        Its properties are read one by one: pyvmomi cannot read the `info` of a task on a FileManager.
+
+        Args:
+            task: from the call that began it.
+            beside: a VM on which a question may come up meanwhile.
+            notice: is called with that VM as long as the task runs.
+
+        Raises:
+            TransientError: `TASK_TIMEOUT`.
+            vmodl.MethodFault: why the task failed.
+        """
+        deadline, pause = time.monotonic() + max(self._timeout, TASK_SECONDS), _FIRST_PAUSE
+        wanted: dict[Any, list[str]] = {vim.Task: ["info.state", "info.error", "info.result"]}
+        if beside is not None:
+            wanted[vim.VirtualMachine] = ["runtime.question"]
+        while True:
+            seen = {type(one.ref): one for one in self.retrieve(wanted, [task, *([] if beside is None else [beside])])}
+            state = seen[vim.Task]
+            if state.get("info.state") == "success":
+                return state.get("info.result")
+            if state.get("info.state") == "error":
+                raise state.get("info.error")
+            if notice is not None and vim.VirtualMachine in seen:
+                notice(seen[vim.VirtualMachine])
+            if time.monotonic() > deadline:
+                detail = f"a task of {self._table.server} has not ended within {TASK_SECONDS:g} s"
+                raise TransientError(TransientCode.TASK_TIMEOUT, detail, "see the recent tasks in the vSphere client")
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    def file(self, method: str, path: str, query: Mapping[str, str], body: bytes | None = None) -> Reply:
+        """Ask for a file of a datastore: `GET`, `HEAD` or `PUT` of `/folder/<path>`.
+
+        A session that the server has forgotten is opened again.
+        """
+        pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+        target = f"/folder/{quote(path)}?{pairs}"
+        _ = self.content
+        if self._table.transfer is Transfer.TICKET:
+            return self._by_ticket(method, target, body)
+        before = self._stub.cookie
+        reply = self._exchange(method, target, body)
+        if reply.status == _UNAUTHORIZED:
+            self._log_in(before)
+            reply = self._exchange(method, target, body)
+        return reply
+
+    def _exchange(self, method: str, target: str, body: bytes | None) -> Reply:
+        held = SimpleCookie(self._stub.cookie).get(_COOKIE)
+        connection = self._stub.GetConnection()
+        try:
+            reply = ask(connection, method, target, body, f'{_COOKIE}="{held.value if held else ""}"')
+        except BaseException:
+            connection.close()
+            raise
+        self._stub.ReturnConnection(connection)
+        return reply
+
+    def _by_ticket(self, method: str, target: str, body: bytes | None) -> Reply:
+        """Use a ticket, at the host that it was made for: that one's certificate is told with it, over this session."""
+        table = self._table
+        spec = vim.SessionManager.HttpServiceRequestSpec(
+            method=f"http{method.capitalize()}", url=f"https://{table.server}:{table.port}{target}"
+        )
+        ticket = self.content.sessionManager.AcquireGenericServiceTicket(spec)
+        host, _, port = (ticket.hostName or table.server).partition(":")
+        context = self._stub.schemeArgs["context"]
+        if ticket.sslThumbprint:
+            context = PinnedContext.of(ticket.sslThumbprint)
+        connection = http.client.HTTPSConnection(host, int(port or table.port), context=context, timeout=self._timeout)
+        try:
+            return ask(connection, method, target, body, f"{_TICKET}={ticket.id}")
+        finally:
+            connection.close()
+
+    def _log_in(self, expired: str) -> None:
+        """Open a session in the place of the one with this cookie, unless somebody else has done it meanwhile."""
+        with self._lock:
+            if self._stub.cookie != expired:
+                return
+            self._stub.cookie, self._content = "", None
+            self._stub.logging_in = threading.get_ident()
+            try:
+                _ = self.content
+            finally:
+                self._stub.logging_in = None
