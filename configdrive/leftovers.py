@@ -21,9 +21,9 @@ from configdrive.work import LIVE, Done
 _PRESENT = frozenset({Phase.STAGED, Phase.ATTACHED})
 
 
-def places_left(seen: Observation, goal: Goal, steps: tuple[Step, ...]) -> tuple[Place, ...]:
+def places_left(seen: Observation, goal: Goal, steps: tuple[Step, ...], done: Done) -> tuple[Place, ...]:
     """Return the storages on which images of the VM may lie once the goal is reached."""
-    deleted = {step.image for step in steps if isinstance(step, Delete)}
+    deleted = {step.image for step in steps if isinstance(step, Delete)} - {*done.kept}
     left = {*seen.unreachable, *(stored.place for stored in seen.images if stored not in deleted)}
     if goal.image is not None and seen.storage is not None:
         left.add(seen.storage)

@@ -161,8 +161,9 @@ class Reconciler:
         ahead = move(known, event, guest, live=True)
         if ahead.goal is None and not (known.vm is None and ahead.state.wanted):
             return self._finish(turn, ahead)
-        work = Work(event, self._driver(HypervisorName(event.data.hypervisor)), turn.lease, self._observer)
         vm = ahead.state.vm or vm_of(known.vm, event)
+        owing = tuple(host for host in known.left_on if host != vm.host)
+        work = Work(event, self._driver(HypervisorName(event.data.hypervisor)), turn.lease, self._observer, owing)
         try:
             vm, seen = work.look(vm, known.places)
         except TransientError as error:
@@ -178,7 +179,7 @@ class Reconciler:
         steps = _steps(turn, known, ahead, goal, (vm, seen))
         done = work.execute(vm, goal, steps, seen.storage, Content(ahead.state.data, self._label))
         left_on = leftovers.hosts_left(known, vm, goal, seen, done)
-        reached = leftovers.owing(ahead.state, vm, leftovers.places_left(seen, goal, steps), left_on)
+        reached = leftovers.owing(ahead.state, vm, leftovers.places_left(seen, goal, steps, done), left_on)
         return self._finish(turn, replace(ahead, state=reached), _facts(goal, seen, done))
 
     def _may_leave_behind(self, turn: Turn, error: TransientError) -> bool:
@@ -289,5 +290,6 @@ def _facts(goal: Goal, seen: Observation, done: Done) -> dict[str, str]:
             facts["xml"] = attachment.xml
     elif goal.drive is DriveGoal.EMPTY:
         facts["attach"] = "removed"
-    left = leftovers.named(seen.unreachable, () if done.away is None else (done.away,))
+    places = leftovers.in_order([*seen.unreachable, *(stored.place for stored in done.kept)])
+    left = leftovers.named(places, () if done.away is None else (done.away,))
     return facts | ({"left_behind": left} if left else {})

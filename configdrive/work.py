@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from configdrive import contents, image
-from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.errors import FleetError, PermanentCode, PermanentError, StaleError, TransientCode, TransientError
 from configdrive.events import DestroyEvent, LifecycleEvent, MigrateEvent, MigratePhase, StopEvent, short_type
 from configdrive.lifecycle import DriveGoal, Goal
 from configdrive.model import HostName, Image, Place, PowerState, StorageName, StoredImage, Vm, VmData, VmUuid
@@ -40,20 +40,33 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of a plan: how the image is attached, and the host that should have given the drive up but is away."""
+    """What came of a plan.
+
+    Args:
+        attachment: how the image is attached.
+        away: the host that should have given the drive up but is away.
+        kept: images that could not be deleted because a host that owes (`Work.owing`) uses them still.
+    """
 
     attachment: Attachment | None = None
     away: HostName | None = None
+    kept: tuple[StoredImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One event's work on one hypervisor."""
+    """One event's work on one hypervisor.
+
+    Args:
+        event, driver, lease, observer: whose, where, by which right, and who is told.
+        owing: hosts that were away when they should have given up what they have of the VM (`VmState.left_on`).
+    """
 
     event: LifecycleEvent
     driver: HypervisorDriver
     lease: Lease
     observer: Observer
+    owing: tuple[HostName, ...] = ()
 
     def look(self, vm: Vm, also: Collection[Place]) -> tuple[Vm, Observation]:
         """Observe the VM where the event's goal lies; returns the VM as it was looked at.
@@ -101,11 +114,14 @@ class Work:
         When a step fails for good, an image that this plan brought onto a storage and did not attach goes again.
         """
         brought: list[StoredImage] = []
+        kept: list[StoredImage] = []
         attachment = away = None
         try:
             for step in steps:
                 if isinstance(step, Leave):
                     away = self._leave(replace(vm, host=step.host, primary_storage=None))
+                elif isinstance(step, Delete):
+                    kept += self._delete(vm, step.image, goal)
                 else:
                     attachment = self._take(step, vm, goal, content, brought) or attachment
         except PermanentError:
@@ -114,11 +130,11 @@ class Work:
             raise
         if attachment is None and goal.drive is DriveGoal.ATTACHED and goal.image is not None and place is not None:
             attachment = self._attach(vm, goal.image, place)  # already so: asked only for the outcome's facts
-        return Done(attachment, away)
+        return Done(attachment, away, tuple(kept))
 
     def _take(
         self,
-        step: Upload | Copy | Attach | Detach | Delete,
+        step: Upload | Copy | Attach | Detach,
         vm: Vm,
         goal: Goal,
         content: Content,
@@ -139,9 +155,35 @@ class Work:
                 return attachment
             case Detach():
                 self._change("detach", partial(self.driver.detach, vm))
-            case Delete(stored):
-                self._change("delete", partial(self.driver.delete, vm, stored))
         return None
+
+    def _delete(self, vm: Vm, stored: StoredImage, goal: Goal) -> list[StoredImage]:
+        """Delete an image. What a host that owes has in its drive is no reason to fail: it is asked to give it up now.
+
+        This event holds up those who would ask it otherwise. Answers the image when the host needs it still.
+        """
+        for owing in ((), self.owing):
+            for host in owing:
+                self._give_up(replace(vm, host=host, primary_storage=None), goal)
+            try:
+                self._change("delete", partial(self.driver.delete, vm, stored))
+            except TransientError as error:
+                if error.code is not TransientCode.IMAGE_IN_USE or not self.owing:
+                    raise
+            else:
+                return []
+        return [stored]
+
+    def _give_up(self, vm: Vm, goal: Goal) -> None:
+        """Empty the drive on a host that owes, if it can be; of a VM that runs there only at the word of the event."""
+        try:
+            power = self._observe(vm, ()).power
+            if power not in LIVE or goal.drive is DriveGoal.EMPTY:
+                self._change("detach", partial(self.driver.detach, vm))
+        except StaleError:
+            raise
+        except FleetError:  # it stays owed
+            return
 
     def _attach(self, vm: Vm, record: ImageRecord, place: Place) -> Attachment:
         return self._change("attach", partial(self.driver.attach, vm, image_name(vm, record), place))
