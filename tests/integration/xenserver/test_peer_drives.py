@@ -206,6 +206,15 @@ def test_an_exported_image_is_what_was_imported(stage: Stage, sr: str) -> None:
     connection.close()
 
 
+def test_a_short_import_succeeds_and_leaves_the_rest_as_it_was(stage: Stage, sr: str) -> None:
+    image = stage.vdi(sr, "a.iso", size=8)
+    for content in (b"12345678", b"abc"):
+        task = stage.master("task.create", "import", "")
+        assert stage.master.put(content, vdi=image, task=task)[-4] == "success"
+    place = stage.folder(stage.pool.hosts[0], LOCATION["location"])
+    assert (place / "a.iso").read_bytes() == b"abc45678"
+
+
 def test_records_are_found_by_their_fields(stage: Stage, sr: str) -> None:
     one, other = stage.vdi(sr, "a.iso", name="one"), stage.vdi(sr, "b.iso", name='the "other"')
     ask = "VDI.get_all_records_where"
