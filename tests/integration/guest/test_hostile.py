@@ -1,0 +1,286 @@
+"""Drives that are not as they should be: nothing hangs, nothing of them is applied, and the message says why."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.guest.conftest import KEYS, USER_DATA
+from tests.integration.guest.guest import opens
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.guest.conftest import Drive, Forge, Play
+
+PASSWORD = "cloudstack/password/vm_password.txt"
+USER = "cloudstack/userdata/user_data.txt"
+PUBLIC_KEYS = "cloudstack/metadata/public_keys.txt"
+MIB = 2**20
+
+
+def put(tree: Path, path: str, content: bytes) -> Path:
+    file = tree / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    return file
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """The tree of a drive that a test spoils."""
+    root = tmp_path / "tree"
+    put(root, "cloudstack/metadata/vm_id.txt", b"14")
+    return root
+
+
+def test_no_drive(play_in: Play) -> None:
+    scenario = "configure WAIT=1\nfor command in apply status 'get password'; do step ${command%% *} guest $command; done"
+    for seen in play_in([], scenario):
+        assert [seen.code(command) for command in ("apply", "status", "get")] == [3, 3, 3]
+        assert seen.text("apply.err") == "configdrive-guest: no drive with the label config\n"
+
+
+def test_two_drives_with_the_same_label(drive: Drive, play_in: Play) -> None:
+    scenario = """
+    before=$(cat /etc/shadow)
+    step both guest apply
+    [ "$before" = "$(cat /etc/shadow)" ] && echo same | show shadow
+    configure DEVICE=/dev/drive-b
+    step named guest get password
+    """
+    for seen in play_in([drive(), drive(password="second", label="CONFIG")], scenario):
+        assert seen.code("both") == 4
+        assert seen.text("both.err").count("/dev/loop") == 2
+        assert "DEVICE" in seen.text("both.err")
+        assert seen["shadow"] == b"same\n"
+        assert seen["named.out"] == b"second"
+
+
+def test_other_labels_and_other_file_systems_are_not_touched(drive: Drive, tmp_path: Path, play_in: Play) -> None:
+    """The second has the label where ISO 9660 has it, but is a swap area; the third ends too early."""
+    fake = tmp_path / "fake"
+    fake.write_bytes(drive().read_bytes().replace(b"CD001", b"CD007"))
+    short = tmp_path / "short"
+    short.write_bytes(drive().read_bytes()[: 20 * 2048])
+    scenario = """
+    configure WAIT=0
+    step apply guest apply
+    for device in b c; do configure WAIT=0 DEVICE=/dev/drive-$device; step $device guest apply; done
+    """
+    for seen in play_in([drive(label="config-2"), fake, short], scenario):
+        assert seen.code("apply") in {3, 5}
+        assert seen.code("b") == 3
+        assert seen.code("c") == 5
+        assert "/dev/loop" in seen.text("c.err")
+
+
+@pytest.mark.parametrize("label", ["config", "CONFIG", "Config-2"])
+def test_the_label_counts_in_whatever_case(drive: Drive, play_in: Play, label: str) -> None:
+    scenario = f"configure LABEL={label.lower()}\nstep get guest get metadata vm_id"
+    assert [seen["get.out"] for seen in play_in([drive(label=label)], scenario)] == [b"14"] * 4
+
+
+def test_it_is_found_by_each_way_alone(drive: Drive, play_in: Play) -> None:
+    """By udev's link, by blkid, and by looking at the CD drives."""
+    scenario = """
+    step blkid guest get metadata vm_id
+    hide blkid
+    step nothing guest get metadata vm_id
+    ln -s "$(readlink -f /dev/drive-a)" /dev/disk/by-label/config
+    step link guest get metadata vm_id
+    rm /dev/disk/by-label/config
+    cp -a "$(readlink -f /dev/drive-a)" /dev/sr0
+    step cd guest get metadata vm_id
+    """
+    for seen in play_in([drive()], scenario):
+        assert [seen.code(way) for way in ("blkid", "nothing", "link", "cd")] == [0, 3, 0, 0], seen
+
+
+def test_huge_files_are_left_alone(tree: Path, forge: Forge, play_in: Play) -> None:
+    with put(tree, USER, USER_DATA).open("r+b") as file:
+        file.truncate(65 * MIB)
+    put(tree, PASSWORD, b"x" * 1025)
+    put(tree, PUBLIC_KEYS, KEYS[0].line.encode() * 20_000)
+    scenario = """
+    step apply guest apply
+    ls /root /var/lib/configdrive-guest 2>/dev/null | show left
+    step status guest status
+    """
+    for seen in play_in([forge(tree)], scenario):
+        assert seen.code("apply") == 1
+        for item in ("password", "ssh-keys", "userdata"):
+            assert f"the {item} on " in seen.text("apply.err")
+        assert seen.text("apply.err").count("larger than") == 3
+        assert b"user-data" not in seen["left"]
+        assert b"runs" not in seen["left"]
+        assert f"{65 * MIB} bytes, a script" in seen.text("status.out")
+
+
+@pytest.mark.parametrize(
+    ("content", "password"),
+    [
+        (b"swordfish\r\n", "swordfish"),
+        (b"swordfish\n", "swordfish"),
+        (b"  two  words ", "  two  words "),
+        (b"\xe9\xff\x80", None),
+        (b"sword\0fish", None),
+        (b"sword\rfish", None),
+        (b"sword\nfish", None),
+        (b"sword\x1bfish\n", None),
+        (b"\r\n", None),
+    ],
+    ids=repr,
+)
+def test_passwords(tree: Path, forge: Forge, play_in: Play, content: bytes, password: str | None) -> None:
+    put(tree, PASSWORD, content)
+    scenario = """
+    echo 'root:as it was' | chpasswd
+    step apply guest apply
+    show shadow </etc/shadow
+    """
+    for seen in play_in([forge(tree)], scenario):
+        if content == b"\xe9\xff\x80":  # no UTF-8, and a password all the same
+            assert seen.code("apply") == 0
+            assert not opens(seen.text("shadow"), "root", "as it was")
+            continue
+        assert seen.code("apply") == (0 if password or not content.strip() else 1), seen
+        assert opens(seen.text("shadow"), "root", password or "as it was")
+        assert "sword" not in seen.text("apply.err")
+
+
+def test_keys_with_line_ends_of_windows_and_rubbish(tree: Path, forge: Forge, play_in: Play) -> None:
+    first, second = (key.line.encode() for key in KEYS)
+    put(tree, PUBLIC_KEYS, b"\r\n".join([first, b"rubbish", b"\xff\0\x1b]0;x\x07", b"ssh-rsa !", b"", first, second + b"\0"]))
+    scenario = """
+    step apply guest apply
+    show keys </root/.ssh/authorized_keys
+    """
+    for seen in play_in([forge(tree)], scenario):
+        assert seen.code("apply") == 0
+        assert seen["keys"] == first + b"\n" + second + b"\n"
+
+
+def test_links_pipes_and_odd_names(tree: Path, forge: Forge, play_in: Play) -> None:
+    """Nothing outside of the drive is read through it, and a pipe does not hold anybody."""
+    (tree / "cloudstack/password").mkdir()
+    (tree / PASSWORD).symlink_to("/etc/hostname")
+    (tree / "cloudstack/userdata").symlink_to("/mnt/outside")
+    os.mkfifo(tree / PUBLIC_KEYS)
+    for name in ("a b.txt", "new\nline.txt", "-n.txt", "\x1b[31m.txt", "ümlaut.txt", "$(id).txt"):
+        put(tree, f"cloudstack/metadata/{name}", b"odd")
+    (tree / "cloudstack/metadata/folder.txt").mkdir()
+    scenario = """
+    mkdir /mnt/outside
+    printf '#!/bin/sh\\necho outside >/root/runs\\n' >/mnt/outside/user_data.txt
+    step apply guest apply
+    step keys guest get metadata
+    for item in password ssh-keys userdata; do step $item guest get $item; done
+    ls -A /root | show root
+    """
+    for seen in play_in([forge(tree)], scenario):
+        assert seen.code("apply") == 0, seen
+        assert seen["root"] == b""
+        assert seen["keys.out"] == b"-n\nvm_id\n"
+        assert [seen.code(item) for item in ("password", "ssh-keys", "userdata")] == [6, 6, 6]
+
+
+def test_a_drive_that_is_no_config_drive(tmp_path: Path, forge: Forge, play_in: Play) -> None:
+    put(tmp_path / "other", "readme", b"x")
+    for seen in play_in([forge(tmp_path / "other")], "step apply guest apply"):
+        assert seen.code("apply") == 5
+        assert "holds no config drive" in seen.text("apply.err")
+
+
+def test_user_data_that_cannot_be_executed(drive: Drive, play_in: Play) -> None:
+    scenario = "step apply guest apply userdata\nstep again guest apply userdata"
+    for seen in play_in([drive(user_data=b"#!/no/such\0interpreter \xff\nx\n")], scenario):
+        assert seen.code("apply") == 1
+        assert "the user data ended with code 12" in seen.text("apply.err")
+        assert seen.code("again") == 0
+
+
+@pytest.mark.parametrize("setting", ["LABEL='a b'", "LABEL=", "WAIT=soon", "USER_DATA=perhaps", "PASSWORD_USER='x:y'"])
+def test_a_configuration_that_makes_no_sense(drive: Drive, play_in: Play, setting: str) -> None:
+    for seen in play_in([drive()], f'configure "{setting}"\nstep apply guest apply'):
+        assert seen.code("apply") == 2
+        assert setting.partition("=")[0] in seen.text("apply.err")
+
+
+def test_unknown_users(drive: Drive, play_in: Play) -> None:
+    scenario = "configure PASSWORD_USER=nobodysname USER_DATA=no\nstep apply guest apply"
+    for seen in play_in([drive()], scenario):
+        assert seen.code("apply") == 1
+        assert seen.text("apply.err").count("there is no user nobodysname") == 2
+        assert "USER_DATA=no" in seen.text("apply.err")
+
+
+def test_runs_at_the_same_time_wait_for_one_another(drive: Drive, play_in: Play) -> None:
+    scenario = """
+    guest apply 2>/mnt/err-1 & guest apply 2>/mnt/err-2 &
+    step third guest apply
+    wait
+    cat /mnt/err-* | show others
+    show runs </root/runs
+    mkdir -p /run/configdrive-guest/lock && echo 999999 >/run/configdrive-guest/lock/pid
+    step stale guest apply
+    """
+    for seen in play_in([drive()], scenario):
+        assert (seen.code("third"), seen.code("stale")) == (0, 0), seen
+        assert seen["runs"] == b"run\n"
+        assert (seen.text("others") + seen.text("third.err")).count("is set\n") == 1
+
+
+def test_a_run_that_is_ended_leaves_nothing(drive: Drive, play_in: Play) -> None:
+    """`play` sees that nothing is left; the consumer of a pipe may go away, too."""
+    scenario = """
+    configure WAIT=30 LABEL=other
+    $shell $program apply 2>/dev/null & pid=$!
+    sleep 1
+    kill -TERM $pid
+    wait $pid
+    echo $? | show ended.code
+    rm /etc/default/configdrive-guest
+    guest get userdata | true
+    """
+    for seen in play_in([drive(user_data=b"x" * MIB)], scenario):
+        assert seen.code("ended") == 143
+
+
+def test_without_chpasswd(drive: Drive, play_in: Play) -> None:
+    """Then passwd, as on BusyBox; pw, of FreeBSD, is played, since no Debian has it."""
+    scenario = """
+    hide chpasswd
+    step passwd guest apply password
+    show shadow </etc/shadow
+    mount -t tmpfs tmpfs /usr/local/sbin
+    printf '#!/bin/sh\\necho "$*" >/mnt/arguments; cat >/mnt/input\\n' >/usr/local/sbin/pw
+    chmod 755 /usr/local/sbin/pw
+    rm -r /var/lib/configdrive-guest
+    step pw guest apply password
+    show arguments </mnt/arguments
+    show input </mnt/input
+    """
+    for seen in play_in([drive(password="sword: $fish\\n")], scenario):
+        assert (seen.code("passwd"), seen.code("pw")) == (0, 0), seen
+        assert opens(seen.text("shadow"), "root", "sword: $fish\\n")
+        assert seen.text("arguments") == "usermod root -h 0\n"
+        assert seen.text("input") == "sword: $fish\\n\n"
+
+
+def test_a_refused_password_is_told_and_tried_again(drive: Drive, play_in: Play) -> None:
+    scenario = """
+    mount -t tmpfs tmpfs /usr/local/sbin
+    hide chpasswd
+    printf '#!/bin/sh\\nread -r p; echo "pw: $p is too easy" >&2; exit 1\\n' >/usr/local/sbin/pw
+    chmod 755 /usr/local/sbin/pw
+    step first guest apply password
+    printf '#!/bin/sh\\necho "pw: too easy" >&2; exit 1\\n' >/usr/local/sbin/pw
+    step second guest apply password
+    """
+    for seen in play_in([drive(password="swordfish")], scenario):
+        assert (seen.code("first"), seen.code("second")) == (1, 1)
+        assert "swordfish" not in seen.text("first.err")
+        assert "pw: too easy" in seen.text("second.err")
