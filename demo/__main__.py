@@ -1,7 +1,7 @@
 """`python -m demo`: choose the stage, start the fleet on it, tell the story, take everything down.
 
-The environment variable HYPERVISOR chooses: `kvm` or `simulated`; without it KVM, where this machine can run it.
-KEEP=1 leaves all of it running after the story, until Ctrl-C, to look around in Flower.
+The environment variable HYPERVISOR chooses: `kvm`, `simulated` or `xenserver`; without it KVM, where this machine can
+run it. KEEP=1 leaves all of it running after the story, until Ctrl-C, to look around in Flower.
 """
 
 from __future__ import annotations
@@ -21,12 +21,17 @@ from configdrive.errors import FleetError
 from demo.narrator import Narrator
 from demo.on_kvm import kvm_stage
 from demo.on_simulated import simulated_stage
+from demo.on_xenserver import xenserver_stage
 from demo.services import services
 from demo.stage import Stage
 from demo.story import DemoFailed, Story
 from tests.rigs import RigError, RigUnavailable
 
-STAGES: dict[str, Callable[[Path], AbstractContextManager[Stage]]] = {"kvm": kvm_stage, "simulated": simulated_stage}
+STAGES: dict[str, Callable[[Path], AbstractContextManager[Stage]]] = {
+    "kvm": kvm_stage,
+    "simulated": simulated_stage,
+    "xenserver": xenserver_stage,
+}
 INTERRUPTED = 130
 
 
