@@ -1,0 +1,49 @@
+"""A queue whose VM has left something on a host, for the tests of what comes of that."""
+
+from __future__ import annotations
+
+from configdrive.errors import TransientCode
+from configdrive.model import HostName, VmUuid
+from configdrive.outcome import Status
+from configdrive.ports import Drivers
+from configdrive.state import Summary, peek
+from tasks.leftovers import Leftovers
+from tasks.turn import Ended
+from tests.unit.fakes.fleet import HOST_1, VM
+from tests.unit.fakes.queue import QUEUE, Queue
+
+
+class World:
+    """A queue whose VM has left something on host-1."""
+
+    def __init__(self) -> None:
+        self.queue = Queue()
+        self.cloud = self.queue.fleet.cloud
+        self.mailbox = self.queue.mailbox
+        self.leftovers = self.make({self.queue.fleet.driver.name: self.queue.fleet.driver})
+
+    def make(self, drivers: Drivers) -> Leftovers:
+        return Leftovers(self.mailbox, drivers, lease_seconds=30.0, longest_seconds=300.0, wake=self.queue.sent.append)
+
+    def leave(self, word: str = "stop") -> None:
+        """Start the VM, take its host away, and have a stop or destroy leave what it has."""
+        self.queue.take(self.queue.put("deploy", start=True))
+        self.cloud.down.add(HOST_1)
+        header = self.queue.put(word)
+        for _ in range(2):
+            self.queue.take(header)
+            self.queue.fleet.clock.time += 13
+        verdict = self.queue.take(header)
+        assert isinstance(verdict, Ended)
+        assert (verdict.outcome.status, verdict.outcome.code) == (Status.APPLIED, TransientCode.HOST_UNREACHABLE)
+
+    def ask(self, host: HostName = HOST_1) -> str:
+        return self.leftovers.ask(QUEUE, host)
+
+    def known(self) -> Summary:
+        text = self.mailbox.boxes[VM].state
+        assert text is not None
+        return peek(text)
+
+    def owed(self) -> dict[HostName, list[VmUuid]]:
+        return self.mailbox.owed(QUEUE)

@@ -1,0 +1,265 @@
+"""Hosts that were away are asked: one VM at a time, under its lease, and behind its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery, Task, states
+
+from configdrive.model import HostName, PowerState, VmUuid
+from configdrive.state import Phase
+from tasks.leftovers import Leftovers, register
+from tasks.mailbox import DeadLetter, NotNow
+from tasks.sweep import sweep_once
+from tasks.turn import Ended, Nothing
+from tasks.wakeup import LEFTOVERS_NAME, WakeUps
+from tests.unit.documents import OTHER_UUID, UUID
+from tests.unit.fakes.cloud import At, Machine
+from tests.unit.fakes.fleet import HOST_1, HOST_2, PRIMARY, VM
+from tests.unit.fakes.queue import QUEUE
+from tests.unit.tasks.owing import World
+
+SECRET = "sw0rdfish"
+OTHER = VmUuid(OTHER_UUID)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.mark.parametrize("word", ["stop", "destroy"])
+def test_a_host_that_is_back_gives_up_what_it_has_and_is_asked_no_more(world: World, word: str) -> None:
+    world.leave(word)
+    assert world.owed() == {HOST_1: [VM]}
+    assert not world.mailbox.boxes[VM].gone
+    assert world.ask() == "host host-1 is away still; 0 VMs finished"
+    assert world.owed() == {HOST_1: [VM]}
+    world.cloud.down.clear()
+    assert world.ask() == "host host-1: 1 VMs finished, 0 wait"
+    assert (world.queue.fleet.medium(), world.queue.fleet.generations()) == (None, [])
+    assert (world.owed(), world.known().left_on) == ({}, ())
+    assert world.mailbox.boxes[VM].gone == (word == "destroy"), "a tombstone may be forgotten from now on"
+    assert not world.mailbox.boxes[VM].owned
+    assert world.ask() == "host host-1: 0 VMs finished, 0 wait"
+
+
+def test_a_host_is_asked_at_its_pace_and_each_only_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.leave()
+    world.mailbox.left[QUEUE, HOST_1, OTHER] = world.mailbox.left[QUEUE, HOST_1, VM]
+    world.mailbox.left[QUEUE, HOST_2, VM] = world.mailbox.left[QUEUE, HOST_1, VM] + 100
+    asked: list[tuple[str, HostName]] = []
+    with Celery(broker="memory://", set_as_current=False) as app:
+        wakeups = WakeUps(app)
+        monkeypatch.setattr(wakeups, "ask", lambda queue, host: asked.append((queue, host)))
+
+        def passes() -> tuple[tuple[str, HostName], ...]:
+            return sweep_once(world.mailbox, wakeups, [QUEUE], pause=30).hosts
+
+        assert passes() == ()
+        world.queue.fleet.clock.time += 16
+        assert passes() == ((QUEUE, HOST_1),)
+        world.queue.fleet.clock.time += 29
+        assert passes() == ()
+        world.queue.fleet.clock.time += 1
+        assert passes() == ((QUEUE, HOST_1),)
+    assert asked == [(QUEUE, HOST_1)] * 2
+
+
+def test_a_vm_whose_events_wait_is_left_to_them(world: World) -> None:
+    world.leave()
+    world.cloud.down.clear()
+    start = world.queue.put("start")
+    assert world.ask() == "host host-1: 0 VMs finished, 1 wait"
+    assert world.owed() == {HOST_1: [VM]}
+    assert isinstance(world.queue.take(start), Ended)
+    assert world.ask() == "host host-1: 1 VMs finished, 0 wait", "the start has paid already"
+    assert world.queue.fleet.generations() == [start.sequence]
+    assert world.owed() == {}
+
+
+def test_a_vm_that_another_is_at_is_left_alone(world: World) -> None:
+    world.leave()
+    world.cloud.down.clear()
+    world.mailbox.hold(VM)
+    world.cloud.verbs.clear()
+    assert world.ask() == "host host-1: 0 VMs finished, 1 wait"
+    assert world.cloud.verbs == []
+    world.queue.fleet.clock.time += 31
+    assert world.ask() == "host host-1: 1 VMs finished, 0 wait", "the one who died holds it no longer"
+
+
+def test_an_event_that_comes_while_the_host_is_asked_is_woken_afterwards(world: World) -> None:
+    world.leave()
+    world.cloud.down.clear()
+    put = []
+
+    def comes(verb: str, at: At) -> None:
+        if (verb, at) == ("delete", At.AFTER):
+            put.append(world.queue.put("start"))
+            assert world.queue.take(put[0]) == Nothing(NotNow.BUSY)
+
+    world.cloud.hook = comes
+    world.ask()
+    assert [wake.header for wake in world.queue.sent] == put
+    world.cloud.hook = lambda _verb, _at: None
+    verdict = world.queue.take(put[0])
+    assert isinstance(verdict, Ended)
+    assert world.queue.fleet.generations() == [put[0].sequence]
+
+
+def test_one_who_has_lost_the_vm_writes_nothing_and_the_host_owes_on(world: World) -> None:
+    world.leave()
+    world.cloud.down.clear()
+    before = world.known()
+
+    def overtaken(verb: str, at: At) -> None:
+        if (verb, at) == ("delete", At.AFTER):
+            world.queue.fleet.clock.time += 31
+            world.mailbox.hold(VM)
+
+    world.cloud.hook = overtaken
+    assert world.ask() == "host host-1: 0 VMs finished, 1 wait"
+    assert (world.known(), world.owed()) == (before, {HOST_1: [VM]})
+    assert world.mailbox.boxes[VM].owned, "the hold is the other's"
+    world.cloud.hook = lambda _verb, _at: None
+    world.queue.fleet.clock.time += 31
+    assert world.ask() == "host host-1: 1 VMs finished, 0 wait"
+    assert world.owed() == {}
+
+
+def test_one_who_has_lost_the_vm_in_the_middle_takes_nothing_more(world: World) -> None:
+    world.leave()
+    world.cloud.down.clear()
+
+    def overtaken(verb: str, at: At) -> None:
+        if (verb, at) == ("detach", At.AFTER):
+            world.queue.fleet.clock.time += 31
+            world.mailbox.hold(VM)
+
+    world.cloud.hook = overtaken
+    world.ask()
+    assert world.cloud.verbs[-1] == "detach"
+    assert world.queue.fleet.generations() != []
+    assert world.owed() == {HOST_1: [VM]}
+
+
+def test_what_cannot_be_finished_now_keeps_no_other_vm_waiting(world: World) -> None:
+    world.leave()
+    world.cloud.down.clear()
+    fleet = world.queue.fleet
+    kept, fleet.cloud.machines[VM] = fleet.machine, Machine(HOST_2, PRIMARY)
+    fleet.cloud.remains.append((VM, kept))
+    kept.power = PowerState.RUNNING
+    world.queue.take(world.queue.put("start", host=HOST_2))
+    world.mailbox.left[QUEUE, HOST_1, OTHER] = 0.0  # of whom nothing is remembered
+    assert world.ask() == "host host-1: 1 VMs finished, 1 wait"
+    assert world.owed() == {HOST_1: [VM]}
+    assert not world.mailbox.boxes[VM].owned, "the hold is given back"
+    assert world.known().phase is Phase.ATTACHED
+    kept.power = PowerState.HALTED
+    assert world.ask() == "host host-1: 1 VMs finished, 0 wait"
+    assert kept.medium is None
+
+
+def test_a_record_that_cannot_be_read_is_left_as_it_is(world: World) -> None:
+    world.leave()
+    world.mailbox.boxes[VM].state = '{"phase": "of a later version"}'
+    assert world.ask() == "host host-1: 0 VMs finished, 1 wait"
+    assert world.mailbox.boxes[VM].state == '{"phase": "of a later version"}'
+    assert not world.mailbox.boxes[VM].owned
+
+
+def test_one_who_does_not_serve_the_hypervisor_takes_nothing_away(world: World) -> None:
+    world.leave()
+    world.cloud.down.clear()
+    assert world.make({}).ask(QUEUE, HOST_1) == "host host-1: 0 VMs finished, 1 wait"
+    assert world.queue.fleet.generations() != []
+
+
+def test_what_nobody_foresaw_gives_the_vm_back(world: World) -> None:
+    world.leave()
+    world.cloud.down.clear()
+
+    def surprise(_verb: str, _at: At) -> None:
+        raise RuntimeError
+
+    world.cloud.hook = surprise
+    with pytest.raises(RuntimeError):
+        world.ask()
+    assert not world.mailbox.boxes[VM].owned
+    assert world.owed() == {HOST_1: [VM]}
+
+
+def test_it_ends_in_time_and_goes_on_with_the_rest_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.leave()
+    world.cloud.down.clear()
+    monkeypatch.setattr("tasks.leftovers._BUDGET_SECONDS", -1.0)
+    assert world.ask() == "host host-1: 0 VMs finished, 0 wait"
+    assert world.owed() == {HOST_1: [VM]}
+
+
+# --- the task ---------------------------------------------------------------------------------------------------------
+
+
+class Worker:
+    """The task in a Celery app."""
+
+    def __init__(self, app: Celery) -> None:
+        self.world = World()
+        self.letters: list[DeadLetter] = []
+        self.made = 0
+        self.task: Task[Any, Any] = register(app, self._leftovers, self.letters.append)
+
+    def _leftovers(self) -> Leftovers:
+        self.made += 1
+        return self.world.leftovers
+
+    def message(self, task_id: str, arguments: list[object], **named: object) -> tuple[str, Any]:
+        """Let a message arrive; returns the row's state and its result."""
+        done = self.task.apply(args=tuple(arguments), kwargs=named, task_id=task_id, throw=False, routing_key=QUEUE)
+        assert SECRET not in f"{done.result!r} {done.traceback}"
+        return done.state, done.result
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    with Celery(broker="memory://", set_as_current=False) as app:
+        yield Worker(app)
+
+
+def test_the_message_names_the_host_and_its_row_says_what_came_of_it(worker: Worker) -> None:
+    worker.world.leave()
+    worker.world.cloud.down.clear()
+    assert worker.message("1", ["host-1"]) == (states.SUCCESS, "host host-1: 1 VMs finished, 0 wait")
+
+
+@pytest.mark.parametrize(
+    ("task_id", "arguments", "named"),
+    [
+        ("../etc", ["host-1"], {}),
+        ("1", [], {}),
+        ("1", [], {"password": SECRET}),
+        ("1", [["host-1"]], {}),
+        ("1", [SECRET, SECRET], {}),
+        ("1", [f"{SECRET} x"], {}),
+        ("1", ["start", UUID, 1], {}),
+    ],
+)
+def test_a_message_that_names_no_host_goes_to_the_dead_letters(
+    worker: Worker, task_id: str, arguments: list[object], named: dict[str, object]
+) -> None:
+    state, _error = worker.message(task_id, arguments, **named)
+    assert state == states.FAILURE
+    (letter,) = worker.letters
+    assert (letter.origin, letter.event_id, letter.vm_uuid) == ("broker", None, None)
+    assert letter.reason.startswith("invalid_event: ")
+    assert SECRET not in repr(letter)
+    assert worker.made == 0, "no driver was made for it"
+
+
+def test_the_task_is_acknowledged_early_and_keeps_no_result(worker: Worker) -> None:
+    task = worker.task
+    assert (task.name, task.ignore_result, task.acks_late) == (LEFTOVERS_NAME, True, False)
