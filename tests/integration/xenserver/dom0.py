@@ -29,12 +29,14 @@ class Dom0Server:
 
     Attributes:
         opened: how many sessions there were.
+        full: whether its disk has no room left.
         faulty: names of SFTP operations (methods of `asyncssh.SFTPServer`) that fail, and how.
     """
 
     def __init__(self, directory: Path, host: XapiHost) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.opened = 0
+        self.full = False
         self.faulty: dict[str, asyncssh.SFTPError] = {}
         self._root = host.root
         self._key_file, self._known_hosts = directory / "id", directory / "known_hosts"
@@ -92,7 +94,7 @@ class Dom0Server:
 
     def _session(self, channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
         self.opened += 1
-        faulty = self.faulty
+        faulty, disk = self.faulty, self
 
         class Rooted(asyncssh.SFTPServer):
             @override
@@ -108,6 +110,11 @@ class Dom0Server:
             def write(self, file_obj: object, offset: int, data: bytes) -> Any:  # as asyncssh has it
                 _fail(faulty, "write")
                 return super().write(file_obj, offset, data)
+
+            @override
+            def statvfs(self, path: bytes) -> Any:
+                room = super().statvfs(path)
+                return asyncssh.SFTPVFSAttrs(bavail=0, frsize=4096) if disk.full else room
 
         return Rooted(channel, chroot=str(self._root).encode())
 

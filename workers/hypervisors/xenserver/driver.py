@@ -123,7 +123,7 @@ class XenServerDriver:
         """
         _require_own(vm, name)
         with self._reach(source, vm.host) as (visit, storage, host):
-            repository = visit.topology.repository(storage, host)
+            repository = visit.repository(storage, host)
             there = None if repository is None else images_in(visit, storage, host, repository).read(name)
         if there is None:
             detail = f"storage {source.storage!r} does not hold the image {name}"
@@ -143,7 +143,7 @@ class XenServerDriver:
             host = visit.host
             storage = visit.storage(place.storage, host)
             record, drives, _ = look(visit, vm, host)
-            repository = visit.topology.repository(storage, host) or visit.refreshed().repository(storage, host)
+            repository = visit.repository(storage, host)
             if repository is None:
                 if record is None and vm.attach_by is not AttachBy.ORCHESTRATOR:
                     raise _unknown(vm)
@@ -183,7 +183,7 @@ class XenServerDriver:
     def delete(self, vm: Vm, image: StoredImage) -> None:
         """Delete one image; gone already is success."""
         with self._reach(image.place, vm.host) as (visit, storage, host):
-            repository = visit.topology.repository(storage, host)
+            repository = visit.repository(storage, host)
             if repository is not None:
                 images_in(visit, storage, host, repository).remove(image.name)
 

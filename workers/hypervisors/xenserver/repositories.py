@@ -10,12 +10,11 @@ maker forgets again before anything was written into it. A claim of a worker tha
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
-from workers.hypervisors.xenserver.names import CLAIM, HOST_MARK, STORAGE_MARK, repository_label
+from workers.hypervisors.xenserver.names import CLAIM, HOST_MARK, POINTER, STORAGE_MARK, repository_label
 from workers.hypervisors.xenserver.topology import is_shared, pointer
 
 if TYPE_CHECKING:
@@ -26,11 +25,10 @@ if TYPE_CHECKING:
 CLAIM_SECONDS: Final = 120.0
 """How long a claim holds: longer than `SR.create` is waited for."""
 
-_PAUSE_SECONDS: Final = 0.25
-_NOWHERE: Final = "make the directory {directory} in dom0 (of NFS: once, on any host), or give the host a table 'ssh'"
+_PAUSES: Final = (0.1, 0.2, 0.5, 1.0)
+"""Between two looks at who makes it; each is one call."""
 
-_making = threading.Lock()
-"""One at a time in this process: the others find what the first has made."""
+_NOWHERE: Final = "make the directory {directory} in dom0 (of NFS: once, on any host), or give the host a table 'ssh'"
 
 
 def require(visit: Visit, storage: SrRecord, host: HostRecord, dom0: Dom0 | None) -> SrRecord:
@@ -42,33 +40,34 @@ def require(visit: Visit, storage: SrRecord, host: HostRecord, dom0: Dom0 | None
     """
     known = visit.topology.repository(storage, host)
     if known is None:
-        with _making:
-            known = visit.refreshed().repository(storage, host) or _make_once(visit, storage.ref, host, dom0)
+        with visit.pool.making:  # one at a time in this process: the others find what the first has made
+            known = visit.repository(storage, host) or _make_once(visit, storage.ref, host, dom0)
     _attach(visit, known, storage, host)
     return known
 
 
 def _make_once(visit: Visit, storage: Ref, host: HostRecord, dom0: Dom0 | None) -> SrRecord:
     """Make it, or wait until another worker has."""
-    token = secrets.token_hex(8)
+    token, pauses = secrets.token_hex(8), iter(_PAUSES)
     deadline = time.monotonic() + CLAIM_SECONDS + visit.pool.timeout
     while time.monotonic() < deadline:
-        now = visit.refreshed()
-        current = now.storages.get(storage)
+        current = visit.xapi.sr(storage)
         if current is None:
             raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, "the storage is gone")
-        found = now.repository(current, host)
+        key = pointer(current, host)
+        found = visit.refreshed().repository(current, host) if key in current.other_config else None
         if found is not None:
             return found
-        claim = CLAIM + pointer(current, host).removeprefix("configdrive-sr")
+        claim = CLAIM + key.removeprefix(POINTER)
         if visit.xapi.add_to_sr(storage, claim, f"{token} {time.time() + CLAIM_SECONDS:.0f}"):
             try:
-                return _make(visit, current, host, dom0)
+                return _make(visit, storage, host, dom0)
             finally:
                 visit.xapi.remove_from_sr(storage, claim)
         if _is_over(current.other_config.get(claim, "")):
             visit.xapi.remove_from_sr(storage, claim)
-        time.sleep(_PAUSE_SECONDS)
+        else:
+            time.sleep(next(pauses, _PAUSES[-1]))
     detail = f"somebody makes the ISO SR of a storage on host {visit.name} for too long"
     raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see `xe task-list` and /var/log/SMlog")
 
@@ -79,9 +78,10 @@ def _is_over(claim: str) -> bool:
     return until.isdecimal() and float(until) < time.time()
 
 
-def _make(visit: Visit, storage: SrRecord, host: HostRecord, dom0: Dom0 | None) -> SrRecord:
+def _make(visit: Visit, wanted: Ref, host: HostRecord, dom0: Dom0 | None) -> SrRecord:
     """Make the SR, or adopt what a killed worker has left, and publish it."""
     xapi, topology = visit.xapi, visit.refreshed()  # after the claim: another may just have been at it
+    storage = topology.storages[wanted]
     found = topology.repository(storage, host)
     if found is not None:
         return found

@@ -61,6 +61,7 @@ class Pool:
         endpoints = [Endpoint.of(host, one, table) for host, one in hosts.items()]
         self.sessions = PoolSessions(name, endpoints, (table.user, table.password), timeout, table.sessions)
         self.kept = Kept()
+        self.making = threading.Lock()
 
     @contextmanager
     def visit(self, host: HostName) -> Iterator[Visit]:
@@ -149,7 +150,7 @@ class Visit:
         """
         found = self.topology.find(host.ref, name) or self.refreshed().find(host.ref, name)
         if found is None:
-            detail = f"host {self.name} has no storage (SR) {name!r} for root disks"
+            detail = f"host {host.name_label} has no storage (SR) {name!r} for root disks"
             raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "correct the event's primary_storage")
         return found
 
@@ -178,6 +179,14 @@ class Visit:
         if not (self.topology.attached(storage.ref, host.ref) or self.refreshed().attached(storage.ref, host.ref)):
             detail = f"storage {storage.name_label!r} is not attached on host {host.name_label}"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see `xe pbd-list` and plug it")
+
+    def repository(self, storage: SrRecord, host: HostRecord) -> SrRecord | None:
+        """Return the ISO SR of a storage; another worker may have made it just now."""
+        found = self.topology.repository(storage, host)
+        if found is None:
+            now = self.refreshed()
+            found = now.repository(now.storages.get(storage.ref, storage), host)
+        return found
 
     def sr_of(self, vdi: Ref) -> Ref | None:
         """Return the SR of a VDI, which never changes."""

@@ -1,0 +1,127 @@
+"""The second route: files in dom0 by SFTP, and a scan of the SR. The contract suite runs on it as well."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import asyncssh
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.ports import AttachedHow
+from tests.contract.rig import image_name, make_image
+from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
+from tests.integration.xenserver.dom0 import Dom0Server
+from workers.hypervisors.xenserver.names import location_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from configdrive.model import Place
+    from tests.rigs.xapi import XapiPool
+    from workers.hypervisors.xenserver.driver import XenServerDriver
+
+
+def failing(action: Callable[[], object]) -> FleetError:
+    with pytest.raises(FleetError) as caught:
+        action()
+    return caught.value
+
+
+@pytest.fixture
+def bare(xapi: XapiPool) -> Iterator[Cloud]:
+    """A pool in which nobody has made a directory yet."""
+    made = Cloud(xapi, prepared=False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def dom0(xapi: XapiPool, tmp_path: Path) -> Iterator[Dom0Server]:
+    with Dom0Server(tmp_path / "ssh", xapi.host(A)) as server:
+        yield server
+
+
+def by_sftp(cloud: Cloud, dom0: Dom0Server) -> XenServerDriver:
+    return cloud.driver({A: {"ssh": dom0.table}, B: {"ssh": dom0.table}}, storage_route="sftp")
+
+
+@pytest.mark.parametrize("place", [NFS, LOCAL_A, BLOCK_A])
+@pytest.mark.parametrize("route", ["import", "sftp"])
+def test_with_ssh_the_directory_is_made(bare: Cloud, dom0: Dom0Server, place: Place, route: str) -> None:
+    hosts: dict[str, dict[str, object]] = {A: {"ssh": dom0.table}, B: {"ssh": dom0.table}}
+    driver, vm = bare.driver(hosts, storage_route=route), bare.vm(place)
+    driver.upload(vm, make_image(vm), place)
+    assert bare.images(place) == {str(image_name(vm)): make_image(vm).content}
+    assert bare.folder(place).stat().st_mode & 0o777 == 0o700
+    assert driver.attach(vm, image_name(vm), place).how is AttachedHow.INSERTED
+
+
+def test_no_image_goes_over_xapi(cloud: Cloud, dom0: Dom0Server) -> None:
+    driver, vm = by_sftp(cloud, dom0), cloud.vm()
+    driver.upload(vm, make_image(vm), NFS)
+    assert cloud.pool.calls["VDI.create"] == cloud.pool.calls["PUT /import_raw_vdi"] == 0
+    assert cloud.pool.calls["SR.scan"] == 1
+    (path,) = cloud.folder(NFS).iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_unknown_host_key_is_refused(cloud: Cloud, dom0: Dom0Server) -> None:
+    driver, vm = by_sftp(cloud, dom0), cloud.vm()
+    dom0.forget_host_key()
+    error = failing(lambda: driver.upload(vm, make_image(vm), NFS))
+    assert error.code is PermanentCode.ACCESS_DENIED
+    assert dom0.opened == 0
+    findings = [finding for finding in driver.check(A) if not finding.ok]
+    assert [finding.subject for finding in findings] == [f"xenserver host {A}, ssh"]
+
+
+@pytest.mark.parametrize("operation", ["write", "posix_rename"])
+@pytest.mark.parametrize("full", [True, False])
+def test_a_write_that_fails_leaves_nothing(cloud: Cloud, dom0: Dom0Server, operation: str, *, full: bool) -> None:
+    driver, vm = by_sftp(cloud, dom0), cloud.vm()
+    dom0.faulty[operation], dom0.full = asyncssh.SFTPFailure("no"), full  # OpenSSH says no more of a full disk
+    code = TransientCode.STORAGE_FULL if full else TransientCode.STORAGE_UNAVAILABLE
+    assert failing(lambda: driver.upload(vm, make_image(vm), NFS)).code is code
+    assert cloud.images(NFS) == {}
+    dom0.faulty.clear()
+    driver.upload(vm, make_image(vm), NFS)
+    assert len(cloud.images(NFS)) == 1
+
+
+def test_a_worker_that_was_killed_before_the_scan_is_finished_by_the_next(cloud: Cloud, dom0: Dom0Server) -> None:
+    driver, vm = by_sftp(cloud, dom0), cloud.vm()
+    cloud.pool.faults.drop("SR.scan", after_effect=False)
+    assert isinstance(failing(lambda: driver.upload(vm, make_image(vm), NFS)).code, TransientCode)
+    driver.upload(vm, make_image(vm), NFS)
+    assert driver.attach(vm, image_name(vm), NFS).how is AttachedHow.INSERTED
+    assert cloud.medium(vm) == make_image(vm).content
+
+
+def test_a_survey_clears_what_nobody_writes_to_any_more(cloud: Cloud, dom0: Dom0Server) -> None:
+    driver, vm, other = by_sftp(cloud, dom0), cloud.vm(), cloud.vm()
+    driver.upload(vm, make_image(vm), NFS)
+    old, new, foreign = (
+        cloud.folder(NFS) / f"{name}.part"
+        for name in (location_of(image_name(other, 1)), location_of(image_name(other, 2)), "somebody-s")
+    )
+    for path in (old, new, foreign):
+        path.write_bytes(b"half")
+    for path in (old, foreign):
+        os.utime(path, (time.time() - 7200, time.time() - 7200))
+    survey = driver.survey(A)
+    assert [image.name for image in survey.images] == [image_name(vm)]
+    assert (old.exists(), new.exists(), foreign.exists()) == (False, True, True)
+
+
+def test_a_link_in_place_of_a_part_is_not_followed(cloud: Cloud, dom0: Dom0Server) -> None:
+    driver, vm = by_sftp(cloud, dom0), cloud.vm()
+    victim = cloud.folder(NFS).parent / "victim"
+    victim.write_bytes(b"untouched")
+    (cloud.folder(NFS) / f"{location_of(image_name(vm))}.part").symlink_to(victim)
+    driver.upload(vm, make_image(vm), NFS)
+    assert victim.read_bytes() == b"untouched"
+    assert cloud.images(NFS) == {str(image_name(vm)): make_image(vm).content}
