@@ -53,12 +53,17 @@ step() {
   show "$label.err" </mnt/err
   echo $code | show "$label.code"
 }
-hide() { for hidden in "$@"; do mount --bind /mnt/nothing "$(readlink -f "$(command -v "$hidden")")"; done; }
+hide() {  # one program of /usr/sbin
+  mkdir /mnt/sbin
+  mount --bind /usr/sbin /mnt/sbin
+  mount -t tmpfs tmpfs /usr/sbin
+  cp -s /mnt/sbin/* /usr/sbin
+  rm "/usr/sbin/$1"
+}
 configure() { printf '%s\n' "$@" >/etc/default/configdrive-guest; }
 for directory in /mnt /root /home /run; do mount -t tmpfs tmpfs $directory; done
 mkdir -p /mnt/etc/default /mnt/var/lib /mnt/var/log /mnt/dev/disk/by-label /home/alice
 cat >/mnt/mount
-touch /mnt/nothing
 cp "$source" /mnt/program
 program=/mnt/program
 (

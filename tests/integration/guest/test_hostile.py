@@ -148,7 +148,7 @@ def test_passwords(tree: Path, forge: Forge, play_in: Play, content: bytes, pass
             continue
         assert seen.code("apply") == (0 if password or not content.strip() else 1), seen
         assert opens(seen.text("shadow"), "root", password or "as it was")
-        assert "sword" not in seen.text("apply.err")
+        assert "fish" not in seen.text("apply.err")
 
 
 def test_keys_with_line_ends_of_windows_and_rubbish(tree: Path, forge: Forge, play_in: Play) -> None:

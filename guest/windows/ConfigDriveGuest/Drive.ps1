@@ -1,0 +1,86 @@
+# The drive: found by its label, read through Windows' own file system for CDs.
+
+# The most that is taken, bytes. The fleet refuses drives above 64 MiB.
+$script:Most = @{ password = 1KB; 'ssh-keys' = 1MB; userdata = 64MB; network = 1MB; metadata = 1MB; instance = 256 }
+
+# Where things are, the first that is there; metadata has a command of its own.
+$script:Paths = @{
+    password   = @('cloudstack\password\vm_password.txt')
+    'ssh-keys' = @('cloudstack\metadata\public_keys.txt', 'cloudstack\metadata\public-keys.txt')
+    userdata   = @('cloudstack\userdata\user_data.txt', 'openstack\latest\user_data')
+    network    = @('openstack\latest\network_data.json')
+    instance   = @('cloudstack\metadata\instance_id.txt', 'cloudstack\metadata\instance-id.txt')
+}
+
+# A label that somebody can write on a stick is not enough: a config drive is a CD.
+function Find-GuestDrive {
+    param([Parameter(Mandatory = $true)][string] $Label)
+    foreach ($drive in [System.IO.DriveInfo]::GetDrives()) {
+        try {
+            if ($drive.DriveType -eq [System.IO.DriveType]::CDRom -and $drive.IsReady -and $drive.VolumeLabel -ieq $Label) {
+                $drive.RootDirectory.FullName
+            }
+        } catch {
+            # A medium that was taken out between two questions is no drive.
+            Write-Verbose "$($drive.Name) went away"
+        }
+    }
+}
+
+function Open-GuestDrive {
+    param([Parameter(Mandatory = $true)][string] $Label, [int] $Wait = 0)
+    $until = [DateTime]::UtcNow.AddSeconds($Wait)
+    $found = @(Find-GuestDrive -Label $Label)
+    while ($found.Count -eq 0 -and [DateTime]::UtcNow -lt $until) {
+        Start-Sleep -Seconds 1
+        $found = @(Find-GuestDrive -Label $Label)
+    }
+    if ($found.Count -eq 0) {
+        throw (New-GuestProblem -Code 'NoDrive' -Message "no drive with the label $Label")
+    }
+    if ($found.Count -gt 1) {
+        $message = "several drives have the label ${Label}: $($found -join ', '); detach all but one"
+        throw (New-GuestProblem -Code 'Ambiguous' -Message $message)
+    }
+    $root = $found[0]
+    if (-not ((Test-Path -LiteralPath "${root}cloudstack") -or (Test-Path -LiteralPath "${root}openstack"))) {
+        $message = "$root holds no config drive: it has neither cloudstack nor openstack"
+        throw (New-GuestProblem -Code 'Unreadable' -Message $message)
+    }
+    return $root
+}
+
+# Returns the bytes of the first file that is there, or nothing. An empty file gives an empty array.
+function Read-GuestItem {
+    param(
+        [Parameter(Mandatory = $true)][string] $Root,
+        [Parameter(Mandatory = $true)][string] $Item
+    )
+    foreach ($path in $script:Paths[$Item]) {
+        $full = Join-Path $Root $path
+        if (Test-Path -LiteralPath $full -PathType Leaf) {
+            return , (Read-GuestFile -Path $full -Item $Item)
+        }
+    }
+}
+
+function Read-GuestFile {
+    param(
+        [Parameter(Mandatory = $true)][string] $Path,
+        [Parameter(Mandatory = $true)][string] $Item
+    )
+    try {
+        $size = (New-Object System.IO.FileInfo($Path)).Length
+        if ($size -le $script:Most[$Item]) { return , [System.IO.File]::ReadAllBytes($Path) }
+    } catch {
+        throw (New-GuestProblem -Code 'Unreadable' -Message "the $Item in $Path cannot be read")
+    }
+    $message = "the $Item in $Path is larger than $($script:Most[$Item]) bytes"
+    throw (New-GuestProblem -Code 'Unreadable' -Message $message)
+}
+
+# The drive's own text is UTF-8; what is not UTF-8 is refused, not guessed.
+function ConvertFrom-GuestBytes {
+    param([Parameter(Mandatory = $true)][AllowEmptyCollection()][byte[]] $Bytes)
+    return (New-Object System.Text.UTF8Encoding($false, $true)).GetString($Bytes)
+}

@@ -1,0 +1,61 @@
+# What is told to the event log (Application, source ConfigDriveGuest), and problems that end a run.
+
+$script:EventSource = 'ConfigDriveGuest'
+
+# Event ids; docs/guest-windows.md has the same table.
+$script:EventId = @{
+    PasswordSet       = 10
+    PasswordWasSet    = 11
+    SshKeys           = 20
+    UserDataBegins    = 30
+    UserDataEnded     = 31
+    UserDataLeft      = 32
+    Stopped           = 100 # by a problem with the drive or the settings; the message says which
+    PasswordPolicy    = 110
+    PasswordFailed    = 111
+    PasswordMalformed = 112
+    SshKeysFailed     = 120
+    UserDataFailed    = 130
+}
+
+# The .NET class, as PowerShell 7 has no Write-EventLog.
+function Write-GuestEvent {
+    param(
+        [Parameter(Mandatory = $true)][string] $Name,
+        [Parameter(Mandatory = $true)][string] $Message
+    )
+    $id = $script:EventId[$Name]
+    $type = [System.Diagnostics.EventLogEntryType]::Information
+    if ($id -ge 100) { $type = [System.Diagnostics.EventLogEntryType]::Error }
+    Write-Verbose $Message
+    try {
+        if (-not [System.Diagnostics.EventLog]::SourceExists($script:EventSource)) {
+            [System.Diagnostics.EventLog]::CreateEventSource($script:EventSource, 'Application')
+        }
+        [System.Diagnostics.EventLog]::WriteEntry($script:EventSource, $Message, $type, $id)
+    } catch {
+        # A full or locked event log must not keep the VM from its password.
+        Write-Warning "The event log takes nothing: $Message"
+    }
+}
+
+# A problem after which the rest is still applied.
+function Write-GuestFailure {
+    param(
+        [Parameter(Mandatory = $true)][string] $Name,
+        [Parameter(Mandatory = $true)][string] $Message
+    )
+    $script:Outcome = $script:ExitCode.Failed
+    Write-GuestEvent -Name $Name -Message $Message
+}
+
+# A problem that ends the run: an exception that carries its exit code.
+function New-GuestProblem {
+    param(
+        [Parameter(Mandatory = $true)][string] $Code,
+        [Parameter(Mandatory = $true)][string] $Message
+    )
+    $problem = New-Object System.InvalidOperationException($Message)
+    $problem.Data['ExitCode'] = $script:ExitCode[$Code]
+    return $problem
+}

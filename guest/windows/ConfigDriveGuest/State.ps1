@@ -1,0 +1,89 @@
+# What was applied last, so that it is not applied again: a salt and a hash of each, readable by SYSTEM and
+# administrators only. The hash is of this VM's own: a template that was made of a VM has that VM's, which do not count.
+
+# Gives a file or directory to SYSTEM and the administrators alone, with nothing inherited, in whatever language.
+function Protect-GuestPath {
+    param([Parameter(Mandatory = $true)][string] $Path)
+    $inherit = [System.Security.AccessControl.InheritanceFlags]::None
+    if (Test-Path -LiteralPath $Path -PathType Container) {
+        $acl = New-Object System.Security.AccessControl.DirectorySecurity
+        $inherit = [System.Security.AccessControl.InheritanceFlags]'ContainerInherit, ObjectInherit'
+    } else {
+        $acl = New-Object System.Security.AccessControl.FileSecurity
+    }
+    $acl.SetAccessRuleProtection($true, $false)
+    $administrators = New-Object System.Security.Principal.SecurityIdentifier('S-1-5-32-544')
+    $system = New-Object System.Security.Principal.SecurityIdentifier('S-1-5-18')
+    foreach ($who in $administrators, $system) {
+        $rule = New-Object System.Security.AccessControl.FileSystemAccessRule(
+            $who,
+            [System.Security.AccessControl.FileSystemRights]::FullControl,
+            $inherit,
+            [System.Security.AccessControl.PropagationFlags]::None,
+            [System.Security.AccessControl.AccessControlType]::Allow)
+        $acl.AddAccessRule($rule)
+    }
+    # sshd refuses keys, and we our own files, that belong to anybody else.
+    $acl.SetOwner($administrators)
+    Set-Acl -LiteralPath $Path -AclObject $acl
+}
+
+# A directory that another user made before us in %ProgramData% keeps nothing of what that user put there.
+function Initialize-GuestHome {
+    if (-not (Test-Path -LiteralPath $script:HomeDirectory)) {
+        New-Item -ItemType Directory -Path $script:HomeDirectory | Out-Null
+    }
+    if ((Get-Item -LiteralPath $script:HomeDirectory -Force).Attributes -band [System.IO.FileAttributes]::ReparsePoint) {
+        throw (New-GuestProblem -Code 'Usage' -Message "$script:HomeDirectory is a link; remove it")
+    }
+    Protect-GuestPath -Path $script:HomeDirectory
+}
+
+function Get-GuestDigest {
+    param([string] $Salt, [string] $Instance, [byte[]] $Bytes)
+    $sha = [System.Security.Cryptography.SHA256]::Create()
+    try {
+        $head = [System.Text.Encoding]::UTF8.GetBytes("$Salt $Instance`n")
+        $sha.TransformBlock($head, 0, $head.Length, $null, 0) | Out-Null
+        $sha.TransformFinalBlock($Bytes, 0, $Bytes.Length) | Out-Null
+        return [System.BitConverter]::ToString($sha.Hash)
+    } finally {
+        $sha.Dispose()
+    }
+}
+
+# A file that is damaged counts as none: what is on the drive is then applied again.
+function Read-GuestState {
+    $state = @{}
+    $path = Join-Path $script:HomeDirectory 'applied.json'
+    try {
+        $document = [System.IO.File]::ReadAllText($path) | ConvertFrom-Json
+        foreach ($property in $document.PSObject.Properties) {
+            $state[$property.Name] = @{ salt = [string]$property.Value.salt; digest = [string]$property.Value.digest }
+        }
+    } catch {
+        $state = @{}
+    }
+    return $state
+}
+
+function Test-GuestApplied {
+    param([string] $Kind, [string] $Instance, [byte[]] $Bytes)
+    $state = Read-GuestState
+    if (-not $state.ContainsKey($Kind)) { return $false }
+    $known = $state[$Kind]
+    return $known.digest -ceq (Get-GuestDigest -Salt $known.salt -Instance $Instance -Bytes $Bytes)
+}
+
+function Set-GuestApplied {
+    param([string] $Kind, [string] $Instance, [byte[]] $Bytes)
+    $random = New-Object byte[] 16
+    $generator = [System.Security.Cryptography.RandomNumberGenerator]::Create()
+    try { $generator.GetBytes($random) } finally { $generator.Dispose() }
+    $salt = [System.BitConverter]::ToString($random)
+    $state = Read-GuestState
+    $state[$Kind] = @{ salt = $salt; digest = (Get-GuestDigest -Salt $salt -Instance $Instance -Bytes $Bytes) }
+    $path = Join-Path $script:HomeDirectory 'applied.json'
+    [System.IO.File]::WriteAllText("$path.new", (ConvertTo-Json -InputObject $state))
+    Move-Item -LiteralPath "$path.new" -Destination $path -Force
+}
