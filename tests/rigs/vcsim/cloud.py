@@ -169,6 +169,12 @@ class Cloud:
         drive.connectable.startConnected = True
         self._change(vm, _ADD if there is None else "edit", drive)
 
+    def disconnect(self, name: str) -> None:
+        """Let the guest eject what is in its drives; it stays theirs for the next power-on."""
+        for drive in self.drives(name):
+            drive.connectable.connected = False
+            self._change(self.vm(name), "edit", drive)
+
     def file(self, path: str) -> Path:
         """Return where the file of a datastore path lies."""
         datastore, _, inner = path.removeprefix("[").partition("] ")

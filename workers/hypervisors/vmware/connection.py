@@ -59,6 +59,8 @@ class Stub(SoapStubAdapter):  # type: ignore[misc]  # pyvmomi's types are not lo
     def _invoke(self, mo: Any, info: Any, args: Any, outer: Any) -> Any:  # noqa: ANN401
         try:
             return super().InvokeMethod(mo, info, args, outer)
+        except OSError:
+            raise  # a refused certificate is a ValueError as well
         except _NONSENSE as error:
             detail = f"{self.host} answered {info.name} with what its API does not know ({type(error).__name__})"
             raise TransientError(TransientCode.HYPERVISOR_ERROR, detail) from error

@@ -78,7 +78,30 @@ func newFault(name string) types.BaseMethodFault {
 	if !known {
 		return &types.RuntimeFault{}
 	}
-	return reflect.New(kind).Interface().(types.BaseMethodFault)
+	fault := reflect.New(kind)
+	fill(fault.Elem())
+	return fault.Interface().(types.BaseMethodFault)
+}
+
+// fill gives the fields that a real fault never leaves empty something that a client can read.
+func fill(value reflect.Value) {
+	for number := 0; number < value.NumField(); number++ {
+		field := value.Field(number)
+		switch field.Interface().(type) {
+		case types.ManagedObjectReference:
+			filled := types.ManagedObjectReference{Type: "Folder", Value: "group-d1"}
+			if value.Type().Field(number).Name == "Task" {
+				filled = types.ManagedObjectReference{Type: "Task", Value: "task-1"}
+			}
+			field.Set(reflect.ValueOf(filled))
+		case types.VirtualMachinePowerState:
+			field.Set(reflect.ValueOf(types.VirtualMachinePowerStatePoweredOn))
+		default:
+			if field.Kind() == reflect.Struct && value.Type().Field(number).Anonymous {
+				fill(field)
+			}
+		}
+	}
 }
 
 // control is what the tests say to the front, past its own delays and rules.

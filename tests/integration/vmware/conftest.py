@@ -1,0 +1,120 @@
+"""One simulated vCenter with two hosts for all of these tests; each test has VMs of its own."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from configdrive.model import HostName, Place, PowerState, StorageName
+from tests.contract.rig import make_image, new_vm
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from configdrive.model import Image, Vm
+    from tests.rigs.vcsim import Cloud, VCenter
+    from workers.hypervisors.vmware.driver import VmwareDriver
+
+pytest.importorskip("pyVmomi")
+
+BOTH = ("esx-01", "esx-02")
+DATASTORES = {"shared": BOTH, "other": BOTH, "local-1": BOTH[:1], "local-2": BOTH[1:], "pod-a": BOTH, "pod-b": BOTH}
+SHARED, OTHER = Place(StorageName("shared")), Place(StorageName("other"))
+HOSTS: dict[str, dict[str, object]] = {"h1": {"esxi": "esx-01"}, "h2": {"esxi": "esx-02"}, "all": {}}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The vCenter, and an administrator of it."""
+
+    center: VCenter
+    cloud: Cloud
+
+    def define(  # as the cloud's
+        self,
+        power: PowerState = PowerState.HALTED,
+        *,
+        host: str = "h1",
+        datastore: str = "shared",
+        drive: bool = True,
+        by_instance_uuid: bool = False,
+    ) -> Vm:
+        """Make a VM on a host of the inventory."""
+        vm = new_vm("vmware", HostName(host))
+        self.cloud.define(
+            vm.uuid,
+            vm.instance_name,
+            datastore=datastore,
+            host=str(HOSTS[host].get("esxi", "esx-01")),
+            drive=drive,
+            running=power is PowerState.RUNNING,
+            by_instance_uuid=by_instance_uuid,
+        )
+        return vm
+
+    def files(self, vm: Vm) -> list[str]:
+        """Every file whose name holds the VM's uuid, as `<datastore>/<file>`."""
+        root = self.center.directory / "datastores"
+        return sorted(f"{path.relative_to(root).parts[0]}/{path.name}" for path in root.rglob(f"*{vm.uuid}*"))
+
+
+class MakeDriver(Protocol):
+    """Makes a driver; keyword arguments change the endpoint's table, `hosts` replaces the hosts'."""
+
+    def __call__(
+        self,
+        *,
+        hosts: dict[str, dict[str, object]] | None = None,
+        force_eject: bool = True,
+        call_timeout: float = 20.0,
+        **endpoint: object,
+    ) -> VmwareDriver: ...
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    from tests.rigs.vcsim import Cloud, VCenter  # noqa: PLC0415  # needs pyvmomi
+
+    with require_rig():
+        center = VCenter(tmp_path_factory.mktemp("vcsim"), DATASTORES, pods={"pod": ("pod-a", "pod-b")})
+        center.start()
+    with center, closing(Cloud(center)) as cloud:
+        yield Site(center, cloud)
+
+
+@pytest.fixture
+def make_driver(site: Site) -> Iterator[MakeDriver]:
+    from workers.hypervisors.vmware.driver import VmwareDriver  # noqa: PLC0415
+
+    with ExitStack() as stack:
+
+        def make(
+            *,
+            hosts: dict[str, dict[str, object]] | None = None,
+            force_eject: bool = True,
+            call_timeout: float = 20.0,
+            **endpoint: object,
+        ) -> VmwareDriver:
+            table = site.center.inventory(HOSTS if hosts is None else hosts, **endpoint)
+            made = VmwareDriver.from_inventory(table, force_eject=force_eject, call_timeout=call_timeout)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def driver(make_driver: MakeDriver) -> VmwareDriver:
+    return make_driver()
+
+
+def give(driver: VmwareDriver, vm: Vm, place: Place = SHARED, generation: int = 1) -> Image:
+    """Upload and attach an image."""
+    image = make_image(vm, generation)
+    driver.upload(vm, image, place)
+    driver.attach(vm, image.name, place)
+    return image

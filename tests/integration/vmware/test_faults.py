@@ -1,0 +1,151 @@
+"""Each fault of vSphere in the fleet's own words, as the answer to a call and as the end of a task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.model import StoredImage
+from configdrive.ports import NoDrive
+from tests.contract.rig import SECRET, image_name, make_image
+from tests.integration.vmware.conftest import SHARED, give
+from tests.rigs.vcsim.server import PASSWORD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from configdrive.errors import Code
+    from tests.integration.vmware.conftest import Site
+    from workers.hypervisors.vmware.driver import VmwareDriver
+
+T, P = TransientCode, PermanentCode
+FAULTS: list[tuple[str, Code]] = [
+    ("TaskInProgress", T.VM_BUSY),
+    ("InvalidPowerState", T.VM_BUSY),
+    ("InvalidState", T.VM_BUSY),
+    ("ConcurrentAccess", T.VM_BUSY),
+    ("ManagedObjectNotFound", T.VM_BUSY),
+    ("NoPermission", P.ACCESS_DENIED),
+    ("RestrictedVersion", P.ACCESS_DENIED),
+    ("InvalidDatastore", P.STORAGE_NOT_FOUND),
+    ("InaccessibleDatastore", T.STORAGE_UNAVAILABLE),
+    ("FileAlreadyExists", T.STORAGE_UNAVAILABLE),
+    ("CannotAccessFile", T.STORAGE_UNAVAILABLE),
+    ("FileLocked", T.IMAGE_IN_USE),
+    ("NoDiskSpace", T.STORAGE_FULL),
+    ("HostNotConnected", T.HOST_UNREACHABLE),
+    ("HostCommunication", T.HOST_UNREACHABLE),
+    ("Timedout", T.TASK_TIMEOUT),
+    ("NotSupported", P.NOT_SUPPORTED),
+    ("InvalidDeviceSpec", P.NO_FREE_SLOT),
+    ("GenericVmConfigFault", T.HYPERVISOR_ERROR),
+]
+
+
+def code_of(action: Callable[[], object]) -> Code:
+    with pytest.raises(FleetError) as caught:
+        action()
+    assert SECRET.decode() not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("as_task", [False, True], ids=["call", "task"])
+@pytest.mark.parametrize(("fault", "code"), FAULTS, ids=[fault for fault, _ in FAULTS])
+def test_a_reconfiguration_that_fails_is_told_and_succeeds_the_next_time(
+    site: Site, driver: VmwareDriver, fault: str, code: Code, *, as_task: bool
+) -> None:
+    vm = site.define()
+    driver.upload(vm, make_image(vm), SHARED)
+    with site.center.broken({"method": "ReconfigVM_Task", "fault": fault, "task": as_task, "times": 1}):
+        assert code_of(lambda: driver.attach(vm, image_name(vm), SHARED)) is code
+        assert site.cloud.media(vm.instance_name) == {}
+        driver.attach(vm, image_name(vm), SHARED)
+    assert len(site.cloud.media(vm.instance_name)) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "fault", "code"),
+    [
+        ("SearchDatastore_Task", "InvalidDatastore", P.STORAGE_NOT_FOUND),
+        ("SearchDatastore_Task", "CannotAccessFile", T.STORAGE_UNAVAILABLE),
+        ("FindAllByUuid", "NoPermission", P.ACCESS_DENIED),
+        ("FindAllByUuid", "HostNotConnected", T.HOST_UNREACHABLE),
+        ("RetrievePropertiesEx", "NoPermission", P.ACCESS_DENIED),
+    ],
+)
+def test_a_look_that_fails_is_told(site: Site, driver: VmwareDriver, method: str, fault: str, code: Code) -> None:
+    vm = site.define()
+    driver.observe(site.define())
+    with site.center.broken({"method": method, "fault": fault, "task": method.endswith("_Task"), "times": 1}):
+        assert code_of(lambda: driver.observe(vm)) is code
+        assert driver.observe(vm).storage == SHARED
+
+
+def test_a_folder_that_is_not_there_is_empty(site: Site, driver: VmwareDriver) -> None:
+    with site.center.broken({"method": "SearchDatastore_Task", "fault": "FileNotFound", "task": True}):
+        assert driver.observe(site.define()).images == ()
+
+
+def test_a_file_that_is_gone_is_deleted(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define()
+    with site.center.broken({"method": "DeleteDatastoreFile_Task", "fault": "FileNotFound", "task": True}):
+        driver.delete(vm, StoredImage(image_name(vm), SHARED))
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("FileAlreadyExists", T.STORAGE_UNAVAILABLE), ("NoDiskSpace", T.STORAGE_FULL), ("FileLocked", T.IMAGE_IN_USE)],
+)
+def test_a_rename_that_fails_leaves_no_image(site: Site, driver: VmwareDriver, fault: str, code: Code) -> None:
+    vm = site.define()
+    with site.center.broken({"method": "MoveDatastoreFile_Task", "fault": fault, "task": True, "times": 1}):
+        assert code_of(lambda: driver.upload(vm, make_image(vm), SHARED)) is code
+        assert driver.observe(vm).images == ()
+        driver.upload(vm, make_image(vm), SHARED)
+    assert site.files(vm) == [f"shared/{image_name(vm)}"]
+
+
+def test_a_session_that_ends_again_and_again_is_told(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define()
+    driver.observe(vm)
+    with site.center.broken({"method": "FindAllByUuid", "fault": "NotAuthenticated"}):
+        assert code_of(lambda: driver.observe(site.define())) is T.HOST_UNREACHABLE
+    assert driver.observe(vm).storage == SHARED
+
+
+def test_a_suspended_vm_is_told_as_such_and_left_alone(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define()
+    give(driver, vm)
+    site.cloud.start(vm.instance_name)
+    site.cloud.suspend(vm.instance_name)
+    before = site.cloud.media(vm.instance_name)
+    assert driver.observe(vm).power == "suspended"
+    assert code_of(lambda: driver.detach(vm)) is T.VM_BUSY
+    assert site.cloud.media(vm.instance_name) == before
+
+
+def test_a_server_that_does_not_answer_is_given_up(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define()
+    quick = type(driver).from_inventory(site.center.inventory({"h1": {"esxi": "esx-01"}}), call_timeout=0.5)
+    quick.observe(vm)
+    with site.center.broken({"method": "RetrievePropertiesEx", "hang": 2.0, "times": 1}):
+        assert code_of(lambda: quick.observe(vm)) is T.HOST_UNREACHABLE
+    quick.close()
+
+
+def test_a_running_vm_keeps_its_file_even_from_another_s_mistake(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define()
+    give(driver, vm)
+    site.cloud.start(vm.instance_name)
+    other = site.define()
+    name = image_name(vm)
+    assert code_of(lambda: driver.delete(other, StoredImage(name, SHARED))) is T.IMAGE_IN_USE
+
+
+def test_nothing_is_known_of_a_vm_without_uuid(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define()
+    site.cloud.destroy(vm.instance_name)
+    assert driver.observe(vm).drive == NoDrive()

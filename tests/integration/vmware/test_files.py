@@ -1,0 +1,95 @@
+"""Uploads that break on the way: what is told, what is left, and what the next attempt makes of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from os import utime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.model import Place, StorageName
+from tests.contract.rig import image_name, make_image
+from tests.integration.vmware.conftest import OTHER, SHARED
+
+if TYPE_CHECKING:
+    from configdrive.errors import Code
+    from tests.integration.vmware.conftest import MakeDriver, Site
+    from workers.hypervisors.vmware.driver import VmwareDriver
+
+T, P = TransientCode, PermanentCode
+
+
+@pytest.mark.parametrize(
+    ("rule", "code"),
+    [
+        ({"method": "PUT", "cut": 100_000}, T.HOST_UNREACHABLE),
+        ({"method": "PUT", "cut": 1}, T.HOST_UNREACHABLE),
+        ({"method": "PUT", "close": True}, T.HOST_UNREACHABLE),
+        ({"method": "PUT", "close": True, "after": True}, T.HOST_UNREACHABLE),
+        ({"method": "PUT", "keep": 100_000}, T.UPLOAD_CORRUPT),
+        ({"method": "PUT", "status": 400}, T.UPLOAD_CORRUPT),
+        ({"method": "PUT", "status": 401}, P.ACCESS_DENIED),
+        ({"method": "PUT", "status": 403}, P.ACCESS_DENIED),
+        ({"method": "PUT", "status": 404}, T.STORAGE_UNAVAILABLE),
+        ({"method": "PUT", "status": 500}, T.STORAGE_UNAVAILABLE),
+        ({"method": "PUT", "status": 503}, T.HOST_UNREACHABLE),
+        ({"method": "PUT", "status": 507}, T.STORAGE_FULL),
+        ({"method": "GET", "status": 500}, T.STORAGE_UNAVAILABLE),
+        ({"method": "GET", "close": True}, T.HOST_UNREACHABLE),
+        ({"method": "HEAD", "close": True}, T.HOST_UNREACHABLE),
+        ({"method": "MoveDatastoreFile_Task", "close": True}, T.HOST_UNREACHABLE),
+        ({"method": "MoveDatastoreFile_Task", "close": True, "after": True}, T.HOST_UNREACHABLE),
+    ],
+    ids=str,
+)
+def test_an_upload_that_breaks_is_told_and_the_next_one_leaves_the_one_image(
+    site: Site, driver: VmwareDriver, rule: dict[str, object], code: Code
+) -> None:
+    vm = site.define()
+    image = make_image(vm)
+    driver.upload(vm, make_image(vm, 7), OTHER)  # the folder is there, the session too
+    with site.center.broken(rule):
+        with pytest.raises(FleetError) as caught:
+            driver.upload(vm, image, SHARED)
+        assert caught.value.code is code
+    path = site.center.datastore("shared") / "configdrive" / str(image.name)
+    assert not path.exists() or path.read_bytes() == image.content
+    driver.upload(vm, image, SHARED)
+    assert path.read_bytes() == image.content
+    assert site.files(vm) == [f"other/{image_name(vm, 7)}", f"shared/{image.name}"]
+
+
+def test_the_folder_is_made_with_the_first_image(site: Site, driver: VmwareDriver) -> None:
+    place = Place(StorageName("pod-b"))
+    vm = site.define(datastore="pod-b")
+    assert not (site.center.datastore("pod-b") / "configdrive").exists()
+    driver.upload(vm, make_image(vm), place)
+    assert [image.place for image in driver.observe(vm).images] == [place]
+
+
+def test_a_file_without_session_is_not_given_away(site: Site, make_driver: MakeDriver) -> None:
+    """What the front enforces is what the driver must not need: it always shows its session."""
+    vm = site.define()
+    driver = make_driver()
+    driver.upload(vm, make_image(vm), SHARED)
+    site.center.expire_sessions()
+    site.center.calls()
+    driver.upload(vm, make_image(vm), SHARED)
+    calls = site.center.calls()
+    assert (calls.count("GET"), calls.count("Login"), calls.count("PUT")) == (2, 1, 0)
+
+
+def test_a_half_written_file_that_nobody_writes_to_goes_with_a_survey(site: Site, driver: VmwareDriver) -> None:
+    vm, long_ago = site.define(), (datetime.now(UTC) - timedelta(hours=2)).timestamp()
+    folder = site.center.datastore("shared") / "configdrive"
+    folder.mkdir(exist_ok=True)
+    abandoned, recent = folder / f"{image_name(vm, 1)}.part", folder / f"{image_name(vm, 2)}.part"
+    for path in (abandoned, recent):
+        path.write_bytes(b"half")
+    utime(abandoned, (long_ago, long_ago))
+    driver.survey(vm.host)
+    assert (abandoned.exists(), recent.exists()) == (False, True)
+    driver.observe(vm)
+    assert not recent.exists()

@@ -1,0 +1,185 @@
+"""On which datastore an image lies: the root disk's, a member of its cluster, or the fallback."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.model import HostName, Place, PowerState, StorageName, StoredImage
+from configdrive.ports import Inserted
+from tests.contract.rig import image_name, make_image, new_vm
+from tests.integration.vmware.conftest import OTHER, SHARED, give
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.vmware.conftest import MakeDriver, Site
+    from workers.hypervisors.vmware.driver import VmwareDriver
+
+LOCAL_1 = Place(StorageName("local-1"), HostName("h1"))
+POD = StorageName("pod")
+
+
+def test_a_local_root_disk_has_its_image_beside_it(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define(datastore="local-1")
+    assert driver.observe(vm).storage == LOCAL_1
+    give(driver, vm, LOCAL_1)
+    assert site.files(vm) == [f"local-1/{image_name(vm)}"]
+
+
+def test_with_a_fallback_only_shared_datastores_hold_images(site: Site, make_driver: MakeDriver) -> None:
+    driver = make_driver(hosts={"h1": {"esxi": "esx-01", "fallback_datastore": "other"}})
+    assert driver.observe(site.define(datastore="local-1")).storage == OTHER
+    assert driver.observe(site.define(datastore="shared")).storage == SHARED
+
+
+def test_a_datastore_that_the_host_does_not_see_is_refused_or_replaced(site: Site, make_driver: MakeDriver) -> None:
+    vm = replace(site.define(), primary_storage=StorageName("local-2"))
+    with pytest.raises(FleetError) as caught:
+        make_driver().observe(vm)
+    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
+    assert "fallback_datastore" in caught.value.remedy
+    replaced = make_driver(hosts={"h1": {"esxi": "esx-01", "fallback_datastore": "other"}})
+    assert replaced.observe(vm).storage == OTHER
+
+
+def test_of_a_datastore_cluster_the_root_disk_s_member_is_taken(site: Site, driver: VmwareDriver) -> None:
+    vm = replace(site.define(datastore="pod-a"), primary_storage=POD)
+    assert driver.observe(vm).storage == Place(StorageName("pod-a"))
+
+
+def test_before_the_vm_is_there_a_usable_member_is_taken(site: Site, driver: VmwareDriver) -> None:
+    vm = replace(new_vm("vmware", HostName("h1")), primary_storage=POD)
+    with site.center.datastore_is("pod-b", maintenance="inMaintenance"):
+        assert driver.observe(vm).storage == Place(StorageName("pod-a"))
+
+
+@pytest.mark.parametrize("state", [{"maintenance": "inMaintenance"}, {"accessible": "false"}], ids=str)
+def test_a_datastore_that_cannot_be_used_now_is_told_and_works_again_at_once(
+    site: Site, driver: VmwareDriver, state: dict[str, str]
+) -> None:
+    vm = site.define(datastore="other")
+    driver.upload(vm, make_image(vm), OTHER)
+    with site.center.datastore_is("other", **state):
+        with pytest.raises(FleetError) as caught:
+            driver.observe(vm)
+        assert caught.value.code is TransientCode.STORAGE_UNAVAILABLE
+        assert driver.observe(replace(vm, primary_storage=SHARED.storage), [OTHER]).unreachable == (OTHER,)
+        assert OTHER in driver.survey(vm.host).unreachable
+    assert driver.observe(vm).images == (StoredImage(image_name(vm), OTHER),)
+
+
+def test_capitals_do_not_make_another_file(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define()
+    give(driver, vm)
+    site.cloud.insert(vm.instance_name, f"[shared] ConfigDrive/{str(image_name(vm)).upper()}")
+    seen = driver.observe(vm)
+    assert isinstance(seen.drive, Inserted)
+    assert (seen.drive.name.vm_uuid, seen.drive.place) == (vm.uuid, SHARED)
+    with pytest.raises(FleetError) as caught:
+        driver.delete(vm, StoredImage(image_name(vm), SHARED))
+    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    driver.detach(vm)
+    driver.delete(vm, StoredImage(image_name(vm), SHARED))
+    assert site.files(vm) == []
+
+
+def test_a_vm_is_on_its_host_only_and_everywhere_for_the_whole_vcenter(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define(PowerState.RUNNING, host="h1")
+    for host, power in (("h1", PowerState.RUNNING), ("h2", PowerState.UNDEFINED), ("all", PowerState.RUNNING)):
+        assert driver.observe(replace(vm, host=HostName(host))).power is power
+    site.cloud.relocate(vm.instance_name, host="esx-02")
+    for host, power in (("h1", PowerState.UNDEFINED), ("h2", PowerState.RUNNING), ("all", PowerState.RUNNING)):
+        assert driver.observe(replace(vm, host=HostName(host))).power is power
+
+
+def test_storage_vmotion_moves_where_images_belong(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define(PowerState.RUNNING)
+    give(driver, vm)
+    site.cloud.relocate(vm.instance_name, datastore="other")
+    seen = driver.observe(vm, [SHARED])
+    assert seen.storage == OTHER
+    assert seen.drive == Inserted(image_name(vm), SHARED)
+    driver.copy(vm, image_name(vm), SHARED, OTHER)
+    driver.attach(vm, image_name(vm), OTHER)
+    driver.delete(vm, StoredImage(image_name(vm), SHARED))
+    assert driver.observe(vm).drive == Inserted(image_name(vm), OTHER)
+    assert site.files(vm) == [f"other/{image_name(vm)}"]
+
+
+def test_a_survey_sees_all_datastores_of_the_host_and_no_other_host_s_vms(site: Site, driver: VmwareDriver) -> None:
+    here, there = site.define(host="h1", datastore="local-1"), site.define(host="h2", datastore="local-2")
+    give(driver, here, LOCAL_1)
+    give(driver, there, Place(StorageName("local-2"), HostName("h2")))
+    survey = driver.survey(HostName("h1"))
+    residents = {one.uuid: one for one in survey.residents}
+    assert residents[here.uuid].media == (Inserted(image_name(here), LOCAL_1),)
+    assert there.uuid not in residents
+    names = {image.name for image in survey.images}
+    assert image_name(here) in names
+    assert image_name(there) not in names
+
+
+@pytest.mark.parametrize("by_instance_uuid", [True, False])
+def test_a_vm_is_known_by_either_uuid(site: Site, driver: VmwareDriver, *, by_instance_uuid: bool) -> None:
+    vm = site.define(by_instance_uuid=by_instance_uuid)
+    give(driver, vm)
+    assert driver.observe(vm).drive == Inserted(image_name(vm), SHARED)
+    found = [one for one in driver.survey(vm.host).residents if one.name == vm.instance_name]
+    assert [one.uuid for one in found] == [vm.uuid]
+
+
+def test_a_vm_is_known_by_its_name_only_where_the_inventory_says_so(site: Site, make_driver: MakeDriver) -> None:
+    vm = replace(site.define(), uuid=new_vm("vmware", HostName("h1")).uuid)
+    assert make_driver().observe(vm).power is PowerState.UNDEFINED
+    by_name = make_driver(hosts={"h1": {"esxi": "esx-01", "identify_by": ["bios_uuid", "name"]}})
+    assert by_name.observe(vm).power is PowerState.HALTED
+
+
+def test_two_vms_with_one_uuid_are_told_apart_by_name_or_refused(
+    site: Site, driver: VmwareDriver, make_driver: MakeDriver
+) -> None:
+    vm = site.define()
+    twin = f"{vm.instance_name}-clone"
+    site.cloud.define(vm.uuid, twin, datastore="shared")
+    give(driver, vm)
+    assert site.cloud.media(twin) == {}
+    assert len(site.cloud.media(vm.instance_name)) == 1
+    with pytest.raises(FleetError) as caught:
+        make_driver().observe(replace(vm, instance_name=new_vm("vmware", vm.host).instance_name))
+    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+
+
+def test_a_host_that_the_vcenter_does_not_know_is_told(site: Site, make_driver: MakeDriver) -> None:
+    driver = make_driver(hosts={"h1": {"esxi": "esx-99"}})
+    with pytest.raises(FleetError) as caught:
+        driver.observe(site.define())
+    assert caught.value.code is PermanentCode.UNKNOWN_HOST
+    [finding] = driver.check(HostName("h1"))
+    assert not finding.ok
+    assert "[vmware.hosts.h1]" in finding.remedy
+
+
+def test_a_stand_alone_esxi_is_as_good(tmp_path: Path) -> None:
+    from tests.rigs.vcsim import Cloud, VCenter  # noqa: PLC0415
+    from workers.hypervisors.vmware.driver import VmwareDriver  # noqa: PLC0415
+
+    with require_rig():
+        center = VCenter(tmp_path, {"datastore1": ["esx-09"]}, hosts=["esx-09"], esxi=True)
+    with center, closing(Cloud(center)) as cloud:
+        driver = VmwareDriver.from_inventory(center.inventory({"esx-09": {}}))
+        vm = new_vm("vmware", HostName("esx-09"))
+        cloud.define(vm.uuid, vm.instance_name, datastore="datastore1", running=True)
+        home = Place(StorageName("datastore1"), HostName("esx-09"))
+        assert driver.observe(vm).storage == home
+        give(driver, vm, home)
+        assert driver.observe(vm).drive == Inserted(image_name(vm), home)
+        driver.detach(vm)
+        driver.delete(vm, StoredImage(image_name(vm), home))
+        assert not list(center.datastore("datastore1").rglob(f"*{vm.uuid}*"))
+        driver.close()

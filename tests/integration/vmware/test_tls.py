@@ -1,0 +1,127 @@
+"""Whom the driver talks to: nobody but the server that the inventory names, for API and files alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import PermanentCode, PermanentError
+from tests.contract.rig import make_image
+from tests.integration.vmware.conftest import SHARED
+from tests.rigs.vcsim.authority import Authority
+from tests.rigs.vcsim.server import ADDRESS, PASSWORD
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.vmware.conftest import MakeDriver, Site
+    from tests.rigs.vcsim.authority import Identity
+    from workers.hypervisors.vmware.driver import VmwareDriver
+
+
+@pytest.fixture
+def identities(site: Site, tmp_path: Path) -> dict[str, Identity]:
+    authority = site.center.authority
+    stranger = Authority(tmp_path / "stranger", "rig authority")  # of the same name, with another key
+    return {
+        "expired": authority.issue("expired", ADDRESS, expired=True),
+        "another address": authority.issue("elsewhere", "127.0.0.3"),
+        "a stranger's": stranger.issue("server", ADDRESS),
+    }
+
+
+def require_refused(site: Site, driver: VmwareDriver, what: str) -> None:
+    """The first contact, with the API, is refused before anything is said."""
+    with pytest.raises(PermanentError) as caught:
+        driver.observe(site.define())
+    assert caught.value.code is PermanentCode.ACCESS_DENIED, what
+    assert "certificate" in caught.value.detail, what
+    assert PASSWORD not in str(caught.value)
+    assert site.center.calls() == [], what
+
+
+def require_upload_refused(site: Site, driver: VmwareDriver, identity: Identity, what: str) -> None:
+    """A session that stands does not help: the request for the file is refused as well, on a new connection."""
+    vm = site.define()
+    driver.observe(vm)
+    site.center.calls()
+    with site.center.showing(identity), site.center.down():
+        pass  # the old connections are gone
+    with site.center.showing(identity):
+        with pytest.raises(PermanentError) as caught:
+            driver.upload(vm, make_image(vm), SHARED)
+        assert caught.value.code is PermanentCode.ACCESS_DENIED, what
+        assert site.center.calls() == [], what
+    assert site.files(vm) == []
+
+
+@pytest.mark.parametrize("what", ["expired", "another address", "a stranger's"])
+def test_a_wrong_certificate_is_refused(
+    site: Site, make_driver: MakeDriver, identities: dict[str, Identity], what: str
+) -> None:
+    site.center.calls()
+    with site.center.showing(identities[what]):
+        require_refused(site, make_driver(), what)
+    require_upload_refused(site, make_driver(), identities[what], what)
+
+
+def test_the_right_certificate_is_trusted_by_its_fingerprint(site: Site, make_driver: MakeDriver) -> None:
+    driver = make_driver(ca_file=None, fingerprint=site.center.identity.fingerprint)
+    vm = site.define()
+    driver.upload(vm, make_image(vm), SHARED)
+    assert [image.name for image in driver.observe(vm).images] == [make_image(vm).name]
+
+
+@pytest.mark.parametrize("what", ["another address", "a stranger's"])
+def test_another_certificate_than_the_one_of_the_fingerprint_is_refused(
+    site: Site, make_driver: MakeDriver, identities: dict[str, Identity], what: str
+) -> None:
+    site.center.calls()
+    fingerprint = identities[what].fingerprint
+    require_refused(site, make_driver(ca_file=None, fingerprint=fingerprint), what)
+    driver = make_driver(ca_file=None, fingerprint=site.center.identity.fingerprint)
+    require_upload_refused(site, driver, identities[what], what)
+
+
+def test_a_fingerprint_does_not_help_an_expired_certificate(
+    site: Site, make_driver: MakeDriver, identities: dict[str, Identity]
+) -> None:
+    site.center.calls()
+    expired = identities["expired"]
+    with site.center.showing(expired):
+        require_refused(site, make_driver(ca_file=None, fingerprint=expired.fingerprint), "expired")
+
+
+def test_without_ca_and_fingerprint_only_the_system_s_authorities_are_trusted(
+    site: Site, make_driver: MakeDriver
+) -> None:
+    site.center.calls()
+    require_refused(site, make_driver(ca_file=None), "unknown authority")
+
+
+def test_files_pass_with_a_ticket_each(site: Site, make_driver: MakeDriver) -> None:
+    driver = make_driver(transfer="ticket")
+    vm = site.define()
+    image = make_image(vm)
+    driver.observe(vm)
+    site.center.calls()
+    driver.upload(vm, image, SHARED)
+    calls = site.center.calls()
+    files = [one for one in calls if one in {"GET", "HEAD", "PUT"}]
+    assert len(files) >= 3
+    assert calls.count("AcquireGenericServiceTicket") == len(files)
+    assert (site.center.datastore("shared") / "configdrive" / str(image.name)).read_bytes() == image.content
+
+
+def test_a_ca_file_that_cannot_be_read_is_told_at_the_start(make_driver: MakeDriver, tmp_path: Path) -> None:
+    with pytest.raises(PermanentError) as caught:
+        make_driver(ca_file=str(tmp_path / "none.pem"))
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+
+
+def test_a_wrong_password_is_refused_and_not_told(site: Site, make_driver: MakeDriver) -> None:
+    with pytest.raises(PermanentError) as caught:
+        make_driver(password="wrong-one").observe(site.define())
+    assert caught.value.code is PermanentCode.ACCESS_DENIED
+    assert "wrong-one" not in str(caught.value)
