@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,8 +11,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from typing_extensions import override
 
+from configdrive.model import HostName
 from configdrive.outcome import Status
-from tasks.mailbox import Claim, NotNow, PersonsWord, Wake
+from tasks.mailbox import Claim, Debt, FencedError, Held, NotNow, PersonsWord, Wake
 from tests.integration.queue.box import QUEUE, Box, again, finish, new_vm, outcome, park, posting
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.rigs.redis import RedisServer
     from workers.store import RedisMailbox
+
+HOST = HostName("h1")
 
 
 @dataclass
@@ -80,6 +83,10 @@ def lossy(redis_server: RedisServer, box: Box) -> Iterator[Lossy]:
         mailbox.renew(claim)
         mailbox.done(claim, finish(claim))
         mailbox.sweep(QUEUE, 1)
+        mailbox.hosts_owing(QUEUE, 30)
+        held = mailbox.hold(warm_up.header.vm_uuid)
+        assert isinstance(held, Held)
+        mailbox.release(held)
         mailbox.word(warm_up.header.vm_uuid, warm_up.header.event_id, PersonsWord.RETRY, None)
         yield Lossy(box, mailbox, loss)
         assert loss.lost >= 1
@@ -205,3 +212,76 @@ def test_sweep_costs_one_resend_time_at_most(lossy: Lossy) -> None:
     due = box.due(header.vm_uuid)
     assert due is not None
     assert due <= 15
+
+
+def test_hold(lossy: Lossy) -> None:
+    box, vm = lossy.box, new_vm()
+    held = lossy.lose().hold(vm)
+    assert held == Held(vm, 1, None)
+    assert box.mailbox.hold(vm) is NotNow.BUSY
+    assert box.mailbox.renew(held)
+
+
+def test_hold_during_which_an_event_came_is_still_a_hold_and_forgets_no_event(lossy: Lossy) -> None:
+    box, vm = lossy.box, new_vm()
+    held = lossy.lose(lambda: box.put(vm)).hold(vm)
+    assert isinstance(held, Held)
+    assert box.ttl("vm", vm) == -1
+    assert box.mailbox.release(held) is not None
+
+
+def test_hold_that_ran_out_before_it_was_asked_again_is_the_event_s(lossy: Lossy) -> None:
+    box, vm = lossy.box, new_vm()
+    taken: list[Claim] = []
+
+    def take() -> None:
+        header = box.put(vm)
+        box.age(vm, 60)
+        taken.append(box.claim(header))
+
+    assert lossy.lose(take).hold(vm) is NotNow.BUSY
+    assert box.mailbox.renew(taken[0])
+
+
+def test_release(lossy: Lossy) -> None:
+    box, vm = lossy.box, new_vm()
+    claim = box.claim(box.put(vm, "stop"))
+    box.mailbox.done(claim, replace(finish(claim), left_on=(HOST,)))
+    held = box.mailbox.hold(vm)
+    assert isinstance(held, Held)
+    header = box.put(vm)
+    assert lossy.lose().release(held, "paid", paid=Debt(QUEUE, HOST)) == Wake(header, 1)
+    assert box.mailbox.owed(QUEUE) == {}
+    assert box.claim(header).state == "paid"
+
+
+def test_release_after_which_the_same_host_was_left_again_takes_no_new_debt(lossy: Lossy) -> None:
+    box, vm = lossy.box, new_vm()
+    held = box.mailbox.hold(vm)
+    assert isinstance(held, Held)
+
+    def leave_again() -> None:
+        claim = box.claim(box.put(vm, "stop"))
+        box.mailbox.done(claim, replace(finish(claim, "left again"), left_on=(HOST,)))
+
+    with pytest.raises(FencedError):  # it was written all the same: asked again, the host has nothing more to give up
+        lossy.lose(leave_again).release(held, "paid", paid=Debt(QUEUE, HOST))
+    assert box.mailbox.owed(QUEUE) == {HOST: [vm]}
+    assert box.field(vm, "state") == "left again"
+
+
+def test_finish_that_leaves_something_is_asked_for_once(lossy: Lossy) -> None:
+    box, vm = lossy.box, new_vm()
+    claim = box.claim(box.put(vm, "stop"))
+    lossy.lose().done(claim, replace(finish(claim), left_on=(HOST,)))
+    assert box.mailbox.owed(QUEUE) == {HOST: [vm]}
+
+
+def test_asking_hosts_costs_one_pause_at_most(lossy: Lossy) -> None:
+    box, vm = lossy.box, new_vm()
+    claim = box.claim(box.put(vm, "stop"))
+    box.mailbox.done(claim, replace(finish(claim), left_on=(HOST,)))
+    box.client.zadd(box.key("left", QUEUE), {f"{vm} {HOST}": 0})
+    assert lossy.lose().hosts_owing(QUEUE, 30) == []
+    due: Any = box.client.zscore(box.key("left", QUEUE), f"{vm} {HOST}")
+    assert due / 1000 - box.now() <= 30
