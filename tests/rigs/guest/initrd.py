@@ -6,10 +6,13 @@ import lzma
 import re
 import subprocess
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tests.rigs.guest.cpio import Archive
 from tests.rigs.process import RigUnavailable, find_program
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Each is loaded after those it depends on; what a kernel has built in or lacks is left out.
 _MODULES: Final = (
@@ -55,11 +58,22 @@ def build(root: Path, release: str, init: Path) -> Archive:
         files |= {f"bin/{name}": program, **{str(path).lstrip("/"): path for path in _libraries(program)}}
     for name, source in files.items():
         archive.file(name, source.read_bytes(), executable=True)
-    modules = _modules(root / "lib" / "modules" / release)
+    add_modules(archive, root / "lib" / "modules" / release, _MODULES)
+    return archive
+
+
+def add_modules(archive: Archive, directory: Path, names: Sequence[str]) -> None:
+    """Add those of the kernel's modules that there are, those that they need, and `lib/modules/order`.
+
+    Args:
+        archive: gets them as `lib/modules/NAME.ko`.
+        directory: the kernel's, such as `lib/modules/6.1.0-1-amd64`.
+        names: with underscores.
+    """
+    modules = _modules(directory, names)
     for name, content in modules.items():
         archive.file(f"lib/modules/{name}.ko", content)
     archive.file("lib/modules/order", "".join(f"{name}.ko\n" for name in modules).encode())
-    return archive
 
 
 def _libraries(program: Path) -> list[Path]:
@@ -72,7 +86,7 @@ def _libraries(program: Path) -> list[Path]:
     return [Path(path) for path in re.findall(r"(/\S+) \(0x", ldd.stdout)]
 
 
-def _modules(directory: Path) -> dict[str, bytes]:
+def _modules(directory: Path, names: Sequence[str]) -> dict[str, bytes]:
     """Return the modules by name, in an order in which they can be loaded."""
     found = {path.name.split(".ko")[0].replace("-", "_"): path for path in directory.rglob("*.ko*")}
     modules: dict[str, bytes] = {}
@@ -88,6 +102,6 @@ def _modules(directory: Path) -> dict[str, bytes]:
             add(needed.replace("-", "_"))
         modules[name] = content
 
-    for name in _MODULES:
+    for name in names:
         add(name)
     return modules
