@@ -1,0 +1,97 @@
+"""A vCenter with two hosts and a fleet of real workers for all of these tests; each test has VMs of its own."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.rigs.fleet import Fleet
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.e2e.vmware.life import Life
+    from tests.rigs.vcsim import Cloud, VCenter
+
+pytest.importorskip("pyVmomi")
+
+CONCURRENCY = 4
+SETTINGS = {
+    "concurrency": CONCURRENCY,
+    "attempts": 4,
+    "backoff_seconds": 0.1,
+    "backoff_most_seconds": 0.3,
+    "sweep_seconds": 0.2,
+    "call_seconds": 10.0,
+}
+"""An event that cannot succeed is parked within two seconds."""
+
+HOSTS = {"h1": "esx-01", "h2": "esx-02"}
+
+
+class NewVm(Protocol):
+    """Makes a halted VM on `h1` with its root disk on a datastore."""
+
+    def __call__(self, datastore: str = "shared") -> Life: ...
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    from tests.rigs.vcsim import Cloud, VCenter  # noqa: PLC0415  # needs pyvmomi
+
+    both = tuple(HOSTS.values())
+    datastores = {"shared": both, "other": both, "local-1": both[:1], "local-2": both[1:]}
+    with require_rig():
+        center = VCenter(tmp_path_factory.mktemp("vcsim"), datastores, hosts=both)
+        center.start()
+    with center, closing(Cloud(center)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def center(cloud: Cloud) -> VCenter:
+    return cloud.center
+
+
+@pytest.fixture(scope="session")
+def fleet(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    directory = tmp_path_factory.mktemp("fleet")
+    with require_rig():
+        fleet = Fleet(directory, inventory(cloud.center, directory), hypervisor="vmware", settings=SETTINGS)
+    with fleet:
+        yield fleet
+
+
+@pytest.fixture
+def new_vm(cloud: Cloud, fleet: Fleet) -> NewVm:
+    from tests.e2e.vmware.life import Life  # noqa: PLC0415
+
+    def new(datastore: str = "shared") -> Life:
+        return Life(cloud, fleet, datastore)
+
+    return new
+
+
+def inventory(center: VCenter, directory: Path) -> str:
+    """The inventory's text, as an operator writes it: the password stands in a file of its own."""
+    from tests.rigs.vcsim.server import ADDRESS, PASSWORD, USER  # noqa: PLC0415
+
+    secret = directory / "vcenter.password"
+    secret.write_text(PASSWORD, "utf-8")
+    secret.chmod(0o600)
+    lines = [
+        "[vmware.endpoints.vc]",
+        f"server = {json.dumps(ADDRESS)}",
+        f"port = {center.port}",
+        f"username = {json.dumps(USER)}",
+        f"password = {{file = {json.dumps(str(secret))}}}",
+        f"ca_file = {json.dumps(str(center.authority.file))}",
+    ]
+    for name, esxi in HOSTS.items():
+        lines += [f"[vmware.hosts.{name}]", 'endpoint = "vc"', f"esxi = {json.dumps(esxi)}"]
+    return "\n".join(lines)

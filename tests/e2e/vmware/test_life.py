@@ -1,0 +1,115 @@
+"""The seed's life of a config drive on vSphere, from the event to what is in the VM's drive."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from configdrive.errors import PermanentCode
+from configdrive.outcome import Status
+from tests.e2e.vmware.conftest import CONCURRENCY
+from tests.e2e.vmware.life import GUEST, PASSWORD
+from tests.rigs.vcsim.server import PASSWORD as VCENTER_PASSWORD
+from workers.hypervisors.simulated.guest import read_iso
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.e2e.vmware.conftest import NewVm
+    from tests.rigs.fleet import Fleet
+    from tests.rigs.vcsim import Cloud, VCenter
+
+PASSWORD_FILE = "cloudstack/password/vm_password.txt"
+VMS = 50
+DELAY_MS = 50
+BAR = 1.5
+
+
+def test_deploy_start_reset_stop_start_destroy(new_vm: NewVm, cloud: Cloud) -> None:
+    vm = new_vm()
+    deployed = vm.send("deploy", guest=GUEST)
+    assert (deployed.status, deployed.facts["storage"]) == (Status.APPLIED, "shared")
+    assert (len(vm.images()), vm.medium()) == (1, None)
+
+    started = vm.send("start")
+    assert (started.status, started.facts["attach"], started.facts["device"], started.facts["password"]) == (
+        Status.APPLIED,
+        "inserted",
+        "ide1:1",
+        "on_drive",
+    )
+    vm.power_on()
+    assert vm.images() == [vm.medium()] == [started.facts["path"]]
+    assert read_iso(vm.content())[PASSWORD_FILE] == PASSWORD.encode()
+
+    changed = vm.send("password_reset", guest={"password": "changed"}, apply="now")
+    assert changed.facts["attach"] == "inserted"
+    assert read_iso(vm.content())[PASSWORD_FILE] == b"changed"
+    assert vm.images() == [vm.medium()]
+
+    vm.power_off()
+    assert vm.send("stop").status is Status.APPLIED
+    assert (vm.images(), vm.medium(), cloud.drives(vm.name)) == ([], None, [])
+
+    assert vm.send("start").status is Status.APPLIED
+    assert PASSWORD_FILE not in read_iso(vm.content())
+    assert vm.send("destroy").status is Status.APPLIED
+    assert (vm.images(), vm.medium()) == ([], None)
+    listing = list((cloud.center.datastore("shared") / "configdrive").iterdir())
+    assert [path.name for path in listing if vm.script.uuid in path.name] == []
+
+
+def test_a_running_vm_gets_a_drive_on_sata(new_vm: NewVm) -> None:
+    vm = new_vm()
+    vm.power_on()
+    started = vm.send("start", guest=GUEST)
+    assert (started.facts["attach"], started.facts["device"]) == ("hot_added", "sata0:1")
+    assert read_iso(vm.content())[PASSWORD_FILE] == PASSWORD.encode()
+
+
+def test_a_vm_that_the_vcenter_does_not_know_is_parked_with_the_reason(new_vm: NewVm, cloud: Cloud) -> None:
+    vm = new_vm()
+    cloud.destroy(vm.name)
+    parked = vm.send("start", guest=GUEST)
+    assert (parked.status, parked.code) == (Status.PARKED, PermanentCode.VM_NOT_FOUND)
+    assert vm.images() == []
+
+
+def test_no_password_is_in_the_logs(new_vm: NewVm, fleet: Fleet, center: VCenter) -> None:
+    vm = new_vm()
+    vm.send("start", guest={"password": "correct-horse-battery"})
+    for log in (fleet.log, (center.directory / "vcsim.log").read_text()):
+        assert "correct-horse-battery" not in log
+        assert VCENTER_PASSWORD not in log
+
+
+def test_fifty_vms_are_started_at_once_within_the_bar(
+    new_vm: NewVm, center: VCenter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every call to the vCenter, of the API and for a file, takes 50 ms; nothing else shall count."""
+    for vm in [new_vm() for _ in range(2 * CONCURRENCY)]:  # every child of the pool has its session
+        vm.send("start", guest=GUEST)
+        vm.send("stop")
+    vms = [new_vm() for _ in range(VMS)]
+    center.calls()
+    center.delay(DELAY_MS)
+    try:
+        began = time.monotonic()
+        events = [vm.publish("start", guest={"password": f"{PASSWORD}-{vm.name}"}) for vm in vms]
+        outcomes = [vm.outcome(event) for vm, event in zip(vms, events, strict=True)]
+        seconds = time.monotonic() - began
+    finally:
+        center.delay(0)
+    calls = center.calls()
+    per_start = len(calls) / VMS
+    limit = BAR * per_start * DELAY_MS / 1000 * VMS / CONCURRENCY
+    with capsys.disabled():
+        print(  # noqa: T201
+            f"\nvSphere: {VMS} VMs started at once by {CONCURRENCY} children: {seconds:.1f} s of at most {limit:.1f} s"
+            f" ({per_start:.1f} requests per start, {DELAY_MS} ms each)"
+        )
+    assert {outcome.status for outcome in outcomes} == {Status.APPLIED}
+    for vm in vms:
+        assert read_iso(vm.content())[PASSWORD_FILE] == f"{PASSWORD}-{vm.name}".encode()
+        assert vm.images() == [vm.medium()]
+    assert seconds <= limit

@@ -1,0 +1,72 @@
+"""A vCenter in trouble: the event is tried again, or says what is wrong; what is left is the one right image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import PermanentCode, TransientCode
+from configdrive.outcome import Status
+from tests.e2e.vmware.life import GUEST
+
+if TYPE_CHECKING:
+    from tests.e2e.vmware.conftest import NewVm
+    from tests.rigs.fleet import Fleet
+    from tests.rigs.vcsim import VCenter
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"method": "PUT", "cut": 100_000},
+        {"method": "PUT", "close": True},
+        {"method": "PUT", "close": True, "after": True},
+        {"method": "PUT", "keep": 50_000},
+        {"method": "MoveDatastoreFile_Task", "close": True},
+        {"method": "MoveDatastoreFile_Task", "close": True, "after": True},
+        {"method": "ReconfigVM_Task", "close": True},
+        {"method": "ReconfigVM_Task", "close": True, "after": True},
+        {"method": "ReconfigVM_Task", "fault": "TaskInProgress", "task": True},
+        {"method": "FindAllByUuid", "close": True},
+    ],
+    ids=str,
+)
+def test_a_connection_that_dies_on_the_way_leaves_the_one_right_image(
+    new_vm: NewVm, center: VCenter, rule: dict[str, object]
+) -> None:
+    vm = new_vm()
+    with center.broken({**rule, "times": 1}):
+        outcome = vm.send("start", guest=GUEST)
+    assert (outcome.status, outcome.attempts) == (Status.APPLIED, 2)
+    assert vm.images() == [vm.medium()]
+    assert vm.send("destroy").status is Status.APPLIED
+    assert (vm.images(), vm.medium()) == ([], None)
+
+
+def test_expired_sessions_cost_no_attempt(new_vm: NewVm, center: VCenter) -> None:
+    vm = new_vm()
+    vm.send("deploy", guest=GUEST)
+    center.expire_sessions()
+    outcome = vm.send("start")
+    assert (outcome.status, outcome.attempts) == (Status.APPLIED, 1)
+
+
+def test_a_vcenter_that_is_away_parks_a_start_and_all_goes_when_it_is_back(
+    new_vm: NewVm, center: VCenter, fleet: Fleet
+) -> None:
+    vm = new_vm()
+    with center.down():
+        parked = vm.send("start", guest=GUEST)
+        assert (parked.status, parked.code) == (Status.PARKED, TransientCode.HOST_UNREACHABLE)
+    assert "Traceback" not in fleet.log
+    assert vm.send("destroy").status is Status.APPLIED
+    assert vm.images() == []
+
+
+def test_a_right_that_lacks_is_told_at_once(new_vm: NewVm, center: VCenter) -> None:
+    vm = new_vm()
+    with center.broken({"method": "ReconfigVM_Task", "fault": "NoPermission"}):
+        parked = vm.send("start", guest=GUEST)
+    assert (parked.status, parked.code, parked.attempts) == (Status.PARKED, PermanentCode.ACCESS_DENIED, 1)
+    assert vm.images() == []  # what the start had brought, and could not attach
