@@ -16,6 +16,7 @@ packages=(
   golang-go golang-github-vmware-govmomi-dev                       # the vCenter of the tests is a simulator in Go
   genisoimage xorriso libarchive-tools 7zip                        # readers of the image that are not ours
   user-mode-linux                                                  # and the Linux kernel itself, as one of them
+  debootstrap                                                      # the stock Debian of `make test-cloud-init`
   shellcheck dash mksh busybox-static passwd                       # the guest's program: its checker, shells and chpasswd
   systemd udev e2fsprogs rpm                                       # its units and rules are verified, its packages built
   prometheus                                                       # scrapes the workers and loads the alert rules
