@@ -47,7 +47,8 @@ if ($Uninstall) {
     return
 }
 
-$version = (Import-PowerShellDataFile -LiteralPath (Join-Path $PSScriptRoot 'ConfigDriveGuest\ConfigDriveGuest.psd1')).ModuleVersion
+$manifest = Import-PowerShellDataFile -LiteralPath (Join-Path $PSScriptRoot 'ConfigDriveGuest\ConfigDriveGuest.psd1')
+$version = $manifest.ModuleVersion
 $target = Join-Path $modules $version
 New-Item -ItemType Directory -Path $target -Force | Out-Null
 Copy-Item -Path (Join-Path $PSScriptRoot 'ConfigDriveGuest\*') -Destination $target

@@ -2,20 +2,22 @@
 
 $script:LockSeconds = 60
 
+# Two runs must not change the same files: one at boot, one by hand. Windows lets go of the file when its process ends,
+# however it ends; only administrators can open it.
 function Enter-GuestLock {
-    # Two runs must not change the same files: one at boot, one by hand.
-    $mutex = New-Object System.Threading.Mutex($false, 'Global\ConfigDriveGuest')
-    try {
-        $entered = $mutex.WaitOne([TimeSpan]::FromSeconds($script:LockSeconds))
-    } catch [System.Threading.AbandonedMutexException] {
-        $entered = $true # the one before was killed; what it had not finished is done now
+    $path = Join-Path $script:HomeDirectory 'lock'
+    $until = [DateTime]::UtcNow.AddSeconds($script:LockSeconds)
+    while ($true) {
+        try {
+            return [System.IO.File]::Open($path, 'OpenOrCreate', 'ReadWrite', 'None')
+        } catch {
+            if ([DateTime]::UtcNow -ge $until) {
+                $message = "another run has not ended for $script:LockSeconds seconds"
+                throw (New-GuestProblem -Code 'Busy' -Message $message)
+            }
+            Start-Sleep -Seconds 1
+        }
     }
-    if (-not $entered) {
-        $mutex.Dispose()
-        $message = "another run has not ended for $script:LockSeconds seconds"
-        throw (New-GuestProblem -Code 'Busy' -Message $message)
-    }
-    return $mutex
 }
 
 <#
@@ -32,12 +34,11 @@ function Invoke-ConfigDriveGuest {
     param()
     $ErrorActionPreference = 'Stop'
     $script:Outcome = $script:ExitCode.Done
-    $mutex = $null
-    $script = $null
+    $lock = $null
     try {
-        $settings = Get-GuestSettings
         Initialize-GuestHome
-        $mutex = Enter-GuestLock
+        $settings = Get-GuestSettings
+        $lock = Enter-GuestLock
         $prepared = Invoke-GuestApply -Settings $settings
     } catch {
         $code = $_.Exception.Data['ExitCode']
@@ -51,13 +52,10 @@ function Invoke-ConfigDriveGuest {
         }
         return $code
     } finally {
-        if ($mutex) {
-            $mutex.ReleaseMutex()
-            $mutex.Dispose()
-        }
+        if ($lock) { $lock.Dispose() }
     }
     # Without the lock, as it may take as long as it likes.
-    if ($prepared) { Invoke-GuestUserData -Script $prepared }
+    if ($prepared) { Invoke-GuestUserData -Prepared $prepared }
     return $script:Outcome
 }
 
@@ -66,22 +64,36 @@ function Invoke-GuestApply {
     param([Parameter(Mandatory = $true)][hashtable] $Settings)
     $root = Open-GuestDrive -Label $Settings.Label -Wait $Settings.Wait
     # Everything is read first, so that the drive can be exchanged meanwhile.
-    $password = Read-GuestItem -Root $root -Item 'password'
-    $keys = Read-GuestItem -Root $root -Item 'ssh-keys'
-    $userData = Read-GuestItem -Root $root -Item 'userdata'
     $instance = Get-GuestInstance -Root $root
+    $password = Read-GuestPart -Root $root -Item 'password' -Failure 'PasswordMalformed'
+    $keys = Read-GuestPart -Root $root -Item 'ssh-keys' -Failure 'SshKeysFailed'
+    $userData = Read-GuestPart -Root $root -Item 'userdata' -Failure 'UserDataUnread'
     if ($null -ne $password) {
-        Set-GuestPassword -Bytes $password -Instance $instance -Configured $Settings.PasswordUser
+        Set-GuestPassword -Content $password -Instance $instance -Configured $Settings.PasswordUser
     }
-    if ($null -ne $keys -and $Settings.SshKeys -eq 'yes') { Set-GuestSshKeys -Bytes $keys }
-    if ($null -ne $userData) { Save-GuestUserData -Bytes $userData -Instance $instance -Settings $Settings }
+    if ($null -ne $keys -and $Settings.SshKeys -eq 'yes') { Set-GuestSshKeys -Content $keys }
+    if ($null -ne $userData) { Save-GuestUserData -Content $userData -Instance $instance -Settings $Settings }
+}
+
+# What cannot be read, or is too large, keeps nothing else from being applied.
+function Read-GuestPart {
+    param(
+        [Parameter(Mandatory = $true)][string] $Root,
+        [Parameter(Mandatory = $true)][string] $Item,
+        [Parameter(Mandatory = $true)][string] $Failure
+    )
+    try {
+        return Read-GuestItem -Root $Root -Item $Item
+    } catch {
+        Write-GuestFailure -Name $Failure -Message $_.Exception.Message
+    }
 }
 
 function Get-GuestInstance {
     param([Parameter(Mandatory = $true)][string] $Root)
-    $bytes = Read-GuestItem -Root $Root -Item 'instance'
-    if ($null -eq $bytes) { return '' }
-    return [System.Text.Encoding]::UTF8.GetString($bytes)
+    $content = Read-GuestItem -Root $Root -Item 'instance'
+    if ($null -eq $content) { return '' }
+    return [System.Text.Encoding]::UTF8.GetString($content.Bytes)
 }
 
 <#
@@ -110,12 +122,12 @@ function Get-ConfigDriveGuestData {
     if ($Item -eq 'metadata') {
         return Get-GuestMetadata -Root $root -Key $Key
     }
-    $bytes = Read-GuestItem -Root $root -Item $Item
-    if ($null -eq $bytes) {
+    $content = Read-GuestItem -Root $root -Item $Item
+    if ($null -eq $content) {
         throw (New-GuestProblem -Code 'NotThere' -Message "the drive has no $Item")
     }
-    if ($Item -eq 'userdata') { return , $bytes }
-    return ConvertFrom-GuestBytes -Bytes $bytes
+    if ($Item -eq 'userdata') { return , $content.Bytes }
+    return $script:Utf8.GetString($content.Bytes)
 }
 
 function Get-GuestMetadata {
@@ -130,7 +142,7 @@ function Get-GuestMetadata {
     foreach ($name in $Key, ($Key -replace '-', '_')) {
         $path = Join-Path $directory "$name.txt"
         if (Test-Path -LiteralPath $path -PathType Leaf) {
-            return ConvertFrom-GuestBytes -Bytes (Read-GuestFile -Path $path -Item 'metadata')
+            return $script:Utf8.GetString((Read-GuestFile -Path $path -Item 'metadata').Bytes)
         }
     }
     throw (New-GuestProblem -Code 'NotThere' -Message "the drive has no metadata $Key")
@@ -151,21 +163,22 @@ function Get-ConfigDriveGuestStatus {
     $passwordState = 'none'
     if ($null -ne $password) {
         $passwordState = 'waits to be set'
-        if (Test-GuestApplied -Kind 'password' -Instance $instance -Bytes $password) { $passwordState = 'set' }
+        if (Test-GuestApplied -Kind 'password' -Instance $instance -Content $password) { $passwordState = 'set' }
     }
     $keys = Read-GuestItem -Root $root -Item 'ssh-keys'
     $keyCount = 0
     if ($null -ne $keys) {
-        $lines = (ConvertFrom-GuestBytes -Bytes $keys) -split '[\r\n]+'
+        $lines = $script:Utf8.GetString($keys.Bytes) -split '[\r\n]+'
         $keyCount = @($lines | Where-Object { Get-GuestKey -Line $_ }).Count
     }
     $userData = Read-GuestItem -Root $root -Item 'userdata'
     $userDataState = 'none'
     if ($null -ne $userData) {
-        $kind = Get-GuestScriptKind -Bytes $userData
+        $kind = Get-GuestScriptKind -Content $userData
         if (-not $kind) { $kind = 'no script for Windows' }
-        $userDataState = "$($userData.Length) bytes, $kind"
-        if (Test-GuestApplied -Kind 'userdata' -Instance $instance -Bytes $userData) { $userDataState += ', executed' }
+        $userDataState = "$($userData.Bytes.Length) bytes, $kind"
+        $executed = Test-GuestApplied -Kind 'userdata' -Instance $instance -Content $userData
+        if ($executed) { $userDataState += ', executed' }
     }
     return [pscustomobject]@{
         Drive    = $root

@@ -1,4 +1,4 @@
-# ConfigDriveGuest: takes what a VM is told on its config drive. For a Windows template; needs SYSTEM or an administrator.
+# ConfigDriveGuest: takes what a VM is told on its config drive. For a Windows template; runs as SYSTEM.
 #
 # Windows PowerShell 5.1 and PowerShell 7. A secret is never an argument of a program, and is in no event and no error.
 

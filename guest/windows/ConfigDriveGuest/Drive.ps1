@@ -17,7 +17,8 @@ function Find-GuestDrive {
     param([Parameter(Mandatory = $true)][string] $Label)
     foreach ($drive in [System.IO.DriveInfo]::GetDrives()) {
         try {
-            if ($drive.DriveType -eq [System.IO.DriveType]::CDRom -and $drive.IsReady -and $drive.VolumeLabel -ieq $Label) {
+            $isReady = $drive.DriveType -eq [System.IO.DriveType]::CDRom -and $drive.IsReady
+            if ($isReady -and $drive.VolumeLabel -ieq $Label) {
                 $drive.RootDirectory.FullName
             }
         } catch {
@@ -50,7 +51,8 @@ function Open-GuestDrive {
     return $root
 }
 
-# Returns the bytes of the first file that is there, or nothing. An empty file gives an empty array.
+# Returns the content of the first file that is there, or nothing. As @{ Bytes = ... }: where PowerShell's module logging
+# is turned on, the values of all parameters are written to the event log, but not what is in a hash table.
 function Read-GuestItem {
     param(
         [Parameter(Mandatory = $true)][string] $Root,
@@ -58,9 +60,7 @@ function Read-GuestItem {
     )
     foreach ($path in $script:Paths[$Item]) {
         $full = Join-Path $Root $path
-        if (Test-Path -LiteralPath $full -PathType Leaf) {
-            return , (Read-GuestFile -Path $full -Item $Item)
-        }
+        if (Test-Path -LiteralPath $full -PathType Leaf) { return Read-GuestFile -Path $full -Item $Item }
     }
 }
 
@@ -71,16 +71,13 @@ function Read-GuestFile {
     )
     try {
         $size = (New-Object System.IO.FileInfo($Path)).Length
-        if ($size -le $script:Most[$Item]) { return , [System.IO.File]::ReadAllBytes($Path) }
+        if ($size -le $script:Most[$Item]) { return @{ Bytes = [System.IO.File]::ReadAllBytes($Path) } }
     } catch {
         throw (New-GuestProblem -Code 'Unreadable' -Message "the $Item in $Path cannot be read")
     }
-    $message = "the $Item in $Path is larger than $($script:Most[$Item]) bytes"
+    $message = "the $Item in $Path is larger than $($script:Most[$Item]) bytes, and left alone"
     throw (New-GuestProblem -Code 'Unreadable' -Message $message)
 }
 
 # The drive's own text is UTF-8; what is not UTF-8 is refused, not guessed.
-function ConvertFrom-GuestBytes {
-    param([Parameter(Mandatory = $true)][AllowEmptyCollection()][byte[]] $Bytes)
-    return (New-Object System.Text.UTF8Encoding($false, $true)).GetString($Bytes)
-}
+$script:Utf8 = New-Object System.Text.UTF8Encoding($false, $true)

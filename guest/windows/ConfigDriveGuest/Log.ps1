@@ -2,11 +2,11 @@
 
 $script:EventSource = 'ConfigDriveGuest'
 
-# Event ids; docs/guest-windows.md has the same table.
+# Event ids; docs/guest-windows.md has the same table. From 100 on they are errors.
 $script:EventId = @{
     PasswordSet       = 10
-    PasswordWasSet    = 11
     SshKeys           = 20
+    SshKeysLeft       = 21
     UserDataBegins    = 30
     UserDataEnded     = 31
     UserDataLeft      = 32
@@ -15,7 +15,34 @@ $script:EventId = @{
     PasswordFailed    = 111
     PasswordMalformed = 112
     SshKeysFailed     = 120
-    UserDataFailed    = 130
+    UserDataUnread    = 130
+    UserDataFailed    = 131
+}
+
+# What every run finds again, and says once in each boot only.
+$script:SaidOnce = @(
+    'SshKeysLeft', 'UserDataLeft', 'Stopped', 'PasswordFailed', 'PasswordMalformed', 'SshKeysFailed', 'UserDataUnread')
+
+function Get-GuestBoot {
+    return (Get-CimInstance -ClassName Win32_OperatingSystem).LastBootUpTime.ToUniversalTime().ToString('s')
+}
+
+# Says whether a message was told in this boot, and remembers it.
+function Test-GuestSaid {
+    param([Parameter(Mandatory = $true)][string] $Message)
+    try {
+        $path = Join-Path $script:HomeDirectory 'said.txt'
+        $boot = Get-GuestBoot
+        $lines = @()
+        if (Test-Path -LiteralPath $path) { $lines = @([System.IO.File]::ReadAllLines($path)) }
+        if ($lines.Count -eq 0 -or $lines[0] -ne $boot) { $lines = @($boot) }
+        $line = $Message -replace '\s+', ' '
+        if ($line -in $lines) { return $true }
+        [System.IO.File]::WriteAllLines($path, [string[]]($lines + $line))
+    } catch {
+        Write-Verbose 'what was said is not remembered'
+    }
+    return $false
 }
 
 # The .NET class, as PowerShell 7 has no Write-EventLog.
@@ -24,10 +51,11 @@ function Write-GuestEvent {
         [Parameter(Mandatory = $true)][string] $Name,
         [Parameter(Mandatory = $true)][string] $Message
     )
+    Write-Verbose $Message
+    if ($Name -in $script:SaidOnce -and (Test-GuestSaid -Message $Message)) { return }
     $id = $script:EventId[$Name]
     $type = [System.Diagnostics.EventLogEntryType]::Information
     if ($id -ge 100) { $type = [System.Diagnostics.EventLogEntryType]::Error }
-    Write-Verbose $Message
     try {
         if (-not [System.Diagnostics.EventLog]::SourceExists($script:EventSource)) {
             [System.Diagnostics.EventLog]::CreateEventSource($script:EventSource, 'Application')

@@ -15,48 +15,56 @@ function Get-GuestUserName {
     throw 'there is no built-in administrator'
 }
 
-# Returns why a password is not one line of printable text, or nothing.
-function Test-GuestPassword {
-    param([Parameter(Mandatory = $true)][AllowEmptyString()][string] $Password)
-    foreach ($character in $Password.ToCharArray()) {
-        if ([char]::IsControl($character)) { return 'the password is not one line of printable text, and not set' }
+# Returns @{ Text = ... } when the content is one line of printable UTF-8, or nothing.
+function ConvertTo-GuestPassword {
+    param([Parameter(Mandatory = $true)][hashtable] $Content)
+    try {
+        $text = $script:Utf8.GetString($Content.Bytes) -replace '\r?\n\z', ''
+    } catch {
+        return
     }
+    foreach ($character in $text.ToCharArray()) {
+        if ([char]::IsControl($character)) { return }
+    }
+    return @{ Text = $text }
 }
 
 function Set-GuestPassword {
     param(
-        [Parameter(Mandatory = $true)][AllowEmptyCollection()][byte[]] $Bytes,
+        [Parameter(Mandatory = $true)][hashtable] $Content,
         [Parameter(Mandatory = $true)][AllowEmptyString()][string] $Instance,
         [Parameter(Mandatory = $true)][AllowEmptyString()][string] $Configured
     )
-    try {
-        $password = (ConvertFrom-GuestBytes -Bytes $Bytes) -replace '\r?\n\z', ''
-    } catch {
-        Write-GuestFailure -Name 'PasswordMalformed' -Message 'the password is not UTF-8, and not set'
+    $password = ConvertTo-GuestPassword -Content $Content
+    if ($null -eq $password) {
+        $message = 'the password is not one line of printable text, and not set'
+        Write-GuestFailure -Name 'PasswordMalformed' -Message $message
         return
     }
-    if ($password.Length -eq 0) { return }
-    $problem = Test-GuestPassword -Password $password
-    if ($problem) {
-        Write-GuestFailure -Name 'PasswordMalformed' -Message $problem
+    if ($password.Text.Length -eq 0) { return }
+    if (Test-GuestApplied -Kind 'password' -Instance $Instance -Content $Content) {
+        Write-Verbose 'the password was set before'
+        return
+    }
+    # The policy may be another one at the next boot, but is not asked every few minutes until then.
+    $thisBoot = "$Instance $(Get-GuestBoot)"
+    if (Test-GuestApplied -Kind 'refused' -Instance $thisBoot -Content $Content) {
+        $script:Outcome = $script:ExitCode.Failed
         return
     }
     try {
         $user = Get-GuestUserName -Configured $Configured
     } catch {
-        Write-GuestFailure -Name 'PasswordFailed' -Message 'no local user was found whose password to set'
-        return
-    }
-    if (Test-GuestApplied -Kind 'password' -Instance $Instance -Bytes $Bytes) {
-        Write-GuestEvent -Name 'PasswordWasSet' -Message "the password of $user was set before"
+        Write-GuestFailure -Name 'PasswordFailed' -Message 'there is no built-in administrator whose password to set'
         return
     }
     $refusal = Invoke-GuestPasswordChange -User $user -Password $password
     if ($null -eq $refusal) {
-        Set-GuestApplied -Kind 'password' -Instance $Instance -Bytes $Bytes
+        Set-GuestApplied -Kind 'password' -Instance $Instance -Content $Content
         Write-GuestEvent -Name 'PasswordSet' -Message "the password of $user is set"
     } elseif ($refusal -in $script:PolicyErrors) {
-        $message = "the password of $user was refused by this machine's password policy (length, complexity, history or age)"
+        Set-GuestApplied -Kind 'refused' -Instance $thisBoot -Content $Content
+        $message = "the password of $user was refused by the password policy (length, complexity, history or age)"
         Write-GuestFailure -Name 'PasswordPolicy' -Message $message
     } else {
         $message = 'the password of {0} could not be set: error 0x{1:X}' -f $user, $refusal
@@ -69,11 +77,11 @@ function Set-GuestPassword {
 function Invoke-GuestPasswordChange {
     param(
         [Parameter(Mandatory = $true)][string] $User,
-        [Parameter(Mandatory = $true)][string] $Password
+        [Parameter(Mandatory = $true)][hashtable] $Password
     )
     try {
         $account = [ADSI]"WinNT://$env:COMPUTERNAME/$User,user"
-        $account.psbase.Invoke('SetPassword', [object[]]@($Password)) | Out-Null
+        [void]$account.psbase.Invoke('SetPassword', [object[]]@($Password.Text))
     } catch {
         $exception = $_.Exception
         while ($exception.InnerException) { $exception = $exception.InnerException }

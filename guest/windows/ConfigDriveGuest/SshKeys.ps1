@@ -28,17 +28,17 @@ function Merge-GuestKeys {
 }
 
 function Set-GuestSshKeys {
-    param([Parameter(Mandatory = $true)][AllowEmptyCollection()][byte[]] $Bytes)
+    param([Parameter(Mandatory = $true)][hashtable] $Content)
     $directory = Join-Path $env:ProgramData 'ssh'
     if (-not (Test-Path -LiteralPath $directory -PathType Container)) {
-        Write-GuestEvent -Name 'SshKeys' -Message 'OpenSSH Server is not installed: the ssh keys are left alone'
+        Write-GuestEvent -Name 'SshKeysLeft' -Message 'OpenSSH Server is not installed: the ssh keys are left alone'
         return
     }
     $path = Join-Path $directory 'administrators_authorized_keys'
     try {
         $there = @()
         if (Test-Path -LiteralPath $path) { $there = @([System.IO.File]::ReadAllLines($path)) }
-        $new = @((ConvertFrom-GuestBytes -Bytes $Bytes) -split '[\r\n]+')
+        $new = @($script:Utf8.GetString($Content.Bytes) -split '[\r\n]+')
         $merged = @(Merge-GuestKeys -There $there -New $new)
         if ($merged.Count -gt $there.Count) {
             # Made empty and protected first, so that nobody reads or changes it meanwhile.
@@ -46,11 +46,9 @@ function Set-GuestSshKeys {
             Protect-GuestPath -Path "$path.new"
             [System.IO.File]::WriteAllLines("$path.new", [string[]]$merged)
             Move-Item -LiteralPath "$path.new" -Destination $path -Force
-        } elseif ($there.Count -gt 0) {
-            Protect-GuestPath -Path $path
+            $added = $merged.Count - $there.Count
+            Write-GuestEvent -Name 'SshKeys' -Message "ssh keys of the administrators: $added new"
         }
-        $added = $merged.Count - $there.Count
-        Write-GuestEvent -Name 'SshKeys' -Message "ssh keys of the administrators: $added new"
     } catch {
         $kind = $_.Exception.GetType().Name
         Write-GuestFailure -Name 'SshKeysFailed' -Message "the ssh keys could not be written to ${path}: $kind"

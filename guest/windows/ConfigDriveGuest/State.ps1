@@ -23,29 +23,35 @@ function Protect-GuestPath {
             [System.Security.AccessControl.AccessControlType]::Allow)
         $acl.AddAccessRule($rule)
     }
-    # sshd refuses keys, and we our own files, that belong to anybody else.
+    # sshd refuses keys that belong to anybody else.
     $acl.SetOwner($administrators)
     Set-Acl -LiteralPath $Path -AclObject $acl
 }
 
-# A directory that another user made before us in %ProgramData% keeps nothing of what that user put there.
+# Any user may make a directory in %ProgramData%: one that is not ours is not used.
 function Initialize-GuestHome {
     if (-not (Test-Path -LiteralPath $script:HomeDirectory)) {
         New-Item -ItemType Directory -Path $script:HomeDirectory | Out-Null
-    }
-    if ((Get-Item -LiteralPath $script:HomeDirectory -Force).Attributes -band [System.IO.FileAttributes]::ReparsePoint) {
-        throw (New-GuestProblem -Code 'Usage' -Message "$script:HomeDirectory is a link; remove it")
+    } else {
+        $attributes = (Get-Item -LiteralPath $script:HomeDirectory -Force).Attributes
+        $isLink = $attributes -band [System.IO.FileAttributes]::ReparsePoint
+        $acl = Get-Acl -LiteralPath $script:HomeDirectory
+        $owner = $acl.GetOwner([System.Security.Principal.SecurityIdentifier]).Value
+        if ($isLink -or $owner -notin 'S-1-5-32-544', 'S-1-5-18') {
+            $message = "$script:HomeDirectory is a link, or somebody else's; remove it and install again"
+            throw (New-GuestProblem -Code 'Usage' -Message $message)
+        }
     }
     Protect-GuestPath -Path $script:HomeDirectory
 }
 
 function Get-GuestDigest {
-    param([string] $Salt, [string] $Instance, [byte[]] $Bytes)
+    param([string] $Salt, [string] $Instance, [hashtable] $Content)
     $sha = [System.Security.Cryptography.SHA256]::Create()
     try {
         $head = [System.Text.Encoding]::UTF8.GetBytes("$Salt $Instance`n")
         $sha.TransformBlock($head, 0, $head.Length, $null, 0) | Out-Null
-        $sha.TransformFinalBlock($Bytes, 0, $Bytes.Length) | Out-Null
+        $sha.TransformFinalBlock($Content.Bytes, 0, $Content.Bytes.Length) | Out-Null
         return [System.BitConverter]::ToString($sha.Hash)
     } finally {
         $sha.Dispose()
@@ -68,21 +74,21 @@ function Read-GuestState {
 }
 
 function Test-GuestApplied {
-    param([string] $Kind, [string] $Instance, [byte[]] $Bytes)
+    param([string] $Kind, [string] $Instance, [hashtable] $Content)
     $state = Read-GuestState
     if (-not $state.ContainsKey($Kind)) { return $false }
     $known = $state[$Kind]
-    return $known.digest -ceq (Get-GuestDigest -Salt $known.salt -Instance $Instance -Bytes $Bytes)
+    return $known.digest -ceq (Get-GuestDigest -Salt $known.salt -Instance $Instance -Content $Content)
 }
 
 function Set-GuestApplied {
-    param([string] $Kind, [string] $Instance, [byte[]] $Bytes)
+    param([string] $Kind, [string] $Instance, [hashtable] $Content)
     $random = New-Object byte[] 16
     $generator = [System.Security.Cryptography.RandomNumberGenerator]::Create()
     try { $generator.GetBytes($random) } finally { $generator.Dispose() }
     $salt = [System.BitConverter]::ToString($random)
     $state = Read-GuestState
-    $state[$Kind] = @{ salt = $salt; digest = (Get-GuestDigest -Salt $salt -Instance $Instance -Bytes $Bytes) }
+    $state[$Kind] = @{ salt = $salt; digest = (Get-GuestDigest -Salt $salt -Instance $Instance -Content $Content) }
     $path = Join-Path $script:HomeDirectory 'applied.json'
     [System.IO.File]::WriteAllText("$path.new", (ConvertTo-Json -InputObject $state))
     Move-Item -LiteralPath "$path.new" -Destination $path -Force

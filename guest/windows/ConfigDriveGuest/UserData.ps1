@@ -1,17 +1,22 @@
 # The user data: executed once, as SYSTEM, when it is a script for Windows; marked as cloudbase-init wants it.
 
-# The whole first word decides, as in cloudbase-init.
 $script:PowerShellPattern = '^#(ps1|ps1_sysnative)\s'
 $script:PowerShellX86Pattern = '^#ps1_x86\s'
 $script:CmdPattern = '^rem\s+cmd\s'
 
+function Test-GuestByteOrderMark {
+    param([Parameter(Mandatory = $true)][hashtable] $Content)
+    $bytes = $Content.Bytes
+    return $bytes.Length -ge 3 -and $bytes[0] -eq 0xEF -and $bytes[1] -eq 0xBB -and $bytes[2] -eq 0xBF
+}
+
 # Returns 'ps1', 'ps1_x86', 'cmd', or nothing.
 function Get-GuestScriptKind {
-    param([Parameter(Mandatory = $true)][AllowEmptyCollection()][byte[]] $Bytes)
+    param([Parameter(Mandatory = $true)][hashtable] $Content)
     $offset = 0
-    if ($Bytes.Length -ge 3 -and $Bytes[0] -eq 0xEF -and $Bytes[1] -eq 0xBB -and $Bytes[2] -eq 0xBF) { $offset = 3 }
-    $length = [Math]::Min(64, $Bytes.Length - $offset)
-    $beginning = [System.Text.Encoding]::ASCII.GetString($Bytes, $offset, $length)
+    if (Test-GuestByteOrderMark -Content $Content) { $offset = 3 }
+    $length = [Math]::Min(64, $Content.Bytes.Length - $offset)
+    $beginning = [System.Text.Encoding]::ASCII.GetString($Content.Bytes, $offset, $length)
     if ($beginning -cmatch $script:PowerShellPattern) { return 'ps1' }
     if ($beginning -cmatch $script:PowerShellX86Pattern) { return 'ps1_x86' }
     if ($beginning -cmatch $script:CmdPattern) { return 'cmd' }
@@ -23,29 +28,43 @@ function Test-GuestCloudbaseInit {
     return $Label -ieq 'config-2' -and $null -ne (Get-Service -Name 'cloudbase-init' -ErrorAction SilentlyContinue)
 }
 
-# Windows PowerShell takes a file without a byte order mark for one in the machine's ANSI code page.
-function Get-GuestScriptBytes {
-    param([Parameter(Mandatory = $true)][byte[]] $Bytes, [Parameter(Mandatory = $true)][string] $Kind)
-    if ($Kind -ne 'cmd' -and $Bytes[0] -ne 0xEF) {
-        try {
-            ConvertFrom-GuestBytes -Bytes $Bytes | Out-Null
-            return , ([byte[]](0xEF, 0xBB, 0xBF) + $Bytes)
-        } catch {
-            Write-Verbose 'the user data is not UTF-8 and is executed as it is'
-        }
+function Test-GuestUtf8 {
+    param([Parameter(Mandatory = $true)][hashtable] $Content)
+    try {
+        return $script:Utf8.GetCharCount($Content.Bytes) -ge 0
+    } catch {
+        return $false
     }
-    return , $Bytes
 }
 
-# Returns the path of the script that is to be executed, or nothing.
+function Write-GuestScript {
+    param(
+        [Parameter(Mandatory = $true)][string] $Path,
+        [Parameter(Mandatory = $true)][string] $Kind,
+        [Parameter(Mandatory = $true)][hashtable] $Content
+    )
+    $stream = [System.IO.File]::Create($Path)
+    try {
+        # Windows PowerShell takes a file without this mark for one in the machine's ANSI code page.
+        $isMarked = $Kind -eq 'cmd' -or (Test-GuestByteOrderMark -Content $Content)
+        if (-not $isMarked -and (Test-GuestUtf8 -Content $Content)) {
+            $stream.Write([byte[]](0xEF, 0xBB, 0xBF), 0, 3)
+        }
+        $stream.Write($Content.Bytes, 0, $Content.Bytes.Length)
+    } finally {
+        $stream.Dispose()
+    }
+}
+
+# Returns the script that is to be executed, or nothing.
 function Save-GuestUserData {
     param(
-        [Parameter(Mandatory = $true)][AllowEmptyCollection()][byte[]] $Bytes,
+        [Parameter(Mandatory = $true)][hashtable] $Content,
         [Parameter(Mandatory = $true)][AllowEmptyString()][string] $Instance,
         [Parameter(Mandatory = $true)][hashtable] $Settings
     )
-    if ($Bytes.Length -eq 0) { return }
-    $kind = Get-GuestScriptKind -Bytes $Bytes
+    if ($Content.Bytes.Length -eq 0) { return }
+    $kind = Get-GuestScriptKind -Content $Content
     $left = ''
     if (-not $kind) {
         $left = 'the user data is no script for Windows, and left alone'
@@ -53,41 +72,60 @@ function Save-GuestUserData {
         $left = 'the user data is a script, and left alone: UserData is no'
     } elseif ($Settings.UserData -eq 'auto' -and (Test-GuestCloudbaseInit -Label $Settings.Label)) {
         $left = 'the user data is a script, which is left to cloudbase-init'
-    } elseif (Test-GuestApplied -Kind 'userdata' -Instance $Instance -Bytes $Bytes) {
-        $left = 'the user data was executed before'
     }
     if ($left) {
         Write-GuestEvent -Name 'UserDataLeft' -Message $left
         return
     }
+    if (Test-GuestApplied -Kind 'userdata' -Instance $Instance -Content $Content) {
+        Write-Verbose 'the user data was executed before'
+        return
+    }
     $extension = 'ps1'
     if ($kind -eq 'cmd') { $extension = 'cmd' }
     $path = Join-Path $script:HomeDirectory "user-data.$extension"
-    [System.IO.File]::WriteAllBytes($path, (Get-GuestScriptBytes -Bytes $Bytes -Kind $kind))
+    Write-GuestScript -Path $path -Kind $kind -Content $Content
     # Also when it fails: a script that restarts the machine or fails is not one to be repeated at each boot.
-    Set-GuestApplied -Kind 'userdata' -Instance $Instance -Bytes $Bytes
+    Set-GuestApplied -Kind 'userdata' -Instance $Instance -Content $Content
     return @{ Path = $path; Kind = $kind }
 }
 
+# Where a 32-bit PowerShell on a 64-bit Windows finds the 64-bit programs, too.
+function Get-GuestSystemDirectory {
+    param([Parameter(Mandatory = $true)][string] $Kind)
+    $name = 'System32'
+    if ([Environment]::Is64BitOperatingSystem) {
+        if ($Kind -eq 'ps1_x86') {
+            $name = 'SysWOW64'
+        } elseif (-not [Environment]::Is64BitProcess) {
+            $name = 'Sysnative'
+        }
+    }
+    return Join-Path $env:SystemRoot $name
+}
+
 function Invoke-GuestUserData {
-    param([Parameter(Mandatory = $true)][hashtable] $Script)
-    # In this directory, as a script's output may be as secret as the script.
+    param([Parameter(Mandatory = $true)][hashtable] $Prepared)
+    # In our directory, as a script's output may be as secret as the script.
     $log = Join-Path $script:HomeDirectory 'user-data.log'
     $errors = Join-Path $script:HomeDirectory 'user-data-errors.log'
-    $system = 'System32'
-    if ($Script.Kind -eq 'ps1_x86' -and [Environment]::Is64BitOperatingSystem) { $system = 'SysWOW64' }
-    if ($Script.Kind -eq 'cmd') {
-        $program = Join-Path $env:SystemRoot 'System32\cmd.exe'
-        $arguments = "/d /c `"$($Script.Path)`""
+    $system = Get-GuestSystemDirectory -Kind $Prepared.Kind
+    if ($Prepared.Kind -eq 'cmd') {
+        $program = Join-Path $system 'cmd.exe'
+        $arguments = "/d /c `"$($Prepared.Path)`""
     } else {
-        $program = Join-Path $env:SystemRoot "$system\WindowsPowerShell\v1.0\powershell.exe"
-        $arguments = "-NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$($Script.Path)`""
+        $program = Join-Path $system 'WindowsPowerShell\v1.0\powershell.exe'
+        $arguments = "-NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$($Prepared.Path)`""
     }
     Write-GuestEvent -Name 'UserDataBegins' -Message "executing the user data; its output is in $log"
     try {
         $process = Start-Process -FilePath $program -ArgumentList $arguments -WorkingDirectory $script:HomeDirectory `
-            -RedirectStandardOutput $log -RedirectStandardError $errors -WindowStyle Hidden -PassThru -Wait
+            -RedirectStandardOutput $log -RedirectStandardError $errors -NoNewWindow -PassThru
+        # Held, or Windows forgets the exit code. Not -Wait, which waits for all that the script leaves running, too.
+        $handle = $process.Handle
+        $process.WaitForExit()
         $code = $process.ExitCode
+        Write-Verbose "process $handle ended"
     } catch {
         Write-GuestFailure -Name 'UserDataFailed' -Message "the user data could not be executed by $program"
         return
