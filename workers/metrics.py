@@ -6,13 +6,15 @@ have written to Redis is counted as `other`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter as Counted
+from collections.abc import Collection
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from typing_extensions import override
 
 from configdrive.errors import PermanentCode, StaleCode, TransientCode
 from configdrive.model import HypervisorName
+from configdrive.orphans import Why
 from configdrive.outcome import Status
 from configdrive.ports import StepRecord
 from tasks.mailbox import Again, Claim, Ending
@@ -174,22 +176,34 @@ class SweepMetrics:
             "configdrive_sweep_hosts_away", "Hosts that did not answer in the last round", registry=registry
         )
         self._ended = Gauge(
-            "configdrive_sweep_last_round_timestamp_seconds", "When the last round ended", registry=registry
+            "configdrive_sweep_last_round_timestamp_seconds",
+            "When the last round ended; before the first one, when this process began",
+            registry=registry,
         )
+        self._begin_at_zero()
 
-    def round(self, findings: Iterable[Finding], hosts_away: int) -> None:
+    def round(self, findings: Collection[Finding], hosts_away: int) -> None:
         """Take note of one round."""
-        self._found.clear()
+        found = Counted(finding.why for finding in findings)
+        for why in Why:
+            self._found.labels(why.name.lower()).set(found[why])
         for finding in findings:
-            why = finding.why.name.lower()
-            self._found.labels(why).inc()
             if finding.deleted:
-                self._deleted.labels(why).inc()
+                self._deleted.labels(finding.why.name.lower()).inc()
             if finding.error is not None:
-                self._failed.labels(str(finding.error.code)).inc()
+                self._failed.labels(_one_of(_CODES, str(finding.error.code))).inc()
         self._away.set(hosts_away)
         self._rounds.inc()
         self._ended.set_to_current_time()
+
+    def _begin_at_zero(self) -> None:
+        self._ended.set_to_current_time()
+        for why in Why:
+            self._found.labels(why.name.lower())
+            if why.goes:
+                self._deleted.labels(why.name.lower())
+        for code in (*TransientCode, *PermanentCode):
+            self._failed.labels(str(code))
 
 
 def _one_of(known: Collection[str], word: object) -> str:

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.core import InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -104,6 +104,8 @@ class SweeperMetrics:
     """
 
     def __init__(self, settings: Settings, served: Collection[str]) -> None:
+        # They double the counters, to say when this process began.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
         self.rounds = SweepMetrics(registry)
         registry.register(_fleet(settings, served))

@@ -26,7 +26,9 @@ from configdrive.ports import StepRecord
 from tasks.mailbox import Claim, Ending
 from workers.watching import Watcher, hypervisor_of, what_became
 
-_EXPORT_SECONDS = 5.0
+_EXPORT_SECONDS = 3.0
+"""How long a collector may take: so long the end of a process waits for one that is away."""
+
 _FAILED: Final = frozenset({"lost", "retry", str(OutcomeStatus.PARKED), str(OutcomeStatus.REJECTED)})
 
 _span: ContextVar[Span | None] = ContextVar("span of the attempt in work", default=None)

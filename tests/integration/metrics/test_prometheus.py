@@ -1,0 +1,110 @@
+"""The shipped rules and dashboard in a real Prometheus that asks real workers."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from tests.rigs.prometheus import SHIPPED, Prometheus
+from tests.support import find_program, require_rig, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration.metrics.conftest import Measured
+
+DASHBOARD = SHIPPED.parent / "grafana" / "dashboards" / "configdrive.json"
+CASES = Path(__file__).with_name("alerts.test.yml")
+NAME = re.compile(r"\bconfigdrive_[a-z_]+")
+
+
+@pytest.fixture(scope="module")
+def prometheus(measured: Measured, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    targets = [urlsplit(address).netloc for address in (measured.worker, measured.sweeper)]
+    with require_rig():
+        prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), targets)
+    with prometheus:
+        asked_twice = "count(rate(configdrive_attempts_total[1m])) and on () (sum(up) == 2)"
+        wait_until(lambda: prometheus.query(asked_twice), "both to be asked twice", timeout=20, interval=0.1)
+        yield prometheus
+
+
+def rules() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load((SHIPPED / "alerts.yml").read_text("utf-8"))["groups"]
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+def questions() -> dict[str, str]:
+    """Return every expression of the dashboard as Grafana asks it with all hypervisors chosen, and of the rules."""
+    found = {rule["alert"]: rule["expr"] for rule in rules()}
+    for panel in json.loads(DASHBOARD.read_text("utf-8"))["panels"]:
+        for target in panel.get("targets", ()):
+            expression = target["expr"].replace("$hypervisor", ".+").replace("$__rate_interval", "1m")
+            found[f"{panel['title']} {target['refId']}"] = expression
+    return found
+
+
+def promtool(*arguments: str) -> str:
+    with require_rig():
+        program = find_program("promtool", "prometheus")
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    return said
+
+
+def test_the_configuration_and_the_rules_are_valid() -> None:
+    assert f"{len(rules())} rules found" in promtool("check", "config", str(SHIPPED / "prometheus.yml"))
+
+
+def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
+    """Prometheus' own way of testing rules: made-up series, and the alerts that they must lead to."""
+    text = CASES.read_text("utf-8")
+    assert set(re.findall(r'alertname="(\w+)"', text)) == {rule["alert"] for rule in rules()}
+    cases = {**yaml.safe_load(text), "rule_files": [str(SHIPPED / "alerts.yml")]}
+    (tmp_path / "cases.yml").write_text(yaml.safe_dump(cases), "utf-8")
+    assert "SUCCESS" in promtool("test", "rules", str(tmp_path / "cases.yml"))
+
+
+def test_prometheus_takes_what_workers_say(prometheus: Prometheus) -> None:
+    assert all(target["health"] == "up" for target in prometheus.ask("targets")["activeTargets"])
+    assert prometheus.value("max(configdrive_parked_vms)") == 1
+    kinds = {name: facts[0]["type"] for name, facts in prometheus.ask("metadata").items() if NAME.match(name)}
+    assert kinds["configdrive_events"] == "counter"
+    assert kinds["configdrive_step_seconds"] == "histogram"
+    assert kinds["configdrive_events_in_work"] == "gauge"
+
+
+def test_every_metric_that_the_dashboard_and_the_rules_name_is_there(prometheus: Prometheus) -> None:
+    there = set(prometheus.ask("label/__name__/values"))
+    named = {name for expression in questions().values() for name in NAME.findall(expression)}
+    assert len(named) > 20
+    assert named - there == set()
+
+
+@pytest.mark.parametrize("title", sorted(questions()))
+def test_every_question_of_the_dashboard_and_the_rules_is_understood(prometheus: Prometheus, title: str) -> None:
+    """Prometheus refuses a wrong one; and of these, all but alerts have an answer in a fleet that has worked."""
+    found = prometheus.query(questions()[title])
+    assert found or title in {rule["alert"] for rule in rules()}, "no data"
+
+
+def test_the_names_in_the_documentation_are_those_of_the_metrics(prometheus: Prometheus) -> None:
+    there = {re.sub(r"_(bucket|sum|count)$", "", name) for name in prometheus.ask("label/__name__/values")}
+    text = (SHIPPED.parents[1] / "docs" / "metrics.md").read_text("utf-8")
+    documented = set(re.findall(r"^\| `(configdrive_[a-z_]+)", text, re.MULTILINE))
+    assert documented == {name for name in there if NAME.fullmatch(name)}
+
+
+def test_a_parked_vm_raises_the_alert(prometheus: Prometheus) -> None:
+    assert prometheus.value("max(configdrive_parked_vms)") == 1
+    wait_until(lambda: "ConfigDriveVmParked" in prometheus.firing(), "the alert", timeout=15, interval=0.1)
+    assert prometheus.firing() == {"ConfigDriveVmParked"}

@@ -1,0 +1,210 @@
+"""What real workers answer when Prometheus asks: every pool, killed children, a taken port, a Redis that is away."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from configdrive.errors import TransientCode
+from tests.e2e.site import QUICK, Site, new_vm
+from tests.integration.metrics.asking import address_in, scrape
+from tests.rigs.process import LOOPBACK
+from tests.rigs.worker import Worker
+from tests.support import require_rig, wait_until
+from workers.cli.exits import ExitCode
+from workers.hypervisors.simulated.hooks import Kill, Point, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.integration.metrics.conftest import Measured
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}|[0-9a-f]{32}")
+
+
+def port_of(address: str) -> int:
+    port = urlsplit(address).port
+    assert port is not None
+    return port
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Return a maker of small fleets that are stopped at the end of the test."""
+    made: list[Site] = []
+
+    def make(*options: str, concurrency: int = 1) -> Site:
+        with require_rig():
+            site = Site(
+                tmp_path / f"site-{len(made)}",
+                settings={**QUICK, "concurrency": concurrency},
+                options=["--metrics-port", "0", *options],
+            )
+        made.append(site)
+        return site
+
+    yield make
+    for site in made:
+        site.stop()
+
+
+def test_everything_that_happened_is_counted(measured: Measured) -> None:
+    def settled() -> bool:
+        page = scrape(measured.worker)
+        return page.sum("configdrive_events_total") == 4 and page.sum("configdrive_dead_letters") == 1
+
+    wait_until(settled, "the last count", timeout=10, interval=0.1)
+    page = scrape(measured.worker)
+
+    here = {"hypervisor": "simulated", "event": "deploy"}
+    assert page.sum("configdrive_events_total", **here, status="applied", code="") == 3
+    assert page.sum("configdrive_events_total", **here, status="parked", code="access_denied") == 1
+    assert page.sum("configdrive_attempts_total", **here) == 6
+    assert page.sum("configdrive_retries_total", **here, code=TransientCode.HOST_UNREACHABLE) == 2
+    assert page.sum("configdrive_attempts_lost_total") == 0
+    assert page.sum("configdrive_attempt_seconds_count", **here) == 6
+    assert 0 < page.sum("configdrive_attempt_seconds_sum", **here) < 60
+    steps = {step: page.sum("configdrive_step_seconds_count", step=step) for step in ("observe", "build", "attach")}
+    assert steps["observe"] == 6
+    assert steps["build"] >= 4
+    assert steps["attach"] >= 5
+    assert page.sum("configdrive_step_errors_total", step="attach", code=TransientCode.HOST_UNREACHABLE) == 2
+    assert page.sum("configdrive_step_errors_total", step="upload", code="access_denied") == 1
+    assert page.sum("configdrive_events_in_work") == 0
+    assert page.sum("configdrive_parked_vms") == 1
+    assert 0 < page.sum("configdrive_oldest_parked_seconds") < 120
+    assert page.sum("configdrive_pending_vms", queue="configdrive.simulated") == 0
+    assert page.sum("configdrive_redis_up") == 1
+    assert page.sum("configdrive_info", hypervisor="simulated") == 1
+
+
+def test_the_answer_is_open_metrics_and_says_nothing_of_one_vm_or_event(measured: Measured) -> None:
+    for address in (measured.worker, measured.sweeper):
+        page = scrape(address)
+        assert page.content_type.startswith("application/openmetrics-text")
+        assert page.text.endswith("# EOF\n")
+        assert not UUID.search(page.text)
+        assert "Hunter2" not in page.text
+        assert str(measured.site.redis.port) not in page.text
+
+
+def test_an_asker_of_the_older_format_gets_it_and_other_paths_are_not_there(measured: Measured) -> None:
+    with urllib.request.urlopen(measured.worker, timeout=10) as answer:  # noqa: S310  # our own loopback address
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(measured.worker.removesuffix("metrics"), timeout=10)  # noqa: S310  # as above
+
+
+def test_the_storage_sweeper_tells_what_it_found_and_what_waits(measured: Measured) -> None:
+    wait_until(lambda: scrape(measured.sweeper).sum("configdrive_sweep_rounds_total") >= 1, "a round", timeout=20)
+    page = scrape(measured.sweeper)
+    assert page.sum("configdrive_sweep_images", why="in_drive") == 3
+    assert page.sum("configdrive_sweep_images", why="new") == 1
+    assert page.sum("configdrive_sweep_failed_total") == 0
+    assert page.sum("configdrive_sweep_hosts_away") == 0
+    assert page.sum("configdrive_stray_images") == 1
+    assert time.time() - page.sum("configdrive_sweep_last_round_timestamp_seconds") < 30
+    assert page.sum("configdrive_parked_vms") == 1
+    queues = {dict(labels)["queue"] for name, labels in page.samples if name == "configdrive_pending_vms"}
+    assert queues >= {"configdrive.kvm", "configdrive.simulated"}, "zero is told, too: a scaler needs it"
+
+
+def test_a_pool_without_processes_counts_as_well(make_site: Callable[..., Site]) -> None:
+    with make_site("--pool", "solo") as site:
+        site.outcome(new_vm().event("deploy"))
+        address = address_in(lambda: site.log)
+        wait_until(lambda: scrape(address).sum("configdrive_events_total") == 1, "the count", timeout=10)
+
+
+def test_the_count_goes_on_when_a_child_dies_and_nothing_stays_in_work(make_site: Callable[..., Site]) -> None:
+    with make_site() as site:
+        address = address_in(lambda: site.log)
+        site.outcome(new_vm().event("deploy"))
+        (child,) = site.workers[0].children()
+        vm = new_vm()
+        site.inject(Kill(verb=Verb.UPLOAD, when=Point.MIDDLE, vm=vm.uuid))
+        (event,) = site.publish(vm.event("deploy"))
+
+        def waits() -> bool:
+            page = scrape(address)
+            waiting = page.sum("configdrive_pending_vms", queue="configdrive.simulated") == 1
+            return waiting and page.sum("configdrive_oldest_pending_seconds") > 0
+
+        wait_until(waits, "the VM whose worker died", timeout=10)
+        site.ended(event)
+        wait_until(lambda: scrape(address).sum("configdrive_events_total") == 2, "the last count", timeout=10)
+        page = scrape(address)
+        assert child not in site.workers[0].children()
+        assert page.sum("configdrive_attempts_total") == 3
+        assert page.sum("configdrive_events_in_work") == 0
+        assert page.sum("configdrive_pending_vms") == 0
+        (directory,) = site.workers[0].temporary.glob("configdrive-metrics-*")
+        assert directory.stat().st_mode & 0o777 == 0o700
+        assert {path.name.split("_")[-1] for path in directory.glob("*.db")} == {"main.db", "child0.db"}
+
+
+def test_what_a_killed_worker_leaves_holds_up_no_successor(make_site: Callable[..., Site], tmp_path: Path) -> None:
+    """Neither its files nor, while it hangs, a child that outlives it."""
+    with make_site() as site:
+        (worker,) = site.workers
+        port = port_of(address_in(lambda: site.log))
+        site.outcome(new_vm().event("deploy"))
+        (child,) = worker.children()
+        os.kill(child, signal.SIGSTOP)
+        worker.kill()
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind((LOOPBACK, port))
+            other.listen()
+        worker.sweep_up()
+
+        (left,) = worker.temporary.glob("configdrive-metrics-*")
+        again = Worker(tmp_path, "again", site.environment, options=["--metrics-port", str(port)])
+        again.temporary.rmdir()
+        again.temporary.symlink_to(worker.temporary)
+        with again:
+            address = address_in(lambda: again.log)
+            assert not left.exists()
+            assert scrape(address).sum("configdrive_events_total") == 0
+        assert list(worker.temporary.glob("configdrive-metrics-*")) == []
+
+
+def test_a_port_that_is_taken_is_a_mistake_that_is_told(measured: Measured, tmp_path: Path) -> None:
+    port = port_of(measured.worker)
+    second = Worker(tmp_path, "second", measured.site.environment, options=["--metrics-port", str(port)])
+    second.launch()
+    code = second.wait_ended(20)
+    assert code == ExitCode.MISCONFIGURED
+    assert f"metrics_port: 127.0.0.1 port {port} is taken by another process" in second.log
+    assert "--metrics-port" in second.log
+    assert "Traceback" not in second.log
+    assert list(second.temporary.iterdir()) == []
+
+
+def test_a_redis_that_hangs_is_told_in_time_and_what_was_counted_is_there(make_site: Callable[..., Site]) -> None:
+    with make_site("--pool", "threads") as site:
+        address = address_in(lambda: site.log)
+        site.outcome(new_vm().event("deploy"))
+        wait_until(lambda: scrape(address).sum("configdrive_events_total") == 1, "the count", timeout=10)
+        site.redis.pause()
+        try:
+            started = time.monotonic()
+            page = scrape(address)
+            took = time.monotonic() - started
+        finally:
+            site.redis.resume()
+        assert took < 9, "Prometheus waits ten seconds"
+        assert page.sum("configdrive_redis_up") == 0
+        assert not page.has("configdrive_pending_vms")
+        assert page.sum("configdrive_events_total") == 1
+        wait_until(lambda: scrape(address).sum("configdrive_redis_up") == 1, "Redis", timeout=20, interval=0.2)
