@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from configdrive.errors import PermanentCode
+import pytest
+
 from configdrive.outcome import Status
 from tests.e2e.vmware.life import GUEST
+from tests.rigs.process import RigError
 
 if TYPE_CHECKING:
     from tests.e2e.vmware.conftest import NewVm
@@ -56,8 +58,31 @@ def test_with_its_disks_on_another_datastore_the_drive_follows(new_vm: NewVm) ->
     assert (vm.images(), vm.medium()) == ([], None)
 
 
-def test_to_a_host_that_does_not_see_the_datastore_is_refused_with_the_remedy(new_vm: NewVm) -> None:
+def test_off_a_local_datastore_vsphere_refuses_until_prepare_and_the_drive_is_there_after_complete(
+    new_vm: NewVm,
+) -> None:
     vm, content = running(new_vm, "local-1")
-    parked = vm.migrate("prepare")
-    assert (parked.status, parked.code) == (Status.PARKED, PermanentCode.STORAGE_NOT_FOUND)
-    assert (vm.content(), vm.images()) == (content, [vm.medium()])
+    with pytest.raises(RigError, match="CannotAccessVmDevice"):
+        vm.cloud.relocate(vm.name, host="esx-02", datastore="local-2")
+    assert vm.migrate("prepare").status is Status.APPLIED
+    assert vm.medium() is None
+    assert len(vm.images()) == 2
+    vm.cloud.relocate(vm.name, host="esx-02", datastore="local-2")
+    completed = vm.migrate("complete")
+    assert (completed.status, completed.facts["attach"], completed.facts["password"]) == (
+        Status.APPLIED,
+        "inserted",
+        "on_drive",
+    )
+    assert vm.content() == content
+    assert vm.images() == [vm.medium()]
+    assert vm.images()[0].startswith("[local-2] ")
+
+
+def test_off_a_local_datastore_and_not_at_all_the_drive_is_as_before(new_vm: NewVm) -> None:
+    vm, content = running(new_vm, "local-1")
+    before = vm.medium()
+    assert vm.migrate("prepare").status is Status.APPLIED
+    rolled = vm.migrate("rollback")
+    assert (rolled.status, rolled.facts["attach"]) == (Status.APPLIED, "inserted")
+    assert (vm.content(), vm.images(), vm.medium()) == (content, [before], before)

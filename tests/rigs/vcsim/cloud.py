@@ -138,15 +138,6 @@ class Cloud:
         if datastore is not None:
             spec.datastore = next(one for one in self._datacenter.datastore if one.name == datastore)
         self.run(vm.RelocateVM_Task, spec=spec)
-        if datastore is not None:  # the simulator leaves the disks' paths as they were
-            disk = next(one for one in vm.config.hardware.device if isinstance(one, _device.VirtualDisk))
-            moved = f"[{datastore}] {name}/{name}.vmdk"
-            path = self.center.datastore(datastore) / name
-            path.mkdir(exist_ok=True)
-            for file in (f"{name}.vmdk", f"{name}-flat.vmdk"):
-                (path / file).touch()
-            disk.backing.fileName, disk.backing.datastore = moved, spec.datastore
-            self._change(vm, "edit", disk)
 
     def media(self, name: str) -> dict[tuple[int, int], str]:
         """Return (controller key, unit) -> path of what is in each CD drive, or will be at the next power-on."""

@@ -133,7 +133,11 @@ class VmwareDriver:
             store(folder, image.name, image.content)
 
     def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
-        """Make `target` hold the same bytes as `source` under the same name."""
+        """Make `target` hold the same bytes as `source` under the same name.
+
+        When `vm.host` does not see the source, the VM is about to move there, which vSphere refuses as long as the
+        image is in its drive: it is ejected first, and `attach` inserts the copy, or after a rollback the original.
+        """
         _require_own(vm, name)
         with self._reach(source, vm.host) as (_, folder):
             there = folder.read(name)
@@ -141,6 +145,7 @@ class VmwareDriver:
             detail = f"storage {source.storage!r} does not hold the image {name}"
             raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail)
         if source != target:
+            self._eject_for_migration(vm, source)
             with self._reach(target, vm.host) as (_, folder):
                 store(folder, name, there)
 
@@ -221,6 +226,15 @@ class VmwareDriver:
             remedy = f"add [vmware.hosts.{host}] to the inventory, or correct the event"
             raise PermanentError(PermanentCode.UNKNOWN_HOST, f"the vmware inventory has no host {host!r}", remedy)
         return table
+
+    def _eject_for_migration(self, vm: Vm, source: Place) -> None:
+        with self._visit(vm.host) as visit:
+            if visit.storages.sees(source):
+                return
+            everywhere = visit.link.estate.get().hosts.keys()
+            machine = find_machine(visit.link, vm, visit.table.identify_by, everywhere)
+            if machine is not None:
+                Drives(visit.link.session, machine, force=self._force).remove_all()
 
     @contextmanager
     def _visit(self, host: HostName) -> Iterator[_Visit]:

@@ -95,7 +95,8 @@ class HostTable(_Strict):
         cluster: the cluster's name there.
         fallback_datastore: takes the images of VMs whose root disk lies on a datastore that only one host sees, or
             that takes no files (vSAN, vVols). All hosts to which VMs may move should see it: a VM does not move while
-            its drive holds an image that the other host cannot read. Left out: images lie beside the root disk.
+            its drive holds an image that the other host cannot read. Left out: images lie beside the root disk, and
+            when a VM leaves a datastore behind, its drive is empty while it moves.
         cd_slots: the places in which the config drive may be, the first choice first: `ide:<bus>:<unit>`,
             `sata:<bus>:<unit>`, or `sata` for any unit there, on a new controller if need be. Left out: never `ide:1:0`
             and `sata:0:0`, where users have their own ISOs. A running VM takes another drive on SATA only.

@@ -71,16 +71,29 @@ class Storages:
     def named(self, name: StorageName) -> Place:
         """Where images of a VM on this datastore, or on a member of this datastore cluster, lie.
 
+        Of a datastore that only other hosts see, which a VM is about to leave: on one with room here.
+
         Raises:
             PermanentError: `STORAGE_NOT_FOUND`.
         """
-        return self._settled(self._find(name) or self._member(name), name)
+        store = self._find(name) or self._member(name)
+        if store is None and self._table.fallback_datastore is None and self._is_elsewhere(name):
+            store = max(
+                (one for one in self._stores() if one.usable and one.holds_files),
+                key=lambda one: (one.shared, one.free, one.name),
+                default=None,
+            )
+        return self._settled(store, name)
 
     def in_cluster(self, name: StorageName, machine: Machine) -> Place | None:
         """Where images of this VM lie when the name is that of the datastore cluster of its root disk."""
         root = self.of_root_disk(machine)
         store = None if root is None else self._find(root.storage)
         return root if store is not None and store.pod == name else None
+
+    def sees(self, place: Place) -> bool:
+        """Say whether these hosts reach a datastore of the same endpoint."""
+        return self._find(place.storage) is not None
 
     def folder(self, place: Place) -> Folder:
         """Give the images of a place.
@@ -136,6 +149,9 @@ class Storages:
         """The member of a datastore cluster with the most room, for a VM that is not there yet."""
         members = [one for one in self._stores() if one.pod == pod and one.usable]
         return max(members, key=lambda one: (one.free, one.name), default=None)
+
+    def _is_elsewhere(self, name: str) -> bool:
+        return any(name in {one.name, one.pod} for one in self._link.estate.get().datastores.values())
 
     def _settled(self, store: Datastore | None, name: str) -> Place:
         """The place on this datastore, or on the fallback when the inventory says so."""

@@ -143,6 +143,10 @@ func (f *front) administer(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
+	if refused := prepareMove(body); refused != nil {
+		_, _ = w.Write(refused.Body.Bytes())
+		return
+	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	f.inner.ServeHTTP(w, r)
 	if found := methodName.FindSubmatch(body); found != nil && string(found[1]) == "ReconfigVM_Task" {
