@@ -161,3 +161,18 @@ def test_a_suspended_vm_s_drive_is_left_alone_and_said_to_be_busy(cloud: Cloud, 
         driver.detach(vm)
     assert caught.value.code is TransientCode.VM_BUSY
     assert cloud.medium(vm) == make_image(vm).content
+
+
+def test_a_snapshot_s_drive_does_not_keep_an_image_from_being_deleted(cloud: Cloud, driver: XenServerDriver) -> None:
+    """XAPI puts the very same disc into a snapshot's CD drive."""
+    vm, snapshot = cloud.vm(), cloud.vm()
+    given(cloud, driver, vm)
+    vbd = cloud.site.add_cd(snapshot.uuid, "1", {VM_MARK: vm.uuid})
+    cloud.call("VBD.insert", vbd, vdi_of(cloud, vm))
+    cloud.pool.world.db.row("VM", cloud.ref(snapshot))["is_a_snapshot"] = True
+    with pytest.raises(FleetError) as caught:
+        driver.delete(vm, StoredImage(image_name(vm), NFS))
+    assert caught.value.code is TransientCode.IMAGE_IN_USE  # the VM itself still has it
+    driver.detach(vm)
+    driver.delete(vm, StoredImage(image_name(vm), NFS))
+    assert cloud.images(NFS) == {}

@@ -13,6 +13,7 @@ from configdrive.errors import FleetError, PermanentCode
 from configdrive.model import Place
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, LOCAL_B, NFS, A, B, Cloud
+from workers.hypervisors.xenserver import repositories
 from workers.hypervisors.xenserver.names import CLAIM, POINTER
 
 if TYPE_CHECKING:
@@ -182,3 +183,22 @@ def test_without_the_directory_the_remedy_names_it(xapi: XapiPool) -> None:
     driver.upload(vm, make_image(vm), LOCAL_A)
     assert len(cloud.images(LOCAL_A)) == 1
     cloud.close()
+
+
+def test_when_two_have_made_one_all_the_same_only_one_is_ever_used(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repositories, "CLAIM_SECONDS", -5.0)  # every claim is over at once
+    drivers = [cloud.driver(timeout=20.0) for _ in range(4)]
+    vms = [cloud.vm() for _ in drivers]
+    cloud.pool.faults.delay("SR.create", 0.5, times=None)
+
+    def upload(number: int) -> None:
+        drivers[number].upload(vms[number], make_image(vms[number]), NFS)
+
+    with ThreadPoolExecutor(len(drivers)) as pool:
+        list(pool.map(upload, range(len(drivers)), timeout=60))
+    assert cloud.pool.calls["SR.create"] > 1
+    (repository,) = cloud.repositories()
+    assert cloud.call("SR.get_other_config", primary(cloud, NFS))[POINTER] == repository["uuid"]
+    assert len(repository["VDIs"]) == len(cloud.images(NFS)) == 4

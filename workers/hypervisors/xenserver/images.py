@@ -157,10 +157,17 @@ class Images:
         now = self._xapi.vdi(vdi.ref)
         if now is None:
             return
-        if now.vbds:
-            detail = f"the image {now.name_label} is in the drive of {len(now.vbds)} VM(s)"
+        user = next((user for vbd in now.vbds if (user := self._user_of(vbd))), None)
+        if user is not None:
+            detail = f"VM {user} has the image {now.name_label} in a drive"
             raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
         self._xapi.destroy_vdi(vdi.ref)
+
+    def _user_of(self, ref: Ref) -> str | None:
+        """Return who has the image in this drive; the drive of a snapshot or template is nobody's, and goes with it."""
+        vbd = self._xapi.vbd(ref)
+        vm = None if vbd is None else self._xapi.vm(vbd.vm)
+        return None if vm is None or vm.is_a_snapshot or vm.is_a_template else vm.uuid
 
 
 def _corrupt(name: ImageName) -> TransientError:

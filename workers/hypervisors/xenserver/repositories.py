@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import suppress
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Final
 
-from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from XenAPI.XenAPI import Failure
+
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from workers.hypervisors.xenserver.names import CLAIM, HOST_MARK, POINTER, STORAGE_MARK, repository_label
 from workers.hypervisors.xenserver.topology import is_shared, pointer
 
@@ -22,8 +26,8 @@ if TYPE_CHECKING:
     from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord
     from workers.hypervisors.xenserver.visit import Visit
 
-CLAIM_SECONDS: Final = 120.0
-"""How long a claim holds: longer than `SR.create` is waited for."""
+CLAIM_SECONDS: Final = 30.0
+"""How long a claim holds. `SR.create` takes a second or two; one that takes longer may be overtaken, to no harm."""
 
 _PAUSES: Final = (0.1, 0.2, 0.5, 1.0)
 """Between two looks at who makes it; each is one call."""
@@ -59,7 +63,7 @@ def _make_once(visit: Visit, storage: Ref, host: HostRecord, dom0: Dom0 | None) 
         if found is not None:
             return found
         claim = CLAIM + key.removeprefix(POINTER)
-        if visit.xapi.add_to_sr(storage, claim, f"{token} {time.time() + CLAIM_SECONDS:.0f}"):
+        if _claimed(visit, storage, claim, token):
             try:
                 return _make(visit, storage, host, dom0)
             finally:
@@ -70,6 +74,18 @@ def _make_once(visit: Visit, storage: Ref, host: HostRecord, dom0: Dom0 | None) 
             time.sleep(next(pauses, _PAUSES[-1]))
     detail = f"somebody makes the ISO SR of a storage on host {visit.name} for too long"
     raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see `xe task-list` and /var/log/SMlog")
+
+
+def _claimed(visit: Visit, storage: Ref, claim: str, token: str) -> bool:
+    """Try to be the one who makes it. A claim whose answer was lost is taken back, lest the others wait for nobody."""
+    try:
+        return visit.xapi.add_to_sr(storage, claim, f"{token} {time.time() + CLAIM_SECONDS:.0f}")
+    except BaseException:
+        with suppress(Failure, OSError, HTTPException, FleetError):
+            now = visit.xapi.sr(storage)
+            if now is not None and now.other_config.get(claim, "").startswith(token):
+                visit.xapi.remove_from_sr(storage, claim)
+        raise
 
 
 def _is_over(claim: str) -> bool:

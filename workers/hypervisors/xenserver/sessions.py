@@ -11,7 +11,7 @@ import os
 import threading
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from XenAPI.XenAPI import Failure
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from workers.hypervisors.xenserver.tls import Endpoint
-
-_HOPS: Final = 3
-"""Masters that are followed one after the other before the pool is taken for one that is just choosing."""
 
 
 class Link:
@@ -112,9 +109,11 @@ class PoolSessions:
         """
         first = self._master if master is None else self.endpoint(master)
         away: FleetError | None = None
-        for candidate in dict.fromkeys(filter(None, (first, *self.endpoints))):
+        tried: set[Endpoint] = set()  # waiting for a dead master once is enough
+        for candidate in filter(None, (first, *self.endpoints)):
             try:
-                return self._login(candidate)
+                if candidate not in tried:
+                    return self._login(candidate, tried)
             except TransientError as error:
                 away = away or error
         self._master = None
@@ -140,8 +139,10 @@ class PoolSessions:
         for session in self._own_state().drain():
             session.logout()
 
-    def _login(self, endpoint: Endpoint) -> Session:
-        for _ in range(_HOPS):
+    def _login(self, endpoint: Endpoint, tried: set[Endpoint]) -> Session:
+        """Log in at a host, or at the master that it names, unless that was tried already."""
+        while endpoint not in tried:
+            tried.add(endpoint)
             session = Session(endpoint, *self._credentials, self.calls)
             try:
                 with translated(f"host {endpoint.name}"):
@@ -158,7 +159,7 @@ class PoolSessions:
                 raise
             self._master = endpoint
             return session
-        detail = f"pool {self.name}: its hosts name one another as the master"
+        detail = f"pool {self.name}: the master that its hosts name, {endpoint.name}, does not answer as one"
         raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "the pool is choosing; else: xe pool-list")
 
     def _own_state(self) -> _State:

@@ -222,7 +222,7 @@ class Visit:
         known = kept.vms.get(vm.uuid)
         if known is not None:
             record = self.xapi.vm(known)
-            if record is not None:
+            if record is not None and (record.uuid == vm.uuid or record.name_label == vm.instance_name):
                 return record
             kept.vms.pop(vm.uuid, None)
         record = self.xapi.vm_by_uuid(vm.uuid) or self._called(vm)

@@ -1,0 +1,58 @@
+"""What `configdrive doctor` says of a XenServer host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.contract.rig import make_image
+from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, B, Cloud
+
+if TYPE_CHECKING:
+    from configdrive.ports import Check
+    from workers.hypervisors.xenserver.driver import XenServerDriver
+
+
+def findings(driver: XenServerDriver) -> dict[str, Check]:
+    return {check.subject.removeprefix(f"xenserver host {A}").lstrip(", "): check for check in driver.check(A)}
+
+
+def test_of_a_well_host_it_tells_version_and_storages_and_changes_nothing(
+    cloud: Cloud, driver: XenServerDriver
+) -> None:
+    found = findings(driver)
+    assert [name for name, check in found.items() if not check.ok] == []
+    assert found[""].detail == "XCP-ng 8.3.0 answers"
+    assert "/run/sr-mount/" in found["storage nfs"].detail
+    assert cloud.repositories() == []
+    vm = cloud.vm()
+    driver.upload(vm, make_image(vm), NFS)
+    assert "shared, 1 images" in findings(driver)["storage nfs"].detail
+
+
+@pytest.mark.parametrize(("version", "well"), [("8.2.1", True), ("8.10.0", True), ("7.6.0", False), ("", False)])
+def test_an_old_version_is_told(cloud: Cloud, driver: XenServerDriver, version: str, *, well: bool) -> None:
+    software = cloud.pool.world.db.row("host", cloud.pool.host(A).reference)["software_version"]
+    software["product_version"] = version
+    assert findings(driver)[""].ok is well
+
+
+def test_a_storage_that_is_not_attached_is_told_with_the_remedy(cloud: Cloud, driver: XenServerDriver) -> None:
+    (pbd,) = cloud.call("SR.get_PBDs", cloud.call("SR.get_by_uuid", cloud.storages[LOCAL_A]))
+    cloud.call("PBD.unplug", pbd)
+    found = findings(driver)["storage local"]
+    assert not found.ok
+    assert "pbd-plug" in found.remedy
+
+
+def test_a_host_that_the_pool_does_not_have_is_told(cloud: Cloud) -> None:
+    found = findings(cloud.driver({A: {"name_label": "elsewhere"}}))
+    assert not found[""].ok
+    assert "name_label" in found[""].remedy
+
+
+def test_a_host_may_be_called_otherwise_in_the_inventory(cloud: Cloud) -> None:
+    driver = cloud.driver({A: {"name_label": cloud.pool.host(A).uuid}, B: {"name_label": B}})
+    assert all(check.ok for check in driver.check(A))
+    assert driver.observe(cloud.vm(LOCAL_A)).storage == LOCAL_A
