@@ -44,6 +44,7 @@ METADATA: Final = Metadata(
     service_offering="Small Instance",
     vm_id="21",
     local_ipv4="10.1.1.21",
+    public_ipv4="192.0.2.21",
 )
 KEYS: Final = (SshKey("alice", "ssh-ed25519 AAAAC3Nz alice@example"), SshKey("bob", "ssh-rsa AAAAB3Nz"))
 MAC: Final = "02:00:5e:10:00:21"

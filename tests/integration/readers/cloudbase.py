@@ -1,0 +1,111 @@
+"""`python -m tests.integration.readers.cloudbase LABEL TREE IMAGE BSDTAR`: cloudbase-init's own reader, with our drive.
+
+Its Windows code runs; what only Windows can answer is answered here: which CD drives and disks there are, and their
+labels. TREE is what Windows would show of the drive; IMAGE is the drive as a raw disk, whose sectors are read. Prints
+one line of JSON.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any, Self
+
+
+class Windows:
+    """What cloudbase-init asks of Windows."""
+
+    def __init__(self, label: str, tree: str, image: str) -> None:
+        self._label = label
+        self._tree = tree
+        self._image = image
+
+    def get_cdrom_drives(self) -> list[str]:
+        return [self._tree] if self._tree else []
+
+    def get_volumes(self) -> list[str]:
+        return []
+
+    def get_physical_disks(self) -> list[str]:
+        return [self._image] if self._image else []
+
+    def get_volume_label(self, _drive: str) -> str:
+        return self._label
+
+    def execute_process(self, arguments: list[str], _shell: bool) -> tuple[bytes, bytes, int]:  # noqa: FBT001
+        done = subprocess.run(arguments, check=False, capture_output=True, timeout=60)
+        return done.stdout, done.stderr, done.returncode
+
+
+class Disk:
+    """A raw disk, as `cloudbaseinit.utils.windows.disk` offers one; it reads whole sectors only."""
+
+    fixed = True
+    _SECTOR = 512
+
+    def __init__(self, path: str) -> None:
+        self._content = Path(path).read_bytes()
+        self.size = len(self._content)
+        self._at = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        pass
+
+    def partitions(self) -> list[Disk]:
+        return []
+
+    def seek(self, offset: int) -> int:
+        self._at = offset // self._SECTOR * self._SECTOR
+        return self._at
+
+    def read(self, size: int, skip: int = 0) -> bytes:
+        return self._content[self._at + skip : self._at + skip + size]
+
+
+def main() -> None:
+    """Let it look for its config drive in all places, and print what it took."""
+    label, tree, image, bsdtar = sys.argv[1:]
+    for name in ("disk", "vfat"):  # both load Windows' libraries at their import
+        stand_in: Any = types.ModuleType(f"cloudbaseinit.utils.windows.{name}")
+        stand_in.Disk = Disk
+        stand_in.is_vfat_drive = lambda *_arguments: False
+        sys.modules[stand_in.__name__] = stand_in
+    factory: Any = importlib.import_module("cloudbaseinit.osutils.factory")
+    factory.get_os_utils = lambda: Windows(label, tree, image)
+    conf: Any = importlib.import_module("cloudbaseinit.conf")
+    conf.CONF.set_override("bsdtar_path", bsdtar)
+    sys.platform = "win32"
+    module: Any = importlib.import_module("cloudbaseinit.metadata.services.configdrive")
+    service = module.ConfigDriveService()
+    service._metadata_file = service._metadata_file.replace("\\", "/")
+    result: dict[str, Any] = {"found": service.load()}
+    if result["found"]:
+        network = service.get_network_details_v2()
+        result |= {
+            "hostname": service.get_host_name(),
+            "instance_id": service.get_instance_id(),
+            "keys": sorted(service.get_public_keys()),
+            "password": service.get_admin_password(),
+            "user_data": service.get_user_data().hex(),
+            "network": None if network is None else _plain(network),
+        }
+        service.cleanup()
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+def _plain(value: object) -> object:
+    """Return its named tuples as dictionaries."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""cloudbase-init's own Windows code reads our drives, as Joliet shows them and as a raw disk."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.readers.drives import KEYS, LABELS, MAC, PASSWORD, USER_DATA, VM, as_windows_shows, write_drive
+from tests.support import find_program, require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def cloudbase_init(label: str, *, tree: Path | str = "", image: Path | str = "") -> Mapping[str, Any]:
+    with require_rig():
+        bsdtar = find_program("bsdtar", "libarchive-tools")
+    module = "tests.integration.readers.cloudbase"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", module, label, str(tree), str(image), bsdtar],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    result: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def assert_everything(taken: Mapping[str, Any]) -> None:
+    assert taken["found"] is True
+    assert taken["hostname"] == "web-21"
+    assert taken["instance_id"] == VM.uuid
+    assert taken["keys"] == sorted(key.line for key in KEYS)
+    assert taken["password"] == PASSWORD
+    assert bytes.fromhex(taken["user_data"]) == USER_DATA
+    [link], [network] = taken["network"]["links"], taken["network"]["networks"]
+    assert (link["mac_address"], link["mtu"]) == (MAC, 1500)
+    assert (network["link"], network["address_cidr"]) == (link["id"], "10.1.1.21/24")
+    assert network["dns_nameservers"] == ["192.0.2.53"]
+    assert [(route["network_cidr"], route["gateway"]) for route in network["routes"]] == [
+        ("0.0.0.0/0", "10.1.1.1"),
+        ("10.9.0.0/16", "10.1.1.9"),
+    ]
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_what_it_takes_from_a_cd_drive_with_each_label(label: str, tmp_path: Path) -> None:
+    with require_rig():
+        tree = as_windows_shows(write_drive(tmp_path / "drive.iso", label), tmp_path / "tree")
+    taken = cloudbase_init(label, tree=tree)
+    if label == "config":
+        assert taken == {"found": False}
+    else:
+        assert_everything(taken)
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_from_a_raw_disk_it_takes_all_whatever_the_label(label: str, tmp_path: Path) -> None:
+    assert_everything(cloudbase_init(label, image=write_drive(tmp_path / "drive.iso", label)))
+
+
+def test_without_password_and_addresses_it_changes_neither(tmp_path: Path) -> None:
+    with require_rig():
+        drive = write_drive(tmp_path / "drive.iso", "config-2", password=None, nic=None)
+        taken = cloudbase_init("config-2", tree=as_windows_shows(drive, tmp_path / "tree"))
+    assert taken["found"] is True
+    assert taken["password"] is None
+    assert taken["network"] is None
