@@ -4,7 +4,7 @@ Installs ConfigDriveGuest into a Windows template: the module, its settings, and
 
 .DESCRIPTION
 Run it as an administrator in the template. Run it again to install a newer version: the settings are kept. The task
-runs as SYSTEM at each start and then every few minutes, so that a drive that is exchanged while Windows runs is noticed.
+runs as SYSTEM at each start and then every few minutes, so that a drive exchanged while Windows runs is noticed.
 
 .PARAMETER Minutes
 Between two looks at the drive.

@@ -51,8 +51,8 @@ function Open-GuestDrive {
     return $root
 }
 
-# Returns the content of the first file that is there, or nothing. As @{ Bytes = ... }: where PowerShell's module logging
-# is turned on, the values of all parameters are written to the event log, but not what is in a hash table.
+# Returns the content of the first file that is there, or nothing. As @{ Bytes = ... }: where PowerShell's module
+# logging is turned on, the values of all parameters are written to the event log, but not what is in a hash table.
 function Read-GuestItem {
     param(
         [Parameter(Mandatory = $true)][string] $Root,
