@@ -56,6 +56,10 @@ format: setup ## what ruff can mend by itself
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+.PHONY: guest-packages
+guest-packages: ## dist/: the Debian package and the rpm for VM templates, the same bytes each time
+	@guest/linux/packages.sh dist
+
 .PHONY: constraints
 constraints: setup/constraints.sh ## pin again what pyproject.toml asks for (UPGRADE=1: to the newest)
 	@PYTHON=$(PYTHON) UPGRADE=$(UPGRADE) setup/constraints.sh

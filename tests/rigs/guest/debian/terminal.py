@@ -91,10 +91,10 @@ class Terminal:
 
     def run(self, command: str) -> str:
         """Run a command in the shell that is logged in, and return what it prints."""
-        self.type(f"{command}; echo '=''='$?")
-        printed = self.expect(r"\n==\d+\n")
+        self.type(f"{command}; echo; echo '=''='")
+        printed = self.expect(r"\n==\n")
         self.expect(_PROMPT)
-        return printed.partition("\n")[2].rpartition("\n==")[0]
+        return printed.partition("\n")[2].removesuffix("\n==\n").removesuffix("\n")
 
     def log_out(self) -> None:
         """Leave the shell."""

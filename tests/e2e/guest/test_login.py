@@ -1,0 +1,85 @@
+"""From an event to a login: a real Debian takes its password, keys and user data from the drive that the fleet attached.
+
+A real worker, a real libvirtd and QEMU, Debian's own login, PAM, chpasswd and udev; our package as it is installed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from configdrive.outcome import Status
+from tests.rigs.process import wait_until
+
+if TYPE_CHECKING:
+    from tests.e2e.guest.vm import DebianVm
+    from tests.rigs.guest.debian import Terminal
+
+FIRST, SECOND, THIRD = "pa$$: \"one\" 'x'", "the second one", "three\\3"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAlice alice@example"
+USER_DATA = "#!/bin/sh\necho started >>/root/marks\n"
+GUEST = {
+    "password": FIRST,
+    "ssh_keys": [{"name": "alice", "key": KEY}],
+    "user_data": {"text": USER_DATA},
+    "metadata": {"instance_id": "i-2-77-VM"},
+}
+
+
+def marks(terminal: Terminal) -> str:
+    """Wait for the user data, which is executed in the background, and return what it has left."""
+    terminal.run("while pgrep -f '^/bin/sh /usr/sbin/configdrive-guest' >/dev/null; do sleep 1; done")
+    return terminal.run("cat /root/marks")
+
+
+def test_password_keys_and_user_data_arrive_and_a_reset_password_after_a_restart(vm: DebianVm) -> None:
+    assert vm.send("start", guest=GUEST).status is Status.APPLIED
+    with vm.power_on(FIRST, SECOND) as terminal:
+        assert not terminal.log_in("root", SECOND)
+        assert terminal.log_in("root", FIRST)
+        assert terminal.run("cat /root/.ssh/authorized_keys") == KEY
+        assert terminal.run("stat -c '%a %U' /root/.ssh /root/.ssh/authorized_keys").split() == "700 root 600 root".split()
+        assert marks(terminal) == "started"
+        assert terminal.run("configdrive-guest get metadata instance_id") == "i-2-77-VM"
+        status = terminal.run("configdrive-guest status")
+        assert "drive:      /dev/sr0, label config" in status
+        assert "password:   set" in status
+        assert "a script, executed" in status
+        assert terminal.run("ls -d /run/configdrive-guest/* /dev/disk/by-label/config") == "/dev/disk/by-label/config"
+
+        assert vm.send("password_reset", guest={"password": SECOND}).facts["password"] == "pending"
+        terminal.type("poweroff")
+        vm.wait_off()
+        assert FIRST not in terminal.printed
+    assert vm.send("stop").status is Status.APPLIED
+
+    assert vm.send("start").status is Status.APPLIED
+    with vm.power_on(FIRST, SECOND) as terminal:
+        assert not terminal.log_in("root", FIRST)
+        assert terminal.log_in("root", SECOND)
+        assert marks(terminal) == "started", "not a second time: it is the same VM"
+        assert terminal.run("grep -c . /root/.ssh/authorized_keys") == "1"
+        terminal.type("poweroff")
+        vm.wait_off()
+    assert vm.send("stop").status is Status.APPLIED
+
+
+def test_a_drive_that_is_exchanged_while_the_guest_runs_is_noticed(vm: DebianVm) -> None:
+    assert vm.send("start", guest=GUEST).status is Status.APPLIED
+    with vm.power_on(FIRST, THIRD) as terminal:
+        assert terminal.log_in("root", FIRST)
+        assert vm.send("password_reset", guest={"password": THIRD}, apply="now").status is Status.APPLIED
+
+        def is_set() -> bool:
+            shown = terminal.run("configdrive-guest status; configdrive-guest get password")
+            return THIRD in shown and "password:   set" in shown
+
+        wait_until(is_set, "udev to tell of the new drive", timeout=40, interval=1)
+        terminal.log_out()
+        assert not terminal.log_in("root", FIRST)
+        assert terminal.log_in("root", THIRD)
+
+
+def test_a_vm_without_a_drive_boots_all_the_same(vm: DebianVm) -> None:
+    with vm.power_on() as terminal:
+        terminal.expect("no drive with the label config")
+        terminal.expect("login: $")
