@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,52 +10,34 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from configdrive.model import HostName
 from configdrive.outcome import Outcome, Status
-from tasks.mailbox import Again, Claim, Ending, FencedError, Finish, Header, NotNow, ParkIt, PersonsWord, Wake
+from tasks.mailbox import (
+    Again,
+    Claim,
+    Debt,
+    Ending,
+    FencedError,
+    Finish,
+    Glance,
+    Held,
+    NotNow,
+    ParkIt,
+    PersonsWord,
+    Wake,
+)
 from tests.integration.queue.box import QUEUE, Box, new_vm, outcome, posting
+from tests.integration.queue.vm_model import VmModel
 
 if TYPE_CHECKING:
     import redis
 
-    from configdrive.model import VmUuid
+    from tasks.mailbox import Right
 
 QUEUES = (QUEUE, f"{QUEUE}.zone")
+HOST = HostName("h1")
 AGES = 100_000.0
 """Seconds after which every lease has run out, every back-off is over and every sweep is due."""
-
-
-@dataclass
-class VmModel:
-    """What should be known of one VM."""
-
-    uuid: VmUuid
-    mail: list[Header] = field(default_factory=list)
-    epoch: int = 0
-    attempts: int = 0
-    deaths: int = 0
-    parked: bool = False
-    holder: Claim | None = None
-    live: bool = False
-    backing_off: bool = False
-    retry_set: bool = False
-    overdue: bool = False
-    state: str | None = None
-    seen: dict[str, Outcome | None] = field(default_factory=dict)
-    claims: list[Claim] = field(default_factory=list)
-
-    @property
-    def head(self) -> Header | None:
-        return self.mail[0] if self.mail else None
-
-    def next_head(self) -> Wake | None:
-        self.attempts = self.deaths = 0
-        self.parked = self.overdue = False
-        self.give_back()
-        return Wake(self.mail[0], 1) if self.mail else None
-
-    def give_back(self) -> None:
-        self.holder, self.live = None, False
-        self.retry_set = self.backing_off = False
 
 
 class Mailboxes(RuleBasedStateMachine):
@@ -110,7 +91,7 @@ class Mailboxes(RuleBasedStateMachine):
             expected = NotNow.PARKED if vm.parked else NotNow.BUSY if vm.live else NotNow.TOO_EARLY
             assert answer is expected
             return
-        vm.deaths += vm.holder is not None
+        vm.deaths += isinstance(vm.holder, Claim)
         vm.epoch += 1
         vm.attempts += 1
         assert isinstance(answer, Claim)
@@ -136,13 +117,14 @@ class Mailboxes(RuleBasedStateMachine):
     @rule(index=index, which=st.integers(1, 3))
     def renew(self, index: int, which: int) -> None:
         vm = self.vms[index]
-        for claim in vm.claims[-which:][:1]:
-            held = claim is vm.holder
-            assert self.box.mailbox.renew(claim) == held
+        rights: list[Right] = [*vm.claims[-which:][:1], *vm.holds[-which:][:1]]
+        for right in rights:
+            held = right is vm.holder
+            assert self.box.mailbox.renew(right) == held
             if held:
                 vm.live, vm.overdue = True, False
 
-    @rule(index=index, which=st.integers(1, 2), how=st.sampled_from(["finish", "finish", "again", "park", "gone"]))
+    @rule(index=index, which=st.integers(1, 2), how=st.sampled_from(["finish", "leave", "again", "park", "gone"]))
     def done(self, index: int, which: int, how: str) -> None:
         vm = self.vms[index]
         for claim in vm.claims[-which:][:1]:
@@ -150,6 +132,7 @@ class Mailboxes(RuleBasedStateMachine):
             result = outcome(claim.header, Status.PARKED if how == "park" else Status.APPLIED, at=at)
             endings: dict[str, Ending] = {
                 "finish": Finish(result, f"state {at}"),
+                "leave": Finish(result, f"state {at}", left_on=(HOST,)),
                 "gone": Finish(result, f"state {at}", gone=True),
                 "again": Again(500, "host_unreachable"),
                 "park": ParkIt(result),
@@ -179,8 +162,42 @@ class Mailboxes(RuleBasedStateMachine):
             assert wake is None
             return
         vm.state = f"state {result.at}"
+        vm.gone |= how == "gone"
+        if how == "leave":
+            vm.owed.add(vm.mail[0].queue)
         vm.mail.pop(0)
         assert wake == vm.next_head()
+
+    @rule(index=index)
+    def hold(self, index: int) -> None:
+        vm = self.vms[index]
+        answer = self.box.mailbox.hold(vm.uuid)
+        if vm.live or vm.mail:
+            assert answer is (NotNow.BUSY if vm.live else NotNow.WAITING)
+            return
+        vm.epoch += 1
+        assert isinstance(answer, Held)
+        assert answer == Held(vm.uuid, vm.epoch, vm.state)
+        vm.holder, vm.live = answer, True
+        vm.holds.append(answer)
+
+    @rule(
+        index=index, which=st.integers(1, 2), how=st.sampled_from(["", "state", "gone"]), queue=st.sampled_from(QUEUES)
+    )
+    def release(self, index: int, which: int, how: str, queue: str) -> None:
+        vm = self.vms[index]
+        for held in vm.holds[-which:][:1]:
+            state = f"state {next(self.clock)}" if how else None
+            paid = Debt(queue, HOST) if how else None
+            if held is not vm.holder:
+                with pytest.raises(FencedError):
+                    self.box.mailbox.release(held, state, gone=how == "gone", paid=paid)
+                return
+            vm.holds.remove(held)
+            wake = self.box.mailbox.release(held, state, gone=how == "gone", paid=paid)
+            vm.state, vm.gone = state or vm.state, vm.gone or how == "gone"
+            vm.owed -= {queue} if paid else set()
+            assert wake == vm.next_head()
 
     @rule(index=index)
     def time_passes(self, index: int) -> None:
@@ -221,6 +238,9 @@ class Mailboxes(RuleBasedStateMachine):
     def store_is_as_the_model_says(self) -> None:
         assert self.box.outcomes() == self.stream
         assert {uuid for uuid, _ in self.box.mailbox.parked(10)} == {vm.uuid for vm in self.vms if vm.parked}
+        for queue in QUEUES:
+            owed = {uuid for vms in self.box.mailbox.owed(queue).values() for uuid in vms}
+            assert owed == {vm.uuid for vm in self.vms if queue in vm.owed}
         for vm in self.vms:
             self._is_as_the_model_says(vm)
 
@@ -235,7 +255,9 @@ class Mailboxes(RuleBasedStateMachine):
         assert (self.box.field(vm.uuid, "owner") is not None) == (vm.holder is not None)
         assert (self.box.field(vm.uuid, "parked") is not None) == vm.parked
         assert self.box.field(vm.uuid, "state") == vm.state
-        assert not (vm.mail and self.box.ttl("vm", vm.uuid) >= 0)
+        assert self.box.mailbox.glance(vm.uuid) == Glance(bool(vm.mail) or vm.live, vm.state)
+        remembered = vm.mail or (vm.state is not None and not vm.gone)
+        assert (self.box.ttl("vm", vm.uuid) >= 0) == (vm.epoch > 0 and not remembered)
 
 
 def test_store_is_as_the_model_says_after_any_sequence(client: redis.Redis) -> None:

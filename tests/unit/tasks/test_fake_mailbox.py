@@ -53,8 +53,10 @@ class MemoryBox:
             "state": box.state,
         }[name]
 
-    def ttl(self, _kind: str, _vm: VmUuid) -> int:
-        return -1
+    def ttl(self, _kind: str, vm: VmUuid) -> int:
+        box = self._box(vm)
+        forgotten = not box.mail and (box.gone or box.state is None)
+        return 1 if forgotten and box.epoch else -1
 
 
 class InMemory(Mailboxes):
