@@ -1,0 +1,147 @@
+"""docker-compose.yml, run as processes: what it says works, and each role may do what it needs and no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tomllib
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from tests.integration.deploy.compose import ROOT, read_services
+from tests.rigs.cloud import VmScript
+from tests.rigs.worker import CONFIGDRIVE
+from tests.support import wait_until
+
+if TYPE_CHECKING:
+    from tests.integration.deploy.compose import Stack
+
+SERVICES = read_services()
+
+
+def client_of(stack: Stack, role: str) -> redis.Redis:
+    settings = tomllib.loads((stack.volume(f"secrets-{role}") / "settings.toml").read_text())
+    return redis.Redis.from_url(settings["redis_url"], decode_responses=True, socket_timeout=5)
+
+
+def configdrive(stack: Stack, role: str, *words: str, given: str = "") -> str:
+    """Run the command line as a role would: with the settings in its volume and nothing else."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(stack.directory),
+        "CONFIGDRIVE_SETTINGS": str(stack.volume(f"secrets-{role}") / "settings.toml"),
+        "CONFIGDRIVE_HYPERVISORS": '["simulated"]',
+    }
+    done = subprocess.run(
+        [CONFIGDRIVE, *words], input=given, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_an_event_goes_from_the_publisher_through_the_stack(stack: Stack) -> None:
+    vm = VmScript()
+    events = "\n".join(json.dumps(vm.event(kind, host="host-01")) for kind in ("deploy", "start"))
+    told = configdrive(stack, "publisher", "publish", "--wait", "-", given=events)
+    assert "2 stored, 2 applied" in told
+    flower = stack.services["flower"]
+    login = (stack.volume("secrets-flower") / "login").read_text().strip()
+    request = urllib.request.Request(  # noqa: S310  # our own loopback address
+        flower.outside("http://127.0.0.1:5555/api/tasks"),
+        headers={"Authorization": f"Basic {b64encode(login.encode()).decode()}"},
+    )
+
+    def seen() -> bool:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # as above
+            return vm.uuid in answer.read().decode()
+
+    wait_until(seen, "Flower to show the events", timeout=20, interval=0.2)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(flower.outside("http://127.0.0.1:5555/"), timeout=10)  # noqa: S310  # as above
+    # And nobody asked Redis for more than they may.
+    for name, service in stack.services.items():
+        told = service.log.read_text() if service.log.exists() else ""
+        assert "permission" not in told, name
+        assert "NOPERM" not in told, name
+
+
+@pytest.mark.parametrize(
+    ("role", "command"),
+    [
+        ("publisher", "LRANGE configdrive:mail:{vm} 0 -1"),
+        ("publisher", "HGET configdrive:body:{vm} {event}"),
+        ("publisher", "HMGET configdrive:body:{vm} {event}"),
+        ("publisher", "HGETALL configdrive:body:{vm}"),
+        ("publisher", "HGETALL configdrive:vm:{vm}"),
+        ("publisher", "DEL configdrive:mail:{vm}"),
+        ("publisher", "KEYS *"),
+        ("publisher", "XADD configdrive:outcomes * event x outcome x"),
+        ("publisher", "BRPOP configdrive:configdrive.simulated 1"),
+        ("publisher", "FLUSHALL"),
+        ("worker", "FLUSHALL"),
+        ("worker", "FLUSHDB"),
+        ("worker", "SCRIPT FLUSH"),
+        ("worker", "CONFIG GET requirepass"),
+        ("worker", "ACL LIST"),
+        ("worker", "SHUTDOWN"),
+        ("worker", "GET another:fleet"),
+        ("flower", "LRANGE configdrive:mail:{vm} 0 -1"),
+        ("flower", "HGETALL configdrive:vm:{vm}"),
+        ("flower", "HGETALL configdrive:body:{vm}"),
+        ("flower", "RPUSH configdrive:mail:{vm} x"),
+        ("flower", "LPUSH configdrive:configdrive.simulated x"),
+        ("flower", "EVAL return 0"),
+        ("flower", "FLUSHALL"),
+        (None, "GET configdrive:queues"),
+        (None, "INFO"),
+        (None, "CLIENT LIST"),
+    ],
+)
+def test_a_role_may_not(stack: Stack, role: str | None, command: str) -> None:
+    words = command.format(vm="6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", event="x").split()
+    if role is None:
+        client = redis.Redis(port=int(stack.services["redis"].outside("6379")), socket_timeout=5)
+    else:
+        client = client_of(stack, role)
+    with client, pytest.raises(redis.exceptions.NoPermissionError):
+        client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+
+def test_a_service_that_hangs_is_not_healthy(stack: Stack) -> None:
+    service = stack.services["worker-kvm"]
+    assert service.healthy()
+    alive = service.temporary / "alive"
+    os.utime(alive, (1, 1))  # as it would be half a minute after the worker's loop hung
+    service.signal_stop()
+    try:
+        assert not service.healthy()
+    finally:
+        service._daemon.resume()
+    wait_until(service.healthy, "the worker to be healthy again", timeout=20, interval=0.2)
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_service_is_confined_and_watched(name: str) -> None:
+    service = SERVICES[name]
+    assert service["healthcheck"]["test"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    assert "container_name" not in service  # it could not be scaled
+    if service["image"].startswith("configdrive-fleet"):
+        # The image's own user, whom the Dockerfile names.
+        assert "user" not in service
+
+
+def test_every_file_that_the_services_mount_is_there() -> None:
+    for service in SERVICES.values():
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert not source.startswith(".") or (ROOT / source).exists(), source
