@@ -21,6 +21,7 @@ from configdrive.errors import FleetError
 from demo.narrator import Narrator
 from demo.on_kvm import kvm_stage
 from demo.on_simulated import simulated_stage
+from demo.on_vmware import vmware_stage
 from demo.on_xenserver import xenserver_stage
 from demo.services import services
 from demo.stage import Stage
@@ -30,6 +31,7 @@ from tests.rigs import RigError, RigUnavailable
 STAGES: dict[str, Callable[[Path], AbstractContextManager[Stage]]] = {
     "kvm": kvm_stage,
     "simulated": simulated_stage,
+    "vmware": vmware_stage,
     "xenserver": xenserver_stage,
 }
 INTERRUPTED = 130

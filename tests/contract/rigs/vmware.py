@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.rigs.vcsim import Cloud, VCenter
+    from tests.rigs.vcsim.cloud import Cloud
+    from tests.rigs.vcsim.server import VCenter
     from workers.hypervisors.vmware.driver import VmwareDriver
 
 FEATURES = frozenset(Feature)
@@ -147,7 +148,8 @@ def _replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
 @contextmanager
 def open_rig(folder: Path) -> Iterator[DriverRig]:
     try:
-        from tests.rigs.vcsim import Cloud, VCenter  # noqa: PLC0415  # needs pyvmomi
+        from tests.rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
+        from tests.rigs.vcsim.server import VCenter  # noqa: PLC0415
     except ImportError as error:
         require(condition=False, reason=f"{error.name} is not installed")
         raise

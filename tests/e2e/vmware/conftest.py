@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.e2e.vmware.life import Life
-    from tests.rigs.vcsim import Cloud, VCenter
+    from tests.rigs.vcsim.cloud import Cloud
+    from tests.rigs.vcsim.server import VCenter
 
 pytest.importorskip("pyVmomi")
 
@@ -42,7 +43,8 @@ class NewVm(Protocol):
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    from tests.rigs.vcsim import Cloud, VCenter  # noqa: PLC0415  # needs pyvmomi
+    from tests.rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
+    from tests.rigs.vcsim.server import VCenter  # noqa: PLC0415
 
     both = tuple(HOSTS.values())
     datastores = {"shared": both, "other": both, "local-1": both[:1], "local-2": both[1:]}

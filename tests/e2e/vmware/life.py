@@ -11,7 +11,7 @@ from tests.rigs.process import RigError
 if TYPE_CHECKING:
     from configdrive.outcome import Outcome
     from tests.rigs.fleet import Fleet
-    from tests.rigs.vcsim import Cloud
+    from tests.rigs.vcsim.cloud import Cloud
 
 PASSWORD = "swordfish"
 GUEST = {"password": PASSWORD, "user_data": {"text": "#!/bin/sh\necho hello\n"}}

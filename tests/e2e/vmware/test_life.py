@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from tests.e2e.vmware.conftest import NewVm
     from tests.rigs.fleet import Fleet
-    from tests.rigs.vcsim import Cloud, VCenter
+    from tests.rigs.vcsim.cloud import Cloud
+    from tests.rigs.vcsim.server import VCenter
 
 PASSWORD_FILE = "cloudstack/password/vm_password.txt"
 VMS = 50

@@ -6,10 +6,3 @@ calls without a session, files without session or ticket, in missing folders and
 running VMs, missing controllers and unit numbers, media that are missing or on a datastore that the host has not
 mounted, the deletion of a file that a running VM has in a drive. A guest that holds its tray raises the question.
 """
-
-from __future__ import annotations
-
-from tests.rigs.vcsim.cloud import Cloud
-from tests.rigs.vcsim.server import VCenter
-
-__all__ = ["Cloud", "VCenter"]

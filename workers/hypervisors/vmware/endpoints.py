@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import logging
 import os
 import threading
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from configdrive.model import VmUuid
     from workers.hypervisors.vmware.inventory import EndpointTable
+
+_log = logging.getLogger(__name__)
 
 _REMEMBERED = 20_000
 """VMs whose managed object is remembered per process and endpoint."""
@@ -66,7 +69,9 @@ class Endpoint:
         self.name = name
         self.table = table
         self._timeout = timeout
-        self._context = trusting(table.ca_file, table.fingerprint)
+        self._context = trusting(table.ca_file, table.fingerprint, verify=table.verify_tls)
+        if not table.verify_tls:
+            _log.warning("vmware endpoint %s: verify_tls is off, the password goes to whoever answers there", name)
         self._link: Link | None = None
         self._lock = threading.Lock()
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
 _Server = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,254}$")]
-_Fingerprint = Annotated[str, StringConstraints(pattern=r"^(?:[0-9A-Fa-f]{64}|(?:[0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2})$")]
+_Fingerprint = Annotated[
+    str, StringConstraints(pattern=r"^(?:sha256:)?(?:[0-9A-Fa-f]{64}|(?:[0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2})$")
+]
 _Slot = Annotated[str, StringConstraints(pattern=r"^(?:ide:[01]:[01]|sata:[0-3]:(?:[12]?[0-9])|sata)$")]
 
 
@@ -63,7 +65,8 @@ class EndpointTable(_Strict):
         username: who may reconfigure VMs, browse datastores and change files on them.
         password: stands in a file or in the environment: `{file = ...}` or `{env = ...}`.
         ca_file: PEM file of the CA that signed the server's certificate. Left out: the system's CAs.
-        fingerprint: SHA-256 of the server's own certificate, instead of a CA. There is no way to go without either.
+        fingerprint: SHA-256 of the server's own certificate, instead of a CA.
+        verify_tls: off, the password goes to whoever answers; each start warns of it.
         connections: to this server, per worker process, at most; one session each process.
         transfer: see `Transfer`.
     """
@@ -74,6 +77,7 @@ class EndpointTable(_Strict):
     password: SecretStr
     ca_file: Path | None = None
     fingerprint: _Fingerprint | None = None
+    verify_tls: bool = True
     connections: int = Field(default=4, ge=1, le=64)
     transfer: Transfer = Transfer.SESSION
 

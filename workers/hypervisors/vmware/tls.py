@@ -25,14 +25,24 @@ _DIGESTS: Final = {40: "sha1", 64: "sha256"}
 """By the number of hexadecimal digits. SHA-1 is what vSphere itself hands out with a ticket, over a verified link."""
 
 
-def trusting(ca_file: Path | None, fingerprint: str | None) -> ssl.SSLContext:
+def trusting(ca_file: Path | None, fingerprint: str | None, *, verify: bool = True) -> ssl.SSLContext:
     """Make the context that trusts what the inventory names: a fingerprint, else a CA file, else the system's CAs.
+
+    Args:
+        ca_file: PEM.
+        fingerprint: SHA-256 in hexadecimal, with or without colons, and `sha256:` before it.
+        verify: off, anybody is trusted.
 
     Raises:
         PermanentError: `MISCONFIGURED` when the CA file cannot be read.
     """
+    if not verify:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
     if fingerprint is not None:
-        return PinnedContext.of(fingerprint)
+        return PinnedContext.of(fingerprint.removeprefix("sha256:"))
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:

@@ -1,0 +1,157 @@
+"""Reading datastore paths and VMs, and choosing the drive: what needs no server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import Generation, ImageName, InstanceName, Place, PowerState, StorageName, VmUuid
+from configdrive.ports import EmptyDrive, Inserted, NoDrive
+
+pytest.importorskip("pyVmomi")
+
+from workers.hypervisors.vmware.machines import Drive, Machine, image_at, same, split
+from workers.hypervisors.vmware.slots import content, expected_device, find_slot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+UUID, OTHER = VmUuid("9c5e5ac4-13f2-4a3b-8f2e-0d2d5b9f6a01"), VmUuid("11111111-2222-3333-4444-555555555555")
+DEFAULT = ("ide:1:1", "ide:0:1", "ide:0:0", "sata")
+IDE = {200: ("ide", 0), 201: ("ide", 1)}
+
+
+def name(generation: int = 1, vm: VmUuid = UUID) -> ImageName:
+    return ImageName(InstanceName("i-2-1-VM"), vm, Generation(generation))
+
+
+def path(generation: int = 1, vm: VmUuid = UUID, store: str = "s") -> str:
+    return f"[{store}] configdrive/{name(generation, vm)}"
+
+
+def drive(controller: int, unit: int, iso: str | None = None, *, empty: bool | None = None) -> Drive:
+    return Drive(object(), controller, unit, iso, iso is None if empty is None else empty, connected=True, starts=True)
+
+
+def machine(
+    *drives: Drive,
+    power: PowerState = PowerState.HALTED,
+    controllers: dict[int, tuple[str, int]] | None = None,
+    taken: Iterable[tuple[int, int]] = (),
+) -> Machine:
+    places = {(one.controller, one.unit) for one in drives} | set(taken)
+    return Machine(
+        ref=None,
+        uuid=UUID,
+        name="i-2-1-VM",
+        power=power,
+        host="host-1",
+        controllers=IDE if controllers is None else controllers,
+        pci=100,
+        taken=frozenset(places),
+        drives=drives,
+        root="s",
+        question=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[s] configdrive/a.iso", ("s", "configdrive/a.iso")),
+        ("[s]configdrive/a.iso", ("s", "configdrive/a.iso")),
+        ("[data store (1)] a", ("data store (1)", "a")),
+        ("[] /usr/lib/vmware/isoimages/linux.iso", ("", "/usr/lib/vmware/isoimages/linux.iso")),
+        ("ds:///vmfs/volumes/1/a.iso", ("", "ds:///vmfs/volumes/1/a.iso")),
+    ],
+)
+def test_a_datastore_path_is_split(text: str, parts: tuple[str, str]) -> None:
+    assert split(text) == parts
+
+
+def test_paths_are_the_same_file_whatever_their_capitals_but_on_one_datastore_only() -> None:
+    assert same(path().upper().replace("[S]", "[s]"), path())
+    assert not same(path(store="S"), path())
+    assert not same(path(2), path())
+    assert not same(None, path())
+
+
+@pytest.mark.parametrize("form", [str, str.upper, str.lower])
+def test_an_image_is_known_by_its_name_however_it_is_capitalised(form: type[str]) -> None:
+    found = image_at(form(path(7)))
+    assert found is not None
+    assert (found.vm_uuid, found.generation) == (UUID, 7)
+
+
+@pytest.mark.parametrize("text", ["[s] configdrive/x.iso", "[s] a/debian-12.iso", path() + ".part", ""])
+def test_any_other_file_is_nobody_s(text: str) -> None:
+    assert image_at(text) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "device"),
+    [
+        (machine(), "ide1:1"),
+        (machine(drive(201, 1)), "ide1:1"),
+        (machine(drive(201, 1, "[s] user.iso")), "ide0:1"),
+        (machine(drive(201, 1, empty=False)), "ide0:1"),  # a drive of the host
+        (machine(taken=[(201, 1), (200, 1)]), "ide0:0"),  # disks
+        (machine(taken=[(201, 1), (200, 1), (200, 0)]), "sata0:1"),
+        (machine(controllers={}), "sata0:1"),
+        (machine(controllers={15000: ("sata", 0)}), "sata0:1"),
+        (machine(drive(15000, 1, "[s] user.iso"), controllers={15000: ("sata", 0)}), "sata0:2"),
+        (machine(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)]), "sata1:0"),
+        (machine(drive(200, 0, path())), "ide0:0"),  # where it is already
+        (machine(power=PowerState.RUNNING), "sata0:1"),
+        (machine(drive(200, 0), power=PowerState.RUNNING), "ide0:0"),
+        (machine(drive(201, 0), power=PowerState.RUNNING), "sata0:1"),  # the user's
+        (machine(drive(15000, 5), controllers={15000: ("sata", 0)}, power=PowerState.RUNNING), "sata0:5"),
+    ],
+)
+def test_the_config_drive_is_chosen(found: Machine, device: str) -> None:
+    assert find_slot(found, UUID, DEFAULT).device == device
+
+
+def test_where_no_place_is_left_it_is_told() -> None:
+    full = machine(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)])
+    with pytest.raises(PermanentError) as caught:
+        find_slot(full, UUID, ("sata:0:3",))
+    assert caught.value.code is PermanentCode.NO_FREE_SLOT
+
+
+def test_another_vm_s_image_is_never_overlooked() -> None:
+    with pytest.raises(PermanentError) as caught:
+        find_slot(machine(drive(201, 1, path()), drive(201, 0, path(vm=OTHER))), UUID, DEFAULT)
+    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+
+
+def place_of(text: str) -> Place:
+    return Place(StorageName(split(text)[0]))
+
+
+HERE = Place(StorageName("s"))
+
+
+@pytest.mark.parametrize(
+    ("found", "seen"),
+    [
+        (machine(), NoDrive()),
+        (machine(drive(201, 1)), EmptyDrive()),
+        (machine(drive(201, 0)), NoDrive()),  # the user's
+        (machine(drive(201, 0, path())), Inserted(name(), HERE)),  # ours, wherever it is
+        (machine(drive(201, 1, path(2)), drive(200, 1, path(1))), Inserted(name(1), HERE)),
+        (machine(drive(201, 1, path(1)), drive(200, 1, path(2, OTHER))), Inserted(name(2, OTHER), HERE)),
+        (machine(drive(201, 1, path()), drive(200, 1, path(store="t"))), Inserted(name(), Place(StorageName("t")))),
+    ],
+)
+def test_what_still_has_to_go_is_told_first(found: Machine, seen: object) -> None:
+    assert content(found, place_of, HERE, DEFAULT) == seen
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device"), [(DEFAULT, "ide1:1"), (("sata",), "sata0:1"), (("sata:2:9",), "sata2:9")]
+)
+def test_the_orchestrator_is_told_the_first_choice(wanted: tuple[str, ...], device: str) -> None:
+    assert expected_device(wanted) == device
