@@ -1,8 +1,10 @@
 # Run as root in the small Linux, with the drive as its disk: ds-identify, then the data source, both cloud-init's own.
-# {root}: where the package is unpacked, {inside}: the program beside this script, {mac}: a NIC's address.
+# {root}: where the package is unpacked, {inside}: the program beside this script, {mac}: a NIC's address, {config}: what
+# the template has in /etc/cloud/cloud.cfg.d.
 
 # The machine that lends its files may be a container, where ds-identify looks at no device: this one is a VM.
-mkdir /mnt/bin /mnt/etc
+mkdir -p /mnt/bin /mnt/etc/cloud.cfg.d
+printf '%s\n' {config} >/mnt/etc/cloud.cfg.d/90_template.cfg
 printf '#!/bin/sh\necho kvm\n' >/mnt/bin/systemd-detect-virt
 chmod +x /mnt/bin/systemd-detect-virt
 export PATH=/mnt/bin:$PATH

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
-def cloud_init(drive: Path, scratch: Path) -> tuple[str, str, Mapping[str, Any]]:
+def cloud_init(drive: Path, scratch: Path, config: str = "") -> tuple[str, str, Mapping[str, Any]]:
     """Return ds-identify's exit code and its data sources, and what ConfigDrive took from the drive."""
     with require_rig():
         root = foreign.cloud_init()
         script = (HERE / "cloud_init.sh").read_text()
-        for name, value in {"root": root, "inside": HERE / "cloud_init_inside.py", "mac": MAC}.items():
+        inside = HERE / "cloud_init_inside.py"
+        for name, value in {"root": root, "inside": inside, "mac": MAC, "config": config}.items():
             script = script.replace(f"{{{name}}}", quote(str(value)))
         printed = run_in_linux(drive, script, scratch)
         code, sources, document = printed.splitlines()
@@ -62,6 +63,13 @@ def test_what_it_takes_with_each_label(label: str, tmp_path: Path) -> None:
     assert default["gateway"] == "10.1.1.1"
     assert (other["network"], other["netmask"], other["gateway"]) == ("10.9.0.0", "255.255.0.0", "10.1.1.9")
     assert servers == {"type": "nameserver", "address": "192.0.2.53"}
+
+
+def test_a_template_can_name_the_source_and_then_any_label_will_do(tmp_path: Path) -> None:
+    config = "datasource_list: [ConfigDrive, None]"
+    code, sources, _ = cloud_init(write_drive(tmp_path / "drive.iso", "config"), tmp_path, config)
+    assert code == "0"
+    assert sources == "datasource_list: [ ConfigDrive, None ]"
 
 
 def test_without_password_and_addresses_it_changes_neither(tmp_path: Path) -> None:
