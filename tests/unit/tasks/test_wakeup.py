@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import EventId, VmUuid
+from configdrive.model import EventId, HostName, VmUuid
 from tasks.mailbox import Header, Wake
 from tasks.sweep import AT_ONCE, sweep_once
-from tasks.wakeup import TASK_NAME, Wakeup, WakeUps, queue, queue_name, read
+from tasks.wakeup import LEFTOVERS_NAME, TASK_NAME, Wakeup, WakeUps, check, queue, queue_name, read, read_host
 from tests.unit import strategies
 from tests.unit.documents import OTHER_UUID, UUID
 from tests.unit.fakes.queue import QUEUE, Queue
@@ -158,3 +158,37 @@ def test_the_sweeper_takes_only_so_many_at_once(app: Celery, monkeypatch: pytest
     monkeypatch.setattr(world.mailbox, "sweep", sweep)
     sweep_once(world.mailbox, WakeUps(app), ["a", "b"], pause=30)
     assert limits == [AT_ONCE, AT_ONCE]
+
+
+# --- the question to a host -------------------------------------------------------------------------------------------
+
+
+def test_a_host_is_asked_on_its_queue_without_a_sender_s_limits(app: Celery) -> None:
+    WakeUps(app).ask(QUEUE, HostName("host-1"))
+    ((headers, body),) = received(app)
+    assert (headers["task"], body[:2]) == (LEFTOVERS_NAME, [["host-1"], {}])
+    assert [headers[name] for name in ("eta", "expires", "timelimit")] == [None, None, [None, None]]
+    check(headers["task"], headers["id"], body[0])
+    assert read_host(headers["id"], body[0]) == "host-1"
+
+
+def test_a_host_that_cannot_be_asked_now_is_no_failure(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise ConnectionError("redis://:swordfish@host")
+
+    monkeypatch.setattr(app, "send_task", refuse)
+    with caplog.at_level(logging.WARNING):
+        WakeUps(app).ask(QUEUE, HostName("host-1"))
+    assert "ConnectionError" in caplog.text
+    assert "swordfish" not in caplog.text
+
+
+@given(strategies.json_values, strategies.json_values, st.lists(strategies.json_values, max_size=4))
+def test_checking_a_message_never_fails_otherwise(task: object, task_id: object, arguments: list[object]) -> None:
+    with pytest.raises(PermanentError):
+        check(task, task_id, arguments)
+    if not (isinstance(task_id, str) and len(arguments) == 1 and isinstance(arguments[0], str)):
+        with pytest.raises(PermanentError):
+            check(LEFTOVERS_NAME, task_id, arguments)

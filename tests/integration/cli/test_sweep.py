@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from configdrive.errors import TransientCode
+from configdrive.model import HostName, StorageName
+from tests.integration.cli.place import PASSWORD, USER_DATA, Place
+from tests.rigs.cloud import HOST, STORAGE, VmScript
+from tests.support import wait_until
+from workers.cli.exits import ExitCode
+from workers.hypervisors.simulated.hooks import Raise, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+GUEST = {"password": PASSWORD, "user_data": {"text": USER_DATA}}
+STRANGER = "999999.iso"
+
+
+def started(place: Place, vm: VmScript) -> str:
+    """Deploy and start a VM; returns its image."""
+    (told,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", start=True, guest=GUEST)))
+    assert told["outcome"]["status"] == "applied"
+    return vm.image()
+
+
+def put_file(place: Place, name: str) -> Path:
+    """Put a file beside the images, past the fleet."""
+    path = place.cloud.world.topology.storage(HostName(HOST), StorageName(STORAGE)).folder / name
+    path.write_bytes(bytes(2048))
+    return path
+
+
+def of(found: Any, vm: VmScript) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - what the command prints
+    """Return what a sweep says of one VM's images; other tests have theirs in the same place."""
+    return {row["image"]: row for row in found["images"] if row["vm"] == vm.uuid}
+
+
+@contextmanager
+def host_away(place: Place) -> Iterator[None]:
+    place.cloud.world.hooks.inject(Raise(verb=Verb.SURVEY, code=TransientCode.HOST_UNREACHABLE, times=0))
+    try:
+        yield
+    finally:
+        place.cloud.world.hooks.clear()
+
+
+def test_what_no_vm_needs_goes_and_is_told(place: Place, vm: VmScript) -> None:
+    current = started(place, vm)
+    orphan, stranger = put_file(place, vm.image(0)), put_file(place, STRANGER)
+    looked = of(place.json("sweep", "--dry-run"), vm)
+
+    assert looked[vm.image(0)] == {
+        "image": vm.image(0),
+        "vm": vm.uuid,
+        "storage": STORAGE,
+        "storage_host": looked[current]["storage_host"],
+        "goes": True,
+        "why": "old",
+        "deleted": False,
+        "error": None,
+    }
+    assert (looked[current]["goes"], looked[current]["why"]) == (False, "in_drive")
+    assert orphan.exists()
+
+    swept = of(place.json("sweep"), vm)
+    assert swept == {**looked, vm.image(0): {**looked[vm.image(0)], "deleted": True}}
+    assert not orphan.exists()
+    assert stranger.exists()
+    assert place.cloud.medium(vm.uuid) == current
+    assert list(of(place.json("sweep"), vm)) == [current]
+
+
+def test_the_table_names_what_goes_and_with_all_what_stays(place: Place, vm: VmScript) -> None:
+    current = started(place, vm)
+    orphan = put_file(place, vm.image(0))
+    looked = place.run("sweep", "--dry-run")
+    row = next(line for line in looked.stdout.splitlines() if orphan.name in line)
+
+    assert row.split()[0] == "goes"
+    assert "an older image of its VM" in row
+    assert f"{STORAGE}@" in row
+    assert current not in looked.stdout
+    assert "1 would go; nothing was deleted" in looked.stdout
+    stays = next(line for line in place.run("sweep", "--dry-run", "--all").stdout.splitlines() if current in line)
+    assert stays.split()[0] == "stays"
+    assert "in a VM's drive" in stays
+    swept = place.run("sweep")
+    assert "1 of 1 deleted" in swept.stdout
+    assert next(line for line in swept.stdout.splitlines() if orphan.name in line).split()[0] == "deleted"
+    assert swept.exit_code == ExitCode.DONE
+
+
+def test_an_image_that_is_nobody_s_goes_after_its_time(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place()
+    stray = put_file(place, vm.image(3))
+
+    assert of(place.json("sweep"), vm)[stray.name]["why"] == "new"
+    assert stray.exists()
+    place.environment["CONFIGDRIVE_STRAY_SECONDS"] = "0"
+    assert of(place.json("sweep", "--dry-run"), vm)[stray.name]["why"] == "vm_unknown"
+    assert stray.exists()
+    assert of(place.json("sweep"), vm)[stray.name]["deleted"]
+    assert not stray.exists()
+
+
+def test_what_a_host_may_need_that_is_away_stays(place: Place, vm: VmScript) -> None:
+    started(place, vm)
+    orphan = put_file(place, vm.image(0))
+    with host_away(place):
+        shown = place.run("sweep")
+        found = place.json("sweep", code=ExitCode.FAILED)
+
+    assert shown.exit_code == ExitCode.FAILED
+    assert f"not answering: {HOST}; what they may need was left alone" in shown.stderr
+    assert found == {"dry_run": False, "images": [], "hosts_away": [HOST]}
+    assert orphan.exists()
+    assert of(place.json("sweep"), vm)[orphan.name]["deleted"]
+
+
+def test_what_cannot_be_deleted_is_a_failure_with_its_cause(place: Place, vm: VmScript) -> None:
+    started(place, vm)
+    orphan = put_file(place, vm.image(0))
+    place.cloud.world.hooks.inject(Raise(verb=Verb.DELETE, code=TransientCode.STORAGE_UNAVAILABLE, vm=vm.uuid, times=2))
+    found = of(place.json("sweep", code=ExitCode.FAILED), vm)[orphan.name]
+    shown = place.run("sweep")
+
+    assert (found["goes"], found["deleted"], found["error"]["code"]) == (True, False, "storage_unavailable")
+    assert shown.exit_code == ExitCode.FAILED
+    row = next(line for line in shown.stdout.splitlines() if orphan.name in line)
+    assert row.split()[0] == "failed"
+    assert "storage_unavailable" in row
+    assert place.run("sweep").exit_code == ExitCode.DONE
+
+
+def test_what_hosts_could_not_give_up_goes_first(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place(leftover_seconds=3600)
+    with place.with_worker():
+        started(place, vm)
+        place.cloud.world.hooks.inject(
+            Raise(verb=Verb.OBSERVE, code=TransientCode.HOST_UNREACHABLE, vm=vm.uuid, times=3)
+        )
+        (told,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("destroy")))
+    outcome = told["outcome"]
+    assert (outcome["status"], outcome["code"]) == ("applied", "host_unreachable")
+    assert outcome["facts"]["left_behind"].startswith(f"drive@{HOST}, {STORAGE}@")
+    assert place.cloud.medium(vm.uuid) is not None
+    assert place.json("show", vm.uuid)["left_on"] == [HOST]
+
+    assert of(place.json("sweep", "--dry-run"), vm)[vm.image(1)]["why"] == "in_drive"
+    assert of(place.json("sweep"), vm) == {}
+    assert (place.cloud.images(vm.uuid), place.cloud.medium(vm.uuid)) == ([], None)
+    assert place.json("show", vm.uuid)["left_on"] == []
+
+
+def test_a_worker_asks_by_itself_for_what_a_host_could_not_give_up(
+    quiet_place: Callable[..., Place], vm: VmScript
+) -> None:
+    place = quiet_place(leftover_seconds=0.2, resend_seconds=0.2)
+    with place.with_worker() as worker:
+        started(place, vm)
+        place.cloud.world.hooks.inject(
+            Raise(verb=Verb.OBSERVE, code=TransientCode.HOST_UNREACHABLE, vm=vm.uuid, times=5)
+        )
+        place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("stop")))
+        wait_until(lambda: not place.cloud.images(vm.uuid), "the worker to ask the host until it answers", timeout=10)
+        wait_until(lambda: place.json("show", vm.uuid)["left_on"] == [], "that to be remembered", timeout=5)
+        assert f"host {HOST} has nothing of VM {vm.uuid} any more" in worker.log
+    assert place.cloud.medium(vm.uuid) is None
+    assert place.fleet.mailbox.dead_letters(10) == []
+
+
+def test_a_sweep_of_its_own_goes_on_until_it_is_told_to_end(
+    quiet_place: Callable[..., Place], vm: VmScript, tmp_path: Path
+) -> None:
+    place = quiet_place(health_file=tmp_path / "alive")
+    with place.with_worker():
+        started(place, vm)
+    orphan = put_file(place, vm.image(0))
+    process = place.start("sweep", "--every", "1")
+    try:
+        wait_until(lambda: not orphan.exists(), "the first round", timeout=20)
+        orphan = put_file(place, vm.image(0))
+        wait_until(lambda: not orphan.exists(), "the next round", timeout=20)
+        assert (tmp_path / "alive").exists()
+        process.send_signal(signal.SIGTERM)
+        _out, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert process.returncode == ExitCode.DONE
+    assert f"deleted {vm.image(0)}: an older image of its VM" in errors
+    assert "Traceback" not in errors
+
+
+def test_for_ever_and_only_looking_do_not_go_together(place: Place) -> None:
+    for option in ("--dry-run", "--json", "--all"):
+        shown = place.run("sweep", "--every", "60", option)
+        assert shown.exit_code == ExitCode.USAGE
+        assert "--every" in shown.stderr
