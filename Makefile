@@ -32,6 +32,10 @@ demo: setup ## walk one VM through its life, on a real guest where the machine a
 bench: setup ## measure the figures that the README quotes (half a minute)
 	@$(BIN)/python -m benchmarks
 
+.PHONY: pictures
+pictures: setup ## make the pictures of Flower in docs/images again
+	@$(BIN)/python -m tests.e2e.watched
+
 .PHONY: test
 test: lint ## lint, then every test
 	$(BIN)/pytest
