@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import select
+import socket
 from contextlib import suppress
 from http.client import HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, Any, Final
@@ -62,7 +63,7 @@ class _Transport(SafeTransport):
     @override
     def make_connection(self, host: Any) -> HTTPSConnection:
         kept = self._kept
-        if kept is not None and kept.sock is not None and select.select([kept.sock], [], [], 0)[0]:
+        if kept is not None and kept.sock is not None and _speaks(kept.sock):
             kept.close()  # the host closed it, or says what nobody asked for
         if kept is None:
             kept = self._kept = _Connection(self._endpoint, self.timeout)
@@ -85,6 +86,13 @@ class _Transport(SafeTransport):
             self._kept = None
 
 
+def _speaks(connection: socket.socket) -> bool:
+    """Say whether there is something to read; `select` would fail for a descriptor above 1023."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class Session:
     """One login at one host, with the connection it is used on.
 
@@ -101,6 +109,7 @@ class Session:
         self._secret = (user, password)
         self._timeout = SLOW_SECONDS
         self._doubtful = False
+        self._logins = 0
         # allow_none stays off: XAPI knows no nil.
         self._sdk: Any = _sdk(endpoint.url, self._transport, self._note_login)
 
@@ -146,7 +155,8 @@ class Session:
 
     def _note_login(self) -> None:
         self._calls["session.login_with_password"] += 1
-        if self._calls["session.login_with_password"] > 1:
+        self._logins += 1
+        if self._logins > 1:
             _log.info("xenserver host %s: logged in again", self.endpoint.name)
 
 

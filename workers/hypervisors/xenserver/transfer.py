@@ -36,7 +36,8 @@ _LINE: Final = 65_536
 _CHUNK: Final = 1024 * 1024
 _PAUSES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _SETTLE_SECONDS: Final = 2.0
-"""How long a task may stay pending after its connection broke: one that never began stays so for ever."""
+"""How long a host may take to close after the body, and a task to end after its connection broke: one that never began
+stays pending for ever."""
 
 
 class UnexpectedAnswerError(TransientError):
@@ -61,11 +62,11 @@ class _Exchange:
             raise
 
     def send(self, content: bytes) -> None:
-        """Send the body, then wait until the host closes: it has read all then."""
+        """Send the body, then wait a while until the host closes: it has read all then."""
         for begin in range(0, len(content), _CHUNK):
             self._socket.settimeout(_left(self._until))
             self._socket.sendall(content[begin : begin + _CHUNK])
-        self._socket.settimeout(_left(self._until))
+        self._socket.settimeout(min(_left(self._until), _SETTLE_SECONDS))
         with suppress(OSError):
             self._file.read(_LINE)
 
