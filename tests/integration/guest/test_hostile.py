@@ -209,6 +209,19 @@ def test_a_configuration_that_makes_no_sense(drive: Drive, play_in: Play, settin
         assert setting.partition("=")[0] in seen.text("apply.err")
 
 
+def test_user_data_is_executed_though_its_log_cannot_be_written(drive: Drive, play_in: Play) -> None:
+    scenario = """
+    rm -r /var/log
+    step apply guest apply userdata
+    show runs </root/runs
+    show log </var/lib/configdrive-guest/user-data.log
+    """
+    for seen in play_in([drive()], scenario):
+        assert seen.code("apply") == 0
+        assert seen["runs"] == b"run\n"
+        assert b"/user-data" in seen["log"]
+
+
 def test_unknown_users(drive: Drive, play_in: Play) -> None:
     scenario = "configure PASSWORD_USER=nobodysname USER_DATA=no\nstep apply guest apply"
     for seen in play_in([drive()], scenario):

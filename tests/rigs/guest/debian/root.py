@@ -50,7 +50,7 @@ _FILES: Final = {
     "etc/pam.d/common-session": "session required pam_unix.so\n",
     "etc/pam.d/common-session-noninteractive": "session required pam_unix.so\n",
 }
-_DIRECTORIES: Final = ("dev", "proc", "sys", "run", "tmp", "root", "home/alice", "etc/rcS.d", "usr/local/bin", "var/lib")
+_DIRECTORIES: Final = ("dev", "proc", "sys", "run", "tmp", "root", "home/alice", "etc/rcS.d", "usr/local/bin", "var/lib", "var/log")
 _DISK_MIB: Final = 128
 _TIMEOUT: Final = 120.0  # seconds, for one program
 
