@@ -34,7 +34,8 @@ def methods() -> list[ast.FunctionDef]:
         for node in ast.parse(inspect.getsource(api)).body
         if isinstance(node, ast.ClassDef) and node.name == "Xapi"
     ]
-    return [node for node in calls.body if isinstance(node, ast.FunctionDef) and list(messages(node))]
+    public = [node for node in calls.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    return [node for node in public if list(messages(node))]
 
 
 @pytest.mark.parametrize("method", methods(), ids=lambda method: method.name)
