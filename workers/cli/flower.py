@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from ipaddress import ip_address
 from types import SimpleNamespace
+from typing import Any
 
 import click
 
@@ -19,24 +21,31 @@ from workers.cli.exits import ExitCode
 def flower(port: int, address: str, options: tuple[str, ...]) -> ExitCode:
     """Run Flower for this fleet: its workers, and one row per event with retries, runtime and outcome.
 
-    Further OPTIONS are Flower's own, in the form --name=value, or FLOWER_NAME in the environment. Nothing secret is
-    shown, but whoever reaches the page can stop workers: beyond this machine it has to ask for a password.
+    Further OPTIONS are Flower's own, in the form --name=value, or FLOWER_NAME in the environment, or a file named by
+    --conf (deploy/flower/flowerconfig.py is one to start from). Nothing secret is shown and nothing can be stopped from
+    the page, unless --read_only=False; yet beyond this machine it has to ask for a password.
 
     \b
     Examples:
       configdrive flower
+      configdrive flower --conf=/etc/configdrive/flowerconfig.py
       FLOWER_BASIC_AUTH=admin:... configdrive flower --address 0.0.0.0
     """
     from configdrive.errors import PermanentCode, PermanentError
+    from workers import flowerconfig
     from workers.app import make_app
     from workers.settings import load_settings
 
     try:
         from flower.command import flower as command
+        from flower.options import default_options
     except ImportError:
         remedy = "pip install 'configdrive-fleet[flower]'"
         raise PermanentError(PermanentCode.MISCONFIGURED, "Flower is not installed", remedy) from None
-    if not _on_this_machine(address) and not _asks_for_a_password(options):
+    for name, value in vars(flowerconfig).items():
+        if name in default_options:
+            setattr(default_options, name, value)
+    if not _on_this_machine(address) and not _asks_for_a_password(options, default_options):
         detail = f"Flower would be open to everyone who reaches {address}"
         remedy = "set FLOWER_BASIC_AUTH=user:password, or Flower's --auth options"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
@@ -56,6 +65,21 @@ def _on_this_machine(address: str) -> bool:
         return address == "localhost"
 
 
-def _asks_for_a_password(options: tuple[str, ...]) -> bool:
-    given = {option.partition("=")[0].lstrip("-").replace("-", "_") for option in options}
-    return bool({"basic_auth", "auth", "conf"} & given or {"FLOWER_BASIC_AUTH", "FLOWER_AUTH"} & os.environ.keys())
+def _asks_for_a_password(options: tuple[str, ...], known: Any) -> bool:  # noqa: ANN401 - tornado has no types
+    """Look where Flower will look: at the command line, the environment, and the configuration file.
+
+    `known` are Flower's options, into which the file is read; Flower reads it once more.
+    """
+    given = dict(option.lstrip("-").partition("=")[::2] for option in options)
+    named = {name.replace("-", "_"): value for name, value in given.items()}
+    if (
+        named.get("basic_auth")
+        or named.get("auth")
+        or os.environ.get("FLOWER_BASIC_AUTH")
+        or os.environ.get("FLOWER_AUTH")
+    ):
+        return True
+    path = named.get("conf") or os.environ.get("FLOWER_CONF") or known.conf
+    with suppress(FileNotFoundError):
+        known.parse_config_file(os.path.abspath(path), final=False)  # noqa: PTH100 - as Flower does
+    return bool(known.basic_auth or known.auth)

@@ -1,0 +1,129 @@
+"""Flower's pages in a real browser: the workers of each hypervisor, and of each event what became of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.watched import PASSWORD, Watched, watched
+from tests.rigs.browser import Browser
+from tests.rigs.flower import Flower
+from tests.rigs.worker import CONFIGDRIVE
+from tests.support import require, require_rig, wait_until
+from workers.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "flower" / "flowerconfig.py"
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    require(importlib.util.find_spec("libvirt"), "libvirt-python is not installed: no worker for KVM")
+    with require_rig(), watched(tmp_path_factory.mktemp("watched")) as seen:
+        yield seen
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    with require_rig():
+        return Browser(tmp_path_factory.mktemp("browser"))
+
+
+def test_the_first_page_lists_the_workers_of_each_hypervisor(seen: Watched, browser: Browser) -> None:
+    shown = ""
+
+    def all_there() -> bool:
+        nonlocal shown
+        shown = browser.text(seen.flower.url)
+        return len(re.findall(r"(?:kvm|simulated)-\d@\S+ Online", shown)) == 3
+
+    wait_until(all_there, "all workers to be listed", timeout=30)
+    names = re.findall(r"((?:kvm|simulated)-\d)@\S+ Online", shown)
+    assert sorted(names) == ["kvm-1", "simulated-1", "simulated-2"]
+
+
+def test_the_list_of_tasks_says_of_each_event_what_it_was_and_what_became_of_it(
+    seen: Watched, browser: Browser
+) -> None:
+    shown = browser.text(seen.flower.url + "/tasks")
+    rows = {
+        name: re.search(rf"configdrive\.lifecycle deploy \(attempt (\d)\) of VM {vm} ([A-Z]+) (.*?) (\d) ", shown)
+        for name, vm in seen.vms.items()
+    }
+    said = {name: row.groups() for name, row in rows.items() if row is not None}
+    password = "password=on_drive"
+    assert said == {
+        "applied": ("1", "SUCCESS", f"applied (attach=inserted, device=hdd, {password})", "0"),
+        "retried": ("2", "SUCCESS", f"applied (attach=inserted, device=hdd, {password})", "1"),
+        "parked": ("1", "FAILURE", "parked: access_denied: injected before upload", "0"),
+    }
+    assert re.search(r"\d\d ms", shown), "run times read as durations"
+    assert PASSWORD not in shown
+    assert "the-users-own-secret" not in shown
+
+
+def test_the_page_of_an_event_shows_its_outcome_and_no_secret(seen: Watched, browser: Browser) -> None:
+    shown = browser.text(f"{seen.flower.url}/task/{seen.events['parked']}")
+    assert f"deploy (attempt 1) of VM {seen.vms['parked']}" in shown
+    assert "Status FAILURE" in shown
+    assert "Result parked: access_denied: injected before upload" in shown
+    assert "Routing key configdrive.simulated" in shown
+    assert "Traceback" not in shown, "of an end that was decided on"
+    assert PASSWORD not in shown
+
+
+def test_the_page_of_an_event_that_was_tried_again_says_so(seen: Watched, browser: Browser) -> None:
+    shown = browser.text(f"{seen.flower.url}/task/{seen.events['retried']}")
+    assert "Status SUCCESS" in shown
+    assert "Retries 1" in shown
+    assert "Runtime" in shown
+
+
+def test_nothing_can_be_stopped_from_the_pages(seen: Watched, browser: Browser) -> None:
+    shown = browser.source(f"{seen.flower.url}/worker/{worker_of(seen)}")
+    assert "configdrive.kvm" in shown
+    assert "btn-danger" not in shown
+    assert "worker-shutdown" not in shown
+
+
+def test_the_shipped_configuration_file_shows_the_same_columns_and_is_no_login(seen: Watched) -> None:
+    environment = {**seen.site.environment, "FLOWER_CONF": str(CONFIGURATION)}
+    with Flower(seen.site.directory, environment) as other:
+        shown = other.get("/tasks")
+    columns = re.findall(rb'data-column="(\w+)"', shown)
+    assert columns == re.findall(rb'data-column="(\w+)"', seen.flower.get("/tasks"))
+    assert columns[:4] == [b"name", b"args", b"state", b"result"]
+
+    argv = [CONFIGDRIVE, "flower", "--address=0.0.0.0", f"--conf={CONFIGURATION}"]
+    done = subprocess.run(
+        argv, env={**os.environ, **seen.site.environment}, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == ExitCode.MISCONFIGURED
+    assert "Flower would be open to everyone" in done.stderr
+
+
+def test_a_configuration_file_with_a_login_is_one(seen: Watched, tmp_path: Path) -> None:
+    file = tmp_path / "flowerconfig.py"
+    file.write_text(CONFIGURATION.read_text("utf-8") + 'basic_auth = ["admin:Hunter2"]\nport = 1\n')
+    argv = [CONFIGDRIVE, "flower", "--address=0.0.0.0", "--port=1", f"--conf={file}", "--certfile=nowhere"]
+    done = subprocess.run(
+        argv, env={**os.environ, **seen.site.environment}, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert "open to everyone" not in done.stderr
+    assert "'keyfile' are required" in done.stdout + done.stderr, "it went on to Flower itself"
+
+
+def worker_of(seen: Watched) -> str:
+    """Return the full name of the worker for KVM."""
+    match = re.search(r"kvm-1@[\w.-]+", seen.flower.get("/workers").decode())
+    assert match is not None
+    return match[0]

@@ -1,0 +1,109 @@
+"""A fleet that Flower has watched: workers of two hypervisors, and events that came to every kind of end.
+
+`python -m tests.e2e.watched` makes the pictures in docs/images of it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configdrive.errors import PermanentCode, TransientCode
+from tests.e2e.site import QUICK, Site, new_vm
+from tests.rigs.browser import Browser
+from tests.rigs.flower import Flower
+from tests.rigs.process import wait_until
+from tests.rigs.worker import Worker
+from workers.hypervisors.simulated.hooks import Raise, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from configdrive.model import EventId
+
+PASSWORD = "Hunter2-of-the-guest"
+USER_DATA = "#cloud-config\nruncmd: [echo the-users-own-secret]\n"
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
+
+_KVM = '[kvm.hosts.kvm-01]\nuri = "qemu:///system"\n'
+_PICTURES = {"workers": (1400, 560), "tasks": (1900, 620), "task": (1400, 900)}
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What there is to be seen; `vms` and `events` by what became of them."""
+
+    site: Site
+    flower: Flower
+    vms: dict[str, str]
+    events: dict[str, EventId]
+
+
+@contextmanager
+def watched(directory: Path) -> Iterator[Watched]:
+    """Have such a fleet for a while.
+
+    Raises:
+        RigUnavailable: redis-server is not installed.
+        RigError: something did not start, or did not happen in time.
+    """
+    settings = {**QUICK, "backoff_seconds": 0.5, "attempts": 3}
+    site = Site(directory / "site", workers=0, settings=settings)
+    with (site.directory / "inventory.toml").open("a", encoding="utf-8") as inventory:
+        inventory.write(_KVM)
+    names = {"kvm-1": "kvm", "simulated-1": "simulated", "simulated-2": "simulated"}
+    workers = [
+        Worker(site.directory, name, site.environment, hypervisor=hypervisor) for name, hypervisor in names.items()
+    ]
+    flower = Flower(site.directory, site.environment)
+    with ExitStack() as stack:
+        stack.enter_context(site)
+        for worker in workers:
+            stack.callback(worker.sweep_up)
+            stack.callback(worker.kill)
+            worker.launch()
+        stack.enter_context(flower)
+        for worker in workers:
+            worker.wait_ready()
+        yield _lived(site, flower)
+
+
+def _lived(site: Site, flower: Flower) -> Watched:
+    first = new_vm()  # Flower shows only what happens while it listens
+    wait_until(lambda: flower.state(site.publish(first.event("deploy"))[0]), "Flower", timeout=20, interval=0.2)
+    vms = {"applied": new_vm(), "parked": new_vm(), "retried": new_vm()}
+    site.inject(
+        Raise(verb=Verb.UPLOAD, code=PermanentCode.ACCESS_DENIED, vm=vms["parked"].uuid),
+        Raise(verb=Verb.ATTACH, code=TransientCode.HOST_UNREACHABLE, vm=vms["retried"].uuid, times=1),
+    )
+    guest = {"password": PASSWORD, "user_data": {"text": USER_DATA}}
+    events = {name: site.publish(vm.event("deploy", guest=guest, start=True))[0] for name, vm in vms.items()}
+    for event in events.values():
+        site.ended(event)
+    ends = {"applied": "SUCCESS", "parked": "FAILURE", "retried": "SUCCESS"}
+
+    def shown() -> bool:
+        return all(flower.state(events[name]) == state for name, state in ends.items())
+
+    wait_until(shown, "Flower to show all ends", timeout=10, interval=0.1)
+    return Watched(site, flower, {name: vm.uuid for name, vm in vms.items()}, events)
+
+
+def make_pictures() -> None:
+    """Write the pictures that the documentation shows."""
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, watched(Path(scratch)) as seen:
+        browser = Browser(Path(scratch))
+        pages = {"workers": "/workers", "tasks": "/tasks", "task": f"/task/{seen.events['parked']}"}
+        for name, size in _PICTURES.items():
+            path = IMAGES / f"flower-{name}.png"
+            browser.picture(seen.flower.url + pages[name], path, size)
+            sys.stdout.write(f"{path.relative_to(IMAGES.parents[1])}\n")
+
+
+if __name__ == "__main__":
+    make_pictures()

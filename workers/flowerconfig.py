@@ -1,0 +1,81 @@
+"""How Flower shows the fleet: Flower's own options by name, and its rows in words.
+
+`configdrive flower` starts with these; environment, a configuration file (`--conf`) and the command line weigh more.
+"""
+
+from __future__ import annotations
+
+import ast
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+tasks_columns = "name,args,state,result,retries,runtime,received,worker,uuid"
+"""The columns of the page of tasks: one row for each event, its id last."""
+
+natural_time = True
+"""Times as "a minute ago"; the page of a task has them to the second."""
+
+read_only = True
+"""No buttons that stop workers or revoke tasks: an event is decided on by `configdrive retry` and `skip`."""
+
+max_tasks = 20_000
+"""Events kept in Flower's memory. What became of older ones stands on the outcome stream (`configdrive watch`)."""
+
+purge_offline_workers = 3600
+"""Seconds after which a worker that has ended is no longer listed: names change with every restart."""
+
+_TOLD_IN_FULL = frozenset({"Parked", "Waiting", "Refused"})
+
+
+def format_task(task: Any) -> Any:  # noqa: ANN401 - Celery's record of a task, a copy, which has no public type
+    """Say a row in words: which event of which VM, and what came of it."""
+    task.args = _event(task.args)
+    task.kwargs = ""
+    if task.state in {"FAILURE", "RETRY"}:
+        kind, words = _exception(task.exception)
+        task.result = words
+        if kind in _TOLD_IN_FULL:
+            task.exception = task.traceback = None
+    else:
+        task.result = _text(task.result)
+    return task
+
+
+def _event(arguments: Any) -> Any:  # noqa: ANN401 - Flower shows whatever is there
+    match _read(arguments):
+        case (str(event), str(vm), int(attempt)):
+            return f"{event} (attempt {attempt}) of VM {vm}"
+        case (str(host),):
+            return f"host {host}"
+        case _:
+            return arguments
+
+
+def _exception(shown: Any) -> tuple[str, str]:  # noqa: ANN401 - as above
+    """Return an exception's type and words: of `Retry(Retry(...), Waiting('vm_busy'), ...)` the inner one's."""
+    if not isinstance(shown, str):
+        return "", ""
+    with suppress(SyntaxError, ValueError):
+        for node in ast.walk(ast.parse(shown, mode="eval")):
+            match node:
+                case ast.Call(func=ast.Name(id=kind), args=[ast.Constant(value=str(words)), *_]):
+                    return kind, words if kind in _TOLD_IN_FULL else f"{kind}: {words}"
+                case _:
+                    continue
+    return "", shown
+
+
+def _text(result: Any) -> Any:  # noqa: ANN401 - as above
+    read = _read(result)
+    return read if isinstance(read, str) else result
+
+
+def _read(shown: Any) -> Any:  # noqa: ANN401 - as above
+    """Read a Python literal; `None` when it is none."""
+    if isinstance(shown, str):
+        with suppress(SyntaxError, ValueError):
+            return ast.literal_eval(shown)
+    return None
