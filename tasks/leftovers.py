@@ -6,6 +6,7 @@ Nothing is lost with such a message: what is owed stands in the store until it i
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -36,10 +37,12 @@ class Leftovers:
         drivers: of the hypervisors that this worker serves.
         lease_seconds: length of the lease on a VM.
         longest_seconds: what one VM may take at most.
+        pause: seconds between two messages for one host; when many have heaped up, it is asked no more than twice in
+            that time. 0: whenever one is told to ask.
         wake: sends the wake-up for an event that came meanwhile.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name but the two doors
         self,
         mailbox: Mailbox,
         drivers: Drivers,
@@ -47,7 +50,9 @@ class Leftovers:
         lease_seconds: float,
         longest_seconds: float,
         wake: Callable[[Wake], None],
+        pause: float = 0.0,
     ) -> None:
+        self._pause = pause
         self._mailbox = mailbox
         self._drivers = drivers
         self._lease_seconds = lease_seconds
@@ -56,9 +61,12 @@ class Leftovers:
 
     def ask(self, queue: str, host: HostName) -> str:
         """Ask one host for what it has of a queue's VMs; returns what came of it, in a sentence."""
+        if self._pause and not self._mailbox.may_ask(queue, host, self._pause / 2):
+            return f"host {host} was asked just now"
         finished, waiting = 0, 0
         ends = time.monotonic() + _BUDGET_SECONDS
-        for uuid in self._mailbox.owed(queue).get(host, ()):
+        uuids = self._mailbox.owed(queue).get(host, [])
+        for uuid in random.sample(uuids, len(uuids)):  # or those behind many slow ones would never have their turn
             if time.monotonic() > ends:
                 break
             try:

@@ -252,6 +252,9 @@ class Mailbox(Protocol):
     def hosts_owing(self, queue: str, pause: float) -> list[HostName]:
         """Find the hosts that still have something of a queue's VMs and are to be asked now; again after `pause` s."""
 
+    def may_ask(self, queue: str, host: HostName, seconds: float) -> bool:
+        """Say whether a host may be asked now: once in so many seconds."""
+
     def owed(self, queue: str) -> dict[HostName, list[VmUuid]]:
         """Return the VMs of a queue of which hosts still have something."""
 

@@ -12,6 +12,7 @@ that lost the reply asks again. Keys, behind the prefix:
 | `queues`        | set        | every queue that ever had an event                                                  |
 | `seen:<id>`     | string     | `<nonce> <outcome so far>`: refuses a duplicate id with the first one's outcome      |
 | `left:<queue>`  | sorted set | VM and host that still has something of it -> time (ms) to ask that host again      |
+| `asked:<queue>` | string     | (and host) there for a while after a host was asked: a heap of messages asks it once |
 | `strays`        | sorted set | image that is nobody's -> time (ms) at which a sweep first saw it                   |
 | `parked`        | sorted set | VM -> time (ms) of its parking                                                      |
 | `outcomes`      | stream     | every outcome                                                                       |
@@ -137,10 +138,7 @@ class RedisMailbox(Mailbox):
                 self._key("parked"),
             ],
             args=[
-                options.prefix,
-                uuid,
-                claim.epoch,
-                claim.header.event_id,
+                *(options.prefix, uuid, claim.epoch, claim.header.event_id),
                 mode,
                 outcome,
                 state,
@@ -174,13 +172,8 @@ class RedisMailbox(Mailbox):
         answer = self._scripts["release"](
             keys=[*self._vm_keys(held.vm_uuid)[:2], self._key("left", paid.queue if paid else "")],
             args=[
-                options.prefix,
-                held.vm_uuid,
-                held.epoch,
-                state or "",
-                "gone" if gone else "",
-                int(options.tombstone),
-                forms.ms(options.resend),
+                *(options.prefix, held.vm_uuid, held.epoch, state or "", "gone" if gone else ""),
+                *(int(options.tombstone), forms.ms(options.resend)),
                 f"{held.vm_uuid} {paid.host}" if paid else "",
             ],
         )
@@ -225,6 +218,10 @@ class RedisMailbox(Mailbox):
             uuid, _, host = member.decode().partition(" ")
             found.setdefault(HostName(host), []).append(VmUuid(uuid))
         return found
+
+    @override
+    def may_ask(self, queue: str, host: HostName, seconds: float) -> bool:
+        return bool(self._redis.set(self._key("asked", f"{queue} {host}"), 1, nx=True, px=max(1, forms.ms(seconds))))
 
     @override
     def sweep(self, queue: str, limit: int) -> list[Wake]:

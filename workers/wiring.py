@@ -160,7 +160,14 @@ def make_hands(
     )
     return Hands(
         turns,
-        Leftovers(mailbox, drivers, lease_seconds=settings.lease_seconds, longest_seconds=longest_seconds, wake=wake),
+        Leftovers(
+            mailbox,
+            drivers,
+            lease_seconds=settings.lease_seconds,
+            longest_seconds=longest_seconds,
+            wake=wake,
+            pause=settings.leftover_seconds,
+        ),
     )
 
 

@@ -244,6 +244,14 @@ def test_a_payment_takes_one_debt_and_no_other(box: Box) -> None:
     assert box.field(vm, "state") == "paid"
 
 
+def test_a_host_may_be_asked_once_in_a_while(box: Box) -> None:
+    assert box.mailbox.may_ask(QUEUE, H1, 0.2)
+    assert not box.mailbox.may_ask(QUEUE, H1, 0.2)
+    assert box.mailbox.may_ask(QUEUE, H2, 0.2)
+    assert box.mailbox.may_ask(ZONE, H1, 0.2)
+    wait_until(lambda: box.mailbox.may_ask(QUEUE, H1, 0.2), "its time to come again", timeout=5)
+
+
 def test_queues_owe_by_themselves(box: Box) -> None:
     vm, other = new_vm(), new_vm()
     left(box, vm, H1)

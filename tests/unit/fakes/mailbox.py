@@ -78,6 +78,7 @@ class MemoryMailbox(Mailbox):
         self.stream: list[Outcome] = []
         self.dead: list[DeadLetter] = []
         self.strays: dict[ImageName, float] = {}
+        self.asked: dict[tuple[str, HostName], float] = {}
         self.left: dict[tuple[str, HostName, VmUuid], float] = {}
 
     @override
@@ -187,6 +188,13 @@ class MemoryMailbox(Mailbox):
         due = [key for key, at in self.left.items() if key[0] == queue and at <= now]
         self.left |= dict.fromkeys(due, now + pause)
         return list(dict.fromkeys(host for _, host, _ in due))
+
+    @override
+    def may_ask(self, queue: str, host: HostName, seconds: float) -> bool:
+        if self.asked.get((queue, host), 0.0) > self._clock.now():
+            return False
+        self.asked[queue, host] = self._clock.now() + seconds
+        return True
 
     @override
     def owed(self, queue: str) -> dict[HostName, list[VmUuid]]:

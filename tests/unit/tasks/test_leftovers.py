@@ -201,6 +201,22 @@ def test_it_ends_in_time_and_goes_on_with_the_rest_later(world: World, monkeypat
     assert world.owed() == {HOST_1: [VM]}
 
 
+def test_a_heap_of_messages_asks_a_host_once(world: World) -> None:
+    world.leave()
+    fleet = world.queue.fleet
+    leftovers = world.make({fleet.driver.name: fleet.driver}, pause=30.0)
+    assert leftovers.ask(QUEUE, HOST_1) == "host host-1 is away still; 0 VMs finished"
+    world.cloud.verbs.clear()
+    fleet.clock.time += 14
+    for _ in range(3):
+        assert leftovers.ask(QUEUE, HOST_1) == "host host-1 was asked just now"
+    assert world.cloud.verbs == []
+    assert leftovers.ask(QUEUE, HOST_2) == "host host-2: 0 VMs finished, 0 wait", "each host by itself"
+    world.cloud.down.clear()
+    fleet.clock.time += 1
+    assert leftovers.ask(QUEUE, HOST_1) == "host host-1: 1 VMs finished, 0 wait"
+
+
 # --- the task ---------------------------------------------------------------------------------------------------------
 
 
