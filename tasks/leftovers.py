@@ -72,7 +72,8 @@ class Leftovers:
             try:
                 done = self.finish(queue, host, uuid)
             except FleetError as error:
-                _log.info("left on host %s by VM %s: %s", host, uuid, error)
+                level = logging.WARNING if isinstance(error, PermanentError) else logging.INFO
+                _log.log(level, "left on host %s by VM %s: %s", host, uuid, error)
                 if error.code is TransientCode.HOST_UNREACHABLE:
                     return f"host {host} is away still; {finished} VMs finished"
                 done = False
