@@ -1,4 +1,4 @@
-"""From an event to a login: a real Debian takes its password, keys and user data from the drive that the fleet attached.
+"""From an event to a login: a real Debian takes password, keys and user data from the drive that the fleet attached.
 
 A real worker, a real libvirtd and QEMU, Debian's own login, PAM, chpasswd and udev; our package as it is installed.
 """
@@ -37,7 +37,7 @@ def test_password_keys_and_user_data_arrive_and_a_reset_password_after_a_restart
         assert not terminal.log_in("root", SECOND)
         assert terminal.log_in("root", FIRST)
         assert terminal.run("cat /root/.ssh/authorized_keys") == KEY
-        assert terminal.run("stat -c '%a %U' /root/.ssh /root/.ssh/authorized_keys").split() == "700 root 600 root".split()
+        assert terminal.run("stat -c %a:%U /root/.ssh /root/.ssh/authorized_keys").split() == ["700:root", "600:root"]
         assert marks(terminal) == "started"
         assert terminal.run("configdrive-guest get metadata instance_id") == "i-2-77-VM"
         status = terminal.run("configdrive-guest status")
@@ -47,7 +47,7 @@ def test_password_keys_and_user_data_arrive_and_a_reset_password_after_a_restart
         assert terminal.run("ls -d /run/configdrive-guest/* /dev/disk/by-label/config") == "/dev/disk/by-label/config"
 
         assert vm.send("password_reset", guest={"password": SECOND}).facts["password"] == "pending"
-        terminal.type("poweroff")
+        terminal.enter("poweroff")
         vm.wait_off()
         assert FIRST not in terminal.printed
     assert vm.send("stop").status is Status.APPLIED
@@ -58,7 +58,7 @@ def test_password_keys_and_user_data_arrive_and_a_reset_password_after_a_restart
         assert terminal.log_in("root", SECOND)
         assert marks(terminal) == "started", "not a second time: it is the same VM"
         assert terminal.run("grep -c . /root/.ssh/authorized_keys") == "1"
-        terminal.type("poweroff")
+        terminal.enter("poweroff")
         vm.wait_off()
     assert vm.send("stop").status is Status.APPLIED
 

@@ -34,7 +34,7 @@ VM = Vm(
     VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"), InstanceName("i-2-14-VM"), HypervisorName("kvm"), HostName("h1")
 )
 PASSWORD = "pä$$ \"wörd\" 'with' \\n:everything`id`\N{GRINNING FACE}"
-USER_DATA = b"#!/bin/sh\necho \"$0\" \xe9\xff\necho run >>/root/runs\n"
+USER_DATA = b'#!/bin/sh\necho "$0" \xe9\xff\necho run >>/root/runs\n'
 KEYS = (
     SshKey("alice", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAlice alice@example"),
     SshKey("bob", "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYBob== bob's key"),

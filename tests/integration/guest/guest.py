@@ -1,7 +1,7 @@
 """A guest that runs `configdrive-guest`: under each shell, a system of its own on this machine's kernel.
 
-A scenario runs in a mount namespace with a fresh `/etc`, `/root`, `/home`, `/var`, `/run` and `/dev`, a user `alice`, and
-the drives as loop devices; so the program itself runs as it is, with this machine's `blkid`, `chpasswd` and all the rest.
+A scenario runs in a mount namespace with a fresh `/etc`, `/root`, `/home`, `/var`, `/run` and `/dev`, a user `alice`,
+and the drives as loop devices; so the program runs as it is, with this machine's `blkid`, `chpasswd` and all the rest.
 Only `mount -t iso9660` is played where this kernel lacks that file system: bsdtar unpacks into a tmpfs that has the
 options that were asked for. The real one is in `test_mount.py` and in `tests/e2e/guest`.
 """
@@ -39,7 +39,7 @@ if ! bsdtar -xpf "$5" -C "$6" >/dev/null 2>&1; then umount "$6"; echo "mount: $6
 mount -o "remount,bind,$4" "$6"
 """
 
-# What a scenario has at hand. `guest` runs the program, `step NAME COMMAND...` keeps what a command prints and its code.
+# What a scenario has at hand. `guest` runs the program, `step NAME COMMAND...` shows what one prints and its code.
 _TOOLS: Final = r"""
 set -u
 guest() { timeout 60 $shell $program "$@"; }
@@ -158,9 +158,9 @@ def _play(shell: str, devices: Sequence[str], script: Path) -> Seen:
     variables = {"shell": SHELLS[shell], "source": str(PROGRAM), "drives": " ".join(devices)}
     words = " ".join(f"{name}={quote(value)}" for name, value in variables.items())
     # A process namespace too: what a scenario starts in the background ends with it.
+    unshare = [find_program("unshare", "util-linux"), "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
     done = subprocess.run(
-        [find_program("unshare", "util-linux"), "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
-        + ["sh", "-c", f"{words} . {quote(str(script))}"],
+        [*unshare, "sh", "-c", f"{words} . {quote(str(script))}"],
         input=_MOUNT,
         capture_output=True,
         check=False,

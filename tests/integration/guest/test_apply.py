@@ -70,7 +70,12 @@ def test_password_keys_and_user_data_are_applied_once(drive: Drive, play_in: Pla
 
 def test_the_password_is_no_programs_argument(drive: Drive, play_in: Play) -> None:
     """A trace of the shell shows every argument of every command."""
-    for seen in play_in([drive(password="swordfish")], 'shell="$shell -x"\nstep traced guest apply\nshow shadow </etc/shadow'):
+    scenario = """
+    shell="$shell -x"
+    step traced guest apply
+    show shadow </etc/shadow
+    """
+    for seen in play_in([drive(password="swordfish")], scenario):
         assert opens(seen.text("shadow"), "root", "swordfish")
         assert "chpasswd" in seen.text("traced.err")
         assert "swordfish" not in seen.text("traced.err") + seen.text("traced.out")
@@ -99,7 +104,7 @@ def test_the_keys_of_an_ordinary_user_are_merged_and_stay_his(drive: Drive, play
     scenario = """
     configure PASSWORD_USER=alice
     mkdir -m 755 /home/alice/.ssh
-    printf '# mine\\nfrom="10.0.0.0/8" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAlice other comment\\nssh-rsa AAAAB3Nz old' \
+    printf '# mine\\nfrom="10.0.0.0/8" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAlice other one\\nssh-rsa AAAAB3Nz old' \
       >/home/alice/.ssh/authorized_keys
     chown -R alice:alice /home/alice
     step apply guest apply
@@ -112,7 +117,7 @@ def test_the_keys_of_an_ordinary_user_are_merged_and_stay_his(drive: Drive, play
         assert (seen.code("apply"), seen.code("again")) == (0, 0), seen
         assert seen.text("keys").splitlines() == [
             "# mine",
-            'from="10.0.0.0/8" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAlice other comment',
+            'from="10.0.0.0/8" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAlice other one',
             "ssh-rsa AAAAB3Nz old",
             KEYS[1].line,
         ]
@@ -120,6 +125,19 @@ def test_the_keys_of_an_ordinary_user_are_merged_and_stay_his(drive: Drive, play
         assert opens(seen.text("shadow"), "alice", PASSWORD)
         assert "ssh keys of alice: 1 new" in seen.text("apply.err")
         assert "ssh keys of alice: 0 new" in seen.text("again.err")
+
+
+def test_selinux_is_asked_to_label_the_keys(drive: Drive, play_in: Play) -> None:
+    """`restorecon` is played: Debian has SELinux off."""
+    scenario = """
+    mount -t tmpfs tmpfs /usr/local/sbin
+    printf '#!/bin/sh\\necho "$*" >/mnt/labelled\\n' >/usr/local/sbin/restorecon
+    chmod 755 /usr/local/sbin/restorecon
+    step apply guest apply ssh-keys
+    show labelled </mnt/labelled
+    """
+    for seen in play_in([drive()], scenario):
+        assert seen["labelled"] == b"-R /root/.ssh\n"
 
 
 def test_a_link_in_a_home_directory_leads_nowhere(drive: Drive, play_in: Play) -> None:
@@ -158,10 +176,10 @@ def test_get_prints_each_thing_as_it_is(drive: Drive, play_in: Play) -> None:
 
 def test_user_data_that_is_no_script_is_left_to_others(drive: Drive, play_in: Play) -> None:
     scenario = """
-    n=0
     for device in a b c d e; do
       configure DEVICE=/dev/drive-$device
-      if [ $device = d ]; then mkdir -p /run/cloud-init; echo 'datasource_list: [ ConfigDrive, None ]' >/run/cloud-init/cloud.cfg; fi
+      mkdir -p /run/cloud-init
+      if [ $device = d ]; then echo 'datasource_list: [ ConfigDrive, None ]' >/run/cloud-init/cloud.cfg; fi
       step $device guest apply userdata
       rm -rf /run/cloud-init
     done

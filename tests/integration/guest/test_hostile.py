@@ -37,7 +37,10 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_no_drive(play_in: Play) -> None:
-    scenario = "configure WAIT=1\nfor command in apply status 'get password'; do step ${command%% *} guest $command; done"
+    scenario = """
+    configure WAIT=1
+    for command in apply status 'get password'; do step ${command%% *} guest $command; done
+    """
     for seen in play_in([], scenario):
         assert [seen.code(command) for command in ("apply", "status", "get")] == [3, 3, 3]
         assert seen.text("apply.err") == "configdrive-guest: no drive with the label config\n"
@@ -153,7 +156,8 @@ def test_passwords(tree: Path, forge: Forge, play_in: Play, content: bytes, pass
 
 def test_keys_with_line_ends_of_windows_and_rubbish(tree: Path, forge: Forge, play_in: Play) -> None:
     first, second = (key.line.encode() for key in KEYS)
-    put(tree, PUBLIC_KEYS, b"\r\n".join([first, b"rubbish", b"\xff\0\x1b]0;x\x07", b"ssh-rsa !", b"", first, second + b"\0"]))
+    lines = [first, b"rubbish", b"\xff\0\x1b]0;x\x07", b"ssh-rsa !", b"", first, second + b"\0"]
+    put(tree, PUBLIC_KEYS, b"\r\n".join(lines))
     scenario = """
     step apply guest apply
     show keys </root/.ssh/authorized_keys

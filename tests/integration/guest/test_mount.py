@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.integration.guest.conftest import Drive
 
-# What the program calls `mount` is watched from inside: `get` prints into a pipe that is read when the drive is mounted.
+# `get` prints into a pipe that holds less: the drive stays mounted until the pipe is read to its end.
 SCRIPT = """
 mount -t tmpfs tmpfs /run
 cp {program} /mnt/program

@@ -1,4 +1,4 @@
-"""The packages: complete, the same bytes whenever they are built, and what starts the program is as its starters want it."""
+"""The packages: complete, the same bytes whenever they are built; and systemd takes the units."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import configdrive
 from tests.integration.guest.guest import PROGRAM, SHELLS, SOURCES
 from tests.support import find_program, require, require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SCRIPTS = [
     PROGRAM,
@@ -46,8 +42,7 @@ def build(directory: Path, umask: int) -> dict[str, bytes]:
     with require_rig():
         find_program("dpkg-deb", "dpkg")
         find_program("rpmbuild", "rpm")
-    script = f"umask {umask:o}; exec '{SOURCES}/packages.sh' '{directory}'"
-    subprocess.run(["sh", "-c", script], check=True, capture_output=True, timeout=60)
+    subprocess.run([SOURCES / "packages.sh", directory], check=True, capture_output=True, timeout=60, umask=umask)
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 

@@ -1,4 +1,4 @@
-"""Makes the small Debian: its packages unpacked into an ext4 root disk, and an initial RAM disk that hands over to it."""
+"""Makes the small Debian: a root disk of its packages, and an initial RAM disk that hands over to it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ _FILES: Final = {
     "etc/shadow": "root:*:19000:0:99999:7:::\nalice:*:19000:0:99999:7:::\n",
     "etc/group": "root:x:0:\ntty:x:5:\ndisk:x:6:\ncdrom:x:24:\nalice:x:1000:\n",
     "etc/hostname": "guest\n",
-    "etc/inittab": "::sysinit:/etc/rcS\nttyS0::respawn:/sbin/getty -L 115200 ttyS0 vt100\n::shutdown:/bin/umount -a -r\n",
+    "etc/inittab": "::sysinit:/etc/rcS\nttyS0::respawn:/sbin/getty -L 115200 ttyS0 vt100\n"
+    "::shutdown:/bin/umount -a -r\n",
     # What pam-auth-update writes.
     "etc/pam.d/common-auth": "auth required pam_unix.so\n",
     "etc/pam.d/common-account": "account required pam_unix.so\n",
@@ -50,7 +51,9 @@ _FILES: Final = {
     "etc/pam.d/common-session": "session required pam_unix.so\n",
     "etc/pam.d/common-session-noninteractive": "session required pam_unix.so\n",
 }
-_DIRECTORIES: Final = ("dev", "proc", "sys", "run", "tmp", "root", "home/alice", "etc/rcS.d", "usr/local/bin", "var/lib", "var/log")
+_DIRECTORIES: Final = (
+    *("dev", "proc", "sys", "run", "tmp", "root", "home/alice", "etc/rcS.d", "usr/local/bin", "var/lib", "var/log"),
+)
 _DISK_MIB: Final = 128
 _TIMEOUT: Final = 120.0  # seconds, for one program
 

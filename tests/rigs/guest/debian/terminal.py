@@ -54,7 +54,7 @@ class Terminal:
         """All that was printed until now."""
         return self._printed.decode(errors="replace").replace("\r\n", "\n")
 
-    def type(self, line: str) -> None:
+    def enter(self, line: str) -> None:
         """Type a line and the enter key."""
         self._socket.sendall(line.encode() + b"\r")
 
@@ -84,21 +84,21 @@ class Terminal:
     def log_in(self, user: str, password: str) -> bool:
         """Answer the questions of login(1), which have to be on the screen next; say whether it was right."""
         self.expect(r"login: $")
-        self.type(user)
+        self.enter(user)
         self.expect(r"Password: $")
-        self.type(password)
+        self.enter(password)
         return "incorrect" not in self.expect(rf"Login incorrect|{_PROMPT}")
 
     def run(self, command: str) -> str:
         """Run a command in the shell that is logged in, and return what it prints."""
-        self.type(f"{command}; echo; echo '=''='")
+        self.enter(f"{command}; echo; echo '=''='")
         printed = self.expect(r"\n==\n")
         self.expect(_PROMPT)
         return printed.partition("\n")[2].removesuffix("\n==\n").removesuffix("\n")
 
     def log_out(self) -> None:
         """Leave the shell."""
-        self.type("exit")
+        self.enter("exit")
 
     def __enter__(self) -> Self:
         """Begin to read."""
