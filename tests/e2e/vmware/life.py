@@ -28,6 +28,7 @@ class Life:
     host: str = "h1"
 
     def __post_init__(self) -> None:
+        self.script.name = f"i-2-{self.script.uuid[:13]}-VM"  # there are many: shorter ones meet
         self.cloud.define(self.script.uuid, self.name, datastore=self.datastore, drive=False)
 
     @property

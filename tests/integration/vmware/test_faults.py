@@ -127,6 +127,19 @@ def test_a_suspended_vm_is_told_as_such_and_left_alone(site: Site, driver: Vmwar
     assert site.cloud.media(vm.instance_name) == before
 
 
+@pytest.mark.parametrize("state", ["disconnected", "inaccessible", "orphaned"])
+def test_a_vm_that_vsphere_itself_does_not_reach_is_told_and_left_out_of_a_survey(
+    site: Site, driver: VmwareDriver, state: str
+) -> None:
+    vm = site.define()
+    give(driver, vm)
+    with site.center.connection_is(site.cloud.reference(vm.instance_name), state):
+        assert code_of(lambda: driver.observe(vm)) is T.HOST_UNREACHABLE
+        assert code_of(lambda: driver.detach(vm)) is T.HOST_UNREACHABLE
+        assert vm.uuid not in {one.uuid for one in driver.survey(vm.host).residents}
+    assert driver.observe(vm).storage == SHARED
+
+
 def test_a_server_that_does_not_answer_is_given_up(site: Site, driver: VmwareDriver) -> None:
     vm = site.define()
     quick = type(driver).from_inventory(site.center.inventory({"h1": {"esxi": "esx-01"}}), call_timeout=0.5)

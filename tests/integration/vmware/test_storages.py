@@ -95,6 +95,8 @@ def test_a_vm_is_on_its_host_only_and_everywhere_for_the_whole_vcenter(site: Sit
     site.cloud.relocate(vm.instance_name, host="esx-02")
     for host, power in (("h1", PowerState.UNDEFINED), ("h2", PowerState.RUNNING), ("all", PowerState.RUNNING)):
         assert driver.observe(replace(vm, host=HostName(host))).power is power
+        there = vm.uuid in {one.uuid for one in driver.survey(HostName(host)).residents}
+        assert there is (power is PowerState.RUNNING)
 
 
 def test_storage_vmotion_moves_where_images_belong(site: Site, driver: VmwareDriver) -> None:

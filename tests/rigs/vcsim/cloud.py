@@ -66,6 +66,8 @@ class Cloud:
             running: powered on.
             by_instance_uuid: the uuid is the instance uuid, and the BIOS has another one.
         """
+        if self._find(name) is not None:  # the simulator would take it
+            raise RigError(f"there is a VM {name} already")
         scsi = _device.ParaVirtualSCSIController(
             key=-1, busNumber=0, sharedBus=_device.VirtualSCSIController.Sharing.noSharing
         )
@@ -107,10 +109,13 @@ class Cloud:
 
     def vm(self, name: str) -> Any:  # noqa: ANN401  # pyvmomi's objects carry no useful types
         """Return the VM of this name."""
-        found = self._content.searchIndex.FindByInventoryPath(f"{self.center.datacenter}/vm/{name}")
+        found = self._find(name)
         if found is None:
             raise RigError(f"there is no VM {name}")
         return found
+
+    def _find(self, name: str) -> Any:  # noqa: ANN401
+        return self._content.searchIndex.FindByInventoryPath(f"{self.center.datacenter}/vm/{name}")
 
     def start(self, name: str) -> None:
         """Power it on."""

@@ -175,6 +175,15 @@ class VCenter:
         self._tell("lock", vm=reference)
 
     @contextmanager
+    def connection_is(self, reference: str, state: str) -> Iterator[None]:
+        """Let vSphere itself see a VM as `disconnected`, `inaccessible`, `orphaned` or `invalid` for a while."""
+        self._tell("connection", vm=reference, state=state)
+        try:
+            yield
+        finally:
+            self._tell("connection", vm=reference, state="connected")
+
+    @contextmanager
     def datastore_is(self, name: str, *, accessible: str = "", maintenance: str = "") -> Iterator[None]:
         """Change a datastore for a while: `accessible="false"`, `maintenance="inMaintenance"`."""
         self._tell("datastore", name=name, accessible=accessible, maintenance=maintenance)

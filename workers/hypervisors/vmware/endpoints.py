@@ -16,6 +16,7 @@ from configdrive.errors import TransientCode, TransientError
 from workers.hypervisors.vmware.estate import EstateCache
 from workers.hypervisors.vmware.session import Session
 from workers.hypervisors.vmware.tls import trusting
+from workers.hypervisors.vmware.users import Users
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +31,14 @@ _REMEMBERED = 20_000
 
 
 class Link:
-    """One process's session with an endpoint, and what it has seen there: estate, and where which VM is."""
+    """One process's session with an endpoint, and what it has seen there: datastores, VMs, what is in their drives."""
 
     def __init__(self, session: Session, limit: int) -> None:
         self.process = os.getpid()
         self.session = session
         self.free = threading.BoundedSemaphore(limit)
         self.estate = EstateCache(session)
+        self.users = Users(session)
         self._known: dict[VmUuid, str] = {}
 
     def known(self, vm: VmUuid) -> str | None:

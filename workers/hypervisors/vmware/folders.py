@@ -15,13 +15,13 @@ from pyVmomi import vim
 from configdrive.errors import TransientCode, TransientError
 from configdrive.model import IMAGE_FOLDER, ImageName
 from workers.hypervisors.vmware.faults import status_error
-from workers.hypervisors.vmware.machines import same
 
 if TYPE_CHECKING:
     from configdrive.model import VmUuid
     from workers.hypervisors.vmware.connection import Reply
     from workers.hypervisors.vmware.estate import Datastore
     from workers.hypervisors.vmware.session import Session
+    from workers.hypervisors.vmware.users import Users
 
 PART: Final = ".part"
 """Behind the name of a file that is not whole yet."""
@@ -38,11 +38,13 @@ class Folder:
 
     Args:
         session: with its server.
+        users: what the server's VMs have in their drives.
         store: the datastore.
     """
 
-    def __init__(self, session: Session, store: Datastore) -> None:
+    def __init__(self, session: Session, users: Users, store: Datastore) -> None:
         self._session = session
+        self._users = users
         self._store = store
 
     @property
@@ -118,28 +120,13 @@ class Folder:
         """Delete the file; gone already is success."""
         self._delete(str(name))
 
-    def user_of(self, name: ImageName) -> str | None:
-        """Return the name of any VM that has the file in a drive.
-
-        A datastore knows the VMs with one of its files in a drive; all of these are looked at, in one call.
-        """
-        wanted = {vim.VirtualMachine: ["name", "config.hardware.device"]}
-        path = self.path(name)
-        for one in self._session.retrieve(wanted, [self._store.ref], [(vim.Datastore, "vm")]):
-            for device in one.get("config.hardware.device") or ():
-                if isinstance(device.backing, vim.vm.device.VirtualCdrom.IsoBackingInfo) and same(
-                    device.backing.fileName, path
-                ):
-                    return str(one.get("name"))
-        return None
-
     def require_unused(self, name: ImageName) -> None:
         """Return when no VM has the file in a drive.
 
         Raises:
             TransientError: `IMAGE_IN_USE`.
         """
-        user = self.user_of(name)
+        user = self._users.of(self._store.ref, self.path(name))
         if user is not None:
             detail = f"VM {user} has the image {name} in a drive"
             raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")

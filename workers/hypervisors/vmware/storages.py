@@ -115,7 +115,7 @@ class Storages:
             state = "in maintenance" if store.accessible else "not accessible"
             detail = f"datastore {store.name!r} is {state}"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see it in the vSphere client")
-        return Folder(self._link.session, store)
+        return Folder(self._link.session, self._link.users, store)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

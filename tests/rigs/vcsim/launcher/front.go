@@ -149,8 +149,13 @@ func (f *front) administer(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	f.inner.ServeHTTP(w, r)
-	if found := methodName.FindSubmatch(body); found != nil && string(found[1]) == "ReconfigVM_Task" {
-		noteDatastores(body)
+	if found := methodName.FindSubmatch(body); found != nil {
+		switch string(found[1]) {
+		case "ReconfigVM_Task":
+			noteDatastores(body)
+		case "CreateVM_Task":
+			versionAll()
+		}
 	}
 }
 

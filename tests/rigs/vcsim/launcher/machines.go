@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
@@ -194,7 +195,8 @@ func (f *front) answer(body []byte) *httptest.ResponseRecorder {
 	return answerOf("AnswerVM", "")
 }
 
-// noteDatastores lets a datastore know the VMs with one of its files in a CD drive, as a real one does.
+// noteDatastores lets a datastore know the VMs with one of its files in a CD drive, and their configurations bear another
+// version after each change, as real ones do.
 func noteDatastores(body []byte) {
 	method, err := simulator.UnmarshalBody(types.TypeFunc(), body)
 	if err != nil {
@@ -204,6 +206,7 @@ func noteDatastores(body []byte) {
 	if !known {
 		return
 	}
+	version(vm)
 	for _, one := range method.Body.(*types.ReconfigVM_Task).Spec.DeviceChange {
 		cd, isCD := one.GetVirtualDeviceConfigSpec().Device.(*types.VirtualCdrom)
 		if !isCD {
@@ -216,6 +219,19 @@ func noteDatastores(body []byte) {
 				simulator.Map.AddReference(store, &store.Vm, vm.Self)
 				simulator.Map.AddReference(vm, &vm.Datastore, store.Self)
 			}
+		}
+	}
+}
+
+func version(vm *simulator.VirtualMachine) {
+	simulator.Map.WithLock(vm, func() { vm.Config.ChangeVersion = time.Now().Format(time.RFC3339Nano) })
+}
+
+// versionAll gives new VMs a version of their configuration.
+func versionAll() {
+	for _, entity := range simulator.Map.All("VirtualMachine") {
+		if vm := entity.(*simulator.VirtualMachine); vm.Config.ChangeVersion == "" {
+			version(vm)
 		}
 	}
 }

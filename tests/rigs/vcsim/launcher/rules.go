@@ -152,6 +152,12 @@ func (f *front) control(w http.ResponseWriter, r *http.Request) {
 		f.mu.Unlock()
 	case "/control/datastore": // accessible=false, maintenance=inMaintenance, free=bytes
 		setDatastore(query.Get("name"), query.Get("accessible"), query.Get("maintenance"), query.Get("free"))
+	case "/control/connection": // of a VM, as vSphere sees it
+		reference := types.ManagedObjectReference{Type: "VirtualMachine", Value: query.Get("vm")}
+		if vm, known := simulator.Map.Get(reference).(*simulator.VirtualMachine); known {
+			state := types.VirtualMachineConnectionState(query.Get("state"))
+			simulator.Map.WithLock(vm, func() { vm.Runtime.ConnectionState = state })
+		}
 	default:
 		http.NotFound(w, r)
 	}
