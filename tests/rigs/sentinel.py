@@ -26,14 +26,14 @@ class SentinelledRedis:
         replicas: how many.
 
     Raises:
-        RigUnavailable: redis-server or redis-sentinel is not installed.
+        RigUnavailable: redis-server is not installed.
     """
 
     def __init__(self, directory: Path, *, replicas: int = 2) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.servers = [RedisServer(directory / f"redis-{number}") for number in range(replicas + 1)]
         self._ports = [free_port() for _ in range(3)]
-        program = find_program("redis-sentinel", "redis-sentinel")
+        program = find_program("redis-server", "redis-server")
         self._sentinels = [self._sentinel(directory, program, port) for port in self._ports]
 
     def _sentinel(self, directory: Path, program: str, port: int) -> Daemon:
@@ -45,7 +45,7 @@ class SentinelledRedis:
             f"sentinel failover-timeout {MASTER} 5000\n",
             "utf-8",
         )
-        return Daemon([program, str(file)], directory / f"sentinel-{port}.log")
+        return Daemon([program, str(file), "--sentinel"], directory / f"sentinel-{port}.log")
 
     @property
     def url(self) -> str:

@@ -1,0 +1,1 @@
+"""The compose stack on a real engine; `make test-compose` runs it."""
