@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import redis
@@ -51,39 +50,21 @@ class FleetNumbers:
 class Heads:
     """Since when the next event of each pending VM has been the next one, as far as this process has seen.
 
-    Mailboxes do not say it. So a VM's head is remembered with the time at which it was first seen; the memory is in the
-    order of these times, and only the oldest are looked at again.
+    Mailboxes do not say it, so what lay at their heads is remembered from one question to the next.
     """
 
     clock: Callable[[], float] = time.monotonic
     _seen: dict[bytes, tuple[bytes, float]] = field(default_factory=dict)
 
-    def oldest(self, pending: Collection[bytes], heads: Callable[[Sequence[bytes]], list[bytes | None]]) -> float:
-        """Return the age of the oldest, in seconds.
-
-        Args:
-            pending: the VMs with events that wait or are in work.
-            heads: tells what lies at the head of each of these VMs' mailboxes.
-        """
-        now, present = self.clock(), set(pending)
-        self._seen = {vm: known for vm, known in self._seen.items() if vm in present}
-        new = [vm for vm in pending if vm not in self._seen]
-        for start in range(0, len(new), _AT_ONCE):
-            self._note(new[start : start + _AT_ONCE], heads, now)
-        while (batch := list(islice(self._seen.items(), _AT_ONCE))) and batch[0][1][1] < now:
-            vms = [vm for vm, _ in batch]
-            for (vm, (known, since)), head in zip(batch, heads(vms), strict=True):
-                if head == known:
-                    return now - since
-                del self._seen[vm]
-                if head is not None:
-                    self._seen[vm] = (head, now)
-        return 0.0
-
-    def _note(self, vms: Sequence[bytes], heads: Callable[[Sequence[bytes]], list[bytes | None]], now: float) -> None:
-        for vm, head in zip(vms, heads(vms), strict=True):
+    def oldest(self, heads: Mapping[bytes, bytes | None]) -> float:
+        """Return the age of the oldest, in seconds; `heads` is what lies at the head of each pending VM's mailbox."""
+        now, before = self.clock(), self._seen
+        self._seen = {}
+        for vm, head in heads.items():
             if head is not None:
-                self._seen[vm] = (head, now)
+                known, since = before.get(vm, (None, now))
+                self._seen[vm] = (head, since if known == head else now)
+        return max((now - since for _, since in self._seen.values()), default=0.0)
 
 
 class Numbers(Census):
@@ -120,13 +101,16 @@ class Numbers(Census):
     def _queue(self, name: str, answers: Sequence[Any], ages: Heads) -> QueueNumbers:
         messages, pending, vms, left = answers
         hosts = {member.partition(b" ")[2] for member in left}
-        return QueueNumbers(name, messages, pending, ages.oldest(vms, self._heads), len(hosts), len(left))
+        return QueueNumbers(name, messages, pending, ages.oldest(self._heads(vms)), len(hosts), len(left))
 
-    def _heads(self, vms: Sequence[bytes]) -> list[bytes | None]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for vm in vms:
-            pipeline.lindex(self._key("mail", vm.decode("utf-8", "replace")), 0)
-        heads: list[bytes | None] = pipeline.execute()
+    def _heads(self, vms: Sequence[bytes]) -> dict[bytes, bytes | None]:
+        heads: dict[bytes, bytes | None] = {}
+        for start in range(0, len(vms), _AT_ONCE):
+            batch = vms[start : start + _AT_ONCE]
+            pipeline = self._redis.pipeline(transaction=False)
+            for vm in batch:
+                pipeline.lindex(self._key("mail", vm.decode("utf-8", "replace")), 0)
+            heads |= dict(zip(batch, pipeline.execute(), strict=True))
         return heads
 
 

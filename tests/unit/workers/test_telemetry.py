@@ -12,6 +12,7 @@ import pytest
 from configdrive.model import HypervisorName, VmUuid
 from configdrive.ports import StepRecord
 from tests.unit.documents import UUID
+from tests.unit.workers.watching import SECRET, TRACEPARENT, claim, finish, park
 from workers.telemetry import JsonFormatter, LoggingWatcher, SystemClock, set_up_logging
 
 STEP = StepRecord("upload", "event-1", "start", VmUuid(UUID), HypervisorName("kvm"), 0.012345678)
@@ -96,6 +97,48 @@ def test_people_get_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     LoggingWatcher().step(STEP)
     (line,) = lines(capsys)
     assert line.endswith(f"INFO    configdrive.steps: start upload in 12.3 ms event=event-1 vm={UUID} hypervisor=kvm")
+
+
+def test_an_attempt_s_end_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("json")
+    LoggingWatcher().ended(claim(attempt=2, traceparent=TRACEPARENT), park("access_denied"), 0.25)
+    LoggingWatcher().ended(claim(), finish(), 0.25)
+    parked, applied = (json.loads(line) for line in lines(capsys))
+    assert parked.pop("time")
+    assert parked == {
+        "level": "warning",
+        "logger": "configdrive.events",
+        "message": f"start parked (access_denied) in 250.0 ms, attempt 2 event=event-1 vm={UUID} hypervisor=kvm",
+        "event_id": "event-1",
+        "event_type": "start",
+        "vm_uuid": UUID,
+        "hypervisor": "kvm",
+        "attempt": 2,
+        "traceparent": TRACEPARENT,
+        "end": "parked",
+        "code": "access_denied",
+        "seconds": 0.25,
+    }
+    assert (applied["level"], applied["end"], applied["code"]) == ("info", "applied", None)
+    assert SECRET not in json.dumps([parked, applied])
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_whatever_is_said_during_an_attempt_names_its_event_and_vm(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, log_format: str
+) -> None:
+    set_up_logging(log_format)
+    monkeypatch.setattr("workers.telemetry.claim_in_work", claim)
+    logging.getLogger("a.driver").warning("the host is slow")
+    LoggingWatcher().step(STEP)
+    said, step = lines(capsys)
+    assert "the host is slow" in said
+    for line in (said, step):
+        if log_format == "json":
+            found = json.loads(line)
+            assert (found["event_id"], found["vm_uuid"], found["attempt"]) == ("event-1", UUID, 1)
+        else:
+            assert line.count(f"event=event-1 vm={UUID}") == 1
 
 
 def test_setting_up_again_replaces_what_was_set_up(capsys: pytest.CaptureFixture[str]) -> None:
