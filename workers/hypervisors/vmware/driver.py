@@ -19,15 +19,16 @@ from configdrive.model import (
     StoredImage,
     Vm,
 )
-from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Resident, Survey
+from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Survey
 from workers.hypervisors.vmware.diagnosis import diagnose
 from workers.hypervisors.vmware.drives import Drives
 from workers.hypervisors.vmware.endpoints import Endpoint
 from workers.hypervisors.vmware.faults import translated
 from workers.hypervisors.vmware.folders import store
 from workers.hypervisors.vmware.inventory import parse
-from workers.hypervisors.vmware.machines import find_machine, read_residents
-from workers.hypervisors.vmware.slots import content, expected_device, find_slot, media_of
+from workers.hypervisors.vmware.machines import find_machine
+from workers.hypervisors.vmware.residents import read_residents
+from workers.hypervisors.vmware.slots import content, expected_device, find_slot
 from workers.hypervisors.vmware.storages import Storages
 
 if TYPE_CHECKING:
@@ -184,7 +185,10 @@ class VmwareDriver:
             folder.remove(image.name)
 
     def survey(self, host: HostName) -> Survey:
-        """Look at all that one host has of the fleet: every datastore's folder, every VM's CD drives."""
+        """Look at all that one host has of the fleet: every datastore's folder, every VM's CD drives.
+
+        A VM is told once for each uuid that it is known by: which of them is the orchestrator's nobody can tell.
+        """
         images: list[StoredImage] = []
         unreachable: list[Place] = []
         with self._visit(host) as visit:
@@ -196,8 +200,13 @@ class VmwareDriver:
                 except FleetError:
                     unreachable.append(place)
             residents = tuple(
-                Resident(one.uuid, one.name, one.power, tuple(dict.fromkeys(media_of(one, storages.place_of))))
-                for one in read_residents(visit.link.session, sorted(storages.scope), visit.table.identify_by)
+                read_residents(
+                    visit.link.session,
+                    sorted(storages.scope),
+                    visit.table.identify_by,
+                    [image.name for image in images],
+                    storages.place_of,
+                )
             )
         return Survey(tuple(images), residents, tuple(unreachable))
 

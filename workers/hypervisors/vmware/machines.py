@@ -24,7 +24,7 @@ _POWER: Final = {
     "poweredOff": PowerState.HALTED,
     "suspended": PowerState.SUSPENDED,
 }
-_PROPERTIES: Final = (
+PROPERTIES: Final = (
     "name",
     "config.uuid",
     "config.instanceUuid",
@@ -164,14 +164,17 @@ def _candidates(session: Session, vm: Vm, way: Identity) -> list[Any]:
 
 def _read(link: Link, references: Sequence[Any], vm: Vm, by: Sequence[Identity]) -> list[Machine]:
     """Read VMs that are the one meant, and what state their datastores are in."""
-    wanted = {vim.VirtualMachine: _PROPERTIES, vim.Datastore: _STORE_STATE}
+    wanted = {vim.VirtualMachine: PROPERTIES, vim.Datastore: _STORE_STATE}
     try:
         found = link.session.retrieve(wanted, references, [(vim.VirtualMachine, "datastore")])
     except vmodl.fault.ManagedObjectNotFound:
         return []
     link.estate.take_in(one for one in found if isinstance(one.ref, vim.Datastore))
     machines = [one for one in found if isinstance(one.ref, vim.VirtualMachine) and not one.get("config.template")]
-    return [_machine(one, vm.uuid) for one in machines if _is_meant(one, vm, by)]
+    meant = [one for one in machines if _is_meant(one, vm, by)]
+    for one in meant:
+        _require_reached(one)
+    return [machine_of(one, vm.uuid) for one in meant]
 
 
 def _is_meant(found: Found, vm: Vm, by: Sequence[Identity]) -> bool:
@@ -183,43 +186,16 @@ def _is_meant(found: Found, vm: Vm, by: Sequence[Identity]) -> bool:
     return any(marks[way] for way in by)
 
 
-def read_residents(session: Session, hosts: Iterable[str], by: Sequence[Identity]) -> list[Machine]:
-    """Read every VM on these hosts; one whose configuration vSphere cannot read now is left out.
-
-    Its uuid is the one that it is known by: where both are, the BIOS's or the instance's as `by` has them in order.
-    """
-    roots = [session.reference(vim.HostSystem, host) for host in hosts]
-    if not roots:
-        return []
-    found = session.retrieve({vim.VirtualMachine: _PROPERTIES}, roots, [(vim.HostSystem, "vm")])
-    return [_machine(one, _uuid(one, by)) for one in found if _is_readable(one) and not one.get("config.template")]
-
-
-def _uuid(found: Found, by: Sequence[Identity]) -> VmUuid:
-    """The uuid in one of its images' names when it is one of its own, else the first that it is known by.
-
-    A VM has two, and only one of them is the orchestrator's.
-    """
-    paths = {Identity.BIOS_UUID: "config.uuid", Identity.INSTANCE_UUID: "config.instanceUuid"}
-    own = [
-        VmUuid(str(found.get(paths[way])).lower()) for way in (*by, *paths) if way in paths and found.get(paths[way])
-    ]
-    media = [drive.image for drive in _drives(found.get("config.hardware.device"))]
-    inserted = [image.vm_uuid for image in media if image is not None and image.vm_uuid in own]
-    return (inserted or own or [VmUuid("")])[0]
-
-
-def _is_readable(found: Found) -> bool:
+def _require_reached(found: Found) -> None:
     state = found.get("runtime.connectionState")
-    return found.get("config.hardware.device") is not None and state in {None, "connected"}
-
-
-def _machine(found: Found, uuid: VmUuid) -> Machine:
-    devices = found.get("config.hardware.device")
-    if not _is_readable(found):
-        state = found.get("runtime.connectionState")
+    if found.get("config.hardware.device") is None or state not in {None, "connected"}:
         detail = f"VM {found.get('name')} cannot be reached by vSphere itself: it is {state}"
         raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "see its host in the vSphere client")
+
+
+def machine_of(found: Found, uuid: VmUuid) -> Machine:
+    """Make a VM of its properties; what vSphere does not know of it is left empty."""
+    devices = found.get("config.hardware.device") or ()
     host = found.get("runtime.host")
     return Machine(
         ref=found.ref,
