@@ -25,7 +25,16 @@ CHANGES = (
 )
 LOOKS = (
     *("VM.get_all_records_where", "VM.get_record", "VBD.get_all_records_where", "VDI.get_all_records_where"),
-    *("VDI.get_record", "VDI.get_SR", "SR.get_all_records", "host.get_all_records", "task.get_record", IMPORT, EXPORT),
+    *(
+        "VDI.get_record",
+        "VDI.get_SR",
+        "SR.get_all_records",
+        "host.get_all_records",
+        "host_metrics.get_all_records",
+        "task.get_record",
+        IMPORT,
+        EXPORT,
+    ),
 )
 MOST_ATTEMPTS = 4
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode
+from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import PowerState, StoredImage, Vm
 from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive
-from tests.contract.rig import image_name, make_image
+from tests.contract.rig import failure_of, image_name, make_image, verbs
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud
 
 if TYPE_CHECKING:
@@ -114,3 +114,28 @@ def test_a_halted_vm_is_not_on_a_host_that_has_not_its_root_disk_s_storage(
     vm = cloud.vm(LOCAL_A)
     assert driver.observe(vm).power is PowerState.HALTED
     assert driver.observe(on_b(vm)).power is PowerState.UNDEFINED
+
+
+def test_a_host_that_its_pool_has_lost_is_away_and_so_is_what_it_has(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm, other = cloud.vm(BLOCK_A), running(cloud, driver, BLOCK_A)
+    for place in (BLOCK_A, BLOCK_B):
+        driver.upload(vm, make_image(vm), place)
+    with cloud.pool.down(B):
+        fresh = cloud.driver()
+        seen = fresh.observe(vm, [BLOCK_B, NFS])
+        assert seen.images == (StoredImage(image_name(vm), BLOCK_A),)
+        assert seen.unreachable == (BLOCK_B,)
+        for verb in verbs(fresh, on_b(vm), make_image(vm), BLOCK_B, BLOCK_B).values():
+            failure = failure_of(verb)
+            assert failure is not None
+            assert failure.code is TransientCode.HOST_UNREACHABLE
+        assert fresh.observe(other).power is PowerState.RUNNING
+    assert driver.observe(vm, [BLOCK_B]).unreachable == ()
+
+
+def test_a_place_of_another_host_is_not_attached(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm(BLOCK_A)
+    driver.upload(vm, make_image(vm), BLOCK_B)
+    with pytest.raises(FleetError) as caught:
+        driver.attach(vm, image_name(vm), BLOCK_B)
+    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND

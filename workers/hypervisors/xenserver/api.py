@@ -14,6 +14,7 @@ from workers.hypervisors.xenserver.faults import code_of
 from workers.hypervisors.xenserver.records import (
     NULL,
     HostRecord,
+    MetricsRecord,
     PbdRecord,
     Record,
     Ref,
@@ -45,6 +46,10 @@ class Xapi:
     def hosts(self) -> dict[Ref, HostRecord]:
         """Class host, get_all_records."""
         return self._records(HostRecord, "host.get_all_records")
+
+    def host_metrics(self) -> dict[Ref, MetricsRecord]:
+        """Class host_metrics, get_all_records."""
+        return self._records(MetricsRecord, "host_metrics.get_all_records")
 
     def storages(self) -> dict[Ref, SrRecord]:
         """Class SR, get_all_records."""

@@ -84,7 +84,7 @@ class XenServerDriver:
         empty. Its storage and its drive are told all the same.
         """
         with self._visit(vm.host) as visit:
-            host = visit.host
+            host = visit.live_host()
             record, drives, root = look(visit, vm, host)
             power = PowerState.UNDEFINED if record is None else POWER[record.power_state]
             if record is not None and is_another_s(visit, record, drives):
@@ -140,43 +140,40 @@ class XenServerDriver:
         """
         _require_own(vm, name)
         with self._visit(vm.host) as visit:
-            host = visit.host
-            storage = visit.storage(place.storage, host)
+            host = visit.live_host()
+            storage = _readable(visit, vm, host, place)
             record, drives, _ = look(visit, vm, host)
+            if record is None and vm.attach_by is AttachBy.FLEET:
+                detail = f"host {vm.host} knows no VM {vm.instance_name} ({vm.uuid})"
+                raise PermanentError(PermanentCode.VM_NOT_FOUND, detail, "correct the event's host, or make the VM")
             repository = visit.repository(storage, host)
             if repository is None:
-                if record is None and vm.attach_by is not AttachBy.ORCHESTRATOR:
-                    raise _unknown(vm)
                 raise _missing(name, place)
             path = f"{repository.uuid}/{name}"
-            if vm.attach_by is AttachBy.ORCHESTRATOR:
-                slot = _UNSET
-                if record is not None:
-                    slot = Drives(visit.xapi, vm.uuid, record, drives, vm.host).device(vm.presentation)
+            changes = None if record is None else Drives(visit.xapi, vm.uuid, record, drives, vm.host)
+            if changes is None or vm.attach_by is AttachBy.ORCHESTRATOR:
+                slot = _UNSET if changes is None else changes.device(vm.presentation)
                 return Attachment(AttachedHow.ORCHESTRATOR, device_name(slot), path)
-            if record is None:
-                raise _unknown(vm)
-            location = location_of(name)
-            vdi = visit.uploaded(repository.ref, location)
+            vdi = visit.uploaded(repository.ref, location_of(name))
             if vdi is None:
                 found = images_in(visit, storage, host, repository).find(name)
-                if found is None:
-                    raise _missing(name, place)
-                vdi = found.ref
+                vdi = None if found is None else found.ref
+            if vdi is None:
+                raise _missing(name, place)
             require(visit, storage, host, None)  # attached on this host too
             try:
-                done = Drives(visit.xapi, vm.uuid, record, drives, vm.host).insert(vdi, vm.presentation)
+                done = changes.insert(vdi, vm.presentation)
             except Failure as failure:
                 if (code_of(failure), param_of(failure, 1)) != ("HANDLE_INVALID", "VDI"):
                     raise
-                visit.note_upload(repository.ref, location, None)
+                visit.note_upload(repository.ref, location_of(name), None)
                 raise _missing(name, place) from None
         return Attachment(done.how, device_name(done.userdevice), path)
 
     def detach(self, vm: Vm) -> None:
         """Leave no image of the fleet in any drive of the VM, now and in its persistent definition."""
         with self._visit(vm.host) as visit:
-            record, drives, _ = look(visit, vm, visit.host)
+            record, drives, _ = look(visit, vm, visit.live_host())
             if record is not None:
                 Drives(visit.xapi, vm.uuid, record, drives, vm.host).remove_all()
 
@@ -190,6 +187,7 @@ class XenServerDriver:
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet."""
         with self._visit(host) as visit:
+            visit.live_host()
             return survey(visit, POWER)
 
     def hosts(self) -> Collection[HostName]:
@@ -270,9 +268,11 @@ def _require_own(vm: Vm, name: ImageName) -> None:
         raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "a VM gets its own images only")
 
 
-def _unknown(vm: Vm) -> PermanentError:
-    detail = f"host {vm.host} knows no VM {vm.instance_name} ({vm.uuid})"
-    return PermanentError(PermanentCode.VM_NOT_FOUND, detail, "correct the event's host, or make the VM")
+def _readable(visit: Visit, vm: Vm, host: HostRecord, place: Place) -> SrRecord:
+    if place.host not in {None, vm.host}:
+        detail = f"host {vm.host} cannot read the storage {place.storage!r} of host {place.host}"
+        raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail)
+    return visit.storage(place.storage, host)
 
 
 def _missing(name: ImageName, place: Place) -> TransientError:

@@ -27,8 +27,14 @@ class HostRecord(Record):
     """Class host."""
 
     name_label: str
-    address: str = ""
+    metrics: Ref = NULL
     software_version: Mapping[str, str] = Field(default_factory=dict)
+
+
+class MetricsRecord(Record):
+    """Class host_metrics. `live`: whether the pool has heard of the host lately."""
+
+    live: bool
 
 
 class SrRecord(Record):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from workers.hypervisors.xenserver.api import Xapi
     from workers.hypervisors.xenserver.inventory import PoolTable
-    from workers.hypervisors.xenserver.records import HostRecord, PbdRecord, Ref, SrRecord
+    from workers.hypervisors.xenserver.records import HostRecord, MetricsRecord, PbdRecord, Ref, SrRecord
 
 MOUNTS: Final = PurePosixPath("/run/sr-mount")
 """Where dom0 mounts each SR that has files, under its uuid (sm, `SR.MOUNT_BASE`)."""
@@ -57,16 +57,22 @@ class Topology:
     hosts: Mapping[Ref, HostRecord]
     storages: Mapping[Ref, SrRecord]
     pbds: Mapping[Ref, PbdRecord]
+    metrics: Mapping[Ref, MetricsRecord]
 
     @classmethod
     def read(cls, xapi: Xapi) -> Topology:
-        """Ask the pool: three calls."""
-        return cls(xapi.hosts(), xapi.storages(), xapi.pbds())
+        """Ask the pool: four calls."""
+        return cls(xapi.hosts(), xapi.storages(), xapi.pbds(), xapi.host_metrics())
 
     def host(self, label_or_uuid: str) -> HostRecord | None:
         """Return the one host of this name label, or with this uuid."""
         found = [host for host in self.hosts.values() if label_or_uuid in {host.uuid, host.name_label}]
         return found[0] if len(found) == 1 else None
+
+    def is_live(self, host: HostRecord) -> bool:
+        """Say whether the pool hears of a host. Of one that died XAPI still has everything that it knew."""
+        metrics = self.metrics.get(host.metrics)
+        return metrics is None or metrics.live
 
     def pbd(self, sr: Ref, host: Ref) -> PbdRecord | None:
         """Return how a host reaches an SR; `None` when it does not know the SR."""

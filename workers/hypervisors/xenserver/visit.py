@@ -115,8 +115,18 @@ class Visit:
 
     @property
     def host(self) -> HostRecord:
-        """The host of this visit."""
+        """The host of this visit, alive or not."""
         return self.host_called(self.name)
+
+    def live_host(self) -> HostRecord:
+        """Return the host of this visit.
+
+        Raises:
+            TransientError: `HOST_UNREACHABLE` when its pool has lost it.
+        """
+        host = self.host
+        self._require_live(host)
+        return host
 
     def host_called(self, name: HostName) -> HostRecord:
         """Return XAPI's record of a host of the inventory.
@@ -139,6 +149,11 @@ class Visit:
             if (table.name_label or name) in {host.name_label, host.uuid}:
                 return name
         return None
+
+    def _require_live(self, host: HostRecord) -> None:
+        if not (self.topology.is_live(host) or self.refreshed().is_live(host)):
+            detail = f"host {host.name_label} is away: its pool {self.pool.name} hears nothing of it"
+            raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "see whether it is up")
 
     # --- storages --------------------------------------------------------------------------------------------------
 
@@ -174,8 +189,9 @@ class Visit:
         """Return when a host has a storage attached.
 
         Raises:
-            TransientError: `STORAGE_UNAVAILABLE`.
+            TransientError: `STORAGE_UNAVAILABLE`, `HOST_UNREACHABLE`.
         """
+        self._require_live(host)
         if not (self.topology.attached(storage.ref, host.ref) or self.refreshed().attached(storage.ref, host.ref)):
             detail = f"storage {storage.name_label!r} is not attached on host {host.name_label}"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see `xe pbd-list` and plug it")

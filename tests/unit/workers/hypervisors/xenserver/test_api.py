@@ -13,7 +13,7 @@ from workers.hypervisors.xenserver import api
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KNOWN = frozenset({"host", "SR", "PBD", "VM", "VBD", "VDI", "task", "session"})
+KNOWN = frozenset({"host", "host_metrics", "SR", "PBD", "VM", "VBD", "VDI", "task", "session"})
 """The classes of the management API that the driver has to do with."""
 
 FOLDER = Path(inspect.getfile(xenserver)).parent

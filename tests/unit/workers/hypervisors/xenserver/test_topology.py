@@ -33,7 +33,7 @@ def topology(*storages: SrRecord, config: dict[str, str] | None = None) -> Topol
         )
         for sr in storages
     }
-    return Topology({HOST.ref: HOST}, {sr.ref: sr for sr in storages}, pbds)
+    return Topology({HOST.ref: HOST}, {sr.ref: sr for sr in storages}, pbds, {})
 
 
 def site(sr: SrRecord, config: dict[str, str] | None = None) -> Site:
@@ -105,7 +105,7 @@ def test_a_label_that_is_another_s_uuid_does_not_mislead() -> None:
 
 def test_a_host_is_found_by_its_label_or_uuid_if_that_is_one() -> None:
     twin = HostRecord(ref="h2", uuid="uuid-h2", name_label="xs-01")
-    pool = Topology({"h": HOST, "h2": twin}, {}, {})
+    pool = Topology({"h": HOST, "h2": twin}, {}, {}, {})
     assert pool.host("xs-01") is None
     assert pool.host("uuid-h2") is twin
     assert topology().host("xs-01") is HOST
