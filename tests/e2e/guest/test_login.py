@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from configdrive.outcome import Status
 from tests.rigs.process import wait_until
 
 if TYPE_CHECKING:
     from tests.e2e.guest.vm import DebianVm
     from tests.rigs.guest.debian import Terminal
+
+pytestmark = pytest.mark.timeout(300)  # up to two boots, of ten seconds each on an idle machine
 
 FIRST, SECOND, THIRD = "pa$$: \"one\" 'x'", "the second one", "three\\3"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAlice alice@example"
@@ -27,7 +31,7 @@ GUEST = {
 
 def marks(terminal: Terminal) -> str:
     """Wait for the user data, which is executed in the background, and return what it has left."""
-    terminal.run("while pgrep -f '^/bin/sh /usr/sbin/configdrive-guest' >/dev/null; do sleep 1; done")
+    terminal.run("while ps | grep -q '[c]onfigdrive-guest apply'; do sleep 1; done")
     return terminal.run("cat /root/marks")
 
 
@@ -44,7 +48,9 @@ def test_password_keys_and_user_data_arrive_and_a_reset_password_after_a_restart
         assert "drive:      /dev/sr0, label config" in status
         assert "password:   set" in status
         assert "a script, executed" in status
-        assert terminal.run("ls -d /run/configdrive-guest/* /dev/disk/by-label/config") == "/dev/disk/by-label/config"
+        assert terminal.run("ls /run/configdrive-guest") == "booted", "nothing is left lying about"
+        assert terminal.run("grep -c configdrive-guest /proc/mounts") == "0"
+        assert terminal.run("readlink -f /dev/disk/by-label/config") == "/dev/sr0"
 
         assert vm.send("password_reset", guest={"password": SECOND}).facts["password"] == "pending"
         terminal.enter("poweroff")
