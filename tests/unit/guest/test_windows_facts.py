@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,7 +110,10 @@ def test_each_setting_is_known_shown_and_explained() -> None:
         (b"\xff\xfe\0", None),
     ],
 )
-def test_what_counts_as_a_script_is_as_in_cloudbase_init(user_data: bytes, kind: str | None) -> None:
+def test_what_counts_as_a_script_is_as_in_cloudbase_init(
+    user_data: bytes, kind: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where cloudbase-init writes the script it would run
     patterns = dict(re.findall(r"^\$script:(\w+)Pattern = '(.+)'$", source("UserData.ps1"), re.MULTILINE))
     kinds = {"PowerShell": "ps1", "PowerShellX86": "ps1_x86", "Cmd": "cmd"}
     beginning = user_data[:64].decode("latin-1")
@@ -119,6 +123,4 @@ def test_what_counts_as_a_script_is_as_in_cloudbase_init(user_data: bytes, kind:
     executors: Any = importlib.import_module("cloudbaseinit.plugins.common.execcmd")
     wanted = {"ps1": executors.PowershellSysnative, "ps1_x86": executors.Powershell, "cmd": executors.Shell, None: None}
     found = theirs.get_command(user_data)
-    if found is not None:
-        Path(found._target_path).unlink()
     assert (None if found is None else type(found)) is wanted[kind]
