@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord
     from workers.hypervisors.xenserver.visit import Visit
 
-CLAIM_SECONDS: Final = 30.0
+CLAIM_SECONDS: Final = 10.0
 """How long a claim holds. `SR.create` takes a second or two; one that takes longer may be overtaken, to no harm."""
 
 _PAUSES: Final = (0.1, 0.2, 0.5, 1.0)

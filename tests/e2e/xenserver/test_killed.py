@@ -1,0 +1,65 @@
+"""Workers' children are killed while they start VMs: in the end every VM has its one image, and no other."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.outcome import Status
+from tests.e2e.site import QUICK
+from tests.e2e.xenserver.conftest import inventory
+from tests.e2e.xenserver.life import GUEST, Life
+from tests.integration.xenserver.cloud import NFS, A, B, Cloud
+from tests.rigs.fleet import Fleet, Supervisor
+from tests.rigs.xapi import XapiPool
+from tests.rigs.xapi.faults import IMPORT
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VMS = 16
+KILLS = 8
+
+
+@pytest.mark.timeout(180)  # a killed attempt is taken up again when its lease has ended
+def test_killed_starts_are_finished_with_one_sr_and_one_image_each(tmp_path: Path) -> None:
+    dice = random.Random(7)  # noqa: S311  # which child and when, not a secret
+    with require_rig():
+        pool = XapiPool(tmp_path / "pool", (A, B))
+    fleet_folder = tmp_path / "fleet"
+    fleet_folder.mkdir()
+    with pool:
+        cloud = Cloud(pool)
+        fleet = Fleet(
+            fleet_folder, inventory(cloud, fleet_folder), hypervisor="xenserver", workers=2, settings={**QUICK}
+        )
+        with fleet, Supervisor(fleet.workers):
+            for method in ("SR.create", IMPORT, "VDI.create", "VBD.create"):
+                pool.faults.delay(method, 0.1, times=None)  # so that a kill finds something half-done
+            vms = [Life(cloud, fleet, NFS, (A, B)[number % 2]) for number in range(VMS)]
+            events = [vm.publish("start", guest=GUEST) for vm in vms]
+            kills = 0
+            while kills < KILLS:
+                time.sleep(dice.uniform(0.05, 0.3))
+                children = dice.choice(fleet.workers).children()
+                if children:
+                    with suppress(ProcessLookupError):
+                        os.kill(dice.choice(children), signal.SIGKILL)
+                    kills += 1
+            outcomes = [vm.outcome(event) for vm, event in zip(vms, events, strict=True)]
+    assert {outcome.status for outcome in outcomes} == {Status.APPLIED}, outcomes
+    assert any(outcome.attempts > 1 for outcome in outcomes), "no kill met any work"
+    assert len(cloud.repositories()) == 1
+    assert len(cloud.images(NFS)) == VMS
+    for vm in vms:
+        (image,) = vm.images().values()
+        (drive,) = cloud.config_drives(vm.vm)
+        assert drive.content == image
+        assert len([one for one in cloud.site.drives(vm.script.uuid) if one.kind == "CD"]) == 1
