@@ -175,7 +175,7 @@ def test_a_fingerprint_is_enough(cloud: Cloud) -> None:
     assert driver.observe(vm).images
 
 
-@pytest.mark.parametrize("tls", ["wrong fingerprint", "wrong authority", "the system's authorities"])
+@pytest.mark.parametrize("tls", ["wrong fingerprint", "wrong authority", "wrong name", "the system's authorities"])
 def test_whoever_cannot_prove_who_he_is_gets_no_password(cloud: Cloud, stranger: XapiPool, tls: str) -> None:
     vm = cloud.vm()
     hosts: dict[str, dict[str, object]] = {}
@@ -184,6 +184,9 @@ def test_whoever_cannot_prove_who_he_is_gets_no_password(cloud: Cloud, stranger:
         hosts = {host.name: {"fingerprint": stranger.hosts[0].fingerprint} for host in cloud.pool.hosts}
     elif tls == "wrong authority":
         pool = {"ca_file": str(stranger.ca)}
+    elif tls == "wrong name":  # the certificate is for the address, not for this name of it
+        hosts = {A: {"url": f"https://localhost:{cloud.pool.port}"}}
+        pool = {}
     error = failing(lambda: cloud.driver(hosts, **pool).observe(vm))
     assert error.code is PermanentCode.ACCESS_DENIED
     assert cloud.pool.calls[LOGIN] == 0

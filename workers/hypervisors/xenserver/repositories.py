@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from workers.hypervisors.xenserver.visit import Visit
 
 CLAIM_SECONDS: Final = 10.0
-"""How long a claim holds. `SR.create` takes a second or two; one that takes longer may be overtaken, to no harm."""
+"""How long a claim holds, and so how long a maker that died holds the others up. An `SR.create` that takes longer is
+overtaken, to no harm."""
 
 _PAUSES: Final = (0.1, 0.2, 0.5, 1.0)
 """Between two looks at who makes it; each is one call."""
