@@ -20,7 +20,7 @@ from XenAPI.XenAPI import Failure
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import Presentation
 from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive
-from workers.hypervisors.xenserver.faults import code_of
+from workers.hypervisors.xenserver.faults import code_of, param_of
 from workers.hypervisors.xenserver.names import HOST_MARK, VM_MARK, device_name, image_at
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ class Drives:
         try:
             self._xapi.eject(vbd.ref)
         except Failure as failure:
-            if code_of(failure) == "HANDLE_INVALID":  # it was deleted just now
+            if (code_of(failure), param_of(failure, 1)) == ("HANDLE_INVALID", "VDI"):  # it was deleted just now
                 raise _dangling(self._vm) from None
             now = self._xapi.vbd(vbd.ref)
             if code_of(failure) != "VBD_IS_EMPTY" or (now is not None and now.medium is not None):
