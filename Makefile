@@ -48,6 +48,10 @@ test-unit: setup ## the tests that start no daemon
 test-cloud-init: setup ## boot a stock Debian 12 with cloud-init on our drive (root; 3 minutes; not in `make test`)
 	@CI=true $(BIN)/pytest tests/long/cloud_init_guest.py
 
+.PHONY: test-compose
+test-compose: setup ## the compose stack on a Docker engine of its own, as root; ten minutes the first time, nothing is pulled
+	CI=true $(BIN)/pytest -s tests/long/compose/stack.py
+
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, the layers
 	$(BIN)/ruff check .

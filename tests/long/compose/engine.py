@@ -6,6 +6,7 @@ prometheus in the place of what a registry would give; paths, users and commands
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -119,8 +120,9 @@ class Engine:
         return _checked(_run([*argv, *words], environment=self.environment))
 
     def stop(self) -> None:
-        """End it."""
+        """End it; what it had goes with it, as it is large."""
         self._daemon.stop(timeout=30)
+        shutil.rmtree(self._directory / "data", ignore_errors=True)
 
     def __enter__(self) -> Self:
         """Start; what was started is stopped when something goes wrong."""
@@ -177,16 +179,17 @@ class Engine:
 def fill_wheelhouse() -> Path:
     """Fetch what deploy/Dockerfile installs, for Debian's Python, into `build/wheelhouse`, hashes checked."""
     wheelhouse, venv = ROOT / "build/wheelhouse", cache_directory("compose") / "venv"
-    if wheelhouse.exists():
+    pins = [ROOT / name for name in ("constraints.txt", "constraints-kvm.txt")]
+    digest, mark = hashlib.sha256(b"".join(file.read_bytes() for file in pins)).hexdigest(), wheelhouse / "pins.sha256"
+    if mark.exists() and mark.read_text() == digest:
         return wheelhouse
     _checked(_run(["/usr/bin/python3", "-m", "venv", "--clear", str(venv)]))
-    pip, partial = str(venv / "bin/pip"), wheelhouse.with_suffix(".part")
-    shutil.rmtree(partial, ignore_errors=True)
-    fetch = [pip, "download", "--quiet", "--require-hashes", "--no-deps", "--dest", str(partial)]
-    _checked(_run([*fetch, "--only-binary", ":all:", "--requirement", "constraints.txt"]))
-    _checked(_run([pip, "install", "--quiet", "--no-index", "--find-links", str(partial), "setuptools", "wheel"]))
-    _checked(_run([*fetch, "--no-build-isolation", "--requirement", "constraints-kvm.txt"]))
-    partial.rename(wheelhouse)
+    pip = str(venv / "bin/pip")
+    fetch = [pip, "download", "--quiet", "--require-hashes", "--no-deps", "--dest", str(wheelhouse)]
+    _checked(_run([*fetch, "--only-binary", ":all:", "--requirement", str(pins[0])]))
+    _checked(_run([pip, "install", "--quiet", "--no-index", "--find-links", str(wheelhouse), "setuptools", "wheel"]))
+    _checked(_run([*fetch, "--no-build-isolation", "--requirement", str(pins[1])]))
+    mark.write_text(digest)
     return wheelhouse
 
 

@@ -37,7 +37,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def stack(engine: Engine) -> Iterator[Engine]:
     begun = time.monotonic()
-    engine.compose("build", "init")
+    engine.compose("build", "--build-arg", "PIP_NO_INDEX=1", "init")
     built = time.monotonic()
     try:
         engine.compose(*PROFILES, "up", "--detach", "--scale", "worker-kvm=4", *UP)
