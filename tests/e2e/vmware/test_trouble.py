@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.outcome import Status
 from tests.e2e.vmware.life import GUEST
+from tests.rigs.process import wait_until
 
 if TYPE_CHECKING:
     from tests.e2e.vmware.conftest import NewVm
@@ -46,6 +49,24 @@ def test_a_connection_that_dies_on_the_way_leaves_the_one_right_image(
     assert (vm.images(), vm.medium()) == ([], None)
 
 
+@pytest.mark.parametrize("method", ["PUT", "MoveDatastoreFile_Task", "ReconfigVM_Task"])
+def test_a_killed_worker_s_start_is_taken_up_and_leaves_the_one_right_image(
+    new_vm: NewVm, center: VCenter, fleet: Fleet, method: str
+) -> None:
+    new_vm().send("deploy", guest=GUEST)
+    vm = new_vm()
+    center.calls()
+    with center.broken({"method": method, "hang": 2.0, "close": True, "times": 1}):
+        event = vm.publish("start", guest=GUEST)
+        wait_until(lambda: method in center.calls(), f"the call of {method}", timeout=20)
+        for worker in fleet.workers:
+            for child in worker.children():
+                os.kill(child, signal.SIGKILL)
+        outcome = vm.outcome(event)
+    assert outcome.status is Status.APPLIED
+    assert vm.images() == [vm.medium()] == [outcome.facts["path"]]
+
+
 def test_expired_sessions_cost_no_attempt(new_vm: NewVm, center: VCenter) -> None:
     vm = new_vm()
     vm.send("deploy", guest=GUEST)
@@ -57,11 +78,11 @@ def test_expired_sessions_cost_no_attempt(new_vm: NewVm, center: VCenter) -> Non
 def test_a_vcenter_that_is_away_parks_a_start_and_all_goes_when_it_is_back(
     new_vm: NewVm, center: VCenter, fleet: Fleet
 ) -> None:
-    vm = new_vm()
+    vm, before = new_vm(), len(fleet.log)
     with center.down():
         parked = vm.send("start", guest=GUEST)
         assert (parked.status, parked.code) == (Status.PARKED, TransientCode.HOST_UNREACHABLE)
-    assert "Traceback" not in fleet.log
+    assert "Traceback" not in fleet.log[before:]
     assert vm.send("destroy").status is Status.APPLIED
     assert vm.images() == []
 

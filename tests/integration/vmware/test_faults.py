@@ -33,6 +33,7 @@ FAULTS: list[tuple[str, Code]] = [
     ("InaccessibleDatastore", T.STORAGE_UNAVAILABLE),
     ("FileAlreadyExists", T.STORAGE_UNAVAILABLE),
     ("CannotAccessFile", T.STORAGE_UNAVAILABLE),
+    ("FileNotFound", T.UPLOAD_CORRUPT),
     ("FileLocked", T.IMAGE_IN_USE),
     ("NoDiskSpace", T.STORAGE_FULL),
     ("HostNotConnected", T.HOST_UNREACHABLE),

@@ -1,8 +1,8 @@
 """Which drive of a VM is the config drive: pure decisions on what was read.
 
 The config drive is the drive with an image of the fleet in it. A VM without one gets the first of the inventory's
-places that is an empty CD drive or is free; a running one the first that it can take while it runs. A drive with
-anybody else's medium is never touched.
+places that is an empty CD drive, else the first that is free; a running one the first that it can take while it runs.
+A drive with anybody else's medium is never touched.
 """
 
 from __future__ import annotations
@@ -82,8 +82,7 @@ def find_slot(machine: Machine, vm: VmUuid, wanted: Sequence[str]) -> Slot:
     possible = list(_slots(machine, wanted))
     present = [slot for slot in possible if slot.drive is not None]
     free = [slot for slot in possible if slot.drive is None and (slot.kind == "sata" or not machine.running)]
-    # A running VM gets what it has already; a halted one the first choice.
-    ordered = [*present, *free] if machine.running else [slot for slot in possible if slot in (*present, *free)]
+    ordered = [*present, *free]  # an empty drive may be one that a detach has left to the running VM
     if not ordered:
         detail = f"VM {vm} has no free config drive slot (tried: {', '.join(wanted)})"
         remedy = "power it off first, free one, or name others in the inventory's cd_slots"

@@ -104,6 +104,7 @@ def test_any_other_file_is_nobody_s(text: str) -> None:
         (machine(drive(15000, 1, "[s] user.iso"), controllers={15000: ("sata", 0)}), "sata0:2"),
         (machine(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)]), "sata1:0"),
         (machine(drive(200, 0, path())), "ide0:0"),  # where it is already
+        (machine(drive(15000, 7), controllers={**IDE, 15000: ("sata", 0)}), "sata0:7"),  # left by a detach
         (machine(power=PowerState.RUNNING), "sata0:1"),
         (machine(drive(200, 0), power=PowerState.RUNNING), "ide0:0"),
         (machine(drive(201, 0), power=PowerState.RUNNING), "sata0:1"),  # the user's
