@@ -1,0 +1,76 @@
+"""The fleet's numbers, counted on a real Redis."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.queue.box import QUEUE, Box, new_vm, posting
+from tests.rigs.redis import RedisServer
+from tests.support import require_rig
+from workers.metrics_fleet import FleetCollector, Heads, Numbers, QueueNumbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ZONE = f"{QUEUE}.berlin-1"
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    with require_rig():
+        server = RedisServer(tmp_path_factory.mktemp("redis"))
+    with server, server.client() as client:
+        yield Box(client)
+
+
+def test_everything_is_counted_by_queue(box: Box) -> None:
+    client, prefix = box.client, box.prefix
+    numbers, ages = Numbers(client, box.mailbox._options), dict[str, Heads]()
+    first = posting(new_vm())
+    box.mailbox.put_many([first, posting(first.header.vm_uuid), posting(new_vm()), posting(new_vm(), queue=ZONE)])
+    client.rpush(f"{prefix}{QUEUE}", "a wake-up", "another")
+    client.zadd(f"{prefix}left:{QUEUE}", {f"{new_vm()} {host}": 1 for host in ("h1", "h1", "h2")})
+    client.zadd(f"{prefix}parked", {new_vm(): (time.time() - 60) * 1000, new_vm(): (time.time() - 90) * 1000})
+    client.zadd(f"{prefix}strays", {"i-2-3-VM.x.1.iso": 1})
+    client.rpush(f"{prefix}dead", "one", "two", "three")
+    seen = numbers.read(["configdrive.kvm"], ages)
+    time.sleep(0.05)
+    again = numbers.read(["configdrive.kvm"], ages)
+
+    assert [(one.name, one.messages, one.pending, one.hosts_owing, one.vms_left) for one in seen.queues] == [
+        ("configdrive.kvm", 0, 0, 0, 0),
+        (QUEUE, 2, 2, 2, 3),
+        (ZONE, 0, 1, 0, 0),
+    ]
+    assert (seen.parked, seen.dead_letters, seen.strays) == (2, 3, 1)
+    assert seen.oldest_parked == pytest.approx(90, abs=5)
+    assert [one.oldest for one in seen.queues] == [0, 0, 0]
+    idle, *waiting = (one.oldest for one in again.queues)
+    assert idle == 0
+    assert all(0.05 <= age < 5 for age in waiting)
+
+
+def test_what_is_told_has_the_numbers_of_each_queue(box: Box) -> None:
+    told = {family.name: family for family in FleetCollector(Numbers(box.client, box.mailbox._options), []).collect()}
+    assert told["configdrive_redis_up"].samples[0].value == 1
+    for field, name in {
+        "messages": "queue_messages",
+        "pending": "pending_vms",
+        "hosts_owing": "hosts_owing",
+        "vms_left": "left_vms",
+    }.items():
+        found = {sample.labels["queue"]: sample.value for sample in told[f"configdrive_{name}"].samples}
+        expected = {QUEUE: getattr(COUNTED, field), ZONE: int(field == "pending")}
+        assert found == expected, name
+
+
+COUNTED = QueueNumbers(QUEUE, messages=2, pending=2, oldest=0, hosts_owing=2, vms_left=3)
+
+
+def test_keys_that_a_stranger_has_spoiled_are_told_as_no_answer(box: Box) -> None:
+    box.client.set(f"{box.prefix}dead", "no list")
+    told = list(FleetCollector(Numbers(box.client, box.mailbox._options), []).collect())
+    assert [(family.name, family.samples[0].value) for family in told] == [("configdrive_redis_up", 0)]
