@@ -54,5 +54,7 @@ def launcher() -> Path:
             )
         if done.returncode:
             raise RigError(f"the simulator's launcher does not compile:\n{tail(log)}")
+        for old in cache.glob("vcsim-*"):
+            old.unlink(missing_ok=True)
         made.rename(program)
     return program

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
@@ -26,38 +25,18 @@ from workers.hypervisors.vmware.endpoints import Endpoint
 from workers.hypervisors.vmware.faults import translated
 from workers.hypervisors.vmware.folders import store
 from workers.hypervisors.vmware.inventory import parse
-from workers.hypervisors.vmware.machines import find_machine
 from workers.hypervisors.vmware.residents import read_residents
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
 from workers.hypervisors.vmware.storages import Storages
+from workers.hypervisors.vmware.visits import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from configdrive.model import Image
-    from workers.hypervisors.vmware.endpoints import Link
     from workers.hypervisors.vmware.folders import Folder
     from workers.hypervisors.vmware.inventory import HostTable, Section
     from workers.hypervisors.vmware.machines import Machine
-
-
-@dataclass(frozen=True, slots=True)
-class _Visit:
-    """A session for the length of a verb, with the datastores of the host that it is for."""
-
-    table: HostTable
-    link: Link
-    storages: Storages
-
-    def find(self, vm: Vm) -> Machine | None:
-        return find_machine(self.link, vm, self.table.identify_by, self.storages.scope)
-
-    def require(self, vm: Vm) -> Machine:
-        machine = self.find(vm)
-        if machine is None:
-            detail = f"host {vm.host} knows no VM {vm.instance_name} ({vm.uuid})"
-            raise PermanentError(PermanentCode.VM_NOT_FOUND, detail, "correct the event's host, or define the VM")
-        return machine
 
 
 class VmwareDriver:
@@ -240,20 +219,19 @@ class VmwareDriver:
         with self._visit(vm.host) as visit:
             if visit.storages.sees(source):
                 return
-            everywhere = visit.link.estate.get().hosts.keys()
-            machine = find_machine(visit.link, vm, visit.table.identify_by, everywhere)
+            machine = visit.find_anywhere(vm)
             if machine is not None:
                 Drives(visit.link.session, machine, force=self._force).remove_all()
 
     @contextmanager
-    def _visit(self, host: HostName) -> Iterator[_Visit]:
+    def _visit(self, host: HostName) -> Iterator[Visit]:
         """Give a session with a host's endpoint; whatever the SDK raises meanwhile comes out as a `FleetError`."""
         table = self._table(host)
         with translated(f"host {host}"), self._endpoints[table.endpoint].visit() as link:
-            yield _Visit(table, link, Storages(host, table, link))
+            yield Visit(table, link, Storages(host, table, link))
 
     @contextmanager
-    def _reach(self, place: Place, via: HostName) -> Iterator[tuple[_Visit, Folder]]:
+    def _reach(self, place: Place, via: HostName) -> Iterator[tuple[Visit, Folder]]:
         """Give a storage's folder through its own host, and that of a shared one through the VM's host.
 
         A shared storage that the VM's host does not have (any more) is reached through another one that has it.
@@ -299,7 +277,7 @@ def _require_name(vm: Vm, machine: Machine) -> None:
         raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "correct the event's instance_name, or rename the VM")
 
 
-def _told_device(vm: Vm, visit: _Visit, machine: Machine | None) -> str:
+def _told_device(vm: Vm, visit: Visit, machine: Machine | None) -> str:
     """Say which drive the orchestrator shall take, of a VM that need not exist yet."""
     if machine is None:
         return expected_device(visit.table.cd_slots)
