@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,7 +16,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
-from configdrive.ports import HypervisorDriver
+from configdrive.ports import Drivers, HypervisorDriver
 from configdrive.reconcile import LEAVE_AFTER, Reconciler
 from tasks import leftovers, lifecycle
 from tasks.leftovers import Leftovers
@@ -44,6 +45,8 @@ from workers.watching import WatchedMailbox, WatchedTurns, Watcher, Watchers
 
 if TYPE_CHECKING:
     from workers.metrics_endpoint import SweeperMetrics, WorkerMetrics
+
+_log = logging.getLogger(__name__)
 
 __all__ = [
     "DriverFactory",
@@ -120,6 +123,15 @@ class Hands:
 
     turns: Turns
     leftovers: Leftovers
+    drivers: Drivers
+
+    def close(self) -> None:
+        """Give back what hypervisors count: sessions and connections."""
+        for name, driver in self.drivers.items():
+            try:
+                driver.close()
+            except Exception as error:  # noqa: BLE001 - the process ends anyway, and the others' have their turn
+                _log.warning("connections to %s were not closed: %s", name, type(error).__name__)
 
 
 def make_hands(
@@ -168,6 +180,7 @@ def make_hands(
             wake=wake,
             pause=settings.leftover_seconds,
         ),
+        drivers,
     )
 
 
@@ -188,6 +201,9 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     metrics = _metrics(settings, hypervisor, served)
     watchers = [] if metrics is None else [metrics.watcher]
     hands = PerProcess(lambda: make_hands(settings, app, [hypervisor], watchers))
+    # A child's end (prefork), or the worker's own (threads, solo).
+    for ended in (signals.worker_process_shutdown, signals.worker_shutdown):
+        ended.connect(lambda **_named: hands.close(), weak=False)
     lifecycle.register(app, lambda: hands().turns, mailbox.bury)
     leftovers.register(app, lambda: hands().leftovers, mailbox.bury)
     wakeups = WakeUps(app)
@@ -299,3 +315,9 @@ class PerProcess:
             if self._made is None or self._made[0] != os.getpid():
                 self._made = (os.getpid(), self._make())
             return self._made[1]
+
+    def close(self) -> None:
+        """Close this process's own, if it has made any. Without the lock: its holder may have been interrupted."""
+        made = self._made
+        if made is not None and made[0] == os.getpid():
+            made[1].close()

@@ -1,0 +1,35 @@
+"""A worker that ends gives its sessions back: XAPI keeps a few hundred, and throws the oldest out beyond that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.outcome import Status
+from tests.e2e.xenserver.conftest import inventory
+from tests.e2e.xenserver.life import Life
+from tests.integration.xenserver.cloud import NFS, A
+from tests.rigs.fleet import Fleet
+from tests.support import require_rig, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.xenserver.cloud import Cloud
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_no_session_outlives_its_worker(cloud: Cloud, tmp_path: Path, pool: str) -> None:
+    before = cloud.pool.sessions
+    with require_rig():
+        fleet = Fleet(
+            tmp_path, inventory(cloud, tmp_path), hypervisor="xenserver", settings={"concurrency": 2, "pool": pool}
+        )
+    with fleet:
+        vm = Life(cloud, fleet, NFS, A)
+        assert vm.send("start").status is Status.APPLIED
+        assert cloud.pool.sessions > before
+        assert vm.send("destroy").status is Status.APPLIED
+        fleet.stop_workers()
+        wait_until(lambda: cloud.pool.sessions <= before, "the sessions to end", timeout=5)
