@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import socket
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,11 +20,10 @@ from tests.rigs.process import LOOPBACK
 from tests.rigs.worker import Worker
 from tests.support import require_rig, wait_until
 from workers.cli.exits import ExitCode
-from workers.hypervisors.simulated.hooks import Kill, Point, Verb
+from workers.hypervisors.simulated.hooks import Hang, Kill, Point, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.integration.metrics.conftest import Measured
 
@@ -160,8 +158,12 @@ def test_what_a_killed_worker_leaves_holds_up_no_successor(make_site: Callable[.
         port = port_of(address_in(lambda: site.log))
         site.outcome(new_vm().event("deploy"))
         (child,) = worker.children()
-        os.kill(child, signal.SIGSTOP)
+        vm = new_vm()
+        site.inject(Hang(verb=Verb.UPLOAD, vm=vm.uuid, seconds=20))
+        site.publish(vm.event("deploy"))
+        site.wait_claimed(vm)
         worker.kill()
+        assert Path(f"/proc/{child}/stat").read_text().split(") ")[1][0] in "SR", "the child is alive"
         with socket.socket() as other:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             other.bind((LOOPBACK, port))
