@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt constraints-kvm.txt setup/debian.sh set
 	@if setup/debian.sh --check && $(BIN)/python -c 'import libvirt' 2>/dev/null; then touch $@; fi
 
 .PHONY: demo
-demo: setup ## walk one VM through its life, on a real guest where the machine allows it (HYPERVISOR=kvm|simulated, KEEP=1)
+demo: setup ## walk one VM through its life, on a real guest where the machine allows it (HYPERVISOR=kvm|xenserver|vmware|simulated, KEEP=1)
 	@HYPERVISOR=$(HYPERVISOR) KEEP=$(KEEP) $(BIN)/python -m demo
 
 .PHONY: bench

@@ -1,7 +1,7 @@
 """`python -m demo`: choose the stage, start the fleet on it, tell the story, take everything down.
 
-The environment variable HYPERVISOR chooses: `kvm`, `simulated` or `xenserver`; without it KVM, where this machine can
-run it. KEEP=1 leaves all of it running after the story, until Ctrl-C, to look around in Flower.
+The environment variable HYPERVISOR chooses: `kvm`, `xenserver`, `vmware` or `simulated`; without it KVM, where
+this machine can run it. KEEP=1 leaves all of it running after the story, until Ctrl-C, to look around in Flower.
 """
 
 from __future__ import annotations
