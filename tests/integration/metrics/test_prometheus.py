@@ -97,6 +97,17 @@ def test_every_question_of_the_dashboard_and_the_rules_is_understood(prometheus:
     assert found or title in {rule["alert"] for rule in rules()}, "no data"
 
 
+def test_what_kubernetes_scales_on_has_an_answer_for_every_hypervisor(prometheus: Prometheus) -> None:
+    """Zero counts: none at all would scale nothing."""
+    files = sorted((SHIPPED.parent / "kubernetes").rglob("*.yaml"))
+    queries = [
+        query for file in files for query in re.findall(r"(\w+\(.*configdrive_pending_vms.*\))", file.read_text())
+    ]
+    hypervisors = {name for query in queries for name in ("kvm", "vmware", "xenserver") if name in query}
+    assert hypervisors == {"kvm", "vmware", "xenserver"}
+    assert {query: prometheus.value(query) for query in queries} == dict.fromkeys(queries, 0.0)
+
+
 def test_the_names_in_the_documentation_are_those_of_the_metrics(prometheus: Prometheus) -> None:
     there = {re.sub(r"_(bucket|sum|count)$", "", name) for name in prometheus.ask("label/__name__/values")}
     text = (SHIPPED.parents[1] / "docs" / "metrics.md").read_text("utf-8")
