@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import ctypes
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -122,8 +123,10 @@ def play(drives: Sequence[Path], scenario: str, scratch: Path) -> list[Seen]:
         scratch: a directory for what this needs besides.
 
     Raises:
-        RigUnavailable: a program is missing on this machine, or it has no loop devices for us.
+        RigUnavailable: a program is missing on this machine, it has no loop devices for us, or we are not root.
     """
+    if os.geteuid() != 0:
+        raise RigUnavailable("the guest's program needs root, and so does a system of its own")
     for shell, package in _PACKAGES.items():
         find_program(shell, package)
     find_program("bsdtar", "libarchive-tools")
