@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from celery import Celery, signals
 from celery.exceptions import SoftTimeLimitExceeded
@@ -38,13 +37,11 @@ from workers.access import (
     store_options,
 )
 from workers.app import GRACE_SECONDS, make_app, queues
+from workers.extras import open_tracing, open_worker_metrics
 from workers.inventory import Table, read_inventory
 from workers.settings import Settings
 from workers.telemetry import LoggingWatcher, SystemClock
 from workers.watching import WatchedMailbox, WatchedTurns, Watcher, Watchers
-
-if TYPE_CHECKING:
-    from workers.metrics_endpoint import SweeperMetrics, WorkerMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +60,6 @@ __all__ = [
     "make_sealer",
     "make_storerooms",
     "make_worker_app",
-    "open_sweeper_metrics",
 ]
 
 
@@ -145,7 +141,7 @@ def make_hands(
     inventory = read_inventory(settings.inventory)
     drivers = {name: make_driver(settings, name, inventory) for name in hypervisors}
     clock, wake = SystemClock(), WakeUps(app).send
-    watcher = Watchers([LoggingWatcher(), *watchers, *_tracing(settings)])
+    watcher = Watchers([LoggingWatcher(), *watchers, *open_tracing(settings)])
     mailbox = WatchedMailbox(connect_redis(settings), store_options(settings), watcher)
     longest_seconds = settings.task_seconds + GRACE_SECONDS
     turns = WatchedTurns(
@@ -198,7 +194,7 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     # What runs in the main process must not hold up its loop: the next pass of the sweeper tries again.
     mailbox = make_mailbox(settings, connect_redis(settings, patient=False))
     app = make_app(settings, served, bury=mailbox.bury)
-    metrics = _metrics(settings, hypervisor, served)
+    metrics = open_worker_metrics(settings, hypervisor, served)
     watchers = [] if metrics is None else [metrics.watcher]
     hands = PerProcess(lambda: make_hands(settings, app, [hypervisor], watchers))
     # A child's end (prefork), or the worker's own (threads, solo).
@@ -215,55 +211,6 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
         serve_metrics=None if metrics is None else metrics.start,
     )
     return app
-
-
-def _metrics(settings: Settings, hypervisor: HypervisorName, served: Sequence[str]) -> WorkerMetrics | None:
-    """Return a worker's metrics, when they are asked for; they end with this process."""
-    if settings.metrics_port is None:
-        return None
-    try:
-        from workers.metrics_endpoint import WorkerMetrics  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise _lacking("metrics_port", error, "metrics") from None
-    metrics = WorkerMetrics(settings, hypervisor, served)
-    atexit.register(metrics.close)
-    # A child that takes the place of one that died: see WorkMetrics.forget_work.
-    signals.worker_process_init.connect(lambda **_named: metrics.watcher.forget_work(), weak=False)
-    return metrics
-
-
-def open_sweeper_metrics(settings: Settings) -> SweeperMetrics | None:
-    """Return the storage sweeper's metrics, when they are asked for; they end with this process.
-
-    Raises:
-        PermanentError: `MISCONFIGURED`.
-    """
-    if settings.metrics_port is None:
-        return None
-    try:
-        from workers.metrics_endpoint import SweeperMetrics  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise _lacking("metrics_port", error, "metrics") from None
-    served = [queue for name in known_hypervisors(settings) for queue in queues(settings, name)]
-    metrics = SweeperMetrics(settings, served)
-    atexit.register(metrics.close)
-    return metrics
-
-
-def _tracing(settings: Settings) -> list[Watcher]:
-    """Return what makes spans, when they are asked for."""
-    if settings.traces_url is None:
-        return []
-    try:
-        from workers.tracing import TracingWatcher, make_provider  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise _lacking("traces_url", error, "otel") from None
-    return [TracingWatcher(make_provider(settings.traces_url))]
-
-
-def _lacking(setting: str, error: ImportError, extra: str) -> PermanentError:
-    detail = f"{setting}: needs the module {error.name!r}, which is not installed"
-    return PermanentError(PermanentCode.MISCONFIGURED, detail, f"pip install 'configdrive-fleet[{extra}]'")
 
 
 @dataclass(frozen=True, slots=True)

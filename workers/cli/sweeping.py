@@ -16,9 +16,10 @@ from workers.cli.exits import ExitCode
 from workers.cli.fleet import open_app, open_mailbox
 from workers.cli.measuring import with_metrics_port
 from workers.cli.output import print_json, table
+from workers.extras import open_sweeper_metrics
 from workers.settings import Settings, load_settings
 from workers.telemetry import set_up_logging
-from workers.wiring import Storeroom, make_storerooms, open_sweeper_metrics
+from workers.wiring import Storeroom, make_storerooms
 
 if TYPE_CHECKING:
     import threading

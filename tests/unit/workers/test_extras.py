@@ -9,7 +9,7 @@ import pytest
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
-from workers import wiring
+from workers import extras
 from workers.settings import Settings
 
 
@@ -34,8 +34,8 @@ def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
 def test_metrics_need_their_extra(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     without(monkeypatch, "prometheus_client")
     for open_ in (
-        lambda: wiring._metrics(settings, HypervisorName("simulated"), []),
-        lambda: wiring.open_sweeper_metrics(settings),
+        lambda: extras.open_worker_metrics(settings, HypervisorName("simulated"), []),
+        lambda: extras.open_sweeper_metrics(settings),
     ):
         with pytest.raises(PermanentError) as caught:
             open_()
@@ -47,7 +47,7 @@ def test_metrics_need_their_extra(monkeypatch: pytest.MonkeyPatch, settings: Set
 def test_traces_need_their_extra(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     without(monkeypatch, "opentelemetry")
     with pytest.raises(PermanentError) as caught:
-        wiring._tracing(settings)
+        extras.open_tracing(settings)
     assert caught.value.code is PermanentCode.MISCONFIGURED
     assert "'opentelemetry" in caught.value.detail
     assert caught.value.remedy == "pip install 'configdrive-fleet[otel]'"
@@ -55,6 +55,6 @@ def test_traces_need_their_extra(monkeypatch: pytest.MonkeyPatch, settings: Sett
 
 def test_nothing_is_made_that_is_not_asked_for(settings: Settings) -> None:
     quiet = settings.model_copy(update={"metrics_port": None, "traces_url": None})
-    assert wiring._metrics(quiet, HypervisorName("simulated"), []) is None
-    assert wiring.open_sweeper_metrics(quiet) is None
-    assert wiring._tracing(quiet) == []
+    assert extras.open_worker_metrics(quiet, HypervisorName("simulated"), []) is None
+    assert extras.open_sweeper_metrics(quiet) is None
+    assert extras.open_tracing(quiet) == []
