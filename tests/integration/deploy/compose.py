@@ -171,7 +171,7 @@ class Stack:
         service = self.service("redis")
         written = self.directory / "redis.conf"
         written.write_text(service.outside((ROOT / "deploy/redis/redis.conf").read_text()))
-        service._paths["/etc/redis/redis.conf"] = written
+        service._paths["/usr/local/etc/redis/redis.conf"] = written
         service._daemon = Daemon(service.argv, service.log, service.environment)
         return service
 
