@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,14 +12,15 @@ import redis
 from configdrive.outcome import Status
 from tests.e2e.site import QUICK, new_vm
 from tests.rigs.certificates import Certificates
-from tests.rigs.process import LOOPBACK
+from tests.rigs.process import LOOPBACK, Daemon, find_program, free_port
 from tests.rigs.redis import TlsRedisServer
 from tests.rigs.worker import CONFIGDRIVE
-from tests.support import require_rig
+from tests.support import require_rig, wait_until
 from workers.access import connect_redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.e2e.site import Site
 
@@ -68,3 +70,44 @@ def test_neither_an_unknown_server_nor_an_unknown_client_is_let_in(
     site = make_site(workers=0, redis=server, settings=files)
     with connect_redis(site.settings, patient=False) as client, pytest.raises(redis.ConnectionError):
         client.ping()
+
+
+@pytest.fixture
+def sentinel(server: TlsRedisServer, tmp_path: Path) -> Iterator[int]:
+    """One Sentinel that speaks TLS only, with its master and with us; its port."""
+    port, pki = free_port(), server.certificates.directory
+    conf = tmp_path / "sentinel.conf"
+    conf.write_text(
+        f"port 0\ntls-port {port}\nbind {LOOPBACK}\ndir {tmp_path}\ntls-replication yes\ntls-auth-clients yes\n"
+        f"tls-ca-cert-file {pki}/cacert.pem\ntls-cert-file {pki}/servercert.pem\ntls-key-file {pki}/serverkey.pem\n"
+        f"tls-client-cert-file {pki}/clientcert.pem\ntls-client-key-file {pki}/clientkey.pem\n"
+        f"requirepass lantern\nsentinel monitor fleet {LOOPBACK} {server.port} 1\n"
+    )
+    daemon = Daemon([find_program("redis-server", "redis-server"), str(conf), "--sentinel"], tmp_path / "sentinel.log")
+    daemon.start()
+    try:
+        yield port
+    finally:
+        daemon.stop()
+
+
+def test_a_sentinel_is_asked_through_tls_with_its_own_password(
+    make_site: Callable[..., Site], server: TlsRedisServer, sentinel: int
+) -> None:
+    settings = {
+        **QUICK,
+        **files_of(server),
+        "redis_url": f"rediss+sentinel://{LOOPBACK}:{sentinel}/fleet/0",
+        "sentinel_password": "lantern",
+    }
+    site = make_site(workers=1, redis=server, settings=settings)
+
+    def known() -> bool:
+        with connect_redis(site.settings, patient=False) as client, suppress(redis.ConnectionError):
+            return bool(client.ping())
+        return False
+
+    wait_until(known, "the Sentinel to know its master", timeout=20, interval=0.2)
+    site.start()
+    assert site.outcome(new_vm().event("start")).status is Status.APPLIED
+    assert "lantern" not in site.log
