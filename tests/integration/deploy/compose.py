@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -115,9 +116,17 @@ class Service:
         self._daemon.stop(timeout=20)
         return self._daemon.exit_code
 
-    def signal_stop(self) -> None:
-        """Freeze it: a process that is there and does nothing."""
+    def ask_to_stop(self) -> None:
+        """Send TERM, and do not wait."""
+        self._daemon.signal(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """Let it be there and do nothing."""
         self._daemon.pause()
+
+    def resume(self) -> None:
+        """Let a frozen one go on."""
+        self._daemon.resume()
 
     @property
     def end_of_log(self) -> str:
@@ -176,6 +185,9 @@ class Stack:
         return service
 
     def stop(self) -> None:
-        """Stop all, the last first."""
+        """Stop all side by side, Redis last."""
+        for service in self.services.values():
+            if service.name != "redis":
+                service.ask_to_stop()
         for service in reversed(self.services.values()):
             service.stop()

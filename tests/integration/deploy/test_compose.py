@@ -118,11 +118,11 @@ def test_a_service_that_hangs_is_not_healthy(stack: Stack) -> None:
     assert service.healthy()
     alive = service.temporary / "alive"
     os.utime(alive, (1, 1))  # as it would be half a minute after the worker's loop hung
-    service.signal_stop()
+    service.freeze()
     try:
         assert not service.healthy()
     finally:
-        service._daemon.resume()
+        service.resume()
     wait_until(service.healthy, "the worker to be healthy again", timeout=20, interval=0.2)
 
 
