@@ -19,6 +19,7 @@ packages=(
   debootstrap                                                      # the stock Debian of `make test-cloud-init`
   shellcheck dash mksh busybox-static passwd                       # the guest's program: its checker, shells and chpasswd
   systemd udev e2fsprogs rpm                                       # its units and rules are verified, its packages built
+  kubernetes-client                                                # renders the manifests
   prometheus                                                       # scrapes the workers and loads the alert rules
   chromium-headless-shell                                          # looks at Flower's pages
 )

@@ -35,7 +35,8 @@ def manifests() -> list[Manifest]:
         kubectl = find_program("kubectl", "kubernetes-client")
     words = [kubectl, "kustomize", str(ROOT / "deploy/kubernetes")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert all("deprecated" in line for line in done.stderr.splitlines()), done.stderr  # by newer ones, see ADR 0012
     return list(yaml.safe_load_all(done.stdout))
 
 
