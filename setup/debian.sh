@@ -19,10 +19,12 @@ packages=(
   debootstrap                                                      # the stock Debian of `make test-cloud-init`
   shellcheck dash mksh busybox-static passwd                       # the guest's program: its checker, shells and chpasswd
   systemd udev e2fsprogs rpm                                       # its units and rules are verified, its packages built
-  kubernetes-client                                                # renders the manifests
   prometheus                                                       # scrapes the workers and loads the alert rules
   chromium-headless-shell                                          # looks at Flower's pages
 )
+
+# Renders the manifests. Other packages of it have the same file, and Debian's would refuse to lie beside them.
+command -v kubectl >/dev/null || packages+=(kubernetes-client)
 
 say() { printf '==> %s\n' "$*"; }
 
