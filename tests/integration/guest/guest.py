@@ -62,11 +62,12 @@ hide() {  # one program of /usr/sbin
   rm "/usr/sbin/$1"
 }
 configure() { printf '%s\n' "$@" >/etc/default/configdrive-guest; }
-for directory in /mnt /root /home /run; do mount -t tmpfs tmpfs $directory; done
-mkdir -p /mnt/etc/default /mnt/var/lib /mnt/var/log /mnt/dev/disk/by-label /home/alice
+mount -t tmpfs tmpfs /mnt
 cat >/mnt/mount
-cp "$source" /mnt/program
+cp "$source" /mnt/program  # the checkout may lie in somebody's home
 program=/mnt/program
+for directory in /root /home /run; do mount -t tmpfs tmpfs $directory; done
+mkdir -p /mnt/etc/default /mnt/var/lib /mnt/var/log /mnt/dev/disk/by-label /home/alice
 (
   cd /etc
   for file in passwd group shadow gshadow pam.d security login.defs nsswitch.conf ld.so.* localtime alternatives; do
