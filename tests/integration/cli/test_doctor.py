@@ -30,10 +30,12 @@ def one(found: list[dict[str, str]], words: str) -> dict[str, str]:
     return finding
 
 
-def test_where_all_is_well_every_part_is_named(place: Place) -> None:
-    place.run("keys", "generate")
-    found = findings(place)
-    text = place.run("doctor").stdout
+def test_where_all_is_well_every_part_is_named(cli_redis: RedisServer, tmp_path: Path) -> None:
+    place = Place(tmp_path, cli_redis)  # of its own: others leave VMs that are parked
+    with place.fleet:
+        place.run("keys", "generate")
+        found = findings(place)
+        text = place.run("doctor").stdout
 
     assert {finding["level"] for finding in found} == {"ok"}
     subjects = "\n".join(f"{finding['subject']}: {finding['detail']}" for finding in found)

@@ -164,7 +164,7 @@ ENTRY = {"id": KEY.identity, "created": KEY.created, "private": private_text(KEY
         json.dumps({"keys": [{"id": KEY.identity, "private": private_text(KEY)}]}),
         json.dumps({"keys": [ENTRY]})[:-10],
     ],
-    ids=lambda _document: "file",  # a key has another name in each process
+    ids=map("file {}".format, range(16)),  # a key has another name in each process
 )
 def test_a_damaged_file_is_refused_without_quoting_it(path: Path, document: str) -> None:
     write_keys(path, [KEY], replace=False)
