@@ -99,3 +99,14 @@ class StaleError(FleetError):
 
     def __init__(self, code: StaleCode, detail: str, remedy: str = "") -> None:
         super().__init__(code, detail, remedy)
+
+
+def error_of(code: Code, detail: str, remedy: str = "") -> FleetError:
+    """Return the kind of error that belongs to a code."""
+    match code:
+        case TransientCode():
+            return TransientError(code, detail, remedy)
+        case PermanentCode():
+            return PermanentError(code, detail, remedy)
+        case StaleCode():
+            return StaleError(code, detail, remedy)

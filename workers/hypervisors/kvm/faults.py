@@ -10,7 +10,8 @@ from xml.etree.ElementTree import ParseError
 import asyncssh
 import libvirt
 
-from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError, error_of
+from workers.ssh_faults import ssh_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,23 +64,6 @@ _BY_ERRNO: Final[dict[int, Code]] = {
 }
 """What the host's operating system answered about a file."""
 
-_BY_SSH_CLASS: Final[tuple[tuple[type[Exception], Code], ...]] = (
-    (asyncssh.SFTPNoSpaceOnFilesystem, TransientCode.STORAGE_FULL),
-    (asyncssh.SFTPQuotaExceeded, TransientCode.STORAGE_FULL),
-    (asyncssh.SFTPPermissionDenied, PermanentCode.ACCESS_DENIED),
-    (asyncssh.SFTPWriteProtect, PermanentCode.ACCESS_DENIED),
-    (asyncssh.SFTPNoConnection, TransientCode.HOST_UNREACHABLE),
-    (asyncssh.SFTPConnectionLost, TransientCode.HOST_UNREACHABLE),
-    (asyncssh.SFTPOpUnsupported, PermanentCode.NOT_SUPPORTED),
-    (asyncssh.SFTPError, TransientCode.STORAGE_UNAVAILABLE),
-    (asyncssh.HostKeyNotVerifiable, PermanentCode.ACCESS_DENIED),
-    (asyncssh.PermissionDenied, PermanentCode.ACCESS_DENIED),
-    (asyncssh.KeyExchangeFailed, PermanentCode.NOT_SUPPORTED),
-    (asyncssh.ChannelOpenError, PermanentCode.NOT_SUPPORTED),
-    (asyncssh.Error, TransientCode.HOST_UNREACHABLE),
-)
-"""asyncssh's classes, the narrower before the wider."""
-
 _REMEDY: Final[dict[Code, str]] = {
     TransientCode.HOST_UNREACHABLE: "see whether libvirtd (or sshd) runs there and the network leads to it",
     TransientCode.STORAGE_FULL: "free some space on it",
@@ -117,19 +101,9 @@ def os_code(error: OSError) -> Code:
     return _BY_ERRNO.get(error.errno or 0, TransientCode.HOST_UNREACHABLE)
 
 
-def ssh_code(error: asyncssh.Error) -> Code:
-    """Say which code of the taxonomy an error of asyncssh is."""
-    return next(code for kind, code in _BY_SSH_CLASS if isinstance(error, kind))
-
-
 def fleet_error(code: Code, detail: str, remedy: str = "") -> FleetError:
-    """Make the kind of error that belongs to the code."""
-    remedy = remedy or _REMEDY.get(code, "")
-    if isinstance(code, TransientCode):
-        return TransientError(code, detail, remedy)
-    if isinstance(code, PermanentCode):
-        return PermanentError(code, detail, remedy)
-    raise AssertionError(code)  # hypervisors make nothing stale
+    """Make the kind of error that belongs to the code, with the remedy that is usual here unless another is given."""
+    return error_of(code, detail, remedy or _REMEDY.get(code, ""))
 
 
 @contextmanager

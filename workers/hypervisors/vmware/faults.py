@@ -11,7 +11,7 @@ from xml.parsers.expat import ExpatError
 
 from pyVmomi import vim, vmodl
 
-from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,13 +83,8 @@ def status_error(status: int, what: str) -> FleetError:
 
 
 def fleet_error(code: Code, detail: str, remedy: str = "") -> FleetError:
-    """Make the kind of error that belongs to the code."""
-    remedy = remedy or _REMEDY.get(code, "")
-    if isinstance(code, TransientCode):
-        return TransientError(code, detail, remedy)
-    if isinstance(code, PermanentCode):
-        return PermanentError(code, detail, remedy)
-    raise AssertionError(code)  # hypervisors make nothing stale
+    """Make the kind of error that belongs to the code, with the remedy that is usual here unless another is given."""
+    return error_of(code, detail, remedy or _REMEDY.get(code, ""))
 
 
 @contextmanager

@@ -18,7 +18,8 @@ import asyncssh
 from pydantic import ValidationError
 from XenAPI.XenAPI import Failure
 
-from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError, error_of
+from workers.ssh_faults import ssh_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,23 +97,6 @@ _BY_ERRNO: Final[dict[int, Code]] = {
 }
 """The only files that the driver opens here are certificates and keys; all else is the network's."""
 
-_BY_SSH_CLASS: Final[tuple[tuple[type[Exception], Code], ...]] = (
-    (asyncssh.SFTPNoSpaceOnFilesystem, TransientCode.STORAGE_FULL),
-    (asyncssh.SFTPQuotaExceeded, TransientCode.STORAGE_FULL),
-    (asyncssh.SFTPPermissionDenied, PermanentCode.ACCESS_DENIED),
-    (asyncssh.SFTPWriteProtect, PermanentCode.ACCESS_DENIED),
-    (asyncssh.SFTPNoConnection, TransientCode.HOST_UNREACHABLE),
-    (asyncssh.SFTPConnectionLost, TransientCode.HOST_UNREACHABLE),
-    (asyncssh.SFTPOpUnsupported, PermanentCode.NOT_SUPPORTED),
-    (asyncssh.SFTPError, TransientCode.STORAGE_UNAVAILABLE),
-    (asyncssh.HostKeyNotVerifiable, PermanentCode.ACCESS_DENIED),
-    (asyncssh.PermissionDenied, PermanentCode.ACCESS_DENIED),
-    (asyncssh.KeyExchangeFailed, PermanentCode.NOT_SUPPORTED),
-    (asyncssh.ChannelOpenError, PermanentCode.NOT_SUPPORTED),
-    (asyncssh.Error, TransientCode.HOST_UNREACHABLE),
-)
-"""asyncssh's classes, the narrower before the wider."""
-
 _REMEDY: Final[dict[Code, str]] = {
     TransientCode.HOST_UNREACHABLE: "see whether the host is up and its toolstack runs: systemctl status xapi",
     TransientCode.STORAGE_FULL: "free some space on it",
@@ -156,13 +140,8 @@ def os_code(error: OSError) -> Code:
 
 
 def fleet_error(code: Code, detail: str, remedy: str = "") -> FleetError:
-    """Make the kind of error that belongs to the code."""
-    remedy = remedy or _REMEDY.get(code, "")
-    if isinstance(code, TransientCode):
-        return TransientError(code, detail, remedy)
-    if isinstance(code, PermanentCode):
-        return PermanentError(code, detail, remedy)
-    raise AssertionError(code)  # hypervisors make nothing stale
+    """Make the kind of error that belongs to the code, with the remedy that is usual here unless another is given."""
+    return error_of(code, detail, remedy or _REMEDY.get(code, ""))
 
 
 @contextmanager
@@ -178,8 +157,7 @@ def translated(what: str) -> Iterator[None]:
     except Failure as error:
         raise fleet_error(xapi_code(error), f"{what}: {_told(error)}") from None
     except asyncssh.Error as error:
-        code = next(code for kind, code in _BY_SSH_CLASS if isinstance(error, kind))
-        raise fleet_error(code, f"{what}: {error.reason or type(error).__name__}") from error
+        raise fleet_error(ssh_code(error), f"{what}: {error.reason or type(error).__name__}") from error
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         remedy = "name an unencrypted OpenSSH private key in 'key_file'"
         raise PermanentError(PermanentCode.MISCONFIGURED, f"{what}: the ssh key cannot be read", remedy) from error
