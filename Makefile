@@ -38,7 +38,7 @@ pictures: setup ## make the pictures of Flower in docs/images again
 
 .PHONY: test
 test: lint ## lint, then every test
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile
 
 .PHONY: test-unit
 test-unit: setup ## the tests that start no daemon
