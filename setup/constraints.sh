@@ -20,7 +20,7 @@ compile() {
     ${UPGRADE:+--upgrade} "$@"
 }
 
-compile pyproject.toml --all-extras --group dev --group build --no-emit-package libvirt-python -o constraints.txt
+compile pyproject.toml --all-extras --group dev --group docs --group bench --group build --no-emit-package libvirt-python -o constraints.txt
 # Alone in a file, as it is the one package that has to be compiled, against the machine's libvirt.
 echo "libvirt-python>=9.0.0" | compile - -o constraints-kvm.txt
 
