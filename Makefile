@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
-CODE := $(wildcard configdrive tasks workers demo tests benchmarks)
+CODE := $(wildcard configdrive tasks workers demo tests benchmarks docs)
 
 .PHONY: help
 help: ## list the targets
@@ -31,6 +31,11 @@ demo: setup ## walk one VM through its life, on a real guest where the machine a
 .PHONY: bench
 bench: setup ## measure the figures that the README quotes (half a minute)
 	@$(BIN)/python -m benchmarks
+
+.PHONY: docs
+docs: setup ## build/docs: the documentation as HTML, to be read without a network; warnings are errors
+	$(BIN)/python -m docs build/docs
+	@echo "open build/docs/index.html"
 
 .PHONY: pictures
 pictures: setup ## make the pictures of Flower in docs/images again

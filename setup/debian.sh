@@ -20,7 +20,8 @@ packages=(
   shellcheck dash mksh busybox-static passwd                       # the guest's program: its checker, shells and chpasswd
   systemd udev e2fsprogs rpm                                       # its units and rules are verified, its packages built
   prometheus                                                       # scrapes the workers and loads the alert rules
-  chromium-headless-shell                                          # looks at Flower's pages
+  chromium-headless-shell                                          # looks at the pages of Flower and of the documentation
+  graphviz                                                         # draws the diagrams of the documentation
 )
 
 # Renders the manifests. Other packages of it have the same file, and Debian's would refuse to lie beside them.

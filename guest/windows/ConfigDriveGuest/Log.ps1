@@ -2,7 +2,7 @@
 
 $script:EventSource = 'ConfigDriveGuest'
 
-# Event ids; docs/guest-windows.md has the same table. From 100 on they are errors.
+# Event ids; docs/how-to/guest-windows.md has the same table. From 100 on they are errors.
 $script:EventId = @{
     PasswordSet       = 10
     SshKeys           = 20

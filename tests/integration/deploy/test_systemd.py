@@ -132,7 +132,7 @@ def test_the_units_commands_run_with_the_units_environment(  # noqa: PLR0913, PL
 
 def test_documented_credentials_are_the_ones_that_units_load() -> None:
     """A file that a unit loads and nobody tells how to make would be found missing at the first start."""
-    told = (ROOT / "docs/deployment.md").read_text()
+    told = (ROOT / "docs/how-to/deploy/systemd.md").read_text()
     wanted = {
         source
         for unit in UNITS

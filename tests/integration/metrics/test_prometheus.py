@@ -110,7 +110,7 @@ def test_what_kubernetes_scales_on_has_an_answer_for_every_hypervisor(prometheus
 
 def test_the_names_in_the_documentation_are_those_of_the_metrics(prometheus: Prometheus) -> None:
     there = {re.sub(r"_(bucket|sum|count)$", "", name) for name in prometheus.ask("label/__name__/values")}
-    text = (SHIPPED.parents[1] / "docs" / "metrics.md").read_text("utf-8")
+    text = (SHIPPED.parents[1] / "docs" / "reference" / "metrics.md").read_text("utf-8")
     documented = set(re.findall(r"^\| `(configdrive_[a-z_]+)", text, re.MULTILINE))
     assert documented == {name for name in there if NAME.fullmatch(name)}
 

@@ -81,7 +81,7 @@ def test_without_password_and_addresses_it_changes_neither(tmp_path: Path) -> No
 
 
 def test_it_sets_a_password_once_in_a_vms_life() -> None:
-    """So after a reset the new password does not come by cloud-init: `docs/readers.md` says what to do."""
+    """So after a reset the new password does not come by cloud-init: `docs/reference/readers.md` says what to do."""
     with require_rig():
         module = foreign.cloud_init() / "usr/lib/python3/dist-packages/cloudinit/config/cc_set_passwords.py"
         assert re.search(r'"frequency": PER_INSTANCE,', module.read_text())

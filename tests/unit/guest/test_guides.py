@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
 DOCS: Final = REPOSITORY / "docs"
-GUIDES: Final = ("guest-windows.md", "prepare-a-template.md", "readers.md", "troubleshooting.md")
+GUIDES: Final = (
+    "how-to/guest-windows.md",
+    "how-to/prepare-a-template.md",
+    "reference/readers.md",
+    "how-to/troubleshooting.md",
+)
 EVERY_GUIDE: Final = pytest.mark.parametrize("guide", GUIDES)
 
 
@@ -55,7 +60,7 @@ def test_the_fleets_commands_are_as_quoted(guide: str) -> None:
 
 
 def test_there_are_commands_to_look_at() -> None:
-    assert len(fleet_commands("troubleshooting.md")) > 20
+    assert len(fleet_commands("how-to/troubleshooting.md")) > 20
     with pytest.raises(AssertionError):
         accepted(["show", "--nonsense"])
     with pytest.raises(AssertionError):
@@ -67,7 +72,7 @@ def test_links_lead_somewhere(guide: str) -> None:
     text = (DOCS / guide).read_text()
     for target in re.findall(r"\]\(([^)]+)\)", text):
         path, _, anchor = target.partition("#")
-        found = DOCS / path
+        found = (DOCS / guide).parent / path
         assert found.exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)

@@ -26,7 +26,7 @@ from configdrive.model import (
 from tests.unit.guest.powershell import MODULE, WINDOWS, commands, root
 
 REPOSITORY: Final = WINDOWS.parents[1]
-GUIDE: Final = REPOSITORY / "docs" / "guest-windows.md"
+GUIDE: Final = REPOSITORY / "docs" / "how-to" / "guest-windows.md"
 
 
 def source(name: str) -> str:

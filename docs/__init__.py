@@ -1,0 +1,1 @@
+"""The documentation: Markdown pages, and what Sphinx makes HTML of them with (`make docs`)."""
