@@ -67,9 +67,10 @@ class Box:
     def __post_init__(self) -> None:
         self.mailbox = self.through(self.client)
 
-    def through(self, client: redis.Redis) -> Census:
-        """Return another door to the same store."""
-        options = StoreOptions(
+    @property
+    def options(self) -> StoreOptions:
+        """The store's."""
+        return StoreOptions(
             prefix=self.prefix,
             lease=self.lease,
             resend=self.resend,
@@ -77,7 +78,10 @@ class Box:
             tombstone=self.tombstone,
             outcomes_kept=self.outcomes_kept,
         )
-        return Census(client, options)
+
+    def through(self, client: redis.Redis) -> Census:
+        """Return another door to the same store."""
+        return Census(client, self.options)
 
     def put(self, vm: VmUuid, kind: str = "start", *, queue: str = QUEUE) -> Header:
         """Post an event that is accepted; returns its header."""

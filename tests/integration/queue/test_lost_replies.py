@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from typing_extensions import override
 
 from configdrive.model import HostName
 from configdrive.outcome import Status
 from tasks.mailbox import Claim, Debt, FencedError, Held, NotNow, PersonsWord, Wake
 from tests.integration.queue.box import QUEUE, Box, again, finish, new_vm, outcome, park, posting
+from tests.integration.queue.lossy import Loss, lossy_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,23 +21,6 @@ if TYPE_CHECKING:
     from workers.store import RedisMailbox
 
 HOST = HostName("h1")
-
-
-@dataclass
-class Loss:
-    """Loses the next reply, and lets something happen before the question is asked again."""
-
-    between: Callable[[], object] | None = None
-    armed: bool = False
-    lost: int = 0
-
-    def next(self, between: Callable[[], object] | None = None) -> None:
-        self.armed, self.between = True, between
-
-    def take(self) -> bool:
-        armed, self.armed = self.armed, False
-        self.lost += armed
-        return armed
 
 
 @dataclass
@@ -58,22 +39,7 @@ class Lossy:
 @pytest.fixture
 def lossy(redis_server: RedisServer, box: Box) -> Iterator[Lossy]:
     loss = Loss()
-
-    class LossyConnection(redis.Connection):
-        @override
-        def read_response(self, *args: Any, **named: Any) -> Any:
-            answer = super().read_response(*args, **named)
-            if loss.take():
-                self.disconnect()  # type: ignore[no-untyped-call]
-                if loss.between is not None:
-                    loss.between()
-                message = "the reply was lost"
-                raise redis.ConnectionError(message)
-            return answer
-
-    pool: redis.ConnectionPool = redis.ConnectionPool.from_url(
-        redis_server.url, connection_class=LossyConnection, retry=Retry(NoBackoff(), 3), socket_timeout=5
-    )
+    pool = lossy_pool(redis_server.url, loss)
     with redis.Redis(connection_pool=pool) as client:
         mailbox = box.through(client)
         warm_up = posting(new_vm())

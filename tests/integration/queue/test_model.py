@@ -28,6 +28,7 @@ from tasks.mailbox import (
 )
 from tests.integration.queue.box import QUEUE, Box, new_vm, outcome, posting
 from tests.integration.queue.vm_model import VmModel
+from tests.rigs.invariants import Auditor
 
 if TYPE_CHECKING:
     import redis
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 QUEUES = (QUEUE, f"{QUEUE}.zone")
 HOST = HostName("h1")
+EXAMPLES = settings().max_examples // 4
 AGES = 100_000.0
 """Seconds after which every lease has run out, every back-off is over and every sweep is due."""
 
@@ -51,6 +53,7 @@ class Mailboxes(RuleBasedStateMachine):
         self.vms = [VmModel(new_vm()) for _ in range(3)]
         self.stream: list[Outcome] = []
         self.clock = itertools.count(1)
+        self.auditor = Auditor(self.client, self.box.prefix)
 
     index = st.integers(0, 2)
 
@@ -244,6 +247,10 @@ class Mailboxes(RuleBasedStateMachine):
         for vm in self.vms:
             self._is_as_the_model_says(vm)
 
+    @invariant()
+    def the_scripts_invariants_hold(self) -> None:
+        self.auditor.check()
+
     def _is_as_the_model_says(self, vm: VmModel) -> None:
         assert self.box.mail(vm.uuid) == [header.event_id for header in vm.mail]
         bodies = self.box.bodies(vm.uuid)
@@ -262,4 +269,4 @@ class Mailboxes(RuleBasedStateMachine):
 
 def test_store_is_as_the_model_says_after_any_sequence(client: redis.Redis) -> None:
     machine = type("Mailboxes", (Mailboxes,), {"client": client})
-    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=50))
+    run_state_machine_as_test(machine, settings=settings(max_examples=EXAMPLES, stateful_step_count=50))

@@ -1,0 +1,180 @@
+"""Where a worker's work can be interrupted, and by what: every call of the store and every verb of the driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from tests.unit.fakes.cloud import At
+from workers.store import RedisMailbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import redis
+
+    from configdrive.model import EventId, VmUuid
+    from configdrive.outcome import Outcome
+    from tasks.mailbox import Claim, DeadLetter, Debt, Ending, Held, NotNow, Posting, Receipt, Right, Wake
+    from tests.integration.queue.lossy import Loss
+    from workers.store import StoreOptions
+
+
+class Killed(BaseException):
+    """`kill -9`: nothing that the process would still do is done."""
+
+
+class Mishap(StrEnum):
+    """What befalls a worker."""
+
+    KILLED = "killed"
+    REPLY_LOST = "a reply of the store is lost"
+    OVERTAKEN = "stopped until its lease is over and another worker has had its turn"
+    OVERTAKEN_BY_REPLY = "a reply is lost, and another worker has its turn before it is asked for again"
+    FAILED_FOR_NOW = "the hypervisor fails for now"
+    FAILED_FOR_GOOD = "the hypervisor fails for good"
+
+
+_OF_THE_STORE = frozenset({Mishap.REPLY_LOST, Mishap.OVERTAKEN, Mishap.OVERTAKEN_BY_REPLY})
+_OF_THE_DRIVER = frozenset({Mishap.FAILED_FOR_NOW, Mishap.FAILED_FOR_GOOD})
+_CHECKED = frozenset({"renew", "done", "release"})
+"""Before these a worker may be overtaken without harm: they tell it so. Between its last look and a verb nothing can:
+hypervisors know no fencing token (docs/adr/0001), and the next event or the storage sweep puts right what it did."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One mishap, at the first point from this one on where it can happen."""
+
+    mishap: Mishap
+    point: int
+
+
+class Points:
+    """The points of one worker's work, in order; the first that fits the trouble has it, once."""
+
+    def __init__(self, loss: Loss, another_worker: Callable[[], object]) -> None:
+        self._loss = loss
+        self._another_worker = another_worker
+        self._trouble: Trouble | None = None
+        self._passed = 0
+        self._dead = False
+
+    def arm(self, trouble: Trouble | None) -> None:
+        """Begin to count, with this ahead."""
+        self._trouble, self._passed, self._dead = trouble, 0, False
+
+    def disarm(self) -> None:
+        """Nothing more happens; another process begins."""
+        self.arm(None)
+        self._loss.armed = False
+
+    def at_driver(self, verb: str, at: At) -> None:
+        """Pass a point within a verb of the driver."""
+        self._pass(verb, at, _OF_THE_DRIVER)
+
+    def at_store(self, call: str, at: At) -> None:
+        """Pass a point before or after a call of the store."""
+        self._pass(call, at, _OF_THE_STORE if at is At.BEFORE else frozenset())
+
+    def at_wake(self) -> None:
+        """Pass the point before a wake-up is sent."""
+        self._pass("wake", At.BEFORE, frozenset())
+
+    def _pass(self, what: str, at: At, possible: frozenset[Mishap]) -> None:
+        if self._dead:
+            raise Killed
+        self._passed += 1
+        trouble = self._trouble
+        if trouble is None or self._passed <= trouble.point or trouble.mishap not in possible | {Mishap.KILLED}:
+            return
+        if trouble.mishap is Mishap.OVERTAKEN and what not in _CHECKED:
+            return
+        self._trouble = None
+        self._befall(trouble.mishap, f"{what}, {at.name}")
+
+    def _befall(self, mishap: Mishap, where: str) -> None:
+        match mishap:
+            case Mishap.KILLED:
+                self._dead = True
+                raise Killed(where)
+            case Mishap.REPLY_LOST:
+                self._loss.next()
+            case Mishap.OVERTAKEN:
+                self._another_worker()
+            case Mishap.OVERTAKEN_BY_REPLY:
+                self._loss.next(self._another_worker)
+            case Mishap.FAILED_FOR_NOW:
+                raise TransientError(TransientCode.HYPERVISOR_ERROR, where)
+            case Mishap.FAILED_FOR_GOOD:
+                raise PermanentError(PermanentCode.ACCESS_DENIED, where)
+
+
+class PointedMailbox(RedisMailbox):
+    """The store as a worker has it, with a point before and after each call; remembers the last claim of each event."""
+
+    def __init__(self, client: redis.Redis, options: StoreOptions, points: Points) -> None:
+        super().__init__(client, options)
+        self._points = points
+        self.claims: dict[EventId, Claim] = {}
+
+    @override
+    def put(self, posting: Posting) -> Receipt:
+        self._points.at_store("put", At.BEFORE)
+        answer = super().put(posting)
+        self._points.at_store("put", At.AFTER)
+        return answer
+
+    @override
+    def claim(self, vm_uuid: VmUuid, event_id: EventId) -> Claim | NotNow:
+        self._points.at_store("claim", At.BEFORE)
+        answer = super().claim(vm_uuid, event_id)
+        if not isinstance(answer, str):
+            self.claims[event_id] = answer
+        self._points.at_store("claim", At.AFTER)
+        return answer
+
+    @override
+    def renew(self, right: Right) -> bool:
+        self._points.at_store("renew", At.BEFORE)
+        answer = super().renew(right)
+        self._points.at_store("renew", At.AFTER)
+        return answer
+
+    @override
+    def done(self, claim: Claim, ending: Ending) -> Wake | None:
+        self._points.at_store("done", At.BEFORE)
+        answer = super().done(claim, ending)
+        self._points.at_store("done", At.AFTER)
+        return answer
+
+    @override
+    def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
+        self._points.at_store("hold", At.BEFORE)
+        answer = super().hold(vm_uuid)
+        self._points.at_store("hold", At.AFTER)
+        return answer
+
+    @override
+    def release(
+        self, held: Held, state: str | None = None, *, gone: bool = False, paid: Debt | None = None
+    ) -> Wake | None:
+        self._points.at_store("release", At.BEFORE)
+        answer = super().release(held, state, gone=gone, paid=paid)
+        self._points.at_store("release", At.AFTER)
+        return answer
+
+    @override
+    def outcome_of(self, event_id: EventId) -> Outcome | None:
+        self._points.at_store("outcome", At.BEFORE)
+        return super().outcome_of(event_id)
+
+    @override
+    def bury(self, letter: DeadLetter) -> None:
+        self._points.at_store("bury", At.BEFORE)
+        super().bury(letter)
+        self._points.at_store("bury", At.AFTER)
