@@ -1,56 +1,48 @@
-"""Keeping a lease alive from a side thread, and asking whether it still holds before each step."""
+"""Keeping leases alive from one side thread, and saying whether one still holds before each step (docs/adr/0014)."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from celery.exceptions import SoftTimeLimitExceeded
 
 from configdrive.errors import StaleCode, StaleError
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    from tasks.mailbox import Mailbox, Right
+from tasks.mailbox import Mailbox, Right
 
 _log = logging.getLogger(__name__)
 
+_FRESH, _FRESH_SECONDS = 1 / 100, 0.25
+"""What was confirmed so short a time ago is not asked for again: a hundredth of the lease, and never more than this."""
+
+_LOOK = 1 / 6
+"""Of a lease's length: how often the side thread looks, and how old a confirmation is then renewed. So each lease is
+renewed at the latest after a third of its length."""
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def now() -> float:
+    """Return seconds on a clock that nobody sets, and that goes on while this process, or the machine, sleeps."""
+    return time.clock_gettime(_CLOCK)
+
 
 class KeptLease:
-    """A lease that was taken; as a context manager it is renewed every third of its length (`configdrive.ports.Lease`).
+    """A lease that is being kept (`configdrive.ports.Lease`)."""
 
-    Args:
-        mailbox: where it was taken.
-        right: the claim or hold.
-        seconds: the lease's length.
-        longest: seconds after which it is kept no longer: a pool that cannot enforce a time limit (threads, solo) must
-            not hold up a VM for ever when a call never returns.
-    """
-
-    def __init__(self, mailbox: Mailbox, right: Right, seconds: float, *, longest: float) -> None:
-        self._mailbox = mailbox
+    def __init__(self, keeper: LeaseKeeper, right: Right, asked: float) -> None:
+        self._keeper = keeper
         self._right = right
-        self._interval = seconds / 3
-        self._last = time.monotonic() + longest
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"lease {right.vm_uuid}", daemon=True)
+        self._asked = asked
+        self._last = keeper.now() + keeper.longest
 
-    def __enter__(self) -> Self:
-        """Begin to renew."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop renewing; giving the lease back is the business of `Mailbox.done`."""
-        self._ended.set()
+    @property
+    def vm(self) -> str:
+        """The VM, for messages."""
+        return self._right.vm_uuid
 
     def check(self) -> None:
         """Return when the lease still holds.
@@ -59,25 +51,99 @@ class KeptLease:
             StaleError: `LEASE_LOST`, when another worker has taken the VM over, or may have: the store does not answer,
                 or the attempt has taken too long. The event is tried again once the lease has run out.
         """
-        vm = self._right.vm_uuid
-        if time.monotonic() > self._last:
-            raise StaleError(StaleCode.LEASE_LOST, f"the attempt for VM {vm} took longer than an attempt may")
+        if self.is_over():
+            raise StaleError(StaleCode.LEASE_LOST, f"the attempt for VM {self.vm} took longer than an attempt may")
+        if self.age() <= min(self._keeper.seconds * _FRESH, _FRESH_SECONDS):
+            return
         try:
-            held = self._mailbox.renew(self._right)
+            held = self.renew()
         except SoftTimeLimitExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - nothing is known, so nothing may be changed
-            _log.warning("lease of VM %s not checked: %s", vm, type(error).__name__)
+            _log.warning("lease of VM %s not checked: %s", self.vm, type(error).__name__)
             held = False
         if not held:
-            raise StaleError(StaleCode.LEASE_LOST, f"another worker has taken over VM {vm}, or may have")
+            raise StaleError(StaleCode.LEASE_LOST, f"another worker has taken over VM {self.vm}, or may have")
+
+    def renew(self) -> bool:
+        """Ask for the lease again; false when it is another's by now."""
+        asked = self._keeper.now()  # before the question: the store's answer is younger than that in any case
+        held = self._keeper.mailbox.renew(self._right)
+        if held:
+            self._asked = asked
+        return held
+
+    def age(self) -> float:
+        """Return how many seconds ago the store was asked for what it has confirmed since."""
+        return self._keeper.now() - self._asked
+
+    def is_over(self) -> bool:
+        """Say whether the attempt has taken longer than one may."""
+        return self._keeper.now() > self._last
+
+
+class LeaseKeeper:
+    """Renews all leases of one process until they are given back, from one thread that is there while there are any.
+
+    Args:
+        mailbox: where they are taken.
+        seconds: a lease's length.
+        longest: seconds after which one is kept no longer: a pool that cannot enforce a time limit (threads, solo) must
+            not hold up a VM for ever when a call never returns.
+        clock: see `now`.
+    """
+
+    def __init__(self, mailbox: Mailbox, *, seconds: float, longest: float, clock: Callable[[], float] = now) -> None:
+        self.mailbox = mailbox
+        self.seconds = seconds
+        self.longest = longest
+        self.now = clock
+        self._kept: set[KeptLease] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def keep(self, right: Right, asked: float) -> Iterator[KeptLease]:
+        """Keep a lease alive within the block; giving it back is the business of `Mailbox.done` and `release`.
+
+        Args:
+            right: the claim or hold.
+            asked: `now()` before it was asked for.
+        """
+        lease = KeptLease(self, right, asked)
+        try:
+            with self._lock:
+                self._kept.add(lease)
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
+                    self._thread.start()
+            yield lease
+        finally:
+            self._drop(lease)
+
+    def look(self) -> None:
+        """Renew what was not confirmed for a while; what is lost, or has taken too long, is kept no longer."""
+        with self._lock:
+            kept = list(self._kept)
+        for lease in kept:
+            if lease.is_over():
+                self._drop(lease)
+            elif lease.age() >= self.seconds * _LOOK:
+                try:
+                    if not lease.renew():
+                        self._drop(lease)
+                except Exception as error:  # noqa: BLE001 - whatever it was, the next look may do; `check` decides
+                    _log.warning("lease of VM %s not renewed: %s", lease.vm, type(error).__name__)
+
+    def _drop(self, lease: KeptLease) -> None:
+        with self._lock:
+            self._kept.discard(lease)
 
     def _keep(self) -> None:
-        while not self._ended.wait(self._interval) and time.monotonic() < self._last:
-            try:
-                held = self._mailbox.renew(self._right)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next renewal may work; `check` decides
-                _log.warning("lease of VM %s not renewed: %s", self._right.vm_uuid, type(error).__name__)
-            else:
-                if not held:
+        while True:
+            time.sleep(self.seconds * _LOOK)
+            self.look()
+            with self._lock:
+                if not self._kept:
+                    self._thread = None
                     return

@@ -18,7 +18,7 @@ from configdrive.leftovers import Cleaner
 from configdrive.model import HostName, VmUuid
 from configdrive.ports import Drivers
 from configdrive.state import Phase, Summary, peek, write
-from tasks.lease import KeptLease
+from tasks.lease import LeaseKeeper
 from tasks.lifecycle import Refused
 from tasks.mailbox import DeadLetter, Debt, FencedError, Held, Mailbox, NotNow, Wake
 from tasks.wakeup import LEFTOVERS_NAME, read_host
@@ -35,28 +35,25 @@ class Leftovers:
     Args:
         mailbox: says what is owed.
         drivers: of the hypervisors that this worker serves.
-        lease_seconds: length of the lease on a VM.
-        longest_seconds: what one VM may take at most.
+        leases: keeps the lease on a VM alive while it is cleaned.
         pause: seconds between two messages for one host; when many have heaped up, it is asked no more than twice in
             that time. 0: whenever one is told to ask.
         wake: sends the wake-up for an event that came meanwhile.
     """
 
-    def __init__(  # noqa: PLR0913 - all by name but the two doors
+    def __init__(
         self,
         mailbox: Mailbox,
         drivers: Drivers,
         *,
-        lease_seconds: float,
-        longest_seconds: float,
+        leases: LeaseKeeper,
         wake: Callable[[Wake], None],
         pause: float = 0.0,
     ) -> None:
         self._pause = pause
         self._mailbox = mailbox
         self._drivers = drivers
-        self._lease_seconds = lease_seconds
-        self._longest_seconds = longest_seconds
+        self._leases = leases
         self._wake = wake
 
     def ask(self, queue: str, host: HostName) -> str:
@@ -87,6 +84,7 @@ class Leftovers:
         Raises:
             FleetError: the host is away, or the VM cannot be cleaned up now.
         """
+        asked = self._leases.now()
         held = self._mailbox.hold(uuid)
         if isinstance(held, NotNow):
             return False
@@ -94,7 +92,7 @@ class Leftovers:
         paid = written = False
         try:
             if held.state is not None:
-                after = self._clean(held, host, peek(held.state))
+                after = self._clean(held, asked, host, peek(held.state))
             paid = after is None or host not in after.left_on
         finally:
             written = self._release(held, after, Debt(queue, host) if paid else None)
@@ -102,10 +100,10 @@ class Leftovers:
             _log.info("host %s has nothing of VM %s any more", host, uuid)
         return paid and written
 
-    def _clean(self, held: Held, host: HostName, record: Summary) -> Summary:
+    def _clean(self, held: Held, asked: float, host: HostName, record: Summary) -> Summary:
         if record.vm is None or record.vm.hypervisor not in self._drivers:
             return record
-        with KeptLease(self._mailbox, held, self._lease_seconds, longest=self._longest_seconds) as lease:
+        with self._leases.keep(held, asked) as lease:
             return Cleaner(self._drivers[record.vm.hypervisor], lease).clean(record, host)
 
     def _release(self, held: Held, after: Summary | None, paid: Debt | None) -> bool:

@@ -12,7 +12,7 @@ from configdrive.model import HostName, InstanceName, StoredImage, Vm, VmUuid
 from configdrive.orphans import Scene, Why, judge, of_vm, scene
 from configdrive.ports import Clock, HypervisorDriver, Survey
 from configdrive.state import Summary, peek, write
-from tasks.lease import KeptLease
+from tasks.lease import LeaseKeeper
 from tasks.mailbox import FencedError, Held, Mailbox, NotNow, Wake
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Storekeeper:
         mailbox: what is remembered of VMs, and their leases.
         driver: of the hypervisor.
         clock: for the records of what is adopted.
-        lease_seconds: length of the lease on a VM; `longest_seconds` what one VM may take at most.
+        leases: keeps the lease on a VM alive while its images are judged.
         grace: seconds for which an image must have been seen to be nobody's.
         wake: sends the wake-up for an event that came meanwhile.
     """
@@ -57,8 +57,7 @@ class Storekeeper:
     mailbox: Mailbox
     driver: HypervisorDriver
     clock: Clock
-    lease_seconds: float
-    longest_seconds: float
+    leases: LeaseKeeper
     grace: float
     wake: Callable[[Wake], None]
 
@@ -85,12 +84,13 @@ class Storekeeper:
         """Delete what no VM needs, and say what was found."""
         for uuid in dict.fromkeys(image.name.vm_uuid for image in seen.images):
             images = of_vm(uuid, seen.images)
+            asked = self.leases.now()
             held = self.mailbox.hold(uuid)
             if isinstance(held, NotNow):
                 yield from (Finding(image, seen.images[image], Why.IN_WORK) for image in images)
                 continue
             try:
-                yield from self._sweep_vm(held, images, seen)
+                yield from self._sweep_vm(held, asked, images, seen)
             finally:
                 self._release(held)
 
@@ -111,8 +111,8 @@ class Storekeeper:
                 self._release(held, None if why_not else write(record))
             yield Adoption(uuid, record, why_not)
 
-    def _sweep_vm(self, held: Held, images: list[StoredImage], seen: Scene) -> Iterator[Finding]:
-        with KeptLease(self.mailbox, held, self.lease_seconds, longest=self.longest_seconds) as lease:
+    def _sweep_vm(self, held: Held, asked: float, images: list[StoredImage], seen: Scene) -> Iterator[Finding]:
+        with self.leases.keep(held, asked) as lease:
             for image in images:
                 host = seen.images[image]
                 why = self._judge(image, seen, held.state, note=True)

@@ -12,7 +12,7 @@ from configdrive.model import EventId, VmUuid
 from configdrive.outcome import Outcome, Status
 from configdrive.ports import Clock
 from configdrive.reconcile import Reconciler, Turn
-from tasks.lease import KeptLease
+from tasks.lease import LeaseKeeper
 from tasks.mailbox import Again, Claim, DeadLetter, Ending, FencedError, Finish, Mailbox, NotNow, ParkIt, Wake
 from tasks.policy import Drop, Limits, Park, Retry, decide, describe
 
@@ -49,8 +49,7 @@ class Turns:
     """Takes turns, one at a time per VM.
 
     Args:
-        lease_seconds: length of the lease; it is renewed every third of it.
-        longest_seconds: what one attempt may take at most; then the lease is renewed no longer.
+        leases: keeps them alive while the work goes on.
         timeouts: exceptions by which the pool says that an attempt's time is over.
         wake: sends the wake-up for a VM's next event.
     """
@@ -62,8 +61,7 @@ class Turns:
         reconciler: Reconciler,
         clock: Clock,
         limits: Limits,
-        lease_seconds: float,
-        longest_seconds: float,
+        leases: LeaseKeeper,
         timeouts: tuple[type[Exception], ...],
         wake: Callable[[Wake], None],
     ) -> None:
@@ -71,17 +69,17 @@ class Turns:
         self._reconciler = reconciler
         self._clock = clock
         self._limits = limits
-        self._lease_seconds = lease_seconds
-        self._longest_seconds = longest_seconds
+        self._leases = leases
         self._timeouts = timeouts
         self._wake = wake
 
     def take(self, vm_uuid: VmUuid, event_id: EventId) -> Verdict:
         """Take the turn of this event, if it is the VM's next."""
+        asked = self._leases.now()
         claim = self._mailbox.claim(vm_uuid, event_id)
         if isinstance(claim, NotNow):
             return Nothing(claim.value, self._mailbox.outcome_of(event_id))
-        ending, verdict = self._work(claim)
+        ending, verdict = self._work(claim, asked)
         if ending is None:
             return verdict
         try:
@@ -92,7 +90,7 @@ class Turns:
             self._wake(following)
         return verdict
 
-    def _work(self, claim: Claim) -> tuple[Ending | None, Verdict]:
+    def _work(self, claim: Claim, asked: float) -> tuple[Ending | None, Verdict]:
         """Work on the event under its lease; no ending means that the VM is another worker's by now."""
         try:
             event = _event(claim)
@@ -102,7 +100,7 @@ class Turns:
             died = f"workers died over this event {claim.deaths} times"
             return self._park(claim, event, PermanentCode.UNCLASSIFIED, died, "see the workers' logs")
         try:
-            with KeptLease(self._mailbox, claim, self._lease_seconds, longest=self._longest_seconds) as lease:
+            with self._leases.keep(claim, asked) as lease:
                 waiting = tuple(header.event_type for header in claim.waiting)
                 settled = self._reconciler.handle(Turn(event, claim.state, waiting, claim.attempt, lease))
         except Exception as error:  # noqa: BLE001 - every exception must lead to a decision, or the event would spin

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     """Zones with queues of their own, `configdrive.<hypervisor>.<zone>`. Empty: one queue per hypervisor."""
 
     lease_seconds: Seconds = 30.0
-    """How long a dead worker holds up its VM. Renewed every third of it while the work goes on."""
+    """How long a dead worker holds up its VM. Renewed within every third of it while the work goes on."""
 
     sweep_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     """Pause between two passes of the sweeper; the resolution of every back-off."""

@@ -18,6 +18,7 @@ from configdrive.model import HypervisorName
 from configdrive.ports import Drivers, HypervisorDriver
 from configdrive.reconcile import LEAVE_AFTER, Reconciler
 from tasks import leftovers, lifecycle
+from tasks.lease import LeaseKeeper
 from tasks.leftovers import Leftovers
 from tasks.mailbox import Mailbox, Wake
 from tasks.orphans import Storekeeper
@@ -130,6 +131,12 @@ class Hands:
                 _log.warning("connections to %s were not closed: %s", name, type(error).__name__)
 
 
+def make_leases(settings: Settings, mailbox: Mailbox) -> LeaseKeeper:
+    """Return what keeps the leases of a process alive."""
+    longest = settings.task_seconds + GRACE_SECONDS
+    return LeaseKeeper(mailbox, seconds=settings.lease_seconds, longest=longest)
+
+
 def make_hands(
     settings: Settings, app: Celery, hypervisors: Collection[HypervisorName], watchers: Sequence[Watcher] = ()
 ) -> Hands:
@@ -143,7 +150,7 @@ def make_hands(
     clock, wake = SystemClock(), WakeUps(app).send
     watcher = Watchers([LoggingWatcher(), *watchers, *open_tracing(settings)])
     mailbox = WatchedMailbox(connect_redis(settings), store_options(settings), watcher)
-    longest_seconds = settings.task_seconds + GRACE_SECONDS
+    leases = make_leases(settings, mailbox)
     turns = WatchedTurns(
         mailbox=mailbox,
         reconciler=Reconciler(
@@ -161,8 +168,7 @@ def make_hands(
             backoff=settings.backoff_seconds,
             backoff_most=settings.backoff_most_seconds,
         ),
-        lease_seconds=settings.lease_seconds,
-        longest_seconds=longest_seconds,
+        leases=leases,
         timeouts=(SoftTimeLimitExceeded,),
         wake=wake,
     )
@@ -171,8 +177,7 @@ def make_hands(
         Leftovers(
             mailbox,
             drivers,
-            lease_seconds=settings.lease_seconds,
-            longest_seconds=longest_seconds,
+            leases=leases,
             wake=wake,
             pause=settings.leftover_seconds,
         ),
@@ -228,7 +233,7 @@ def make_storerooms(settings: Settings, mailbox: Mailbox, wake: Callable[[Wake],
         PermanentError: `MISCONFIGURED` or `UNKNOWN_HYPERVISOR`.
     """
     inventory = read_inventory(settings.inventory)
-    longest_seconds = settings.task_seconds + GRACE_SECONDS
+    leases = make_leases(settings, mailbox)
     rooms = []
     for name in sorted(set(inventory) & set(known_hypervisors(settings))):
         driver = make_driver(settings, name, inventory)
@@ -236,14 +241,11 @@ def make_storerooms(settings: Settings, mailbox: Mailbox, wake: Callable[[Wake],
             mailbox=mailbox,
             driver=driver,
             clock=SystemClock(),
-            lease_seconds=settings.lease_seconds,
-            longest_seconds=longest_seconds,
+            leases=leases,
             grace=settings.stray_seconds,
             wake=wake,
         )
-        leftovers_ = Leftovers(
-            mailbox, {name: driver}, lease_seconds=settings.lease_seconds, longest_seconds=longest_seconds, wake=wake
-        )
+        leftovers_ = Leftovers(mailbox, {name: driver}, leases=leases, wake=wake)
         rooms.append(Storeroom(keeper, leftovers_))
     return rooms
 

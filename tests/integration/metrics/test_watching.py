@@ -16,6 +16,7 @@ from configdrive.model import EventId, HostName
 from configdrive.outcome import Status
 from configdrive.ports import StepRecord
 from configdrive.reconcile import Reconciler, Settled, Turn
+from tasks.lease import LeaseKeeper
 from tasks.mailbox import Again, Claim, Debt, Ending, Finish, Header, Held, ParkIt, Posting
 from tasks.policy import Limits
 from tests.integration.queue.box import QUEUE, Box, new_vm, outcome
@@ -77,8 +78,7 @@ class Place:
             reconciler=cast("Reconciler", self),
             clock=SystemClock(),
             limits=Limits(attempts=2, unclassified_attempts=2, backoff=0.01, backoff_most=0.01),
-            lease_seconds=lease,
-            longest_seconds=60.0,
+            leases=LeaseKeeper(self.mailbox, seconds=lease, longest=60.0),
             timeouts=(),
             wake=lambda _wake: None,
         )

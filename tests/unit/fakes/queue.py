@@ -13,6 +13,7 @@ from configdrive.events import parse, short_type
 from configdrive.model import EventId, VmUuid
 from configdrive.reconcile import Reconciler, Settled, Turn
 from configdrive.sealed import body_of
+from tasks.lease import LeaseKeeper
 from tasks.mailbox import Claim, Header, Posting, Wake
 from tasks.policy import Limits
 from tasks.turn import Turns, Verdict
@@ -37,6 +38,7 @@ class Queue:
 
     def __post_init__(self) -> None:
         self.mailbox = MemoryMailbox(self.fleet.clock)
+        self.leases = LeaseKeeper(self.mailbox, seconds=30.0, longest=300.0, clock=self.fleet.clock.now)
         self.turns = self.worker(self.fleet.reconciler)
 
     def worker(self, reconciler: Reconciler) -> Turns:
@@ -45,8 +47,7 @@ class Queue:
             reconciler=reconciler,
             clock=self.fleet.clock,
             limits=LIMITS,
-            lease_seconds=30.0,
-            longest_seconds=300.0,
+            leases=self.leases,
             timeouts=(OutOfTimeError,),
             wake=self.sent.append,
         )

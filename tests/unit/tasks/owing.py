@@ -24,7 +24,7 @@ class World:
 
     def make(self, drivers: Drivers, pause: float = 0.0) -> Leftovers:
         wake = self.queue.sent.append
-        return Leftovers(self.mailbox, drivers, lease_seconds=30.0, longest_seconds=300.0, wake=wake, pause=pause)
+        return Leftovers(self.mailbox, drivers, leases=self.queue.leases, wake=wake, pause=pause)
 
     def leave(self, word: str = "stop") -> None:
         """Start the VM, take its host away, and have a stop or destroy leave what it has."""

@@ -1,4 +1,4 @@
-"""Keeping a lease: renewed from a side thread, asked for before each step, and given up rather than guessed."""
+"""Keeping a lease: renewed from a side thread, asked for before a step, and given up rather than guessed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from configdrive.errors import StaleCode, StaleError
-from tasks.lease import KeptLease
+from tasks.lease import KeptLease, LeaseKeeper, now
 from tasks.mailbox import Claim
 from tests.unit.fakes.queue import Queue
 
@@ -29,27 +30,120 @@ def claim(queue: Queue) -> Claim:
     return queue.claim(queue.put("start"))
 
 
-def lease(queue: Queue, claim: Claim, seconds: float = 30.0, longest: float = 300.0) -> KeptLease:
-    return KeptLease(queue.mailbox, claim, seconds, longest=longest)
+def kept(queue: Queue, claim: Claim) -> KeptLease:
+    """A lease of 30 s that was taken just now; the test moves the clock."""
+    return KeptLease(queue.leases, claim, queue.leases.now())
+
+
+def keeper(queue: Queue, seconds: float, longest: float = 300.0) -> LeaseKeeper:
+    """One that goes by the machine's clock."""
+    return LeaseKeeper(queue.mailbox, seconds=seconds, longest=longest)
+
+
+def raising(error: BaseException) -> Callable[[Claim], bool]:
+    def renew(_claim: Claim) -> bool:
+        raise error
+
+    return renew
+
+
+class Store:
+    """Answers every renewal alike, and remembers them."""
+
+    def __init__(self, queue: Queue, monkeypatch: pytest.MonkeyPatch, *, held: bool = True) -> None:
+        self.asked: list[Claim] = []
+        self._held = held
+        monkeypatch.setattr(queue.mailbox, "renew", self.renew)
+
+    def renew(self, claim: Claim) -> bool:
+        self.asked.append(claim)
+        return self._held
+
+
+def lost(lease: KeptLease) -> bool:
+    try:
+        lease.check()
+    except StaleError as error:
+        return error.code is StaleCode.LEASE_LOST
+    return False
 
 
 def test_holds_until_another_worker_takes_over(queue: Queue, claim: Claim) -> None:
-    kept = lease(queue, claim)
-    kept.check()
+    lease = kept(queue, claim)
+    assert not lost(lease)
     queue.fleet.clock.time += 31
     queue.claim(claim.header)
-    with pytest.raises(StaleError) as caught:
-        kept.check()
-    assert caught.value.code is StaleCode.LEASE_LOST
+    assert lost(lease)
+
+
+def test_whoever_slept_longer_than_a_moment_has_to_ask(queue: Queue, claim: Claim) -> None:
+    lease = kept(queue, claim)
+    queue.mailbox.boxes[claim.vm_uuid].epoch += 1  # a clock that jumped, a person's word, a store of yesterday
+    queue.fleet.clock.time += 0.24
+    assert not lost(lease)
+    queue.fleet.clock.time += 0.02
+    assert lost(lease)
+
+
+@pytest.mark.parametrize(("seconds", "fresh"), [(3.0, 0.03), (30.0, 0.25), (604_800.0, 0.25)])
+def test_a_moment_is_a_hundredth_of_the_lease_and_never_more_than_a_quarter_of_a_second(
+    queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch, seconds: float, fresh: float
+) -> None:
+    store = Store(queue, monkeypatch)
+    leases = LeaseKeeper(queue.mailbox, seconds=seconds, longest=1e6, clock=queue.fleet.clock.now)
+    lease = KeptLease(leases, claim, leases.now())
+    queue.fleet.clock.time += fresh - 0.001
+    lease.check()
+    assert store.asked == []
+    queue.fleet.clock.time += 0.002
+    lease.check()
+    assert store.asked == [claim]
+    queue.fleet.clock.time += fresh - 0.001
+    lease.check()
+    assert store.asked == [claim], "the answer counts from the question on"
+
+
+def test_an_answer_that_took_long_is_old_when_it_comes(
+    queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Claim] = []
+
+    def slow(right: Claim) -> bool:
+        asked.append(right)
+        queue.fleet.clock.time += 1
+        return True
+
+    monkeypatch.setattr(queue.mailbox, "renew", slow)
+    lease = kept(queue, claim)
+    queue.fleet.clock.time += 1
+    lease.check()
+    lease.check()
+    assert asked == [claim, claim]
+
+
+def test_a_claim_that_took_long_is_asked_for_before_the_first_step(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, take = Store(queue, monkeypatch), queue.mailbox.claim
+
+    def slow(vm_uuid: str, event_id: str) -> object:
+        claimed = take(vm_uuid, event_id)  # type: ignore[arg-type]
+        queue.fleet.clock.time += 0.3
+        return claimed
+
+    monkeypatch.setattr(queue.mailbox, "claim", slow)
+    queue.take(queue.put("deploy"))
+    assert len(store.asked) == 1
 
 
 def test_asking_renews_it(queue: Queue, claim: Claim) -> None:
+    lease = kept(queue, claim)
     queue.fleet.clock.time += 20
-    lease(queue, claim).check()
-    assert queue.mailbox.boxes[claim.header.vm_uuid].until == queue.fleet.clock.time + 30
+    lease.check()
+    assert queue.mailbox.boxes[claim.vm_uuid].until == queue.fleet.clock.time + 30
 
 
-def test_is_renewed_every_third_of_its_length_while_the_work_goes_on(
+def test_is_renewed_within_every_third_of_its_length_while_the_work_goes_on(
     queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renewed = threading.Semaphore(0)
@@ -61,30 +155,55 @@ def test_is_renewed_every_third_of_its_length_while_the_work_goes_on(
         return True
 
     monkeypatch.setattr(queue.mailbox, "renew", renew)
-    assert lease(queue, claim, seconds=30)._interval == 10
-    with lease(queue, claim, seconds=0.06):
+    leases = keeper(queue, 0.12)
+    with leases.keep(claim, now()):
         for _ in range(3):
             assert renewed.acquire(timeout=WAIT)
     done = len(times)
     assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= 0.015
-    time.sleep(0.06)
+    time.sleep(0.12)
     assert len(times) <= done + 1, "it is renewed after the work is done"
 
 
-def test_the_side_thread_ends_when_the_lease_is_lost(
+def test_one_look_renews_what_is_old_and_only_that(queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(queue, monkeypatch)
+    with queue.leases.keep(claim, queue.leases.now()):
+        queue.fleet.clock.time += 4.9
+        queue.leases.look()
+        assert store.asked == []
+        queue.fleet.clock.time += 0.2
+        queue.leases.look()
+        queue.leases.look()
+        assert store.asked == [claim]
+    queue.fleet.clock.time += 6
+    queue.leases.look()
+    assert store.asked == [claim], "the work is done"
+
+
+def test_many_leases_are_kept_by_one_thread_that_ends_with_the_last(queue: Queue, claim: Claim) -> None:
+    leases = keeper(queue, 0.03)
+    with leases.keep(claim, now()), leases.keep(claim, now()):
+        thread = leases._thread
+        assert thread is not None
+        assert [found.name for found in threading.enumerate()].count("leases") >= 1
+        time.sleep(0.05)
+        assert leases._thread is thread
+    thread.join(timeout=WAIT)
+    assert not thread.is_alive()
+    with leases.keep(claim, now()):
+        assert leases._thread is not None, "the next lease is kept by nobody"
+
+
+def test_what_is_lost_is_not_asked_for_again_from_the_side(
     queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = threading.Semaphore(0)
-
-    def lost(_claim: Claim) -> bool:
-        asked.release()
-        return False
-
-    monkeypatch.setattr(queue.mailbox, "renew", lost)
-    with lease(queue, claim, seconds=0.03) as kept:
-        assert asked.acquire(timeout=WAIT)
-        kept._thread.join(timeout=WAIT)
-        assert not kept._thread.is_alive()
+    store = Store(queue, monkeypatch, held=False)
+    with queue.leases.keep(claim, queue.leases.now()) as lease:
+        for _ in range(2):
+            queue.fleet.clock.time += 6
+            queue.leases.look()
+        assert store.asked == [claim]
+        assert lost(lease)
 
 
 def test_a_store_that_does_not_answer_is_asked_again_and_told_without_its_text(
@@ -97,7 +216,7 @@ def test_a_store_that_does_not_answer_is_asked_again_and_told_without_its_text(
         raise ConnectionError("redis://:swordfish@host")
 
     monkeypatch.setattr(queue.mailbox, "renew", broken)
-    with lease(queue, claim, seconds=0.03):
+    with keeper(queue, 0.03).keep(claim, now()):
         assert asked.acquire(timeout=WAIT)
         assert asked.acquire(timeout=WAIT)
     assert "ConnectionError" in caplog.text
@@ -107,12 +226,11 @@ def test_a_store_that_does_not_answer_is_asked_again_and_told_without_its_text(
 def test_without_an_answer_nothing_may_be_changed(
     queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(_claim: Claim) -> bool:
-        raise ConnectionError("swordfish")
-
-    monkeypatch.setattr(queue.mailbox, "renew", broken)
+    monkeypatch.setattr(queue.mailbox, "renew", raising(ConnectionError("swordfish")))
+    lease = kept(queue, claim)
+    queue.fleet.clock.time += 1
     with caplog.at_level(logging.WARNING), pytest.raises(StaleError) as caught:
-        lease(queue, claim).check()
+        lease.check()
     assert caught.value.code is StaleCode.LEASE_LOST
     assert "swordfish" not in caplog.text + str(caught.value)
 
@@ -120,19 +238,26 @@ def test_without_an_answer_nothing_may_be_changed(
 def test_the_end_of_the_attempt_s_time_is_not_taken_for_a_lost_lease(
     queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(_claim: Claim) -> bool:
-        raise SoftTimeLimitExceeded
-
-    monkeypatch.setattr(queue.mailbox, "renew", interrupted)
+    monkeypatch.setattr(queue.mailbox, "renew", raising(SoftTimeLimitExceeded()))
+    lease = kept(queue, claim)
+    queue.fleet.clock.time += 1
     with pytest.raises(SoftTimeLimitExceeded):
-        lease(queue, claim).check()
+        lease.check()
 
 
-def test_an_attempt_that_takes_longer_than_one_may_loses_its_lease(queue: Queue, claim: Claim) -> None:
-    kept = lease(queue, claim, seconds=0.03, longest=0.0)
-    with kept:
-        kept._thread.join(timeout=WAIT)
-        assert not kept._thread.is_alive(), "it is renewed for ever"
-        with pytest.raises(StaleError) as caught:
-            kept.check()
-    assert caught.value.code is StaleCode.LEASE_LOST
+def test_an_attempt_that_takes_longer_than_one_may_loses_its_lease(
+    queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(queue, monkeypatch)
+    with queue.leases.keep(claim, queue.leases.now()) as lease:
+        queue.fleet.clock.time += queue.leases.longest + 1
+        queue.leases.look()
+        assert lost(lease)
+    assert store.asked == [], "it is renewed for ever"
+
+
+def test_the_clock_goes_on_and_is_nobody_s_to_set() -> None:
+    assert abs((now() - time.monotonic()) - (now() - time.monotonic())) < 1.0
+    began = now()
+    time.sleep(0.01)
+    assert now() - began >= 0.01

@@ -36,8 +36,7 @@ def keeper(queue: Queue) -> Storekeeper:
         mailbox=queue.mailbox,
         driver=queue.fleet.driver,
         clock=queue.fleet.clock,
-        lease_seconds=30.0,
-        longest_seconds=300.0,
+        leases=queue.leases,
         grace=GRACE,
         wake=queue.sent.append,
     )

@@ -247,11 +247,10 @@ def test_a_worker_that_is_told_to_stop_stops(queue: Queue, error: type[BaseExcep
     assert queue.mailbox.stream == []
 
 
-def test_no_thread_is_left_behind(queue: Queue) -> None:
+def test_however_many_events_there_are_one_thread_keeps_their_leases(queue: Queue) -> None:
     before = set(threading.enumerate())
     queue.take(queue.put("deploy"))
+    queue.take(queue.put("start"))
     queue.raising(away)
     queue.take(queue.put("start"))
-    for thread in set(threading.enumerate()) - before:
-        thread.join(timeout=5)
-        assert not thread.is_alive()
+    assert len(set(threading.enumerate()) - before) <= 1
