@@ -24,9 +24,6 @@ packages=(
   graphviz                                                         # draws the diagrams of the documentation
 )
 
-# Renders the manifests. Other packages of it have the same file, and Debian's would refuse to lie beside them.
-command -v kubectl >/dev/null || packages+=(kubernetes-client)
-
 say() { printf '==> %s\n' "$*"; }
 
 installed() { # the packages of the system, one per line, sorted

@@ -1,4 +1,4 @@
-"""deploy/kubernetes: manifests that Kubernetes' own schemas accept, and whose commands, probes and queries are ours."""
+"""The processes that the Helm chart starts: confined, with commands, settings, probes and queries that are ours."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import os
 import re
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import kubernetes_validate
 import pytest
-import yaml
 
 from tasks.wakeup import queue_name
-from tests.integration.deploy.compose import ROOT
-from tests.rigs.process import find_program
-from tests.support import require_rig
-from workers.app import GRACE_SECONDS
+from tests.integration.deploy.chart import VALUES, Manifest, container, named, pod, queries, render
+from workers.app import GRACE_SECONDS, queues
 from workers.cli.program import program
 from workers.settings import Settings
 
@@ -26,94 +22,101 @@ if TYPE_CHECKING:
 HYPERVISORS = ("kvm", "vmware", "xenserver")
 WORKERS = tuple(f"worker-{name}" for name in HYPERVISORS)
 
-Manifest = dict[str, Any]
-
 
 @pytest.fixture(scope="module")
 def manifests() -> list[Manifest]:
-    with require_rig():
-        kubectl = find_program("kubectl", "kubernetes-client")
-    words = [kubectl, "kustomize", str(ROOT / "deploy/kubernetes")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert all("deprecated" in line for line in done.stderr.splitlines()), done.stderr  # by newer ones, see ADR 0012
-    return list(yaml.safe_load_all(done.stdout))
+    return render()
 
 
-def named(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
-    return {one["metadata"]["name"]: one for one in manifests if one["kind"] == kind}
+def test_a_deployment_for_each_process(manifests: list[Manifest]) -> None:
+    assert set(named(manifests, "Deployment")) == {*WORKERS, "waker", "sweeper", "flower"}
 
 
-def container(manifests: list[Manifest], name: str) -> Manifest:
-    found: list[Manifest] = named(manifests, "Deployment")[name]["spec"]["template"]["spec"]["containers"]
-    return found[0]
-
-
-def test_kubernetes_schemas_accept_them(manifests: list[Manifest]) -> None:
-    known = [one for one in manifests if one["kind"] != "ScaledObject"]  # KEDA's is no part of Kubernetes
-    assert len(known) == 11
-    for one in known:
-        kubernetes_validate.validate(one, "1.37", strict=True)
-    broken = {**known[0], "specs": {}}
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(broken, "1.37", strict=True)
-
-
-def test_everything_is_in_the_namespace_and_refers_to_what_is_there(manifests: list[Manifest]) -> None:
-    assert {one["metadata"].get("namespace", "configdrive") for one in manifests} == {"configdrive"}
-    deployments = named(manifests, "Deployment")
-    assert set(deployments) == {*WORKERS, "waker", "sweeper", "flower"}
-    for name in WORKERS:
-        labels = deployments[name]["spec"]["template"]["metadata"]["labels"]
-        assert deployments[name]["spec"]["selector"]["matchLabels"].items() <= labels.items()
-        budget = named(manifests, "PodDisruptionBudget")[name]
-        assert budget["spec"]["selector"]["matchLabels"] == deployments[name]["spec"]["selector"]["matchLabels"]
-        assert "replicas" not in deployments[name]["spec"]  # each `apply` would undo what KEDA has set
+def regular_expression(query: str) -> str:
+    found = re.fullmatch(
+        r'sum\(max by \(queue\) \(configdrive_pending_vms\{queue=~"([^"]+)"(, namespace="fleet")?\}\)\)', query
+    )
+    assert found
+    return found[1]
 
 
 @pytest.mark.parametrize("hypervisor", HYPERVISORS)
 def test_keda_asks_for_all_queues_of_the_hypervisor_and_no_others(manifests: list[Manifest], hypervisor: str) -> None:
-    scaled = named(manifests, "ScaledObject")[f"worker-{hypervisor}"]["spec"]
-    assert scaled["scaleTargetRef"]["name"] == f"worker-{hypervisor}"
-    (trigger,) = scaled["triggers"]
-    query = trigger["metadata"]["query"]
-    found = re.fullmatch(r'sum\(max by \(queue\) \(configdrive_pending_vms\{queue=~"(.+)"\}\)\)', query)
-    assert found
+    expression = regular_expression(queries(manifests)[f"worker-{hypervisor}"])
     # Prometheus anchors a regular expression at both ends.
-    assert re.fullmatch(found[1], queue_name(hypervisor))
-    assert re.fullmatch(found[1], queue_name(hypervisor, "berlin-1"))
+    assert re.fullmatch(expression, queue_name(hypervisor))
+    assert re.fullmatch(expression, queue_name(hypervisor, "berlin-1"))
     others = [name for name in (*HYPERVISORS, f"{hypervisor}2") if name != hypervisor]
-    assert not any(re.fullmatch(found[1], queue_name(name)) for name in others)
+    assert not any(re.fullmatch(expression, queue_name(name)) for name in others)
 
 
-@pytest.mark.parametrize("name", [*WORKERS, "waker", "sweeper", "flower"])
-def test_pods_are_confined(manifests: list[Manifest], name: str) -> None:
-    pod = named(manifests, "Deployment")[name]["spec"]["template"]["spec"]
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert pod["automountServiceAccountToken"] is False
-    for one in (*pod["initContainers"], *pod["containers"]):
-        security = one["securityContext"]
-        assert security["readOnlyRootFilesystem"]
-        assert security["capabilities"] == {"drop": ["ALL"]}
-        assert security["allowPrivilegeEscalation"] is False
-
-
-@pytest.mark.parametrize("name", [*WORKERS, "sweeper"])
-def test_grace_period_lets_the_longest_event_end(manifests: list[Manifest], name: str) -> None:
-    pod = named(manifests, "Deployment")[name]["spec"]["template"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] > Settings().task_seconds + GRACE_SECONDS
-
-
-@pytest.mark.parametrize("name", [*WORKERS, "waker", "sweeper"])
-def test_commands_and_settings_are_known(manifests: list[Manifest], name: str) -> None:
-    one = container(manifests, name)
-    command, *words = one["args"]
+def test_workers_of_zones_are_scaled_on_the_queues_that_they_take_from() -> None:
+    zones = VALUES["zones"]["settings"]["zones"]
+    manifests = render(VALUES["zones"])
+    expression = regular_expression(queries(manifests)["worker-kvm-berlin"])
+    command, *words = container(manifests, "worker-kvm-berlin")["args"]
     found = program.get_command(program.make_context("configdrive", [command, *words]), command)
     assert found is not None
-    found.make_context(command, list(words))  # refuses an unknown option
-    for variable in one["env"]:
-        if variable["name"] != "CONFIGDRIVE_SETTINGS":
-            assert variable["name"].removeprefix("CONFIGDRIVE_").lower() in Settings.model_fields
+    served = found.make_context(command, list(words)).params["zones"]
+    every = queues(Settings(zones=tuple(zones)), "kvm")
+    assert [name for name in every if re.fullmatch(expression, name)] == [queue_name("kvm", zone) for zone in served]
+
+
+def test_several_fleets_share_a_prometheus() -> None:
+    for query in queries(render(VALUES["all there is"])).values():
+        assert regular_expression(query)
+        assert 'namespace="fleet"' in query
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_pods_are_confined(values: str) -> None:
+    manifests = render(VALUES[values])
+    pods = [pod(manifests, name)["spec"] for name in named(manifests, "Deployment")]
+    pods.append(named(manifests, "Pod")["doctor"]["spec"])
+    for one in pods:
+        assert one["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "runAsGroup": 10001,
+            "fsGroup": 10001,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        assert one["automountServiceAccountToken"] is False
+        assert one["enableServiceLinks"] is False
+        for part in (*one["initContainers"], *one["containers"]):
+            assert part["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+        memory = [volume["name"] for volume in one["volumes"] if volume.get("emptyDir") == {"medium": "Memory"}]
+        assert memory == ["run"], "secrets are copied to memory only"
+
+
+@pytest.mark.parametrize("values", ["default", "all there is"])
+@pytest.mark.parametrize("name", [*WORKERS, "sweeper"])
+def test_grace_period_lets_the_longest_event_end(values: str, name: str) -> None:
+    limit = VALUES[values].get("settings", {}).get("task_seconds", Settings().task_seconds)
+    manifests = render(VALUES[values])
+    assert pod(manifests, name)["spec"]["terminationGracePeriodSeconds"] > limit + GRACE_SECONDS
+    variables = {one["name"]: one["value"] for one in container(manifests, name)["env"]}
+    assert float(variables["CONFIGDRIVE_TASK_SECONDS"]) == limit, "not whatever stands in settings.toml"
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_commands_and_settings_are_known(values: str) -> None:
+    manifests = render(VALUES[values])
+    parts = [container(manifests, name) for name in named(manifests, "Deployment")]
+    parts += named(manifests, "Pod")["doctor"]["spec"]["containers"]
+    for one in parts:
+        words = one.get("args") or one["command"][2].partition(" exec configdrive ")[2].split()
+        command, *options = words
+        found = program.get_command(program.make_context("configdrive", words), command)
+        assert found is not None
+        found.make_context(command, list(options))  # refuses an unknown option
+        for variable in one["env"]:
+            if variable["name"].startswith("CONFIGDRIVE_") and variable["name"] != "CONFIGDRIVE_SETTINGS":
+                assert variable["name"].removeprefix("CONFIGDRIVE_").lower() in Settings.model_fields
 
 
 @pytest.mark.parametrize("name", [*WORKERS, "waker", "sweeper"])
@@ -135,9 +138,20 @@ def test_probes_tell_a_living_worker_from_a_hung_one(
     assert not well()
 
 
+@pytest.mark.parametrize("seconds", [10, 3600, 86_400])
+def test_a_sweeper_is_alive_between_two_rounds(tmp_path: Path, seconds: int) -> None:
+    part = container(render({"sweeper": {"everySeconds": seconds}}), "sweeper")
+    assert part["args"] == ["sweep", "--every", str(seconds)]
+    alive = tmp_path / "alive"
+    alive.touch()
+    words = [word.replace("/tmp/alive", str(alive)) for word in part["livenessProbe"]["exec"]["command"]]
+    for age, expected in ((seconds + 60, 0), (2 * seconds + 600, 1)):
+        os.utime(alive, (time.time() - age,) * 2)
+        assert subprocess.run(words, capture_output=True, check=False, timeout=10).returncode == expected
+
+
 def test_key_file_is_readable_for_the_worker_alone(manifests: list[Manifest], tmp_path: Path) -> None:
-    pod = named(manifests, "Deployment")["worker-kvm"]["spec"]["template"]["spec"]
-    (init,) = pod["initContainers"]
+    (init,) = pod(manifests, "worker-kvm")["spec"]["initContainers"]
     for folder in ("secrets", "run"):
         (tmp_path / folder).mkdir()
     for file in ("keys.json", "settings.toml"):

@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from tests.e2e.site import new_vm, uuid_of
+from tests.integration.deploy.chart import VALUES, queries, render
+from tests.integration.queue.box import posting
 from tests.rigs.prometheus import SHIPPED, Prometheus
 from tests.support import find_program, require_rig, wait_until
 
@@ -97,15 +100,31 @@ def test_every_question_of_the_dashboard_and_the_rules_is_understood(prometheus:
     assert found or title in {rule["alert"] for rule in rules()}, "no data"
 
 
-def test_what_kubernetes_scales_on_has_an_answer_for_every_hypervisor(prometheus: Prometheus) -> None:
-    """Zero counts: none at all would scale nothing."""
-    files = sorted((SHIPPED.parent / "kubernetes").rglob("*.yaml"))
-    queries = [
-        query for file in files for query in re.findall(r"(\w+\(.*configdrive_pending_vms.*\))", file.read_text())
-    ]
-    hypervisors = {name for query in queries for name in ("kvm", "vmware", "xenserver") if name in query}
-    assert hypervisors == {"kvm", "vmware", "xenserver"}
-    assert {query: prometheus.value(query) for query in queries} == dict.fromkeys(queries, 0.0)
+def test_what_kubernetes_scales_on_is_the_number_of_vms_that_wait(prometheus: Prometheus, measured: Measured) -> None:
+    """As the chart has KEDA ask: all zones or some, each hypervisor for itself, and zero rather than nothing."""
+    asked = queries(render(VALUES["zones"]))
+    assert set(asked) == {"worker-kvm", "worker-kvm-berlin", "worker-vmware", "worker-xenserver"}
+
+    def answers() -> dict[str, float | None]:
+        return {name: prometheus.value(query) for name, query in asked.items()}
+
+    nothing = dict.fromkeys(asked, 0.0)
+    assert {**nothing, **answers()} == {**nothing, "worker-kvm-berlin": None}, "no event was ever sent to its queues"
+    waiting = {
+        "configdrive.kvm": 1,
+        "configdrive.kvm.bonn": 2,
+        "configdrive.kvm.berlin-1": 3,
+        "configdrive.kvm.berlin-2": 4,
+    }
+    for queue, number in waiting.items():
+        vms = [uuid_of(new_vm()) for _ in range(number)]
+        measured.site.mailbox.put_many([posting(vm, queue=queue) for vm in vms for _ in range(2)])
+    try:
+        expected = {**nothing, "worker-kvm": 10.0, "worker-kvm-berlin": 7.0}
+        wait_until(lambda: answers() == expected, "the VMs to be counted", timeout=20, interval=0.2)
+    finally:
+        with measured.site.redis.client() as client:
+            client.delete(*(f"{measured.site.settings.key_prefix}due:{queue}" for queue in waiting))
 
 
 def test_the_names_in_the_documentation_are_those_of_the_metrics(prometheus: Prometheus) -> None:

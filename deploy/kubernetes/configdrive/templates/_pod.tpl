@@ -1,0 +1,124 @@
+{{/* What a container may: nothing but compute, read, and write to what is mounted for it. */}}
+{{- define "configdrive.confined" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/*
+A pod's template, the same for every process. Takes
+  root         the chart's scope
+  component    its label
+  role         the container's name: worker, sweeper, waker, flower, doctor
+  pod          `pods` with what the component says otherwise
+  secret       the secret whose files it gets in /run/configdrive
+  hosts        whether it works on hypervisors: key file, inventory, metrics
+  grace        seconds between TERM and KILL
+  run          command or args, probes and ports of the container, as YAML
+*/}}
+{{- define "configdrive.pod" -}}
+{{- $metrics := and .hosts .root.Values.metrics.enabled (ne .role "doctor") -}}
+metadata:
+  labels:
+    {{- include "configdrive.selector" . | nindent 4 }}
+    {{- with .pod.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- $annotations := deepCopy (.pod.annotations | default dict) }}
+  {{- if and $metrics .root.Values.metrics.annotations }}
+  {{- $_ := set $annotations "prometheus.io/scrape" "true" }}
+  {{- $_ := set $annotations "prometheus.io/port" (toString .root.Values.metrics.port) }}
+  {{- end }}
+  {{- with $annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  automountServiceAccountToken: false
+  # Or each service is a variable, and that of Flower (CONFIGDRIVE_FLOWER_PORT, ...) looks like a setting.
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ .grace }}
+  {{- with .restartPolicy }}
+  restartPolicy: {{ . }}
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 10001
+    runAsGroup: 10001
+    fsGroup: 10001
+    seccompProfile:
+      type: RuntimeDefault
+  {{- with .root.Values.image.pullSecrets }}
+  imagePullSecrets:
+    {{- range . }}
+    - name: {{ . }}
+    {{- end }}
+  {{- end }}
+  {{- range $field := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" "priorityClassName" }}
+  {{- with get $.pod $field }}
+  {{ $field }}:
+    {{- if kindIs "string" . }} {{ . }}{{ else }}{{ toYaml . | nindent 4 }}{{ end }}
+  {{- end }}
+  {{- end }}
+  {{- $image := printf "%s:%s" .root.Values.image.repository (.root.Values.image.tag | default .root.Chart.AppVersion) }}
+  initContainers:
+    # A mounted secret is readable for the pod's group; a key file that others can read is refused.
+    - name: secrets
+      image: {{ $image | quote }}
+      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      command: [sh, -c, "install -m 0400 /secrets/* /run/configdrive/"]
+      resources: {{- toYaml .pod.resources | nindent 8 }}
+      securityContext: {{- include "configdrive.confined" . | nindent 8 }}
+      volumeMounts:
+        - name: secrets
+          mountPath: /secrets
+          readOnly: true
+        - name: run
+          mountPath: /run/configdrive
+  containers:
+    - name: {{ .role }}
+      image: {{ $image | quote }}
+      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      {{- .run | nindent 6 }}
+      {{- if $metrics }}
+      ports:
+        - name: metrics
+          containerPort: {{ .root.Values.metrics.port }}
+      {{- end }}
+      env: {{- include "configdrive.env" (dict "root" .root "role" .role "hosts" .hosts "env" .pod.env) | trim | nindent 8 }}
+      resources: {{- toYaml .pod.resources | nindent 8 }}
+      securityContext: {{- include "configdrive.confined" . | nindent 8 }}
+      volumeMounts:
+        - name: run
+          mountPath: /run/configdrive
+          readOnly: true
+        - name: tmp
+          mountPath: /tmp
+        {{- if .hosts }}
+        - name: inventory
+          mountPath: /etc/configdrive
+          readOnly: true
+        {{- end }}
+        {{- with .pod.volumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    - name: secrets
+      secret:
+        secretName: {{ .secret }}
+    - name: run
+      emptyDir:
+        medium: Memory
+    - name: tmp
+      emptyDir: {}
+    {{- if .hosts }}
+    - name: inventory
+      secret:
+        secretName: {{ .root.Values.secrets.inventory }}
+        defaultMode: 0440
+    {{- end }}
+    {{- with .pod.volumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
