@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import itertools
 import json
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from configdrive import state
 from configdrive.events import LifecycleEvent, parse, short_type
@@ -16,6 +20,7 @@ from configdrive.model import EventId
 from configdrive.outcome import Outcome, Status
 from configdrive.reconcile import Reconciler
 from configdrive.sealed import body_of
+from tasks.lease import KeptLease, LeaseKeeper
 from tasks.mailbox import Header, PersonsWord, Posting, Wake
 from tasks.orphans import Finding, Storekeeper
 from tasks.policy import Limits
@@ -32,12 +37,13 @@ from workers.keys import Key
 from workers.sealing import KeyRing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import redis
 
     from configdrive.model import PowerState, StorageName, StoredImage
     from configdrive.state import VmState
+    from tasks.mailbox import Mailbox, Right
     from tests.integration.queue.mishaps import Trouble
 
 QUEUE = "configdrive.memory"
@@ -46,6 +52,18 @@ AGES = 100_000.0
 
 KEY = Key.generate()
 LIMITS = Limits(attempts=3, unclassified_attempts=3, backoff=8.0, backoff_most=12.0)
+
+
+class Asking(LeaseKeeper):
+    """Time flies: each step finds its confirmation old, and asks. Nobody renews from the side."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        super().__init__(mailbox, seconds=3_000.0, longest=1e9, clock=partial(next, itertools.count()))
+
+    @override
+    @contextmanager
+    def keep(self, right: Right, asked: float) -> Iterator[KeptLease]:
+        yield KeptLease(self, right, asked)
 
 
 class Life:
@@ -82,12 +100,12 @@ class Life:
 
     def _worker(self) -> Turns:
         driver = MemoryDriver(self.cloud)
+        leases = Asking(self.mailbox)
         self.keeper = Storekeeper(
             mailbox=self.mailbox,
             driver=driver,
             clock=self.clock,
-            lease_seconds=3_000.0,
-            longest_seconds=300.0,
+            leases=leases,
             grace=0.0,
             wake=self._sent,
         )
@@ -98,8 +116,7 @@ class Life:
             ),
             clock=self.clock,
             limits=LIMITS,
-            lease_seconds=3_000.0,
-            longest_seconds=300.0,
+            leases=leases,
             timeouts=(),
             wake=self._sent,
         )
