@@ -49,6 +49,11 @@ test: lint ## lint, then every test
 test-unit: setup ## the tests that start no daemon
 	$(BIN)/pytest tests/unit
 
+.PHONY: fuzz
+fuzz: setup ## give strange things to all that comes from outside (CASES=20000, SEED=1, TARGET=, CASE=)
+	@$(BIN)/python -m tests.fuzz --cases $(or $(CASES),20000) --seed $(or $(SEED),1) \
+	  $(if $(TARGET),--target $(TARGET)) $(if $(CASE),--case $(CASE))
+
 .PHONY: test-cloud-init
 test-cloud-init: setup ## boot a stock Debian 12 with cloud-init on our drive (root; 3 minutes; not in `make test`)
 	@CI=true $(BIN)/pytest tests/long/cloud_init_guest.py

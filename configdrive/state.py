@@ -178,7 +178,7 @@ def _open_data(box: str | None, sealer: Sealer, uuid: VmUuid) -> VmData:
     if box is None:
         return VmData()
     plain = sealer.open(box, f"{uuid}/data")
-    with suppress(ValueError, TypeError, KeyError):  # pydantic's errors are ValueErrors
+    with suppress(ValueError, TypeError, KeyError, RecursionError):  # pydantic's errors are ValueErrors
         document = json.loads(plain)
         if document["user_data"] is not None:
             document["user_data"] = base64.b64decode(document["user_data"])
@@ -191,4 +191,9 @@ def _seal_password(password: SecretStr | None, sealer: Sealer, uuid: VmUuid) -> 
 
 
 def _open_password(box: str | None, sealer: Sealer, uuid: VmUuid) -> SecretStr | None:
-    return None if box is None else SecretStr(sealer.open(box, f"{uuid}/password").decode())
+    if box is None:
+        return None
+    plain = sealer.open(box, f"{uuid}/password")
+    with suppress(UnicodeDecodeError):  # its own text would quote the password
+        return SecretStr(plain.decode())
+    raise _unreadable()

@@ -114,11 +114,13 @@ class RedisMailbox(Mailbox):
         word = answer[0].decode()
         if word != "claimed":
             return NotNow(word)
-        _, epoch, attempt, deaths, body, state, *headers = answer
-        waiting = tuple(forms.readable(headers[1:]))
-        return Claim(
-            forms.decode(headers[0]), int(epoch), int(attempt), int(deaths), body, state.decode() or None, waiting
-        )
+        _, epoch, attempt, deaths, body, state, head, *behind = answer
+        try:
+            header = forms.decode(head)
+        except ValueError:
+            return NotNow.NOT_HEAD  # a stranger's work: buried by the sweep, once this lease is over
+        waiting = tuple(forms.readable(behind))
+        return Claim(header, int(epoch), int(attempt), int(deaths), body, state.decode() or None, waiting)
 
     @override
     def renew(self, right: Right) -> bool:
@@ -139,14 +141,8 @@ class RedisMailbox(Mailbox):
             ],
             args=[
                 *(options.prefix, uuid, claim.epoch, claim.header.event_id),
-                mode,
-                outcome,
-                state,
-                forms.ms(delay),
-                int(options.seen),
-                options.outcomes_kept,
-                int(options.tombstone),
-                forms.ms(options.resend),
+                *(mode, outcome, state, forms.ms(delay)),
+                *(int(options.seen), options.outcomes_kept, int(options.tombstone), forms.ms(options.resend)),
                 code,
                 *(ending.left_on if isinstance(ending, Finish) else ()),
             ],
@@ -194,8 +190,7 @@ class RedisMailbox(Mailbox):
 
     @override
     def stray_for(self, image: ImageName, *, note: bool) -> float | None:
-        seconds, microseconds = self._redis.time()
-        now = forms.ms(seconds + microseconds / 1e6)
+        now = forms.ms(self._now())
         if note:
             self._redis.zadd(self._key("strays"), {str(image): now}, nx=True)
         since: Any = self._redis.zscore(self._key("strays"), str(image))
@@ -229,8 +224,16 @@ class RedisMailbox(Mailbox):
             keys=[self._key("due", queue), self._key("dead")],
             args=[self._options.prefix, limit, forms.ms(self._options.resend), DEAD_LETTERS_KEPT],
         )
-        found = zip(answer[::2], answer[1::2], strict=True)
-        return [Wake(forms.decode(header), int(attempt)) for header, attempt in found]
+        wakes, strange = forms.swept(answer)
+        for uuid, header in strange:  # out with it; what is behind it is due at once
+            self._redis.lrem(self._key("mail", uuid), 1, header)  # type: ignore[arg-type]  # bytes are taken too
+            self._redis.zadd(self._key("due", queue), {uuid: 0}, xx=True)
+            self.bury(DeadLetter(self._now(), "mailbox", "not a header", vm_uuid=uuid))
+        return wakes
+
+    def _now(self) -> float:
+        seconds, microseconds = self._redis.time()
+        return float(seconds + microseconds / 1e6)
 
     @override
     def word(self, vm_uuid: VmUuid, event_id: EventId, word: PersonsWord, outcome: Outcome | None) -> Wake | str | None:
@@ -243,15 +246,8 @@ class RedisMailbox(Mailbox):
                 self._key("parked"),
             ],
             args=[
-                options.prefix,
-                vm_uuid,
-                word.value,
-                event_id,
-                outcome.to_json() if outcome else "",
-                int(options.seen),
-                options.outcomes_kept,
-                forms.ms(options.resend),
-                int(options.tombstone),
+                *(options.prefix, vm_uuid, word.value, event_id, outcome.to_json() if outcome else ""),
+                *(int(options.seen), options.outcomes_kept, forms.ms(options.resend), int(options.tombstone)),
             ],
         )
         return forms.wake(answer) if answer[0] in {b"wake", b"idle"} else str(answer[0].decode())

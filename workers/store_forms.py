@@ -41,17 +41,20 @@ def decode(text: bytes) -> Header:
     """Read a header.
 
     Raises:
-        ValueError, KeyError, TypeError: it is none.
+        ValueError: it is none.
     """
-    short = json.loads(text)
-    return Header(
-        event_id=EventId(short["id"]),
-        event_type=short["type"],
-        vm_uuid=VmUuid(short["vm"]),
-        queue=short["queue"],
-        sequence=short["sequence"],
-        traceparent=short.get("traceparent"),
-    )
+    try:
+        short = json.loads(text)
+    except RecursionError:
+        short = None
+    match short:
+        case {"id": str(event), "type": str(kind), "vm": str(vm), "queue": str(queue), "sequence": int(sequence)}:
+            traceparent = short.get("traceparent")
+            return Header(
+                EventId(event), kind, VmUuid(vm), queue, sequence, traceparent if isinstance(traceparent, str) else None
+            )
+        case _:
+            raise ValueError("not a header")
 
 
 def readable(texts: Iterable[bytes]) -> Iterator[Header]:
@@ -59,7 +62,7 @@ def readable(texts: Iterable[bytes]) -> Iterator[Header]:
     for text in texts:
         try:
             yield decode(text)
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             continue
 
 
@@ -71,8 +74,22 @@ def receipt(posting: Posting, answer: list[Any]) -> Receipt:
 
 
 def wake(answer: list[Any]) -> Wake | None:
-    """Read the wake-up that a script asks for, if it does."""
-    return Wake(decode(answer[1]), int(answer[2])) if answer[0] == b"wake" else None
+    """Read the wake-up that a script asks for, if it does; of what is no header, the sweep takes care."""
+    if answer[0] != b"wake":
+        return None
+    return next((Wake(header, int(answer[2])) for header in readable(answer[1:2])), None)
+
+
+def swept(answer: list[Any]) -> tuple[list[Wake], list[tuple[VmUuid, bytes]]]:
+    """Read what SWEEP answers: wake-ups, and VMs with what only the script could read as a header."""
+    wakes: list[Wake] = []
+    strange: list[tuple[VmUuid, bytes]] = []
+    for uuid, header, attempt in zip(answer[::3], answer[1::3], answer[2::3], strict=True):
+        try:
+            wakes.append(Wake(decode(header), int(attempt)))
+        except ValueError:
+            strange.append((VmUuid(uuid.decode()), header))
+    return wakes, strange
 
 
 def outcome(text: bytes) -> Outcome | None:

@@ -19,8 +19,8 @@ Of one moment, for each VM:
  9. There are never more deaths than attempts, and without mail there are neither, nor a reason or wakes: the next event
     begins anew.
 10. What is kept of a VM runs out when nothing waits and it is `gone` or has no state; otherwise never.
-11. The stream tells of an event: parked any number of times, then one final outcome, then nothing. The last of it is
-    what `seen` tells, unless a person has said to try it again.
+11. The stream tells of an event: parked any number of times, then one final outcome, then nothing; and nothing twice.
+    The last of it is what `seen` tells, unless a person has said to try it again.
 12. No key is of another kind than those named in `workers.store`, and none is of a VM that is no uuid.
 
 Of two moments, one after the other:
@@ -150,6 +150,8 @@ def _events(now: Keyspace, told: _Told, *, trimmed: bool) -> Iterator[str]:
         final = [status for status in statuses if status != _PARKED]
         if len(final) > 1 or (final and statuses[-1] == _PARKED):
             yield f"11: event {event} came to {statuses}"
+        if len(set(outcomes)) != len(outcomes):
+            yield f"11: event {event}: an outcome was told twice"
         if final and event in waiting:
             yield f"3: event {event} waits and is {final[0]}"
     for event, seen in now.named("seen").items():

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 due (of one queue)   2 dead
 -- ARGV  1 prefix   2 at most   3 resend ms   4 dead letters kept
--- Answers a flat list: header of the head, attempt, header, attempt ... for each wake-up that must be sent.
+-- Answers a flat list: VM uuid, header of the head, attempt, VM uuid ... for each wake-up that must be sent.
 -- The same VM is found again after the resend time, doubled each time up to 64 times: a long queue is not made longer.
 -- What lies at a head and is no header (a stranger has written to our keys) goes to the dead letters.
 
@@ -40,6 +40,7 @@ for _, uuid in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIM
   else
     local wakes = redis.call('HINCRBY', vm, 'wakes', 1)
     redis.call('ZADD', KEYS[1], now + ARGV[3] * 2 ^ math.min(wakes - 1, 6), uuid)
+    answer[#answer + 1] = uuid
     answer[#answer + 1] = head
     answer[#answer + 1] = (known[3] or 0) + 1
   end

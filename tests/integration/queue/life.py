@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from configdrive import state
+from configdrive.errors import StaleCode
 from configdrive.events import LifecycleEvent, parse, short_type
 from configdrive.model import EventId
 from configdrive.outcome import Outcome, Status
 from configdrive.reconcile import Reconciler
 from configdrive.sealed import body_of
 from tasks.lease import KeptLease, LeaseKeeper
-from tasks.mailbox import Header, PersonsWord, Posting, Wake
+from tasks.mailbox import Claim, Header, NotNow, PersonsWord, Posting, Wake
 from tasks.orphans import Finding, Storekeeper
 from tasks.policy import Limits
-from tasks.turn import Turns
+from tasks.turn import Ended, Nothing, Turns, Verdict
 from tests.integration.queue.box import Box
 from tests.integration.queue.lossy import Loss
-from tests.integration.queue.mishaps import Killed, PointedMailbox, Points
+from tests.integration.queue.mishaps import STOPPED, Killed, PointedMailbox, Points
 from tests.rigs.invariants import Auditor
 from tests.unit.documents import OTHER_UUID, Json, document
 from tests.unit.fakes.cloud import Cloud, Machine, MemoryDriver
@@ -78,7 +79,7 @@ class Life:
     def __init__(self, client: redis.Redis, lossy: redis.Redis, loss: Loss, root: StorageName) -> None:
         self.box = Box(client, lease=3_000.0)  # no machine is so slow that a lease runs out by itself
         self.auditor = Auditor(client, self.box.prefix)
-        self.points = Points(loss, self._another_worker)
+        self.points = Points(loss, self)
         self.cloud, self.twin = Cloud(), Fleet()
         self.cloud.hook = self.points.at_driver
         self.neighbour = _settle_in(self.cloud, root)
@@ -91,6 +92,7 @@ class Life:
         self.unended: list[EventId] = []
         self.ended: list[Outcome] = []
         self.told = 0
+        self.overtaken = False
         self.uncertain = False
         """A person gave up an event that was half done: until the next one that makes or removes a drive, the twin says
         nothing of this VM's files."""
@@ -167,7 +169,11 @@ class Life:
     def work(self, which: int, trouble: Trouble | None) -> None:
         """Let a worker take one of the wake-ups."""
         wake = self.wakes.pop(which % len(self.wakes))
-        self.process(lambda: self.turns.take(VM, wake.header.event_id), trouble)
+        verdicts: list[Verdict] = []
+        self.overtaken = False
+        self.process(lambda: verdicts.append(self.turns.take(VM, wake.header.event_id)), trouble)
+        if self.overtaken and trouble is not None and trouble.mishap in STOPPED:
+            assert verdicts == [Nothing(StaleCode.LEASE_LOST)]
 
     def sweep_storage(self, trouble: Trouble | None) -> None:
         """Let the storage be swept: of a VM whose life went as it should it finds nothing to delete."""
@@ -176,11 +182,21 @@ class Life:
         self.process(lambda: found.extend(self.keeper.sweep(self.keeper.look())), trouble)
         assert not quiet or not [finding for finding in found if finding.why.goes]
 
-    def _another_worker(self) -> None:
+    def take_over(self) -> None:
+        """Let another worker have a turn: not while the first one's lease lasts, only when it is over."""
+        head = self.head
+        if head is None:
+            self.time_passes()
+            return
+        if self.box.field(VM, "owner") is not None:
+            assert self.turns.take(VM, head) == Nothing(NotNow.BUSY)
+        self.time_passes()
+        self.overtaken = isinstance(self.turns.take(VM, head), Ended)
+
+    def begin_and_die(self) -> None:
         self.time_passes()
         head = self.head
-        if head is not None:
-            self.turns.take(VM, head)
+        self.overtaken = head is not None and isinstance(self.box.mailbox.claim(VM, head), Claim)
 
     # --- the world ------------------------------------------------------------------------------------------------
 
@@ -195,6 +211,7 @@ class Life:
         """A person speaks on the head."""
         head = self.head
         assert head is not None
+        self.clock.time += 1
         event = self.events[head]
         half_done = head in self.mailbox.claims
         skipped = Outcome(

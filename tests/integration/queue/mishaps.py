@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
@@ -13,8 +13,6 @@ from tests.unit.fakes.cloud import At
 from workers.store import RedisMailbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import redis
 
     from configdrive.model import EventId, VmUuid
@@ -34,12 +32,14 @@ class Mishap(StrEnum):
     KILLED = "killed"
     REPLY_LOST = "a reply of the store is lost"
     OVERTAKEN = "stopped until its lease is over and another worker has had its turn"
+    OVERTAKEN_BY_DEAD = "stopped until its lease is over and another worker has begun, and was killed"
     OVERTAKEN_BY_REPLY = "a reply is lost, and another worker has its turn before it is asked for again"
     FAILED_FOR_NOW = "the hypervisor fails for now"
     FAILED_FOR_GOOD = "the hypervisor fails for good"
 
 
-_OF_THE_STORE = frozenset({Mishap.REPLY_LOST, Mishap.OVERTAKEN, Mishap.OVERTAKEN_BY_REPLY})
+STOPPED = frozenset({Mishap.OVERTAKEN, Mishap.OVERTAKEN_BY_DEAD})
+_OF_THE_STORE = STOPPED | {Mishap.REPLY_LOST, Mishap.OVERTAKEN_BY_REPLY}
 _OF_THE_DRIVER = frozenset({Mishap.FAILED_FOR_NOW, Mishap.FAILED_FOR_GOOD})
 _CHECKED = frozenset({"renew", "done", "release"})
 """Before these a worker may be overtaken without harm: they tell it so. Between its last look and a verb nothing can:
@@ -54,12 +54,22 @@ class Trouble:
     point: int
 
 
+class Others(Protocol):
+    """What other workers do meanwhile."""
+
+    def take_over(self) -> None:
+        """Wait until the lease is over, and have a turn."""
+
+    def begin_and_die(self) -> None:
+        """Wait until the lease is over, claim the VM, and never be heard of again."""
+
+
 class Points:
     """The points of one worker's work, in order; the first that fits the trouble has it, once."""
 
-    def __init__(self, loss: Loss, another_worker: Callable[[], object]) -> None:
+    def __init__(self, loss: Loss, others: Others) -> None:
         self._loss = loss
-        self._another_worker = another_worker
+        self._others = others
         self._trouble: Trouble | None = None
         self._passed = 0
         self._dead = False
@@ -92,7 +102,7 @@ class Points:
         trouble = self._trouble
         if trouble is None or self._passed <= trouble.point or trouble.mishap not in possible | {Mishap.KILLED}:
             return
-        if trouble.mishap is Mishap.OVERTAKEN and what not in _CHECKED:
+        if trouble.mishap in STOPPED and what not in _CHECKED:
             return
         self._trouble = None
         self._befall(trouble.mishap, f"{what}, {at.name}")
@@ -105,9 +115,11 @@ class Points:
             case Mishap.REPLY_LOST:
                 self._loss.next()
             case Mishap.OVERTAKEN:
-                self._another_worker()
+                self._others.take_over()
+            case Mishap.OVERTAKEN_BY_DEAD:
+                self._others.begin_and_die()
             case Mishap.OVERTAKEN_BY_REPLY:
-                self._loss.next(self._another_worker)
+                self._loss.next(self._others.take_over)
             case Mishap.FAILED_FOR_NOW:
                 raise TransientError(TransientCode.HYPERVISOR_ERROR, where)
             case Mishap.FAILED_FOR_GOOD:

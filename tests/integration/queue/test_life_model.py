@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tests.unit.documents import Json
 
 PASSWORD, USER_DATA = "sw0rdfish-one", "marlin-user-data"
-EXAMPLES = settings().max_examples // 3
+EXAMPLES = settings().max_examples // 5
 
 guests: list[Json] = [{}, {"guest": {"password": PASSWORD}}, {"guest": {"user_data": {"text": USER_DATA}}}]
 words = st.sampled_from(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from configdrive.model import EventId
 from configdrive.outcome import Status
 from tasks.mailbox import NotNow, PersonsWord, Wake
-from tests.integration.queue.box import QUEUE, RESEND, Box, again, finish, new_vm, outcome
+from tests.integration.queue.box import LEASE, QUEUE, RESEND, Box, again, finish, new_vm, outcome
 
 
 def test_lost_wake_up_is_found_after_the_resend_time_and_then_ever_more_rarely(box: Box) -> None:
@@ -101,6 +102,31 @@ def test_garbage_in_a_mailbox_is_buried_and_holds_up_nobody(box: Box, garbage: s
     (letter,) = box.mailbox.dead_letters(10)
     assert (letter.origin, letter.reason, letter.vm_uuid, letter.event_id) == ("mailbox", "not a header", vm, None)
     assert abs(letter.at - box.now()) < 5
+    claim = box.claim(third)
+    box.mailbox.done(claim, finish(claim))
+    assert box.mail(vm) == []
+
+
+LIKE_A_HEADER = '{{"id":"stranger","type":"start","vm":"{vm}","queue":"%s","sequence":1,"x":%s}}'
+
+
+@pytest.mark.parametrize("x", ["0x10", '"\xff"', '"\t"'], ids=["hexadecimal", "no UTF-8", "control character"])
+def test_what_only_the_script_can_read_as_a_header_is_buried_too(box: Box, x: str) -> None:
+    vm, other = new_vm(), new_vm()
+    first, second = box.put(vm), box.put(other)
+    strange = (LIKE_A_HEADER % (QUEUE, x)).format(vm=vm).encode("latin-1")
+    box.client.rpush(box.key("mail", vm), strange)
+    third = box.put(vm)
+    claim = box.claim(first)
+    assert claim.waiting == (third,)
+    assert box.mailbox.done(claim, finish(claim)) is None
+    assert box.mailbox.claim(vm, EventId("stranger")) is NotNow.NOT_HEAD
+    box.age(vm, LEASE + 5)
+    box.age(other, RESEND + 5)
+    assert box.mailbox.sweep(QUEUE, 10) == [Wake(second, 1)], "the other VM's wake-up does not suffer"
+    (letter,) = box.mailbox.dead_letters(10)
+    assert (letter.origin, letter.reason, letter.vm_uuid) == ("mailbox", "not a header", vm)
+    assert [wake.header for wake in box.mailbox.sweep(QUEUE, 10)] == [third], "at once"
     claim = box.claim(third)
     box.mailbox.done(claim, finish(claim))
     assert box.mail(vm) == []

@@ -103,12 +103,24 @@ def test_a_record_that_is_none_is_refused_without_quoting_it(text: str) -> None:
         b'"swordfish"',
         b'{"metadata": {}}',
         b'{"user_data": null, "metadata": {"vm_id": ["swordfish"]}}',
+        b"[" * 100_000,
     ],
+    ids=["text", "list", "string", "half", "other types", "deep"],
 )
 def test_a_box_of_another_version_is_refused_without_quoting_it(plaintext: bytes) -> None:
     box = FakeSealer().seal(plaintext, f"{VM}/data")
     with pytest.raises(PermanentError) as caught:
         state.load(json.dumps({"data": box}), FakeSealer(), VM)
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert SECRET not in f"{caught.value!r}"
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("name", ["pending", "carried"])
+def test_a_password_that_is_no_text_is_refused_without_quoting_it(name: str) -> None:
+    box = FakeSealer().seal(b"swordfish\xc2", f"{VM}/password")
+    with pytest.raises(PermanentError) as caught:
+        state.load(json.dumps({name: box}), FakeSealer(), VM)
     assert caught.value.code is PermanentCode.MISCONFIGURED
     assert SECRET not in f"{caught.value!r}"
     assert caught.value.__context__ is None
