@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from tests.integration.queue.box import Box
 from tests.rigs.redis import RedisServer
@@ -12,8 +13,6 @@ from tests.support import require_rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import redis
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +26,14 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 @pytest.fixture(scope="session")
 def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
     with redis_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def empty(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """Return a client to a database of its own: whoever reads all keys at each step must not read others' too."""
+    with redis.Redis.from_url(redis_server.url.removesuffix("/0") + "/1", socket_timeout=5) as client:
+        client.flushdb()
         yield client
 
 

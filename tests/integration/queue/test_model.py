@@ -267,6 +267,7 @@ class Mailboxes(RuleBasedStateMachine):
         assert (self.box.ttl("vm", vm.uuid) >= 0) == (vm.epoch > 0 and not remembered)
 
 
-def test_store_is_as_the_model_says_after_any_sequence(client: redis.Redis) -> None:
-    machine = type("Mailboxes", (Mailboxes,), {"client": client})
+@pytest.mark.timeout(900)  # ten seconds of work; thousands of round trips on a loaded machine
+def test_store_is_as_the_model_says_after_any_sequence(empty: redis.Redis) -> None:
+    machine = type("Mailboxes", (Mailboxes,), {"client": empty})
     run_state_machine_as_test(machine, settings=settings(max_examples=EXAMPLES, stateful_step_count=50))
