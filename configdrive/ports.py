@@ -126,6 +126,23 @@ class Check:
     remedy: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """A driver's connections of one kind to one endpoint, in this process.
+
+    Args:
+        endpoint: its name in the inventory: a host, a pool, a vCenter.
+        kind: what is spoken: `libvirt`, `ssh`, `xapi`, `vsphere`.
+        open: those that are open now, in use or kept.
+        reopened: how many had to be opened in the place of one that broke, was forgotten or given up.
+    """
+
+    endpoint: str
+    kind: str
+    open: int
+    reopened: int
+
+
 class HypervisorDriver(Protocol):
     """One hypervisor type: every host of it in the inventory.
 
@@ -206,6 +223,9 @@ class HypervisorDriver(Protocol):
 
     def check(self, host: HostName) -> Iterator[Check]:
         """Try one host from connection to storage, and say what is wrong with the remedy. Raises nothing."""
+
+    def connections(self) -> Collection[Connections]:
+        """Count the connections that are kept between verbs, of every endpoint in the inventory, without any call."""
 
     def close(self) -> None:
         """Close all connections."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from celery import signals
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
+from configdrive.ports import Drivers
 from workers.access import known_hypervisors
 from workers.app import queues
 from workers.settings import Settings
@@ -36,6 +37,21 @@ def open_worker_metrics(settings: Settings, hypervisor: HypervisorName, served: 
     # A child that takes the place of one that died: see WorkMetrics.forget_work.
     signals.worker_process_init.connect(lambda **_named: metrics.watcher.forget_work(), weak=False)
     return metrics
+
+
+def count_connections(metrics: WorkerMetrics, drivers: Callable[[], Drivers]) -> None:
+    """Have a process's connections counted after each of its tasks.
+
+    Args:
+        metrics: where.
+        drivers: those that the process uses, none as long as it has none.
+    """
+
+    def count(**_named: object) -> None:
+        for name, driver in drivers().items():
+            metrics.watcher.connected(name, driver.connections())
+
+    signals.task_postrun.connect(count, weak=False)
 
 
 def open_sweeper_metrics(settings: Settings) -> SweeperMetrics | None:

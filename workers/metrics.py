@@ -1,11 +1,12 @@
 """What a worker counts, in all processes of its pool: events, attempts, steps, and what sweeps find.
 
-No metric has a label for a VM, an event or a host, and every label takes its values from a list: what a stranger may
-have written to Redis is counted as `other`.
+No metric has a label for a VM or an event, and every label takes its values from a list or from the inventory: what a
+stranger may have written to Redis is counted as `other`.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter as Counted
 from collections.abc import Collection
 
@@ -16,7 +17,7 @@ from configdrive.errors import PermanentCode, StaleCode, TransientCode
 from configdrive.model import HypervisorName
 from configdrive.orphans import Why
 from configdrive.outcome import Status
-from configdrive.ports import StepRecord
+from configdrive.ports import Connections, StepRecord
 from tasks.mailbox import Again, Claim, Ending
 from tasks.orphans import Finding
 from workers.watching import Watcher, hypervisor_of, what_became
@@ -96,12 +97,41 @@ class WorkMetrics(Watcher):
             ("hypervisor",),
             registry=registry,
         )
+        self._connections = Gauge(
+            "configdrive_connections",
+            "Connections and sessions that this worker keeps open",
+            ("hypervisor", "endpoint", "kind"),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._reopened = Counter(
+            "configdrive_connections_reopened",
+            "Connections that were opened in the place of one that broke, was forgotten or given up",
+            ("hypervisor", "endpoint", "kind"),
+            registry=registry,
+        )
+        self._told: dict[tuple[str, str, str], Connections] = {}
+        self._telling = threading.Lock()
         self._begin_at_zero()
 
     def forget_work(self) -> None:
-        """Note that this process has nothing in work: its predecessor in the pool may have died over something."""
+        """Note that this process has nothing in work or open: its predecessor in the pool may have died with both."""
         for name in self._hypervisors:
             self._in_work.labels(name).set(0)
+        for labels in self._told:
+            self._connections.labels(*labels).set(0)
+            self._told[labels] = Connections(*labels[1:], open=0, reopened=0)
+
+    def connected(self, hypervisor: HypervisorName, found: Collection[Connections]) -> None:
+        """Take note of what a driver says of its connections in this process."""
+        with self._telling:
+            for one in found:
+                labels = (self._known(hypervisor), one.endpoint, one.kind)
+                told = self._told.get(labels)
+                if one != told:
+                    self._told[labels] = one
+                    self._connections.labels(*labels).set(one.open)
+                    self._reopened.labels(*labels).inc(one.reopened - (told.reopened if told else 0))
 
     @override
     def began(self, claim: Claim) -> None:

@@ -38,7 +38,7 @@ from workers.access import (
     store_options,
 )
 from workers.app import GRACE_SECONDS, make_app, queues
-from workers.extras import open_tracing, open_worker_metrics
+from workers.extras import count_connections, open_tracing, open_worker_metrics
 from workers.inventory import Table, read_inventory
 from workers.settings import Settings
 from workers.telemetry import LoggingWatcher, SystemClock
@@ -194,7 +194,8 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
         PermanentError: `MISCONFIGURED` or `UNKNOWN_HYPERVISOR`, now rather than at the first event.
     """
     inventory = read_inventory(settings.inventory)
-    make_driver(settings, hypervisor, inventory).close()
+    driver = make_driver(settings, hypervisor, inventory)
+    driver.close()
     served = served or queues(settings, hypervisor)
     # What runs in the main process must not hold up its loop: the next pass of the sweeper tries again.
     mailbox = make_mailbox(settings, connect_redis(settings, patient=False))
@@ -202,6 +203,9 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     metrics = open_worker_metrics(settings, hypervisor, served)
     watchers = [] if metrics is None else [metrics.watcher]
     hands = PerProcess(lambda: make_hands(settings, app, [hypervisor], watchers))
+    if metrics is not None:
+        metrics.watcher.connected(hypervisor, driver.connections())  # none: but the endpoints are known from now on
+        count_connections(metrics, hands.drivers)
     # A child's end (prefork), or the worker's own (threads, solo).
     for ended in (signals.worker_process_shutdown, signals.worker_shutdown):
         ended.connect(lambda **_named: hands.close(), weak=False)
@@ -264,6 +268,11 @@ class PerProcess:
             if self._made is None or self._made[0] != os.getpid():
                 self._made = (os.getpid(), self._make())
             return self._made[1]
+
+    def drivers(self) -> Drivers:
+        """Return this process's own drivers; none when it has made none. Without the lock, as `close`."""
+        made = self._made
+        return made[1].drivers if made is not None and made[0] == os.getpid() else {}
 
     def close(self) -> None:
         """Close this process's own, if it has made any. Without the lock: its holder may have been interrupted."""

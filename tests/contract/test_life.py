@@ -10,6 +10,7 @@ import pytest
 from configdrive.model import PowerState
 from configdrive.ports import EmptyDrive, NoDrive
 from tests.contract.rig import image_name, make_image, verbs
+from tests.rigs.process import wait_until
 
 if TYPE_CHECKING:
     from configdrive.model import Vm
@@ -102,3 +103,20 @@ def test_one_vm_s_life_does_not_touch_its_neighbour(rig: DriverRig, driver: Hype
     assert driver.observe(neighbour) == before
     assert rig.medium(neighbour) == image.content
     assert rig.leftovers(neighbour) == [str(image_name(neighbour))]
+
+
+def test_connections_are_counted_by_endpoint_and_none_is_left_at_the_end(rig: DriverRig) -> None:
+    driver, vm = rig.make_driver(), rig.define_vm()
+
+    def count() -> int:
+        return sum(one.open for one in driver.connections())
+
+    endpoints = [(one.endpoint, one.kind) for one in driver.connections()]
+    assert len(endpoints) == len(set(endpoints)) > 0
+    assert count() == 0, "none before it is needed"
+    live(rig, driver, vm)
+    assert all(one.open >= 0 and one.reopened == 0 for one in driver.connections())
+    assert (count() > 0) == (vm.hypervisor != "simulated")
+    driver.close()
+    wait_until(lambda: count() == 0, "all to be closed", timeout=5)
+    assert [(one.endpoint, one.kind) for one in driver.connections()] == endpoints

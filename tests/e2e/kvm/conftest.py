@@ -64,7 +64,13 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def fleet(hosts: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with require_rig():
-        fleet = Fleet(tmp_path_factory.mktemp("fleet"), hosts.inventory, hypervisor="kvm", settings=QUICK)
+        fleet = Fleet(
+            tmp_path_factory.mktemp("fleet"),
+            hosts.inventory,
+            hypervisor="kvm",
+            options=["--metrics-port", "0"],
+            settings=QUICK,
+        )
     with fleet:
         yield fleet
 

@@ -66,7 +66,13 @@ def center(cloud: Cloud) -> VCenter:
 def fleet(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     directory = tmp_path_factory.mktemp("fleet")
     with require_rig():
-        fleet = Fleet(directory, inventory(cloud.center, directory), hypervisor="vmware", settings=SETTINGS)
+        fleet = Fleet(
+            directory,
+            inventory(cloud.center, directory),
+            hypervisor="vmware",
+            options=["--metrics-port", "0"],
+            settings=SETTINGS,
+        )
     with fleet:
         yield fleet
 

@@ -11,6 +11,7 @@ import pytest
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.outcome import Status
 from tests.e2e.vmware.life import GUEST
+from tests.integration.metrics.asking import connections
 from tests.rigs.process import wait_until
 
 if TYPE_CHECKING:
@@ -93,3 +94,21 @@ def test_a_right_that_lacks_is_told_at_once(new_vm: NewVm, center: VCenter) -> N
         parked = vm.send("start", guest=GUEST)
     assert (parked.status, parked.code, parked.attempts) == (Status.PARKED, PermanentCode.ACCESS_DENIED, 1)
     assert vm.images() == []  # what the start had brought, and could not attach
+
+
+def test_connections_and_those_that_were_lost_are_told_to_prometheus(
+    new_vm: NewVm, center: VCenter, fleet: Fleet
+) -> None:
+    assert new_vm().send("start", guest=GUEST).status is Status.APPLIED
+
+    def count() -> tuple[float, float]:
+        return connections(fleet, "vc", "vsphere")
+
+    kept, before = wait_until(lambda: count() if count()[0] else None, "a connection to be counted", timeout=10)
+    assert kept <= len(fleet.workers) * fleet.settings.concurrency
+    center.expire_sessions()
+
+    def lost_one() -> bool:
+        return new_vm().send("start", guest=GUEST).status is Status.APPLIED and count()[1] > before
+
+    wait_until(lost_one, "a worker to notice", timeout=60)  # whose turn it is next is not said

@@ -47,7 +47,14 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 def fleet(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     directory = tmp_path_factory.mktemp("fleet")
     with require_rig():
-        fleet = Fleet(directory, inventory(cloud, directory), hypervisor="xenserver", workers=2, settings=SETTINGS)
+        fleet = Fleet(
+            directory,
+            inventory(cloud, directory),
+            hypervisor="xenserver",
+            workers=2,
+            options=["--metrics-port", "0"],
+            settings=SETTINGS,
+        )
     with fleet:
         yield fleet
 

@@ -9,7 +9,9 @@ import pytest
 from configdrive.errors import TransientCode
 from configdrive.outcome import Status
 from tests.e2e.xenserver.life import GUEST
+from tests.integration.metrics.asking import connections
 from tests.integration.xenserver.cloud import A, B, Cloud
+from tests.rigs.process import wait_until
 from tests.rigs.xapi.faults import IMPORT
 
 if TYPE_CHECKING:
@@ -69,3 +71,19 @@ def test_a_pool_that_is_away_parks_a_start_and_goes_on_when_it_is_back(
     assert "Traceback" not in fleet.log
     assert vm.send("destroy").status is Status.APPLIED
     assert vm.images() == {}
+
+
+def test_connections_and_those_that_were_lost_are_told_to_prometheus(new_vm: NewVm, cloud: Cloud, fleet: Fleet) -> None:
+    assert new_vm().send("start", guest=GUEST).status is Status.APPLIED
+
+    def count() -> tuple[float, float]:
+        return connections(fleet, "p", "xapi")
+
+    kept, before = wait_until(lambda: count() if count()[0] else None, "a connection to be counted", timeout=10)
+    assert kept <= len(fleet.workers) * fleet.settings.concurrency * 4
+    cloud.pool.expire_sessions()
+
+    def lost_one() -> bool:
+        return new_vm().send("start", guest=GUEST).status is Status.APPLIED and count()[1] > before
+
+    wait_until(lost_one, "a worker to notice", timeout=60)  # whose turn it is next is not said

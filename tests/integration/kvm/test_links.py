@@ -16,10 +16,12 @@ import pytest
 
 from configdrive.errors import TransientCode
 from configdrive.model import HostName, Place, PowerState, StorageName
+from configdrive.ports import Connections
 from tests.contract.rig import failure_of, make_image
 from tests.support import wait_until
 from workers.hypervisors.kvm.domains import find_domain
-from workers.hypervisors.kvm.links import UNTESTED_SECONDS, HostLinks
+from workers.hypervisors.kvm.host_links import HostLinks
+from workers.hypervisors.kvm.links import UNTESTED_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,10 +110,12 @@ def test_there_are_never_more_connections_than_the_inventory_allows(cloud: Cloud
             waiting.start()
             assert not served.wait(0.3)
             assert clients(cloud) == 3
+            assert links.tally.now.open == 2
         assert served.wait(10)
         waiting.join()
         assert clients(cloud) == 3
     links.close()
+    assert links.tally.now == Connections(HOST, "libvirt", open=0, reopened=0)
 
 
 def test_who_waits_too_long_for_a_connection_is_told_what_to_do(cloud: Cloud) -> None:
@@ -135,11 +139,12 @@ def test_a_libvirtd_that_was_started_anew_is_not_noticed(cloud: Cloud, driver: K
     cloud.reconnect()
     time.sleep(rest)
     assert driver.observe(vm).power is PowerState.HALTED
+    assert list(driver.connections()) == [Connections(HOST, "libvirt", open=1, reopened=1)]
 
 
 def test_a_host_that_is_silent_makes_only_the_first_wait(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.hypervisors.kvm.links.SILENT_SECONDS", 0.2)
-    monkeypatch.setattr("workers.hypervisors.kvm.links.REST_SECONDS", 1.0)
+    monkeypatch.setattr("workers.hypervisors.kvm.host_links.SILENT_SECONDS", 0.2)
+    monkeypatch.setattr("workers.hypervisors.kvm.host_links.REST_SECONDS", 1.0)
     links = HostLinks(HOST, cloud.host.uri, 0.3, 2)
     cloud.host.pause()
     waited = []

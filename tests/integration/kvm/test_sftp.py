@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configdrive.model import HostName, Place, StorageName
+from configdrive.ports import Connections
 from tests.contract.rig import image_name, make_image
 
 if TYPE_CHECKING:
@@ -58,4 +59,4 @@ def test_sftp_goes_on_when_sshd_was_started_anew(
     for child in children:
         os.kill(int(child), signal.SIGKILL)
     driver.upload(vm, make_image(vm, 2), CACHE)
-    assert driver._hosts[HOST].sftp is not None
+    assert Connections(HOST, "ssh", open=1, reopened=1) in driver.connections()

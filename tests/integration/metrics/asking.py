@@ -14,6 +14,8 @@ from tests.support import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.rigs.fleet import Fleet
+
 OPEN_METRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 
 
@@ -56,3 +58,13 @@ def address_in(log: Callable[[], str]) -> str:
         return addresses[-1] if addresses else None
 
     return wait_until(found, "an endpoint", timeout=20)
+
+
+def connections(fleet: Fleet, endpoint: str, kind: str) -> tuple[float, float]:
+    """Return how many connections all workers of a fleet say that they have, and how many they opened again."""
+    pages = [scrape(address_in(lambda worker=worker: worker.log)) for worker in fleet.workers]  # type: ignore[misc]
+    labels = {"endpoint": endpoint, "kind": kind}
+    return (
+        sum(page.sum("configdrive_connections", **labels) for page in pages),
+        sum(page.sum("configdrive_connections_reopened_total", **labels) for page in pages),
+    )

@@ -77,6 +77,7 @@ def test_there_is_one_session_for_all_threads_of_a_process_and_none_after_the_en
     calls = site.center.calls()
     assert calls.count("Login") == 1
     assert site.center.sessions() == before + 1
+    assert [(one.kind, one.open, one.reopened) for one in driver.connections()] == [("vsphere", 1, 0)]
     driver.close()
     assert site.center.calls() == ["Logout"]
 
@@ -94,6 +95,7 @@ def test_a_session_that_was_ended_is_opened_again_in_the_middle(site: Site, driv
     driver.delete(vm, StoredImage(image.name, SHARED))
     assert site.files(vm) == []
     assert site.center.calls().count("Login") == 4
+    assert [(one.open, one.reopened) for one in driver.connections()] == [(1, 3)]
 
 
 def test_no_more_connections_are_used_at_once_than_the_inventory_says(site: Site, make_driver: MakeDriver) -> None:

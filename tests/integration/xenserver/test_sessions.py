@@ -36,6 +36,7 @@ def test_one_session_serves_one_verb_after_the_other_and_is_logged_out_at_the_en
     for _ in range(5):
         driver.observe(vm)
     assert (cloud.pool.calls[LOGIN], cloud.pool.sessions) == (1, 1)
+    assert [(one.kind, one.open, one.reopened) for one in driver.connections()] == [("xapi", 1, 0)]
     driver.close()
     assert cloud.pool.sessions == 0
     driver.observe(vm)  # and goes on when it is asked
@@ -101,6 +102,7 @@ def test_an_expired_session_is_opened_again_and_counted(cloud: Cloud, caplog: py
     (pool,) = set(driver._pools.values())
     assert pool.sessions.calls[LOGIN] == 2
     assert "logged in again" in caplog.text
+    assert [(one.open, one.reopened) for one in driver.connections()] == [(1, 1)]
 
 
 def test_a_slave_says_who_the_master_is(cloud: Cloud) -> None:
@@ -117,6 +119,7 @@ def test_a_master_that_is_none_any_more_is_followed_in_the_middle(cloud: Cloud) 
         cloud.pool.make_master((B, A)[number % 2])
         verb()
     assert cloud.pool.sessions <= 8
+    assert [(one.open, one.reopened) for one in driver.connections()] == [(1, len(steps) - 1)]
 
 
 def test_another_host_is_asked_when_the_master_is_away(cloud: Cloud) -> None:
@@ -126,6 +129,7 @@ def test_another_host_is_asked_when_the_master_is_away(cloud: Cloud) -> None:
     assert failure_of(lambda: driver.observe(vm)) is not None  # nobody is master yet
     cloud.pool.make_master(B)
     assert driver.observe(vm).storage == NFS
+    assert [(one.open, one.reopened) for one in driver.connections()] == [(1, 1)]
     cloud.pool.bring_up(A)
 
 

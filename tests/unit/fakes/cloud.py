@@ -30,6 +30,7 @@ from configdrive.ports import (
     AttachedHow,
     Attachment,
     Check,
+    Connections,
     DriveContent,
     EmptyDrive,
     HypervisorDriver,
@@ -210,6 +211,10 @@ class MemoryDriver(HypervisorDriver):
     def check(self, host: HostName) -> Iterator[Check]:
         known = host in self.cloud.hosts - self.cloud.down
         yield Check(f"host {host}", known, "in memory", "" if known else "add it to the cloud")
+
+    @override
+    def connections(self) -> Collection[Connections]:
+        return ()
 
     @override
     def close(self) -> None:

@@ -11,7 +11,7 @@ from configdrive.errors import PermanentCode, PermanentError, TransientCode
 from configdrive.model import HostName, HypervisorName, ImageName, Place, StorageName, StoredImage, VmUuid
 from configdrive.orphans import Why
 from configdrive.outcome import Status
-from configdrive.ports import StepRecord
+from configdrive.ports import Connections, StepRecord
 from tasks.mailbox import Again, Ending
 from tasks.orphans import Finding
 from tests.unit.documents import UUID
@@ -94,6 +94,27 @@ def test_counters_are_there_before_anything_happened(counted: Counted) -> None:
     for event in EVENTS:
         assert counted("configdrive_attempts_total", hypervisor="kvm", event=event) == 0
         assert counted("configdrive_events_total", hypervisor="kvm", event=event, status="parked", code="") == 0
+
+
+def test_connections_are_told_as_they_are_and_those_opened_again_are_added_up(counted: Counted) -> None:
+    here = {"hypervisor": "kvm", "endpoint": "h1", "kind": "libvirt"}
+    other = Connections("h2", "ssh", open=1, reopened=0)
+    told = []
+    for kept, reopened in ((0, 0), (2, 0), (1, 3), (1, 3), (0, 4)):
+        counted.metrics.connected(KVM, [Connections("h1", "libvirt", kept, reopened), other])
+        told.append([counted(f"configdrive_connections{name}", **here) for name in ("", "_reopened_total")])
+    assert told == [[0, 0], [2, 0], [1, 3], [1, 3], [0, 4]]
+    assert counted("configdrive_connections", hypervisor="kvm", endpoint="h2", kind="ssh") == 1
+
+
+def test_the_successor_of_a_process_that_died_begins_with_no_connection_and_counts_on(counted: Counted) -> None:
+    here = {"hypervisor": "kvm", "endpoint": "h1", "kind": "libvirt"}
+    counted.metrics.connected(KVM, [Connections("h1", "libvirt", open=2, reopened=3)])
+    counted.metrics.forget_work()
+    assert counted("configdrive_connections", **here) == 0
+    counted.metrics.connected(KVM, [Connections("h1", "libvirt", open=2, reopened=1)])
+    assert counted("configdrive_connections", **here) == 2
+    assert counted("configdrive_connections_reopened_total", **here) == 4
 
 
 def test_the_successor_of_a_process_that_died_has_nothing_in_work(counted: Counted) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from configdrive.model import Image, VmUuid
+    from configdrive.ports import Connections
     from workers.hypervisors.kvm.domains import Domain
     from workers.hypervisors.kvm.folders import ImageFolder
     from workers.hypervisors.kvm.hosts import Visit
@@ -187,6 +188,10 @@ class KvmDriver:
         except PermanentError as error:
             return iter([Check(f"kvm host {host}", ok=False, detail=error.detail, remedy=error.remedy)])
         return diagnose(found)
+
+    def connections(self) -> Collection[Connections]:
+        """Count the connections of this process to each host: to libvirt, and for SFTP."""
+        return [one for host in self._hosts.values() for one in host.connections()]
 
     def close(self) -> None:
         """Close all connections of this process."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from workers.hypervisors.kvm.domains import find_user
-from workers.hypervisors.kvm.links import HostLinks
+from workers.hypervisors.kvm.host_links import HostLinks
 from workers.hypervisors.kvm.ssh import Sftp
 from workers.hypervisors.kvm.storages import Storages
 from workers.hypervisors.kvm.uris import is_plain_tcp
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from configdrive.model import HostName, ImageName
+    from configdrive.ports import Connections
     from workers.hypervisors.kvm.folders import ImageFolder
     from workers.hypervisors.kvm.inventory import HostTable
     from workers.hypervisors.kvm.links import Link
@@ -82,6 +83,10 @@ class Host:
         """
         with self.connect() as link:
             yield Visit(self.name, self.table, link, Storages(self.name, self.table, link, self.sftp))
+
+    def connections(self) -> list[Connections]:
+        """Count the connections of this process."""
+        return [self._links.tally.now, *([] if self.sftp is None else [self.sftp.tally.now])]
 
     def close(self) -> None:
         """Close the connections of this process."""

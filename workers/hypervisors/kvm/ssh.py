@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import asyncssh
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from workers.connections import Tally
 from workers.hypervisors.kvm.faults import translated
 
 if TYPE_CHECKING:
@@ -57,12 +58,28 @@ def _loop() -> _Loop:
 class _Session:
     """A connection with its SFTP client."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
         self.opening = asyncio.Lock()
         self.connection: asyncssh.SSHClientConnection | None = None
         self.client: asyncssh.SFTPClient | None = None
 
-    def drop(self) -> None:
+    def begin(self, connection: asyncssh.SSHClientConnection) -> None:
+        self.lose()  # one whose SFTP has never begun
+        self.connection = connection
+        self._tally.opened()
+
+    def lose(self) -> None:
+        if self.connection is not None:
+            self._tally.lost()
+        self._end()
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self._tally.closed()
+        self._end()
+
+    def _end(self) -> None:
         if self.connection is not None:
             self.connection.abort()
         self.connection = self.client = None
@@ -78,6 +95,7 @@ class Sftp:
     """
 
     def __init__(self, host: HostName, table: SshTable, timeout: float) -> None:
+        self.tally = Tally(host, "ssh")
         self._host = host
         self._table = table
         self._timeout = timeout
@@ -116,7 +134,7 @@ class Sftp:
         """Close the connection, if there is one."""
         loop, session = self._loop, self._session
         if loop is not None and session is not None and loop.process == os.getpid():
-            loop.loop.call_soon_threadsafe(session.drop)
+            loop.loop.call_soon_threadsafe(session.close)
 
     def _require_files(self) -> None:
         for field, path in (("key_file", self._table.key_file), ("known_hosts", self._table.known_hosts)):
@@ -129,19 +147,19 @@ class Sftp:
         loop = _loop()
         with self._switching:
             if self._loop is not loop or self._session is None:
-                self._session, self._loop = _Session(), loop
+                self._session, self._loop = _Session(self.tally), loop
             return loop, self._session
 
     def _give_up(self, loop: _Loop, session: _Session, cancel: Callable[[], bool]) -> None:
         cancel()
-        loop.loop.call_soon_threadsafe(session.drop)
+        loop.loop.call_soon_threadsafe(session.lose)
 
     async def _attempts(self, session: _Session, work: Callable[[asyncssh.SFTPClient], Awaitable[R]]) -> R:
         kept = session.client is not None
         try:
             return await work(await self._client(session))
         except _LOST:
-            session.drop()
+            session.lose()
             if not kept:
                 raise
         return await work(await self._client(session))
@@ -150,7 +168,7 @@ class Sftp:
         async with session.opening:
             if session.client is None:
                 with translated(f"host {self._host}, ssh"):
-                    session.connection = await asyncssh.connect(
+                    connection = await asyncssh.connect(
                         self._table.host,
                         self._table.port,
                         username=self._table.user,
@@ -164,5 +182,6 @@ class Sftp:
                         keepalive_interval=5,
                         keepalive_count_max=3,
                     )
-                    session.client = await session.connection.start_sftp_client()
+                    session.begin(connection)
+                    session.client = await connection.start_sftp_client()
             return session.client

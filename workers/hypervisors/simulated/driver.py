@@ -21,6 +21,7 @@ from configdrive.ports import (
     AttachedHow,
     Attachment,
     Check,
+    Connections,
     DriveContent,
     EmptyDrive,
     Inserted,
@@ -209,8 +210,12 @@ class SimulatedDriver:
         """Try one host and its storages."""
         return diagnose(self.world, host)
 
+    def connections(self) -> Collection[Connections]:
+        """Say of each host that no connection is kept: it is a directory."""
+        return [Connections(host, "directory", open=0, reopened=0) for host in self.hosts()]
+
     def close(self) -> None:
-        """Close the audit log; there are no connections."""
+        """Close the audit log."""
         self.world.audit.close()
 
     # --- inside ---------------------------------------------------------------------------------------------------

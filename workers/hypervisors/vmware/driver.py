@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from configdrive.model import Image
+    from configdrive.ports import Connections
     from workers.hypervisors.vmware.folders import Folder
     from workers.hypervisors.vmware.inventory import HostTable, Section
     from workers.hypervisors.vmware.machines import Machine
@@ -200,6 +201,10 @@ class VmwareDriver:
         except PermanentError as error:
             return iter([Check(f"vmware host {host}", ok=False, detail=error.detail, remedy=error.remedy)])
         return diagnose(host, table, self._endpoints[table.endpoint])
+
+    def connections(self) -> Collection[Connections]:
+        """Count the sessions of this process with each endpoint."""
+        return [endpoint.tally.now for endpoint in self._endpoints.values()]
 
     def close(self) -> None:
         """Log out of all sessions of this process."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pyVmomi import vmodl
 
 from configdrive.errors import TransientCode, TransientError
+from workers.connections import Tally
 from workers.hypervisors.vmware.estate import EstateCache
 from workers.hypervisors.vmware.session import Session
 from workers.hypervisors.vmware.tls import trusting
@@ -70,6 +71,7 @@ class Endpoint:
     def __init__(self, name: str, table: EndpointTable, timeout: float) -> None:
         self.name = name
         self.table = table
+        self.tally = Tally(name, "vsphere")
         self._timeout = timeout
         self._context = trusting(table.ca_file, table.fingerprint, verify=table.verify_tls)
         if not table.verify_tls:
@@ -109,6 +111,6 @@ class Endpoint:
             with self._lock:
                 link = self._link
                 if link is None or link.process != os.getpid():
-                    link = Link(Session(self.table, self._context, self._timeout), self.table.connections)
+                    link = Link(Session(self.table, self._context, self._timeout, self.tally), self.table.connections)
                     self._link = link
         return link

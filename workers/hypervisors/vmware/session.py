@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping, Sequence
 
+    from workers.connections import Tally
     from workers.hypervisors.vmware.inventory import EndpointTable
 
 VERSION: Final = "vim.version.version10"
@@ -62,10 +63,12 @@ class Session:
         table: the endpoint's in the inventory.
         context: whom to trust.
         timeout: seconds to wait for an answer.
+        tally: of the sessions with this endpoint.
     """
 
-    def __init__(self, table: EndpointTable, context: ssl.SSLContext, timeout: float) -> None:
+    def __init__(self, table: EndpointTable, context: ssl.SSLContext, timeout: float, tally: Tally) -> None:
         self._table = table
+        self._tally = tally
         self._timeout = timeout
         self._lock = threading.RLock()
         self._content: Any = None
@@ -89,12 +92,14 @@ class Session:
                     content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
                     content.sessionManager.Login(self._table.username, self._table.password.get_secret_value())
                     self._content = content
+                    self._tally.opened()
         return self._content
 
     def close(self) -> None:
         """Log out, and close the connections."""
         try:
             if self._content is not None:
+                self._tally.closed()
                 self._content.sessionManager.Logout()
         finally:
             self._content = None
@@ -228,6 +233,8 @@ class Session:
         with self._lock:
             if self._stub.cookie != expired:
                 return
+            if self._content is not None:
+                self._tally.lost()
             self._stub.cookie, self._content = "", None
             self._stub.logging_in = threading.get_ident()
             try:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from workers.connections import Tally
     from workers.hypervisors.xenserver.tls import Endpoint
 
 SLOW_SECONDS: Final = 90.0
@@ -100,12 +101,14 @@ class Session:
         endpoint: the host.
         user, password: of the pool.
         calls: how often each method was called, by name; logins and re-logins as `session.login_with_password`.
+        tally: of the pool's sessions.
     """
 
-    def __init__(self, endpoint: Endpoint, user: str, password: SecretStr, calls: Counter[str]) -> None:
+    def __init__(self, endpoint: Endpoint, user: str, password: SecretStr, calls: Counter[str], tally: Tally) -> None:
         self.endpoint = endpoint
         self._transport = _Transport(endpoint)
         self._calls = calls
+        self._tally = tally
         self._secret = (user, password)
         self._timeout = SLOW_SECONDS
         self._doubtful = False
@@ -157,6 +160,8 @@ class Session:
         self._calls["session.login_with_password"] += 1
         self._logins += 1
         if self._logins > 1:
+            self._tally.lost()
+            self._tally.opened()
             _log.info("xenserver host %s: logged in again", self.endpoint.name)
 
 

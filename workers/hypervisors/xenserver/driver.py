@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from configdrive.model import Image
+    from configdrive.ports import Connections
     from workers.hypervisors.xenserver.records import HostRecord, SrRecord
     from workers.hypervisors.xenserver.visit import Visit
 
@@ -201,6 +202,10 @@ class XenServerDriver:
         except PermanentError as error:
             return iter([Check(f"xenserver host {host}", ok=False, detail=error.detail, remedy=error.remedy)])
         return diagnose(pool, host)
+
+    def connections(self) -> Collection[Connections]:
+        """Count the sessions of this process with each pool."""
+        return [pool.sessions.tally.now for pool in dict.fromkeys(self._pools.values())]
 
     def close(self) -> None:
         """Log all sessions of this process out."""

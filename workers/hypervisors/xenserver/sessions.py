@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+from workers.connections import Tally
 from workers.hypervisors.xenserver.connections import SLOW_SECONDS, Session
 from workers.hypervisors.xenserver.faults import code_of, param_of, translated
 
@@ -58,6 +59,7 @@ class Link:
             if code_of(failure) != "HOST_IS_SLAVE":
                 raise
             self.session.drop()
+            self._pool.tally.lost()
             self.session = self._pool.open(param_of(failure, 1))
             return self.session.call(method, arguments, limit)
         except BaseException:  # an answer that is still to come would be taken for the next call's
@@ -75,6 +77,7 @@ class PoolSessions:
         self.endpoints = tuple(endpoints)
         self.timeout = timeout
         self.calls: Counter[str] = Counter()
+        self.tally = Tally(name, "xapi")
         self._credentials = credentials
         self._limit = limit
         self._state = _State(limit)
@@ -93,7 +96,10 @@ class PoolSessions:
             raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "raise 'sessions' in the inventory")
         try:
             kept = state.pop()
-            link = Link(self, kept if kept is not None and kept.alive() else self.open())
+            if kept is not None and not kept.alive():
+                self.tally.lost()
+                kept = None
+            link = Link(self, kept or self.open())
             try:
                 yield link
             finally:
@@ -138,12 +144,13 @@ class PoolSessions:
         """Log out what is not in use now."""
         for session in self._own_state().drain():
             session.logout()
+            self.tally.closed()
 
     def _login(self, endpoint: Endpoint, tried: set[Endpoint]) -> Session:
         """Log in at a host, or at the master that it names, unless that was tried already."""
         while endpoint not in tried:
             tried.add(endpoint)
-            session = Session(endpoint, *self._credentials, self.calls)
+            session = Session(endpoint, *self._credentials, self.calls, self.tally)
             try:
                 with translated(f"host {endpoint.name}"):
                     try:
@@ -158,6 +165,7 @@ class PoolSessions:
                 session.drop()
                 raise
             self._master = endpoint
+            self.tally.opened()
             return session
         detail = f"pool {self.name}: the master that its hosts name, {endpoint.name}, does not answer as one"
         raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "the pool is choosing; else: xe pool-list")
