@@ -17,43 +17,162 @@ class TransientCode(StrEnum):
     """Causes that may pass by themselves: the event is tried again."""
 
     HOST_UNREACHABLE = "host_unreachable"
+    """The host, its libvirtd, XAPI or vCenter did not answer, or all connections to it are taken.
+
+    Remedy: bring the host back; `configdrive doctor` asks each one. A `stop` or `destroy` ends all the same and
+    names what it left behind; workers finish that when the host answers again."""
+
     STORAGE_UNAVAILABLE = "storage_unavailable"
+    """The storage is known and cannot be used now: not mounted, not attached on this host, or its server is away.
+
+    Remedy: see `virsh pool-info` and the mount, `xe pbd-list`, or the datastore's state in vSphere."""
+
     STORAGE_FULL = "storage_full"
+    """The storage, or the host's cache, has no space or quota left for the image.
+
+    Remedy: free some; `configdrive sweep --dry-run` tells which images no VM needs."""
+
     VM_BUSY = "vm_busy"
+    """The hypervisor is at something else with this VM: it boots, moves, is suspended, or another change lasts.
+
+    Remedy: wait; or end what the message names, such as a suspended state."""
+
     DRIVE_LOCKED = "drive_locked"
+    """The guest holds the tray of its CD drive and does not let go of the medium.
+
+    Remedy: unmount it in the guest, turn on the setting `force_eject`, or power the VM off."""
+
     IMAGE_IN_USE = "image_in_use"
+    """An image that shall go is in some VM's drive still.
+
+    Remedy: eject it from the VM that the message names."""
+
     UPLOAD_CORRUPT = "upload_corrupt"
+    """The image is not on the storage as it was written: gone, shorter, or with other bytes. It is uploaded anew.
+
+    Remedy: when it comes back again and again, look at the storage and at the network to it."""
+
     TASK_TIMEOUT = "task_timeout"
+    """The attempt, or a task of the hypervisor, took longer than its limit (`task_seconds`).
+
+    Remedy: look at the hypervisor's running tasks (`xe task-list`, the recent tasks in vSphere); raise
+    `task_seconds` where storage is slow."""
+
     HYPERVISOR_ERROR = "hypervisor_error"
+    """The hypervisor answered with an error that is none of the others, or with what its API does not know.
+
+    Remedy: the message quotes it; the hypervisor's own log says more."""
 
 
 class PermanentCode(StrEnum):
     """Causes that only a person or a new event can mend: the event is parked at once."""
 
     INVALID_EVENT = "invalid_event"
+    """The event is not as its schema says, or lacks what is known of no earlier event (such as the host). The detail
+    names the field.
+
+    Remedy: correct the field and publish the event again under a new id."""
+
     CONTENT_TOO_LARGE = "content_too_large"
+    """The event or the drive would be larger than 64 MiB.
+
+    Remedy: keep large content elsewhere and let the user data fetch it."""
+
     INVALID_CONTENT = "invalid_content"
+    """A value cannot stand on a drive: a name that is no file name, two names that differ in case only, a network
+    that contradicts itself.
+
+    Remedy: correct the field that the detail names."""
+
     UNSEALABLE = "unsealable"
+    """What is sealed cannot be opened: the key is not in the key file, or the box was made for another VM or event.
+
+    Remedy: give all workers the same key file, and publishers its newest public key (`configdrive keys public`)."""
+
     UNKNOWN_HYPERVISOR = "unknown_hypervisor"
+    """No driver of that name is installed, or the inventory has no table for it.
+
+    Remedy: correct the event's `hypervisor`, install the extra of that name, or add the table."""
+
     UNKNOWN_HOST = "unknown_host"
+    """The inventory has no host of that name, or the hypervisor has none by the name that the inventory gives.
+
+    Remedy: add the host to the inventory and restart the workers, or correct the event; then retry."""
+
     STORAGE_NOT_FOUND = "storage_not_found"
+    """The storage that the event names is not there, or none was found around the VM's root disk.
+
+    Remedy: name it in the event (`primary_storage`), or set up `cache_directory` for disks on storages that hold
+    no files."""
+
     ACCESS_DENIED = "access_denied"
+    """Credentials, a host key, a certificate, a role or a file's permissions do not suffice.
+
+    Remedy: correct them; `configdrive doctor` tells which. A changed host key is refused until `known_hosts` has
+    the new one."""
+
     VM_NOT_FOUND = "vm_not_found"
+    """The host knows no VM with this uuid, or several by its name.
+
+    Remedy: correct the event's host or uuid, or define the VM first."""
+
     NOT_ITS_DRIVE = "not_its_drive"
+    """An image of another VM is in this VM's drive, or one would have to be put there; or name and uuid are of
+    different VMs.
+
+    Remedy: find out who inserted it, eject it, and retry. Nothing was changed."""
+
     NO_FREE_SLOT = "no_free_slot"
+    """The VM has no drive that can be the config drive: all hold other media, or there is none and it takes none
+    now.
+
+    Remedy: free a drive, power the VM off, or name others in the inventory (`cd_targets`, `cd_slots`)."""
+
     IMAGE_LOST = "image_lost"
+    """The image is gone, and what stood on it is not known here (after `configdrive adopt`), so it cannot be made
+    again.
+
+    Remedy: send a `start` that carries the VM's data."""
+
     NOT_SUPPORTED = "not_supported"
+    """The hypervisor, its version or its licence cannot do this.
+
+    Remedy: do without what the message names, or upgrade the hypervisor."""
+
     MISCONFIGURED = "misconfigured"
+    """A setting, the inventory, a key file or a stored record is wrong. The detail names it, never its value.
+
+    Remedy: correct it and restart; `configdrive doctor` finds the rest."""
+
     UNCLASSIFIED = "unclassified"
+    """Something that nobody foresaw, or workers that died over this event again and again.
+
+    Remedy: the workers' logs have the traceback; retry once the cause is known, and report it."""
 
 
 class StaleCode(StrEnum):
     """Work that must not be done any more: it is dropped."""
 
     SUPERSEDED = "superseded"
+    """A `stop` or `destroy` of the same VM waits behind this event, so its work would be undone at once. Its data
+    were taken in.
+
+    Remedy: none is needed."""
+
     STALE_SEQUENCE = "stale_sequence"
+    """An event of this VM with the same or a larger sequence was applied before.
+
+    Remedy: count upwards; by hand, `--sequence next`."""
+
     VM_GONE = "vm_gone"
+    """The VM was destroyed; its uuid is refused for `tombstone_seconds` (30 days).
+
+    Remedy: none; a new VM has a new uuid."""
+
     LEASE_LOST = "lease_lost"
+    """Another worker has taken the VM over; this one stopped before it touched anything more.
+
+    Remedy: none for one of them; when there are many, the workers' machine or Redis is starved."""
 
 
 Code: TypeAlias = TransientCode | PermanentCode | StaleCode

@@ -12,11 +12,23 @@ class Status(StrEnum):
     """How an event ended. All but `PARKED` are final."""
 
     APPLIED = "applied"
+    """What the event means is true now. With the code `host_unreachable`, all but what a host that is away has."""
+
     NOT_APPLICABLE = "not_applicable"
+    """Nothing was to be done: the network offering names another provider, or the template takes no password."""
+
     DROPPED = "dropped"
+    """The event is of the past, so it was not done: the code says how."""
+
     SKIPPED = "skipped"
+    """A person gave it up by `configdrive skip`."""
+
     REJECTED = "rejected"
+    """It waited in the mailbox and turned out to be no event that can ever be worked on."""
+
     PARKED = "parked"
+    """It needs a person. It stays at the head of its VM's mailbox, and the VM's next events wait behind it, until
+    `configdrive retry` or `configdrive skip`; a `destroy` goes through."""
 
 
 @dataclass(frozen=True, slots=True)

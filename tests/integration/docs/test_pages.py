@@ -8,7 +8,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from configdrive.errors import PermanentCode, StaleCode, TransientCode
+from configdrive.outcome import Status
 from tests.integration.docs.conftest import ROOT
+from workers.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +19,13 @@ if TYPE_CHECKING:
 LOADED: Final = re.compile(r"<(?:script|img|link|iframe|object)\b[^>]*?\b(?:src|href|data)=\"([^\"]+)\"")
 LINK: Final = re.compile(r"<a\b[^>]*?\bhref=\"([^\"]+)\"")
 ANCHOR: Final = re.compile(r"\bid=\"([^\"]+)\"")
+QUESTIONS: Final = {
+    "Which label?": "how-to/which-label.html",
+    "Why is there no password file?": "how-to/no-password-file.html",
+    "How do I add a host?": "how-to/add-a-host.html",
+    "What if Redis is lost?": "how-to/redis-loss.html",
+    "How do I add a hypervisor?": "how-to/add-a-hypervisor.html",
+}
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +58,35 @@ def test_links_within_lead_to_a_page_and_a_place_on_it(pages: dict[Path, str]) -
             if not found.exists() or (anchor and anchor not in {"", *ANCHOR.findall(pages.get(found, ""))}):
                 broken.append(f"{page.name}: {target}")
     assert broken == []
+
+
+@pytest.mark.parametrize("code", [*TransientCode, *PermanentCode, *StaleCode, *Status])
+def test_each_code_is_an_anchor(pages: dict[Path, str], built: Path, code: str) -> None:
+    """So that a program can make a link of the code in an outcome."""
+    assert f'id="{code}"' in pages[built / "reference" / "outcomes.html"]
+
+
+def test_each_setting_is_an_anchor(pages: dict[Path, str], built: Path) -> None:
+    anchors = ANCHOR.findall(pages[built / "reference" / "settings.html"])
+    assert set(Settings.model_fields) <= set(anchors)
+
+
+@pytest.mark.parametrize(("question", "page"), QUESTIONS.items())
+def test_a_newcomers_question_has_a_page_that_the_first_one_names(
+    pages: dict[Path, str], built: Path, question: str, page: str
+) -> None:
+    assert re.search(rf'href="{re.escape(page)}"[^>]*>{re.escape(question)}', pages[built / "index.html"])
+    assert f"<title>{question}" in pages[built / page]
+
+
+def test_diagrams_are_drawn_and_can_be_searched(pages: dict[Path, str], built: Path) -> None:
+    drawn = pages[built / "explanation" / "state-machine.html"] + pages[built / "explanation" / "architecture.html"]
+    names = re.findall(r'data="([^"]+\.svg)"', drawn)
+    assert len(names) >= 4
+    assert "ATTACHED" in "".join((built / "explanation" / name).resolve().read_text("utf-8") for name in names)
+
+
+def test_what_a_block_needs_stands_above_it(pages: dict[Path, str], built: Path) -> None:
+    page = pages[built / "how-to" / "migration.html"]
+    assert "Needs a KVM host:" in page
+    assert "Run by <code" in pages[built / "how-to" / "troubleshooting.html"]

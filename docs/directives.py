@@ -1,0 +1,77 @@
+"""What the pages can say beyond Markdown: commands with a word on what they need, and text that comes from the code.
+
+A fence of commands (`docs.blocks` tells its first line) becomes a highlighted block with a line above it. The directive
+`{generated} NAME` is replaced by the Markdown that the module `docs.generated.NAME` returns.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+from typing_extensions import override
+
+from docs.blocks import NEEDS, PROGRAMS, Covered, Mark, Needs, Run, UnknownMarkError, mark_of
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+FENCES: Final = tuple(sorted(PROGRAMS))
+
+
+class Commands(SphinxDirective):
+    """A fence of commands."""
+
+    has_content = True
+    optional_arguments = 1
+    final_argument_whitespace = True
+
+    @override
+    def run(self) -> list[nodes.Node]:
+        words = self.arguments[0] if self.arguments else ""
+        try:
+            mark = mark_of(self.name, words)
+        except UnknownMarkError as error:
+            raise self.error(str(error)) from None
+        text = "\n".join(self.content)
+        block = nodes.literal_block(text, text, language=self.name)
+        self.set_source_info(block)
+        told = _told(mark)
+        return [block] if told is None else [nodes.paragraph("", "", *told, classes=["mark"]), block]
+
+
+def _told(mark: Mark) -> list[nodes.Node] | None:
+    match mark:
+        case Run(background=None):
+            return None
+        case Run(background=""):
+            return [nodes.Text("In a terminal of its own:")]
+        case Run(background=words):
+            told = f"In a terminal of its own; go on when it says “{words}”:"
+            return [nodes.Text(told)]
+        case Needs(reason):
+            return [nodes.Text(f"Needs {NEEDS[reason]}:")]
+        case Covered(test):
+            return [nodes.Text("Run by "), nodes.literal(test, test), nodes.Text(":")]
+
+
+class Generated(SphinxDirective):
+    """`{generated} NAME`: what `docs.generated.NAME.markdown()` returns."""
+
+    required_arguments = 1
+    option_spec: ClassVar[dict[str, Any]] = {}
+
+    @override
+    def run(self) -> list[nodes.Node]:
+        module = import_module(f"docs.generated.{self.arguments[0]}")
+        return self.parse_text_to_nodes(module.markdown(), allow_section_headings=True)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Make the directives known."""
+    for language in FENCES:
+        app.add_directive(language, Commands)
+    app.add_directive("generated", Generated)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

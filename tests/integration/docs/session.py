@@ -1,0 +1,151 @@
+"""The commands of pages, run as their reader runs them: one shell for each page, from top to bottom.
+
+They run on a machine of their own, a network and process namespace: Redis has its usual port there, and whatever a page
+starts ends with it. Home is an empty directory, and each page begins in a new one below it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from docs.blocks import Run
+from tests.rigs.process import RigError, find_program, tail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from docs.blocks import Block
+
+SECONDS: Final = 240
+_READY_TENTHS: Final = 300
+_FUNCTIONS: Final = f"""\
+set -euo pipefail
+ip link set lo up
+says() {{ # until the file $1 has the words $2
+  for ((n = 0; n < {_READY_TENTHS}; n++)); do
+    if grep --quiet --no-messages --fixed-strings -- "$2" "$1"; then return; fi
+    sleep 0.1
+  done
+  echo "waited for '$2'" >>"$1"
+  return 1
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What became of one page's blocks.
+
+    Args:
+        blocks: those that are run, in order.
+        directory: has what each of them printed.
+        reached: how many were begun.
+        exit_code: the shell's; `None` when the page was not come to.
+    """
+
+    blocks: Sequence[Block]
+    directory: Path
+    reached: int
+    exit_code: int | None
+
+    def printed(self, number: int) -> str:
+        """Return what a block has printed."""
+        return _output(self.directory, number).read_text("utf-8", errors="replace")
+
+    def assert_went_well(self) -> None:
+        """Fail with the block that failed, and what it said."""
+        if self.exit_code or self.reached != len(self.blocks):
+            number = self.reached - 1
+            failed = self.blocks[number] if self.blocks else None
+            text = "" if failed is None else f"{failed.place}:\n{failed.text}\n"
+            how = f"block {self.reached} of {len(self.blocks)} ended with {self.exit_code}"
+            raise AssertionError(f"{text}{how}:\n{tail(_output(self.directory, number))}")
+
+
+def run(pages: Sequence[Sequence[Block]], directory: Path, *, before: str = "") -> list[Session]:
+    """Run the blocks of several pages, one page after the other.
+
+    `before` is a script that sets up what they begin with.
+
+    Raises:
+        RigUnavailable: something is not installed.
+        RigError: it took too long.
+    """
+    home = directory / "home"
+    home.mkdir(parents=True)
+    script, log = directory / "pages.sh", directory / "log"
+    parts = [_page(blocks, directory / str(number)) for number, blocks in enumerate(pages)]
+    script.write_text("".join((_FUNCTIONS, before, *parts)), "utf-8")
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+    with log.open("wb") as output:
+        try:
+            subprocess.run(
+                [*namespace(), find_program("bash", "bash"), str(script)],
+                cwd=home,
+                env={"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TERM": "dumb", "COLUMNS": "120"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise RigError(f"{script} took longer than {SECONDS} s:\n{tail(log)}") from None
+    said = log.read_text("utf-8", errors="replace")
+    return [_session(blocks, directory / str(number), said) for number, blocks in enumerate(pages)]
+
+
+def namespace() -> list[str]:
+    """Return the command that makes the machine.
+
+    Raises:
+        RigUnavailable: it is not installed.
+    """
+    unshare = [find_program("unshare", "util-linux"), "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return [*unshare, *(["--map-root-user"] if os.geteuid() else [])]
+
+
+def _session(blocks: Sequence[Block], directory: Path, said: str) -> Session:
+    reached = re.findall(rf"^reached {directory.name}$", said, re.MULTILINE)
+    ended = re.search(rf"^ended {directory.name} (\d+)$", said, re.MULTILINE)
+    return Session(blocks, directory, len(reached), None if ended is None else int(ended[1]))
+
+
+def _page(blocks: Sequence[Block], directory: Path) -> str:
+    directory.mkdir()
+    inside = "".join(_block(block, directory, number) for number, block in enumerate(blocks))
+    name = directory.name
+    return (
+        f"mkdir {name}; cp hello.sh {name} 2>/dev/null || true\n"
+        f"set +e\n(\nset -e; cd {name}\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"
+        f"{inside})\necho ended {name} $?\nset -e\n"
+    )
+
+
+def _block(block: Block, directory: Path, number: int) -> str:
+    output, mark, text = shlex.quote(str(_output(directory, number))), block.mark, block.text
+    if block.language == "python":
+        program = directory / f"{number}.py"
+        program.write_text(text, "utf-8")
+        text = f"python3 {shlex.quote(str(program))}\n"
+    part = f"echo reached {directory.name}\n{{\n{text}}} >{output} 2>&1"
+    if isinstance(mark, Run) and mark.background is not None:
+        return f"{part} &\n" + (f"says {output} {shlex.quote(mark.background)}\n" if mark.background else "")
+    return f"{part}\n"
+
+
+def _output(directory: Path, number: int) -> Path:
+    return directory / f"{number}.out"
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Say whether the lines that a page shows stand in what was printed, one below the other; `…` is anything."""
+    lines = [".*".join(map(re.escape, line.split("…"))) for line in shown.strip("\n").splitlines()]
+    return re.search(r"^" + r"\n".join(f"{line}[ ]*" for line in lines) + r"$", printed, re.MULTILINE) is not None
