@@ -30,6 +30,8 @@ NAME = "configdrive"
 
 _log = logging.getLogger(__name__)
 
+_STRANGE_BODY = "a message with a body that LifecyclePublisher does not write"
+
 Bury = Callable[[DeadLetter], None]
 
 _PASSING: tuple[type[Exception], ...] = (Empty, *Transport.connection_errors)
@@ -64,12 +66,15 @@ def problem_of(raw: object) -> str | None:
         case _:
             return "a message that LifecyclePublisher does not send"
     try:
-        arguments, named, embedded = json.loads(b64decode(body, validate=True))
-        check(task, task_id, [*arguments, *named, *(callback for callback in embedded.values() if callback)])
+        match json.loads(b64decode(body, validate=True)):
+            case [list(arguments), {**named}, {**embedded}]:
+                check(task, task_id, [*arguments, *named, *filter(None, embedded.values())])
+            case _:
+                return _STRANGE_BODY
     except PermanentError as error:
         return error.detail
-    except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError):
-        return "a message with a body that LifecyclePublisher does not write"
+    except (ValueError, binascii.Error, RecursionError):
+        return _STRANGE_BODY
     return None
 
 

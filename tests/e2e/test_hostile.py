@@ -59,6 +59,9 @@ def wrong_bodies(good: dict[str, Any]) -> Iterator[str]:
     pickled = base64.b64encode(pickle.dumps({"args": [SECRET]})).decode()
     forged = json.loads(changed(good, "body", value=pickled))
     yield json.dumps({**forged, "content-type": "application/x-python-serialize", "content-encoding": "binary"})
+    forged["body"] = base64.b64encode(f"!!python/object/apply:os.system ['echo {SECRET}']".encode()).decode()
+    yield json.dumps({**forged, "content-type": "application/x-yaml"})
+    yield changed(good, "body", value=base64.b64encode(b" " * 20_000_000).decode())  # more than any event's is
     uuid = new_vm().uuid
     for bad in (
         "no base64!",
@@ -73,6 +76,9 @@ def wrong_bodies(good: dict[str, Any]) -> Iterator[str]:
         body(["start", uuid, 1], {}, 5),
         body(["start", uuid, 1], {}, {"chain": [{"task": "os.system", "args": [SECRET]}]}),
         body("start", {}, {}),
+        body({"start": 1, uuid: 1, SECRET: 1}, {}, {}),
+        body(["start", uuid, 1], [], {}),
+        body(["start", uuid, 1], {}, {}, {}),
     ):
         yield changed(good, "body", value=bad)
 

@@ -22,23 +22,27 @@ else
   redis.call('PERSIST', KEYS[1])  -- a tombstone with mail must not vanish
 end
 
+-- Nothing of the VM is read here but whether fields are there, and a number: a publisher's login can read no more of it.
 local head = redis.call('LINDEX', KEYS[2], 0)
-local known = redis.call('HMGET', KEYS[1], 'parked', 'retry_at', 'attempts', 'queue')
-if known[1] then
+local attempt = 1
+if redis.call('HEXISTS', KEYS[1], 'parked') == 1 then
   if ARGV[6] ~= 'destroy' then return {'queued'} end
   -- A destroy goes through whatever is parked before it: the parked event is superseded when it is claimed.
   redis.call('HDEL', KEYS[1], 'parked', 'attempts', 'deaths', 'wakes')
   redis.call('ZREM', KEYS[6], ARGV[2])
-  known[3] = false
 elseif head == ARGV[4] then
   redis.call('HSET', KEYS[1], 'queue', ARGV[7])
   redis.call('ZADD', ARGV[1] .. 'due:' .. ARGV[7], 'NX', now + ARGV[9], ARGV[2])
   return {'wake', head, 1}
-elseif known[2] and (ARGV[6] == 'destroy' or ARGV[6] == 'stop') then
-  redis.call('HDEL', KEYS[1], 'retry_at')  -- it may supersede the head: no reason to wait for the end of a back-off
+elseif (ARGV[6] == 'destroy' or ARGV[6] == 'stop') and redis.call('HDEL', KEYS[1], 'retry_at') == 1 then
+  -- It may supersede the head: no reason to wait for the end of a back-off.
+  attempt = redis.call('HINCRBY', KEYS[1], 'attempts', 0) + 1
 else
   return {'queued'}
 end
 
-redis.call('ZADD', ARGV[1] .. 'due:' .. known[4], now + ARGV[9], ARGV[2])
-return {'wake', head, (known[3] or 0) + 1}
+local readable, header = pcall(cjson.decode, head)
+local queue = readable and type(header) == 'table' and header.queue
+if type(queue) ~= 'string' then return {'queued'} end  -- a stranger has written to our keys: the sweep buries it
+redis.call('ZADD', ARGV[1] .. 'due:' .. queue, now + ARGV[9], ARGV[2])
+return {'wake', head, attempt}

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode, TransientError
+from configdrive.events import MAX_EVENT_BYTES
 from configdrive.outcome import Outcome, Status
 from configdrive.sealed import body_of
 from tasks.mailbox import Wake
@@ -80,6 +81,15 @@ def test_mail_that_is_no_event_goes_to_the_dead_letters_and_the_next_event_goes_
     assert queue.sent == [Wake(after, 1)]
     assert ended(queue.take(after)).status is Status.APPLIED
     assert SECRET not in caplog.text + queue.mailbox.everything()
+
+
+def test_mail_that_is_larger_than_any_event_goes_to_the_dead_letters_unread(queue: Queue) -> None:
+    header, after = queue.post("event-0", "start", b'"' + b"x" * MAX_EVENT_BYTES, 7), queue.put("deploy")
+    outcome = ended(queue.take(header))
+    assert (outcome.status, outcome.code) == (Status.REJECTED, PermanentCode.CONTENT_TOO_LARGE)
+    (letter,) = queue.mailbox.dead_letters(10)
+    assert letter.reason.startswith("content_too_large: ")
+    assert ended(queue.take(after)).status is Status.APPLIED
 
 
 def test_an_event_in_another_vm_s_mailbox_is_rejected(queue: Queue) -> None:

@@ -1,0 +1,182 @@
+"""Forged events, put past the publisher into the mailboxes of a real fleet: refused, recorded, no one else held up."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from configdrive.errors import PermanentCode
+from configdrive.outcome import Status
+from tasks.mailbox import PersonsWord, Posting
+from tests.e2e.site import Site, new_vm, uuid_of
+from workers.keys import Key
+from workers.sealing import PublicSealer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from configdrive.model import EventId
+    from tests.rigs.cloud import VmScript
+
+SECRET = "swordfish-in-a-forged-event"
+GUEST = {"password": SECRET, "user_data": {"text": SECRET}}
+PROMPT_SECONDS = 20.0
+"""Nobody waits for a back-off or a lease; a slow machine may need its time."""
+
+
+def box_of(posting: Posting) -> str:
+    return str(json.loads(posting.body)["data"]["sealed"])
+
+
+def with_box(vm: VmScript, box: str) -> dict[str, Any]:
+    event = vm.event("deploy")
+    event["data"]["sealed"] = box
+    return event
+
+
+def of_an_unknown_key(_site: Site, vm: VmScript) -> dict[str, Any]:
+    event = vm.event("deploy")
+    sealer = PublicSealer(Key.generate().private.public_key)
+    event["data"]["sealed"] = sealer.seal(json.dumps(GUEST).encode(), f"{vm.uuid}/{event['id']}")
+    return event
+
+
+def replayed(site: Site, vm: VmScript) -> dict[str, Any]:
+    """The box of an earlier event of the same VM, which was applied."""
+    posting = site.publisher.posting(vm.event("deploy", guest=GUEST))
+    receipt = site.mailbox.put(posting)
+    assert receipt.wake is not None
+    site.wakeups.send(receipt.wake)
+    assert site.ended(receipt.event_id).status is Status.APPLIED
+    assert site.outcome(vm.event("stop")).status is Status.APPLIED
+    return with_box(vm, box_of(posting))
+
+
+def moved_from_another_vm(site: Site, vm: VmScript) -> dict[str, Any]:
+    return with_box(vm, box_of(site.publisher.posting(new_vm().event("deploy", guest=GUEST))))
+
+
+def damaged(site: Site, vm: VmScript) -> dict[str, Any]:
+    event = vm.event("deploy", guest=GUEST)
+    head, _, sealed = box_of(site.publisher.posting(event)).rpartition(".")
+    content = bytearray(base64.urlsafe_b64decode(sealed))
+    content[-1] ^= 1
+    del event["data"]["guest"]
+    event["data"]["sealed"] = f"{head}.{base64.urlsafe_b64encode(content).decode()}"
+    return event
+
+
+@pytest.mark.parametrize("forge", [of_an_unknown_key, replayed, moved_from_another_vm, damaged])
+def test_a_box_that_is_not_for_this_event_is_not_opened(
+    site: Site, forge: Callable[[Site, VmScript], dict[str, Any]]
+) -> None:
+    """It is parked, as the key may only be missing: a person skips it, and a destroy goes through it."""
+    vm, other = new_vm(), new_vm()
+    event = forge(site, vm)
+    logs = [(worker, len(worker.log)) for worker in site.workers]
+    uploads = _uploads(site, vm)
+    outcome = site.outcome(event, timeout=PROMPT_SECONDS)
+    assert (outcome.status, outcome.code) == (Status.PARKED, PermanentCode.UNSEALABLE)
+    assert uuid_of(vm) in {uuid for uuid, _ in site.mailbox.parked(10_000)}
+    assert _uploads(site, vm) == uploads
+    site.require(vm, None)
+    assert site.outcome(other.event("deploy"), timeout=PROMPT_SECONDS).status is Status.APPLIED, "another VM waits not"
+
+    (behind,) = site.publish(vm.event("start"))
+    assert site.mailbox.outcome_of(behind) is None
+    begun = time.monotonic()
+    assert site.outcome(vm.event("destroy"), timeout=PROMPT_SECONDS).status is Status.APPLIED
+    assert time.monotonic() - begun < PROMPT_SECONDS
+    assert {outcome.code for outcome in (site.ended(_id(event)), site.ended(behind))} == {"superseded"}
+    _require_silence(logs)
+
+
+def test_a_forged_box_is_skipped_and_the_next_event_goes_on(site: Site) -> None:
+    vm = new_vm()
+    event = moved_from_another_vm(site, vm)
+    parked = site.outcome(event)
+    (behind,) = site.publish(vm.event("start"))
+    skipped = replace(parked, status=Status.SKIPPED, code=None)
+    wake = site.mailbox.word(uuid_of(vm), _id(event), PersonsWord.SKIP, skipped)
+    assert wake is not None
+    assert not isinstance(wake, str)
+    site.wakeups.send(wake)
+    assert site.ended(behind).status is Status.APPLIED
+    site.require(vm, 2)
+
+
+def pickled(_posting: Posting) -> bytes:
+    return pickle.dumps({"password": SECRET})
+
+
+def yaml(_posting: Posting) -> bytes:
+    return f"!!python/object/apply:os.system ['echo {SECRET}']\n".encode()
+
+
+def of_another_type(posting: Posting) -> bytes:
+    return posting.body.replace(b"configdrive.vm.deploy.v1", b"configdrive.vm.explode.v1")
+
+
+def of_another_vm(posting: Posting) -> bytes:
+    return posting.body.replace(posting.header.vm_uuid.encode(), new_vm().uuid.encode())
+
+
+def under_another_id(posting: Posting) -> bytes:
+    return posting.body.replace(posting.header.event_id.encode(), b"another-id")
+
+
+def nested_without_end(_posting: Posting) -> bytes:
+    return b'{"data":' * 100_000
+
+
+def no_text(_posting: Posting) -> bytes:
+    return b"\xff\xfe" + SECRET.encode("utf-16")
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [pickled, yaml, of_another_type, of_another_vm, under_another_id, nested_without_end, no_text],
+)
+def test_what_is_no_event_goes_to_the_dead_letters_and_the_vm_s_next_event_goes_on(
+    site: Site, forge: Callable[[Posting], bytes]
+) -> None:
+    vm = new_vm()
+    logs = [(worker, len(worker.log)) for worker in site.workers]
+    real = site.publisher.posting(vm.event("deploy", guest=GUEST))
+    receipt = site.mailbox.put(replace(real, body=forge(real)))
+    (behind,) = site.publish(vm.event("start"))
+    assert receipt.wake is not None
+    site.wakeups.send(receipt.wake)
+    outcome = site.ended(receipt.event_id, PROMPT_SECONDS)
+    assert (outcome.status, outcome.code) == (Status.REJECTED, PermanentCode.INVALID_EVENT)
+    assert site.ended(behind, PROMPT_SECONDS).status is Status.APPLIED
+    site.require(vm, 2)
+    assert [entry.mark for entry in _uploads(site, vm)] == ["begin", "change", "end"], "only the real event's"
+    (letter,) = [letter for letter in site.mailbox.dead_letters(10_000) if letter.event_id == receipt.event_id]
+    assert (letter.origin, letter.vm_uuid) == ("mailbox", vm.uuid)
+    assert letter.reason.startswith("invalid_event: ")
+    assert SECRET not in repr(letter)
+    _require_silence(logs)
+
+
+def _id(event: dict[str, Any]) -> EventId:
+    return event["id"]  # type: ignore[no-any-return]
+
+
+def _uploads(site: Site, vm: VmScript) -> list[Any]:
+    return [entry for entry in site.cloud.audit() if entry.vm == vm.uuid and entry.verb == "upload"]
+
+
+def _require_silence(logs: list[tuple[Any, int]]) -> None:
+    """See that no worker's log quotes what was forged, or tells of anything unforeseen."""
+    for worker, begin in logs:
+        told = worker.log[begin:]
+        assert SECRET not in told
+        assert "Traceback" not in told
+        assert "unforeseen" not in told

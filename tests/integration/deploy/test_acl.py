@@ -1,0 +1,312 @@
+"""deploy/redis/users.acl.template on a real Redis: each role can do its whole work, and nothing beside it."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from tasks.mailbox import Claim, Debt, Held, PersonsWord, Wake
+from tests.integration.deploy.compose import Stack
+from tests.integration.queue.box import QUEUE, RESEND, again, finish, new_vm, outcome, park, posting
+from tests.support import require_rig, wait_until
+from workers.census import Census
+from workers.store import StoreOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from configdrive.model import VmUuid
+    from tasks.mailbox import Header
+
+PREFIX = "configdrive:"
+EVENT = "an-event-that-waits"
+
+
+@dataclass
+class Guarded:
+    """A Redis with the very ACL file, and a login for each role."""
+
+    stack: Stack
+
+    def client(self, role: str | None) -> redis.Redis:
+        port = int(self.stack.services["redis"].outside("6379"))
+        if role is None:
+            return redis.Redis(port=port, socket_timeout=5)
+        settings = tomllib.loads((self.stack.volume(f"secrets-{role}") / "settings.toml").read_text())
+        return redis.Redis.from_url(settings["redis_url"], socket_timeout=5)
+
+    def store(self, role: str) -> Census:
+        return Census(self.client(role), StoreOptions(PREFIX, 30.0, RESEND, 3600, 7200, 1000))
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    with require_rig():
+        stack = Stack(tmp_path_factory.mktemp("acl"))
+        stack.service("init").run()
+        service = stack.redis()
+    service.start()
+    try:
+        wait_until(service.healthy, "redis to be healthy", timeout=20, interval=0.1)
+        yield Guarded(stack)
+    finally:
+        stack.stop()
+
+
+@pytest.fixture
+def publisher(guarded: Guarded) -> Iterator[Census]:
+    store = guarded.store("publisher")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def worker(guarded: Guarded) -> Iterator[Census]:
+    store = guarded.store("worker")
+    yield store
+    store.close()
+
+
+def put(store: Census, vm: VmUuid, kind: str = "start") -> Header:
+    item = posting(vm, kind)
+    assert store.put(item).accepted
+    return item.header
+
+
+def claimed(store: Census, header: Header) -> Claim:
+    claim = store.claim(header.vm_uuid, header.event_id)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+# --- what each role has to do -----------------------------------------------------------------------------------------
+
+
+def test_a_publisher_can_put_events_whatever_their_vm_is_at(publisher: Census, worker: Census) -> None:
+    vm = new_vm()
+    item = posting(vm)
+    assert publisher.put(item).wake == Wake(item.header, 1)
+    assert not publisher.put(item).accepted
+    worker.done(claimed(worker, item.header), again(300))
+    assert publisher.put(posting(vm)).wake is None
+    assert publisher.put(posting(vm, "stop")).wake == Wake(item.header, 2), "a stop ends a back-off"
+    claim = claimed(worker, item.header)
+    worker.done(claim, park(claim))
+    assert publisher.put(posting(vm)).wake is None
+    assert publisher.put(posting(vm, "destroy")).wake == Wake(item.header, 1), "a destroy goes through"
+    receipts = publisher.put_many([posting(new_vm()) for _ in range(3)])
+    assert all(receipt.wake for receipt in receipts)
+
+
+def test_a_publisher_can_wait_for_outcomes_and_is_told_of_duplicates(publisher: Census, worker: Census) -> None:
+    item = posting(new_vm())
+    publisher.put(item)
+    position = publisher.end_of_outcomes()
+    assert publisher.outcome_of(item.header.event_id) is None
+    claim = claimed(worker, item.header)
+    worker.done(claim, finish(claim))
+    assert [found for _, found in publisher.outcomes(position, 0.1)] == [outcome(item.header)]
+    assert publisher.outcome_of(item.header.event_id) == outcome(item.header)
+    assert publisher.put(posting(item.header.vm_uuid, event_id=item.header.event_id)).first == outcome(item.header)
+
+
+def test_a_worker_can_do_all_that_is_done_with_a_mailbox(worker: Census) -> None:
+    vm = new_vm()
+    first, second = put(worker, vm), put(worker, vm)
+    claim = claimed(worker, first)
+    assert worker.renew(claim)
+    assert worker.done(claim, finish(claim)) == Wake(second, 1)
+    claim = claimed(worker, second)
+    worker.done(claim, park(claim))
+    assert [uuid for uuid, _ in worker.parked(10)][-1] == vm
+    assert worker.word(vm, second.event_id, PersonsWord.RETRY, None) == Wake(second, 1)
+    assert worker.word(vm, second.event_id, PersonsWord.SKIP, outcome(second, at=2.0)) is None
+    held = worker.hold(vm)
+    assert isinstance(held, Held)
+    worker.release(held, "state", paid=Debt(QUEUE, "h1"))  # type: ignore[arg-type]  # a host's name
+    assert worker.glance(vm).state == "state"
+    assert worker.view(vm) is not None
+    worker.sweep(QUEUE, 10)
+    worker.hosts_owing(QUEUE, 30)
+    assert worker.owed(QUEUE) == {}
+    worker.dead_letters(10)
+    assert QUEUE in worker.pending()
+
+
+# --- what none may ----------------------------------------------------------------------------------------------------
+
+FORBIDDEN: dict[str | None, tuple[str, ...]] = {
+    "publisher": (
+        # what waits for a VM, its content, what is remembered of it
+        "LRANGE {p}mail:{vm} 0 -1",
+        "LPOP {p}mail:{vm}",
+        "LMOVE {p}mail:{vm} {p}configdrive.x LEFT LEFT",
+        "HGET {p}body:{vm} {event}",
+        "HMGET {p}body:{vm} {event}",
+        "HGETALL {p}body:{vm}",
+        "HRANDFIELD {p}body:{vm}",
+        "HGET {p}vm:{vm} state",
+        "HMGET {p}vm:{vm} state",
+        "HGETALL {p}vm:{vm}",
+        "DUMP {p}vm:{vm}",
+        "COPY {p}vm:{vm} {p}celeryev.x",
+        "RENAME {p}vm:{vm} {p}celeryev.x",
+        "SORT {p}queues BY nosort GET {p}vm:*->state",
+        "EVAL return 0",
+        "FCALL f 0",
+        # what others do
+        "DEL {p}mail:{vm}",
+        "SET {p}mail:{vm} x",
+        "SET {p}seen:{event} x GET",
+        "XADD {p}outcomes * event x outcome x",
+        "LPUSH {p}dead x",
+        "SET {p}strays x",
+        "ZADD {p}left:q 1 x",
+        "BRPOP {p}configdrive.simulated 1",
+        "LRANGE {p}configdrive.simulated 0 -1",
+        "HGETALL {p}unacked",
+        "GET another:fleet",
+        "SET another:fleet x",
+        "PUBLISH another:channel x",
+        "SUBSCRIBE another:channel",
+        # the server
+        "KEYS *",
+        "SCAN 0",
+        "MONITOR",
+        "FLUSHALL",
+        "FLUSHDB",
+        "CONFIG GET requirepass",
+        "CONFIG SET dir /tmp",
+        "ACL LIST",
+        "SCRIPT FLUSH",
+        "SCRIPT KILL",
+        "FUNCTION LOAD x",
+        "SHUTDOWN NOSAVE",
+        "REPLICAOF 127.0.0.1 1",
+        "INFO",
+        "SLOWLOG GET",
+        "CLIENT LIST",
+        "CLIENT KILL TYPE normal",
+        "CLIENT PAUSE 1000",
+        "SAVE",
+        "MIGRATE 127.0.0.1 1 k 0 1",
+    ),
+    "worker": (
+        "FLUSHALL",
+        "FLUSHDB",
+        "SWAPDB 0 1",
+        "CONFIG GET requirepass",
+        "CONFIG SET dir /tmp",
+        "CONFIG REWRITE",
+        "SHUTDOWN NOSAVE",
+        "ACL LIST",
+        "ACL SETUSER worker +@all",
+        "SCRIPT FLUSH",
+        "FUNCTION FLUSH",
+        "FUNCTION DELETE x",
+        "KEYS *",
+        "MONITOR",
+        "SLOWLOG GET",
+        "CLIENT LIST",
+        "CLIENT KILL TYPE normal",
+        "REPLICAOF 127.0.0.1 1",
+        "MIGRATE 127.0.0.1 1 k 0 1",
+        "RESTORE {p}vm:{vm} 0 x",
+        "SORT {p}queues",
+        "SAVE",
+        "MODULE LIST",
+        "GET another:fleet",
+        "SET another:fleet x",
+        "PUBLISH another:channel x",
+    ),
+    "flower": (
+        "LRANGE {p}mail:{vm} 0 -1",
+        "HGETALL {p}vm:{vm}",
+        "HGETALL {p}body:{vm}",
+        "GET {p}seen:{event}",
+        "XREAD STREAMS {p}outcomes 0",
+        "RPUSH {p}mail:{vm} x",
+        "HSET {p}vm:{vm} state x",
+        "HSET {p}body:{vm} x y",
+        "SET {p}seen:{event} x",
+        "ZADD {p}due:q 1 x",
+        "DEL {p}parked",
+        "LPUSH {p}configdrive.simulated x",
+        "LPUSH {p}dead x",
+        "LRANGE {p}configdrive.simulated 0 -1",
+        "EVAL return 0",
+        "KEYS *",
+        "FLUSHALL",
+        "CONFIG GET requirepass",
+        "SHUTDOWN NOSAVE",
+        "CLIENT LIST",
+        "CLIENT KILL TYPE normal",
+        "CLIENT PAUSE 1000",
+        "GET another:fleet",
+    ),
+    None: ("GET {p}queues", "INFO", "CLIENT LIST", "KEYS *", "SUBSCRIBE {p}x", "ACL WHOAMI"),
+}
+
+
+@pytest.fixture(scope="module")
+def vm(guarded: Guarded) -> Iterator[VmUuid]:
+    """A VM of which something waits and something is remembered."""
+    store = guarded.store("worker")
+    uuid = new_vm()
+    first = put(store, uuid)
+    claim = claimed(store, first)
+    store.done(claim, finish(claim, "what is remembered"))
+    store.put(posting(uuid, event_id=EVENT))
+    yield uuid
+    store.close()
+
+
+@pytest.mark.parametrize(("role", "command"), [(role, one) for role, many in FORBIDDEN.items() for one in many])
+def test_a_role_may_not(guarded: Guarded, vm: VmUuid, role: str | None, command: str) -> None:
+    words = command.format(p=PREFIX, vm=vm, event=EVENT).split(" ")
+    if words[0] == "EVAL":
+        words = ["EVAL", "return 0", "0"]
+    refusals = (redis.exceptions.NoPermissionError, redis.exceptions.AuthenticationError)
+    with guarded.client(role) as client, pytest.raises(refusals):
+        client.execute_command(*words)
+
+
+SCRIPTS = (
+    "return redis.call('HGET', KEYS[1], 'state')",
+    "return redis.call('HMGET', KEYS[1], 'state')",
+    "return redis.call('HGETALL', KEYS[1])",
+    "return redis.call('HINCRBY', KEYS[1], 'state', 0)",
+    "return redis.pcall('HGETALL', KEYS[2])",
+    "return redis.call('LRANGE', KEYS[3], 0, -1)",
+    "return redis.call('SORT', KEYS[3], 'BY', 'nosort', 'GET', KEYS[1] .. '->state')",
+    "return redis.call('FLUSHALL')",
+    "return redis.call('KEYS', '*')",
+)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_of_a_publisher_s_own_can_do_no_more_than_the_publisher(
+    guarded: Guarded, vm: VmUuid, script: str
+) -> None:
+    """Redis checks the commands within a script against the login of whoever calls it."""
+    keys = [f"{PREFIX}{kind}:{vm}" for kind in ("vm", "body", "mail")]
+    with guarded.client("publisher") as client:
+        digest: Any = client.script_load(script)
+        try:
+            told: Any = client.evalsha(digest, len(keys), *keys)
+        except redis.exceptions.ResponseError as error:
+            told = str(error)
+    refusals = ("can't run this command", "can't access at least one of the keys", "hash value is not an integer")
+    assert any(refusal in str(told) for refusal in refusals), told
+
+
+def test_what_a_publisher_can_read_of_a_vm_is_the_headers_that_wait(guarded: Guarded, vm: VmUuid) -> None:
+    """It has to be able to name the event that it wakes a worker for; SECURITY.md says so."""
+    with guarded.client("publisher") as client:
+        header: Any = client.lindex(f"{PREFIX}mail:{vm}", 0)
+        assert EVENT.encode() in header
+        assert client.hexists(f"{PREFIX}vm:{vm}", "state")
