@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from configdrive.errors import FleetError
 from configdrive.model import DEFAULT_LABEL, HostName, HypervisorName
 from workers.settings import Settings, load_settings
+from workers.variables import ignored_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,6 +73,8 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     whence = f"from {source} and the environment" if source else "from the environment"
     detail = f"{', '.join(changed)} {whence}" if changed else "all at their defaults but, perhaps, redis_url"
     yield ok("settings", detail)
+    for one in ignored_variables(os.environ):
+        yield warn("settings", one.detail, one.remedy)
     if settings.label == DEFAULT_LABEL:
         note = "guests find it by scripts of their own; cloud-init and cloudbase-init look for 'config-2' only"
         yield ok("label", f"{settings.label!r}: {note} (CONFIGDRIVE_LABEL=config-2)")

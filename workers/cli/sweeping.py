@@ -14,11 +14,11 @@ from tasks.wakeup import WakeUps
 from workers.app import queues
 from workers.cli.exits import ExitCode
 from workers.cli.fleet import open_app, open_mailbox
+from workers.cli.logs import begin_logging
 from workers.cli.measuring import with_metrics_port
 from workers.cli.output import print_json, table
 from workers.extras import open_sweeper_metrics
 from workers.settings import Settings, load_settings
-from workers.telemetry import set_up_logging
 from workers.wiring import Storeroom, make_storerooms
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def sweep_once(*, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
 def sweep_always(pause: float, ended: threading.Event, metrics_port: int | None = None) -> ExitCode:
     """Make a round every `pause` seconds until told to end; a Redis that is away is waited for."""
     settings = with_metrics_port(load_settings(), metrics_port)
-    set_up_logging(settings.log_format)
+    begin_logging(settings)
     metrics = open_sweeper_metrics(settings)
     _log.info("sweeping all storages every %g s", pause)
     with _rooms(settings, open_mailbox(settings, patient=True)) as rooms:

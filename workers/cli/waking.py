@@ -14,9 +14,9 @@ from workers.access import known_hypervisors
 from workers.app import queues
 from workers.cli.exits import ExitCode
 from workers.cli.fleet import open_app, open_mailbox
+from workers.cli.logs import begin_logging
 from workers.cli.output import ago, print_json
 from workers.settings import Settings, load_settings
-from workers.telemetry import set_up_logging
 
 if TYPE_CHECKING:
     import threading
@@ -50,7 +50,7 @@ def wake_once(*, dry_run: bool, as_json: bool) -> ExitCode:
 def wake_always(pause: float, ended: threading.Event) -> ExitCode:
     """Make a pass every `pause` seconds until told to end; a Redis that is away is waited for."""
     settings = load_settings()
-    set_up_logging(settings.log_format)
+    begin_logging(settings)
     mailbox = open_mailbox(settings, patient=True)
     wakeups = WakeUps(open_app(settings))
     _log.info("waking on all queues every %g s", pause)
@@ -58,10 +58,10 @@ def wake_always(pause: float, ended: threading.Event) -> ExitCode:
         try:
             for wake in _pass(mailbox, wakeups, settings).wakes:
                 _log.info("sent %s", _words(wake))
-            if settings.health_file is not None:
-                settings.health_file.touch()
         except redis.RedisError as error:
             _log.warning("the pass failed: %s", type(error).__name__)
+        if settings.health_file is not None:  # also without Redis: a new process would not have it either
+            settings.health_file.touch()
         ended.wait(pause)
     return ExitCode.DONE
 

@@ -11,6 +11,7 @@ import click
 
 from workers.cli import pace
 from workers.cli.exits import ExitCode
+from workers.cli.logs import begin_logging
 from workers.cli.measuring import metrics_port_option, with_metrics_port
 
 if TYPE_CHECKING:
@@ -63,10 +64,9 @@ def worker(  # noqa: PLR0913, PLR0917 - one for each option
     """
     from configdrive.model import HypervisorName
     from workers.settings import load_settings
-    from workers.telemetry import set_up_logging
 
     settings = with_metrics_port(load_settings(), metrics_port)
-    set_up_logging(settings.log_format)
+    begin_logging(settings)
     served = _queues(settings, hypervisor, zones)
     from workers.wiring import make_worker_app
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from configdrive.model import HostName
-from tests.integration.cli.place import Place
+from tests.integration.cli.place import PASSWORD, Place
 from tests.rigs.redis import RedisServer
 from workers.cli.exits import ExitCode
 
@@ -150,6 +150,15 @@ def test_each_part_that_is_wrong_is_named_with_its_remedy(
     spoil(place)
 
     assert one(findings(place, ExitCode.FAILED if level == "fail" else ExitCode.DONE), words)["level"] == level
+
+
+def test_a_misspelt_variable_is_told_with_the_nearest_setting(place: Place) -> None:
+    place.environment["CONFIGDRIVE_LEASE_SECOND"] = PASSWORD
+    try:
+        found = one(findings(place), "CONFIGDRIVE_LEASE_SECOND is no setting")
+        assert (found["level"], found["remedy"]) == ("warn", "did you mean CONFIGDRIVE_LEASE_SECONDS?")
+    finally:
+        del place.environment["CONFIGDRIVE_LEASE_SECOND"]
 
 
 def test_a_publisher_needs_neither_key_file_nor_inventory(quiet_place: Callable[..., Place]) -> None:

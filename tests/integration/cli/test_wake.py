@@ -66,7 +66,7 @@ def test_a_sweeper_of_its_own_goes_on_until_it_is_told_to_end(
         place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
         lose_wakeups(place)
         wait_until(lambda: lose_wakeups(place) >= 1, "the sweeper to send the wake-up again", timeout=20)
-        assert (tmp_path / "alive").exists()
+        wait_until((tmp_path / "alive").exists, "a sign of life", timeout=10)  # it comes behind the wake-ups
         process.send_signal(signal.SIGTERM)
         _out, errors = process.communicate(timeout=20)
     finally:
@@ -76,3 +76,16 @@ def test_a_sweeper_of_its_own_goes_on_until_it_is_told_to_end(
     assert process.returncode == ExitCode.DONE
     assert f"sent deploy #1 of VM {vm.uuid}" in errors
     assert "Traceback" not in errors
+
+
+def test_a_sweeper_of_its_own_that_redis_fails_is_alive(quiet_place: Callable[..., Place], tmp_path: Path) -> None:
+    place = quiet_place(health_file=tmp_path / "alive")
+    with place.fleet.redis.client() as client:
+        client.set(f"{place.fleet.settings.key_prefix}queues", "what no pass can read")
+    process = place.start("wake", "--every", "0.1")
+    try:
+        wait_until((tmp_path / "alive").exists, "a sign of life", timeout=20)
+    finally:
+        process.terminate()
+        _out, errors = process.communicate(timeout=20)
+    assert "the pass failed: ResponseError" in errors

@@ -113,6 +113,21 @@ def test_workers_of_one_host_have_names_of_their_own(quiet_place: Callable[..., 
     assert codes == [ExitCode.DONE, ExitCode.DONE]
 
 
+@pytest.mark.parametrize("command", ["worker", "sweep", "wake"])
+def test_what_goes_on_warns_of_variables_that_are_ignored(quiet_place: Callable[..., Place], command: str) -> None:
+    place = quiet_place()
+    place.environment["CONFIGDRIVE_LABLE"] = PASSWORD
+    words = ["worker", "--hypervisor", "simulated"] if command == "worker" else [command, "--every", "60"]
+    process = place.start(*words)
+    assert process.stderr is not None
+    with process:
+        first = process.stderr.readline()
+        process.kill()
+    place.said.append(first)
+    assert "WARNING" in first
+    assert "the variable CONFIGDRIVE_LABLE is no setting, and is ignored. did you mean CONFIGDRIVE_LABEL?" in first
+
+
 def test_logs_can_be_for_machines(quiet_place: Callable[..., Place], vm: VmScript) -> None:
     place = quiet_place(log_format="json")
     with place.with_worker() as worker:
