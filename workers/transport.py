@@ -3,7 +3,8 @@
 Whoever can write to Redis can write to the queues. kombu and Celery end the whole worker over a message that is no
 JSON, and put one that breaks them back for the next worker (tried: kombu 5.7.0, `tests/e2e/test_hostile.py`). A wake-up
 is worth nothing, so whatever is not exactly one of ours goes to the dead letters: without its content, which is a
-stranger's. And a broken connection ends no worker either (`tests/e2e/test_redis_away.py`).
+stranger's. And neither a broken connection nor a full Redis ends a worker (`tests/e2e/test_redis_away.py`,
+`test_redis_full.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from collections.abc import Callable, Collection
 from queue import Empty
 from typing import Any, ClassVar
 
-from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport.redis import Channel, QoS, SentinelChannel, SentinelTransport, Transport
+from redis.exceptions import OutOfMemoryError
 from typing_extensions import override
 
 from configdrive.errors import PermanentError
@@ -79,7 +81,34 @@ def problem_of(raw: object) -> str | None:
 
 
 class GuardedQoS(QoS):
-    """Gives back what was taken and not begun, when it can; the sweeper does when it cannot."""
+    """Keeps note of what was taken and not begun, and gives it back, when it can; the sweeper does when it cannot.
+
+    A full Redis refuses every note: kombu writes them in transactions, where even deleting is refused. Celery knows no
+    such error and ends the worker, which is the one that makes room.
+    """
+
+    @override
+    def append(self, message: Any, delivery_tag: str) -> None:
+        try:
+            super().append(message, delivery_tag)
+        except OutOfMemoryError:
+            _log.warning("Redis is full: a wake-up was taken without a note of it")
+            virtual.QoS.append(self, message, delivery_tag)
+
+    @override
+    def ack(self, delivery_tag: str) -> None:
+        try:
+            super().ack(delivery_tag)
+        except OutOfMemoryError:
+            _log.warning("Redis is full: the note of a wake-up stays, it will come again and find nothing to do")
+            virtual.QoS.ack(self, delivery_tag)
+
+    @override
+    def restore_visible(self, *arguments: Any, **named: Any) -> None:
+        try:
+            super().restore_visible(*arguments, **named)
+        except OutOfMemoryError:
+            _log.warning("Redis is full: the wake-ups of workers that died are not looked for")
 
     @override
     def restore_unacked(self, client: Any = None) -> None:
