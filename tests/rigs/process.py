@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -112,6 +113,17 @@ def tail(path: Path, lines: int = 20) -> str:
     except FileNotFoundError:
         text = ""
     return "\n".join(text.splitlines()[-lines:]) or "(its log is empty)"
+
+
+@contextlib.contextmanager
+def core_files_on() -> Iterator[None]:
+    """Let processes that are started meanwhile write core files, as far as this one may allow it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
 
 
 class Daemon:

@@ -21,6 +21,7 @@ No message ever shows a password, user data or the password in Redis' URL.
 
 from __future__ import annotations
 
+import resource
 from typing import NoReturn
 
 from workers.cli import pace
@@ -31,8 +32,14 @@ __all__ = ["main", "program"]
 
 def main() -> NoReturn:
     """Run the command line and end the process with one of the exit codes above."""
+    _leave_no_core()
     pace.begin()
     try:
         program.main(prog_name="configdrive")
     finally:
         pace.end()
+
+
+def _leave_no_core() -> None:
+    """Have no memory image written when this process, or a child of it, crashes: it would hold passwords and keys."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,0 +1,35 @@
+"""A crash: what the worker had in its memory, passwords among it, is not written to a file."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configdrive.outcome import Status
+from tests.e2e.site import QUICK, Site, new_vm
+from tests.rigs.process import core_files_on, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def limits(pid: int) -> str:
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    return " ".join(next(line for line in lines if line.startswith("Max core file size")).split()[4:6])
+
+
+def test_crashed_child_leaves_no_core_file(make_site: Callable[..., Site]) -> None:
+    site = make_site(workers=1, settings=QUICK)
+    with core_files_on():
+        site.start()
+    (worker,) = site.workers
+    assert site.outcome(new_vm().event("start", guest={"password": "swordfish"})).status is Status.APPLIED
+    children = worker.children()
+    assert {limits(pid) for pid in (worker.pid, *children)} == {"0 0"}
+    before = set(Path.cwd().iterdir())
+    os.kill(children[0], signal.SIGSEGV)
+    wait_until(lambda: children[0] not in worker.children(), "the child to end", timeout=10)
+    assert site.outcome(new_vm().event("start")).status is Status.APPLIED
+    assert [path for path in set(Path.cwd().iterdir()) - before if path.name.startswith("core")] == []
