@@ -1,33 +1,27 @@
 """Makes the ISO image of a drive from its files, in memory, and reads it back before anybody gets it.
 
-What stands in the files is `configdrive.contents`'; the reader for the second opinion is `configdrive.iso9660`.
+What stands in the files is `configdrive.contents`'. Two ways lead to the same bytes: `configdrive.mastering` makes an
+image from nothing, and `configdrive.layout` keeps what images with the same names have in common.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from configdrive import iso9660, mastering
-from configdrive.contents import DIRECTORIES, MAX_BYTES, WINDOWS_DEVICE
+from configdrive import mastering
+from configdrive.contents import DIRECTORIES, MAX_BYTES
+from configdrive.descriptors import SECTOR
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.iso9660 import SECTOR
 from configdrive.labels import label_problem
-from configdrive.mastering import DIRECTORY_MODE, FILE_MODE
+from configdrive.layout import MOST_FILES, checked_folders, layout_of
 from configdrive.model import Image
-from configdrive.rockridge import DamagedImageError, Posix
+from configdrive.readback import verify
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from configdrive.model import ImageName
-
-_NAME: Final = re.compile(rf"(?!{WINDOWS_DEVICE})[A-Za-z0-9._-]{{0,63}}[A-Za-z0-9_-]")
-"""A name that every reader spells the same. Joliet has 64 characters; Windows drops a dot at the end."""
-_MAX_DEPTH: Final = 8
-_MAX_PATH: Final = 255
-"""Levels of directories including the root, and characters of a path (ECMA-119 6.8.2.1)."""
 
 
 def build(
@@ -55,12 +49,21 @@ def build(
         ValueError: `built_at` is before 1970 or after 2155, for which ISO 9660 has no date.
     """
     validate_label(label)
-    folders = _folders(files, directories)
-    _check_names([*folders, *files])
-    _check_size(sum(_sectors(content) for content in set(files.values())) * SECTOR)
-    content = mastering.master(files, folders, label, built_at)
+    files = dict(files)
+    paths = tuple(sorted(files))
+    if len(paths) <= MOST_FILES:
+        layout = layout_of(paths, tuple(directories))
+        _check_size(_least_size(files))
+        content = layout.blank.fill(files, label, built_at)
+        is_sound = layout.pattern.fits(content, files, label, built_at)
+    else:
+        folders = checked_folders(paths, directories)
+        _check_size(_least_size(files))
+        content = mastering.master(files, folders, label, built_at)
+        is_sound = False
     _check_size(len(content))
-    verify(content, files, label, directories)
+    if not is_sound:  # as far as anybody knows
+        verify(content, files, label, directories, built_at=built_at)
     return Image(name, label, content, hashlib.sha256(content).hexdigest())
 
 
@@ -75,105 +78,9 @@ def validate_label(label: str) -> None:
         raise PermanentError(PermanentCode.INVALID_CONTENT, f"label: {problem}", "give one like 'config' or 'config-2'")
 
 
-def verify(
-    content: bytes,
-    files: Mapping[str, bytes],
-    label: str,
-    directories: Collection[str] = DIRECTORIES,
-) -> None:
-    """Read a finished image and compare it with what it was made for, in both trees: every byte, name, mode and owner.
-
-    Raises:
-        PermanentError: `UNCLASSIFIED`, naming the structure or the path that is not as wanted.
-    """
-    try:
-        volume = iso9660.read(content)
-    except DamagedImageError as error:
-        raise _damaged(str(error)) from None
-    if volume.label != label:
-        raise _damaged("the label is another one")
-    wanted = {"", *_folders(files, directories)}
-    for tree in (volume.primary, volume.joliet):
-        if {path for path, node in tree.items() if node.is_directory} != wanted:
-            raise _damaged("the directories are others")
-        if {path for path, node in tree.items() if not node.is_directory} != files.keys():
-            raise _damaged("the files are others")
-        for path, data in files.items():
-            node = tree[path]
-            start = node.extent * SECTOR
-            end = start + len(data)
-            behind = content[end : end + -end % SECTOR].strip(b"\0")
-            if node.size != len(data) or not content.startswith(data, start) or behind:
-                raise _damaged(f"/{path} has another content, or something behind it")
-    for path, posix in _wanted_posix(wanted, files).items():
-        if volume.primary[path].posix != posix:
-            raise _damaged(f"/{path} has another mode, link count or owner")
-
-
-def _damaged(what: str) -> PermanentError:
-    return PermanentError(
-        PermanentCode.UNCLASSIFIED,
-        f"the finished image does not read back: {what}",
-        "nothing was uploaded; retry the event, and if it happens again check this machine's memory and report it",
-    )
-
-
-def _wanted_posix(folders: Collection[str], files: Mapping[str, bytes]) -> dict[str, Posix]:
-    links = dict.fromkeys(folders, 2)
-    for path in folders:
-        if path:
-            links[_parent(path)] += 1
-    return {path: Posix(DIRECTORY_MODE, links[path], uid=0, gid=0) for path in folders} | dict.fromkeys(
-        files, Posix(FILE_MODE, links=1, uid=0, gid=0)
-    )
-
-
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
-def _folders(files: Mapping[str, bytes], directories: Collection[str]) -> list[str]:
-    """Return all directories, each behind the one that it stands in."""
-    found = set[str]()
-    for path in (*directories, *map(_parent, files)):
-        folder = path
-        while folder and folder not in found:
-            found.add(folder)
-            folder = _parent(folder)
-    return sorted(found)
-
-
-def _check_names(paths: Collection[str]) -> None:
-    """Refuse names that some reader cannot show or tell apart, before the builder gets to see them.
-
-    pycdlib takes a duplicate in silence and corrupts both files. Beside each other stand the same name with hyphens and
-    with underscores (both spellings are read in guests), but not in upper and lower case: Windows makes no difference,
-    and `VM_ID.TXT` is what `vm-id.txt` becomes for a reader that knows neither Rock Ridge nor Joliet.
-    """
-    spelled = dict[str, str]()
-    for path in paths:
-        parts = path.split("/")
-        if len(parts) >= _MAX_DEPTH or len(path) > _MAX_PATH or not all(map(_NAME.fullmatch, parts)):
-            raise PermanentError(
-                PermanentCode.INVALID_CONTENT,
-                f"{path!r}: is no name for a file on the drive",
-                "names have 1 to 64 letters, digits, '.', '_' and '-', no dot at the end, and are no Windows device",
-            )
-        plain = path.replace("-", "_")
-        if spelled.setdefault(plain.lower(), plain) != plain:
-            raise PermanentError(
-                PermanentCode.INVALID_CONTENT,
-                f"{path!r}: another name on the drive differs from it in upper and lower case only",
-                "rename one of them",
-            )
-    if len(set(paths)) != len(paths):
-        raise PermanentError(
-            PermanentCode.INVALID_CONTENT, "a path is both a file and a directory", "rename one of them"
-        )
-
-
-def _sectors(content: bytes) -> int:
-    return -(-len(content) // SECTOR)
+def _least_size(files: Mapping[str, bytes]) -> int:
+    """Return the bytes that the contents alone take, each counted once."""
+    return sum(-(-len(content) // SECTOR) for content in set(files.values())) * SECTOR
 
 
 def _check_size(size: int) -> None:

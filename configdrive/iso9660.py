@@ -12,55 +12,40 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from struct import Struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from configdrive.descriptors import JOLIET, SECTOR, SYSTEM_AREA, Descriptor, read_descriptors
 from configdrive.rockridge import DamagedImageError, Posix, both, require, system_use
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
-SECTOR: Final = 2048
-"""Bytes of a logical sector and of a logical block (ECMA-119 6.1.2)."""
-
-SYSTEM_AREA: Final = 16 * SECTOR
-"""Bytes before the first volume descriptor. All zero: no partition table may make something else of the drive."""
-
-_PRIMARY: Final = (1, 1)
-_ENHANCED: Final = (2, 2)
-_JOLIET: Final = (2, 1)
-_TERMINATOR: Final = (255, 1)
-"""Type and version of the volume descriptors."""
-
-_JOLIET_LEVEL_3: Final = b"%/E".ljust(32, b"\0")
 _DIRECTORY: Final = 2
 """The only flag of a directory record that may be set; the others hide files, split them or attach them to others."""
-
-# type, identifier, version, flags, system, label, unused, size, escapes, set size, number, block, path table's size,
-# its place little-endian and big-endian, the root's record
-_DESCRIPTOR: Final = Struct("<B5sBB32s32s8s8s32s4s4s4s8sI4s4s4s34s")
-_DATES: Final = Struct("<17s17s17s17sB")
-_DATES_AT: Final = 813
-_NEVER: Final = b"0" * 16 + b"\0"
-_DATE_DIGITS: Final = (slice(4, 6), slice(6, 8), slice(8, 10), slice(10, 12), slice(12, 14))
 
 _ITSELF, _PARENT = ".", ".."
 _VERSION: Final = ";1"
 
+_DATE_AT: Final = 18
 # length, extended attributes, extent, size, date, flags, unit, gap, volume, length of the name
 _RECORD: Final = Struct("<BB8s8s7sBBB4sB")
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A file or directory: its first sector, its length in bytes, and what Linux shows (`None` in the Joliet tree)."""
+    """A file or directory: its first sector, its length in bytes, and what Linux shows (`None` in the Joliet tree).
+
+    `record` is where the directory record begins that says so: of the root, the one in the volume descriptor.
+    """
 
     extent: int
     size: int
     is_directory: bool
     posix: Posix | None
+    record: int = field(compare=False)
 
 
 Tree: TypeAlias = "Mapping[str, Node]"
@@ -69,33 +54,17 @@ Tree: TypeAlias = "Mapping[str, Node]"
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """What a reader finds: the label, the tree that Linux shows (Rock Ridge) and the one Windows shows (Joliet)."""
+    """What a reader finds: the label, the tree that Linux shows (Rock Ridge) and the one Windows shows (Joliet).
 
-    label: str
-    primary: Tree
-    joliet: Tree
+    `date` is the one of the volume and of everything in it, as a volume descriptor spells it (ECMA-119 8.4.26.1).
+    `record_dates` tells where it stands in the seven bytes of a directory record (ECMA-119 9.1.5), wherever it does.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class _Descriptor:
-    kind: tuple[int, int]
     label: str
     date: bytes
-    path_table_size: int
-    little_path_table: int
-    big_path_table: int
-    root: bytes
-
-    @property
-    def encoding(self) -> str:
-        """How names are written."""
-        return "utf-16-be" if self.kind == _JOLIET else "ascii"
-
-    @property
-    def record_date(self) -> bytes:
-        """The volume's date as directory records spell it (ECMA-119 9.1.5)."""
-        digits = self.date
-        return bytes([int(digits[:4]) - 1900, *(int(digits[part]) for part in _DATE_DIGITS), digits[16]])
+    primary: Tree
+    joliet: Tree
+    record_dates: tuple[int, ...]
 
 
 class _Belongs(Enum):
@@ -121,68 +90,39 @@ def read(content: bytes) -> Volume:
 def _read(content: bytes) -> Volume:
     require(len(content) % SECTOR == 0, "the image's length is no multiple of a sector")
     require(content.startswith(bytes(SYSTEM_AREA)), "the system area is not empty")
-    descriptors = list(_descriptors(content))
-    require([one.kind for one in descriptors] == [_PRIMARY, _ENHANCED, _JOLIET], "not the three volume descriptors")
-    primary, enhanced, joliet = descriptors
-    require(primary.label == enhanced.label == joliet.label, "the volume descriptors differ in their label")
-    require(primary.date == enhanced.date == joliet.date, "the volume descriptors differ in their date")
-    require(
-        (primary.root, primary.path_table_size, primary.little_path_table, primary.big_path_table)
-        == (enhanced.root, enhanced.path_table_size, enhanced.little_path_table, enhanced.big_path_table),
-        "the enhanced volume descriptor shows another tree than the primary one",
-    )
-    return Volume(primary.label, _TreeReader(content, primary).read(), _TreeReader(content, joliet).read())
+    primary, enhanced, joliet = read_descriptors(content)
+    readers = _TreeReader(content, primary), _TreeReader(content, joliet)
+    trees = readers[0].read(), readers[1].read()
+    claimed = {(0, SYSTEM_AREA + 4 * SECTOR)}.union(*(reader.claimed for reader in readers))
+    _require_nothing_between(content, claimed)
+    dates = (enhanced.root_record + _DATE_AT, *readers[0].dates, *readers[1].dates)
+    return Volume(primary.label, primary.date, trees[0], trees[1], dates)
 
 
-def _descriptors(content: bytes) -> Iterator[_Descriptor]:
-    for offset in range(SYSTEM_AREA, len(content), SECTOR):
-        require(content[offset + 1 : offset + 6] == b"CD001", "a volume descriptor has no identifier")
-        kind = (content[offset], content[offset + 6])
-        if kind == _TERMINATOR:
-            return
-        yield _descriptor(content, offset, kind)
-    raise DamagedImageError("the volume descriptors have no end")
-
-
-def _descriptor(content: bytes, offset: int, kind: tuple[int, int]) -> _Descriptor:
-    """Read a primary or supplementary volume descriptor (ECMA-119 8.4, 8.5)."""
-    (
-        *_, flags, _system, label, unused, space, escapes, set_size, number, block,
-        table_size, little_table, optional_little, big_table, optional_big, root,
-    ) = _DESCRIPTOR.unpack_from(content, offset)  # fmt: skip
-    require(
-        flags == 0
-        and not any(unused + optional_little + optional_big)
-        and escapes == (_JOLIET_LEVEL_3 if kind == _JOLIET else bytes(32))
-        and both(space) * SECTOR == len(content)
-        and (both(set_size), both(number), both(block)) == (1, 1, SECTOR),
-        "a volume descriptor is not one of ours, or disagrees with the image's length",
-    )
-    created, changed, expires, effective, version = _DATES.unpack_from(content, offset + _DATES_AT)
-    require(created == changed == effective and expires == _NEVER, "a volume descriptor's dates differ")
-    require(version == kind[1], "a volume descriptor has the wrong file structure version")
-    return _Descriptor(
-        kind=kind,
-        label=label.decode("utf-16-be" if kind == _JOLIET else "ascii").rstrip(" "),
-        date=created,
-        path_table_size=both(table_size),
-        little_path_table=little_table,
-        big_path_table=int.from_bytes(big_table, "big"),
-        root=root,
-    )
+def _require_nothing_between(content: bytes, claimed: Collection[tuple[int, int]]) -> None:
+    """Require that nothing overlaps but files with the same content, and that all else is zero."""
+    end = 0
+    for start, size in [*sorted(claimed), (len(content), 0)]:
+        require(start >= end, "two structures or contents overlap")
+        require(not content[end:start].strip(b"\0"), "something stands where nothing points to")
+        end = start + size
 
 
 class _TreeReader:
     """Reads one of the two trees: the directories from the root down, then the path tables, which must agree."""
 
-    def __init__(self, content: bytes, descriptor: _Descriptor) -> None:
+    def __init__(self, content: bytes, descriptor: Descriptor) -> None:
         self._content = content
         self._descriptor = descriptor
         self._date = descriptor.record_date
-        self._is_joliet = descriptor.kind == _JOLIET
+        self._is_joliet = descriptor.kind == JOLIET
+        self.claimed: set[tuple[int, int]] = set()
+        """Where structures and contents begin, and how many bytes they take."""
+        self.dates: list[int] = []
 
     def read(self) -> Tree:
-        name, root = self._record(self._descriptor.root, _Belongs.TO_DESCRIPTOR)
+        start = self._descriptor.root_record
+        name, root = self._record(start, start + len(self._descriptor.root), _Belongs.TO_DESCRIPTOR)
         require(root.is_directory and name == _ITSELF, "the root is no directory")
         nodes = {"": root}
         seen = {root.extent}
@@ -206,30 +146,34 @@ class _TreeReader:
         extents = {path: node.extent for path, node in nodes.items() if node.is_directory}
         for start, order in ((self._descriptor.little_path_table, "<"), (self._descriptor.big_path_table, ">")):
             require(self._path_table(start * SECTOR, order) == extents, "a path table disagrees with the directories")
+            self.claimed.add((start * SECTOR, self._descriptor.path_table_size))
         return nodes
 
     def _records(self, directory: Node, *, is_root: bool) -> Iterator[tuple[str, Node]]:
         """Yield name and node of each record (ECMA-119 6.8.1: no record crosses a sector's end)."""
         start = directory.extent * SECTOR
         require(directory.size % SECTOR == 0 < directory.size, "a directory's length is no multiple of a sector")
+        self.claimed.add((start, directory.size))
         belongs = _Belongs.TO_ROOT_ITSELF if is_root and not self._is_joliet else _Belongs.TO_DIRECTORY
         for sector in range(start, start + directory.size, SECTOR):
             offset, end = sector, sector + SECTOR
             while offset < end and self._content[offset]:
                 length = self._content[offset]
-                yield self._record(self._content[offset : min(offset + length, end)], belongs)
+                yield self._record(offset, min(offset + length, end), belongs)
                 belongs = _Belongs.TO_DIRECTORY
                 offset += length
             require(not self._content[offset:end].strip(b"\0"), "something stands behind a directory's records")
 
-    def _record(self, raw: bytes, belongs: _Belongs) -> tuple[str, Node]:
+    def _record(self, start: int, stop: int, belongs: _Belongs) -> tuple[str, Node]:
         """Read a directory record (ECMA-119 9.1)."""
+        raw = self._content[start:stop]
         length, attributes, extent, size, date, flags, unit, gap, volume, name_length = _RECORD.unpack_from(raw)
         require(
             length == len(raw) and (attributes, unit, gap, both(volume)) == (0, 0, 0, 1) and flags in {0, _DIRECTORY},
             "a directory record has the wrong length, or says something that no file of ours needs",
         )
         require(date == self._date, "a record's date differs from the volume's")
+        self.dates.append(start + _DATE_AT)
         is_directory = flags == _DIRECTORY
         end = _RECORD.size + name_length
         name = self._name(raw[_RECORD.size : end], is_directory=is_directory)
@@ -239,11 +183,18 @@ class _TreeReader:
         posix = None
         if belongs is not _Belongs.TO_DESCRIPTOR and not self._is_joliet:
             begins_tree = belongs is _Belongs.TO_ROOT_ITSELF
-            shown, posix = system_use(self._content, system, date, begins_tree=begins_tree)
-            require(shown == ("" if name in {_ITSELF, _PARENT} else name), "Rock Ridge shows another name")
+            shown = system_use(self._content, start + end + end % 2, stop, date, begins_tree=begins_tree)
+            require(shown.name == ("" if name in {_ITSELF, _PARENT} else name), "Rock Ridge shows another name")
+            posix = shown.posix
+            self.dates += shown.dates
+            self.claimed.update(shown.continued)
         else:
             require(not system, "a directory record has more than it should")
-        return name, Node(both(extent), both(size), is_directory, posix)
+        node = Node(both(extent), both(size), is_directory, posix, start)
+        require(is_directory or node.size > 0 or node.extent == 0, "an empty file has a sector")
+        if not is_directory and node.size:
+            self.claimed.add((node.extent * SECTOR, node.size + -node.size % SECTOR))
+        return name, node
 
     def _name(self, identifier: bytes, *, is_directory: bool) -> str:
         if identifier in {b"\0", b"\1"}:

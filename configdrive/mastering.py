@@ -28,8 +28,14 @@ _APPLICATION: Final = "CONFIGDRIVE-FLEET"
 _END_OF_DATES: Final = datetime(2156, 1, 1, tzinfo=UTC).timestamp()
 """A directory record has one byte for the years since 1900 (ECMA-119 9.1.5)."""
 
-_DATE: Final = 18
+VOLUME_DATES: Final = (813, 830, 864)
+"""Where a volume descriptor has its dates (ECMA-119 8.4): created, changed, effective from.
+
+At 847 is the expiry, which stays unset."""
+RECORD_DATE: Final = 18
 """Where a directory record has its date (ECMA-119 9.1)."""
+_ROOT: Final = 156
+"""Where a volume descriptor has the root's directory record (ECMA-119 8.4.18)."""
 _TERMINATOR: Final = 255
 """The type of the last volume descriptor."""
 _ROCK_RIDGE_DATES: Final = b"TF\x1a\x01\x0e"
@@ -74,6 +80,49 @@ def master(files: Mapping[str, bytes], folders: Collection[str], label: str, bui
     return image.getvalue()
 
 
+def dates(built_at: float) -> tuple[bytes, bytes]:
+    """Return a time as directory records spell it, and as volume descriptors do (ECMA-119 9.1.5, 8.4.26.1).
+
+    Raises:
+        ValueError: as `master`.
+    """
+    if not 0 <= built_at < _END_OF_DATES:
+        raise ValueError("built_at has no date in ISO 9660")
+    moment = datetime.fromtimestamp(int(built_at), UTC)
+    of_record = bytes([moment.year - 1900, *moment.timetuple()[1:6], 0])
+    return of_record, moment.strftime("%Y%m%d%H%M%S00").encode() + b"\0"
+
+
+def descriptors(image: memoryview) -> Iterator[int]:
+    """Yield where each volume descriptor begins, but for the terminator."""
+    for descriptor in range(SYSTEM_AREA, len(image), SECTOR):
+        if image[descriptor] == _TERMINATOR:
+            return
+        yield descriptor
+
+
+def records(image: memoryview) -> Iterator[int]:
+    """Yield where each directory record begins: the root's inside of the volume descriptors, and all in directories."""
+    for descriptor in descriptors(image):
+        yield descriptor + _ROOT
+        # The enhanced descriptor shows the primary one's directories: they come twice.
+        for start in _directories(image, descriptor):
+            (size,) = unpack_from("<I", image, start + 10)  # in its record of itself
+            offset = start
+            while offset < start + size:
+                if image[offset]:
+                    yield offset
+                    offset += image[offset]
+                else:  # the rest of this sector is empty
+                    offset += SECTOR - offset % SECTOR
+
+
+def rock_ridge_dates(image: memoryview, record: int) -> int | None:
+    """Return where a record's three Rock Ridge dates begin, if it has any."""
+    found = bytes(image[record : record + image[record]]).find(_ROCK_RIDGE_DATES)
+    return None if found < 0 else record + found + len(_ROCK_RIDGE_DATES)
+
+
 def _finish(image: memoryview, built_at: float) -> None:
     """Write into the mastered image what pycdlib has no parameter for, or forgets.
 
@@ -81,21 +130,22 @@ def _finish(image: memoryview, built_at: float) -> None:
     that ECMA-119 fixes, which touches nothing that another thread uses; replacing the clock inside pycdlib would.
     And lengths: when a directory outgrows a sector, pycdlib leaves the old length in what points up to it.
     """
-    if not 0 <= built_at < _END_OF_DATES:
-        raise ValueError("built_at has no date in ISO 9660")
-    moment = datetime.fromtimestamp(int(built_at), UTC)
-    of_record = bytes([moment.year - 1900, *moment.timetuple()[1:6], 0])
-    of_volume = moment.strftime("%Y%m%d%H%M%S00").encode() + b"\0"
-    for descriptor in range(SYSTEM_AREA, len(image), SECTOR):
-        if image[descriptor] == _TERMINATOR:
-            break
-        for date in (813, 830, 864):  # created, changed, effective from; 847 is the expiry, which stays unset
-            image[descriptor + date : descriptor + date + len(of_volume)] = of_volume
-        root = descriptor + 156
-        image[root + _DATE : root + _DATE + len(of_record)] = of_record
-        _copy_length(image, root)
-        for extent in _directory_extents(image, descriptor):
-            _finish_directory(image, extent * SECTOR, of_record)
+    of_record, of_volume = dates(built_at)
+    for descriptor in descriptors(image):
+        for place in VOLUME_DATES:
+            _write(image, descriptor + place, of_volume)
+        _copy_length(image, descriptor + _ROOT)
+        for start in _directories(image, descriptor):
+            _copy_length(image, start + image[start])  # its record of its parent, the second one
+    for record in records(image):
+        _write(image, record + RECORD_DATE, of_record)
+        rock_ridge = rock_ridge_dates(image, record)
+        if rock_ridge is not None:
+            _write(image, rock_ridge, of_record * 3)
+
+
+def _write(image: memoryview, offset: int, what: bytes) -> None:
+    image[offset : offset + len(what)] = what
 
 
 def _copy_length(image: memoryview, record: int) -> None:
@@ -105,29 +155,12 @@ def _copy_length(image: memoryview, record: int) -> None:
     image[record + 10 : record + 18] = image[itself + 10 : itself + 18]
 
 
-def _directory_extents(image: memoryview, descriptor: int) -> Iterator[int]:
-    """Yield the first sector of each directory, from the path table that a volume descriptor names."""
+def _directories(image: memoryview, descriptor: int) -> Iterator[int]:
+    """Yield where each directory begins, from the path table that a volume descriptor names."""
     (size,) = unpack_from("<I", image, descriptor + 132)
     (table,) = unpack_from("<I", image, descriptor + 140)
     offset, end = table * SECTOR, table * SECTOR + size
     while offset < end:
         length, extent = unpack_from("<BxI", image, offset)
-        yield extent
+        yield extent * SECTOR
         offset += 8 + length + length % 2
-
-
-def _finish_directory(image: memoryview, start: int, date: bytes) -> None:
-    (size,) = unpack_from("<I", image, start + 10)  # in its record of itself
-    _copy_length(image, start + image[start])  # its record of its parent, the second one
-    offset = start
-    while offset < start + size:
-        length = image[offset]
-        if length == 0:  # the rest of this sector is empty
-            offset += SECTOR - offset % SECTOR
-            continue
-        image[offset + _DATE : offset + _DATE + len(date)] = date
-        rock_ridge = bytes(image[offset : offset + length]).find(_ROCK_RIDGE_DATES)
-        if rock_ridge >= 0:
-            dates = offset + rock_ridge + len(_ROCK_RIDGE_DATES)
-            image[dates : dates + 3 * len(date)] = date * 3
-        offset += length

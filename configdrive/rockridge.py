@@ -18,7 +18,14 @@ _ROOT_ONLY: Final = frozenset({b"SP", b"ER"})
 _SUSP_MARK: Final = b"\xbe\xef\x00"
 _MODIFIED_READ_CHANGED: Final = b"\x0e"
 """The dates that our builder records (RRIP 4.1.6)."""
-_EXTENSION: Final = b"RRIP_1991A"
+_ANNOUNCEMENT: Final = (
+    b"\x0a\x54\x87\x01"  # the lengths of the three texts, and the version
+    b"RRIP_1991A"
+    b"THE ROCK RIDGE INTERCHANGE PROTOCOL PROVIDES SUPPORT FOR POSIX FILE SYSTEM SEMANTICS"
+    b"PLEASE CONTACT DISC PUBLISHER FOR SPECIFICATION SOURCE.  "
+    b"SEE PUBLISHER IDENTIFIER IN PRIMARY VOLUME DESCRIPTOR FOR CONTACT INFORMATION."
+)
+"""`ER`, which the root's record of itself has (RRIP 1.09, 4.3)."""
 _NO_MORE: Final = (b"", b"\0")
 """What may stand behind the last entry: a byte that makes the record's length even."""
 _HEAD: Final = struct.Struct("<2sBB")
@@ -55,57 +62,77 @@ def both(field: bytes) -> int:
     return number
 
 
-def system_use(content: bytes, area: bytes, date: bytes, *, begins_tree: bool) -> tuple[str, Posix]:
+@dataclass(frozen=True, slots=True)
+class SystemUse:
+    """What a record's system use area says. `name` is empty for a directory's records of itself and its parent.
+
+    `dates` tells where the record's Rock Ridge dates stand, and `continued` where the area goes on, each as the
+    offset and the length of a piece.
+    """
+
+    name: str
+    posix: Posix
+    dates: tuple[int, int, int]
+    continued: tuple[tuple[int, int], ...]
+
+
+def system_use(content: bytes, start: int, stop: int, date: bytes, *, begins_tree: bool) -> SystemUse:
     """Read a record's system use area.
 
     Args:
         content: the whole image; an area may be continued elsewhere.
-        area: the bytes behind the record's identifier.
+        start: where the area begins, behind the record's identifier.
+        stop: where the record ends.
         date: the seven bytes that all dates of the record must have.
         begins_tree: whether this is the root's record of itself, which announces Rock Ridge.
-
-    Returns:
-        The name, empty for a directory's records of itself and its parent, and what `stat` shows.
     """
-    entries = dict[bytes, bytes]()
-    for signature, payload in _entries(content, area):
+    entries = dict[bytes, tuple[int, bytes]]()
+    continued = list[tuple[int, int]]()
+    for signature, offset, payload in _entries(content, start, stop, continued):
         require(signature not in entries, "a Rock Ridge entry stands twice in a record")
-        entries[signature] = payload
-    name = entries.pop(b"NM", b"")
+        entries[signature] = offset, payload
+    _, name = entries.pop(b"NM", (0, b""))
     require(
         entries.keys() == (_ALWAYS | _ROOT_ONLY if begins_tree else _ALWAYS), "a record has other Rock Ridge entries"
     )
     require(
-        entries[b"RR"] == (_FIELDS_WITH_NAME if name else _FIELDS_WITHOUT_NAME), "a Rock Ridge entry is not announced"
+        entries[b"RR"][1] == (_FIELDS_WITH_NAME if name else _FIELDS_WITHOUT_NAME),
+        "a Rock Ridge entry is not announced",
     )
-    require(entries[b"TF"] == _MODIFIED_READ_CHANGED + date * 3, "a Rock Ridge date differs from the volume's")
-    require(not name.startswith(b"\x01"), "a Rock Ridge name is split")
+    first, dates = entries[b"TF"]
+    require(dates == _MODIFIED_READ_CHANGED + date * 3, "a Rock Ridge date differs from the volume's")
+    first += len(_MODIFIED_READ_CHANGED)
+    require(not name or name[0] == 0, "a Rock Ridge name is split, or is none")
     if begins_tree:
-        length = entries[b"ER"][0]
-        require(
-            entries[b"SP"] == _SUSP_MARK and entries[b"ER"][4 : 4 + length] == _EXTENSION, "Rock Ridge is not announced"
-        )
+        announced = entries[b"SP"][1] == _SUSP_MARK and entries[b"ER"][1] == _ANNOUNCEMENT
+        require(announced, "Rock Ridge is not announced")
     try:
-        fields = _OWNER.unpack(entries[b"PX"])
+        fields = _OWNER.unpack(entries[b"PX"][1])
     except struct.error:
         raise DamagedImageError("a Rock Ridge owner entry has the wrong length") from None
-    return name[1:].decode("ascii"), Posix(*map(both, fields))
+    posix = Posix(*map(both, fields))
+    return SystemUse(
+        name[1:].decode("ascii"), posix, (first, first + len(date), first + 2 * len(date)), tuple(continued)
+    )
 
 
-def _entries(content: bytes, area: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield signature and payload of each entry, also of a continuation (SUSP 4, 5.1)."""
-    is_continued = False
-    while area not in _NO_MORE:
+def _entries(
+    content: bytes, start: int, stop: int, continued: list[tuple[int, int]]
+) -> Iterator[tuple[bytes, int, bytes]]:
+    """Yield signature, place and payload of each entry, also of a continuation, which is noted (SUSP 4, 5.1)."""
+    while (area := content[start:stop]) not in _NO_MORE:
         signature, length, version = _HEAD.unpack_from(area)
         sound = _HEAD.size <= length <= len(area) and version == 1
         require(sound, "a Rock Ridge entry has the wrong length or version")
         payload, area = area[_HEAD.size : length], area[length:]
         if signature == b"CE":
-            require(not is_continued and area in _NO_MORE, "a Rock Ridge continuation is not at the end of its record")
-            is_continued = True
+            at_end = not continued and area in _NO_MORE
+            require(at_end, "a Rock Ridge continuation is not at the end of its record")
             block, offset, size = both(payload[:8]), both(payload[8:16]), both(payload[16:24])
             start = block * _SECTOR + offset
-            area = content[start : start + size]
-            require(len(area) == size > 0, "a Rock Ridge continuation is outside of the image")
+            stop = start + size
+            require(size > 0 and stop <= len(content), "a Rock Ridge continuation is outside of the image")
+            continued.append((start, size))
         else:
-            yield signature, payload
+            yield signature, start + _HEAD.size, payload
+            start += length

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from configdrive import contents, image
+from configdrive import contents, image, layout
 from configdrive.model import (
     Generation,
     HostName,
@@ -88,7 +88,7 @@ FILES = {
     "openstack/latest/user_data": bytes(range(256)) * 9,
 }
 
-parts = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True).filter(image._NAME.fullmatch)
+parts = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True).filter(layout._NAME.fullmatch)
 short_parts = st.sampled_from(["a", "b", "c-d", "c_d", "..x", "E.F", "0" * 64])
 paths = st.lists(st.one_of(short_parts, parts), min_size=1, max_size=4).map("/".join).filter(lambda p: len(p) <= 255)
 # Around the sector's size, where an off-by-one would show.

@@ -9,62 +9,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configdrive import contents, image, iso9660
+from configdrive import contents, iso9660
 from configdrive.errors import PermanentCode, PermanentError
+from configdrive.layout import MOST_FILES, layout_of
+from configdrive.readback import verify
 from configdrive.rockridge import DamagedImageError
-from tests.unit.configdrive.samples import FILES, PASSWORD, build
+from tests.unit.configdrive.samples import BUILT_AT, FILES, PASSWORD, build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 CONTENT = build().content
 VOLUME = iso9660.read(CONTENT)
+PATTERN = layout_of(tuple(sorted(FILES)), contents.DIRECTORIES).pattern
 SECTOR = 2048
 PRIMARY, ENHANCED, JOLIET, TERMINATOR = (number * SECTOR for number in range(16, 20))
 
 
-def path_tables(descriptor: int) -> list[range]:
-    """Return where the two path tables of a tree lie."""
-    (size,) = struct.unpack_from("<I", CONTENT, descriptor + 132)
+def path_tables(descriptor: int) -> tuple[int, int]:
+    """Return where the two path tables of a tree begin."""
     (little,) = struct.unpack_from("<I", CONTENT, descriptor + 140)
     (big,) = struct.unpack_from(">I", CONTENT, descriptor + 148)
-    return [range(start * SECTOR, start * SECTOR + size) for start in (little, big)]
-
-
-def sectors_of(tree: iso9660.Tree) -> list[range]:
-    """Return where directories and contents lie, with the rest of their last sector."""
-    return [
-        range(node.extent * SECTOR, node.extent * SECTOR + -(-node.size // SECTOR) * SECTOR) for node in tree.values()
-    ]
-
-
-def everything_that_counts() -> list[int]:
-    """Return the offsets of all bytes that a reader of the image looks at.
-
-    Left out: system, publisher and application identifiers, the descriptors' unused ends, the description in the
-    Rock Ridge announcement, and sectors that nothing points to.
-    """
-    descriptors = [
-        range(start + first, start + last)
-        for start in (PRIMARY, ENHANCED, JOLIET)
-        for first, last in ((0, 8), (40, 190), (813, 882))
-    ]
-    (announcement,) = struct.unpack_from("<I", CONTENT, CONTENT.index(b"CE\x1c\x01") + 4)
-    ranges = [
-        range(PRIMARY),
-        *descriptors,
-        range(TERMINATOR, TERMINATOR + 7),
-        *path_tables(PRIMARY),
-        *path_tables(JOLIET),
-        *sectors_of(VOLUME.primary),
-        *sectors_of(VOLUME.joliet),
-        range(announcement * SECTOR, announcement * SECTOR + 5),
-        range(announcement * SECTOR + 8, announcement * SECTOR + 18),
-    ]
-    return sorted({offset for part in ranges for offset in part})
-
-
-COUNTS = everything_that_counts()
+    return little * SECTOR, big * SECTOR
 
 
 def damaged(offset: int, flip: int = 0xFF) -> bytes:
@@ -74,8 +40,10 @@ def damaged(offset: int, flip: int = 0xFF) -> bytes:
 
 
 def refused(content: bytes, files: Mapping[str, bytes] = FILES, label: str = "config") -> PermanentError:
+    """Both opinions are asked: the reader's, and the pattern's, who need not say why."""
+    assert files.keys() != FILES.keys() or not PATTERN.fits(content, files, label, BUILT_AT)
     with pytest.raises(PermanentError) as caught:
-        image.verify(content, files, label)
+        verify(content, files, label)
     assert caught.value.code is PermanentCode.UNCLASSIFIED
     assert caught.value.remedy
     assert PASSWORD.decode() not in str(caught.value)
@@ -83,24 +51,36 @@ def refused(content: bytes, files: Mapping[str, bytes] = FILES, label: str = "co
 
 
 def test_a_sound_image_passes() -> None:
-    image.verify(CONTENT, FILES, "config")
+    verify(CONTENT, FILES, "config")
+    verify(CONTENT, FILES, "config", built_at=BUILT_AT)
+    assert PATTERN.fits(CONTENT, FILES, "config", BUILT_AT)
 
 
-@pytest.mark.parametrize("flip", [0x01, 0x20, 0x80])
-def test_a_flipped_bit_is_found_in_every_byte_that_says_something(flip: int) -> None:
+def test_a_flipped_bit_is_found_by_the_reader_in_every_byte_that_is_not_zero() -> None:
     unnoticed = []
-    for offset in COUNTS:
+    for offset in range(len(CONTENT)):
         if CONTENT[offset] != 0:
             try:
-                image.verify(damaged(offset, flip), FILES, "config")
+                verify(damaged(offset, 1 << offset % 8), FILES, "config")
             except PermanentError:
                 continue
             unnoticed.append(offset)
     assert unnoticed == []
 
 
-@given(st.sampled_from(COUNTS), st.integers(1, 255))
-def test_a_changed_byte_is_found_wherever_a_reader_looks(offset: int, flip: int) -> None:
+def test_a_flipped_bit_is_found_by_the_pattern_in_every_byte() -> None:
+    content = bytearray(CONTENT)
+    unnoticed = []
+    for offset in range(len(CONTENT)):
+        content[offset] ^= 1 << offset % 8
+        if PATTERN.fits(bytes(content), FILES, "config", BUILT_AT):
+            unnoticed.append(offset)
+        content[offset] = CONTENT[offset]
+    assert unnoticed == []
+
+
+@given(st.integers(0, len(CONTENT) - 1), st.integers(1, 255))
+def test_a_changed_byte_is_found_wherever_it_is(offset: int, flip: int) -> None:
     refused(damaged(offset, flip))
 
 
@@ -115,13 +95,14 @@ def test_no_bytes_break_the_reader(content: bytes) -> None:
         iso9660.read(content)
 
 
-@given(st.lists(st.tuples(st.sampled_from(COUNTS), st.integers(0, 255)), min_size=1, max_size=20))
+@given(st.lists(st.tuples(st.integers(0, len(CONTENT) - 1), st.integers(0, 255)), min_size=1, max_size=20))
 def test_no_damage_breaks_the_reader(changes: list[tuple[int, int]]) -> None:
     content = bytearray(CONTENT)
     for offset, value in changes:
         content[offset] = value
+    assert content == CONTENT or not PATTERN.fits(bytes(content), FILES, "config", BUILT_AT)
     try:
-        image.verify(bytes(content), FILES, "config")
+        verify(bytes(content), FILES, "config")
     except PermanentError:
         return
     assert content == CONTENT
@@ -165,8 +146,8 @@ VM_ID_JOLIET = (VOLUME.joliet, "cloudstack/metadata", "vm_id.txt".encode("utf-16
         pytest.param(at(PRIMARY, 813), "dates differ", id="creation date"),
         pytest.param(at(ENHANCED, 158), "another tree", id="enhanced root"),
         pytest.param(at(PRIMARY, 140), "another tree", id="path table's place"),
-        pytest.param(lambda: path_tables(JOLIET)[0].start + 2, "path table", id="path table, little-endian"),
-        pytest.param(lambda: path_tables(JOLIET)[1].start + 5, "path table", id="path table, big-endian"),
+        pytest.param(lambda: path_tables(JOLIET)[0] + 2, "path table", id="path table, little-endian"),
+        pytest.param(lambda: path_tables(JOLIET)[1] + 5, "path table", id="path table, big-endian"),
         pytest.param(in_record(*VM_ID, 1), "says something", id="extended attributes"),
         pytest.param(in_record(*VM_ID, 2), "byte orders", id="extent"),
         pytest.param(in_record(*VM_ID, 10), "byte orders", id="length"),
@@ -237,8 +218,11 @@ def test_what_was_not_asked_for_is_found() -> None:
         refused(CONTENT, files)
     refused(CONTENT, label="config-2")
     refused(CONTENT, label="CONFIG")
+    with pytest.raises(PermanentError, match="date"):
+        verify(CONTENT, FILES, "config", built_at=BUILT_AT + 1)
+    assert not PATTERN.fits(CONTENT, FILES, "config", BUILT_AT + 1)
     with pytest.raises(PermanentError, match="directories"):
-        image.verify(CONTENT, FILES, "config", [*contents.DIRECTORIES, "more"])
+        verify(CONTENT, FILES, "config", [*contents.DIRECTORIES, "more"])
 
 
 def test_what_stands_behind_a_content_is_found() -> None:
@@ -247,6 +231,12 @@ def test_what_stands_behind_a_content_is_found() -> None:
 
 
 def test_an_image_that_does_not_read_back_is_not_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("configdrive.mastering.master", lambda *_: damaged(CONTENT.index(PASSWORD)))
+    monkeypatch.setattr("configdrive.blank.Blank.fill", lambda *_: damaged(CONTENT.index(PASSWORD)))
     with pytest.raises(PermanentError, match="does not read back"):
         build()
+
+
+def test_nor_is_one_with_more_files_than_a_layout_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("configdrive.mastering.master", lambda *_: CONTENT)
+    with pytest.raises(PermanentError, match="does not read back"):
+        build({f"{number}": b"" for number in range(MOST_FILES + 1)})

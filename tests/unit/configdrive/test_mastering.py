@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pycdlib import PyCdlib
 from pycdlib.dr import DirectoryRecord
 
-from configdrive import image, iso9660, mastering
+from configdrive import iso9660, mastering
+from configdrive.layout import checked_folders
 from tests.unit.configdrive.samples import BUILT_AT, FILES, build, tell_apart, trees
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def test_pycdlibs_own_dates_would_follow_the_clock(monkeypatch: pytest.MonkeyPat
     clock = iter(range(10**9, 2 * 10**9, 86_400))
     monkeypatch.setattr(time, "time", lambda: float(next(clock)))
     monkeypatch.setattr(mastering, "_finish", lambda *_: None)
-    folders = image._folders(FILES, ())
+    folders = checked_folders(FILES, ())
     assert mastering.master(FILES, folders, "config", BUILT_AT) != mastering.master(FILES, folders, "config", BUILT_AT)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from configdrive import contents, iso9660, state
+from configdrive.descriptors import SECTOR
 from configdrive.errors import FleetError
 from configdrive.events import LifecycleEvent, parse
-from configdrive.image import verify
 from configdrive.model import (
     Generation,
     HostName,
@@ -23,6 +23,7 @@ from configdrive.model import (
     StoredImage,
     VmUuid,
 )
+from configdrive.readback import verify
 from configdrive.reconcile import Reconciler, Settled, Turn
 from configdrive.state import VmState
 from tests.unit.documents import UUID, Json, document
@@ -126,7 +127,7 @@ def read_image(content: bytes) -> dict[str, bytes]:
     """Read all files of an image; half an image fails."""
     volume = iso9660.read(content)
     files = {
-        path: content[node.extent * iso9660.SECTOR :][: node.size]
+        path: content[node.extent * SECTOR :][: node.size]
         for path, node in volume.primary.items()
         if not node.is_directory
     }
