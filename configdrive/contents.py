@@ -84,7 +84,7 @@ def render(vm: Vm, data: VmData, password: SecretStr | None) -> Files:
     Raises:
         PermanentError: `INVALID_CONTENT` or `CONTENT_TOO_LARGE`, naming the field and the remedy, never the value.
     """
-    check(data, password)
+    _check_values(data, password)  # the NICs are checked where they become a document
     secret = None if password is None else password.get_secret_value()
     files = _metadata_files(data)
     if data.user_data is not None:
@@ -101,6 +101,11 @@ def check(data: VmData, password: SecretStr | None) -> None:
     Raises:
         PermanentError: as `render`.
     """
+    _check_values(data, password)
+    network_data(data.nics or ())
+
+
+def _check_values(data: VmData, password: SecretStr | None) -> None:
     for name in _METADATA:
         value: str | None = getattr(data.metadata, name)
         problem = None if value is None else _line_problem(value)
@@ -108,7 +113,6 @@ def check(data: VmData, password: SecretStr | None) -> None:
             raise _invalid(f"metadata.{name}", problem)
     _check_extra(data.metadata.extra)
     _check_keys(data.ssh_keys)
-    network_data(data.nics or ())
     if data.user_data is not None and len(data.user_data) > MAX_BYTES:
         raise PermanentError(
             PermanentCode.CONTENT_TOO_LARGE,
@@ -149,7 +153,8 @@ def password_problem(password: str) -> str | None:
 
 
 def _line_problem(value: str) -> str | None:
-    if any(unicodedata.category(character) in _NOT_IN_A_LINE for character in value):
+    # Printable text has none of them: the usual value is not looked at one character at a time.
+    if not value.isprintable() and any(unicodedata.category(character) in _NOT_IN_A_LINE for character in value):
         return "has a control character or a line break; give one line of printable text"
     return None
 
@@ -187,13 +192,17 @@ def _check_extra(extra: tuple[tuple[str, str], ...]) -> None:
         problem = extra_key_problem(key)
         if problem is None and _same(key) in seen:
             problem = "another key differs only in case, hyphens or underscores; rename one of them"
-        if problem is None and any(c == "\0" or unicodedata.category(c) == "Cs" for c in value):
+        if problem is None and not value.isprintable() and any(map(_is_in_no_text, value)):
             problem = "its value has a NUL character or is no valid Unicode text; give plain text"
         if problem is not None:
             # The key is named only where it is known to be harmless in a log line.
             shown = repr(key) if _EXTRA_KEY.fullmatch(key) else index
             raise _invalid(f"metadata.extra[{shown}]", problem)
         seen.add(_same(key))
+
+
+def _is_in_no_text(character: str) -> bool:
+    return character == "\0" or unicodedata.category(character) == "Cs"
 
 
 def _metadata_files(data: VmData) -> dict[str, bytes]:

@@ -31,6 +31,7 @@ _LABEL_PLACE: Final = (40, 32)
 _EXTENT_AND_SIZE: Final = (2, 16)
 _DATE_SIZE: Final = 7
 """Where a volume descriptor and a directory record have what differs, and how long it is (ECMA-119 8.4, 9.1)."""
+_ZEROS: Final = bytes(SECTOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,10 @@ class Pattern:
             return False
         for extent, data in sorted(stored.items()):
             behind = end + len(data)
-            rest = -len(data) % SECTOR
-            if extent * SECTOR != end or not image.startswith(data, end) or image[behind : behind + rest].strip(b"\0"):
+            zeros = _ZEROS[: -len(data) % SECTOR]
+            if extent * SECTOR != end or not image.startswith(data, end) or not image.startswith(zeros, behind):
                 return False
-            end = behind + rest
+            end = behind + len(zeros)
         return end == len(image)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import unicodedata
 
 import pytest
 import yaml
@@ -142,6 +144,13 @@ def test_a_line_break_or_control_character_is_refused_wherever_one_line_is_meant
         assert error.code is PermanentCode.INVALID_CONTENT
         assert error.detail.startswith(f"{field}: ")
         assert value not in str(error)
+
+
+def test_what_is_printable_has_no_such_character() -> None:
+    """So printable values, the usual ones, need no closer look."""
+    printable = filter(str.isprintable, map(chr, range(sys.maxunicode + 1)))
+    assert contents._NOT_IN_A_LINE.isdisjoint(map(unicodedata.category, printable))
+    assert not "\0".isprintable()
 
 
 def test_an_empty_password_is_refused() -> None:
