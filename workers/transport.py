@@ -69,8 +69,8 @@ def problem_of(raw: object) -> str | None:
             return "a message that LifecyclePublisher does not send"
     try:
         match json.loads(b64decode(body, validate=True)):
-            case [list(arguments), {**named}, {**embedded}]:
-                check(task, task_id, [*arguments, *named, *filter(None, embedded.values())])
+            case [list(arguments), {**named}, {**embedded}] if not named and not any(embedded.values()):
+                check(task, task_id, arguments)
             case _:
                 return _STRANGE_BODY
     except PermanentError as error:

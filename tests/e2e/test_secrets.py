@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,7 +35,6 @@ from workers.hypervisors.simulated.hooks import Kill, Point, Raise, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from tests.rigs.cloud import VmScript
 
@@ -223,6 +223,16 @@ def test_logs_and_temporary_folders_hold_no_secret(run: Run) -> None:
     for worker in run.site.workers:
         for path in files_below(worker.temporary):
             assert betrayed(path.read_bytes()) == [], path.name
+
+
+def test_processes_show_no_secret_in_their_arguments_and_leave_no_core_files(run: Run) -> None:
+    for worker in run.site.workers:
+        pids = [worker.pid, *worker.children()]
+        assert len(pids) > 1
+        for pid in pids:
+            process = Path(f"/proc/{pid}")
+            assert betrayed((process / "cmdline").read_bytes()) == []
+            assert re.search(r"(?m)^Max core file size +0 +0 ", (process / "limits").read_text())
 
 
 def test_flower_shows_no_secret(run: Run) -> None:

@@ -86,6 +86,8 @@ def test_the_question_to_a_host_names_the_host_and_nothing_else(
         body({"host-1": SECRET}, {}, {}),
         body("h", {}, {}),
         body([], ["host-1"], {}),
+        body([], {"host-1": SECRET}, {}),
+        body([], {}, {"chain": "host-1"}),
         body(["host-1"], {}, ["callbacks"]),
         body(["host-1"], {}, {}, {}),
         body(["start", UUID, 1], {}, {}),
