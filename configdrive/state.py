@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import Generation, HostName, Place, Vm, VmData, VmUuid
+from configdrive.packing import pack, unpack
 from configdrive.ports import Sealer
 
 
@@ -168,10 +169,15 @@ def _unreadable() -> PermanentError:
 
 
 def _plain(data: VmData) -> bytes:
-    document: dict[str, Any] = asdict(replace(data, user_data=None))
+    """Return what is put into the box, packed. Passwords have boxes of their own: a length tells nothing of them."""
+    document: dict[str, Any] = _DATA.dump_python(data, mode="json", exclude={"user_data"}) | {"user_data": None}
     if data.user_data is not None:
-        document["user_data"] = base64.b64encode(data.user_data.get_secret_value()).decode()
-    return json.dumps(document, separators=(",", ":")).encode()
+        content = data.user_data.get_secret_value()
+        try:
+            document["user_data"] = {"text": content.decode()}  # which packs better than base64
+        except UnicodeDecodeError:
+            document["user_data"] = base64.b64encode(content).decode()
+    return pack(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def _open_data(box: str | None, sealer: Sealer, uuid: VmUuid) -> VmData:
@@ -179,9 +185,14 @@ def _open_data(box: str | None, sealer: Sealer, uuid: VmUuid) -> VmData:
         return VmData()
     plain = sealer.open(box, f"{uuid}/data")
     with suppress(ValueError, TypeError, KeyError, RecursionError):  # pydantic's errors are ValueErrors
-        document = json.loads(plain)
-        if document["user_data"] is not None:
-            document["user_data"] = base64.b64decode(document["user_data"])
+        document = json.loads(unpack(plain))
+        match document["user_data"]:
+            case {"text": str(text)}:
+                document["user_data"] = text.encode()
+            case str(encoded):
+                document["user_data"] = base64.b64decode(encoded)
+            case _:
+                pass
         return _DATA.validate_python(document)
     raise _unreadable()
 

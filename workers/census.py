@@ -25,13 +25,14 @@ class Census(RedisMailbox):
         mail: Any = self._redis.lrange(self._key("mail", vm_uuid), 0, -1)
         if not known and not mail:
             return None
+        state = forms.state_of(known.pop(b"state", None))
         fields = {key.decode(): value.decode() for key, value in known.items()}
         queue = fields.get("queue", "")
         due: Any = self._redis.zscore(self._key("due", queue), vm_uuid)
         return VmView(
             uuid=vm_uuid,
             mail=tuple(forms.readable(mail)),
-            state=fields.get("state"),
+            state=state,
             parked=fields.get("parked"),
             attempts=int(fields.get("attempts", 0)),
             owner=fields.get("owner"),
@@ -82,9 +83,10 @@ class Census(RedisMailbox):
     def boxes(self) -> Iterator[tuple[VmUuid, str]]:
         """Iterate over every sealed box at rest: in what is remembered of VMs, and in the events that wait."""
         for uuid in self.vms():
-            state: Any = self._redis.hget(self._key("vm", uuid), "state")
+            kept: Any = self._redis.hget(self._key("vm", uuid), "state")
             bodies: Any = self._redis.hvals(self._key("body", uuid))
-            for box in (*(() if state is None else _boxes_of_state(state.decode())), *map(_box_of_event, bodies)):
+            state = forms.state_of(kept)
+            for box in (*(() if state is None else _boxes_of_state(state)), *map(_box_of_event, bodies)):
                 if box is not None:
                     yield uuid, box
 

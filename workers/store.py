@@ -5,12 +5,12 @@ that lost the reply asks again. Keys, behind the prefix:
 
 | key             | type       | what                                                                                |
 |-----------------|------------|-------------------------------------------------------------------------------------|
-| `vm:<uuid>`     | hash       | state, epoch (fencing token), owner, until, attempts, deaths, parked, queue, ...     |
+| `vm:<uuid>`     | hash       | state (packed), epoch (fencing token), owner, until, attempts, parked, queue, ...    |
 | `mail:<uuid>`   | list       | headers of the VM's events, oldest first                                            |
 | `body:<uuid>`   | hash       | event id -> the event's JSON, secrets sealed                                        |
 | `due:<queue>`   | sorted set | VM -> time (ms) by which a wake-up must exist: recovery, lease expiry and back-off   |
 | `queues`        | set        | every queue that ever had an event                                                  |
-| `seen:<id>`     | string     | `<nonce> <outcome so far>`: refuses a duplicate id with the first one's outcome      |
+| `seen:<id>`     | string     | `<nonce> <outcome so far, packed>`: refuses a duplicate id with the first's outcome  |
 | `left:<queue>`  | sorted set | VM and host that still has something of it -> time (ms) to ask that host again      |
 | `asked:<queue>` | string     | (and host) there for a while after a host was asked: a heap of messages asks it once |
 | `strays`        | sorted set | image that is nobody's -> time (ms) at which a sweep first saw it                   |
@@ -23,6 +23,7 @@ that lost the reply asks again. Keys, behind the prefix:
 from __future__ import annotations
 
 import json
+import secrets
 import uuid as uuids
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -32,6 +33,7 @@ from typing_extensions import override
 
 from configdrive.model import EventId, HostName, ImageName, VmUuid
 from configdrive.outcome import Outcome
+from configdrive.packing import pack
 from tasks.mailbox import Claim, DeadLetter, FencedError, Finish, Glance, Held, Mailbox, NotNow, Wake
 from workers import store_forms as forms
 from workers.replication import Confirmed
@@ -103,7 +105,7 @@ class RedisMailbox(Mailbox):
             posting.body,
             header.event_type,
             header.queue,
-            uuids.uuid4().hex,
+            secrets.token_urlsafe(9),
             forms.ms(self._options.resend),
         ]
 
@@ -120,7 +122,7 @@ class RedisMailbox(Mailbox):
         except ValueError:
             return NotNow.NOT_HEAD  # a stranger's work: buried by the sweep, once this lease is over
         waiting = tuple(forms.readable(behind))
-        return Claim(header, int(epoch), int(attempt), int(deaths), body, state.decode() or None, waiting)
+        return Claim(header, int(epoch), int(attempt), int(deaths), body, forms.state_of(state), waiting)
 
     @override
     def renew(self, right: Right) -> bool:
@@ -144,6 +146,7 @@ class RedisMailbox(Mailbox):
                 *(mode, outcome, state, forms.ms(delay)),
                 *(int(options.seen), options.outcomes_kept, int(options.tombstone), forms.ms(options.resend)),
                 code,
+                pack(outcome.encode()) if outcome else b"",
                 *(ending.left_on if isinstance(ending, Finish) else ()),
             ],
         )
@@ -158,7 +161,7 @@ class RedisMailbox(Mailbox):
         word = answer[0].decode()
         if word != "held":
             return NotNow(word)
-        return Held(vm_uuid, int(answer[1]), answer[2].decode() or None)
+        return Held(vm_uuid, int(answer[1]), forms.state_of(answer[2]))
 
     @override
     def release(
@@ -168,7 +171,7 @@ class RedisMailbox(Mailbox):
         answer = self._scripts["release"](
             keys=[*self._vm_keys(held.vm_uuid)[:2], self._key("left", paid.queue if paid else "")],
             args=[
-                *(options.prefix, held.vm_uuid, held.epoch, state or "", "gone" if gone else ""),
+                *(options.prefix, held.vm_uuid, held.epoch, forms.state(state), "gone" if gone else ""),
                 *(int(options.tombstone), forms.ms(options.resend)),
                 f"{held.vm_uuid} {paid.host}" if paid else "",
             ],
@@ -186,7 +189,7 @@ class RedisMailbox(Mailbox):
         pipeline.time()
         (until, state), waiting, now = pipeline.execute()
         leased = until is not None and int(until) > forms.ms(now[0] + now[1] / 1e6)
-        return Glance(bool(waiting) or leased, None if state is None else state.decode())
+        return Glance(bool(waiting) or leased, forms.state_of(state))
 
     @override
     def stray_for(self, image: ImageName, *, note: bool) -> float | None:
@@ -237,7 +240,7 @@ class RedisMailbox(Mailbox):
 
     @override
     def word(self, vm_uuid: VmUuid, event_id: EventId, word: PersonsWord, outcome: Outcome | None) -> Wake | str | None:
-        options = self._options
+        options, told = self._options, outcome.to_json() if outcome else ""
         answer = self._scripts["unpark"](
             keys=[
                 *self._vm_keys(vm_uuid),
@@ -246,8 +249,9 @@ class RedisMailbox(Mailbox):
                 self._key("parked"),
             ],
             args=[
-                *(options.prefix, vm_uuid, word.value, event_id, outcome.to_json() if outcome else ""),
+                *(options.prefix, vm_uuid, word.value, event_id, told),
                 *(int(options.seen), options.outcomes_kept, forms.ms(options.resend), int(options.tombstone)),
+                pack(told.encode()) if told else b"",
             ],
         )
         return forms.wake(answer) if answer[0] in {b"wake", b"idle"} else str(answer[0].decode())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from configdrive.model import EventId, VmUuid
 from configdrive.outcome import Outcome
+from configdrive.packing import pack, unpack
 from tasks.mailbox import Again, Ending, Finish, Header, ParkIt, Posting, Receipt, Wake
 
 if TYPE_CHECKING:
@@ -92,17 +93,33 @@ def swept(answer: list[Any]) -> tuple[list[Wake], list[tuple[VmUuid, bytes]]]:
     return wakes, strange
 
 
-def outcome(text: bytes) -> Outcome | None:
-    """Read an outcome; empty while there is none."""
-    return Outcome.from_json(text) if text else None
+def outcome(packed: bytes) -> Outcome | None:
+    """Read an outcome, packed or not; empty while there is none."""
+    return Outcome.from_json(unpack(packed)) if packed else None
 
 
-def ending(what: Ending) -> tuple[str, str, str, float, str]:
+def state(text: str | None) -> bytes:
+    """Pack a state; empty when there is none."""
+    return pack(text.encode()) if text else b""
+
+
+def state_of(packed: bytes | None) -> str | None:
+    """Read a state, packed or not; `None` when there is none.
+
+    What cannot be unpacked (a stranger has written to our keys) is a text that `configdrive.state` refuses to read.
+    """
+    try:
+        return unpack(packed).decode() if packed else None
+    except ValueError:
+        return "damaged"
+
+
+def ending(what: Ending) -> tuple[str, str, bytes, float, str]:
     """Return DONE's mode, outcome JSON, state, delay in seconds, and code."""
     match what:
-        case Finish(result, state, gone):
-            return "gone" if gone else "finish", result.to_json(), state or "", 0, ""
+        case Finish(result, known, gone):
+            return "gone" if gone else "finish", result.to_json(), state(known), 0, ""
         case Again(delay, code):
-            return "again", "", "", delay, code
+            return "again", "", b"", delay, code
         case ParkIt(result):
-            return "park", result.to_json(), "", 0, result.code or "unclassified"
+            return "park", result.to_json(), b"", 0, result.code or "unclassified"

@@ -27,6 +27,7 @@ from tests.e2e.disguises import (
 )
 from tests.e2e.site import QUICK, Site, new_vm, uuid_of
 from tests.rigs.flower import Flower
+from tests.rigs.keyspace import unpacked
 from tests.rigs.monitor import RedisMonitor
 from tests.rigs.process import wait_until
 from tests.rigs.redis import RedisServer
@@ -146,6 +147,10 @@ def everything_in(site: Site) -> bytes:
             }
             kind: Any = client.type(key)
             value = read[kind]()
+            if isinstance(value, dict):
+                value = {name: unpacked(field) for name, field in value.items()}
+            elif isinstance(value, bytes):
+                value = unpacked(value)
             parts += [key, value if isinstance(value, bytes) else repr(value).encode()]
     return b"\n".join(parts)
 

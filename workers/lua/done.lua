@@ -4,7 +4,7 @@
 -- ARGV  1 prefix   2 vm uuid   3 epoch   4 event id   5 "finish" | "gone" (finish, and the VM is no more) | "again" | "park"
 --       6 outcome JSON   7 state ("": as it was)   8 delay ms ("again")   9 seen seconds   10 outcomes kept
 --       11 tombstone seconds   12 resend ms   13 code ("again": the reason, "park": what it is parked for)
---       14... hosts that still have something of the VM
+--       14 the outcome as SEEN keeps it   15... hosts that still have something of the VM
 -- Answers {"wake", header of the next head, 1} when a wake-up must be sent, else {"idle"}, {"later"}, {"parked"};
 -- {"fenced"} when a newer epoch exists. Asked again (a reply was lost) nothing is written twice.
 
@@ -24,7 +24,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local nonce, known = string.match(redis.call('GET', KEYS[4]) or '', '^(%S*) ?(.*)$')
-local repeated = ARGV[6] ~= '' and known == ARGV[6]
+local repeated = ARGV[6] ~= '' and known == ARGV[14]
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[3] then return {repeated and 'idle' or 'fenced'} end
 if repeated and ARGV[5] == 'park' then return {'parked'} end
 
@@ -50,18 +50,18 @@ if not repeated then
   if ARGV[5] == 'park' then
     redis.call('HSET', KEYS[1], 'parked', ARGV[13])
     redis.call('ZADD', KEYS[6], now, ARGV[2])
-    redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[6])
+    redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[14])
     return {'parked'}
   end
   if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'state', ARGV[7]) end
   if ARGV[5] == 'gone' then redis.call('HSET', KEYS[1], 'gone', 1) end
-  for index = 14, #ARGV do
+  for index = 15, #ARGV do
     redis.call('ZADD', ARGV[1] .. 'left:' .. queue, 'NX', now + ARGV[12], ARGV[2] .. ' ' .. ARGV[index])
   end
   redis.call('LPOP', KEYS[2])
   redis.call('HDEL', KEYS[3], ARGV[4])
   redis.call('HDEL', KEYS[1], 'attempts', 'deaths', 'reason')
-  redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[6], 'EX', ARGV[9])
+  redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[14], 'EX', ARGV[9])
   head = redis.call('LINDEX', KEYS[2], 0)
 end
 

@@ -3,7 +3,7 @@
 -- KEYS  1 vm   2 mail   3 body   4 seen   5 queues   6 parked
 -- ARGV  1 prefix   2 vm uuid   3 event id   4 header   5 body   6 short type   7 queue   8 nonce   9 resend ms
 -- Answers {"wake", header of the head, attempt} when a wake-up must be sent, {"queued"} when one exists or will,
--- {"duplicate", outcome JSON of the first ("" while it waits)}.
+-- {"duplicate", packed outcome of the first ("" while it waits)}.
 -- Asked again with the same nonce (a reply was lost), the event is not a duplicate of itself, whatever it has come to.
 
 local time = redis.call('TIME')

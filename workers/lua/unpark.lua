@@ -3,6 +3,7 @@
 -- KEYS  1 vm   2 mail   3 body   4 seen   5 outcomes   6 parked
 -- ARGV  1 prefix   2 vm uuid   3 "retry" | "skip"   4 event id that the person has seen at the head
 --       5 outcome JSON of a skip   6 seen seconds   7 outcomes kept   8 resend ms   9 tombstone seconds
+--       10 that outcome as SEEN keeps it
 -- Answers {"wake", header of the head, 1}, {"idle"} when nothing is left, {"empty"} when nothing waited,
 -- {"not_head"} when the head has changed, {"busy"} when a worker is at it.
 -- A skip that is asked again (a reply was lost) answers as before; a retry may be asked as often as one likes.
@@ -19,7 +20,7 @@ local nonce, outcome = string.match(redis.call('GET', KEYS[4]) or '', '^(%S*) ?(
 local head = redis.call('LINDEX', KEYS[2], 0)
 local known = redis.call('HMGET', KEYS[1], 'until', 'queue')
 
-if not (ARGV[3] == 'skip' and outcome == ARGV[5]) then
+if not (ARGV[3] == 'skip' and outcome == ARGV[10]) then
   if not head then return {'empty'} end
   if read(head).id ~= ARGV[4] then return {'not_head'} end
   if known[1] and tonumber(known[1]) > now then return {'busy'} end
@@ -33,7 +34,7 @@ if not (ARGV[3] == 'skip' and outcome == ARGV[5]) then
     redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[7], '*', 'event', ARGV[4], 'outcome', ARGV[5])
     redis.call('LPOP', KEYS[2])
     redis.call('HDEL', KEYS[3], ARGV[4])
-    redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[5], 'EX', ARGV[6])
+    redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[10], 'EX', ARGV[6])
     head = redis.call('LINDEX', KEYS[2], 0)
   end
 elseif redis.call('HEXISTS', KEYS[1], 'owner') == 1 then

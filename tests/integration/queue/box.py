@@ -12,6 +12,7 @@ from configdrive.outcome import Outcome, Status
 from tasks.mailbox import Again, Claim, Finish, Header, NotNow, ParkIt, Posting, Receipt, Wake
 from workers.census import Census
 from workers.store import StoreOptions
+from workers.store_forms import state_of
 
 if TYPE_CHECKING:
     import redis
@@ -131,6 +132,8 @@ class Box:
     def field(self, vm: VmUuid, name: str) -> str | None:
         """Return one field of the VM's hash."""
         value: Any = self.client.hget(self.key("vm", vm), name)
+        if name == "state":
+            return state_of(value)
         return None if value is None else value.decode()
 
     def mail(self, vm: VmUuid) -> list[EventId]:
