@@ -8,15 +8,13 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import HostName, ImageName, InstanceName, PowerState, StorageName, VmUuid
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LOCK_POLL: Final = 0.002
@@ -97,7 +95,7 @@ class Records:
         Raises:
             TransientError: `VM_BUSY` when somebody else has held it for `timeout` seconds; with 0, at once.
         """
-        descriptor = os.open(self._locks / _checked(uuid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(f"{self._locks}/{_checked(uuid)}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             deadline = time.monotonic() + timeout
             while not _try_lock(descriptor):
@@ -111,10 +109,10 @@ class Records:
     def get(self, uuid: VmUuid) -> VmRecord | None:
         """Read a VM's record; whole without any lock, because records are replaced and never rewritten."""
         try:
-            text = (self._vms / f"{_checked(uuid)}.json").read_bytes()
+            with open(self._path(uuid), "rb") as file:  # noqa: PTH123 - every verb comes here, and pathlib takes longer
+                return _decode(json.loads(file.read()))
         except FileNotFoundError:
             return None
-        return _decode(json.loads(text))
 
     def on(self, host: HostName) -> Iterator[VmRecord]:
         """Give every VM of one host."""
@@ -127,25 +125,28 @@ class Records:
         """Write a VM's record in one instant. The caller holds its lock."""
         for medium in record.media:
             self._note_stranger(record.uuid, medium)
-        path = self._vms / f"{_checked(record.uuid)}.json"
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(_encode(record)), encoding="utf-8")
-        part.rename(path)
+        path = self._path(record.uuid)
+        part = f"{path}.part"
+        with open(part, "w", encoding="utf-8") as file:  # noqa: PTH123 - as in `get`
+            file.write(json.dumps(_encode(record)))
+        os.rename(part, path)  # noqa: PTH104 - as in `get`
 
     def remove(self, uuid: VmUuid) -> None:
         """Forget a VM. The caller holds its lock."""
-        (self._vms / f"{_checked(uuid)}.json").unlink(missing_ok=True)
+        Path(self._path(uuid)).unlink(missing_ok=True)
 
     def users(self, name: ImageName) -> Iterator[VmRecord]:
         """Give every VM that may have this image in a drive: its owner, and others that were ever given it."""
         candidates = {name.vm_uuid}
-        folder = self._strangers / str(name)
-        if folder.exists():
-            candidates |= {VmUuid(entry.name) for entry in folder.iterdir()}
+        with suppress(FileNotFoundError), os.scandir(f"{self._strangers}/{name}") as entries:
+            candidates |= {VmUuid(entry.name) for entry in entries}
         for uuid in candidates:
             record = self.get(uuid)
             if record is not None:
                 yield record
+
+    def _path(self, uuid: VmUuid) -> str:
+        return f"{self._vms}/{_checked(uuid)}.json"
 
     def _note_stranger(self, uuid: VmUuid, medium: Medium) -> None:
         # The driver gives a VM its own images only, so this index is empty unless the world is made to do wrong; and
