@@ -230,14 +230,12 @@ def test_logs_and_temporary_folders_hold_no_secret(run: Run) -> None:
             assert betrayed(path.read_bytes()) == [], path.name
 
 
-def test_processes_show_no_secret_in_their_arguments_and_leave_no_core_files(run: Run) -> None:
+def test_processes_show_no_secret_in_their_arguments(run: Run) -> None:
     for worker in run.site.workers:
         pids = [worker.pid, *worker.children()]
         assert len(pids) > 1
         for pid in pids:
-            process = Path(f"/proc/{pid}")
-            assert betrayed((process / "cmdline").read_bytes()) == []
-            assert re.search(r"(?m)^Max core file size +0 +0 ", (process / "limits").read_text())
+            assert betrayed(Path(f"/proc/{pid}/cmdline").read_bytes()) == []
 
 
 def test_flower_shows_no_secret(run: Run) -> None:

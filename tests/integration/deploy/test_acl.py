@@ -237,6 +237,8 @@ FORBIDDEN: dict[str | None, tuple[str, ...]] = {
         "DEL {p}parked",
         "LPUSH {p}configdrive.simulated x",
         "LPUSH {p}dead x",
+        "HSET {p}unacked tag message",
+        "ZADD {p}unacked_index 1 tag",
         "LRANGE {p}configdrive.simulated 0 -1",
         "EVAL return 0",
         "KEYS *",
