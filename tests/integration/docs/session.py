@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from docs.blocks import Block
 
-SECONDS: Final = 240
+SECONDS: Final = 300
 _READY_TENTHS: Final = 300
 _FUNCTIONS: Final = f"""\
 set -euo pipefail

@@ -19,6 +19,7 @@ from docs.blocks import (
     NEEDS,
     PROGRAMS,
     ROOT,
+    RUN,
     Block,
     Covered,
     Needs,
@@ -145,6 +146,23 @@ def test_settings_that_are_named_exist() -> None:
     for page in pages():
         named = set(re.findall(r"(?<![A-Za-z_])CONFIGDRIVE_[A-Z_]*[A-Z]", page.read_text()))
         assert named <= known | beside, page
+
+
+def told_by(test: str) -> str:
+    """Return what a test file and its neighbours say, and the rigs; of a page, its blocks that are run."""
+    path = ROOT / test
+    if path.suffix == ".md":
+        return "".join(block.text for block in blocks_of(path) if block.language in RUN and isinstance(block.mark, Run))
+    return "".join(file.read_text() for file in (*path.parent.glob("*.py"), *(ROOT / "tests" / "rigs").glob("*.py")))
+
+
+def test_a_test_that_covers_a_block_names_its_commands_and_options() -> None:
+    for block in blocks("sh"):
+        if isinstance(block.mark, Covered):
+            told = told_by(block.mark.test)
+            for words in fleet_commands(block.text):
+                wanted = {words[0], *(word.partition("=")[0] for word in words if word.startswith("--"))}
+                assert {word for word in wanted if word not in told} == set(), block.place
 
 
 @PAGES
