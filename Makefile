@@ -32,6 +32,11 @@ demo: setup ## walk one VM through its life, on a real guest where the machine a
 bench: setup ## measure all that docs/reference/performance.md says, beside its peers, and write it there (15 minutes; QUICK=1: a minute or two, and nothing is written there)
 	@$(BIN)/python -m benchmarks --effort $(if $(QUICK),quick,full)
 
+.PHONY: docs
+docs: setup ## build/docs: the documentation as HTML, to be read without a network; warnings are errors
+	$(BIN)/python -m docs build/docs
+	@echo "open build/docs/index.html"
+
 .PHONY: pictures
 pictures: setup ## make the pictures of Flower in docs/images again
 	@$(BIN)/python -m tests.e2e.watched

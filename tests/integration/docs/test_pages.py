@@ -90,3 +90,8 @@ def test_what_a_block_needs_stands_above_it(pages: dict[Path, str], built: Path)
     page = pages[built / "how-to" / "migration.html"]
     assert "Needs a KVM host:" in page
     assert "Run by <code" in pages[built / "how-to" / "troubleshooting.html"]
+
+
+def test_every_picture_is_shown(built: Path) -> None:
+    there = {path.name for path in (ROOT / "docs" / "images").iterdir()}
+    assert there == {path.name for path in (built / "_images").iterdir() if not path.name.startswith("graphviz-")}
