@@ -89,7 +89,7 @@ def test_diagrams_are_drawn_and_can_be_searched(pages: dict[Path, str], built: P
 def test_what_a_block_needs_stands_above_it(pages: dict[Path, str], built: Path) -> None:
     page = pages[built / "how-to" / "migration.html"]
     assert "Needs a KVM host:" in page
-    assert "Run by <code" in pages[built / "how-to" / "troubleshooting.html"]
+    assert "Run by <code" in pages[built / "how-to" / "monitoring.html"]
 
 
 def test_every_picture_is_shown(built: Path) -> None:
