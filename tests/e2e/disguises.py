@@ -9,7 +9,7 @@ import urllib.parse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PASSWORD = "correct-horse-battery-staple"
 SECOND_PASSWORD = "Tr0ub4dor&3/+?"
@@ -39,7 +39,8 @@ def forms_of(secret: str) -> Iterator[bytes]:
         yield middle.replace(b"+", b"-").replace(b"/", b"_")
 
 
-def betrayed(content: bytes) -> list[str]:
+def betrayed(content: bytes, secrets: Iterable[str] = SECRETS) -> list[str]:
+    """Return which secrets, or words that all secrets of a run contain, can be read from what a run has left."""
     plain = re.sub(rb"\\+", rb"\\", content)
-    found = [secret for secret in SECRETS for form in forms_of(secret) if form in content or form in plain]
+    found = [secret for secret in secrets for form in forms_of(secret) if form in content or form in plain]
     return sorted(set(found))

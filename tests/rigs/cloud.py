@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from configdrive.model import HostName, StorageName, VmUuid
 from workers.hypervisors.simulated.audit import Entry, read_audit
-from workers.hypervisors.simulated.topology import StorageSpec
+from workers.hypervisors.simulated.topology import Hosts, StorageSpec
 from workers.hypervisors.simulated.world import World
 
 if TYPE_CHECKING:
@@ -20,30 +20,42 @@ STORAGE = "p1"
 
 
 class Cloud:
-    """One simulated host with one storage, VMs coming into being when they are first observed.
+    """A simulated cloud: one host with one storage, and VMs that come into being when they are first observed.
 
     Args:
         directory: where the world lies.
+        hosts: others than that one.
+        auto_define: whether VMs come into being by themselves.
+        latency_ms: what each verb takes at least.
         audit: whether every change is written down.
+        keep: whether every image that is ever attached is kept.
     """
 
-    def __init__(self, directory: Path, *, audit: bool = False) -> None:
+    def __init__(  # noqa: PLR0913  # what a cloud may be told
+        self,
+        directory: Path,
+        *,
+        hosts: Hosts | None = None,
+        auto_define: bool = True,
+        latency_ms: float = 0,
+        audit: bool = False,
+        keep: bool = False,
+    ) -> None:
         self.directory = directory
-        self._audit = audit
-        self.world = World(directory, {HostName(HOST): {StorageName(STORAGE): StorageSpec()}}, audit=audit)
+        self._hosts = hosts or {HostName(HOST): {StorageName(STORAGE): StorageSpec()}}
+        self._options = {"auto_define": auto_define, "latency_ms": latency_ms, "audit": audit, "keep": keep}
+        self.world = World(directory, self._hosts, audit=audit, keep=keep)
         self.world.prepare()
 
     @property
     def inventory(self) -> str:
         """The inventory's text."""
-        return (
-            "[simulated]\n"
-            f"directory = {json.dumps(str(self.directory))}\n"
-            "auto_define = true\n"
-            f"audit = {json.dumps(self._audit)}\n"
-            f"[simulated.hosts.{HOST}]\n"
-            f"storages = {{{STORAGE} = {{}}}}\n"
-        )
+        lines = ["[simulated]", f"directory = {json.dumps(str(self.directory))}"]
+        lines += [f"{name} = {json.dumps(value)}" for name, value in self._options.items()]
+        for host, storages in self._hosts.items():
+            lines.append(f"[simulated.hosts.{host}.storages]")
+            lines += [f"{name} = {_table(spec)}" for name, spec in storages.items()]
+        return "\n".join((*lines, ""))
 
     def images(self, vm: str) -> list[str]:
         """The files of one VM on all storages, half-written ones included."""
@@ -59,6 +71,11 @@ class Cloud:
     def audit(self) -> list[Entry]:
         """All that was ever done, oldest first."""
         return list(read_audit(self.directory))
+
+
+def _table(spec: StorageSpec) -> str:
+    capacity = "" if spec.capacity_bytes is None else f", capacity_bytes = {spec.capacity_bytes}"
+    return f"{{shared = {json.dumps(spec.shared)}{capacity}}}"
 
 
 class VmScript:

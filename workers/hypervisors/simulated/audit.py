@@ -11,6 +11,7 @@ import json
 import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from configdrive.model import Place
 
 FILE_NAME: Final = "audit.jsonl"
+
+KEPT: Final = "attached"
+"""The folder with every image that was ever attached, under its name and inode: a later one of the same name is another
+file. Hard links, so they cost nothing while the image itself is there."""
 
 Fact = dict[str, object]
 """What a drive or a file was, or has become; never any of its content."""
@@ -66,11 +71,16 @@ class Entry:
 
 
 class AuditLog:
-    """Appends entries, whole lines at a time, whichever processes write; costs nothing when `enabled` is false."""
+    """Appends entries, whole lines at a time, whichever processes write; costs nothing when `enabled` is false.
 
-    def __init__(self, directory: Path, *, enabled: bool) -> None:
+    With `keep`, every image is kept before it comes into a drive, so that a test can look at all that guests ever saw.
+    """
+
+    def __init__(self, directory: Path, *, enabled: bool, keep: bool = False) -> None:
         self._path = directory / FILE_NAME
+        self._kept = directory / KEPT
         self._enabled = enabled
+        self._keep = keep
         self._descriptor: int | None = None
         self._lock = threading.Lock()
 
@@ -110,6 +120,14 @@ class AuditLog:
         )
         fields = {key: value for key, value in asdict(entry).items() if value is not None}
         os.write(self._open(), b"\n" + json.dumps(fields).encode() + b"\n")  # the first ends a line that was torn
+
+    def keep(self, image: Path) -> None:
+        """Keep an image that is about to be attached."""
+        if not self._keep:
+            return
+        self._kept.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):  # attached before
+            (self._kept / f"{image.name}.{image.stat().st_ino}").hardlink_to(image)
 
     def _open(self) -> int:
         with self._lock:

@@ -87,7 +87,7 @@ class SimulatedDriver:
             TransientError: `STORAGE_FULL`, `STORAGE_UNAVAILABLE`.
         """
         table = parse(section)
-        world = World(table.directory, table.topology(), audit=table.audit)
+        world = World(table.directory, table.topology(), audit=table.audit, keep=table.keep)
         with translated(f"directory {table.directory}"):
             world.prepare()
         return cls(
@@ -169,6 +169,7 @@ class SimulatedDriver:
                         TransientCode.UPLOAD_CORRUPT, f"storage {place.storage!r} does not hold the image {name}"
                     )
                 if after != record:
+                    self.world.audit.keep(storage.path(name))
                     self.world.records.put(after)
             return Attachment(how, device, path)
 

@@ -116,10 +116,11 @@ class Hooks:
         """Make the folder if it is not there yet."""
         self._folder.mkdir(parents=True, exist_ok=True)
 
-    def inject(self, fault: Fault) -> None:
-        """Lay a fault down. Faults fire in the order in which they were injected."""
+    def inject(self, fault: Fault) -> Path:
+        """Lay a fault down, and say where: its file can be removed. Faults fire in the order of their injection."""
         path = self._folder / f"{time.time_ns()}-{os.getpid()}-{threading.get_ident()}.json"
         _write(path, fault)
+        return path
 
     def clear(self) -> None:
         """Take all faults away."""

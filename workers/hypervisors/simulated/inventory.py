@@ -45,6 +45,7 @@ class Section(_Strict):
         latency_ms: what each verb takes at least, in milliseconds: one number, or one per verb (others 0).
         auto_define: an unknown VM comes into being, halted, when it is first observed (capacity trials).
         audit: every change is written to `audit.jsonl` in the directory.
+        keep: every image that is attached is kept in the folder `attached` of the directory, passwords and all (tests).
         hosts: at least one.
     """
 
@@ -52,6 +53,7 @@ class Section(_Strict):
     latency_ms: _Milliseconds | dict[Verb, _Milliseconds] = 0.0
     auto_define: bool = False
     audit: bool = False
+    keep: bool = False
     hosts: dict[_Name, HostTable] = Field(min_length=1)
 
     @model_validator(mode="after")

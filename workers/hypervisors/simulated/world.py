@@ -35,14 +35,15 @@ class World:
         directory: where it lies; `prepare` makes it.
         hosts: the inventory's hosts and their storages.
         audit: whether every change is written to `audit.jsonl`.
+        keep: whether every image that is attached is kept in the folder `attached`.
     """
 
-    def __init__(self, directory: Path, hosts: Hosts, *, audit: bool = False) -> None:
+    def __init__(self, directory: Path, hosts: Hosts, *, audit: bool = False, keep: bool = False) -> None:
         self.directory = directory
         self.topology = Topology(directory, hosts)
         self.records = Records(directory)
         self.hooks = Hooks(directory)
-        self.audit = AuditLog(directory, enabled=audit)
+        self.audit = AuditLog(directory, enabled=audit, keep=keep)
 
     def prepare(self) -> None:
         """Make what is missing of the directory, readable for its owner only: images hold passwords."""
