@@ -58,6 +58,14 @@ fuzz: setup ## give strange things to all that comes from outside (CASES=20000, 
 test-cloud-init: setup ## boot a stock Debian 12 with cloud-init on our drive (root; 3 minutes; not in `make test`)
 	@CI=true $(BIN)/pytest tests/long/cloud_init_guest.py
 
+.PHONY: chaos
+chaos: setup ## storms of random lives and troubles; ten minutes (SEED=7 or 1..20, SECONDS=60 for longer ones, POOL=threads)
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seeds $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(POOL),--pool $(POOL))
+
+.PHONY: chaos-proof
+chaos-proof: setup ## let storms rage on a product that was broken on purpose: each break must be found (3 minutes)
+	$(BIN)/pytest tests/chaos/sabotage.py
+
 .PHONY: test-compose
 test-compose: setup ## the compose stack on a Docker engine of its own, as root; ten minutes the first time, nothing is pulled
 	CI=true $(BIN)/pytest -s tests/long/compose/stack.py

@@ -10,7 +10,7 @@ from hypothesis import settings
 from tests.support import on_ci
 
 HERE = Path(__file__).parent
-KINDS = frozenset({"unit", "contract", "integration", "e2e"})
+KINDS = frozenset({"unit", "contract", "integration", "e2e", "chaos"})
 
 # No deadline: the machine is shared with QEMU. On CI Hypothesis takes its own profile, which repeats exactly.
 settings.register_profile("laptop", deadline=None)

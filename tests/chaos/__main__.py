@@ -1,0 +1,64 @@
+"""The command: storms of one seed or a range of them. On a failure it says how to have the same again."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from tests.chaos.fate import make_plan
+from tests.chaos.storm import Storm
+from tests.chaos.verdict import verdict
+
+SHOWN = 20
+
+
+def seeds(text: str) -> range:
+    """Read `7` or `1..20`."""
+    first, _, last = text.partition("..")
+    return range(int(first), int(last or first) + 1)
+
+
+def storm(seed: int, seconds: float, pool: str | None) -> bool:
+    """Let one storm rage; says whether all was well afterwards. Its directory stays when it was not."""
+    directory = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
+    logging.basicConfig(filename=directory / "storm.log", level=logging.INFO, force=True)
+    plan = make_plan(seed, seconds)
+    plan = plan if pool is None else replace(plan, pool=pool)
+    left = Storm(plan, directory).run()
+    findings = verdict(left)
+    broken = sum(left.chronicle.counts.values())
+    sys.stdout.write(
+        f"seed {seed}: {len(plan.lives)} lives, {len(left.outcomes)} outcomes, {broken} troubles, pool {plan.pool}, "
+        f"{left.seconds:.1f} s: {f'{len(findings)} findings' if findings else 'well'}\n"
+    )
+    if not findings:
+        shutil.rmtree(directory)
+        return True
+    for finding in findings[:SHOWN]:
+        life = "" if finding.vm is None else f" (life {finding.vm}, {plan.lives[finding.vm].uuid}, {finding.step})"
+        sys.stdout.write(f"  {finding.check}: {finding.what}{life}\n")
+    chosen = "" if pool is None else f" POOL={pool}"
+    sys.stdout.write(f"  again: make chaos SEED={seed} SECONDS={seconds:g}{chosen}\n  all of it: {directory}\n")
+    return False
+
+
+def main() -> int:
+    """Run the storms that the command line asks for; 1 when one of them found something."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seeds", type=seeds, default=seeds("1..20"), help="one, or a range: 1..20 (the default)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long lives begin, for each (3: 48 lives)")
+    parser.add_argument("--pool", choices=("prefork", "threads", "solo"), help="of the workers; the seed's otherwise")
+    arguments = parser.parse_args()
+    failed = [seed for seed in arguments.seeds if not storm(seed, arguments.seconds, arguments.pool)]
+    if failed:
+        sys.stdout.write(f"failed: {', '.join(map(str, failed))}\n")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

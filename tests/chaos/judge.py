@@ -1,0 +1,262 @@
+"""What must be true after a storm, and of each moment of it: every check says what it has found wrong.
+
+The checks read plain data (audit lines, outcomes, what Redis holds), so that each can be tried on forged data.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from configdrive.model import ImageName, VmUuid
+from tests.chaos.lives import Finding, unlike
+from tests.chaos.model import in_order
+from tests.e2e.disguises import PASSWORD, USER_DATA, betrayed
+from workers.hypervisors.simulated.audit import Entry, Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from configdrive.outcome import Outcome
+    from tests.chaos.model import Model
+    from tests.chaos.troubles import Freeze
+
+CHANGING = frozenset({"upload", "copy", "attach", "detach", "delete"})
+"""The verbs before which a worker looks whether the VM is its own still."""
+
+WORDS = (PASSWORD, USER_DATA)
+"""What all secrets of a storm contain."""
+
+_BOXES = ("data", "pending", "carried")
+
+
+def one_end_each(published: Mapping[str, Sequence[str]], outcomes: Sequence[Outcome]) -> Iterator[Finding]:
+    """Each event has exactly one final outcome, nothing else has any, and those of a VM come in order.
+
+    Args:
+        published: the ids of each VM's events, oldest first.
+        outcomes: the whole stream.
+    """
+    final = [outcome.event_id for outcome in outcomes if outcome.final]
+    counts = Counter(final)
+    for uuid, ids in published.items():
+        for event in ids:
+            if counts[event] != 1:
+                yield Finding("one end", f"event {event} of VM {uuid} has {counts[event]} final outcomes")
+        if not in_order(ids, final):
+            yield Finding("order", f"the events of VM {uuid} ended in another order than they were published")
+    known = {event for ids in published.values() for event in ids}
+    for event in counts.keys() - known:
+        yield Finding("one end", f"event {event} was never published, and has an outcome")
+
+
+def own_drives_only(entries: Iterable[Entry]) -> Iterator[Finding]:
+    """No VM ever has another's image in any drive, and what is attached is never older than what was."""
+    newest: dict[str, int] = {}
+    for entry in entries:
+        if entry.mark is not Mark.CHANGE or entry.after is None or "config" not in entry.after:
+            continue
+        for drives in (entry.after["live"], entry.after["config"]):
+            assert isinstance(drives, dict)
+            for medium in drives.values():
+                name = None if medium is None else ImageName.parse(str(medium).rpartition("/")[2])
+                if name is not None and name.vm_uuid != entry.vm:
+                    yield Finding("own drive", f"VM {entry.vm} was given {name} by {entry.verb} at {entry.tick}")
+        if entry.verb == "attach":
+            own = ImageName.parse(str(_configured(entry.after)).rpartition("/")[2])
+            if own is None:
+                continue
+            if own.generation < newest.get(entry.vm, -1):
+                yield Finding("own drive", f"VM {entry.vm} was given {own} after {newest[entry.vm]} at {entry.tick}")
+            newest[entry.vm] = max(newest.get(entry.vm, -1), own.generation)
+
+
+def _configured(fact: Mapping[str, Any]) -> object:
+    return next((medium for device, medium in fact["config"].items() if medium and device in {"hdd", "vdz"}), None)
+
+
+def right_content(kept: Iterable[Path], models: Mapping[str, Model]) -> Iterator[Finding]:
+    """Every image that was ever in a drive held what its VM was to find by then, and nothing of any other VM."""
+    for path in kept:
+        name = ImageName.parse(path.name.rpartition(".")[0])
+        model = None if name is None else models.get(name.vm_uuid)
+        if name is None or model is None:
+            yield Finding("content", f"{path.name} was attached, and is no VM's")
+            continue
+        for problem in unlike(path.read_bytes(), model.contents.get(name.generation), model.life):
+            yield Finding("content", f"{name} was attached with {problem}", model.life.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One verb of one process."""
+
+    verb: str
+    begin: int
+    end: int
+    pid: int
+    thread: int
+
+
+def spans_of(entries: Iterable[Entry]) -> dict[str, list[Span]]:
+    """Return each VM's changing verbs, in the order of their begin. One that was killed ends with its last line."""
+    spans: dict[str, list[Span]] = defaultdict(list)
+    open_: dict[tuple[str, int, int], tuple[str, int, int]] = {}
+
+    def close(key: tuple[str, int, int]) -> None:
+        verb, begin, end = open_.pop(key)
+        spans[key[0]].append(Span(verb, begin, end, key[1], key[2]))
+
+    for entry in entries:
+        if entry.verb not in CHANGING:
+            continue
+        key = (entry.vm, entry.pid, entry.thread)
+        if entry.mark is Mark.BEGIN and key in open_:
+            close(key)
+        if entry.mark is Mark.BEGIN or key not in open_:  # its beginning was torn
+            open_[key] = (entry.verb, entry.tick, entry.tick)
+        else:
+            open_[key] = (open_[key][0], open_[key][1], entry.tick)
+        if entry.mark is Mark.END:
+            close(key)
+    for key in list(open_):
+        close(key)
+    for found in spans.values():
+        found.sort(key=lambda span: span.begin)
+    return spans
+
+
+def was_frozen(span: Span, freezes: Iterable[Freeze], lease: int) -> bool:
+    """Whether a process stood still within a verb, or just before it, so long that its lease may have run out.
+
+    No hypervisor knows fencing tokens: what such a process was about to do, it does when it goes on.
+    """
+    return any(
+        span.pid in freeze.pids
+        and freeze.until - freeze.since > lease / 2
+        and freeze.since - lease < span.end
+        and freeze.until > span.begin - lease
+        for freeze in freezes
+    )
+
+
+def no_overlap(spans: Mapping[str, Sequence[Span]], freezes: Sequence[Freeze], lease: int) -> Iterator[Finding]:
+    """Never are two processes at one VM at once: but where the first one's verb took longer than its lease.
+
+    `lease` is in nanoseconds.
+    """
+    for uuid, found in spans.items():
+        for index, first in enumerate(found):
+            for second in found[index + 1 :]:
+                if second.begin >= first.end or (first.pid, first.thread) == (second.pid, second.thread):
+                    continue
+                late = second.begin - first.begin > lease
+                if not late and not any(was_frozen(span, freezes, lease) for span in (first, second)):
+                    yield Finding("overlap", f"VM {uuid}: {first} and {second}")
+
+
+def nothing_waits(keyspace: Mapping[str, Any]) -> Iterator[Finding]:
+    """Redis is at rest: no mail, nothing due, parked or owed, no lease."""
+    for key, value in keyspace.items():
+        kind = key.partition(":")[0]
+        if kind in {"mail", "body", "due", "parked", "left", "dead", "strays"}:
+            yield Finding("at rest", f"{key} is left: {str(value)[:200]}")
+        if kind == "vm" and (unrest := {"owner", "until", "attempts", "deaths", "parked", "retry_at"} & set(value)):
+            yield Finding("at rest", f"{key} is not at rest: {sorted(unrest)}")
+
+
+def nothing_of(gone: Iterable[VmUuid], keyspace: Mapping[str, Any], files: Collection[str]) -> Iterator[Finding]:
+    """A destroyed VM has nothing anywhere, but a tombstone without any box."""
+    for uuid in gone:
+        for name in files:
+            if uuid in name:
+                yield Finding("gone", f"VM {uuid} is destroyed, and {name} is there")
+        for key, value in keyspace.items():
+            if uuid in key and (key != f"vm:{uuid}" or any(f'"{box}":' in value.get("state", "") for box in _BOXES)):
+                yield Finding("gone", f"VM {uuid} is destroyed, and {key} is left")
+
+
+def remembered(
+    models: Iterable[Model], states: Mapping[str, tuple[Mapping[str, Any], tuple[str | None, str | None]]]
+) -> Iterator[Finding]:
+    """What the fleet remembers of each VM is what is true; `states` is each one's record, and its opened passwords."""
+    for model in models:
+        if model.state.unsettled or not model.state.known:
+            continue
+        found = states.get(model.life.uuid)
+        state = model.state
+        if found is None:
+            yield Finding("remembered", f"nothing of VM {model.life.uuid}", model.life.number)
+            continue
+        record, passwords = found
+        phase = (
+            "gone"
+            if state.gone
+            else "attached"
+            if state.attached
+            else "staged"
+            if state.generation is not None
+            else "absent"
+        )
+        wanted = {"sequence": state.sequence, "phase": phase, "generation": state.generation, "host": state.host}
+        image, vm = record.get("image"), record.get("vm")
+        is_ = {
+            "sequence": record.get("sequence", -1),
+            "phase": record.get("phase", "absent"),
+            "generation": image and image["generation"],
+            "host": state.host if vm is None and state.gone else vm and vm["host"],
+        }
+        if wanted != is_:
+            yield Finding("remembered", f"VM {model.life.uuid} as {is_}, not {wanted}", model.life.number)
+        if passwords != (state.pending, state.carried):
+            yield Finding(
+                "remembered",
+                f"VM {model.life.uuid} with the passwords {passwords}, not {(state.pending, state.carried)}",
+                model.life.number,
+            )
+
+
+def no_orphans(
+    files: Iterable[str], wanted: Iterable[str], swept: Iterable[str], excused: Iterable[VmUuid]
+) -> Iterator[Finding]:
+    """No image is left that no VM needs; nor was one that only the sweep took away, but where that was to be expected.
+
+    Args:
+        files: what lies on all storages.
+        wanted: what shall.
+        swept: the images that a sweep has deleted.
+        excused: VMs of which an event was given up by a person, or whose worker stood still within a step.
+    """
+    needed, others = Counter(wanted), set(excused)
+    for name, count in Counter(files).items():
+        if count > needed[name]:
+            yield Finding("orphan", f"{name} is left on {count} storages, not on {needed[name]}")
+    for name in swept:
+        image = ImageName.parse(name)
+        if image is not None and image.vm_uuid not in others:
+            yield Finding("orphan", f"{name} was left until a sweep came by")
+
+
+def no_secret(places: Mapping[str, bytes]) -> Iterator[Finding]:
+    """Nothing that a spy can read holds a secret."""
+    for name, content in places.items():
+        if words := betrayed(content, WORDS):
+            yield Finding("secret", f"{name} betrays {words}")
+
+
+def no_core(*folders: Path) -> Iterator[Finding]:
+    """No crashed process has left what was in its memory."""
+    for folder in folders:
+        for path in folder.glob("core*"):
+            if path.is_file():
+                yield Finding("core", f"{path} is left")
+
+
+def calm_logs(logs: Mapping[str, str]) -> Iterator[Finding]:
+    """No worker met an exception that nobody had foreseen."""
+    for name, log in logs.items():
+        for line in log.splitlines():
+            if "unforeseen" in line:
+                yield Finding("log", f"{name}: {line[:500]}")

@@ -1,0 +1,134 @@
+"""The whole suite can condemn: small storms on a product that was broken on purpose (`make chaos-proof`).
+
+The workers import `sitecustomize` before anything else, and this one breaks the product in their memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.fate import make_plan
+from tests.chaos.plan import Chapter, Plan, Step
+from tests.chaos.storm import Storm
+from tests.chaos.verdict import verdict
+from workers.hypervisors.simulated.hooks import Hang, Point, Verb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """What is broken, and the checks of which at least one must find it; none: the product saves itself."""
+
+    code: str
+    checks: frozenset[str]
+
+
+NO_RENEWALS = """
+from tasks import lease
+lease.LeaseKeeper.look = lambda self: None
+"""
+
+BREAKS = {
+    "leases that are neither kept nor looked at": Sabotage(
+        NO_RENEWALS + "lease.KeptLease.check = lambda self: None\n", frozenset({"overlap"})
+    ),
+    "leases that are not kept, but looked at": Sabotage(NO_RENEWALS, frozenset()),
+    "a drive that is not emptied": Sabotage(
+        """
+from workers.hypervisors.simulated import driver, images
+driver.eject = lambda record, *, force: record
+images.Images._require_unused = lambda self, name, storage: None
+""",
+        frozenset({"drive"}),
+    ),
+    "images that are not deleted": Sabotage(
+        """
+from workers.hypervisors.simulated import storage
+storage.Storage.remove = lambda self, name: None
+""",
+        frozenset({"images"}),
+    ),
+    "another VM's image in the drive": Sabotage(
+        """
+from dataclasses import replace
+from workers.hypervisors.simulated import driver
+insert, last = driver.insert, []
+def swapped(record, medium, presentation, *, force):
+    last.append(medium)
+    return insert(record, last[-2] if len(last) > 1 else medium, presentation, force=force)
+driver.insert = swapped
+""",
+        frozenset({"own drive"}),
+    ),
+    "another VM's bytes on the image": Sabotage(
+        """
+from configdrive import contents
+render, last = contents.render, []
+def stale(vm, data, password):
+    last.append(data)
+    return render(vm, last[-2] if len(last) > 1 else data, password)
+contents.render = stale
+""",
+        frozenset({"content"}),
+    ),
+    "a password in the log": Sabotage(
+        """
+import logging
+from configdrive import contents
+render = contents.render
+def talkative(vm, data, password):
+    if password is not None:
+        logging.getLogger("sabotage").warning("its password is %s", password.get_secret_value())
+    return render(vm, data, password)
+contents.render = talkative
+""",
+        frozenset({"secret"}),
+    ),
+    "the newest event first": Sabotage(
+        """
+from workers import store
+script = store._script
+def backwards(client, name):
+    real = client.register_script
+    client.register_script = lambda text: real(text.replace("LPOP', KEYS[2]", "RPOP', KEYS[2]"))
+    try:
+        return script(client, name)
+    finally:
+        client.register_script = real
+store._script = backwards
+""",
+        frozenset({"one end", "ends", "order"}),
+    ),
+}
+
+
+def calm_plan() -> Plan:
+    """Return a plan in which nothing goes wrong, but for a start that takes longer than a lease, in short steps."""
+    plan = make_plan(SEED, 1)
+    life = next(life for life in plan.lives if life.defined and life.wanted)
+    slow = tuple(
+        Hang(verb=verb, when=when, vm=life.uuid, seconds=0.9)
+        for verb in (Verb.UPLOAD, Verb.ATTACH)
+        for when in (Point.BEFORE, Point.AFTER)
+    )
+    begin = Chapter((Step("start", 1, {"host": life.host}, password=None, faults=slow),))
+    lives = tuple(replace(other, chapters=(begin,)) if other is life else other for other in plan.lives)
+    return replace(plan, pool="prefork", latency_ms=0, lives=lives, troubles=())
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", BREAKS)
+def test_break_is_found(name: str, tmp_path: Path) -> None:
+    broken = BREAKS[name]
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sitecustomize.py").write_text(broken.code)
+    storm = Storm(calm_plan(), tmp_path / "storm", environment={"PYTHONPATH": str(tmp_path / "broken")}, patience=15)
+    found = {finding.check for finding in verdict(storm.run())}
+    assert found & broken.checks if broken.checks else not found, found

@@ -1,0 +1,288 @@
+"""Carrying a plan out: a real Redis, real workers, the sweep of storages, all VMs' orchestrators, and the breaker."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import time
+from collections import deque
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import redis
+from typing_extensions import override
+
+from configdrive.errors import FleetError
+from configdrive.model import EventId
+from configdrive.outcome import Outcome, Status
+from tasks.mailbox import PersonsWord, Wake
+from tests.chaos import judge
+from tests.chaos.clock import set_clock, wrong_clock
+from tests.chaos.lives import Finding, Ground, Orchestrator
+from tests.chaos.plan import CHILDREN, HOSTS, LOCAL, POOL, WORKERS, Life, Plan, Sent, Step
+from tests.chaos.troubles import Breaker, Chronicle
+from tests.chaos.witness import Witness
+from tests.rigs.cloud import Cloud
+from tests.rigs.fleet import Fleet, Supervisor
+from tests.rigs.process import Daemon, RigError, core_files_on, wait_until
+from tests.rigs.redis import RedisServer
+from tests.rigs.worker import CONFIGDRIVE
+from workers.hypervisors.simulated.topology import StorageSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tasks.mailbox import Header
+
+SETTINGS: dict[str, Any] = {
+    "concurrency": CHILDREN,
+    "lease_seconds": 1.5,
+    "sweep_seconds": 0.5,
+    "resend_seconds": 1.0,
+    "backoff_seconds": 0.1,
+    "backoff_most_seconds": 0.5,
+    "leftover_seconds": 1.0,
+    "stray_seconds": 2.0,
+    "call_seconds": 2.0,
+    "task_seconds": 8.0,
+    "attempts": 1000,
+    "unclassified_attempts": 3,
+}
+"""So that a dead worker's VM goes on after two seconds, and patience never ends before the storm."""
+
+LEASE_NS = int(SETTINGS["lease_seconds"] * 1e9)
+_CAPACITY = 64 * 2**20
+_OLD_AT_ONCE = 20
+
+
+@dataclass
+class Left:
+    """What a storm has left, for the judge.
+
+    Args:
+        swept: the images that the last round of the sweep deleted.
+    """
+
+    plan: Plan
+    fleet: Fleet
+    cloud: Cloud
+    orchestrators: list[Orchestrator]
+    findings: list[Finding]
+    chronicle: Chronicle
+    witness: Witness
+    outcomes: list[Outcome] = field(default_factory=list)
+    swept: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Storm(Ground):
+    """One storm.
+
+    Args:
+        plan: what happens.
+        directory: where all of it lies; is made.
+        environment: of the workers, beside their settings.
+        patience: seconds after the end of the troubles for all lives to end.
+    """
+
+    def __init__(
+        self, plan: Plan, directory: Path, *, environment: Mapping[str, str] | None = None, patience: float = 120.0
+    ) -> None:
+        self._plan = plan
+        self._patience = patience
+        hosts = {
+            host: {POOL: StorageSpec(shared=True, capacity_bytes=_CAPACITY), LOCAL: StorageSpec()} for host in HOSTS
+        }
+        self._cloud = Cloud(
+            directory / "world", hosts=hosts, auto_define=False, latency_ms=plan.latency_ms, audit=True, keep=True
+        )
+        self.world = self._cloud.world
+        self._fleet = Fleet(
+            directory,
+            self._cloud.inventory,
+            workers=WORKERS,
+            redis=RedisServer(directory / "redis", appendfsync="always"),
+            options=["--pool", plan.pool],
+            settings=SETTINGS,
+            environment={"LD_PRELOAD": str(wrong_clock()), **(environment or {})},
+        )
+        self._sweeper = Daemon([CONFIGDRIVE, "sweep", "--every", "3"], directory / "sweep.log", self._fleet.environment)
+        orchestrators = [Orchestrator(life, self) for life in plan.lives]
+        self._of = {life.uuid: orchestrator for life, orchestrator in zip(plan.lives, orchestrators, strict=True)}
+        chronicle = Chronicle(directory / "chronicle")
+        witness = Witness(self._fleet, directory / "events")
+        self.left = Left(plan, self._fleet, self._cloud, orchestrators, [], chronicle, witness)
+        self._headers: deque[Header] = deque(maxlen=500)
+        self._again = 0
+        self._swept = False
+        self._todo: list[tuple[Life, EventId, Outcome, bool]] = []
+        self._dice = random.Random(plan.seed)  # noqa: S311  # which old wake-ups come again
+
+    def run(self) -> Left:
+        """Let it rage, and wait until it has calmed down."""
+        began = time.monotonic()
+        with ExitStack() as stack:
+            stack.enter_context(self._fleet.redis)
+            stack.callback(self._end_workers)
+            stack.enter_context(core_files_on())
+            for worker in self._fleet.workers:
+                set_clock(worker, 0)
+            self._fleet.start_workers()
+            self.left.chronicle.write("workers are ready")
+            stack.callback(self._sweeper.stop)
+            self._sweeper.start()
+            self.left.chronicle.sweeps.add(self._sweeper.pid)
+            stack.enter_context(Supervisor(self._fleet.workers))
+            stack.enter_context(self.left.witness)
+            breaker = Breaker(
+                self._fleet, self._sweeper, self.world, self._plan.troubles, self.left.chronicle, self._old_again
+            )
+            breaker.start()
+            try:
+                self._live()
+            finally:
+                breaker.end()
+            self.left.chronicle.write("all lives have ended")
+            if breaker.error is not None:
+                raise breaker.error
+            self._calm_down()
+            self._swept = True
+            for one in self.left.orchestrators:
+                if one.ended:
+                    one.look()
+            self.left.witness.look_at_redis()
+            self.left.chronicle.write("all is calm")
+        self.left.seconds = time.monotonic() - began
+        return self.left
+
+    # --- what orchestrators stand on ------------------------------------------------------------------------------
+
+    @override
+    def publish(self, life: Life, step: Step, event: dict[str, Any]) -> None:
+        """Publish until it is stored: an orchestrator that got no answer says it again."""
+        for turn in range(2 if step.sent is Sent.TWICE else 1):
+            accepted = self._patiently(lambda: self._post(life, step, event), f"event {event['id']} to be stored")
+            if turn and accepted:
+                self.found(Finding("once", f"event {event['id']} was accepted twice", life.number))
+
+    @override
+    def decide(self, life: Life, event: EventId, outcome: Outcome, *, skip: bool) -> None:
+        """Say it, unless the event is not parked any more."""
+        word = PersonsWord.SKIP if skip else PersonsWord.RETRY
+        skipped = Outcome(
+            outcome.event_id, outcome.event_type, outcome.vm_uuid, outcome.sequence, Status.SKIPPED, time.time()
+        )
+        answer = self._patiently(
+            lambda: (self._fleet.mailbox.word(life.uuid, event, word, skipped if skip else None),), "a person's word"
+        )
+        if isinstance(answer[0], Wake):
+            self._fleet.wakeups.send(answer[0])
+
+    @override
+    def owes(self, life: Life) -> bool:
+        """See whether any host owes something of this VM."""
+        owed = self._patiently(lambda: (self._fleet.mailbox.owed("configdrive.simulated"),), "what is owed")[0]
+        return any(life.uuid in uuids for uuids in owed.values())
+
+    @override
+    def excuses(self, life: Life) -> bool:
+        """See whether a process stood still while it worked on this VM; after the last sweep, nothing is an excuse."""
+        spans = judge.spans_of(entry for entry in self._cloud.audit() if entry.vm == life.uuid)[life.uuid]
+        return not self._swept and any(judge.was_frozen(span, self.left.chronicle.freezes, LEASE_NS) for span in spans)
+
+    @override
+    def found(self, finding: Finding) -> None:
+        """Keep it, and write it down where it happened."""
+        self.left.findings.append(finding)
+        self.left.chronicle.write(f"FOUND {finding}")
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _post(self, life: Life, step: Step, event: dict[str, Any]) -> bool:
+        publisher = self._fleet.publisher
+        if step.sent is Sent.STOLEN:
+            event = {**event, "data": {**event["data"], "sealed": self._box_of_another(life, event)}}
+            event["data"].pop("guest", None)
+        posting = publisher.posting(event)
+        self._headers.append(posting.header)
+        if step.sent is Sent.MUTE:
+            return self._fleet.mailbox.put(posting).accepted
+        return publisher.publish(event).accepted
+
+    def _box_of_another(self, life: Life, event: dict[str, Any]) -> str:
+        other = next(other for other in self._plan.lives if other is not life)
+        vm = {"uuid": other.uuid, "instance_name": other.name}
+        posting = self._fleet.publisher.posting({**event, "data": {**event["data"], "vm": vm}})
+        return str(json.loads(posting.body)["data"]["sealed"])
+
+    def _patiently(self, ask: Any, what: str) -> Any:  # noqa: ANN401  # whatever is asked
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return ask()
+            except (redis.RedisError, FleetError) as error:
+                if time.monotonic() > deadline or isinstance(error, FleetError):
+                    raise
+                self.left.chronicle.write(f"no answer for {what}: {type(error).__name__}")
+                time.sleep(0.05)
+
+    def _live(self) -> None:
+        began, position = time.monotonic(), "0"
+        unborn = deque(self.left.orchestrators)
+        deadline = began + self._plan.seconds + self._patience
+        while not all(one.ended for one in self.left.orchestrators):
+            while unborn and unborn[0].life.begins <= time.monotonic() - began:
+                unborn.popleft().begin()
+            for reached, outcome in self._new_outcomes(position):
+                position = reached
+                self.left.outcomes.append(outcome)
+                self._of[outcome.vm_uuid].take(outcome)  # type: ignore[index]  # a uuid as text
+            while self._again:
+                self._again -= 1
+                self._fleet.wakeups.send_many([Wake(self._dice.choice(self._headers)) for _ in range(_OLD_AT_ONCE)])
+            if time.monotonic() > deadline:
+                for one in [one for one in self.left.orchestrators if not one.ended][:5]:
+                    self.found(
+                        Finding("ends", f"VM {one.life.uuid} has not come to its end: {one.where}", one.life.number)
+                    )
+                return
+
+    def _new_outcomes(self, position: str) -> Iterator[tuple[str, Outcome]]:
+        try:
+            yield from list(self._fleet.mailbox.outcomes(position, 0.05))
+        except redis.RedisError as error:
+            self.left.chronicle.write(f"no outcomes: {type(error).__name__}")
+            time.sleep(0.05)
+
+    def _old_again(self) -> None:
+        self._again += bool(self._headers)
+
+    def _calm_down(self) -> None:
+        """Let hosts that are back pay what they owe, then sweep once more, as an operator does."""
+        mailbox = self._fleet.mailbox
+        try:
+            wait_until(lambda: not mailbox.owed("configdrive.simulated"), "hosts to pay what they owe", timeout=30)
+            wait_until(lambda: not any(mailbox.pending().values()), "the mailboxes to be empty", timeout=30)
+        except RigError as error:
+            self.found(Finding("ends", f"{error}: {mailbox.owed('configdrive.simulated')} {mailbox.pending()}"))
+        self._sweeper.stop()
+        done = subprocess.run(
+            [CONFIGDRIVE, "sweep", "--json"],
+            env={**os.environ, **self._fleet.environment},
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        if done.returncode:
+            self.found(Finding("sweep", f"the last sweep ended with {done.returncode}: {done.stderr[-500:]!r}"))
+            return
+        self.left.swept += [image["image"] for image in json.loads(done.stdout)["images"] if image["deleted"]]
+
+    def _end_workers(self) -> None:
+        for worker in self._fleet.workers:
+            worker.kill()
+            worker.sweep_up()

@@ -1,0 +1,34 @@
+"""A short storm with a seed of its own each time, as part of `make test`; `make chaos` lets longer ones rage."""
+
+from __future__ import annotations
+
+import random
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.fate import make_plan
+from tests.chaos.storm import Storm
+from tests.chaos.verdict import verdict
+from tests.support import on_ci, require_rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECONDS = 0.75
+
+
+@pytest.mark.timeout(240)  # a busy machine; half a minute on two cores that have other work, too
+def test_short_storm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seed = 1 if on_ci() else random.randrange(10**6)  # noqa: S311  # chaos, no cryptography
+    plan = replace(make_plan(seed, SECONDS), pool="prefork")
+    with require_rig():
+        storm = Storm(plan, tmp_path)
+    left = storm.run()
+    findings = verdict(left)
+    with capsys.disabled():
+        sys.stdout.write(f"\n[measured] {len(left.outcomes)} outcomes, seed {seed}, {left.seconds:.1f} s\n")
+    again = f"again: make chaos SEED={seed} SECONDS={SECONDS} POOL=prefork; all of it: {tmp_path}"
+    assert findings == [], again
