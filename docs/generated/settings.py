@@ -12,9 +12,9 @@ from docs.generated.source import docstrings_below
 from workers.settings import Settings
 
 _BOUNDS: Final = {
-    "exclusiveMinimum": "more than {:g}",
-    "minimum": "at least {:g}",
-    "maximum": "at most {:,}",
+    "exclusiveMinimum": "more than {}",
+    "minimum": "at least {}",
+    "maximum": "at most {}",
     "pattern": "`{}`",
 }
 
@@ -37,12 +37,18 @@ def _default(name: str) -> str:
         value = value.get_secret_value()
     if value is None or value is PydanticUndefined or value == ():
         return ", not set by default"
-    shown = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value
-    return f", default `{shown}`"
+    return f", default `{_written(value)}`"
 
 
 def _bounds(name: str) -> str:
     schema = TypeAdapter(Settings).json_schema()["properties"][name]
     schemas = [schema, *schema.get("anyOf", ())]
-    found = [form.format(part[key]) for part in schemas for key, form in _BOUNDS.items() if key in part]
+    found = [form.format(_written(part[key])) for part in schemas for key, form in _BOUNDS.items() if key in part]
     return "".join(f", {bound}" for bound in found)
+
+
+def _written(value: object) -> str:
+    """Return a value as one writes it in TOML, or in a variable."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
