@@ -122,6 +122,19 @@ def test_a_master_that_is_none_any_more_is_followed_in_the_middle(cloud: Cloud) 
     assert [(one.open, one.reopened) for one in driver.connections()] == [(1, len(steps) - 1)]
 
 
+def test_a_new_master_that_is_not_there_yet_costs_one_session(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver()
+    driver.observe(vm)
+    cloud.pool.make_master(B)
+    cloud.pool.take_down(B)
+    for _ in range(2):
+        assert failure_of(lambda: driver.observe(vm)) is not None
+        assert [(one.open, one.reopened) for one in driver.connections()] == [(0, 0)]
+    cloud.pool.bring_up(B)
+    assert driver.observe(vm).storage == NFS
+    assert [(one.open, one.reopened) for one in driver.connections()] == [(1, 1)]
+
+
 def test_another_host_is_asked_when_the_master_is_away(cloud: Cloud) -> None:
     vm, driver = cloud.vm(host=B), cloud.driver()
     driver.observe(vm)

@@ -34,6 +34,8 @@ class Link:
     def __init__(self, pool: PoolSessions, session: Session) -> None:
         self._pool = pool
         self.session = session
+        self.lost = False
+        """Whether the session is at a host that is no longer the master, and none could be had in its place."""
 
     @property
     def timeout(self) -> float:
@@ -60,7 +62,9 @@ class Link:
                 raise
             self.session.drop()
             self._pool.tally.lost()
+            self.lost = True
             self.session = self._pool.open(param_of(failure, 1))
+            self.lost = False
             return self.session.call(method, arguments, limit)
         except BaseException:  # an answer that is still to come would be taken for the next call's
             self.session.drop()
@@ -103,7 +107,8 @@ class PoolSessions:
             try:
                 yield link
             finally:
-                state.give_back(link.session)
+                if not link.lost:
+                    state.give_back(link.session)
         finally:
             state.free.release()
 
