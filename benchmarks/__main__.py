@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import latency, pools, scale, storm, throughput
+from benchmarks import images, latency, pools, scale, storm, throughput
 from benchmarks.plot import draw
 from benchmarks.report import HEAD, Effort, Item, Panel, Row, machine, markdown, rewrite
 from tests.rigs import RigUnavailable
@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 Measure = Callable[[Path, Effort], Iterator[Item]]
 
 SECTIONS: dict[str, tuple[str, Measure]] = {
+    "images": ("The image, verified, beside those of others", images.measure),
     "throughput": ("The queue, on a hypervisor that takes no time", throughput.measure),
     "storm": ("A boot storm", storm.measure),
     "scale": ("Many VMs", scale.measure),

@@ -65,13 +65,16 @@ class Blank:
         """
         record_date, volume_date = mastering.dates(built_at)
         end = self._sectors
-        extents = {b"": 0}  # the first sector of each content; an empty one has none
+        # Contents and their first sectors, by size: what has another size is another one, and needs no look.
+        known: dict[int, list[tuple[bytes, int]]] = {0: [(b"", 0)]}
         stored, records = list[bytes](), list[bytes]()
         for path in self._paths:
             content = files[path]
             size = len(content)
-            extent = extents.setdefault(content, end)
+            same_size = known.setdefault(size, [])
+            extent = next((extent for other, extent in same_size if other == content), end)
             if extent == end:
+                same_size.append((content, extent))
                 stored += (content, _ZEROS[: -size % SECTOR])
                 end += -(-size // SECTOR)
             records.append(_FILE.pack(extent, extent.to_bytes(4, "big"), size, size.to_bytes(4, "big"), record_date))

@@ -19,7 +19,7 @@ from configdrive.model import Image
 from configdrive.readback import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from configdrive.model import ImageName
 
@@ -53,12 +53,12 @@ def build(
     paths = tuple(sorted(files))
     if len(paths) <= MOST_FILES:
         layout = layout_of(paths, tuple(directories))
-        _check_size(_least_size(files))
+        _check_contents(files)
         content = layout.blank.fill(files, label, built_at)
         is_sound = layout.pattern.fits(content, files, label, built_at)
     else:
         folders = checked_folders(paths, directories)
-        _check_size(_least_size(files))
+        _check_contents(files)
         content = mastering.master(files, folders, label, built_at)
         is_sound = False
     _check_size(len(content))
@@ -78,9 +78,14 @@ def validate_label(label: str) -> None:
         raise PermanentError(PermanentCode.INVALID_CONTENT, f"label: {problem}", "give one like 'config' or 'config-2'")
 
 
-def _least_size(files: Mapping[str, bytes]) -> int:
-    """Return the bytes that the contents alone take, each counted once."""
-    return sum(-(-len(content) // SECTOR) for content in set(files.values())) * SECTOR
+def _check_contents(files: Mapping[str, bytes]) -> None:
+    """Refuse contents that alone are too large, before an image is made. What stands twice is stored once."""
+    if _sectors(files.values()) * SECTOR > MAX_BYTES:
+        _check_size(_sectors(set(files.values())) * SECTOR)
+
+
+def _sectors(contents: Iterable[bytes]) -> int:
+    return sum(-(-len(content) // SECTOR) for content in contents)
 
 
 def _check_size(size: int) -> None:
