@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
+from pydantic_core import from_json
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import Generation, HostName, Place, Vm, VmData, VmUuid
@@ -184,8 +185,8 @@ def _open_data(box: str | None, sealer: Sealer, uuid: VmUuid) -> VmData:
     if box is None:
         return VmData()
     plain = sealer.open(box, f"{uuid}/data")
-    with suppress(ValueError, TypeError, KeyError, RecursionError):  # pydantic's errors are ValueErrors
-        document = json.loads(unpack(plain))
+    with suppress(ValueError, TypeError, KeyError):  # pydantic's errors are ValueErrors
+        document = from_json(unpack(plain))  # unlike `json`'s, it takes neither lone surrogates nor nesting without end
         match document["user_data"]:
             case {"text": str(text)}:
                 document["user_data"] = text.encode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -19,6 +20,7 @@ from configdrive.errors import PermanentError
 from configdrive.events import parse
 from configdrive.lifecycle import vm_of
 from configdrive.model import Generation, HostName, ImageName, InstanceName, VmData, VmUuid
+from configdrive.packing import LARGEST, pack, unpack
 from configdrive.readback import verify
 from configdrive.rockridge import DamagedImageError
 from configdrive.sealed import body_of, guest_of
@@ -124,8 +126,10 @@ def state_at_rest(random: Random) -> bool:
     for name, context in (("data", "data"), ("pending", "password"), ("carried", "password")):
         if name in record and random.random() < 0.5:
             plaintext = KEYS.open(record[name], f"{VM}/{context}")
-            changed_ = given(random, json.loads(plaintext)) if name == "data" else scrambled(random, plaintext)
-            record[name] = KEYS.seal(changed_, f"{VM}/{context}")
+            content = scrambled(random, plaintext)
+            if name == "data" and random.random() < 0.8:
+                content = pack(given(random, json.loads(unpack(plaintext))))
+            record[name] = KEYS.seal(content, f"{VM}/{context}")
     text = written(random, record) if random.random() < 0.5 else given(random, record)
     as_read = text.decode("utf-8", "replace")
     if refused(lambda: state.load(as_read, KEYS, VM)):
@@ -134,6 +138,23 @@ def state_at_rest(random: Random) -> bool:
     vm = known.vm or vm_of(None, parse(json.dumps(document("start"))))
     refused(lambda: contents.render(vm, known.data, known.passwords.carried))
     refused(lambda: state.load(state.dump(known, KEYS, VM), KEYS, VM))
+    return True
+
+
+@target
+def packed(random: Random) -> bool:
+    """A packed record that is damaged, or made to fill a worker's memory."""
+    whole = pack(random.choice(_states()).encode())
+    bomb = b"\x01" + zlib.compress(b"x" * 2**20, wbits=-15)
+    given_ = random.choice(
+        (whole, scrambled(random, whole), b"\x01" + random.randbytes(40), bomb, scrambled(random, bomb))
+    )
+    try:
+        plain = unpack(given_)
+    except ValueError:
+        return False
+    assert len(plain) <= max(LARGEST, len(given_))
+    store_forms.state_of(given_)
     return True
 
 

@@ -104,8 +104,9 @@ def test_a_record_that_is_none_is_refused_without_quoting_it(text: str) -> None:
         b'{"metadata": {}}',
         b'{"user_data": null, "metadata": {"vm_id": ["swordfish"]}}',
         b"[" * 100_000,
+        b'{"user_data": null, "metadata": {"vm_id": "\\ud800"}}',
     ],
-    ids=["text", "list", "string", "half", "other types", "deep"],
+    ids=["text", "list", "string", "half", "other types", "deep", "half a character"],
 )
 def test_a_box_of_another_version_is_refused_without_quoting_it(plaintext: bytes) -> None:
     box = FakeSealer().seal(plaintext, f"{VM}/data")
