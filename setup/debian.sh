@@ -9,6 +9,7 @@ set -euo pipefail
 packages=(
   python3-venv python3-dev gcc pkg-config libvirt-dev              # .venv, and libvirt-python, which has to be compiled
   redis-server redis-tools                                         # the queue
+  rabbitmq-server                                                  # the bus on which CloudStack publishes
   libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients # the KVM host of the demo and the tests
   qemu-system-x86 qemu-utils seabios
   util-linux                                                       # blkid, setpriv
@@ -62,7 +63,7 @@ install() {
 # Disables what the daemons among the packages that were not there before have enabled for the next boot.
 disable_services() {
   local units unit
-  units=$(comm -13 <(echo "$1") <(installed) | sed -nE '/^(libvirt-|openssh-server$|prometheus$|redis-server$)/p' | xargs -r dpkg -L \
+  units=$(comm -13 <(echo "$1") <(installed) | sed -nE '/^(libvirt-|openssh-server$|prometheus$|rabbitmq-server$|redis-server$)/p' | xargs -r dpkg -L \
     | sed -nE 's|^(/usr)?/lib/systemd/system/([^/@]+\.(service\|socket\|timer))$|\2|p' | sort -u)
   for unit in $units; do
     if systemctl --quiet is-enabled "$unit" 2>/dev/null; then systemctl --quiet disable "$unit"; fi

@@ -24,6 +24,7 @@ from typing_extensions import override
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.fields import HypervisorField, LabelField, ZoneField
 from configdrive.model import DEFAULT_LABEL
+from workers.cloudstack.settings import CloudStackSettings
 from workers.endpoint import FORMS, Endpoint
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="CONFIGDRIVE_",
+        env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
@@ -162,6 +164,9 @@ class Settings(BaseSettings):
     traces_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = None
     """Where spans go, as OTLP over HTTP: `http://collector:4318/v1/traces`. A collector's login stands in the variable
     OTEL_EXPORTER_OTLP_HEADERS. None: off. Needs the extra `otel`."""
+
+    cloudstack: CloudStackSettings = CloudStackSettings()
+    """CloudStack's API, webhooks and event bus, for `configdrive cloudstack`: see `workers/cloudstack/settings.py`."""
 
     @model_validator(mode="after")
     def _refuse_what_loses_work(self) -> Self:

@@ -77,6 +77,11 @@ class RedisMailbox(Mailbox):
             client, replicas=options.replicas, seconds=options.replica_seconds, mark=self._key("replicated")
         )
 
+    @property
+    def client(self) -> redis.Redis:
+        """The connections, for what else a process keeps on this Redis."""
+        return self._redis
+
     def close(self) -> None:
         """Close all connections; a later call opens new ones."""
         self._redis.close()

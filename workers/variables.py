@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
+from pydantic import BaseModel
+
 from workers.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _PREFIX: Final = str(Settings.model_config["env_prefix"])
 
@@ -33,12 +35,21 @@ class Ignored:
     remedy: str
 
 
+def names_of_settings() -> Iterator[str]:
+    """Name every setting as a variable does behind the prefix, in small letters; those of a table `<table>__<name>`."""
+    for name, field in Settings.model_fields.items():
+        yield name
+        table = field.annotation
+        if isinstance(table, type) and issubclass(table, BaseModel):
+            yield from (f"{name}__{inner}" for inner in table.model_fields)
+
+
 def ignored_variables(names: Iterable[str]) -> list[Ignored]:
     """Find those among the names of variables that are called like settings and are none, with the nearest that is.
 
     Names are read as pydantic does, large and small letters alike.
     """
-    known = {name.upper() for name in Settings.model_fields}
+    known = {name.upper() for name in names_of_settings()}
     found = []
     for name in sorted(names):
         word = name.upper().removeprefix(_PREFIX)

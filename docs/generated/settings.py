@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pydantic import SecretStr, TypeAdapter
+from pydantic import BaseModel, SecretStr, TypeAdapter
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from docs.generated.source import docstrings_below
@@ -21,27 +23,34 @@ _BOUNDS: Final = {
 
 def markdown() -> str:
     """Return a section for each setting: its anchor is its name."""
-    told = docstrings_below(Settings)
-    return "\n\n".join(
-        f"## `{name}`\n\n{told[name]}\n\n`CONFIGDRIVE_{name.upper()}`{_default(name)}{_bounds(name)}"
-        for name in Settings.model_fields
-    )
+    return "\n\n".join(_sections(Settings, "##", "", "CONFIGDRIVE_"))
 
 
-def _default(name: str) -> str:
-    field = Settings.model_fields[name]
+def _sections(owner: type[BaseModel], level: str, table: str, prefix: str) -> Iterator[str]:
+    """Describe a table's settings; those of a table within it stand below its name."""
+    told = docstrings_below(owner)
+    for name, field in owner.model_fields.items():
+        head, variable, inner = f"{level} `{table}{name}`\n\n{told[name]}", f"{prefix}{name.upper()}", field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield f"{head}\n\n`{variable}` is a table: `[{name}]` in the file; its variables have two underscores."
+            yield from _sections(inner, f"{level}#", f"{name}.", f"{variable}__")
+        else:
+            yield f"{head}\n\n`{variable}`{_default(field)}{_bounds(owner, name)}"
+
+
+def _default(field: FieldInfo) -> str:
     value = field.default
-    if field.default_factory is not None:
+    if field.default_factory is not None and field.default_factory is not dict:
         value = f"~/.config/configdrive/{Path(field.get_default(call_default_factory=True, validated_data={})).name}"
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    if value is None or value is PydanticUndefined or value == ():
+    if value is None or value is PydanticUndefined or value in ((), {}):
         return ", not set by default"
     return f", default `{_written(value)}`"
 
 
-def _bounds(name: str) -> str:
-    schema = TypeAdapter(Settings).json_schema()["properties"][name]
+def _bounds(owner: type[BaseModel], name: str) -> str:
+    schema = TypeAdapter(owner).json_schema()["properties"][name]
     schemas = [schema, *schema.get("anyOf", ())]
     found = [form.format(_written(part[key])) for part in schemas for key, form in _BOUNDS.items() if key in part]
     return "".join(f", {bound}" for bound in found)

@@ -26,6 +26,7 @@ COMMANDS = {
     "skip": ("workers.cli.decide", "skip", "Give up the event at the head of a VM's mailbox."),
     "dead": ("workers.cli.dead", "dead", "List what could not be taken as an event."),
     "worker": ("workers.cli.worker", "worker", "Work on the events of one hypervisor."),
+    "cloudstack": ("workers.cli.cloudstack", "cloudstack", "Take what CloudStack publishes, as events."),
     "flower": ("workers.cli.flower", "flower", "Watch workers and events in the browser."),
     "wake": ("workers.cli.wake", "wake", "Send wake-ups that are missing or due."),
     "sweep": ("workers.cli.sweep", "sweep", "Delete images that no VM needs any more."),

@@ -41,6 +41,8 @@ def test_each_setting_has_its_meaning_its_variable_and_its_default() -> None:
     assert "`CONFIGDRIVE_LEASE_SECONDS`, default `30`" in text
     assert "`CONFIGDRIVE_FORCE_EJECT`, default `true`" in text
     assert "`CONFIGDRIVE_TOMBSTONE_SECONDS`, default `2592000`, at least 60, at most 31536000" in text
+    assert "### `cloudstack.key_file`\n" in text
+    assert "`CONFIGDRIVE_CLOUDSTACK__START_AT`, default `running`" in text
     assert "/root" not in text
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from workers.settings import Settings
-from workers.variables import COMPOSE, ignored_variables
+from workers.variables import COMPOSE, ignored_variables, names_of_settings
 
 COMPOSE_FILE = Path(__file__).parents[3] / "docker-compose.yml"
 
@@ -23,6 +23,7 @@ COMPOSE_FILE = Path(__file__).parents[3] / "docker-compose.yml"
         ("CONFIGDRIVE_KEYFILE", "KEYS_FILE"),
         ("CONFIGDRIVE_SETTING", "SETTINGS"),
         ("configdrive_lable", "LABEL"),
+        ("CONFIGDRIVE_CLOUDSTACK_URL", "CLOUDSTACK__URL"),
     ],
 )
 def test_a_misspelt_setting_is_told_with_the_nearest(name: str, near: str) -> None:
@@ -38,7 +39,8 @@ def test_what_is_like_nothing_is_told_as_well() -> None:
 
 
 def test_settings_and_what_is_not_ours_are_left_alone() -> None:
-    ours = [f"CONFIGDRIVE_{name.upper()}" for name in Settings.model_fields]
+    ours = [f"CONFIGDRIVE_{name.upper()}" for name in names_of_settings()]
+    assert "CONFIGDRIVE_CLOUDSTACK__KEY_FILE" in ours
     others = [
         "CONFIGDRIVE_SETTINGS",
         "CONFIGDRIVE_TRACEBACK",

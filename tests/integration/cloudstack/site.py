@@ -1,0 +1,201 @@
+"""Adapters as processes of their own, beside a fleet whose mailboxes are looked into."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import json
+import os
+import re
+import signal
+import ssl
+import subprocess
+from typing import TYPE_CHECKING, Any, Self
+
+from click.testing import CliRunner, Result
+
+from configdrive.model import VmUuid
+from tests.rigs.fleet import Fleet
+from tests.rigs.process import LOOPBACK, Daemon, wait_until
+from tests.rigs.worker import CONFIGDRIVE
+from workers.cli import program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from tasks.mailbox import DeadLetter
+    from tests.rigs.certificates import Certificates
+    from tests.rigs.cloudstack import CloudStack
+    from tests.rigs.redis import RedisServer
+
+SECRET = "the-webhooks-own-secret"
+PASSWORD = "Hunter2-of-the-guest"
+
+
+def idle_fleet(directory: Path, redis: RedisServer) -> Fleet:
+    """Return a fleet without workers: what is published to it stays in the mailboxes."""
+    return Fleet(directory / "fleet", "", workers=0, redis=redis, settings={"key_prefix": f"{directory.name}:"})
+
+
+class AdapterSite:
+    """A place for adapters.
+
+    Args:
+        directory: for keys and logs.
+        fleet: its keys are made here; the caller stops it.
+        cloudstack: started by the caller.
+    """
+
+    def __init__(self, directory: Path, fleet: Fleet, cloudstack: CloudStack) -> None:
+        self.directory = directory
+        self.cloudstack = cloudstack
+        self.fleet = fleet
+        assert fleet.publisher is not None
+        secret = directory / "webhook.secret"
+        secret.write_text(SECRET)
+        secret.chmod(0o600)
+        self.environment = {
+            **self.fleet.environment,
+            **cloudstack.environment(directory),
+            "CONFIGDRIVE_CLOUDSTACK__WEBHOOK_SECRET_FILE": str(secret),
+        }
+        self._daemons: list[Daemon] = []
+
+    def adapter(self, *arguments: str, **more: str) -> Daemon:
+        """Start `configdrive cloudstack …`; returns once it says that it listens."""
+        log = self.directory / f"adapter-{len(self._daemons)}.log"
+        daemon = Daemon([CONFIGDRIVE, "cloudstack", *arguments], log, self._with(more))
+        self._daemons.append(daemon)
+        daemon.start()
+        daemon.wait_ready(lambda: "listening on" in log.read_text(), timeout=30)
+        return daemon
+
+    def run(
+        self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `configdrive cloudstack …` as a process, to its end."""
+        shown = subprocess.run(
+            [CONFIGDRIVE, "cloudstack", *arguments],
+            input=stdin,
+            env={**os.environ, **self._with(more), **(environment or {})},
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        return subprocess.CompletedProcess(shown.args, shown.returncode, shown.stdout.decode(), shown.stderr.decode())
+
+    def inside(self, *arguments: str, **more: str) -> Result:
+        """Run it in this process."""
+        names = {name: None for name in os.environ if name.startswith("CONFIGDRIVE_")}
+        return CliRunner(env=names).invoke(program, ["cloudstack", *arguments], input="", env=self._with(more))
+
+    def _with(self, more: Mapping[str, str]) -> dict[str, str]:
+        own = {f"CONFIGDRIVE_CLOUDSTACK__{name}": value for name, value in more.items()}
+        return {**self.environment, **own}
+
+    def webhook(self, certificates: Certificates) -> Hook:
+        """Start an adapter for webhooks over HTTPS."""
+        pki = certificates.directory
+        daemon = self.adapter(
+            *("webhook", "--address", LOOPBACK, "--port", "0"),
+            WEBHOOK_CERTIFICATE=str(pki / "servercert.pem"),
+            WEBHOOK_CERTIFICATE_KEY=str(pki / "serverkey.pem"),
+        )
+        found = re.search(r"listening on \S+ port (\d+)", daemon.log.read_text())
+        assert found is not None
+        return Hook(int(found[1]), certificates, daemon)
+
+    def types(self, vm: str) -> list[str]:
+        """The types of the VM's events, oldest first."""
+        view = self.fleet.mailbox.view(VmUuid(vm))
+        return [] if view is None else [header.event_type for header in view.mail]
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """What could not be taken since this was last asked to be forgotten."""
+        return self.fleet.mailbox.dead_letters(100)
+
+    def forget_dead_letters(self) -> None:
+        """Take them away."""
+        with self.fleet.redis.client() as client:
+            client.delete(f"{self.fleet.settings.key_prefix}dead")
+
+    @property
+    def log(self) -> str:
+        """All that adapters have said."""
+        return "".join(daemon.log.read_text() for daemon in self._daemons)
+
+    def everything_in_redis(self) -> bytes:
+        """Return all that lies under this site's keys, as it is."""
+        with self.fleet.redis.client() as client:
+            dumped: list[Any] = [client.dump(key) for key in client.scan_iter(f"{self.fleet.settings.key_prefix}*")]
+        return b"".join(part for part in dumped if part)
+
+    def __enter__(self) -> Self:
+        """Nothing is started yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the adapters; none has said a secret."""
+        for daemon in self._daemons:
+            daemon.stop()
+        assert [secret for secret in (SECRET, PASSWORD) if secret in self.log] == []
+
+
+class Hook:
+    """A webhook's server, as CloudStack calls it."""
+
+    def __init__(self, port: int, certificates: Certificates, daemon: Daemon) -> None:
+        self.port = port
+        self._context = ssl.create_default_context(cafile=certificates.directory / "cacert.pem")
+        self.daemon = daemon
+
+    def post(self, body: bytes, *, signature: str | None = None, **headers: str) -> int:
+        """Post a payload, signed as CloudStack does unless told otherwise; returns the status."""
+        signed = sign(body) if signature is None else signature
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.call("POST", "/", body, {"User-Agent": "CS-Hookshot/1", "X-CS-Signature": signed, **named})
+
+    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> int:  # noqa: ANN401
+        """Make any call."""
+        connection = http.client.HTTPSConnection(LOOPBACK, self.port, timeout=20, context=self._context)
+        try:
+            connection.request(method, path, body, headers or {}, encode_chunked=not isinstance(body, bytes | None))
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+        assert len(text) < 60
+        assert answer.headers.get("Server") is None
+        return answer.status
+
+    def terminate(self) -> int | None:
+        """Send it TERM, and wait for its end."""
+        self.daemon.signal(signal.SIGTERM)
+        wait_until(lambda: not self.daemon.running, "the adapter's end", timeout=20)
+        return self.daemon.exit_code
+
+
+def sign(body: bytes, secret: str = SECRET) -> str:
+    """Sign as RFC 2104 defines an HMAC, without our own code or its library."""
+    key = secret.encode().ljust(64, b"\0")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + body).digest()
+    return base64.b64encode(hashlib.sha256(bytes(byte ^ 0x5C for byte in key) + inner).digest()).decode()
+
+
+def started(vm: str, second: int = 1) -> bytes:
+    """Return the action event of a start."""
+    return json.dumps(
+        {
+            "eventDateTime": f"2025-01-01 00:00:{second:02} +0000",
+            "entityuuid": vm,
+            "description": f"Successfully completed starting Vm. Vm Id: {vm}",
+            "event": "VM.START",
+            "entity": "com.cloud.vm.VirtualMachine",
+            "status": "Completed",
+        }
+    ).encode()

@@ -1,0 +1,128 @@
+"""The bus' door on a real RabbitMQ, with messages as CloudStack publishes them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from kombu import Connection, Exchange
+
+from tests.integration.cloudstack.site import PASSWORD, AdapterSite, started
+from tests.rigs.process import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.rigs.process import Daemon
+    from tests.rigs.rabbitmq import RabbitMq
+
+EXCHANGE = Exchange("cloudstack-events", type="topic", durable=True)
+
+
+class Bus:
+    """CloudStack's side of RabbitMQ."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._channel: Any = connection.channel()
+        self._producer = connection.Producer(self._channel)
+        EXCHANGE(self._channel).declare()
+
+    def publish(self, body: bytes, key: str) -> None:
+        """Publish as `RabbitMQEventBus` does."""
+        self._producer.publish(body, exchange=EXCHANGE, routing_key=key, content_type=None, content_encoding="binary")
+
+    def waiting(self, queue: str) -> int:
+        """Return how many messages of a queue nobody has in work."""
+        return int(self._channel.queue_declare(queue, passive=True).message_count)
+
+
+@pytest.fixture
+def bus(rabbitmq: RabbitMq) -> Iterator[Bus]:
+    with Connection(rabbitmq.url) as connection:
+        yield Bus(connection)
+
+
+def listen(site: AdapterSite, rabbitmq: RabbitMq, queue: str) -> Daemon:
+    return site.adapter("amqp", AMQP_URL=rabbitmq.url, AMQP_QUEUE=queue)
+
+
+def key(vm: str, category: str = "ActionEvent", event: str = "VM-START") -> str:
+    return f"management-server.{category}.{event}.VirtualMachine.{vm}"
+
+
+def state(vm: str | None, old: str, new: str, second: int) -> bytes:
+    document: dict[str, Any] = {
+        "resource": "VirtualMachine",
+        "id": vm,
+        "old-state": old,
+        "new-state": new,
+        "status": "postStateTransitionEvent",
+        "eventDateTime": f"2025-01-01 00:00:{second:02} +0000",
+    }
+    return json.dumps(document).encode()
+
+
+@contextmanager
+def away(site: AdapterSite) -> Iterator[None]:
+    site.cloudstack.status = 503
+    try:
+        yield
+    finally:
+        site.cloudstack.status = None
+
+
+def test_what_is_published_is_stored_acknowledged_and_never_lost(
+    site: AdapterSite, rabbitmq: RabbitMq, bus: Bus, running: str
+) -> None:
+    vm = running
+    queue = f"configdrive-{vm}"
+    daemon = listen(site, rabbitmq, queue)
+    state_key = key(vm, "ResourceStateEvent", "OperationSucceeded")
+
+    # In order, doubled, of other resources, with the uuid in the routing key only.
+    bus.publish(state(vm, "Starting", "Running", 1), state_key)
+    bus.publish(state(vm, "Starting", "Running", 1), state_key)
+    bus.publish(b'{"resource": "Volume"}', "management-server.ResourceStateEvent.x.Volume.1")
+    job: dict[str, Any] = {
+        "jobId": vm,
+        "commandEventType": "VM.RESETPASSWORD",
+        "instanceUuid": None,
+        "instanceType": None,
+    }
+    job |= {"status": "SUCCEEDED", "jobResult": {"password": PASSWORD}, "cmdInfo": {"id": vm}}
+    bus.publish(json.dumps(job).encode(), "management-server.AsyncJobEvent.complete.unknown.")
+    wait_until(lambda: site.types(vm) == ["start", "password_reset"], "the events", timeout=30)
+    site.cloudstack.vms[vm]["state"] = "Stopped"
+    bus.publish(state(None, "Stopping", "Stopped", 5), state_key)
+    wait_until(lambda: site.types(vm) == ["start", "password_reset", "stop"], "the stop", timeout=30)
+
+    # What cannot be taken stays with RabbitMQ, also when the adapter dies over it.
+    with away(site):
+        bus.publish(started(vm, 10), key(vm))
+        wait_until(lambda: "not taken now" in daemon.log.read_text(), "a try", timeout=30)
+        daemon.kill()
+    wait_until(lambda: bus.waiting(queue) == 1, "the message to be back", timeout=30)
+
+    # What comes while no adapter is there waits for the next one.
+    site.cloudstack.vms[vm]["state"] = "Running"
+    bus.publish(b"no JSON", key(vm))
+    again = listen(site, rabbitmq, queue)
+    wait_until(lambda: site.types(vm)[3:] == ["start"], "the second start", timeout=30)
+    wait_until(lambda: len(site.dead_letters()) == 1, "the dead letter", timeout=30)
+    wait_until(lambda: bus.waiting(queue) == 0, "an empty queue", timeout=30)
+    again.stop()
+    assert bus.waiting(queue) == 0
+
+    assert PASSWORD.encode() not in site.everything_in_redis()
+    assert "guest:guest" not in site.log
+
+
+def test_a_login_that_is_refused_is_told(site: AdapterSite, rabbitmq: RabbitMq, vm: str) -> None:
+    url = rabbitmq.url.replace("guest:guest", "guest:Hunter2-of-the-bus")
+    shown = site.run("amqp", AMQP_URL=url, AMQP_QUEUE=vm)
+
+    assert shown.returncode == 1
+    assert "RabbitMQ refuses the login" in shown.stderr
+    assert "Hunter2" not in shown.stdout + shown.stderr

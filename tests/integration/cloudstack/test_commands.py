@@ -1,0 +1,87 @@
+"""`configdrive cloudstack` at the keyboard: files and pipes, and what is told when something is not set."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.cloudstack.site import AdapterSite, started
+from workers.cli.exits import ExitCode
+from workers.cloudstack.payload import MAX_PAYLOAD_BYTES
+from workers.keys import public_text, read_keys
+
+if TYPE_CHECKING:
+    from tests.rigs.redis import RedisServer
+
+ACL = Path(__file__).parents[3] / "deploy" / "redis"
+
+
+def test_lines_are_taken_from_a_pipe_and_each_is_told(site: AdapterSite, running: str) -> None:
+    lines = [started(running, 1), b"", started(running, 1), b"no JSON", b'{"CloudStack": "works!"}']
+    shown = site.run("read", "-", stdin=b"\n".join(lines))
+
+    assert shown.returncode == ExitCode.FAILED  # for the dead letter
+    told = shown.stdout.splitlines()
+    assert [line.split(":")[1].strip() for line in told[:-1]] == ["published", "duplicate", "buried", "ignored"]
+    assert told[0].startswith(f"line 1 of VM {running}: published: VM.START Completed: start")
+    assert told[-1] == "1 buried, 1 duplicate, 1 ignored, 1 published"
+    assert site.types(running) == ["start"]
+
+
+def test_a_file_is_taken_and_told_as_json(site: AdapterSite, running: str, tmp_path: Path) -> None:
+    path = tmp_path / "notices.jsonl"
+    path.write_bytes(b"{" * (MAX_PAYLOAD_BYTES * 2) + b"\n" + started(running))
+    shown = site.run("read", str(path), "--json")
+
+    first, second = map(json.loads, shown.stdout.splitlines())
+    assert (first["line"], first["result"]) == (1, "buried")
+    assert (second["line"], second["result"], second["vm"]) == (2, "published", running)
+    assert len(second["events"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "told"),
+    [
+        (["read", "-"], {"URL": ""}, "cloudstack.url"),
+        (["read", "-"], {"URL": "http://cloudstack.example/client/api"}, "https"),
+        (["read", "-"], {"KEY_FILE": "/nowhere"}, "cloudstack.key_file"),
+        (["read", "-"], {"CA_FILE": "/nowhere"}, "cloudstack.ca_file"),
+        (["webhook"], {"WEBHOOK_SECRET_FILE": "/nowhere"}, "cloudstack.webhook_secret_file"),
+        (["webhook"], {"WEBHOOK_CERTIFICATE": "/nowhere"}, "webhook_certificate_key"),
+        (["amqp"], {}, "cloudstack.amqp_url"),
+    ],
+)
+def test_what_is_not_set_is_told_with_its_name(
+    site: AdapterSite, command: list[str], missing: dict[str, str], told: str
+) -> None:
+    shown = site.inside(*command, **missing)
+
+    assert shown.exit_code == ExitCode.MISCONFIGURED
+    assert told in shown.stderr
+
+
+def test_redis_user_for_it_is_a_publisher_with_a_memory_and_dead_letters() -> None:
+    (publisher,) = (line for line in (ACL / "users.acl.template").read_text().splitlines() if "user publisher " in line)
+    own = (ACL / "cloudstack.acl.template").read_text()
+
+    assert own.startswith(publisher.replace("user publisher", "user cloudstack").replace("@publisher@", "@cloudstack@"))
+    assert re.findall(r"~(\S+?)[ )]", own[len(publisher) :]) == ["@prefix@cloudstack:*", "@prefix@dead"]
+
+
+def test_that_user_is_enough(site: AdapterSite, redis_server: RedisServer, running: str) -> None:
+    rules = (ACL / "cloudstack.acl.template").read_text().replace("#@cloudstack@", ">its-password")
+    words = re.findall(r"\([^)]*\)|\S+", rules.replace("@prefix@", site.fleet.settings.key_prefix))
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", f"cloudstack-{running}", *words[2:])
+    url = site.fleet.settings.redis_url.get_secret_value().replace("//", f"//cloudstack-{running}:its-password@")
+    (key,) = read_keys(site.fleet.settings.keys_file)
+    own = {"CONFIGDRIVE_REDIS_URL": url, "CONFIGDRIVE_PUBLIC_KEY": public_text(key)}
+    lines = [started(running, 1), started(running, 1), b"no JSON"]
+    shown = site.run("read", "-", stdin=b"\n".join(lines), environment=own)
+
+    assert shown.stdout.splitlines()[-1] == "1 buried, 1 duplicate, 1 published", shown.stderr
+    assert site.types(running) == ["start"]

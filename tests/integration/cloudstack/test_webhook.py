@@ -1,0 +1,142 @@
+"""The webhooks' door as CloudStack meets it: a process of its own, over HTTPS."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.cloudstack.site import AdapterSite, Hook, idle_fleet, sign, started
+from tests.rigs.process import LOOPBACK
+from tests.rigs.redis import RedisServer
+from tests.support import require_rig
+from tests.unit.workers.cloudstack.recorded import body
+from workers.cloudstack.payload import MAX_PAYLOAD_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.rigs.certificates import Certificates
+    from tests.rigs.cloudstack import CloudStack
+
+
+@pytest.fixture
+def hook(shared_hook: Hook, site: AdapterSite) -> Hook:
+    """An adapter's server; what it leaves is looked for in its site."""
+    assert shared_hook.daemon.running, site.log
+    return shared_hook
+
+
+def test_a_signed_payload_is_stored_before_it_is_answered_and_once(hook: Hook, site: AdapterSite, running: str) -> None:
+    payload = started(running)
+
+    assert hook.post(payload, X_CS_Event_ID="e-1", X_CS_Event="VM.START") == 200
+    assert site.types(running) == ["start"]
+    assert hook.post(payload, X_CS_Event_ID="e-1") == 200
+    assert hook.post(started(running, 2)) == 200
+    assert site.types(running) == ["start"]
+
+
+@pytest.mark.parametrize("how", ["missing", "of another key", "of other bytes", "no base64", "cut", "not ascii"])
+def test_a_payload_without_the_right_signature_is_refused_and_leaves_nothing(
+    hook: Hook, site: AdapterSite, running: str, how: str
+) -> None:
+    payload = started(running)
+    right = sign(payload)
+    wrong = {
+        "missing": "",
+        "of another key": sign(payload, "another"),
+        "of other bytes": sign(payload + b" "),
+        "no base64": "*" * len(right),
+        "cut": right[:-4],
+        "not ascii": "ä" + right[1:],
+    }[how]
+
+    before = site.everything_in_redis()
+    assert hook.post(payload, signature=wrong) == 401
+    assert hook.call("POST", "/", payload, {}) == 401
+    assert hook.call("POST", "/", b"no JSON either", {"X-CS-Signature": wrong.encode().decode("latin-1")}) == 401
+    assert site.types(running) == []
+    assert site.everything_in_redis() == before
+    assert site.dead_letters() == []
+    assert site.cloudstack.calls == []
+
+
+def test_what_leads_to_nothing_is_answered_with_200_so_that_it_does_not_come_again(
+    hook: Hook, site: AdapterSite
+) -> None:
+    for name in ("webhook-trial", "action-destroy-scheduled", "action-reboot-completed", "action-volume-create"):
+        assert hook.post(body(name)) == 200
+    assert hook.post(body("action-null-uuid-nowhere")) == 200
+
+    (letter,) = site.dead_letters()
+    assert letter.origin == "cloudstack webhook"
+
+
+def test_what_is_no_json_object_is_a_400_and_a_dead_letter(hook: Hook, site: AdapterSite) -> None:
+    assert hook.post(b"no JSON") == 400
+    assert hook.post(b"[1]") == 400
+    assert len(site.dead_letters()) == 2
+
+
+def test_what_is_too_large_is_refused_before_it_is_there(hook: Hook, certificates: Certificates) -> None:
+    large = b" " * (MAX_PAYLOAD_BYTES + 1)
+    assert hook.call("POST", "/", iter([large]), {"X-CS-Signature": sign(large), "Transfer-Encoding": "chunked"}) == 413
+
+    context = ssl.create_default_context(cafile=certificates.directory / "cacert.pem")
+    with (
+        socket.create_connection((LOOPBACK, hook.port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname=LOOPBACK) as connection,
+    ):
+        head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {MAX_PAYLOAD_BYTES + 1}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
+        assert hook.call("GET", "/health") == 200
+
+
+def test_other_calls_are_refused(hook: Hook) -> None:
+    assert hook.call("GET", "/health") == 200
+    assert hook.call("GET", "/") == 405
+    assert hook.call("PUT", "/", b"{}") == 405
+    assert hook.call("POST", "/elsewhere", b"{}") == 404
+
+
+def test_while_cloudstack_s_api_is_away_a_payload_must_come_again(hook: Hook, site: AdapterSite, running: str) -> None:
+    payload = started(running)
+    site.cloudstack.status = 503
+    assert hook.post(payload) == 503
+    assert site.types(running) == []
+
+    site.cloudstack.status = None
+    assert hook.post(payload) == 200
+    assert site.types(running) == ["start"]
+
+
+def test_an_api_that_refuses_our_keys_loses_no_payload(hook: Hook, site: AdapterSite, running: str) -> None:
+    site.cloudstack.status = 401
+    assert hook.post(started(running)) == 503
+    assert site.dead_letters() == []
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with require_rig(), RedisServer(tmp_path / "own-redis") as server:
+        yield server
+
+
+def test_while_redis_is_away_a_payload_must_come_again_and_term_ends_all_in_order(
+    own_redis: RedisServer, tmp_path: Path, cloudstack: CloudStack, certificates: Certificates, running: str
+) -> None:
+    with idle_fleet(tmp_path, own_redis) as fleet, AdapterSite(tmp_path, fleet, cloudstack) as site:
+        hook = site.webhook(certificates)
+        own_redis.stop()
+        assert hook.post(started(running)) == 503
+        own_redis.start()
+        assert hook.post(started(running)) == 200
+        assert site.types(running) == ["start"]
+
+        assert hook.terminate() == 0
+        assert "ended: 1 published" in site.log

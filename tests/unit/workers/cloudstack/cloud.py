@@ -1,0 +1,199 @@
+"""A CloudStack in memory, an adapter beside it, and what the fleet was told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import SecretStr
+from typing_extensions import override
+
+from configdrive.errors import TransientCode, TransientError
+from configdrive.events import LifecycleEvent, parse, short_type
+from configdrive.guest_data import GuestData
+from configdrive.model import HypervisorName, VmUuid
+from configdrive.sealed import guest_of
+from tasks.publish import LifecyclePublisher
+from tasks.wakeup import WakeUps
+from tests.unit.fakes.mailbox import MemoryMailbox
+from tests.unit.fakes.small import FakeClock, FakeSealer
+from tests.unit.workers.cloudstack.recorded import UUID
+from workers.cloudstack.adapter import Adapter, Taken
+from workers.cloudstack.lookup import NetworkRecord, NicRecord, VmContent, VmDirectory, VmRecord
+from workers.cloudstack.memory import Memory, Visit
+from workers.cloudstack.payload import Notice
+from workers.cloudstack.settings import DrivesFor, StartAt
+from workers.cloudstack.translate import Told
+
+RECORD = VmRecord(
+    uuid=UUID,
+    name="web-1",
+    instance_name="i-2-36-VM",
+    hypervisor="KVM",
+    state="Stopped",
+    host=None,
+    zone_id="9f5c2d2a-05ac-476d-b274-f58cc211b007",
+    zone="Zone 1",
+    service_offering="Small Instance",
+    password_enabled=True,
+    nics=(
+        NicRecord(
+            "net-1", "02:00:0f:71:00:01", default=True, ip="10.1.1.19", netmask="255.255.255.0", gateway="10.1.1.1"
+        ),
+        NicRecord("net-2", "02:00:45:47:00:01", default=False, ip6="2001:db8::7", cidr6="2001:db8::/64"),
+    ),
+    key_names=("mine",),
+    key_lines=("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExampleExampleExample00 me",),
+)
+CONTENT = VmContent(
+    {
+        "net-1": NetworkRecord("web", (("UserData", ("ConfigDrive",)), ("Dhcp", ("VirtualRouter",))), ("192.0.2.53",)),
+        "net-2": NetworkRecord("db"),
+    },
+    SecretStr("I2Nsb3VkLWNvbmZpZwo="),
+)
+
+
+@dataclass
+class MemoryDirectory(VmDirectory):
+    """What CloudStack would say now."""
+
+    vm: VmRecord | None = RECORD
+    data: VmContent = CONTENT
+    passwords: dict[str, str] = field(default_factory=dict)
+    fails: Exception | None = None
+    asked: list[str] = field(default_factory=list)
+
+    @override
+    def find(self, vm: VmUuid) -> VmRecord | None:
+        self.asked.append("find")
+        if self.fails is not None:
+            raise self.fails
+        return self.vm
+
+    @override
+    def content(self, vm: VmRecord) -> VmContent:
+        self.asked.append("content")
+        return self.data
+
+    @override
+    def password_of(self, job: str) -> SecretStr | None:
+        self.asked.append("password")
+        return SecretStr(self.passwords[job]) if job in self.passwords else None
+
+
+@dataclass
+class MemoryMemory(Memory):
+    """What was told, in a dict; `dies` after what was published and before it is remembered."""
+
+    clock: FakeClock
+    told: dict[VmUuid, Told] = field(default_factory=dict)
+    notices: set[str] = field(default_factory=set)
+    dies: bool = False
+
+    @override
+    def had(self, notice: Notice) -> bool:
+        return any(name in self.notices for name in notice.identities)
+
+    @override
+    @contextmanager
+    def visit(self, vm: VmUuid, notice: Notice) -> Iterator[Visit]:
+        yield MemoryVisit(self, vm, notice)
+
+
+class MemoryVisit(Visit):
+    """One visit."""
+
+    def __init__(self, memory: MemoryMemory, vm: VmUuid, notice: Notice) -> None:
+        self._memory, self._vm, self._notice = memory, vm, notice
+        self.told = memory.told.get(vm, Told())
+
+    @override
+    def next_sequence(self, told: Told) -> int:
+        return max(told.sequence + 1, int(self._memory.clock.now() * 1000))
+
+    @override
+    def check(self) -> None:
+        pass
+
+    @override
+    def keep(self, told: Told) -> None:
+        if self._memory.dies:
+            raise TransientError(TransientCode.VM_BUSY, "the adapter dies here")
+        self._memory.told[self._vm] = told
+        self._memory.notices |= set(self._notice.identities)
+
+
+class NoWakeUps(WakeUps):
+    """Nobody works."""
+
+    def __init__(self) -> None:
+        pass
+
+    @override
+    def send(self, wake: Any) -> None:
+        pass
+
+
+class Cloud:
+    """One VM in CloudStack, and all that its adapter has told of it."""
+
+    def __init__(
+        self,
+        *,
+        start_at: StartAt = StartAt.RUNNING,
+        hosts: dict[str, str] | None = None,
+        drives_for: DrivesFor = DrivesFor.OFFERING,
+    ) -> None:
+        self.clock = FakeClock()
+        self.mailbox = MemoryMailbox(self.clock)
+        self.sealer = FakeSealer()
+        self.directory = MemoryDirectory()
+        self.memory = MemoryMemory(self.clock)
+        publisher = LifecyclePublisher(
+            self.mailbox, NoWakeUps(), self.sealer, hypervisors=[HypervisorName("kvm"), HypervisorName("simulated")]
+        )
+        self.adapter = Adapter(
+            directory=self.directory,
+            memory=self.memory,
+            publisher=publisher,
+            bury=self.mailbox.bury,
+            clock=self.clock,
+            start_at=start_at,
+            hosts=hosts or {},
+            drives_for=drives_for,
+            origin="test",
+        )
+
+    def now(self, state: str | None, host: str | None = None) -> None:
+        """Bring the VM into a state; `None`: CloudStack shows it no more."""
+        self.directory.vm = None if state is None else replace(RECORD, state=state, host=host)
+
+    def take(self, body: bytes, **beside: str) -> Taken:
+        """Give the adapter a payload."""
+        return self.adapter.take(body, **beside)
+
+    @property
+    def events(self) -> list[LifecycleEvent]:
+        """All that was published about the VM, in order."""
+        box = self.mailbox.boxes.get(UUID)
+        return [parse(posting.body) for posting in box.mail] if box else []
+
+    @property
+    def types(self) -> list[str]:
+        """Their types; of a migration with its phase, of a stop whether it had booted."""
+        return [_word(event) for event in self.events]
+
+    def guest(self, index: int = -1) -> GuestData:
+        """Return what an event says of the drive."""
+        return guest_of(self.events[index], self.sealer)
+
+
+def _word(event: LifecycleEvent) -> str:
+    word = short_type(event.type)
+    phase = getattr(event.data, "phase", None)
+    if phase is not None:
+        return f"{word} {phase}"
+    return f"{word} unbooted" if getattr(event.data, "booted", True) is False else word

@@ -1,0 +1,478 @@
+"""Payloads in, events out: each row of the tables in `workers.cloudstack.translate`, and what can go wrong."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.events import MigrateEvent, PasswordResetEvent, StartEvent, StopEvent
+from tests.unit.workers.cloudstack.cloud import CONTENT, RECORD, Cloud
+from tests.unit.workers.cloudstack.recorded import NEW_PASSWORD, PASSWORD, UUID, action, body, job, short, state
+from workers.cloudstack.adapter import Result
+from workers.cloudstack.lookup import NetworkRecord
+from workers.cloudstack.settings import DrivesFor, StartAt
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return Cloud()
+
+
+@pytest.fixture
+def running(cloud: Cloud) -> Cloud:
+    """A VM whose start was told, at second 10."""
+    cloud.now("Running", "h1")
+    cloud.take(state("Starting", "Running", 10))
+    return cloud
+
+
+def a_whole_life() -> list[tuple[str, str | None, bytes]]:
+    """Return each state that a VM comes to, with what CloudStack publishes then."""
+    return [
+        ("Starting", None, state("Stopped", "Starting", 1)),
+        ("Starting", "h1", state("Starting", "Starting", 2)),
+        ("Running", "h1", state("Starting", "Running", 3)),
+        ("Migrating", "h2", state("Running", "Migrating", 20)),
+        ("Running", "h2", state("Migrating", "Running", 25)),
+        ("Migrating", "h1", state("Running", "Migrating", 30)),
+        ("Running", "h2", state("Migrating", "Running", 31)),
+        ("Stopping", "h2", state("Running", "Stopping", 40)),
+        ("Stopped", None, state("Stopping", "Stopped", 41)),
+        ("Starting", "h1", state("Stopped", "Starting", 50)),
+        ("Running", "h1", state("Starting", "Running", 51)),
+        ("Stopping", "h1", state("Running", "Stopping", 60)),
+        ("Stopped", None, state("Stopping", "Stopped", 61)),
+        ("Destroyed", None, state("Stopped", "Destroyed", 62)),
+        ("Stopped", None, state("Destroyed", "Stopped", 70)),
+        ("Starting", "h1", state("Stopped", "Starting", 71)),
+        ("Running", "h1", state("Starting", "Running", 72)),
+        ("Stopping", "h1", state("Running", "Stopping", 80)),
+        ("Stopped", None, state("Stopping", "Stopped", 81)),
+        ("Destroyed", None, state("Stopped", "Destroyed", 82)),
+        ("Expunging", None, state("Destroyed", "Expunging", 90)),
+    ]
+
+
+LIFE = [
+    "start",
+    "migrate prepare",
+    "migrate complete",
+    "migrate prepare",
+    "migrate rollback",
+    "stop",
+    "start",
+    "stop",
+    "start",
+    "stop",
+    "destroy",
+]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_life_told_in_order_and_doubled_leads_to_exactly_its_events(cloud: Cloud, times: int) -> None:
+    for now, host, payload in a_whole_life():
+        cloud.now(now, host)
+        for _ in range(times):
+            cloud.take(payload)
+
+    assert cloud.types == LIFE
+    sequences = [event.data.sequence for event in cloud.events]
+    assert sequences == sorted(set(sequences))
+
+
+def test_with_action_events_and_jobs_beside_it_is_the_same(cloud: Cloud) -> None:
+    spoken = {3: "VM.CREATE", 25: "VM.MIGRATE", 41: "VM.STOP", 51: "VM.START", 62: "VM.DESTROY", 70: "VM.RECOVER"}
+    for now, host, payload in a_whole_life():
+        cloud.now(now, host)
+        cloud.take(payload)
+        for second, event in spoken.items():
+            if f"00:{second // 60:02}:{second % 60:02}".encode() in payload:
+                cloud.take(action(event, second + 1, status="Scheduled"))
+                cloud.take(action(event, second + 1))
+                cloud.take(short(event))
+                cloud.take(job(event, f"job-{second}"))
+
+    assert cloud.types == LIFE
+
+
+def test_with_action_events_alone_it_is_the_same_but_for_what_they_do_not_say(cloud: Cloud) -> None:
+    for second, (event, now, host) in enumerate(
+        [
+            ("VM.CREATE", "Running", "h1"),
+            ("VM.MIGRATE", "Running", "h2"),
+            ("VM.REBOOT", "Running", "h2"),
+            ("VM.STOP", "Stopped", None),
+            ("VM.START", "Running", "h1"),
+            ("VM.DESTROY", "Destroyed", None),
+            ("VM.RECOVER", "Stopped", None),
+            ("VM.START", "Running", "h1"),
+            ("VM.DESTROY", "Destroyed", None),
+            ("VM.EXPUNGE", None, None),
+        ]
+    ):
+        cloud.now(now, host)
+        cloud.take(action(event, second))
+        cloud.take(short(event))
+
+    assert cloud.types == ["start", "migrate complete", "stop", "start", "stop", "start", "stop", "destroy"]
+
+
+def test_a_stop_that_comes_after_the_next_start_is_told_before_it(running: Cloud) -> None:
+    late = [state("Running", "Stopping", 20), state("Stopping", "Stopped", 21), state("Stopped", "Starting", 22)]
+    running.take(state("Starting", "Running", 23))
+    results = [running.take(payload).result for payload in late]
+
+    assert running.types == ["start", "stop", "start"]
+    assert results == [Result.STALE] * 3
+
+
+def test_what_has_waited_for_an_adapter_is_told_from_what_is_true_now(running: Cloud) -> None:
+    running.take(state("Running", "Stopping", 20))
+    running.take(state("Stopping", "Stopped", 21))
+    running.take(state("Stopped", "Starting", 22))
+    running.take(state("Starting", "Running", 23))
+
+    assert running.types == ["start", "stop", "start"]
+
+
+def test_a_life_that_is_over_when_it_is_heard_of_is_only_an_end(cloud: Cloud) -> None:
+    cloud.now("Expunging")
+    taken = [cloud.take(payload).result for _, _, payload in a_whole_life()]
+
+    assert cloud.types == ["destroy"]
+    assert taken[1:] == [Result.IGNORED] * (len(taken) - 1)
+
+
+def test_every_order_of_a_stop_and_start_leaves_the_drive_attached_and_the_boot_a_new_one() -> None:
+    notices = [
+        state("Running", "Stopping", 20),
+        state("Stopping", "Stopped", 21),
+        state("Stopped", "Starting", 22),
+        state("Starting", "Running", 23),
+    ]
+    for order in itertools.permutations(notices):
+        cloud = Cloud()
+        cloud.now("Running", "h1")
+        cloud.take(state("Starting", "Running", 10))
+        for payload in order:
+            cloud.take(payload)
+        assert cloud.types == ["start", "stop", "start"]
+
+
+def test_a_start_that_failed_never_happened(cloud: Cloud) -> None:
+    cloud.now("Starting", "h1")
+    cloud.take(state("Stopped", "Starting", 1))
+    cloud.now("Stopped")
+    cloud.take(state("Starting", "Stopped", 2))
+
+    assert cloud.types == []
+
+
+@pytest.mark.parametrize(("host", "told"), [(None, []), ("h1", ["start"])])
+def test_where_it_is_set_so_a_vm_has_its_drive_once_it_is_starting_on_a_host(host: str | None, told: list[str]) -> None:
+    cloud = Cloud(start_at=StartAt.STARTING)
+    cloud.now("Starting", host)
+    cloud.take(state("Stopped", "Starting", 1))
+    assert cloud.types == told
+
+    cloud.now("Starting", "h1")
+    cloud.take(state("Starting", "Starting", 2))
+    cloud.now("Running", "h1")
+    cloud.take(state("Starting", "Running", 3))
+    assert cloud.types == ["start"]
+
+
+def test_then_a_start_that_failed_keeps_the_password_and_one_on_another_host_is_one_more() -> None:
+    cloud = Cloud(start_at=StartAt.STARTING)
+    cloud.now("Starting", "h1")
+    cloud.take(state("Stopped", "Starting", 1))
+    cloud.now("Starting", "h2")
+    cloud.take(state("Starting", "Starting", 2))
+    cloud.now("Stopped")
+    cloud.take(state("Starting", "Stopped", 3))
+
+    assert cloud.types == ["start", "start", "stop unbooted"]
+    assert [event.data.host for event in cloud.events] == ["h1", "h2", "h2"]
+
+
+def test_a_vm_that_ran_before_it_was_heard_of_is_stopped(cloud: Cloud) -> None:
+    cloud.now("Stopped")
+    cloud.take(state("Stopping", "Stopped", 1))
+
+    assert cloud.types == ["stop"]
+
+
+def test_a_start_says_all_that_belongs_on_the_drive(running: Cloud) -> None:
+    (event,) = running.events
+    assert isinstance(event, StartEvent)
+    assert event.data.network_offering is not None
+    assert event.data.network_offering.names_config_drive
+    assert (event.data.host, event.data.zone, event.data.password_enabled) == ("h1", "zone-1", True)
+    assert (event.data.vm.instance_name, event.subject, event.source) == ("i-2-36-VM", UUID, "cloudstack")
+    assert event.data.primary_storage is None
+    guest = running.guest()
+    assert guest.metadata is not None
+    assert guest.metadata.model_dump(exclude_unset=True) == {
+        "availability_zone": "Zone 1",
+        "instance_id": UUID,
+        "vm_id": UUID,
+        "local_hostname": "web-1",
+        "service_offering": "Small Instance",
+        "local_ipv4": "10.1.1.19",
+    }
+    assert guest.user_data is not None
+    assert guest.user_data.content().get_secret_value() == b"#cloud-config\n"
+    assert guest.ssh_keys is not None
+    assert [key.name for key in guest.ssh_keys] == ["mine"]
+    assert guest.nics is not None
+    first, second = guest.nics
+    assert [str(address.cidr) for address in first.addresses] == ["10.1.1.19/24"]
+    assert [str(server) for server in first.dns] == ["192.0.2.53"]
+    assert [str(address.cidr) for address in second.addresses] == ["2001:db8::7/64"]
+    assert guest.password is None
+
+
+def test_what_a_vm_does_not_have_is_taken_from_its_drive(cloud: Cloud) -> None:
+    cloud.directory.vm = replace(RECORD, state="Running", host="h1", key_names=(), key_lines=(), nics=())
+    cloud.directory.data = replace(CONTENT, user_data=None, networks={})
+    cloud.take(state("Starting", "Running", 1))
+
+    guest = cloud.guest()
+    assert (guest.user_data, guest.ssh_keys, guest.nics) == (None, (), ())
+    assert {"user_data", "ssh_keys", "nics"} <= guest.model_fields_set
+    (event,) = cloud.events
+    assert isinstance(event, StartEvent)
+    assert event.data.network_offering is not None
+    assert not event.data.network_offering.names_config_drive
+
+
+@pytest.mark.parametrize(("drives_for", "wanted"), [(DrivesFor.OFFERING, False), (DrivesFor.ALL, True)])
+def test_which_vms_have_a_drive_is_the_offering_s_word_or_all(drives_for: DrivesFor, *, wanted: bool) -> None:
+    cloud = Cloud(drives_for=drives_for)
+    cloud.now("Running", "h1")
+    cloud.directory.data = replace(
+        CONTENT, networks={"net-1": NetworkRecord("web", (("UserData", ("VirtualRouter",)),))}
+    )
+    cloud.take(state("Starting", "Running", 1))
+
+    (event,) = cloud.events
+    assert isinstance(event, StartEvent)
+    assert event.data.network_offering is not None
+    assert event.data.network_offering.names_config_drive is wanted
+
+
+def test_hosts_have_their_inventory_s_names() -> None:
+    cloud = Cloud(hosts={"kvm1.example": "kvm-01"})
+    for now, host, payload in [
+        ("Running", "kvm1.example", state("Starting", "Running", 1)),
+        ("Migrating", "kvm2", state("Running", "Migrating", 2)),
+    ]:
+        cloud.now(now, host)
+        cloud.take(payload)
+
+    event = cloud.events[-1]
+    assert isinstance(event, MigrateEvent)
+    assert (event.data.host, event.data.destination) == ("kvm-01", "kvm2")
+
+
+@pytest.mark.parametrize("name", ["job-create-strings", "job-resetpassword-strings"])
+def test_a_new_password_in_the_clear_is_told(running: Cloud, name: str) -> None:
+    running.take(body(name))
+
+    assert running.types == ["start", "password_reset"]
+    assert isinstance(running.events[-1], PasswordResetEvent)
+    password = running.guest().password
+    assert password is not None
+    assert password.get_secret_value() == (PASSWORD if "create" in name else NEW_PASSWORD)
+    assert "password" not in running.directory.asked
+
+
+@pytest.mark.parametrize(
+    "payload", [body("job-resetpassword-objects"), job("VM.RESETPASSWORD", "5f0b6a52-4a2e-4b53-8c3f-1d6b0de1b2a7")]
+)
+def test_a_password_that_is_masked_or_missing_is_asked_for(running: Cloud, payload: bytes) -> None:
+    running.directory.passwords["5f0b6a52-4a2e-4b53-8c3f-1d6b0de1b2a7"] = NEW_PASSWORD
+    running.take(payload)
+
+    password = running.guest().password
+    assert password is not None
+    assert password.get_secret_value() == NEW_PASSWORD
+
+
+def test_a_masked_password_of_a_job_that_is_forgotten_is_a_dead_letter_and_not_on_the_drive(running: Cloud) -> None:
+    taken = running.take(body("job-resetpassword-objects"))
+
+    assert taken.result is Result.BURIED
+    assert "reset it again" in running.mailbox.dead[0].reason
+    assert running.types == ["start"]
+
+
+def test_the_first_password_of_a_vm_that_was_not_heard_of_comes_with_its_start(cloud: Cloud) -> None:
+    cloud.now("Running", "h1")
+    taken = cloud.take(body("job-create-strings"))
+
+    assert cloud.types == ["start", "password_reset"]
+    assert len(taken.events) == 2
+
+
+def test_a_password_for_a_vm_that_was_on_no_host_is_a_dead_letter(cloud: Cloud) -> None:
+    assert cloud.take(body("job-resetpassword-strings")).result is Result.BURIED
+    assert cloud.types == []
+
+
+@pytest.mark.parametrize("event", ["VM.UPDATE", "VM.RESETSSHKEY", "VM.RESETUSERDATA", "VM.MOVE"])
+def test_new_content_is_told_once_for_the_next_start(running: Cloud, event: str) -> None:
+    results = [running.take(payload).result for payload in (action(event, 20), action(event, 20), job(event, "j1"))]
+
+    assert results == [Result.PUBLISHED, Result.DUPLICATE, Result.IGNORED]
+    assert running.types == ["start", "update"]
+    assert running.events[-1].model_dump()["data"]["apply"] == "next_start"
+
+
+def test_new_content_of_a_vm_that_never_ran_comes_with_its_start(cloud: Cloud) -> None:
+    assert "first start" in cloud.take(action("VM.UPDATE", 1)).reason
+    assert cloud.types == []
+
+
+def test_webhook_and_bus_say_the_same_thing_once(running: Cloud) -> None:
+    results = [
+        running.take(action("VM.UPDATE", 20), event_id="e-1").result,
+        running.take(action("VM.UPDATE", 20)).result,
+        running.take(short("VM.UPDATE"), event_id="e-1").result,
+    ]
+
+    assert results == [Result.PUBLISHED, Result.DUPLICATE, Result.DUPLICATE]
+
+
+@pytest.mark.parametrize("name", ["action-null-uuid-nowhere", "action-null-uuid-two", "state-null-uuid"])
+def test_a_vm_that_cannot_be_told_is_a_dead_letter_without_content(cloud: Cloud, name: str) -> None:
+    assert cloud.take(body(name)).result is Result.BURIED
+    (letter,) = cloud.mailbox.dead
+    assert letter.origin == "cloudstack test"
+    assert "names no VM" in letter.reason
+    assert UUID not in letter.reason
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "action-null-uuid-in-description",
+        "job-null-uuid-in-result",
+        "job-null-uuid-in-command",
+        "job-null-uuid-in-context",
+    ],
+)
+def test_a_vm_whose_uuid_stands_elsewhere_is_worked_on(cloud: Cloud, name: str) -> None:
+    cloud.now("Running", "h1")
+
+    assert cloud.take(body(name)).result is Result.PUBLISHED
+    assert cloud.types[0] == "start"
+
+
+def test_what_is_no_payload_is_a_dead_letter(cloud: Cloud) -> None:
+    taken = cloud.take(b"password=hunter2")
+
+    assert (taken.result, taken.unreadable) == (Result.BURIED, True)
+    assert "hunter2" not in repr(cloud.mailbox.dead)
+
+
+def test_a_vm_that_cloudstack_does_not_show_is_left_alone(cloud: Cloud) -> None:
+    cloud.now(None)
+
+    assert cloud.take(state("Starting", "Running", 1)).result is Result.IGNORED
+    assert cloud.take(state("Destroyed", "Expunging", 2)).result is Result.IGNORED
+    assert cloud.types == []
+
+
+def test_keys_that_show_nothing_destroy_nothing(running: Cloud) -> None:
+    running.now(None)
+    running.take(state("Running", "Stopping", 20))
+    running.take(action("VM.UPDATE", 21))
+
+    assert running.types == ["start"]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [state("Destroyed", "Expunging", 20), action("VM.EXPUNGE", 20), job("VM.DESTROY", "j", expunge="true")],
+)
+def test_a_vm_that_is_shown_no_more_is_gone_when_the_notice_says_so(running: Cloud, payload: bytes) -> None:
+    running.now(None)
+    running.take(payload)
+    running.take(state("Running", "Stopping", 30))
+
+    assert running.types == ["start", "destroy"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TransientError(TransientCode.HOST_UNREACHABLE, "away"), PermanentError(PermanentCode.ACCESS_DENIED, "no")],
+)
+def test_what_cannot_be_taken_now_comes_again(cloud: Cloud, error: Exception) -> None:
+    cloud.now("Running", "h1")
+    cloud.directory.fails = error
+    with pytest.raises(type(error)):
+        cloud.take(state("Starting", "Running", 1))
+    assert cloud.mailbox.dead == []
+
+    cloud.directory.fails = None
+    assert cloud.take(state("Starting", "Running", 1)).result is Result.PUBLISHED
+
+
+def test_an_adapter_that_dies_before_it_remembers_stores_nothing_twice(cloud: Cloud) -> None:
+    cloud.now("Running", "h1")
+    cloud.memory.dies = True
+    with pytest.raises(TransientError):
+        cloud.take(state("Starting", "Running", 1))
+    cloud.memory.dies = False
+    cloud.take(state("Starting", "Running", 1))
+
+    assert cloud.types == ["start"]
+
+
+def test_after_a_loss_of_memory_sequences_go_on(running: Cloud) -> None:
+    before = running.events[-1].data.sequence
+    running.memory.told.clear()
+    running.clock.time += 1
+    running.take(action("VM.START", 20))
+
+    assert running.types == ["start", "start"]
+    assert running.events[-1].data.sequence > before
+
+
+def test_a_vm_of_a_hypervisor_that_nobody_serves_is_left_alone(cloud: Cloud) -> None:
+    cloud.directory.vm = replace(RECORD, state="Running", host="h1", hypervisor="LXC")
+
+    assert cloud.take(state("Starting", "Running", 1)).result is Result.IGNORED
+    assert cloud.mailbox.dead == []
+
+
+def test_what_the_contract_refuses_is_a_dead_letter_and_tried_with_the_next_notice(cloud: Cloud) -> None:
+    cloud.directory.vm = replace(RECORD, state="Running", host="h1", key_lines=("sw0rdfish is no key",))
+    assert cloud.take(state("Starting", "Running", 1)).result is Result.BURIED
+    assert "sw0rdfish" not in repr(cloud.mailbox.dead)
+
+    cloud.now("Running", "h1")
+    cloud.take(action("VM.UPDATE", 20))
+    assert cloud.types == ["start"]
+
+
+def test_a_restart_by_ha_on_another_host_is_a_stop_and_a_start(running: Cloud) -> None:
+    running.now("Running", "h2")
+    running.take(state("Starting", "Running", 30))
+
+    assert running.types == ["start", "stop", "start"]
+    assert [event.data.host for event in running.events] == ["h1", "h1", "h2"]
+
+
+def test_a_vm_that_went_off_while_it_migrated_is_stopped(running: Cloud) -> None:
+    running.now("Migrating", "h2")
+    running.take(state("Running", "Migrating", 20))
+    running.now("Stopped")
+    running.take(state("Migrating", "Stopped", 21))
+
+    assert running.types == ["start", "migrate prepare", "stop"]
+    assert isinstance(running.events[-1], StopEvent)

@@ -1,0 +1,227 @@
+"""The use case: take one payload of CloudStack's, and end with an event stored, or with the reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+from pydantic import SecretStr
+
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import VmUuid
+from configdrive.ports import Clock
+from tasks.mailbox import DeadLetter, Receipt
+from workers.cloudstack import drafts, payload
+from workers.cloudstack.lookup import VmContent, VmDirectory, VmRecord
+from workers.cloudstack.meaning import Counts, Nothing, meaning_of
+from workers.cloudstack.memory import Memory, Visit
+from workers.cloudstack.payload import Notice, UnreadableError
+from workers.cloudstack.settings import DrivesFor, StartAt
+from workers.cloudstack.translate import Act, Decision, Kind, Power, Told, decide, is_stale
+
+_log: Final = logging.getLogger("configdrive.cloudstack")
+_BLAMELESS: Final = frozenset({PermanentCode.ACCESS_DENIED, PermanentCode.MISCONFIGURED})
+"""Not the notice's fault: it must come again once a person has mended the adapter."""
+
+
+class Result(StrEnum):
+    """What became of a payload."""
+
+    PUBLISHED = "published"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    IGNORED = "ignored"
+    BURIED = "buried"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a payload, why, and the ids of the events that it led to. No content in any of it.
+
+    `unreadable`: it was no payload of CloudStack's at all.
+    """
+
+    result: Result
+    reason: str
+    vm: VmUuid | None = None
+    events: tuple[str, ...] = ()
+    unreadable: bool = False
+
+
+class Publisher(Protocol):
+    """The part of `tasks.publish.LifecyclePublisher` that the adapter needs."""
+
+    def publish(self, event: Mapping[str, Any]) -> Receipt:
+        """Check, seal and store an event."""
+
+
+class Adapter:
+    """Takes payloads, from any number of threads.
+
+    Args:
+        directory: what CloudStack knows.
+        memory: what was told.
+        publisher: the fleet's door.
+        bury: the dead-letter list.
+        clock: for events whose notice has no time.
+        start_at: from which state on a VM has its drive.
+        hosts: CloudStack's name of a host -> its name in the inventory, where they differ.
+        drives_for: which VMs have a drive.
+        origin: how dead letters call this adapter.
+    """
+
+    def __init__(  # noqa: PLR0913 - its doors, all by name
+        self,
+        *,
+        directory: VmDirectory,
+        memory: Memory,
+        publisher: Publisher,
+        bury: Callable[[DeadLetter], None],
+        clock: Clock,
+        start_at: StartAt,
+        hosts: Mapping[str, str],
+        drives_for: DrivesFor,
+        origin: str,
+    ) -> None:
+        self._directory = directory
+        self._memory = memory
+        self._publisher = publisher
+        self._bury = bury
+        self._clock = clock
+        self._start_at = start_at
+        self._hosts = hosts
+        self._drives_for = drives_for
+        self._origin = f"cloudstack {origin}"
+        self.tally: Counter[Result] = Counter()
+
+    def take(self, body: bytes, *, routing_key: str = "", event_id: str | None = None) -> Taken:
+        """Take one payload. When this has returned, it need not come again.
+
+        Raises:
+            TransientError: it has to come again: CloudStack cannot be asked, or another adapter is at this VM.
+            PermanentError: `ACCESS_DENIED` or `MISCONFIGURED`: it has to come again, after a person was here.
+            redis.RedisError, kombu.exceptions.OperationalError: it has to come again.
+        """
+        taken = self._take(body, routing_key, event_id)
+        self.tally[taken.result] += 1
+        level = {Result.PUBLISHED: logging.INFO, Result.BURIED: logging.WARNING}.get(taken.result, logging.DEBUG)
+        _log.log(level, "%s: %s vm=%s events=%s", taken.result, taken.reason, taken.vm, ",".join(taken.events))
+        return taken
+
+    def _take(self, body: bytes, routing_key: str, event_id: str | None) -> Taken:
+        try:
+            notice = payload.read(body, routing_key=routing_key, event_id=event_id)
+        except UnreadableError as error:
+            return replace(self._buried(f"the payload {error}", None), unreadable=True)
+        if notice is None:
+            return Taken(Result.IGNORED, "is about no event")
+        counts = meaning_of(notice)
+        if isinstance(counts, Nothing):
+            return Taken(Result.IGNORED, f"{notice.words}: {counts.reason}", notice.vm)
+        if notice.vm is None:
+            return self._buried(f"{notice.words}: names no VM, or not clearly which", None)
+        if self._memory.had(notice):
+            return Taken(Result.DUPLICATE, f"{notice.words}: was had before", notice.vm)
+        with self._memory.visit(notice.vm, notice) as visit:
+            return self._visited(notice.vm, notice, counts, visit)
+
+    def _visited(self, vm: VmUuid, notice: Notice, counts: Counts, visit: Visit) -> Taken:
+        if self._memory.had(notice):
+            return Taken(Result.DUPLICATE, f"{notice.words}: was had by another adapter meanwhile", vm)
+        if is_stale(notice, counts, visit.told):
+            visit.keep(visit.told)
+            return Taken(Result.STALE, f"{notice.words}: is older than what was seen already", vm)
+        seen = None if visit.told.gone else self._directory.find(vm)
+        decision = decide(notice, counts, visit.told, seen, self._start_at)
+        if decision.acts and drafts.hypervisor_of(decision.told) is None:
+            visit.keep(decision.told)
+            return Taken(Result.IGNORED, f"{notice.words}: the VM was never placed", vm)
+        return self._tell(_Case(vm, notice, seen, visit), decision)
+
+    def _tell(self, case: _Case, decision: Decision) -> Taken:
+        """Publish what was decided; then, and not before, remember it."""
+        acts, lost, password = decision.acts, decision.lost, None
+        if any(act.kind is Kind.PASSWORD_RESET for act in acts):
+            password = self._password(case.notice)
+            if password is None:
+                acts = tuple(act for act in acts if act.kind is not Kind.PASSWORD_RESET)
+                lost = "CloudStack masks the new password, and no longer knows the job that set it: reset it again"
+        seen = case.seen
+        case.visit.check()
+        content = self._directory.content(seen) if seen and any(map(drafts.wants_content, acts)) else None
+        told, events = decision.told, list[str]()
+        try:
+            for act in acts:
+                case.visit.check()
+                told = replace(told, sequence=case.visit.next_sequence(told))
+                events.append(self._publish(case, act, told, content, password))
+        except PermanentError as error:
+            if error.code in _BLAMELESS:
+                raise
+            return self._refused(case, error, told, events)
+        case.visit.keep(told)
+        if lost:
+            return replace(self._buried(f"{case.notice.words}: {lost}", case.vm), events=tuple(events))
+        if not events:
+            return Taken(Result.IGNORED, f"{case.notice.words}: {decision.reason}", case.vm)
+        told_of = " and ".join(act.kind.value for act in acts)
+        return Taken(Result.PUBLISHED, f"{case.notice.words}: {told_of}", case.vm, tuple(events))
+
+    def _publish(self, case: _Case, act: Act, told: Told, content: VmContent | None, password: SecretStr | None) -> str:
+        notice = case.notice
+        event = drafts.event_of(
+            act,
+            vm=case.vm,
+            identity=_event_id(notice, act, told),
+            at=notice.at or datetime.fromtimestamp(int(self._clock.now()), UTC),
+            told=told,
+            sequence=told.sequence,
+            hosts=self._hosts,
+            record=case.seen,
+            content=content,
+            password=password,
+            drives_for=self._drives_for,
+        )
+        return str(self._publisher.publish(event).event_id)
+
+    def _refused(self, case: _Case, error: PermanentError, told: Told, events: list[str]) -> Taken:
+        """The fleet refuses an event: the next notice looks again, as if nothing had been told."""
+        case.visit.keep(replace(told, power=Power.UNTOLD, moving_to=None, gone=False))
+        reason = f"{case.notice.words}: {error.code}: {error.detail}"
+        if error.code is PermanentCode.UNKNOWN_HYPERVISOR:
+            return Taken(Result.IGNORED, reason, case.vm, tuple(events))
+        return replace(self._buried(reason, case.vm), events=tuple(events))
+
+    def _password(self, notice: Notice) -> SecretStr | None:
+        """Return the new password: from the notice, or from CloudStack itself where the notice has it masked."""
+        if notice.password is not None and not notice.masked:
+            return notice.password
+        return None if notice.job is None else self._directory.password_of(notice.job)
+
+    def _buried(self, reason: str, vm: VmUuid | None) -> Taken:
+        self._bury(DeadLetter(at=self._clock.now(), origin=self._origin, reason=reason, vm_uuid=vm))
+        return Taken(Result.BURIED, reason, vm)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One notice about one VM, in work."""
+
+    vm: VmUuid
+    notice: Notice
+    seen: VmRecord | None
+    visit: Visit
+
+
+def _event_id(notice: Notice, act: Act, told: Told) -> str:
+    """Return the same id when a notice is worked on again, after a crash for one: then it is not stored twice."""
+    basis = (
+        f"{notice.identities[0]} {act.kind} {act.phase}" if notice.identities else f"{notice.digest} {told.sequence}"
+    )
+    return f"cloudstack-{hashlib.sha256(f'{notice.vm} {basis}'.encode()).hexdigest()[:32]}"

@@ -1,0 +1,59 @@
+"""Reading foreign JSON: whatever lies at a place, the answer is of the type asked for, or nothing. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from configdrive.model import VmUuid
+
+Document = Mapping[str, Any]
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NOTHING: Final[Document] = {}
+
+
+def document(value: object) -> Document:
+    """Return an object of JSON, whether it stands there as such or as a string of JSON; an empty one otherwise.
+
+    Before 4.16 CloudStack writes `cmdInfo` as a string, and `jobResult` as `<class>/<name>/<JSON>`.
+    """
+    if isinstance(value, str):
+        start = value.find("{")
+        value = loads(value[start:]) if start >= 0 else None
+    return value if isinstance(value, Mapping) else _NOTHING
+
+
+def loads(text: str | bytes) -> object:
+    """Return what a text says, `None` when it is no JSON (or has thousands of brackets or digits)."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def text(value: object) -> str | None:
+    """Return a string that is not empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def uuid(value: object) -> VmUuid | None:
+    """Return a uuid, in lower case."""
+    if not isinstance(value, str):
+        return None
+    lower = value.strip().lower()
+    return VmUuid(lower) if _UUID.fullmatch(lower) else None
+
+
+def uuids_in(prose: object) -> set[VmUuid]:
+    """Return the uuids in a sentence."""
+    return {VmUuid(found) for found in _UUID.findall(prose.lower())} if isinstance(prose, str) else set()
+
+
+def documents(value: object) -> list[Document]:
+    """Return the objects of a list."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return []
+    return [item for item in value if isinstance(item, Mapping)]

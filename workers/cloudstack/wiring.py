@@ -1,0 +1,75 @@
+"""From settings to an adapter: the only place of this package that constructs."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from pathlib import Path
+from typing import Final
+
+from celery import Celery
+
+from configdrive.errors import PermanentCode, PermanentError, TransientError
+from workers.access import make_publisher, store_options
+from workers.cloudstack.adapter import Adapter
+from workers.cloudstack.api import Api, ApiKey
+from workers.cloudstack.directory import ApiDirectory
+from workers.cloudstack.settings import CloudStackSettings
+from workers.cloudstack.store import RedisMemory
+from workers.settings import Settings
+from workers.store import RedisMailbox
+from workers.telemetry import SystemClock
+
+_log: Final = logging.getLogger("configdrive.cloudstack")
+
+
+def make_api(settings: CloudStackSettings) -> Api:
+    """Return CloudStack's API.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    if settings.url is None:
+        remedy = "give the API's address, https://cloudstack.example/client/api"
+        raise PermanentError(PermanentCode.MISCONFIGURED, "cloudstack.url: is not set", remedy)
+    key = ApiKey.read(settings.key_file)
+    return Api(settings.url, key, seconds=settings.call_seconds, context=_trusting(settings.ca_file))
+
+
+def make_adapter(settings: Settings, app: Celery, mailbox: RedisMailbox, origin: str) -> Adapter:
+    """Return an adapter; its API was tried once, so that wrong keys are told at the start. `origin`: its door.
+
+    Raises:
+        PermanentError: `MISCONFIGURED` or `ACCESS_DENIED`.
+    """
+    api = make_api(settings.cloudstack)
+    try:
+        api.call("listCapabilities")
+    except TransientError as error:
+        _log.warning("notices will wait: %s", error)
+    options = store_options(settings)
+    memory = RedisMemory(
+        mailbox.client,
+        prefix=options.prefix,
+        had_seconds=options.seen,
+        gone_seconds=options.tombstone,
+    )
+    return Adapter(
+        directory=ApiDirectory(api),
+        memory=memory,
+        publisher=make_publisher(settings, app, mailbox),
+        bury=mailbox.bury,
+        clock=SystemClock(),
+        start_at=settings.cloudstack.start_at,
+        hosts=settings.cloudstack.hosts,
+        drives_for=settings.cloudstack.drives_for,
+        origin=origin,
+    )
+
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        detail = f"cloudstack.ca_file: {ca_file} cannot be read ({type(error).__name__})"
+    raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct its path; it is a PEM file")
