@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 MADE_BY_THE_CHART = {"keys_file", "inventory", "health_file", "metrics_port", "metrics_address"}
 SECRET = {"redis_url", "sentinel_password"}
+OF_OTHER_PROCESSES = {"cloudstack"}
+"""The chart starts no bridge from CloudStack."""
 NO_WORKER_S = {"cloudstack"}
 
 
@@ -168,7 +170,7 @@ def test_a_mistake_in_the_values_is_refused_by_its_name(wrong: Values, said: str
 def test_settings_that_values_may_have_are_all_but_the_secret_and_the_chart_s_own() -> None:
     with helm().Chart.load(CHART) as chart:
         names = set(chart.schema["properties"]["settings"]["properties"])
-    assert names == Settings.model_fields.keys() - SECRET - MADE_BY_THE_CHART - NO_WORKER_S
+    assert names == Settings.model_fields.keys() - SECRET - MADE_BY_THE_CHART - OF_OTHER_PROCESSES - NO_WORKER_S
 
 
 def test_settings_become_what_a_process_reads(monkeypatch: pytest.MonkeyPatch) -> None:
