@@ -11,7 +11,9 @@ LARGEST = 64 * 2**10
 """Bytes up to which it is worth the time: what is larger is mostly user data, and few VMs have so much."""
 
 _MARK = b"\x01"
-_RAW = -15  # zlib's word for a stream without header and checksum
+_RAW = -15  # zlib's word for a stream without header and checksum, of any window
+# A window of 4 KiB and little memory, since clearing zlib's own takes twice as long as packing a record: 15 us, not 48.
+_RAW_SMALL, _LITTLE_MEMORY = -12, 6
 
 # Never changed: what is packed can only be read with it. Another one needs another mark.
 # The end is found cheapest, so what is said most often comes last.
@@ -42,7 +44,7 @@ def pack(plain: bytes) -> bytes:
     """Return it in its small form; as it is, when it is large. It must not begin with the byte 1."""
     if len(plain) > LARGEST:
         return plain
-    deflate = zlib.compressobj(method=zlib.DEFLATED, wbits=_RAW, zdict=_SAID)
+    deflate = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, _RAW_SMALL, _LITTLE_MEMORY, zdict=_SAID)
     return _MARK + deflate.compress(plain) + deflate.flush()
 
 
