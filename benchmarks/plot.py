@@ -29,7 +29,8 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
         axis.set_axis_off()
     for axis, panel in zip(axes.flat, panels, strict=False):
         labels, values = list(panel.values), list(panel.values.values())
-        colors = [_OURS if "fleet" in label or "ours" in label else _OTHERS for label in labels]
+        own = [label for label in labels if "fleet" in label or "ours" in label] or labels
+        colors = [_OURS if label in own else _OTHERS for label in labels]
         bars = axis.barh(labels, values, color=colors)
         axis.bar_label(bars, [f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in values], padding=3)  # noqa: PLR2004
         axis.set_title(f"{panel.title}, {panel.unit}", loc="left")

@@ -40,7 +40,7 @@ def measure(directory: Path, effort: Effort) -> Iterator[Item]:
                     f"{rate:.1f} events/s, {memory / 2**20:.0f} MiB",
                     f"ideal: {ideal:.1f}/s",
                 )
-            yield Panel(f"Starts per second of one fleet worker, {latency} ms per verb", "1/s", rates)
+            yield Panel(f"Starts per second of one worker, {latency} ms per verb", "1/s", rates)
 
 
 def _one(  # noqa: PLR0913, PLR0917 - what a worker is measured by

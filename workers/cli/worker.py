@@ -153,6 +153,7 @@ def _work(app: Celery, served: list[str], pool: str, concurrency: int, name: str
         without_mingle=True,
         quiet=True,
     )
+    pace.share()
     controller.start()
     asked: tuple[object, ...] = (state.should_stop, state.should_terminate)  # Celery's stubs know them as None only
     if any(asked):  # what its handlers of Ctrl-C and QUIT leave behind; that of TERM leaves 0
