@@ -14,6 +14,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.graphviz",
+    "sphinx.ext.napoleon",
     "docs.directives",
 ]
 html_theme = "furo"
@@ -36,6 +37,8 @@ myst_fence_as_directive = FENCES
 graphviz_output_format = "svg"
 graphviz_dot_args = ["-Nfontname=sans-serif", "-Nfontsize=11", "-Efontname=sans-serif", "-Efontsize=10"]
 
+default_role = "code"  # of docstrings, which write `like this`
+napoleon_use_rtype = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_type_aliases = {"LifecycleEvent": "LifecycleEvent", "VmUuid": "VmUuid", "EventId": "EventId"}

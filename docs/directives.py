@@ -6,6 +6,7 @@ A fence of commands (`docs.blocks` tells its first line) becomes a highlighted b
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -17,6 +18,8 @@ from docs.blocks import NEEDS, PROGRAMS, Covered, Mark, Needs, Run, UnknownMarkE
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
+
+_FORWARD: Final = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
 
 FENCES: Final = tuple(sorted(PROGRAMS))
 
@@ -69,9 +72,18 @@ class Generated(SphinxDirective):
         return self.parse_text_to_nodes(module.markdown(), allow_section_headings=True)
 
 
+def _shorter(*told: Any) -> tuple[str, str] | None:  # noqa: ANN401 - what Sphinx tells: the signature is the last but one
+    """Return a signature in which names of types are just names."""
+    signature, returned = told[-2:]
+    if signature is None:
+        return None
+    return _FORWARD.sub(r"\1", signature), _FORWARD.sub(r"\1", returned or "")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Make the directives known."""
     for language in FENCES:
         app.add_directive(language, Commands)
     app.add_directive("generated", Generated)
+    app.connect("autodoc-process-signature", _shorter)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

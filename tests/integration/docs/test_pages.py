@@ -95,3 +95,9 @@ def test_what_a_block_needs_stands_above_it(pages: dict[Path, str], built: Path)
 def test_every_picture_is_shown(built: Path) -> None:
     there = {path.name for path in (ROOT / "docs" / "images").iterdir()}
     assert there == {path.name for path in (built / "_images").iterdir() if not path.name.startswith("graphviz-")}
+
+
+def test_the_publishers_signatures_can_be_read(pages: dict[Path, str], built: Path) -> None:
+    page = pages[built / "reference" / "publisher.html"]
+    assert "ForwardRef" not in page
+    assert "Parameters" in page
