@@ -142,7 +142,9 @@ class Life:
         self.unended.append(posting.header.event_id)
         if self.process(lambda: self._put(posting), trouble):
             return
+        known = self.box.client.exists(self.box.key("seen", posting.header.event_id))
         receipt = self.box.mailbox.put(posting)
+        assert receipt.accepted is not bool(known)
         if receipt.wake is not None:
             self.wakes.append(receipt.wake)
 
@@ -190,8 +192,11 @@ class Life:
             return
         if self.box.field(VM, "owner") is not None:
             assert self.turns.take(VM, head) == Nothing(NotNow.BUSY)
-        self.time_passes()
-        self.overtaken = isinstance(self.turns.take(VM, head), Ended)
+        while head is not None:
+            self.time_passes()
+            ended = isinstance(self.turns.take(VM, head), Ended)
+            self.overtaken |= ended
+            head = self.head if ended and self.head != head else None
 
     def begin_and_die(self) -> None:
         self.time_passes()
