@@ -213,6 +213,10 @@ class PermanentError(FleetError):
         super().__init__(code, detail, remedy)
 
 
+class BadContentError(PermanentError):
+    """What came out of an event's box is no guest data. Nothing can mend this event: it is rejected, not parked."""
+
+
 class StaleError(FleetError):
     """The world has moved on: drop this work without touching anything."""
 

@@ -14,11 +14,11 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictBool,
-    StringConstraints,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
+from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
 from configdrive.errors import PermanentCode, PermanentError
@@ -30,6 +30,7 @@ from configdrive.fields import (
     LabelField,
     OneLine,
     Providers,
+    SealedField,
     SequenceField,
     StorageField,
     TimeField,
@@ -108,7 +109,7 @@ class GuestEventData(EventData):
     password_enabled: StrictBool | None = None
     label: LabelField | None = None
     guest: GuestData | None = None
-    sealed: Annotated[str, StringConstraints(max_length=MAX_EVENT_BYTES, pattern=r"^[\x21-\x7e]+$")] | None = None
+    sealed: SealedField | None = None
 
     @model_validator(mode="after")
     def _clear_or_sealed(self) -> Self:
@@ -275,9 +276,9 @@ def too_large(size: int) -> PermanentError:
     return PermanentError(PermanentCode.CONTENT_TOO_LARGE, detail, remedy)
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the contract as JSON Schema (draft 2020-12)."""
-    schema = _ADAPTER.json_schema()
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+def json_schema(ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
+    """Return the contract as JSON Schema (draft 2020-12); `ref_template` says where its definitions will lie."""
+    schema = _ADAPTER.json_schema(ref_template=ref_template)
+    schema["$schema"] = GenerateJsonSchema.schema_dialect
     schema["title"] = "configdrive-fleet VM lifecycle event, version 1"
     return schema

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema
 
 
 class Status(StrEnum):
@@ -73,3 +75,11 @@ class Outcome:
 
 
 _ADAPTER: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+
+
+def json_schema(ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
+    """Return the contract as JSON Schema (draft 2020-12). A reader passes over fields that it does not know."""
+    schema = _ADAPTER.json_schema(mode="serialization", ref_template=ref_template)
+    schema["$schema"] = GenerateJsonSchema.schema_dialect
+    schema["title"] = "configdrive-fleet outcome of an event, version 1"
+    return schema

@@ -10,7 +10,7 @@ import json
 
 from pydantic import ValidationError
 
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import BadContentError, PermanentCode
 from configdrive.events import MAX_EVENT_BYTES, ContentEvent, LifecycleEvent, PasswordResetEvent, too_large
 from configdrive.findings import explain
 from configdrive.guest_data import GuestData
@@ -36,7 +36,8 @@ def guest_of(event: LifecycleEvent, sealer: Sealer) -> GuestData:
     """Return what the event says of the drive's content; empty when it says nothing.
 
     Raises:
-        PermanentError: `UNSEALABLE` for a box that is not for this event, `INVALID_EVENT` for bad content in it.
+        PermanentError: `UNSEALABLE`, for a box that is not for this event.
+        BadContentError: `INVALID_EVENT` or `CONTENT_TOO_LARGE`, for what is in it.
     """
     if not isinstance(event, ContentEvent):
         return GuestData()
@@ -45,7 +46,7 @@ def guest_of(event: LifecycleEvent, sealer: Sealer) -> GuestData:
         guest = _unsealed(sealer.open(event.data.sealed, _context(event)))
     if isinstance(event, PasswordResetEvent) and guest.password is None:
         detail = "data.sealed: has no password"
-        raise PermanentError(PermanentCode.INVALID_EVENT, detail, "give 'guest.password'")
+        raise BadContentError(PermanentCode.INVALID_EVENT, detail, "give 'guest.password'")
     return guest
 
 
@@ -54,7 +55,7 @@ def _unsealed(plaintext: bytes) -> GuestData:
         return GuestData.model_validate_json(plaintext)
     except ValidationError as error:
         problem = explain(error)
-    raise PermanentError(PermanentCode(problem.code), f"in data.sealed: {problem.detail}", problem.remedy)
+    raise BadContentError(PermanentCode(problem.code), f"in data.sealed: {problem.detail}", problem.remedy)
 
 
 def _context(event: LifecycleEvent) -> str:

@@ -6,7 +6,15 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from configdrive.errors import FleetError, PermanentCode, PermanentError, StaleCode, TransientCode, TransientError
+from configdrive.errors import (
+    BadContentError,
+    FleetError,
+    PermanentCode,
+    PermanentError,
+    StaleCode,
+    TransientCode,
+    TransientError,
+)
 from configdrive.events import LifecycleEvent, parse
 from configdrive.model import EventId, VmUuid
 from configdrive.outcome import Outcome, Status
@@ -108,6 +116,8 @@ class Turns:
         return Finish(settled.outcome, settled.state, settled.gone, settled.left_on), Ended(settled.outcome)
 
     def _failed(self, claim: Claim, event: LifecycleEvent, error: Exception) -> tuple[Ending | None, Verdict]:
+        if isinstance(error, BadContentError):
+            return self._bury(claim, error)
         if isinstance(error, self._timeouts):
             error = TransientError(TransientCode.TASK_TIMEOUT, "the time limit of one attempt ran out")
         if not isinstance(error, FleetError):
@@ -133,7 +143,7 @@ class Turns:
         return ParkIt(outcome), Ended(outcome)
 
     def _bury(self, claim: Claim, error: PermanentError) -> tuple[Ending, Verdict]:
-        """A mailbox entry that is no event must not block its VM: it goes to the dead letters, with the reason."""
+        """An entry that is no event, or has none in its box, must not block its VM: it goes to the dead letters."""
         header = claim.header
         self._mailbox.bury(
             DeadLetter(self._clock.now(), "mailbox", f"{error.code}: {error.detail}", header.event_id, header.vm_uuid),

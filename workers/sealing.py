@@ -1,7 +1,8 @@
 """Boxes for secrets: libsodium sealed boxes (X25519, XSalsa20-Poly1305) through PyNaCl.
 
-A box is `v1.<key id>.<base64url>`. Inside stand the context, a line feed, and the payload: opened under another context
-than it was made for, a box is refused, so it can be moved neither to another VM nor to another event.
+A box is `v1.<key id>.<base64url>`, with or without padding. Inside stand the context, a line feed, and the payload:
+opened under another context than it was made for, a box is refused, so it can be moved neither to another VM nor to
+another event.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from configdrive.ports import Sealer
 from workers.keys import Key, identity_of
 
 VERSION = "v1"
+_PADDING = "=="  # as much as may be lacking: more than is due does no harm, and half of the world leaves it out
 _BOX = re.compile(rf"{VERSION}\.(?P<key>[0-9a-f]{{16}})\.(?P<sealed>[A-Za-z0-9_-]+={{0,2}})")
 
 
@@ -70,7 +72,7 @@ class KeyRing(Sealer):
             detail = f"a box was sealed for key {identity}, which is not in the key file"
             raise _refused(detail, "add that key, or seal again")
         with suppress(CryptoError, ValueError):  # their own text never travels, not even as the context of ours
-            found, _, plaintext = key.decrypt(base64.urlsafe_b64decode(form["sealed"])).partition(b"\n")
+            found, _, plaintext = key.decrypt(base64.urlsafe_b64decode(form["sealed"] + _PADDING)).partition(b"\n")
             if found == context.encode():
                 return plaintext
         raise _refused("a box is damaged, or was made for another VM or event", "publish the event anew")

@@ -141,6 +141,10 @@ LONG = "x" * 70_000
         ("start", "off"),
         ("sealed", ""),
         ("sealed", "a b"),
+        ("sealed", "v2.0123456789abcdef.AAAA"),
+        ("sealed", "v1.0123456789abcdef.A+/="),
+        ("sealed", "v1.0123456789abcdef."),
+        ("sealed", "v1.0123456789ABCDEF.AAAA"),
         ("network_offering.services", {"User\nData": "ConfigDrive"}),
         ("network_offering.name", "two\u2029lines"),
         ("network_offering.services.UserData", 5),
@@ -257,8 +261,8 @@ def test_names_the_field_that_is_missing(word: str, field: str) -> None:
 
 def test_guest_in_the_clear_and_sealed_exclude_each_other() -> None:
     assert refusal(document("start", guest={"password": "x"})) is None
-    assert refusal(document("start", sealed="v1.box")) is None
-    error = refusal(document("start", guest={"password": "x"}, sealed="v1.box"))
+    assert refusal(document("start", sealed="v1.0123456789abcdef.AAAA")) is None
+    error = refusal(document("start", guest={"password": "x"}, sealed="v1.0123456789abcdef.AAAA"))
     assert error is not None
     assert "sealed" in error.detail
 
@@ -266,7 +270,7 @@ def test_guest_in_the_clear_and_sealed_exclude_each_other() -> None:
 @pytest.mark.parametrize("field", ["guest", "sealed", "label", "network_offering"])
 @pytest.mark.parametrize("word", ["stop", "migrate", "destroy"])
 def test_events_that_change_no_content_may_not_carry_any(word: str, field: str) -> None:
-    error = refusal(document(word, **{field: full_document("deploy")["data"].get(field, "v1.box")}))
+    error = refusal(document(word, **{field: full_document("deploy")["data"].get(field, "v1.0123456789abcdef.AAAA")}))
     assert error is not None
     assert f"data.{field}" in error.detail
 

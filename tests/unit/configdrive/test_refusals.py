@@ -63,7 +63,7 @@ def test_an_unknown_hypervisor_is_refused_with_those_that_there_are(fleet: Fleet
         (lambda cloud: setattr(cloud.machines[VM], "root", None), "start", {}, PermanentCode.STORAGE_NOT_FOUND),
         (lambda _cloud: None, "start", {"primary_storage": "no such pool"}, PermanentCode.STORAGE_NOT_FOUND),
         (lambda _cloud: None, "start", {"host": "no-such-host"}, PermanentCode.UNKNOWN_HOST),
-        (lambda _cloud: None, "start", {"sealed": "box-of-nobody"}, PermanentCode.UNSEALABLE),
+        (lambda _cloud: None, "start", {"sealed": "v1.ffffffffffffffff.AAAA"}, PermanentCode.UNSEALABLE),
     ],
 )
 def test_what_cannot_be_done_leaves_nothing_half_done(

@@ -56,7 +56,7 @@ def test_a_password_survives_the_power_events_that_were_not_done(fleet: Fleet) -
 
 
 def test_what_cannot_be_opened_does_not_hold_up_what_supersedes_it(fleet: Fleet) -> None:
-    settled = fleet.send("start", waiting=("stop",), sealed="box-of-nobody", primary_storage="second")
+    settled = fleet.send("start", waiting=("stop",), sealed="v1.ffffffffffffffff.AAAA", primary_storage="second")
     assert settled.outcome.code is StaleCode.SUPERSEDED
     vm = fleet.known().vm
     assert vm is not None

@@ -114,6 +114,21 @@ def test_a_box_from_another_event_is_parked_not_opened(queue: Queue) -> None:
     assert (outcome.status, outcome.code) == (Status.PARKED, PermanentCode.UNSEALABLE)
 
 
+@pytest.mark.parametrize("plaintext", [b"", b'{"password": 1}', b'{"swordfish!": 1}'])
+def test_a_box_without_guest_data_in_it_is_rejected_and_holds_nobody_up(queue: Queue, plaintext: bytes) -> None:
+    first, then = document("start", sequence=1), event("start", sequence=2)
+    context = f"{first['data']['vm']['uuid']}/{first['id']}"
+    first["data"]["sealed"] = queue.fleet.sealer.seal(plaintext, context)
+    outcome = ended(queue.take(queue.post(first["id"], "start", json.dumps(first).encode())))
+    assert (outcome.status, outcome.code) == (Status.REJECTED, PermanentCode.INVALID_EVENT)
+    assert "data.sealed" in outcome.detail
+    assert "swordfish" not in outcome.detail
+    (letter,) = queue.mailbox.dead_letters(10)
+    assert (letter.event_id, letter.vm_uuid) == (first["id"], VM)
+    body = body_of(then, queue.fleet.sealer)
+    assert ended(queue.take(queue.post(then.id, "start", body, 2))).status is Status.APPLIED
+
+
 # --- secrets ----------------------------------------------------------------------------------------------------------
 
 
