@@ -12,9 +12,10 @@ packages=(
   rabbitmq-server                                                  # the bus on which CloudStack publishes
   libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients # the KVM host of the demo and the tests
   qemu-system-x86 qemu-utils seabios
-  util-linux iproute2                                              # blkid, setpriv; namespaces, and their loopback
+  util-linux                                                       # blkid, setpriv
   openssh-server openssh-client                                    # the host's cache is filled over SFTP
   golang-go golang-github-vmware-govmomi-dev                       # the vCenter of the tests is a simulator in Go
+  golang-golang-x-crypto-dev                                       # the publisher in Go, which seals without us
   genisoimage xorriso libarchive-tools 7zip                        # readers of the image that are not ours
   user-mode-linux                                                  # and the Linux kernel itself, as one of them
   debootstrap                                                      # the stock Debian of `make test-cloud-init`

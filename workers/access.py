@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from configdrive.ports import Sealer
+    from tasks.intake import Ingester
     from tasks.publish import LifecyclePublisher
     from tasks.wakeup import WakeUps
     from workers.endpoint import Endpoint
+    from workers.scripts import FunctionLibrary
 
 ENTRY_POINTS = "configdrive.hypervisors"
 
@@ -137,8 +139,9 @@ def make_publisher(
     settings: Settings,
     app: Celery | None = None,
     mailbox: RedisMailbox | None = None,
+    sealer: Sealer | None = None,
 ) -> LifecyclePublisher:
-    """Return the producers' door.
+    """Return the producers' door; `sealer` is the settings' own unless another is given.
 
     Raises:
         PermanentError: `MISCONFIGURED`.
@@ -148,7 +151,45 @@ def make_publisher(
     return LifecyclePublisher(
         mailbox or make_mailbox(settings),
         make_wakeups(settings, app),
-        make_sealer(settings),
+        sealer or make_sealer(settings),
         hypervisors=known_hypervisors(settings),
         zones=settings.zones,
+    )
+
+
+def make_ingester(settings: Settings) -> Ingester | None:
+    """Return what takes from the intake, with connections of its own; `None` when the settings turn it off.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    if settings.intake == "off":
+        return None
+    # Imported here, as in make_wakeups.
+    from tasks.intake import Ingester, Unsealed  # noqa: PLC0415
+    from workers.app import make_app  # noqa: PLC0415
+    from workers.intake import RedisIntake  # noqa: PLC0415
+    from workers.telemetry import SystemClock  # noqa: PLC0415
+
+    client, app = connect_redis(settings), make_app(settings)
+    sealer = Unsealed() if settings.intake == "sealed" else make_sealer(settings)
+    publisher = make_publisher(settings, app, make_mailbox(settings, client), sealer)
+    return Ingester(
+        RedisIntake(client, store_options(settings)),
+        publisher.posting,
+        make_wakeups(settings, app).send_many,
+        SystemClock(),
+        pause=settings.intake_seconds,
+    )
+
+
+def function_library(settings: Settings) -> FunctionLibrary:
+    """Return PUT as a function of Redis, for this fleet."""
+    from workers.scripts import FunctionLibrary  # noqa: PLC0415 - only `functions` asks for it
+
+    return FunctionLibrary(
+        settings.key_prefix,
+        round(settings.resend_seconds * 1000),
+        tuple(known_hypervisors(settings)),
+        settings.zones,
     )

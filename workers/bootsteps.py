@@ -1,8 +1,9 @@
-"""What runs in a worker's main process beside Celery's own parts: the sweeper and the sign of life."""
+"""What runs in a worker's main process beside Celery's own parts: sweeper, sign of life, intake, metrics."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +18,25 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _SIGN_OF_LIFE_SECONDS = 5.0
+_HANDED_OVER_SECONDS = 3.0
 
 
-def install(
+def install(  # noqa: PLR0913 - all by name, in the one place that installs
     app: Celery,
     *,
     sweep: Callable[[], Sent],
     sweep_seconds: float,
     health_file: Path | None,
+    ingest: Callable[[threading.Event], None] | None = None,
     serve_metrics: Callable[[], None] | None = None,
 ) -> None:
-    """Add the sweeper, the sign of life and the metrics' endpoint to every worker of this app.
+    """Add the sweeper, the sign of life, the ingester and the metrics' endpoint to every worker of this app.
 
-    The first two hang on the timer of Celery's main loop: when that loop hangs, the health file grows old. The endpoint
-    begins to answer when the pool is there.
+    The first two hang on the timer of Celery's main loop: when that loop hangs, the health file grows old. The others
+    begin when the pool is there: the ingester in a thread that uses nothing which a child of the pool uses as well.
     """
+    if ingest is not None:
+        app.steps["worker"].add(_thread_behind_the_pool("Intake", ingest))
     if serve_metrics is not None:
         app.steps["worker"].add(_behind_the_pool("Metrics", serve_metrics))
     app.steps["worker"].add(_periodic("Sweeper", sweep_seconds, partial(_sweep_quietly, sweep)))
@@ -75,6 +80,34 @@ def _behind_the_pool(name: str, job: Callable[[], None]) -> type[bootsteps.Start
 
     BehindThePool.name = f"configdrive.{name}"
     return BehindThePool
+
+
+def _thread_behind_the_pool(name: str, job: Callable[[threading.Event], None]) -> type[bootsteps.StartStopStep]:
+    class ThreadBehindThePool(bootsteps.StartStopStep):
+        """Has a thread do a job from when the pool is there until the worker is told to end."""
+
+        requires: tuple[type[bootsteps.Step] | str, ...] = ("celery.worker.components:Pool",)
+
+        def __init__(self, parent: object, **options: object) -> None:
+            super().__init__(parent, **options)
+            self._ended = threading.Event()
+            self._thread: threading.Thread | None = None
+
+        @override
+        def start(self, parent: Any) -> None:
+            self._thread = threading.Thread(target=job, args=(self._ended,), name=name, daemon=True)
+            self._thread.start()
+
+        @override
+        def stop(self, parent: Any) -> None:
+            self._ended.set()
+            if self._thread is not None:
+                self._thread.join(_HANDED_OVER_SECONDS)
+
+        terminate = stop
+
+    ThreadBehindThePool.name = f"configdrive.{name}"
+    return ThreadBehindThePool
 
 
 def _sweep_quietly(sweep: Callable[[], Sent]) -> None:

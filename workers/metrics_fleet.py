@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import redis
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
@@ -44,6 +44,8 @@ class FleetNumbers:
     oldest_parked: float
     dead_letters: int
     strays: int
+    intake: int = 0
+    settled: int = 0
 
 
 @dataclass
@@ -84,19 +86,22 @@ class Numbers(Census):
         pipeline.zrange(self._key("parked"), 0, 0, withscores=True)
         pipeline.llen(self._key("dead"))
         pipeline.zcard(self._key("strays"))
+        for key in ("intake", "intake:taken"):
+            pipeline.llen(self._key(key))
+        pipeline.get(self._key("intake:number"))
         for name in names:
             pipeline.llen(f"{self._options.prefix}{name}")  # Celery's list, behind the same prefix
             pipeline.zcard(self._key("due", name))
             pipeline.zrange(self._key("due", name), 0, _MOST - 1)
             pipeline.zrange(self._key("left", name), 0, -1)
-        moment, parked, first_parked, dead, strays, *rest = pipeline.execute()
+        moment, parked, first_parked, dead, strays, there, taken, settled, *rest = pipeline.execute()
         now = moment[0] + moment[1] / 1e6
         queues = [
             self._queue(name, rest[start : start + 4], ages.setdefault(name, Heads()))
             for name, start in zip(names, range(0, len(rest), 4), strict=True)
         ]
         oldest_parked = max(0.0, now - first_parked[0][1] / 1000) if first_parked else 0.0
-        return FleetNumbers(tuple(queues), parked, oldest_parked, dead, strays)
+        return FleetNumbers(tuple(queues), parked, oldest_parked, dead, strays, there + taken, int(settled or 0))
 
     def _queue(self, name: str, answers: Sequence[Any], ages: Heads) -> QueueNumbers:
         messages, pending, vms, left = answers
@@ -138,6 +143,10 @@ class FleetCollector(Collector):
         )
         yield _gauge("configdrive_dead_letters", "Messages kept that could not be taken as events", found.dead_letters)
         yield _gauge("configdrive_stray_images", "Images of VMs that nobody knows, in their grace period", found.strays)
+        yield _gauge("configdrive_intake_entries", "Entries of the intake that no ingester has settled", found.intake)
+        yield CounterMetricFamily(
+            "configdrive_intake_settled", "Entries of the intake that were taken in or refused", value=found.settled
+        )
         yield from _per_queue(found.queues)
 
 

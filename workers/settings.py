@@ -147,6 +147,14 @@ class Settings(BaseSettings):
     outcomes_kept: Annotated[int, Field(ge=1000, le=100_000_000)] = 100_000
     """Entries kept on the outcome stream, about."""
 
+    intake: Annotated[str, Field(pattern=r"^(sealed|cleartext|off)$")] = "sealed"
+    """What workers and `wake --every` take from the list `intake`, where programs of any language put events. `sealed`:
+    guest data must come sealed. `cleartext`: it may stand in the clear as well, where Redis and its files may be read
+    by nobody else. `off`: the list is left alone."""
+
+    intake_seconds: Annotated[float, Field(ge=0.005, le=60)] = 0.05
+    """Pause between two looks at an empty intake: what an event waits there at most. One process looks at a time."""
+
     health_file: Path | None = None
     """A file that a living worker touches every few seconds: a liveness probe looks at its age. None: off."""
 

@@ -26,7 +26,6 @@ import json
 import secrets
 import uuid as uuids
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -35,6 +34,7 @@ from configdrive.model import EventId, HostName, ImageName, VmUuid
 from configdrive.outcome import Outcome
 from configdrive.packing import pack
 from tasks.mailbox import Claim, DeadLetter, FencedError, Finish, Glance, Held, Mailbox, NotNow, Wake
+from workers import scripts
 from workers import store_forms as forms
 from workers.replication import Confirmed
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import redis
-    from redis.commands.core import Script
 
     from tasks.mailbox import Debt, Ending, PersonsWord, Posting, Receipt, Right
     from workers.replication import Call
@@ -72,7 +71,7 @@ class RedisMailbox(Mailbox):
     def __init__(self, client: redis.Redis, options: StoreOptions) -> None:
         self._redis = client
         self._options = options
-        self._scripts = {name: _script(client, name) for name in SCRIPTS}
+        self._scripts = {name: scripts.register(client, name) for name in SCRIPTS}
         self._confirmed = Confirmed(
             client, replicas=options.replicas, seconds=options.replica_seconds, mark=self._key("replicated")
         )
@@ -298,7 +297,3 @@ class RedisMailbox(Mailbox):
 
     def _vm_keys(self, uuid: VmUuid) -> list[str]:
         return [self._key("vm", uuid), self._key("mail", uuid), self._key("body", uuid)]
-
-
-def _script(client: redis.Redis, name: str) -> Script:
-    return client.register_script(files("workers").joinpath("lua", f"{name}.lua").read_text("utf-8"))

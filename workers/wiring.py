@@ -32,6 +32,7 @@ from workers.access import (
     connect_redis,
     installed_hypervisors,
     known_hypervisors,
+    make_ingester,
     make_mailbox,
     make_publisher,
     make_sealer,
@@ -212,11 +213,13 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     lifecycle.register(app, lambda: hands().turns, mailbox.bury)
     leftovers.register(app, lambda: hands().leftovers, mailbox.bury)
     wakeups = WakeUps(app)
+    ingester = make_ingester(settings)
     bootsteps.install(
         app,
         sweep=lambda: sweep_once(mailbox, wakeups, served, pause=settings.leftover_seconds),
         sweep_seconds=settings.sweep_seconds,
         health_file=settings.health_file,
+        ingest=None if ingester is None else ingester.run,
         serve_metrics=None if metrics is None else metrics.start,
     )
     return app

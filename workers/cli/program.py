@@ -33,7 +33,12 @@ COMMANDS = {
     "adopt": ("workers.cli.adopt", "adopt", "Remember the drives that are there: after the loss of Redis."),
     "doctor": ("workers.cli.doctor", "doctor", "Check settings, Redis, keys and every host."),
     "keys": ("workers.cli.keys", "keys", "Make, list, rotate and retire the fleet's keys."),
-    "schema": ("workers.cli.schema", "schema", "Print the event contract as JSON Schema."),
+    "functions": (
+        "workers.cli.functions",
+        "functions",
+        "Load PUT as a function of Redis, for any language.",
+    ),
+    "schema": ("workers.cli.schema", "schema", "Print the contracts: event, outcome, AsyncAPI."),
 }
 """Name -> module, attribute and the line in `configdrive --help`, which is written without importing any of them."""
 

@@ -1,4 +1,4 @@
-"""`configdrive schema`: the event contract."""
+"""`configdrive schema`: the contracts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ import click
 from workers.cli.output import print_json
 
 
-@click.command(short_help="Print the event contract as JSON Schema.")
-def schema() -> None:
+@click.command(short_help="Print the contracts: event, outcome, AsyncAPI.")
+@click.option("--outcome", "which", flag_value="outcome", help="Of an outcome instead.")
+@click.option("--asyncapi", "which", flag_value="asyncapi", help="All channels, as an AsyncAPI 3.0 document.")
+def schema(which: str | None) -> None:
     """Print the event contract, version 1, as JSON Schema (draft 2020-12).
 
     \b
     Examples:
       configdrive schema > configdrive-event.schema.json
       configdrive schema | jq '."$defs".DeployData.properties | keys'
+      configdrive schema --outcome > configdrive-outcome.schema.json
+      configdrive schema --asyncapi > configdrive-asyncapi.json
     """
-    from configdrive.events import json_schema
+    from configdrive import events, outcome
 
-    print_json(json_schema())
+    match which:
+        case "outcome":
+            print_json(outcome.json_schema())
+        case "asyncapi":
+            from workers.access import function_library
+            from workers.asyncapi import document
+            from workers.settings import load_settings
+
+            print_json(document(function_library(load_settings())))
+        case _:
+            print_json(events.json_schema())

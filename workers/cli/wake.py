@@ -21,7 +21,7 @@ def wake(pause: float | None, *, dry_run: bool, as_json: bool) -> ExitCode:
     Hosts that were away and still have something of a VM are asked again, too.
 
     Every worker does so for its own queues each second, so by hand it is needed only while no worker runs. With --every
-    it is a small process that serves all queues and needs neither inventory nor keys.
+    it is a small process that serves all queues and needs neither inventory nor keys; it takes from the intake, too.
 
     \b
     Examples:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +12,7 @@ import redis
 
 from tasks.sweep import Sent, sweep_once
 from tasks.wakeup import WakeUps
-from workers.access import known_hypervisors
+from workers.access import known_hypervisors, make_ingester
 from workers.app import queues
 from workers.cli.exits import ExitCode
 from workers.cli.fleet import open_app, open_mailbox
@@ -19,12 +21,13 @@ from workers.cli.output import ago, print_json
 from workers.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    import threading
+    from collections.abc import Iterator
 
     from tasks.mailbox import Wake
     from workers.census import Census
 
 _log = logging.getLogger("configdrive.wake")
+_HANDED_OVER_SECONDS = 5.0
 
 
 def wake_once(*, dry_run: bool, as_json: bool) -> ExitCode:
@@ -48,22 +51,36 @@ def wake_once(*, dry_run: bool, as_json: bool) -> ExitCode:
 
 
 def wake_always(pause: float, ended: threading.Event) -> ExitCode:
-    """Make a pass every `pause` seconds until told to end; a Redis that is away is waited for."""
+    """Make a pass every `pause` seconds until told to end, and take from the intake. Redis may be away."""
     settings = load_settings()
     begin_logging(settings)
     mailbox = open_mailbox(settings, patient=True)
     wakeups = WakeUps(open_app(settings))
     _log.info("waking on all queues every %g s", pause)
-    while not ended.is_set():
-        try:
-            for wake in _pass(mailbox, wakeups, settings).wakes:
-                _log.info("sent %s", _words(wake))
-        except redis.RedisError as error:
-            _log.warning("the pass failed: %s", type(error).__name__)
-        if settings.health_file is not None:  # also without Redis: a new process would not have it either
-            settings.health_file.touch()
-        ended.wait(pause)
+    with _ingesting(settings, ended):
+        while not ended.is_set():
+            try:
+                for wake in _pass(mailbox, wakeups, settings).wakes:
+                    _log.info("sent %s", _words(wake))
+            except redis.RedisError as error:
+                _log.warning("the pass failed: %s", type(error).__name__)
+            if settings.health_file is not None:  # also without Redis: a new process would not have it either
+                settings.health_file.touch()
+            ended.wait(pause)
     return ExitCode.DONE
+
+
+@contextmanager
+def _ingesting(settings: Settings, ended: threading.Event) -> Iterator[None]:
+    """Take from the intake meanwhile, unless the settings turn that off."""
+    ingester = make_ingester(settings)
+    if ingester is None:
+        yield
+        return
+    thread = threading.Thread(target=ingester.run, args=(ended,), name="intake", daemon=True)
+    thread.start()
+    yield
+    thread.join(_HANDED_OVER_SECONDS)
 
 
 def _queues(mailbox: Census, settings: Settings) -> list[str]:

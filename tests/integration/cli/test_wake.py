@@ -28,12 +28,12 @@ def lose_wakeups(place: Place) -> int:
 
 
 def test_a_lost_wake_up_is_sent_again(quiet_place: Callable[..., Place], vm: VmScript) -> None:
-    place = quiet_place(resend_seconds=0.2)
+    place = quiet_place(resend_seconds=1.0)
     event = vm.event("deploy")
     place.run("publish", "-", stdin=json.dumps(event))
     assert lose_wakeups(place) == 1
     assert place.json("wake") == {"wakeups": [], "hosts": []}
-    time.sleep(0.25)
+    time.sleep(1.05)
     looked = place.json("wake", "--dry-run")["overdue"]
     swept = place.json("wake")["wakeups"]
 

@@ -137,6 +137,23 @@ def test_a_worker_can_do_all_that_is_done_with_a_mailbox(worker: Census) -> None
     assert QUEUE in worker.pending()
 
 
+def test_who_has_the_list_alone_can_put_an_event_there_and_read_what_became_of_it(
+    guarded: Guarded, worker: Census
+) -> None:
+    """A real client of that role: tests/integration/deploy/test_compose.py."""
+    header = put(worker, new_vm())
+    with guarded.client("intake") as client:
+        assert client.xrevrange(f"{PREFIX}outcomes", count=1) is not None
+        assert client.lpush(f"{PREFIX}intake", "an event") == 1
+        claim = claimed(worker, header)
+        worker.done(claim, finish(claim))
+        ((_stream, entries),) = client.xread({f"{PREFIX}outcomes": "0"})
+        assert header.event_id.encode() in {fields[b"event"] for _, fields in entries}
+        assert client.get(f"{PREFIX}seen:{header.event_id}")
+    with guarded.client("worker") as client:
+        client.delete(f"{PREFIX}intake")
+
+
 # --- what none may ----------------------------------------------------------------------------------------------------
 
 FORBIDDEN: dict[str | None, tuple[str, ...]] = {
@@ -157,7 +174,6 @@ FORBIDDEN: dict[str | None, tuple[str, ...]] = {
         "RENAME {p}vm:{vm} {p}celeryev.x",
         "SORT {p}queues BY nosort GET {p}vm:*->state",
         "EVAL return 0",
-        "FCALL f 0",
         # what others do
         "DEL {p}mail:{vm}",
         "SET {p}mail:{vm} x",
@@ -185,6 +201,7 @@ FORBIDDEN: dict[str | None, tuple[str, ...]] = {
         "SCRIPT FLUSH",
         "SCRIPT KILL",
         "FUNCTION LOAD x",
+        "FUNCTION LIST",
         "SHUTDOWN NOSAVE",
         "REPLICAOF 127.0.0.1 1",
         "INFO",
@@ -194,6 +211,34 @@ FORBIDDEN: dict[str | None, tuple[str, ...]] = {
         "CLIENT PAUSE 1000",
         "SAVE",
         "MIGRATE 127.0.0.1 1 k 0 1",
+    ),
+    "intake": (
+        # the list itself, but for its one end
+        "RPUSH {p}intake x",
+        "LRANGE {p}intake 0 -1",
+        "RPOP {p}intake",
+        "DEL {p}intake",
+        "LPUSH {p}intake:taken x",
+        "SET {p}intake:lease x",
+        # what others do
+        "LPUSH {p}configdrive.simulated x",
+        "LPUSH {p}dead x",
+        "RPUSH {p}mail:{vm} x",
+        "LINDEX {p}mail:{vm} 0",
+        "XADD {p}outcomes * event x outcome x",
+        "SET {p}seen:{event} x",
+        "HGETALL {p}vm:{vm}",
+        "HGET {p}body:{vm} {event}",
+        "FCALL configdrive_put_v1 0 x",
+        "EVAL return 0",
+        "SCRIPT LOAD x",
+        # the server
+        "CLIENT LIST",
+        "CLIENT KILL TYPE normal",
+        "KEYS *",
+        "FLUSHALL",
+        "INFO",
+        "LPUSH another:fleet x",
     ),
     "worker": (
         "FLUSHALL",

@@ -16,8 +16,9 @@ import redis
 
 from tests.integration.deploy.compose import ROOT, read_services
 from tests.rigs.cloud import VmScript
+from tests.rigs.go_client import GoClient
 from tests.rigs.worker import CONFIGDRIVE
-from tests.support import wait_until
+from tests.support import require_rig, wait_until
 
 if TYPE_CHECKING:
     from tests.integration.deploy.compose import Stack
@@ -69,6 +70,23 @@ def test_an_event_goes_from_the_publisher_through_the_stack(stack: Stack) -> Non
         told = service.log.read_text() if service.log.exists() else ""
         assert "permission" not in told, name
         assert "NOPERM" not in told, name
+
+
+@pytest.mark.parametrize(("way", "role"), [("publish", "intake"), ("call", "publisher")])
+def test_a_program_in_another_language_needs_no_more_than_its_role_has(stack: Stack, way: str, role: str) -> None:
+    if way == "call":
+        configdrive(stack, "worker", "functions", "load")
+    settings = tomllib.loads((stack.volume(f"secrets-{role}") / "settings.toml").read_text())
+    with require_rig():
+        client = GoClient(settings["redis_url"].removesuffix("/0"), settings["public_key"])
+    vm, guest = VmScript(), {"password": "swordfish"}
+    event = {**vm.event("start", host="host-01", guest=guest), "time": "2026-03-10T12:33:00Z"}
+    (outcome,) = client.send(way, event)
+    assert (outcome["status"], client.said) == ("applied", "")
+    with redis.Redis.from_url(settings["redis_url"]) as asking:
+        nonce, _, told = asking.get(f"configdrive:seen:{event['id']}").partition(b" ")
+    assert nonce
+    assert told
 
 
 @pytest.mark.parametrize(

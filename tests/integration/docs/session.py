@@ -1,7 +1,8 @@
 """The commands of pages, run as their reader runs them: one shell for each page, from top to bottom.
 
 They run on a machine of their own, a network and process namespace: Redis has its usual port there, and whatever a page
-starts ends with it. Home is an empty directory, and each page begins in a new one below it.
+starts ends with it. Home is an empty directory, and each page begins in a new one below it, which has the checkout's
+examples.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from docs.blocks import Run
+from docs.blocks import ROOT, Run
 from tests.rigs.process import RigError, find_program, tail
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _page(blocks: Sequence[Block], directory: Path) -> str:
     inside = "".join(_block(block, directory, number) for number, block in enumerate(blocks))
     name = directory.name
     return (
-        f"mkdir {name}; cp hello.sh {name} 2>/dev/null || true\n"
+        f"mkdir {name}; cp hello.sh {name} 2>/dev/null || true; ln -s {shlex.quote(str(ROOT / 'examples'))} {name}\n"
         f"set +e\n(\nset -e; cd {name}\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"
         f"{inside})\necho ended {name} $?\nset -e\n"
     )

@@ -36,6 +36,9 @@ def test_everything_is_counted_by_queue(box: Box) -> None:
     client.zadd(f"{prefix}parked", {new_vm(): (time.time() - 60) * 1000, new_vm(): (time.time() - 90) * 1000})
     client.zadd(f"{prefix}strays", {"i-2-3-VM.x.1.iso": 1})
     client.rpush(f"{prefix}dead", "one", "two", "three")
+    client.rpush(f"{prefix}intake", "four")
+    client.rpush(f"{prefix}intake:taken", "two", "three")
+    client.set(f"{prefix}intake:number", 7)
     seen = numbers.read(["configdrive.kvm"], ages)
     time.sleep(0.05)
     again = numbers.read(["configdrive.kvm"], ages)
@@ -45,7 +48,7 @@ def test_everything_is_counted_by_queue(box: Box) -> None:
         (QUEUE, 2, 2, 2, 3),
         (ZONE, 0, 1, 0, 0),
     ]
-    assert (seen.parked, seen.dead_letters, seen.strays) == (2, 3, 1)
+    assert (seen.parked, seen.dead_letters, seen.strays, seen.intake, seen.settled) == (2, 3, 1, 3, 7)
     assert seen.oldest_parked == pytest.approx(90, abs=5)
     assert [one.oldest for one in seen.queues] == [0, 0, 0]
     idle, *waiting = (one.oldest for one in again.queues)

@@ -43,6 +43,7 @@ EVENT = json.dumps(
         ["dead"],
         ["wake"],
         ["wake", "--dry-run"],
+        ["functions", "load"],
         ["keys", "list", "--usage"],
     ],
     ids=" ".join,

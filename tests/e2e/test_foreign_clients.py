@@ -1,0 +1,180 @@
+"""Programs in other languages publish, and real workers do what they say: the contract is no Python module."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from nacl.public import PrivateKey
+
+from configdrive.model import EventId
+from tests.e2e.disguises import betrayed
+from tests.e2e.site import Site, new_vm, uuid_of
+from tests.rigs.go_client import EXAMPLES, GoClient
+from tests.rigs.process import wait_until
+from tests.rigs.worker import CONFIGDRIVE
+from tests.support import require_rig
+from workers.access import make_sealer
+from workers.keys import Key, identity_of, public_text, read_keys
+from workers.sealing import KeyRing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.rigs.cloud import VmScript
+
+PASSWORD = "Grüße from Go"
+USER_DATA = "#!/bin/sh\necho 世界\n"
+TIME = "2026-03-10T12:33:00Z"
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> GoClient:
+    with require_rig():
+        make_sealer(site.settings)
+        client = GoClient(site.redis.url, public_text(read_keys(site.settings.keys_file)[-1]))
+    told = subprocess.run(
+        [CONFIGDRIVE, "functions", "load"],
+        env={**os.environ, **site.environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert told.stdout == "loaded configdrive_v1: FCALL configdrive_put_v1 0 <event JSON>\n"
+    return client
+
+
+def timed(event: dict[str, Any]) -> dict[str, Any]:
+    return {**event, "time": TIME}
+
+
+def files_on_the_drive(site: Site, vm: VmScript) -> dict[str, bytes]:
+    """Read what the guest finds when it is powered on."""
+    world, uuid = site.cloud.world, uuid_of(vm)
+    world.start_vm(uuid)
+    try:
+        return world.read_drive(uuid)
+    finally:
+        world.stop_vm(uuid)
+
+
+@pytest.mark.parametrize("way", ["publish", "call"])
+def test_a_vm_lives_by_what_a_program_in_go_says(site: Site, client: GoClient, way: str) -> None:
+    vm = new_vm()
+    guest = {"password": PASSWORD, "user_data": {"text": USER_DATA}}
+    told = client.send(way, timed(vm.event("deploy", guest=guest)))
+    assert [(outcome["event_type"], outcome["status"]) for outcome in told] == [("deploy", "applied")], client.said
+    told += client.send(way, timed(vm.event("start")))
+    assert told[-1]["facts"]["attach"] == "inserted"
+    site.require(vm, 2)
+    files = files_on_the_drive(site, vm)
+    assert files["cloudstack/password/vm_password.txt"] == PASSWORD.encode()
+    assert files["cloudstack/userdata/user_data.txt"] == USER_DATA.encode()
+    told += client.send(way, timed(vm.event("stop")), timed(vm.event("destroy")))
+    assert client.said == ""
+    assert [(outcome["sequence"], outcome["vm_uuid"]) for outcome in told] == [
+        (number, vm.uuid) for number in range(1, 5)
+    ]
+    assert [outcome["status"] for outcome in told[-1:]] == ["applied"]
+    site.require(vm, None)
+
+
+def test_publishing_again_under_the_same_id_does_nothing_and_finds_the_outcome(site: Site, client: GoClient) -> None:
+    vm = new_vm()
+    event = timed(vm.event("start"))
+    (first,) = client.send("call", event)
+    assert client.send("call", event) == [first]
+    assert site.stream().count(EventId(event["id"])) == 1
+
+
+def test_what_is_refused_is_told_to_whoever_waits_and_the_next_one_is_done(site: Site, client: GoClient) -> None:
+    vm, other = new_vm(), new_vm()
+    wrong = timed(vm.event("start", hypervisor="hyperv"))
+    right = timed(other.event("start"))
+    told = {outcome["event_id"]: outcome for outcome in client.send("publish", wrong, right)}
+    assert (told[wrong["id"]]["status"], told[wrong["id"]]["code"]) == ("rejected", "unknown_hypervisor")
+    assert told[right["id"]]["status"] == "applied"
+    assert client.code == 1
+    assert wrong["id"] in {letter.event_id for letter in site.mailbox.dead_letters(10)}
+    client.send("call", wrong)
+    assert client.code == 2
+    assert "UNKNOWN_HYPERVISOR data.hypervisor: no driver is called 'hyperv' (known are: " in client.said
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"surplus": 1}, "data.surplus"),
+        ({"label": "no such label!"}, "data.label"),
+        ({"guest": {"password": "two\nlines"}}, "data.sealed"),
+    ],
+)
+def test_what_redis_cannot_check_is_rejected_at_its_turn_and_holds_nobody_up(
+    site: Site, client: GoClient, change: dict[str, Any], field: str
+) -> None:
+    vm = new_vm()
+    told = client.send("call", timed(vm.event("start", **change)), timed(vm.event("start")))
+    assert [(outcome["status"], outcome.get("code")) for outcome in told] == [
+        ("rejected", "invalid_event"),
+        ("applied", None),
+    ]
+    assert field in told[0]["detail"]
+    assert any(letter.event_id == told[0]["event_id"] for letter in site.mailbox.dead_letters(10))
+    site.require(vm, 2)
+
+
+def test_a_shell_script_stops_and_destroys(site: Site, client: GoClient) -> None:
+    vm = new_vm()
+    assert client.send("publish", timed(vm.event("start")))[0]["status"] == "applied"
+    for kind, sequence in (("stop", 2), ("destroy", 3)):
+        done = subprocess.run(
+            [str(EXAMPLES / "shell" / "publish.sh"), kind, vm.uuid, vm.name, "simulated", "h1", str(sequence)],
+            env={**os.environ, "REDIS_PORT": str(urlsplit(site.redis.url).port)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        outcome = json.loads(done.stdout)
+        assert (outcome["vm_uuid"], outcome["event_type"], outcome["status"]) == (vm.uuid, kind, "applied")
+    site.require(vm, None)
+
+
+def test_an_event_of_redis_own_function_is_woken_without_waiting_for_the_sweep(site: Site, client: GoClient) -> None:
+    """The sweep would come after resend_seconds at the earliest; the ingester sends it as soon as it looks."""
+    assert client.code is not None
+    with site.redis.client() as redis:
+        vm = new_vm()
+        event = timed(vm.event("start"))
+        assert redis.fcall("configdrive_put_v1", 0, json.dumps(event)) == [b"accepted"]
+        wait_until(lambda: redis.llen("configdrive:intake:wakes") == 0, "the wake-up to be sent", timeout=10)
+    assert site.ended(EventId(event["id"])).status == "applied"
+
+
+@pytest.fixture(autouse=True)
+def discreet(site: Site) -> Iterator[None]:
+    yield
+    assert PASSWORD not in site.log
+    assert betrayed(site.log.encode()) == []
+
+
+def test_libsodium_s_boxes_open_in_go_and_gos_open_here(client: GoClient) -> None:
+    """The published vectors, by two programs that have nothing in common."""
+    vectors = json.loads((EXAMPLES / "sealed-vectors.json").read_text("utf-8"))
+    private = PrivateKey(base64.b64decode(vectors["private_key"]))
+    ring = KeyRing(lambda: [Key(identity_of(private.public_key), "2026-01-01T00:00:00+00:00", private)])
+    sealed_anew = client.send("vectors", vectors)
+    assert (client.said, len(sealed_anew)) == ("", len(vectors["opens"]))
+    for box, vector in zip(sealed_anew, vectors["opens"], strict=True):
+        assert box["sealed"] != vector["sealed"]
+        assert ring.open(box["sealed"], f"{vector['vm']}/{vector['event']}").decode() == vector["guest"]
+    good = vectors["opens"][0]
+    client.send("vectors", {**vectors, "opens": [], "refused": [{**good, "why": "it is a good one"}]})
+    assert "a box was opened that must be refused: it is a good one" in client.said

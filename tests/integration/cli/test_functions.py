@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from workers.access import function_library
+from workers.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.integration.cli.place import Place
+    from tests.rigs.cloud import VmScript
+
+
+def test_what_is_shown_is_what_is_loaded_and_knows_the_settings(
+    quiet_place: Callable[..., Place], vm: VmScript
+) -> None:
+    place = quiet_place(key_prefix="fleet7:", hypervisors=["simulated"], zones=["berlin-1"])
+    library = function_library(place.fleet.settings)
+    shown = place.run("functions", "show").stdout
+    assert shown == library.code
+    assert place.json("functions", "load") == {
+        "library": "fleet7_v1",
+        "put": "fleet7_put_v1",
+        "hypervisors": ["simulated"],
+    }
+    with place.fleet.redis.client(decode_responses=True) as client:
+        (found,) = client.function_list("fleet7_v1", withcode=True)
+        assert shown in found
+        event = {**vm.event("stop", zone="berlin-1"), "time": "2026-03-10T12:33:00Z"}
+        assert client.fcall("fleet7_put_v1", 0, json.dumps(event)) == ["accepted"]
+        client.function_delete("fleet7_v1")
+    assert place.fleet.mailbox.pending() == {"configdrive.simulated.berlin-1": 1}
+
+
+def test_loading_again_takes_the_place_of_what_was_there(quiet_place: Callable[..., Place]) -> None:
+    place = quiet_place(key_prefix="fleet8:")
+    for _ in range(2):
+        assert place.run("functions", "load").stdout == "loaded fleet8_v1: FCALL fleet8_put_v1 0 <event JSON>\n"
+    with place.fleet.redis.client() as client:
+        client.function_delete("fleet8_v1")
+
+
+@pytest.mark.parametrize(
+    ("option", "holds"),
+    [((), '"DeployData"'), (("--outcome",), '"event_id"'), (("--asyncapi",), '"asyncapi": "3.0.0"')],
+)
+def test_each_contract_is_printed(quiet_place: Callable[..., Place], option: tuple[str, ...], holds: str) -> None:
+    shown = quiet_place().run("schema", *option)
+    assert shown.exit_code == ExitCode.DONE
+    assert holds in shown.stdout
+    json.loads(shown.stdout)

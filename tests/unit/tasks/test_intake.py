@@ -1,0 +1,137 @@
+"""The ingester's loop. What it does to lists and mailboxes: tests/integration/queue/test_intake.py."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typing_extensions import override
+
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import EventId, VmUuid
+from tasks.intake import Ingester, Intake, Refusal, Settled, Taken, Unsealed
+from tasks.mailbox import Header, Posting, Wake
+from tests.unit.fakes.small import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+UUID = "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10"
+WAKE = Wake(Header(EventId("e1"), "start", VmUuid(UUID), "configdrive.kvm", 1))
+POSTING = Posting(WAKE.header, b"{}")
+
+
+class FakeIntake(Intake):
+    """Answers with what it was given, and keeps what it was told."""
+
+    def __init__(self, *answers: Taken | float | Exception) -> None:
+        self.answers = list(answers)
+        self.settled: list[tuple[int, list[Posting | Refusal]]] = []
+        self.left = 0
+        self.ended = threading.Event()
+
+    @override
+    def take(self) -> Taken | float:
+        answer = self.answers.pop(0)
+        if not self.answers:
+            self.ended.set()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @override
+    def settle(self, first: int, judged: Sequence[Posting | Refusal]) -> Settled | None:
+        self.settled.append((first, list(judged)))
+        return Settled((WAKE,), 0)
+
+    @override
+    def leave(self) -> None:
+        self.left += 1
+
+
+def ingester(intake: Intake, woken: list[Wake] | None = None) -> Ingester:
+    def check(raw: bytes) -> Posting:
+        if raw == b"good":
+            return POSTING
+        raise PermanentError(PermanentCode.INVALID_EVENT, "event: is bad", "mend it")
+
+    return Ingester(intake, check, ([] if woken is None else woken).extend, FakeClock(), pause=0.01)
+
+
+def test_it_goes_on_after_trouble_and_hands_over_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    intake = FakeIntake(ConnectionError("redis://:swordfish@redis"), Taken(0, (b"good",)), 0.001, Taken(1, ()))
+    woken: list[Wake] = []
+    ingester(intake, woken).run(intake.ended)
+    assert intake.answers == []
+    assert intake.settled == [(0, [POSTING])]
+    assert (woken, intake.left) == ([WAKE], 1)
+    assert "nothing taken from the intake: ConnectionError" in caplog.text
+    assert "swordfish" not in caplog.text
+
+
+def test_one_that_stands_by_looks_again_when_the_lease_may_be_over() -> None:
+    assert ingester(FakeIntake(0.4)).look() == 0.4
+    assert ingester(FakeIntake(3600.0)).look() == 1.0
+    assert ingester(FakeIntake(0.0)).look() == 0.01
+
+
+def test_wake_ups_of_others_are_sent_also_when_there_is_nothing_to_take() -> None:
+    woken: list[Wake] = []
+    assert ingester(FakeIntake(Taken(7, (), (WAKE,))), woken).look() == 0.01
+    assert woken == [WAKE]
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (
+            {"id": "e1", "type": "configdrive.vm.stop.v1", "data": {"vm": {"uuid": UUID}, "sequence": 3}},
+            ("e1", "stop", 3),
+        ),
+        ({"id": "e1", "type": "x", "data": {"vm": {"uuid": UUID.upper()}, "sequence": True}}, ("e1", "unknown", 0)),
+        ({"id": "e1", "data": {"vm": {"uuid": UUID}, "sequence": 2**53}}, ("e1", "unknown", 0)),
+        ({"id": "a b", "data": {"vm": {"uuid": UUID}}}, None),
+        ({"id": 7, "data": {"vm": {"uuid": UUID}}}, None),
+        ({"id": "e1", "data": {"vm": {"uuid": "x"}}}, None),
+        ({"id": "e1", "data": {"vm": []}}, None),
+        ({"id": "e1", "data": "x"}, None),
+        ([], None),
+        ("text", None),
+    ],
+)
+def test_whoever_can_be_told_of_a_refusal_is(event: Any, told: tuple[str, str, int] | None) -> None:  # noqa: ANN401 - JSON
+    intake = FakeIntake(Taken(0, (json.dumps(event).encode(),)))
+    ingester(intake).look()
+    ((_first, (refusal,)),) = intake.settled
+    assert isinstance(refusal, Refusal)
+    assert refusal.letter.reason == "invalid_event: event: is bad (mend it)"
+    if told is None:
+        assert refusal.outcome is None
+        return
+    outcome = refusal.outcome
+    assert outcome is not None
+    assert (outcome.event_id, outcome.event_type, outcome.sequence) == told
+    assert (outcome.vm_uuid, outcome.status, outcome.code, outcome.remedy) == (
+        UUID,
+        "rejected",
+        "invalid_event",
+        "mend it",
+    )
+
+
+@pytest.mark.parametrize("entry", [b"\xff", b"[" * 100_000, b'{"id":' + b" " * 2**20 + b'"e1"}'])
+def test_what_cannot_be_read_is_refused_without_a_name(entry: bytes) -> None:
+    intake = FakeIntake(Taken(0, (entry,)))
+    ingester(intake).look()
+    ((_first, (refusal,)),) = intake.settled
+    assert isinstance(refusal, Refusal)
+    assert (refusal.letter.event_id, refusal.letter.vm_uuid, refusal.outcome) == (None, None, None)
+
+
+def test_who_must_not_read_can_neither_seal_nor_open() -> None:
+    with pytest.raises(PermanentError, match="stands in the clear"):
+        Unsealed().seal(b"swordfish", "context")
+    with pytest.raises(PermanentError, match="no key"):
+        Unsealed().open("box", "context")

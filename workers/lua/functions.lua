@@ -1,0 +1,117 @@
+-- The same PUT for clients of any language: FCALL <name of the fleet>_put_v1 0 <event JSON>. `put` is PUT (put.lua); PREFIX,
+-- RESEND_MS, MOST_BYTES, HYPERVISORS, ZONES and PUT_NAME stand above, from the settings of whoever loads the library.
+--
+-- Answers {"accepted"}, or, as the id is known, {"duplicate", "waiting"} or {"duplicate", "told"} when the first one's outcome
+-- stands on the stream: an event of this id is stored in all these cases.
+-- An error is "<CODE> <field>: <what is wrong> (<remedy>)", and nothing was stored. What Lua cannot check, a worker does when
+-- the event's turn comes: what is no event then is told as `rejected`, and holds nobody up.
+
+local CONTENT = {deploy = true, start = true, password_reset = true, update = true}
+local KINDS = {deploy = true, start = true, password_reset = true, update = true, stop = true, migrate = true, destroy = true}
+local CONTRACT = 'see `configdrive schema` for the contract'
+
+local function refused(field, problem, remedy, code)
+  error({err = (code or 'INVALID_EVENT') .. ' ' .. field .. ': ' .. problem .. ' (' .. (remedy or CONTRACT) .. ')'})
+end
+
+local function object(value, field)
+  if type(value) ~= 'table' then refused(field, 'must be an object') end
+  return value
+end
+
+local function optional(value) -- null stands for what is left out
+  if value == cjson.null then return nil end
+  return value
+end
+
+local function text(value, field, pattern, most)
+  if type(value) ~= 'string' or #value > most or not string.match(value, pattern) then
+    refused(field, 'is missing, or has not the form that the contract asks for')
+  end
+  return value
+end
+
+local function known(set)
+  local names = {}
+  for name in pairs(set) do names[#names + 1] = name end
+  table.sort(names)
+  return 'known are: ' .. table.concat(names, ', ')
+end
+
+local function check(raw)
+  if #raw > MOST_BYTES then
+    refused('event', 'has ' .. #raw .. ' bytes, the limit of this way is ' .. MOST_BYTES,
+      'put it on the list ' .. PREFIX .. 'intake', 'CONTENT_TOO_LARGE')
+  end
+  local readable, event = pcall(cjson.decode, raw)
+  if not readable then refused('event', 'is not JSON') end
+  object(event, 'event')
+  local id = text(event.id, 'id', '^[A-Za-z0-9][A-Za-z0-9%._:@%+=~%-]*$', 128)
+  local kind = string.match(text(event.type, 'type', '^.', 64), '^configdrive%.vm%.([a-z_]+)%.v1$')
+  if not KINDS[kind] then refused('type', 'is no type of event') end
+  text(event.source, 'source', '^.', 4 * 255)
+  if type(event.time) ~= 'string' or not string.match(event.time, '^%d%d%d%d%-%d%d%-%d%d[Tt ]%d%d:%d%d') then
+    refused('time', 'is missing, or has not the form of RFC 3339', 'give the time of the event: it is the date on the drive')
+  end
+  local data = object(event.data, 'data')
+  local vm = object(data.vm, 'data.vm')
+  local uuid = string.lower(text(vm.uuid, 'data.vm.uuid', '^%x+%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x+$', 36))
+  if #uuid ~= 36 or string.find(uuid, '-', 1, true) ~= 9 then refused('data.vm.uuid', 'is not a uuid') end
+  text(vm.instance_name, 'data.vm.instance_name', '^[A-Za-z0-9][A-Za-z0-9%._%-]*$', 64)
+  if optional(event.subject) and string.lower(tostring(event.subject)) ~= uuid then
+    refused('subject', "differs from 'data.vm.uuid'", 'give the same uuid or leave it out')
+  end
+  local hypervisor = string.lower(text(data.hypervisor, 'data.hypervisor', '^[A-Za-z][A-Za-z0-9_%-]*$', 32))
+  if not HYPERVISORS[hypervisor] then
+    refused('data.hypervisor', "no driver is called '" .. hypervisor .. "'", known(HYPERVISORS), 'UNKNOWN_HYPERVISOR')
+  end
+  local sequence = data.sequence
+  if type(sequence) ~= 'number' or sequence < 0 or sequence > 9007199254740991 or sequence % 1 ~= 0 then
+    refused('data.sequence', 'must be an integer from 0 to 9007199254740991')
+  end
+  if optional(data.guest) then
+    refused('data.guest', 'stands in the clear', "seal it into 'data.sealed': see `configdrive keys public`")
+  end
+  if optional(data.sealed) then
+    if not CONTENT[kind] then refused('data.sealed', 'is not a field of this type of event') end
+    if type(data.sealed) ~= 'string' or not string.match(data.sealed, '^v1%.%x+%.[A-Za-z0-9_%-]+=?=?$') then
+      refused('data.sealed', 'has not the form v1.<key id>.<base64url>', 'seal it as the contract says')
+    end
+  end
+  local traceparent = optional(event.traceparent)
+  if traceparent then text(traceparent, 'traceparent', '^%x%x%-%x+%-%x+%-%x%x$', 55) end
+  local zone = optional(data.zone)
+  local queue = 'configdrive.' .. hypervisor .. (ZONES[zone] and '.' .. zone or '')
+  return id, kind, uuid, queue, sequence, traceparent
+end
+
+-- By hand: cjson would round a large number, and every value has been held against a pattern without quotation marks.
+local function header_of(id, kind, uuid, queue, sequence, traceparent)
+  return '{"id":"' .. id .. '","type":"' .. kind .. '","vm":"' .. uuid .. '","queue":"' .. queue
+    .. '","sequence":' .. string.format('%.0f', sequence)
+    .. (traceparent and ',"traceparent":"' .. traceparent .. '"' or '') .. '}'
+end
+
+local function put_event(raw)
+  local id, kind, uuid, queue, sequence, traceparent = check(raw)
+  local header = header_of(id, kind, uuid, queue, sequence, traceparent)
+  local keys = {PREFIX .. 'vm:' .. uuid, PREFIX .. 'mail:' .. uuid, PREFIX .. 'body:' .. uuid, PREFIX .. 'seen:' .. id,
+    PREFIX .. 'queues', PREFIX .. 'parked'}
+  local time = redis.call('TIME')
+  local nonce = 'fcall.' .. time[1] .. '.' .. time[2]
+  local told = put(keys, {PREFIX, uuid, id, header, raw, kind, queue, nonce, RESEND_MS})
+  if told[1] == 'duplicate' then return {'duplicate', told[2] == '' and 'waiting' or 'told'} end
+  -- Only a program can send the wake-up: whoever takes from the intake list does. What is lost here, the sweep finds.
+  local wakes = PREFIX .. 'intake:wakes'
+  if told[1] == 'wake' and redis.call('LLEN', wakes) < 10000 then redis.call('RPUSH', wakes, told[3] .. ' ' .. told[2]) end
+  return {'accepted'}
+end
+
+redis.register_function(PUT_NAME, function(_, arguments)
+  if #arguments ~= 1 then
+    return {err = 'INVALID_EVENT event: give one argument behind the number of keys (FCALL ' .. PUT_NAME .. ' 0 <event JSON>)'}
+  end
+  local fine, told = pcall(put_event, arguments[1])
+  if fine then return told end
+  return type(told) == 'table' and told or {err = tostring(told)}
+end)
