@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from pydantic import SecretStr
@@ -28,6 +30,10 @@ from workers.cloudstack.translate import Act, Decision, Kind, Power, Told, decid
 _log: Final = logging.getLogger("configdrive.cloudstack")
 _BLAMELESS: Final = frozenset({PermanentCode.ACCESS_DENIED, PermanentCode.MISCONFIGURED})
 """Not the notice's fault: it must come again once a person has mended the adapter."""
+
+
+_FUTURE_SECONDS: Final = 300
+"""A time that lies farther ahead is of a wrong clock, and is taken for none: what comes after it would be stale."""
 
 
 class Result(StrEnum):
@@ -114,6 +120,15 @@ class Adapter:
         _log.log(level, "%s: %s vm=%s events=%s", taken.result, taken.reason, taken.vm, ",".join(taken.events))
         return taken
 
+    def give_up(self, error: Exception) -> Taken:
+        """Bury a payload over which an error came up that nobody foresaw."""
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        taken = self._buried(f"unforeseen {type(error).__name__} at {place}: please report it", None)
+        self.tally[taken.result] += 1
+        _log.error("%s: %s", taken.result, taken.reason)
+        return taken
+
     def _take(self, body: bytes, routing_key: str, event_id: str | None) -> Taken:
         try:
             notice = payload.read(body, routing_key=routing_key, event_id=event_id)
@@ -124,12 +139,15 @@ class Adapter:
         counts = meaning_of(notice)
         if isinstance(counts, Nothing):
             return Taken(Result.IGNORED, f"{notice.words}: {counts.reason}", notice.vm)
-        if notice.vm is None:
+        vm = notice.vm
+        if vm is None:
             return self._buried(f"{notice.words}: names no VM, or not clearly which", None)
         if self._memory.had(notice):
-            return Taken(Result.DUPLICATE, f"{notice.words}: was had before", notice.vm)
-        with self._memory.visit(notice.vm, notice) as visit:
-            return self._visited(notice.vm, notice, counts, visit)
+            return Taken(Result.DUPLICATE, f"{notice.words}: was had before", vm)
+        if notice.at is not None and notice.at.timestamp() > self._clock.now() + _FUTURE_SECONDS:
+            notice = replace(notice, at=None)
+        with self._memory.visit(vm, notice) as visit:
+            return self._visited(vm, notice, counts, visit)
 
     def _visited(self, vm: VmUuid, notice: Notice, counts: Counts, visit: Visit) -> Taken:
         if self._memory.had(notice):

@@ -18,7 +18,7 @@ from kombu.message import Message
 
 from configdrive.errors import PermanentCode, PermanentError
 from workers.cloudstack.adapter import Adapter
-from workers.cloudstack.passing import patiently
+from workers.cloudstack.passing import patiently, take
 
 _log: Final = logging.getLogger("configdrive.cloudstack.bus")
 _CONNECT_SECONDS: Final = 5.0
@@ -90,7 +90,7 @@ class BusDoor:
         raw: Any = message.body  # text, where its sender named a charset
         body = raw.encode() if isinstance(raw, str) else bytes(raw)
         key = str(message.delivery_info.get("routing_key", ""))
-        taken = patiently(lambda: self._adapter.take(body, routing_key=key), ended)
+        taken = patiently(lambda: take(self._adapter, body, routing_key=key), ended)
         if taken is None:
             message.requeue()
         else:

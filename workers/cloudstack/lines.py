@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from workers.cloudstack.adapter import Adapter, Taken
-from workers.cloudstack.passing import patiently
+from workers.cloudstack.passing import patiently, take
 from workers.cloudstack.payload import MAX_PAYLOAD_BYTES
 
 
@@ -24,7 +24,7 @@ def take_lines(stream: BinaryIO, adapter: Adapter, ended: threading.Event) -> It
         number += 1
         if not line.strip():
             continue
-        taken = patiently(lambda line=line: adapter.take(line), ended)  # type: ignore[misc]  # the default is the line
+        taken = patiently(lambda line=line: take(adapter, line), ended)  # type: ignore[misc]  # the default is the line
         if taken is None:
             return
         yield number, taken

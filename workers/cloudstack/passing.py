@@ -11,6 +11,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from configdrive.errors import FleetError, TransientError
+from workers.cloudstack.adapter import Adapter, Taken
 
 _log: Final = logging.getLogger("configdrive.cloudstack")
 _Answer = TypeVar("_Answer")
@@ -30,7 +31,20 @@ def word_of(error: BaseException) -> str:
     return str(error) if isinstance(error, FleetError) else type(error).__name__
 
 
-def patiently(take: Callable[[], _Answer], ended: threading.Event) -> _Answer | None:
+def take(adapter: Adapter, body: bytes, *, routing_key: str = "", event_id: str | None = None) -> Taken:
+    """Take a payload as `Adapter.take` does; one over which the adapter itself stumbles is a dead letter.
+
+    It would stumble again, and hold up for ever what waits behind.
+    """
+    try:
+        return adapter.take(body, routing_key=routing_key, event_id=event_id)
+    except COMES_AGAIN:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is told by its type, and its text may hold a secret
+        return adapter.give_up(error)
+
+
+def patiently(attempt: Callable[[], _Answer], ended: threading.Event) -> _Answer | None:
     """Try until it is taken, with growing pauses: what follows waits, so the order stays. `None`: told to end.
 
     Raises:
@@ -39,7 +53,7 @@ def patiently(take: Callable[[], _Answer], ended: threading.Event) -> _Answer | 
     pause = _FIRST_PAUSE
     while not ended.is_set():
         try:
-            return take()
+            return attempt()
         except PASSES as error:
             _log.warning("not taken now, again in %g s: %s", pause, word_of(error))
         ended.wait(pause)

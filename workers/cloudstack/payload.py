@@ -134,14 +134,14 @@ def _identities(notice: Notice, event_id: str | None) -> tuple[str, ...]:
 
 def _state(found: Document, addressed: VmUuid | None) -> Notice:
     at = _time(found.get("eventDateTime"))
-    old, new, status = (values.text(found.get(name)) or "" for name in ("old-state", "new-state", "status"))
+    old, new, status = (values.word(found.get(name)) for name in ("old-state", "new-state", "status"))
     resource = values.text(found.get("resource")) or ""
     vm = _agreed([found.get("id")], [addressed])
     return Notice(Form.STATE, resource.rpartition(".")[2], "", status, vm, at, old, new)
 
 
 def _action(found: Document, addressed: VmUuid | None) -> Notice:
-    event, status = (values.text(found.get(name)) or "" for name in ("event", "status"))
+    event, status = (values.word(found.get(name)) for name in ("event", "status"))
     at = _time(found.get("eventDateTime"))
     vm = _agreed(
         [found.get("entityuuid")],
@@ -156,7 +156,7 @@ def _action(found: Document, addressed: VmUuid | None) -> Notice:
 
 
 def _job(found: Document, addressed: VmUuid | None) -> Notice:
-    event, status = (values.text(found.get(name)) or "" for name in ("commandEventType", "status"))
+    event, status = (values.word(found.get(name)) for name in ("commandEventType", "status"))
     result = values.document(found.get("jobResult"))
     result = values.document(result.get("virtualmachine")) or result
     command = values.document(found.get("cmdInfo"))
@@ -168,7 +168,7 @@ def _job(found: Document, addressed: VmUuid | None) -> Notice:
         [command.get("uuid"), command.get("virtualmachineid"), command.get("id"), context.get(_CONTEXT)],
     )
     resource = values.text(found.get("instanceType")) or ""
-    job = values.text(found.get("jobId"))
+    job = values.word(found.get("jobId")) or None
     password = values.text(result.get("password"))
     expunged = str(command.get("expunge", "")).lower() == "true" or event == "VM.EXPUNGE"
     return Notice(

@@ -12,6 +12,7 @@ from configdrive.model import VmUuid
 Document = Mapping[str, Any]
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NOTHING: Final[Document] = {}
 
 
@@ -37,6 +38,14 @@ def loads(text: str | bytes) -> object:
 def text(value: object) -> str | None:
     """Return a string that is not empty."""
     return value if isinstance(value, str) and value else None
+
+
+def word(value: object) -> str:
+    """Return a word as CloudStack has them for types, states and jobs; an empty one for all else.
+
+    Such a word may stand in a log and in a dead letter: there is no sentence, line break or half a character in it.
+    """
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
 
 
 def uuid(value: object) -> VmUuid | None:

@@ -35,7 +35,7 @@ from tornado.web import Application, Finish, RequestHandler, stream_request_body
 from typing_extensions import override
 
 from workers.cloudstack.adapter import Adapter, Taken
-from workers.cloudstack.passing import COMES_AGAIN, word_of
+from workers.cloudstack.passing import COMES_AGAIN, take, word_of
 from workers.cloudstack.payload import MAX_PAYLOAD_BYTES
 
 _log: Final = logging.getLogger("configdrive.cloudstack.webhook")
@@ -163,7 +163,7 @@ class _Hook(_Plain):
 
     def _take(self, body: bytes) -> Taken | None:
         try:
-            return self._adapter.take(body, event_id=self.request.headers.get("X-CS-Event-ID"))
+            return take(self._adapter, body, event_id=self.request.headers.get("X-CS-Event-ID"))
         except COMES_AGAIN as error:
             _log.warning("not taken, it must come again: %s", word_of(error))
             return None

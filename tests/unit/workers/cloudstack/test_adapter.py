@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.events import MigrateEvent, PasswordResetEvent, StartEvent, StopEvent
 from tests.unit.workers.cloudstack.cloud import CONTENT, RECORD, Cloud
-from tests.unit.workers.cloudstack.recorded import NEW_PASSWORD, PASSWORD, UUID, action, body, job, short, state
+from tests.unit.workers.cloudstack.recorded import BEGIN, NEW_PASSWORD, PASSWORD, UUID, action, body, job, short, state
 from workers.cloudstack.adapter import Result
 from workers.cloudstack.lookup import NetworkRecord
+from workers.cloudstack.passing import take
 from workers.cloudstack.settings import DrivesFor, StartAt
 
 
@@ -428,6 +430,7 @@ def test_an_adapter_that_dies_before_it_remembers_stores_nothing_twice(cloud: Cl
     with pytest.raises(TransientError):
         cloud.take(state("Starting", "Running", 1))
     cloud.memory.dies = False
+    cloud.clock.time += 1
     cloud.take(state("Starting", "Running", 1))
 
     assert cloud.types == ["start"]
@@ -457,6 +460,44 @@ def test_what_the_contract_refuses_is_a_dead_letter_and_tried_with_the_next_noti
 
     cloud.now("Running", "h1")
     cloud.take(action("VM.UPDATE", 20))
+    assert cloud.types == ["start"]
+
+
+def test_a_time_from_the_future_makes_nothing_after_it_stale(cloud: Cloud) -> None:
+    cloud.clock.time = BEGIN.timestamp() + 100
+    cloud.now("Running", "h1")
+    cloud.take(state("Starting", "Running", 10_000))
+    cloud.now("Stopped")
+    cloud.take(state("Running", "Stopped", 50))
+
+    assert cloud.types == ["start", "stop"]
+
+
+@pytest.mark.parametrize("strange", ["two words", "line\nbreak", "\ud800", "x" * 65, "", None, 7, {"a": 1}])
+def test_strange_words_are_passed_over_and_stand_in_no_log(cloud: Cloud, strange: object) -> None:
+    cloud.now("Running", "h1")
+    for field in ("old-state", "new-state", "status", "event", "commandEventType", "jobId"):
+        document = {**json.loads(state("Starting", "Running", 1)), field: strange}
+        taken = cloud.take(json.dumps(document).encode())
+        assert str(strange) not in taken.reason or strange in {"", None}
+        assert taken.reason.isprintable()
+
+
+def test_what_the_adapter_stumbles_over_is_a_dead_letter_and_holds_nothing_up(cloud: Cloud) -> None:
+    cloud.directory.fails = ZeroDivisionError("sw0rdfish")
+    taken = take(cloud.adapter, state("Starting", "Running", 1))
+
+    assert taken.result is Result.BURIED
+    (letter,) = cloud.mailbox.dead
+    assert "unforeseen ZeroDivisionError at cloud.py:" in letter.reason
+    assert "sw0rdfish" not in letter.reason
+
+
+def test_of_two_notices_of_the_same_second_the_order_does_not_matter(cloud: Cloud) -> None:
+    cloud.now("Running", "h1")
+    cloud.take(state("Starting", "Running", 10))
+    cloud.take(state("Stopped", "Starting", 10))
+
     assert cloud.types == ["start"]
 
 
