@@ -7,14 +7,25 @@ import logging
 import shutil
 import sys
 import tempfile
+import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.chaos.fate import make_plan
 from tests.chaos.storm import Storm
 from tests.chaos.verdict import verdict
 
+if TYPE_CHECKING:
+    from tests.chaos.plan import Plan
+
 SHOWN = 20
+
+
+def _say(text: str) -> None:
+    """Tell at once, also into a file: twenty storms take a while."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def seeds(text: str) -> range:
@@ -29,22 +40,29 @@ def storm(seed: int, seconds: float, pool: str | None) -> bool:
     logging.basicConfig(filename=directory / "storm.log", level=logging.INFO, force=True)
     plan = make_plan(seed, seconds)
     plan = plan if pool is None else replace(plan, pool=pool)
-    left = Storm(plan, directory).run()
-    findings = verdict(left)
-    broken = sum(left.chronicle.counts.values())
-    sys.stdout.write(
-        f"seed {seed}: {len(plan.lives)} lives, {len(left.outcomes)} outcomes, {broken} troubles, pool {plan.pool}, "
-        f"{left.seconds:.1f} s: {f'{len(findings)} findings' if findings else 'well'}\n"
-    )
-    if not findings:
+    try:
+        well = _raged(plan, directory)
+    except Exception:  # noqa: BLE001  # the storm itself broke down: the other seeds have their turn
+        well = False
+        _say(f"seed {seed} broke down:\n{traceback.format_exc()}")
+    if well:
         shutil.rmtree(directory)
         return True
+    chosen = "" if pool is None else f" POOL={pool}"
+    _say(f"  again: make chaos SEED={seed} SECONDS={seconds:g}{chosen}\n  all of it: {directory}\n")
+    return False
+
+
+def _raged(plan: Plan, directory: Path) -> bool:
+    left = Storm(plan, directory).run()
+    findings = verdict(left)
+    counted = f"{len(plan.lives)} lives, {len(left.outcomes)} outcomes, {sum(left.chronicle.counts.values())} troubles"
+    word = f"{len(findings)} findings" if findings else "well"
+    _say(f"seed {plan.seed}: {counted}, pool {plan.pool}, {left.seconds:.1f} s: {word}\n")
     for finding in findings[:SHOWN]:
         life = "" if finding.vm is None else f" (life {finding.vm}, {plan.lives[finding.vm].uuid}, {finding.step})"
-        sys.stdout.write(f"  {finding.check}: {finding.what}{life}\n")
-    chosen = "" if pool is None else f" POOL={pool}"
-    sys.stdout.write(f"  again: make chaos SEED={seed} SECONDS={seconds:g}{chosen}\n  all of it: {directory}\n")
-    return False
+        _say(f"  {finding.check}: {finding.what}{life}\n")
+    return not findings
 
 
 def main() -> int:
@@ -56,7 +74,7 @@ def main() -> int:
     arguments = parser.parse_args()
     failed = [seed for seed in arguments.seeds if not storm(seed, arguments.seconds, arguments.pool)]
     if failed:
-        sys.stdout.write(f"failed: {', '.join(map(str, failed))}\n")
+        _say(f"failed: {', '.join(map(str, failed))}\n")
     return bool(failed)
 
 

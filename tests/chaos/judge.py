@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from configdrive.model import ImageName, VmUuid
-from tests.chaos.lives import Finding, unlike
+from tests.chaos.findings import Finding, unlike
 from tests.chaos.model import in_order
 from tests.e2e.disguises import PASSWORD, USER_DATA, betrayed
 from workers.hypervisors.simulated.audit import Entry, Mark

@@ -22,7 +22,8 @@ from configdrive.outcome import Outcome, Status
 from tasks.mailbox import PersonsWord, Wake
 from tests.chaos import judge
 from tests.chaos.clock import set_clock, wrong_clock
-from tests.chaos.lives import Finding, Ground, Orchestrator
+from tests.chaos.findings import Finding
+from tests.chaos.lives import Ground, Orchestrator
 from tests.chaos.plan import CHILDREN, HOSTS, LOCAL, POOL, WORKERS, Life, Plan, Sent, Step
 from tests.chaos.troubles import Breaker, Chronicle
 from tests.chaos.witness import Witness
@@ -118,7 +119,7 @@ class Storm(Ground):
         self.left = Left(plan, self._fleet, self._cloud, orchestrators, [], chronicle, witness)
         self._headers: deque[Header] = deque(maxlen=500)
         self._again = 0
-        self._swept = False
+        self.swept = False
         self._todo: list[tuple[Life, EventId, Outcome, bool]] = []
         self._dice = random.Random(plan.seed)  # noqa: S311  # which old wake-ups come again
 
@@ -150,7 +151,7 @@ class Storm(Ground):
             if breaker.error is not None:
                 raise breaker.error
             self._calm_down()
-            self._swept = True
+            self.swept = True
             for one in self.left.orchestrators:
                 if one.ended:
                     one.look()
@@ -189,10 +190,10 @@ class Storm(Ground):
         return any(life.uuid in uuids for uuids in owed.values())
 
     @override
-    def excuses(self, life: Life) -> bool:
-        """See whether a process stood still while it worked on this VM; after the last sweep, nothing is an excuse."""
+    def was_frozen(self, life: Life) -> bool:
+        """See in the audit log whether a process stood still while it worked on this VM."""
         spans = judge.spans_of(entry for entry in self._cloud.audit() if entry.vm == life.uuid)[life.uuid]
-        return not self._swept and any(judge.was_frozen(span, self.left.chronicle.freezes, LEASE_NS) for span in spans)
+        return any(judge.was_frozen(span, self.left.chronicle.freezes, LEASE_NS) for span in spans)
 
     @override
     def found(self, finding: Finding) -> None:

@@ -11,8 +11,8 @@ import pytest
 from configdrive.model import HostName, InstanceName, VmUuid
 from configdrive.outcome import Outcome, Status
 from tests.chaos import judge
+from tests.chaos.findings import unlike
 from tests.chaos.judge import Span
-from tests.chaos.lives import unlike
 from tests.chaos.model import Content, Model, State
 from tests.chaos.plan import POOL, Life, secret_password, secret_user_data
 from tests.chaos.troubles import Freeze

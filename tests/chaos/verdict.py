@@ -18,7 +18,7 @@ from workers.hypervisors.simulated.audit import KEPT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.chaos.lives import Finding
+    from tests.chaos.findings import Finding
     from tests.chaos.model import Model
 
 
