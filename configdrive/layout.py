@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOST_FILES: Final = 200
 """Files of a layout that is worth keeping. A drive with more has names of its own, and its layout would be large."""
 _MOST_LAYOUTS: Final = 32
-"""Layouts that a process keeps, the last ones used. The usual ones take about 200 KiB each."""
+"""Layouts that a process keeps, the last ones used: about 200 KiB each, with the directories that drives have."""
 
 _NAME: Final = re.compile(rf"(?!{WINDOWS_DEVICE})[A-Za-z0-9._-]{{0,63}}[A-Za-z0-9_-]")
 """A name that every reader spells the same. Joliet has 64 characters; Windows drops a dot at the end."""

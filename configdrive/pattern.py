@@ -67,11 +67,11 @@ class Pattern:
         """Say whether each content is in its sectors, and those follow one another up to the image's end."""
         stored = dict[int, bytes]()
         for extent, data in zip(extents, contents, strict=True):
-            if stored.setdefault(extent, data) != data:
+            # An empty file has no sector, which is written as 0.
+            if bool(extent) != bool(data) or stored.setdefault(extent, data) != data:
                 return False
+        stored.pop(0, None)
         end = self._pieces.size
-        if stored.pop(0, b""):  # where empty files are
-            return False
         for extent, data in sorted(stored.items()):
             behind = end + len(data)
             zeros = _ZEROS[: -len(data) % SECTOR]

@@ -156,6 +156,11 @@ VM_ID_JOLIET = (VOLUME.joliet, "cloudstack/metadata", "vm_id.txt".encode("utf-16
         pytest.param(in_record(*VM_ID, 33), "another name", id="primary name"),
         pytest.param(in_record(*VM_ID, 43), "version", id="version number"),
         pytest.param(behind(*VM_ID, b"NM", 5), "another name", id="Rock Ridge name"),
+        pytest.param(behind(*VM_ID, b"NM", 4), "name is split", id="Rock Ridge name's flags"),
+        pytest.param(lambda: TERMINATOR + 8, "last volume descriptor", id="behind the last descriptor"),
+        pytest.param(lambda: TERMINATOR + SECTOR, "nothing points to", id="between the structures"),
+        pytest.param(at(JOLIET, 812), "another identifier", id="Joliet identifiers"),
+        pytest.param(at(PRIMARY, 2047), "descriptor's end", id="a descriptor's end"),
         pytest.param(behind(*VM_ID, b"PX", 4), "byte orders", id="Rock Ridge mode"),
         pytest.param(behind(*VM_ID, b"PX", 20), "byte orders", id="Rock Ridge owner"),
         pytest.param(behind(*VM_ID, b"TF", 5), "date differs", id="Rock Ridge date"),
@@ -228,6 +233,22 @@ def test_what_was_not_asked_for_is_found() -> None:
 def test_what_stands_behind_a_content_is_found() -> None:
     """The rest of a sector could carry what another VM's drive had there."""
     assert "something behind it" in str(refused(damaged(CONTENT.index(PASSWORD) + len(PASSWORD))))
+
+
+def test_a_content_inside_of_another_one_is_found() -> None:
+    """Each name shows what was asked for; but a reader that writes, or checks, would find two files in one place."""
+    files = {"a": bytes([1]) * 2 * SECTOR, "b": bytes([1]) * SECTOR}
+    made = build(files).content
+    volume = iso9660.read(made)
+    assert volume.primary["b"].extent == volume.primary["a"].extent + 2 == len(made) // SECTOR - 1
+    content = bytearray(made[:-SECTOR])
+    fields = [(tree["b"].record + 2, volume.primary["a"].extent + 1) for tree in (volume.primary, volume.joliet)]
+    fields += [(descriptor + 80, len(content) // SECTOR) for descriptor in (PRIMARY, ENHANCED, JOLIET)]
+    for start, number in fields:
+        content[start : start + 8] = struct.pack("<I", number) + struct.pack(">I", number)
+    with pytest.raises(PermanentError, match="overlap"):
+        verify(bytes(content), files, "config")
+    assert not layout_of(("a", "b"), contents.DIRECTORIES).pattern.fits(bytes(content), files, "config", BUILT_AT)
 
 
 def test_an_image_that_does_not_read_back_is_not_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import tracemalloc
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +78,58 @@ def test_nor_one_that_shows_another_files_content() -> None:
 def test_nor_one_that_holds_a_content_which_no_name_shows() -> None:
     """Though each name shows what was asked for."""
     assert not fits(pointed((PASSWORD_FILE, VM_ID)), FILES | {PASSWORD_FILE: FILES[VM_ID]})
+
+
+LAST = max((node.extent, path) for path, node in VOLUME.primary.items() if not node.is_directory)[1]
+
+
+def moved(extent: int, content: bytes = CONTENT) -> bytes:
+    """Return the image, or another one, as sound as can be, but with the last content said to be somewhere else."""
+    changed = bytearray(content)
+    old = VOLUME.primary[LAST].extent
+    for tree in (VOLUME.primary, VOLUME.joliet):
+        for node in tree.values():
+            if node.extent == old:
+                changed[node.record + 2 : node.record + 10] = both(extent)
+    for descriptor in range(16 * 2048, 19 * 2048, 2048):
+        changed[descriptor + 80 : descriptor + 88] = both(len(changed) // 2048)
+    return bytes(changed)
+
+
+def both(number: int) -> bytes:
+    return struct.pack("<I", number) + struct.pack(">I", number)
+
+
+def test_nor_one_whose_records_say_the_wrong_place() -> None:
+    at = VOLUME.primary[LAST].extent
+    assert moved(at) == CONTENT
+    elsewhere = moved(at + 1)
+    without_it = moved(0, CONTENT[: at * 2048])
+    further = moved(at + 1, CONTENT[: at * 2048] + bytes(2048) + CONTENT[at * 2048 :])
+    for content in (elsewhere, without_it):
+        assert not fits(content)
+        with pytest.raises(PermanentError):
+            verify(content, FILES, "config")
+    assert not fits(further)
+
+
+def test_nor_one_whose_empty_file_has_a_place() -> None:
+    for extent in (1, VOLUME.primary[LAST].extent, len(CONTENT) // 2048):
+        content = bytearray(CONTENT)
+        for tree in (VOLUME.primary, VOLUME.joliet):
+            start = tree["cloudstack/metadata/empty.txt"].record + 2
+            content[start : start + 8] = both(extent)
+        assert not fits(bytes(content))
+        with pytest.raises(PermanentError, match="empty file"):
+            verify(bytes(content), FILES, "config")
+
+
+def test_nor_one_that_goes_on_and_says_so() -> None:
+    at = VOLUME.primary[LAST].extent
+    for tail in (bytes(2048), PASSWORD.ljust(2048, b"\0")):
+        assert not fits(moved(at, CONTENT + tail))
+    with pytest.raises(PermanentError, match="nothing points to"):
+        verify(moved(at, CONTENT + PASSWORD.ljust(2048, b"\0")), FILES, "config")
 
 
 @given(
