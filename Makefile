@@ -29,7 +29,7 @@ demo: setup ## walk one VM through its life, on a real guest where the machine a
 	@HYPERVISOR=$(HYPERVISOR) KEEP=$(KEEP) $(BIN)/python -m demo
 
 .PHONY: bench
-bench: setup ## measure all that docs/reference/performance.md says, beside its peers, and write it there (15 minutes; QUICK=1: a minute or two, and nothing is written there)
+bench: setup ## measure all that README and docs/reference/performance.md say, and write it there (10 minutes; QUICK=1: a glance)
 	@$(BIN)/python -m benchmarks --effort $(if $(QUICK),quick,full)
 
 .PHONY: docs

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import images, latency, pools, scale, storm, throughput
 from benchmarks.plot import draw
-from benchmarks.report import HEAD, Effort, Item, Panel, Row, machine, markdown, rewrite
+from benchmarks.report import HEAD, Effort, Item, Panel, Row, machine, markdown, promises, rewrite
 from tests.rigs import RigUnavailable
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,12 +23,12 @@ SECTIONS: dict[str, tuple[str, Measure]] = {
     "storm": ("A boot storm", storm.measure),
     "scale": ("Many VMs", scale.measure),
     "pools": ("Which pool, and how many at a time", pools.measure),
-    "latency": ("One event on its way", latency.measure),
+    "latency": ("One event on a real KVM host", latency.measure),
 }
 
 
 def main() -> int:
-    """Measure; a full run of everything is written to the documentation, anything else to `build/`."""
+    """Measure; a full run of everything is written to README and documentation, anything else to `build/`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all otherwise")
     parser.add_argument("--effort", type=Effort, default=Effort.FULL, help="full, quick (about a minute) or tiny")
@@ -43,6 +43,8 @@ def main() -> int:
     page = ROOT / ("docs/reference/performance.md" if whole else "build/bench/performance.md")
     picture = ROOT / ("docs/images/performance.svg" if whole else "build/bench/performance.svg")
     rewrite(page, markdown(about, found))
+    if whole:
+        rewrite(ROOT / "README.md", promises(about, found))
     if panels := [item for _, items in found for item in items if isinstance(item, Panel)]:
         draw(panels, picture)
     missed = [item for _, items in found for item in items if isinstance(item, Row) and item.met is False]

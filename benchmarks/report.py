@@ -76,6 +76,15 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=100)[percent - 1]
 
 
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return the CPU time that living processes have taken so far, without that of children that have ended."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # proc(5): utime and stime, counted from the field after the name
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def machine() -> str:
     """Say in one line on what the figures were measured, and when."""
     processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text("utf-8"))
@@ -93,6 +102,12 @@ def markdown(about: str, sections: Iterable[tuple[str, Sequence[Item]]]) -> str:
         rows = "\n".join(item.markdown() for item in items if isinstance(item, Row))
         parts.append(f"### {title}\n\n{HEAD}\n{rows}")
     return "\n\n".join(parts)
+
+
+def promises(about: str, sections: Iterable[tuple[str, Sequence[Item]]]) -> str:
+    """Return one table of all that has a bar."""
+    rows = [item for _, items in sections for item in items if isinstance(item, Row) and item.bar]
+    return f"{HEAD}\n" + "\n".join(row.markdown() for row in rows) + f"\n\n{about}."
 
 
 def rewrite(page: Path, text: str) -> None:

@@ -115,8 +115,9 @@ class LeaseKeeper:
             with self._lock:
                 self._kept.add(lease)
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._keep, name="leases", daemon=True)
+                    thread.start()
+                    self._thread = thread
             yield lease
         finally:
             self._drop(lease)

@@ -194,6 +194,19 @@ def test_many_leases_are_kept_by_one_thread_that_ends_with_the_last(queue: Queue
         assert leases._thread is not None, "the next lease is kept by nobody"
 
 
+def test_a_thread_that_cannot_be_started_now_is_started_for_the_next_lease(
+    queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = keeper(queue, 0.03)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
+        with pytest.raises(RuntimeError), leases.keep(claim, now()):
+            pass
+    with leases.keep(claim, now()):
+        assert leases._thread is not None
+        assert leases._thread.is_alive()
+
+
 def test_what_is_lost_is_not_asked_for_again_from_the_side(
     queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
