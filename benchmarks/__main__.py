@@ -37,7 +37,7 @@ def main() -> int:
     found: list[tuple[str, list[Item]]] = []
     for name in chosen.sections or SECTIONS:
         title, measure = SECTIONS[name]
-        _say(f"\n### {title}\n\n{HEAD}")
+        _say(f"\n## {title}\n\n{HEAD}")
         found.append((title, list(_told(name, measure, chosen.effort))))
     whole = chosen.effort is Effort.FULL and not chosen.sections
     page = ROOT / ("docs/reference/performance.md" if whole else "build/bench/performance.md")

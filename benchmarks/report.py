@@ -100,7 +100,7 @@ def markdown(about: str, sections: Iterable[tuple[str, Sequence[Item]]]) -> str:
     parts = [f"Measured {about}."]
     for title, items in sections:
         rows = "\n".join(item.markdown() for item in items if isinstance(item, Row))
-        parts.append(f"### {title}\n\n{HEAD}\n{rows}")
+        parts.append(f"## {title}\n\n{HEAD}\n{rows}")
     return "\n\n".join(parts)
 
 

@@ -37,7 +37,7 @@ def test_a_page_keeps_what_stands_around_the_tables(tmp_path: Path) -> None:
     page.write_text(f"# Before\n\n{BEGIN}\nold\n{END}\n\nbehind\n")
     rewrite(page, markdown("here", [("A title", [Row("this", "1 ms", "that: 2 ms", "≤ 1", met=False)])]))
     text = page.read_text()
-    assert text.startswith(f"# Before\n\n{BEGIN}\n\nMeasured here.\n\n### A title\n")
+    assert text.startswith(f"# Before\n\n{BEGIN}\n\nMeasured here.\n\n## A title\n")
     assert "| this | 1 ms | that: 2 ms | ≤ 1 | **no** |\n" in text
     assert text.endswith(f"{END}\n\nbehind\n")
     assert "old" not in text
