@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
+from tests.fuzz import image_targets  # noqa: F401 - it registers its own
 from tests.fuzz.runner import HEADINGS, FoundError, run
 from tests.fuzz.targets import TARGETS
 
@@ -19,6 +21,7 @@ def main() -> int:
     chosen = parser.parse_args()
     names = [chosen.target] if chosen.target else list(TARGETS)
     cases = 1 if chosen.case is not None else -(-chosen.cases // len(names))
+    logging.disable(logging.CRITICAL)  # what is refused is told by the thousand
     sys.stdout.write(HEADINGS + "\n")
     found = 0
     total = 0

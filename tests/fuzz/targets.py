@@ -9,27 +9,30 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from functools import cache
 from random import Random
 from typing import Any
 
-from configdrive import contents, image, iso9660, state
+from typing_extensions import override
+
+from configdrive import contents, state
 from configdrive.errors import PermanentError
 from configdrive.events import parse
 from configdrive.lifecycle import vm_of
-from configdrive.model import Generation, HostName, ImageName, InstanceName, VmData, VmUuid
+from configdrive.model import HostName, HypervisorName, VmData, VmUuid
 from configdrive.packing import LARGEST, pack, unpack
-from configdrive.readback import verify
-from configdrive.rockridge import DamagedImageError
 from configdrive.sealed import body_of, guest_of
+from tasks.intake import Ingester, Intake, Refusal, Settled, Taken
+from tasks.mailbox import Posting
+from tasks.publish import LifecyclePublisher
 from tasks.wakeup import LEFTOVERS_NAME, TASK_NAME, read, read_host
 from tests.fuzz import corpus
 from tests.fuzz.drawing import drawn
 from tests.fuzz.mutations import MARKER, changed, given, scrambled, strange, written
 from tests.unit import strategies
 from tests.unit.documents import UUID, document
+from tests.unit.fakes.small import FakeClock
 from workers import store_forms
 from workers.keys import Key
 from workers.sealing import KeyRing
@@ -39,6 +42,9 @@ Target = Callable[[Random], bool]
 TARGETS: dict[str, Target] = {}
 
 VM = VmUuid(UUID)
+_NOBODY: Any = None
+"""In the place of what a publisher only needs to send."""
+
 _KEY = Key.generate()
 KEYS = KeyRing(lambda: [_KEY])
 CONTEXT = f"{UUID}/event-1"
@@ -141,11 +147,53 @@ def state_at_rest(random: Random) -> bool:
     return True
 
 
+@cache
+def _bomb() -> bytes:
+    return b"\x01" + zlib.compress(b"x" * 2**20, wbits=-15)
+
+
+class OneEntry(Intake):
+    """An intake with one entry, which remembers what became of it."""
+
+    def __init__(self, entry: bytes) -> None:
+        self._entry = entry
+        self.judged: list[Posting | Refusal] = []
+
+    @override
+    def take(self) -> Taken | float:
+        return Taken(0, (self._entry,))
+
+    @override
+    def settle(self, first: int, judged: Sequence[Posting | Refusal]) -> Settled | None:
+        self.judged += judged
+        return Settled((), 0)
+
+    @override
+    def leave(self) -> None:
+        pass
+
+
+@target
+def intake(random: Random) -> bool:
+    """What any program may put on the intake's list: a posting, or a refusal that quotes nothing."""
+    entry = OneEntry(given(random, corpus.event(random)))
+    publisher = LifecyclePublisher(_NOBODY, _NOBODY, KEYS, hypervisors=[HypervisorName("kvm")])
+    Ingester(entry, publisher.posting, lambda _wakes: None, FakeClock(), pause=1.0).look()
+    (what,) = entry.judged
+    if isinstance(what, Posting):
+        return True
+    assert MARKER not in what.letter.reason
+    assert (
+        what.outcome is None or MARKER not in f"{what.outcome.detail} {what.outcome.remedy} {what.outcome.event_type}"
+    )
+    return False
+
+
 @target
 def packed(random: Random) -> bool:
     """A packed record that is damaged, or made to fill a worker's memory."""
     whole = pack(random.choice(_states()).encode())
-    bomb = b"\x01" + zlib.compress(b"x" * 2**20, wbits=-15)
+    bomb = _bomb()
     given_ = random.choice(
         (whole, scrambled(random, whole), b"\x01" + random.randbytes(40), bomb, scrambled(random, bomb))
     )
@@ -224,73 +272,6 @@ def task_arguments(random: Random) -> bool:
     arguments = changed(random, ["start", UUID, 1])
     arguments = arguments if isinstance(arguments, list) else [arguments]
     return not refused(lambda: read(identity, arguments)) and not refused(lambda: read_host(identity, arguments[:1]))
-
-
-NAME = ImageName(InstanceName("i-2-14-VM"), VM, Generation(7))
-PARTS = (
-    "cloudstack",
-    "password",
-    "vm-id.txt",
-    "a" * 64,
-    "a" * 65,
-    "A",
-    "..",
-    ".",
-    "",
-    "con",
-    "x.",
-    "é",
-    "a b",
-    "\x00",
-    "-",
-)
-
-
-@target
-def image_contents(random: Random) -> bool:
-    """Files of any name and content under any label: an image that reads back, or a refusal."""
-    files: Any = {
-        "/".join(random.choice(PARTS) for _ in range(random.choice((1, 2, 3, 9)))): random.randbytes(
-            random.choice((0, 1, 2_047, 2_048, 2_049, 10_000))
-        )
-        for _ in range(random.choice((0, 1, 2, 5)))
-    } | {"cloudstack/metadata/vm-id.txt": b"14"}
-    label = random.choice(("config", "config-2", "x" * 16, "x" * 17, "", "söhne", "a b", MARKER, "\x00"))
-    built_at = random.choice((0.0, 1.5e9, 4.0e9))
-    return not refused(lambda: image.build(NAME, contents.Files(files), label=label, built_at=built_at))
-
-
-@cache
-def _image() -> tuple[contents.Files, bytes]:
-    files = contents.Files({"cloudstack/metadata/vm-id.txt": b"14", "openstack/latest/user_data": b"x" * 5_000})
-    return files, image.build(NAME, files, label="config", built_at=1.5e9).content
-
-
-@target
-def image_read_back(random: Random) -> bool:
-    """An image, as it was built or with bytes changed: only the former is taken, whatever the latter are."""
-    files, whole = _image()
-    data = bytearray(whole)
-    places = _places()
-    for _ in range(random.choice((0, 1, 1, 2, 5))):
-        at = random.choice(places)
-        data[at] = random.choice((0, 1, 255, data[at] ^ (1 << random.randrange(8)), random.randrange(256)))
-    if random.random() < 0.1:
-        del data[random.randrange(len(data)) :]
-    with suppress(DamagedImageError):
-        iso9660.read(bytes(data))
-    try:
-        verify(bytes(data), files, "config")
-    except PermanentError:
-        return False
-    if data != whole:
-        raise AssertionError("a damaged image was taken")
-    return True
-
-
-@cache
-def _places() -> list[int]:
-    return [at for at, byte in enumerate(_image()[1]) if byte]
 
 
 @target
