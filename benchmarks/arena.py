@@ -53,10 +53,14 @@ class Arena:
     Args:
         directory: for all that they write.
         pool, concurrency: of both workers.
+        alone: without the peers' worker.
         settings: fields of `workers.settings.Settings` that are not as usual.
     """
 
-    def __init__(self, directory: Path, *, pool: str = "prefork", concurrency: int = 4, **settings: object) -> None:
+    def __init__(
+        self, directory: Path, *, pool: str = "prefork", concurrency: int = 4, alone: bool = False, **settings: object
+    ) -> None:
+        self._alone = alone
         common = {"pool": pool, "concurrency": concurrency, **settings}
         self._world = tempfile.TemporaryDirectory(prefix="cd-world-", dir=samples.memory())
         self._server = RedisServer(directory / "redis", more=AS_DEPLOYED)
@@ -78,9 +82,11 @@ class Arena:
         """Start all."""
         self._server.start()
         try:
-            self._peers.start()
+            if not self._alone:
+                self._peers.start()
             self.fleet.start()
-            self._peers.wait_ready(lambda: " ready." in self._peers.log.read_text(), timeout=30)
+            if not self._alone:
+                self._peers.wait_ready(lambda: " ready." in self._peers.log.read_text(), timeout=30)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -118,7 +124,7 @@ class Arena:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Let the workers' main processes stand still within the block."""
-        pids = [self._peers.pid, *(worker.pid for worker in self.fleet.workers)]
+        pids = [worker.pid for worker in self.fleet.workers] + ([] if self._alone else [self._peers.pid])
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:

@@ -17,7 +17,7 @@ _OURS, _OTHERS = "#1f6feb", "#b0b7c3"
 def draw(panels: Sequence[Panel], path: Path) -> None:
     """Write the panels as one SVG; the same figures give the same bytes."""
     mpl.use("svg")
-    mpl.rcParams.update({"svg.hashsalt": "configdrive", "font.size": 9})
+    mpl.rcParams.update({"svg.hashsalt": "configdrive", "svg.fonttype": "none", "font.size": 9})
     from matplotlib import pyplot as plt  # noqa: PLC0415 - after `use`
 
     rows = math.ceil(len(panels) / _COLUMNS)

@@ -33,8 +33,8 @@ def measure(directory: Path, effort: Effort) -> Iterator[Item]:
     """Compare a fleet that knows few VMs with one that knows many: two Redis, taken in turn."""
     few, many = effort.pick(1000, 500, 20), effort.pick(100_000, 5000, 60)
     with ExitStack() as stack:
-        large = stack.enter_context(Arena(directory / "many"))
-        small = large if effort is Effort.TINY else stack.enter_context(Arena(directory / "few"))
+        large = stack.enter_context(Arena(directory / "many", alone=True))
+        small = large if effort is Effort.TINY else stack.enter_context(Arena(directory / "few", alone=True))
         Crowd(small).come(few)
         yield from _memory(large, many)
         yield from _flatness(small, large, effort.pick(9, 3, 1), effort.pick(60, 20, 2), f"{few:,} → {many:,} VMs")
