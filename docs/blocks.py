@@ -138,6 +138,12 @@ def blocks_of(page: Path) -> list[Block]:
     return found
 
 
+def commands_for(test: str, page: Path) -> list[str]:
+    """Return the blocks of a page that say that this test file runs them: how it takes its commands from there."""
+    mine = Covered(str(Path(test).relative_to(ROOT)))
+    return [block.text for block in blocks_of(page) if block.language == "sh" and block.mark == mine]
+
+
 def pages() -> list[Path]:
     """Return all pages, and those at the top of the repository that show commands too."""
     return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(PAGES.rglob("*.md"))]
