@@ -12,7 +12,7 @@ packages=(
   rabbitmq-server                                                  # the bus on which CloudStack publishes
   libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients # the KVM host of the demo and the tests
   qemu-system-x86 qemu-utils seabios
-  util-linux                                                       # blkid, setpriv
+  util-linux iproute2                                              # blkid, setpriv; namespaces, and their loopback
   openssh-server openssh-client                                    # the host's cache is filled over SFTP
   golang-go golang-github-vmware-govmomi-dev                       # the vCenter of the tests is a simulator in Go
   golang-golang-x-crypto-dev                                       # the publisher in Go, which seals without us
