@@ -59,7 +59,7 @@ test-cloud-init: setup ## boot a stock Debian 12 with cloud-init on our drive (r
 	@CI=true $(BIN)/pytest tests/long/cloud_init_guest.py
 
 .PHONY: chaos
-chaos: setup ## storms of random lives and troubles; ten minutes (SEED=7 or 1..20, SECONDS=60 for longer ones, POOL=threads)
+chaos: setup ## storms of random lives and troubles; 20 seeds are 7 minutes of CPU (SEED=7 or 1..20, SECONDS=60 for longer ones, POOL=threads)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seeds $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(POOL),--pool $(POOL))
 
 .PHONY: chaos-proof
