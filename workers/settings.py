@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     """Pause between two looks at an empty intake: what an event waits there at most. One process looks at a time."""
 
     health_file: Path | None = None
-    """A file that a living worker touches every few seconds: a liveness probe looks at its age. None: off."""
+    """A file that a living process touches every few seconds: a liveness probe looks at its age. None: off."""
 
     log_format: Annotated[str, Field(pattern=r"^(console|json)$")] = "console"
     """One line per step, for people or for machines."""

@@ -19,7 +19,8 @@ OTHERS: Final = frozenset({"SETTINGS", "TRACEBACK"})
 """Behind the prefix: what is no setting, and read all the same."""
 
 COMPOSE: Final = frozenset({
-    "DIRECTORY", "EXTRAS", "TAG", "FLOWER_PORT", "GRAFANA_PASSWORD", "GRAFANA_PORT", "PROMETHEUS_PORT", "REDIS_PORT",
+    "CLOUDSTACK_DIRECTORY", "DIRECTORY", "EXTRAS", "TAG", "FLOWER_PORT", "GRAFANA_PASSWORD", "GRAFANA_PORT",
+    "PROMETHEUS_PORT", "REDIS_PORT", "WEBHOOK_ADDRESS",
 })  # fmt: skip
 """Behind the prefix: what docker-compose.yml reads, and a shell may have set for it."""
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes what the compose stack keeps secret, once: what is there already stays, so it may run again at any time.
 #
-#   SECRETS        a directory with one for each role: redis, worker, publisher, intake, flower
+#   SECRETS        a directory with one for each role: redis, worker, publisher, intake, cloudstack, flower
 #   REDIS_ADDRESS  where the roles find Redis, host:port
 #   KEY_PREFIX     the setting key_prefix; "configdrive:" when it is not set
 #   TEMPLATE       deploy/redis/users.acl.template, in which @role@ stands for the SHA-256 of a password, and @prefix@ for the prefix
@@ -21,7 +21,7 @@ put() { # whole or not at all: from standard input to a file, with a mode
 }
 
 acl=$(sed "s/@prefix@/$prefix/g" "$TEMPLATE")
-for role in publisher intake worker flower; do
+for role in publisher intake cloudstack worker flower; do
   secret=$SECRETS/$role/redis.password
   [ -s "$secret" ] || password | put "$secret" 600
   printf 'redis_url = "redis://%s:%s@%s/0"\nkey_prefix = "%s"\n' "$role" "$(cat "$secret")" "$REDIS_ADDRESS" "$prefix" \
@@ -38,6 +38,6 @@ login=$SECRETS/flower/login
 # Workers open what is sealed with it, publishers need its public half only.
 export CONFIGDRIVE_KEYS_FILE="$SECRETS/worker/keys.json"
 [ -s "$CONFIGDRIVE_KEYS_FILE" ] || configdrive keys generate
-for role in publisher intake; do
+for role in publisher intake cloudstack; do
   printf 'public_key = "%s"\n' "$(configdrive keys public)" >>"$SECRETS/$role/settings.toml"
 done

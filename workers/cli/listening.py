@@ -13,11 +13,12 @@ import click
 from configdrive.errors import PermanentCode, PermanentError
 from workers.cli.exits import ExitCode
 from workers.cli.fleet import open_app, open_mailbox
+from workers.cli.logs import begin_logging
 from workers.cli.output import print_json
 from workers.cloudstack.adapter import Result
+from workers.cloudstack.life import Life
 from workers.cloudstack.wiring import make_adapter
 from workers.settings import load_settings
-from workers.telemetry import set_up_logging
 
 if TYPE_CHECKING:
     import threading
@@ -42,8 +43,9 @@ def listen_to_bus(ended: threading.Event) -> ExitCode:
     if own.amqp_url is None:
         remedy = "give RabbitMQ's address: amqps://user:password@rabbit.example:5671/"
         raise PermanentError(PermanentCode.MISCONFIGURED, "cloudstack.amqp_url: is not set", remedy)
-    set_up_logging(settings.log_format)
-    adapter = _open_adapter(settings, "amqp", patient=True)
+    begin_logging(settings)
+    # Not patient: the door itself tries again, and gives its sign of life between two attempts.
+    adapter = _open_adapter(settings, "amqp", patient=False)
     door = BusDoor(
         adapter,
         own.amqp_url.get_secret_value(),
@@ -51,7 +53,7 @@ def listen_to_bus(ended: threading.Event) -> ExitCode:
         queue=own.amqp_queue,
         ca_file=own.amqp_ca_file,
     )
-    door.run(ended)
+    door.run(Life(ended, settings.health_file))
     return _told(adapter)
 
 
@@ -71,7 +73,7 @@ def serve_webhooks(address: str, port: int, ended: threading.Event) -> ExitCode:
 
     settings = load_settings()
     secret = read_secret(settings.cloudstack.webhook_secret_file, "cloudstack.webhook_secret_file")
-    set_up_logging(settings.log_format)
+    begin_logging(settings)
     adapter = _open_adapter(settings, "webhook", patient=False)
     serve(
         adapter,
@@ -79,7 +81,7 @@ def serve_webhooks(address: str, port: int, ended: threading.Event) -> ExitCode:
         address=address,
         port=port,
         certificate=_certificate(settings.cloudstack),
-        ended=ended,
+        life=Life(ended, settings.health_file),
     )
     return _told(adapter)
 
@@ -96,7 +98,7 @@ def read_notices(file: str, ended: threading.Event, *, as_json: bool) -> ExitCod
     adapter = _open_adapter(settings, "read", patient=True)
     with ExitStack() as stack:
         stream = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
-        for number, taken in take_lines(stream, adapter, ended):
+        for number, taken in take_lines(stream, adapter, Life(ended)):
             _show(number, taken, as_json=as_json)
     if not as_json:
         click.echo(_tally(adapter))

@@ -20,6 +20,8 @@ CloudStack's API says of the VM *now* is compared with what the fleet was told l
 | `webhook`    | the door for CloudStack's webhooks (tornado)                                                   |
 | `bus`        | the door for its RabbitMQ event bus (kombu)                                                    |
 | `lines`      | the door for all else, Kafka too: a payload per line on standard input                         |
+| `passing`    | what all doors do about an error: what could not be taken now comes again                      |
+| `life`       | how long a door goes on, and its sign of life                                                  |
 | `secret_files`| secrets that stand in files                                                                   |
 | `settings`   | the table `[cloudstack]` of the settings                                                       |
 """

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from kombu.message import Message
 
 from configdrive.errors import PermanentCode, PermanentError
 from workers.cloudstack.adapter import Adapter
+from workers.cloudstack.life import Life
 from workers.cloudstack.passing import patiently, take
 
 _log: Final = logging.getLogger("configdrive.cloudstack.bus")
@@ -49,22 +49,22 @@ class BusDoor:
         self._queue = Queue(queue, bindings=[binding(topic, routing_key=key) for key in KEYS], durable=True)
         self._ca_file = ca_file
 
-    def run(self, ended: threading.Event) -> None:
+    def run(self, life: Life) -> None:
         """Take messages until told to end; a RabbitMQ that is away is waited for.
 
         Raises:
             PermanentError: `ACCESS_DENIED`, when RabbitMQ refuses the login or the queue; as `Adapter.take`.
         """
         pause = _FIRST_PAUSE
-        while not ended.is_set():
+        while life.goes_on():
             with self._connection() as connection:
                 try:
-                    self._consume(connection, ended)
+                    self._consume(connection, life)
                     pause = _FIRST_PAUSE
                 except (*connection.connection_errors, *connection.channel_errors) as error:
                     self._refuse_refusals(error)
                     _log.warning("RabbitMQ is away, again in %g s: %s", pause, type(error).__name__)
-            ended.wait(pause)
+            life.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _connection(self) -> Connection:
@@ -75,22 +75,22 @@ class BusDoor:
             options["ssl"] = {"context": context, "server_hostname": Connection(self._url).hostname}
         return Connection(self._url, connect_timeout=_CONNECT_SECONDS, heartbeat=_HEARTBEAT, **options)
 
-    def _consume(self, connection: Connection, ended: threading.Event) -> None:
+    def _consume(self, connection: Connection, life: Life) -> None:
         connection.connect()
         channel = connection.channel()
-        with Consumer(channel, [self._queue], on_message=lambda message: self._take(message, ended), prefetch_count=1):
+        with Consumer(channel, [self._queue], on_message=lambda message: self._take(message, life), prefetch_count=1):
             _log.info("listening on queue %s", self._queue.name)
-            while not ended.is_set():
+            while life.goes_on():
                 try:
                     connection.drain_events(timeout=_LOOK_SECONDS)
                 except TimeoutError:
                     connection.heartbeat_check()
 
-    def _take(self, message: Message, ended: threading.Event) -> None:
+    def _take(self, message: Message, life: Life) -> None:
         raw: Any = message.body  # text, where its sender named a charset
         body = raw.encode() if isinstance(raw, str) else bytes(raw)
         key = str(message.delivery_info.get("routing_key", ""))
-        taken = patiently(lambda: take(self._adapter, body, routing_key=key), ended)
+        taken = patiently(lambda: take(self._adapter, body, routing_key=key), life)
         if taken is None:
             message.requeue()
         else:

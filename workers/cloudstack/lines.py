@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from workers.cloudstack.adapter import Adapter, Taken
+from workers.cloudstack.life import Life
 from workers.cloudstack.passing import patiently, take
 from workers.cloudstack.payload import MAX_PAYLOAD_BYTES
 
 
-def take_lines(stream: BinaryIO, adapter: Adapter, ended: threading.Event) -> Iterator[tuple[int, Taken]]:
+def take_lines(stream: BinaryIO, adapter: Adapter, life: Life) -> Iterator[tuple[int, Taken]]:
     """Take the payloads of a stream in order; yields the number of each line and what became of it.
 
     A line that cannot be taken now holds up the next, and with them whoever writes into the pipe.
@@ -20,11 +20,11 @@ def take_lines(stream: BinaryIO, adapter: Adapter, ended: threading.Event) -> It
         PermanentError: a person has to do something first; this line and those behind it have to come again.
     """
     number = 0
-    while not ended.is_set() and (line := stream.readline(MAX_PAYLOAD_BYTES + 2)):
+    while life.goes_on() and (line := stream.readline(MAX_PAYLOAD_BYTES + 2)):
         number += 1
         if not line.strip():
             continue
-        taken = patiently(lambda line=line: take(adapter, line), ended)  # type: ignore[misc]  # the default is the line
+        taken = patiently(lambda line=line: take(adapter, line), life)  # type: ignore[misc]  # the default is the line
         if taken is None:
             return
         yield number, taken

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -12,6 +11,7 @@ from kombu.exceptions import OperationalError
 
 from configdrive.errors import FleetError, TransientError
 from workers.cloudstack.adapter import Adapter, Taken
+from workers.cloudstack.life import Life
 
 _log: Final = logging.getLogger("configdrive.cloudstack")
 _Answer = TypeVar("_Answer")
@@ -44,18 +44,18 @@ def take(adapter: Adapter, body: bytes, *, routing_key: str = "", event_id: str 
         return adapter.give_up(error)
 
 
-def patiently(attempt: Callable[[], _Answer], ended: threading.Event) -> _Answer | None:
+def patiently(attempt: Callable[[], _Answer], life: Life) -> _Answer | None:
     """Try until it is taken, with growing pauses: what follows waits, so the order stays. `None`: told to end.
 
     Raises:
         PermanentError: a person has to do something first.
     """
     pause = _FIRST_PAUSE
-    while not ended.is_set():
+    while life.goes_on():
         try:
             return attempt()
         except PASSES as error:
             _log.warning("not taken now, again in %g s: %s", pause, word_of(error))
-        ended.wait(pause)
+        life.pause(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
     return None

@@ -23,7 +23,6 @@ import hashlib
 import hmac
 import logging
 import ssl
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -35,6 +34,7 @@ from tornado.web import Application, Finish, RequestHandler, stream_request_body
 from typing_extensions import override
 
 from workers.cloudstack.adapter import Adapter, Taken
+from workers.cloudstack.life import Life
 from workers.cloudstack.passing import COMES_AGAIN, take, word_of
 from workers.cloudstack.payload import MAX_PAYLOAD_BYTES
 
@@ -43,6 +43,7 @@ _THREADS: Final = 8
 _IDLE_SECONDS: Final = 30
 _BODY_SECONDS: Final = 10
 _GRACE_SECONDS: Final = 15
+_LOOK_SECONDS: Final = 5
 
 
 def signature(body: bytes, secret: str) -> str:
@@ -66,14 +67,14 @@ def serve(  # noqa: PLR0913 - all by name
     address: str,
     port: int,
     certificate: tuple[Path, Path] | None,
-    ended: threading.Event,
+    life: Life,
 ) -> None:
     """Serve until told to end; what is in work then is finished.
 
     Raises:
         OSError: the address is taken, or the certificate cannot be read.
     """
-    asyncio.run(_serve(adapter, secret, address, port, _tls(certificate), ended))
+    asyncio.run(_serve(adapter, secret, address, port, _tls(certificate), life))
 
 
 async def _serve(  # noqa: PLR0913, PLR0917 - as `serve`
@@ -82,7 +83,7 @@ async def _serve(  # noqa: PLR0913, PLR0917 - as `serve`
     address: str,
     port: int,
     context: ssl.SSLContext | None,
-    ended: threading.Event,
+    life: Life,
 ) -> None:
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook") as threads:
         own = {"adapter": adapter, "secret": secret, "threads": threads}
@@ -99,7 +100,8 @@ async def _serve(  # noqa: PLR0913, PLR0917 - as `serve`
         sockets = bind_sockets(port, address)
         server.add_sockets(sockets)
         _log.info("listening on %s port %d", address, sockets[0].getsockname()[1])
-        await asyncio.get_running_loop().run_in_executor(None, ended.wait)
+        while life.goes_on():
+            await asyncio.get_running_loop().run_in_executor(None, life.pause, _LOOK_SECONDS)
         server.stop()
         await asyncio.wait_for(server.close_all_connections(), _GRACE_SECONDS)
 

@@ -64,13 +64,16 @@ class AdapterSite:
         }
         self._daemons: list[Daemon] = []
 
-    def adapter(self, *arguments: str, **more: str) -> Daemon:
-        """Start `configdrive cloudstack …`; returns once it says that it listens."""
+    def adapter(
+        self, *arguments: str, says: str = "listening on", health_file: Path | None = None, **more: str
+    ) -> Daemon:
+        """Start `configdrive cloudstack …`; returns once it says that it listens, or else what is asked for."""
         log = self.directory / f"adapter-{len(self._daemons)}.log"
-        daemon = Daemon([CONFIGDRIVE, "cloudstack", *arguments], log, self._with(more))
+        sign = {} if health_file is None else {"CONFIGDRIVE_HEALTH_FILE": str(health_file)}
+        daemon = Daemon([CONFIGDRIVE, "cloudstack", *arguments], log, {**self._with(more), **sign})
         self._daemons.append(daemon)
         daemon.start()
-        daemon.wait_ready(lambda: "listening on" in log.read_text(), timeout=30)
+        daemon.wait_ready(lambda: says in log.read_text(), timeout=30)
         return daemon
 
     def run(

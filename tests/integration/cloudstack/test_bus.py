@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import pytest
 from kombu import Connection, Exchange
 
 from tests.integration.cloudstack.site import PASSWORD, AdapterSite, started
-from tests.rigs.process import wait_until
+from tests.rigs.process import LOOPBACK, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.rigs.process import Daemon
     from tests.rigs.rabbitmq import RabbitMq
@@ -126,3 +128,27 @@ def test_a_login_that_is_refused_is_told(site: AdapterSite, rabbitmq: RabbitMq, 
     assert shown.returncode == 1
     assert "RabbitMQ refuses the login" in shown.stderr
     assert "Hunter2" not in shown.stdout + shown.stderr
+
+
+def test_its_sign_of_life_stays_fresh_while_rabbitmq_or_cloudstack_is_away(
+    site: AdapterSite, rabbitmq: RabbitMq, bus: Bus, running: str, tmp_path: Path
+) -> None:
+    alive = tmp_path / "alive"
+    nobody = f"amqp://guest:guest@{LOOPBACK}:{free_port()}/"
+    daemon = site.adapter("amqp", says="RabbitMQ is away", health_file=alive, AMQP_URL=nobody)
+    assert_fresh_again(alive)
+    daemon.stop()
+
+    daemon = site.adapter("amqp", health_file=alive, AMQP_URL=rabbitmq.url, AMQP_QUEUE=f"configdrive-{running}")
+    assert_fresh_again(alive)
+    with away(site):
+        bus.publish(started(running), key(running))
+        wait_until(lambda: "not taken now" in daemon.log.read_text(), "a try", timeout=30)
+        assert_fresh_again(alive)
+    wait_until(lambda: site.types(running) == ["start"], "the start", timeout=30)
+    daemon.stop()
+
+
+def assert_fresh_again(alive: Path) -> None:
+    os.utime(alive, (1, 1))
+    wait_until(lambda: alive.stat().st_mtime > 1, "a sign of life", timeout=30)

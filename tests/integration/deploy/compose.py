@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tests.rigs.process import LOOPBACK, Daemon, find_program, free_port, tail
+from tests.rigs.worker import CONFIGDRIVE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 IMAGE_FILES = Path("/usr/local/lib/configdrive")
 """Where deploy/Dockerfile puts the stack's own files."""
 
-_PORTS = ("6379", "5555", "9109")
+_PORTS = ("6379", "5555", "9109", "8443")
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+):-(?P<default>[^}]*)\}|\$\$")
 
 
@@ -62,18 +63,23 @@ class Service:
                 self._paths[inside] = volume_of(stack, source)
                 self._paths[inside].mkdir(parents=True, exist_ok=True)
         self._ports = ports
-        self._copy_inventory(stack)
+        self._copy_configuration(stack)
         self.log = stack / f"{name}.log"
         self._daemon = Daemon(self.argv, self.log, self.environment)
 
-    def _copy_inventory(self, stack: Path) -> None:
+    def _copy_configuration(self, stack: Path) -> None:
         """Put a copy in the place of the mounted directory, as files in it name paths inside, too."""
         mounted = self._paths.get("/etc/configdrive")
         if mounted is None:
             return
         self._paths["/etc/configdrive"] = shutil.copytree(mounted, stack / "files" / self.name)
-        inventory = self._paths["/etc/configdrive"] / "inventory.toml"
-        inventory.write_text(self.outside(inventory.read_text()))
+        for file in self.configuration.glob("*.toml"):
+            file.write_text(self.outside(file.read_text()))
+
+    @property
+    def configuration(self) -> Path:
+        """The copy of what is mounted as /etc/configdrive."""
+        return self._paths["/etc/configdrive"]
 
     @property
     def argv(self) -> list[str]:
@@ -191,3 +197,18 @@ class Stack:
                 service.ask_to_stop()
         for service in reversed(self.services.values()):
             service.stop()
+
+
+def configdrive(stack: Stack, role: str, *words: str, given: str = "") -> str:
+    """Run the command line as a role would: with the settings in its volume and nothing else."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(stack.directory),
+        "CONFIGDRIVE_SETTINGS": str(stack.volume(f"secrets-{role}") / "settings.toml"),
+        "CONFIGDRIVE_HYPERVISORS": '["simulated"]',
+    }
+    done = subprocess.run(
+        [CONFIGDRIVE, *words], input=given, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

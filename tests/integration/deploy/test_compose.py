@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tomllib
 import urllib.error
 import urllib.request
@@ -14,10 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from tests.integration.deploy.compose import ROOT, read_services
+from tests.integration.deploy.compose import ROOT, configdrive, read_services
 from tests.rigs.cloud import VmScript
 from tests.rigs.go_client import GoClient
-from tests.rigs.worker import CONFIGDRIVE
 from tests.support import require_rig, wait_until
 
 if TYPE_CHECKING:
@@ -29,21 +27,6 @@ SERVICES = read_services()
 def client_of(stack: Stack, role: str) -> redis.Redis:
     settings = tomllib.loads((stack.volume(f"secrets-{role}") / "settings.toml").read_text())
     return redis.Redis.from_url(settings["redis_url"], decode_responses=True, socket_timeout=5)
-
-
-def configdrive(stack: Stack, role: str, *words: str, given: str = "") -> str:
-    """Run the command line as a role would: with the settings in its volume and nothing else."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(stack.directory),
-        "CONFIGDRIVE_SETTINGS": str(stack.volume(f"secrets-{role}") / "settings.toml"),
-        "CONFIGDRIVE_HYPERVISORS": '["simulated"]',
-    }
-    done = subprocess.run(
-        [CONFIGDRIVE, *words], input=given, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_an_event_goes_from_the_publisher_through_the_stack(stack: Stack) -> None:

@@ -35,7 +35,7 @@ from workers.hypervisors.simulated import inventory as simulated
 from workers.hypervisors.vmware import inventory as vmware
 from workers.hypervisors.xenserver import inventory as xenserver
 from workers.settings import Settings
-from workers.variables import names_of_settings
+from workers.variables import COMPOSE, OTHERS, names_of_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,13 +137,7 @@ def test_inventories_are_as_their_drivers_want_them() -> None:
 def test_settings_that_are_named_exist() -> None:
     """In the text as well: `CONFIGDRIVE_…` followed by a setting's name, or one of the few variables beside them."""
     known = {f"CONFIGDRIVE_{name.upper()}" for name in names_of_settings()}
-    beside = {
-        "CONFIGDRIVE_SETTINGS",
-        "CONFIGDRIVE_DIRECTORY",
-        "CONFIGDRIVE_EXTRAS",
-        "CONFIGDRIVE_GRAFANA_PASSWORD",
-        "CONFIGDRIVE_TRACEBACK",
-    }
+    beside = {f"CONFIGDRIVE_{name}" for name in OTHERS | COMPOSE}
     for page in pages():
         named = set(re.findall(r"(?<![A-Za-z_])CONFIGDRIVE_[A-Z_]*[A-Z]", page.read_text()))
         assert named <= known | beside, page

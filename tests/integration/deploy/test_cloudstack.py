@@ -1,0 +1,91 @@
+"""The adapter for CloudStack as the compose file runs it: with a login and secrets of its own, and a sign of life."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import ssl
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.cloudstack.site import SECRET, sign, started
+from tests.integration.deploy.compose import Stack, configdrive
+from tests.rigs.certificates import Certificates
+from tests.rigs.cloudstack import CloudStack, machine
+from tests.rigs.process import LOOPBACK, free_port
+from tests.support import require_rig, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration.deploy.compose import Service
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """`init` has run, and Redis runs."""
+    with require_rig():
+        stack = Stack(tmp_path_factory.mktemp("stack"))
+        stack.service("init").run()
+        redis = stack.redis()
+    redis.start()
+    try:
+        wait_until(redis.healthy, "redis to be healthy", timeout=20, interval=0.1)
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(scope="module")
+def cloudstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStack]:
+    with require_rig(), CloudStack(Certificates.make(tmp_path_factory.mktemp("pki"), LOOPBACK)) as server:
+        yield server
+
+
+def configured(service: Service, cloudstack: CloudStack) -> Service:
+    """Put into the service's directory what its owner has to put there."""
+    pki = cloudstack.ca_file.parent
+    cloudstack.environment(service.configuration)  # writes the keys
+    (service.configuration / "cloudstack.toml").write_text(
+        f'[cloudstack]\nurl = "{cloudstack.url}"\nca_file = "{cloudstack.ca_file}"\ndrives_for = "all"\n'
+        f'amqp_url = "amqp://guest:swordfish@{LOOPBACK}:{free_port()}/"\n'
+    )
+    shutil.copy(pki / "servercert.pem", service.configuration / "webhook.pem")
+    shutil.copy(pki / "serverkey.pem", service.configuration / "webhook.key")
+    (service.configuration / "webhook.secret").write_text(SECRET)
+    for file in ("cloudstack.keys", "webhook.secret", "webhook.key"):
+        (service.configuration / file).chmod(0o600)
+    return service
+
+
+def test_one_that_waits_for_rabbitmq_is_healthy_and_ends_in_order(stack: Stack, cloudstack: CloudStack) -> None:
+    service = configured(stack.service("cloudstack"), cloudstack)
+    service.start()
+    wait_until(lambda: "RabbitMQ is away" in service.log.read_text(), "a try", timeout=30)
+    assert service.healthy()
+    os.utime(service.temporary / "alive", (1, 1))
+    wait_until(service.healthy, "a sign of life while RabbitMQ is away", timeout=30, interval=0.2)
+    assert service.stop() == 0
+    assert "swordfish" not in service.log.read_text()
+    assert (service.temporary / "settings.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_webhook_becomes_an_event_by_the_login_that_init_made(stack: Stack, cloudstack: CloudStack) -> None:
+    service = configured(stack.service("cloudstack-webhook"), cloudstack)
+    service.start()
+    wait_until(lambda: "listening on" in service.log.read_text(), "the webhook", timeout=30)
+    vm = str(uuid.uuid4())
+    cloudstack.vms[vm] = machine(vm)
+    body = started(vm)
+    trusting = ssl.create_default_context(cafile=cloudstack.ca_file)
+    door = http.client.HTTPSConnection(LOOPBACK, int(service.outside("8443")), timeout=20, context=trusting)
+    door.request("POST", "/", body, {"X-CS-Signature": sign(body)})
+    assert door.getresponse().status == 200
+    door.close()
+    assert "start" in configdrive(stack, "worker", "show", vm)
+    assert "NOPERM" not in service.log.read_text()
+    assert service.healthy()
+    assert service.stop() == 0
