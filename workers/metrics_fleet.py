@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -13,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from workers import store_forms as forms
 from workers.census import Census
 
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class QueueNumbers:
-    """One queue at a moment; `since` is the longest that a VM's next event has been seen to wait, in seconds."""
+    """One queue at a moment; `oldest` is how long ago the oldest of the VMs' next events was published, in seconds."""
 
     name: str
     messages: int
@@ -48,31 +48,10 @@ class FleetNumbers:
     settled: int = 0
 
 
-@dataclass
-class Heads:
-    """Since when the next event of each pending VM has been the next one, as far as this process has seen.
-
-    Mailboxes do not say it, so what lay at their heads is remembered from one question to the next.
-    """
-
-    clock: Callable[[], float] = time.monotonic
-    _seen: dict[bytes, tuple[bytes, float]] = field(default_factory=dict)
-
-    def oldest(self, heads: Mapping[bytes, bytes | None]) -> float:
-        """Return the age of the oldest, in seconds; `heads` is what lies at the head of each pending VM's mailbox."""
-        now, before = self.clock(), self._seen
-        self._seen = {}
-        for vm, head in heads.items():
-            if head is not None:
-                known, since = before.get(vm, (None, now))
-                self._seen[vm] = (head, since if known == head else now)
-        return max((now - since for _, since in self._seen.values()), default=0.0)
-
-
 class Numbers(Census):
     """The mailboxes, counted."""
 
-    def read(self, served: Collection[str], ages: dict[str, Heads]) -> FleetNumbers:
+    def read(self, served: Collection[str]) -> FleetNumbers:
         """Count all queues that there are or that are `served`.
 
         Raises:
@@ -97,26 +76,27 @@ class Numbers(Census):
         moment, parked, first_parked, dead, strays, there, taken, settled, *rest = pipeline.execute()
         now = moment[0] + moment[1] / 1e6
         queues = [
-            self._queue(name, rest[start : start + 4], ages.setdefault(name, Heads()))
+            self._queue(name, rest[start : start + 4], now)
             for name, start in zip(names, range(0, len(rest), 4), strict=True)
         ]
         oldest_parked = max(0.0, now - first_parked[0][1] / 1000) if first_parked else 0.0
         return FleetNumbers(tuple(queues), parked, oldest_parked, dead, strays, there + taken, int(settled or 0))
 
-    def _queue(self, name: str, answers: Sequence[Any], ages: Heads) -> QueueNumbers:
+    def _queue(self, name: str, answers: Sequence[Any], now: float) -> QueueNumbers:
         messages, pending, vms, left = answers
         hosts = {member.partition(b" ")[2] for member in left}
-        return QueueNumbers(name, messages, pending, ages.oldest(self._heads(vms)), len(hosts), len(left))
+        posted = [at for head in self._heads(vms) if (at := forms.posted_at(head)) is not None]
+        oldest = max(0.0, now - min(posted, default=now))
+        return QueueNumbers(name, messages, pending, oldest, len(hosts), len(left))
 
-    def _heads(self, vms: Sequence[bytes]) -> dict[bytes, bytes | None]:
-        heads: dict[bytes, bytes | None] = {}
+    def _heads(self, vms: Sequence[bytes]) -> Iterator[bytes | None]:
+        """Yield what lies at the head of each VM's mailbox."""
         for start in range(0, len(vms), _AT_ONCE):
             batch = vms[start : start + _AT_ONCE]
             pipeline = self._redis.pipeline(transaction=False)
             for vm in batch:
                 pipeline.lindex(self._key("mail", vm.decode("utf-8", "replace")), 0)
-            heads |= dict(zip(batch, pipeline.execute(), strict=True))
-        return heads
+            yield from pipeline.execute()
 
 
 class FleetCollector(Collector):
@@ -125,12 +105,11 @@ class FleetCollector(Collector):
     def __init__(self, numbers: Numbers, served: Collection[str]) -> None:
         self._numbers = numbers
         self._served = frozenset(served)
-        self._ages: dict[str, Heads] = {}
 
     @override
     def collect(self) -> Iterator[Metric]:
         try:
-            found = self._numbers.read(self._served, self._ages)
+            found = self._numbers.read(self._served)
         except redis.RedisError as error:
             _log.warning("Redis could not be counted: %s", type(error).__name__)
             found = None
@@ -160,7 +139,7 @@ def _per_queue(queues: Sequence[QueueNumbers]) -> Iterator[Metric]:
         ),
         (
             "configdrive_oldest_pending_seconds",
-            "The longest that a VM's next event has been seen to be the next one",
+            "How long ago the oldest of the VMs' next events was published",
             lambda one: one.oldest,
         ),
         (

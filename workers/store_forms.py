@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
+_END_OF_TIME = 2**53
+"""Milliseconds; every time is less, and what a stranger wrote may be any number."""
+
+
 def ms(seconds: float) -> int:
     """Return milliseconds, the unit of every time on Redis."""
     return round(seconds * 1000)
@@ -56,6 +60,19 @@ def decode(text: bytes) -> Header:
             )
         case _:
             raise ValueError("not a header")
+
+
+def posted_at(header: bytes | None) -> float | None:
+    """Return when a header was posted, in seconds since 1970 UTC by Redis' clock; `None` of what is no header."""
+    try:
+        short = json.loads(header or b"")
+    except (ValueError, RecursionError):
+        return None
+    match short:
+        case {"at": int(at)} if 0 <= at < _END_OF_TIME:
+            return at / 1000
+        case _:
+            return None
 
 
 def readable(texts: Iterable[bytes]) -> Iterator[Header]:

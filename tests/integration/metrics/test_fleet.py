@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.queue.box import QUEUE, Box, new_vm, posting
+from tasks.mailbox import Claim, Finish
+from tests.integration.queue.box import QUEUE, Box, new_vm, outcome, posting
 from tests.rigs.redis import RedisServer
 from tests.support import require_rig
-from workers.metrics_fleet import FleetCollector, Heads, Numbers, QueueNumbers
+from workers.metrics_fleet import FleetCollector, Numbers, QueueNumbers
+from workers.store_forms import posted_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +30,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 
 def test_everything_is_counted_by_queue(box: Box) -> None:
     client, prefix = box.client, box.prefix
-    numbers, ages = Numbers(client, box.mailbox._options), dict[str, Heads]()
+    numbers = Numbers(client, box.mailbox._options)
     first = posting(new_vm())
     box.mailbox.put_many([first, posting(first.header.vm_uuid), posting(new_vm()), posting(new_vm(), queue=ZONE)])
     client.rpush(f"{prefix}{QUEUE}", "a wake-up", "another")
@@ -39,9 +41,8 @@ def test_everything_is_counted_by_queue(box: Box) -> None:
     client.rpush(f"{prefix}intake", "four")
     client.rpush(f"{prefix}intake:taken", "two", "three")
     client.set(f"{prefix}intake:number", 7)
-    seen = numbers.read(["configdrive.kvm"], ages)
     time.sleep(0.05)
-    again = numbers.read(["configdrive.kvm"], ages)
+    seen = numbers.read(["configdrive.kvm"])
 
     assert [(one.name, one.messages, one.pending, one.hosts_owing, one.vms_left) for one in seen.queues] == [
         ("configdrive.kvm", 0, 0, 0, 0),
@@ -50,10 +51,37 @@ def test_everything_is_counted_by_queue(box: Box) -> None:
     ]
     assert (seen.parked, seen.dead_letters, seen.strays, seen.intake, seen.settled) == (2, 3, 1, 3, 7)
     assert seen.oldest_parked == pytest.approx(90, abs=5)
-    assert [one.oldest for one in seen.queues] == [0, 0, 0]
-    idle, *waiting = (one.oldest for one in again.queues)
+    idle, *waiting = (one.oldest for one in seen.queues)
     assert idle == 0
     assert all(0.05 <= age < 5 for age in waiting)
+
+
+def test_an_age_counts_from_the_publishing_whoever_asks_first_and_goes_over_to_the_next_event(box: Box) -> None:
+    vm, queue = new_vm(), f"{QUEUE}.aged"
+    old, young = posting(vm, queue=queue), posting(vm, queue=queue)
+
+    def oldest() -> float:
+        fresh = Numbers(box.client, box.mailbox._options)
+        return {one.name: one.oldest for one in fresh.read([]).queues}[queue]
+
+    box.mailbox.put(old)
+    time.sleep(0.3)
+    box.mailbox.put(young)
+    before = oldest()
+    assert 0.3 <= before < 10
+    claim = box.mailbox.claim(vm, old.header.event_id)
+    assert isinstance(claim, Claim)
+    box.mailbox.done(claim, Finish(outcome(old.header)))
+    assert oldest() <= before - 0.25
+    box.client.delete(f"{box.prefix}due:{queue}")
+    box.client.srem(f"{box.prefix}queues", queue)
+
+
+@pytest.mark.parametrize(
+    "spoiled", [None, b"", b"no json", b"[1]", b'{"id":"x"}', b'{"at":"soon"}', b'{"at":1' + b"0" * 400 + b"}"]
+)
+def test_what_is_no_header_has_no_age(spoiled: bytes | None) -> None:
+    assert posted_at(spoiled) is None
 
 
 def test_what_is_told_has_the_numbers_of_each_queue(box: Box) -> None:
