@@ -33,6 +33,8 @@ _FOREIGN: dict[str, type[BaseModel]] = {
 }
 """Kinds that are no part of Kubernetes, by models that are made from their definitions."""
 
+_OFFICE = {"ipBlock": {"cidr": "10.0.0.0/8"}}
+
 VALUES: dict[str, Values] = {
     "default": {},
     "one hypervisor": {"workers": {"xenserver": {"enabled": False}, "vmware": {"enabled": False}}},
@@ -52,6 +54,7 @@ VALUES: dict[str, Values] = {
     "secrets of one's own": {
         "secrets": {"worker": "vault-worker", "inventory": "vault-hosts", "flower": "vault-flower"}
     },
+    "CloudStack's bus": {"cloudstack": {"enabled": True, "nodeSelector": {"near": "rabbitmq"}}},
     "workers alone": {
         "sweeper": {"enabled": False},
         "waker": {"enabled": False},
@@ -88,7 +91,19 @@ VALUES: dict[str, Values] = {
             "rules": {"enabled": True},
             "dashboard": {"enabled": True},
         },
-        "networkPolicy": {"enabled": True, "flowerFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
+        "networkPolicy": {"enabled": True, "flowerFrom": [_OFFICE], "webhookFrom": [_OFFICE]},
+        "cloudstack": {
+            "enabled": True,
+            "door": "webhook",
+            "replicas": 2,
+            "service": {"type": "LoadBalancer", "port": 443},
+            "settings": {
+                "url": "https://cloudstack.example/client/api",
+                "hosts": {"kvm1.dc.example": "kvm-01"},
+                "drives_for": "all",
+                "call_seconds": 2,
+            },
+        },
     },
 }
 """What users may want, by name."""

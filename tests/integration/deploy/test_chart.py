@@ -27,7 +27,8 @@ from tests.integration.deploy.chart import (
 )
 from tests.integration.deploy.compose import ROOT
 from workers.cli.program import program
-from workers.settings import Settings
+from workers.cloudstack.settings import CloudStackSettings
+from workers.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
 
 MADE_BY_THE_CHART = {"keys_file", "inventory", "health_file", "metrics_port", "metrics_address"}
 SECRET = {"redis_url", "sentinel_password"}
-OF_OTHER_PROCESSES = {"cloudstack"}
-"""The chart starts no bridge from CloudStack."""
-NO_WORKER_S = {"cloudstack"}
+OF_ONE_PROCESS = {"cloudstack"}
+"""They stand in `cloudstack.settings`."""
+SECRET_OF_CLOUDSTACK = {"amqp_url"}
+FILES_OF_CLOUDSTACK = {"key_file", "webhook_secret_file", "webhook_certificate", "webhook_certificate_key"}
 
 
 @pytest.fixture(params=VALUES)
@@ -86,8 +88,10 @@ def test_what_objects_refer_to_is_there(values: Values) -> None:
         assert sorted(named(manifests, kind)) == sorted(workers)
     for name, budget in named(manifests, "PodDisruptionBudget").items():
         assert selected(budget["spec"]["selector"]["matchLabels"]) == [name]
-    for service in named(manifests, "Service").values():
-        assert selected(service["spec"]["selector"]) == ["flower"]
+    for name, service in named(manifests, "Service").items():
+        assert selected(service["spec"]["selector"]) == [name]
+        (part,) = deployments[name]["spec"]["template"]["spec"]["containers"]
+        assert {one["targetPort"] for one in service["spec"]["ports"]} <= {one["name"] for one in part["ports"]}
     for monitor in named(manifests, "PodMonitor").values():
         assert set(selected(monitor["spec"]["selector"]["matchLabels"])) == set(found)
         assert found["sweeper"][monitor["spec"]["jobLabel"]] == "configdrive", "the job that the alert rules name"
@@ -153,6 +157,9 @@ def test_secrets_are_those_of_the_values_and_none_is_made() -> None:
         ({"settings": {"taks_seconds": 60}}, "/settings': additional properties 'taks_seconds'"),
         ({"settings": {"redis_url": "redis://:swordfish@redis/0"}}, "'redis_url' not allowed"),
         ({"settings": {"task_seconds": "300"}}, "/settings/task_seconds"),
+        ({"cloudstack": {"door": "kafka"}}, "/cloudstack/door"),
+        ({"cloudstack": {"settings": {"amqp_url": "amqp://:swordfish@rabbit/"}}}, "'amqp_url' not allowed"),
+        ({"cloudstack": {"settings": {"drives_for": "some"}}}, "/cloudstack/settings/drives_for"),
         ({"keda": {"prometheus": "prometheus:9090"}}, "/keda/prometheus"),
         ({"metrics": {"enabled": False}}, "keda.enabled: needs metrics.enabled"),
         ({"pods": {"env": [{"name": "CONFIGDRIVE_LABEL", "value": "x"}]}}, "/pods/env/0/name"),
@@ -170,7 +177,9 @@ def test_a_mistake_in_the_values_is_refused_by_its_name(wrong: Values, said: str
 def test_settings_that_values_may_have_are_all_but_the_secret_and_the_chart_s_own() -> None:
     with helm().Chart.load(CHART) as chart:
         names = set(chart.schema["properties"]["settings"]["properties"])
-    assert names == Settings.model_fields.keys() - SECRET - MADE_BY_THE_CHART - OF_OTHER_PROCESSES - NO_WORKER_S
+        own = set(chart.schema["properties"]["cloudstack"]["properties"]["settings"]["properties"])
+    assert names == Settings.model_fields.keys() - SECRET - MADE_BY_THE_CHART - OF_ONE_PROCESS
+    assert own == CloudStackSettings.model_fields.keys() - SECRET_OF_CLOUDSTACK - FILES_OF_CLOUDSTACK
 
 
 def test_settings_become_what_a_process_reads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +194,50 @@ def test_settings_become_what_a_process_reads(monkeypatch: pytest.MonkeyPatch) -
     assert settings.hypervisors == ("kvm", "simulated")
     assert settings.force_eject is False
     assert settings.metrics_port == 9109
+
+
+def test_the_adapter_for_cloudstack_has_secrets_and_settings_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    manifests = render(VALUES["all there is"])
+    assert set(secrets(pod(manifests, "cloudstack"))) == {"configdrive-cloudstack"}
+    (adapter,) = pod(manifests, "cloudstack")["spec"]["containers"]
+    secret = tmp_path / "settings.toml"
+    secret.write_text(
+        'redis_url = "redis://cloudstack@redis.example"\n[cloudstack]\namqp_url = "amqps://rabbit.example"\n'
+    )
+    for one in adapter["env"]:
+        at_hand = one["value"].replace("/run/configdrive/settings.toml", str(secret))
+        monkeypatch.setenv(one["name"], at_hand)
+    own = load_settings().cloudstack
+    assert own.url == "https://cloudstack.example/client/api"
+    assert own.hosts == {"kvm1.dc.example": "kvm-01"}
+    assert (own.drives_for, own.start_at, own.call_seconds) == ("all", "running", 2)
+    assert own.amqp_url is not None, "what stands in the secret is kept"
+    files = (own.key_file, own.webhook_secret_file, own.webhook_certificate, own.webhook_certificate_key)
+    names = ("cloudstack.keys", "webhook.secret", "webhook.pem", "webhook.key")
+    assert [str(file) for file in files] == [f"/run/configdrive/{name}" for name in names]
+    others = [
+        one for name in named(manifests, "Deployment") if name != "cloudstack" for one in variables(manifests, name)
+    ]
+    assert not any("CLOUDSTACK__" in one for one in others)
+
+
+@pytest.mark.parametrize(
+    ("door", "service", "policies"),
+    [("amqp", False, {"pods", "flower"}), ("webhook", True, {"pods", "flower", "cloudstack"})],
+)
+def test_only_webhooks_are_let_in(door: str, *, service: bool, policies: set[str]) -> None:
+    values = VALUES["all there is"]
+    manifests = render({**values, "cloudstack": {**values["cloudstack"], "door": door}})
+    assert ("cloudstack" in named(manifests, "Service")) is service
+    assert set(named(manifests, "NetworkPolicy")) == policies
+    assert "cloudstack" not in named(render(), "Deployment")
+
+
+def variables(manifests: list[Manifest], name: str) -> list[str]:
+    (part,) = pod(manifests, name)["spec"]["containers"]
+    return [one["name"] for one in part["env"]]
 
 
 def test_a_package_of_it_is_whole(tmp_path: Path) -> None:

@@ -45,13 +45,13 @@ labels:
 
 {{/* A setting as the text of an environment variable: Helm reads every number as a float. */}}
 {{- define "configdrive.text" -}}
-{{- if kindIs "slice" . }}{{ toJson . }}
+{{- if or (kindIs "slice" .) (kindIs "map" .) }}{{ toJson . }}
 {{- else if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}
 {{- else }}{{ toString . }}
 {{- end }}
 {{- end }}
 
-{{/* The environment: settings, and what this process is told of its files. Takes root, role, hosts, env. */}}
+{{/* The environment: settings, and what this process is told of its files. Takes what a pod does. */}}
 {{- define "configdrive.env" -}}
 {{- $settings := dict "settings" "/run/configdrive/settings.toml" }}
 {{- if ne .role "flower" }}
@@ -65,11 +65,11 @@ labels:
 {{- $_ := set $settings "metrics_address" "0.0.0.0" }}
 {{- end }}
 {{- end }}
-{{- range $name, $value := merge $settings .root.Values.settings }}
+{{- range $name, $value := merge $settings (.settings | default dict) .root.Values.settings }}
 - name: CONFIGDRIVE_{{ upper $name }}
   value: {{ include "configdrive.text" $value | quote }}
 {{- end }}
-{{- with .env }}
+{{- with .pod.env }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}

@@ -10,12 +10,14 @@ capabilities:
 A pod's template, the same for every process. Takes
   root         the chart's scope
   component    its label
-  role         the container's name: worker, sweeper, waker, flower, doctor
+  role         the container's name: worker, sweeper, waker, cloudstack, flower, doctor
   pod          `pods` with what the component says otherwise
   secret       the secret whose files it gets in /run/configdrive
   hosts        whether it works on hypervisors: key file, inventory, metrics
   grace        seconds between TERM and KILL
-  run          command or args, probes and ports of the container, as YAML
+  settings     more settings, for this process alone; may be left out
+  ports        the container's ports beside that of metrics; may be left out
+  run          command or args, and probes of the container, as YAML
 */}}
 {{- define "configdrive.pod" -}}
 {{- $metrics := and .hosts .root.Values.metrics.enabled (ne .role "doctor") -}}
@@ -81,12 +83,14 @@ spec:
       image: {{ $image | quote }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       {{- .run | nindent 6 }}
+      {{- $ports := .ports | default list }}
       {{- if $metrics }}
-      ports:
-        - name: metrics
-          containerPort: {{ .root.Values.metrics.port }}
+      {{- $ports = append $ports (dict "name" "metrics" "containerPort" .root.Values.metrics.port) }}
       {{- end }}
-      env: {{- include "configdrive.env" (dict "root" .root "role" .role "hosts" .hosts "env" .pod.env) | trim | nindent 8 }}
+      {{- with $ports }}
+      ports: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      env: {{- include "configdrive.env" . | trim | nindent 8 }}
       resources: {{- toYaml .pod.resources | nindent 8 }}
       securityContext: {{- include "configdrive.confined" . | nindent 8 }}
       volumeMounts:
