@@ -17,7 +17,7 @@ from workers.settings import Settings
 from workers.watching import Watcher
 
 if TYPE_CHECKING:
-    from workers.metrics_endpoint import SweeperMetrics, WorkerMetrics
+    from workers.metrics_endpoint import AdapterMetrics, SweeperMetrics, WorkerMetrics
 
 
 def open_worker_metrics(settings: Settings, hypervisor: HypervisorName, served: Sequence[str]) -> WorkerMetrics | None:
@@ -68,6 +68,23 @@ def open_sweeper_metrics(settings: Settings) -> SweeperMetrics | None:
         raise _lacking("metrics_port", error, "metrics") from None
     served = [queue for name in known_hypervisors(settings) for queue in queues(settings, name)]
     metrics = SweeperMetrics(settings, served)
+    atexit.register(metrics.close)
+    return metrics
+
+
+def open_adapter_metrics(settings: Settings, door: str, results: Sequence[str]) -> AdapterMetrics | None:
+    """Return the metrics of an adapter for CloudStack, when they are asked for; they end with this process.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    if settings.metrics_port is None:
+        return None
+    try:
+        from workers.metrics_endpoint import AdapterMetrics  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise _lacking("metrics_port", error, "metrics") from None
+    metrics = AdapterMetrics(settings, door, results)
     atexit.register(metrics.close)
     return metrics
 

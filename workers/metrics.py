@@ -1,4 +1,4 @@
-"""What a worker counts, in all processes of its pool: events, attempts, steps, and what sweeps find.
+"""What a worker counts, in all processes of its pool: events, attempts, steps; what sweeps find; CloudStack's notices.
 
 No metric has a label for a VM or an event, and every label takes its values from a list or from the inventory: what a
 stranger may have written to Redis is counted as `other`.
@@ -234,6 +234,31 @@ class SweepMetrics:
                 self._deleted.labels(why.name.lower())
         for code in (*TransientCode, *PermanentCode):
             self._failed.labels(str(code))
+
+
+class NoticeMetrics:
+    """What an adapter for CloudStack has done with the notices that came by its door.
+
+    Args:
+        door: how they come.
+        results: what may become of one.
+        registry: where they are collected.
+    """
+
+    def __init__(self, door: str, results: Collection[str], registry: CollectorRegistry) -> None:
+        self._door = door
+        self._notices = Counter(
+            "configdrive_cloudstack_notices",
+            "Notices of CloudStack's, by what became of them; those retried, once for each try in vain",
+            ("door", "result"),
+            registry=registry,
+        )
+        for result in results:
+            self._notices.labels(door, result)
+
+    def count(self, result: str) -> None:
+        """Take note of one."""
+        self._notices.labels(self._door, result).inc()
 
 
 def _one_of(known: Collection[str], word: object) -> str:

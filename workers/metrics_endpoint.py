@@ -1,4 +1,4 @@
-"""Where Prometheus asks: `GET /metrics` on one port of a worker's main process, or of the storage sweeper."""
+"""Where Prometheus asks: `GET /metrics` on one port of a worker's main process, the storage sweeper or an adapter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from configdrive import __version__
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
 from workers.access import connect_redis, store_options
-from workers.metrics import SweepMetrics, WorkMetrics
+from workers.metrics import NoticeMetrics, SweepMetrics, WorkMetrics
 from workers.metrics_files import MetricFiles
 from workers.metrics_fleet import FleetCollector, Numbers
 from workers.settings import Settings
@@ -109,6 +109,26 @@ class SweeperMetrics:
         registry = CollectorRegistry()
         self.rounds = SweepMetrics(registry)
         registry.register(_fleet(settings, served))
+        registry.register(_About(""))
+        self._endpoint = _endpoint(settings, registry)
+        self._endpoint.start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._endpoint.close()
+
+
+class AdapterMetrics:
+    """The metrics of an adapter for CloudStack. None of the fleet's: its Redis user may not count what waits.
+
+    Raises:
+        PermanentError: as `MetricsEndpoint`.
+    """
+
+    def __init__(self, settings: Settings, door: str, results: Collection[str]) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # as the sweeper's
+        registry = CollectorRegistry()
+        self.notices = NoticeMetrics(door, results, registry)
         registry.register(_About(""))
         self._endpoint = _endpoint(settings, registry)
         self._endpoint.start()

@@ -162,8 +162,8 @@ class Settings(BaseSettings):
     """One line per step, for people or for machines."""
 
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
-    """Where a worker, and `sweep --every`, answer Prometheus: one port for each of them on a machine. 0: a free one,
-    which the log names. None: off. Needs the extra `metrics`."""
+    """Where a worker, `sweep --every`, `cloudstack amqp` and `webhook` answer Prometheus: a port for each of them on a
+    machine. 0: a free one, which the log names. None: off. Needs the extra `metrics`."""
 
     metrics_address: str = "127.0.0.1"
     """On which address; `0.0.0.0` or `::` for a Prometheus on another machine. No password is asked for, nothing secret

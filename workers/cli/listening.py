@@ -18,6 +18,7 @@ from workers.cli.output import print_json
 from workers.cloudstack.adapter import Result
 from workers.cloudstack.life import Life
 from workers.cloudstack.wiring import make_adapter
+from workers.extras import open_adapter_metrics
 from workers.settings import load_settings
 
 if TYPE_CHECKING:
@@ -107,7 +108,9 @@ def read_notices(file: str, ended: threading.Event, *, as_json: bool) -> ExitCod
 
 def _open_adapter(settings: Settings, origin: str, *, patient: bool) -> Adapter:
     mailbox = open_mailbox(settings, patient=patient)
-    return make_adapter(settings, open_app(settings), mailbox, origin)
+    metrics = None if origin == "read" else open_adapter_metrics(settings, origin, tuple(Result))
+    watch = None if metrics is None else metrics.notices.count
+    return make_adapter(settings, open_app(settings), mailbox, origin, watch)
 
 
 def _certificate(settings: CloudStackSettings) -> tuple[Path, Path] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -37,13 +38,14 @@ _FUTURE_SECONDS: Final = 300
 
 
 class Result(StrEnum):
-    """What became of a payload."""
+    """What became of a payload. `RETRIED`: nothing yet, it has to come again."""
 
     PUBLISHED = "published"
     DUPLICATE = "duplicate"
     STALE = "stale"
     IGNORED = "ignored"
     BURIED = "buried"
+    RETRIED = "retried"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Adapter:
         hosts: CloudStack's name of a host -> its name in the inventory, where they differ.
         drives_for: which VMs have a drive.
         origin: how dead letters call this adapter.
+        watch: told of each payload, and of each time that one has to come again.
     """
 
     def __init__(  # noqa: PLR0913 - its doors, all by name
@@ -94,6 +97,7 @@ class Adapter:
         hosts: Mapping[str, str],
         drives_for: DrivesFor,
         origin: str,
+        watch: Callable[[Result], None] | None = None,
     ) -> None:
         self._directory = directory
         self._memory = memory
@@ -104,6 +108,8 @@ class Adapter:
         self._hosts = hosts
         self._drives_for = drives_for
         self._origin = f"cloudstack {origin}"
+        self._watch = watch
+        self._counting = threading.Lock()
         self.tally: Counter[Result] = Counter()
 
     def take(self, body: bytes, *, routing_key: str = "", event_id: str | None = None) -> Taken:
@@ -115,7 +121,7 @@ class Adapter:
             redis.RedisError, kombu.exceptions.OperationalError: it has to come again.
         """
         taken = self._take(body, routing_key, event_id)
-        self.tally[taken.result] += 1
+        self._count(taken.result)
         level = {Result.PUBLISHED: logging.INFO, Result.BURIED: logging.WARNING}.get(taken.result, logging.DEBUG)
         _log.log(level, "%s: %s vm=%s events=%s", taken.result, taken.reason, taken.vm, ",".join(taken.events))
         return taken
@@ -125,9 +131,19 @@ class Adapter:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
         taken = self._buried(f"unforeseen {type(error).__name__} at {place}: please report it", None)
-        self.tally[taken.result] += 1
+        self._count(taken.result)
         _log.error("%s: %s", taken.result, taken.reason)
         return taken
+
+    def put_off(self) -> None:
+        """Count a payload that has to come again."""
+        self._count(Result.RETRIED)
+
+    def _count(self, result: Result) -> None:
+        with self._counting:
+            self.tally[result] += 1
+        if self._watch is not None:
+            self._watch(result)
 
     def _take(self, body: bytes, routing_key: str, event_id: str | None) -> Taken:
         try:

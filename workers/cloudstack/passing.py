@@ -39,6 +39,7 @@ def take(adapter: Adapter, body: bytes, *, routing_key: str = "", event_id: str 
     try:
         return adapter.take(body, routing_key=routing_key, event_id=event_id)
     except COMES_AGAIN:
+        adapter.put_off()
         raise
     except Exception as error:  # noqa: BLE001 - it is told by its type, and its text may hold a secret
         return adapter.give_up(error)

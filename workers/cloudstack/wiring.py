@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from celery import Celery
 
 from configdrive.errors import PermanentCode, PermanentError, TransientError
 from workers.access import make_publisher, store_options
-from workers.cloudstack.adapter import Adapter
+from workers.cloudstack.adapter import Adapter, Result
 from workers.cloudstack.api import Api, ApiKey
 from workers.cloudstack.directory import ApiDirectory
 from workers.cloudstack.settings import CloudStackSettings
@@ -36,7 +37,13 @@ def make_api(settings: CloudStackSettings) -> Api:
     return Api(settings.url, key, seconds=settings.call_seconds, context=_trusting(settings.ca_file))
 
 
-def make_adapter(settings: Settings, app: Celery, mailbox: RedisMailbox, origin: str) -> Adapter:
+def make_adapter(
+    settings: Settings,
+    app: Celery,
+    mailbox: RedisMailbox,
+    origin: str,
+    watch: Callable[[Result], None] | None = None,
+) -> Adapter:
     """Return an adapter; its API was tried once, so that wrong keys are told at the start. `origin`: its door.
 
     Raises:
@@ -64,6 +71,7 @@ def make_adapter(settings: Settings, app: Celery, mailbox: RedisMailbox, origin:
         hosts=settings.cloudstack.hosts,
         drives_for=settings.cloudstack.drives_for,
         origin=origin,
+        watch=watch,
     )
 
 

@@ -13,13 +13,16 @@ import ssl
 import subprocess
 from typing import TYPE_CHECKING, Any, Self
 
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from click.testing import Result as Shown
 
 from configdrive.model import VmUuid
+from tests.integration.metrics.asking import address_in, scrape
 from tests.rigs.fleet import Fleet
 from tests.rigs.process import LOOPBACK, Daemon, wait_until
 from tests.rigs.worker import CONFIGDRIVE
 from workers.cli import program
+from workers.cloudstack.adapter import Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,12 +68,11 @@ class AdapterSite:
         self._daemons: list[Daemon] = []
 
     def adapter(
-        self, *arguments: str, says: str = "listening on", health_file: Path | None = None, **more: str
+        self, *arguments: str, says: str = "listening on", environment: Mapping[str, str] | None = None, **more: str
     ) -> Daemon:
         """Start `configdrive cloudstack …`; returns once it says that it listens, or else what is asked for."""
         log = self.directory / f"adapter-{len(self._daemons)}.log"
-        sign = {} if health_file is None else {"CONFIGDRIVE_HEALTH_FILE": str(health_file)}
-        daemon = Daemon([CONFIGDRIVE, "cloudstack", *arguments], log, {**self._with(more), **sign})
+        daemon = Daemon([CONFIGDRIVE, "cloudstack", *arguments], log, {**self._with(more), **(environment or {})})
         self._daemons.append(daemon)
         daemon.start()
         daemon.wait_ready(lambda: says in log.read_text(), timeout=30)
@@ -90,7 +92,7 @@ class AdapterSite:
         )
         return subprocess.CompletedProcess(shown.args, shown.returncode, shown.stdout.decode(), shown.stderr.decode())
 
-    def inside(self, *arguments: str, **more: str) -> Result:
+    def inside(self, *arguments: str, **more: str) -> Shown:
         """Run it in this process."""
         names = {name: None for name in os.environ if name.startswith("CONFIGDRIVE_")}
         return CliRunner(env=names).invoke(program, ["cloudstack", *arguments], input="", env=self._with(more))
@@ -100,10 +102,11 @@ class AdapterSite:
         return {**self.environment, **own}
 
     def webhook(self, certificates: Certificates) -> Hook:
-        """Start an adapter for webhooks over HTTPS."""
+        """Start an adapter for webhooks over HTTPS, which counts them."""
         pki = certificates.directory
         daemon = self.adapter(
             *("webhook", "--address", LOOPBACK, "--port", "0"),
+            environment={"CONFIGDRIVE_METRICS_PORT": "0"},
             WEBHOOK_CERTIFICATE=str(pki / "servercert.pem"),
             WEBHOOK_CERTIFICATE_KEY=str(pki / "serverkey.pem"),
         )
@@ -175,6 +178,12 @@ class Hook:
         assert len(text) < 60
         assert answer.headers.get("Server") is None
         return answer.status
+
+    def counted(self) -> dict[str, int]:
+        """Return how many notices it has counted, by what became of them."""
+        page = scrape(address_in(self.daemon.log.read_text))
+        name = "configdrive_cloudstack_notices_total"
+        return {one: int(page.sum(name, door="webhook", result=one)) for one in Result if page.has(name)}
 
     def terminate(self) -> int | None:
         """Send it TERM, and wait for its end."""

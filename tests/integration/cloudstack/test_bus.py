@@ -134,12 +134,13 @@ def test_its_sign_of_life_stays_fresh_while_rabbitmq_or_cloudstack_is_away(
     site: AdapterSite, rabbitmq: RabbitMq, bus: Bus, running: str, tmp_path: Path
 ) -> None:
     alive = tmp_path / "alive"
+    sign = {"CONFIGDRIVE_HEALTH_FILE": str(alive)}
     nobody = f"amqp://guest:guest@{LOOPBACK}:{free_port()}/"
-    daemon = site.adapter("amqp", says="RabbitMQ is away", health_file=alive, AMQP_URL=nobody)
+    daemon = site.adapter("amqp", says="RabbitMQ is away", environment=sign, AMQP_URL=nobody)
     assert_fresh_again(alive)
     daemon.stop()
 
-    daemon = site.adapter("amqp", health_file=alive, AMQP_URL=rabbitmq.url, AMQP_QUEUE=f"configdrive-{running}")
+    daemon = site.adapter("amqp", environment=sign, AMQP_URL=rabbitmq.url, AMQP_QUEUE=f"configdrive-{running}")
     assert_fresh_again(alive)
     with away(site):
         bus.publish(started(running), key(running))

@@ -115,6 +115,20 @@ def test_while_cloudstack_s_api_is_away_a_payload_must_come_again(hook: Hook, si
     assert site.types(running) == ["start"]
 
 
+def test_prometheus_is_told_what_became_of_each(hook: Hook, site: AdapterSite, running: str) -> None:
+    before = hook.counted()
+    site.cloudstack.status = 503
+    assert hook.post(started(running)) == 503
+    site.cloudstack.status = None
+    for payload in (started(running), started(running), b"no JSON", body("webhook-trial")):
+        hook.post(payload)
+
+    counted = {result: number - before[result] for result, number in hook.counted().items()}
+    assert counted == {"published": 1, "duplicate": 1, "buried": 1, "ignored": 1, "retried": 1, "stale": 0}
+    assert hook.post(b"{}", signature="") == 401
+    assert sum(hook.counted().values()) == sum(before.values()) + 5, "a stranger's call is no notice"
+
+
 def test_an_api_that_refuses_our_keys_loses_no_payload(hook: Hook, site: AdapterSite, running: str) -> None:
     site.cloudstack.status = 401
     assert hook.post(started(running)) == 503

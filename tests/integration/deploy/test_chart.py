@@ -209,7 +209,12 @@ def test_the_adapter_for_cloudstack_has_secrets_and_settings_of_its_own(
     for one in adapter["env"]:
         at_hand = one["value"].replace("/run/configdrive/settings.toml", str(secret))
         monkeypatch.setenv(one["name"], at_hand)
-    own = load_settings().cloudstack
+    settings = load_settings()
+    own = settings.cloudstack
+    assert {one["name"]: one["containerPort"] for one in adapter["ports"]} == {
+        "webhook": 8443,
+        "metrics": settings.metrics_port,
+    }
     assert own.url == "https://cloudstack.example/client/api"
     assert own.hosts == {"kvm1.dc.example": "kvm-01"}
     assert (own.drives_for, own.start_at, own.call_seconds) == ("all", "running", 2)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.cloudstack.site import SECRET, sign, started
 from tests.integration.deploy.compose import Stack, configdrive
+from tests.integration.metrics.asking import scrape
 from tests.rigs.certificates import Certificates
 from tests.rigs.cloudstack import CloudStack, machine
 from tests.rigs.process import LOOPBACK, free_port
@@ -86,6 +87,8 @@ def test_a_webhook_becomes_an_event_by_the_login_that_init_made(stack: Stack, cl
     assert door.getresponse().status == 200
     door.close()
     assert "start" in configdrive(stack, "worker", "show", vm)
+    page = scrape(service.outside("http://127.0.0.1:9109/metrics"))
+    assert page.sum("configdrive_cloudstack_notices_total", door="webhook", result="published") == 1
     assert "NOPERM" not in service.log.read_text()
     assert service.healthy()
     assert service.stop() == 0

@@ -36,6 +36,7 @@ def test_metrics_need_their_extra(monkeypatch: pytest.MonkeyPatch, settings: Set
     for open_ in (
         lambda: extras.open_worker_metrics(settings, HypervisorName("simulated"), []),
         lambda: extras.open_sweeper_metrics(settings),
+        lambda: extras.open_adapter_metrics(settings, "amqp", []),
     ):
         with pytest.raises(PermanentError) as caught:
             open_()
@@ -57,4 +58,5 @@ def test_nothing_is_made_that_is_not_asked_for(settings: Settings) -> None:
     quiet = settings.model_copy(update={"metrics_port": None, "traces_url": None})
     assert extras.open_worker_metrics(quiet, HypervisorName("simulated"), []) is None
     assert extras.open_sweeper_metrics(quiet) is None
+    assert extras.open_adapter_metrics(quiet, "amqp", []) is None
     assert extras.open_tracing(quiet) == []

@@ -60,10 +60,10 @@ labels:
 {{- if .hosts }}
 {{- $_ := set $settings "keys_file" "/run/configdrive/keys.json" }}
 {{- $_ := set $settings "inventory" "/etc/configdrive/inventory.toml" }}
-{{- if .root.Values.metrics.enabled }}
+{{- end }}
+{{- if and .root.Values.metrics.enabled (has .role (list "worker" "sweeper" "cloudstack")) }}
 {{- $_ := set $settings "metrics_port" .root.Values.metrics.port }}
 {{- $_ := set $settings "metrics_address" "0.0.0.0" }}
-{{- end }}
 {{- end }}
 {{- range $name, $value := merge $settings (.settings | default dict) .root.Values.settings }}
 - name: CONFIGDRIVE_{{ upper $name }}

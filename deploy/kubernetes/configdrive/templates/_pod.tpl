@@ -13,14 +13,14 @@ A pod's template, the same for every process. Takes
   role         the container's name: worker, sweeper, waker, cloudstack, flower, doctor
   pod          `pods` with what the component says otherwise
   secret       the secret whose files it gets in /run/configdrive
-  hosts        whether it works on hypervisors: key file, inventory, metrics
+  hosts        whether it works on hypervisors: key file, inventory
   grace        seconds between TERM and KILL
   settings     more settings, for this process alone; may be left out
   ports        the container's ports beside that of metrics; may be left out
   run          command or args, and probes of the container, as YAML
 */}}
 {{- define "configdrive.pod" -}}
-{{- $metrics := and .hosts .root.Values.metrics.enabled (ne .role "doctor") -}}
+{{- $metrics := and .root.Values.metrics.enabled (has .role (list "worker" "sweeper" "cloudstack")) -}}
 metadata:
   labels:
     {{- include "configdrive.selector" . | nindent 4 }}
