@@ -16,7 +16,7 @@ def cloudstack() -> None:
 
     CloudStack says that something happened; what the drive holds, and where it belongs, is asked from its API, with
     the keys in CONFIGDRIVE_CLOUDSTACK__KEY_FILE. Notices may come doubled, late, out of order, and by several ways at
-    once. docs/cloudstack.md tells how to set CloudStack up, and what leads to what.
+    once. docs/how-to/cloudstack.md tells how to set CloudStack up, and what leads to what.
 
     \b
     Examples:
