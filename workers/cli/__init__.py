@@ -24,7 +24,7 @@ from __future__ import annotations
 import resource
 from typing import NoReturn
 
-from workers.cli import pace
+from workers.cli import interrupt, pace
 from workers.cli.program import program
 
 __all__ = ["main", "program"]
@@ -33,6 +33,7 @@ __all__ = ["main", "program"]
 def main() -> NoReturn:
     """Run the command line and end the process with one of the exit codes above."""
     _leave_no_core()
+    interrupt.insist()
     pace.begin()
     try:
         program.main(prog_name="configdrive")

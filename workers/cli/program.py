@@ -12,6 +12,7 @@ import click
 from typing_extensions import override
 
 from configdrive import __version__
+from workers.cli import interrupt
 from workers.cli.exits import ExitCode
 
 if TYPE_CHECKING:
@@ -95,9 +96,10 @@ class Program(click.Group):
             error.show()
             code = ExitCode(error.exit_code)
         except Exception as error:  # noqa: BLE001 - whatever it is: a user gets a sentence, not a traceback
-            code = _explained(error)
+            code = ExitCode.INTERRUPTED if interrupt.rest() else _explained(error)
         else:
             code = ExitCode(answer or 0)
+        interrupt.rest()
         sys.exit(code)
 
 

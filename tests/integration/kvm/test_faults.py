@@ -118,7 +118,8 @@ def test_a_libvirtd_that_hangs_is_given_up_in_time_and_works_again_afterwards(
             assert failure.code is TransientCode.HOST_UNREACHABLE
     finally:
         cloud.host.resume()
-    driver.attach(vm, image_name(vm), home)
+    # A slow machine's opening may have waited so long that the host is given a rest of 15 s.
+    wait_until(lambda: failure_of(lambda: driver.attach(vm, image_name(vm), home)) is None, "the host", timeout=40)
     assert driver.observe(vm).drive == Inserted(image_name(vm), home)
 
 
