@@ -66,6 +66,16 @@ def test_schema_says_what_it_is_and_names_every_word() -> None:
     assert "version 1" in SCHEMA["title"]
 
 
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("field", ["id", "source", "type", "data"])
+def test_schema_and_parser_ask_for_the_same_fields_of_the_envelope(word: str, field: str) -> None:
+    sent = document(word)
+    assert fits(sent, SCHEMA, SCHEMA)
+    del sent[field]
+    assert not fits(sent, SCHEMA, SCHEMA)
+    assert refusal(sent) is not None
+
+
 def test_uuids_hypervisors_and_macs_are_kept_in_lower_case() -> None:
     sent = document("deploy", vm={"uuid": UUID.upper(), "instance_name": "i"}, hypervisor="KVM")
     sent["subject"] = UUID.upper()
