@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
-CODE := $(wildcard configdrive tasks workers demo tests benchmarks docs)
+CODE := $(wildcard configdrive tasks workers rigs demo tests benchmarks docs)
 
 .PHONY: help
 help: ## list the targets
@@ -20,7 +20,7 @@ setup: $(STAMP) ## Debian packages and .venv with everything, hashes checked (ag
 $(STAMP): pyproject.toml constraints.txt constraints-kvm.txt setup/debian.sh setup/venv.sh
 	@setup/debian.sh
 	@PYTHON=$(PYTHON) setup/venv.sh $(VENV)
-	@$(BIN)/python -m tests.rigs.guest
+	@$(BIN)/python -m rigs.guest
 # Not when something had to be left out: then the next run tries again.
 	@if setup/debian.sh --check && $(BIN)/python -c 'import libvirt' 2>/dev/null; then touch $@; fi
 

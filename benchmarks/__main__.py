@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks import images, latency, pools, scale, storm, throughput
 from benchmarks.plot import draw
 from benchmarks.report import HEAD, Effort, Item, Panel, Row, machine, markdown, promises, rewrite
-from tests.rigs import RigUnavailable
+from rigs import RigUnavailable
 
 ROOT = Path(__file__).resolve().parents[1]
 

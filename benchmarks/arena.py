@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks import peers, samples
+from rigs.fleet import Fleet
+from rigs.process import Daemon, wait_until
+from rigs.redis import RedisServer
 from tasks.wakeup import queue
-from tests.rigs.fleet import Fleet
-from tests.rigs.process import Daemon, wait_until
-from tests.rigs.redis import RedisServer
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from configdrive.outcome import Outcome
+    from configdrive.contract.outcome import Outcome
 
 Event = dict[str, Any]
 
@@ -54,7 +54,7 @@ class Arena:
         directory: for all that they write.
         pool, concurrency: of both workers.
         alone: without the peers' worker.
-        settings: fields of `workers.settings.Settings` that are not as usual.
+        settings: fields of `workers.config.settings.Settings` that are not as usual.
     """
 
     def __init__(

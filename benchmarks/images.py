@@ -22,8 +22,10 @@ from typing import Final
 
 from benchmarks.report import Effort, Item, Panel, Row, milliseconds, percentile
 from benchmarks.samples import memory
-from configdrive import contents, image, mastering
-from configdrive.layout import checked_folders
+from configdrive.contents.render import DIRECTORIES, render
+from configdrive.iso import build, write
+from configdrive.iso.layout import checked_folders
+from configdrive.iso.verify import verify
 from configdrive.model import (
     Address,
     Generation,
@@ -40,8 +42,7 @@ from configdrive.model import (
     VmData,
     VmUuid,
 )
-from configdrive.readback import verify
-from tests.rigs import RigUnavailable
+from rigs import RigUnavailable
 
 Files = Mapping[str, bytes]
 Maker = Callable[[Files, int], int]
@@ -78,7 +79,7 @@ def full_layout(size: int) -> Files:
         ssh_keys=(SshKey("key-1", "ssh-ed25519 " + "A" * 68),),
         nics=(nic,),
     )
-    return dict(contents.render(_VM, data, SecretStr("correct horse")))
+    return dict(render(_VM, data, SecretStr("correct horse")))
 
 
 def nine_files(size: int) -> Files:
@@ -93,17 +94,17 @@ LAYOUTS: Final[dict[str, Callable[[int], Files]]] = {"nine files": nine_files, "
 def ours(files: Files, number: int) -> int:
     """Make an image as a worker does."""
     name = ImageName(_VM.instance_name, _VM.uuid, Generation(number))
-    return len(image.build(name, files, label=_LABEL, built_at=float(number)).content)
+    return len(build.build(name, files, label=_LABEL, built_at=float(number)).content)
 
 
 def pycdlib_alone(files: Files, number: int) -> int:
     """Make it with the library from nothing, and let nobody read it."""
-    return len(mastering.master(files, checked_folders(files, contents.DIRECTORIES), _LABEL, float(number)))
+    return len(write.master(files, checked_folders(files, DIRECTORIES), _LABEL, float(number)))
 
 
 def pycdlib_read_back(files: Files, number: int) -> int:
     """Make it with the library from nothing, read it back in full, and take its checksum."""
-    made = mastering.master(files, checked_folders(files, contents.DIRECTORIES), _LABEL, float(number))
+    made = write.master(files, checked_folders(files, DIRECTORIES), _LABEL, float(number))
     verify(made, files, _LABEL, built_at=float(number))
     hashlib.sha256(made).hexdigest()
     return len(made)
@@ -138,7 +139,7 @@ def _by_command(
     """Return the length of the image, and what `wait` returns, which gets the program's process."""
     with tempfile.TemporaryDirectory(prefix="cd-", dir=memory()) as folder:
         staged, made = Path(folder, "drive"), Path(folder, "image.iso")
-        for path in contents.DIRECTORIES:
+        for path in DIRECTORIES:
             (staged / path).mkdir(parents=True)
         for path, content in files.items():
             (staged / path).write_bytes(content)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.report import Effort, Item, Row, cpu_seconds, milliseconds, percentile
-from configdrive.outcome import Status
-from tests.rigs.fleet import Fleet
-from tests.rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_boot
-from tests.rigs.libvirt import LibvirtHost
+from configdrive.contract.outcome import Status
+from rigs.fleet import Fleet
+from rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_boot
+from rigs.libvirt import LibvirtHost
 
 _WARM_UP = 5
 _PATIENCE = 30.0

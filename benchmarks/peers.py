@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task, signals
 
-from configdrive import contents
-from configdrive.events import parse
-from configdrive.guest_data import GuestData
-from configdrive.lifecycle import vm_of
+from configdrive.contents.render import render
+from configdrive.contract.events import parse
+from configdrive.contract.guest_data import GuestData
+from configdrive.lifecycle.transitions import vm_of
 from configdrive.model import Generation, HypervisorName, Image, ImageName, Vm, VmData
 from workers.access import connect_redis
-from workers.app import make_app
-from workers.inventory import read_inventory
-from workers.settings import Settings, load_settings
-from workers.telemetry import set_up_logging
-from workers.wiring import make_driver
+from workers.config.inventory import read_inventory
+from workers.config.settings import Settings, load_settings
+from workers.observability.logs import set_up_logging
+from workers.queueing.app import make_app
+from workers.worker import make_driver
 
 if TYPE_CHECKING:
     import redis
@@ -111,7 +111,7 @@ def attach_naively(driver: HypervisorDriver, text: str) -> None:
 def _genisoimage(vm: Vm, data: VmData) -> bytes:
     with tempfile.TemporaryDirectory(prefix="cd-naive-") as scratch:
         tree, image = Path(scratch) / "tree", Path(scratch) / "drive.iso"
-        for path, content in contents.render(vm, data, None).items():
+        for path, content in render(vm, data, None).items():
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
             (tree / path).write_bytes(content)
         program = shutil.which("genisoimage") or "genisoimage"

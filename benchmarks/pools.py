@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks import samples
 from benchmarks.report import Effort, Item, Panel, Row
 from benchmarks.storm import ends_of, start
-from tests.rigs.fleet import Fleet
-from tests.rigs.redis import RedisServer
+from rigs.fleet import Fleet
+from rigs.redis import RedisServer
 
 POOLS = (("solo", 1), ("prefork", 4), ("prefork", 16), ("threads", 4), ("threads", 16), ("threads", 64))
 LATENCIES_MS = (10, 200)

@@ -14,10 +14,10 @@ from typing import Any
 from benchmarks.arena import Arena
 from benchmarks.report import Effort, Item, Panel, Row, milliseconds
 from benchmarks.samples import LIFE, SampleVm
-from configdrive import state
+from configdrive.contract.outcome import Outcome
+from configdrive.lifecycle import state
+from configdrive.lifecycle.state import VmState
 from configdrive.model import EventId, InstanceName, SshKey, VmUuid
-from configdrive.outcome import Outcome
-from configdrive.state import VmState
 from tasks.mailbox import Claim, Finish, Header, Posting
 from tasks.sweep import sweep_once
 from tasks.wakeup import queue_name

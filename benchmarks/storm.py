@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import samples
 from benchmarks.report import Effort, Item, Panel, Row
-from tests.rigs.fleet import Fleet
+from rigs.fleet import Fleet
 
 TIMES_IDEAL = 1.2
 WORKERS, HOSTS = 2, 20

@@ -11,7 +11,7 @@ from typing import Any, Self
 from benchmarks.arena import Arena, Contender, Event
 from benchmarks.report import Effort, Item, Row
 from benchmarks.samples import LIFE, SampleVm
-from workers.store import SCRIPTS
+from workers.store.mailbox import SCRIPTS
 
 MOST = 8
 _OF_NO_EVENT = ("sweep", "owing")

@@ -37,6 +37,11 @@ IMAGE_FOLDER = "configdrive"
 DEFAULT_LABEL = "config"
 """The seed's default of `vm.configdrive.label`."""
 
+MAX_LABEL = 16
+"""Characters of a volume label. ISO 9660 has room for 32, Joliet (UCS-2) for 16: both carry the same label."""
+
+LABEL_PATTERN = rf"[A-Za-z0-9._-]{{1,{MAX_LABEL}}}"
+
 _IMAGE_NAME = re.compile(
     r"(?P<instance>[A-Za-z0-9][A-Za-z0-9._-]{0,63})"
     r"\.(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
@@ -222,9 +227,20 @@ class Image:
     sha256: str
 
 
+def label_problem(label: str) -> str | None:
+    """Say what is wrong with a label, with the remedy, or `None` when readers on Linux and Windows all find it."""
+    if len(label) > MAX_LABEL:
+        return f"has {len(label)} characters; a volume label has at most {MAX_LABEL}"
+    if not re.fullmatch(LABEL_PATTERN, label):
+        return "may have letters, digits, '.', '_' and '-' only, and at least one of them"
+    return None
+
+
 __all__ = [
     "DEFAULT_LABEL",
     "IMAGE_FOLDER",
+    "LABEL_PATTERN",
+    "MAX_LABEL",
     "Address",
     "AttachBy",
     "EventId",
@@ -248,4 +264,5 @@ __all__ = [
     "Vm",
     "VmData",
     "VmUuid",
+    "label_problem",
 ]

@@ -26,7 +26,7 @@ from demo.on_xenserver import xenserver_stage
 from demo.services import services
 from demo.stage import Stage
 from demo.story import DemoFailed, Story
-from tests.rigs import RigError, RigUnavailable
+from rigs import RigError, RigUnavailable
 
 STAGES: dict[str, Callable[[Path], AbstractContextManager[Stage]]] = {
     "kvm": kvm_stage,

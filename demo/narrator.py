@@ -7,7 +7,7 @@ import time
 from rich.console import Console
 from rich.markup import escape
 
-from configdrive.outcome import Outcome
+from configdrive.contract.outcome import Outcome
 
 _FACTS = ("storage", "attach", "device", "password")
 

@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from configdrive.model import IMAGE_FOLDER, HypervisorName
 from demo.stage import Reading, Stage
-from tests.rigs.guest import Disk, GuestKernel, domain_xml, wait_for_report
-from tests.rigs.libvirt import LibvirtHost
-from tests.rigs.process import wait_until
+from rigs.guest import Disk, GuestKernel, domain_xml, wait_for_report
+from rigs.libvirt import LibvirtHost
+from rigs.process import wait_until
 
 POOL = "primary"
 

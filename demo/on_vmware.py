@@ -12,8 +12,8 @@ from typing_extensions import override
 
 from configdrive.model import IMAGE_FOLDER, HypervisorName
 from demo.stage import Reading, Stage
-from tests.rigs.process import RigUnavailable
-from tests.rigs.vcsim.server import ADDRESS, PASSWORD, USER, VCenter
+from rigs.process import RigUnavailable
+from rigs.vcsim.server import ADDRESS, PASSWORD, USER, VCenter
 from workers.hypervisors.simulated.guest import read_iso
 
 DATASTORE = "primary"
@@ -29,7 +29,7 @@ class VmwareStage(Stage):
     reads = "in the VM's CD drive"
 
     def __init__(self, center: VCenter) -> None:
-        from tests.rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
+        from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
 
         self.vm_uuid = str(uuid.uuid4())
         self.instance_name = "i-2-42-VM"

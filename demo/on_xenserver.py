@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from configdrive.model import IMAGE_FOLDER, HypervisorName
 from demo.stage import Reading, Stage
-from tests.rigs.xapi import XapiPool, XapiSite
+from rigs.xapi import XapiPool, XapiSite
 from workers.hypervisors.simulated.guest import read_iso
 
 HOSTS = ("xs-01", "xs-02")

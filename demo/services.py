@@ -14,9 +14,9 @@ from pathlib import Path
 from redis import Redis
 
 from demo.stage import Stage
+from rigs.fleet import Fleet
+from rigs.process import LOOPBACK, Daemon, free_port
 from tasks.publish import LifecyclePublisher
-from tests.rigs.fleet import Fleet
-from tests.rigs.process import LOOPBACK, Daemon, free_port
 
 
 @dataclass(frozen=True, slots=True)

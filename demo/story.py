@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from configdrive.outcome import Outcome, Status
+from configdrive.contract.outcome import Outcome, Status
 from demo.narrator import Narrator
 from demo.services import Services
 from demo.stage import Reading, Stage

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 from typing_extensions import override
 
+from configdrive.contract.events import short_type, too_large
+from configdrive.contract.fields import MAX_SEQUENCE
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.events import short_type, too_large
-from configdrive.fields import MAX_SEQUENCE
-from configdrive.outcome import Outcome, Status
 from configdrive.ports import Clock, Sealer
 from tasks.mailbox import DeadLetter, Posting, Wake
 

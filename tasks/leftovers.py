@@ -14,12 +14,12 @@ from typing import Any
 from celery import Celery, Task
 
 from configdrive.errors import FleetError, PermanentError, TransientCode
-from configdrive.leftovers import Cleaner
+from configdrive.lifecycle.leftovers import Cleaner
+from configdrive.lifecycle.state import Phase, Summary, peek, write
 from configdrive.model import HostName, VmUuid
 from configdrive.ports import Drivers
-from configdrive.state import Phase, Summary, peek, write
+from tasks.celery_tasks import Refused
 from tasks.lease import LeaseKeeper
-from tasks.lifecycle import Refused
 from tasks.mailbox import DeadLetter, Debt, FencedError, Held, Mailbox, NotNow, Wake
 from tasks.wakeup import LEFTOVERS_NAME, read_host
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from configdrive.contract.outcome import Outcome
 from configdrive.model import EventId, HostName, ImageName, VmUuid
-from configdrive.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)

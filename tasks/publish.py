@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from configdrive.contract.events import LifecycleEvent, parse, short_type
+from configdrive.contract.outcome import Outcome
+from configdrive.contract.sealing import body_of
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.events import LifecycleEvent, parse, short_type
 from configdrive.model import EventId, HypervisorName, VmUuid
-from configdrive.outcome import Outcome
 from configdrive.ports import Sealer
-from configdrive.sealed import body_of
 from tasks.mailbox import Header, Mailbox, Posting, Receipt
 from tasks.wakeup import WakeUps, queue_name
 

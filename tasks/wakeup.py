@@ -21,8 +21,8 @@ from tasks.mailbox import Wake
 
 _log = logging.getLogger(__name__)
 
-TASK_NAME = "configdrive.lifecycle"
-LEFTOVERS_NAME = "configdrive.leftovers"
+TASK_NAME = "configdrive.lifecycle.transitions"
+LEFTOVERS_NAME = "configdrive.lifecycle.leftovers"
 _BATCH = 100
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

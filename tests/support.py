@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rigs.process import RigUnavailable, find_program, free_port, wait_until
+from rigs.process import RigUnavailable, find_program, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

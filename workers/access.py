@@ -1,6 +1,6 @@
 """From settings to what every process of the fleet has: the mailboxes, the boxes, and the door for publishers.
 
-Apart from `workers.wiring` so that a process that only publishes or looks loads no part of a worker: of the half second
+Apart from `workers.worker` so that a process that only publishes or looks loads no part of a worker: of the half second
 that `configdrive publish` may take, imports are the most.
 """
 
@@ -15,9 +15,9 @@ from redis.retry import Retry
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
-from workers.endpoint import endpoint_of, sentinel_options, tls_options
-from workers.settings import Settings
-from workers.store import RedisMailbox, StoreOptions
+from workers.config.redis_url import endpoint_of, sentinel_options, tls_options
+from workers.config.settings import Settings
+from workers.store.mailbox import RedisMailbox, StoreOptions
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tasks.intake import Ingester
     from tasks.publish import LifecyclePublisher
     from tasks.wakeup import WakeUps
-    from workers.endpoint import Endpoint
-    from workers.scripts import FunctionLibrary
+    from workers.config.redis_url import Endpoint
+    from workers.store.scripts import FunctionLibrary
 
 ENTRY_POINTS = "configdrive.hypervisors"
 
@@ -117,8 +117,8 @@ def make_sealer(settings: Settings) -> Sealer:
         PermanentError: `MISCONFIGURED`.
     """
     # Imported here: looking at VMs and waking workers needs no cryptography.
-    from workers.keys import read_keys, read_or_make_keys, read_public  # noqa: PLC0415
-    from workers.sealing import KeyRing, PublicSealer  # noqa: PLC0415
+    from workers.config.key_ring import KeyRing, PublicSealer  # noqa: PLC0415
+    from workers.config.keys import read_keys, read_or_make_keys, read_public  # noqa: PLC0415
 
     if settings.public_key is not None:
         return PublicSealer(read_public(settings.public_key))
@@ -130,7 +130,7 @@ def make_wakeups(settings: Settings, app: Celery | None = None) -> WakeUps:
     """Return what sends wake-ups."""
     # Imported here: looking at VMs needs no Celery.
     from tasks.wakeup import WakeUps  # noqa: PLC0415
-    from workers.app import make_app  # noqa: PLC0415
+    from workers.queueing.app import make_app  # noqa: PLC0415
 
     return WakeUps(app or make_app(settings))
 
@@ -167,9 +167,9 @@ def make_ingester(settings: Settings) -> Ingester | None:
         return None
     # Imported here, as in make_wakeups.
     from tasks.intake import Ingester, Unsealed  # noqa: PLC0415
-    from workers.app import make_app  # noqa: PLC0415
-    from workers.intake import RedisIntake  # noqa: PLC0415
-    from workers.telemetry import SystemClock  # noqa: PLC0415
+    from workers.observability.logs import SystemClock  # noqa: PLC0415
+    from workers.queueing.app import make_app  # noqa: PLC0415
+    from workers.store.intake import RedisIntake  # noqa: PLC0415
 
     client, app = connect_redis(settings), make_app(settings)
     sealer = Unsealed() if settings.intake == "sealed" else make_sealer(settings)
@@ -185,7 +185,7 @@ def make_ingester(settings: Settings) -> Ingester | None:
 
 def function_library(settings: Settings) -> FunctionLibrary:
     """Return PUT as a function of Redis, for this fleet."""
-    from workers.scripts import FunctionLibrary  # noqa: PLC0415 - only `functions` asks for it
+    from workers.store.scripts import FunctionLibrary  # noqa: PLC0415 - only `functions` asks for it
 
     return FunctionLibrary(
         settings.key_prefix,

@@ -7,4 +7,4 @@ and `keyfile` for https without one, `max_tasks` for a longer history, `read_onl
 (with a login only). The login is best kept out of this file: FLOWER_BASIC_AUTH=user:password in the environment.
 """
 
-from workers.flowerconfig import *  # noqa: F403 - Flower looks for its options among this file's names
+from workers.observability.flower import *  # noqa: F403 - Flower looks for its options among this file's names

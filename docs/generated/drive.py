@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from configdrive.contents import DIRECTORIES, render
+from configdrive.contents.render import DIRECTORIES, render
 from configdrive.model import (
     Address,
     HostName,

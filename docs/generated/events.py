@@ -1,4 +1,4 @@
-"""The event contract, from the pydantic models of `configdrive.events` and `configdrive.guest_data`."""
+"""The event contract, from the pydantic models of `contract.events` and `contract.guest_data`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from configdrive import events, guest_data
-from configdrive.events import short_type
+from configdrive.contract import events, guest_data
+from configdrive.contract.events import short_type
 from docs.generated.source import annotated, docstrings_in, table
 
 EVENTS: Final = (
@@ -34,7 +34,7 @@ PARTS: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     ),
 }
 _PARTS: Final = frozenset(part.__name__ for parts in PARTS.values() for part in parts)
-_MEANINGS: Final = {**docstrings_in("configdrive.fields"), **docstrings_in("configdrive.guest_data")}
+_MEANINGS: Final = {**docstrings_in("configdrive.contract.fields"), **docstrings_in("configdrive.contract.guest_data")}
 _NAMES: Final = {
     "password": "string",
     "ipvanyaddress": "address",

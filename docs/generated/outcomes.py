@@ -1,11 +1,11 @@
-"""Outcomes and codes, from `configdrive.outcome` and `configdrive.errors`."""
+"""Outcomes and codes, from `configdrive.contract.outcome` and `configdrive.errors`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, StaleCode, TransientCode
-from configdrive.outcome import Status
 from docs.generated.source import docstrings_below
 
 if TYPE_CHECKING:

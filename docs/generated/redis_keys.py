@@ -1,4 +1,4 @@
-"""The keys on Redis, from the docstrings of `workers.store` and `workers.intake`."""
+"""The keys on Redis, from the docstrings of `workers.store.mailbox` and `workers.store.intake`."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from docs.generated.source import table_of
 
 def markdown() -> str:
     """Return the table of keys."""
-    _head, _line, *intake = table_of("workers.intake").splitlines()
-    return "\n".join((table_of("workers.store"), *intake))
+    _head, _line, *intake = table_of("workers.store.intake").splitlines()
+    return "\n".join((table_of("workers.store.mailbox"), *intake))

@@ -1,4 +1,4 @@
-"""All settings, from `workers.settings`: their docstrings, types and defaults."""
+"""All settings, from `workers.config.settings`: their docstrings, types and defaults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from docs.generated.source import docstrings_below
-from workers.settings import Settings
+from workers.config.settings import Settings
 
 _BOUNDS: Final = {
     "exclusiveMinimum": "more than {}",

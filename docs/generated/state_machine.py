@@ -1,4 +1,4 @@
-"""The state machine of a drive: its table, as `configdrive.lifecycle` has it, and a diagram made by asking `move`."""
+"""The state machine of a drive: the table of `lifecycle.transitions`, and a diagram made by asking `move`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from configdrive.events import Apply, LifecycleEvent, MigratePhase, parse
-from configdrive.guest_data import GuestData
-from configdrive.lifecycle import move
+from configdrive.contract.events import Apply, LifecycleEvent, MigratePhase, parse
+from configdrive.contract.guest_data import GuestData
+from configdrive.lifecycle.state import ImageRecord, Phase, VmState
+from configdrive.lifecycle.transitions import move
 from configdrive.model import Generation, HostName, HypervisorName, InstanceName, Vm, VmUuid
-from configdrive.state import ImageRecord, Phase, VmState
 from docs.generated.source import table_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _EVENTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 def markdown() -> str:
     """Return the diagram of the moves, and their table."""
     diagram = f"```{{graphviz}}\n:alt: The moves of the table below, as arrows between the phases\n\n{dot()}\n```"
-    return f"{diagram}\n\n{table_of('configdrive.lifecycle')}"
+    return f"{diagram}\n\n{table_of('configdrive.lifecycle.transitions')}"
 
 
 def dot() -> str:

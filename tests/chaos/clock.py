@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.rigs.process import cache_directory, find_program
+from rigs.process import cache_directory, find_program
 
 if TYPE_CHECKING:
-    from tests.rigs.worker import Worker
+    from rigs.worker import Worker
 
 FILE: Final = "clock"
 """In a worker's temporary folder: by how many seconds its clock is wrong."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from configdrive.outcome import Outcome
+    from configdrive.contract.outcome import Outcome
     from tests.chaos.model import Model
     from tests.chaos.troubles import Freeze
 

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from configdrive.contract.outcome import Outcome
 from configdrive.model import EventId
-from configdrive.outcome import Outcome
 from tests.chaos.findings import Finding, unlike
 from tests.chaos.model import Model, WrongError
 from tests.chaos.plan import Act, Life, Step

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from configdrive.outcome import Outcome, Status
+from configdrive.contract.outcome import Outcome, Status
 from tests.chaos.plan import LOCAL, Life, Sent, Step
 
 if TYPE_CHECKING:

@@ -69,31 +69,31 @@ driver.insert = swapped
     ),
     "another VM's bytes on the image": Sabotage(
         """
-from configdrive import contents
-render, last = contents.render, []
+from configdrive.contents.render import render
+render, last = render, []
 def stale(vm, data, password):
     last.append(data)
     return render(vm, last[-2] if len(last) > 1 else data, password)
-contents.render = stale
+render = stale
 """,
         frozenset({"content"}),
     ),
     "a password in the log": Sabotage(
         """
 import logging
-from configdrive import contents
-render = contents.render
+from configdrive.contents.render import render
+render = render
 def talkative(vm, data, password):
     if password is not None:
         logging.getLogger("sabotage").warning("its password is %s", password.get_secret_value())
     return render(vm, data, password)
-contents.render = talkative
+render = talkative
 """,
         frozenset({"secret"}),
     ),
     "the newest event first": Sabotage(
         """
-from workers import scripts
+from workers.store import scripts
 source = scripts._source
 def backwards(name):
     return source(name).replace("'LPOP', KEYS[2]", "'RPOP', KEYS[2]")

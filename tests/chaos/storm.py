@@ -16,9 +16,14 @@ from typing import TYPE_CHECKING, Any
 import redis
 from typing_extensions import override
 
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import FleetError
 from configdrive.model import EventId
-from configdrive.outcome import Outcome, Status
+from rigs.cloud import Cloud
+from rigs.fleet import Fleet, Supervisor
+from rigs.process import Daemon, RigError, core_files_on, wait_until
+from rigs.redis import RedisServer
+from rigs.worker import CONFIGDRIVE
 from tasks.mailbox import PersonsWord, Wake
 from tests.chaos import judge
 from tests.chaos.clock import set_clock, wrong_clock
@@ -27,11 +32,6 @@ from tests.chaos.lives import Ground, Orchestrator
 from tests.chaos.plan import CHILDREN, HOSTS, LOCAL, POOL, WORKERS, Life, Plan, Sent, Step
 from tests.chaos.troubles import Breaker, Chronicle
 from tests.chaos.witness import Witness
-from tests.rigs.cloud import Cloud
-from tests.rigs.fleet import Fleet, Supervisor
-from tests.rigs.process import Daemon, RigError, core_files_on, wait_until
-from tests.rigs.redis import RedisServer
-from tests.rigs.worker import CONFIGDRIVE
 from workers.hypervisors.simulated.topology import StorageSpec
 
 if TYPE_CHECKING:

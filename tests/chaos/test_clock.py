@@ -8,8 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from rigs.worker import Worker
 from tests.chaos.clock import set_clock, wrong_clock
-from tests.rigs.worker import Worker
 from tests.support import require_rig
 
 if TYPE_CHECKING:

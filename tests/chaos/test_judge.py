@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import HostName, InstanceName, VmUuid
-from configdrive.outcome import Outcome, Status
 from tests.chaos import judge
 from tests.chaos.findings import unlike
 from tests.chaos.judge import Span

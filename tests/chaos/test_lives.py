@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typing_extensions import override
 
+from configdrive.contract.outcome import Outcome
 from configdrive.model import EventId, HostName, InstanceName, StorageName, VmUuid
-from configdrive.outcome import Outcome
+from rigs.cloud import Cloud
 from tests.chaos.findings import Finding
 from tests.chaos.lives import Ground, Orchestrator
 from tests.chaos.model import Content, State
 from tests.chaos.plan import LOCAL, Life, Step, secret_password
-from tests.rigs.cloud import Cloud
 from workers.hypervisors.simulated.topology import StorageSpec
 
 if TYPE_CHECKING:

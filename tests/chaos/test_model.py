@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import HostName, InstanceName, VmUuid
-from configdrive.outcome import Outcome, Status
 from tests.chaos.fate import make_plan
 from tests.chaos.model import Content, Model, State, WrongError, in_order
 from tests.chaos.plan import LOCAL, POOL, Kind, Life, Sent, Step

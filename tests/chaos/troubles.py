@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.rigs.fleet import Fleet
-    from tests.rigs.process import Daemon
-    from tests.rigs.worker import Worker
+    from rigs.fleet import Fleet
+    from rigs.process import Daemon
+    from rigs.worker import Worker
     from workers.hypervisors.simulated.world import World
 
 BALLAST: Final = "ballast"

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configdrive import state
+from configdrive.lifecycle import state
 from configdrive.model import VmUuid
 from tests.chaos import judge
 from tests.chaos.storm import LEASE_NS, Left

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 import redis
 from typing_extensions import override
 
-from tests.rigs import keyspace
+from rigs import keyspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from tests.rigs.fleet import Fleet
+    from rigs.fleet import Fleet
 
 
 class Witness(threading.Thread):

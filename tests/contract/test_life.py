@@ -9,8 +9,8 @@ import pytest
 
 from configdrive.model import PowerState
 from configdrive.ports import EmptyDrive, NoDrive
+from rigs.process import wait_until
 from tests.contract.rig import image_name, make_image, verbs
-from tests.rigs.process import wait_until
 
 if TYPE_CHECKING:
     from configdrive.model import Vm

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from configdrive.model import EventId, VmUuid
-from tests.rigs.cloud import Cloud, VmScript
-from tests.rigs.fleet import Fleet
-from tests.rigs.process import RigError, wait_until
+from rigs.cloud import Cloud, VmScript
+from rigs.fleet import Fleet
+from rigs.process import RigError, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from configdrive.outcome import Outcome
-    from tests.rigs.redis import RedisServer
+    from configdrive.contract.outcome import Outcome
+    from rigs.redis import RedisServer
     from workers.hypervisors.simulated.hooks import Fault
 
 QUICK: dict[str, Any] = {

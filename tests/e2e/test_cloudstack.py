@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.certificates import Certificates
+from rigs.cloudstack import CloudStack, machine
+from rigs.process import LOOPBACK, wait_until
 from tests.e2e.site import QUICK, Site
 from tests.integration.cloudstack.site import AdapterSite, Hook
-from tests.rigs.certificates import Certificates
-from tests.rigs.cloudstack import CloudStack, machine
-from tests.rigs.process import LOOPBACK, wait_until
 from tests.support import require_rig
 from tests.unit.fakes.fleet import read_image
 from tests.unit.workers.cloudstack.recorded import NEW_PASSWORD, UUID, body

@@ -7,9 +7,9 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.process import core_files_on, wait_until
 from tests.e2e.site import QUICK, Site, new_vm
-from tests.rigs.process import core_files_on, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.browser import Browser
+from rigs.flower import Flower
+from rigs.worker import CONFIGDRIVE
 from tests.e2e.watched import PASSWORD, Watched, watched
-from tests.rigs.browser import Browser
-from tests.rigs.flower import Flower
-from tests.rigs.worker import CONFIGDRIVE
 from tests.support import require, require_rig, wait_until
 from workers.cli.exits import ExitCode
 

@@ -13,20 +13,20 @@ import pytest
 from nacl.public import PrivateKey
 
 from configdrive.model import EventId
+from rigs.go_client import EXAMPLES, GoClient
+from rigs.process import wait_until
+from rigs.worker import CONFIGDRIVE
 from tests.e2e.disguises import betrayed
 from tests.e2e.site import Site, new_vm, uuid_of
-from tests.rigs.go_client import EXAMPLES, GoClient
-from tests.rigs.process import wait_until
-from tests.rigs.worker import CONFIGDRIVE
 from tests.support import require_rig
 from workers.access import make_sealer
-from workers.keys import Key, identity_of, public_text, read_keys
-from workers.sealing import KeyRing
+from workers.config.key_ring import KeyRing
+from workers.config.keys import Key, identity_of, public_text, read_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 PASSWORD = "Grüße from Go"
 USER_DATA = "#!/bin/sh\necho 世界\n"

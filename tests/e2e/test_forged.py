@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
-from configdrive.outcome import Status
 from tasks.mailbox import PersonsWord, Posting
 from tests.e2e.site import Site, new_vm, uuid_of
-from workers.keys import Key
-from workers.sealing import PublicSealer
+from workers.config.key_ring import PublicSealer
+from workers.config.keys import Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from configdrive.model import EventId
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 SECRET = "swordfish-in-a-forged-event"
 GUEST = {"password": SECRET, "user_data": {"text": SECRET}}

@@ -13,8 +13,8 @@ import pytest
 from demo.on_vmware import vmware_stage
 from demo.on_xenserver import xenserver_stage
 from docs.blocks import PAGES, commands_for
-from tests.rigs.fleet import Fleet
-from tests.rigs.terminal import PASSWORD, furnish, type_in
+from rigs.fleet import Fleet
+from rigs.terminal import PASSWORD, furnish, type_in
 from tests.support import require_rig
 
 if TYPE_CHECKING:

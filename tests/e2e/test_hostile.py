@@ -9,10 +9,10 @@ import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.process import wait_until
 from tasks.mailbox import Wake
 from tests.e2e.site import Site, new_vm
-from tests.rigs.process import wait_until
 from workers.hypervisors.simulated.hooks import Hang, Verb
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from configdrive.model import VmUuid
-from tests.rigs.cloud import Cloud, VmScript
-from tests.rigs.fleet import Fleet
-from tests.rigs.process import Daemon, wait_until
-from tests.rigs.worker import CONFIGDRIVE
+from rigs.cloud import Cloud, VmScript
+from rigs.fleet import Fleet
+from rigs.process import Daemon, wait_until
+from rigs.worker import CONFIGDRIVE
 from tests.support import require_rig
 
 if TYPE_CHECKING:

@@ -10,18 +10,18 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from configdrive.contract.outcome import Status
 from configdrive.model import EventId
-from configdrive.outcome import Status
+from rigs.fleet import Supervisor
+from rigs.process import wait_until
 from tasks.mailbox import PersonsWord, Wake
 from tests.e2e.site import QUICK, Site, new_vm, uuid_of
-from tests.rigs.fleet import Supervisor
-from tests.rigs.process import wait_until
 from workers.hypervisors.simulated.hooks import Kill, Point, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 BEFORE, MIDDLE, AFTER = Point.BEFORE, Point.MIDDLE, Point.AFTER
 
@@ -126,9 +126,9 @@ DIES_BEFORE_THE_WAKE_UP = """
 import json, os, signal, sys
 from configdrive.model import HypervisorName
 from workers.access import make_publisher
-from workers.app import make_app
-from workers.settings import load_settings
-from workers.wiring import make_hands, make_mailbox
+from workers.queueing.app import make_app
+from workers.config.settings import load_settings
+from workers.worker import make_hands, make_mailbox
 settings = load_settings()
 turns = make_hands(settings, make_app(settings), [HypervisorName("simulated")]).turns
 turns._wake = lambda wake: os.kill(os.getpid(), signal.SIGKILL)

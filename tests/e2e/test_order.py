@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
 from tests.e2e.site import Site, new_vm
 from workers.hypervisors.simulated.hooks import Hang, Point, Verb
 

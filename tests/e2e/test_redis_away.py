@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from typing_extensions import override
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.redis import RedisServer
 from tests.e2e.site import QUICK, Site, new_vm
-from tests.rigs.redis import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from configdrive.model import EventId
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 
 class Stream(threading.Thread):

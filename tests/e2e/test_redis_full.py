@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
 from tests.e2e.site import QUICK, Site, new_vm
 from workers.hypervisors.simulated.hooks import Hang, Verb
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typing_extensions import override
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
 from tests.e2e.site import QUICK, Site, new_vm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from configdrive.model import EventId
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 VMS = 100
 EVENTS_PER_VM = 20

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import EventId
-from configdrive.outcome import Outcome, Status
+from rigs.flower import Flower
+from rigs.keyspace import unpacked
+from rigs.monitor import RedisMonitor
+from rigs.process import wait_until
+from rigs.redis import RedisServer
 from tasks.mailbox import PersonsWord, Wake
 from tests.e2e.disguises import (
     LAST_PASSWORD,
@@ -26,18 +31,13 @@ from tests.e2e.disguises import (
     betrayed,
 )
 from tests.e2e.site import QUICK, Site, new_vm, uuid_of
-from tests.rigs.flower import Flower
-from tests.rigs.keyspace import unpacked
-from tests.rigs.monitor import RedisMonitor
-from tests.rigs.process import wait_until
-from tests.rigs.redis import RedisServer
 from tests.support import require_rig
 from workers.hypervisors.simulated.hooks import Kill, Point, Raise, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 
 @dataclass
@@ -270,7 +270,7 @@ def test_flower_shows_one_row_for_each_event_with_what_became_of_it(run: Run) ->
     assert states["killed"][0] == "SUCCESS"
     assert row["unsealable"]["exception"].startswith("Parked('parked: unsealable: ")
     for name, event in run.events.items():
-        assert row[name]["name"] == "configdrive.lifecycle"
+        assert row[name]["name"] == "configdrive.lifecycle.transitions"
         assert re.fullmatch(r"\('\w+', '[0-9a-f-]{36}', \d+\)", row[name]["args"])
         assert row[name]["kwargs"] == "{}"
         assert row[name]["eta"] is None

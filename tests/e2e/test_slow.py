@@ -6,9 +6,9 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.process import wait_until
 from tests.e2e.site import QUICK, Site, new_vm
-from tests.rigs.process import wait_until
 from workers.hypervisors.simulated.hooks import Hang, Point, Verb
 
 if TYPE_CHECKING:

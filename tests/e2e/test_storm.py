@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typing_extensions import override
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.fleet import Supervisor
 from tests.e2e.site import QUICK, Site, new_vm
-from tests.rigs.fleet import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from configdrive.model import EventId
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 VMS = 50
 EVENTS_PER_VM = 10

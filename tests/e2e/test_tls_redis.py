@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.certificates import Certificates
+from rigs.process import LOOPBACK, Daemon, find_program, free_port
+from rigs.redis import TlsRedisServer
+from rigs.worker import CONFIGDRIVE
 from tests.e2e.site import QUICK, new_vm
-from tests.rigs.certificates import Certificates
-from tests.rigs.process import LOOPBACK, Daemon, find_program, free_port
-from tests.rigs.redis import TlsRedisServer
-from tests.rigs.worker import CONFIGDRIVE
 from tests.support import require_rig, wait_until
 from workers.access import connect_redis
 

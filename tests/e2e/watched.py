@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configdrive.errors import PermanentCode, TransientCode
+from rigs.browser import Browser
+from rigs.flower import Flower
+from rigs.process import wait_until
+from rigs.worker import Worker
 from tests.e2e.site import QUICK, Site, new_vm
-from tests.rigs.browser import Browser
-from tests.rigs.flower import Flower
-from tests.rigs.process import wait_until
-from tests.rigs.worker import Worker
 from workers.hypervisors.simulated.hooks import Raise, Verb
 
 if TYPE_CHECKING:

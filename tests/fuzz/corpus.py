@@ -6,7 +6,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from configdrive.events import json_schema
+from configdrive.contract.events import json_schema
 from tests.fuzz.by_schema import Maker
 from tests.fuzz.drawing import drawn
 from tests.unit import strategies

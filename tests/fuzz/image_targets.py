@@ -7,11 +7,12 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from configdrive import contents, image, iso9660
+from configdrive.contents.render import Files
 from configdrive.errors import PermanentError
+from configdrive.iso import build, read
+from configdrive.iso.ecma119 import DamagedImageError
+from configdrive.iso.verify import verify
 from configdrive.model import Generation, ImageName, InstanceName
-from configdrive.readback import verify
-from configdrive.rockridge import DamagedImageError
 from tests.fuzz.mutations import MARKER
 from tests.fuzz.targets import VM, refused, target
 
@@ -46,13 +47,13 @@ def image_contents(random: Random) -> bool:
     } | {"cloudstack/metadata/vm-id.txt": b"14"}
     label = random.choice(("config", "config-2", "x" * 16, "x" * 17, "", "söhne", "a b", MARKER, "\x00"))
     built_at = random.choice((0.0, 1.5e9, 4.0e9))
-    return not refused(lambda: image.build(NAME, contents.Files(files), label=label, built_at=built_at))
+    return not refused(lambda: build.build(NAME, Files(files), label=label, built_at=built_at))
 
 
 @cache
-def _image() -> tuple[contents.Files, bytes]:
-    files = contents.Files({"cloudstack/metadata/vm-id.txt": b"14", "openstack/latest/user_data": b"x" * 5_000})
-    return files, image.build(NAME, files, label="config", built_at=1.5e9).content
+def _image() -> tuple[Files, bytes]:
+    files = Files({"cloudstack/metadata/vm-id.txt": b"14", "openstack/latest/user_data": b"x" * 5_000})
+    return files, build.build(NAME, files, label="config", built_at=1.5e9).content
 
 
 @target
@@ -67,7 +68,7 @@ def image_read_back(random: Random) -> bool:
     if random.random() < 0.1:
         del data[random.randrange(len(data)) :]
     with suppress(DamagedImageError):
-        iso9660.read(bytes(data))
+        read.read(bytes(data))
     try:
         verify(bytes(data), files, "config")
     except PermanentError:

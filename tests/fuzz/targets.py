@@ -16,13 +16,14 @@ from typing import Any
 
 from typing_extensions import override
 
-from configdrive import contents, state
+from configdrive.contents.render import render
+from configdrive.contract.events import parse
+from configdrive.contract.sealing import body_of, guest_of
 from configdrive.errors import PermanentError
-from configdrive.events import parse
-from configdrive.lifecycle import vm_of
+from configdrive.lifecycle import state
+from configdrive.lifecycle.packing import LARGEST, pack, unpack
+from configdrive.lifecycle.transitions import vm_of
 from configdrive.model import HostName, HypervisorName, VmData, VmUuid
-from configdrive.packing import LARGEST, pack, unpack
-from configdrive.sealed import body_of, guest_of
 from tasks.intake import Ingester, Intake, Refusal, Settled, Taken
 from tasks.mailbox import Posting
 from tasks.publish import LifecyclePublisher
@@ -33,10 +34,10 @@ from tests.fuzz.mutations import MARKER, changed, given, scrambled, strange, wri
 from tests.unit import strategies
 from tests.unit.documents import UUID, document
 from tests.unit.fakes.small import FakeClock
-from workers import store_forms
-from workers.keys import Key
-from workers.sealing import KeyRing
-from workers.transport import problem_of
+from workers.config.key_ring import KeyRing
+from workers.config.keys import Key
+from workers.queueing.transport import problem_of
+from workers.store import encoding
 
 Target = Callable[[Random], bool]
 TARGETS: dict[str, Target] = {}
@@ -87,7 +88,7 @@ def event(random: Random) -> bool:
         return False
     guest = guest_of(again, KEYS)
     data = guest.merged_into(VmData())
-    refused(lambda: contents.render(vm_of(None, parse(json.dumps(document("start")))), data, guest.password))
+    refused(lambda: render(vm_of(None, parse(json.dumps(document("start")))), data, guest.password))
     return True
 
 
@@ -142,7 +143,7 @@ def state_at_rest(random: Random) -> bool:
         return False
     known = state.load(as_read, KEYS, VM)
     vm = known.vm or vm_of(None, parse(json.dumps(document("start"))))
-    refused(lambda: contents.render(vm, known.data, known.passwords.carried))
+    refused(lambda: render(vm, known.data, known.passwords.carried))
     refused(lambda: state.load(state.dump(known, KEYS, VM), KEYS, VM))
     return True
 
@@ -202,7 +203,7 @@ def packed(random: Random) -> bool:
     except ValueError:
         return False
     assert len(plain) <= max(LARGEST, len(given_))
-    store_forms.state_of(given_)
+    encoding.state_of(given_)
     return True
 
 
@@ -211,7 +212,7 @@ def header(random: Random) -> bool:
     """What lies in a mailbox in the place of a header."""
     whole = {"id": "event-1", "type": "start", "vm": UUID, "queue": "configdrive.kvm", "sequence": 1}
     raw = given(random, whole)
-    return bool(list(store_forms.readable([raw])))
+    return bool(list(encoding.readable([raw])))
 
 
 ENVELOPE: dict[str, Any] = {

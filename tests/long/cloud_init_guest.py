@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import asyncssh
 import pytest
 
-from configdrive import contents, image
+from configdrive.contents.render import render
+from configdrive.iso.build import build
 from configdrive.model import (
     Address,
     Generation,
@@ -27,8 +28,8 @@ from configdrive.model import (
     VmData,
     VmUuid,
 )
+from rigs.process import Daemon, find_program, tail
 from tests.long.debian import Debian
-from tests.rigs.process import Daemon, find_program, tail
 from tests.support import free_port, require_rig
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def drive(key: asyncssh.SSHKey, tmp_path_factory: pytest.TempPathFactory) -> Pat
         nics=(NIC,),
     )
     name = ImageName(VM.instance_name, VM.uuid, Generation(1))
-    built = image.build(name, contents.render(VM, data, SecretStr(PASSWORD)), label="config-2", built_at=time.time())
+    built = build(name, render(VM, data, SecretStr(PASSWORD)), label="config-2", built_at=time.time())
     path = tmp_path_factory.mktemp("drive") / str(name)
     path.write_bytes(built.content)
     return path

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.rigs.guest import GuestKernel
-from tests.rigs.guest.cpio import Archive
-from tests.rigs.guest.packages import put_in_place, unpack
-from tests.rigs.process import RigError, RigUnavailable, cache_directory, find_program
+from rigs.guest import GuestKernel
+from rigs.guest.cpio import Archive
+from rigs.guest.packages import put_in_place, unpack
+from rigs.process import RigError, RigUnavailable, cache_directory, find_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

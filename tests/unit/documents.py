@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from configdrive.events import LifecycleEvent, parse
+from configdrive.contract.events import LifecycleEvent, parse
 
 UUID = "3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"
 OTHER_UUID = "0b7e21aa-1c2d-4e3f-8a9b-5c6d7e8f9a0b"

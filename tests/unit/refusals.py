@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
+from configdrive.contract.events import parse
 from configdrive.errors import PermanentError
-from configdrive.events import parse
 from tests.unit.documents import Json
 
 Path = tuple[str | int, ...]

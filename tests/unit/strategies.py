@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from configdrive import contents
+from configdrive.contents.render import extra_key_problem, password_problem
+from configdrive.lifecycle.state import ImageRecord, Passwords, Phase, VmState
 from configdrive.model import (
     Address,
     AttachBy,
@@ -29,7 +30,6 @@ from configdrive.model import (
     VmData,
     VmUuid,
 )
-from configdrive.state import ImageRecord, Passwords, Phase, VmState
 from tests.unit.documents import CONTENT_WORDS, WORDS, Json
 
 WORD = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -55,7 +55,7 @@ uuids = st.uuids().map(str)
 instance_names = _name(WORD, WORD + "._-", 64)
 storages = lines.filter(lambda text: not {"/", "\\"} & set(text) and text not in {".", ".."})
 labels = st.text(WORD + "._-", min_size=1, max_size=16)
-passwords = lines.filter(lambda text: contents.password_problem(text) is None)
+passwords = lines.filter(lambda text: password_problem(text) is None)
 ssh_lines = st.builds(
     "{} {}{}".format,
     st.sampled_from(["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com"]),
@@ -63,7 +63,7 @@ ssh_lines = st.builds(
     st.sampled_from(["", "=", "==", " someone@somewhere", " a comment"]),
 )
 macs = st.lists(st.integers(0, 255), min_size=6, max_size=6).map(lambda octets: ":".join(f"{o:02x}" for o in octets))
-extra_keys = st.text(WORD + "_-", min_size=1, max_size=20).filter(lambda key: contents.extra_key_problem(key) is None)
+extra_keys = st.text(WORD + "_-", min_size=1, max_size=20).filter(lambda key: extra_key_problem(key) is None)
 extras = st.dictionaries(extra_keys, texts, max_size=4).filter(
     lambda extra: len({key.lower().replace("_", "-") for key in extra}) == len(extra)
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from workers.cli import service
+from workers.cli import process
+from workers.cli.context import InOrder
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import InOrder
 from workers.cli.output import json_option
 
 
@@ -42,7 +42,7 @@ def amqp() -> ExitCode:
     """
     from workers.cli.listening import listen_to_bus
 
-    return listen_to_bus(service.until_term())
+    return listen_to_bus(process.until_term())
 
 
 @cloudstack.command(short_help="Take CloudStack's webhooks: an HTTP server.")
@@ -62,7 +62,7 @@ def webhook(port: int, address: str) -> ExitCode:
     """
     from workers.cli.listening import serve_webhooks
 
-    return serve_webhooks(address, port, service.until_term())
+    return serve_webhooks(address, port, process.until_term())
 
 
 @cloudstack.command(short_help="Take them from a file or standard input, one per line.")
@@ -81,4 +81,4 @@ def read(file: str, *, as_json: bool) -> ExitCode:
     """
     from workers.cli.listening import read_notices
 
-    return read_notices(file, service.until_term(), as_json=as_json)
+    return read_notices(file, process.until_term(), as_json=as_json)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from workers.cli.fleet import open_mailbox
+from workers.cli.context import open_mailbox
 from workers.cli.output import clock, json_option, print_json
 
 
@@ -23,7 +23,7 @@ def dead(limit: int, *, as_json: bool) -> None:
     Example:
       configdrive dead --limit 5
     """
-    from workers.settings import load_settings
+    from workers.config.settings import load_settings
 
     letters = open_mailbox(load_settings()).dead_letters(limit)
     if as_json:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from workers.cli.context import VM
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import VM
 from workers.cli.output import json_option
 from workers.cli.waiting import WaitCommand, wait_option
 

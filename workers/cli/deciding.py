@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import VmUuid
-from configdrive.outcome import Outcome, Status
 from tasks.mailbox import Header, PersonsWord, Wake
 from tasks.wakeup import WakeUps
+from workers.cli.context import open_app, open_mailbox
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import open_app, open_mailbox
 from workers.cli.output import as_document, outcome_line, print_json
 from workers.cli.waiting import code_of, outcomes_of
-from workers.settings import load_settings
+from workers.config.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from workers.census import Census
+    from workers.store.inspection import Census
 
 _AT_MOST = 100_000
 _WHY_NOT = {

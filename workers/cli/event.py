@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from workers.cli.fleet import VM, InOrder
+from workers.cli.context import VM, InOrder
 from workers.cli.waiting import WaitCommand, wait_option
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _with(*options: Callable[[Any], Any]) -> Callable[[_Function], _Function]:
 
 
 def _make(event_type: str, options: dict[str, Any], **own: object) -> ExitCode:
-    from workers.cli.composing import emit
+    from workers.cli.event_options import emit
 
     return emit(event_type, options, {key: value for key, value in own.items() if value is not None})
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from configdrive.errors import FleetError
 from configdrive.model import DEFAULT_LABEL, HostName, HypervisorName
-from workers.settings import Settings, load_settings
-from workers.variables import ignored_variables
+from workers.config.settings import Settings, load_settings
+from workers.config.unknown_variables import ignored_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from configdrive.ports import HypervisorDriver
-    from workers.inventory import Table
+    from workers.config.inventory import Table
 
 
 class Level(StrEnum):
@@ -81,7 +81,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
-    from workers.keys import read_keys, read_public
+    from workers.config.keys import read_keys, read_public
 
     try:
         if settings.public_key is not None:
@@ -102,7 +102,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
 
 
 def _inventory(settings: Settings) -> Iterator[Finding]:
-    from workers.inventory import read_inventory
+    from workers.config.inventory import read_inventory
 
     if settings.public_key is not None and not settings.inventory.exists():
         yield ok("inventory", "none, which a publisher does not need")
@@ -121,7 +121,7 @@ def _inventory(settings: Settings) -> Iterator[Finding]:
 
 
 def _hypervisor(settings: Settings, name: HypervisorName, tables: Mapping[HypervisorName, Table]) -> Iterator[Finding]:
-    from workers.wiring import known_hypervisors, make_driver
+    from workers.worker import known_hypervisors, make_driver
 
     try:
         driver = make_driver(settings, name, tables)

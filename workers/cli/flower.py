@@ -32,9 +32,9 @@ def flower(port: int, address: str, options: tuple[str, ...]) -> ExitCode:
       FLOWER_BASIC_AUTH=admin:... configdrive flower --address 0.0.0.0
     """
     from configdrive.errors import PermanentCode, PermanentError
-    from workers import flowerconfig
-    from workers.app import make_app
-    from workers.settings import load_settings
+    from workers.config.settings import load_settings
+    from workers.observability import flower as shown
+    from workers.queueing.app import make_app
 
     try:
         from flower.command import flower as command
@@ -42,7 +42,7 @@ def flower(port: int, address: str, options: tuple[str, ...]) -> ExitCode:
     except ImportError:
         remedy = "pip install 'configdrive-fleet[flower]'"
         raise PermanentError(PermanentCode.MISCONFIGURED, "Flower is not installed", remedy) from None
-    for name, value in vars(flowerconfig).items():
+    for name, value in vars(shown).items():
         if name in default_options:
             setattr(default_options, name, value)
     if not _on_this_machine(address) and not _asks_for_a_password(options, default_options):

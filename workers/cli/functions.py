@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from workers.cli.context import InOrder
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import InOrder
 from workers.cli.output import json_option
 
 
@@ -36,7 +36,7 @@ def load(*, as_json: bool) -> ExitCode:
     """
     from workers.access import connect_redis, function_library
     from workers.cli.output import print_json
-    from workers.settings import load_settings
+    from workers.config.settings import load_settings
 
     settings = load_settings()
     library = function_library(settings)
@@ -58,7 +58,7 @@ def show() -> ExitCode:
       configdrive functions show > configdrive.lua
     """
     from workers.access import function_library
-    from workers.settings import load_settings
+    from workers.config.settings import load_settings
 
     click.echo(function_library(load_settings()).code, nl=False)
     return ExitCode.DONE

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from configdrive.errors import PermanentCode, PermanentError
+from workers.cli.context import open_mailbox
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import open_mailbox
 from workers.cli.output import print_json, table
-from workers.keys import Key, public_text, read_keys, write_keys
-from workers.sealing import key_of
-from workers.settings import load_settings
+from workers.config.key_ring import key_of
+from workers.config.keys import Key, public_text, read_keys, write_keys
+from workers.config.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

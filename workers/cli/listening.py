@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 import click
 
 from configdrive.errors import PermanentCode, PermanentError
+from workers.cli.context import open_app, open_mailbox
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import open_app, open_mailbox
 from workers.cli.logs import begin_logging
 from workers.cli.output import print_json
 from workers.cloudstack.adapter import Result
 from workers.cloudstack.life import Life
 from workers.cloudstack.wiring import make_adapter
-from workers.extras import open_adapter_metrics
-from workers.settings import load_settings
+from workers.config.settings import load_settings
+from workers.observability.optional import open_adapter_metrics
 
 if TYPE_CHECKING:
     import threading
 
     from workers.cloudstack.adapter import Adapter, Taken
-    from workers.cloudstack.settings import CloudStackSettings
-    from workers.settings import Settings
+    from workers.config.cloudstack import CloudStackSettings
+    from workers.config.settings import Settings
 
 _log = logging.getLogger("configdrive.cloudstack")
 
@@ -37,7 +37,7 @@ def listen_to_bus(ended: threading.Event) -> ExitCode:
     Raises:
         PermanentError: `MISCONFIGURED` or `ACCESS_DENIED`.
     """
-    from workers.cloudstack.bus import BusDoor
+    from workers.cloudstack.amqp import BusDoor
 
     settings = load_settings()
     own = settings.cloudstack
@@ -70,7 +70,7 @@ def serve_webhooks(address: str, port: int, ended: threading.Event) -> ExitCode:
         detail = f"webhooks need the module {error.name!r}, which is not installed"
         remedy = "pip install 'configdrive-fleet[cloudstack]'"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy) from None
-    from workers.cloudstack.secret_files import read_secret
+    from workers.config.secret_files import read_secret
 
     settings = load_settings()
     secret = read_secret(settings.cloudstack.webhook_secret_file, "cloudstack.webhook_secret_file")
@@ -93,7 +93,7 @@ def read_notices(file: str, ended: threading.Event, *, as_json: bool) -> ExitCod
     Raises:
         PermanentError: `MISCONFIGURED` or `ACCESS_DENIED`.
     """
-    from workers.cloudstack.lines import take_lines
+    from workers.cloudstack.stdin import take_lines
 
     settings = load_settings()
     adapter = _open_adapter(settings, "read", patient=True)

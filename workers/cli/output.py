@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from configdrive.outcome import Outcome
+    from configdrive.contract.outcome import Outcome
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 

@@ -104,7 +104,7 @@ class Program(click.Group):
 
 
 def _explained(error: Exception) -> ExitCode:
-    from workers.cli.problems import problem_of
+    from workers.cli.errors import problem_of
 
     problem = problem_of(error)
     click.echo(f"configdrive: {problem.message}", err=True)

@@ -34,8 +34,8 @@ def publish(file: str, wait_seconds: float | None, *, as_json: bool) -> ExitCode
     publish a file once more. Exit code 1 when an event was refused, or (with --wait, or for such a repeated one) came
     to nothing good; 3 when the time was over before all outcomes were there.
     """
+    from workers.cli.input import entries
     from workers.cli.publishing import publish_all
-    from workers.cli.reading import entries
 
     if file == "-":
         if sys.stdin.isatty():

@@ -6,8 +6,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from configdrive.errors import PermanentCode, PermanentError
-from workers.cli.fleet import open_app, open_mailbox
-from workers.cli.reading import Entry, Unreadable
+from workers.cli.context import open_app, open_mailbox
+from workers.cli.input import Entry, Unreadable
 from workers.cli.report import Report
 from workers.cli.waiting import outcomes_of
 
@@ -26,7 +26,7 @@ def publish_all(found: Sequence[Entry | Unreadable], *, wait_seconds: float | No
         PermanentError: `MISCONFIGURED`.
     """
     from workers.access import make_publisher
-    from workers.settings import load_settings
+    from workers.config.settings import load_settings
 
     settings = load_settings()
     mailbox = open_mailbox(settings)

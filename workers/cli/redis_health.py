@@ -8,15 +8,15 @@ import redis
 
 from configdrive.errors import FleetError
 from workers.access import connect_redis, store_options
-from workers.census import Census
+from workers.cli.context import open_app
+from workers.cli.errors import problem_of, redis_address
 from workers.cli.examining import Finding, fail, ok, warn
-from workers.cli.fleet import open_app
-from workers.cli.problems import problem_of, redis_address
+from workers.store.inspection import Census
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.settings import Settings
+    from workers.config.settings import Settings
 
 OLDEST = (6, 2)
 """ZRANGE … BYSCORE, which the sweeper uses, is of Redis 6.2."""

@@ -16,7 +16,7 @@ from workers.cli.waiting import code_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from configdrive.outcome import Outcome
+    from configdrive.contract.outcome import Outcome
     from tasks.mailbox import Receipt
 
 _MANY = 50

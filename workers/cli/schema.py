@@ -20,15 +20,15 @@ def schema(which: str | None) -> None:
       configdrive schema --outcome > configdrive-outcome.schema.json
       configdrive schema --asyncapi > configdrive-asyncapi.json
     """
-    from configdrive import events, outcome
+    from configdrive.contract import events, outcome
 
     match which:
         case "outcome":
             print_json(outcome.json_schema())
         case "asyncapi":
             from workers.access import function_library
-            from workers.asyncapi import document
-            from workers.settings import load_settings
+            from workers.config.settings import load_settings
+            from workers.store.asyncapi import document
 
             print_json(document(function_library(load_settings())))
         case _:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from workers.cli.context import VM
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import VM
 from workers.cli.output import json_option
 
 

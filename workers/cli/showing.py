@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from configdrive.errors import PermanentError
+from configdrive.lifecycle.state import Summary, peek
 from configdrive.model import VmUuid
-from configdrive.state import Summary, peek
+from workers.cli.context import open_mailbox
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import open_mailbox
 from workers.cli.output import ago, as_document, clock, coloured, print_json, table
-from workers.settings import load_settings
+from workers.config.settings import load_settings
 
 if TYPE_CHECKING:
-    from configdrive.outcome import Outcome
+    from configdrive.contract.outcome import Outcome
     from tasks.mailbox import Header, Mailbox, VmView
 
 

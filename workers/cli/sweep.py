@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from workers.cli import service
+from workers.cli import process
 from workers.cli.exits import ExitCode
 from workers.cli.measuring import metrics_port_option
 from workers.cli.output import json_option
@@ -41,4 +41,4 @@ def sweep(pause: float | None, metrics_port: int | None, *, dry_run: bool, show_
         return sweep_once(dry_run=dry_run, show_all=show_all, as_json=as_json)
     if dry_run or as_json or show_all:
         raise click.UsageError("--every goes with none of --dry-run, --all and --json")
-    return sweep_always(pause, service.until_term(), metrics_port)
+    return sweep_always(pause, process.until_term(), metrics_port)

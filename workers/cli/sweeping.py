@@ -11,24 +11,24 @@ import click
 import redis
 
 from tasks.wakeup import WakeUps
-from workers.app import queues
+from workers.cli.context import open_app, open_mailbox
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import open_app, open_mailbox
 from workers.cli.logs import begin_logging
 from workers.cli.measuring import with_metrics_port
 from workers.cli.output import print_json, table
-from workers.extras import open_sweeper_metrics
-from workers.settings import Settings, load_settings
-from workers.wiring import Storeroom, make_storerooms
+from workers.config.settings import Settings, load_settings
+from workers.observability.optional import open_sweeper_metrics
+from workers.queueing.app import queues
+from workers.worker import Storeroom, make_storerooms
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
+    from configdrive.lifecycle.orphans import Scene
     from configdrive.model import HostName, Place
-    from configdrive.orphans import Scene
-    from tasks.orphans import Adoption, Finding
-    from workers.census import Census
+    from tasks.storage_sweep import Adoption, Finding
+    from workers.store.inspection import Census
 
 _log = logging.getLogger("configdrive.sweep")
 

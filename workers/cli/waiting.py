@@ -13,7 +13,7 @@ from workers.cli.exits import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from configdrive.outcome import Outcome
+    from configdrive.contract.outcome import Outcome
     from tasks.mailbox import Mailbox
 
 WAIT_SECONDS = 60.0
@@ -37,8 +37,8 @@ def outcomes_of(mailbox: Mailbox, wanted: Collection[str], since: str, seconds: 
 
 def code_of(outcome: Outcome) -> ExitCode:
     """Say whether an event came to what it asked for; one that a later event made pointless did no worse."""
+    from configdrive.contract.outcome import Status
     from configdrive.errors import StaleCode
-    from configdrive.outcome import Status
 
     if outcome.status in {Status.APPLIED, Status.NOT_APPLICABLE} or outcome.code == StaleCode.SUPERSEDED:
         return ExitCode.DONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from workers.cli import service
+from workers.cli import process
 from workers.cli.exits import ExitCode
 from workers.cli.output import json_option
 
@@ -35,4 +35,4 @@ def wake(pause: float | None, *, dry_run: bool, as_json: bool) -> ExitCode:
         return wake_once(dry_run=dry_run, as_json=as_json)
     if dry_run or as_json:
         raise click.UsageError("--every goes with neither --dry-run nor --json")
-    return wake_always(pause, service.until_term())
+    return wake_always(pause, process.until_term())

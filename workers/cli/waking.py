@@ -13,18 +13,18 @@ import redis
 from tasks.sweep import Sent, sweep_once
 from tasks.wakeup import WakeUps
 from workers.access import known_hypervisors, make_ingester
-from workers.app import queues
+from workers.cli.context import open_app, open_mailbox
 from workers.cli.exits import ExitCode
-from workers.cli.fleet import open_app, open_mailbox
 from workers.cli.logs import begin_logging
 from workers.cli.output import ago, print_json
-from workers.settings import Settings, load_settings
+from workers.config.settings import Settings, load_settings
+from workers.queueing.app import queues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tasks.mailbox import Wake
-    from workers.census import Census
+    from workers.store.inspection import Census
 
 _log = logging.getLogger("configdrive.wake")
 _HANDED_OVER_SECONDS = 5.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from workers.cli import pace
-from workers.cli.fleet import VM, open_mailbox
+from workers.cli.context import VM, open_mailbox
 from workers.cli.output import json_option, outcome_line
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def watch(vm: str | None, since: str | None, *, as_json: bool) -> NoReturn:
       configdrive watch --since 10m --vm 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10
       configdrive watch --since all --json | jq 'select(.status == "parked")'
     """
-    from workers.settings import load_settings
+    from workers.config.settings import load_settings
 
     begin = None if since is None else _position(since)
     mailbox = open_mailbox(load_settings())

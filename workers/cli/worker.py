@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from configdrive.model import HypervisorName
-    from workers.settings import Settings
+    from workers.config.settings import Settings
 
 _log = logging.getLogger("configdrive.worker")
 
@@ -63,12 +63,12 @@ def worker(  # noqa: PLR0913, PLR0917 - one for each option
     Kubernetes: exit code 78 is a mistake in the configuration, which no restart mends.
     """
     from configdrive.model import HypervisorName
-    from workers.settings import load_settings
+    from workers.config.settings import load_settings
 
     settings = with_metrics_port(load_settings(), metrics_port)
     begin_logging(settings)
     served = _queues(settings, hypervisor, zones)
-    from workers.wiring import make_worker_app
+    from workers.worker import make_worker_app
 
     app = make_worker_app(settings, HypervisorName(hypervisor), served)
     pace.stay()
@@ -79,7 +79,7 @@ def worker(  # noqa: PLR0913, PLR0917 - one for each option
 def _queues(settings: Settings, hypervisor: HypervisorName | str, zones: tuple[str, ...]) -> list[str]:
     from configdrive.errors import PermanentCode, PermanentError
     from tasks.wakeup import queue_name
-    from workers.app import queues
+    from workers.queueing.app import queues
 
     for zone in zones:
         if zone not in settings.zones:
@@ -101,7 +101,7 @@ def _greet_redis(settings: Settings) -> None:
     import redis
 
     from workers.access import connect_redis
-    from workers.cli.problems import problem_of
+    from workers.cli.errors import problem_of
 
     client = connect_redis(settings, patient=False)
     try:

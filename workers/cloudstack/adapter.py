@@ -20,13 +20,13 @@ from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import VmUuid
 from configdrive.ports import Clock
 from tasks.mailbox import DeadLetter, Receipt
-from workers.cloudstack import drafts, payload
-from workers.cloudstack.lookup import VmContent, VmDirectory, VmRecord
-from workers.cloudstack.meaning import Counts, Nothing, meaning_of
+from workers.cloudstack import events, notices
+from workers.cloudstack.decide import Act, Decision, Kind, Power, Told, decide, is_stale
 from workers.cloudstack.memory import Memory, Visit
-from workers.cloudstack.payload import Notice, UnreadableError
-from workers.cloudstack.settings import DrivesFor, StartAt
-from workers.cloudstack.translate import Act, Decision, Kind, Power, Told, decide, is_stale
+from workers.cloudstack.notices import Notice, UnreadableError
+from workers.cloudstack.ports import VmContent, VmDirectory, VmRecord
+from workers.cloudstack.relevance import Counts, Nothing, meaning_of
+from workers.config.cloudstack import DrivesFor, StartAt
 
 _log: Final = logging.getLogger("configdrive.cloudstack")
 _BLAMELESS: Final = frozenset({PermanentCode.ACCESS_DENIED, PermanentCode.MISCONFIGURED})
@@ -147,7 +147,7 @@ class Adapter:
 
     def _take(self, body: bytes, routing_key: str, event_id: str | None) -> Taken:
         try:
-            notice = payload.read(body, routing_key=routing_key, event_id=event_id)
+            notice = notices.read(body, routing_key=routing_key, event_id=event_id)
         except UnreadableError as error:
             return replace(self._buried(f"the payload {error}", None), unreadable=True)
         if notice is None:
@@ -173,7 +173,7 @@ class Adapter:
             return Taken(Result.STALE, f"{notice.words}: is older than what was seen already", vm)
         seen = None if visit.told.gone else self._directory.find(vm)
         decision = decide(notice, counts, visit.told, seen, self._start_at)
-        if decision.acts and drafts.hypervisor_of(decision.told) is None:
+        if decision.acts and events.hypervisor_of(decision.told) is None:
             visit.keep(decision.told)
             return Taken(Result.IGNORED, f"{notice.words}: the VM was never placed", vm)
         return self._tell(_Case(vm, notice, seen, visit), decision)
@@ -188,28 +188,28 @@ class Adapter:
                 lost = "CloudStack masks the new password, and no longer knows the job that set it: reset it again"
         seen = case.seen
         case.visit.check()
-        content = self._directory.content(seen) if seen and any(map(drafts.wants_content, acts)) else None
-        told, events = decision.told, list[str]()
+        content = self._directory.content(seen) if seen and any(map(events.wants_content, acts)) else None
+        told, published = decision.told, list[str]()
         try:
             for act in acts:
                 case.visit.check()
                 told = replace(told, sequence=case.visit.next_sequence(told))
-                events.append(self._publish(case, act, told, content, password))
+                published.append(self._publish(case, act, told, content, password))
         except PermanentError as error:
             if error.code in _BLAMELESS:
                 raise
-            return self._refused(case, error, told, events)
+            return self._refused(case, error, told, published)
         case.visit.keep(told)
         if lost:
-            return replace(self._buried(f"{case.notice.words}: {lost}", case.vm), events=tuple(events))
-        if not events:
+            return replace(self._buried(f"{case.notice.words}: {lost}", case.vm), events=tuple(published))
+        if not published:
             return Taken(Result.IGNORED, f"{case.notice.words}: {decision.reason}", case.vm)
         told_of = " and ".join(act.kind.value for act in acts)
-        return Taken(Result.PUBLISHED, f"{case.notice.words}: {told_of}", case.vm, tuple(events))
+        return Taken(Result.PUBLISHED, f"{case.notice.words}: {told_of}", case.vm, tuple(published))
 
     def _publish(self, case: _Case, act: Act, told: Told, content: VmContent | None, password: SecretStr | None) -> str:
         notice = case.notice
-        event = drafts.event_of(
+        event = events.event_of(
             act,
             vm=case.vm,
             identity=_event_id(notice, act, told),

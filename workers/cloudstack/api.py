@@ -25,8 +25,8 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
-from workers.cloudstack import values
-from workers.cloudstack.secret_files import read_secret
+from workers.cloudstack import json_values
+from workers.config.secret_files import read_secret
 
 _MAX_ANSWER: Final = 32 * 2**20
 _EXPIRES: Final = timedelta(minutes=10)
@@ -86,7 +86,7 @@ class Api:
             urllib.request.HTTPSHandler(context=context or ssl.create_default_context()),
         )
 
-    def call(self, command: str, **parameters: str) -> values.Document | None:
+    def call(self, command: str, **parameters: str) -> json_values.Document | None:
         """Make a call; returns its response, `None` when CloudStack does not have what a parameter names.
 
         Raises:
@@ -102,11 +102,11 @@ class Api:
             return None
         if status != http.client.OK:
             raise self._away(command, f"HTTP {status}")
-        answer = values.loads(body)
+        answer = json_values.loads(body)
         if not isinstance(answer, dict):
             detail = f"cloudstack.url: {self._url} does not answer {command} with JSON"
             raise PermanentError(PermanentCode.MISCONFIGURED, detail, "it ends with /client/api")
-        return values.document(answer.get(f"{command.lower()}response"))
+        return json_values.document(answer.get(f"{command.lower()}response"))
 
     def _signed(self, parameters: dict[str, str]) -> bytes:
         expires = (datetime.now(UTC) + _EXPIRES).strftime("%Y-%m-%dT%H:%M:%S+0000")

@@ -9,10 +9,10 @@ from typing_extensions import override
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import VmUuid
-from workers.cloudstack import values
+from workers.cloudstack import json_values
 from workers.cloudstack.api import Api
-from workers.cloudstack.lookup import NetworkRecord, NicRecord, VmContent, VmDirectory, VmRecord
-from workers.cloudstack.values import Document, text
+from workers.cloudstack.json_values import Document, text
+from workers.cloudstack.ports import NetworkRecord, NicRecord, VmContent, VmDirectory, VmRecord
 
 _KEYS: Final = "SSH.PublicKey"
 _EVERY_PROJECT: Final = {"projectid": "-1"}
@@ -36,7 +36,7 @@ class ApiDirectory(VmDirectory):
         networks = {name: found for name in names if (found := self._one("listNetworks", "network", id=name))}
         without_dns = any(not _servers(found, "dns1", "dns2") for found in networks.values())
         zone = self._api.call("listZones", id=vm.zone_id) if without_dns and vm.zone_id else None
-        zones = values.documents((zone or {}).get("zone"))
+        zones = json_values.documents((zone or {}).get("zone"))
         return VmContent(
             {name: _network(found, zones[0] if zones else {}) for name, found in networks.items()},
             self._user_data(vm.uuid),
@@ -47,20 +47,20 @@ class ApiDirectory(VmDirectory):
         found = self._api.call("queryAsyncJobResult", jobid=job)
         if found is None or found.get("jobstatus") != _SUCCEEDED:
             return None
-        result = values.document(found.get("jobresult"))
-        password = text(values.document(result.get("virtualmachine")).get("password"))
+        result = json_values.document(found.get("jobresult"))
+        password = text(json_values.document(result.get("virtualmachine")).get("password"))
         return None if password is None else SecretStr(password)
 
     def _user_data(self, vm: VmUuid) -> SecretStr | None:
         found = self._api.call("getVirtualMachineUserData", virtualmachineid=vm)
-        data = text(values.document((found or {}).get("virtualmachineuserdata")).get("userdata"))
+        data = text(json_values.document((found or {}).get("virtualmachineuserdata")).get("userdata"))
         return None if data is None else SecretStr("".join(data.split()))
 
     def _one(self, command: str, name: str, *, id: str) -> Document | None:  # noqa: A002 - as the API calls it
         """Return what a list command says of one thing, also where it belongs to a project."""
         for scope in ({}, _EVERY_PROJECT):
             answer = self._api.call(command, id=id, listall="true", **scope)
-            found = values.documents((answer or {}).get(name))
+            found = json_values.documents((answer or {}).get(name))
             if found:
                 return found[0]
         return None
@@ -76,8 +76,8 @@ def _vm(uuid: VmUuid, found: Document) -> VmRecord:
     if instance_name is None:
         detail = f"CloudStack does not tell the instance name of VM {uuid}"
         raise PermanentError(PermanentCode.ACCESS_DENIED, detail, "give cloudstack.key_file the keys of a root admin")
-    details = values.document(found.get("details"))
-    nics = [_nic(nic) for nic in values.documents(found.get("nic"))]
+    details = json_values.document(found.get("details"))
+    nics = [_nic(nic) for nic in json_values.documents(found.get("nic"))]
     names = text(found.get("keypairs")) or text(found.get("keypair")) or ""
     return VmRecord(
         uuid=uuid,
@@ -117,9 +117,9 @@ def _nic(found: Document) -> NicRecord:
 
 def _network(found: Document, zone: Document) -> NetworkRecord:
     services = {}
-    for service in values.documents(found.get("service")):
+    for service in json_values.documents(found.get("service")):
         name = text(service.get("name"))
-        providers = (text(provider.get("name")) for provider in values.documents(service.get("provider")))
+        providers = (text(provider.get("name")) for provider in json_values.documents(service.get("provider")))
         if name is not None:
             services[name] = tuple(provider for provider in providers if provider)
     four = _servers(found, "dns1", "dns2") or _servers(zone, "dns1", "dns2")

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from configdrive.model import VmUuid
-from workers.cloudstack.payload import Notice
-from workers.cloudstack.translate import Told
+from workers.cloudstack.decide import Told
+from workers.cloudstack.notices import Notice
 
 
 class Visit(Protocol):

@@ -35,8 +35,8 @@ from typing_extensions import override
 
 from workers.cloudstack.adapter import Adapter, Taken
 from workers.cloudstack.life import Life
-from workers.cloudstack.passing import COMES_AGAIN, take, word_of
-from workers.cloudstack.payload import MAX_PAYLOAD_BYTES
+from workers.cloudstack.notices import MAX_PAYLOAD_BYTES
+from workers.cloudstack.retrying import COMES_AGAIN, take, word_of
 
 _log: Final = logging.getLogger("configdrive.cloudstack.webhook")
 _THREADS: Final = 8

@@ -15,11 +15,11 @@ from workers.access import make_publisher, store_options
 from workers.cloudstack.adapter import Adapter, Result
 from workers.cloudstack.api import Api, ApiKey
 from workers.cloudstack.directory import ApiDirectory
-from workers.cloudstack.settings import CloudStackSettings
-from workers.cloudstack.store import RedisMemory
-from workers.settings import Settings
-from workers.store import RedisMailbox
-from workers.telemetry import SystemClock
+from workers.cloudstack.redis_memory import RedisMemory
+from workers.config.cloudstack import CloudStackSettings
+from workers.config.settings import Settings
+from workers.observability.logs import SystemClock
+from workers.store.mailbox import RedisMailbox
 
 _log: Final = logging.getLogger("configdrive.cloudstack")
 

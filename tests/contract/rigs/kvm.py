@@ -165,7 +165,7 @@ def _replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
 @contextmanager
 def open_cloud(folder: Path) -> Iterator[Cloud]:
     """Start a host whose root disks lie in a pool `local`, in the folder of that name."""
-    from tests.rigs.libvirt import LibvirtHost  # noqa: PLC0415
+    from rigs.libvirt import LibvirtHost  # noqa: PLC0415
 
     with require_rig():
         host = LibvirtHost(folder / "host")

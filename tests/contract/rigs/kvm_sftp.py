@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from rigs.sshd import SshServer
     from tests.integration.kvm.cloud import Cloud
-    from tests.rigs.sshd import SshServer
 
 FEATURES = frozenset(Feature) - {Feature.TRAY_LOCK}
 
@@ -56,7 +56,7 @@ class KvmSftpRig(KvmRig):
 
 @contextmanager
 def open_rig(folder: Path) -> Iterator[DriverRig]:
-    from tests.rigs.sshd import SshServer  # noqa: PLC0415
+    from rigs.sshd import SshServer  # noqa: PLC0415
 
     with open_cloud(folder) as cloud:
         with require_rig():

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.rigs.vcsim.cloud import Cloud
-    from tests.rigs.vcsim.server import VCenter
+    from rigs.vcsim.cloud import Cloud
+    from rigs.vcsim.server import VCenter
     from workers.hypervisors.vmware.driver import VmwareDriver
 
 FEATURES = frozenset(Feature)
@@ -70,12 +70,12 @@ class VmwareRig:
         self._cloud.insert(vm.instance_name, f"[{place.storage}] configdrive/{name}")
 
     def insert_user_iso(self, vm: Vm) -> None:
-        from tests.rigs.vcsim.cloud import IDE_1_0  # noqa: PLC0415
+        from rigs.vcsim.cloud import IDE_1_0  # noqa: PLC0415
 
         self._cloud.insert(vm.instance_name, USER_ISO, IDE_1_0)
 
     def has_user_iso(self, vm: Vm) -> bool:
-        from tests.rigs.vcsim.cloud import IDE_1_0  # noqa: PLC0415
+        from rigs.vcsim.cloud import IDE_1_0  # noqa: PLC0415
 
         return self._cloud.media(vm.instance_name).get(IDE_1_0) == USER_ISO
 
@@ -148,8 +148,8 @@ def _replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
 @contextmanager
 def open_rig(folder: Path) -> Iterator[DriverRig]:
     try:
-        from tests.rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
-        from tests.rigs.vcsim.server import VCenter  # noqa: PLC0415
+        from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
+        from rigs.vcsim.server import VCenter  # noqa: PLC0415
     except ImportError as error:
         require(condition=False, reason=f"{error.name} is not installed")
         raise

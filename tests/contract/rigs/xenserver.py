@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm
+from rigs.xapi import XapiPool, XapiSite
 from tests.contract.rig import DriverRig, Feature, image_name, new_vm
-from tests.rigs.xapi import XapiPool, XapiSite
 from tests.support import require_rig
 from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import VM_MARK, image_at, location_of

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from configdrive.model import Image, Place
+from rigs.xapi import XapiPool
 from tests.contract.rigs.xenserver import FEATURES, HOST, XenServerRig
 from tests.integration.xenserver.dom0 import Dom0Server
-from tests.rigs.xapi import XapiPool
 from tests.support import require_rig
 from workers.hypervisors.xenserver.names import location_of
 

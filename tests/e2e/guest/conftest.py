@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rigs.fleet import Fleet
-from tests.rigs.guest.debian import DebianGuest
-from tests.rigs.libvirt import LibvirtHost
+from rigs.fleet import Fleet
+from rigs.guest.debian import DebianGuest
+from rigs.libvirt import LibvirtHost
 from tests.support import find_program, require_rig
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.outcome import Status
-from tests.rigs.process import wait_until
+from configdrive.contract.outcome import Status
+from rigs.process import wait_until
 
 if TYPE_CHECKING:
+    from rigs.guest.debian import Terminal
     from tests.e2e.guest.vm import DebianVm
-    from tests.rigs.guest.debian import Terminal
 
 pytestmark = pytest.mark.timeout(300)  # up to two boots, of ten seconds each on an idle machine
 

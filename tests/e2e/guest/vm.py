@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import libvirt
 
-from tests.rigs.cloud import VmScript
-from tests.rigs.guest import Disk, domain_xml
-from tests.rigs.guest.debian import Terminal, with_terminal
-from tests.rigs.process import RigError, wait_until
+from rigs.cloud import VmScript
+from rigs.guest import Disk, domain_xml
+from rigs.guest.debian import Terminal, with_terminal
+from rigs.process import RigError, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from configdrive.outcome import Outcome
-    from tests.rigs.fleet import Fleet
-    from tests.rigs.guest.debian import DebianGuest
-    from tests.rigs.libvirt import LibvirtHost
+    from configdrive.contract.outcome import Outcome
+    from rigs.fleet import Fleet
+    from rigs.guest.debian import DebianGuest
+    from rigs.libvirt import LibvirtHost
 
 SERVICE = "/etc/init.d/configdrive-guest"
 STARTS = {"/etc/rcS.d/S10configdrive-guest": SERVICE}

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.rigs.fleet import Fleet
-from tests.rigs.guest import GuestKernel
-from tests.rigs.libvirt import LibvirtHost
+from rigs.fleet import Fleet
+from rigs.guest import GuestKernel
+from rigs.libvirt import LibvirtHost
 from tests.support import require_rig
 
 if TYPE_CHECKING:

@@ -11,22 +11,22 @@ from xml.etree import ElementTree as ET
 import libvirt
 import libvirt_qemu
 
+from configdrive.contract.outcome import Status
 from configdrive.model import EventId, HypervisorName, ImageName, InstanceName, Vm, VmUuid
-from configdrive.outcome import Status
+from rigs.cloud import VmScript
+from rigs.guest import Disk, Machine, domain_xml
+from rigs.process import RigError, wait_until
+from rigs.worker import CONFIGDRIVE
 from tests.e2e.kvm.site import ALONE, CACHE, LOCAL, OTHER, SHARED
 from tests.integration.kvm.cloud import BOOT_DISK, disk
-from tests.rigs.cloud import VmScript
-from tests.rigs.guest import Disk, Machine, domain_xml
-from tests.rigs.process import RigError, wait_until
-from tests.rigs.worker import CONFIGDRIVE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from configdrive.outcome import Outcome
+    from configdrive.contract.outcome import Outcome
+    from rigs.fleet import Fleet
+    from rigs.guest import GuestKernel
     from tests.e2e.kvm.site import Site
-    from tests.rigs.fleet import Fleet
-    from tests.rigs.guest import GuestKernel
 
 PASSWORD = "swordfish"
 GUEST = {"password": PASSWORD, "user_data": {"text": "#!/bin/sh\necho hello\n"}}

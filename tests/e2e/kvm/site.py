@@ -10,7 +10,7 @@ from tests.integration.kvm.cloud import Cloud
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.rigs.libvirt import LibvirtHost
+    from rigs.libvirt import LibvirtHost
 
 SHARED, LOCAL, OTHER, ALONE = "shared", "local", "other", "alone"
 """Pools: one of the same files on both hosts, two of each host's own at the same path, one on the first host only."""

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.model import HostName, HypervisorName, ImageName, InstanceName, Vm, VmUuid
-from configdrive.outcome import Status
+from rigs.cloud import VmScript
+from rigs.fleet import Fleet
+from rigs.sshd import SshServer
 from tests.e2e.kvm.site import LOCAL
 from tests.integration.kvm.cloud import BOOT_DISK, disk
-from tests.rigs.cloud import VmScript
-from tests.rigs.fleet import Fleet
-from tests.rigs.sshd import SshServer
 from tests.support import require_rig
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import pytest
 
 from configdrive.model import HostName, HypervisorName, InstanceName, Vm, VmUuid
 from docs.blocks import PAGES, ROOT, commands_for
-from tests.rigs.fleet import Fleet
-from tests.rigs.libvirt import LibvirtHost
-from tests.rigs.terminal import PASSWORD, furnish, type_in
+from rigs.fleet import Fleet
+from rigs.libvirt import LibvirtHost
+from rigs.terminal import PASSWORD, furnish, type_in
 from tests.support import require_rig
 
 if TYPE_CHECKING:

@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import StaleCode, TransientCode
+from configdrive.lifecycle.state import Phase, peek
 from configdrive.model import VmUuid
-from configdrive.outcome import Status
-from configdrive.state import Phase, peek
+from rigs.process import wait_until
 from tests.e2e.kvm.moving import GUEST, running
 from tests.e2e.kvm.site import LOCAL, SHARED
 from tests.integration.kvm.cloud import disk
 from tests.integration.metrics.asking import connections
-from tests.rigs.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from configdrive.outcome import Outcome
-    from configdrive.state import Summary
+    from configdrive.contract.outcome import Outcome
+    from configdrive.lifecycle.state import Summary
+    from rigs.fleet import Fleet
     from tests.e2e.kvm.conftest import NewVm
     from tests.e2e.kvm.moving import Moving
     from tests.e2e.kvm.site import Site
-    from tests.rigs.fleet import Fleet
 
 
 @contextmanager

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import libvirt
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import StaleCode
-from configdrive.outcome import Status
+from rigs.guest import wait_for_absence, wait_for_report
 from tests.e2e.kvm.moving import GUEST, PASSWORD, require_moved, require_untouched, running, started
 from tests.e2e.kvm.site import CACHE, LOCAL, OTHER, POOLLESS, SHARED
-from tests.rigs.guest import wait_for_absence, wait_for_report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rigs.guest import DriveReport, GuestKernel
     from tests.e2e.kvm.conftest import NewVm
     from tests.e2e.kvm.moving import Moving
     from tests.e2e.kvm.site import Site
-    from tests.rigs.guest import DriveReport, GuestKernel
 
 LATER = "comes with the next start"
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import libvirt
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.outcome import Status
 from tests.e2e.kvm.moving import require_moved, require_untouched, running
 from tests.e2e.kvm.site import ALONE, LOCAL
 

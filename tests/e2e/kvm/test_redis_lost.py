@@ -7,17 +7,17 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
 from configdrive.model import Generation, ImageName, InstanceName, VmUuid
-from configdrive.outcome import Status
+from rigs.worker import CONFIGDRIVE
 from tests.e2e.kvm.moving import GUEST, require_moved, running
 from tests.e2e.kvm.site import LOCAL, SHARED
-from tests.rigs.worker import CONFIGDRIVE
 
 if TYPE_CHECKING:
+    from rigs.fleet import Fleet
     from tests.e2e.kvm.conftest import NewVm
     from tests.e2e.kvm.site import Site
-    from tests.rigs.fleet import Fleet
 
 NOBODY = ImageName(InstanceName("i-9-9-VM"), VmUuid("99999999-9999-4999-8999-999999999999"), Generation(3))
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.rigs.fleet import Fleet
+from rigs.fleet import Fleet
 from tests.support import require_rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from rigs.vcsim.cloud import Cloud
+    from rigs.vcsim.server import VCenter
     from tests.e2e.vmware.life import Life
-    from tests.rigs.vcsim.cloud import Cloud
-    from tests.rigs.vcsim.server import VCenter
 
 pytest.importorskip("pyVmomi")
 
@@ -45,8 +45,8 @@ class NewVm(Protocol):
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    from tests.rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
-    from tests.rigs.vcsim.server import VCenter  # noqa: PLC0415
+    from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
+    from rigs.vcsim.server import VCenter  # noqa: PLC0415
 
     both = tuple(HOSTS.values())
     datastores = {"shared": both, "other": both, "local-1": both[:1], "local-2": both[1:]}
@@ -89,7 +89,7 @@ def new_vm(cloud: Cloud, fleet: Fleet) -> NewVm:
 
 def inventory(center: VCenter, directory: Path) -> str:
     """The inventory's text, as an operator writes it: the password stands in a file of its own."""
-    from tests.rigs.vcsim.server import ADDRESS, PASSWORD, USER  # noqa: PLC0415
+    from rigs.vcsim.server import ADDRESS, PASSWORD, USER  # noqa: PLC0415
 
     secret = directory / "vcenter.password"
     secret.write_text(PASSWORD, "utf-8")

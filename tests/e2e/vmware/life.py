@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.rigs.cloud import VmScript
-from tests.rigs.process import RigError
+from rigs.cloud import VmScript
+from rigs.process import RigError
 
 if TYPE_CHECKING:
-    from configdrive.outcome import Outcome
-    from tests.rigs.fleet import Fleet
-    from tests.rigs.vcsim.cloud import Cloud
+    from configdrive.contract.outcome import Outcome
+    from rigs.fleet import Fleet
+    from rigs.vcsim.cloud import Cloud
 
 PASSWORD = "swordfish"
 GUEST = {"password": PASSWORD, "user_data": {"text": "#!/bin/sh\necho hello\n"}}

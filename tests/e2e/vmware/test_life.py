@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
-from configdrive.outcome import Status
+from rigs.vcsim.server import PASSWORD as VCENTER_PASSWORD
 from tests.e2e.vmware.conftest import CONCURRENCY
 from tests.e2e.vmware.life import GUEST, PASSWORD
-from tests.rigs.vcsim.server import PASSWORD as VCENTER_PASSWORD
 from workers.hypervisors.simulated.guest import read_iso
 
 if TYPE_CHECKING:
     import pytest
 
+    from rigs.fleet import Fleet
+    from rigs.vcsim.cloud import Cloud
+    from rigs.vcsim.server import VCenter
     from tests.e2e.vmware.conftest import NewVm
-    from tests.rigs.fleet import Fleet
-    from tests.rigs.vcsim.cloud import Cloud
-    from tests.rigs.vcsim.server import VCenter
 
 PASSWORD_FILE = "cloudstack/password/vm_password.txt"
 VMS = 50

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.process import RigError
 from tests.e2e.vmware.life import GUEST
-from tests.rigs.process import RigError
 
 if TYPE_CHECKING:
     from tests.e2e.vmware.conftest import NewVm

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.outcome import Status
+from rigs.process import wait_until
 from tests.e2e.vmware.life import GUEST
 from tests.integration.metrics.asking import connections
-from tests.rigs.process import wait_until
 
 if TYPE_CHECKING:
+    from rigs.fleet import Fleet
+    from rigs.vcsim.server import VCenter
     from tests.e2e.vmware.conftest import NewVm
-    from tests.rigs.fleet import Fleet
-    from tests.rigs.vcsim.server import VCenter
 
 
 @pytest.mark.parametrize(

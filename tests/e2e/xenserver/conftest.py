@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from configdrive.model import HostName, Place
+from rigs.fleet import Fleet
+from rigs.xapi import XapiPool
 from tests.e2e.xenserver.life import Life
 from tests.integration.xenserver.cloud import NFS, A, B, Cloud
-from tests.rigs.fleet import Fleet
-from tests.rigs.xapi import XapiPool
 from tests.support import require_rig
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from configdrive.model import HypervisorName, InstanceName, Vm, VmUuid
+from rigs.cloud import VmScript
+from rigs.process import RigError
 from tests.integration.xenserver.cloud import A, B
-from tests.rigs.cloud import VmScript
-from tests.rigs.process import RigError
 
 if TYPE_CHECKING:
+    from configdrive.contract.outcome import Outcome
     from configdrive.model import HostName, Place
-    from configdrive.outcome import Outcome
+    from rigs.fleet import Fleet
     from tests.integration.xenserver.cloud import Cloud
-    from tests.rigs.fleet import Fleet
 
 PASSWORD = "swordfish"
 GUEST = {"password": PASSWORD, "user_data": {"text": "#!/bin/sh\necho hello\n"}}

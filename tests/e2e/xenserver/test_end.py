@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.fleet import Fleet
 from tests.e2e.xenserver.conftest import inventory
 from tests.e2e.xenserver.life import Life
 from tests.integration.xenserver.cloud import NFS, A
-from tests.rigs.fleet import Fleet
 from tests.support import require_rig, wait_until
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.fleet import Fleet, Supervisor
+from rigs.xapi import XapiPool
+from rigs.xapi.faults import IMPORT
 from tests.e2e.site import QUICK
 from tests.e2e.xenserver.conftest import inventory
 from tests.e2e.xenserver.life import GUEST, Life
 from tests.integration.xenserver.cloud import NFS, A, B, Cloud
-from tests.rigs.fleet import Fleet, Supervisor
-from tests.rigs.xapi import XapiPool
-from tests.rigs.xapi.faults import IMPORT
 from tests.support import require_rig
 
 if TYPE_CHECKING:

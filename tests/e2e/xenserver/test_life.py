@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
-from configdrive.outcome import Status
 from tests.e2e.xenserver.life import GUEST, PASSWORD
 from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
 from workers.hypervisors.simulated.guest import read_iso
 
 if TYPE_CHECKING:
     from configdrive.model import Place
+    from rigs.fleet import Fleet
     from tests.e2e.xenserver.conftest import NewVm
     from tests.e2e.xenserver.life import Life
-    from tests.rigs.fleet import Fleet
 
 PASSWORD_FILE = "cloudstack/password/vm_password.txt"
 LABEL = slice(16 * 2048 + 40, 16 * 2048 + 72)

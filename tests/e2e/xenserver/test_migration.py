@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.xapi import XapiError
 from tests.e2e.xenserver.life import GUEST
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, B, Cloud
-from tests.rigs.xapi import XapiError
 
 if TYPE_CHECKING:
     from configdrive.model import Place

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import TransientCode
-from configdrive.outcome import Status
+from rigs.process import wait_until
+from rigs.xapi.faults import IMPORT
 from tests.e2e.xenserver.life import GUEST
 from tests.integration.metrics.asking import connections
 from tests.integration.xenserver.cloud import A, B, Cloud
-from tests.rigs.process import wait_until
-from tests.rigs.xapi.faults import IMPORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rigs.fleet import Fleet
     from tests.e2e.xenserver.conftest import NewVm
-    from tests.rigs.fleet import Fleet
 
 
 @pytest.fixture(autouse=True)

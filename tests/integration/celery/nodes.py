@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from pytest_celery import CeleryTestContainer
 from typing_extensions import override
 
-from tests.rigs.process import RigError, tail
+from rigs.process import RigError, tail
 
 if TYPE_CHECKING:
-    from tests.rigs.redis import RedisServer
-    from tests.rigs.worker import Worker
+    from rigs.redis import RedisServer
+    from rigs.worker import Worker
 
 
 class ProcessNode(CeleryTestContainer):  # type: ignore[misc]  # pytest-celery carries no types

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.process import wait_until
 from tests.e2e.site import Site, new_vm
-from tests.rigs.process import wait_until
 from workers.hypervisors.simulated.hooks import Hang, Verb
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def test_worker_answers_remote_control_and_is_set_as_measured(celery_setup: Cele
     assert celery_setup.ready(control=True)
     node = celery_setup.worker.hostname()
     inspect: Any = celery_setup.app.control.inspect([node], timeout=5)
-    assert inspect.registered()[node] == ["configdrive.leftovers", "configdrive.lifecycle"]
+    assert inspect.registered()[node] == ["configdrive.lifecycle.leftovers", "configdrive.lifecycle.transitions"]
     assert [queue["name"] for queue in inspect.active_queues()[node]] == [celery_setup.worker.worker_queue]
     conf = inspect.conf(with_defaults=True)[node]
     assert {name: conf[name] for name in CONF} == CONF

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rigs.cloud import VmScript
+from rigs.redis import RedisServer
 from tests.integration.cli.place import SECRETS, Place
-from tests.rigs.cloud import VmScript
-from tests.rigs.redis import RedisServer
 from tests.support import require_rig
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from click.testing import CliRunner, Result
 
 from configdrive.errors import PermanentCode
-from tests.rigs.cloud import Cloud
-from tests.rigs.fleet import Fleet
-from tests.rigs.worker import CONFIGDRIVE, Worker
+from rigs.cloud import Cloud
+from rigs.fleet import Fleet
+from rigs.worker import CONFIGDRIVE, Worker
 from workers.cli import program
 from workers.cli.exits import ExitCode
 from workers.hypervisors.simulated.hooks import Raise, Verb
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tests.rigs.cloud import VmScript
-    from tests.rigs.redis import RedisServer
+    from rigs.cloud import VmScript
+    from rigs.redis import RedisServer
 
 PASSWORD = "Hunter2-of-the-guest"
 USER_DATA = "#cloud-config\nruncmd: [echo the-users-own-secret]\n"
@@ -39,7 +39,7 @@ class Place:
         directory: for everything.
         redis: the server, started by the caller.
         workers: how many; without any, events wait.
-        settings: fields of `workers.settings.Settings`, beside those that make a test quick.
+        settings: fields of `workers.config.settings.Settings`, beside those that make a test quick.
 
     `said` is all that was printed here so far: no secret may be in it.
     """

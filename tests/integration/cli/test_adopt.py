@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive import image
 from configdrive.errors import TransientCode
+from configdrive.iso.build import build
 from configdrive.model import Generation, HostName, HypervisorName, ImageName, InstanceName, Vm, VmUuid
+from rigs.cloud import HOST, STORAGE, VmScript
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place
-from tests.rigs.cloud import HOST, STORAGE, VmScript
 from workers.cli.exits import ExitCode
 from workers.hypervisors.simulated.driver import SimulatedDriver
 from workers.hypervisors.simulated.hooks import Raise, Verb
@@ -29,7 +29,7 @@ def lost(quiet_place: Callable[..., Place], vm: VmScript) -> Place:
     driver = SimulatedDriver(place.cloud.world, auto_define=True)
     storage = driver.observe(known).storage
     assert storage is not None
-    made = image.build(ImageName(known.instance_name, known.uuid, Generation(1)), {}, label="config", built_at=1.0)
+    made = build(ImageName(known.instance_name, known.uuid, Generation(1)), {}, label="config", built_at=1.0)
     driver.upload(known, made, storage)
     driver.attach(known, made.name, storage)
     driver.close()

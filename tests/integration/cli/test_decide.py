@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from configdrive.errors import PermanentCode
 from configdrive.model import EventId, VmUuid
+from rigs.cloud import VmScript
+from rigs.worker import CONFIGDRIVE
 from tests.integration.cli.place import PASSWORD, Place
-from tests.rigs.cloud import VmScript
-from tests.rigs.worker import CONFIGDRIVE
 from workers.cli.exits import ExitCode
 from workers.hypervisors.simulated.hooks import Raise, Verb
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from configdrive.model import HostName
+from rigs.redis import RedisServer
 from tests.integration.cli.place import PASSWORD, Place
-from tests.rigs.redis import RedisServer
 from workers.cli.exits import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 
 def findings(place: Place, code: ExitCode = ExitCode.DONE) -> list[dict[str, str]]:

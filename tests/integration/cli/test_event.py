@@ -4,8 +4,8 @@ import json
 from typing import TYPE_CHECKING
 
 from configdrive.model import VmUuid
+from rigs.cloud import HOST, VmScript
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place
-from tests.rigs.cloud import HOST, VmScript
 from workers.cli.exits import ExitCode
 
 if TYPE_CHECKING:

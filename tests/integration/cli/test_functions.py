@@ -11,8 +11,8 @@ from workers.cli.exits import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rigs.cloud import VmScript
     from tests.integration.cli.place import Place
-    from tests.rigs.cloud import VmScript
 
 
 def test_what_is_shown_is_what_is_loaded_and_knows_the_settings(

@@ -9,7 +9,7 @@ from workers.cli.exits import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 GUEST = {"password": PASSWORD}
 

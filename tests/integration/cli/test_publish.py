@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.cloud import VmScript
+from rigs.redis import RedisServer
+from rigs.worker import CONFIGDRIVE
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place, event_lines
-from tests.rigs.cloud import VmScript
-from tests.rigs.redis import RedisServer
-from tests.rigs.worker import CONFIGDRIVE
 from workers.cli.exits import ExitCode
 
 if TYPE_CHECKING:
@@ -201,7 +201,9 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("name", ["pycdlib", "configdrive.reconcile", "asyncssh", "libvirt", "rich", "workers.wiring"])
+@pytest.mark.parametrize(
+    "name", ["pycdlib", "configdrive.lifecycle.reconcile", "asyncssh", "libvirt", "rich", "workers.worker"]
+)
 def test_publishing_loads_no_part_of_a_worker(name: str, loaded: set[str]) -> None:
     assert name not in loaded
 

@@ -11,7 +11,7 @@ from workers.cli.exits import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 GUEST = {"password": PASSWORD, "user_data": {"text": USER_DATA}}
 

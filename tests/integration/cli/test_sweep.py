@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from configdrive.errors import TransientCode
 from configdrive.model import HostName, StorageName
+from rigs.cloud import HOST, STORAGE, VmScript
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place
-from tests.rigs.cloud import HOST, STORAGE, VmScript
 from tests.support import wait_until
 from workers.cli.exits import ExitCode
 from workers.hypervisors.simulated.hooks import Raise, Verb

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 QUEUE = "configdrive.simulated"
 

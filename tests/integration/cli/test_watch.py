@@ -7,9 +7,9 @@ import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from rigs.cloud import VmScript
+from rigs.redis import RedisServer
 from tests.integration.cli.place import PASSWORD, Place
-from tests.rigs.cloud import VmScript
-from tests.rigs.redis import RedisServer
 from workers.cli.exits import ExitCode
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.redis import RedisServer
+from rigs.worker import Worker
 from tests.integration.cli.place import PASSWORD, Place
-from tests.rigs.redis import RedisServer
-from tests.rigs.worker import Worker
 from tests.support import wait_until
 from workers.cli.exits import ExitCode
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.certificates import Certificates
+from rigs.cloudstack import CloudStack, machine
+from rigs.process import LOOPBACK
+from rigs.rabbitmq import RabbitMq
+from rigs.redis import RedisServer
 from tests.integration.cloudstack.site import AdapterSite, Hook, idle_fleet
-from tests.rigs.certificates import Certificates
-from tests.rigs.cloudstack import CloudStack, machine
-from tests.rigs.process import LOOPBACK
-from tests.rigs.rabbitmq import RabbitMq
-from tests.rigs.redis import RedisServer
 from tests.support import require_rig
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from click.testing import Result as Shown
 
 from configdrive.model import VmUuid
+from rigs.fleet import Fleet
+from rigs.process import LOOPBACK, Daemon, wait_until
+from rigs.worker import CONFIGDRIVE
 from tests.integration.metrics.asking import address_in, scrape
-from tests.rigs.fleet import Fleet
-from tests.rigs.process import LOOPBACK, Daemon, wait_until
-from tests.rigs.worker import CONFIGDRIVE
 from workers.cli import program
 from workers.cloudstack.adapter import Result
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from rigs.certificates import Certificates
+    from rigs.cloudstack import CloudStack
+    from rigs.redis import RedisServer
     from tasks.mailbox import DeadLetter
-    from tests.rigs.certificates import Certificates
-    from tests.rigs.cloudstack import CloudStack
-    from tests.rigs.redis import RedisServer
 
 SECRET = "the-webhooks-own-secret"
 PASSWORD = "Hunter2-of-the-guest"

@@ -11,12 +11,12 @@ from pydantic import SecretStr
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import VmUuid
-from tests.rigs.certificates import Certificates
-from tests.rigs.cloudstack import API_KEY, NETWORK, SECRET_KEY, CloudStack, expected_signature, machine, network
-from tests.rigs.process import LOOPBACK
+from rigs.certificates import Certificates
+from rigs.cloudstack import API_KEY, NETWORK, SECRET_KEY, CloudStack, expected_signature, machine, network
+from rigs.process import LOOPBACK
 from workers.cloudstack.api import Api, ApiKey, signature
 from workers.cloudstack.directory import ApiDirectory
-from workers.cloudstack.secret_files import read_secret
+from workers.config.secret_files import read_secret
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kombu import Connection, Exchange
 
+from rigs.process import LOOPBACK, free_port, wait_until
 from tests.integration.cloudstack.site import PASSWORD, AdapterSite, started
-from tests.rigs.process import LOOPBACK, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.rigs.process import Daemon
-    from tests.rigs.rabbitmq import RabbitMq
+    from rigs.process import Daemon
+    from rigs.rabbitmq import RabbitMq
 
 EXCHANGE = Exchange("cloudstack-events", type="topic", durable=True)
 

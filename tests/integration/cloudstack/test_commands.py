@@ -11,11 +11,11 @@ import pytest
 
 from tests.integration.cloudstack.site import AdapterSite, started
 from workers.cli.exits import ExitCode
-from workers.cloudstack.payload import MAX_PAYLOAD_BYTES
-from workers.keys import public_text, read_keys
+from workers.cloudstack.notices import MAX_PAYLOAD_BYTES
+from workers.config.keys import public_text, read_keys
 
 if TYPE_CHECKING:
-    from tests.rigs.redis import RedisServer
+    from rigs.redis import RedisServer
 
 TEMPLATE = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl.template"
 

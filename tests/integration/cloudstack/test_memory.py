@@ -12,9 +12,9 @@ import pytest
 from configdrive.errors import TransientCode, TransientError
 from configdrive.model import VmUuid
 from tests.unit.workers.cloudstack.recorded import action, job, short, state
-from workers.cloudstack.payload import Notice, read
-from workers.cloudstack.store import RedisMemory
-from workers.cloudstack.translate import Power, Told
+from workers.cloudstack.decide import Power, Told
+from workers.cloudstack.notices import Notice, read
+from workers.cloudstack.redis_memory import RedisMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from tests.rigs.redis import RedisServer
+    from rigs.redis import RedisServer
 
 TOLD = Told(power=Power.ON, host="h1", at=5, state="Running", sequence=7, instance_name="i-2-3-VM", hypervisor="KVM")
 

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.process import LOOPBACK
+from rigs.redis import RedisServer
 from tests.integration.cloudstack.site import AdapterSite, Hook, idle_fleet, sign, started
-from tests.rigs.process import LOOPBACK
-from tests.rigs.redis import RedisServer
 from tests.support import require_rig
 from tests.unit.workers.cloudstack.recorded import body
-from workers.cloudstack.payload import MAX_PAYLOAD_BYTES
+from workers.cloudstack.notices import MAX_PAYLOAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.rigs.certificates import Certificates
-    from tests.rigs.cloudstack import CloudStack
+    from rigs.certificates import Certificates
+    from rigs.cloudstack import CloudStack
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tests.rigs.process import LOOPBACK, Daemon, find_program, free_port, tail
-from tests.rigs.worker import CONFIGDRIVE
+from rigs.process import LOOPBACK, Daemon, find_program, free_port, tail
+from rigs.worker import CONFIGDRIVE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

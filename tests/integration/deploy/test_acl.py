@@ -13,8 +13,8 @@ from tasks.mailbox import Claim, Debt, Held, PersonsWord, Wake
 from tests.integration.deploy.compose import Stack
 from tests.integration.queue.box import QUEUE, RESEND, again, finish, new_vm, outcome, park, posting
 from tests.support import require_rig, wait_until
-from workers.census import Census
-from workers.store import StoreOptions
+from workers.store.inspection import Census
+from workers.store.mailbox import StoreOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

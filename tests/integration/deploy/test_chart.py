@@ -27,8 +27,8 @@ from tests.integration.deploy.chart import (
 )
 from tests.integration.deploy.compose import ROOT
 from workers.cli.program import program
-from workers.cloudstack.settings import CloudStackSettings
-from workers.settings import Settings, load_settings
+from workers.config.cloudstack import CloudStackSettings
+from workers.config.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

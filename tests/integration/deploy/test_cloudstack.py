@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.certificates import Certificates
+from rigs.cloudstack import CloudStack, machine
+from rigs.process import LOOPBACK, free_port
 from tests.integration.cloudstack.site import SECRET, sign, started
 from tests.integration.deploy.compose import Stack, configdrive
 from tests.integration.metrics.asking import scrape
-from tests.rigs.certificates import Certificates
-from tests.rigs.cloudstack import CloudStack, machine
-from tests.rigs.process import LOOPBACK, free_port
 from tests.support import require_rig, wait_until
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from rigs.cloud import VmScript
+from rigs.go_client import GoClient
 from tests.integration.deploy.compose import ROOT, configdrive, read_services
-from tests.rigs.cloud import VmScript
-from tests.rigs.go_client import GoClient
 from tests.support import require_rig, wait_until
 
 if TYPE_CHECKING:

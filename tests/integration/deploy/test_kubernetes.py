@@ -13,10 +13,10 @@ import pytest
 from tasks.wakeup import queue_name
 from tests.integration.deploy.chart import VALUES, Manifest, container, named, pod, queries, render
 from tests.unit.docs.commands import assert_accepted
-from workers.app import GRACE_SECONDS, queues
 from workers.cli.program import program
-from workers.settings import Settings
-from workers.variables import names_of_settings
+from workers.config.settings import Settings
+from workers.config.unknown_variables import names_of_settings
+from workers.queueing.app import GRACE_SECONDS, queues
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.certificates import Certificates
+from rigs.process import LOOPBACK, Daemon, find_program, free_port
+from rigs.redis import RedisServer
+from rigs.worker import CONFIGDRIVE
 from tests.integration.deploy.compose import ROOT
-from tests.rigs.certificates import Certificates
-from tests.rigs.process import LOOPBACK, Daemon, find_program, free_port
-from tests.rigs.redis import RedisServer
-from tests.rigs.worker import CONFIGDRIVE
 from tests.support import require_rig, wait_until
-from workers.keys import public_text, read_or_make_keys
+from workers.config.keys import public_text, read_or_make_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

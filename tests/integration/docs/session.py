@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from docs.blocks import ROOT, Run
-from tests.rigs.process import RigError, find_program, tail
+from rigs.process import RigError, find_program, tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

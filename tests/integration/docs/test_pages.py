@@ -8,10 +8,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, StaleCode, TransientCode
-from configdrive.outcome import Status
 from tests.integration.docs.conftest import ROOT
-from workers.settings import Settings
+from workers.config.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

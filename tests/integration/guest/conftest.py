@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from configdrive import contents, image
+from configdrive.contents.render import render
+from configdrive.iso.build import build
 from configdrive.model import (
     Generation,
     HostName,
@@ -84,10 +85,10 @@ def drive(tmp_path: Path) -> Drive:
             user_data=None if user_data is None else SecretBytes(user_data),
             ssh_keys=tuple(keys),
         )
-        files = contents.render(VM, data, None if password is None else SecretStr(password))
+        files = render(VM, data, None if password is None else SecretStr(password))
         name = ImageName(VM.instance_name, VM.uuid, Generation(next(numbers)))
         path = tmp_path / str(name)
-        path.write_bytes(image.build(name, files, label=label, built_at=1_489_141_380.0).content)
+        path.write_bytes(build(name, files, label=label, built_at=1_489_141_380.0).content)
         return path
 
     return make

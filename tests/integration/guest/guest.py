@@ -19,7 +19,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from tests.rigs.process import RigUnavailable, find_program
+from rigs.process import RigUnavailable, find_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

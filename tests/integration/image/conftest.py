@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive import contents, image
+from configdrive.contents.render import DIRECTORIES, render
+from configdrive.iso.build import build
 from configdrive.model import (
     Address,
     Generation,
@@ -83,17 +84,17 @@ class Drive:
 
 def _drive(folder: Path, label: str, files: Mapping[str, bytes]) -> Drive:
     name = ImageName(VM.instance_name, VM.uuid, Generation(1))
-    built = image.build(name, files, label=label, built_at=1_489_141_380.0)
+    built = build(name, files, label=label, built_at=1_489_141_380.0)
     path = folder / str(name)
     path.write_bytes(built.content)
     parents = {"/".join(path.split("/")[:depth]) for path in files for depth in range(1, path.count("/") + 1)}
-    return Drive(path, label, files, {*parents, *contents.DIRECTORIES, "cloudstack", "openstack", "ec2"})
+    return Drive(path, label, files, {*parents, *DIRECTORIES, "cloudstack", "openstack", "ec2"})
 
 
 @pytest.fixture
 def full(tmp_path: Path) -> Drive:
     """The drive of a VM that is told everything."""
-    return _drive(tmp_path, "config", contents.render(VM, DATA, PASSWORD))
+    return _drive(tmp_path, "config", render(VM, DATA, PASSWORD))
 
 
 @pytest.fixture(params=["full", "bare", "odd"])
@@ -102,5 +103,5 @@ def drive(request: pytest.FixtureRequest, tmp_path: Path) -> Drive:
     if request.param == "odd":
         return _drive(tmp_path, "Config-2_x.label", ODD)
     if request.param == "bare":
-        return _drive(tmp_path, "config-2", contents.render(VM, VmData(), None))
-    return _drive(tmp_path, "config", contents.render(VM, DATA, PASSWORD))
+        return _drive(tmp_path, "config-2", render(VM, VmData(), None))
+    return _drive(tmp_path, "config", render(VM, DATA, PASSWORD))

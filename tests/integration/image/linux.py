@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from tests.rigs.process import RigError, RigUnavailable, find_program
+from rigs.process import RigError, RigUnavailable, find_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

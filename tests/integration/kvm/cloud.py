@@ -17,7 +17,7 @@ from configdrive.model import HostName, HypervisorName, InstanceName, Vm, VmUuid
 from tests.support import wait_until
 
 if TYPE_CHECKING:
-    from tests.rigs.libvirt import LibvirtHost
+    from rigs.libvirt import LibvirtHost
 
 # Boots from any disk. After the first key it tells the slave of the second IDE channel (hdd) to lock its tray, again
 # and again. A change of medium is first reported as an error, which REQUEST SENSE clears.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from configdrive.model import HostName, Place, StorageName
-from tests.rigs.libvirt import LibvirtHost
-from tests.rigs.sshd import SshServer
+from rigs.libvirt import LibvirtHost
+from rigs.sshd import SshServer
 from tests.support import require_rig
 
 if TYPE_CHECKING:

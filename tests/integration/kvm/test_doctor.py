@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import pytest
 
     from configdrive.ports import Check
+    from rigs.sshd import SshServer
     from tests.integration.kvm.cloud import Cloud
     from tests.integration.kvm.conftest import MakeDriver
-    from tests.rigs.sshd import SshServer
     from workers.hypervisors.kvm.driver import KvmDriver
 
 HOST = HostName("h1")

@@ -15,20 +15,20 @@ import pytest
 from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import HostName, Place, PowerState, StorageName, StoredImage
 from configdrive.ports import Inserted
+from rigs.certificates import Certificates
 from tests.contract.rig import failure_of, image_name, make_image, new_vm, verbs
 from tests.integration.kvm.cloud import disk
-from tests.rigs.certificates import Certificates
 from tests.support import wait_until
-from workers.hypervisors.kvm.links import Link
+from workers.hypervisors.kvm.connection import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from configdrive.errors import Code
+    from rigs.libvirt import LibvirtHost
+    from rigs.sshd import SshServer
     from tests.integration.kvm.cloud import Cloud
     from tests.integration.kvm.conftest import MakeDriver
-    from tests.rigs.libvirt import LibvirtHost
-    from tests.rigs.sshd import SshServer
     from workers.hypervisors.kvm.driver import KvmDriver
 
 HOST = HostName("h1")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive import image
+from configdrive.iso import build as image
 from configdrive.model import HostName, Image, Place, Presentation, StorageName, StoredImage
 from configdrive.ports import AttachedHow
+from rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_report
 from tests.contract.rig import image_name
-from tests.rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_report
 from tests.support import require_rig
 
 if TYPE_CHECKING:

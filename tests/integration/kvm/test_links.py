@@ -19,9 +19,9 @@ from configdrive.model import HostName, Place, PowerState, StorageName
 from configdrive.ports import Connections
 from tests.contract.rig import failure_of, make_image
 from tests.support import wait_until
+from workers.hypervisors.kvm.connection import UNTESTED_SECONDS
+from workers.hypervisors.kvm.connections import HostLinks
 from workers.hypervisors.kvm.domains import find_domain
-from workers.hypervisors.kvm.host_links import HostLinks
-from workers.hypervisors.kvm.links import UNTESTED_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from configdrive.model import VmUuid
     from tests.integration.kvm.cloud import Cloud
     from tests.integration.kvm.conftest import MakeDriver
+    from workers.hypervisors.kvm.connection import Link
     from workers.hypervisors.kvm.domains import Domain
     from workers.hypervisors.kvm.driver import KvmDriver
-    from workers.hypervisors.kvm.links import Link
 
 HOST = HostName("h1")
 ROOT = Path(__file__).parents[3]
@@ -143,8 +143,8 @@ def test_a_libvirtd_that_was_started_anew_is_not_noticed(cloud: Cloud, driver: K
 
 
 def test_a_host_that_is_silent_makes_only_the_first_wait(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.hypervisors.kvm.host_links.SILENT_SECONDS", 0.2)
-    monkeypatch.setattr("workers.hypervisors.kvm.host_links.REST_SECONDS", 1.0)
+    monkeypatch.setattr("workers.hypervisors.kvm.connections.SILENT_SECONDS", 0.2)
+    monkeypatch.setattr("workers.hypervisors.kvm.connections.REST_SECONDS", 1.0)
     links = HostLinks(HOST, cloud.host.uri, 0.3, 2)
     cloud.host.pause()
     waited = []

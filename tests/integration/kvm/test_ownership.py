@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.model import HostName, Place, StorageName
+from rigs.libvirt import LibvirtHost
 from tests.contract.rig import image_name, make_image
 from tests.integration.kvm.cloud import Cloud, disk
-from tests.rigs.libvirt import LibvirtHost
 from tests.support import require, require_rig
 from workers.hypervisors.kvm.driver import KvmDriver
 

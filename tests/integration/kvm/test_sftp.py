@@ -12,9 +12,9 @@ from configdrive.ports import Connections
 from tests.contract.rig import image_name, make_image
 
 if TYPE_CHECKING:
+    from rigs.sshd import SshServer
     from tests.integration.kvm.cloud import Cloud
     from tests.integration.kvm.conftest import MakeDriver
-    from tests.rigs.sshd import SshServer
 
 HOST = HostName("h1")
 CACHE = Place(StorageName("host-cache"), HOST)

@@ -14,7 +14,7 @@ from tests.support import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.rigs.fleet import Fleet
+    from rigs.fleet import Fleet
 
 OPEN_METRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from typing_extensions import override
 
-from tests.rigs.process import LOOPBACK
+from rigs.process import LOOPBACK
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
+from rigs.process import Daemon
+from rigs.worker import CONFIGDRIVE
 from tests.e2e.site import QUICK, Site, new_vm
 from tests.integration.metrics.asking import address_in
-from tests.rigs.process import Daemon
-from tests.rigs.worker import CONFIGDRIVE
 from tests.support import require_rig
 from workers.hypervisors.simulated.hooks import Raise, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.rigs.cloud import VmScript
+    from rigs.cloud import VmScript
 
 PASSWORD = "Hunter2-of-the-guest"
 USER_DATA = "#cloud-config\nruncmd: [echo the-users-own-secret]\n"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.redis import RedisServer
 from tasks.mailbox import Claim, Finish
 from tests.integration.queue.box import QUEUE, Box, new_vm, outcome, posting
-from tests.rigs.redis import RedisServer
 from tests.support import require_rig
-from workers.metrics_fleet import FleetCollector, Numbers, QueueNumbers
-from workers.store_forms import posted_at
+from workers.observability.metrics_fleet import FleetCollector, Numbers, QueueNumbers
+from workers.store.encoding import posted_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,12 +13,12 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from rigs.prometheus import SHIPPED, Prometheus
 from tests.e2e.site import new_vm, uuid_of
 from tests.integration.deploy.chart import VALUES, queries, render
 from tests.integration.queue.box import posting
-from tests.rigs.prometheus import SHIPPED, Prometheus
 from tests.support import find_program, require_rig, wait_until
-from workers.metrics import NoticeMetrics
+from workers.observability.metrics import NoticeMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,20 +11,20 @@ import pytest
 import redis
 from typing_extensions import override
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import StaleCode, StaleError, TransientCode, TransientError
+from configdrive.lifecycle.reconcile import Reconciler, Settled, Turn
 from configdrive.model import EventId, HostName
-from configdrive.outcome import Status
 from configdrive.ports import StepRecord
-from configdrive.reconcile import Reconciler, Settled, Turn
+from rigs.redis import RedisServer
 from tasks.lease import LeaseKeeper
 from tasks.mailbox import Again, Claim, Debt, Ending, Finish, Header, Held, ParkIt, Posting
 from tasks.policy import Limits
 from tests.integration.queue.box import QUEUE, Box, new_vm, outcome
-from tests.rigs.redis import RedisServer
 from tests.support import require_rig
 from tests.unit.documents import document
-from workers.telemetry import SystemClock
-from workers.watching import WatchedMailbox, WatchedTurns, Watcher, claim_in_work
+from workers.observability.logs import SystemClock
+from workers.observability.observers import WatchedMailbox, WatchedTurns, Watcher, claim_in_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

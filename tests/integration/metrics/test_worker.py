@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from configdrive.errors import TransientCode
+from rigs.worker import Worker
 from tests.e2e.site import QUICK, Site, new_vm
 from tests.integration.metrics.asking import address_in, scrape
-from tests.rigs.worker import Worker
 from tests.support import require_rig, wait_until
 from workers.cli.exits import ExitCode
 from workers.hypervisors.simulated.hooks import Kill, Point, Verb

@@ -7,12 +7,12 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import EventId, VmUuid
-from configdrive.outcome import Outcome, Status
 from tasks.mailbox import Again, Claim, Finish, Header, NotNow, ParkIt, Posting, Receipt, Wake
-from workers.census import Census
-from workers.store import StoreOptions
-from workers.store_forms import state_of
+from workers.store.encoding import state_of
+from workers.store.inspection import Census
+from workers.store.mailbox import StoreOptions
 
 if TYPE_CHECKING:
     import redis

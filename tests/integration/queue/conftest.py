@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from rigs.redis import RedisServer
 from tests.integration.queue.box import Box
-from tests.rigs.redis import RedisServer
 from tests.support import require_rig
 
 if TYPE_CHECKING:

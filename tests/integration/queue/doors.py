@@ -9,9 +9,9 @@ from configdrive.model import HypervisorName, VmUuid
 from tasks.intake import Ingester, Unsealed
 from tasks.mailbox import Wake
 from tasks.publish import LifecyclePublisher
-from workers.intake import RedisIntake
-from workers.scripts import FunctionLibrary
-from workers.telemetry import SystemClock
+from workers.observability.logs import SystemClock
+from workers.store.intake import RedisIntake
+from workers.store.scripts import FunctionLibrary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

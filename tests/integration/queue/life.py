@@ -14,36 +14,36 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from configdrive import state
+from configdrive.contract.events import LifecycleEvent, parse, short_type
+from configdrive.contract.outcome import Outcome, Status
+from configdrive.contract.sealing import body_of
 from configdrive.errors import StaleCode
-from configdrive.events import LifecycleEvent, parse, short_type
+from configdrive.lifecycle import state
+from configdrive.lifecycle.reconcile import Reconciler
 from configdrive.model import EventId
-from configdrive.outcome import Outcome, Status
-from configdrive.reconcile import Reconciler
-from configdrive.sealed import body_of
+from rigs.invariants import Auditor
+from tasks.attempt import Ended, Nothing, Turns, Verdict
 from tasks.lease import KeptLease, LeaseKeeper
 from tasks.mailbox import Claim, Header, NotNow, PersonsWord, Posting, Wake
-from tasks.orphans import Finding, Storekeeper
 from tasks.policy import Limits
-from tasks.turn import Ended, Nothing, Turns, Verdict
+from tasks.storage_sweep import Finding, Storekeeper
 from tests.integration.queue.box import Box
 from tests.integration.queue.lossy import Loss
 from tests.integration.queue.mishaps import STOPPED, Killed, PointedMailbox, Points
-from tests.rigs.invariants import Auditor
 from tests.unit.documents import OTHER_UUID, Json, document
 from tests.unit.fakes.cloud import Cloud, Machine, MemoryDriver
 from tests.unit.fakes.fleet import HOST_1, VM, Fleet, read_image, stray_image
 from tests.unit.fakes.small import FakeClock, RecordingObserver
-from workers.keys import Key
-from workers.sealing import KeyRing
+from workers.config.key_ring import KeyRing
+from workers.config.keys import Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import redis
 
+    from configdrive.lifecycle.state import VmState
     from configdrive.model import PowerState, StorageName, StoredImage
-    from configdrive.state import VmState
     from tasks.mailbox import Mailbox, Right
     from tests.integration.queue.mishaps import Trouble
 

@@ -10,16 +10,16 @@ from typing_extensions import override
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from tests.unit.fakes.cloud import At
-from workers.store import RedisMailbox
+from workers.store.mailbox import RedisMailbox
 
 if TYPE_CHECKING:
     import redis
 
+    from configdrive.contract.outcome import Outcome
     from configdrive.model import EventId, VmUuid
-    from configdrive.outcome import Outcome
     from tasks.mailbox import Claim, DeadLetter, Debt, Ending, Held, NotNow, Posting, Receipt, Right, Wake
     from tests.integration.queue.lossy import Loss
-    from workers.store import StoreOptions
+    from workers.store.mailbox import StoreOptions
 
 
 class Killed(BaseException):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from rigs.cloud import VmScript
 from tasks.intake import Taken
 from tests.integration.queue.box import QUEUE, Box, finish
 from tests.integration.queue.doors import BOX, Door, ids, library, vm_of
-from tests.rigs.cloud import VmScript
-from workers.scripts import MOST_BYTES, FunctionLibrary
+from workers.store.scripts import MOST_BYTES, FunctionLibrary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.model import Generation, HostName, ImageName, InstanceName
-from configdrive.outcome import Status
+from rigs.process import wait_until
 from tasks.mailbox import Debt, FencedError, Glance, Held, NotNow, PersonsWord, Wake
 from tests.integration.queue.box import QUEUE, RESEND, Box, again, finish, new_vm, outcome
-from tests.rigs.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from configdrive.events import MAX_EVENT_BYTES
-from configdrive.outcome import Status
+from configdrive.contract.events import MAX_EVENT_BYTES
+from configdrive.contract.outcome import Status
+from rigs.cloud import VmScript
 from tasks.intake import Taken
 from tests.integration.queue.box import QUEUE, Box, finish
 from tests.integration.queue.doors import BOX, Door, ids, vm_of
-from tests.rigs.cloud import VmScript
 from tests.unit.fakes.small import FakeSealer
-from workers import intake
+from workers.store import intake
 
 if TYPE_CHECKING:
     from collections.abc import Callable

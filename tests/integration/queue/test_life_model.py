@@ -1,7 +1,7 @@
 """Any life of a VM over the real store, whatever dies in the middle of it: it comes to what an undisturbed one does.
 
 Between any two effects a worker may be killed, lose a reply or be overtaken; its lease runs out and another goes on.
-After each step the scripts' invariants are checked on the raw keys (`tests.rigs.invariants`).
+After each step the scripts' invariants are checked on the raw keys (`rigs.invariants`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.unit.fakes.fleet import LOCAL, PRIMARY, VM
 
 if TYPE_CHECKING:
     from configdrive.model import StorageName
-    from tests.rigs.redis import RedisServer
+    from rigs.redis import RedisServer
     from tests.unit.documents import Json
 
 PASSWORD, USER_DATA = "sw0rdfish-one", "marlin-user-data"

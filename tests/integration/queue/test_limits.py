@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
 from tasks.mailbox import DeadLetter, PersonsWord
 from tests.integration.queue.box import QUEUE, Box, finish, new_vm, outcome, posting
-from workers import store
+from workers.store import mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ def test_server_that_forgot_the_scripts_is_taught_them_again(box: Box) -> None:
 
 
 def test_dead_letters_are_bounded_and_newest_first(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "DEAD_LETTERS_KEPT", 5)
+    monkeypatch.setattr(mailbox, "DEAD_LETTERS_KEPT", 5)
     for number in range(8):
         box.mailbox.bury(DeadLetter(float(number), "broker", "why"))
     assert [letter.at for letter in box.mailbox.dead_letters(100)] == [7.0, 6.0, 5.0, 4.0, 3.0]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from configdrive.contract.outcome import Status
 from configdrive.model import HostName
-from configdrive.outcome import Status
 from tasks.mailbox import Claim, Debt, FencedError, Held, NotNow, PersonsWord, Wake
 from tests.integration.queue.box import QUEUE, Box, again, finish, new_vm, outcome, park, posting
 from tests.integration.queue.lossy import Loss, lossy_pool
@@ -17,8 +17,8 @@ from tests.integration.queue.lossy import Loss, lossy_pool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.rigs.redis import RedisServer
-    from workers.store import RedisMailbox
+    from rigs.redis import RedisServer
+    from workers.store.mailbox import RedisMailbox
 
 HOST = HostName("h1")
 

@@ -10,8 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import HostName
-from configdrive.outcome import Outcome, Status
+from rigs.invariants import Auditor
 from tasks.mailbox import (
     Again,
     Claim,
@@ -28,7 +29,6 @@ from tasks.mailbox import (
 )
 from tests.integration.queue.box import QUEUE, Box, new_vm, outcome, posting
 from tests.integration.queue.vm_model import VmModel
-from tests.rigs.invariants import Auditor
 
 if TYPE_CHECKING:
     import redis

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.model import EventId
-from configdrive.outcome import Status
 from tasks.mailbox import FencedError, NotNow, PersonsWord, Wake
 from tests.integration.queue.box import QUEUE, Box, again, finish, new_vm, outcome
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.outcome import Status
+from configdrive.contract.outcome import Status
+from rigs.process import wait_until
 from tasks.mailbox import Claim, FencedError, NotNow, Wake
 from tests.integration.queue.box import QUEUE, Box, again, finish, new_vm, outcome, park, posting
-from tests.rigs.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

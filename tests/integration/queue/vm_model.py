@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from tasks.mailbox import Claim, Header, Held, Wake
 
 if TYPE_CHECKING:
+    from configdrive.contract.outcome import Outcome
     from configdrive.model import VmUuid
-    from configdrive.outcome import Outcome
     from tasks.mailbox import Right
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING, Final
 
-from configdrive import contents, image
+from configdrive.contents.render import render
+from configdrive.iso.build import build
 from configdrive.model import (
     Address,
     Generation,
@@ -23,7 +24,7 @@ from configdrive.model import (
     VmData,
     VmUuid,
 )
-from tests.rigs.process import find_program
+from rigs.process import find_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,9 +73,9 @@ def write_drive(
         ssh_keys=KEYS,
         nics=() if nic is None else (nic,),
     )
-    files = contents.render(VM, data, None if password is None else SecretStr(password))
+    files = render(VM, data, None if password is None else SecretStr(password))
     name = ImageName(VM.instance_name, VM.uuid, Generation(1))
-    path.write_bytes(image.build(name, files, label=label, built_at=1_489_141_380.0).content)
+    path.write_bytes(build(name, files, label=label, built_at=1_489_141_380.0).content)
     return path
 
 

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.rigs.guest.packages import Packages, put_in_place, unpack
-from tests.rigs.process import RigUnavailable, cache_directory
+from rigs.guest.packages import Packages, put_in_place, unpack
+from rigs.process import RigUnavailable, cache_directory
 
 # What ds-identify and DataSourceConfigDrive import, directly or not; cloud-init's other dependencies are programs.
 _CLOUD_INIT: Final = (

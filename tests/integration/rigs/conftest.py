@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rigs.guest import GuestKernel
-from tests.rigs.libvirt import LibvirtHost
-from tests.rigs.process import find_program
+from rigs.guest import GuestKernel
+from rigs.libvirt import LibvirtHost
+from rigs.process import find_program
 from tests.support import require_rig
 
 if TYPE_CHECKING:

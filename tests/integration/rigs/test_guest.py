@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.rigs import RigUnavailable
-from tests.rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_absence, wait_for_report
-from tests.rigs.libvirt import LibvirtHost
+from rigs import RigUnavailable
+from rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_absence, wait_for_report
+from rigs.libvirt import LibvirtHost
 from tests.support import require_rig, wait_until
 
 if TYPE_CHECKING:

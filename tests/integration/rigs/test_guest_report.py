@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rigs import RigError
-from tests.rigs.guest import read_reports, wait_for_report
+from rigs import RigError
+from rigs.guest import read_reports, wait_for_report
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs import RigUnavailable
+from rigs.certificates import Certificates
+from rigs.guest import Disk, domain_xml
+from rigs.libvirt import LibvirtHost
+from rigs.sshd import SshServer
 from tests.integration.rigs.conftest import gone
-from tests.rigs import RigUnavailable
-from tests.rigs.certificates import Certificates
-from tests.rigs.guest import Disk, domain_xml
-from tests.rigs.libvirt import LibvirtHost
-from tests.rigs.sshd import SshServer
 from tests.support import require_rig, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.rigs.guest import GuestKernel
+    from rigs.guest import GuestKernel
 
 libvirt = pytest.importorskip("libvirt")
 
@@ -186,7 +186,7 @@ def test_everything_dies_with_the_process_that_started_it(
     script = """
 import pathlib, sys, time
 from tests.integration.rigs.test_libvirt import process_ids
-from tests.rigs.libvirt import LibvirtHost
+from rigs.libvirt import LibvirtHost
 host = LibvirtHost(pathlib.Path(sys.argv[1]))
 host.start()
 with host.connection() as connection:

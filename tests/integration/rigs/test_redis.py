@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from rigs.redis import RedisServer
 from tests.integration.rigs.conftest import gone
-from tests.rigs.redis import RedisServer
 from tests.support import require_rig, wait_until
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_it_dies_with_the_process_that_started_it(tmp_path: Path, killed_after: 
         RedisServer(tmp_path)
     script = """
 import pathlib, sys, threading, time
-from tests.rigs.redis import RedisServer
+from rigs.redis import RedisServer
 server = RedisServer(pathlib.Path(sys.argv[1]))
 starter = threading.Thread(target=server.start)  # its end alone must not end the server
 starter.start(); starter.join(); time.sleep(0.1)

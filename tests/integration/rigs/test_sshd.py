@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 import pytest
 
-from tests.rigs.sshd import SshServer
+from rigs.sshd import SshServer
 from tests.support import require_rig
 
 if TYPE_CHECKING:

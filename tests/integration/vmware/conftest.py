@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from configdrive.model import Image, Vm
-    from tests.rigs.vcsim.cloud import Cloud
-    from tests.rigs.vcsim.server import VCenter
+    from rigs.vcsim.cloud import Cloud
+    from rigs.vcsim.server import VCenter
     from workers.hypervisors.vmware.driver import VmwareDriver
 
 pytest.importorskip("pyVmomi")
@@ -78,8 +78,8 @@ class MakeDriver(Protocol):
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    from tests.rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
-    from tests.rigs.vcsim.server import VCenter  # noqa: PLC0415
+    from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
+    from rigs.vcsim.server import VCenter  # noqa: PLC0415
 
     with require_rig():
         center = VCenter(tmp_path_factory.mktemp("vcsim"), DATASTORES, pods={"pod": ("pod-a", "pod-b")})

@@ -9,9 +9,9 @@ import pytest
 from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import StoredImage
 from configdrive.ports import NoDrive
+from rigs.vcsim.server import PASSWORD
 from tests.contract.rig import SECRET, image_name, make_image
 from tests.integration.vmware.conftest import SHARED, give
-from tests.rigs.vcsim.server import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -170,8 +170,8 @@ def test_a_host_that_the_vcenter_does_not_know_is_told(site: Site, make_driver: 
 
 
 def test_a_stand_alone_esxi_is_as_good(tmp_path: Path) -> None:
-    from tests.rigs.vcsim.cloud import Cloud  # noqa: PLC0415
-    from tests.rigs.vcsim.server import VCenter  # noqa: PLC0415
+    from rigs.vcsim.cloud import Cloud  # noqa: PLC0415
+    from rigs.vcsim.server import VCenter  # noqa: PLC0415
     from workers.hypervisors.vmware.driver import VmwareDriver  # noqa: PLC0415
 
     with require_rig():

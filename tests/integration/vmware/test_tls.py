@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.errors import PermanentCode, PermanentError
+from rigs.vcsim.authority import Authority
+from rigs.vcsim.server import ADDRESS, PASSWORD
 from tests.contract.rig import make_image
 from tests.integration.vmware.conftest import SHARED
-from tests.rigs.vcsim.authority import Authority
-from tests.rigs.vcsim.server import ADDRESS, PASSWORD
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rigs.vcsim.authority import Identity
     from tests.integration.vmware.conftest import MakeDriver, Site
-    from tests.rigs.vcsim.authority import Identity
     from workers.hypervisors.vmware.driver import VmwareDriver
 
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from configdrive.model import HostName, Place, StorageName, Vm
+from rigs.xapi import XapiPool, XapiSite
 from tests.contract.rig import new_vm
-from tests.rigs.xapi import XapiPool, XapiSite
 from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import image_at
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.rigs.xapi import Drive
+    from rigs.xapi import Drive
 
 A, B = HostName("xapi-A"), HostName("xapi-B")
 NFS = Place(StorageName("nfs"))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.xapi import XapiPool
 from tests.integration.xenserver.cloud import A, B, Cloud
-from tests.rigs.xapi import XapiPool
 from tests.support import require_rig
 
 if TYPE_CHECKING:

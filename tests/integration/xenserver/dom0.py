@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncssh
 from typing_extensions import override
 
-from tests.rigs.process import LOOPBACK, RigError
+from rigs.process import LOOPBACK, RigError
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from tests.rigs.xapi import XapiHost
+    from rigs.xapi import XapiHost
 
 START_SECONDS = 20.0
 

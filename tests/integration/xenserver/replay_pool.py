@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from tests.integration.xenserver.replay_iso import LONG
 
 if TYPE_CHECKING:
+    from rigs.xapi import XapiHost
     from tests.integration.xenserver.client import Client
     from tests.integration.xenserver.stage import Stage
-    from tests.rigs.xapi import XapiHost
 
 LOCAL = {"location": "/srv/local", "legacy_mode": "true"}
 SHARED = {"location": "/srv/shared", "legacy_mode": "true"}

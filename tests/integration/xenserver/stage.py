@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.rigs.xapi import XapiHost, XapiPool
+    from rigs.xapi import XapiHost, XapiPool
 
 NULL = "OpaqueRef:NULL"
 VM_RECORD: dict[str, object] = {

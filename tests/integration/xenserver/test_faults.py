@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from rigs.xapi.faults import EXPORT, IMPORT
 from tests.contract.rig import failure_of, make_image, verbs
 from tests.integration.xenserver.cloud import LOCAL_A, NFS, Cloud
-from tests.rigs.xapi.faults import EXPORT, IMPORT
 
 SAID = [
     ("HANDLE_INVALID", "VDI", "OpaqueRef:x"),

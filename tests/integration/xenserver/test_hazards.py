@@ -10,9 +10,9 @@ import pytest
 from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import PowerState, StoredImage
 from configdrive.ports import AttachedHow, Inserted
+from rigs.xapi import XapiError
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, A, B, Cloud
-from tests.rigs.xapi import XapiError
 from workers.hypervisors.xenserver.names import VM_MARK
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 
 from configdrive.errors import TransientError
 from configdrive.model import StoredImage
+from rigs.xapi.faults import EXPORT, IMPORT
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import NFS, A, Cloud
-from tests.rigs.xapi.faults import EXPORT, IMPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.xapi import XapiPool, XapiSite
 from tests.integration.xenserver.client import Failure
 from tests.integration.xenserver.stage import Stage
-from tests.rigs.xapi import XapiPool, XapiSite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.xapi import XapiPool
+from rigs.xapi.faults import IMPORT
 from tests.integration.xenserver.client import Failure
 from tests.integration.xenserver.stage import Stage
-from tests.rigs.xapi import XapiPool
-from tests.rigs.xapi.faults import IMPORT
 from tests.support import wait_until
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from rigs.process import Daemon
+from rigs.xapi import XapiPool, XapiSite
 from tests.integration.xenserver.client import Client
 from tests.integration.xenserver.stage import Stage
-from tests.rigs.process import Daemon
-from tests.rigs.xapi import XapiPool, XapiSite
 from tests.support import require_rig
 
 VMS = 30
@@ -19,7 +19,7 @@ SIZE = 1 << 18
 
 
 def test_it_runs_as_a_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.rigs.xapi", str(tmp_path / "pool"), "--vms", "2"]
+    command = [sys.executable, "-m", "rigs.xapi", str(tmp_path / "pool"), "--vms", "2"]
     daemon = Daemon(command, tmp_path / "log", {"PYTHONPATH": str(Path(__file__).parents[3])})
     with require_rig():
         daemon.start()

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.xapi import XapiPool
 from tests.integration.xenserver import recordings
 from tests.integration.xenserver.stage import Stage
-from tests.rigs.xapi import XapiPool
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from workers.hypervisors.xenserver import repositories
 from workers.hypervisors.xenserver.names import CLAIM, POINTER
 
 if TYPE_CHECKING:
-    from tests.rigs.xapi import XapiPool
+    from rigs.xapi import XapiPool
     from workers.hypervisors.xenserver.driver import XenServerDriver
 
 LABEL_AT = 16 * 2048 + 40

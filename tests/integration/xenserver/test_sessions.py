@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
+from rigs.xapi import XapiPool
 from tests.contract.rig import failure_of, make_image, verbs
 from tests.integration.xenserver.cloud import NFS, A, B, Cloud
-from tests.rigs.xapi import XapiPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable

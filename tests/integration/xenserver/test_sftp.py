@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from configdrive.model import Place
-    from tests.rigs.xapi import XapiPool
+    from rigs.xapi import XapiPool
     from workers.hypervisors.xenserver.driver import XenServerDriver
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
+from rigs.xapi.faults import EXPORT, IMPORT
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import LOCAL_B, NFS, B, Cloud
-from tests.rigs.xapi.faults import EXPORT, IMPORT
 from tests.support import wait_until
 
 if TYPE_CHECKING:

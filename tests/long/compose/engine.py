@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from tests.rigs.process import Daemon, RigError, RigUnavailable, cache_directory, find_program
+from rigs.process import Daemon, RigError, RigUnavailable, cache_directory, find_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

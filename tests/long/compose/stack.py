@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rigs.cloud import VmScript
 from tests.long.compose.engine import Engine, fill_wheelhouse
-from tests.rigs.cloud import VmScript
 from tests.support import require_rig, wait_until
 
 if TYPE_CHECKING:

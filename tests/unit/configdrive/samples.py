@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from configdrive import contents, image, layout
+from configdrive.contents import render as contents
+from configdrive.iso import build as image
+from configdrive.iso import layout
 from configdrive.model import (
     Generation,
     HostName,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import yaml
 
+from configdrive.contract.events import parse
 from configdrive.errors import PermanentError
-from configdrive.events import parse
 from docs.blocks import (
     DATA,
     NEEDS,
@@ -30,12 +30,12 @@ from docs.blocks import (
     pages,
 )
 from tests.unit.docs.commands import assert_accepted, fleet_commands
+from workers.config.settings import Settings
+from workers.config.unknown_variables import COMPOSE, OTHERS, names_of_settings
 from workers.hypervisors.kvm import inventory as kvm
 from workers.hypervisors.simulated import inventory as simulated
 from workers.hypervisors.vmware import inventory as vmware
 from workers.hypervisors.xenserver import inventory as xenserver
-from workers.settings import Settings
-from workers.variables import COMPOSE, OTHERS, names_of_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,7 +148,7 @@ def told_by(test: str) -> str:
     path = ROOT / test
     if path.suffix == ".md":
         return "".join(block.text for block in blocks_of(path) if block.language in RUN and isinstance(block.mark, Run))
-    return "".join(file.read_text() for file in (*path.parent.glob("*.py"), *(ROOT / "tests" / "rigs").glob("*.py")))
+    return "".join(file.read_text() for file in (*path.parent.glob("*.py"), *(ROOT / "rigs").glob("*.py")))
 
 
 def test_a_test_that_covers_a_block_names_its_commands_and_options() -> None:

@@ -7,13 +7,13 @@ from typing import Final
 
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, StaleCode, TransientCode
-from configdrive.outcome import Status
-from configdrive.state import Phase
+from configdrive.lifecycle.state import Phase
 from docs.generated import command_line, drive, events, outcomes, redis_keys, settings, state_machine
 from docs.generated.source import docstrings_below
 from workers.cli.program import COMMANDS
-from workers.settings import Settings
+from workers.config.settings import Settings
 
 KINDS: Final = (TransientCode, PermanentCode, StaleCode)
 

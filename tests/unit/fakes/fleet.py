@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
-from configdrive import contents, iso9660, state
-from configdrive.descriptors import SECTOR
+from configdrive.contents.render import Files
+from configdrive.contract.events import LifecycleEvent, parse
 from configdrive.errors import FleetError
-from configdrive.events import LifecycleEvent, parse
+from configdrive.iso import read
+from configdrive.iso.ecma119 import SECTOR
+from configdrive.iso.verify import verify
+from configdrive.lifecycle import state
+from configdrive.lifecycle.reconcile import Reconciler, Settled, Turn
+from configdrive.lifecycle.state import VmState
 from configdrive.model import (
     Generation,
     HostName,
@@ -23,9 +28,6 @@ from configdrive.model import (
     StoredImage,
     VmUuid,
 )
-from configdrive.readback import verify
-from configdrive.reconcile import Reconciler, Settled, Turn
-from configdrive.state import VmState
 from tests.unit.documents import UUID, Json, document
 from tests.unit.fakes.cloud import Cloud, Machine, MemoryDriver
 from tests.unit.fakes.small import FakeClock, FakeLease, FakeSealer, RecordingObserver
@@ -120,18 +122,18 @@ class Fleet:
     def label(self) -> str:
         content = self.cloud.medium(VM)
         assert content is not None, "no drive is attached"
-        return iso9660.read(content).label
+        return read.read(content).label
 
 
 def read_image(content: bytes) -> dict[str, bytes]:
     """Read all files of an image; half an image fails."""
-    volume = iso9660.read(content)
+    volume = read.read(content)
     files = {
         path: content[node.extent * SECTOR :][: node.size]
         for path, node in volume.primary.items()
         if not node.is_directory
     }
-    verify(content, contents.Files(files), volume.label)
+    verify(content, Files(files), volume.label)
     return files
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from typing_extensions import override
 
+from configdrive.contract.outcome import Outcome
 from configdrive.model import EventId, HostName, ImageName, VmUuid
-from configdrive.outcome import Outcome
 from tasks.mailbox import (
     Again,
     Claim,

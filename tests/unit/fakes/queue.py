@@ -9,14 +9,14 @@ from typing import Any
 
 from typing_extensions import override
 
-from configdrive.events import parse, short_type
+from configdrive.contract.events import parse, short_type
+from configdrive.contract.sealing import body_of
+from configdrive.lifecycle.reconcile import Reconciler, Settled, Turn
 from configdrive.model import EventId, VmUuid
-from configdrive.reconcile import Reconciler, Settled, Turn
-from configdrive.sealed import body_of
+from tasks.attempt import Turns, Verdict
 from tasks.lease import LeaseKeeper
 from tasks.mailbox import Claim, Header, Posting, Wake
 from tasks.policy import Limits
-from tasks.turn import Turns, Verdict
 from tests.unit.documents import Json, document
 from tests.unit.fakes.fleet import VM, Fleet
 from tests.unit.fakes.mailbox import MemoryMailbox

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from configdrive import contents
+from configdrive.contents.render import MAX_BYTES, render
 from configdrive.model import (
     HostName,
     HypervisorName,
@@ -48,7 +48,7 @@ def test_the_paths_are_those_of_the_drive() -> None:
         user_data=SecretBytes(b"#ps1\n"),
         ssh_keys=(SshKey("a", "ssh-rsa AAAAB3"),),
     )
-    there = {*contents.render(vm, data, SecretStr("secret")), "openstack/latest/network_data.json"}
+    there = {*render(vm, data, SecretStr("secret")), "openstack/latest/network_data.json"}
     read = {path.replace("\\", "/") for path in re.findall(r"'((?:cloudstack|openstack)\\[^']+)'", source("Drive.ps1"))}
     assert read <= there
     assert len(read) == 8
@@ -56,7 +56,7 @@ def test_the_paths_are_those_of_the_drive() -> None:
 
 def test_it_takes_a_drive_as_large_as_the_fleet_makes() -> None:
     assert "userdata = 64MB" in source("Drive.ps1")
-    assert contents.MAX_BYTES == 64 * 2**20
+    assert MAX_BYTES == 64 * 2**20
 
 
 def test_exit_codes_are_those_of_the_linux_program() -> None:

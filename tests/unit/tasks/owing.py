@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import TransientCode
+from configdrive.lifecycle.state import Summary, peek
 from configdrive.model import HostName, VmUuid
-from configdrive.outcome import Status
 from configdrive.ports import Drivers
-from configdrive.state import Summary, peek
+from tasks.attempt import Ended
 from tasks.leftovers import Leftovers
-from tasks.turn import Ended
 from tests.unit.fakes.fleet import HOST_1, VM
 from tests.unit.fakes.queue import QUEUE, Queue
 

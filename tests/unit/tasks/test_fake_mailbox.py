@@ -8,8 +8,8 @@ import redis
 from hypothesis import settings
 from typing_extensions import override
 
+from configdrive.contract.outcome import Outcome
 from configdrive.model import VmUuid
-from configdrive.outcome import Outcome
 from tests.integration.queue.box import QUEUE
 from tests.integration.queue.test_model import Mailboxes
 from tests.unit.fakes.mailbox import Box, MemoryMailbox

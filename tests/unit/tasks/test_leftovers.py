@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from celery import Celery, Task, states
 
+from configdrive.lifecycle.state import Phase
 from configdrive.model import HostName, PowerState, VmUuid
-from configdrive.state import Phase
+from tasks.attempt import Ended, Nothing
 from tasks.leftovers import Leftovers, register
 from tasks.mailbox import DeadLetter, NotNow
 from tasks.sweep import sweep_once
-from tasks.turn import Ended, Nothing
 from tasks.wakeup import LEFTOVERS_NAME, WakeUps
 from tests.unit.documents import OTHER_UUID, UUID
 from tests.unit.fakes.cloud import At, Machine

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
+from configdrive.contract.events import parse
+from configdrive.contract.outcome import Outcome, Status
+from configdrive.contract.sealing import guest_of
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.events import parse
 from configdrive.model import EventId, HypervisorName
-from configdrive.outcome import Outcome, Status
-from configdrive.sealed import guest_of
 from tasks import publish
 from tasks.mailbox import Finish, Posting, Receipt, Wake
 from tasks.publish import LifecyclePublisher

@@ -11,16 +11,16 @@ import libvirt
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
 from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Resident, Survey
-from workers.hypervisors.kvm.diagnosis import diagnose
+from workers.hypervisors.kvm.connection import LinkBrokenError
+from workers.hypervisors.kvm.doctor import diagnose
 from workers.hypervisors.kvm.domain_xml import disk_xml
 from workers.hypervisors.kvm.domains import find_domain, read_domains
 from workers.hypervisors.kvm.drives import Drives
 from workers.hypervisors.kvm.faults import translated
-from workers.hypervisors.kvm.folders import store
-from workers.hypervisors.kvm.hosts import Host, find_host
+from workers.hypervisors.kvm.image_folder import store
 from workers.hypervisors.kvm.inventory import parse
-from workers.hypervisors.kvm.links import LinkBrokenError
 from workers.hypervisors.kvm.slots import content, device_of, find_slot, media_of, no_free_slot, targets
+from workers.hypervisors.kvm.visit import Host, find_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from configdrive.model import Image, VmUuid
     from configdrive.ports import Connections
     from workers.hypervisors.kvm.domains import Domain
-    from workers.hypervisors.kvm.folders import ImageFolder
-    from workers.hypervisors.kvm.hosts import Visit
+    from workers.hypervisors.kvm.image_folder import ImageFolder
+    from workers.hypervisors.kvm.visit import Visit
 
 
 _Seen = TypeVar("_Seen")

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from configdrive.model import VmUuid
+    from workers.hypervisors.kvm.connection import Link
     from workers.hypervisors.kvm.domains import Domain
-    from workers.hypervisors.kvm.links import Link
 
 LIVE: Final = libvirt.VIR_DOMAIN_AFFECT_LIVE
 CONFIG: Final = libvirt.VIR_DOMAIN_AFFECT_CONFIG

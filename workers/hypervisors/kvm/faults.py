@@ -11,7 +11,7 @@ import asyncssh
 import libvirt
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError, error_of
-from workers.ssh_faults import ssh_code
+from workers.driverkit.ssh import ssh_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,13 +12,13 @@ import asyncssh
 
 from configdrive.errors import TransientCode, TransientError
 from configdrive.model import ImageName
-from workers.hypervisors.kvm.folders import PASSABLE, PRIVATE
+from workers.hypervisors.kvm.image_folder import PASSABLE, PRIVATE
 
 if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
     from configdrive.model import VmUuid
-    from workers.hypervisors.kvm.ssh import Sftp
+    from workers.hypervisors.kvm.sftp_session import Sftp
 
 PART: Final = ".part"
 """Behind the name of a file that is not whole yet."""

@@ -15,7 +15,7 @@ from workers.hypervisors.kvm.domain_xml import Disk, disk_xml
 
 if TYPE_CHECKING:
     from configdrive.model import VmUuid
-    from workers.hypervisors.kvm.links import Link
+    from workers.hypervisors.kvm.connection import Link
 
 FORCE: Final = libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
 

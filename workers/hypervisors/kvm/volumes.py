@@ -16,13 +16,13 @@ import libvirt
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import ImageName
-from workers.hypervisors.kvm.folders import PASSABLE, PRIVATE
+from workers.hypervisors.kvm.image_folder import PASSABLE, PRIVATE
 
 if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
     from configdrive.model import VmUuid
-    from workers.hypervisors.kvm.links import Link
+    from workers.hypervisors.kvm.connection import Link
 
 CHUNK: Final = 256 * 1024 - 64
 """Bytes per message: what fits into one of libvirt's stream packets."""

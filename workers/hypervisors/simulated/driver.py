@@ -31,7 +31,7 @@ from configdrive.ports import (
     Survey,
 )
 from workers.hypervisors.simulated.calls import Calls
-from workers.hypervisors.simulated.diagnosis import diagnose
+from workers.hypervisors.simulated.doctor import diagnose
 from workers.hypervisors.simulated.drives import SLOTS, eject, fleet_media, has_slot, insert
 from workers.hypervisors.simulated.faults import translated
 from workers.hypervisors.simulated.hooks import Point, Verb

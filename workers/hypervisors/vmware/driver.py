@@ -19,25 +19,25 @@ from configdrive.model import (
     Vm,
 )
 from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Survey
-from workers.hypervisors.vmware.diagnosis import diagnose
+from workers.hypervisors.vmware.doctor import diagnose
 from workers.hypervisors.vmware.drives import Drives
-from workers.hypervisors.vmware.endpoints import Endpoint
 from workers.hypervisors.vmware.faults import translated
-from workers.hypervisors.vmware.folders import store
+from workers.hypervisors.vmware.image_folder import store
 from workers.hypervisors.vmware.inventory import parse
-from workers.hypervisors.vmware.residents import read_residents
+from workers.hypervisors.vmware.sessions import Endpoint
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
 from workers.hypervisors.vmware.storages import Storages
-from workers.hypervisors.vmware.visits import Visit
+from workers.hypervisors.vmware.survey import read_residents
+from workers.hypervisors.vmware.visit import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from configdrive.model import Image
     from configdrive.ports import Connections
-    from workers.hypervisors.vmware.folders import Folder
+    from workers.hypervisors.vmware.image_folder import Folder
     from workers.hypervisors.vmware.inventory import HostTable, Section
-    from workers.hypervisors.vmware.machines import Machine
+    from workers.hypervisors.vmware.vms import Machine
 
 
 class VmwareDriver:

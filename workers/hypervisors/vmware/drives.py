@@ -14,15 +14,15 @@ from pyVmomi import vim
 
 from configdrive.errors import TransientCode, TransientError
 from configdrive.ports import AttachedHow
-from workers.hypervisors.vmware.machines import same
 from workers.hypervisors.vmware.slots import find_slot, own_drives
+from workers.hypervisors.vmware.vms import same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workers.hypervisors.vmware.machines import Drive, Machine
     from workers.hypervisors.vmware.session import Found, Session
     from workers.hypervisors.vmware.slots import Slot
+    from workers.hypervisors.vmware.vms import Drive, Machine
 
 _device: Final = vim.vm.device
 _LOCKED: Final = "cdromdisconnect"

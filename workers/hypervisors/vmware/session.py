@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping, Sequence
 
-    from workers.connections import Tally
+    from workers.driverkit.connections import Tally
     from workers.hypervisors.vmware.inventory import EndpointTable
 
 VERSION: Final = "vim.version.version10"

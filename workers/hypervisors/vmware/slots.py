@@ -17,7 +17,7 @@ from configdrive.ports import DriveContent, EmptyDrive, Inserted, NoDrive
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from workers.hypervisors.vmware.machines import Drive, Machine
+    from workers.hypervisors.vmware.vms import Drive, Machine
 
 SATA_UNITS: Final = 30
 """Drives that one AHCI controller takes."""

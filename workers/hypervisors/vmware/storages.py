@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import HostName, Place, StorageName
-from workers.hypervisors.vmware.folders import Folder
-from workers.hypervisors.vmware.machines import split
+from workers.hypervisors.vmware.image_folder import Folder
+from workers.hypervisors.vmware.vms import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.hypervisors.vmware.endpoints import Link
-    from workers.hypervisors.vmware.estate import Datastore, Estate
     from workers.hypervisors.vmware.inventory import HostTable
-    from workers.hypervisors.vmware.machines import Machine
+    from workers.hypervisors.vmware.sessions import Link
+    from workers.hypervisors.vmware.topology import Datastore, Estate
+    from workers.hypervisors.vmware.vms import Machine
 
 
 class Storages:

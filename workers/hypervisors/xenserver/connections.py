@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from workers.connections import Tally
+    from workers.driverkit.connections import Tally
     from workers.hypervisors.xenserver.tls import Endpoint
 
 SLOW_SECONDS: Final = 90.0

@@ -14,11 +14,11 @@ from XenAPI.XenAPI import Failure
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
 from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Survey
-from workers.hypervisors.xenserver.diagnosis import diagnose
+from workers.hypervisors.xenserver.doctor import diagnose
 from workers.hypervisors.xenserver.drives import Drives, content
 from workers.hypervisors.xenserver.faults import code_of, param_of
 from workers.hypervisors.xenserver.inventory import parse
-from workers.hypervisors.xenserver.look import images_in, images_of, is_another_s, locate, look
+from workers.hypervisors.xenserver.lookup import images_in, images_of, is_another_s, locate, look
 from workers.hypervisors.xenserver.names import device_name, location_of
 from workers.hypervisors.xenserver.repositories import require
 from workers.hypervisors.xenserver.survey import survey

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError, error_of
-from workers.ssh_faults import ssh_code
+from workers.driverkit.ssh import ssh_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
-from workers.connections import Tally
+from workers.driverkit.connections import Tally
 from workers.hypervisors.xenserver.connections import SLOW_SECONDS, Session
 from workers.hypervisors.xenserver.faults import code_of, param_of, translated
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from configdrive.events import ContentEvent, parse
-from configdrive.guest_data import GuestData
-from configdrive.sealed import guest_of
+from configdrive.contract.events import ContentEvent, parse
+from configdrive.contract.guest_data import GuestData
+from configdrive.contract.sealing import guest_of
 from workers.access import make_sealer
 from workers.cli.exits import ExitCode
-from workers.settings import load_settings
+from workers.config.settings import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nacl.public import PublicKey
 
 from workers.cli.exits import ExitCode
-from workers.keys import read_keys, read_public
+from workers.config.keys import read_keys, read_public
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from configdrive.outcome import Outcome, Status
+from configdrive.contract.outcome import Outcome, Status
 from workers.cli.output import ago, clock, coloured, duration, outcome_line, table
 
 OUTCOME = Outcome("e1", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 7, Status.APPLIED, 0.0)

@@ -8,8 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import EventId
-from configdrive.outcome import Outcome, Status
 from tasks.mailbox import Receipt
 from workers.cli.exits import ExitCode
 from workers.cli.report import Report

@@ -7,8 +7,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import StaleCode
-from configdrive.outcome import Outcome, Status
 from workers.cli.exits import ExitCode
 from workers.cli.waiting import WAIT_SECONDS, WaitCommand, code_of, outcomes_of, wait_option
 

@@ -10,22 +10,22 @@ from typing import Any
 from pydantic import SecretStr
 from typing_extensions import override
 
+from configdrive.contract.events import LifecycleEvent, parse, short_type
+from configdrive.contract.guest_data import GuestData
+from configdrive.contract.sealing import guest_of
 from configdrive.errors import TransientCode, TransientError
-from configdrive.events import LifecycleEvent, parse, short_type
-from configdrive.guest_data import GuestData
 from configdrive.model import HypervisorName, VmUuid
-from configdrive.sealed import guest_of
 from tasks.publish import LifecyclePublisher
 from tasks.wakeup import WakeUps
 from tests.unit.fakes.mailbox import MemoryMailbox
 from tests.unit.fakes.small import FakeClock, FakeSealer
 from tests.unit.workers.cloudstack.recorded import UUID
 from workers.cloudstack.adapter import Adapter, Taken
-from workers.cloudstack.lookup import NetworkRecord, NicRecord, VmContent, VmDirectory, VmRecord
+from workers.cloudstack.decide import Told
 from workers.cloudstack.memory import Memory, Visit
-from workers.cloudstack.payload import Notice
-from workers.cloudstack.settings import DrivesFor, StartAt
-from workers.cloudstack.translate import Told
+from workers.cloudstack.notices import Notice
+from workers.cloudstack.ports import NetworkRecord, NicRecord, VmContent, VmDirectory, VmRecord
+from workers.config.cloudstack import DrivesFor, StartAt
 
 RECORD = VmRecord(
     uuid=UUID,

@@ -1,4 +1,4 @@
-"""Payloads in, events out: each row of the tables in `workers.cloudstack.translate`, and what can go wrong."""
+"""Payloads in, events out: each row of the tables in `workers.cloudstack.decide`, and what can go wrong."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 
+from configdrive.contract.events import MigrateEvent, PasswordResetEvent, StartEvent, StopEvent
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
-from configdrive.events import MigrateEvent, PasswordResetEvent, StartEvent, StopEvent
 from tests.unit.workers.cloudstack.cloud import CONTENT, RECORD, Cloud
 from tests.unit.workers.cloudstack.recorded import BEGIN, NEW_PASSWORD, PASSWORD, UUID, action, body, job, short, state
 from workers.cloudstack.adapter import Result
-from workers.cloudstack.lookup import NetworkRecord
-from workers.cloudstack.passing import take
-from workers.cloudstack.settings import DrivesFor, StartAt
+from workers.cloudstack.ports import NetworkRecord
+from workers.cloudstack.retrying import take
+from workers.config.cloudstack import DrivesFor, StartAt
 
 
 @pytest.fixture

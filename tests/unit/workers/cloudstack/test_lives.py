@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.unit.workers.cloudstack.cloud import Cloud
 from tests.unit.workers.cloudstack.recorded import UUID, action, job, short, state
 from workers.cloudstack.adapter import Result
-from workers.cloudstack.settings import StartAt
-from workers.cloudstack.translate import Power
+from workers.cloudstack.decide import Power
+from workers.config.cloudstack import StartAt
 
 HOSTS = ("h1", "h2", "h3")
 NEXT = {

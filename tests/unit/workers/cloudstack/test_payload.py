@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.workers.cloudstack.recorded import FOLDER, NEW_PASSWORD, PASSWORD, UUID, body
-from workers.cloudstack.meaning import Counts, Nothing, meaning_of
-from workers.cloudstack.payload import MAX_PAYLOAD_BYTES, Form, Notice, UnreadableError, read
+from workers.cloudstack.notices import MAX_PAYLOAD_BYTES, Form, Notice, UnreadableError, read
+from workers.cloudstack.relevance import Counts, Nothing, meaning_of
 
 EVERY = sorted(path.stem for path in FOLDER.glob("*.json"))
 MASKED = {"job-create-objects", "job-resetpassword-objects"}

@@ -11,8 +11,8 @@ pytest.importorskip("libvirt")
 
 import libvirt
 
+from workers.driverkit.ssh import ssh_code
 from workers.hypervisors.kvm.faults import libvirt_code, os_code, translated
-from workers.ssh_faults import ssh_code
 
 
 def failed(code: int | None, domain: int = 0, text: str = "", number: int = -1) -> libvirt.libvirtError:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from pycdlib.pycdlibexception import PyCdlibException
 
-from configdrive.image import build
+from configdrive.iso.build import build
 from configdrive.model import PowerState, StoredImage
 from configdrive.ports import AttachedHow, Inserted
 from tests.unit.workers.hypervisors.simulated.cloud import (

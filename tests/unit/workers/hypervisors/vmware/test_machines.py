@@ -12,8 +12,8 @@ from configdrive.ports import EmptyDrive, Inserted, NoDrive
 
 pytest.importorskip("pyVmomi")
 
-from workers.hypervisors.vmware.machines import Drive, Machine, image_at, same, split
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
+from workers.hypervisors.vmware.vms import Drive, Machine, image_at, same, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,0 +1,99 @@
+"""The JSON documents of a drive, in the forms of OpenStack (`openstack/latest/`) and EC2 (`ec2/latest/`). Pure.
+
+Sources: Nova's metadata documentation ("config drive", "network_data.json"), and what cloud-init
+(`sources/helpers/openstack.py`) and cloudbase-init (`baseopenstackservice.py`) make of it. Values come here checked
+(`configdrive.contents.render`). The network has a module of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from configdrive.contents.network_data import network_data
+
+if TYPE_CHECKING:
+    from configdrive.model import Vm, VmData
+
+Json: TypeAlias = dict[str, Any]
+
+
+def documents(vm: Vm, data: VmData, password: str | None) -> dict[str, bytes]:
+    """Return the documents by their path on the drive.
+
+    Raises:
+        PermanentError: `INVALID_CONTENT`, for a network configuration that contradicts itself.
+    """
+    found = {
+        "openstack/latest/meta_data.json": meta_data(vm, data, password),
+        "openstack/latest/vendor_data.json": vendor_data(password),
+        "ec2/latest/meta-data.json": ec2_meta_data(vm, data),
+    }
+    network = network_data(data.nics or ())
+    if network is not None:
+        found["openstack/latest/network_data.json"] = network
+    # ASCII only, so that a reader's idea of the encoding does not matter.
+    return {path: json.dumps(document, separators=(",", ":")).encode("ascii") for path, document in found.items()}
+
+
+def meta_data(vm: Vm, data: VmData, password: str | None) -> Json:
+    """Return `meta_data.json`. cloud-init insists on `uuid`; cloudbase-init takes its password from `admin_pass`."""
+    metadata = data.metadata
+    document: Json = {
+        "uuid": vm.uuid,
+        "name": vm.instance_name,
+        "hostname": metadata.local_hostname,
+        "availability_zone": metadata.availability_zone,
+        "public_keys": {key.name: key.line for key in data.ssh_keys},
+        "keys": [{"name": key.name, "type": "ssh", "data": key.line} for key in data.ssh_keys],
+        "admin_pass": password,
+        "meta": dict(metadata.extra),
+    }
+    return _known(document)
+
+
+def vendor_data(password: str | None) -> Json:
+    """Return `vendor_data.json`: the only way to let cloud-init set a password, as it ignores `admin_pass`."""
+    if password is None:
+        return {}
+    config = f"password: {yaml_string(password)}\nchpasswd: {{expire: false}}\nssh_pwauth: true\n"
+    return {"cloud-init": f"#cloud-config\n{config}"}
+
+
+def yaml_string(text: str) -> str:
+    """Return `text` as a YAML double-quoted scalar that reads back the same in YAML 1.1 and 1.2.
+
+    Everything but plain ASCII is escaped by code point: YAML folds U+0085, U+2028 and U+2029 like line breaks, and
+    JSON's surrogate pairs would stay two characters.
+    """
+    return '"' + "".join(map(_yaml_character, text)) + '"'
+
+
+def _yaml_character(character: str) -> str:
+    plain = character.isascii() and character.isprintable() and character not in '"\\'
+    return character if plain else f"\\U{ord(character):08X}"
+
+
+def ec2_meta_data(vm: Vm, data: VmData) -> Json:
+    """Return the EC2 form. It cannot do without an instance id: the VM's uuid stands in where none was given."""
+    metadata = data.metadata
+    document: Json = {
+        "instance-id": metadata.instance_id or vm.uuid,
+        "instance-type": metadata.service_offering,
+        "hostname": metadata.local_hostname,
+        "local-hostname": metadata.local_hostname,
+        "local-ipv4": metadata.local_ipv4,
+        "public-hostname": metadata.public_hostname,
+        "public-ipv4": metadata.public_ipv4,
+        "placement": _known({"availability-zone": metadata.availability_zone}),
+        "public-keys": {
+            str(index): {"_name": f"{index}={key.name}", "openssh-key": key.line}
+            for index, key in enumerate(data.ssh_keys)
+        },
+    }
+    return _known(document)
+
+
+def _known(document: Json) -> Json:
+    """Leave out what has no value."""
+    return {key: value for key, value in document.items() if value not in (None, "", {}, [])}

@@ -1,0 +1,286 @@
+"""The event contract, version 1: VM lifecycle events as CloudEvents 1.0 in JSON.
+
+Source of the envelope: CloudEvents specification 1.0.2, "JSON Event Format". What routes an event stands in the clear;
+what goes on the drive (`data.guest`) is sealed by the publisher into `data.sealed` (`configdrive.contract.sealing`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema
+from pydantic_core import PydanticCustomError
+
+from configdrive.contract.fields import (
+    EventIdField,
+    HostField,
+    HypervisorField,
+    InstanceNameField,
+    LabelField,
+    OneLine,
+    Providers,
+    SealedField,
+    SequenceField,
+    StorageField,
+    TimeField,
+    TraceParent,
+    UuidField,
+    ZoneField,
+)
+from configdrive.contract.guest_data import GuestData, Strict
+from configdrive.contract.validation import explain
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import AttachBy, Presentation
+
+MAX_EVENT_BYTES = 64 * 2**20
+"""Bytes of one event's JSON: the largest user data in base64, sealed and in base64 again, still fits."""
+
+_TYPES = "configdrive.vm."
+_SERVICE = "userdata"
+_PROVIDER = "configdrive"
+
+
+class Apply(StrEnum):
+    """When a change reaches the guest: with its next start, or by exchanging the medium at once."""
+
+    NEXT_START = "next_start"
+    NOW = "now"
+
+
+class MigratePhase(StrEnum):
+    """The phases of a migration; an event without phase means `complete`."""
+
+    PREPARE = "prepare"
+    COMPLETE = "complete"
+    ROLLBACK = "rollback"
+
+
+class VmField(Strict):
+    """Which VM."""
+
+    uuid: UuidField
+    instance_name: InstanceNameField
+
+
+class NetworkOffering(Strict):
+    """The network offering's service → provider map, as CloudStack has it (`UserData` → `ConfigDrive`)."""
+
+    name: OneLine | None = None
+    services: Annotated[dict[OneLine, Providers], Field(max_length=64)]
+
+    @property
+    def names_config_drive(self) -> bool:
+        """Whether ConfigDrive provides the UserData service (seed: "use case", "CS Admin" work flow)."""
+        return any(
+            provider.lower() == _PROVIDER
+            for service, providers in self.services.items()
+            for provider in providers
+            if service.lower() == _SERVICE
+        )
+
+
+class EventData(Strict):
+    """What every event carries. `host` may be left out where the fleet knows it from an earlier event."""
+
+    sequence: SequenceField
+    vm: VmField
+    hypervisor: HypervisorField
+    host: HostField | None = None
+    zone: ZoneField | None = None
+    primary_storage: StorageField | None = None
+    attach: AttachBy | None = None
+    presentation: Presentation | None = None
+
+
+class GuestEventData(EventData):
+    """What events that can change the drive's content carry besides: `guest` in the clear, or `sealed`."""
+
+    network_offering: NetworkOffering | None = None
+    password_enabled: StrictBool | None = None
+    label: LabelField | None = None
+    guest: GuestData | None = None
+    sealed: SealedField | None = None
+
+    @model_validator(mode="after")
+    def _clear_or_sealed(self) -> Self:
+        if self.guest is not None and self.sealed is not None:
+            code = "one_of"
+            raise PydanticCustomError(code, "give 'guest' or 'sealed', not both")
+        return self
+
+
+class DeployData(GuestEventData):
+    """`start`: attach at once, for a VM that is powered on right after."""
+
+    host: HostField
+    start: StrictBool = False
+
+
+class StartData(GuestEventData):
+    """The VM is about to be powered on (or runs already)."""
+
+    host: HostField
+
+
+class StopData(EventData):
+    """`booted`: whether the start before this stop succeeded; when it did not, a password stays pending."""
+
+    booted: StrictBool = True
+
+
+class MigrateData(EventData):
+    """`host` is where the VM runs before the migration, `destination` where it shall run."""
+
+    phase: MigratePhase = MigratePhase.COMPLETE
+    destination: HostField
+
+
+class PasswordResetData(GuestEventData):
+    """A new password, for the next start or at once. Sealed, its presence is checked when the box is opened."""
+
+    apply: Apply = Apply.NEXT_START
+
+    @model_validator(mode="after")
+    def _has_password(self) -> Self:
+        if self.sealed is None and (self.guest is None or self.guest.password is None):
+            code = "missing"
+            raise PydanticCustomError(code, "needs 'guest.password'")
+        return self
+
+
+class UpdateData(GuestEventData):
+    """New content, for the next start or at once. `password_delivered`: the guest has taken the password, remove it."""
+
+    apply: Apply = Apply.NEXT_START
+    password_delivered: StrictBool = False
+
+
+class DestroyData(EventData):
+    """The VM is gone for good."""
+
+
+class Event(Strict):
+    """The CloudEvents envelope. Unknown attributes are extensions: allowed by the specification and ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    specversion: Literal["1.0"] = "1.0"
+    id: EventIdField
+    source: OneLine
+    subject: UuidField | None = None
+    time: TimeField = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    datacontenttype: Literal["application/json"] = "application/json"
+    traceparent: TraceParent | None = None
+    data: EventData
+
+    @model_validator(mode="after")
+    def _about_its_vm(self) -> Self:
+        if self.subject not in {None, self.data.vm.uuid}:
+            code = "subject"
+            raise PydanticCustomError(code, "'subject' differs from 'data.vm.uuid'; give the same uuid or leave it out")
+        return self
+
+
+class DeployEvent(Event):
+    """The VM was created; its drive shall lie on the primary storage of its root disk."""
+
+    type: Literal["configdrive.vm.deploy.v1"] = "configdrive.vm.deploy.v1"
+    data: DeployData
+
+
+class StartEvent(Event):
+    """The VM starts: a fresh drive is attached."""
+
+    type: Literal["configdrive.vm.start.v1"] = "configdrive.vm.start.v1"
+    data: StartData
+
+
+class StopEvent(Event):
+    """The VM was stopped: its drive goes."""
+
+    type: Literal["configdrive.vm.stop.v1"] = "configdrive.vm.stop.v1"
+    data: StopData
+
+
+class MigrateEvent(Event):
+    """The VM moves to another host: its drive follows."""
+
+    type: Literal["configdrive.vm.migrate.v1"] = "configdrive.vm.migrate.v1"
+    data: MigrateData
+
+
+class PasswordResetEvent(Event):
+    """The VM's password was reset: the next start delivers it."""
+
+    type: Literal["configdrive.vm.password_reset.v1"] = "configdrive.vm.password_reset.v1"
+    data: PasswordResetData
+
+
+class UpdateEvent(Event):
+    """User data, ssh keys, metadata or label changed."""
+
+    type: Literal["configdrive.vm.update.v1"] = "configdrive.vm.update.v1"
+    data: UpdateData
+
+
+class DestroyEvent(Event):
+    """The VM was destroyed: drive and state go."""
+
+    type: Literal["configdrive.vm.destroy.v1"] = "configdrive.vm.destroy.v1"
+    data: DestroyData
+
+
+ContentEvent = DeployEvent | StartEvent | PasswordResetEvent | UpdateEvent
+"""The events that may say what is on the drive."""
+
+LifecycleEvent = Annotated[ContentEvent | StopEvent | MigrateEvent | DestroyEvent, Field(discriminator="type")]
+
+_ADAPTER: TypeAdapter[ContentEvent | StopEvent | MigrateEvent | DestroyEvent] = TypeAdapter(LifecycleEvent)
+
+
+def short_type(event_type: str) -> str:
+    """Return `deploy` for `configdrive.vm.deploy.v1`: the word for people, metrics and Flower."""
+    return event_type.removeprefix(_TYPES).rpartition(".")[0] or event_type
+
+
+def parse(raw: str | bytes) -> LifecycleEvent:
+    """Read one event from its JSON.
+
+    Raises:
+        PermanentError: `INVALID_EVENT` or `CONTENT_TOO_LARGE`; the detail names the field, never its value.
+    """
+    text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+    if len(text) > MAX_EVENT_BYTES:
+        raise too_large(len(text))
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        problem = explain(error)
+    raise problem
+
+
+def too_large(size: int) -> PermanentError:
+    """Return the refusal of an event whose JSON has `size` bytes."""
+    detail = f"event: has {size} bytes, the limit is {MAX_EVENT_BYTES}"
+    remedy = "keep large content elsewhere and let the user data fetch it"
+    return PermanentError(PermanentCode.CONTENT_TOO_LARGE, detail, remedy)
+
+
+def json_schema(ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
+    """Return the contract as JSON Schema (draft 2020-12); `ref_template` says where its definitions will lie."""
+    schema = _ADAPTER.json_schema(ref_template=ref_template)
+    for event in Event.__subclasses__():  # the default of `type` is for Python: in JSON, nothing else tells the event
+        schema["$defs"][event.__name__]["required"].append("type")
+    schema["$schema"] = GenerateJsonSchema.schema_dialect
+    schema["title"] = "configdrive-fleet VM lifecycle event, version 1"
+    return schema

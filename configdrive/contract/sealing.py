@@ -1,0 +1,62 @@
+"""How the content of a drive is kept from the queue: `guest` becomes `sealed` before an event leaves its publisher.
+
+The box is bound to the context `<vm uuid>/<event id>`, so that it can neither be moved to another VM nor sent again
+under another event.
+"""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import ValidationError
+
+from configdrive.contract.events import MAX_EVENT_BYTES, ContentEvent, LifecycleEvent, PasswordResetEvent, too_large
+from configdrive.contract.guest_data import GuestData
+from configdrive.contract.validation import explain
+from configdrive.errors import BadContentError, PermanentCode
+from configdrive.ports import Sealer
+
+
+def body_of(event: LifecycleEvent, sealer: Sealer) -> bytes:
+    """Return the event's JSON for the mailbox, with its guest data sealed.
+
+    Raises:
+        PermanentError: `CONTENT_TOO_LARGE`, when it would not be taken out of the mailbox again.
+    """
+    document = event.model_dump(mode="json", exclude_none=True, exclude={"data": {"guest"}})
+    if isinstance(event, ContentEvent) and event.data.guest is not None:
+        document["data"]["sealed"] = sealer.seal(event.data.guest.plaintext(), _context(event))
+    body = json.dumps(document, separators=(",", ":")).encode()
+    if len(body) > MAX_EVENT_BYTES:
+        raise too_large(len(body))
+    return body
+
+
+def guest_of(event: LifecycleEvent, sealer: Sealer) -> GuestData:
+    """Return what the event says of the drive's content; empty when it says nothing.
+
+    Raises:
+        PermanentError: `UNSEALABLE`, for a box that is not for this event.
+        BadContentError: `INVALID_EVENT` or `CONTENT_TOO_LARGE`, for what is in it.
+    """
+    if not isinstance(event, ContentEvent):
+        return GuestData()
+    guest = event.data.guest or GuestData()
+    if event.data.sealed is not None:
+        guest = _unsealed(sealer.open(event.data.sealed, _context(event)))
+    if isinstance(event, PasswordResetEvent) and guest.password is None:
+        detail = "data.sealed: has no password"
+        raise BadContentError(PermanentCode.INVALID_EVENT, detail, "give 'guest.password'")
+    return guest
+
+
+def _unsealed(plaintext: bytes) -> GuestData:
+    try:
+        return GuestData.model_validate_json(plaintext)
+    except ValidationError as error:
+        problem = explain(error)
+    raise BadContentError(PermanentCode(problem.code), f"in data.sealed: {problem.detail}", problem.remedy)
+
+
+def _context(event: LifecycleEvent) -> str:
+    return f"{event.data.vm.uuid}/{event.id}"

@@ -1,0 +1,83 @@
+"""Taking over drives that are there although nothing is remembered of them: Redis was lost.
+
+What lies on a found image is not known, so it can be moved and taken away but not rebuilt (`VmState.adopted`); the next
+start with the VM's data makes a new one. Its generation is the least that the next event's sequence must exceed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from configdrive.contract.events import LifecycleEvent
+from configdrive.lifecycle.leftovers import in_order
+from configdrive.lifecycle.orphans import Scene, of_vm
+from configdrive.lifecycle.state import ImageRecord, Phase, Summary, VmState
+from configdrive.model import Generation, HostName, HypervisorName, InstanceName, StoredImage, Vm, VmUuid
+from configdrive.ports import Inserted, Observation
+
+
+def adopted(known: VmState, event: LifecycleEvent, seen: Observation) -> VmState:
+    """Take over what an event finds of a VM of which nothing is remembered."""
+    drive = seen.drive
+    inserted = isinstance(drive, Inserted) and drive.name.vm_uuid == event.data.vm.uuid
+    generations = {stored.name.generation for stored in seen.images}
+    if isinstance(drive, Inserted) and inserted:
+        generations = {drive.name.generation}
+    generations.discard(Generation(event.data.sequence))  # the work of this very event, in an attempt that was cut off
+    if not generations:
+        return known
+    return replace(
+        known,
+        image=ImageRecord(max(generations), event.time.timestamp()),
+        phase=Phase.ATTACHED if inserted else Phase.STAGED,
+        places=in_order(stored.place for stored in seen.images),
+        adopted=True,
+    )
+
+
+def adoptable(seen: Scene) -> list[VmUuid]:
+    """Return the VMs that have a drive, or an image on a storage, in a steady order."""
+    with_image = {image.name.vm_uuid for image in seen.images}
+    with_drive = {uuid for uuid, (_, resident) in seen.residents.items() if _own_media(uuid, resident.media)}
+    return sorted(with_image | with_drive)
+
+
+def record_of(uuid: VmUuid, hypervisor: HypervisorName, seen: Scene, at: float) -> Summary:
+    """Return what is to be remembered of a VM that was found.
+
+    Args:
+        uuid: one of `adoptable`.
+        hypervisor: of the hosts that were looked at.
+        seen: what they show.
+        at: the time now, in seconds since 1970 UTC.
+    """
+    stored = of_vm(uuid, seen.images)
+    resident = seen.residents.get(uuid)
+    media = () if resident is None else _own_media(uuid, resident[1].media)
+    names = {medium.name for medium in media} or {image.name for image in stored}
+    newest = max(names, key=lambda name: name.generation)
+    return Summary(
+        vm=Vm(
+            uuid=uuid,
+            instance_name=InstanceName(newest.instance_name),
+            hypervisor=hypervisor,
+            host=_host_of(newest.vm_uuid, seen, stored),
+        ),
+        sequence=newest.generation,  # an image beyond the one in the drive is of an event that was not finished
+        phase=Phase.ATTACHED if media else Phase.STAGED,
+        image=ImageRecord(newest.generation, at),
+        places=in_order(image.place for image in stored),
+        adopted=True,
+    )
+
+
+def _host_of(uuid: VmUuid, seen: Scene, stored: list[StoredImage]) -> HostName:
+    """Where the VM is; of one that no host knows, a host from which its newest image can be read."""
+    if uuid in seen.residents:
+        return seen.residents[uuid][0]
+    newest = max(stored, key=lambda image: image.name.generation)
+    return seen.images[newest]
+
+
+def _own_media(uuid: VmUuid, media: tuple[Inserted, ...]) -> tuple[Inserted, ...]:
+    return tuple(medium for medium in media if medium.name.vm_uuid == uuid)

@@ -1,0 +1,290 @@
+"""The state machine of one VM's drive: what an event means, and which steps make it true. Pure: data in, data out.
+
+| event                      | goal                                           | password                | phase    |
+|----------------------------|------------------------------------------------|-------------------------|----------|
+| deploy                     | fresh image on the storage, drive as it is     | given one is pending    | STAGED   |
+| deploy, `start`            | as start                                       | as start                | ATTACHED |
+| start                      | fresh image attached, no other image anywhere  | pending one is carried  | ATTACHED |
+| stop                       | drive empty, no image anywhere                 | carried one is consumed | ABSENT   |
+| stop, `booted: false`      | as stop                                        | carried one is pending  | ABSENT   |
+| migrate, prepare           | the image also on the destination              | unchanged               | as it is |
+| migrate, complete          | attached on the destination, nowhere else      | unchanged               | as it is |
+| migrate, rollback          | attached on the source, nowhere else           | unchanged               | as it is |
+| password_reset             | nothing now                                    | given one is pending    | as it is |
+| password_reset, now, live  | fresh image attached, no other image anywhere  | given one is carried    | ATTACHED |
+| update                     | nothing now                                    | unchanged               | as it is |
+| update, now, live          | fresh image attached, no other image anywhere  | unchanged               | ATTACHED |
+| update, password_delivered | when live, as `now`                            | carried one is consumed | as `now` |
+| destroy                    | drive empty, no image anywhere                 | forgotten               | GONE     |
+
+Migrations move what is there: what was staged stays staged, and where no image is, there is nothing to do. A VM whose
+network offering does not name ConfigDrive has no goal; what an earlier offering has left behind goes with its next
+deploy, start or stop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from pydantic import SecretStr
+
+from configdrive.contract.events import (
+    Apply,
+    ContentEvent,
+    DeployEvent,
+    DestroyEvent,
+    LifecycleEvent,
+    MigrateEvent,
+    MigratePhase,
+    PasswordResetEvent,
+    StartEvent,
+    StopEvent,
+    UpdateEvent,
+)
+from configdrive.contract.guest_data import GuestData
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.lifecycle.state import ImageRecord, Passwords, Phase, VmState
+from configdrive.model import (
+    AttachBy,
+    Generation,
+    HostName,
+    HypervisorName,
+    InstanceName,
+    Presentation,
+    StorageName,
+    Vm,
+    VmUuid,
+)
+
+
+class DriveGoal(StrEnum):
+    """What shall be in the VM's drive."""
+
+    ATTACHED = "attached"
+    EMPTY = "empty"
+    AS_IT_IS = "as_it_is"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What must be true afterwards.
+
+    Args:
+        drive: what shall be in the drive.
+        image: the image that shall exist; with `others_go` the only one.
+        fresh: build it from the newest data. Otherwise an image of this generation that lies elsewhere is copied.
+        password: what the image carries.
+        others_go: delete every other image of the VM.
+        left: the host that the VM has left: what it still has of the VM names no image any more.
+    """
+
+    drive: DriveGoal
+    image: ImageRecord | None = None
+    fresh: bool = False
+    password: SecretStr | None = field(default=None, repr=False)
+    others_go: bool = True
+    left: HostName | None = None
+
+
+class Note(StrEnum):
+    """What an outcome says beside its status."""
+
+    NONE = ""
+    NO_CONFIG_DRIVE = "the network offering does not name ConfigDrive as UserData provider"
+    PASSWORD_NOT_ENABLED = "the VM's template is not password-enabled"  # noqa: S105 - a sentence, not a password
+    PENDING = "comes with the next start"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One step of the state machine: the state once the goal is reached, the goal (none: nothing to do), and a note."""
+
+    state: VmState
+    goal: Goal | None
+    note: Note = Note.NONE
+
+
+def absorb(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmState:
+    """Take in what an event tells, without acting on it: also what a superseded event leaves behind.
+
+    Raises:
+        PermanentError: `INVALID_EVENT` when the VM's host is neither in the event nor known.
+    """
+    state = replace(known, vm=vm_of(known.vm, event), sequence=event.data.sequence)
+    if not isinstance(event, ContentEvent):
+        return state
+    if isinstance(event, DeployEvent):
+        state = VmState(
+            state.vm, state.sequence, state.phase, image=state.image, places=state.places, left_on=state.left_on
+        )
+    elif isinstance(event, StartEvent) and guest.model_fields_set - {"password"}:
+        state = replace(state, adopted=False)  # it brings the content that was not known
+    data = guest.merged_into(state.data)
+    if event.data.label is not None:
+        data = replace(data, label=event.data.label)
+    enabled = state.password_enabled if event.data.password_enabled is None else event.data.password_enabled
+    passwords = state.passwords if guest.password is None else replace(state.passwords, pending=guest.password)
+    offering = event.data.network_offering
+    return replace(
+        state,
+        data=data,
+        password_enabled=enabled,
+        passwords=passwords if enabled else Passwords(),
+        wanted=state.wanted if offering is None else offering.names_config_drive,
+    )
+
+
+def move(known: VmState, event: LifecycleEvent, guest: GuestData, *, live: bool) -> Move:
+    """Say what an event makes of a VM's state, and what must be true for it.
+
+    Args:
+        known: what is remembered of the VM.
+        event: the event.
+        guest: what it says of the drive's content.
+        live: whether the VM runs (or is paused) now.
+
+    Raises:
+        PermanentError: as `absorb`.
+    """
+    state = absorb(known, event, guest)
+    match event:
+        case DestroyEvent():
+            gone = VmState(sequence=state.sequence, phase=Phase.GONE, places=state.places, left_on=state.left_on)
+            moved = Move(gone, _nothing_left())
+        case MigrateEvent():
+            moved = _migrate(state, event, known.vm or state.vm)
+        case _ if not state.wanted:
+            moved = _unwanted(state, event)
+        case StopEvent():
+            passwords = _after_stop(state.passwords, booted=event.data.booted)
+            moved = Move(replace(_emptied(state), passwords=passwords), _nothing_left())
+        case StartEvent():
+            moved = _start(state, event, known)
+        case DeployEvent():
+            moved = _start(state, event, known) if event.data.start else _stage(state, event)
+        case PasswordResetEvent():
+            moved = _reset(state, event, live=live)
+        case _:
+            moved = _update(state, event, live=live)
+    return moved
+
+
+def _nothing_left() -> Goal:
+    return Goal(DriveGoal.EMPTY)
+
+
+def _record(event: LifecycleEvent) -> ImageRecord:
+    return ImageRecord(Generation(event.data.sequence), event.time.timestamp())
+
+
+def _emptied(state: VmState) -> VmState:
+    return replace(state, phase=Phase.ABSENT, image=None, destination=None)
+
+
+def _unwanted(state: VmState, event: LifecycleEvent) -> Move:
+    """A VM without config drive: what an earlier offering left behind goes with its next deploy, start or stop."""
+    leftover = state.image is not None or bool(state.places)
+    if leftover and isinstance(event, DeployEvent | StartEvent | StopEvent):
+        return Move(_emptied(state), _nothing_left(), Note.NO_CONFIG_DRIVE)
+    return Move(state, None, Note.NO_CONFIG_DRIVE)
+
+
+def _stage(state: VmState, event: LifecycleEvent) -> Move:
+    record = _record(event)
+    goal = Goal(DriveGoal.AS_IT_IS, record, fresh=True, password=state.passwords.pending)
+    return Move(replace(state, phase=Phase.STAGED, image=record), goal)
+
+
+def _start(state: VmState, event: LifecycleEvent, known: VmState) -> Move:
+    """Attach afresh; a VM that was never stopped (HA) may still be defined, with its drive, on the host before."""
+    moved = _attach_fresh(state, event)
+    if moved.goal is None or known.vm is None or state.vm is None or known.phase is not Phase.ATTACHED:
+        return moved
+    return replace(moved, goal=replace(moved.goal, left=_left(state, state.vm.host, known.vm)))
+
+
+def _attach_fresh(state: VmState, event: LifecycleEvent) -> Move:
+    """The next image for a start carries the pending password; one that is carried already stays (second start, HA)."""
+    if state.passwords.pending is not None:
+        state = replace(state, passwords=Passwords(pending=None, carried=state.passwords.pending))
+    return _rebuild(state, event)
+
+
+def _rebuild(state: VmState, event: LifecycleEvent) -> Move:
+    record = _record(event)
+    goal = Goal(DriveGoal.ATTACHED, record, fresh=True, password=state.passwords.carried)
+    return Move(replace(state, phase=Phase.ATTACHED, image=record, destination=None), goal)
+
+
+def _reset(state: VmState, event: PasswordResetEvent, *, live: bool) -> Move:
+    if not state.password_enabled:
+        return Move(state, None, Note.PASSWORD_NOT_ENABLED)
+    if live and event.data.apply is Apply.NOW:
+        return _attach_fresh(state, event)
+    return Move(state, None, Note.PENDING)
+
+
+def _update(state: VmState, event: UpdateEvent, *, live: bool) -> Move:
+    if event.data.password_delivered:
+        state = replace(state, passwords=replace(state.passwords, carried=None))
+    if live and (event.data.apply is Apply.NOW or event.data.password_delivered):
+        return _rebuild(state, event)
+    return Move(state, None, Note.PENDING)
+
+
+def _after_stop(passwords: Passwords, *, booted: bool) -> Passwords:
+    if booted or passwords.pending is not None:
+        return Passwords(pending=passwords.pending)
+    return Passwords(pending=passwords.carried)
+
+
+def _migrate(state: VmState, event: MigrateEvent, before: Vm | None) -> Move:
+    destination = HostName(event.data.destination)
+    prepare = event.data.phase is MigratePhase.PREPARE
+    if event.data.phase is MigratePhase.COMPLETE and state.vm is not None:
+        state = replace(state, vm=replace(state.vm, host=destination))
+    state = replace(state, destination=destination if prepare else None)
+    if state.image is None:
+        return Move(state, None, Note.NONE if state.wanted else Note.NO_CONFIG_DRIVE)
+    attached = state.phase is Phase.ATTACHED and not prepare
+    drive = DriveGoal.ATTACHED if attached else DriveGoal.AS_IT_IS
+    left = _left(state, destination, before) if attached else None
+    return Move(state, Goal(drive, state.image, password=_password_of(state), others_go=not prepare, left=left))
+
+
+def _left(state: VmState, destination: HostName, before: Vm | None) -> HostName | None:
+    """Return the host that a migrated VM is not on (any more). Its orchestrator's drives are the orchestrator's."""
+    if state.vm is None or state.vm.attach_by is AttachBy.ORCHESTRATOR:
+        return None
+    other = before.host if before is not None and state.vm.host == destination else destination
+    return other if other != state.vm.host else None
+
+
+def _password_of(state: VmState) -> SecretStr | None:
+    """Return what the present image carries: a rebuild while a boot lasts must not lose it."""
+    return state.passwords.carried if state.phase is Phase.ATTACHED else state.passwords.pending
+
+
+def vm_of(known: Vm | None, event: LifecycleEvent) -> Vm:
+    """Return the VM as the event places it, with what is known already where the event is silent.
+
+    Raises:
+        PermanentError: `INVALID_EVENT` when the host is neither in the event nor known.
+    """
+    data = event.data
+    host = data.host or (known.host if known else None)
+    if host is None:
+        detail = "data.host: is not given, and nothing is known of this VM"
+        raise PermanentError(PermanentCode.INVALID_EVENT, detail, "give the host on which the VM lies")
+    storage = data.primary_storage or (known.primary_storage if known else None)
+    return Vm(
+        uuid=VmUuid(data.vm.uuid),
+        instance_name=InstanceName(data.vm.instance_name),
+        hypervisor=HypervisorName(data.hypervisor),
+        host=HostName(host),
+        primary_storage=None if storage is None else StorageName(storage),
+        zone=data.zone or (known.zone if known else None),
+        attach_by=data.attach or (known.attach_by if known else AttachBy.FLEET),
+        presentation=data.presentation or (known.presentation if known else Presentation.CDROM),
+    )

@@ -1,0 +1,186 @@
+"""A whole fleet on this machine: Redis, keys, inventory and any number of workers, all as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from typing_extensions import override
+
+from rigs.redis import RedisServer
+from rigs.worker import Worker
+from tasks.wakeup import WakeUps
+from workers.access import connect_redis, make_publisher, store_options
+from workers.config.settings import Settings
+from workers.queueing.app import make_app
+from workers.store.inspection import Census
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from celery import Celery
+
+    from tasks.publish import LifecyclePublisher
+
+
+class Fleet:
+    """Settings in one place, for the workers (as environment) and for this process (as `settings`).
+
+    Args:
+        directory: holds Redis' data, keys, inventory and logs.
+        inventory: the inventory's text.
+        hypervisor: whose events the workers work on.
+        workers: how many are started.
+        redis: a server to share, started by the caller; a private one otherwise.
+        options: more options of `configdrive worker`.
+        settings: fields of `workers.config.settings.Settings` that are not as usual.
+        environment: what the workers' environment has beside their settings.
+    """
+
+    def __init__(  # noqa: PLR0913  # what a fleet consists of
+        self,
+        directory: Path,
+        inventory: str,
+        *,
+        hypervisor: str = "simulated",
+        workers: int = 1,
+        redis: RedisServer | None = None,
+        options: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.redis = redis or RedisServer(directory / "redis")
+        self._owns_redis = redis is None
+        path = directory / "inventory.toml"
+        path.write_text(inventory, "utf-8")
+        fields = {
+            "redis_url": self.redis.url,
+            "inventory": path,
+            "keys_file": directory / "keys.json",
+            **(settings or {}),
+        }
+        self.settings = Settings(**fields)
+        self.environment = {f"CONFIGDRIVE_{name.upper()}": _text(value) for name, value in fields.items()}
+        self.workers = [
+            Worker(
+                directory,
+                f"worker-{number}",
+                {**self.environment, **(environment or {})},
+                hypervisor=hypervisor,
+                options=options,
+            )
+            for number in range(1, workers + 1)
+        ]
+        self.app: Celery = make_app(self.settings)
+        self.mailbox = Census(connect_redis(self.settings), store_options(self.settings))
+        self.wakeups = WakeUps(self.app)
+        self._publisher: LifecyclePublisher | None = None
+
+    @property
+    def publisher(self) -> LifecyclePublisher:
+        """A publisher in this process; the first call makes the fleet's keys, unless a worker was first."""
+        if self._publisher is None:
+            self._publisher = make_publisher(self.settings, self.app, self.mailbox)
+        return self._publisher
+
+    def start(self) -> None:
+        """Start all, and wait until the workers take events.
+
+        Raises:
+            RigUnavailable: redis-server is not installed.
+            RigError: one of them ended at its start, or took too long.
+        """
+        if self._owns_redis:
+            self.redis.start()
+        self.start_workers()
+
+    def start_workers(self) -> None:
+        """Start all workers at once, those that run are left alone; wait until they take events.
+
+        Raises:
+            RigError: as `start`.
+        """
+        for worker in self.workers:
+            if not worker.running:
+                worker.launch()
+        for worker in self.workers:
+            worker.wait_ready()
+
+    def stop_workers(self) -> None:
+        """Stop all workers, side by side."""
+        for worker in self.workers:
+            if worker.running:
+                worker.terminate()
+        for worker in self.workers:
+            worker.stop()
+
+    def stop(self) -> None:
+        """Stop all, in the opposite order; nothing is left running."""
+        self.stop_workers()
+        self.app.close()
+        self.mailbox.close()
+        if self._owns_redis:
+            self.redis.stop()
+
+    def __enter__(self) -> Self:
+        """Start; what was started is stopped when something goes wrong."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    @property
+    def log(self) -> str:
+        """All that the workers have written, one worker after the other."""
+        return "".join(worker.log for worker in self.workers)
+
+
+class Supervisor(threading.Thread):
+    """What systemd or Kubernetes is for real workers: one that ends without being asked is started again.
+
+    `ends` are the exit codes of those that ended (negative: killed by that signal).
+    """
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        super().__init__(name="supervisor", daemon=True)
+        self._workers = workers
+        self._ended = threading.Event()
+        self.ends: list[int | None] = []
+
+    @override
+    def run(self) -> None:
+        """Look every 20 ms."""
+        while not self._ended.wait(0.02):
+            for worker in self._workers:
+                if not worker.running:
+                    self.ends.append(worker.exit_code)
+                    worker.launch()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End; the workers go on."""
+        self._ended.set()
+        self.join()
+
+
+def _text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, list | tuple | dict) else str(value)

@@ -1,0 +1,108 @@
+"""Fetches Debian packages and unpacks them into a directory; nothing is installed and root is not needed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rigs.process import RigUnavailable, find_program
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TIMEOUT = 300.0  # seconds, for one run of apt
+
+
+class Packages:
+    """Debian's packages as this machine's apt knows them.
+
+    The machine's own package lists are used; where there are none, or they are too old for the mirror, lists of our own
+    are fetched into `directory`.
+
+    Args:
+        directory: for the lists.
+
+    Raises:
+        RigUnavailable: this is no Debian system.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._apt_get = find_program("apt-get", "apt")
+        self._apt_cache = find_program("apt-cache", "apt")
+        self._options: tuple[str, ...] = ()
+
+    def fetch(self, names: Sequence[str], target: Path) -> None:
+        """Fetch the newest version of each package into the directory `target`, which appears when all are there.
+
+        A meta package's first dependency is taken in its place.
+
+        Raises:
+            RigUnavailable: apt does not know one of them, or could not fetch it.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-") as scratch:
+            directory = Path(scratch) / "packages"
+            directory.mkdir()
+            try:
+                self._fetch(names, directory)
+            except RigUnavailable:
+                if self._options:
+                    raise
+                self._use_own_lists()
+                self._fetch(names, directory)
+            put_in_place(directory, target)
+
+    def _fetch(self, names: Sequence[str], directory: Path) -> None:
+        real = [self._resolve(name) for name in names]
+        # As root, apt would give the download to a user who may not write here.
+        _run([self._apt_get, *self._options, "-o", "APT::Sandbox::User=root", "-q", "download", *real], directory)
+
+    def _resolve(self, name: str) -> str:
+        text = _run([self._apt_cache, *self._options, "--no-all-versions", "show", name])
+        depends = re.search(r"^Depends: (linux-image-\S+)", text, re.MULTILINE)
+        return depends[1] if depends else name
+
+    def _use_own_lists(self) -> None:
+        lists, cache = self._directory / "lists", self._directory / "cache"
+        for directory in (lists / "partial", cache / "archives" / "partial"):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._options = ("-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={cache}")
+        _run([self._apt_get, *self._options, "-o", "APT::Sandbox::User=root", "-q", "update"])
+
+
+def unpack(packages: Path, root: Path) -> None:
+    """Unpack every package in a directory into `root`, over each other.
+
+    Raises:
+        RigUnavailable: `dpkg-deb` is missing, or one of them is damaged.
+    """
+    dpkg_deb = find_program("dpkg-deb", "dpkg")
+    for package in sorted(packages.glob("*.deb")):
+        _run([dpkg_deb, "-x", str(package), str(root)])
+
+
+def put_in_place(directory: Path, target: Path) -> None:
+    """Rename a finished directory to `target`, unless another process was faster."""
+    try:
+        directory.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+
+
+def _run(argv: Sequence[str], directory: Path | None = None) -> str:
+    program = Path(argv[0]).name
+    try:
+        done = subprocess.run(
+            argv, cwd=directory, check=False, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RigUnavailable(f"{program} took longer than {_TIMEOUT:g} s") from error
+    if done.returncode != 0:
+        complaint = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise RigUnavailable(f"{program} failed: {' '.join(complaint)}")
+    return done.stdout

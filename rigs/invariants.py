@@ -1,0 +1,273 @@
+"""What must hold of the fleet's keys on Redis at every moment: the invariants of the Lua scripts.
+
+Each script changes everything at once, so these hold between any two commands, whatever process has just died. They are
+checked on the keys themselves (`rigs.keyspace`), not through the store whose work they judge.
+
+Of one moment, for each VM:
+
+ 1. `body` has exactly the ids of `mail`, and `mail` has no id twice: no event without content, no content without one.
+ 2. Every header in `mail` names this VM and a queue that is in `queues`.
+ 3. Every event in `mail` has its `seen`, which does not run out and tells no final outcome. A `seen` without an outcome
+    has its event in some `mail`: what was accepted is never lost.
+ 4. A `seen` with a final outcome runs out, and its event is in no `mail`.
+ 5. A VM is in `due` when mail waits and it is not parked, and only then; in one `due`, that of its head's queue.
+ 6. `parked` has exactly the VMs with the field `parked`: these have mail, no owner, no back-off, and the stream told
+    of their head last that it is parked.
+ 7. `owner` and `until` are there together: there is at most one lease. With mail it has an attempt that began; a VM
+    without mail can only be held. A lease that an attempt has is alive until its `due` at the earliest.
+ 8. A back-off (`retry_at`) has no owner, has an attempt and a reason, and its `due` is not before it.
+ 9. There are never more deaths than attempts, and without mail there are neither, nor a reason or wakes: the next event
+    begins anew.
+10. What is kept of a VM runs out when nothing waits and it is `gone` or has no state; otherwise never.
+11. The stream tells of an event: parked any number of times, then one final outcome, then nothing; and nothing twice.
+    The last of it is what `seen` tells, unless a person has said to try it again.
+12. No key is of another kind than those named in `workers.store.mailbox`, and none is of a VM that is no uuid.
+
+Of two moments, one after the other:
+
+13. A VM's epoch never falls.
+14. `mail` loses nothing but its head and gains nothing but at its end: events keep their order.
+15. An event leaves `mail` only with a final outcome on the stream.
+16. What is `gone` is not there again; the stream only grows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from rigs.keyspace import Keyspace, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import redis
+
+_TYPES = {
+    "vm": "hash",
+    "mail": "list",
+    "body": "hash",
+    "due": "zset",
+    "queues": "set",
+    "seen": "string",
+    "left": "zset",
+    "asked": "string",
+    "strays": "zset",
+    "parked": "zset",
+    "outcomes": "stream",
+    "dead": "list",
+    "replicated": "string",
+}
+_OF_A_VM = frozenset({"vm", "mail", "body"})
+_CELERYS = re.compile(r"configdrive\.|celeryev|_kombu\.binding|unacked|celery\.|/0\.")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_FOREVER = -1
+_PARKED = "parked"
+
+_Told = dict[str, list[str]]
+"""What the stream says of each event: outcomes as JSON, oldest first."""
+
+
+class Auditor:
+    """Reads the keys behind a prefix again and again; `problems` names what does not hold, `check` fails on it.
+
+    Args:
+        client: a connection that may read everything.
+        prefix: the store's.
+        trimmed: the outcome stream is not whole any more, so nothing follows from what is missing in it.
+    """
+
+    def __init__(self, client: redis.Redis, prefix: str, *, trimmed: bool = False) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._trimmed = trimmed
+        self._before = Keyspace()
+
+    def check(self) -> Keyspace:
+        """Read and judge; returns what was read.
+
+        Raises:
+            AssertionError: names every invariant that does not hold.
+        """
+        now = read(self._client, self._prefix)
+        problems = [*problems_of(now, trimmed=self._trimmed), *problems_between(self._before, now)]
+        assert not problems, "\n".join(problems)
+        self._before = now
+        return now
+
+
+def problems_of(now: Keyspace, *, trimmed: bool = False) -> Iterator[str]:
+    """Name what does not hold of one moment."""
+    told = _told(now)
+    due = {uuid: (queue, at) for queue, found in now.named("due").items() for uuid, at in found}
+    count = sum(len(found) for found in now.named("due").values())
+    if count != len(due):
+        yield "5: a VM is due twice"
+    yield from _strange_keys(now)
+    for uuid in sorted(now.vms() | due.keys()):
+        for problem in _Vm(now, uuid, due.get(uuid), told).problems():
+            yield f"VM {uuid}: {problem}"
+    parked = {uuid for uuid, _ in now.values.get("parked", ())}
+    fields = {uuid for uuid, known in now.named("vm").items() if "parked" in known}
+    if parked != fields:
+        yield f"6: parked are {sorted(parked)}, by their fields {sorted(fields)}"
+    yield from _events(now, told, trimmed=trimmed)
+
+
+def _strange_keys(now: Keyspace) -> Iterator[str]:
+    for key, kind in now.types.items():
+        first, _, rest = key.partition(":")
+        if first not in _TYPES:
+            if not _CELERYS.match(key):
+                yield f"12: {key} is no key of ours"
+        elif kind != _TYPES[first]:
+            yield f"12: {key} is a {kind}"
+        elif first in _OF_A_VM and not _UUID.fullmatch(rest):
+            yield f"12: {key} is of no VM"
+
+
+def _told(now: Keyspace) -> _Told:
+    found: _Told = defaultdict(list)
+    for _, entry in now.values.get("outcomes", ()):
+        found[entry["event"]].append(entry["outcome"])
+    return dict(found)
+
+
+def _status(outcome: str) -> str | None:
+    return str(json.loads(outcome)["status"]) if outcome else None
+
+
+def _last(told: _Told, event: str) -> str:
+    return told.get(event, [""])[-1]
+
+
+def _events(now: Keyspace, told: _Told, *, trimmed: bool) -> Iterator[str]:
+    waiting = {json.loads(header)["id"] for mail in now.named("mail").values() for header in mail}
+    for event, outcomes in told.items():
+        statuses = [_status(outcome) for outcome in outcomes]
+        final = [status for status in statuses if status != _PARKED]
+        if len(final) > 1 or (final and statuses[-1] == _PARKED):
+            yield f"11: event {event} came to {statuses}"
+        if len(set(outcomes)) != len(outcomes):
+            yield f"11: event {event}: an outcome was told twice"
+        if final and event in waiting:
+            yield f"3: event {event} waits and is {final[0]}"
+    for event, seen in now.named("seen").items():
+        _, _, outcome = seen.partition(" ")
+        if outcome and outcome != _last(told, event) and not (trimmed and event not in told):
+            yield f"11: event {event}: seen tells another outcome than the stream"
+        yield from _of_seen(event, _status(outcome), now.ttls[f"seen:{event}"], waits=event in waiting)
+
+
+def _of_seen(event: str, status: str | None, ttl: int, *, waits: bool) -> Iterator[str]:
+    if waits:
+        if ttl != _FOREVER or status not in {None, _PARKED}:
+            yield f"3: event {event} waits, its seen says {status} and runs out in {ttl} s"
+    elif status in {None, _PARKED}:
+        yield f"3: event {event} is lost: it has no outcome and waits nowhere"
+    elif ttl == _FOREVER:
+        yield f"4: event {event} is {status} and is remembered for ever"
+
+
+class _Vm:
+    """One VM at one moment."""
+
+    def __init__(self, now: Keyspace, uuid: str, due: tuple[str, float] | None, told: _Told) -> None:
+        self._now = now
+        self._due = due
+        self._uuid = uuid
+        self._told = told
+        self._known: dict[str, str] = now.named("vm").get(uuid, {})
+        self._mail = [json.loads(header) for header in now.named("mail").get(uuid, ())]
+        self._ids = [header["id"] for header in self._mail]
+
+    def problems(self) -> Iterator[str]:
+        yield from self._of_mail()
+        yield from self._of_due()
+        yield from self._of_lease()
+        yield from self._of_waiting()
+        yield from self._of_keeping()
+
+    def _of_mail(self) -> Iterator[str]:
+        bodies = self._now.named("body").get(self._uuid, {})
+        if sorted(bodies) != sorted(self._ids):
+            yield f"1: mail has {self._ids}, body {sorted(bodies)}"
+        seen = self._now.named("seen")
+        queues = self._now.values.get("queues", ())
+        for header in self._mail:
+            if header["vm"] != self._uuid or header["queue"] not in queues:
+                yield f"2: a header of {header['vm']} for {header['queue']}"
+            if header["id"] not in seen:
+                yield f"3: {header['id']} waits and was never seen"
+
+    def _of_due(self) -> Iterator[str]:
+        wanted = bool(self._mail) and "parked" not in self._known
+        if (self._due is not None) != wanted:
+            yield f"5: due is {self._due}, {len(self._mail)} wait, parked is {self._known.get('parked')}"
+        elif self._due is not None and {self._due[0], self._known.get("queue")} != {self._mail[0]["queue"]}:
+            yield f"5: due on {self._due[0]}, known for {self._known.get('queue')}, the head is for {self._mail[0]}"
+
+    def _of_lease(self) -> Iterator[str]:
+        known = self._known
+        if ("owner" in known) != ("until" in known):
+            yield "7: half a lease"
+        if "owner" not in known:
+            return
+        if known["owner"].startswith("hold "):
+            return
+        if not self._mail or int(known.get("attempts", 0)) < 1:
+            yield f"7: an attempt at nothing: {known}"
+        elif self._due is not None and self._due[1] < float(known["until"]):
+            yield f"7: due {float(known['until']) - self._due[1]} ms before the end of the lease"
+
+    def _of_waiting(self) -> Iterator[str]:
+        known = self._known
+        if "parked" in known:
+            if not self._mail or {"owner", "retry_at"} & known.keys():
+                yield f"6: parked, {len(self._mail)} wait: {known}"
+            elif _status(_last(self._told, self._ids[0])) != _PARKED:
+                yield f"6: parked, and {self._ids[0]} was not told to be"
+        if "retry_at" in known:
+            if "owner" in known or int(known.get("attempts", 0)) < 1 or not known.get("reason"):
+                yield f"8: a back-off with {known}"
+            elif self._due is not None and self._due[1] < float(known["retry_at"]):
+                yield "8: due before the end of the back-off"
+
+    def _of_keeping(self) -> Iterator[str]:
+        known = self._known
+        if int(known.get("deaths", 0)) > int(known.get("attempts", 0)):
+            yield f"9: {known['deaths']} deaths in {known.get('attempts', 0)} attempts"
+        left_over = {"attempts", "deaths", "reason", "retry_at", "wakes"} & known.keys()
+        if left_over and not self._mail:
+            yield f"9: nothing waits, and {sorted(left_over)} are left"
+        if not known:
+            return
+        kept = bool(self._mail) or ("state" in known and "gone" not in known)
+        # A holder that found nothing known may be about to write a state; RELEASE decides.
+        if (self._now.ttls[f"vm:{self._uuid}"] == _FOREVER) != kept and "owner" not in known:
+            yield f"10: runs out in {self._now.ttls[f'vm:{self._uuid}']} s: {known}"
+
+
+def problems_between(before: Keyspace, now: Keyspace) -> Iterator[str]:
+    """Name what does not hold of two moments."""
+    told = _told(now)
+    for uuid, known in before.named("vm").items():
+        after = now.named("vm").get(uuid, {})
+        if after and int(after.get("epoch", 0)) < int(known.get("epoch", 0)):
+            yield f"13: VM {uuid}: epoch {known['epoch']} fell to {after.get('epoch')}"
+        if after and "gone" in known and "gone" not in after:
+            yield f"16: VM {uuid} is there again"
+    for uuid, mail in before.named("mail").items():
+        after = now.named("mail").get(uuid, [])
+        left = next((count for count in range(len(mail) + 1) if after[: len(mail) - count] == mail[count:]), 0)
+        if left == len(mail) and set(after) & set(mail):
+            yield f"14: VM {uuid}: the order of its events changed"
+        for header in mail[:left]:
+            event = json.loads(header)["id"]
+            if _status(_last(told, event)) in {None, _PARKED}:
+                yield f"15: VM {uuid}: event {event} left without a final outcome"
+    stream = [position for position, _ in before.values.get("outcomes", ())]
+    if [position for position, _ in now.values.get("outcomes", ())][: len(stream)] != stream:
+        yield "16: the stream lost something"

@@ -1,0 +1,50 @@
+"""Redis' MONITOR: every command that anybody sends, as it is sent."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Self
+
+from rigs.process import LOOPBACK
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rigs.redis import RedisServer
+
+
+class RedisMonitor:
+    """Writes down all commands while it is open. Not with redis-py's own: that one parses, and stumbles."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._port = server.port
+        self._pieces: list[bytes] = []
+        self._thread = threading.Thread(target=self._read, name="monitor", daemon=True)
+
+    @property
+    def seen(self) -> bytes:
+        """All that was seen so far: a line each, with bytes that do not print as `\\xhh`."""
+        return b"".join(self._pieces)
+
+    def __enter__(self) -> Self:
+        """Begin; commands after this are seen."""
+        self._socket = socket.create_connection((LOOPBACK, self._port), timeout=10)
+        self._socket.sendall(b"MONITOR\r\n")
+        if not self._socket.recv(5).startswith(b"+OK"):
+            raise RuntimeError("Redis refuses MONITOR")
+        self._socket.settimeout(None)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+
+    def _read(self) -> None:
+        while piece := self._socket.recv(1 << 20):
+            self._pieces.append(piece)

@@ -1,0 +1,106 @@
+"""A private RabbitMQ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import amqp
+
+from rigs.process import LOOPBACK, Daemon, RigUnavailable, find_program, free_port
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+
+
+class RabbitMq:
+    """A RabbitMQ of our own on a loopback port, with its data in `directory`.
+
+    Started by the script behind Debian's `rabbitmq-server`, which itself would change to a user of its own. It has an
+    epmd (Erlang's register of nodes) of its own, too: otherwise it starts one that outlives it.
+
+    Args:
+        directory: is made if missing; holds the data and `rabbitmq.log`.
+
+    Raises:
+        RigUnavailable: rabbitmq-server is not installed.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        if not _SCRIPT.exists():
+            raise RigUnavailable(
+                "rabbitmq-server is not installed; on Debian: apt-get install --no-install-recommends rabbitmq-server"
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.port = free_port()
+        home = directory / "home"
+        home.mkdir(exist_ok=True)
+        (directory / "plugins").write_text("[].\n")
+        (directory / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = {LOOPBACK}:{self.port}\n"
+            "log.console = true\nlog.console.level = warning\nlog.file = false\n"
+        )
+        epmd_port = str(free_port())
+        environment = {
+            "HOME": str(home),
+            "RABBITMQ_BASE": str(directory),
+            "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(directory / "none"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(directory / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(directory / "log"),
+            "RABBITMQ_PID_FILE": str(directory / "pid"),
+            "RABBITMQ_NODENAME": f"rig{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 1 +sbwt none",
+            "ERL_EPMD_PORT": epmd_port,
+        }
+        epmd = [find_program("epmd", "erlang-base"), "-address", LOOPBACK, "-port", epmd_port]
+        self._epmd = Daemon(epmd, directory / "epmd.log")
+        self._daemon = Daemon([str(_SCRIPT)], directory / "rabbitmq.log", environment)
+
+    @property
+    def url(self) -> str:
+        """What a client connects to."""
+        return f"amqp://guest:guest@{LOOPBACK}:{self.port}//"
+
+    def start(self) -> None:
+        """Start it and wait until it takes a login.
+
+        Raises:
+            RigError: it ended at once or did not answer in time.
+        """
+        self._epmd.start()
+        self._daemon.start()
+        self._daemon.wait_ready(self._answers, timeout=90)
+
+    def stop(self) -> None:
+        """End it in order."""
+        self._daemon.stop()
+        self._epmd.stop()
+
+    def restart(self) -> None:
+        """Stop and start on the same port with the same data."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def _answers(self) -> bool:
+        try:
+            with amqp.Connection(f"{LOOPBACK}:{self.port}", connect_timeout=1):
+                return True
+        except OSError:
+            return False

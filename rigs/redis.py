@@ -1,0 +1,178 @@
+"""A private redis-server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from typing_extensions import override
+
+from rigs.process import LOOPBACK, Daemon, find_program, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from rigs.certificates import Certificates
+
+
+class RedisServer:
+    """A redis-server of our own on a loopback port, configured as a broker should be.
+
+    `noeviction`, an append-only file and no snapshots; its data lies in `directory` and survives stop, kill and start.
+
+    Args:
+        directory: is made if missing; holds the data and `redis.log`.
+        appendonly: keep the append-only file. Without it a restart forgets everything.
+        appendfsync: when the file is flushed to disk. Redis' own default may hold an answered write back for up to two
+            seconds while the disk is slow, and a `kill -9` then loses it; "always" never does.
+        save: snapshots too, as in redis.conf ("60 1"); none unless asked.
+        port: a fixed one; a free one otherwise. It stays the same over restarts.
+        more: further directives of redis.conf.
+
+    Raises:
+        RigUnavailable: redis-server is not installed.
+    """
+
+    def __init__(  # noqa: PLR0913  # what a server may be told
+        self,
+        directory: Path,
+        *,
+        appendonly: bool = True,
+        appendfsync: Literal["always", "everysec", "no"] = "everysec",
+        save: str = "",
+        port: int | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.port = port or free_port()
+        options = {
+            "port": str(self.port),
+            "bind": LOOPBACK,
+            "dir": str(directory),
+            "appendonly": "yes" if appendonly else "no",
+            "appendfsync": appendfsync,
+            "save": save,
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+            **(more or {}),
+        }
+        argv = [find_program("redis-server", "redis-server")]
+        for name, value in options.items():
+            argv += [f"--{name}", value]
+        self._daemon = Daemon(argv, directory / "redis.log")
+
+    @property
+    def url(self) -> str:
+        """What a client connects to, database 0."""
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._daemon.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the server's process is there (a paused one is)."""
+        return self._daemon.running
+
+    def client(self, *, decode_responses: bool = False) -> redis.Redis:
+        """Return a new client that gives up after 5 s; the caller closes it."""
+        return redis.Redis.from_url(
+            self.url, decode_responses=decode_responses, socket_timeout=5, socket_connect_timeout=5
+        )
+
+    def start(self) -> None:
+        """Start the server and wait until it has read its data and answers.
+
+        Raises:
+            RigError: it ended at once or did not answer in time.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._daemon.start()
+        self._daemon.wait_ready(self._answers, timeout=20)
+
+    def stop(self) -> None:
+        """End it in order: the append-only file is flushed."""
+        self._daemon.stop()
+
+    def kill(self) -> None:
+        """End it as a power failure of the process would (SIGKILL)."""
+        self._daemon.kill()
+
+    def restart(self) -> None:
+        """Stop and start on the same port with the same data."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Make it hang: connections stay open, nothing is answered."""
+        self._daemon.pause()
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        self._daemon.resume()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def _probe(self) -> redis.Redis:
+        return redis.Redis(
+            host=LOOPBACK, port=self.port, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+        )
+
+    def _answers(self) -> bool:
+        with self._probe() as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:  # not there yet, or still loading its data
+                return False
+
+
+class TlsRedisServer(RedisServer):
+    """The same with TLS only, for clients with a certificate of the same authority."""
+
+    def __init__(self, directory: Path, certificates: Certificates) -> None:
+        self.certificates = certificates
+        pki, port = certificates.directory, free_port()
+        self._files = {"ca": pki / "cacert.pem", "cert": pki / "clientcert.pem", "key": pki / "clientkey.pem"}
+        more = {
+            "port": "0",
+            "tls-port": str(port),
+            "tls-ca-cert-file": str(pki / "cacert.pem"),
+            "tls-cert-file": str(pki / "servercert.pem"),
+            "tls-key-file": str(pki / "serverkey.pem"),
+            "tls-auth-clients": "yes",
+        }
+        super().__init__(directory, port=port, more=more)
+
+    @property
+    @override
+    def url(self) -> str:
+        return f"rediss://{LOOPBACK}:{self.port}/0"
+
+    @override
+    def _probe(self) -> redis.Redis:
+        return redis.Redis(
+            host=LOOPBACK,
+            port=self.port,
+            socket_timeout=1,
+            socket_connect_timeout=1,
+            retry=Retry(NoBackoff(), 0),
+            ssl=True,
+            ssl_ca_certs=str(self._files["ca"]),
+            ssl_certfile=str(self._files["cert"]),
+            ssl_keyfile=str(self._files["key"]),
+        )

@@ -1,0 +1,205 @@
+"""Starting the simulator, and saying to its front what it shall count, delay, refuse and break."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Self
+
+from rigs.process import LOOPBACK, Daemon, free_port
+from rigs.vcsim.authority import Authority
+from rigs.vcsim.build import launcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from rigs.vcsim.authority import Identity
+
+ADDRESS: Final = "127.0.0.2"
+"""Where the front listens: pyvmomi itself treats `127.0.0.1` and `localhost` otherwise."""
+
+USER, PASSWORD = "configdrive@vsphere.local", "sesame-öffne-dich"
+DATACENTER: Final = "DC0"
+
+
+class VCenter:
+    """A vCenter with two hosts in a cluster, or a stand-alone ESXi with one.
+
+    Args:
+        directory: is made if missing; holds datastores, certificates and the log.
+        datastores: name -> the hosts that have it mounted.
+        hosts: the ESXi hosts' names.
+        pods: datastore cluster -> its datastores.
+        esxi: one host without a vCenter.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        datastores: Mapping[str, Sequence[str]],
+        *,
+        hosts: Sequence[str] = ("esx-01", "esx-02"),
+        pods: Mapping[str, Sequence[str]] | None = None,
+        esxi: bool = False,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.hosts = tuple(hosts)
+        self.datacenter = "ha-datacenter" if esxi else DATACENTER
+        self.esxi = esxi
+        self.port = free_port()
+        self.plain_port = free_port()
+        self.authority = Authority(directory / "tls")
+        self.identity = self.authority.issue("server", ADDRESS)
+        for name in datastores:
+            self.datastore(name).mkdir(parents=True, exist_ok=True)
+        configuration = directory / "vcsim.json"
+        configuration.write_text(
+            json.dumps(
+                {
+                    "esxi": esxi,
+                    "listen": f"{ADDRESS}:{self.port}",
+                    "plain": f"{LOOPBACK}:{self.plain_port}",
+                    "certificate": str(self.identity.certificate),
+                    "key": str(self.identity.key),
+                    "user": USER,
+                    "password": PASSWORD,
+                    "hosts": self.hosts,
+                    "pods": pods or {},
+                    "datastores": [
+                        {"name": name, "directory": str(self.datastore(name)), "hosts": list(seen_by)}
+                        for name, seen_by in datastores.items()
+                    ],
+                }
+            ),
+            "utf-8",
+        )
+        self._daemon = Daemon([str(launcher()), str(configuration)], directory / "vcsim.log")
+
+    def datastore(self, name: str) -> Path:
+        """Return the directory in which a datastore's files lie."""
+        return self.directory / "datastores" / name
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self._daemon.start()
+        self._daemon.wait_ready(self._answers, timeout=20)
+
+    def stop(self) -> None:
+        """End it; it forgets its VMs, the files stay."""
+        self._daemon.stop()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+        self.stop()
+
+    def inventory(self, hosts: Mapping[str, Mapping[str, object]], **endpoint: object) -> dict[str, object]:
+        """Return the inventory's `[vmware]` table.
+
+        Args:
+            hosts: what events call them -> what is said of each beside its endpoint.
+            endpoint: what is said otherwise of the endpoint `vc`; `None` leaves it out.
+        """
+        table: dict[str, object] = {
+            "server": ADDRESS,
+            "port": self.port,
+            "username": USER,
+            "password": PASSWORD,
+            "ca_file": str(self.authority.file),
+            **endpoint,
+        }
+        return {
+            "endpoints": {"vc": {name: value for name, value in table.items() if value is not None}},
+            "hosts": {name: {"endpoint": "vc", **said} for name, said in hosts.items()},
+        }
+
+    # --- what the front is told -------------------------------------------------------------------------------------
+
+    def calls(self) -> list[str]:
+        """Return what was called since the last question: SOAP methods, and GET, HEAD, PUT of files."""
+        answer: list[str] = json.loads(self._tell("calls"))
+        return answer
+
+    def delay(self, milliseconds: int) -> None:
+        """Let every call take so much longer."""
+        self._tell("delay", each=f"{milliseconds}ms")
+
+    @contextmanager
+    def broken(self, *rules: Mapping[str, object]) -> Iterator[None]:
+        """Break calls for a while; what a rule may say stands in `launcher/rules.go`."""
+        self._tell("rules", body=json.dumps(rules).encode())
+        try:
+            yield
+        finally:
+            self._tell("rules", body=b"[]")
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Keep it off the network for a while; open connections die."""
+        self._tell("down", now="true")
+        try:
+            yield
+        finally:
+            self._tell("down", now="false")
+
+    @contextmanager
+    def showing(self, identity: Identity) -> Iterator[None]:
+        """Show another certificate for a while."""
+        self._tell("certificate", certificate=str(identity.certificate), key=str(identity.key))
+        try:
+            yield
+        finally:
+            self._tell("certificate", certificate=str(self.identity.certificate), key=str(self.identity.key))
+
+    def expire_sessions(self) -> None:
+        """End every session, without telling its client."""
+        self._tell("expire")
+
+    def sessions(self) -> int:
+        """Return how many sessions there are."""
+        return int(self._tell("sessions"))
+
+    def lock_tray(self, reference: str) -> None:
+        """Let the guest of the VM with this managed object reference hold its tray."""
+        self._tell("lock", vm=reference)
+
+    @contextmanager
+    def connection_is(self, reference: str, state: str) -> Iterator[None]:
+        """Let vSphere itself see a VM as `disconnected`, `inaccessible`, `orphaned` or `invalid` for a while."""
+        self._tell("connection", vm=reference, state=state)
+        try:
+            yield
+        finally:
+            self._tell("connection", vm=reference, state="connected")
+
+    @contextmanager
+    def datastore_is(self, name: str, *, accessible: str = "", maintenance: str = "") -> Iterator[None]:
+        """Change a datastore for a while: `accessible="false"`, `maintenance="inMaintenance"`."""
+        self._tell("datastore", name=name, accessible=accessible, maintenance=maintenance)
+        try:
+            yield
+        finally:
+            self._tell("datastore", name=name, accessible="true", maintenance="normal")
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._tell("sessions"))
+        except OSError:
+            return False
+
+    def _tell(self, what: str, *, body: bytes | None = None, **query: str) -> bytes:
+        url = f"http://{LOOPBACK}:{self.plain_port}/control/{what}?{urllib.parse.urlencode(query)}"
+        with urllib.request.urlopen(url, body, timeout=5) as answer:
+            content: bytes = answer.read()
+        return content

@@ -1,0 +1,235 @@
+"""A pool of hosts that answer as xapi does, and what is done to it past the XenAPI."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from rigs.process import RigUnavailable, free_port
+from rigs.xapi.dispatcher import call_directly
+from rigs.xapi.server import HostServer
+from rigs.xapi.tls import Authority, fingerprint, server_context
+from rigs.xapi.world import Machine, World
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from rigs.xapi.faults import Faults
+
+
+@dataclass(frozen=True)
+class XapiHost:
+    """One host of the pool.
+
+    Attributes:
+        name: its name label.
+        address: its own loopback address; all hosts of a pool listen on one port.
+        url: `https://<address>:<port>`.
+        uuid: of the host, and `reference`.
+        root: the directory that is the root of its dom0's file system.
+        fingerprint: SHA-256 of its certificate, in hexadecimal digits.
+    """
+
+    name: str
+    address: str
+    url: str
+    uuid: str
+    reference: str
+    root: Path
+    fingerprint: str
+
+
+class XapiPool:
+    """Hosts in one pool, the first of them its master; threads of this process serve them.
+
+    Args:
+        directory: holds certificates, the hosts' file systems and the NFS servers' exports; is made if missing.
+        hosts: their name labels.
+        addresses: their loopback addresses; else 127.0.0.1, 127.0.0.2, ...
+        port: on which all of them listen; else a free one.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        hosts: Sequence[str] = ("xapi-A",),
+        *,
+        addresses: Sequence[str] = (),
+        port: int | None = None,
+    ) -> None:
+        places = list(addresses) or [f"127.0.0.{number}" for number in range(1, len(hosts) + 1)]
+        directory.mkdir(parents=True, exist_ok=True)
+        self.world = World(directory, port or _port(places))
+        authority = Authority(directory / "tls")
+        self.ca = authority.path
+        self._files: dict[str, Path] = {}
+        for name, address in zip(hosts, places, strict=True):
+            self.world.add_machine(name, address)
+            self._files[name] = authority.issue(name, address)
+        first = self.world.machine(hosts[0]).reference
+        self.world.pool = self.world.db.add("pool", master=first, name_label="rig")
+        self._servers: dict[str, HostServer] = {}
+
+    @property
+    def url(self) -> str:
+        """Where the master answers."""
+        return self.host(self.world.machines[self.world.master].name).url
+
+    @property
+    def port(self) -> int:
+        """On which every host listens."""
+        return self.world.port
+
+    @property
+    def user(self) -> str:
+        """Who may log in."""
+        return self.world.user
+
+    @property
+    def password(self) -> str:
+        """With which `user` may log in."""
+        return self.world.password
+
+    @property
+    def faults(self) -> Faults:
+        """Where to plant faults."""
+        return self.world.faults
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each message came since the start, or since `calls.clear()`."""
+        return self.world.calls
+
+    @property
+    def hosts(self) -> tuple[XapiHost, ...]:
+        """All hosts, the first master first."""
+        return tuple(self._describe(machine) for machine in self.world.machines.values())
+
+    def host(self, name: str) -> XapiHost:
+        """The host of that name label."""
+        return self._describe(self.world.machine(name))
+
+    def call(self, method: str, *arguments: object) -> object:
+        """Send a message from inside: no session, no faults, not counted; values as the server holds them.
+
+        Raises:
+            XapiError: as a client would get it.
+        """
+        return call_directly(self.world, method, *arguments)
+
+    def start(self) -> None:
+        """Let every host listen that does not yet."""
+        for name in self._files:
+            self.bring_up(name)
+
+    def stop(self) -> None:
+        """Let no host listen; what they know stays."""
+        for name in list(self._servers):
+            self._servers.pop(name).stop()
+
+    def take_down(self, name: str, *, dead: bool = True) -> None:
+        """Take a host off the network; with the master's toolstack go sessions and tasks.
+
+        Args:
+            name: the host's.
+            dead: whether the pool knows; else only its toolstack is away.
+        """
+        server = self._servers.pop(name, None)
+        if server is not None:
+            server.stop()
+        reference = self.world.machine(name).reference
+        self.world.away.add(reference)
+        if reference == self.world.master:
+            self.world.forget_transient()
+        if dead:
+            self._set_live(name, live=False)
+
+    def bring_up(self, name: str) -> None:
+        """Let a host listen again."""
+        self._set_live(name, live=True)
+        self.world.away.discard(self.world.machine(name).reference)
+        if name not in self._servers:
+            context = server_context(self._files[name])
+            self._servers[name] = HostServer(self.world, self.world.machine(name), context)
+
+    def break_connections(self) -> None:
+        """Break what connections there are, as a firewall does with idle ones; new ones are taken."""
+        for server in self._servers.values():
+            server.break_connections()
+
+    @contextmanager
+    def down(self, name: str) -> Iterator[None]:
+        """Keep a host off the network for a while."""
+        self.take_down(name)
+        try:
+            yield
+        finally:
+            self.bring_up(name)
+
+    @contextmanager
+    def booting(self, name: str) -> Iterator[None]:
+        """Let a host answer `HOST_STILL_BOOTING` to everything for a while."""
+        reference = self.world.machine(name).reference
+        self.world.booting.add(reference)
+        try:
+            yield
+        finally:
+            self.world.booting.discard(reference)
+
+    def make_master(self, name: str) -> None:
+        """Make another host the master, as an administrator does, or HA; sessions and tasks are gone then."""
+        self.world.set_master(self.world.machine(name).reference)
+
+    def expire_sessions(self) -> int:
+        """Forget every session (and task), and tell how many sessions there were."""
+        return self.world.forget_transient()
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are open."""
+        with self.world.lock:
+            return len(self.world.db.references("session"))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _describe(self, machine: Machine) -> XapiHost:
+        return XapiHost(
+            machine.name,
+            machine.address,
+            f"https://{machine.address}:{self.world.port}",
+            machine.uuid,
+            machine.reference,
+            machine.root,
+            fingerprint(self._files[machine.name]),
+        )
+
+    def _set_live(self, name: str, *, live: bool) -> None:
+        with self.world.lock:
+            host = self.world.db.row("host", self.world.machine(name).reference)
+            self.world.db.row("host_metrics", host["metrics"])["live"] = live
+
+
+def _port(addresses: Sequence[str]) -> int:
+    """Find a port that is free on all of these addresses."""
+    for _ in range(20):
+        port = free_port()
+        try:
+            for address in addresses:
+                with socket.create_server((address, port)):
+                    pass
+        except OSError:
+            continue
+        return port
+    raise RigUnavailable(f"no port is free on all of {', '.join(addresses)}")

@@ -1,0 +1,255 @@
+"""What an administrator and a guest would do: storages, VMs with root disks, drives, and looks into them."""
+
+from __future__ import annotations
+
+import uuid as uuids
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from rigs.xapi import sm
+from rigs.xapi.api_sr import file_of, plugged
+from rigs.xapi.errors import XapiError
+from rigs.xapi.fields import NULL
+from rigs.xapi.pool import XapiPool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+USER_SLOT = "3"
+"""Where an orchestrator puts a user's ISO."""
+USER_ISO = "debian-12.iso"
+_LIBRARY = "ISO library"
+
+
+@dataclass(frozen=True)
+class Drive:
+    """One drive of a VM.
+
+    Attributes:
+        reference: of the VBD.
+        userdevice: its number.
+        kind: `CD` or `Disk`.
+        mode: `RO` or `RW`.
+        attached: whether the running guest has it.
+        location: the image's file name on its SR; `None` when the drive is empty.
+        sr: the uuid of that SR.
+        content: the image's bytes; `None` when the drive is empty or its image is gone.
+    """
+
+    reference: str
+    userdevice: str
+    kind: str
+    mode: str
+    attached: bool
+    location: str | None = None
+    sr: str | None = None
+    content: bytes | None = field(default=None, repr=False)
+
+
+class XapiSite:
+    """Storages and VMs of a pool.
+
+    Args:
+        pool: need not listen.
+    """
+
+    def __init__(self, pool: XapiPool) -> None:
+        self.pool = pool
+
+    def add_local_sr(self, host: str, name: str, *, kind: str = "ext") -> str:
+        """Make a storage of one host, of type `ext` (files below /run/sr-mount) or `lvm`; return its uuid."""
+        return self._add_sr(host, {"device": "/dev/sdb"}, name, kind, shared=False)
+
+    def add_nfs_sr(self, name: str, *, server: str = "nfs1", path: str = "/export/primary") -> str:
+        """Make a storage that all hosts share, on an NFS server that is made if missing; return its uuid."""
+        self.export(server, path)
+        master = self.pool.world.machines[self.pool.world.master].name
+        return self._add_sr(master, {"server": server, "serverpath": path}, name, "nfs", shared=True)
+
+    def export(self, server: str, path: str) -> Path:
+        """Let an NFS server serve a folder, and return it; below it anything may be made."""
+        folder = self.pool.world.export(server, path)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def folder(self, sr: str) -> Path:
+        """The directory with the images of an SR, by uuid."""
+        world = self.pool.world
+        with world.lock:
+            reference = world.db.by_uuid("SR", sr)
+            machine, config = plugged(world, reference)
+            return sm.folder(world, machine, world.db.row("SR", reference), config)
+
+    def define_vm(  # noqa: PLR0913  # all have defaults but two
+        self,
+        name: str,
+        sr: str,
+        *,
+        uuid: str | None = None,
+        host: str | None = None,
+        hvm: bool = True,
+        pv_drivers: bool = True,
+    ) -> str:
+        """Make a halted VM with its root disk on the SR of that uuid, and return its uuid.
+
+        Args:
+            name: its name label.
+            sr: where its disk lies.
+            uuid: if it has to be that one.
+            host: its affinity.
+            hvm: whether it boots as HVM, else PV.
+            pv_drivers: whether its guest can have disks plugged while it runs.
+        """
+        world = self.pool.world
+        with world.lock:
+            vm = world.db.add(
+                "VM",
+                uuid=uuid or str(uuids.uuid4()),
+                name_label=name,
+                affinity=world.machine(host).reference if host else NULL,
+                HVM_boot_policy="BIOS order" if hvm else "",
+                HVM_boot_params={"order": "cd"} if hvm else {},
+                memory_static_max=1 << 28,
+            )
+            world.db.row("VM", vm)["_pv_drivers"] = pv_drivers
+            disk = {"SR": world.db.by_uuid("SR", sr), "virtual_size": 1 << 20, "name_label": f"ROOT-{name}"}
+            options = {"type": "system", "sharable": False, "read_only": False, "other_config": {}}
+            vdi = self.pool.call("VDI.create", {**disk, **options})
+            self._add_vbd(vm, "0", str(vdi), kind="Disk")
+            return str(world.db.row("VM", vm)["uuid"])
+
+    def add_cd(self, vm: str, userdevice: str = "autodetect", other_config: dict[str, str] | None = None) -> str:
+        """Give a VM an empty CD drive and return its VBD's reference."""
+        return self._add_vbd(self._vm(vm), userdevice, None, kind="CD", other_config=other_config)
+
+    def add_user_iso(self, vm: str) -> None:
+        """Put a user's ISO, from a library that all hosts share, into slot 3 of a halted VM."""
+        world = self.pool.world
+        with world.lock:
+            library = next(world.db.find("SR", name_label=_LIBRARY), None)
+            if library is None:
+                (self.export("iso-library", "/isos") / USER_ISO).write_bytes(b"user's ISO".ljust(4096, b"\0"))
+                config = {"location": "iso-library:/isos", "type": "nfs_iso"}
+                library = self._create_sr(world.master, config, _LIBRARY, "iso", "iso", shared=True)
+                self.pool.call("SR.scan", library)
+            vdi = next(world.db.find("VDI", SR=library, location=USER_ISO))
+            self._add_vbd(self._vm(vm), USER_SLOT, vdi, kind="CD")
+
+    def has_user_iso(self, vm: str) -> bool:
+        """Whether that ISO is still in slot 3."""
+        return any(drive.userdevice == USER_SLOT and drive.location == USER_ISO for drive in self.drives(vm))
+
+    def insert(self, vm: str, userdevice: str, sr: str, location: str) -> None:
+        """Exchange what is in a drive, for the image of that file name on an SR (by uuid)."""
+        world = self.pool.world
+        with world.lock:
+            vbd = next(world.db.find("VBD", VM=self._vm(vm), userdevice=userdevice))
+            vdi = next(world.db.find("VDI", SR=world.db.by_uuid("SR", sr), location=location))
+            if not world.db.row("VBD", vbd)["empty"]:
+                self.pool.call("VBD.eject", vbd)
+            self.pool.call("VBD.insert", vbd, vdi)
+
+    def drives(self, vm: str) -> tuple[Drive, ...]:
+        """All drives of a VM, by number, with what is in them."""
+        world = self.pool.world
+        with world.lock:
+            found = [self._drive(vbd) for vbd in world.db.find("VBD", VM=self._vm(vm))]
+        return tuple(sorted(found, key=lambda drive: int(drive.userdevice)))
+
+    def start_vm(self, vm: str, host: str | None = None) -> None:
+        """Power a halted VM on, on any host or on that one."""
+        if host is None:
+            self.pool.call("VM.start", self._vm(vm), False, False)  # noqa: FBT003
+        else:
+            reference = self.pool.world.machine(host).reference
+            self.pool.call("VM.start_on", self._vm(vm), reference, False, False)  # noqa: FBT003
+
+    @contextmanager
+    def starting(self, vm: str) -> Iterator[None]:
+        """Have a VM in the middle of its start for a while: still halted, its drives busy; it runs at the end.
+
+        Not recorded. A real xapi lets others wait before it tells them `OTHER_OPERATION_IN_PROGRESS`; here they are
+        told at once.
+        """
+        world = self.pool.world
+        task = "OpaqueRef:start"
+        with world.lock:
+            drives = [world.db.row("VBD", vbd) for vbd in world.db.find("VBD", VM=self._vm(vm))]
+            world.db.row("VM", self._vm(vm))["current_operations"] = {task: "start"}
+            for drive in drives:
+                drive["current_operations"] = {task: "attach"}
+        try:
+            yield
+        finally:
+            with world.lock:
+                for row in (world.db.row("VM", self._vm(vm)), *drives):
+                    row["current_operations"] = {}
+                self.start_vm(vm)
+
+    def stop_vm(self, vm: str) -> None:
+        """Power a VM off, hard."""
+        self.pool.call("VM.hard_shutdown", self._vm(vm))
+
+    def migrate_vm(self, vm: str, host: str) -> None:
+        """Move a running VM within the pool.
+
+        Raises:
+            XapiError: as the orchestrator would get it.
+        """
+        self.pool.call("VM.pool_migrate", self._vm(vm), self.pool.world.machine(host).reference, {"live": "true"})
+
+    def host_of(self, vm: str) -> str | None:
+        """The name of the host on which a VM runs."""
+        with self.pool.world.lock:
+            machine = self.pool.world.machines.get(self.pool.world.db.row("VM", self._vm(vm))["resident_on"])
+        return machine.name if machine else None
+
+    def power(self, vm: str) -> str:
+        """`Halted`, `Running`, `Paused` or `Suspended`."""
+        with self.pool.world.lock:
+            return str(self.pool.world.db.row("VM", self._vm(vm))["power_state"])
+
+    def _vm(self, uuid: str) -> str:
+        with self.pool.world.lock:
+            return self.pool.world.db.by_uuid("VM", uuid)
+
+    def _drive(self, vbd: str) -> Drive:
+        world = self.pool.world
+        row = world.db.row("VBD", vbd)
+        drive = Drive(vbd, row["userdevice"], row["type"], row["mode"], row["currently_attached"])
+        if row["empty"]:
+            return drive
+        try:
+            vdi = world.db.row("VDI", row["VDI"])
+            content = file_of(world, row["VDI"]).read_bytes()
+        except (XapiError, FileNotFoundError):
+            return replace(drive, location="(gone)")
+        return replace(drive, location=vdi["location"], sr=world.db.row("SR", vdi["SR"])["uuid"], content=content)
+
+    def _add_vbd(
+        self, vm: str, userdevice: str, vdi: str | None, *, kind: str, other_config: dict[str, str] | None = None
+    ) -> str:
+        record = {
+            "VM": vm,
+            "VDI": vdi or NULL,
+            "userdevice": userdevice,
+            "bootable": False,
+            "mode": "RO" if kind == "CD" else "RW",
+            "type": kind,
+            "empty": vdi is None,
+            "other_config": other_config or {},
+            "qos_algorithm_type": "",
+            "qos_algorithm_params": {},
+        }
+        return str(self.pool.call("VBD.create", record))
+
+    def _add_sr(self, host: str, config: dict[str, str], name: str, kind: str, *, shared: bool) -> str:
+        reference = self._create_sr(self.pool.world.machine(host).reference, config, name, kind, "user", shared=shared)
+        return str(self.pool.world.db.row("SR", reference)["uuid"])
+
+    def _create_sr(  # noqa: PLR0913
+        self, host: str, config: dict[str, str], name: str, kind: str, content: str, *, shared: bool
+    ) -> str:
+        return str(self.pool.call("SR.create", host, config, "0", name, "", kind, content, shared, {}))

@@ -1,0 +1,154 @@
+"""What the server is about: hosts with their file systems, exports of NFS servers, rows, sessions, one lock."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rigs.xapi.database import Database
+from rigs.xapi.errors import XapiError
+from rigs.xapi.faults import Faults
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One host of the pool.
+
+    Attributes:
+        name: its name label.
+        address: of its management interface; all hosts listen on one port.
+        reference: of its row, and `uuid`.
+        root: the directory that is the root of its dom0's file system.
+    """
+
+    name: str
+    address: str
+    reference: str
+    uuid: str
+    root: Path
+
+
+@dataclass
+class World:
+    """The state of one pool.
+
+    Attributes:
+        directory: holds everything below.
+        port: of every host.
+        user: who may log in, with `password`.
+        machines: by reference.
+        booting: the hosts whose toolstack is not up yet, by reference.
+        away: the hosts that do not listen, by reference.
+        pool: the reference of the pool's row.
+        calls: how often each method was called from outside, by name.
+    """
+
+    directory: Path
+    port: int
+    user: str = "root"
+    password: str = "xapi-rig-password"
+    db: Database = field(default_factory=Database)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    faults: Faults = field(default_factory=Faults)
+    machines: dict[str, Machine] = field(default_factory=dict)
+    booting: set[str] = field(default_factory=set)
+    away: set[str] = field(default_factory=set)
+    calls: Counter[str] = field(default_factory=Counter)
+    pool: str = ""
+
+    @property
+    def master(self) -> str:
+        """The reference of the pool's master."""
+        return str(self.db.row("pool", self.pool)["master"])
+
+    def machine(self, name: str) -> Machine:
+        """The host of that name label."""
+        return next(machine for machine in self.machines.values() if machine.name == name)
+
+    def add_machine(self, name: str, address: str) -> Machine:
+        """Add a host, and its control domain."""
+        identity = str(uuid.uuid4())
+        metrics = self.db.add("host_metrics", memory_total=1 << 34, memory_free=1 << 33, last_updated=now())
+        reference = self.db.add(
+            "host",
+            uuid=identity,
+            name_label=name,
+            hostname=name,
+            address=address,
+            metrics=metrics,
+            software_version=dict(_SOFTWARE),
+        )
+        control_domain = self.db.add(
+            "VM",
+            name_label=f"Control domain on host: {name}",
+            power_state="Running",
+            is_control_domain=True,
+            resident_on=reference,
+            affinity=reference,
+            domid=0,
+        )
+        self.db.row("host", reference)["control_domain"] = control_domain
+        root = self.directory / "hosts" / name
+        root.mkdir(parents=True, exist_ok=True)
+        machine = Machine(name, address, reference, identity, root)
+        self.machines[reference] = machine
+        return machine
+
+    def export(self, server: str, path: str) -> Path:
+        """The directory behind `server:path`, whether or not it is there."""
+        return self.directory / "nfs" / server / path.strip("/")
+
+    def forget_transient(self) -> int:
+        """Forget sessions and tasks, which xapi keeps in memory only; tell how many sessions there were."""
+        with self.lock:
+            sessions = self.db.references("session")
+            for kind in ("session", "task"):
+                for reference in self.db.references(kind):
+                    self.db.remove(kind, reference)
+        return len(sessions)
+
+    def set_master(self, host: str) -> None:
+        """Make a host the master: its toolstack and the old master's start anew."""
+        with self.lock:
+            self.db.row("pool", self.pool)["master"] = host
+            self.forget_transient()
+
+    def check_reachable(self, host: str) -> None:
+        """Refuse what the master would have to pass on to a host that does not answer it.
+
+        Raises:
+            XapiError: `CANNOT_CONTACT_HOST`, as in xapi's sources; not recorded.
+        """
+        if host in self.away and host != self.master:
+            raise XapiError("CANNOT_CONTACT_HOST", host)
+
+    def is_live(self, host: str) -> bool:
+        """Whether a host is on the network."""
+        return bool(self.db.row("host_metrics", self.db.row("host", host)["metrics"])["live"])
+
+
+# As recorded, of an XCP-ng 8.3.
+_SOFTWARE = {
+    "product_version": "8.3.0",
+    "product_version_text": "8.3",
+    "product_version_text_short": "8.3",
+    "platform_name": "XCP",
+    "platform_version": "3.4.0",
+    "product_brand": "XCP-ng",
+    "build_number": "cloud",
+    "xapi": "23.14",
+    "xapi_build": "23.14.0",
+    "hostname": "localhost",
+}
+
+
+def now() -> dt.datetime:
+    """The time, in UTC and whole seconds, as xapi tells it."""
+    return dt.datetime.now(dt.UTC).replace(microsecond=0)

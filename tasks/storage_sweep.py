@@ -1,0 +1,151 @@
+"""Sweeping storage, so that what no VM needs is deleted, under the VM's lease; and adopting what nobody remembers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from configdrive.errors import FleetError, PermanentError
+from configdrive.lifecycle.adoption import adoptable, record_of
+from configdrive.lifecycle.orphans import Scene, Why, judge, of_vm, scene
+from configdrive.lifecycle.state import Summary, peek, write
+from configdrive.model import HostName, InstanceName, StoredImage, Vm, VmUuid
+from configdrive.ports import Clock, HypervisorDriver, Survey
+from tasks.lease import LeaseKeeper
+from tasks.mailbox import FencedError, Held, Mailbox, NotNow, Wake
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is to be said of one image: on which host it was found, why it stays or goes, and whether it is gone.
+
+    `error` is what kept one that should go from being deleted.
+    """
+
+    image: StoredImage
+    host: HostName
+    why: Why
+    deleted: bool = False
+    error: FleetError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What is remembered of one VM from now on; `why_not` says why it was left alone."""
+
+    uuid: VmUuid
+    record: Summary
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Storekeeper:
+    """Goes through the storages of one hypervisor's hosts.
+
+    Args:
+        mailbox: what is remembered of VMs, and their leases.
+        driver: of the hypervisor.
+        clock: for the records of what is adopted.
+        leases: keeps the lease on a VM alive while its images are judged.
+        grace: seconds for which an image must have been seen to be nobody's.
+        wake: sends the wake-up for an event that came meanwhile.
+    """
+
+    mailbox: Mailbox
+    driver: HypervisorDriver
+    clock: Clock
+    leases: LeaseKeeper
+    grace: float
+    wake: Callable[[Wake], None]
+
+    def look(self) -> Scene:
+        """Look at all hosts; those that do not answer are named."""
+        surveys: dict[HostName, Survey] = {}
+        away: list[HostName] = []
+        for host in self.driver.hosts():
+            try:
+                surveys[host] = self.driver.survey(host)
+            except FleetError as error:
+                _log.warning("host %s was left out: %s", host, error)
+                away.append(host)
+        return scene(surveys, away)
+
+    def judge_all(self, seen: Scene) -> Iterator[Finding]:
+        """Say what a sweep would do; change nothing."""
+        for image, host in seen.images.items():
+            glance = self.mailbox.glance(image.name.vm_uuid)
+            why = Why.IN_WORK if glance.in_work else self._judge(image, seen, glance.state, note=False)
+            yield Finding(image, host, why)
+
+    def sweep(self, seen: Scene) -> Iterator[Finding]:
+        """Delete what no VM needs, and say what was found."""
+        for uuid in dict.fromkeys(image.name.vm_uuid for image in seen.images):
+            images = of_vm(uuid, seen.images)
+            asked = self.leases.now()
+            held = self.mailbox.hold(uuid)
+            if isinstance(held, NotNow):
+                yield from (Finding(image, seen.images[image], Why.IN_WORK) for image in images)
+                continue
+            try:
+                yield from self._sweep_vm(held, asked, images, seen)
+            finally:
+                self._release(held)
+
+    def adopt(self, seen: Scene, *, dry_run: bool) -> Iterator[Adoption]:
+        """Remember every VM that has a drive or an image and is not remembered."""
+        for uuid in adoptable(seen):
+            record = record_of(uuid, self.driver.name, seen, self.clock.now())
+            if uuid not in seen.residents and seen.away:
+                yield Adoption(uuid, record, "a host that does not answer may have it")
+                continue
+            held = self.mailbox.glance(uuid) if dry_run else self.mailbox.hold(uuid)
+            why_not = ""
+            if isinstance(held, NotNow) or (not isinstance(held, Held) and held.in_work):
+                why_not = "an event of it waits or is in work"
+            elif held.state is not None:
+                why_not = "it is remembered"
+            if isinstance(held, Held):
+                self._release(held, None if why_not else write(record))
+            yield Adoption(uuid, record, why_not)
+
+    def _sweep_vm(self, held: Held, asked: float, images: list[StoredImage], seen: Scene) -> Iterator[Finding]:
+        with self.leases.keep(held, asked) as lease:
+            for image in images:
+                host = seen.images[image]
+                why = self._judge(image, seen, held.state, note=True)
+                error = None
+                if why.goes:
+                    try:
+                        lease.check()
+                        self.driver.delete(self._owner(image, host), image)
+                        self.mailbox.forget_stray(image.name)
+                    except FleetError as failure:
+                        error = failure
+                yield Finding(image, host, why, deleted=why.goes and error is None, error=error)
+
+    def _judge(self, image: StoredImage, seen: Scene, state: str | None, *, note: bool) -> Why:
+        """Judge one image; what is nobody's has to be so for a while, to be safe from a Redis that was just lost."""
+        try:
+            why = judge(image, seen, None if state is None else peek(state))
+        except PermanentError:
+            return Why.UNREADABLE
+        if why is not Why.VM_UNKNOWN:
+            if note:
+                self.mailbox.forget_stray(image.name)
+            return why
+        known_for = self.mailbox.stray_for(image.name, note=note)
+        return why if known_for is not None and known_for >= self.grace else Why.NEW
+
+    def _owner(self, image: StoredImage, host: HostName) -> Vm:
+        return Vm(image.name.vm_uuid, InstanceName(image.name.instance_name), self.driver.name, host)
+
+    def _release(self, held: Held, state: str | None = None) -> None:
+        try:
+            following = self.mailbox.release(held, state)
+        except FencedError:
+            return  # another worker has taken the VM over: nothing was written
+        if following is not None:
+            self.wake(following)

@@ -1,0 +1,61 @@
+"""The JSON documents of the drive, and the line of YAML inside one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configdrive.contents.openstack import yaml_string
+from configdrive.model import VmData
+from tests.unit.configdrive.samples import KEYS, SEED, VM, document, render
+
+
+def test_keys_stand_one_per_line_and_in_the_documents() -> None:
+    files = render(VmData(ssh_keys=KEYS))
+    lines_on_drive = b"ssh-ed25519 AAAAC3Nz alice@example\nssh-rsa AAAAB3Nz"
+    assert files["cloudstack/metadata/public_keys.txt"] == lines_on_drive
+    assert files["cloudstack/metadata/public-keys.txt"] == lines_on_drive
+    meta_data = document(files, "openstack/latest/meta_data.json")
+    assert meta_data["public_keys"] == {key.name: key.line for key in KEYS}
+    assert meta_data["keys"] == [{"name": key.name, "type": "ssh", "data": key.line} for key in KEYS]
+    assert document(files, "ec2/latest/meta-data.json")["public-keys"]["1"] == {
+        "_name": "1=bob",
+        "openssh-key": "ssh-rsa AAAAB3Nz",
+    }
+
+
+def test_meta_data_has_the_vms_uuid_whatever_else_is_known() -> None:
+    assert document(render(), "openstack/latest/meta_data.json") == {"uuid": VM.uuid, "name": "i-2-14-VM"}
+    data = VmData(metadata=replace(SEED, extra=(("role", "web"), ("tier", ""))))
+    assert document(render(data), "openstack/latest/meta_data.json") == {
+        "uuid": VM.uuid,
+        "name": "i-2-14-VM",
+        "hostname": "i-2-14-VM",
+        "availability_zone": "zone1",
+        "meta": {"role": "web", "tier": ""},
+    }
+
+
+def test_ec2_form_falls_back_to_the_uuid() -> None:
+    assert document(render(), "ec2/latest/meta-data.json") == {"instance-id": VM.uuid}
+    files = render(VmData(metadata=replace(SEED, local_ipv4="10.1.1.14")))
+    assert document(files, "ec2/latest/meta-data.json") == {
+        "instance-id": "i-2-14-VM",
+        "instance-type": "Small Instance",
+        "hostname": "i-2-14-VM",
+        "local-hostname": "i-2-14-VM",
+        "local-ipv4": "10.1.1.14",
+        "placement": {"availability-zone": "zone1"},
+    }
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_survives_yaml(text: str) -> None:
+    quoted = yaml_string(text)
+    assert yaml.safe_load(quoted) == text
+    assert yaml.safe_load(f"key: {quoted}\nother: 1\n") == {"key": text, "other": 1}
+    assert quoted.isascii()
+    assert quoted.isprintable()

@@ -1,0 +1,252 @@
+"""What stands on the drive: the files' names and bytes, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import unicodedata
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from configdrive.contents.render import _METADATA, _NOT_IN_A_LINE, DIRECTORIES, MAX_BYTES
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import Metadata, SecretBytes, SshKey, VmData
+from tests.unit.configdrive.samples import KEYS, SEED, document, lines, passwords, render, vm_data
+
+LATER = Metadata(
+    local_ipv4="10.1.1.14",
+    public_ipv4="203.0.113.14",
+    public_hostname="203-0-113-14.example",
+    hypervisor_host_name="kvm-7",
+    cloud_domain="ROOT",
+    cloud_domain_id="8d7c6b5a",
+    cloud_name="example cloud",
+)
+# `printf %s leading-zeros-1055 | md5sum`: CloudStack's own code loses the zeros.
+LEADING_ZEROS = "leading-zeros-1055", b"0006d0e8904af0c4e69738a10951df90"
+
+
+def refused(data: VmData | None = None, password: str | None = None) -> PermanentError:
+    with pytest.raises(PermanentError) as caught:
+        render(data, password)
+    assert caught.value.remedy
+    return caught.value
+
+
+def test_the_seeds_six_files_stand_in_both_spellings_without_a_newline() -> None:
+    files = render(VmData(metadata=SEED))
+    for name in ("availability_zone", "cloud_identifier", "instance_id", "local_hostname", "service_offering", "vm_id"):
+        value = getattr(SEED, name).encode()
+        assert files[f"cloudstack/metadata/{name}.txt"] == value
+        assert files[f"cloudstack/metadata/{name.replace('_', '-')}.txt"] == value
+    # Sizes as in the seed's `ls -lR`.
+    assert len(files["cloudstack/metadata/availability_zone.txt"]) == 5
+    assert len(files["cloudstack/metadata/cloud_identifier.txt"]) == 49
+    assert len(files["cloudstack/metadata/service_offering.txt"]) == 14
+    assert len(files["cloudstack/metadata/vm_id.txt"]) == 2
+
+
+def test_what_later_readers_look_for_stands_in_both_spellings() -> None:
+    files = render(VmData(metadata=LATER))
+    assert {path.removeprefix("cloudstack/metadata/"): data for path, data in files.items() if "metadata/" in path} == {
+        f"{name}.txt": value
+        for hyphens, value in {
+            "local-ipv4": b"10.1.1.14",
+            "public-ipv4": b"203.0.113.14",
+            "public-hostname": b"203-0-113-14.example",
+            "hypervisor-host-name": b"kvm-7",
+            "cloud-domain": b"ROOT",
+            "cloud-domain-id": b"8d7c6b5a",
+            "cloud-name": b"example cloud",
+        }.items()
+        for name in (hyphens, hyphens.replace("-", "_"))
+    }
+
+
+def test_what_is_absent_gives_no_file() -> None:
+    assert set(render()) == {
+        "openstack/latest/meta_data.json",
+        "openstack/latest/vendor_data.json",
+        "ec2/latest/meta-data.json",
+    }
+    assert set(render(VmData(metadata=Metadata(availability_zone="")))) == set(render())
+
+
+@given(st.binary())
+def test_user_data_stands_byte_for_byte_in_two_places(user_data: bytes) -> None:
+    files = render(VmData(user_data=SecretBytes(user_data)))
+    assert files["cloudstack/userdata/user_data.txt"] == user_data
+    assert files["openstack/latest/user_data"] == user_data
+
+
+def test_without_a_password_nothing_speaks_of_one() -> None:
+    files = render(VmData(metadata=SEED, ssh_keys=KEYS))
+    assert not [path for path in files if "password" in path]
+    assert files["openstack/latest/vendor_data.json"] == b"{}"
+    assert "admin_pass" not in document(files, "openstack/latest/meta_data.json")
+
+
+@given(passwords)
+@example("12345")
+@example("true")
+@example("~")
+@example(" both ends ")
+@example("a: b #c")
+@example("\\U0001F600\"'\\")
+@example("\N{GRINNING FACE}\N{ZERO WIDTH NO-BREAK SPACE}\ufffe\uffff")
+@example("{{ jinja }} ${shell} %(python)s")
+def test_every_reader_finds_the_same_password(password: str) -> None:
+    files = render(password=password)
+    checksum = hashlib.md5(password.encode(), usedforsecurity=False).hexdigest()
+    assert files["cloudstack/password/vm_password.txt"] == password.encode()
+    assert files["cloudstack/password/vm_password_md5checksum.txt"] == checksum.encode()
+    assert files["cloudstack/password/vm-password-md5checksum.txt"] == checksum.encode()
+    assert document(files, "openstack/latest/meta_data.json")["admin_pass"] == password
+    vendor_data = document(files, "openstack/latest/vendor_data.json")
+    assert list(vendor_data) == ["cloud-init"]
+    first, rest = vendor_data["cloud-init"].split("\n", 1)
+    assert first == "#cloud-config"
+    assert yaml.safe_load(rest) == {"password": password, "chpasswd": {"expire": False}, "ssh_pwauth": True}
+
+
+def test_the_checksum_keeps_its_leading_zeros() -> None:
+    password, checksum = LEADING_ZEROS
+    assert render(password=password)["cloudstack/password/vm_password_md5checksum.txt"] == checksum
+
+
+@pytest.mark.parametrize("password", ["R", "RANDOM", "$6$salt$hash", "$2y$10$abc", "$1$a$b$c", "$y$j9T$salt$hash"])
+def test_a_password_that_cloud_init_would_not_set_is_refused(password: str) -> None:
+    error = refused(password=password)
+    assert error.code is PermanentCode.INVALID_CONTENT
+    assert password not in str(error).split()
+
+
+@pytest.mark.parametrize("password", ["r", "Random", "$6$only", "$x$salt$hash", "RANDOM1", "$6$a$b:c"])
+def test_a_password_that_only_resembles_those_is_delivered(password: str) -> None:
+    assert render(password=password)["cloudstack/password/vm_password.txt"] == password.encode()
+
+
+@given(lines, st.characters(categories=["Cc", "Zl", "Zp", "Cs"]), lines)
+def test_a_line_break_or_control_character_is_refused_wherever_one_line_is_meant(
+    before: str, character: str, after: str
+) -> None:
+    value = before + character + after
+    for data, password, field in (
+        (VmData(metadata=Metadata(vm_id=value)), None, "metadata.vm_id"),
+        (VmData(ssh_keys=(SshKey("a", "line"), SshKey("b", value))), None, "ssh_keys[1]"),
+        (VmData(ssh_keys=(SshKey(value, "line"),)), None, "ssh_keys[0]"),
+        (None, value, "password"),
+    ):
+        error = refused(data, password)
+        assert error.code is PermanentCode.INVALID_CONTENT
+        assert error.detail.startswith(f"{field}: ")
+        assert value not in str(error)
+
+
+def test_what_is_printable_has_no_such_character() -> None:
+    """So printable values, the usual ones, need no closer look."""
+    printable = filter(str.isprintable, map(chr, range(sys.maxunicode + 1)))
+    assert _NOT_IN_A_LINE.isdisjoint(map(unicodedata.category, printable))
+    assert not "\0".isprintable()
+
+
+def test_an_empty_password_is_refused() -> None:
+    assert "password: is empty" in str(refused(password=""))
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["", "a/b", "../x", "a b", "ä", "a\nb", "a\0b", "x" * 61, "<b>", "con:1", "a\\b"],
+)
+def test_an_extra_key_that_is_no_file_name_is_refused(key: str) -> None:
+    error = refused(VmData(metadata=Metadata(extra=(("fine", "1"), (key, "secret value")))))
+    assert error.detail.startswith("metadata.extra[1]: a key has 1 to 60")
+    assert "secret value" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "vm_id",
+        "vm-id",
+        "VM_ID",
+        "VM-ID",
+        "Vm-Id",
+        "public_keys",
+        "PUBLIC-KEYS",
+        "cloud_name",
+        "local-ipv4",
+        "admin_pass",
+    ],
+)
+def test_an_extra_key_may_not_stand_for_a_value_of_the_drives_own(key: str) -> None:
+    error = refused(VmData(metadata=Metadata(extra=((key, "1"),))))
+    assert error.code is PermanentCode.INVALID_CONTENT
+    assert key in error.detail
+
+
+@pytest.mark.parametrize("other", ["ROLE-NAME", "role-name", "Role_Name", "role_name"])
+def test_two_extra_keys_may_not_be_spellings_of_one(other: str) -> None:
+    assert "differs only in case" in str(refused(VmData(metadata=Metadata(extra=(("role_name", "1"), (other, "2"))))))
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800"])
+def test_an_extra_value_must_be_text(value: str) -> None:
+    assert "NUL" in str(refused(VmData(metadata=Metadata(extra=(("role", value),)))))
+
+
+def test_an_extra_value_may_have_lines() -> None:
+    files = render(VmData(metadata=Metadata(extra=(("motd", "one\ntwo\n"),))))
+    assert files["cloudstack/metadata/motd.txt"] == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [(SshKey("a", "x"), SshKey("a", "y")), (SshKey("", "x"),), (SshKey("a", ""),)],
+    ids=["same name", "no name", "no key"],
+)
+def test_ssh_keys_need_a_name_each(keys: tuple[SshKey, ...]) -> None:
+    assert refused(VmData(ssh_keys=keys)).detail.startswith("ssh_keys[")
+
+
+def test_user_data_larger_than_any_drive_is_refused_by_its_name() -> None:
+    error = refused(VmData(user_data=SecretBytes(bytes(MAX_BYTES + 1))))
+    assert error.code is PermanentCode.CONTENT_TOO_LARGE
+    assert error.detail.startswith("user_data: has 67108865 bytes")
+
+
+@given(vm_data, st.none() | passwords)
+def test_any_valid_data_reads_back(data: VmData, password: str | None) -> None:
+    files = render(data, password)
+    for name in _METADATA:
+        value = getattr(data.metadata, name)
+        for spelling in (name, name.replace("_", "-")):
+            assert files.get(f"cloudstack/metadata/{spelling}.txt") == (value.encode() if value else None)
+    for key, value in data.metadata.extra:
+        assert files[f"cloudstack/metadata/{key}.txt"] == value.encode()
+    if data.ssh_keys:
+        found = files["cloudstack/metadata/public_keys.txt"].decode().split("\n")
+        assert found == [key.line for key in data.ssh_keys]
+    assert all(path.rpartition("/")[0] in DIRECTORIES for path in files)
+    assert "network_data.json" not in "".join(files)
+    meta_data = document(files, "openstack/latest/meta_data.json")
+    assert meta_data.get("meta", {}) == dict(data.metadata.extra)
+    assert meta_data.get("admin_pass") == password
+    assert isinstance(document(files, "ec2/latest/meta-data.json"), dict)
+
+
+@given(vm_data, passwords)
+def test_the_same_input_gives_the_same_files(data: VmData, password: str) -> None:
+    assert list(render(data, password).items()) == list(render(data, password).items())
+
+
+@given(st.from_regex(r"[0-9]{8,}", fullmatch=True), st.from_regex(r"[0-9]{8,}", fullmatch=True))
+def test_secrets_are_not_in_the_repr(password: str, user_data: str) -> None:
+    """Digits, of which no path has eight in a row."""
+    shown = repr(render(VmData(user_data=SecretBytes(user_data.encode())), password))
+    assert "cloudstack/password/vm_password.txt" in shown
+    assert password not in shown
+    assert user_data not in shown

@@ -1,0 +1,101 @@
+"""The sealed part of an event: what of it changes what is known, and what it looks like sealed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configdrive.contract.guest_data import GuestData
+from configdrive.model import Address, Metadata, Nic, Route, SecretBytes, SshKey, VmData
+from tests.unit import strategies
+from tests.unit.documents import full_guest
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
+KNOWN = VmData(
+    metadata=Metadata(vm_id="14", extra=(("team", "blue"),)),
+    user_data=SecretBytes(b"old"),
+    ssh_keys=(SshKey("old", KEY),),
+    nics=(Nic("02:00:5e:10:00:01"),),
+    label="config-2",
+)
+
+
+def guest(**fields: object) -> GuestData:
+    return GuestData.model_validate_json(json.dumps(fields))
+
+
+def test_every_field_arrives_in_the_domain() -> None:
+    merged = guest(**full_guest()).merged_into(VmData())
+    assert merged.metadata.vm_id == "14"
+    assert merged.metadata.cloud_name == "example cloud"
+    assert merged.metadata.extra == (("notes", "first line\nsecond line"), ("team", "blue"))
+    assert merged.user_data is not None
+    assert merged.user_data.get_secret_value() == b"#!/bin/sh\necho hello\n"
+    assert [key.name for key in merged.ssh_keys] == ["alice", "key-2"]
+    assert merged.ssh_keys[1].line == "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAA bob"
+    assert merged.nics == (
+        Nic(
+            mac="02:00:5e:10:00:01",
+            addresses=(
+                Address(4, "10.1.1.14", 24, "10.1.1.1", (Route("10.9.0.0", 16, "10.1.1.2"),)),
+                Address(6),
+            ),
+            mtu=1450,
+            default=True,
+            dns=("192.0.2.53",),
+        ),
+    )
+
+
+def test_what_is_absent_stays_as_it_is_known() -> None:
+    assert guest().merged_into(KNOWN) == KNOWN
+    assert guest(password="x").merged_into(KNOWN) == KNOWN
+
+
+def test_null_removes_what_is_known() -> None:
+    merged = guest(metadata=None, user_data=None, ssh_keys=None, nics=None).merged_into(KNOWN)
+    assert merged == VmData(label="config-2")
+
+
+def test_each_field_is_taken_as_a_whole_and_leaves_the_others() -> None:
+    merged = guest(metadata={"local_hostname": "web-1"}).merged_into(KNOWN)
+    assert merged.metadata == Metadata(local_hostname="web-1")
+    assert (merged.user_data, merged.ssh_keys, merged.nics) == (KNOWN.user_data, KNOWN.ssh_keys, KNOWN.nics)
+
+
+def test_no_nics_and_unknown_nics_are_different_things() -> None:
+    assert guest(nics=[]).merged_into(KNOWN).nics == ()
+    assert guest(nics=None).merged_into(KNOWN).nics is None
+
+
+@given(st.binary(max_size=300))
+def test_user_data_of_any_bytes_arrives_through_base64(content: bytes) -> None:
+    encoded = base64.b64encode(content).decode()
+    merged = guest(user_data={"base64": encoded}).merged_into(VmData())
+    assert merged.user_data == SecretBytes(content)
+
+
+def test_ssh_keys_lose_the_line_break_of_the_file_that_they_were_read_from() -> None:
+    merged = guest(ssh_keys=[f"{KEY} me\n"]).merged_into(VmData())
+    assert merged.ssh_keys == (SshKey("key-1", f"{KEY} me"),)
+
+
+@given(strategies.guests)
+def test_what_is_sealed_means_the_same_when_it_is_opened(sent: dict[str, Any]) -> None:
+    given_data = guest(**sent)
+    opened = GuestData.model_validate_json(given_data.plaintext())
+    assert opened.merged_into(KNOWN) == given_data.merged_into(KNOWN)
+    assert opened.password == given_data.password
+    assert opened.model_fields_set == given_data.model_fields_set
+
+
+def test_only_the_plaintext_for_the_box_reveals_secrets() -> None:
+    known = guest(user_data={"text": "swordfish-1"}, password="swordfish-2")
+    assert b"swordfish-1" in known.plaintext()
+    assert b"swordfish-2" in known.plaintext()
+    for shown in (repr(known), str(known), known.model_dump_json(), repr(known.merged_into(VmData()))):
+        assert "swordfish" not in shown

@@ -1,0 +1,121 @@
+"""Guest data on its way through the queue: sealed for one event of one VM, and opened there only."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+
+from configdrive.contract.events import MAX_EVENT_BYTES, ContentEvent, LifecycleEvent, parse
+from configdrive.contract.guest_data import GuestData
+from configdrive.contract.sealing import body_of, guest_of
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import VmData
+from tests.unit import strategies
+from tests.unit.documents import CONTENT_WORDS, OTHER_UUID, WORDS, Json, document, event, full_document
+from tests.unit.fakes.small import FakeSealer
+
+SECRET = "swordfish"
+
+
+def through_the_queue(sent: LifecycleEvent) -> LifecycleEvent:
+    return parse(body_of(sent, FakeSealer()))
+
+
+@given(strategies.documents())
+def test_an_event_says_the_same_behind_the_queue(sent: Json) -> None:
+    event = parse(json.dumps(sent))
+    arrived = through_the_queue(event)
+    assert type(arrived) is type(event)
+    before, after = (one.model_dump(exclude={"data": {"guest", "sealed"}}) for one in (event, arrived))
+    assert before == after
+    told, known = guest_of(event, FakeSealer()), guest_of(arrived, FakeSealer())
+    assert known.merged_into(VmData()) == told.merged_into(VmData())
+    assert known.password == told.password
+
+
+@pytest.mark.parametrize("word", CONTENT_WORDS)
+def test_nothing_that_stands_on_the_drive_is_in_the_clear(word: str) -> None:
+    sent = document(word, guest={"password": SECRET, "user_data": {"text": SECRET}, "metadata": {"vm_id": SECRET}})
+    body = body_of(parse(json.dumps(sent)), FakeSealer())
+    assert SECRET.encode() not in body
+    assert b'"guest"' not in body
+
+
+def test_a_box_that_came_sealed_is_passed_on_as_it_is() -> None:
+    box = FakeSealer().seal(GuestData().plaintext(), "any")
+    assert json.loads(body_of(event("start", sealed=box), FakeSealer()))["data"]["sealed"] == box
+
+
+@pytest.mark.parametrize("change", ["vm", "id"])
+def test_a_box_is_refused_in_another_vm_s_or_another_event(change: str) -> None:
+    body = json.loads(body_of(event("start", guest={"password": SECRET}), FakeSealer()))
+    if change == "vm":
+        body["data"]["vm"]["uuid"] = OTHER_UUID
+    else:
+        body["id"] = "another-event"
+    with pytest.raises(PermanentError) as caught:
+        guest_of(parse(json.dumps(body)), FakeSealer())
+    assert caught.value.code is PermanentCode.UNSEALABLE
+
+
+def sealed_event(word: str, plaintext: bytes) -> LifecycleEvent:
+    sent = document(word)
+    sent["data"].pop("guest", None)
+    sent["data"]["sealed"] = FakeSealer().seal(plaintext, f"{sent['data']['vm']['uuid']}/{sent['id']}")
+    return parse(json.dumps(sent))
+
+
+@pytest.mark.parametrize(
+    "plaintext",
+    [
+        b"",
+        b"swordfish",
+        b'"swordfish"',
+        b'{"password": "swordfish\\u0007"}',
+        b'{"swordfish!": 1}',
+        b'{"user_data": {"base64": "swordfish!"}}',
+        b'{"metadata": {"vm_id": ["swordfish"]}}',
+        b'{"metadata": {"extra": {"swordfish!": "x"}}}',
+        b"\xffswordfish",
+    ],
+)
+def test_bad_content_of_a_box_is_refused_without_quoting_it(plaintext: bytes) -> None:
+    with pytest.raises(PermanentError) as caught:
+        guest_of(sealed_event("start", plaintext), FakeSealer())
+    assert caught.value.code is PermanentCode.INVALID_EVENT
+    assert "data.sealed" in caught.value.detail
+    assert "swordfish" not in f"{caught.value!r} {caught.value.args}"
+    assert caught.value.__context__ is None
+
+
+def test_a_password_reset_needs_a_password_also_when_it_is_sealed() -> None:
+    assert guest_of(sealed_event("password_reset", b'{"password": "x"}'), FakeSealer()).password is not None
+    for plaintext in (b"{}", b'{"password": null}'):
+        with pytest.raises(PermanentError, match="password") as caught:
+            guest_of(sealed_event("password_reset", plaintext), FakeSealer())
+        assert caught.value.code is PermanentCode.INVALID_EVENT
+
+
+@pytest.mark.parametrize("word", sorted(set(WORDS) - set(CONTENT_WORDS)))
+def test_events_without_content_say_nothing(word: str) -> None:
+    parsed = event(word)
+    assert not isinstance(parsed, ContentEvent)
+    assert guest_of(parsed, FakeSealer()) == GuestData()
+
+
+def test_everything_of_a_full_event_arrives() -> None:
+    sent = parse(json.dumps(full_document("deploy")))
+    merged = guest_of(through_the_queue(sent), FakeSealer()).merged_into(VmData())
+    assert merged == guest_of(sent, FakeSealer()).merged_into(VmData())
+    assert merged.user_data is not None
+
+
+def test_what_grows_too_large_by_sealing_is_refused_before_it_is_queued() -> None:
+    """Each quote is one byte of user data, two in the sealed JSON, and more in the box."""
+    grown = event("start", guest={"user_data": {"text": '"' * (30 * 2**20)}})
+    with pytest.raises(PermanentError) as caught:
+        body_of(grown, FakeSealer())
+    assert caught.value.code is PermanentCode.CONTENT_TOO_LARGE
+    assert str(MAX_EVENT_BYTES) in caught.value.detail

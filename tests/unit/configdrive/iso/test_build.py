@@ -1,0 +1,167 @@
+"""The image: it holds what was asked for, and what no reader could tell apart is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from io import BytesIO
+
+import pytest
+from hypothesis import assume, given
+from pycdlib import PyCdlib
+
+from configdrive.contents.render import DIRECTORIES, MAX_BYTES
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.iso import read
+from configdrive.iso.build import validate_label
+from tests.unit.configdrive.samples import NAME, build, tell_apart, trees
+
+
+def test_an_image_says_what_it_is() -> None:
+    built = build()
+    assert built.name == NAME
+    assert built.label == "config"
+    assert built.sha256 == hashlib.sha256(built.content).hexdigest()
+    assert len(built.content) % 2048 == 0
+    assert "correct horse" not in repr(built)
+    assert len(repr(built)) < 400
+
+
+def test_every_directory_is_there_also_when_it_holds_nothing() -> None:
+    volume = read.read(build({}).content)
+    for tree in (volume.primary, volume.joliet):
+        assert set(tree) == {"", "cloudstack", "openstack", "ec2", *DIRECTORIES}
+        assert all(node.is_directory for node in tree.values())
+
+
+def test_modes_owners_and_links_are_as_in_the_seeds_listing() -> None:
+    tree = read.read(build().content).primary
+    shown = {path: (oct(node.posix.mode), node.posix.links) for path, node in tree.items() if node.posix}
+    assert shown[""] == ("0o40555", 5)
+    assert shown["cloudstack"] == ("0o40555", 5)
+    assert shown["cloudstack/metadata"] == ("0o40555", 2)
+    assert shown["cloudstack/metadata/vm_id.txt"] == ("0o100555", 1)
+    assert {(node.posix.uid, node.posix.gid) for node in tree.values() if node.posix} == {(0, 0)}
+
+
+@given(trees)
+def test_what_was_built_reads_back(files: dict[str, bytes]) -> None:
+    assume(tell_apart(files))
+    volume = read.read(build(files).content)
+    content = build(files).content
+    for tree in (volume.primary, volume.joliet):
+        found = {
+            path: content[node.extent * 2048 : node.extent * 2048 + node.size]
+            for path, node in tree.items()
+            if not node.is_directory
+        }
+        assert found == files
+
+
+@given(trees)
+def test_pycdlib_reads_the_same(files: dict[str, bytes]) -> None:
+    """The builder's library as a reader of its own: our dates and checks have not broken it."""
+    assume(tell_apart(files))
+    iso = PyCdlib()
+    iso.open_fp(BytesIO(build(files).content))
+    for path, wanted in files.items():
+        for how in ({"rr_path": f"/{path}"}, {"joliet_path": f"/{path}"}, {"iso_path": f"/{path};1"}):
+            found = BytesIO()
+            iso.get_file_from_iso_fp(found, **how)
+            assert found.getvalue() == wanted
+    iso.close()
+
+
+def test_a_thousand_files_in_one_directory() -> None:
+    files = {f"cloudstack/metadata/key-{number:04}.txt": str(number).encode() for number in range(1000)}
+    volume = read.read(build(files).content)
+    assert volume.primary["cloudstack/metadata"].size > 2048 * 50
+    assert len(volume.joliet) == 1000 + 9
+
+
+def test_paths_may_be_as_deep_and_as_long_as_the_standard_has_it() -> None:
+    deep = "/".join("abcdefg")
+    long = "/".join("x" * 63 for _ in range(4))
+    volume = read.read(build({deep: b"deep", long: b"long"}).content)
+    assert deep in volume.joliet
+    assert long in volume.primary
+
+
+@pytest.mark.parametrize("label", ["config", "config-2", "CONFIG-2", "a", "x" * 16, "my.Label_1"])
+def test_labels_that_readers_find(label: str) -> None:
+    validate_label(label)
+    assert read.read(build(label=label).content).label == label
+
+
+@pytest.mark.parametrize("label", ["", "x" * 17, "two words", "config ", "a/b", "ä", "a\nb", "a:b", 'a"b', "a*"])
+def test_labels_that_some_reader_does_not_find(label: str) -> None:
+    for refuse in (validate_label, lambda wrong: build(label=wrong)):
+        with pytest.raises(PermanentError, match="label: ") as caught:
+            refuse(label)
+        assert caught.value.code is PermanentCode.INVALID_CONTENT
+        assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("cloudstack/metadata/vm-id.txt", "cloudstack/metadata/VM_ID.TXT"),
+        ("cloudstack/metadata/vm_id.txt", "cloudstack/metadata/VM_ID.TXT"),
+        ("a/b", "A/c"),
+        ("a/b", "a/B"),
+        ("cloudstack", "x"),
+        ("a", "a/b"),
+        ("CloudStack/x",),
+    ],
+)
+def test_names_that_some_reader_cannot_tell_apart_are_refused(paths: tuple[str, ...]) -> None:
+    with pytest.raises(PermanentError) as caught:
+        build(dict.fromkeys(paths, b"secret"))
+    assert caught.value.code is PermanentCode.INVALID_CONTENT
+    assert caught.value.remedy
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b"),
+        *("a b", "a;1", "ä", "a\0", "a\n", "a\\b", "x" * 65),
+        *("a.", "a./b", "nul", "a/Con.txt", "com1/x"),
+        *("/".join("abcdefgh"), "/".join(["x" * 63] * 4) + "/y"),
+    ],
+)
+def test_names_that_are_none_are_refused(path: str) -> None:
+    with pytest.raises(PermanentError) as caught:
+        build({path: b"secret"})
+    assert caught.value.code is PermanentCode.INVALID_CONTENT
+    assert "secret" not in str(caught.value)
+
+
+def test_pycdlib_would_corrupt_what_we_refuse() -> None:
+    """Why names are checked before building: the library takes a duplicate in silence, and its image is damaged."""
+    iso = PyCdlib()
+    iso.new(interchange_level=3)
+    for content in (b"first", b"second"):
+        iso.add_fp(BytesIO(content), len(content), "/VM_ID.TXT;1")
+    iso.write_fp(written := BytesIO())
+    assert written.getvalue().count(b"VM_ID.TXT;1") == 2
+
+
+def test_the_largest_drive_is_64_mib() -> None:
+    overhead = len(build({"a": b"x"}).content) - 2048
+    assert len(build({"a": bytes(MAX_BYTES - overhead)}).content) == MAX_BYTES
+
+
+@pytest.mark.parametrize("excess", ["a sector", "a lot"])
+def test_a_larger_one_is_refused(excess: str) -> None:
+    overhead = len(build({"a": b"x"}).content) - 2048
+    size = MAX_BYTES - overhead + 1 if excess == "a sector" else MAX_BYTES + 1
+    with pytest.raises(PermanentError) as caught:
+        build({"a": bytes(size)})
+    assert caught.value.code is PermanentCode.CONTENT_TOO_LARGE
+    assert str(MAX_BYTES) in caught.value.detail
+
+
+def test_what_stands_twice_counts_once() -> None:
+    half = bytes(MAX_BYTES * 3 // 4)
+    assert len(build({"a": half, "b": half}).content) < MAX_BYTES

@@ -1,0 +1,136 @@
+"""How the image is written: the same bytes every time, each content once, and what pycdlib gets wrong set right."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pycdlib import PyCdlib
+from pycdlib.dr import DirectoryRecord
+
+from configdrive.iso import read, write
+from configdrive.iso.layout import checked_folders
+from tests.unit.configdrive.samples import BUILT_AT, FILES, build, tell_apart, trees
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
+
+@contextmanager
+def time_zone(name: str) -> Iterator[None]:
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = name
+    time.tzset()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = before
+        time.tzset()
+
+
+def test_identical_contents_are_stored_once() -> None:
+    built = build()
+    volume = read.read(built.content)
+    for tree in (volume.primary, volume.joliet):
+        user_data = {tree[path].extent for path in FILES if "user" in path}
+        assert len(user_data) == 1
+    assert volume.primary["openstack/latest/user_data"].extent == volume.joliet["openstack/latest/user_data"].extent
+    assert built.content.count(FILES["openstack/latest/user_data"]) == 1
+
+
+def test_directories_that_outgrow_a_sector() -> None:
+    """pycdlib leaves the old length in the enhanced volume descriptor and in the records that point up."""
+    names = [f"{number:04}-{'x' * 40}" for number in range(100)]
+    files = {path: b"" for name in names for path in (name, f"a/{name}", f"b/{name}/file")}
+    volume = read.read(build(files).content)
+    assert volume.joliet[""].size > 2048 * 5
+    assert volume.primary["b"].size > 2048 * 5
+
+
+@given(trees, st.randoms())
+def test_the_order_of_the_files_makes_no_difference(files: dict[str, bytes], chance: Random) -> None:
+    assume(tell_apart(files))
+    pairs = list(files.items())
+    chance.shuffle(pairs)
+    assert build(dict(pairs)).content == build(files).content
+
+
+def test_the_clock_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build().content
+    for second in (0.0, 951_826_954.0, 4_102_444_799.0):
+        monkeypatch.setattr(time, "time", lambda second=second: second)
+        assert build().content == first
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/St_Johns", "Asia/Kathmandu"])
+def test_the_machines_time_zone_makes_no_difference(zone: str) -> None:
+    with time_zone("UTC"):
+        first = build().content
+    with time_zone(zone):
+        assert build().content == first
+
+
+def test_only_the_dates_follow_the_time_given() -> None:
+    first, second, same = (build(built_at=moment).content for moment in (BUILT_AT, BUILT_AT + 1, BUILT_AT + 0.2))
+    assert same == first
+    assert second != first
+    differing = [(a, b) for a, b in zip(first, second, strict=True) if a != b]
+    assert set(differing) == {(23, 24), (ord("3"), ord("4"))}
+
+
+def test_pycdlibs_own_dates_would_follow_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without this, the two tests above could not fail."""
+    clock = iter(range(10**9, 2 * 10**9, 86_400))
+    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
+    monkeypatch.setattr(write, "_finish", lambda *_: None)
+    folders = checked_folders(FILES, ())
+    assert write.master(FILES, folders, "config", BUILT_AT) != write.master(FILES, folders, "config", BUILT_AT)
+
+
+def test_threads_do_not_get_each_others_time() -> None:
+    moments = [BUILT_AT + 86_400 * number for number in range(4)]
+    wanted = [build(built_at=moment).content for moment in moments]
+    wrong: list[float] = []
+    start = threading.Barrier(len(moments))
+
+    def build_often(moment: float, expected: bytes) -> None:
+        start.wait()
+        if any(build(built_at=moment).content != expected for _ in range(25)):
+            wrong.append(moment)
+
+    threads = [threading.Thread(target=build_often, args=pair) for pair in zip(moments, wanted, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("moment", [0.0, 951_782_400.0, 5_869_583_999.0])
+def test_times_from_1970_to_2155_have_a_date(moment: float) -> None:
+    iso = PyCdlib()
+    iso.open_fp(BytesIO(build(built_at=moment).content))
+    record = iso.get_record(rr_path="/cloudstack")
+    assert isinstance(record, DirectoryRecord)
+    date = record.date
+    wanted = time.gmtime(moment)
+    assert (date.years_since_1900 + 1900, date.month, date.day_of_month) == wanted[:3]
+    assert (date.hour, date.minute, date.second, date.gmtoffset) == (*wanted[3:6], 0)
+    iso.close()
+
+
+@pytest.mark.parametrize("moment", [-1.0, 5_869_584_000.0, float("nan"), float("inf")])
+def test_a_time_without_a_date_is_the_callers_mistake(moment: float) -> None:
+    with pytest.raises(ValueError, match="built_at"):
+        build(built_at=moment)

@@ -1,0 +1,230 @@
+"""A host is back: it gives up what it should have given up while it was away, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from configdrive.errors import (
+    PermanentCode,
+    PermanentError,
+    StaleError,
+    TransientCode,
+)
+from configdrive.lifecycle.state import Phase, write
+from configdrive.model import Generation, Place, PowerState, StoredImage
+from tests.unit.configdrive.lifecycle.leaving import OTHER_VM, clean, fails, leaves, record, starts_elsewhere
+from tests.unit.documents import OTHER_UUID
+from tests.unit.fakes.cloud import At, Machine
+from tests.unit.fakes.fleet import (
+    AT_DESTINATION,
+    AT_SOURCE,
+    HOME,
+    HOST_1,
+    HOST_2,
+    LOCAL,
+    PRIMARY,
+    VM,
+    Fleet,
+    refused,
+    running,
+    stray_image,
+)
+
+
+@pytest.mark.parametrize("word", ["stop", "destroy"])
+@pytest.mark.parametrize("power", [PowerState.HALTED, PowerState.RUNNING])
+def test_a_host_that_is_back_gives_up_drive_and_images(local: Fleet, word: str, power: PowerState) -> None:
+    leaves(local, word)
+    local.power(power)
+    local.cloud.down.clear()
+    after = clean(local)
+    assert (local.medium(), local.generations()) == (None, [])
+    assert (after.left_on, after.places) == ((), ())
+    assert (after.vm is None) == (word == "destroy"), "of a VM that is gone nothing more is needed"
+
+
+def test_nothing_is_taken_away_without_the_lease(local: Fleet) -> None:
+    leaves(local)
+    local.cloud.down.clear()
+    local.lease.loses = lambda: True
+    with pytest.raises(StaleError):
+        clean(local)
+    assert local.medium() is not None
+    assert local.generations() == [2]
+    local.machine.medium = None
+    with pytest.raises(StaleError):
+        clean(local)
+    assert local.generations() == [2]
+
+
+def test_cleaning_may_be_cut_off_anywhere_and_done_again(local: Fleet) -> None:
+    leaves(local)
+    local.cloud.down.clear()
+
+    def killed(verb: str, at: At) -> None:
+        if at is At.AFTER and verb in {"observe", "detach", "delete"}:
+            local.cloud.hook = lambda _verb, _at: None
+            raise KeyboardInterrupt
+
+    for _ in range(3):
+        local.cloud.hook = killed
+        with pytest.raises(KeyboardInterrupt):
+            clean(local)
+        assert record(local).left_on == (HOST_1,)
+    assert clean(local).left_on == ()
+    assert (local.medium(), local.generations()) == (None, [])
+
+
+def test_a_host_that_is_away_still_is_owed_as_before(local: Fleet) -> None:
+    leaves(local)
+    assert fails(local).code is TransientCode.HOST_UNREACHABLE
+
+
+def test_a_host_that_owes_nothing_is_not_asked(local: Fleet) -> None:
+    leaves(local)
+    local.cloud.verbs.clear()
+    assert clean(local, HOST_2) == record(local)
+    assert local.cloud.verbs == []
+
+
+def test_a_host_that_is_no_more_is_given_up(local: Fleet) -> None:
+    leaves(local, "destroy")
+    local.cloud.hosts.remove(HOST_1)
+    local.cloud.verbs.clear()
+    after = clean(local)
+    assert (after.left_on, after.places, after.vm) == ((), (), None)
+    assert local.cloud.verbs == []
+
+
+def test_of_two_hosts_that_owe_each_is_asked_for_itself(local: Fleet) -> None:
+    leaves(local)
+    starts_elsewhere(local)
+    local.cloud.down.add(HOST_2)
+    local.send("destroy", host=HOST_2, attempt=3)
+    assert record(local).left_on == (HOST_1, HOST_2)
+    local.cloud.down.remove(HOST_2)
+    after = clean(local, HOST_2)
+    assert (after.left_on, after.vm is None, after.places) == ((HOST_1,), False, (AT_SOURCE,))
+    local.cloud.down.clear()
+    after = clean(local)
+    assert (after.left_on, after.vm, after.places) == ((), None, ())
+    assert local.generations() == []
+
+
+def test_a_storage_of_the_host_that_is_down_is_waited_for_with_the_drive_empty_already(fleet: Fleet) -> None:
+    running(fleet)
+    leaves(fleet)
+    fleet.machine.root = None
+    fleet.cloud.down = {PRIMARY}
+    after = clean(fleet)
+    assert (after.left_on, after.places) == ((HOST_1,), (HOME,))
+    assert fleet.medium() is None
+    fleet.cloud.down.clear()
+    assert clean(fleet).left_on == ()
+    assert fleet.generations() == []
+
+
+def test_a_storage_that_is_no_more_is_not_waited_for(local: Fleet) -> None:
+    leaves(local)
+    local.cloud.down.clear()
+    local.machine.root = None
+    local.cloud.local.remove(LOCAL)
+    after = clean(local)
+    assert (after.left_on, after.places) == ((), ())
+    assert local.medium() is None
+
+
+def test_a_storage_that_only_the_vm_s_own_host_sees_is_not_forgotten(fleet: Fleet) -> None:
+    running(fleet)
+    fleet.power(PowerState.HALTED)
+    leaves(fleet)
+    starts_elsewhere(fleet, "deploy")
+    assert record(fleet).phase is Phase.STAGED
+    fleet.cloud.down.clear()
+    fleet.cloud.shared.remove(PRIMARY)  # as host-1 sees it from now on
+    fleet.cloud.remains[0][1].root = None
+    after = clean(fleet)
+    assert (after.left_on, after.places) == ((), (HOME,))
+
+
+def test_what_is_prepared_for_a_migration_back_stays(local: Fleet) -> None:
+    leaves(local)
+    kept = starts_elsewhere(local)
+    local.cloud.down.clear()
+    kept.power = PowerState.HALTED
+    generation = local.sequence
+    local.send("migrate", phase="prepare", host=None, destination="host-1")
+    local.remembered = write(replace(record(local), left_on=(HOST_1,)))
+    after = clean(local)
+    assert after.places == (AT_SOURCE, AT_DESTINATION)
+    assert local.generations() == [generation, generation]
+
+
+def test_the_drive_of_a_vm_that_came_home_is_its_own(local: Fleet) -> None:
+    local.remembered = write(replace(record(local), left_on=(HOST_1,)))
+    medium = local.medium()
+    older = stray_older(local)
+    after = clean(local)
+    assert (after.left_on, after.places) == ((), (AT_SOURCE,))
+    assert local.medium() == medium
+    assert older not in local.cloud.files
+
+
+def stray_older(fleet: Fleet) -> StoredImage:
+    medium = fleet.medium()
+    assert medium is not None
+    older = StoredImage(replace(medium.name, generation=Generation(1)), AT_SOURCE)
+    fleet.cloud.files[older] = b"older"
+    return older
+
+
+def test_the_present_image_of_a_vm_that_was_renamed_meanwhile_stays(fleet: Fleet) -> None:
+    running(fleet)
+    fleet.power(PowerState.HALTED)
+    leaves(fleet)
+    starts_elsewhere(fleet, "deploy")
+    generation = fleet.sequence
+    fleet.send("update", host=None, vm={"uuid": VM, "instance_name": "i-2-15-VM"})
+    fleet.cloud.down.clear()
+    after = clean(fleet)
+    assert (after.left_on, after.places) == ((), (HOME,))
+    assert fleet.generations() == [generation]
+
+
+def test_another_vm_s_image_on_the_host_is_no_business_of_ours(local: Fleet) -> None:
+    other = stray_image(local.cloud, OTHER_UUID)
+    leaves(local)
+    local.cloud.down.clear()
+    clean(local)
+    assert set(local.cloud.files) == {other}
+
+
+def test_an_image_that_is_in_a_drive_of_another_vm_is_waited_for(local: Fleet) -> None:
+    leaves(local)
+    local.cloud.down.clear()
+    (image,) = local.cloud.images_of(VM)
+    local.cloud.remains.append((OTHER_VM, Machine(HOST_1, LOCAL, slot=True, medium=image)))
+    assert fails(local).code is TransientCode.IMAGE_IN_USE
+    assert image in local.cloud.files
+    local.cloud.remains.clear()
+    assert clean(local).left_on == ()
+    assert local.generations() == []
+
+
+def test_a_destroy_of_a_vm_that_is_gone_on_a_host_that_is_no_more_is_refused_with_the_remedy(local: Fleet) -> None:
+    local.cloud.hosts.remove(HOST_1)
+    error = refused(local, "destroy")
+    assert isinstance(error, PermanentError)
+    assert error.code is PermanentCode.UNKNOWN_HOST
+
+
+def test_a_place_of_a_host_that_is_away_is_not_forgotten_by_another_host_s_payment(local: Fleet) -> None:
+    leaves(local)
+    local.remembered = write(
+        replace(record(local), left_on=(HOST_1, HOST_2), places=(AT_SOURCE, AT_DESTINATION, Place(PRIMARY)))
+    )
+    local.cloud.down = {HOST_2}
+    after = clean(local)
+    assert (after.left_on, after.places) == ((HOST_2,), (AT_DESTINATION,))

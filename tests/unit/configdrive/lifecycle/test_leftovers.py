@@ -1,0 +1,221 @@
+"""A host is away: events end, say what they left behind, and hold nothing up elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from configdrive.contract.outcome import Status
+from configdrive.errors import (
+    StaleCode,
+    TransientCode,
+    TransientError,
+)
+from configdrive.lifecycle.state import Phase
+from configdrive.model import PowerState, StorageName
+from tests.unit.configdrive.lifecycle.leaving import (
+    OTHER_VM,
+    clean,
+    fails,
+    leaves,
+    record,
+    starts_elsewhere,
+    still_in_drive,
+)
+from tests.unit.fakes.cloud import At, Machine
+from tests.unit.fakes.fleet import (
+    AT_DESTINATION,
+    AT_SOURCE,
+    HOST_1,
+    HOST_2,
+    LOCAL,
+    PRIMARY,
+    VM,
+    Fleet,
+    places_of,
+    refused,
+    running,
+)
+
+# --- the event --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("word", "phase"), [("stop", Phase.ABSENT), ("destroy", Phase.GONE)])
+def test_an_event_that_takes_away_waits_twice_for_a_host_and_then_leaves_it(
+    local: Fleet, word: str, phase: Phase
+) -> None:
+    local.cloud.down.add(HOST_1)
+    event = local.event(word)
+    before = local.remembered
+    for attempt in (1, 2):
+        with pytest.raises(TransientError) as caught:
+            local.handle(event, attempt=attempt)
+        assert caught.value.code is TransientCode.HOST_UNREACHABLE
+        assert local.remembered == before
+    settled = local.handle(event, attempt=3)
+    outcome = settled.outcome
+    assert (outcome.status, outcome.code) == (Status.APPLIED, TransientCode.HOST_UNREACHABLE)
+    assert outcome.facts == {"attach": "left", "left_behind": "drive@host-1, local@host-1"}
+    assert "host host-1 cannot be reached" in outcome.detail
+    assert "configdrive sweep" in outcome.remedy
+    known = record(local)
+    assert (known.phase, known.left_on, known.places) == (phase, (HOST_1,), (AT_SOURCE,))
+    assert (settled.gone, settled.left_on) == (False, (HOST_1,)), "the tombstone must outlast what is left"
+    assert known.vm is not None, "who it was is needed to take away what is left"
+    assert local.generations() == [2]
+
+
+@pytest.mark.parametrize(("word", "behind"), [("stop", "start"), ("destroy", "update")])
+def test_it_leaves_the_host_at_once_when_an_event_waits_behind_it(local: Fleet, word: str, behind: str) -> None:
+    local.cloud.down.add(HOST_1)
+    settled = local.send(word, waiting=(behind,))
+    assert (settled.outcome.status, settled.left_on) == (Status.APPLIED, (HOST_1,))
+
+
+def test_what_was_carried_is_used_up_by_a_stop_that_leaves_the_host(local: Fleet) -> None:
+    leaves(local)
+    assert (record(local).carried, record(local).pending) == (None, None)
+
+
+@pytest.mark.parametrize("word", ["start", "password_reset", "update", "migrate"])
+def test_an_event_that_brings_something_never_leaves_its_host(local: Fleet, word: str) -> None:
+    local.cloud.down.update({HOST_1, HOST_2})
+    data = {} if word in {"start", "migrate"} else {"apply": "now"}
+    event = local.event(word, **data)
+    with pytest.raises(TransientError) as caught:
+        local.handle(event, attempt=99, waiting=("update",))
+    assert caught.value.code is TransientCode.HOST_UNREACHABLE
+
+
+def test_a_storage_that_is_down_is_no_host_that_is_away(local: Fleet) -> None:
+    local.cloud.down.add(LOCAL)
+    event = local.event("stop")
+    with pytest.raises(TransientError) as caught:
+        local.handle(event, attempt=99)
+    assert caught.value.code is TransientCode.STORAGE_UNAVAILABLE
+
+
+def test_a_host_that_goes_away_in_the_middle_of_a_stop_is_left_by_its_next_attempt(local: Fleet) -> None:
+    def fail(verb: str, at: At) -> None:
+        if (verb, at) == ("detach", At.AFTER):
+            local.cloud.down.add(HOST_1)
+
+    local.cloud.hook = fail
+    event = local.event("stop")
+    with pytest.raises(TransientError):
+        local.handle(event, attempt=3)
+    assert local.handle(event, attempt=4).left_on == (HOST_1,)
+
+
+def test_a_late_event_for_a_destroyed_vm_that_left_something_keeps_its_tombstone(local: Fleet) -> None:
+    leaves(local, "destroy")
+    late = local.send("start")
+    assert (late.outcome.code, late.state, late.gone) == (StaleCode.VM_GONE, None, False)
+
+
+# --- elsewhere meanwhile ----------------------------------------------------------------------------------------------
+
+
+def test_a_stopped_vm_starts_on_another_host_and_the_first_gives_up_what_it_has_later(local: Fleet) -> None:
+    leaves(local)
+    kept = starts_elsewhere(local)
+    assert local.user_data() == b"hello"
+    assert record(local).left_on == (HOST_1,)
+    assert AT_SOURCE in record(local).places
+    medium = local.medium()
+    local.cloud.down.clear()
+    kept.power = PowerState.HALTED
+    after = clean(local)
+    assert (after.left_on, after.places) == ((), (AT_DESTINATION,))
+    assert kept.medium is None
+    assert places_of(local) == {AT_DESTINATION}
+    assert (local.medium(), local.user_data()) == (medium, b"hello")
+
+
+def test_a_start_on_another_host_without_a_stop_leaves_the_old_definition_s_drive_empty(local: Fleet) -> None:
+    local.power(PowerState.HALTED)
+    kept = starts_elsewhere(local)
+    assert kept.medium is None
+    assert places_of(local) == {AT_DESTINATION}
+    assert record(local).left_on == ()
+
+
+def test_a_start_on_another_host_without_a_stop_needs_no_old_host(local: Fleet) -> None:
+    local.cloud.down.add(HOST_1)
+    local.power(PowerState.HALTED)
+    kept = starts_elsewhere(local)
+    assert (record(local).left_on, local.user_data()) == ((HOST_1,), b"hello")
+    assert still_in_drive(kept)
+    local.cloud.down.clear()
+    assert clean(local).left_on == ()
+    assert kept.medium is None
+    assert places_of(local) == {AT_DESTINATION}
+
+
+def test_a_vm_that_runs_where_it_is_not_meant_to_be_keeps_its_drive_until_that_is_known(local: Fleet) -> None:
+    leaves(local)
+    kept = starts_elsewhere(local)
+    local.cloud.down.clear()
+    for power in (PowerState.RUNNING, PowerState.PAUSED):
+        kept.power = power
+        error = fails(local)
+        assert (error.code, "host-1" in error.detail) == (TransientCode.VM_BUSY, True)
+        assert still_in_drive(kept)
+    kept.power = PowerState.HALTED
+    assert clean(local).left_on == ()
+
+
+@pytest.mark.parametrize("storage", [LOCAL, PRIMARY])
+@pytest.mark.parametrize("word", ["start", "deploy"])
+def test_a_host_that_is_back_and_was_not_asked_yet_holds_nothing_up(fleet: Fleet, word: str, storage: str) -> None:
+    fleet.machine.root = StorageName(storage)
+    running(fleet)
+    leaves(fleet)
+    fleet.cloud.down.clear()
+    fleet.power(PowerState.HALTED)
+    kept = starts_elsewhere(fleet, word)
+    assert kept.medium is None
+    assert fleet.generations() == [fleet.sequence]
+    assert clean(fleet).left_on == ()
+    assert fleet.generations() == [fleet.sequence]
+
+
+def test_what_runs_on_in_the_wrong_place_holds_up_no_start_and_is_owed_on(local: Fleet) -> None:
+    leaves(local)
+    local.cloud.down.clear()
+    kept = starts_elsewhere(local)
+    medium = kept.medium
+    assert medium is not None
+    assert (record(local).left_on, record(local).places) == ((HOST_1,), (AT_SOURCE, AT_DESTINATION))
+    assert fails(local).code is TransientCode.VM_BUSY
+    settled = local.send("stop", host=HOST_2)
+    assert kept.medium is None, "a stop means every host"
+    assert "left_behind" not in settled.outcome.facts
+    assert local.generations() == []
+
+
+def test_an_outcome_says_which_image_could_not_be_taken_from_a_host_that_owes(local: Fleet) -> None:
+    leaves(local)
+    local.cloud.down.clear()
+    local.cloud.remains.append((VM, local.machine))
+    local.cloud.machines[VM] = Machine(HOST_2, LOCAL)
+    assert local.send("start", host=HOST_2).outcome.facts["left_behind"] == "local@host-1"
+
+
+def test_an_image_that_is_in_use_where_no_host_owes_is_waited_for(local: Fleet) -> None:
+    (image,) = local.cloud.images_of(VM)
+    local.cloud.remains.append((OTHER_VM, Machine(HOST_1, LOCAL, slot=True, medium=image)))
+    assert refused(local, "stop").code is TransientCode.IMAGE_IN_USE
+
+
+def test_an_event_on_the_host_itself_pays_what_was_owed_there(local: Fleet) -> None:
+    leaves(local)
+    local.cloud.down.clear()
+    assert local.send("start").left_on == ()
+    assert record(local).left_on == ()
+    assert local.generations() == [local.sequence]
+
+
+def test_a_prepared_migration_pays_nothing(local: Fleet) -> None:
+    leaves(local)
+    starts_elsewhere(local)
+    assert local.send("migrate", phase="prepare", host=None, destination="host-2").left_on == (HOST_1,)

@@ -1,0 +1,230 @@
+"""A migration moves the image with its VM, and nothing of its content is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from configdrive.contract.outcome import Status
+from configdrive.errors import PermanentCode, TransientCode
+from configdrive.lifecycle.state import Phase
+from configdrive.model import HostName, ImageName, PowerState, StorageName, StoredImage
+from tests.unit.documents import OTHER_UUID
+from tests.unit.fakes.cloud import Machine
+from tests.unit.fakes.fleet import (
+    AT_DESTINATION,
+    AT_SOURCE,
+    HELLO,
+    HOST_1,
+    HOST_2,
+    LOCAL,
+    SECOND,
+    VM,
+    Fleet,
+    moves,
+    places_of,
+    refused,
+    running,
+    stray_image,
+)
+
+OTHER = StorageName("other")
+
+
+def name_of(fleet: Fleet) -> ImageName:
+    medium = fleet.medium()
+    assert medium is not None
+    return medium.name
+
+
+def test_prepare_copies_the_image_and_leaves_the_running_vm_alone(local: Fleet) -> None:
+    medium = local.medium()
+    settled = local.send("migrate", phase="prepare", host=None)
+    assert places_of(local) == {AT_SOURCE, AT_DESTINATION}
+    assert local.medium() == medium
+    assert settled.outcome.status is Status.APPLIED
+    known = local.known()
+    assert known.vm is not None
+    assert (known.vm.host, known.destination, known.phase) == (HOST_1, HOST_2, Phase.ATTACHED)
+    assert known.places == (AT_SOURCE, AT_DESTINATION)
+
+
+def test_complete_leaves_the_image_on_the_destination_only_with_the_same_content(local: Fleet) -> None:
+    before = local.cloud.medium(VM)
+    local.send("migrate", phase="prepare", host=None)
+    moves(local)
+    local.send("migrate", phase="complete", host=None)
+    assert places_of(local) == {AT_DESTINATION}
+    assert local.cloud.medium(VM) == before
+    assert local.password() == "first"
+    known = local.known()
+    assert known.vm is not None
+    assert (known.vm.host, known.destination, known.places) == (HOST_2, None, (AT_DESTINATION,))
+
+
+def test_complete_without_prepare_copies_and_attaches(local: Fleet) -> None:
+    local.machine.host, local.machine.medium = HOST_2, None
+    local.send("migrate", host=None)
+    assert places_of(local) == {AT_DESTINATION}
+    assert local.password() == "first"
+
+
+def test_complete_builds_the_image_again_with_its_password_when_the_source_is_lost(local: Fleet) -> None:
+    before = local.cloud.medium(VM)
+    local.machine.host, local.machine.medium = HOST_2, None
+    local.cloud.down.add(HOST_1)
+    local.send("migrate", host=None)
+    assert local.cloud.medium(VM) == before, "the same build time, the same bytes"
+    assert local.known().places == (AT_SOURCE, AT_DESTINATION)
+
+
+def test_rollback_leaves_everything_as_before_prepare(local: Fleet) -> None:
+    before, medium = local.cloud.medium(VM), local.medium()
+    local.send("migrate", phase="prepare", host=None)
+    local.send("migrate", phase="rollback", host=None)
+    assert places_of(local) == {AT_SOURCE}
+    assert (local.cloud.medium(VM), local.medium()) == (before, medium)
+    assert local.known().places == (AT_SOURCE,)
+
+
+def test_rollback_puts_the_medium_back_that_was_ejected_for_the_migration(local: Fleet) -> None:
+    local.send("migrate", phase="prepare", host=None)
+    local.machine.medium = None
+    local.send("migrate", phase="rollback", host=None)
+    assert local.password() == "first"
+
+
+def test_rollback_trusts_the_original_also_in_a_second_attempt(local: Fleet) -> None:
+    local.send("migrate", phase="prepare", host=None)
+    local.machine.medium = None
+    (copy,) = {stored for stored in local.cloud.images_of(VM) if stored.place == AT_DESTINATION}
+    local.cloud.files[copy] = b"half"
+    local.send("migrate", phase="rollback", host=None, attempt=2)
+    assert local.password() == "first"
+
+
+@pytest.mark.parametrize("phase", ["complete", "rollback"])
+def test_what_a_host_keeps_of_a_vm_that_has_left_it_names_no_image(local: Fleet, phase: str) -> None:
+    local.send("migrate", phase="prepare", host=None)
+    kept = Machine(HOST_2, LOCAL, slot=True, medium=StoredImage(name_of(local), AT_DESTINATION))
+    if phase == "complete":
+        kept = replace(local.machine, power=PowerState.HALTED)
+        moves(local)
+    local.cloud.remains.append((VM, kept))
+    local.send("migrate", phase=phase, host=None)
+    assert kept.medium is None
+    assert places_of(local) == {AT_DESTINATION if phase == "complete" else AT_SOURCE}
+    assert local.password() == "first"
+
+
+def test_what_a_host_keeps_is_found_without_the_storage_that_an_earlier_event_named(local: Fleet) -> None:
+    local.send("update", primary_storage="second")
+    local.cloud.shared.remove(SECOND)
+    kept = replace(local.machine, power=PowerState.HALTED)
+    local.cloud.remains.append((VM, kept))
+    local.machine.host, local.machine.medium = HOST_2, None
+    local.send("migrate", host=None)
+    assert kept.medium is None
+    assert places_of(local) == {AT_DESTINATION}
+
+
+@pytest.mark.parametrize("away", [HOST_2, None], ids=["down", "no longer in the inventory"])
+def test_a_rollback_needs_no_destination(local: Fleet, away: HostName | None) -> None:
+    local.send("migrate", phase="prepare", host=None)
+    if away is None:
+        local.cloud.hosts.remove(HOST_2)
+    else:
+        local.cloud.down.add(away)
+    settled = local.send("migrate", phase="rollback", host=None)
+    left = "local@host-2" if away is None else "drive@host-2, local@host-2"
+    assert (settled.outcome.status, settled.outcome.facts["left_behind"]) == (Status.APPLIED, left)
+    assert local.password() == "first"
+
+
+@pytest.mark.parametrize("power", [PowerState.RUNNING, PowerState.PAUSED])
+def test_a_migration_is_not_complete_while_the_vm_is_on_its_source(local: Fleet, power: PowerState) -> None:
+    local.send("migrate", phase="prepare", host=None)
+    source = replace(local.machine, power=power)
+    moves(local)
+    local.cloud.remains.append((VM, source))
+    error = refused(local, "migrate", host=None)
+    assert (error.code, "host-1" in error.detail) == (TransientCode.VM_BUSY, True)
+    assert source.medium is not None
+    assert places_of(local) == {AT_SOURCE, AT_DESTINATION}
+
+
+@pytest.mark.parametrize("host", [None, "host-1"])
+def test_complete_twice_is_as_complete_once(local: Fleet, host: str | None) -> None:
+    local.send("migrate", phase="prepare", host=None)
+    moves(local)
+    local.send("migrate", phase="complete", host=None)
+    files, medium = dict(local.cloud.files), local.medium()
+    settled = local.send("migrate", phase="complete", host=host)
+    assert (settled.outcome.status, settled.outcome.facts["attach"]) == (Status.APPLIED, "already")
+    assert (local.cloud.files, local.medium()) == (files, medium)
+
+
+def test_prepare_brings_the_image_to_where_it_lies_even_if_the_root_disk_has_moved_since(local: Fleet) -> None:
+    local.cloud.local.add(OTHER)
+    local.machine.root = OTHER
+    local.send("migrate", phase="prepare", host=None)
+    assert places_of(local) == {AT_SOURCE, AT_DESTINATION}
+
+
+@pytest.mark.parametrize("phase", ["prepare", "complete", "rollback"])
+def test_on_shared_storage_nothing_is_copied(fleet: Fleet, phase: str) -> None:
+    running(fleet)
+    before = dict(fleet.cloud.files)
+    if phase == "complete":
+        fleet.machine.host = HOST_2
+    fleet.cloud.verbs.clear()
+    fleet.send("migrate", phase=phase, host=None)
+    assert fleet.cloud.files == before
+    assert set(fleet.cloud.verbs) <= {"observe", "attach"}
+    assert fleet.user_data() == b"hello"
+
+
+def test_a_staged_image_on_shared_storage_is_not_brought_where_it_lies(fleet: Fleet) -> None:
+    fleet.send("deploy", guest=HELLO)
+    fleet.cloud.verbs.clear()
+    fleet.send("migrate", phase="prepare", host=None)
+    assert set(fleet.cloud.verbs) == {"observe"}
+
+
+def test_a_staged_image_moves_and_stays_staged(fleet: Fleet) -> None:
+    fleet.machine.root = LOCAL
+    fleet.send("deploy", guest=HELLO)
+    fleet.machine.host = HOST_2
+    fleet.send("migrate", host=None)
+    assert places_of(fleet) == {AT_DESTINATION}
+    assert fleet.medium() is None
+    assert fleet.known().phase is Phase.STAGED
+
+
+def test_a_stopped_vm_has_nothing_to_move(local: Fleet) -> None:
+    local.send("stop")
+    verbs = len(local.cloud.verbs)
+    settled = local.send("migrate", host=None)
+    assert settled.outcome.status is Status.APPLIED
+    assert len(local.cloud.verbs) == verbs
+    vm = local.known().vm
+    assert vm is not None
+    assert vm.host == HOST_2
+
+
+def test_another_vm_s_medium_is_found_before_the_migration_too(local: Fleet) -> None:
+    stray = stray_image(local.cloud, OTHER_UUID)
+    local.machine.medium = stray
+    assert refused(local, "migrate", phase="prepare", host=None).code is PermanentCode.NOT_ITS_DRIVE
+    assert places_of(local) == {AT_SOURCE}
+
+
+def test_an_image_of_a_vm_that_was_renamed_gets_the_new_name(local: Fleet) -> None:
+    local.machine.host, local.machine.medium = HOST_2, None
+    local.send("migrate", host=None, vm={"uuid": VM, "instance_name": "i-2-15-VM"})
+    medium = local.medium()
+    assert medium is not None
+    assert medium.name.instance_name == "i-2-15-VM"
+    assert local.password() == "first"
+    assert places_of(local) == {AT_DESTINATION}

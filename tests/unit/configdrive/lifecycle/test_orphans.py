@@ -1,0 +1,185 @@
+"""Which images stay and which go: every reason, and what may never go whatever is remembered."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configdrive.lifecycle.orphans import Scene, Why, judge, of_vm, scene
+from configdrive.lifecycle.state import ImageRecord, Phase, Summary
+from configdrive.model import (
+    Generation,
+    HostName,
+    HypervisorName,
+    ImageName,
+    InstanceName,
+    Place,
+    PowerState,
+    StoredImage,
+    Vm,
+    VmUuid,
+)
+from configdrive.ports import Inserted, Resident, Survey
+from tests.unit.documents import OTHER_UUID, UUID
+from tests.unit.fakes.fleet import AT_DESTINATION, AT_SOURCE, HOME, HOST_1, HOST_2
+
+VM, OTHER = VmUuid(UUID), VmUuid(OTHER_UUID)
+
+
+def image(generation: int = 5, place: Place = HOME, uuid: VmUuid = VM) -> StoredImage:
+    return StoredImage(ImageName(InstanceName("i-2-14-VM"), uuid, Generation(generation)), place)
+
+
+def resident(uuid: VmUuid, *media: StoredImage, power: PowerState = PowerState.RUNNING) -> Resident:
+    return Resident(uuid, f"name of {uuid}", power, tuple(Inserted(each.name, each.place) for each in media))
+
+
+def known(phase: Phase = Phase.ATTACHED, generation: int | None = 5, sequence: int = 7, *places: Place) -> Summary:
+    vm = Vm(VM, InstanceName("i-2-14-VM"), HypervisorName("memory"), HOST_1)
+    record = None if generation is None else ImageRecord(Generation(generation), 1.0)
+    return Summary(vm=vm, sequence=sequence, phase=phase, image=record, places=places or (HOME,))
+
+
+GONE = known(Phase.GONE, None)
+STOPPED = known(Phase.ABSENT, None)
+
+
+def seen(*images: StoredImage, residents: tuple[Resident, ...] = (), away: tuple[HostName, ...] = ()) -> Scene:
+    return scene({HOST_1: Survey(images, residents)}, away)
+
+
+@pytest.mark.parametrize(
+    ("stored", "remembered", "why"),
+    [
+        (image(5), known(), Why.CURRENT),
+        (image(5, AT_SOURCE), known(Phase.ATTACHED, 5, 7, AT_SOURCE, AT_DESTINATION), Why.CURRENT),
+        (image(5, AT_SOURCE), known(Phase.ATTACHED, 5, 7, AT_DESTINATION), Why.ELSEWHERE),
+        (image(4), known(), Why.OLD),
+        (image(7), known(), Why.OLD),
+        (image(8), known(), Why.UNFINISHED),
+        (image(8), STOPPED, Why.UNFINISHED),
+        (image(5), STOPPED, Why.STOPPED),
+        (image(7), STOPPED, Why.STOPPED),
+        (image(5), GONE, Why.VM_GONE),
+        (image(9), GONE, Why.VM_GONE),
+        (image(5), None, Why.VM_UNKNOWN),
+    ],
+)
+def test_an_image_that_is_in_no_drive_is_judged_by_what_is_remembered(
+    stored: StoredImage, remembered: Summary | None, why: Why
+) -> None:
+    assert judge(stored, seen(stored), remembered) is why
+
+
+def test_an_image_of_a_vm_that_a_host_knows_stays_when_nothing_is_remembered() -> None:
+    stored = image()
+    assert judge(stored, seen(stored, residents=(resident(VM),)), None) is Why.NOT_REMEMBERED
+    assert judge(stored, seen(stored, residents=(resident(OTHER),)), None) is Why.VM_UNKNOWN
+
+
+@pytest.mark.parametrize("remembered", [None, GONE, STOPPED, known(), known(Phase.ATTACHED, 9, 9)])
+@pytest.mark.parametrize("user", [VM, OTHER])
+@pytest.mark.parametrize("power", list(PowerState))
+def test_an_image_in_any_vm_s_drive_stays_whatever_is_remembered(
+    remembered: Summary | None, user: VmUuid, power: PowerState
+) -> None:
+    stored = image()
+    assert judge(stored, seen(stored, residents=(resident(user, stored, power=power),)), remembered) is Why.IN_DRIVE
+
+
+def test_an_image_whose_name_is_in_a_drive_stays_in_every_place() -> None:
+    elsewhere = image(5, AT_DESTINATION)
+    held = resident(OTHER, image(5, AT_SOURCE))
+    assert judge(elsewhere, seen(elsewhere, residents=(held,)), GONE) is Why.IN_DRIVE
+
+
+@pytest.mark.parametrize("remembered", [None, GONE, STOPPED, known()])
+def test_what_a_host_may_need_that_does_not_answer_stays(remembered: Summary | None) -> None:
+    stored = image(4)
+    assert judge(stored, seen(stored, away=(HOST_2,)), remembered) is Why.HOST_AWAY
+
+
+def test_on_a_host_s_own_storage_only_that_host_can_need_an_image_of_a_known_vm() -> None:
+    stored = image(4, AT_SOURCE)
+    assert judge(stored, seen(stored, away=(HOST_2,)), known()) is Why.OLD
+    assert judge(stored, seen(stored, away=(HOST_2,)), None) is Why.HOST_AWAY, "the VM may be on the other"
+
+
+def test_what_goes_is_what_no_vm_needs() -> None:
+    assert {why for why in Why if why.goes} == {
+        Why.VM_GONE,
+        Why.VM_UNKNOWN,
+        Why.STOPPED,
+        Why.OLD,
+        Why.UNFINISHED,
+        Why.ELSEWHERE,
+    }
+
+
+generations = st.integers(0, 9)
+places = st.sampled_from([HOME, AT_SOURCE, AT_DESTINATION])
+images = st.builds(image, generations, places, st.sampled_from([VM, OTHER]))
+residents = st.builds(
+    lambda uuid, media, power: resident(uuid, *media, power=power),
+    st.sampled_from([VM, OTHER]),
+    st.lists(images, max_size=2),
+    st.sampled_from(PowerState),
+)
+records = st.builds(
+    lambda phase, generation, sequence, where: known(phase, generation, sequence, *where),
+    st.sampled_from(Phase),
+    st.none() | generations,
+    generations,
+    st.lists(places, max_size=3),
+)
+
+
+@given(
+    st.lists(images, min_size=1, max_size=4),
+    st.dictionaries(st.sampled_from([HOST_1, HOST_2]), st.lists(residents, max_size=2)),
+    st.sets(st.sampled_from([HOST_1, HOST_2])),
+    st.none() | records,
+)
+def test_nothing_that_is_needed_ever_goes(
+    stored: list[StoredImage],
+    here: dict[HostName, list[Resident]],
+    away: set[HostName],
+    remembered: Summary | None,
+) -> None:
+    looked = scene({host: Survey(tuple(stored), tuple(found)) for host, found in here.items()}, away)
+    in_drives = {medium.name for found in here.values() for each in found for medium in each.media}
+    for each in stored:
+        if not judge(each, looked, remembered).goes:
+            continue
+        assert each.name not in in_drives
+        assert each.place.host is not None or not away
+        if remembered is None:
+            assert not away
+            assert each.name.vm_uuid not in looked.residents
+        elif remembered.phase is not Phase.GONE and remembered.image is not None and each.place in remembered.places:
+            assert each.name.generation != remembered.image.generation
+
+
+# --- what the hosts show together -------------------------------------------------------------------------------------
+
+
+def test_a_shared_image_is_one_image_however_many_hosts_see_it() -> None:
+    stored, local = image(), image(5, AT_DESTINATION)
+    looked = scene({HOST_1: Survey((stored,), ()), HOST_2: Survey((stored, local), ())}, [])
+    assert looked.images == {stored: HOST_1, local: HOST_2}
+    assert of_vm(VM, looked.images) == [stored, local]
+    assert of_vm(OTHER, looked.images) == []
+
+
+def test_who_uses_an_image_is_told_by_name_and_host() -> None:
+    stored = image()
+    looked = scene({HOST_1: Survey((), ()), HOST_2: Survey((), (resident(OTHER, stored),))}, [])
+    assert looked.users == {stored.name: (f"name of {OTHER}", HOST_2)}
+
+
+@pytest.mark.parametrize("order", [(HOST_1, HOST_2), (HOST_2, HOST_1)])
+def test_a_vm_that_two_hosts_know_is_where_it_is_not_halted(order: tuple[HostName, HostName]) -> None:
+    powers = {HOST_1: PowerState.HALTED, HOST_2: PowerState.SUSPENDED}
+    looked = scene({host: Survey((), (resident(VM, power=powers[host]),)) for host in order}, [])
+    assert looked.residents[VM][0] == HOST_2

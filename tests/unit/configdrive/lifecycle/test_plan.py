@@ -1,0 +1,203 @@
+"""The planner against a model world: every plan reaches its goal, harms nobody, and can be cut off anywhere."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.lifecycle.plan import Attach, Copy, Delete, Detach, Leave, Step, Upload, distrust, plan
+from configdrive.lifecycle.transitions import DriveGoal, Goal
+from configdrive.model import (
+    AttachBy,
+    HostName,
+    Place,
+    PowerState,
+    SecretStr,
+    StoredImage,
+)
+from configdrive.ports import DriveContent, EmptyDrive, Inserted, NoDrive, Observation
+from tests.unit.configdrive.lifecycle.model_world import (
+    GOAL,
+    HOME,
+    SECOND,
+    UNKNOWN,
+    VM,
+    WANTED,
+    World,
+    carried_out,
+    done,
+    goals,
+    named,
+    worlds,
+)
+from tests.unit.documents import OTHER_UUID
+
+# --- properties -------------------------------------------------------------------------------------------------------
+
+
+@given(worlds(), goals)
+def test_the_plan_reaches_the_goal_and_then_there_is_nothing_to_do(world: World, goal: Goal) -> None:
+    for _ in carried_out(world, goal):
+        pass
+    assert done(world, goal)
+
+
+@given(worlds(), goals, st.integers(0, 9))
+def test_a_plan_that_was_cut_off_is_finished_by_planning_again(world: World, goal: Goal, most: int) -> None:
+    for _ in carried_out(world, goal, most=most):
+        pass
+    for _ in carried_out(world, goal):
+        pass
+    assert done(world, goal)
+
+
+@given(worlds() | worlds(foreign_in_drive=True), goals)
+def test_no_step_names_another_vm_s_image(world: World, goal: Goal) -> None:
+    with suppress(PermanentError):
+        assert OTHER_UUID not in repr(plan(world.vm, world.observe(), goal))
+
+
+@given(worlds(), goals)
+def test_deletions_come_last_and_everything_is_brought_before_it_is_attached(world: World, goal: Goal) -> None:
+    order = {Upload: 0, Copy: 0, Attach: 1, Detach: 1, Leave: 2, Delete: 3}
+    ranks = [order[type(step)] for step in plan(world.vm, world.observe(), goal)]
+    assert ranks == sorted(ranks)
+    assert ranks.count(0) <= 1
+    assert ranks.count(1) <= 1
+
+
+@given(worlds(), goals)
+def test_an_image_is_built_anew_only_where_none_can_be_copied(world: World, goal: Goal) -> None:
+    names = {stored.name for stored in world.files}
+    assume(goal.image is not None)
+    uploads = any(isinstance(step, Upload) for step in carried_out(world, goal))
+    assert not uploads or goal.fresh or WANTED not in names
+
+
+@given(worlds(foreign_in_drive=True), goals)
+def test_another_vm_s_medium_is_refused_before_anything_is_done_and_ejected_when_the_vm_stops(
+    world: World, goal: Goal
+) -> None:
+    if goal.image is not None:
+        with pytest.raises(PermanentError) as caught:
+            plan(world.vm, world.observe(), goal)
+        assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+        assert OTHER_UUID in caught.value.detail
+        assert caught.value.remedy
+    else:
+        for _ in carried_out(world, goal):
+            pass
+        assert world.reached(goal)
+
+
+@given(worlds(), goals)
+def test_an_image_that_may_be_half_written_is_brought_again(world: World, goal: Goal) -> None:
+    """It is, unless it is in the drive or the last of its kind. Nothing else is forgotten: it must still be deleted."""
+    seen = world.observe()
+    trusted = set(distrust(world.vm, seen, goal).images)
+    suspect = StoredImage(WANTED, world.storage or HOME)
+    assert set(seen.images) - trusted <= {suspect}
+    if goal.image is None or suspect not in seen.images:
+        return
+    in_drive = world.drive in {(WANTED, suspect.place), (WANTED, UNKNOWN)}
+    last = not goal.fresh and not any(stored.name == WANTED and stored != suspect for stored in seen.images)
+    assert (suspect in trusted) == (in_drive or last)
+    if suspect not in trusted:
+        assert isinstance(plan(world.vm, distrust(world.vm, seen, goal), goal)[0], Upload if goal.fresh else Copy)
+
+
+def test_without_a_storage_there_is_nothing_to_distrust() -> None:
+    unplaced = seen(EmptyDrive(), at(5, SECOND), storage=None)
+    assert distrust(VM, unplaced, START) == unplaced
+
+
+# --- examples ---------------------------------------------------------------------------------------------------------
+
+
+def seen(
+    drive: DriveContent = EmptyDrive(),  # noqa: B008 - it has no content to share
+    *images: StoredImage,
+    storage: Place | None = HOME,
+    power: PowerState = PowerState.HALTED,
+) -> Observation:
+    return Observation(power, storage, drive, images)
+
+
+def at(generation: int, place: Place = HOME) -> StoredImage:
+    return StoredImage(named(generation), place)
+
+
+START = Goal(DriveGoal.ATTACHED, GOAL, fresh=True)
+STAGE = Goal(DriveGoal.AS_IT_IS, GOAL, fresh=True)
+MOVE = Goal(DriveGoal.ATTACHED, GOAL)
+MOVED = replace(MOVE, left=HostName("host-2"))
+PREPARE = Goal(DriveGoal.AS_IT_IS, GOAL, others_go=False)
+STOP = Goal(DriveGoal.EMPTY)
+UPLOAD, ATTACH = Upload(GOAL, HOME), Attach(GOAL, HOME)
+
+
+@pytest.mark.parametrize(
+    ("goal", "observation", "steps"),
+    [
+        (START, seen(), (UPLOAD, ATTACH)),
+        (START, seen(NoDrive()), (UPLOAD, ATTACH)),
+        (START, seen(EmptyDrive(), at(5)), (ATTACH,)),
+        (START, seen(Inserted(WANTED, HOME), at(5)), ()),
+        (START, seen(Inserted(WANTED), at(5)), ()),
+        (START, seen(Inserted(WANTED, HOME)), (UPLOAD, ATTACH)),
+        (START, seen(Inserted(WANTED, SECOND), at(5), at(5, SECOND)), (ATTACH, Delete(at(5, SECOND)))),
+        (START, seen(Inserted(named(4), HOME), at(4)), (UPLOAD, ATTACH, Delete(at(4)))),
+        (START, seen(EmptyDrive(), at(5, SECOND)), (UPLOAD, ATTACH, Delete(at(5, SECOND)))),
+        (STAGE, seen(), (UPLOAD,)),
+        (STAGE, seen(EmptyDrive(), at(4)), (UPLOAD, Delete(at(4)))),
+        (STAGE, seen(Inserted(named(4), SECOND), at(4), at(4, SECOND)), (UPLOAD, Delete(at(4)))),
+        (MOVE, seen(EmptyDrive(), at(5, SECOND)), (Copy(GOAL, SECOND, HOME), ATTACH, Delete(at(5, SECOND)))),
+        (MOVE, seen(), (UPLOAD, ATTACH)),
+        (MOVED, seen(EmptyDrive(), at(5), at(4)), (ATTACH, Leave(HostName("host-2")), Delete(at(4)))),
+        (PREPARE, seen(Inserted(WANTED, SECOND), at(5, SECOND)), (Copy(GOAL, SECOND, HOME),)),
+        (PREPARE, seen(Inserted(WANTED, HOME), at(5), at(4)), ()),
+        (STOP, seen(), ()),
+        (STOP, seen(NoDrive(), storage=None, power=PowerState.UNDEFINED), ()),
+        (STOP, seen(Inserted(WANTED, HOME), at(5), at(5, SECOND)), (Detach(), Delete(at(5)), Delete(at(5, SECOND)))),
+        (STOP, seen(EmptyDrive(), at(3)), (Delete(at(3)),)),
+    ],
+)
+def test_the_steps_of_common_situations(goal: Goal, observation: Observation, steps: tuple[Step, ...]) -> None:
+    assert plan(VM, observation, goal) == steps
+
+
+def test_an_image_under_the_vm_s_former_name_is_not_taken_for_the_present_one() -> None:
+    former = StoredImage(named(5, instance="former-name"), HOME)
+    assert plan(VM, seen(Inserted(former.name, HOME), former), MOVE) == (UPLOAD, ATTACH, Delete(former))
+
+
+def test_what_an_orchestrator_has_not_exchanged_yet_stays_on_its_storage() -> None:
+    by_orchestrator = replace(VM, attach_by=AttachBy.ORCHESTRATOR)
+    observation = seen(Inserted(named(4), HOME), at(3), at(4))
+    assert plan(by_orchestrator, observation, START) == (UPLOAD, ATTACH, Delete(at(3)))
+    assert plan(by_orchestrator, observation, STOP) == (Detach(), Delete(at(3)), Delete(at(4)))
+
+
+@pytest.mark.parametrize(
+    ("power", "code"),
+    [
+        (PowerState.UNDEFINED, PermanentCode.VM_NOT_FOUND),
+        (PowerState.HALTED, PermanentCode.STORAGE_NOT_FOUND),
+        (PowerState.RUNNING, PermanentCode.STORAGE_NOT_FOUND),
+    ],
+)
+@pytest.mark.parametrize("goal", [START, STAGE, MOVE, PREPARE])
+def test_without_a_storage_there_is_nowhere_to_put_an_image(goal: Goal, power: PowerState, code: PermanentCode) -> None:
+    with pytest.raises(PermanentError) as caught:
+        plan(VM, seen(NoDrive(), storage=None, power=power), goal)
+    assert caught.value.code is code
+    assert "primary_storage" in caught.value.remedy
+
+
+def test_a_goal_does_not_show_the_password() -> None:
+    assert "swordfish" not in repr(replace(START, password=SecretStr("swordfish")))

@@ -1,0 +1,127 @@
+"""The state at rest: it comes back as it was, and shows nothing of what stands on a drive."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.lifecycle import state
+from configdrive.lifecycle.state import Passwords, Phase, VmState
+from configdrive.model import (
+    HostName,
+    HypervisorName,
+    InstanceName,
+    Metadata,
+    SecretBytes,
+    SecretStr,
+    Vm,
+    VmData,
+    VmUuid,
+)
+from tests.unit import strategies
+from tests.unit.documents import OTHER_UUID, UUID
+from tests.unit.fakes.small import FakeSealer
+
+VM = VmUuid(UUID)
+SECRET = "swordfish"
+KNOWN = VmState(
+    vm=Vm(VM, InstanceName("i-2-14-VM"), HypervisorName("kvm"), HostName("host-1")),
+    sequence=7,
+    phase=Phase.ATTACHED,
+    data=VmData(metadata=Metadata(vm_id=SECRET, extra=((SECRET, SECRET),)), user_data=SecretBytes(SECRET.encode())),
+    passwords=Passwords(pending=SecretStr(SECRET), carried=SecretStr(f"{SECRET}-2")),
+)
+
+
+@given(strategies.states)
+def test_any_state_comes_back_as_it_was(known: VmState) -> None:
+    assert state.load(state.dump(known, FakeSealer(), VM), FakeSealer(), VM) == known
+
+
+def test_nothing_remembered_is_an_empty_state() -> None:
+    assert state.load(None, FakeSealer(), VM) == VmState()
+    assert json.loads(state.dump(VmState(), FakeSealer(), VM)) == {}
+
+
+def test_nothing_of_a_drive_stands_in_the_clear() -> None:
+    text = state.dump(KNOWN, FakeSealer(), VM)
+    assert SECRET not in text
+    summary = state.peek(text)
+    assert SECRET not in repr(summary)
+    assert (summary.phase, summary.sequence, summary.vm) == (Phase.ATTACHED, 7, KNOWN.vm)
+    assert summary.data
+    assert summary.pending
+    assert summary.carried
+
+
+def test_a_state_moved_to_another_vm_cannot_be_opened() -> None:
+    with pytest.raises(PermanentError) as caught:
+        state.load(state.dump(KNOWN, FakeSealer(), VM), FakeSealer(), VmUuid(OTHER_UUID))
+    assert caught.value.code is PermanentCode.UNSEALABLE
+
+
+def test_a_box_moved_within_the_state_cannot_be_opened() -> None:
+    record = json.loads(state.dump(KNOWN, FakeSealer(), VM))
+    record["data"] = record["pending"]
+    with pytest.raises(PermanentError) as caught:
+        state.load(json.dumps(record), FakeSealer(), VM)
+    assert caught.value.code is PermanentCode.UNSEALABLE
+
+
+def test_the_clear_part_can_be_had_with_lost_keys() -> None:
+    sealer = FakeSealer()
+    text = state.dump(KNOWN, sealer, VM)
+    sealer.lost = True
+    with pytest.raises(PermanentError):
+        state.load(text, sealer, VM)
+    closed = state.load(text, sealer, VM, sealed_too=False)
+    assert (closed.vm, closed.phase, closed.sequence) == (KNOWN.vm, KNOWN.phase, KNOWN.sequence)
+    assert (closed.data, closed.passwords) == (VmData(), Passwords())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "swordfish", "[]", '{"sequence": "swordfish"}', '{"phase": "swordfish"}', '{"places": ["swordfish"]}'],
+)
+def test_a_record_that_is_none_is_refused_without_quoting_it(text: str) -> None:
+    with pytest.raises(PermanentError) as caught:
+        state.load(text, FakeSealer(), VM)
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert caught.value.remedy
+    assert SECRET not in f"{caught.value!r}"
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "plaintext",
+    [
+        b"swordfish",
+        b"[]",
+        b'"swordfish"',
+        b'{"metadata": {}}',
+        b'{"user_data": null, "metadata": {"vm_id": ["swordfish"]}}',
+        b"[" * 100_000,
+        b'{"user_data": null, "metadata": {"vm_id": "\\ud800"}}',
+    ],
+    ids=["text", "list", "string", "half", "other types", "deep", "half a character"],
+)
+def test_a_box_of_another_version_is_refused_without_quoting_it(plaintext: bytes) -> None:
+    box = FakeSealer().seal(plaintext, f"{VM}/data")
+    with pytest.raises(PermanentError) as caught:
+        state.load(json.dumps({"data": box}), FakeSealer(), VM)
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert SECRET not in f"{caught.value!r}"
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("name", ["pending", "carried"])
+def test_a_password_that_is_no_text_is_refused_without_quoting_it(name: str) -> None:
+    box = FakeSealer().seal(b"swordfish\xc2", f"{VM}/password")
+    with pytest.raises(PermanentError) as caught:
+        state.load(json.dumps({name: box}), FakeSealer(), VM)
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert SECRET not in f"{caught.value!r}"
+    assert caught.value.__context__ is None

@@ -1,0 +1,147 @@
+"""Where images lie, and who puts them into the drive."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from configdrive.contract.outcome import Status
+from configdrive.errors import (
+    PermanentCode,
+)
+from configdrive.lifecycle import state
+from configdrive.model import Place, PowerState
+from tests.unit.fakes.cloud import Machine
+from tests.unit.fakes.fleet import (
+    HELLO,
+    HOME,
+    HOST_1,
+    HOST_2,
+    LOCAL,
+    PRIMARY,
+    SECOND,
+    VM,
+    Fleet,
+    refused,
+    running,
+)
+
+# --- storages ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_storage_is_that_of_the_root_disk(fleet: Fleet) -> None:
+    fleet.machine.root = SECOND
+    assert running(fleet).send("start").outcome.facts["storage"] == "second"
+    medium = fleet.medium()
+    assert medium is not None
+    assert medium.place == Place(SECOND)
+
+
+def test_a_storage_that_the_event_names_goes_before_the_root_disk_s(fleet: Fleet) -> None:
+    assert fleet.send("deploy", primary_storage="second").outcome.facts["storage"] == "second"
+    assert {stored.place for stored in fleet.cloud.images_of(VM)} == {Place(SECOND)}
+
+
+def test_a_storage_that_an_earlier_event_named_is_the_fallback_for_a_vm_that_is_not_defined_yet(fleet: Fleet) -> None:
+    del fleet.cloud.machines[VM]
+    fleet.send("deploy", primary_storage="second")
+    assert fleet.send("deploy").outcome.facts["storage"] == "second"
+    fleet.cloud.machines[VM] = Machine(HOST_1, PRIMARY)
+    settled = fleet.send("start")
+    assert settled.outcome.facts["storage"] == "primary", "now the root disk tells"
+    assert {stored.place for stored in fleet.cloud.images_of(VM)} == {HOME}
+
+
+def test_the_image_follows_a_root_disk_that_has_moved(fleet: Fleet) -> None:
+    running(fleet)
+    fleet.machine.root = SECOND
+    fleet.send("start")
+    assert {stored.place for stored in fleet.cloud.images_of(VM)} == {Place(SECOND)}
+    assert fleet.known().places == (Place(SECOND),)
+
+
+def test_an_image_that_stays_in_the_drive_on_an_older_storage_is_not_forgotten(fleet: Fleet) -> None:
+    running(fleet)
+    fleet.machine.root = SECOND
+    fleet.send("deploy", guest=HELLO)
+    assert {stored.place for stored in fleet.cloud.images_of(VM)} == {HOME, Place(SECOND)}
+    assert fleet.known().places == (HOME, Place(SECOND))
+    fleet.send("stop")
+    assert fleet.generations() == []
+
+
+def test_a_host_s_own_storage_is_remembered_with_its_host(fleet: Fleet) -> None:
+    fleet.machine.root = LOCAL
+    running(fleet)
+    assert fleet.known().places == (Place(LOCAL, HOST_1),)
+
+
+def test_what_lies_on_a_storage_that_is_away_is_told_and_fetched_later(fleet: Fleet) -> None:
+    fleet.machine.root = LOCAL
+    running(fleet)
+    fleet.cloud.down.add(HOST_1)
+    fleet.machine.host, fleet.machine.medium = HOST_2, None
+    settled = fleet.send("start", host="host-2")
+    assert settled.outcome.facts["left_behind"] == "drive@host-1, local@host-1"
+    assert fleet.known().left_on == (HOST_1,)
+    assert fleet.known().places == (Place(LOCAL, HOST_1), Place(LOCAL, HOST_2))
+    assert fleet.generations() == [2, 3]
+    fleet.cloud.down.clear()
+    fleet.send("stop", host="host-2")
+    assert fleet.generations() == []
+    assert fleet.known().places == ()
+
+
+def test_a_destroyed_vm_s_images_on_a_storage_that_is_away_are_told(fleet: Fleet) -> None:
+    fleet.send("deploy", primary_storage="second")
+    fleet.cloud.down.add(SECOND)
+    settled = fleet.send("destroy")
+    assert settled.outcome.facts["left_behind"] == "second@shared"
+    assert fleet.known().places == (Place(SECOND),)
+
+
+def test_a_destroy_goes_through_when_the_vm_and_the_storage_it_once_named_are_no_more(fleet: Fleet) -> None:
+    fleet.send("deploy", primary_storage="second")
+    fleet.cloud.images_of(VM)
+    fleet.cloud.files.clear()
+    fleet.cloud.shared.remove(SECOND)
+    del fleet.cloud.machines[VM]
+    fleet.remembered = state.dump(replace(fleet.known(), places=()), fleet.sealer, VM)
+    assert refused(fleet, "start").code is PermanentCode.STORAGE_NOT_FOUND
+    assert fleet.send("stop").outcome.status is Status.APPLIED
+    assert fleet.send("destroy").gone
+
+
+# --- attached by the orchestrator -------------------------------------------------------------------------------------
+
+
+def test_an_orchestrator_that_attaches_by_itself_is_told_what_to_attach(fleet: Fleet) -> None:
+    fleet.send("deploy", attach="orchestrator", guest=HELLO)
+    settled = fleet.send("start")
+    assert fleet.medium() is None
+    assert settled.outcome.facts["attach"] == "orchestrator"
+    assert settled.outcome.facts["path"].endswith(".2.iso")
+    assert fleet.generations() == [2]
+
+
+def test_an_orchestrator_needs_no_defined_vm_but_a_storage(fleet: Fleet) -> None:
+    del fleet.cloud.machines[VM]
+    assert refused(fleet, "start", attach="orchestrator").code is PermanentCode.VM_NOT_FOUND
+    settled = fleet.send("start", attach="orchestrator", primary_storage="primary")
+    assert settled.outcome.facts["attach"] == "orchestrator"
+
+
+def test_the_medium_stays_until_the_orchestrator_has_exchanged_it(fleet: Fleet) -> None:
+    fleet.send("deploy", attach="orchestrator", guest=HELLO)
+    fleet.send("start")
+    (stored,) = fleet.cloud.images_of(VM)
+    fleet.machine.slot, fleet.machine.medium = True, stored
+    fleet.power(PowerState.RUNNING)
+    fleet.send("update", apply="now", guest={"user_data": {"text": "new"}})
+    assert fleet.generations() == [2, 3]
+    assert fleet.user_data() == b"hello"
+    (newer,) = fleet.cloud.images_of(VM) - {stored}
+    fleet.machine.medium = newer
+    fleet.send("start")
+    assert fleet.generations() == [3, 4]
+    fleet.send("stop")
+    assert (fleet.generations(), fleet.medium()) == ([], None)

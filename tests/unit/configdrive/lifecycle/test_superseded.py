@@ -1,0 +1,99 @@
+"""What is not done any more: its content is kept, and it holds up nothing, not even with lost keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from configdrive.contract.outcome import Status
+from configdrive.errors import (
+    PermanentCode,
+    StaleCode,
+)
+from configdrive.lifecycle.state import Phase
+from tests.unit.documents import Json
+from tests.unit.fakes.fleet import (
+    HELLO,
+    Fleet,
+    refused,
+    running,
+)
+
+# --- superseded -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["start", "deploy"])
+@pytest.mark.parametrize("successor", ["stop", "destroy"])
+def test_a_start_behind_which_a_stop_waits_is_not_done_but_remembered(fleet: Fleet, word: str, successor: str) -> None:
+    settled = fleet.send(word, waiting=("update", successor), guest={"password": "kept"}, primary_storage="second")
+    assert (settled.outcome.status, settled.outcome.code) == (Status.DROPPED, StaleCode.SUPERSEDED)
+    assert successor in settled.outcome.detail
+    assert fleet.cloud.verbs == []
+    known = fleet.known()
+    assert known.passwords.pending is not None
+    assert known.vm is not None
+    assert (known.vm.primary_storage, known.sequence, known.phase) == ("second", 1, Phase.ABSENT)
+
+
+@pytest.mark.parametrize("word", ["stop", "migrate", "password_reset", "update"])
+def test_only_a_destroy_supersedes_everything(fleet: Fleet, word: str) -> None:
+    running(fleet)
+    data: Json = {"phase": "rollback"} if word == "migrate" else {}
+    assert fleet.send(word, waiting=("stop", "start"), **data).outcome.status is Status.APPLIED
+    assert fleet.send(word, waiting=("start", "destroy")).outcome.code is StaleCode.SUPERSEDED
+
+
+def test_a_destroy_and_a_start_with_other_events_behind_them_are_done(fleet: Fleet) -> None:
+    assert fleet.send("start", waiting=("update", "password_reset", "start")).outcome.status is Status.APPLIED
+    assert fleet.send("destroy", waiting=("destroy", "stop")).outcome.status is Status.APPLIED
+
+
+def test_a_password_survives_the_power_events_that_were_not_done(fleet: Fleet) -> None:
+    fleet.send("deploy", waiting=("stop",), guest={"password": "kept"})
+    fleet.send("start", waiting=("stop",))
+    fleet.send("stop")
+    fleet.send("start")
+    assert fleet.password() == "kept"
+
+
+def test_what_cannot_be_opened_does_not_hold_up_what_supersedes_it(fleet: Fleet) -> None:
+    settled = fleet.send("start", waiting=("stop",), sealed="v1.ffffffffffffffff.AAAA", primary_storage="second")
+    assert settled.outcome.code is StaleCode.SUPERSEDED
+    vm = fleet.known().vm
+    assert vm is not None
+    assert vm.primary_storage == "second"
+
+
+def test_what_names_no_host_does_not_hold_up_what_supersedes_it(fleet: Fleet) -> None:
+    settled = fleet.send("update", waiting=("destroy",), host=None)
+    assert settled.outcome.code is StaleCode.SUPERSEDED
+    assert settled.state is None
+
+
+# --- lost keys --------------------------------------------------------------------------------------------------------
+
+
+def test_a_destroy_goes_through_with_lost_keys(fleet: Fleet) -> None:
+    running(fleet, guest=HELLO | {"password": "first"})
+    fleet.sealer.lost = True
+    assert refused(fleet, "stop").code is PermanentCode.UNSEALABLE
+    settled = fleet.send("destroy")
+    assert settled.gone
+    assert fleet.generations() == []
+    assert fleet.medium() is None
+
+
+@pytest.mark.parametrize("word", ["start", "stop", "update", "migrate"])
+def test_a_destroy_also_goes_through_behind_an_event_that_needs_the_lost_keys(fleet: Fleet, word: str) -> None:
+    running(fleet, guest=HELLO | {"password": "first"})
+    fleet.sealer.lost = True
+    assert fleet.send(word, waiting=("destroy",)).outcome.code is StaleCode.SUPERSEDED
+    assert fleet.send("destroy", host=None).gone, "the host is known from the event before"
+    assert fleet.generations() == []
+
+
+def test_keys_that_are_there_keep_what_a_destroy_supersedes(fleet: Fleet) -> None:
+    """The destroy may be skipped by a person yet."""
+    running(fleet, guest=HELLO | {"password": "first"})
+    fleet.send("update", waiting=("destroy",))
+    assert fleet.known().data.user_data is not None
+    assert fleet.known().passwords.carried is not None

@@ -1,0 +1,215 @@
+"""The state machine: each row of the table in `configdrive.lifecycle.transitions`, and where a VM is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.lifecycle import transitions
+from configdrive.lifecycle.state import ImageRecord, Passwords, Phase, VmState
+from configdrive.lifecycle.transitions import DriveGoal, Goal, vm_of
+from configdrive.model import (
+    AttachBy,
+    Generation,
+    HostName,
+    Presentation,
+)
+from tests.unit.configdrive.lifecycle.moves import (
+    ABSENT,
+    ATTACHED,
+    BUILT_AT,
+    DESTINATION,
+    FRESH,
+    HOME,
+    IMAGE,
+    NEW,
+    NOTHING_LEFT,
+    OLD,
+    RESET,
+    SOURCE,
+    STAGED,
+    attached,
+    moved,
+    staged,
+)
+from tests.unit.documents import Json, event
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One situation: the event's row in the table, what is known, and what must come of it."""
+
+    row: str
+    known: VmState
+    goal: Goal | None
+    passwords: Passwords
+    phase: Phase
+    live: bool = False
+
+
+PENDING_NEW, CARRIED_NEW = Passwords(pending=NEW), Passwords(carried=NEW)
+PENDING_OLD, CARRIED_OLD, NO_PASSWORD = Passwords(pending=OLD), Passwords(carried=OLD), Passwords()
+
+EVENTS: dict[str, tuple[str, Json]] = {
+    "deploy": ("deploy", {"guest": {"password": "new"}}),
+    "deploy, `start`": ("deploy", {"start": True, "guest": {"password": "new"}}),
+    "start": ("start", {}),
+    "stop": ("stop", {}),
+    "stop, `booted: false`": ("stop", {"booted": False}),
+    "migrate, prepare": ("migrate", {"phase": "prepare"}),
+    "migrate, complete": ("migrate", {"phase": "complete"}),
+    "migrate, rollback": ("migrate", {"phase": "rollback"}),
+    "password_reset": ("password_reset", {"guest": {"password": "new"}}),
+    "password_reset, now, live": ("password_reset", {"guest": {"password": "new"}, "apply": "now"}),
+    "update": ("update", {}),
+    "update, now, live": ("update", {"apply": "now"}),
+    "update, password_delivered": ("update", {"password_delivered": True}),
+    "destroy": ("destroy", {}),
+}
+
+ROWS = [
+    Row("deploy", VmState(), staged(NEW), PENDING_NEW, Phase.STAGED),
+    Row("deploy", ATTACHED, staged(NEW), PENDING_NEW, Phase.STAGED),
+    Row("deploy, `start`", VmState(), attached(NEW), CARRIED_NEW, Phase.ATTACHED),
+    Row("start", STAGED, attached(OLD), CARRIED_OLD, Phase.ATTACHED),
+    Row("start", ATTACHED, attached(OLD), CARRIED_OLD, Phase.ATTACHED),
+    Row("start", ABSENT, attached(None), NO_PASSWORD, Phase.ATTACHED),
+    Row("start", RESET, attached(NEW), CARRIED_NEW, Phase.ATTACHED),
+    Row("stop", ATTACHED, NOTHING_LEFT, NO_PASSWORD, Phase.ABSENT),
+    Row("stop", STAGED, NOTHING_LEFT, PENDING_OLD, Phase.ABSENT),
+    Row("stop", RESET, NOTHING_LEFT, PENDING_NEW, Phase.ABSENT),
+    Row("stop, `booted: false`", ATTACHED, NOTHING_LEFT, PENDING_OLD, Phase.ABSENT),
+    Row("stop, `booted: false`", RESET, NOTHING_LEFT, PENDING_NEW,
+        Phase.ABSENT),
+    Row("migrate, prepare", ATTACHED, Goal(DriveGoal.AS_IT_IS, IMAGE, password=OLD, others_go=False), CARRIED_OLD,
+        Phase.ATTACHED),
+    Row("migrate, prepare", STAGED, Goal(DriveGoal.AS_IT_IS, IMAGE, password=OLD, others_go=False), PENDING_OLD,
+        Phase.STAGED),
+    Row("migrate, prepare", ABSENT, None, NO_PASSWORD, Phase.ABSENT),
+    Row("migrate, complete", ATTACHED, Goal(DriveGoal.ATTACHED, IMAGE, password=OLD, left=SOURCE), CARRIED_OLD,
+        Phase.ATTACHED),
+    Row("migrate, complete", STAGED, Goal(DriveGoal.AS_IT_IS, IMAGE, password=OLD), PENDING_OLD, Phase.STAGED),
+    Row("migrate, complete", ABSENT, None, NO_PASSWORD, Phase.ABSENT),
+    Row("migrate, rollback", ATTACHED, Goal(DriveGoal.ATTACHED, IMAGE, password=OLD, left=DESTINATION), CARRIED_OLD,
+        Phase.ATTACHED),
+    Row("migrate, rollback", STAGED, Goal(DriveGoal.AS_IT_IS, IMAGE, password=OLD), PENDING_OLD, Phase.STAGED),
+    Row("password_reset", ATTACHED, None, Passwords(NEW, OLD), Phase.ATTACHED),
+    Row("password_reset", ATTACHED, None, Passwords(NEW, OLD), Phase.ATTACHED, live=True),
+    Row("password_reset, now, live", ATTACHED, attached(NEW), CARRIED_NEW, Phase.ATTACHED, live=True),
+    Row("password_reset, now, live", ATTACHED, None, Passwords(NEW, OLD), Phase.ATTACHED, live=False),
+    Row("update", ATTACHED, None, CARRIED_OLD, Phase.ATTACHED, live=True),
+    Row("update, now, live", ATTACHED, attached(OLD), CARRIED_OLD, Phase.ATTACHED, live=True),
+    Row("update, now, live", RESET, attached(OLD), Passwords(NEW, OLD),
+        Phase.ATTACHED, live=True),
+    Row("update, now, live", STAGED, None, PENDING_OLD, Phase.STAGED, live=False),
+    Row("update, password_delivered", ATTACHED, attached(None), NO_PASSWORD, Phase.ATTACHED, live=True),
+    Row("update, password_delivered", RESET, attached(None), PENDING_NEW,
+        Phase.ATTACHED, live=True),
+    Row("update, password_delivered", ATTACHED, None, NO_PASSWORD, Phase.ATTACHED, live=False),
+    Row("destroy", ATTACHED, NOTHING_LEFT, NO_PASSWORD, Phase.GONE),
+    Row("destroy", VmState(), NOTHING_LEFT, NO_PASSWORD, Phase.GONE),
+]  # fmt: skip
+
+
+def in_words(row: Row) -> str:
+    known = [row.known.phase.value]
+    known += ["pending"] if row.known.passwords.pending else []
+    known += ["carried"] if row.known.passwords.carried else []
+    known += ["live"] if row.live else []
+    return f"{row.row} when {' '.join(known)}"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=in_words)
+def test_each_row_of_the_table(row: Row) -> None:
+    word, data = EVENTS[row.row]
+    came = moved(row.known, word, live=row.live, **data)
+    assert came.goal == row.goal
+    assert (came.state.passwords, came.state.phase) == (row.passwords, row.phase)
+
+
+def test_the_table_for_readers_has_exactly_these_rows() -> None:
+    table = [line for line in (transitions.__doc__ or "").splitlines() if line.startswith("|")]
+    names = [line.split("|")[1].strip() for line in table[2:]]
+    assert set(names) == set(EVENTS) == {row.row for row in ROWS}
+    phases = {name: line.split("|")[4].strip() for name, line in zip(names, table[2:], strict=True)}
+    for row in ROWS:
+        if phases[row.row] in set(Phase.__members__):
+            assert phases[row.row] == row.phase.name or row.goal is None
+
+
+# --- the VM's place ---------------------------------------------------------------------------------------------------
+
+
+def test_a_fresh_image_has_the_event_s_number_and_time() -> None:
+    goal = moved(ABSENT, "start", sequence=41).goal
+    assert goal is not None
+    assert goal.image == ImageRecord(Generation(41), BUILT_AT)
+
+
+def test_the_state_follows_the_image() -> None:
+    assert moved(ABSENT, "start").state.image == FRESH
+    assert moved(ABSENT, "deploy").state.image == FRESH
+    assert moved(ATTACHED, "stop").state.image is None
+    assert moved(ATTACHED, "migrate").state.image == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("phase", "host", "destination"),
+    [("prepare", SOURCE, DESTINATION), ("complete", DESTINATION, None), ("rollback", SOURCE, None)],
+)
+def test_a_migration_moves_the_vm_when_it_is_complete(phase: str, host: str, destination: str | None) -> None:
+    prepared = moved(ATTACHED, "migrate", phase="prepare").state
+    came = moved(prepared, "migrate", phase=phase, sequence=6, host=None).state
+    assert came.vm is not None
+    assert (came.vm.host, came.destination) == (host, destination)
+
+
+@pytest.mark.parametrize("host", [None, SOURCE, DESTINATION])
+def test_a_second_complete_has_no_host_to_leave(host: HostName | None) -> None:
+    there = moved(ATTACHED, "migrate").state
+    assert moved(there, "migrate", sequence=6, host=host).goal == Goal(DriveGoal.ATTACHED, IMAGE, password=OLD)
+
+
+def test_a_vm_of_which_nothing_was_remembered_leaves_the_host_that_the_event_names() -> None:
+    goal = moved(replace(ATTACHED, vm=None), "migrate").goal
+    assert goal is not None
+    assert goal.left == SOURCE
+
+
+def test_an_orchestrator_s_definitions_are_left_alone() -> None:
+    assert moved(ATTACHED, "migrate", attach="orchestrator").goal == Goal(DriveGoal.ATTACHED, IMAGE, password=OLD)
+
+
+@pytest.mark.parametrize("word", ["start", "stop"])
+def test_a_power_event_ends_a_prepared_migration(word: str) -> None:
+    prepared = moved(ATTACHED, "migrate", phase="prepare").state
+    assert moved(prepared, word, sequence=6).state.destination is None
+
+
+def test_a_destroyed_vm_leaves_its_number_and_where_its_images_may_lie() -> None:
+    assert moved(ATTACHED, "destroy").state == VmState(sequence=5, phase=Phase.GONE, places=(HOME,))
+
+
+def test_where_the_event_is_silent_the_vm_stays_as_it_is_known() -> None:
+    known = vm_of(
+        None,
+        event("deploy", primary_storage="p", zone="z", attach="orchestrator", presentation="disk", host="host-9"),
+    )
+    assert vm_of(known, event("stop", host=None)) == known
+    assert (known.attach_by, known.presentation) == (AttachBy.ORCHESTRATOR, Presentation.DISK)
+    changed = vm_of(known, event("stop", host="h", primary_storage="q", zone="y", attach="fleet", presentation="cdrom"))
+    assert changed.host == "h"
+    assert (changed.primary_storage, changed.zone) == ("q", "y")
+    assert (changed.attach_by, changed.presentation) == (AttachBy.FLEET, Presentation.CDROM)
+
+
+@pytest.mark.parametrize("word", ["stop", "destroy", "update", "password_reset", "migrate"])
+def test_without_any_host_the_event_is_refused(word: str) -> None:
+    with pytest.raises(PermanentError, match=r"data\.host") as caught:
+        moved(VmState(), word, host=None)
+    assert caught.value.code is PermanentCode.INVALID_EVENT
+    assert caught.value.remedy

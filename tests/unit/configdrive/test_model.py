@@ -1,0 +1,47 @@
+"""The rule for volume labels."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configdrive.model import MAX_LABEL, label_problem
+from tests.unit import strategies
+
+
+@pytest.mark.parametrize("label", ["config", "config-2", "CONFIG_2", "v1.0", "a", "a" * MAX_LABEL])
+def test_takes_what_readers_find(label: str) -> None:
+    assert label_problem(label) is None
+
+
+@given(strategies.labels)
+def test_takes_letters_digits_dots_underscores_and_hyphens(label: str) -> None:
+    assert label_problem(label) is None
+
+
+@pytest.mark.parametrize(
+    ("label", "problem"),
+    [
+        ("a" * 17, "17 characters"),
+        ("a" * 1_000_000, "1000000 characters"),
+        ("", "at least one"),
+        ("config 2", "letters"),
+        ("config\n", "letters"),
+        ("größe", "letters"),
+        ("con/fig", "letters"),
+        ("٣", "letters"),
+    ],
+)
+def test_tells_the_rule_and_not_the_label(label: str, problem: str) -> None:
+    told = label_problem(label)
+    assert told is not None
+    assert problem in told
+    assert not label or label not in told
+
+
+@given(st.text(max_size=20))
+def test_what_is_taken_is_the_same_in_ascii_and_in_ucs_2(label: str) -> None:
+    if label_problem(label) is None:
+        assert len(label.encode("ascii")) == len(label) <= 16
+        assert len(label.encode("utf-16-be")) <= 32

@@ -1,0 +1,137 @@
+"""What Flower shows of an event: its row's state and sentence, and nothing that stands on a drive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery, Task, states
+
+from configdrive.errors import PermanentCode, PermanentError
+from tasks.celery_tasks import register
+from tasks.mailbox import DeadLetter, Header
+from tasks.wakeup import TASK_NAME
+from tests.unit.documents import OTHER_UUID, UUID
+from tests.unit.fakes.fleet import HOST_1
+from tests.unit.fakes.queue import Queue
+
+SECRET = "sw0rdfish"
+
+
+class Worker:
+    """The task in a Celery app, with what it works on."""
+
+    def __init__(self, app: Celery) -> None:
+        self.queue = Queue()
+        self.letters: list[DeadLetter] = []
+        self.made = 0
+        self.task: Task[Any, Any] = register(app, self._turns, self.letters.append)
+
+    def _turns(self) -> Any:  # noqa: ANN401 - the turns
+        self.made += 1
+        return self.queue.turns
+
+    def run(self, header: Header, attempt: int = 1) -> tuple[str, Any]:
+        return self.message(header.event_id, [header.event_type, header.vm_uuid, attempt])
+
+    def message(self, task_id: str, arguments: list[object], **named: object) -> tuple[str, Any]:
+        """Let a message arrive; returns the row's state and its result."""
+        done = self.task.apply(args=tuple(arguments), kwargs=named, task_id=task_id, throw=False)
+        assert SECRET not in f"{done.result!r} {done.traceback}"
+        return done.state, done.result
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    with Celery(broker="memory://", set_as_current=False) as app:
+        yield Worker(app)
+
+
+def test_an_applied_event_is_a_success_that_says_what_was_reached(worker: Worker) -> None:
+    header = worker.queue.put("deploy", start=True, guest={"password": SECRET, "user_data": {"text": SECRET}})
+    state, sentence = worker.run(header)
+    assert (state, sentence) == (states.SUCCESS, "applied (attach=inserted, device=cd, password=on_drive)")
+
+
+def test_a_wake_up_that_came_twice_shows_the_outcome_again(worker: Worker) -> None:
+    header = worker.queue.put("deploy")
+    first = worker.run(header)
+    assert worker.run(header) == first
+
+
+def test_a_dropped_event_is_a_success_that_says_why(worker: Worker) -> None:
+    header, _ = worker.queue.put("start"), worker.queue.put("stop")
+    assert worker.run(header) == (states.SUCCESS, "dropped: superseded: a stop event waits behind it")
+
+
+def test_a_back_off_is_a_retry_that_nobody_sends(worker: Worker) -> None:
+    header = worker.queue.put("start")
+    worker.queue.fleet.cloud.down.add(HOST_1)
+    state, retry = worker.run(header)
+    assert state == states.RETRY
+    assert "host_unreachable" in repr(retry)
+    assert worker.run(header)[0] == states.RETRY, "it came too early"
+    assert worker.queue.mailbox.stream == []
+
+
+def test_a_parked_event_is_a_failure_with_its_code(worker: Worker) -> None:
+    header = worker.queue.put("start", guest={"password": SECRET})
+    worker.queue.raising(lambda: PermanentError(PermanentCode.NO_FREE_SLOT, "no slot is free"))
+    state, error = worker.run(header)
+    assert state == states.FAILURE
+    assert str(error) == "parked: no_free_slot: no slot is free"
+    assert worker.run(header)[0] == states.FAILURE, "a double shows the same"
+    assert error.__context__ is None
+
+
+def test_what_nobody_foresaw_shows_neither_its_text_nor_its_traceback(worker: Worker) -> None:
+    header = worker.queue.put("start", guest={"password": SECRET})
+    worker.queue.raising(lambda: ValueError(SECRET))
+    assert worker.run(header)[0] == states.RETRY
+    worker.queue.fleet.clock.time += 13
+    state, error = worker.run(header)
+    assert state == states.FAILURE
+    assert "unclassified" in str(error)
+
+
+def test_the_second_event_waits_for_the_first(worker: Worker) -> None:
+    _, second = worker.queue.put("deploy"), worker.queue.put("start")
+    assert worker.run(second)[0] == states.RETRY
+
+
+def test_a_row_that_is_another_worker_s_is_left_alone(worker: Worker) -> None:
+    header = worker.queue.put("deploy")
+    worker.queue.claim(header)
+    assert worker.run(header)[0] == states.IGNORED
+
+
+def test_a_wake_up_for_nobody_is_told_as_such(worker: Worker) -> None:
+    assert worker.message("never-published", ["start", OTHER_UUID, 1]) == (states.SUCCESS, "nothing to do: empty")
+
+
+@pytest.mark.parametrize(
+    ("task_id", "arguments", "named"),
+    [
+        ("../etc", ["start", UUID, 1], {}),
+        ("event-1", [SECRET], {}),
+        ("event-1", [], {"password": SECRET}),
+        ("event-1", ["start", {"uuid": SECRET}, 1], {}),
+    ],
+)
+def test_a_message_that_is_no_wake_up_goes_to_the_dead_letters(
+    worker: Worker, task_id: str, arguments: list[object], named: dict[str, object]
+) -> None:
+    state, error = worker.message(task_id, arguments, **named)
+    assert state == states.FAILURE
+    assert "publish" not in str(error)
+    (letter,) = worker.letters
+    assert (letter.origin, letter.event_id, letter.vm_uuid) == ("broker", None, None)
+    assert letter.reason.startswith("invalid_event: ")
+    assert SECRET not in repr(letter)
+    assert worker.made == 0, "no driver was made for it"
+
+
+def test_the_task_is_acknowledged_early_and_keeps_no_result(worker: Worker) -> None:
+    task = worker.task
+    assert (task.name, task.ignore_result, task.acks_late) == (TASK_NAME, True, False)

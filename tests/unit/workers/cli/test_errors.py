@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import kombu.exceptions
+import pytest
+import redis
+
+from workers.cli.errors import problem_of, redis_address
+from workers.cli.exits import ExitCode
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://user:Hunter2@queue.example:7000/1", "queue.example:7000"),
+        ("rediss://:Hunter2@queue.example", "queue.example:6379"),
+        ("unix://user:Hunter2@/run/redis.sock?db=1", "/run/redis.sock"),
+    ],
+)
+def test_the_address_never_has_the_login(url: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONFIGDRIVE_REDIS_URL", url)
+
+    assert redis_address() == address
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (redis.ConnectionError("Error 111 connecting"), ExitCode.UNAVAILABLE, "cannot be reached (ConnectionError)"),
+        (redis.TimeoutError("Timeout reading"), ExitCode.UNAVAILABLE, "cannot be reached (TimeoutError)"),
+        (kombu.exceptions.OperationalError("no"), ExitCode.UNAVAILABLE, "cannot be reached (OperationalError)"),
+        (redis.BusyLoadingError("LOADING"), ExitCode.UNAVAILABLE, "cannot be reached (BusyLoadingError)"),
+        (redis.AuthenticationError("WRONGPASS Hunter2"), ExitCode.MISCONFIGURED, "refuses the login"),
+        (redis.exceptions.NoPermissionError("NOPERM this user"), ExitCode.MISCONFIGURED, "refuses the login"),
+        (redis.ResponseError("NOAUTH Authentication required."), ExitCode.MISCONFIGURED, "refuses the login"),
+        (redis.ResponseError("MISCONF Hunter2"), ExitCode.UNAVAILABLE, "refused a command (MISCONF)"),
+        (redis.exceptions.OutOfMemoryError("command not allowed Hunter2"), ExitCode.UNAVAILABLE, "(OutOfMemoryError)"),
+    ],
+)
+def test_what_redis_says_becomes_a_sentence(
+    error: Exception, code: ExitCode, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONFIGDRIVE_REDIS_URL", "redis://:Hunter2@queue.example:7000")
+    problem = problem_of(error)
+
+    assert problem.code is code
+    assert words in problem.message
+    assert "queue.example:7000" in problem.message
+    assert problem.remedy
+    assert "Hunter2" not in problem.message + problem.remedy
+
+
+def test_the_system_s_reason_is_told() -> None:
+    error = redis.ConnectionError("Error 111 connecting to x")
+    error.__cause__ = ConnectionRefusedError(111, "Connection refused")
+
+    assert "(Connection refused)" in problem_of(error).message

@@ -1,0 +1,114 @@
+"""The inventory file: its tables, the secrets that stand elsewhere, and faults that show neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from configdrive.errors import PermanentCode, PermanentError
+from workers.config.inventory import read_inventory
+
+SECRET = "sw0rdfish"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "inventory.toml"
+
+
+def misconfigured(path: Path, content: str | bytes) -> PermanentError:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(PermanentError) as caught:
+        read_inventory(path)
+    error = caught.value
+    assert error.code is PermanentCode.MISCONFIGURED
+    assert SECRET not in f"{error!r} {error.args}"
+    return error
+
+
+def test_each_hypervisor_has_its_table(path: Path) -> None:
+    path.write_text('[kvm.hosts.kvm-1]\nuri = "qemu:///system"\n[simulated]\nlatency = { upload = 0.5 }\n')
+    assert read_inventory(path) == {
+        "kvm": {"hosts": {"kvm-1": {"uri": "qemu:///system"}}},
+        "simulated": {"latency": {"upload": 0.5}},
+    }
+
+
+def test_an_empty_inventory_has_no_tables(path: Path) -> None:
+    path.touch()
+    assert read_inventory(path) == {}
+
+
+def test_secrets_come_from_files_and_from_the_environment_wherever_they_stand(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of the file\n")
+    monkeypatch.setenv("XEN_PASSWORD", "of the environment ")
+    path.write_text(
+        f'[xenserver]\npassword = {{env = "XEN_PASSWORD"}}\nlist = [{{file = "{secret}"}}, "plain"]\n'
+        f'[xenserver.pools.one]\npassword = {{file = "{secret}"}}\n'
+    )
+    assert read_inventory(path) == {
+        "xenserver": {
+            "password": "of the environment ",
+            "list": ["of the file", "plain"],
+            "pools": {"one": {"password": "of the file"}},
+        }
+    }
+
+
+def test_a_table_that_has_more_than_a_secret_s_place_is_an_ordinary_table(path: Path) -> None:
+    path.write_text('[kvm]\nkey = {file = "/etc/key", mode = "0600"}\nother = {file = 5}\n')
+    assert read_inventory(path) == {"kvm": {"key": {"file": "/etc/key", "mode": "0600"}, "other": {"file": 5}}}
+
+
+def test_a_missing_inventory_is_told_with_the_setting(path: Path) -> None:
+    with pytest.raises(PermanentError) as caught:
+        read_inventory(path)
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert str(path) in caught.value.detail
+    assert "CONFIGDRIVE_INVENTORY" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'[kvm]\npassword = "sw0rdfish',
+        b"[kvm]\npassword = sw0rdfish",
+        b'[kvm]\npassword = "sw0rdfish"\npassword = "sw0rdfish"',
+        b'[kvm]\npassword = "sw0rdfish\xff"',
+        b'[kvm]\npassword = "sw0rdfish\\q"',
+    ],
+)
+def test_what_is_no_toml_is_told_with_its_place_and_not_its_text(path: Path, content: bytes) -> None:
+    error = misconfigured(path, content)
+    assert str(path) in error.detail
+    assert "TOML" in error.detail
+
+
+def test_a_value_outside_of_any_table_is_refused_by_its_name(path: Path) -> None:
+    error = misconfigured(path, f'password = "{SECRET}"\n')
+    assert "'password'" in error.detail
+    assert "[kvm.hosts." in error.remedy
+
+
+def test_a_secret_file_that_cannot_be_read_is_told_with_its_place_in_the_inventory(path: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "no-such-file"
+    error = misconfigured(path, f'[xenserver.pools.one]\npassword = {{file = "{missing}"}}\n')
+    assert "xenserver.pools.one.password" in error.detail
+    assert str(missing) in error.detail
+
+
+def test_a_secret_file_that_is_no_text_is_refused_without_its_content(path: Path, tmp_path: Path) -> None:
+    binary = tmp_path / "secret"
+    binary.write_bytes(SECRET.encode() + b"\xff")
+    error = misconfigured(path, f'[kvm]\nkeys = [{{file = "{binary}"}}]\n')
+    assert "kvm.keys[0]" in error.detail
+
+
+def test_a_variable_that_is_not_set_is_told_with_its_place_in_the_inventory(path: Path) -> None:
+    error = misconfigured(path, '[vmware.vcenters.one]\npassword = {env = "NO_SUCH_VARIABLE"}\n')
+    assert "vmware.vcenters.one.password" in error.detail
+    assert "NO_SUCH_VARIABLE" in error.detail

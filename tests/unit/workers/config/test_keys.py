@@ -1,0 +1,234 @@
+"""Key files: private, whole or not there, and nothing of a key in anything that is shown."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nacl.public import PrivateKey
+
+from configdrive.errors import PermanentCode, PermanentError
+from workers.config import keys
+from workers.config.keys import Key, identity_of, public_text, read_keys, read_or_make_keys, read_public, write_keys
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "config" / "keys.json"
+
+
+def private_text(key: Key) -> str:
+    return base64.b64encode(bytes(key.private)).decode()
+
+
+def misconfigured(path: Path) -> PermanentError:
+    with pytest.raises(PermanentError) as caught:
+        read_keys(path)
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert str(path) in caught.value.detail
+    assert caught.value.remedy
+    return caught.value
+
+
+def test_keys_come_back_as_they_were_written_newest_last(path: Path) -> None:
+    written = [Key.generate(), Key.generate()]
+    assert write_keys(path, written, replace=False)
+    assert read_keys(path) == tuple(written)
+
+
+def test_a_key_file_and_its_directory_are_for_their_owner_only(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_keys(path, [Key.generate()], replace=False)
+        write_keys(path, [Key.generate()], replace=True)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o602, 0o610, 0o601])
+def test_a_key_file_that_others_can_get_at_is_refused(path: Path, mode: int) -> None:
+    write_keys(path, [Key.generate()], replace=False)
+    path.chmod(mode)
+    error = misconfigured(path)
+    assert f"{mode:04o}" in error.detail
+    assert error.remedy == f"chmod 600 {path}"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_a_key_file_that_is_its_owner_s_is_taken(path: Path, mode: int) -> None:
+    write_keys(path, [Key.generate()], replace=False)
+    path.chmod(mode)
+    assert read_keys(path)
+
+
+def test_an_existing_file_stays_unless_it_is_to_be_replaced(path: Path) -> None:
+    first, second = Key.generate(), Key.generate()
+    assert write_keys(path, [first], replace=False)
+    assert not write_keys(path, [second], replace=False)
+    assert read_keys(path) == (first,)
+    assert write_keys(path, [first, second], replace=True)
+    assert read_keys(path) == (first, second)
+    assert list(path.parent.iterdir()) == [path], "a draft was left behind"
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_draft(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Key.generate()
+    write_keys(path, [first], replace=False)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PermanentError, match="No space left") as caught:
+        write_keys(path, [Key.generate()], replace=True)
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert read_keys(path) == (first,)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_is_told_with_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PermanentError) as caught:
+        read_or_make_keys(tmp_path / "file" / "keys.json")
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert "CONFIGDRIVE_KEYS_FILE" in caught.value.remedy
+
+
+def test_the_first_run_makes_a_key_and_later_ones_take_it(path: Path) -> None:
+    made = read_or_make_keys(path)
+    assert len(made) == 1
+    assert read_or_make_keys(path) == made
+
+
+def test_many_first_runs_at_once_get_the_same_key(path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: read_or_make_keys(path), range(32)))
+    assert {key.identity for read in found for key in read} == {found[0][0].identity}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_two_first_runs_that_both_found_nothing_get_the_same_key(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other run writes its file between the look and the write of this one."""
+    other = Key.generate()
+    generate = Key.generate
+
+    def late() -> Key:
+        keys.write_keys(path, [other], replace=False)
+        return generate()
+
+    monkeypatch.setattr(Key, "generate", late)
+    assert read_or_make_keys(path) == (other,)
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_told_with_the_command_that_makes_one(path: Path) -> None:
+    assert "configdrive keys generate" in misconfigured(path).remedy
+
+
+def test_a_directory_is_no_key_file(tmp_path: Path) -> None:
+    misconfigured(tmp_path)
+
+
+KEY = Key.generate()
+ENTRY = {"id": KEY.identity, "created": KEY.created, "private": private_text(KEY)}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        '"swordfish"',
+        '{"keys": []}',
+        '{"keys": "swordfish"}',
+        '{"keys": ["swordfish"]}',
+        '{"keys": [5]}',
+        json.dumps({"keys": [{**ENTRY, "private": "swordfish"}]}),
+        json.dumps({"keys": [{**ENTRY, "private": private_text(KEY)[:-4]}]}),
+        json.dumps({"keys": [{**ENTRY, "private": 5}]}),
+        json.dumps({"keys": [{**ENTRY, "private": None}]}),
+        json.dumps({"keys": [{**ENTRY, "id": "0123456789abcdef"}]}),
+        json.dumps({"keys": [{"id": KEY.identity, "private": private_text(KEY)}]}),
+        json.dumps({"keys": [ENTRY]})[:-10],
+    ],
+    ids=map("file {}".format, range(16)),  # a key has another name in each process
+)
+def test_a_damaged_file_is_refused_without_quoting_it(path: Path, document: str) -> None:
+    write_keys(path, [KEY], replace=False)
+    path.write_text(document)
+    error = misconfigured(path)
+    told = f"{error!r} {error.args}"
+    assert "swordfish" not in told
+    assert private_text(KEY)[:12] not in told
+    assert error.__context__ is None
+
+
+@given(content=st.binary(max_size=300))
+def test_any_other_file_is_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("keys") / "keys.json"
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+    misconfigured(path)
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_a_key_does_not_show_its_private_half() -> None:
+    for shown in (repr(KEY), str(KEY), repr([KEY])):
+        assert private_text(KEY) not in shown
+        assert bytes(KEY.private).hex() not in shown
+        assert "private" not in shown
+
+
+def test_a_key_is_named_after_its_public_half() -> None:
+    assert KEY.identity == identity_of(KEY.private.public_key) == bytes(KEY.private.public_key)[:8].hex()
+    assert len(KEY.identity) == 16
+
+
+def test_two_keys_are_different() -> None:
+    assert Key.generate().identity != Key.generate().identity
+
+
+# --- the public half --------------------------------------------------------------------------------------------------
+
+
+def test_publishers_are_given_one_line() -> None:
+    line = public_text(KEY)
+    assert len(line) == 44
+    assert private_text(KEY) != line
+    assert read_public(line) == KEY.private.public_key
+    assert read_public(f" {line}\n") == KEY.private.public_key
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "swordfish", "swordfish!", "größe", "A" * 44, base64.b64encode(b"31 bytes, and not one byte more").decode()],
+)
+def test_what_is_no_public_key_is_refused(text: str) -> None:
+    if text == "A" * 44:
+        text = base64.b64encode(bytes(33)).decode()
+    with pytest.raises(PermanentError) as caught:
+        read_public(text)
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert "configdrive keys public" in caught.value.remedy
+    assert not text or text not in repr(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_a_private_key_is_32_random_bytes() -> None:
+    assert isinstance(KEY.private, PrivateKey)
+    assert len(bytes(KEY.private)) == 32

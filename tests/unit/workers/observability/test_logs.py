@@ -1,0 +1,155 @@
+"""One log line per step, for people or machines, and never the text of a foreign exception in the latter."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from configdrive.model import HypervisorName, VmUuid
+from configdrive.ports import StepRecord
+from tests.unit.documents import UUID
+from tests.unit.workers.observability.watching import SECRET, TRACEPARENT, claim, finish, park
+from workers.observability.logs import JsonFormatter, LoggingWatcher, SystemClock, set_up_logging
+
+STEP = StepRecord("upload", "event-1", "start", VmUuid(UUID), HypervisorName("kvm"), 0.012345678)
+FAILED = StepRecord("attach", "event-1", "start", VmUuid(UUID), HypervisorName("kvm"), 2.0, "drive_locked")
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """Leave pytest its own handlers."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def test_a_step_is_one_line_that_says_what_of_which_event_took_how_long(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "configdrive.steps"):
+        LoggingWatcher().step(STEP)
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert record.getMessage() == f"start upload in 12.3 ms event=event-1 vm={UUID} hypervisor=kvm"
+
+
+def test_a_step_that_failed_is_a_warning_with_its_code(caplog: pytest.LogCaptureFixture) -> None:
+    LoggingWatcher().step(FAILED)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "start attach in 2000.0 ms failed: drive_locked event=event-1" in record.getMessage()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    captured = capsys.readouterr()
+    assert captured.out == "", "standard output is for results"
+    return captured.err.splitlines()
+
+
+def test_machines_get_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("json")
+    LoggingWatcher().step(STEP)
+    LoggingWatcher().step(FAILED)
+    done, failed = (json.loads(line) for line in lines(capsys))
+    assert done.pop("time").endswith("+00:00")
+    assert done == {
+        "level": "info",
+        "logger": "configdrive.steps",
+        "message": f"start upload in 12.3 ms event=event-1 vm={UUID} hypervisor=kvm",
+        "step": "upload",
+        "event_id": "event-1",
+        "event_type": "start",
+        "vm_uuid": UUID,
+        "hypervisor": "kvm",
+        "seconds": 0.012346,
+        "error": None,
+    }
+    assert (failed["level"], failed["error"]) == ("warning", "drive_locked")
+
+
+def test_a_line_without_a_step_has_no_step_s_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("json")
+    logging.getLogger("somewhere").warning("two\nlines of %s", "text")
+    (line,) = (json.loads(line) for line in lines(capsys))
+    assert line.keys() == {"time", "level", "logger", "message"}
+    assert line["message"] == "two\nlines of text"
+
+
+def test_of_an_exception_machines_are_told_its_type_only() -> None:
+    raised = (ValueError, ValueError("swordfish"), None)
+    record = logging.LogRecord("x", logging.ERROR, "file", 1, "it failed", (), raised)
+    line = JsonFormatter().format(record)
+    assert json.loads(line)["exception"] == "ValueError"
+    assert "swordfish" not in line
+
+
+def test_what_is_no_step_is_not_taken_for_one() -> None:
+    record = logging.LogRecord("x", logging.INFO, "file", 1, "message", (), None)
+    record.record = {"step": "swordfish"}
+    assert "swordfish" not in JsonFormatter().format(record)
+
+
+def test_people_get_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("console")
+    LoggingWatcher().step(STEP)
+    (line,) = lines(capsys)
+    assert line.endswith(f"INFO    configdrive.steps: start upload in 12.3 ms event=event-1 vm={UUID} hypervisor=kvm")
+
+
+def test_an_attempt_s_end_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("json")
+    LoggingWatcher().ended(claim(attempt=2, traceparent=TRACEPARENT), park("access_denied"), 0.25)
+    LoggingWatcher().ended(claim(), finish(), 0.25)
+    parked, applied = (json.loads(line) for line in lines(capsys))
+    assert parked.pop("time")
+    assert parked == {
+        "level": "warning",
+        "logger": "configdrive.contract.events",
+        "message": f"start parked (access_denied) in 250.0 ms, attempt 2 event=event-1 vm={UUID} hypervisor=kvm",
+        "event_id": "event-1",
+        "event_type": "start",
+        "vm_uuid": UUID,
+        "hypervisor": "kvm",
+        "attempt": 2,
+        "traceparent": TRACEPARENT,
+        "end": "parked",
+        "code": "access_denied",
+        "seconds": 0.25,
+    }
+    assert (applied["level"], applied["end"], applied["code"]) == ("info", "applied", None)
+    assert SECRET not in json.dumps([parked, applied])
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_whatever_is_said_during_an_attempt_names_its_event_and_vm(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, log_format: str
+) -> None:
+    set_up_logging(log_format)
+    monkeypatch.setattr("workers.observability.logs.claim_in_work", claim)
+    logging.getLogger("a.driver").warning("the host is slow")
+    LoggingWatcher().step(STEP)
+    said, step = lines(capsys)
+    assert "the host is slow" in said
+    for line in (said, step):
+        if log_format == "json":
+            found = json.loads(line)
+            assert (found["event_id"], found["vm_uuid"], found["attempt"]) == ("event-1", UUID, 1)
+        else:
+            assert line.count(f"event=event-1 vm={UUID}") == 1
+
+
+def test_setting_up_again_replaces_what_was_set_up(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("console")
+    set_up_logging("json", logging.WARNING)
+    LoggingWatcher().step(STEP)
+    LoggingWatcher().step(FAILED)
+    (line,) = lines(capsys)
+    assert json.loads(line)["error"] == "drive_locked"
+
+
+def test_the_clock_is_the_machine_s() -> None:
+    before = time.time()
+    assert before <= SystemClock().now() <= time.time()

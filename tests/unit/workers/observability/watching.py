@@ -1,0 +1,35 @@
+"""Claims and ends of attempts, for those who are told of them."""
+
+from __future__ import annotations
+
+from configdrive.contract.outcome import Outcome, Status
+from configdrive.model import EventId, VmUuid
+from tasks.mailbox import Claim, Finish, Header, ParkIt
+from tests.unit.documents import UUID
+
+SECRET = "swordfish"
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def claim(
+    event_type: str = "start",
+    queue: str = "configdrive.kvm",
+    *,
+    event_id: str = "event-1",
+    attempt: int = 1,
+    traceparent: str | None = None,
+) -> Claim:
+    header = Header(EventId(event_id), event_type, VmUuid(UUID), queue, 7, traceparent)
+    return Claim(header, 3, attempt, 0, SECRET.encode(), None, ())
+
+
+def outcome(status: Status, code: str | None = None) -> Outcome:
+    return Outcome("event-1", "start", UUID, 7, status, 0.0, code, detail=SECRET)
+
+
+def finish(status: Status = Status.APPLIED, code: str | None = None) -> Finish:
+    return Finish(outcome(status, code), state=SECRET)
+
+
+def park(code: str) -> ParkIt:
+    return ParkIt(outcome(Status.PARKED, code))

@@ -1,0 +1,94 @@
+"""The AsyncAPI document: valid by AsyncAPI's own schema, and no other contract than the one that events are read by."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jsonschema import Draft7Validator, Draft202012Validator
+
+from configdrive.contract import events, outcome
+from configdrive.contract.outcome import Outcome, Status
+from tests.unit.documents import full_document
+from workers.store.asyncapi import document
+from workers.store.scripts import FunctionLibrary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SPECIFICATION = json.loads((Path(__file__).parents[3] / "data/asyncapi/3.0.0.json").read_text())
+LIBRARY = FunctionLibrary("mine:", 1000, ("kvm",))
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(document(LIBRARY)))
+    return found
+
+
+def test_it_is_what_asyncapi_asks_for(described: dict[str, Any]) -> None:
+    validator = Draft7Validator(SPECIFICATION)
+    assert [error.message for error in validator.iter_errors(described)] == []
+    described_wrong = {**described, "operations": {"publish": {**described["operations"]["publish"], "action": "x"}}}
+    assert not validator.is_valid(described_wrong)
+
+
+def references(part: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+    if isinstance(part, dict):
+        for name, value in part.items():
+            if name == "$ref":
+                yield value
+            else:
+                yield from references(value)
+    elif isinstance(part, list):
+        for item in part:
+            yield from references(item)
+
+
+def test_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
+    found = set(references(described))
+    assert len(found) > 20
+    for reference in found:
+        part = described
+        for name in reference.removeprefix("#/").split("/"):
+            part = part[name]
+
+
+def test_its_channels_are_those_of_the_fleet(described: dict[str, Any]) -> None:
+    assert {name: channel["address"] for name, channel in described["channels"].items()} == {
+        "intake": "mine:intake",
+        "put": f"FCALL {LIBRARY.put} 0",
+        "outcomes": "mine:outcomes",
+        "dead": "mine:dead",
+    }
+
+
+@pytest.mark.parametrize(("name", "schema"), [("event", events.json_schema), ("outcome", outcome.json_schema)])
+def test_its_schemas_say_what_the_contracts_say(described: dict[str, Any], name: str, schema: Any) -> None:  # noqa: ANN401
+    """Apart from where definitions lie, and from OpenAPI's discriminator."""
+    told = json.dumps(described["components"]["schemas"][name], sort_keys=True)
+    own = {key: value for key, value in schema().items() if key not in {"$defs", "$schema", "discriminator"}}
+    assert told == json.dumps(own, sort_keys=True).replace("#/$defs/", "#/components/schemas/")
+    for part, definition in schema()["$defs"].items():
+        there = json.dumps(described["components"]["schemas"][part], sort_keys=True)
+        assert re.sub("#/components/schemas/", "#/$defs/", there) == json.dumps(definition, sort_keys=True)
+
+
+@pytest.mark.parametrize("word", ["deploy", "start", "stop", "migrate", "password_reset", "update", "destroy"])
+def test_an_event_of_each_type_is_valid_by_it(described: dict[str, Any], word: str) -> None:
+    validator = Draft202012Validator({"$ref": "#/components/schemas/event", "components": described["components"]})
+    event = full_document(word)
+    assert [error.message for error in validator.iter_errors(event)] == []
+    assert not validator.is_valid({**event, "type": "configdrive.vm.explode.v1"})
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_outcome_is_valid_by_its_schema(status: Status) -> None:
+    validator = Draft202012Validator(outcome.json_schema())
+    told = json.loads(Outcome("e1", "start", "vm", 1, status, 1.5, "vm_gone", facts={"attach": "inserted"}).to_json())
+    assert validator.is_valid(told)
+    assert validator.is_valid(json.loads(Outcome("e1", "start", "vm", 1, status, 1.5).to_json()))
+    assert not validator.is_valid({**told, "status": "fine"})

@@ -1,0 +1,155 @@
+"""A decision about a VM, as an event of our contract. Pure: CloudStack's records in, an event's fields out.
+
+What stands on the drive is what CloudStack itself writes there: the VM's uuid as `vm_id` and `instance_id`, its host
+name, zone, service offering and addresses. Whether there is a drive at all is the default NIC's network's word, as it
+is in CloudStack, unless every VM has one. Name servers are those of each NIC's network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from configdrive.contract.events import Apply
+from configdrive.model import VmUuid
+from workers.cloudstack.decide import Act, Kind, Told
+from workers.cloudstack.ports import NetworkRecord, NicRecord, VmContent, VmRecord
+from workers.config.cloudstack import DrivesFor
+
+SOURCE: Final = "cloudstack"
+
+Fields = dict[str, Any]
+
+_HYPERVISORS: Final = {"simulator": "simulated", "xcp-ng": "xenserver"}
+_WANTED: Final = {"services": {"UserData": ["ConfigDrive"]}}
+_NOT_IN_A_QUEUE_NAME: Final = re.compile(r"[^a-z0-9-]+")
+
+
+def wants_content(act: Act) -> bool:
+    """Whether its event carries the whole content of the drive."""
+    return act.kind in {Kind.START, Kind.UPDATE}
+
+
+def hypervisor_of(told: Told) -> str | None:
+    """Return our name of a VM's hypervisor."""
+    name = (told.hypervisor or "").lower()
+    return _HYPERVISORS.get(name, name) or None
+
+
+def event_of(  # noqa: PLR0913 - all that an event is made of
+    act: Act,
+    *,
+    vm: VmUuid,
+    identity: str,
+    at: datetime,
+    told: Told,
+    sequence: int,
+    hosts: Mapping[str, str],
+    record: VmRecord | None,
+    content: VmContent | None = None,
+    password: SecretStr | None = None,
+    drives_for: DrivesFor = DrivesFor.OFFERING,
+) -> Fields:
+    """Return an event as the contract has it, secrets in the clear: for the publisher, which checks and seals it.
+
+    Args:
+        act: what to tell.
+        vm: of which VM.
+        identity: the event's id.
+        at: its time.
+        told: what is known of the VM's names.
+        sequence: the event's.
+        hosts: CloudStack's name of a host -> its name in the inventory, where they differ.
+        record: the VM as CloudStack sees it.
+        content: the rest, for `start` and `update`.
+        password: for `password_reset`.
+        drives_for: which VMs have a drive.
+    """
+    data: Fields = {
+        "sequence": sequence,
+        "vm": {"uuid": vm, "instance_name": told.instance_name},
+        "hypervisor": hypervisor_of(told),
+    }
+    if act.host is not None:
+        data["host"] = hosts.get(act.host, act.host)
+    if record is not None and (zone := _queue_name(record.zone)):
+        data["zone"] = zone
+    if act.kind is Kind.STOP:
+        data["booted"] = act.booted
+    if act.destination is not None and act.phase is not None:
+        data |= {"phase": act.phase.value, "destination": hosts.get(act.destination, act.destination)}
+    if act.kind is Kind.PASSWORD_RESET and password is not None and record is not None:
+        data |= {"apply": Apply.NOW.value, "guest": {"password": password.get_secret_value()}}
+        data["password_enabled"] = record.password_enabled
+    if record is not None and content is not None and wants_content(act):
+        data |= _content(record, content)
+        if drives_for is DrivesFor.ALL:
+            data["network_offering"] = _WANTED
+    return {
+        "specversion": "1.0",
+        "id": identity,
+        "source": SOURCE,
+        "type": f"configdrive.vm.{act.kind}.v1",
+        "subject": vm,
+        "time": at.isoformat(),
+        "data": data,
+    }
+
+
+def _content(record: VmRecord, content: VmContent) -> Fields:
+    default = next((nic for nic in record.nics if nic.default), None)
+    network = None if default is None else content.networks.get(default.network)
+    return {
+        "network_offering": {"services": dict(network.services if network else ())},
+        "password_enabled": record.password_enabled,
+        "guest": {
+            "metadata": _metadata(record, default),
+            "user_data": None if content.user_data is None else {"base64": content.user_data.get_secret_value()},
+            "ssh_keys": _keys(record),
+            "nics": [_nic(nic, content.networks.get(nic.network)) for nic in record.nics if nic.mac],
+        },
+    }
+
+
+def _metadata(record: VmRecord, default: NicRecord | None) -> Fields:
+    fields = {
+        "availability_zone": record.zone,
+        "instance_id": record.uuid,
+        "vm_id": record.uuid,
+        "local_hostname": record.name,
+        "service_offering": record.service_offering,
+        "local_ipv4": None if default is None else default.ip,
+        "public_ipv4": record.public_ip,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _keys(record: VmRecord) -> list[Fields | str]:
+    """Name the keys, where there are as many names as keys: CloudStack keeps the two in lists of their own."""
+    lines = record.key_lines
+    if len(record.key_names) != len(lines):
+        return list(lines)
+    return [{"name": name, "key": line} for name, line in zip(record.key_names, lines, strict=True)]
+
+
+def _nic(nic: NicRecord, network: NetworkRecord | None) -> Fields:
+    addresses: list[Fields] = []
+    if nic.ip and nic.netmask:
+        addresses.append(_address(f"{nic.ip}/{nic.netmask}", nic.gateway))
+    if nic.ip6 and nic.cidr6:
+        addresses.append(_address(f"{nic.ip6}/{nic.cidr6.rpartition('/')[2]}", nic.gateway6))
+    dns = list(network.dns) if network else []
+    return {"mac": nic.mac, "default": nic.default, "addresses": addresses, "dns": dns}
+
+
+def _address(cidr: str, gateway: str | None) -> Fields:
+    return {"cidr": cidr, "gateway": gateway} if gateway else {"cidr": cidr}
+
+
+def _queue_name(zone: str | None) -> str:
+    """Return a zone's name as it may stand in a queue's name; it only selects the queue."""
+    return _NOT_IN_A_QUEUE_NAME.sub("-", (zone or "").lower()).strip("-")[:32]

@@ -1,0 +1,1 @@
+"""The configuration of a process: settings, inventory, keys, and where Redis is."""

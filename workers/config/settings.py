@@ -1,0 +1,255 @@
+"""All settings of the fleet: environment variables `CONFIGDRIVE_…`, or a TOML file named by `CONFIGDRIVE_SETTINGS`.
+
+Each field says why it exists, its unit, and how to turn it off. Combinations that are known to lose or repeat work are
+refused at the start, with the remedy (measured: see docs/adr).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+from typing_extensions import override
+
+from configdrive.contract.fields import HypervisorField, LabelField, ZoneField
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import DEFAULT_LABEL
+from workers.config.cloudstack import CloudStackSettings
+from workers.config.redis_url import FORMS, Endpoint
+
+Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
+
+_POOL_MARGIN = 5.0
+
+
+def _config_home() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "configdrive"
+
+
+class Settings(BaseSettings):
+    """Settings of workers, publishers and the command line alike."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CONFIGDRIVE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """Redis with the mailboxes and the broker; `rediss://` for TLS, `redis+sentinel://one:26379,two:26379/mymaster/0`
+    for the master behind a Sentinel, `rediss+sentinel://` for both. May hold a password, so it is never shown."""
+
+    sentinel_password: SecretStr | None = None
+    """The Sentinels' own password, where they have one. That of Redis stands in the URL."""
+
+    redis_ca: Path | None = None
+    """The authority that has signed the certificates of Redis and Sentinel. None: those that the system trusts."""
+
+    redis_certificate: Path | None = None
+    """The certificate by which a Redis that asks for one knows us. None: none is shown."""
+
+    redis_certificate_key: Path | None = None
+    """Its private key."""
+
+    replicas: Annotated[int, Field(ge=0, le=10)] = 0
+    """How many replicas must have an event, and the lease on a VM, before either counts. 0: Redis' own answer is
+    enough, and a failover may lose the last moments. With a Sentinel: 1, and at least two replicas."""
+
+    replica_seconds: Annotated[float, Field(ge=0.1, le=600)] = 30.0
+    """How long to try until so many replicas have it; then publishing fails, and the event may or may not be stored."""
+
+    key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_-]{0,64}$")] = "configdrive:"
+    """In front of every Redis key, so that several fleets can share a Redis."""
+
+    inventory: Path = Field(default_factory=lambda: _config_home() / "inventory.toml")
+    """The TOML file with the hosts, pools and vCenters. Only workers, `sweep` and `doctor` need it."""
+
+    keys_file: Path = Field(default_factory=lambda: _config_home() / "keys.json")
+    """The private keys (mode 0600). Made on the first run when it is missing."""
+
+    public_key: str | None = None
+    """For publishers on other machines: the line of `configdrive keys public`. Then no key file is read."""
+
+    label: LabelField = DEFAULT_LABEL
+    """Volume label of drives whose VM names none. The seed's default is `config`; cloud-init, cloudbase-init, Ignition
+    and afterburn find only `config-2`."""
+
+    hypervisors: tuple[HypervisorField, ...] = ()
+    """Which drivers are known here. Empty: every installed one."""
+
+    zones: tuple[ZoneField, ...] = ()
+    """Zones with queues of their own, `configdrive.<hypervisor>.<zone>`. Empty: one queue per hypervisor."""
+
+    lease_seconds: Seconds = 30.0
+    """How long a dead worker holds up its VM. Renewed within every third of it while the work goes on."""
+
+    sweep_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
+    """Pause between two passes of the sweeper; the resolution of every back-off."""
+
+    resend_seconds: Seconds = 15.0
+    """A wake-up that nobody has taken for so long is sent again (then after twice as long, up to 64 times)."""
+
+    leftover_seconds: Seconds = 30.0
+    """How often a host that was away is asked again for what it still has of VMs that were stopped or moved."""
+
+    stray_seconds: Annotated[float, Field(ge=0, le=365 * 86_400)] = 86_400.0
+    """How long an image whose VM neither the fleet nor any host knows must have been seen so, before `sweep` deletes
+    it: time for `configdrive adopt` after a loss of Redis. 0: at once."""
+
+    attempts: Annotated[int, Field(ge=1, le=1000)] = 12
+    """Tries of an event with a cause that may pass, before it is parked. 1 turns retries off."""
+
+    unclassified_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    """The same for an unforeseen exception, and for workers that died over the event."""
+
+    backoff_seconds: Seconds = 1.0
+    """Pause before the second attempt; doubled for each further one, with jitter."""
+
+    backoff_most_seconds: Seconds = 300.0
+    """The longest pause between two attempts."""
+
+    call_seconds: Seconds = 30.0
+    """Time limit of one call to a hypervisor."""
+
+    task_seconds: Seconds = 300.0
+    """Time limit of one attempt as a whole. Enforced by killing the pool's child, so only with the prefork pool."""
+
+    pool: Annotated[str, Field(pattern=r"^(prefork|threads|solo)$")] = "prefork"
+    """Celery's worker pool. gevent and eventlet are refused: a libvirt call stalls their only thread."""
+
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 4
+    """Events that one worker works on at the same time."""
+
+    visibility_seconds: Seconds = 7200.0
+    """Redis transport's visibility timeout. Must be longer than any task: see the validator."""
+
+    force_eject: bool = True
+    """Whether a guest that holds the CD tray is overruled after being asked politely."""
+
+    seen_seconds: Annotated[float, Field(ge=60, le=90 * 86_400)] = 7 * 86_400.0
+    """How long a finished event's id is remembered, to refuse it when it comes again."""
+
+    tombstone_seconds: Annotated[float, Field(ge=60, le=365 * 86_400)] = 30 * 86_400.0
+    """How long a destroyed VM is remembered, to refuse late events for it."""
+
+    outcomes_kept: Annotated[int, Field(ge=1000, le=100_000_000)] = 100_000
+    """Entries kept on the outcome stream, about."""
+
+    intake: Annotated[str, Field(pattern=r"^(sealed|cleartext|off)$")] = "sealed"
+    """What workers and `wake --every` take from the list `intake`, where programs of any language put events. `sealed`:
+    guest data must come sealed. `cleartext`: it may stand in the clear as well, where Redis and its files may be read
+    by nobody else. `off`: the list is left alone."""
+
+    intake_seconds: Annotated[float, Field(ge=0.005, le=60)] = 0.05
+    """Pause between two looks at an empty intake: what an event waits there at most. One process looks at a time."""
+
+    health_file: Path | None = None
+    """A file that a living process touches every few seconds: a liveness probe looks at its age. None: off."""
+
+    log_format: Annotated[str, Field(pattern=r"^(console|json)$")] = "console"
+    """One line per step, for people or for machines."""
+
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """Where a worker, `sweep --every`, `cloudstack amqp` and `webhook` answer Prometheus: a port for each of them on a
+    machine. 0: a free one, which the log names. None: off. Needs the extra `metrics`."""
+
+    metrics_address: str = "127.0.0.1"
+    """On which address; `0.0.0.0` or `::` for a Prometheus on another machine. No password is asked for, nothing secret
+    is shown."""
+
+    traces_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None = None
+    """Where spans go, as OTLP over HTTP: `http://collector:4318/v1/traces`. A collector's login stands in the variable
+    OTEL_EXPORTER_OTLP_HEADERS. None: off. Needs the extra `otel`."""
+
+    cloudstack: CloudStackSettings = CloudStackSettings()
+    """CloudStack's API, webhooks and event bus, for `configdrive cloudstack`: see `workers/config/cloudstack.py`."""
+
+    @model_validator(mode="after")
+    def _refuse_what_loses_work(self) -> Self:
+        endpoint = Endpoint.read(self.redis_url.get_secret_value())
+        rules = (
+            (
+                endpoint is None,
+                f"redis_url: needs {FORMS}; Redis Cluster cannot be a Celery broker",
+            ),
+            (
+                (self.redis_certificate is None) != (self.redis_certificate_key is None),
+                "redis_certificate: needs redis_certificate_key, and the other way round",
+            ),
+            (
+                self.visibility_seconds < 2 * self.task_seconds,
+                "visibility_seconds: must be at least twice task_seconds, or Celery delivers a task again as it runs",
+            ),
+            (
+                self.lease_seconds < 3 * self.sweep_seconds,
+                "lease_seconds: must be at least three times sweep_seconds, or a dead worker is noticed late",
+            ),
+            (
+                self.call_seconds + _POOL_MARGIN > self.task_seconds,
+                "task_seconds: must be more than call_seconds + 5, or a slow call is killed before it can fail",
+            ),
+            (
+                self.backoff_most_seconds < self.backoff_seconds,
+                "backoff_most_seconds: must not be less than backoff_seconds",
+            ),
+        )
+        for broken, message in rules:
+            if broken:
+                code = "combination"
+                raise PydanticCustomError(code, "{message}", {"message": message})
+        return self
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read, in order of weight: arguments, environment, the TOML file."""
+        file = os.environ.get("CONFIGDRIVE_SETTINGS")
+        toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
+        return (init_settings, env_settings, *toml)
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`; the detail names the setting, never its value.
+    """
+    file = os.environ.get("CONFIGDRIVE_SETTINGS")
+    if file and not Path(file).is_file():
+        detail = f"CONFIGDRIVE_SETTINGS names {file}, which is not a file"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct the path, or unset the variable")
+    try:
+        return Settings()
+    except ValidationError as error:
+        findings = error.errors(include_url=False, include_input=False, include_context=False)
+        places = [".".join(map(str, finding["loc"])) for finding in findings]
+        shown = [
+            f"{place}: {finding['msg']}" if place else finding["msg"]
+            for place, finding in zip(places, findings, strict=True)
+        ]
+    except SettingsError as error:
+        shown = [f'{error}; write lists as JSON, such as ["kvm"]']  # names the field, and quotes nothing
+    except ValueError as error:
+        shown = [f"the settings file is not valid TOML ({type(error).__name__})"]
+    raise PermanentError(
+        PermanentCode.MISCONFIGURED, "; ".join(shown), "see workers/config/settings.py for every setting"
+    )

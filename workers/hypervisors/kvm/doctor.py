@@ -1,0 +1,99 @@
+"""What `configdrive doctor` asks of a KVM host: each finding with its remedy. Raises nothing, changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import asyncssh
+
+from configdrive.errors import FleetError
+from configdrive.ports import Check
+from workers.hypervisors.kvm.faults import translated
+from workers.hypervisors.kvm.inventory import StorageRoute
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workers.hypervisors.kvm.sftp_session import Sftp
+    from workers.hypervisors.kvm.storages import Pool
+    from workers.hypervisors.kvm.visit import Host, Visit
+
+OLDEST: Final = 6_000_000
+"""libvirt 6.0, of 2020: the oldest whose answers the driver's table of errors was made for."""
+
+
+def diagnose(host: Host) -> Iterator[Check]:
+    """Try the connection, the version, every pool, and SFTP when the inventory has it."""
+    subject = f"kvm host {host.name}"
+    try:
+        with translated(f"host {host.name}"), host.visit() as visit:
+            findings = [_version(subject, visit), *(_pool(subject, visit, pool) for pool in visit.storages.pools)]
+            if not any(pool.holds_files for pool in visit.storages.pools):
+                findings.append(_no_pool(subject, host))
+    except FleetError as error:
+        yield _bad(subject, error, "see whether libvirtd runs there")
+    else:
+        yield from findings
+    if host.sftp is not None:
+        yield _ssh(subject, host, host.sftp)
+
+
+def _version(subject: str, visit: Visit) -> Check:
+    link = visit.link
+    version = link.call(link.connection.getLibVersion)
+    text = f"libvirt {version // 1_000_000}.{version // 1000 % 1000}.{version % 1000} answers"
+    if version < OLDEST:
+        return Check(subject, ok=False, detail=f"{text}: too old", remedy="upgrade libvirt to 6.0 or newer")
+    return Check(subject, ok=True, detail=text)
+
+
+def _pool(subject: str, visit: Visit, pool: Pool) -> Check:
+    subject = f"{subject}, pool {pool.name}"
+    if not pool.active:
+        remedy = f"virsh pool-start {pool.name} && virsh pool-autostart {pool.name}, or undefine it"
+        return Check(subject, ok=False, detail="is not active: VMs on it get no config drive", remedy=remedy)
+    if not pool.holds_files:
+        cache = visit.table.cache_directory
+        return Check(subject, ok=True, detail=f"type {pool.kind} holds no files: its VMs' images go to {cache}")
+    try:
+        with translated(subject):
+            place = visit.storages.named(pool.name)
+            images = len(visit.storages.folder(place).names())
+    except FleetError as error:
+        return _bad(subject, error, f"look at {pool.target} on the host")
+    seen = "shared" if place.host is None else "local"
+    return Check(subject, ok=True, detail=f"active, {seen}, {images} images of the fleet")
+
+
+def _no_pool(subject: str, host: Host) -> Check:
+    cache = host.table.cache_directory
+    return Check(subject, ok=True, detail=f"has no pool that holds files: all images go to {cache}")
+
+
+def _ssh(subject: str, host: Host, sftp: Sftp) -> Check:
+    needed = (
+        "the cache directory and the pools" if host.table.storage_route is StorageRoute.SFTP else "the cache directory"
+    )
+    directory = host.table.cache_directory
+    subject = f"{subject}, ssh"
+
+    async def work(client: asyncssh.SFTPClient) -> str:
+        path = str(directory)
+        while not await client.isdir(path):  # it is made with the first image: then what is above must be writable
+            path = path.rsplit("/", 1)[0] or "/"
+        probe = f"{path.rstrip('/')}/.configdrive-probe"
+        async with client.open(probe, "wb", asyncssh.SFTPAttrs(permissions=0o600)):
+            pass
+        await client.remove(probe)
+        return path
+
+    try:
+        with translated(subject):
+            written = sftp.run(work)
+    except FleetError as error:
+        return _bad(subject, error, f"let the user of the table 'ssh' write into {directory}")
+    return Check(subject, ok=True, detail=f"SFTP works for {needed}; {written} is writable")
+
+
+def _bad(subject: str, error: FleetError, remedy: str) -> Check:
+    return Check(subject, ok=False, detail=error.detail, remedy=error.remedy or remedy)

@@ -1,0 +1,74 @@
+"""What `configdrive doctor` asks of a vSphere host: each finding with its remedy. Raises nothing, changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from configdrive.errors import FleetError
+from configdrive.ports import Check
+from workers.hypervisors.vmware.faults import translated
+from workers.hypervisors.vmware.storages import Storages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from configdrive.model import HostName, Place
+    from workers.hypervisors.vmware.inventory import HostTable
+    from workers.hypervisors.vmware.sessions import Endpoint, Link
+
+OLDEST: Final = (6, 0)
+"""vSphere 6.0: the API that is spoken."""
+
+
+def diagnose(host: HostName, table: HostTable, endpoint: Endpoint) -> Iterator[Check]:
+    """Try the session, the version, the hosts that are meant, and every datastore."""
+    subject = f"vmware host {host}"
+    try:
+        with translated(f"endpoint {endpoint.name}"), endpoint.visit() as link:
+            storages = Storages(host, table, link)
+            findings = [_version(subject, link), *_hosts(subject, storages, link)]
+            findings += [_datastore(subject, storages, place) for place in storages.of_files]
+            findings += _fallback(subject, table, storages)
+    except FleetError as error:
+        yield _bad(subject, error, "see whether the vCenter or host runs")
+    else:
+        yield from findings
+
+
+def _version(subject: str, link: Link) -> Check:
+    about = link.session.content.about
+    numbers = tuple(int(part) for part in str(about.apiVersion).split(".")[:2])
+    if numbers < OLDEST:
+        return Check(subject, ok=False, detail=f"{about.fullName} is too old", remedy="upgrade to vSphere 6.5 or newer")
+    return Check(subject, ok=True, detail=f"{about.fullName} answers")
+
+
+def _hosts(subject: str, storages: Storages, link: Link) -> Iterator[Check]:
+    scope, known = storages.scope, link.estate.get().hosts
+    for key in sorted(scope):
+        one = known[key]
+        remedy = "" if one.connected else "reconnect it in the vSphere client"
+        state = "connected" if one.connected else "not connected"
+        yield Check(f"{subject}, ESXi {one.name}", ok=one.connected, detail=f"is {state}", remedy=remedy)
+
+
+def _datastore(subject: str, storages: Storages, place: Place) -> Check:
+    subject = f"{subject}, datastore {place.storage}"
+    try:
+        with translated(subject):
+            images = len(storages.folder(place).names())
+    except FleetError as error:
+        return _bad(subject, error, "look at it in the vSphere client")
+    seen = "shared" if place.host is None else "local"
+    return Check(subject, ok=True, detail=f"accessible, {seen}, {images} images of the fleet")
+
+
+def _fallback(subject: str, table: HostTable, storages: Storages) -> Iterator[Check]:
+    wanted = table.fallback_datastore
+    if wanted is not None and all(place.storage != wanted for place in storages.of_files):
+        detail = f"does not see its fallback_datastore {wanted!r}, or that takes no files"
+        yield Check(subject, ok=False, detail=detail, remedy="correct the inventory, or mount it")
+
+
+def _bad(subject: str, error: FleetError, remedy: str) -> Check:
+    return Check(subject, ok=False, detail=error.detail, remedy=error.remedy or remedy)

@@ -1,0 +1,196 @@
+"""The folder with the fleet's images on one datastore.
+
+A file is written as `<name>.part` over HTTPS, read back, and then renamed: it is whole when it is seen. The rename is
+looked at through the file itself, which is there when the task has ended; only when it is not, the task is asked why.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from pyVmomi import vim
+
+from configdrive.errors import TransientCode, TransientError
+from configdrive.model import IMAGE_FOLDER, ImageName
+from workers.hypervisors.vmware.faults import status_error
+
+if TYPE_CHECKING:
+    from configdrive.model import VmUuid
+    from workers.hypervisors.vmware.connection import Reply
+    from workers.hypervisors.vmware.session import Session
+    from workers.hypervisors.vmware.topology import Datastore
+    from workers.hypervisors.vmware.usage import Users
+
+PART: Final = ".part"
+"""Behind the name of a file that is not whole yet."""
+
+ABANDONED: Final = dt.timedelta(hours=1)
+"""A file that is not whole is nobody's any more when nothing was written to it for so long."""
+
+_NO_FOLDER: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.INTERNAL_SERVER_ERROR})
+"""What servers answer to a file in a folder that is not there; others make the folder."""
+
+
+class Folder:
+    """The images on a datastore. Every method has the same effect twice as once.
+
+    Args:
+        session: with its server.
+        users: what the server's VMs have in their drives.
+        store: the datastore.
+    """
+
+    def __init__(self, session: Session, users: Users, store: Datastore) -> None:
+        self._session = session
+        self._users = users
+        self._store = store
+
+    @property
+    def store(self) -> Datastore:
+        """The datastore."""
+        return self._store
+
+    def path(self, name: ImageName) -> str:
+        """Return an image's datastore path."""
+        return self._path(str(name))
+
+    def names(self, vm: VmUuid | None = None) -> tuple[ImageName, ...]:
+        """List the images, of one VM or of all; what a killed upload has left half-written is deleted.
+
+        Of one VM at once, for nobody else writes to it now; of all when nothing was written for an hour.
+        A folder that is not there has none.
+        """
+        flags = vim.host.DatastoreBrowser.FileInfo.Details(
+            fileType=False, fileSize=False, modification=vm is None, fileOwner=False
+        )
+        spec = vim.host.DatastoreBrowser.SearchSpec(matchPattern=["*" if vm is None else f"*.{vm}.*"], details=flags)
+        path = f"[{self._store.name}] {IMAGE_FOLDER}"
+        try:
+            result = self._session.wait(self._store.browser.SearchDatastore_Task(datastorePath=path, searchSpec=spec))
+        except vim.fault.FileNotFound:
+            return ()
+        found = []
+        for file in result.file:
+            name = ImageName.parse(file.path)
+            half = ImageName.parse(file.path.removesuffix(PART)) if file.path.endswith(PART) else None
+            if name is not None and vm in {None, name.vm_uuid}:
+                found.append(name)
+            elif half is not None and (half.vm_uuid == vm if vm is not None else _is_old(file.modification)):
+                self._delete(file.path)
+        return tuple(found)
+
+    def has(self, name: ImageName) -> bool:
+        """Say whether the file is there now."""
+        return self._ask("HEAD", str(name)) is not None
+
+    def read(self, name: ImageName) -> bytes | None:
+        """Return the file's bytes; `None` when it is not there."""
+        reply = self._ask("GET", str(name))
+        return None if reply is None else reply.content
+
+    def put(self, name: ImageName, content: bytes) -> None:
+        """Write a file that is not there yet, and read it back before it has its name.
+
+        Raises:
+            TransientError: `UPLOAD_CORRUPT` when what is read back is not what was written, `STORAGE_FULL`.
+        """
+        part = f"{name}{PART}"
+        self._write(part, content)
+        written = self._ask("GET", part)
+        if written is None or written.content != content:
+            self._delete(part)
+            detail = f"file {name} reads back otherwise than written"
+            raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
+        task = self._session.content.fileManager.MoveDatastoreFile_Task(
+            sourceName=self._path(part),
+            sourceDatacenter=self._store.datacenter,
+            destinationName=self.path(name),
+            destinationDatacenter=self._store.datacenter,
+            force=False,
+        )
+        if not self._is_whole(name, len(content)):
+            self._session.wait(task)
+            if not self._is_whole(name, len(content)):
+                detail = f"file {name} is not there, or shorter than written"
+                raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
+
+    def remove(self, name: ImageName) -> None:
+        """Delete the file; gone already is success."""
+        self._delete(str(name))
+
+    def require_unused(self, name: ImageName) -> None:
+        """Return when no VM has the file in a drive.
+
+        Raises:
+            TransientError: `IMAGE_IN_USE`.
+        """
+        user = self._users.of(self._store.ref, self.path(name))
+        if user is not None:
+            detail = f"VM {user} has the image {name} in a drive"
+            raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
+
+    def _path(self, file: str) -> str:
+        return f"[{self._store.name}] {IMAGE_FOLDER}/{file}"
+
+    def _request(self, method: str, file: str, body: bytes | None = None) -> Reply:
+        query = {"dcPath": self._store.dc_path, "dsName": self._store.name}
+        return self._session.file(method, f"{IMAGE_FOLDER}/{file}", query, body)
+
+    def _ask(self, method: str, file: str) -> Reply | None:
+        reply = self._request(method, file)
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return None
+        if reply.status != HTTPStatus.OK:
+            raise status_error(reply.status, f"datastore {self._store.name}, file {file}")
+        return reply
+
+    def _write(self, file: str, content: bytes) -> None:
+        reply = self._request("PUT", file, content)
+        if reply.status in _NO_FOLDER and self._make():
+            reply = self._request("PUT", file, content)
+        if reply.status not in {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}:
+            raise status_error(reply.status, f"datastore {self._store.name}, upload of {file}")
+
+    def _make(self) -> bool:
+        """Make the folder; false when it was there."""
+        try:
+            self._session.content.fileManager.MakeDirectory(
+                name=f"[{self._store.name}] {IMAGE_FOLDER}",
+                datacenter=self._store.datacenter,
+                createParentDirectories=False,
+            )
+        except vim.fault.FileAlreadyExists:
+            return False
+        return True
+
+    def _is_whole(self, name: ImageName, length: int) -> bool:
+        reply = self._ask("HEAD", str(name))
+        return reply is not None and reply.length == length
+
+    def _delete(self, file: str) -> None:
+        manager, path = self._session.content.fileManager, self._path(file)
+        try:
+            self._session.wait(manager.DeleteDatastoreFile_Task(name=path, datacenter=self._store.datacenter))
+        except vim.fault.FileNotFound:
+            return
+
+
+def store(folder: Folder, name: ImageName, content: bytes) -> None:
+    """Make the folder hold exactly these bytes under this name; the same bytes are left alone.
+
+    Raises:
+        TransientError: `IMAGE_IN_USE` when other bytes of that name are in a VM's drive; otherwise as `Folder.put`.
+    """
+    there = folder.read(name)
+    if there == content:
+        return
+    if there is not None:
+        folder.require_unused(name)
+        folder.remove(name)
+    folder.put(name, content)
+
+
+def _is_old(modified: dt.datetime | None) -> bool:
+    return modified is not None and dt.datetime.now(dt.UTC) - modified > ABANDONED

@@ -1,0 +1,255 @@
+"""Finding and reading VMs: one round trip to find one, one to read it with the datastores that it uses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pyVmomi import vim, vmodl
+
+from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.model import ImageName, PowerState, VmUuid
+from workers.hypervisors.vmware.inventory import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from configdrive.model import Vm
+    from workers.hypervisors.vmware.session import Found, Session
+    from workers.hypervisors.vmware.sessions import Link
+
+_POWER: Final = {
+    "poweredOn": PowerState.RUNNING,
+    "poweredOff": PowerState.HALTED,
+    "suspended": PowerState.SUSPENDED,
+}
+PROPERTIES: Final = (
+    "name",
+    "config.uuid",
+    "config.instanceUuid",
+    "config.template",
+    "config.hardware.device",
+    "config.bootOptions.bootOrder",
+    "config.files.vmPathName",
+    "runtime.powerState",
+    "runtime.connectionState",
+    "runtime.host",
+    "runtime.question",
+)
+_STORE_STATE: Final = ("name", "summary.accessible", "summary.maintenanceMode", "host")
+_PATH: Final = re.compile(r"\[(?P<store>[^\]]*)\] ?(?P<file>.*)")
+_FLEET_FILE: Final = re.compile(r"(?P<instance>.*)(?P<rest>\.[0-9a-f-]{36}\.[0-9]+\.iso)", re.IGNORECASE)
+
+
+def split(path: str) -> tuple[str, str]:
+    """Split a datastore path, `[datastore] folder/file`, into the datastore's name and the rest."""
+    match = _PATH.fullmatch(path)
+    return ("", path) if match is None else (match["store"], match["file"])
+
+
+def same(path: str | None, other: str) -> bool:
+    """Say whether two datastore paths are the same file: VMFS does not tell capitals from small letters."""
+    return path is not None and split(path)[0] == split(other)[0] and split(path)[1].lower() == split(other)[1].lower()
+
+
+def image_at(path: str) -> ImageName | None:
+    """Read the name of an image of the fleet from a datastore path, however it is capitalised."""
+    match = _FLEET_FILE.fullmatch(split(path)[1].rpartition("/")[2])
+    return None if match is None else ImageName.parse(match["instance"] + match["rest"].lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """A CD drive.
+
+    Args:
+        device: pyvmomi's object.
+        controller: key of the controller that it hangs on.
+        unit: number on that one.
+        path: of the ISO in it, as a datastore path; `None` when there is none.
+        empty: nothing is in it, no ISO and no drive of the host.
+        connected: the guest has the medium now.
+        starts: the guest will have it at its next power-on.
+    """
+
+    device: Any
+    controller: int
+    unit: int
+    path: str | None
+    empty: bool
+    connected: bool
+    starts: bool
+
+    @property
+    def image(self) -> ImageName | None:
+        """The fleet's image in it, whosever it is."""
+        return None if self.path is None else image_at(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One VM, read at one moment.
+
+    Args:
+        ref: pyvmomi's object.
+        uuid: by which it is known: the BIOS's, or the instance's when that one was asked for.
+        host: managed object id of its host; `None` when it has none.
+        controllers: key -> (`ide` or `sata`, bus number).
+        pci: key of the PCI controller, on which another controller would hang.
+        taken: (controller key, unit) of every device.
+        drives: its CD drives.
+        root: datastore of the disk that it boots from: its managed object id, or its name where the id is not told.
+        question: what vSphere asks about it.
+    """
+
+    ref: Any
+    uuid: VmUuid
+    name: str
+    power: PowerState
+    host: str | None
+    controllers: dict[int, tuple[str, int]]
+    pci: int
+    taken: frozenset[tuple[int, int]]
+    drives: tuple[Drive, ...]
+    root: str | None
+    question: Any
+
+    @property
+    def running(self) -> bool:
+        """Whether a guest runs in it."""
+        return self.power is PowerState.RUNNING
+
+    @property
+    def fleet_drives(self) -> Iterator[tuple[ImageName, Drive]]:
+        """Every drive with an image of the fleet in it, whosever it is."""
+        return ((image, drive) for drive in self.drives if (image := drive.image) is not None)
+
+
+def find_machine(link: Link, vm: Vm, by: Sequence[Identity], scope: Collection[str]) -> Machine | None:
+    """Find and read a VM; `None` when none of the hosts in `scope` knows it.
+
+    Raises:
+        PermanentError: `NOT_ITS_DRIVE` when several VMs bear its uuid.
+        TransientError: `HOST_UNREACHABLE` when vSphere itself does not reach it.
+        vmodl.MethodFault: what the server answered.
+    """
+    known = link.known(vm.uuid)
+    if known is not None:
+        for machine in _read(link, [link.session.reference(vim.VirtualMachine, known)], vm, by):
+            return machine if machine.host in scope else None
+    for way in by:
+        candidates = _candidates(link.session, vm, way)
+        there = [one for one in _read(link, candidates, vm, by) if one.host in scope] if candidates else []
+        named = [one for one in there if one.name == vm.instance_name] if len(there) > 1 else there
+        if len(there) > 1 and len(named) != 1:
+            detail = f"{len(there)} VMs bear the {way.value} of VM {vm.instance_name} ({vm.uuid})"
+            raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "give each VM a uuid of its own")
+        if named:
+            link.remember(vm.uuid, str(named[0].ref._moId))  # noqa: SLF001
+            return named[0]
+    link.remember(vm.uuid, None)
+    return None
+
+
+def _candidates(session: Session, vm: Vm, way: Identity) -> list[Any]:
+    if way is Identity.NAME:
+        return [
+            one.ref for one in session.all_of({vim.VirtualMachine: ["name"]}) if one.get("name") == vm.instance_name
+        ]
+    by_instance = way is Identity.INSTANCE_UUID
+    index = session.content.searchIndex
+    return list(index.FindAllByUuid(uuid=vm.uuid, vmSearch=True, instanceUuid=by_instance) or ())
+
+
+def _read(link: Link, references: Sequence[Any], vm: Vm, by: Sequence[Identity]) -> list[Machine]:
+    """Read VMs that are the one meant, and what state their datastores are in."""
+    wanted = {vim.VirtualMachine: PROPERTIES, vim.Datastore: _STORE_STATE}
+    try:
+        found = link.session.retrieve(wanted, references, [(vim.VirtualMachine, "datastore")])
+    except vmodl.fault.ManagedObjectNotFound:
+        return []
+    link.estate.take_in(one for one in found if isinstance(one.ref, vim.Datastore))
+    machines = [one for one in found if isinstance(one.ref, vim.VirtualMachine) and not one.get("config.template")]
+    meant = [one for one in machines if _is_meant(one, vm, by)]
+    for one in meant:
+        _require_reached(one)
+    return [machine_of(one, vm.uuid) for one in meant]
+
+
+def _is_meant(found: Found, vm: Vm, by: Sequence[Identity]) -> bool:
+    marks = {
+        Identity.BIOS_UUID: str(found.get("config.uuid")).lower() == vm.uuid,
+        Identity.INSTANCE_UUID: str(found.get("config.instanceUuid")).lower() == vm.uuid,
+        Identity.NAME: found.get("name") == vm.instance_name,
+    }
+    return any(marks[way] for way in by)
+
+
+def _require_reached(found: Found) -> None:
+    state = found.get("runtime.connectionState")
+    if found.get("config.hardware.device") is None or state not in {None, "connected"}:
+        detail = f"VM {found.get('name')} cannot be reached by vSphere itself: it is {state}"
+        raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "see its host in the vSphere client")
+
+
+def machine_of(found: Found, uuid: VmUuid) -> Machine:
+    """Make a VM of its properties; what vSphere does not know of it is left empty."""
+    devices = found.get("config.hardware.device") or ()
+    host = found.get("runtime.host")
+    return Machine(
+        ref=found.ref,
+        uuid=uuid,
+        name=str(found.get("name")),
+        power=_POWER.get(str(found.get("runtime.powerState")), PowerState.HALTED),
+        host=None if host is None else str(host._moId),  # noqa: SLF001
+        controllers=dict(_controllers(devices)),
+        pci=next((int(one.key) for one in devices if isinstance(one, vim.vm.device.VirtualPCIController)), 100),
+        taken=frozenset((one.controllerKey, one.unitNumber) for one in devices if one.unitNumber is not None),
+        drives=_drives(devices),
+        root=_root(devices, found.get("config.bootOptions.bootOrder"), found.get("config.files.vmPathName")),
+        question=found.get("runtime.question"),
+    )
+
+
+def _controllers(devices: Iterable[Any]) -> Iterator[tuple[int, tuple[str, int]]]:
+    for one in devices:
+        if isinstance(one, vim.vm.device.VirtualIDEController):
+            yield int(one.key), ("ide", int(one.busNumber))
+        elif isinstance(one, vim.vm.device.VirtualAHCIController):
+            yield int(one.key), ("sata", int(one.busNumber))
+
+
+def _drives(devices: Iterable[Any]) -> tuple[Drive, ...]:
+    return tuple(_drive(one) for one in devices if isinstance(one, vim.vm.device.VirtualCdrom))
+
+
+def _drive(device: Any) -> Drive:  # noqa: ANN401
+    backing, state = device.backing, device.connectable
+    kinds = vim.vm.device.VirtualCdrom
+    path = str(backing.fileName) if isinstance(backing, kinds.IsoBackingInfo) and backing.fileName else None
+    connected = bool(state is not None and state.connected)
+    starts = bool(state is not None and state.startConnected)
+    of_the_host = isinstance(backing, kinds.AtapiBackingInfo | kinds.PassthroughBackingInfo) and (connected or starts)
+    return Drive(
+        device=device,
+        controller=int(device.controllerKey),
+        unit=int(device.unitNumber),
+        path=path,
+        empty=path is None and not of_the_host,
+        connected=connected,
+        starts=starts,
+    )
+
+
+def _root(devices: Iterable[Any], order: Iterable[Any] | None, configuration: str | None) -> str | None:
+    """The first disk in the boot order, else the first of all; a VM without any: where its configuration lies."""
+    disks = {one.key: one for one in devices if isinstance(one, vim.vm.device.VirtualDisk)}
+    bootable = [disks[one.deviceKey] for one in order or () if getattr(one, "deviceKey", None) in disks]
+    for disk in (*bootable, *disks.values()):
+        store = getattr(disk.backing, "datastore", None)
+        if store is not None:
+            return str(store._moId)  # noqa: SLF001
+        if getattr(disk.backing, "fileName", None):
+            return split(disk.backing.fileName)[0]
+    return split(configuration)[0] if configuration else None

@@ -1,0 +1,265 @@
+"""What a worker counts, in all processes of its pool: events, attempts, steps; what sweeps find; CloudStack's notices.
+
+No metric has a label for a VM or an event, and every label takes its values from a list or from the inventory: what a
+stranger may have written to Redis is counted as `other`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter as Counted
+from collections.abc import Collection
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from typing_extensions import override
+
+from configdrive.contract.outcome import Status
+from configdrive.errors import PermanentCode, StaleCode, TransientCode
+from configdrive.lifecycle.orphans import Why
+from configdrive.model import HypervisorName
+from configdrive.ports import Connections, StepRecord
+from tasks.mailbox import Again, Claim, Ending
+from tasks.storage_sweep import Finding
+from workers.observability.observers import Watcher, hypervisor_of, what_became
+
+OTHER = "other"
+
+EVENTS = ("deploy", "start", "stop", "migrate", "password_reset", "update", "destroy")
+STEPS = ("observe", "build", "upload", "copy", "attach", "detach", "delete")
+_CODES = frozenset({"", *PermanentCode, *StaleCode, *TransientCode})
+_STATUSES = frozenset(Status)
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""From a simulated step to the default time limit of an attempt."""
+
+
+class WorkMetrics(Watcher):
+    """The counters of one worker.
+
+    Args:
+        hypervisors: those that it serves.
+        registry: where they are collected; `None` when each process of a pool writes to a file (`metrics_files`).
+    """
+
+    def __init__(self, hypervisors: Collection[HypervisorName], registry: CollectorRegistry | None = None) -> None:
+        self._hypervisors = frozenset(hypervisors)
+        self._attempts = Counter(
+            "configdrive_attempts", "Attempts at events that were begun", ("hypervisor", "event"), registry=registry
+        )
+        self._events = Counter(
+            "configdrive_events",
+            "Events that came to an end, or were parked",
+            ("hypervisor", "event", "status", "code"),
+            registry=registry,
+        )
+        self._retries = Counter(
+            "configdrive_retries",
+            "Attempts after which the event is tried again, by the cause",
+            ("hypervisor", "event", "code"),
+            registry=registry,
+        )
+        self._lost = Counter(
+            "configdrive_attempts_lost",
+            "Attempts whose end could not be written: another worker had taken the VM over, or Redis was away",
+            ("hypervisor", "event"),
+            registry=registry,
+        )
+        self._attempt_seconds = Histogram(
+            "configdrive_attempt_seconds",
+            "Duration of one attempt at an event, from its claim to its end",
+            ("hypervisor", "event"),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._step_seconds = Histogram(
+            "configdrive_step_seconds",
+            "Duration of one step, whether it failed or not",
+            ("hypervisor", "step"),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._step_errors = Counter(
+            "configdrive_step_errors",
+            "Steps that failed, by the cause",
+            ("hypervisor", "step", "code"),
+            registry=registry,
+        )
+        self._in_work = Gauge(
+            "configdrive_events_in_work",
+            "Events that this worker works on now",
+            ("hypervisor",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._collected = Counter(
+            "configdrive_leftovers_collected",
+            "VMs of which a host that was away has nothing any more",
+            ("hypervisor",),
+            registry=registry,
+        )
+        self._connections = Gauge(
+            "configdrive_connections",
+            "Connections and sessions that this worker keeps open",
+            ("hypervisor", "endpoint", "kind"),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._reopened = Counter(
+            "configdrive_connections_reopened",
+            "Connections that were opened in the place of one that broke, was forgotten or given up",
+            ("hypervisor", "endpoint", "kind"),
+            registry=registry,
+        )
+        self._told: dict[tuple[str, str, str], Connections] = {}
+        self._telling = threading.Lock()
+        self._begin_at_zero()
+
+    def forget_work(self) -> None:
+        """Note that this process has nothing in work or open: its predecessor in the pool may have died with both."""
+        for name in self._hypervisors:
+            self._in_work.labels(name).set(0)
+        for labels in self._told:
+            self._connections.labels(*labels).set(0)
+            self._told[labels] = Connections(*labels[1:], open=0, reopened=0)
+
+    def connected(self, hypervisor: HypervisorName, found: Collection[Connections]) -> None:
+        """Take note of what a driver says of its connections in this process."""
+        with self._telling:
+            for one in found:
+                labels = (self._known(hypervisor), one.endpoint, one.kind)
+                told = self._told.get(labels)
+                if one != told:
+                    self._told[labels] = one
+                    self._connections.labels(*labels).set(one.open)
+                    self._reopened.labels(*labels).inc(one.reopened - (told.reopened if told else 0))
+
+    @override
+    def began(self, claim: Claim) -> None:
+        hypervisor, event = self._of(claim)
+        self._attempts.labels(hypervisor, event).inc()
+        self._in_work.labels(hypervisor).inc()
+
+    @override
+    def step(self, record: StepRecord) -> None:
+        hypervisor, step = self._known(record.hypervisor), _one_of(STEPS, record.step)
+        self._step_seconds.labels(hypervisor, step).observe(record.seconds)
+        if record.error:
+            self._step_errors.labels(hypervisor, step, _one_of(_CODES, record.error)).inc()
+
+    @override
+    def ended(self, claim: Claim, ending: Ending | None, seconds: float) -> None:
+        hypervisor, event = self._of(claim)
+        self._in_work.labels(hypervisor).dec()
+        self._attempt_seconds.labels(hypervisor, event).observe(seconds)
+        status, code = what_became(ending)
+        if ending is None:
+            self._lost.labels(hypervisor, event).inc()
+        elif isinstance(ending, Again):
+            self._retries.labels(hypervisor, event, _one_of(_CODES, code)).inc()
+        else:
+            self._events.labels(hypervisor, event, _one_of(_STATUSES, status), _one_of(_CODES, code)).inc()
+
+    @override
+    def collected(self, queue: str) -> None:
+        self._collected.labels(self._known(hypervisor_of(queue))).inc()
+
+    def _begin_at_zero(self) -> None:
+        """Have the counters there before the first event: Prometheus cannot see a counter's jump from nothing."""
+        self.forget_work()
+        for hypervisor in self._hypervisors:
+            self._collected.labels(hypervisor)
+            for event in EVENTS:
+                self._attempts.labels(hypervisor, event)
+                self._lost.labels(hypervisor, event)
+                self._attempt_seconds.labels(hypervisor, event)
+                for status in (Status.APPLIED, Status.PARKED):
+                    self._events.labels(hypervisor, event, status, "")
+            for step in STEPS:
+                self._step_seconds.labels(hypervisor, step)
+
+    def _of(self, claim: Claim) -> tuple[str, str]:
+        header = claim.header
+        return self._known(hypervisor_of(header.queue)), _one_of(EVENTS, header.event_type)
+
+    def _known(self, hypervisor: str) -> str:
+        return _one_of(self._hypervisors, hypervisor)
+
+
+class SweepMetrics:
+    """What `sweep --every` has found on the storages, round by round."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._rounds = Counter("configdrive_sweep_rounds", "Rounds through all storages", registry=registry)
+        self._found = Gauge(
+            "configdrive_sweep_images",
+            "Images that the last round found, by what is said of them",
+            ("why",),
+            registry=registry,
+        )
+        self._deleted = Counter(
+            "configdrive_sweep_deleted", "Images that were deleted, by the reason", ("why",), registry=registry
+        )
+        self._failed = Counter(
+            "configdrive_sweep_failed", "Images that should be deleted and could not be", ("code",), registry=registry
+        )
+        self._away = Gauge(
+            "configdrive_sweep_hosts_away", "Hosts that did not answer in the last round", registry=registry
+        )
+        self._ended = Gauge(
+            "configdrive_sweep_last_round_timestamp_seconds",
+            "When the last round ended; before the first one, when this process began",
+            registry=registry,
+        )
+        self._begin_at_zero()
+
+    def round(self, findings: Collection[Finding], hosts_away: int) -> None:
+        """Take note of one round."""
+        found = Counted(finding.why for finding in findings)
+        for why in Why:
+            self._found.labels(why.name.lower()).set(found[why])
+        for finding in findings:
+            if finding.deleted:
+                self._deleted.labels(finding.why.name.lower()).inc()
+            if finding.error is not None:
+                self._failed.labels(_one_of(_CODES, str(finding.error.code))).inc()
+        self._away.set(hosts_away)
+        self._rounds.inc()
+        self._ended.set_to_current_time()
+
+    def _begin_at_zero(self) -> None:
+        self._ended.set_to_current_time()
+        for why in Why:
+            self._found.labels(why.name.lower())
+            if why.goes:
+                self._deleted.labels(why.name.lower())
+        for code in (*TransientCode, *PermanentCode):
+            self._failed.labels(str(code))
+
+
+class NoticeMetrics:
+    """What an adapter for CloudStack has done with the notices that came by its door.
+
+    Args:
+        door: how they come.
+        results: what may become of one.
+        registry: where they are collected.
+    """
+
+    def __init__(self, door: str, results: Collection[str], registry: CollectorRegistry) -> None:
+        self._door = door
+        self._notices = Counter(
+            "configdrive_cloudstack_notices",
+            "Notices of CloudStack's, by what became of them; those retried, once for each try in vain",
+            ("door", "result"),
+            registry=registry,
+        )
+        for result in results:
+            self._notices.labels(door, result)
+
+    def count(self, result: str) -> None:
+        """Take note of one."""
+        self._notices.labels(self._door, result).inc()
+
+
+def _one_of(known: Collection[str], word: object) -> str:
+    return str(word) if isinstance(word, str) and word in known else OTHER

@@ -1,0 +1,206 @@
+"""Where Prometheus asks: `GET /metrics` on one port of a worker's main process, the storage sweeper or an adapter."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import threading
+from collections.abc import Collection, Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client.core import InfoMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from configdrive import __version__
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import HypervisorName
+from workers.access import connect_redis, store_options
+from workers.config.settings import Settings
+from workers.observability.metrics import NoticeMetrics, SweepMetrics, WorkMetrics
+from workers.observability.metrics_files import MetricFiles
+from workers.observability.metrics_fleet import FleetCollector, Numbers
+
+_log = logging.getLogger(__name__)
+
+_CLIENT_SECONDS = 10.0
+"""How long somebody who has connected may take to ask."""
+
+
+class MetricsEndpoint:
+    """Answers `GET /metrics` from a registry, as OpenMetrics or in Prometheus' older format, as the asker prefers.
+
+    It is bound when it is made, so that a mistake is told at once; it answers from `start` on. A child that is forked
+    later closes its copy of the socket: it must not hold the port when its main process is no more.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`; the port is taken, or the address is not of this machine.
+    """
+
+    def __init__(self, address: str, port: int, registry: Collector) -> None:
+        self._owner = os.getpid()
+        self._server = _bound(address, port, _handler(registry))
+        self.port: int = self._server.server_address[1]
+        self.url = f"http://{f'[{address}]' if ':' in address else address}:{self.port}/metrics"
+        self._serving = False
+        os.register_at_fork(after_in_child=self._server.socket.close)
+
+    def start(self) -> None:
+        """Begin to answer. Called after the pool was forked: a thread is not forked with its process."""
+        if not self._serving:
+            self._serving = True
+            threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+            _log.info("metrics at %s", self.url)
+
+    def close(self) -> None:
+        """Answer no more. In a forked child nothing happens."""
+        if os.getpid() == self._owner:
+            if self._serving:
+                self._server.shutdown()
+            self._server.server_close()
+
+
+class WorkerMetrics:
+    """A worker's metrics: what all its processes count, the fleet's numbers from Redis, and the address of both.
+
+    Made in the main process before its pool is forked.
+
+    Raises:
+        PermanentError: as `MetricsEndpoint`.
+    """
+
+    def __init__(self, settings: Settings, hypervisor: HypervisorName, served: Collection[str]) -> None:
+        registry = CollectorRegistry()
+        endpoint = _endpoint(settings, registry)
+        self._files = MetricFiles()
+        self.watcher = WorkMetrics([hypervisor])
+        self._files.collect_into(registry)
+        registry.register(_fleet(settings, served))
+        registry.register(_About(hypervisor))
+        self._endpoint = endpoint
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._endpoint.start()
+
+    def close(self) -> None:
+        """Answer no more, and leave nothing behind."""
+        self._endpoint.close()
+        self._files.close()
+
+
+class SweeperMetrics:
+    """The storage sweeper's metrics, and the fleet's numbers: where no worker runs, somebody must say what waits.
+
+    Raises:
+        PermanentError: as `MetricsEndpoint`.
+    """
+
+    def __init__(self, settings: Settings, served: Collection[str]) -> None:
+        # They double the counters, to say when this process began.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        registry = CollectorRegistry()
+        self.rounds = SweepMetrics(registry)
+        registry.register(_fleet(settings, served))
+        registry.register(_About(""))
+        self._endpoint = _endpoint(settings, registry)
+        self._endpoint.start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._endpoint.close()
+
+
+class AdapterMetrics:
+    """The metrics of an adapter for CloudStack. None of the fleet's: its Redis user may not count what waits.
+
+    Raises:
+        PermanentError: as `MetricsEndpoint`.
+    """
+
+    def __init__(self, settings: Settings, door: str, results: Collection[str]) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # as the sweeper's
+        registry = CollectorRegistry()
+        self.notices = NoticeMetrics(door, results, registry)
+        registry.register(_About(""))
+        self._endpoint = _endpoint(settings, registry)
+        self._endpoint.start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._endpoint.close()
+
+
+def _endpoint(settings: Settings, registry: CollectorRegistry) -> MetricsEndpoint:
+    return MetricsEndpoint(settings.metrics_address, settings.metrics_port or 0, registry)
+
+
+def _fleet(settings: Settings, served: Collection[str]) -> FleetCollector:
+    return FleetCollector(Numbers(connect_redis(settings, patient=False), store_options(settings)), served)
+
+
+class _About(Collector):
+    """What answers here."""
+
+    def __init__(self, hypervisor: str) -> None:
+        self._facts = {"version": __version__, "hypervisor": hypervisor}
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily("configdrive", "What answers here", value=self._facts)
+
+
+def _bound(address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    try:
+        family, *_, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+
+        class Server(ThreadingHTTPServer):
+            address_family: int = family
+            daemon_threads = True
+
+        return Server((str(place[0]), port), handler)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        reason = "is taken by another process" if taken else f"cannot be listened on ({error.strerror})"
+    detail = f"metrics_port: {address} port {port} {reason}"
+    remedy = "give each worker of a machine a port of its own: --metrics-port, or CONFIGDRIVE_METRICS_PORT"
+    raise PermanentError(
+        PermanentCode.MISCONFIGURED, detail, remedy if taken else "correct metrics_address or metrics_port"
+    )
+
+
+def _handler(registry: Collector) -> type[BaseHTTPRequestHandler]:
+    one_at_a_time = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        """Answers one question."""
+
+        timeout: ClassVar[float | None] = _CLIENT_SECONDS
+        server_version = "configdrive"
+        sys_version = ""
+
+        def do_GET(self) -> None:
+            if urlsplit(self.path).path != "/metrics":
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
+            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            with one_at_a_time:
+                body = encode(registry)
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        @override
+        def log_message(self, format: str, *args: object) -> None:
+            """Who asks, and how often, is of no interest."""
+
+    return Handler

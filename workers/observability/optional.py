@@ -1,0 +1,109 @@
+"""Metrics and traces: opened when the settings ask for them, and told by name when what they need is not installed."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from celery import signals
+
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import HypervisorName
+from configdrive.ports import Drivers
+from workers.access import known_hypervisors
+from workers.config.settings import Settings
+from workers.observability.observers import Watcher
+from workers.queueing.app import queues
+
+if TYPE_CHECKING:
+    from workers.observability.metrics_server import AdapterMetrics, SweeperMetrics, WorkerMetrics
+
+
+def open_worker_metrics(settings: Settings, hypervisor: HypervisorName, served: Sequence[str]) -> WorkerMetrics | None:
+    """Return a worker's metrics, when they are asked for; they end with this process.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    if settings.metrics_port is None:
+        return None
+    try:
+        from workers.observability.metrics_server import WorkerMetrics  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise _lacking("metrics_port", error, "metrics") from None
+    metrics = WorkerMetrics(settings, hypervisor, served)
+    atexit.register(metrics.close)
+    # A child that takes the place of one that died: see WorkMetrics.forget_work.
+    signals.worker_process_init.connect(lambda **_named: metrics.watcher.forget_work(), weak=False)
+    return metrics
+
+
+def count_connections(metrics: WorkerMetrics, drivers: Callable[[], Drivers]) -> None:
+    """Have a process's connections counted after each of its tasks.
+
+    Args:
+        metrics: where.
+        drivers: those that the process uses, none as long as it has none.
+    """
+
+    def count(**_named: object) -> None:
+        for name, driver in drivers().items():
+            metrics.watcher.connected(name, driver.connections())
+
+    signals.task_postrun.connect(count, weak=False)
+
+
+def open_sweeper_metrics(settings: Settings) -> SweeperMetrics | None:
+    """Return the storage sweeper's metrics, when they are asked for; they end with this process.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    if settings.metrics_port is None:
+        return None
+    try:
+        from workers.observability.metrics_server import SweeperMetrics  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise _lacking("metrics_port", error, "metrics") from None
+    served = [queue for name in known_hypervisors(settings) for queue in queues(settings, name)]
+    metrics = SweeperMetrics(settings, served)
+    atexit.register(metrics.close)
+    return metrics
+
+
+def open_adapter_metrics(settings: Settings, door: str, results: Sequence[str]) -> AdapterMetrics | None:
+    """Return the metrics of an adapter for CloudStack, when they are asked for; they end with this process.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    if settings.metrics_port is None:
+        return None
+    try:
+        from workers.observability.metrics_server import AdapterMetrics  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise _lacking("metrics_port", error, "metrics") from None
+    metrics = AdapterMetrics(settings, door, results)
+    atexit.register(metrics.close)
+    return metrics
+
+
+def open_tracing(settings: Settings) -> list[Watcher]:
+    """Return what makes spans, when they are asked for.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    if settings.traces_url is None:
+        return []
+    try:
+        from workers.observability.tracing import TracingWatcher, make_provider  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise _lacking("traces_url", error, "otel") from None
+    return [TracingWatcher(make_provider(settings.traces_url))]
+
+
+def _lacking(setting: str, error: ImportError, extra: str) -> PermanentError:
+    detail = f"{setting}: needs the module {error.name!r}, which is not installed"
+    return PermanentError(PermanentCode.MISCONFIGURED, detail, f"pip install 'configdrive-fleet[{extra}]'")

@@ -1,0 +1,1 @@
+"""The store on Redis: mailboxes, their encoding and Lua scripts, the intake list, and inspection."""

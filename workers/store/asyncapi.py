@@ -1,0 +1,112 @@
+"""The channels of the fleet as an AsyncAPI 3.0 document. Its schemas are those by which events are read and told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from configdrive import __version__
+from configdrive.contract import events, outcome
+from tasks.mailbox import DeadLetter
+
+if TYPE_CHECKING:
+    from workers.store.scripts import FunctionLibrary
+
+_REF = "#/components/schemas/{model}"
+_HELD = "$defs"
+
+_SEALED = (
+    "Guest data is sealed: `data.sealed` is `v1.<key id>.<base64url>` of a libsodium sealed box, in which stand "
+    "`<vm uuid>/<event id>`, a line feed and the JSON of `guest`."
+)
+
+
+def document(library: FunctionLibrary) -> dict[str, Any]:
+    """Return the document of the fleet whose functions these are."""
+    event, event_parts = _parted(events.json_schema(_REF))
+    told, told_parts = _parted(outcome.json_schema(_REF))
+    letter = TypeAdapter(DeadLetter).json_schema(ref_template=_REF)
+    prefix = library.prefix
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "configdrive-fleet",
+            "version": __version__,
+            "description": "VM lifecycle events go in, outcomes come out, for every language that speaks Redis.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {"redis": {"host": "127.0.0.1:6379", "protocol": "redis"}},
+        "channels": {
+            "intake": _channel(
+                f"{prefix}intake",
+                "event",
+                "A list. LPUSH one event; it is taken within moments, and its outcome told.",
+            ),
+            "put": _channel(
+                f"FCALL {library.put} 0",
+                "event",
+                "A function. Its answer is `accepted`, or, when the id is known, `duplicate` and `waiting` or `told`; "
+                "an error says what is wrong, and nothing was stored. `time` must be given, and guest data be sealed.",
+            ),
+            "outcomes": _channel(
+                f"{prefix}outcomes",
+                "outcome",
+                "A stream, each entry with the fields `event` (an id) and `outcome` (JSON). Note its end before an "
+                "event is published, then XREAD BLOCK from there.",
+            ),
+            "dead": _channel(f"{prefix}dead", "deadLetter", "A list of what could not be taken, newest first."),
+        },
+        "operations": {
+            "publish": _operation("receive", "intake", "event"),
+            "put": _operation("receive", "put", "event"),
+            "tell": _operation("send", "outcomes", "outcome"),
+            "bury": _operation("send", "dead", "deadLetter"),
+        },
+        "components": {
+            "messages": {
+                "event": _message("event", "What has happened, or is about to, to a VM.", _SEALED),
+                "outcome": _message("outcome", "What became of an event; all but `parked` are final.", None),
+                "deadLetter": _message("deadLetter", "Why something was no event. Never its content.", None),
+            },
+            "schemas": {**event_parts, **told_parts, "event": event, "outcome": told, "deadLetter": _plain(letter)},
+        },
+    }
+
+
+def _channel(address: str, message: str, description: str) -> dict[str, Any]:
+    return {
+        "address": address,
+        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "description": description,
+    }
+
+
+def _operation(action: str, channel: str, message: str) -> dict[str, Any]:
+    """Return what the fleet does: it receives events, and sends outcomes."""
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"}],
+    }
+
+
+def _message(name: str, summary: str, description: str | None) -> dict[str, Any]:
+    more = {} if description is None else {"description": description}
+    return {"name": name, "summary": summary, "payload": {"$ref": f"#/components/schemas/{name}"}, **more}
+
+
+def _parted(schema: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a schema and the definitions it refers to."""
+    whole = dict(schema)
+    parts = whole.pop(_HELD, {})
+    whole.pop("$schema", None)
+    return _plain(whole), _plain(parts)
+
+
+def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON
+    """Leave out OpenAPI's discriminator: AsyncAPI's is another, and the types in `oneOf` exclude one another anyway."""
+    if isinstance(schema, dict):
+        return {name: _plain(value) for name, value in schema.items() if name != "discriminator"}
+    return [_plain(item) for item in schema] if isinstance(schema, list) else schema

@@ -1,0 +1,86 @@
+"""The Lua scripts that run on Redis (`lua/`), and the library of functions: PUT stands in one file only."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import redis
+    from redis.commands.core import Script
+
+CONTRACT = "v1"
+"""The version of the event contract, in the names of what clients call."""
+
+MOST_BYTES = 2**20
+"""Bytes of an event that a function takes: Redis reads it while everybody waits, and a list has no such bound."""
+
+
+def register(client: redis.Redis, name: str) -> Script:
+    """Return a script of `workers/store/lua`, which is sent to Redis when it is first called."""
+    return client.register_script(_with_put(name) if name == "settle" else _source(name))
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionLibrary:
+    """The library of one fleet.
+
+    Args:
+        prefix: of the fleet's keys, one of `Settings.key_prefix`.
+        resend_ms: when a wake-up that nobody took is sent again.
+        hypervisors: whose events are taken; others are refused.
+        zones: that have queues of their own.
+    """
+
+    prefix: str
+    resend_ms: int
+    hypervisors: tuple[str, ...]
+    zones: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The library's name: `configdrive_v1` for the prefix `configdrive:`, and another for each other prefix."""
+        return f"{self._fleet}_{CONTRACT}"
+
+    @property
+    def put(self) -> str:
+        """The function's name: `configdrive_put_v1`."""
+        return f"{self._fleet}_put_{CONTRACT}"
+
+    @property
+    def _fleet(self) -> str:
+        plain = re.fullmatch(r"([A-Za-z0-9]+):", self.prefix)
+        if plain is not None:
+            return plain[1]
+        readable = re.sub("[^A-Za-z0-9]+", "_", self.prefix).strip("_") or "fleet"
+        return f"{readable}_{zlib.crc32(self.prefix.encode()):08x}"
+
+    @property
+    def code(self) -> str:
+        """What `FUNCTION LOAD` takes."""
+        constants = (
+            f"local PREFIX, RESEND_MS, MOST_BYTES = '{self.prefix}', {self.resend_ms}, {MOST_BYTES}",
+            f"local PUT_NAME = '{self.put}'",
+            f"local HYPERVISORS = {_set(self.hypervisors)}",
+            f"local ZONES = {_set(self.zones)}",
+        )
+        return "\n".join((f"#!lua name={self.name}", *constants, _with_put("functions")))
+
+
+def _source(name: str) -> str:
+    return files("workers.store").joinpath("lua", f"{name}.lua").read_text("utf-8")
+
+
+def _with_put(name: str) -> str:
+    """Return a script behind PUT, which it calls as `put(keys, arguments)`."""
+    return f"local function put(KEYS, ARGV)\n{_source('put')}end\n\n{_source(name)}"
+
+
+def _set(names: Iterable[str]) -> str:
+    """Write a Lua set. The names are those of settings: letters, digits, hyphens and underscores."""
+    return "{" + ", ".join(f"['{name}'] = true" for name in sorted(names)) + "}"
