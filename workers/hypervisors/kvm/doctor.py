@@ -14,7 +14,7 @@ from workers.hypervisors.kvm.inventory import StorageRoute
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.hypervisors.kvm.sftp_session import Sftp
+    from workers.driverkit.ssh import Sftp
     from workers.hypervisors.kvm.storages import Pool
     from workers.hypervisors.kvm.visit import Host, Visit
 

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import libvirt
 
-from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
-from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
+from configdrive.errors import PermanentError
+from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, Vm
 from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Resident, Survey
+from workers.driverkit.storage_routes import (
+    first_way,
+    hosts_of,
+    list_images,
+    not_on_host,
+    nothing_to_attach,
+    nothing_to_copy,
+    require_name,
+    require_own,
+    store,
+)
 from workers.hypervisors.kvm.connection import LinkBrokenError
 from workers.hypervisors.kvm.doctor import diagnose
 from workers.hypervisors.kvm.domain_xml import disk_xml
 from workers.hypervisors.kvm.domains import find_domain, read_domains
 from workers.hypervisors.kvm.drives import Drives
 from workers.hypervisors.kvm.faults import translated
-from workers.hypervisors.kvm.image_folder import store
 from workers.hypervisors.kvm.inventory import parse
 from workers.hypervisors.kvm.slots import content, device_of, find_slot, media_of, no_free_slot, targets
 from workers.hypervisors.kvm.visit import Host, find_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
-    from configdrive.model import Image, VmUuid
+    from configdrive.model import Image, StoredImage, VmUuid
     from configdrive.ports import Connections
     from workers.hypervisors.kvm.domains import Domain
     from workers.hypervisors.kvm.image_folder import ImageFolder
@@ -76,68 +87,63 @@ class KvmDriver:
         return _looked(partial(self._observe, vm, also))
 
     def _observe(self, vm: Vm, also: Collection[Place]) -> Observation:
-        images: dict[Place, tuple[StoredImage, ...]] = {}
-        unreachable: list[Place] = []
         with self._visit(vm.host) as visit:
             domain = find_domain(visit.link, vm.uuid)
             storage = _own_storage(visit, vm, domain)
-            if storage is not None:
-                images[storage] = _images_of(vm, storage, visit.storages.folder(storage))
+            own = () if storage is None else visit.storages.folder(storage).names(vm.uuid)
             choices = targets(domain.layers[0] if domain else None, visit.table.cd_targets, device_of(vm.presentation))
             drive = (
                 NoDrive()
                 if domain is None
                 else content(domain.layers, vm.uuid, visit.storages.place_of, storage, choices)
             )
-        for place in dict.fromkeys(also):
-            try:
-                if place not in images:
-                    with self._reach(place, vm.host) as (_, folder):
-                        images[place] = _images_of(vm, place, folder)
-            except FleetError:
-                unreachable.append(place)
+
+        def names(place: Place) -> tuple[ImageName, ...]:
+            if place == storage:
+                return own
+            with self._reach(place, vm.host) as (_, folder):
+                return folder.names(vm.uuid)
+
+        images, unreachable = list_images([*([] if storage is None else [storage]), *also], names)
         return Observation(
             power=PowerState.UNDEFINED if domain is None else domain.power,
             storage=storage,
             drive=drive,
-            images=tuple(image for found in images.values() for image in found),
-            unreachable=tuple(unreachable),
+            images=images,
+            unreachable=unreachable,
         )
 
     def upload(self, vm: Vm, image: Image, place: Place) -> None:
         """Make `place` hold exactly these bytes under the image's name."""
-        _require_own(vm, image.name)
+        require_own(vm, image.name)
         self._store(vm, image.name, image.content, place)
 
     def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
         """Make `target` hold the same bytes as `source` under the same name."""
-        _require_own(vm, name)
+        require_own(vm, name)
         with self._reach(source, vm.host) as (_, folder):
             there = folder.read(name)
         if there is None:
-            detail = f"storage {source.storage!r} does not hold the image {name}"
-            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail)
+            raise nothing_to_copy(name, source)
         if source != target:
             self._store(vm, name, there, target)
 
     def attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
         """Make this image the read-only medium of the VM's config drive, now and after the next power-on."""
-        _require_own(vm, name)
+        require_own(vm, name)
         device = device_of(vm.presentation)
         with self._visit(vm.host) as visit:
             folder = visit.storages.folder(place)
             path = str(folder.directory / str(name))
             domain = find_domain(visit.link, vm.uuid)
             if domain is not None:
-                _require_name(vm, domain)
+                require_name(vm, domain.name)
             if vm.attach_by is AttachBy.ORCHESTRATOR:
                 return _for_the_orchestrator(vm, visit, domain, path)
             if domain is None:
-                detail = f"host {vm.host} knows no VM {vm.instance_name} ({vm.uuid})"
-                raise PermanentError(PermanentCode.VM_NOT_FOUND, detail, "correct the event's host, or define the VM")
+                raise not_on_host(vm)
             if not folder.has(name):
-                detail = f"storage {place.storage!r} does not hold the image {name}"
-                raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
+                raise nothing_to_attach(name, place)
             done = Drives(visit.link, vm.uuid, domain, force=self._force).insert(path, device, visit.table.cd_targets)
         return Attachment(done.how, done.target.dev, path, disk_xml(done.target, path, device))
 
@@ -165,17 +171,15 @@ class KvmDriver:
         return _looked(partial(self._survey, host))
 
     def _survey(self, host: HostName) -> Survey:
-        images: list[StoredImage] = []
-        unreachable: list[Place] = []
         with self._visit(host) as visit:
-            for place in visit.storages.of_files:
-                try:
-                    with translated(f"storage {place.storage} of host {host}"):
-                        images += (StoredImage(name, place) for name in visit.storages.folder(place).names())
-                except FleetError:
-                    unreachable.append(place)
+
+            def names(place: Place) -> tuple[ImageName, ...]:
+                with translated(f"storage {place.storage} of host {host}"):
+                    return visit.storages.folder(place).names()
+
+            images, unreachable = list_images(visit.storages.of_files, names)
             residents = tuple(_resident(visit, uuid, domain) for uuid, domain in read_domains(visit.link))
-        return Survey(tuple(images), residents, tuple(unreachable))
+        return Survey(images, residents, unreachable)
 
     def hosts(self) -> Collection[HostName]:
         """Name the hosts of the inventory."""
@@ -207,28 +211,9 @@ class KvmDriver:
         with translated(f"host {name}"), host.visit() as visit:
             yield visit
 
-    @contextmanager
-    def _reach(self, place: Place, via: HostName) -> Iterator[tuple[Visit, ImageFolder]]:
-        """Give a storage's folder through its own host, and that of a shared one through the VM's host.
-
-        A shared storage that the VM's host does not have (any more) is reached through another one that has it. A host
-        that does not answer now is not passed by: the VM may have the image in its drive there.
-        """
-        ways = [place.host] if place.host is not None else [via, *(name for name in self._hosts if name != via)]
-        first: PermanentError | None = None
-        with ExitStack() as stack:
-            for name in ways:
-                try:
-                    visit = stack.enter_context(self._visit(name))
-                    folder = visit.storages.folder(place)
-                except PermanentError as error:
-                    stack.close()
-                    first = first or error
-                else:
-                    yield visit, folder
-                    return
-        if first is not None:
-            raise first
+    def _reach(self, place: Place, via: HostName) -> AbstractContextManager[tuple[Visit, ImageFolder]]:
+        ways = (self._visit(name) for name in hosts_of(place, via, self._hosts))
+        return first_way(ways, lambda visit: visit.storages.folder(place))
 
     def _store(self, vm: Vm, name: ImageName, data: bytes, place: Place) -> None:
         with self._reach(place, vm.host) as (visit, folder):
@@ -247,23 +232,6 @@ def _own_storage(visit: Visit, vm: Vm, domain: Domain | None) -> Place | None:
     if vm.primary_storage is not None:
         return visit.storages.named(vm.primary_storage)
     return None if domain is None else visit.storages.of_root_disk(domain.layers[0])
-
-
-def _images_of(vm: Vm, place: Place, folder: ImageFolder) -> tuple[StoredImage, ...]:
-    return tuple(StoredImage(name, place) for name in folder.names(vm.uuid))
-
-
-def _require_own(vm: Vm, name: ImageName) -> None:
-    if name.vm_uuid != vm.uuid:
-        detail = f"the image {name} is not VM {vm.uuid}'s"
-        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "a VM gets its own images only")
-
-
-def _require_name(vm: Vm, domain: Domain) -> None:
-    """Refuse a VM that bears another name than the event says: its uuid may have been given twice."""
-    if domain.name != vm.instance_name:
-        detail = f"VM {vm.uuid} is called {domain.name!r} on host {vm.host}, but {vm.instance_name!r} in the event"
-        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "correct the event's instance_name, or rename the VM")
 
 
 def _for_the_orchestrator(vm: Vm, visit: Visit, domain: Domain | None, path: str) -> Attachment:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import errno
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from xml.etree.ElementTree import ParseError
 
-import asyncssh
 import libvirt
 
-from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError, error_of
-from workers.driverkit.ssh import ssh_code
+from configdrive.errors import PermanentCode, TransientCode
+from workers.driverkit.faults import Fault, Translator, os_reason
+from workers.driverkit.ssh import ssh_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from configdrive.errors import Code
 
 _LINK_DOMAINS: Final = frozenset({libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE})
@@ -101,32 +98,16 @@ def os_code(error: OSError) -> Code:
     return _BY_ERRNO.get(error.errno or 0, TransientCode.HOST_UNREACHABLE)
 
 
-def fleet_error(code: Code, detail: str, remedy: str = "") -> FleetError:
-    """Make the kind of error that belongs to the code, with the remedy that is usual here unless another is given."""
-    return error_of(code, detail, remedy or _REMEDY.get(code, ""))
+def _read(error: Exception) -> Fault | None:
+    if isinstance(error, libvirt.libvirtError):
+        return Fault(libvirt_code(error), error.get_error_message() or str(error))
+    if isinstance(error, OSError):
+        return Fault(os_code(error), os_reason(error))
+    if isinstance(error, ParseError):
+        return Fault(TransientCode.HYPERVISOR_ERROR, f"libvirt answered what is not XML ({error})")
+    return ssh_fault(error)
 
 
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn every fault of an SDK or the operating system into a `FleetError` whose detail begins with `what`.
-
-    An interruption from outside (a soft time limit) is the caller's own, and passes.
-    """
-    try:
-        yield
-    except FleetError:
-        raise
-    except libvirt.libvirtError as error:
-        text = error.get_error_message() or str(error)
-        raise fleet_error(libvirt_code(error), f"{what}: {text}") from error
-    except asyncssh.Error as error:
-        raise fleet_error(ssh_code(error), f"{what}: {error.reason or type(error).__name__}") from error
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        remedy = "name an unencrypted OpenSSH private key in 'key_file'"
-        raise PermanentError(PermanentCode.MISCONFIGURED, f"{what}: the ssh key cannot be read", remedy) from error
-    except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
-        raise fleet_error(os_code(error), f"{what}: {reason}") from error
-    except ParseError as error:
-        detail = f"{what}: libvirt answered what is not XML ({error})"
-        raise TransientError(TransientCode.HYPERVISOR_ERROR, detail) from error
+translated: Final = Translator(_read, _REMEDY)
+"""Turns every fault of libvirt, SSH or the operating system into a `FleetError` whose detail begins with its argument.
+"""

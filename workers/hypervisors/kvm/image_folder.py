@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from workers.driverkit.storage_routes import Files
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import PurePosixPath
 
     from configdrive.model import ImageName, VmUuid
@@ -18,7 +19,7 @@ PASSABLE: Final = 0o711
 """The folder's mode: QEMU's user may reach a file by its name, nobody but the owner may list them."""
 
 
-class ImageFolder(Protocol):
+class ImageFolder(Files, Protocol):
     """One folder of images. Every method has the same effect twice as once."""
 
     @property
@@ -37,34 +38,3 @@ class ImageFolder(Protocol):
 
     def has(self, name: ImageName) -> bool:
         """Say whether the file is there now."""
-
-    def read(self, name: ImageName) -> bytes | None:
-        """Return the file's bytes; `None` when it is not there."""
-
-    def put(self, name: ImageName, content: bytes) -> None:
-        """Write a file that is not there yet, and read it back.
-
-        Raises:
-            TransientError: `UPLOAD_CORRUPT` when what is read back is not what was written, `STORAGE_FULL`.
-        """
-
-    def remove(self, name: ImageName) -> None:
-        """Delete the file; gone already is success."""
-
-
-def store(folder: ImageFolder, name: ImageName, content: bytes, require_unused: Callable[[], None]) -> None:
-    """Make the folder hold exactly these bytes under this name; the same bytes are left alone.
-
-    Args:
-        folder: where.
-        name: the image's.
-        content: its bytes.
-        require_unused: raises when other bytes of that name must not be replaced.
-    """
-    there = folder.read(name)
-    if there == content:
-        return
-    if there is not None:
-        require_unused()
-        folder.remove(name)
-    folder.put(name, content)

@@ -12,35 +12,21 @@ known_hosts = "/etc/configdrive/known_hosts"
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from configdrive.errors import PermanentCode, PermanentError
+from workers.driverkit.tables import AbsolutePath, Name, SshTable, Table, parse_section
 from workers.hypervisors.kvm.uris import is_ssh, names_keys, uri_problem, with_ssh
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
-_HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,254}$")]
 _Target = Annotated[
     str, StringConstraints(pattern=r"^(?:ide:hd[a-d]|sata:sd[a-z]|scsi:sd[a-z]|usb:sd[a-z]|hd[a-d]|sd[a-z])$")
 ]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-def _absolute(path: Path) -> Path:
-    pure = PurePosixPath(path)
-    if not pure.is_absolute() or ".." in pure.parts or len(pure.parts) == 1:
-        code = "path"
-        raise PydanticCustomError(code, "must be an absolute path below '/', without '..'")
-    return path
 
 
 def _uri(uri: str) -> str:
@@ -64,26 +50,7 @@ class StorageRoute(StrEnum):
     SFTP = "sftp"
 
 
-class SshTable(_Strict):
-    """`[kvm.hosts.<name>.ssh]`: the same machine by SSH, for SFTP and for a `qemu+libssh2` URI.
-
-    Args:
-        host: name or address.
-        port: TCP.
-        user: who may write into the host cache and, with `storage_route = "sftp"`, into the pools; usually root.
-        key_file: the private key, OpenSSH format, without passphrase, readable for the worker alone.
-        known_hosts: OpenSSH's file with the host's key. There is no way to go without: an unknown or changed key is
-            refused.
-    """
-
-    host: _HostName
-    port: int = Field(default=22, ge=1, le=65_535)
-    user: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")] = "root"
-    key_file: Path
-    known_hosts: Path
-
-
-class PoolTable(_Strict):
+class PoolTable(Table):
     """`[kvm.hosts.<name>.pools.<pool>]`. A storage must have the same pool name on all hosts that share it.
 
     Args:
@@ -93,7 +60,7 @@ class PoolTable(_Strict):
     shared: bool | None = None
 
 
-class HostTable(_Strict):
+class HostTable(Table):
     """`[kvm.hosts.<name>]`.
 
     Args:
@@ -111,11 +78,11 @@ class HostTable(_Strict):
 
     uri: Annotated[str, AfterValidator(_uri)]
     cd_targets: tuple[_Target, ...] = Field(default=(), max_length=16)
-    cache_directory: Annotated[Path, AfterValidator(_absolute)] = Path("/var/cache/configdrive")
+    cache_directory: AbsolutePath = Path("/var/cache/configdrive")
     storage_route: StorageRoute = StorageRoute.AUTO
     connections: int = Field(default=4, ge=1, le=64)
     ssh: SshTable | None = None
-    pools: dict[_Name, PoolTable] = Field(default_factory=dict)
+    pools: dict[Name, PoolTable] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _ssh_is_known(self) -> Self:
@@ -136,10 +103,10 @@ class HostTable(_Strict):
         return with_ssh(self.uri) if self.ssh is None else with_ssh(self.uri, self.ssh.key_file, self.ssh.known_hosts)
 
 
-class Section(_Strict):
+class Section(Table):
     """The whole table: at least one host."""
 
-    hosts: dict[_Name, HostTable] = Field(min_length=1)
+    hosts: dict[Name, HostTable] = Field(min_length=1)
 
 
 def parse(section: Mapping[str, object]) -> Section:
@@ -148,10 +115,4 @@ def parse(section: Mapping[str, object]) -> Section:
     Raises:
         PermanentError: `MISCONFIGURED`, with the first wrong field and what is wrong with it.
     """
-    try:
-        return Section.model_validate(dict(section))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(("kvm", *(str(part) for part in first["loc"])))
-        detail = f"inventory: {field}: {first['msg']}"
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct it in the inventory") from None
+    return parse_section(Section, "kvm", section)

@@ -29,11 +29,11 @@ from workers.hypervisors.kvm.volumes import VolumeFolder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from workers.driverkit.ssh import Sftp
     from workers.hypervisors.kvm.connection import Link
     from workers.hypervisors.kvm.domain_xml import Definition, Source
     from workers.hypervisors.kvm.image_folder import ImageFolder
     from workers.hypervisors.kvm.inventory import HostTable
-    from workers.hypervisors.kvm.sftp_session import Sftp
 
 HOST_CACHE: Final = StorageName("host-cache")
 """The name of a host's cache directory among its storages; a pool of that name cannot be used."""

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.errors import TransientCode, TransientError
+from workers.driverkit.ssh import Sftp
+from workers.driverkit.tables import unknown_host
 from workers.hypervisors.kvm.connections import HostLinks
 from workers.hypervisors.kvm.domains import find_user
-from workers.hypervisors.kvm.sftp_session import Sftp
+from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.storages import Storages
 from workers.hypervisors.kvm.uris import is_plain_tcp
 
@@ -61,7 +63,7 @@ class Host:
             _log.warning("kvm host %s: %s is neither encrypted nor authenticated; use qemu+tls://", name, table.uri)
         self.name = name
         self.table = table
-        self.sftp = None if table.ssh is None else Sftp(name, table.ssh, timeout)
+        self.sftp = None if table.ssh is None else Sftp("kvm", name, table.ssh, timeout, translated)
         self._links = HostLinks(name, table.libvirt_uri, timeout, table.connections)
 
     @contextmanager
@@ -103,6 +105,5 @@ def find_host(hosts: Mapping[HostName, Host], name: HostName) -> Host:
     """
     host = hosts.get(name)
     if host is None:
-        remedy = f"add [kvm.hosts.{name}] to the inventory, or correct the event"
-        raise PermanentError(PermanentCode.UNKNOWN_HOST, f"the kvm inventory has no host {name!r}", remedy)
+        raise unknown_host("kvm", name)
     return host
