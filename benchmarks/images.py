@@ -99,12 +99,12 @@ def ours(files: Files, number: int) -> int:
 
 def pycdlib_alone(files: Files, number: int) -> int:
     """Make it with the library from nothing, and let nobody read it."""
-    return len(write.master(files, checked_folders(files, DIRECTORIES), _LABEL, float(number)))
+    return len(write.write(files, checked_folders(files, DIRECTORIES), _LABEL, float(number)))
 
 
 def pycdlib_read_back(files: Files, number: int) -> int:
     """Make it with the library from nothing, read it back in full, and take its checksum."""
-    made = write.master(files, checked_folders(files, DIRECTORIES), _LABEL, float(number))
+    made = write.write(files, checked_folders(files, DIRECTORIES), _LABEL, float(number))
     verify(made, files, _LABEL, built_at=float(number))
     hashlib.sha256(made).hexdigest()
     return len(made)

@@ -1,4 +1,4 @@
-"""Makes the ISO image of a drive from its files, in memory, and reads it back before anybody gets it.
+"""The way from a drive's files to its ISO image: made in memory, and read back before anybody gets it.
 
 The files come from `configdrive.contents.render`. Two ways lead to the same bytes: `configdrive.iso.write` makes an
 image from nothing, and `configdrive.iso.layout` keeps what images with the same names have in common.
@@ -53,12 +53,12 @@ def build(
     if len(paths) <= MOST_FILES:
         layout = layout_of(paths, tuple(directories))
         _check_contents(files)
-        content = layout.blank.fill(files, label, built_at)
-        is_sound = layout.pattern.fits(content, files, label, built_at)
+        content = layout.template.fill(files, label, built_at)
+        is_sound = layout.expected.fits(content, files, label, built_at)
     else:
         folders = checked_folders(paths, directories)
         _check_contents(files)
-        content = write.master(files, folders, label, built_at)
+        content = write.write(files, folders, label, built_at)
         is_sound = False
     _check_size(len(content))
     if not is_sound:  # as far as anybody knows

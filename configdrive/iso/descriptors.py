@@ -1,4 +1,4 @@
-"""Reads an image's volume descriptors, for `configdrive.iso.read`: the label, the date, and where the trees are.
+"""The reader of an image's volume descriptors: the label, the date, and where the trees are.
 
 Every byte of them is looked at: also the identifiers that nobody shows, and the ends that nobody uses.
 """

@@ -1,10 +1,10 @@
-"""A pattern: what an image of some layout looks like that was read in full, to know the next one again at a glance.
+"""The bytes that an image of a layout must have: learnt from one that was read in full, to know the next ones by.
 
 Reading an image in full takes a thousand steps, and for drives with the same names they are the same steps over the
-same bytes. A pattern keeps these bytes, and says where the others stand: the label, the dates, the length, each file's
+same bytes. `Expected` keeps these bytes, and says where the others stand: the label, the dates, the length, each file's
 first sector and size. An image that has all of the former, and the right values in all of the latter, is one that
-`configdrive.iso.read` would read in full with the same result. So a pattern can say yes, and spare the reading; when it
-does not, the reading decides.
+`configdrive.iso.read` would read in full with the same result. So it can say yes, and spare the reading; when it does
+not, the reading decides.
 
 Shares no code with the builder, and is made from what the reader has found, never from what the builder has kept.
 """
@@ -35,7 +35,7 @@ _ZEROS: Final = bytes(SECTOR)
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class Expected:
     """The bytes that all images of a layout have in common, and where the others stand. Holds nothing of any VM."""
 
     _pieces: Struct
@@ -81,8 +81,8 @@ class Pattern:
         return end == len(image)
 
 
-def learn(content: bytes, volume: Volume) -> Pattern:
-    """Make a pattern from an image that was read in full and found to be what was asked for."""
+def learn(content: bytes, volume: Volume) -> Expected:
+    """Learn it from an image that was read in full and found to be what was asked for."""
     files = {path: node for path, node in volume.primary.items() if not node.is_directory}
     places = sorted(_places(volume, tuple(files)))
     end = min((node.extent * SECTOR for node in files.values() if node.size), default=len(content))
@@ -93,7 +93,7 @@ def learn(content: bytes, volume: Volume) -> Pattern:
         last = start + size
     pieces = Struct("".join(f"{size}s" for size in (*sizes, end - last)))
     starts = [start for start, _, _ in places]
-    return Pattern(
+    return Expected(
         pieces,
         pieces.unpack_from(content)[::2],
         itemgetter(*(value for _, _, value in places)),

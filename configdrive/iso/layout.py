@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from configdrive.contents.render import WINDOWS_DEVICE
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.iso import expected, template, write
-from configdrive.iso.expected import Pattern
-from configdrive.iso.template import Blank
+from configdrive.iso.expected import Expected
+from configdrive.iso.template import Template
 from configdrive.iso.verify import verify
 from configdrive.model import DEFAULT_LABEL
 
@@ -38,15 +38,15 @@ _MAX_PATH: Final = 255
 class Layout:
     """What images with the same names have in common, for the builder and for the reader. Holds nothing of any VM."""
 
-    blank: Blank
-    pattern: Pattern
+    template: Template
+    expected: Expected
 
 
 @lru_cache(maxsize=_MOST_LAYOUTS)
 def layout_of(paths: tuple[str, ...], directories: tuple[str, ...]) -> Layout:
     """Return the layout of all images with these names.
 
-    It is made from an image whose contents are nobody's, which was mastered, and read back in full.
+    It is made from an image whose contents are nobody's, which was written, and read back in full.
 
     Args:
         paths: the files, in order.
@@ -57,7 +57,7 @@ def layout_of(paths: tuple[str, ...], directories: tuple[str, ...]) -> Layout:
     """
     folders = checked_folders(paths, directories)
     contents = template.sample(paths)
-    image = write.master(contents, folders, DEFAULT_LABEL, built_at=0.0)
+    image = write.write(contents, folders, DEFAULT_LABEL, built_at=0.0)
     volume = verify(image, contents, DEFAULT_LABEL, directories, built_at=0.0)
     return Layout(template.cut(image, paths), expected.learn(image, volume))
 

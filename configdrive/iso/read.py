@@ -1,4 +1,4 @@
-"""Reads an ISO 9660 image back, as strictly as it can: the second opinion on what the image builder has written.
+"""The reader of ISO 9660 images, as strict as it can be: the second opinion on what the builder has written.
 
 Shares no code with the builder. Follows ECMA-119 (volume descriptors, path tables, directory records) and the Joliet
 specification; `configdrive.iso.rockridge` reads what Rock Ridge adds to a record. Takes only images as this fleet makes

@@ -1,4 +1,4 @@
-"""Reads what Rock Ridge adds to a directory record: the name, mode and owner that Linux shows.
+"""The reader of what Rock Ridge adds to a directory record: the name, mode and owner that Linux shows.
 
 The reading half only, for `configdrive.iso.read`. Sources: SUSP 1.12 (how entries follow one another) and RRIP 1.09.
 """

@@ -1,9 +1,9 @@
-"""A blank: the image of a layout, mastered once, that is filled in for one VM after another. Holds nothing of any VM.
+"""The template of a layout: its image, written once, filled in for one VM after another. Holds nothing of any VM.
 
 Drives with the same names differ in few places: the label, the dates, the image's length, and each file's first sector
-and size. A blank is the image up to the first file's content, cut at these places; filling it in joins the cuttings
+and size. A template is the image up to the first file's content, cut at these places; filling it in joins the cuttings
 with the values and the contents. `docs/adr/0016-mastered-once-per-layout.md` tells why, and what it must keep to:
-what `fill` returns is, byte for byte, what `mastering.master` returns for the same files.
+what `fill` returns is, byte for byte, what `write.write` returns for the same files.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Blank:
+class Template:
     """The image of a layout without what differs. Made by `cut`, never changed: threads may fill it in together."""
 
     _paths: tuple[str, ...]
@@ -58,10 +58,10 @@ class Blank:
     """Picks the value behind each cutting but the last."""
 
     def fill(self, files: Mapping[str, bytes], label: str, built_at: float) -> bytes:
-        """Return the image of one VM. The arguments are `mastering.master`'s; the files have the blank's paths.
+        """Return the image of one VM. The arguments are `write.write`'s; the files have the template's paths.
 
         Raises:
-            ValueError: as `mastering.master`.
+            ValueError: as `write.write`.
         """
         record_date, volume_date = write.dates(built_at)
         end = self._sectors
@@ -94,12 +94,12 @@ class Blank:
 
 
 def sample(paths: Collection[str]) -> dict[str, bytes]:
-    """Return contents to master a blank with: each has another length, by which `cut` knows the file again."""
+    """Return contents to write a template with: each has another length, by which `cut` knows the file again."""
     return {path: bytes(number) for number, path in enumerate(paths, start=1)}
 
 
-def cut(image: bytes, paths: Sequence[str]) -> Blank:
-    """Make a blank from an image that was mastered with the sample of these paths."""
+def cut(image: bytes, paths: Sequence[str]) -> Template:
+    """Make a template from an image that was written with the sample of these paths."""
     with memoryview(image) as view:
         places = sorted({*_descriptor_places(view), *_record_places(view)}, key=lambda place: place.start)
         extents = {
@@ -111,7 +111,7 @@ def cut(image: bytes, paths: Sequence[str]) -> Blank:
     sectors = min(extents.values(), default=len(image) // SECTOR)
     ends = [0, *(place.start + place.size for place in places)]
     starts = [*(place.start for place in places), sectors * SECTOR]
-    return Blank(
+    return Template(
         tuple(paths[value - _FIRST_FILE] for value in stored),
         sectors,
         tuple(image[end:start] for end, start in zip(ends, starts, strict=True)),

@@ -1,6 +1,6 @@
 """The writer of ISO 9660 images, in memory, with pycdlib. Takes names and sizes on trust: `iso.build` checks both.
 
-The only module that knows pycdlib. Another way to make the same image has to keep `master`'s promise: the same input
+The only module that knows pycdlib. Another way to make the same image has to keep `write`'s promise: the same input
 gives the same bytes.
 """
 
@@ -42,7 +42,7 @@ _ROCK_RIDGE_DATES: Final = b"TF\x1a\x01\x0e"
 """What stands before a record's three Rock Ridge dates (RRIP 4.1.6); its control characters are in no name."""
 
 
-def master(files: Mapping[str, bytes], folders: Collection[str], label: str, built_at: float) -> bytes:
+def write(files: Mapping[str, bytes], folders: Collection[str], label: str, built_at: float) -> bytes:
     """Write an image.
 
     Interchange level 4 with Rock Ridge 1.09 and Joliet is the combination that every reader takes: lower-case names
@@ -84,7 +84,7 @@ def dates(built_at: float) -> tuple[bytes, bytes]:
     """Return a time as directory records spell it, and as volume descriptors do (ECMA-119 9.1.5, 8.4.26.1).
 
     Raises:
-        ValueError: as `master`.
+        ValueError: as `write`.
     """
     if not 0 <= built_at < _END_OF_DATES:
         raise ValueError("built_at has no date in ISO 9660")
@@ -124,7 +124,7 @@ def rock_ridge_dates(image: memoryview, record: int) -> int | None:
 
 
 def _finish(image: memoryview, built_at: float) -> None:
-    """Write into the mastered image what pycdlib has no parameter for, or forgets.
+    """Write into the written image what pycdlib has no parameter for, or forgets.
 
     One date everywhere: pycdlib takes dates from the clock and the machine's time zone. Bytes are changed at places
     that ECMA-119 fixes, which touches nothing that another thread uses; replacing the clock inside pycdlib would.

@@ -1,4 +1,4 @@
-"""The pattern says yes to what was asked for, and to nothing that the full reading would refuse."""
+"""The expectation says yes to what was asked for, and to nothing that the full reading would refuse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PASSWORD_FILE = "cloudstack/password/vm_password.txt"
 
 
 def fits(content: bytes, files: Mapping[str, bytes] = FILES, label: str = "config", built_at: float = BUILT_AT) -> bool:
-    return layout_of(PATHS, DIRECTORIES).pattern.fits(content, files, label, built_at)
+    return layout_of(PATHS, DIRECTORIES).expected.fits(content, files, label, built_at)
 
 
 def pointed(*changes: tuple[str, str]) -> bytes:
@@ -152,7 +152,7 @@ def test_what_fits_would_be_read_in_full(
     except PermanentError:
         assert not fits(bytes(content), files)
     else:
-        # It need not, but does: every sound image of a layout is known by its pattern.
+        # It need not, but does: every sound image of a layout is known by its expectation.
         assert fits(bytes(content), files)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CONTENT = build().content
 VOLUME = read.read(CONTENT)
-PATTERN = layout_of(tuple(sorted(FILES)), DIRECTORIES).pattern
+EXPECTED = layout_of(tuple(sorted(FILES)), DIRECTORIES).expected
 SECTOR = 2048
 PRIMARY, ENHANCED, JOLIET, TERMINATOR = (number * SECTOR for number in range(16, 20))
 
@@ -41,8 +41,8 @@ def damaged(offset: int, flip: int = 0xFF) -> bytes:
 
 
 def refused(content: bytes, files: Mapping[str, bytes] = FILES, label: str = "config") -> PermanentError:
-    """Both opinions are asked: the reader's, and the pattern's, who need not say why."""
-    assert files.keys() != FILES.keys() or not PATTERN.fits(content, files, label, BUILT_AT)
+    """Both opinions are asked: the reader's, and the expectation's, who need not say why."""
+    assert files.keys() != FILES.keys() or not EXPECTED.fits(content, files, label, BUILT_AT)
     with pytest.raises(PermanentError) as caught:
         verify(content, files, label)
     assert caught.value.code is PermanentCode.UNCLASSIFIED
@@ -54,7 +54,7 @@ def refused(content: bytes, files: Mapping[str, bytes] = FILES, label: str = "co
 def test_a_sound_image_passes() -> None:
     verify(CONTENT, FILES, "config")
     verify(CONTENT, FILES, "config", built_at=BUILT_AT)
-    assert PATTERN.fits(CONTENT, FILES, "config", BUILT_AT)
+    assert EXPECTED.fits(CONTENT, FILES, "config", BUILT_AT)
 
 
 def test_a_flipped_bit_is_found_by_the_reader_in_every_byte_that_is_not_zero() -> None:
@@ -74,7 +74,7 @@ def test_a_flipped_bit_is_found_by_the_pattern_in_every_byte() -> None:
     unnoticed = []
     for offset in range(len(CONTENT)):
         content[offset] ^= 1 << offset % 8
-        if PATTERN.fits(bytes(content), FILES, "config", BUILT_AT):
+        if EXPECTED.fits(bytes(content), FILES, "config", BUILT_AT):
             unnoticed.append(offset)
         content[offset] = CONTENT[offset]
     assert unnoticed == []
@@ -101,7 +101,7 @@ def test_no_damage_breaks_the_reader(changes: list[tuple[int, int]]) -> None:
     content = bytearray(CONTENT)
     for offset, value in changes:
         content[offset] = value
-    assert content == CONTENT or not PATTERN.fits(bytes(content), FILES, "config", BUILT_AT)
+    assert content == CONTENT or not EXPECTED.fits(bytes(content), FILES, "config", BUILT_AT)
     try:
         verify(bytes(content), FILES, "config")
     except PermanentError:
@@ -226,7 +226,7 @@ def test_what_was_not_asked_for_is_found() -> None:
     refused(CONTENT, label="CONFIG")
     with pytest.raises(PermanentError, match="date"):
         verify(CONTENT, FILES, "config", built_at=BUILT_AT + 1)
-    assert not PATTERN.fits(CONTENT, FILES, "config", BUILT_AT + 1)
+    assert not EXPECTED.fits(CONTENT, FILES, "config", BUILT_AT + 1)
     with pytest.raises(PermanentError, match="directories"):
         verify(CONTENT, FILES, "config", [*DIRECTORIES, "more"])
 
@@ -249,16 +249,16 @@ def test_a_content_inside_of_another_one_is_found() -> None:
         content[start : start + 8] = struct.pack("<I", number) + struct.pack(">I", number)
     with pytest.raises(PermanentError, match="overlap"):
         verify(bytes(content), files, "config")
-    assert not layout_of(("a", "b"), DIRECTORIES).pattern.fits(bytes(content), files, "config", BUILT_AT)
+    assert not layout_of(("a", "b"), DIRECTORIES).expected.fits(bytes(content), files, "config", BUILT_AT)
 
 
 def test_an_image_that_does_not_read_back_is_not_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("configdrive.iso.template.Blank.fill", lambda *_: damaged(CONTENT.index(PASSWORD)))
+    monkeypatch.setattr("configdrive.iso.template.Template.fill", lambda *_: damaged(CONTENT.index(PASSWORD)))
     with pytest.raises(PermanentError, match="does not read back"):
         build()
 
 
 def test_nor_is_one_with_more_files_than_a_layout_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("configdrive.iso.write.master", lambda *_: CONTENT)
+    monkeypatch.setattr("configdrive.iso.write.write", lambda *_: CONTENT)
     with pytest.raises(PermanentError, match="does not read back"):
         build({f"{number}": b"" for number in range(MOST_FILES + 1)})

@@ -1,4 +1,4 @@
-"""Filling in a blank gives the very bytes of a full build, and nothing of one VM reaches another."""
+"""Filling in a template gives the very bytes of a full build, and nothing of one VM reaches another."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def layout(files: Mapping[str, bytes], directories: tuple[str, ...] = DIRECTORIE
 
 def filled(files: Mapping[str, bytes], label: str, built_at: float) -> bytes:
     """Return the image by its layout, which must recognize it."""
-    made = layout(files).blank.fill(files, label, built_at)
-    assert layout(files).pattern.fits(made, files, label, built_at)
+    made = layout(files).template.fill(files, label, built_at)
+    assert layout(files).expected.fits(made, files, label, built_at)
     return made
 
 
-def mastered(files: Mapping[str, bytes], label: str, built_at: float) -> bytes:
-    return write.master(files, checked_folders(files, DIRECTORIES), label, built_at)
+def written(files: Mapping[str, bytes], label: str, built_at: float) -> bytes:
+    return write.write(files, checked_folders(files, DIRECTORIES), label, built_at)
 
 
 @given(trees, labels, moments)
 def test_the_same_bytes_as_a_full_build(files: dict[str, bytes], label: str, built_at: float) -> None:
     assume(tell_apart(files))
-    assert filled(files, label, built_at) == mastered(files, label, built_at)
+    assert filled(files, label, built_at) == written(files, label, built_at)
 
 
 @given(st.lists(paths, max_size=8, unique=True), st.data())
@@ -51,7 +51,7 @@ def test_one_blank_serves_all_contents(names: list[str], data: st.DataObject) ->
     assume(tell_apart(dict.fromkeys(names, b"")))
     for label in ("config", "config-2"):
         files = data.draw(st.fixed_dictionaries(dict.fromkeys(names, blobs)))
-        assert filled(files, label, BUILT_AT) == mastered(files, label, BUILT_AT)
+        assert filled(files, label, BUILT_AT) == written(files, label, BUILT_AT)
 
 
 @given(st.lists(paths, max_size=3).map(tuple), trees)
@@ -60,26 +60,26 @@ def test_directories_that_hold_nothing_are_part_of_the_layout(
 ) -> None:
     assume(tell_apart(files | {f"{path}/x": b"" for path in directories}))
     folders = checked_folders(files, directories)
-    found = layout(files, directories).blank.fill(files, "config", BUILT_AT)
-    assert found == write.master(files, folders, "config", BUILT_AT)
+    found = layout(files, directories).template.fill(files, "config", BUILT_AT)
+    assert found == write.write(files, folders, "config", BUILT_AT)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2047, 2048, 2049, 32 * 1024, 2**20, 2**20 + 1])
 def test_user_data_of_any_size(size: int) -> None:
     user_data = os.urandom(size)
     files = FILES | dict.fromkeys(("cloudstack/userdata/user_data.txt", "openstack/latest/user_data"), user_data)
-    assert filled(files, "config", BUILT_AT) == mastered(files, "config", BUILT_AT)
+    assert filled(files, "config", BUILT_AT) == written(files, "config", BUILT_AT)
 
 
 def test_as_many_files_as_a_layout_keeps_and_one_more() -> None:
     for count in (MOST_FILES, MOST_FILES + 1):
         files = {f"cloudstack/metadata/{number:03}{'x' * 57}.txt": b"%d" % (number // 2) for number in range(count)}
-        assert build(files).content == mastered(files, "config", BUILT_AT)
+        assert build(files).content == written(files, "config", BUILT_AT)
 
 
 def test_threads_fill_in_the_same_blank() -> None:
     drives = [FILES | {"cloudstack/metadata/vm_id.txt": b"%d" % number * number} for number in range(40)]
-    wanted = [mastered(files, "config", BUILT_AT + number) for number, files in enumerate(drives)]
+    wanted = [written(files, "config", BUILT_AT + number) for number, files in enumerate(drives)]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda pair: build(pair[1], built_at=BUILT_AT + pair[0]).content, enumerate(drives)))
     assert found == wanted

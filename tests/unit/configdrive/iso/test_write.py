@@ -95,7 +95,7 @@ def test_pycdlibs_own_dates_would_follow_the_clock(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(time, "time", lambda: float(next(clock)))
     monkeypatch.setattr(write, "_finish", lambda *_: None)
     folders = checked_folders(FILES, ())
-    assert write.master(FILES, folders, "config", BUILT_AT) != write.master(FILES, folders, "config", BUILT_AT)
+    assert write.write(FILES, folders, "config", BUILT_AT) != write.write(FILES, folders, "config", BUILT_AT)
 
 
 def test_threads_do_not_get_each_others_time() -> None:
