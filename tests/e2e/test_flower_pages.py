@@ -16,7 +16,7 @@ from rigs.flower import Flower
 from rigs.worker import CONFIGDRIVE
 from tests.e2e.watched import PASSWORD, Watched, watched
 from tests.support import require, require_rig, wait_until
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,10 +21,11 @@ No message ever shows a password, user data or the password in Redis' URL.
 
 from __future__ import annotations
 
+import gc
 import resource
 from typing import NoReturn
 
-from workers.cli import interrupt, pace
+from workers.cli.process import collect_later, insist_on_ctrl_c
 from workers.cli.program import program
 
 __all__ = ["main", "program"]
@@ -33,12 +34,12 @@ __all__ = ["main", "program"]
 def main() -> NoReturn:
     """Run the command line and end the process with one of the exit codes above."""
     _leave_no_core()
-    interrupt.insist()
-    pace.begin()
+    insist_on_ctrl_c()
+    collect_later()
     try:
         program.main(prog_name="configdrive")
     finally:
-        pace.end()
+        gc.freeze()  # or the interpreter would look through all of it several times at its end
 
 
 def _leave_no_core() -> None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from workers.cli.exits import ExitCode
-from workers.cli.output import json_option
+from workers.cli.context import load_settings, open_mailbox
+from workers.cli.errors import ExitCode
+from workers.cli.options import json_option
+from workers.cli.output import print_json, table
+from workers.cli.sweep import show_away, storages, where
+
+if TYPE_CHECKING:
+    from configdrive.model import HostName
+    from tasks.storage_sweep import Adoption
 
 
 @click.command(short_help="Remember the drives that are there: after the loss of Redis.")
@@ -23,6 +32,46 @@ def adopt(*, dry_run: bool, as_json: bool) -> ExitCode:
       configdrive adopt --dry-run
       configdrive adopt
     """
-    from workers.cli.sweeping import adopt_all
+    settings = load_settings()
+    found: list[Adoption] = []
+    away: list[HostName] = []
+    with storages(settings, open_mailbox(settings)) as rooms:
+        for room in rooms:
+            seen = room.keeper.look()
+            away += sorted(seen.away)
+            found += room.keeper.adopt(seen, dry_run=dry_run)
+    if as_json:
+        print_json({"dry_run": dry_run, "vms": [_adoption(one) for one in found], "hosts_away": away})
+    else:
+        _show_adopted(found, dry_run=dry_run)
+        show_away(away)
+    return ExitCode.FAILED if away else ExitCode.DONE
 
-    return adopt_all(dry_run=dry_run, as_json=as_json)
+
+def _show_adopted(found: list[Adoption], *, dry_run: bool) -> None:
+    rows = []
+    for one in found:
+        vm, image = one.record.vm, one.record.image
+        if vm is None or image is None:
+            continue
+        places = ", ".join(map(where, one.record.places)) or "-"
+        what = one.why_not or ("would be remembered" if dry_run else "remembered")
+        rows.append((one.uuid, vm.instance_name, vm.host, one.record.phase.value, str(image.generation), places, what))
+    if rows:
+        table(("VM", "instance", "host", "drive", "generation", "storage", ""), rows)
+    new = sum(not one.why_not for one in found)
+    click.echo(f"{len(found)} VMs with a drive or an image: {new} {'would be ' if dry_run else ''}adopted")
+
+
+def _adoption(one: Adoption) -> dict[str, Any]:
+    vm, image = one.record.vm, one.record.image
+    return {
+        "vm": one.uuid,
+        "instance_name": None if vm is None else vm.instance_name,
+        "host": None if vm is None else vm.host,
+        "phase": one.record.phase.value,
+        "generation": None if image is None else image.generation,
+        "places": [where(place) for place in one.record.places],
+        "adopted": not one.why_not,
+        "why_not": one.why_not or None,
+    }

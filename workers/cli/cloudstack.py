@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
-from workers.cli import process
-from workers.cli.context import InOrder
-from workers.cli.exits import ExitCode
-from workers.cli.output import json_option
+from configdrive.errors import PermanentCode, PermanentError
+from workers.cli.context import load_settings, open_app, open_mailbox
+from workers.cli.errors import ExitCode
+from workers.cli.options import InOrder, json_option
+from workers.cli.output import print_json
+from workers.cli.process import begin_logging, until_term
+
+if TYPE_CHECKING:
+    from workers.cloudstack.adapter import Adapter, Taken
+    from workers.config.cloudstack import CloudStackSettings
+    from workers.config.settings import Settings
+
+_log = logging.getLogger("configdrive.cloudstack")
 
 
 @click.group(cls=InOrder, short_help="Take what CloudStack publishes, as events.")
@@ -40,9 +55,26 @@ def amqp() -> ExitCode:
       export CONFIGDRIVE_CLOUDSTACK__AMQP_URL=amqps://configdrive:...@rabbit.example:5671/
       configdrive cloudstack amqp
     """
-    from workers.cli.listening import listen_to_bus
+    from workers.cloudstack.amqp import BusDoor
+    from workers.cloudstack.life import Life
 
-    return listen_to_bus(process.until_term())
+    settings = load_settings()
+    own = settings.cloudstack
+    if own.amqp_url is None:
+        remedy = "give RabbitMQ's address: amqps://user:password@rabbit.example:5671/"
+        raise PermanentError(PermanentCode.MISCONFIGURED, "cloudstack.amqp_url: is not set", remedy)
+    begin_logging(settings)
+    # Not patient: the door itself tries again, and gives its sign of life between two attempts.
+    adapter = _open_adapter(settings, "amqp", patient=False)
+    door = BusDoor(
+        adapter,
+        own.amqp_url.get_secret_value(),
+        exchange=own.amqp_exchange,
+        queue=own.amqp_queue,
+        ca_file=own.amqp_ca_file,
+    )
+    door.run(Life(until_term(), settings.health_file))
+    return _told(adapter)
 
 
 @cloudstack.command(short_help="Take CloudStack's webhooks: an HTTP server.")
@@ -60,9 +92,28 @@ def webhook(port: int, address: str) -> ExitCode:
       configdrive cloudstack webhook
       configdrive cloudstack webhook --address 0.0.0.0 --port 8443
     """
-    from workers.cli.listening import serve_webhooks
+    try:
+        from workers.cloudstack.webhook import serve
+    except ImportError as error:
+        detail = f"webhooks need the module {error.name!r}, which is not installed"
+        remedy = "pip install 'configdrive-fleet[cloudstack]'"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy) from None
+    from workers.cloudstack.life import Life
+    from workers.config.secret_files import read_secret
 
-    return serve_webhooks(address, port, process.until_term())
+    settings = load_settings()
+    secret = read_secret(settings.cloudstack.webhook_secret_file, "cloudstack.webhook_secret_file")
+    begin_logging(settings)
+    adapter = _open_adapter(settings, "webhook", patient=False)
+    serve(
+        adapter,
+        secret=secret,
+        address=address,
+        port=port,
+        certificate=_certificate(settings.cloudstack),
+        life=Life(until_term(), settings.health_file),
+    )
+    return _told(adapter)
 
 
 @cloudstack.command(short_help="Take them from a file or standard input, one per line.")
@@ -79,6 +130,65 @@ def read(file: str, *, as_json: bool) -> ExitCode:
       configdrive cloudstack read notices.jsonl
       kcat -b kafka.example -G configdrive cloudstack -u | configdrive cloudstack read -
     """
-    from workers.cli.listening import read_notices
+    from workers.cloudstack.adapter import Result
+    from workers.cloudstack.life import Life
+    from workers.cloudstack.stdin import take_lines
 
-    return read_notices(file, process.until_term(), as_json=as_json)
+    settings = load_settings()
+    adapter = _open_adapter(settings, "read", patient=True)
+    with ExitStack() as stack:
+        stream = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
+        for number, taken in take_lines(stream, adapter, Life(until_term())):
+            _show(number, taken, as_json=as_json)
+    if not as_json:
+        click.echo(_tally(adapter))
+    return ExitCode.FAILED if adapter.tally[Result.BURIED] else ExitCode.DONE
+
+
+def _open_adapter(settings: Settings, origin: str, *, patient: bool) -> Adapter:
+    from workers.cloudstack.adapter import Result
+    from workers.cloudstack.wiring import make_adapter
+    from workers.observability.optional import open_adapter_metrics
+
+    mailbox = open_mailbox(settings, patient=patient)
+    metrics = None if origin == "read" else open_adapter_metrics(settings, origin, tuple(Result))
+    watch = None if metrics is None else metrics.notices.count
+    return make_adapter(settings, open_app(settings), mailbox, origin, watch)
+
+
+def _certificate(settings: CloudStackSettings) -> tuple[Path, Path] | None:
+    files = settings.webhook_certificate, settings.webhook_certificate_key
+    match files:
+        case None, None:
+            return None
+        case Path() as certificate, Path() as key:
+            return certificate, key
+        case _:
+            detail = "cloudstack.webhook_certificate: needs webhook_certificate_key, and the other way round"
+            raise PermanentError(PermanentCode.MISCONFIGURED, detail)
+
+
+def _show(number: int, taken: Taken, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "line": number,
+                "result": taken.result.value,
+                "reason": taken.reason,
+                "vm": taken.vm,
+                "events": list(taken.events),
+            },
+            lines=True,
+        )
+        return
+    about = f" of VM {taken.vm}" if taken.vm else ""
+    click.echo(f"line {number}{about}: {taken.result}: {taken.reason}")
+
+
+def _told(adapter: Adapter) -> ExitCode:
+    _log.info("ended: %s", _tally(adapter))
+    return ExitCode.DONE
+
+
+def _tally(adapter: Adapter) -> str:
+    return ", ".join(f"{count} {result}" for result, count in sorted(adapter.tally.items())) or "nothing"

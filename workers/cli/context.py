@@ -1,58 +1,48 @@
-"""The fleet as commands reach it, closed again when the command ends, and the arguments that several commands take."""
+"""The fleet as commands reach it: opened as the settings say, closed when the command ends."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING
 
 import click
-from typing_extensions import override
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from celery import Celery
 
+    from configdrive.contract.outcome import Outcome
+    from tasks.mailbox import Mailbox
     from workers.config.settings import Settings
     from workers.store.inspection import Census
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_POLL_SECONDS = 1.0
 
 
-class InOrder(click.Group):
-    """A group whose help lists its commands in the order in which they stand, not by their letters."""
+def load_settings() -> Settings:
+    """Read the settings.
 
-    @override
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    from workers.config import settings
 
-
-class VmType(click.ParamType[str]):
-    """A VM's uuid, in either case."""
-
-    name = "uuid"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return it in lower case."""
-        uuid = str(value).strip().lower()
-        if not _UUID.fullmatch(uuid):
-            self.fail("is not a VM's uuid, such as 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", param, ctx)
-        return uuid
+    return settings.load_settings()
 
 
-VM = VmType()
-
-
-def open_mailbox(settings: Settings, *, patient: bool = False) -> Census:
+def open_mailbox(settings: Settings | None = None, *, patient: bool = False) -> Census:
     """Return the mailboxes, with what operators ask beside; the first use connects.
 
     A person wants to know within seconds that Redis is away; `patient` is for a process that goes on.
 
     Raises:
-        PermanentError: `MISCONFIGURED`, when the URL cannot be read.
+        PermanentError: `MISCONFIGURED`, when the settings or the URL in them cannot be read.
     """
     from workers.access import connect_redis, store_options
     from workers.store.inspection import Census
 
+    settings = settings or load_settings()
     mailbox = Census(connect_redis(settings, patient=patient), store_options(settings))
     click.get_current_context().call_on_close(mailbox.close)
     return mailbox
@@ -65,3 +55,18 @@ def open_app(settings: Settings) -> Celery:
     app = make_app(settings)
     click.get_current_context().call_on_close(app.close)
     return app
+
+
+def outcomes_of(mailbox: Mailbox, wanted: Collection[str], since: str, seconds: float) -> Iterator[Outcome]:
+    """Yield the outcome of each wanted event as it comes, for so many seconds at most.
+
+    `since` is a position in the stream (`Mailbox.end_of_outcomes`) from before the events could have had one.
+    """
+    missing = set(wanted)
+    deadline = time.monotonic() + seconds
+    while missing and (left := deadline - time.monotonic()) > 0:
+        for position, outcome in mailbox.outcomes(since, min(left, _POLL_SECONDS)):
+            since = position
+            if outcome.event_id in missing:
+                missing.discard(outcome.event_id)
+                yield outcome

@@ -7,7 +7,8 @@ from dataclasses import asdict
 import click
 
 from workers.cli.context import open_mailbox
-from workers.cli.output import clock, json_option, print_json
+from workers.cli.options import json_option
+from workers.cli.output import clock, print_json
 
 
 @click.command(short_help="List what could not be taken as an event.")
@@ -23,9 +24,7 @@ def dead(limit: int, *, as_json: bool) -> None:
     Example:
       configdrive dead --limit 5
     """
-    from workers.config.settings import load_settings
-
-    letters = open_mailbox(load_settings()).dead_letters(limit)
+    letters = open_mailbox().dead_letters(limit)
     if as_json:
         print_json([asdict(letter) for letter in letters])
         return

@@ -2,12 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import os
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from workers.cli.exits import ExitCode
-from workers.cli.output import coloured, json_option, print_json
+from configdrive.errors import FleetError
+from workers.cli.context import load_settings, open_app
+from workers.cli.errors import ExitCode, problem_of, redis_address
+from workers.cli.options import json_option
+from workers.cli.output import coloured, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from configdrive.model import HostName, HypervisorName
+    from configdrive.ports import HypervisorDriver
+    from workers.config.inventory import Table
+    from workers.config.settings import Settings
+    from workers.store.inspection import Census
+
+_OLDEST = (6, 2)
+"""ZRANGE … BYSCORE, which finds what is due, is of Redis 6.2."""
+
+_PROBE = "redis.call('SET', KEYS[1], '1', 'PX', 1000) return redis.call('TIME')[1]"
+_ANSWER_SECONDS = 1.0
+
+
+class Level(StrEnum):
+    """How bad a finding is: well, works but should be mended, does not work."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Level
+    subject: str
+    detail: str
+    remedy: str = ""
+
+
+def _ok(subject: str, detail: str) -> Finding:
+    return Finding(Level.OK, subject, detail)
+
+
+def _warn(subject: str, detail: str, remedy: str) -> Finding:
+    return Finding(Level.WARN, subject, detail, remedy)
+
+
+def _fail(subject: str, detail: str, remedy: str) -> Finding:
+    return Finding(Level.FAIL, subject, detail, remedy)
 
 
 @click.command(short_help="Check settings, Redis, keys and every host.")
@@ -23,10 +74,8 @@ def doctor(*, as_json: bool) -> ExitCode:
       configdrive doctor
       configdrive doctor --json | jq '.findings[] | select(.level != "ok")'
     """
-    from workers.cli.examining import Level, examine
-
     found = []
-    for finding in examine():
+    for finding in _examine():
         found.append(finding)
         if not as_json:  # at once: a host that does not answer takes its time
             click.echo(f"{coloured(finding.level.value.upper(), 4)}  {finding.subject}: {finding.detail}")
@@ -36,3 +85,182 @@ def doctor(*, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"well": not failed, "findings": [asdict(finding) for finding in found]})
     return ExitCode.FAILED if failed else ExitCode.DONE
+
+
+def _examine() -> Iterator[Finding]:
+    """Look at everything, cheapest first."""
+    try:
+        settings = load_settings()
+    except FleetError as error:
+        yield _fail("settings", error.detail, error.remedy)
+        return
+    yield from _settings(settings)
+    yield from _keys(settings)
+    yield from _redis(settings)
+    yield from _inventory(settings)
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    from configdrive.model import DEFAULT_LABEL
+    from workers.config.unknown_variables import ignored_variables
+
+    changed = sorted(name for name in settings.model_fields_set if name != "redis_url")
+    source = os.environ.get("CONFIGDRIVE_SETTINGS")
+    whence = f"from {source} and the environment" if source else "from the environment"
+    detail = f"{', '.join(changed)} {whence}" if changed else "all at their defaults but, perhaps, redis_url"
+    yield _ok("settings", detail)
+    for one in ignored_variables(os.environ):
+        yield _warn("settings", one.detail, one.remedy)
+    if settings.label == DEFAULT_LABEL:
+        note = "guests find it by scripts of their own; cloud-init and cloudbase-init look for 'config-2' only"
+        yield _ok("label", f"{settings.label!r}: {note} (CONFIGDRIVE_LABEL=config-2)")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    from workers.config.keys import read_keys, read_public
+
+    try:
+        if settings.public_key is not None:
+            read_public(settings.public_key)
+            yield _ok("keys", "the setting public_key: this process publishes, and opens nothing")
+            return
+        if not settings.keys_file.exists():
+            detail = f"{settings.keys_file} is not there; the first worker or publisher would make it"
+            yield _warn(
+                "keys", detail, "copy the fleet's key file to here, or if there is none: `configdrive keys generate`"
+            )
+            return
+        keys = read_keys(settings.keys_file)
+    except FleetError as error:
+        yield _fail("keys", error.detail, error.remedy)
+        return
+    yield _ok("keys", f"{settings.keys_file}: {len(keys)}, the newest is {keys[-1].identity} of {keys[-1].created}")
+
+
+def _inventory(settings: Settings) -> Iterator[Finding]:
+    from workers.config.inventory import read_inventory
+
+    if settings.public_key is not None and not settings.inventory.exists():
+        yield _ok("inventory", "none, which a publisher does not need")
+        return
+    try:
+        tables = read_inventory(settings.inventory)
+    except FleetError as error:
+        yield _fail("inventory", error.detail, error.remedy or f"correct {settings.inventory}")
+        return
+    if not tables:
+        yield _warn("inventory", f"{settings.inventory} is empty", "add a table such as [kvm.hosts.kvm-01]")
+        return
+    yield _ok("inventory", f"{settings.inventory}: {', '.join(sorted(tables))}")
+    for name in sorted(tables):
+        yield from _hypervisor(settings, name, tables)
+
+
+def _hypervisor(settings: Settings, name: HypervisorName, tables: Mapping[HypervisorName, Table]) -> Iterator[Finding]:
+    from workers.worker import known_hypervisors, make_driver
+
+    try:
+        driver = make_driver(settings, name, tables)
+    except FleetError as error:
+        yield _fail(name, error.detail, error.remedy or f"correct [{name}] in {settings.inventory}")
+        return
+    try:
+        hosts = sorted(driver.hosts())
+        yield _ok(name, f"the driver is there; hosts: {', '.join(hosts) or 'none'}")
+        if name not in known_hypervisors(settings):
+            remedy = "add it to CONFIGDRIVE_HYPERVISORS, or leave that empty"
+            yield _warn(name, "events for it are refused: the setting 'hypervisors' does not name it", remedy)
+        for host in hosts:
+            yield from _host(driver, host)
+    finally:
+        driver.close()
+
+
+def _host(driver: HypervisorDriver, host: HostName) -> Iterator[Finding]:
+    try:
+        for check in driver.check(host):
+            if check.ok:
+                yield _ok(check.subject, check.detail)
+            else:
+                remedy = check.remedy or f"look at the host, and at its table [{driver.name}.hosts.{host}]"
+                yield _fail(check.subject, check.detail, remedy)
+    except Exception as error:  # noqa: BLE001 - one driver's fault must not keep the others from being looked at
+        yield _fail(
+            f"{driver.name} host {host}", f"the check itself failed: {type(error).__name__}", "please report it"
+        )
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    """Look at Redis: is it there, does it keep what it is given, can it run our scripts, does anybody work."""
+    import redis
+
+    from workers.access import connect_redis, store_options
+    from workers.store.inspection import Census
+
+    try:
+        client = connect_redis(settings, patient=False)
+    except FleetError as error:
+        yield _fail("redis", error.detail, error.remedy)
+        return
+    subject = f"redis {redis_address()}"
+    try:
+        info: dict[str, Any] = client.info()
+        yield from _facts(subject, info)
+        client.eval(_PROBE, 1, f"{settings.key_prefix}doctor")
+        yield _ok(subject, "runs scripts that write")
+        yield from _work(settings, Census(client, store_options(settings)))
+    except redis.RedisError as error:
+        problem = problem_of(error)
+        yield _fail(subject, problem.message, problem.remedy)
+    finally:
+        client.close()
+
+
+def _facts(subject: str, info: dict[str, Any]) -> Iterator[Finding]:
+    version = str(info.get("redis_version", "0"))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers >= _OLDEST:
+        yield _ok(subject, f"answers, version {version}")
+    else:
+        yield _fail(subject, f"version {version} is too old", "6.2 or newer is needed")
+    if info.get("role", "master") != "master":
+        yield _fail(subject, "is a replica: nothing can be written", "name the master in CONFIGDRIVE_REDIS_URL")
+    if info.get("cluster_enabled"):
+        yield _fail(
+            subject, "is a cluster, which no Celery broker can be", "use a single Redis, with Sentinel if wanted"
+        )
+    policy = str(info.get("maxmemory_policy", "unknown"))
+    if policy == "noeviction":
+        yield _ok(subject, "maxmemory-policy noeviction")
+    else:
+        detail = f"maxmemory-policy {policy}: when memory is short Redis would throw events away"
+        yield _fail(subject, detail, "set 'maxmemory-policy noeviction' in redis.conf")
+    if info.get("aof_enabled"):
+        yield _ok(subject, "appendonly yes")
+    else:
+        detail = "appendonly no: events that wait are lost when Redis restarts"
+        yield _warn(subject, detail, "set 'appendonly yes' in redis.conf")
+    if info.get("aof_last_write_status", "ok") != "ok":
+        yield _fail(subject, "could not write its append-only file", "see Redis' log: is its disk full?")
+
+
+def _work(settings: Settings, mailbox: Census) -> Iterator[Finding]:
+    """Say who works, and whether events wait where nobody does."""
+    served = _served(settings)
+    for node, names in sorted(served.items()):
+        yield _ok(f"worker {node}", f"takes from {', '.join(sorted(names))}")
+    taken = set().union(*served.values()) if served else set()
+    for name, count in mailbox.pending().items():
+        if count and name not in taken:
+            hypervisor = name.split(".")[1] if name.count(".") else name
+            detail = f"{count} VMs have events, and no worker that takes from it has answered"
+            yield _warn(f"queue {name}", detail, f"configdrive worker --hypervisor {hypervisor}")
+    parked = len(mailbox.parked(1000))
+    if parked:
+        yield _warn("parked", f"{parked} VMs wait for a person", "configdrive show")
+
+
+def _served(settings: Settings) -> dict[str, set[str]]:
+    """Ask all workers which queues they take from."""
+    answers = open_app(settings).control.inspect(timeout=_ANSWER_SECONDS).active_queues() or {}
+    return {node: {queue["name"] for queue in found} for node, found in answers.items()}

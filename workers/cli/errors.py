@@ -1,4 +1,4 @@
-"""What an error means to the person at the keyboard: a sentence, a remedy and an exit code."""
+"""The exit codes (the table stands in `workers.cli`), and errors as sentences with a remedy and an exit code."""
 
 from __future__ import annotations
 
@@ -6,19 +6,46 @@ import os
 import sys
 import traceback
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from configdrive.errors import FleetError, PermanentCode
-from workers.cli.exits import ExitCode
+from configdrive.errors import FleetError, PermanentCode, StaleCode
+
+if TYPE_CHECKING:
+    from configdrive.contract.outcome import Outcome
 
 _CONFIGURATION = frozenset({PermanentCode.MISCONFIGURED, PermanentCode.UNKNOWN_HYPERVISOR})
 _TRACEBACK = "CONFIGDRIVE_TRACEBACK"
 
 
+class ExitCode(IntEnum):
+    """What the process says at its end; 69, 70 and 78 as in BSD's sysexits.h."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    TIME_OVER = 3
+    UNAVAILABLE = 69
+    UNFORESEEN = 70
+    MISCONFIGURED = 78
+    INTERRUPTED = 130
+    READER_GONE = 141
+    """128 + SIGPIPE: whoever read our output has stopped, as in `configdrive watch | head`."""
+
+
+def code_of(outcome: Outcome) -> ExitCode:
+    """Say whether an event came to what it asked for; one that a later event made pointless did no worse."""
+    from configdrive.contract.outcome import Status
+
+    done = outcome.status in {Status.APPLIED, Status.NOT_APPLICABLE} or outcome.code == StaleCode.SUPERSEDED
+    return ExitCode.DONE if done else ExitCode.FAILED
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One error, told."""
+    """One error, in words for the person at the keyboard."""
 
     code: ExitCode
     message: str
@@ -26,7 +53,7 @@ class Problem:
 
 
 def problem_of(error: Exception) -> Problem:
-    """Tell an error. The text of a foreign exception is never used: it may hold a secret."""
+    """Put an error into words. The text of a foreign exception is never used: it may hold a secret."""
     if isinstance(error, FleetError):
         code = ExitCode.MISCONFIGURED if error.code in _CONFIGURATION else ExitCode.FAILED
         return Problem(code, f"{error.code}: {error.detail}", error.remedy)

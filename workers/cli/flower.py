@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from workers.cli import pace
-from workers.cli.exits import ExitCode
+from workers.cli.context import load_settings
+from workers.cli.errors import ExitCode
+from workers.cli.process import collect_as_usual
 
 
 @click.command(short_help="Watch workers and events in the browser.", context_settings={"ignore_unknown_options": True})
@@ -32,7 +33,6 @@ def flower(port: int, address: str, options: tuple[str, ...]) -> ExitCode:
       FLOWER_BASIC_AUTH=admin:... configdrive flower --address 0.0.0.0
     """
     from configdrive.errors import PermanentCode, PermanentError
-    from workers.config.settings import load_settings
     from workers.observability import flower as shown
     from workers.queueing.app import make_app
 
@@ -49,7 +49,7 @@ def flower(port: int, address: str, options: tuple[str, ...]) -> ExitCode:
         detail = f"Flower would be open to everyone who reaches {address}"
         remedy = "set FLOWER_BASIC_AUTH=user:password, or Flower's --auth options"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
-    pace.stay()
+    collect_as_usual()
     arguments = [f"--port={port}", f"--address={address}", *options]
     # Not through Celery's own command line: it reads the environment (APP, BROKER_URL, CONFIG_MODULE, ...).
     with click.Context(click.Command("celery")) as parent:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from workers.cli.context import InOrder
-from workers.cli.exits import ExitCode
-from workers.cli.output import json_option
+from workers.cli.context import load_settings
+from workers.cli.errors import ExitCode
+from workers.cli.options import InOrder, json_option
+from workers.cli.output import print_json
 
 
 @click.group(cls=InOrder, short_help="Load PUT as a function of Redis, for any language.")
@@ -35,8 +36,6 @@ def load(*, as_json: bool) -> ExitCode:
       configdrive functions load
     """
     from workers.access import connect_redis, function_library
-    from workers.cli.output import print_json
-    from workers.config.settings import load_settings
 
     settings = load_settings()
     library = function_library(settings)
@@ -58,7 +57,6 @@ def show() -> ExitCode:
       configdrive functions show > configdrive.lua
     """
     from workers.access import function_library
-    from workers.config.settings import load_settings
 
     click.echo(function_library(load_settings()).code, nl=False)
     return ExitCode.DONE

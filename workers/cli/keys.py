@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from workers.cli.context import InOrder
-from workers.cli.exits import ExitCode
-from workers.cli.output import json_option
+from configdrive.errors import PermanentCode, PermanentError
+from workers.cli.context import load_settings, open_mailbox
+from workers.cli.errors import ExitCode
+from workers.cli.options import InOrder, json_option
+from workers.cli.output import print_json, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from workers.config.keys import Key
 
 
 @click.group(cls=InOrder, short_help="Make, list, rotate and retire the fleet's keys.")
@@ -34,9 +48,15 @@ def generate(*, as_json: bool) -> ExitCode:
     Example:
       CONFIGDRIVE_KEYS_FILE=/etc/configdrive/keys.json configdrive keys generate
     """
-    from workers.cli.keyring import generate_keys
+    from workers.config.keys import Key, write_keys
 
-    return generate_keys(as_json=as_json)
+    path = load_settings().keys_file
+    key = Key.generate()
+    if not write_keys(path, [key], replace=False):
+        click.echo(f"{path} is there already\n  remedy: `configdrive keys rotate` adds a key", err=True)
+        return ExitCode.FAILED
+    _print(path, key, f"made {path} with key {key.identity}", as_json=as_json)
+    return ExitCode.DONE
 
 
 @keys.command("list")
@@ -49,9 +69,33 @@ def list_(*, usage: bool, as_json: bool) -> ExitCode:
     Example:
       configdrive keys list --usage
     """
-    from workers.cli.keyring import list_keys
+    from workers.config.key_ring import key_of
+    from workers.config.keys import public_text, read_keys
 
-    return list_keys(usage=usage, as_json=as_json)
+    settings = load_settings()
+    found = read_keys(settings.keys_file)
+    boxes = Counter(key_of(box) for _uuid, box in open_mailbox(settings).boxes()) if usage else Counter[str]()
+    rows: list[dict[str, Any]] = [
+        {"id": key.identity, "created": key.created, "newest": key is found[-1], "public": public_text(key)}
+        | ({"boxes": boxes[key.identity]} if usage else {})
+        for key in found
+    ]
+    if as_json:
+        print_json(rows)
+        return ExitCode.DONE
+    titles = ("key", "created", "") + (("boxes at rest",) if usage else ())
+    table(
+        titles,
+        [
+            (row["id"], row["created"], "seals" if row["newest"] else "opens only")
+            + ((str(row["boxes"]),) if usage else ())
+            for row in rows
+        ],
+    )
+    lost = sum(boxes.values()) - sum(boxes[key.identity] for key in found)
+    if lost:
+        click.echo(f"{lost} boxes at rest are sealed with a key that is not in the file", err=True)
+    return ExitCode.DONE
 
 
 @keys.command(short_help="Add a new key; older ones still open.")
@@ -65,9 +109,14 @@ def rotate(*, as_json: bool) -> ExitCode:
     Example:
       configdrive keys rotate --json | jq -r .public
     """
-    from workers.cli.keyring import rotate_keys
+    from workers.config.keys import Key, public_text, read_keys, write_keys
 
-    return rotate_keys(as_json=as_json)
+    path = load_settings().keys_file
+    key = Key.generate()
+    with _locked(path):
+        write_keys(path, [*read_keys(path), key], replace=True)
+    _print(path, key, f"added key {key.identity} to {path}; publishers need: {public_text(key)}", as_json=as_json)
+    return ExitCode.DONE
 
 
 @keys.command(short_help="Print the newest public key, for publishers.")
@@ -78,9 +127,10 @@ def public() -> ExitCode:
     Example:
       ssh orchestrator "echo CONFIGDRIVE_PUBLIC_KEY=$(configdrive keys public) >> /etc/configdrive.env"
     """
-    from workers.cli.keyring import print_public
+    from workers.config.keys import public_text, read_keys
 
-    return print_public()
+    click.echo(public_text(read_keys(load_settings().keys_file)[-1]))
+    return ExitCode.DONE
 
 
 @keys.command(short_help="Remove an old key, if nothing still needs it.")
@@ -96,6 +146,50 @@ def retire(identity: str, *, force: bool, as_json: bool) -> ExitCode:
     Example:
       configdrive keys retire 0123456789abcdef
     """
-    from workers.cli.keyring import retire_key
+    from workers.config.key_ring import key_of
+    from workers.config.keys import read_keys, write_keys
 
-    return retire_key(identity, force=force, as_json=as_json)
+    settings = load_settings()
+    with _locked(settings.keys_file):
+        found = read_keys(settings.keys_file)
+        old = next((key for key in found if key.identity == identity), None)
+        if old is None:
+            click.echo(f"no key {identity} in {settings.keys_file}\n  remedy: `configdrive keys list`", err=True)
+            return ExitCode.FAILED
+        if old is found[-1]:
+            click.echo(f"key {identity} is the newest\n  remedy: `configdrive keys rotate` first", err=True)
+            return ExitCode.FAILED
+        if not force:
+            users = sorted({uuid for uuid, box in open_mailbox(settings).boxes() if key_of(box) == identity})
+            if users:
+                remedy = "wait for an event of each, or lose what is sealed with it: --force"
+                shown = ", ".join(users[:5]) + (", ..." if len(users) > 5 else "")  # noqa: PLR2004 - enough to look at
+                click.echo(f"{len(users)} VMs still need key {identity}: {shown}\n  remedy: {remedy}", err=True)
+                return ExitCode.FAILED
+        write_keys(settings.keys_file, [key for key in found if key is not old], replace=True)
+    _print(settings.keys_file, old, f"removed key {identity} from {settings.keys_file}", as_json=as_json)
+    return ExitCode.DONE
+
+
+def _print(path: Path, key: Key, text: str, *, as_json: bool) -> None:
+    from workers.config.keys import public_text
+
+    if as_json:
+        print_json({"id": key.identity, "created": key.created, "public": public_text(key), "file": str(path)})
+    else:
+        click.echo(text)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep two that change the file at once from losing one another's key. The lock is on its directory, not on it."""
+    try:
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        detail = f"the key file {path} cannot be read: {error.strerror}"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "make one: `configdrive keys generate`") from None
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from configdrive.contract.outcome import Outcome
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-
 _COLOURS = {
     "applied": "green",
     "not_applicable": "green",

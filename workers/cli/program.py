@@ -12,8 +12,8 @@ import click
 from typing_extensions import override
 
 from configdrive import __version__
-from workers.cli import interrupt
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode, problem_of
+from workers.cli.process import ctrl_c_pressed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,8 @@ COMMANDS = {
     "event": ("workers.cli.event", "event", "Write one event from options, or publish it."),
     "watch": ("workers.cli.watch", "watch", "Show outcomes as they happen."),
     "show": ("workers.cli.show", "show", "Show one VM, or what is waiting and parked."),
-    "retry": ("workers.cli.decide", "retry", "Try a parked event again."),
-    "skip": ("workers.cli.decide", "skip", "Give up the event at the head of a VM's mailbox."),
+    "retry": ("workers.cli.retry", "retry", "Try a parked event again."),
+    "skip": ("workers.cli.skip", "skip", "Give up the event at the head of a VM's mailbox."),
     "dead": ("workers.cli.dead", "dead", "List what could not be taken as an event."),
     "worker": ("workers.cli.worker", "worker", "Work on the events of one hypervisor."),
     "cloudstack": ("workers.cli.cloudstack", "cloudstack", "Take what CloudStack publishes, as events."),
@@ -96,16 +96,14 @@ class Program(click.Group):
             error.show()
             code = ExitCode(error.exit_code)
         except Exception as error:  # noqa: BLE001 - whatever it is: a user gets a sentence, not a traceback
-            code = ExitCode.INTERRUPTED if interrupt.rest() else _explained(error)
+            code = ExitCode.INTERRUPTED if ctrl_c_pressed() else _explained(error)
         else:
             code = ExitCode(answer or 0)
-        interrupt.rest()
+        ctrl_c_pressed()
         sys.exit(code)
 
 
 def _explained(error: Exception) -> ExitCode:
-    from workers.cli.errors import problem_of
-
     problem = problem_of(error)
     click.echo(f"configdrive: {problem.message}", err=True)
     if problem.remedy:

@@ -1,15 +1,34 @@
-"""`configdrive publish`: events from a file or a pipe into their mailboxes."""
+"""`configdrive publish`: events from a file or a pipe into their mailboxes, and what becomes of them."""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections import Counter, deque
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from workers.cli.exits import ExitCode
-from workers.cli.output import json_option
-from workers.cli.waiting import WaitCommand, wait_option
+from configdrive.errors import PermanentCode, PermanentError
+from workers.cli.context import load_settings, open_app, open_mailbox, outcomes_of
+from workers.cli.errors import ExitCode, code_of
+from workers.cli.options import WaitCommand, json_option, wait_option
+from workers.cli.output import as_document, coloured, outcome_line, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from configdrive.contract.outcome import Outcome
+    from tasks.mailbox import Mailbox, Receipt
+    from tasks.publish import LifecyclePublisher
+
+_BOM = b"\xef\xbb\xbf"
+_ONE_PER_LINE = "give one JSON object, an array of them, or one object per line (jq -c)"
+_MANY = 50
+"""From so many events on, a terminal shows a bar, what went wrong and a summary, instead of a line for each."""
 
 
 @click.command(cls=WaitCommand, short_help="Publish events from a file or standard input.")
@@ -34,9 +53,6 @@ def publish(file: str, wait_seconds: float | None, *, as_json: bool) -> ExitCode
     publish a file once more. Exit code 1 when an event was refused, or (with --wait, or for such a repeated one) came
     to nothing good; 3 when the time was over before all outcomes were there.
     """
-    from workers.cli.input import entries
-    from workers.cli.publishing import publish_all
-
     if file == "-":
         if sys.stdin.isatty():
             click.echo("reading events from the terminal; Ctrl-D ends", err=True)
@@ -45,3 +61,252 @@ def publish(file: str, wait_seconds: float | None, *, as_json: bool) -> ExitCode
         with Path(file).open("rb") as stream:
             found = list(entries(stream))
     return publish_all(found, wait_seconds=wait_seconds, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event as it was found; `where` names its place for messages."""
+
+    where: str
+    event: bytes | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A place where no event could be found, and why; never the text that stands there."""
+
+    where: str
+    detail: str
+    remedy: str = _ONE_PER_LINE
+
+
+def entries(stream: BinaryIO) -> Iterator[Entry | Unreadable]:
+    """Find the events in a stream."""
+    number, first = 0, b""
+    while not first.strip():
+        line = stream.readline()
+        if not line:
+            yield Unreadable("input", "is empty")
+            return
+        number, first = number + 1, line.removeprefix(_BOM) if number == 0 else line
+    if _is_object(first):
+        yield from _lines(number, first, stream)
+    else:
+        yield from _document(number, first + stream.read())
+
+
+def _lines(number: int, first: bytes, rest: BinaryIO) -> Iterator[Entry]:
+    yield Entry(f"line {number}", first)
+    for line in rest:
+        number += 1
+        if line.strip():
+            yield Entry(f"line {number}", line)
+
+
+def _document(number: int, text: bytes) -> Iterator[Entry | Unreadable]:
+    """Read what is no JSON Lines at its first line: one document over several lines, or a spoilt first line."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {number + error.lineno - 1}, column {error.colno}"
+        problem = Unreadable(where, f"is not JSON: {error.msg}")
+    except (ValueError, RecursionError):  # not UTF-8; a number of thousands of digits; thousands of brackets
+        problem = Unreadable(f"line {number}", "is not JSON")
+    else:
+        yield from _whole(document, text)
+        return
+    lines = text.splitlines()
+    if not any(_is_object(line) for line in lines[1:]):
+        yield problem
+        return
+    for offset, line in enumerate(lines):
+        if line.strip():
+            yield Entry(f"line {number + offset}", line)
+
+
+def _whole(document: object, text: bytes) -> Iterator[Entry | Unreadable]:
+    if isinstance(document, dict):
+        yield Entry("event", text)
+    elif isinstance(document, list):
+        for index, item in enumerate(document, 1):
+            where = f"event {index}"
+            yield Entry(where, item) if isinstance(item, dict) else Unreadable(where, "is not a JSON object")
+        if not document:
+            yield Unreadable("input", "is an empty array")
+    else:
+        yield Unreadable("input", "is neither a JSON object nor an array")
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def publish_all(found: Sequence[Entry | Unreadable], *, wait_seconds: float | None, as_json: bool) -> ExitCode:
+    """Publish all entries, tell what became of them, and return the exit code.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    from workers.access import make_publisher
+
+    settings = load_settings()
+    mailbox = open_mailbox(settings)
+    publisher = make_publisher(settings, open_app(settings), mailbox)
+    report = Report(len(found), as_json=as_json, waiting=wait_seconds is not None)
+    try:
+        _publish_and_wait(found, mailbox, publisher, report, wait_seconds)
+    except BaseException:
+        report.broken_off()
+        raise
+    report.finish()
+    return report.code
+
+
+def _publish_and_wait(
+    found: Sequence[Entry | Unreadable],
+    mailbox: Mailbox,
+    publisher: LifecyclePublisher,
+    report: Report,
+    wait_seconds: float | None,
+) -> None:
+    # The position is from before anything is published, so that no outcome can come before it.
+    since = None if wait_seconds is None else mailbox.end_of_outcomes()
+    with report.bar(len(found), "publishing") as advance:
+        for where, receipt in _stored(found, publisher, report):
+            report.receipt(where, receipt)
+            advance(1)
+    if wait_seconds is None or since is None:
+        return
+    with report.bar(len(report.open), "outcomes  ") as advance:
+        for outcome in outcomes_of(mailbox, report.open, since, wait_seconds):
+            report.outcome(outcome)
+            advance(1)
+
+
+def _stored(
+    found: Sequence[Entry | Unreadable],
+    publisher: LifecyclePublisher,
+    report: Report,
+) -> Iterator[tuple[str, Receipt]]:
+    """Publish the events among the entries; yields place and receipt of each, the others go to the report."""
+    places: deque[str] = deque()
+
+    def readable() -> Iterator[bytes | Mapping[str, Any]]:
+        for entry in found:
+            match entry:
+                case Unreadable(where, detail, remedy):
+                    report.refused(where, PermanentCode.INVALID_EVENT, detail, remedy)
+                case Entry(where, event):
+                    places.append(where)
+                    yield event
+
+    def refused(_index: int, error: PermanentError) -> None:
+        report.refused(places.pop(), error.code, error.detail, error.remedy)
+
+    for receipt in publisher.publish_many(readable(), refused):
+        yield places.popleft(), receipt
+
+
+class Report:
+    """Tells of each event, and knows the exit code at the end.
+
+    Args:
+        total: how many entries were read.
+        as_json: a line of JSON for each.
+        waiting: outcomes are waited for, so that an event that is only stored is not worth a line.
+
+    `open` holds the ids of stored events that have no outcome so far, with their places in the input.
+    """
+
+    def __init__(self, total: int, *, as_json: bool, waiting: bool) -> None:
+        self.code = ExitCode.DONE
+        self.open: dict[str, str] = {}
+        self._single = total == 1
+        self._as_json = as_json
+        self._waiting = waiting
+        self._with_bar = total >= _MANY and not as_json and sys.stderr.isatty()
+        self._counts: Counter[str] = Counter()
+        self._held_back: list[str] = []
+
+    def refused(self, where: str, code: str, detail: str, remedy: str) -> None:
+        """Tell of an entry that is no event, or is not for this fleet."""
+        self._counts["refused"] += 1
+        self.code = ExitCode.FAILED
+        told = {"where": where, "result": "refused", "code": code, "detail": detail, "remedy": remedy}
+        text = f"{where}: {coloured('refused')}  {code}: {detail}" + (f"\n  remedy: {remedy}" if remedy else "")
+        self._tell(told, text, bad=True)
+
+    def receipt(self, where: str, receipt: Receipt) -> None:
+        """Tell of an event that is stored, or was stored before."""
+        result = "stored" if receipt.accepted else "duplicate"
+        self._counts[result] += 1
+        told: dict[str, Any] = {"where": where, "result": result, "event_id": receipt.event_id}
+        if receipt.first is None:
+            self.open[receipt.event_id] = where
+        else:
+            self._judge(receipt.first)
+        if not receipt.accepted:
+            first = "it waits or is worked on" if receipt.first is None else outcome_line(receipt.first)
+            text = f"{where}: {coloured('duplicate')}  {receipt.event_id} was published before: {first}"
+            self._tell(told | {"outcome": as_document(receipt.first)}, text, bad=True)
+        elif not self._waiting and (self._as_json or self._single):
+            self._tell(told, f"stored  {receipt.event_id}")
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Tell of an outcome that was waited for."""
+        self._counts[outcome.status.value] += 1
+        self._judge(outcome)
+        where = self.open.pop(outcome.event_id)
+        told = {"where": where, "result": "outcome", "event_id": outcome.event_id, "outcome": as_document(outcome)}
+        self._tell(told, outcome_line(outcome), bad=code_of(outcome) is not ExitCode.DONE)
+
+    def finish(self) -> None:
+        """Tell of the outcomes that have not come in time, and sum up."""
+        if self._waiting:
+            for event_id, where in self.open.items():
+                told = {"where": where, "result": "time_over", "event_id": event_id}
+                self._tell(told, f"{where}: no outcome so far for {event_id}; `configdrive watch` shows it", bad=True)
+                self._counts["without outcome"] += 1
+            if self.open and self.code is ExitCode.DONE:
+                self.code = ExitCode.TIME_OVER
+        for text in self._held_back:
+            click.echo(text, err=True)
+        if not self._single and not self._as_json:
+            click.echo(", ".join(f"{number} {word}" for word, number in self._counts.items()))
+
+    def broken_off(self) -> None:
+        """Tell what is stored already, when the rest could not be published or waited for."""
+        if self._as_json:
+            for event_id, where in self.open.items() if self._waiting else ():
+                print_json({"where": where, "result": "stored", "event_id": event_id}, lines=True)
+        elif not self._single:
+            so_far = ", ".join(f"{number} {word}" for word, number in self._counts.items()) or "nothing is stored"
+            click.echo(f"so far: {so_far}; to publish all of it again is safe, nothing is done twice", err=True)
+
+    @contextmanager
+    def bar(self, length: int, label: str) -> Iterator[Callable[[int], None]]:
+        """Show a progress bar where one is wanted; the block calls what it is given with each step."""
+        if not self._with_bar or not length:
+            yield _nothing
+            return
+        with click.progressbar(length=length, label=label, file=sys.stderr, show_pos=True) as bar:
+            yield bar.update
+
+    def _judge(self, outcome: Outcome) -> None:
+        if code_of(outcome) is not ExitCode.DONE:
+            self.code = ExitCode.FAILED
+
+    def _tell(self, told: Mapping[str, Any], text: str, *, bad: bool = False) -> None:
+        if self._as_json:
+            print_json(told, lines=True)
+        elif not self._with_bar:
+            click.echo(text, err=bad and told["result"] != "outcome")
+        elif bad:
+            self._held_back.append(text)  # a line now would tear the bar
+
+
+def _nothing(_steps: int) -> None:
+    """No bar is shown."""

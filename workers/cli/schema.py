@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from workers.cli.context import load_settings
 from workers.cli.output import print_json
 
 
@@ -27,7 +28,6 @@ def schema(which: str | None) -> None:
             print_json(outcome.json_schema())
         case "asyncapi":
             from workers.access import function_library
-            from workers.config.settings import load_settings
             from workers.store.asyncapi import document
 
             print_json(document(function_library(load_settings())))

@@ -1,12 +1,23 @@
-"""`configdrive show`: one VM, or all that waits for a person."""
+"""`configdrive show`: one VM, or all that waits for a person; as data first, then as text."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from workers.cli.context import VM
-from workers.cli.exits import ExitCode
-from workers.cli.output import json_option
+from configdrive.errors import PermanentError
+from workers.cli.context import open_mailbox
+from workers.cli.errors import ExitCode
+from workers.cli.options import VM, json_option
+from workers.cli.output import ago, as_document, clock, coloured, print_json, table
+
+if TYPE_CHECKING:
+    from configdrive.contract.outcome import Outcome
+    from configdrive.lifecycle.state import Summary
+    from tasks.mailbox import Header, Mailbox, VmView
 
 
 @click.command(short_help="Show one VM, or what is waiting and parked.")
@@ -25,6 +36,167 @@ def show(vm: str | None, limit: int, *, as_json: bool) -> ExitCode:
       configdrive show 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10
       configdrive show --json | jq -r '.parked[].vm'
     """
-    from workers.cli.showing import show_fleet, show_vm
+    return _show_fleet(limit, as_json=as_json) if vm is None else _show_vm(vm, as_json=as_json)
 
-    return show_fleet(limit, as_json=as_json) if vm is None else show_vm(vm, as_json=as_json)
+
+def _show_vm(uuid: str, *, as_json: bool) -> ExitCode:
+    from configdrive.model import VmUuid
+
+    mailbox = open_mailbox()
+    view = mailbox.view(VmUuid(uuid))
+    if view is None:
+        click.echo(f"nothing is known of VM {uuid}", err=True)
+        return ExitCode.FAILED
+    outcome = _why(mailbox, view)
+    summary = _summary(view)
+    if as_json:
+        print_json(_vm_document(view, summary, outcome))
+    else:
+        _print_vm(view, summary, outcome)
+    return ExitCode.DONE
+
+
+def _show_fleet(limit: int, *, as_json: bool) -> ExitCode:
+    mailbox = open_mailbox()
+    parked = [(mailbox.view(uuid), at) for uuid, at in mailbox.parked(limit)]
+    rows = [(view, at, _why(mailbox, view)) for view, at in parked if view is not None and view.parked is not None]
+    pending, dead = mailbox.pending(), mailbox.count_dead()
+    newest = mailbox.dead_letters(1)
+    if as_json:
+        print_json(
+            {
+                "parked": [{**_parked_document(view, outcome), "parked_at": at} for view, at, outcome in rows],
+                "pending": pending,
+                "dead_letters": {"count": dead, "newest": asdict(newest[0]) if newest else None},
+            },
+        )
+        return ExitCode.DONE
+    for view, at, outcome in rows:
+        _print_parked(view, at, outcome)
+    click.echo(f"{len(rows)} parked" + (f" (the oldest; --limit {limit})" if len(rows) == limit else ""))
+    if any(pending.values()):
+        table(("queue", "VMs with events"), [(queue, str(count)) for queue, count in pending.items()])
+    else:
+        click.echo("no event waits or is in work")
+    last = f", the newest {ago(newest[0].at)}: {newest[0].reason}" if newest else ""
+    click.echo(f"{dead} dead letters{last}")
+    return ExitCode.DONE
+
+
+def _why(mailbox: Mailbox, view: VmView) -> Outcome | None:
+    """Return the outcome that parked the head event."""
+    return mailbox.outcome_of(view.mail[0].event_id) if view.parked is not None and view.mail else None
+
+
+def _summary(view: VmView) -> Summary:
+    from configdrive.lifecycle.state import Summary, peek
+
+    if view.state is None:
+        return Summary()
+    try:
+        return peek(view.state)
+    except PermanentError as error:
+        click.echo(f"{error.detail}: {error.remedy}", err=True)
+        return Summary()
+
+
+def _password(summary: Summary) -> str:
+    """Where the password is; it is not opened."""
+    if summary.pending is not None:
+        return "pending"
+    return "none" if summary.carried is None else "on_drive"
+
+
+def _vm_document(view: VmView, summary: Summary, outcome: Outcome | None) -> dict[str, Any]:
+    return {
+        "vm": view.uuid,
+        "definition": None if summary.vm is None else asdict(summary.vm),
+        "phase": summary.phase.value,
+        "sequence": summary.sequence,
+        "generation": None if summary.image is None else summary.image.generation,
+        "places": [asdict(place) for place in summary.places],
+        "password": _password(summary),
+        "wanted": summary.wanted,
+        "adopted": summary.adopted,
+        "left_on": list(summary.left_on),
+        "mailbox": [_header(header) for header in view.mail],
+        "attempts": view.attempts,
+        "in_work": view.owner is not None,
+        "leased_until": view.leased_until,
+        "due": view.due,
+        "reason": view.reason,
+        "parked": view.parked,
+        "parked_outcome": as_document(outcome),
+    }
+
+
+def _header(header: Header) -> dict[str, Any]:
+    return {
+        "event_id": header.event_id,
+        "type": header.event_type,
+        "sequence": header.sequence,
+        "queue": header.queue,
+    }
+
+
+def _parked_document(view: VmView, outcome: Outcome | None) -> dict[str, Any]:
+    return {
+        "vm": view.uuid,
+        "code": view.parked,
+        "event": _header(view.mail[0]) if view.mail else None,
+        "waiting": max(0, len(view.mail) - 1),
+        "outcome": as_document(outcome),
+    }
+
+
+def _print_parked(view: VmView, at: float, outcome: Outcome | None) -> None:
+    head = f"{view.mail[0].event_type} #{view.mail[0].sequence}" if view.mail else ""
+    behind = f", {len(view.mail) - 1} more wait" if len(view.mail) > 1 else ""
+    click.echo(f"{view.uuid}  {coloured('parked')} {ago(at)}  {head}{behind}")
+    _print_cause(view, outcome, "  ")
+
+
+def _print_cause(view: VmView, outcome: Outcome | None, indent: str) -> None:
+    click.echo(f"{indent}{view.parked}: {outcome.detail if outcome else ''}")
+    if outcome is not None and outcome.remedy:
+        click.echo(f"{indent}remedy: {outcome.remedy}")
+    click.echo(f"{indent}then: configdrive retry {view.uuid}   (or skip)")
+
+
+def _print_vm(view: VmView, summary: Summary, outcome: Outcome | None) -> None:
+    vm = summary.vm
+    known = "no event was applied so far" if vm is None else f"{vm.instance_name} on {vm.hypervisor} host {vm.host}"
+    click.echo(f"VM {click.style(view.uuid, bold=True)}  {known}")
+    generation = "" if summary.image is None else f", generation {summary.image.generation}"
+    places = ", ".join(f"{place.storage}@{place.host or 'shared'}" for place in summary.places)
+    drive = f"{summary.phase.value}{generation}" + (f", on {places}" if places else "")
+    facts = [("drive", drive), ("password", _password(summary).replace("_", " "))]
+    if summary.sequence >= 0:
+        facts.append(("sequence", f"{summary.sequence} was applied last"))
+    if not summary.wanted:
+        facts.append(("offering", "does not name ConfigDrive: this VM gets no drive"))
+    if summary.adopted:
+        facts.append(("adopted", "the image was found, not made: it can be moved, not rebuilt"))
+    if summary.left_on:
+        facts.append(("left on", f"{', '.join(summary.left_on)}: away when the VM left, finished when it answers"))
+    facts.append(("work", _work(view)))
+    for name, text in facts:
+        click.echo(f"  {name:<9}  {text}")
+    for position, header in enumerate(view.mail):
+        mark = "next" if position == 0 else "then"
+        click.echo(f"  {mark:<9}  {header.event_type} #{header.sequence}  {header.event_id}  on {header.queue}")
+    if view.parked is not None:
+        _print_cause(view, outcome, "  ")
+
+
+def _work(view: VmView) -> str:
+    if not view.mail:
+        return "nothing waits"
+    if view.parked is not None:
+        return f"{coloured('parked')} after {view.attempts} attempts"
+    if view.owner is not None and view.leased_until is not None and view.leased_until > time.time():
+        return f"a worker is at it, attempt {view.attempts}"
+    if view.reason is not None and view.due is not None:
+        return f"{view.reason} in attempt {view.attempts}; the next one {ago(view.due)}"
+    since = "" if view.due is None else f" (if nobody takes it, it is offered again at {clock(view.due)})"
+    return f"waits for a worker{since}"

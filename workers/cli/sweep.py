@@ -1,13 +1,32 @@
-"""`configdrive sweep`: delete the images that no VM needs any more."""
+"""`configdrive sweep`: the storage sweep, which deletes the images that no VM needs any more."""
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from workers.cli import process
-from workers.cli.exits import ExitCode
-from workers.cli.measuring import metrics_port_option
-from workers.cli.output import json_option
+from workers.cli.context import load_settings, open_app, open_mailbox
+from workers.cli.errors import ExitCode
+from workers.cli.options import json_option, metrics_port_option
+from workers.cli.output import print_json, table
+from workers.cli.process import begin_logging, until_term, with_metrics_port
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    from configdrive.lifecycle.orphans import Scene
+    from configdrive.model import HostName, Place
+    from tasks.storage_sweep import Finding
+    from workers.config.settings import Settings
+    from workers.store.inspection import Census
+    from workers.worker import Storeroom
+
+_log = logging.getLogger("configdrive.sweep")
 
 
 @click.command(short_help="Delete images that no VM needs any more.")
@@ -33,12 +52,147 @@ def sweep(pause: float | None, metrics_port: int | None, *, dry_run: bool, show_
       configdrive sweep
       configdrive sweep --every 3600 --metrics-port 9109
     """
-    from workers.cli.sweeping import sweep_always, sweep_once
-
     if pause is None:
         if metrics_port is not None:
             raise click.UsageError("--metrics-port goes with --every only")
-        return sweep_once(dry_run=dry_run, show_all=show_all, as_json=as_json)
+        return _sweep_once(dry_run=dry_run, show_all=show_all, as_json=as_json)
     if dry_run or as_json or show_all:
         raise click.UsageError("--every goes with none of --dry-run, --all and --json")
-    return sweep_always(pause, process.until_term(), metrics_port)
+    return _sweep_always(pause, until_term(), metrics_port)
+
+
+@dataclass
+class _Round:
+    """What one round through the storages has found."""
+
+    findings: list[Finding] = field(default_factory=list)
+    away: list[HostName] = field(default_factory=list)
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.away) or any(finding.error is not None for finding in self.findings)
+
+
+def _sweep_once(*, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
+    settings = load_settings()
+    with storages(settings, open_mailbox(settings)) as rooms:
+        found = _sweep(rooms, settings, dry_run=dry_run)
+    if as_json:
+        documents = [_finding(finding) for finding in found.findings]
+        print_json({"dry_run": dry_run, "images": documents, "hosts_away": found.away})
+    else:
+        _show(found, dry_run=dry_run, show_all=show_all)
+    return ExitCode.FAILED if found.failed else ExitCode.DONE
+
+
+def _sweep_always(pause: float, ended: threading.Event, metrics_port: int | None = None) -> ExitCode:
+    """Make a round every `pause` seconds until told to end; a Redis that is away is waited for."""
+    import redis
+
+    from workers.observability.optional import open_sweeper_metrics
+
+    settings = with_metrics_port(load_settings(), metrics_port)
+    begin_logging(settings)
+    metrics = open_sweeper_metrics(settings)
+    _log.info("sweeping all storages every %g s", pause)
+    with storages(settings, open_mailbox(settings, patient=True)) as rooms:
+        while not ended.is_set():
+            try:
+                found = _sweep(rooms, settings, dry_run=False)
+            except redis.RedisError as error:
+                _log.warning("the round failed: %s", type(error).__name__)
+            else:
+                if metrics is not None:
+                    metrics.rounds.round(found.findings, len(found.away))
+                for finding in found.findings:
+                    if finding.why.goes:
+                        _log.info("%s %s: %s", _verdict(finding, dry_run=False), finding.image.name, _reason(finding))
+            if settings.health_file is not None:
+                settings.health_file.touch()
+            ended.wait(pause)
+    return ExitCode.DONE
+
+
+@contextmanager
+def storages(settings: Settings, mailbox: Census) -> Iterator[list[Storeroom]]:
+    """Yield what goes through the storages, one for each hypervisor, and close its connections at the end."""
+    from tasks.wakeup import WakeUps
+    from workers.worker import make_storerooms
+
+    rooms = make_storerooms(settings, mailbox, WakeUps(open_app(settings)).send)
+    try:
+        yield rooms
+    finally:
+        for room in rooms:
+            room.keeper.driver.close()
+
+
+def _sweep(rooms: list[Storeroom], settings: Settings, *, dry_run: bool) -> _Round:
+    found = _Round()
+    for room in rooms:
+        if not dry_run:
+            _collect_leftovers(room, settings)
+        seen: Scene = room.keeper.look()
+        found.away += sorted(seen.away)
+        found.findings += room.keeper.judge_all(seen) if dry_run else room.keeper.sweep(seen)
+    return found
+
+
+def _collect_leftovers(room: Storeroom, settings: Settings) -> None:
+    from workers.queueing.app import queues
+
+    for queue in queues(settings, room.keeper.driver.name):
+        for host in room.keeper.mailbox.owed(queue):
+            _log.info("%s", room.leftovers.ask(queue, host))
+
+
+def _show(found: _Round, *, dry_run: bool, show_all: bool) -> None:
+    shown = [finding for finding in found.findings if show_all or finding.why.goes]
+    if shown:
+        rows = [
+            (_verdict(one, dry_run=dry_run), str(one.image.name), where(one.image.place), _reason(one))
+            for one in sorted(shown, key=lambda one: (one.why.goes, str(one.image)))
+        ]
+        table(("", "image", "storage", "why"), rows)
+    going = [finding for finding in found.findings if finding.why.goes]
+    deleted = sum(finding.deleted for finding in going)
+    did = f"{len(going)} would go; nothing was deleted" if dry_run else f"{deleted} of {len(going)} deleted"
+    click.echo(f"{len(found.findings)} images: {len(found.findings) - len(going)} stay, {did}")
+    show_away(found.away)
+
+
+def show_away(away: list[HostName]) -> None:
+    """Say which hosts did not answer."""
+    if away:
+        click.echo(f"not answering: {', '.join(away)}; what they may need was left alone", err=True)
+
+
+def _verdict(finding: Finding, *, dry_run: bool) -> str:
+    if not finding.why.goes:
+        return "stays"
+    if dry_run:
+        return "goes"
+    return "deleted" if finding.deleted else "failed"
+
+
+def _reason(finding: Finding) -> str:
+    return finding.why.value if finding.error is None else f"{finding.why.value}; {finding.error}"
+
+
+def where(place: Place) -> str:
+    """Return a storage in words."""
+    return f"{place.storage}@{place.host or 'shared'}"
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    error = finding.error
+    return {
+        "image": str(finding.image.name),
+        "vm": finding.image.name.vm_uuid,
+        "storage": finding.image.place.storage,
+        "storage_host": finding.image.place.host,
+        "goes": finding.why.goes,
+        "why": finding.why.name.lower(),
+        "deleted": finding.deleted,
+        "error": None if error is None else {"code": error.code, "detail": error.detail, "remedy": error.remedy},
+    }

@@ -1,12 +1,31 @@
-"""`configdrive wake`: what every worker does all the time, by hand or as a process of its own."""
+"""`configdrive wake`: the wake-up pass that every worker makes all the time, by hand or as a process of its own."""
 
 from __future__ import annotations
 
+import logging
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import click
 
-from workers.cli import process
-from workers.cli.exits import ExitCode
-from workers.cli.output import json_option
+from workers.cli.context import load_settings, open_app, open_mailbox
+from workers.cli.errors import ExitCode
+from workers.cli.options import json_option
+from workers.cli.output import ago, print_json
+from workers.cli.process import begin_logging, until_term
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tasks.mailbox import Wake
+    from tasks.sweep import Sent
+    from tasks.wakeup import WakeUps
+    from workers.config.settings import Settings
+    from workers.store.inspection import Census
+
+_log = logging.getLogger("configdrive.wake")
+_HANDED_OVER_SECONDS = 5.0
 
 
 @click.command(short_help="Send wake-ups that are missing or due.")
@@ -29,10 +48,109 @@ def wake(pause: float | None, *, dry_run: bool, as_json: bool) -> ExitCode:
       configdrive wake
       configdrive wake --every 1
     """
-    from workers.cli.waking import wake_always, wake_once
-
     if pause is None:
-        return wake_once(dry_run=dry_run, as_json=as_json)
+        return _wake_once(dry_run=dry_run, as_json=as_json)
     if dry_run or as_json:
         raise click.UsageError("--every goes with neither --dry-run nor --json")
-    return wake_always(pause, process.until_term())
+    return _wake_always(pause, until_term())
+
+
+def _wake_once(*, dry_run: bool, as_json: bool) -> ExitCode:
+    from tasks.wakeup import WakeUps
+
+    settings = load_settings()
+    mailbox = open_mailbox(settings)
+    if dry_run:
+        _show_overdue(mailbox, _queues(mailbox, settings), as_json=as_json)
+        return ExitCode.DONE
+    sent = _pass(mailbox, WakeUps(open_app(settings)), settings)
+    if as_json:
+        hosts = [{"queue": queue, "host": host} for queue, host in sent.hosts]
+        print_json({"wakeups": [_document(wake) for wake in sent.wakes], "hosts": hosts})
+    else:
+        for wake in sent.wakes:
+            click.echo(f"sent  {_words(wake)}")
+        for queue, host in sent.hosts:
+            click.echo(f"asked host {host} on {queue}")
+        click.echo(f"{len(sent.wakes)} wake-ups sent")
+    return ExitCode.DONE
+
+
+def _wake_always(pause: float, ended: threading.Event) -> ExitCode:
+    """Make a pass every `pause` seconds until told to end, and take from the intake. Redis may be away."""
+    import redis
+
+    from tasks.wakeup import WakeUps
+
+    settings = load_settings()
+    begin_logging(settings)
+    mailbox = open_mailbox(settings, patient=True)
+    wakeups = WakeUps(open_app(settings))
+    _log.info("waking on all queues every %g s", pause)
+    with _ingesting(settings, ended):
+        while not ended.is_set():
+            try:
+                for wake in _pass(mailbox, wakeups, settings).wakes:
+                    _log.info("sent %s", _words(wake))
+            except redis.RedisError as error:
+                _log.warning("the pass failed: %s", type(error).__name__)
+            if settings.health_file is not None:  # also without Redis: a new process would not have it either
+                settings.health_file.touch()
+            ended.wait(pause)
+    return ExitCode.DONE
+
+
+@contextmanager
+def _ingesting(settings: Settings, ended: threading.Event) -> Iterator[None]:
+    """Take from the intake meanwhile, unless the settings turn that off."""
+    from workers.access import make_ingester
+
+    ingester = make_ingester(settings)
+    if ingester is None:
+        yield
+        return
+    thread = threading.Thread(target=ingester.run, args=(ended,), name="intake", daemon=True)
+    thread.start()
+    yield
+    thread.join(_HANDED_OVER_SECONDS)
+
+
+def _queues(mailbox: Census, settings: Settings) -> list[str]:
+    """Return every queue that ever had an event, and those that may come to have one."""
+    from workers.access import known_hypervisors
+    from workers.queueing.app import queues
+
+    expected = {name for hypervisor in known_hypervisors(settings) for name in queues(settings, hypervisor)}
+    return sorted(expected.union(mailbox.pending()))
+
+
+def _pass(mailbox: Census, wakeups: WakeUps, settings: Settings) -> Sent:
+    from tasks.sweep import sweep_once
+
+    return sweep_once(mailbox, wakeups, _queues(mailbox, settings), pause=settings.leftover_seconds)
+
+
+def _show_overdue(mailbox: Census, names: list[str], *, as_json: bool) -> None:
+    found = [(name, uuid, due) for name in names for uuid, due in mailbox.overdue(name)]
+    if as_json:
+        print_json({"overdue": [{"queue": name, "vm": uuid, "due": due} for name, uuid, due in found]})
+        return
+    for name, uuid, due in found:
+        click.echo(f"due   {uuid} on {name}, {ago(due)}")
+    click.echo(f"{len(found)} VMs are due; nothing was sent")
+
+
+def _document(wake: Wake) -> dict[str, object]:
+    header = wake.header
+    return {
+        "vm": header.vm_uuid,
+        "event_id": header.event_id,
+        "type": header.event_type,
+        "queue": header.queue,
+        "attempt": wake.attempt,
+    }
+
+
+def _words(wake: Wake) -> str:
+    header = wake.header
+    return f"{header.event_type} #{header.sequence} of VM {header.vm_uuid} on {header.queue}, attempt {wake.attempt}"

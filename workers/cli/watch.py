@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from workers.cli import pace
-from workers.cli.context import VM, open_mailbox
-from workers.cli.output import json_option, outcome_line
+from workers.cli.context import open_mailbox
+from workers.cli.options import VM, json_option
+from workers.cli.output import outcome_line
+from workers.cli.process import collect_as_usual
 
 if TYPE_CHECKING:
     from tasks.mailbox import Mailbox
@@ -39,12 +40,10 @@ def watch(vm: str | None, since: str | None, *, as_json: bool) -> NoReturn:
       configdrive watch --since 10m --vm 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10
       configdrive watch --since all --json | jq 'select(.status == "parked")'
     """
-    from workers.config.settings import load_settings
-
     begin = None if since is None else _position(since)
-    mailbox = open_mailbox(load_settings())
+    mailbox = open_mailbox()
     newest = mailbox.end_of_outcomes()  # at the start a Redis that is away is an error, later on it is waited for
-    pace.stay()
+    collect_as_usual()
     _follow(mailbox, newest if begin is None else begin, vm, as_json=as_json)
 
 

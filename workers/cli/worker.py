@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.cli import pace
-from workers.cli.exits import ExitCode
-from workers.cli.logs import begin_logging
-from workers.cli.measuring import metrics_port_option, with_metrics_port
+from workers.cli.context import load_settings
+from workers.cli.errors import ExitCode, problem_of
+from workers.cli.options import metrics_port_option
+from workers.cli.process import begin_logging, collect_as_usual, share_with_children, with_metrics_port
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -63,7 +63,6 @@ def worker(  # noqa: PLR0913, PLR0917 - one for each option
     Kubernetes: exit code 78 is a mistake in the configuration, which no restart mends.
     """
     from configdrive.model import HypervisorName
-    from workers.config.settings import load_settings
 
     settings = with_metrics_port(load_settings(), metrics_port)
     begin_logging(settings)
@@ -71,7 +70,7 @@ def worker(  # noqa: PLR0913, PLR0917 - one for each option
     from workers.worker import make_worker_app
 
     app = make_worker_app(settings, HypervisorName(hypervisor), served)
-    pace.stay()
+    collect_as_usual()
     _greet_redis(settings)
     return _work(app, served, pool or settings.pool, concurrency or settings.concurrency, _node(name, hypervisor))
 
@@ -101,7 +100,6 @@ def _greet_redis(settings: Settings) -> None:
     import redis
 
     from workers.access import connect_redis
-    from workers.cli.errors import problem_of
 
     client = connect_redis(settings, patient=False)
     try:
@@ -153,7 +151,7 @@ def _work(app: Celery, served: list[str], pool: str, concurrency: int, name: str
         without_mingle=True,
         quiet=True,
     )
-    pace.share()
+    share_with_children()
     controller.start()
     asked: tuple[object, ...] = (state.should_stop, state.should_terminate)  # Celery's stubs know them as None only
     if any(asked):  # what its handlers of Ctrl-C and QUIT leave behind; that of TERM leaves 0

@@ -15,7 +15,7 @@ from rigs.cloud import Cloud
 from rigs.fleet import Fleet
 from rigs.worker import CONFIGDRIVE, Worker
 from workers.cli import program
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.hooks import Raise, Verb
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from configdrive.iso.build import build
 from configdrive.model import Generation, HostName, HypervisorName, ImageName, InstanceName, Vm, VmUuid
 from rigs.cloud import HOST, STORAGE, VmScript
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.driver import SimulatedDriver
 from workers.hypervisors.simulated.hooks import Raise, Verb
 

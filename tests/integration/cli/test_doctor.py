@@ -8,7 +8,7 @@ import pytest
 from configdrive.model import HostName
 from rigs.redis import RedisServer
 from tests.integration.cli.place import PASSWORD, Place
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from configdrive.model import VmUuid
 from rigs.cloud import HOST, VmScript
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from workers.access import function_library
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.integration.cli.place import PASSWORD, Place
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

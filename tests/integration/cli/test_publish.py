@@ -14,7 +14,7 @@ from rigs.cloud import VmScript
 from rigs.redis import RedisServer
 from rigs.worker import CONFIGDRIVE
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place, event_lines
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from configdrive.model import EventId, VmUuid
 from tasks.mailbox import DeadLetter, NotNow
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place, event_lines
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

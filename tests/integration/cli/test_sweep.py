@@ -10,7 +10,7 @@ from configdrive.model import HostName, StorageName
 from rigs.cloud import HOST, STORAGE, VmScript
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place
 from tests.support import wait_until
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.hooks import Raise, Verb
 
 if TYPE_CHECKING:

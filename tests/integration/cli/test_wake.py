@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.integration.cli.place import Place
 from tests.support import wait_until
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 from rigs.cloud import VmScript
 from rigs.redis import RedisServer
 from tests.integration.cli.place import PASSWORD, Place
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from rigs.redis import RedisServer
 from rigs.worker import Worker
 from tests.integration.cli.place import PASSWORD, Place
 from tests.support import wait_until
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.cloudstack.site import AdapterSite, started
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 from workers.cloudstack.notices import MAX_PAYLOAD_BYTES
 from workers.config.keys import public_text, read_keys
 

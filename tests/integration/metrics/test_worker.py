@@ -17,7 +17,7 @@ from rigs.worker import Worker
 from tests.e2e.site import QUICK, Site, new_vm
 from tests.integration.metrics.asking import address_in, scrape
 from tests.support import require_rig, wait_until
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.hooks import Kill, Point, Verb
 
 if TYPE_CHECKING:

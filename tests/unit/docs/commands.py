@@ -8,8 +8,8 @@ from typing import Final
 
 import click
 
+from workers.cli.options import WaitCommand
 from workers.cli.program import program
-from workers.cli.waiting import WaitCommand
 
 # Where a command begins; elsewhere "configdrive" is the name of something else.
 _BEGINS: Final = r"(?:^\s*|[;|&(]\s*|bin/|\b[A-Z_]+=\S*\s+|\bsudo |\bexec \S+ |! )"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.workers.cli.conftest import REDIS_PASSWORD
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 from workers.cli.watch import _position
 
 if TYPE_CHECKING:

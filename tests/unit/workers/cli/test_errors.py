@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import kombu.exceptions
 import pytest
 import redis
 
-from workers.cli.errors import problem_of, redis_address
-from workers.cli.exits import ExitCode
+from configdrive.contract.outcome import Outcome, Status
+from configdrive.errors import StaleCode
+from workers.cli.errors import ExitCode, code_of, problem_of, redis_address
+
+OUTCOME = Outcome("e1", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 1, Status.APPLIED, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +59,20 @@ def test_the_system_s_reason_is_told() -> None:
     error.__cause__ = ConnectionRefusedError(111, "Connection refused")
 
     assert "(Connection refused)" in problem_of(error).message
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "exit_code"),
+    [
+        (Status.APPLIED, None, ExitCode.DONE),
+        (Status.NOT_APPLICABLE, None, ExitCode.DONE),
+        (Status.DROPPED, StaleCode.SUPERSEDED, ExitCode.DONE),
+        (Status.DROPPED, StaleCode.STALE_SEQUENCE, ExitCode.FAILED),
+        (Status.DROPPED, StaleCode.VM_GONE, ExitCode.FAILED),
+        (Status.SKIPPED, None, ExitCode.FAILED),
+        (Status.REJECTED, "invalid_event", ExitCode.FAILED),
+        (Status.PARKED, "storage_full", ExitCode.FAILED),
+    ],
+)
+def test_an_outcome_decides_on_the_exit_code(status: Status, code: str | None, exit_code: ExitCode) -> None:
+    assert code_of(replace(OUTCOME, status=status, code=code)) is exit_code

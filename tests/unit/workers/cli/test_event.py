@@ -10,7 +10,7 @@ from configdrive.contract.events import ContentEvent, parse
 from configdrive.contract.guest_data import GuestData
 from configdrive.contract.sealing import guest_of
 from workers.access import make_sealer
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 from workers.config.settings import load_settings
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nacl.public import PublicKey
 
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 from workers.config.keys import read_keys, read_public
 
 if TYPE_CHECKING:

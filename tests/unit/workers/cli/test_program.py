@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from click.testing import CliRunner
 
 import workers.cli
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
-from workers.cli.exits import ExitCode
+from workers.cli.errors import ExitCode
 from workers.cli.program import COMMANDS, program
 
 if TYPE_CHECKING:
@@ -186,40 +185,3 @@ def test_a_number_that_a_command_returns_is_the_exit_code(run: Run) -> None:
     assert run("keys", "public").exit_code == ExitCode.MISCONFIGURED
     assert run("keys", "generate").exit_code == ExitCode.DONE
     assert run("keys", "generate").exit_code == ExitCode.FAILED
-
-
-LOSES_IT = """
-import time, workers.cli.schema
-from pydantic import BaseModel, field_serializer
-
-class Slow(BaseModel):
-    field: int = 1
-
-    @field_serializer("field")
-    def show(self, value):
-        print("in it", flush=True)
-        time.sleep(30)
-
-def schema(*_arguments, **_named):
-    {how}
-
-workers.cli.schema.schema.callback = schema
-workers.cli.main()
-"""
-
-
-@pytest.mark.parametrize(
-    "how",
-    [
-        "Slow().model_dump_json()",  # pydantic makes another error of it
-        "\n    try:\n        Slow().model_dump_json()\n    except Exception:\n        time.sleep(30)",
-    ],
-)
-def test_ctrl_c_is_not_lost_in_foreign_code(how: str) -> None:
-    argv = [sys.executable, "-c", LOSES_IT.format(how=how), "schema"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "in it\n"
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
-    assert (process.returncode, errors.strip()) == (ExitCode.INTERRUPTED, "")

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from configdrive.errors import PermanentCode
+from rigs.cloud import VmScript
+from tests.integration.cli.place import PASSWORD, Place
+from workers.cli.errors import ExitCode
+from workers.hypervisors.simulated.hooks import Raise, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GUEST = {"password": PASSWORD}
+
+
+def test_a_parked_event_is_tried_again_once_the_cause_is_mended(place: Place, vm: VmScript) -> None:
+    parked = place.parked(vm, guest=GUEST)
+    (outcome,) = place.lines("retry", vm.uuid, "--wait")
+
+    assert (outcome["event_id"], outcome["status"]) == (parked["id"], "applied")
+    assert place.json("show", vm.uuid)["parked"] is None
+    assert place.cloud.images(vm.uuid) == [vm.image(1)]
+
+
+def test_a_retry_that_fails_again_is_a_failure(place: Place, vm: VmScript) -> None:
+    place.parked(vm)
+    place.cloud.world.hooks.inject(Raise(verb=Verb.OBSERVE, code=PermanentCode.ACCESS_DENIED, vm=vm.uuid))
+    shown = place.run("retry", vm.uuid, "--wait")
+
+    assert shown.exit_code == ExitCode.FAILED
+    assert "parked" in shown.stdout
+    assert "access_denied" in shown.stdout
+
+
+def test_all_that_is_parked_for_one_cause_is_tried_again(place: Place) -> None:
+    denied, elsewhere = VmScript(), VmScript()
+    place.parked(denied)
+    place.lines("publish", "-", "--wait", stdin=json.dumps(elsewhere.event("deploy", host="nowhere")), code=1)
+    told = place.lines("retry", "--all-parked", "--code", "access_denied")
+
+    assert denied.uuid in {row["vm"] for row in told}
+    assert elsewhere.uuid not in {row["vm"] for row in told}
+    assert place.json("show", elsewhere.uuid)["parked"] == "unknown_host"
+    place.run("skip", elsewhere.uuid)
+
+
+def test_only_the_event_that_is_meant_is_decided_on(place: Place, vm: VmScript) -> None:
+    parked = place.parked(vm)
+    for command in ("retry", "skip"):
+        shown = place.run(command, vm.uuid, "--event", "another")
+
+        assert shown.exit_code == ExitCode.FAILED
+        assert f"is {parked['id']}" in shown.stderr
+    assert place.run("skip", vm.uuid, "--event", parked["id"]).exit_code == ExitCode.DONE
+
+
+def test_where_nothing_waits_there_is_nothing_to_decide(place: Place, vm: VmScript) -> None:
+    for command in ("retry", "skip"):
+        shown = place.run(command, vm.uuid)
+
+        assert (shown.exit_code, shown.stderr) == (ExitCode.FAILED, f"no event of VM {vm.uuid} waits\n")
+
+
+def test_a_retry_that_nobody_takes_is_time_over(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place()
+    place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
+    shown = place.run("retry", vm.uuid, "--wait", "0.2")
+
+    assert shown.exit_code == ExitCode.TIME_OVER
+    assert "no outcome so far" in shown.stderr

@@ -1,0 +1,154 @@
+"""`configdrive retry`: try what is parked again; and the head of a mailbox, as `configdrive skip` sees it too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from workers.cli.context import load_settings, open_app, open_mailbox, outcomes_of
+from workers.cli.errors import ExitCode, code_of
+from workers.cli.options import VM, WaitCommand, json_option, wait_option
+from workers.cli.output import as_document, outcome_line, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from configdrive.contract.outcome import Outcome
+    from tasks.mailbox import Header, PersonsWord
+    from workers.store.inspection import Census
+
+_AT_MOST = 100_000
+_WHY_NOT = {
+    "empty": "its mailbox is empty by now",
+    "not_head": "another event has come to the head by now",
+    "busy": "a worker is at it; if that worker is dead, its lease ends within `lease_seconds`",
+}
+
+only_event = click.option("--event", "event_id", metavar="ID", help="Only if this is the event at the head.")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The event at the head of a mailbox as it was seen, and how many events wait behind it."""
+
+    header: Header
+    attempts: int
+    behind: int
+
+    @property
+    def shown(self) -> str:
+        """The event in words."""
+        return f"{self.header.event_type} #{self.header.sequence} of VM {self.header.vm_uuid}"
+
+
+@click.command(cls=WaitCommand, short_help="Try a parked event again.")
+@click.argument("vm", type=VM, required=False, metavar="[VM]")
+@click.option("--all-parked", is_flag=True, help="Every parked VM, once the cause is mended.")
+@click.option("--code", metavar="CODE", help="With --all-parked: only those parked for this cause.")
+@only_event
+@wait_option
+@json_option
+def retry(  # noqa: PLR0913 - a parameter for each option
+    vm: str | None,
+    event_id: str | None,
+    code: str | None,
+    wait_seconds: float | None,
+    *,
+    all_parked: bool,
+    as_json: bool,
+) -> ExitCode:
+    """Try the event at the head of a VM's mailbox again, now: a parked one, or one in a pause between two tries.
+
+    Mend the cause first; `configdrive show VM` says what it was. Its count of attempts begins anew.
+
+    \b
+    Examples:
+      configdrive retry 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10 --wait
+      configdrive retry --all-parked --code storage_full
+    """
+    if (vm is None) is not all_parked:
+        raise click.UsageError("give a VM, or --all-parked")
+    if code is not None and not all_parked:
+        raise click.UsageError("--code needs --all-parked")
+    if event_id is not None and all_parked:
+        raise click.UsageError("--event needs a VM")
+    mailbox = open_mailbox()
+    if vm is None:
+        chosen = _parked(mailbox, code)
+    else:
+        head = head_of(mailbox, vm, event_id)
+        if head is None:
+            return ExitCode.FAILED
+        chosen = [head]
+    return _retry(mailbox, chosen, wait_seconds, as_json=as_json)
+
+
+def head_of(mailbox: Census, uuid: str, event_id: str | None) -> Head | None:
+    """Return the event at the head of a VM's mailbox, if it is the one that is meant; says so otherwise."""
+    from configdrive.model import VmUuid
+
+    view = mailbox.view(VmUuid(uuid))
+    if view is None or not view.mail:
+        click.echo(f"no event of VM {uuid} waits", err=True)
+        return None
+    header = view.mail[0]
+    if event_id not in {None, header.event_id}:
+        click.echo(f"the event at the head of VM {uuid} is {header.event_id}", err=True)
+        return None
+    return Head(header, view.attempts, len(view.mail) - 1)
+
+
+def carry_out(mailbox: Census, heads: Iterable[Head], word: PersonsWord, outcome: Outcome | None = None) -> list[Head]:
+    """Do it to each event, and wake workers for what is at the head then; returns those that it was done to."""
+    from tasks.mailbox import Wake
+    from tasks.wakeup import WakeUps
+
+    done: list[Head] = []
+    wakes: list[Wake] = []
+    for head in heads:
+        match mailbox.word(head.header.vm_uuid, head.header.event_id, word, outcome):
+            case str(answer):
+                click.echo(f"not done: {head.shown}: {_WHY_NOT.get(answer, answer)}", err=True)
+                continue
+            case Wake() as wake:
+                wakes.append(wake)
+            case None:
+                pass  # nothing waits behind it
+        done.append(head)
+    WakeUps(open_app(load_settings())).send_many(wakes)
+    return done
+
+
+def _parked(mailbox: Census, code: str | None) -> list[Head]:
+    views = [mailbox.view(uuid) for uuid, _at in mailbox.parked(_AT_MOST)]
+    heads = [
+        Head(view.mail[0], view.attempts, len(view.mail) - 1)
+        for view in views
+        if view is not None and view.parked is not None and view.mail and code in {None, view.parked}
+    ]
+    if not heads:
+        click.echo("nothing is parked" + (f" for {code}" if code else ""), err=True)
+    return heads
+
+
+def _retry(mailbox: Census, chosen: list[Head], wait_seconds: float | None, *, as_json: bool) -> ExitCode:
+    from tasks.mailbox import PersonsWord
+
+    since = mailbox.end_of_outcomes()
+    taken = carry_out(mailbox, chosen, PersonsWord.RETRY)
+    code = ExitCode.DONE if len(taken) == len(chosen) else ExitCode.FAILED
+    if wait_seconds is None:
+        for head in taken:
+            answer = {"event_id": head.header.event_id, "vm": head.header.vm_uuid, "result": "retried"}
+            print_json(answer, lines=True) if as_json else click.echo(f"tried again: {head.shown}")
+        return code
+    left: dict[str, Head] = {head.header.event_id: head for head in taken}
+    for outcome in outcomes_of(mailbox, list(left), since, wait_seconds):
+        del left[outcome.event_id]
+        print_json(as_document(outcome), lines=True) if as_json else click.echo(outcome_line(outcome))
+        code = max(code, code_of(outcome))
+    for head in left.values():
+        click.echo(f"no outcome so far: {head.shown}", err=True)
+    return ExitCode.TIME_OVER if left and code is ExitCode.DONE else code
