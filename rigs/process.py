@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from rigs import reaper
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -127,7 +129,7 @@ def core_files_on() -> Iterator[None]:
 
 
 class Daemon:
-    """One process in the foreground that is known by its pid and dies with this process.
+    """One process in the foreground that is known by its pid and dies with this process, and its children with it.
 
     Args:
         argv: the command; the program itself must not fork away.
@@ -176,6 +178,7 @@ class Daemon:
         if self.running:
             return
         setpriv = find_program("setpriv", "util-linux")
+        reaper.watch_over()
         with self.log.open("ab") as log:
             self._process = _STARTER.submit(
                 subprocess.Popen,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from rigs import reaper
 from rigs.process import find_program
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def type_in(script: str, home: Path, environment: Mapping[str, str]) -> tuple[in
     with subprocess.Popen(
         [find_program("setsid", "util-linux"), "--ctty", "--wait", *shell],
         cwd=home,
-        env={"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", **environment},
+        env=reaper.marked({"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", **environment}),
         stdin=its,
         stdout=its,
         stderr=its,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from rigs import reaper
 from tests.support import on_ci
 
 HERE = Path(__file__).parent
@@ -16,6 +17,12 @@ KINDS = frozenset({"unit", "contract", "integration", "e2e", "chaos"})
 settings.register_profile("laptop", deadline=None)
 settings.register_profile("thorough", deadline=None, max_examples=5000)
 settings.load_profile("ci" if on_ci() else "laptop")
+
+
+def pytest_configure() -> None:
+    """Whatever a test starts ends with this run, whatever ends the run."""
+    reaper.watch_over()
+    reaper.heed_interrupts()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

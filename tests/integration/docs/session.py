@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from docs.blocks import ROOT, Run
+from rigs import reaper
 from rigs.process import RigError, find_program, tail
 
 if TYPE_CHECKING:
@@ -90,7 +91,9 @@ def run(pages: Sequence[Sequence[Block]], directory: Path, *, before: str = "") 
             subprocess.run(
                 [*namespace(), find_program("bash", "bash"), str(script)],
                 cwd=home,
-                env={"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TERM": "dumb", "COLUMNS": "120"},
+                env=reaper.marked(
+                    {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TERM": "dumb", "COLUMNS": "120"}
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
