@@ -23,7 +23,7 @@ FILES = frozenset({"GET", "HEAD", "PUT"})
 
 
 def warm(site: Site, driver: VmwareDriver) -> None:
-    """Log in and see the estate; what comes then is counted."""
+    """Log in and see the topology; what comes then is counted."""
     give(driver, site.define())
     site.center.calls()
 

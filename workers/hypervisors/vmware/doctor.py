@@ -14,19 +14,20 @@ if TYPE_CHECKING:
 
     from configdrive.model import HostName, Place
     from workers.hypervisors.vmware.inventory import HostTable
-    from workers.hypervisors.vmware.sessions import Endpoint, Link
+    from workers.hypervisors.vmware.server import Server
+    from workers.hypervisors.vmware.sessions import Sessions
 
 OLDEST: Final = (6, 0)
 """vSphere 6.0: the API that is spoken."""
 
 
-def diagnose(host: HostName, table: HostTable, endpoint: Endpoint) -> Iterator[Check]:
+def diagnose(host: HostName, table: HostTable, sessions: Sessions) -> Iterator[Check]:
     """Try the session, the version, the hosts that are meant, and every datastore."""
     subject = f"vmware host {host}"
     try:
-        with translated(f"endpoint {endpoint.name}"), endpoint.visit() as link:
-            storages = Storages(host, table, link)
-            findings = [_version(subject, link), *_hosts(subject, storages, link)]
+        with translated(f"endpoint {sessions.name}"), sessions.borrow() as server:
+            storages = Storages(host, table, server)
+            findings = [_version(subject, server), *_hosts(subject, storages, server)]
             findings += [_datastore(subject, storages, place) for place in storages.of_files]
             findings += _fallback(subject, table, storages)
     except FleetError as error:
@@ -35,16 +36,16 @@ def diagnose(host: HostName, table: HostTable, endpoint: Endpoint) -> Iterator[C
         yield from findings
 
 
-def _version(subject: str, link: Link) -> Check:
-    about = link.session.content.about
+def _version(subject: str, server: Server) -> Check:
+    about = server.session.content.about
     numbers = tuple(int(part) for part in str(about.apiVersion).split(".")[:2])
     if numbers < OLDEST:
         return Check(subject, ok=False, detail=f"{about.fullName} is too old", remedy="upgrade to vSphere 6.5 or newer")
     return Check(subject, ok=True, detail=f"{about.fullName} answers")
 
 
-def _hosts(subject: str, storages: Storages, link: Link) -> Iterator[Check]:
-    scope, known = storages.scope, link.estate.get().hosts
+def _hosts(subject: str, storages: Storages, server: Server) -> Iterator[Check]:
+    scope, known = storages.scope, server.topology.get().hosts
     for key in sorted(scope):
         one = known[key]
         remedy = "" if one.connected else "reconnect it in the vSphere client"

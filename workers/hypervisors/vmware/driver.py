@@ -24,10 +24,10 @@ from workers.hypervisors.vmware.drives import Drives
 from workers.hypervisors.vmware.faults import translated
 from workers.hypervisors.vmware.image_folder import store
 from workers.hypervisors.vmware.inventory import parse
-from workers.hypervisors.vmware.sessions import Endpoint
+from workers.hypervisors.vmware.sessions import Sessions
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
 from workers.hypervisors.vmware.storages import Storages
-from workers.hypervisors.vmware.survey import read_residents
+from workers.hypervisors.vmware.survey import survey_vms
 from workers.hypervisors.vmware.visit import Visit
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from configdrive.model import Image
     from configdrive.ports import Connections
-    from workers.hypervisors.vmware.image_folder import Folder
+    from workers.hypervisors.vmware.image_folder import ImageFolder
     from workers.hypervisors.vmware.inventory import HostTable, Section
-    from workers.hypervisors.vmware.vms import Machine
+    from workers.hypervisors.vmware.vms import VmRecord
 
 
 class VmwareDriver:
@@ -45,15 +45,15 @@ class VmwareDriver:
 
     Args:
         section: the inventory's.
-        endpoints: by name.
+        sessions: with each of its endpoints, by name.
         force_eject: whether a medium is exchanged although the guest holds the tray.
     """
 
     name = HypervisorName("vmware")
 
-    def __init__(self, section: Section, endpoints: Mapping[str, Endpoint], *, force_eject: bool = True) -> None:
+    def __init__(self, section: Section, sessions: Mapping[str, Sessions], *, force_eject: bool = True) -> None:
         self._hosts = {HostName(name): table for name, table in section.hosts.items()}
-        self._endpoints = endpoints
+        self._sessions = sessions
         self._force = force_eject
 
     @classmethod
@@ -71,8 +71,8 @@ class VmwareDriver:
             PermanentError: `MISCONFIGURED`.
         """
         table = parse(section)
-        endpoints = {name: Endpoint(name, one, call_timeout) for name, one in table.endpoints.items()}
-        return cls(table, endpoints, force_eject=force_eject)
+        sessions = {name: Sessions(name, one, call_timeout) for name, one in table.endpoints.items()}
+        return cls(table, sessions, force_eject=force_eject)
 
     def observe(self, vm: Vm, also: Collection[Place] = ()) -> Observation:
         """Look at the VM and list its images: one call to find it, one to read it, a task for each listing.
@@ -83,14 +83,12 @@ class VmwareDriver:
         images: dict[Place, tuple[StoredImage, ...]] = {}
         unreachable: list[Place] = []
         with self._visit(vm.host) as visit:
-            machine = visit.find(vm)
-            storage = _own_storage(visit.storages, vm, machine)
+            record = visit.find(vm)
+            storage = _own_storage(visit.storages, vm, record)
             if storage is not None:
                 images[storage] = _images_of(vm, storage, visit.storages.folder(storage))
             drive = (
-                NoDrive()
-                if machine is None
-                else content(machine, visit.storages.place_of, storage, visit.table.cd_slots)
+                NoDrive() if record is None else content(record, visit.storages.place_of, storage, visit.table.cd_slots)
             )
         for place in dict.fromkeys(also):
             try:
@@ -100,7 +98,7 @@ class VmwareDriver:
             except FleetError:
                 unreachable.append(place)
         return Observation(
-            power=PowerState.UNDEFINED if machine is None else machine.power,
+            power=PowerState.UNDEFINED if record is None else record.power,
             storage=storage,
             drive=drive,
             images=tuple(image for found in images.values() for image in found),
@@ -140,23 +138,22 @@ class VmwareDriver:
             folder = visit.storages.folder(place)
             path = folder.path(name)
             if vm.attach_by is AttachBy.ORCHESTRATOR:
-                machine = visit.find(vm)
-                return Attachment(AttachedHow.ORCHESTRATOR, _told_device(vm, visit, machine), path)
-            machine = visit.require(vm)
-            _require_name(vm, machine)
+                record = visit.find(vm)
+                return Attachment(AttachedHow.ORCHESTRATOR, _told_device(vm, visit, record), path)
+            record = visit.require(vm)
+            _require_name(vm, record)
             if not folder.has(name):
                 detail = f"storage {place.storage!r} does not hold the image {name}"
                 raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
-            drives = Drives(visit.link.session, machine, force=self._force)
-            done = drives.insert(path, folder.store.ref, visit.table.cd_slots)
-        return Attachment(done.how, done.device, path)
+            drives = Drives(visit.server.session, record, force=self._force)
+            return drives.insert(path, folder.store.ref, visit.table.cd_slots)
 
     def detach(self, vm: Vm) -> None:
         """Leave no image of the fleet in any drive of the VM, now and in its definition."""
         with self._visit(vm.host) as visit:
-            machine = visit.find(vm)
-            if machine is not None:
-                Drives(visit.link.session, machine, force=self._force).remove_all()
+            record = visit.find(vm)
+            if record is not None:
+                Drives(visit.server.session, record, force=self._force).remove_all()
 
     def delete(self, vm: Vm, image: StoredImage) -> None:
         """Delete one image file; gone already is success."""
@@ -180,8 +177,8 @@ class VmwareDriver:
                 except FleetError:
                     unreachable.append(place)
             residents = tuple(
-                read_residents(
-                    visit.link.session,
+                survey_vms(
+                    visit.server.session,
                     sorted(storages.scope),
                     visit.table.identify_by,
                     [image.name for image in images],
@@ -200,16 +197,16 @@ class VmwareDriver:
             table = self._table(host)
         except PermanentError as error:
             return iter([Check(f"vmware host {host}", ok=False, detail=error.detail, remedy=error.remedy)])
-        return diagnose(host, table, self._endpoints[table.endpoint])
+        return diagnose(host, table, self._sessions[table.endpoint])
 
     def connections(self) -> Collection[Connections]:
         """Count the sessions of this process with each endpoint."""
-        return [endpoint.tally.now for endpoint in self._endpoints.values()]
+        return [one.tally.now for one in self._sessions.values()]
 
     def close(self) -> None:
         """Log out of all sessions of this process."""
-        for endpoint in self._endpoints.values():
-            endpoint.close()
+        for one in self._sessions.values():
+            one.close()
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -224,19 +221,19 @@ class VmwareDriver:
         with self._visit(vm.host) as visit:
             if visit.storages.sees(source):
                 return
-            machine = visit.find_anywhere(vm)
-            if machine is not None:
-                Drives(visit.link.session, machine, force=self._force).remove_all()
+            record = visit.find_anywhere(vm)
+            if record is not None:
+                Drives(visit.server.session, record, force=self._force).remove_all()
 
     @contextmanager
     def _visit(self, host: HostName) -> Iterator[Visit]:
         """Give a session with a host's endpoint; whatever the SDK raises meanwhile comes out as a `FleetError`."""
         table = self._table(host)
-        with translated(f"host {host}"), self._endpoints[table.endpoint].visit() as link:
-            yield Visit(table, link, Storages(host, table, link))
+        with translated(f"host {host}"), self._sessions[table.endpoint].borrow() as server:
+            yield Visit(table, server, Storages(host, table, server))
 
     @contextmanager
-    def _reach(self, place: Place, via: HostName) -> Iterator[tuple[Visit, Folder]]:
+    def _reach(self, place: Place, via: HostName) -> Iterator[tuple[Visit, ImageFolder]]:
         """Give a storage's folder through its own host, and that of a shared one through the VM's host.
 
         A shared storage that the VM's host does not have (any more) is reached through another one that has it.
@@ -258,14 +255,14 @@ class VmwareDriver:
             raise first
 
 
-def _own_storage(storages: Storages, vm: Vm, machine: Machine | None) -> Place | None:
+def _own_storage(storages: Storages, vm: Vm, record: VmRecord | None) -> Place | None:
     if vm.primary_storage is None:
-        return None if machine is None else storages.of_root_disk(machine)
-    inside = None if machine is None else storages.in_cluster(StorageName(vm.primary_storage), machine)
+        return None if record is None else storages.of_root_disk(record)
+    inside = None if record is None else storages.in_cluster(StorageName(vm.primary_storage), record)
     return inside or storages.named(vm.primary_storage)
 
 
-def _images_of(vm: Vm, place: Place, folder: Folder) -> tuple[StoredImage, ...]:
+def _images_of(vm: Vm, place: Place, folder: ImageFolder) -> tuple[StoredImage, ...]:
     return tuple(StoredImage(name, place) for name in folder.names(vm.uuid))
 
 
@@ -275,16 +272,16 @@ def _require_own(vm: Vm, name: ImageName) -> None:
         raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "a VM gets its own images only")
 
 
-def _require_name(vm: Vm, machine: Machine) -> None:
+def _require_name(vm: Vm, record: VmRecord) -> None:
     """Refuse a VM that bears another name than the event says: its uuid may have been given twice."""
-    if machine.name != vm.instance_name:
-        detail = f"VM {vm.uuid} is called {machine.name!r} on host {vm.host}, but {vm.instance_name!r} in the event"
+    if record.name != vm.instance_name:
+        detail = f"VM {vm.uuid} is called {record.name!r} on host {vm.host}, but {vm.instance_name!r} in the event"
         raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "correct the event's instance_name, or rename the VM")
 
 
-def _told_device(vm: Vm, visit: Visit, machine: Machine | None) -> str:
+def _told_device(vm: Vm, visit: Visit, record: VmRecord | None) -> str:
     """Say which drive the orchestrator shall take, of a VM that need not exist yet."""
-    if machine is None:
+    if record is None:
         return expected_device(visit.table.cd_slots)
-    _require_name(vm, machine)
-    return find_slot(machine, vm.uuid, visit.table.cd_slots).device
+    _require_name(vm, record)
+    return find_slot(record, vm.uuid, visit.table.cd_slots).device

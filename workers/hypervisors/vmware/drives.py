@@ -7,22 +7,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pyVmomi import vim
 
 from configdrive.errors import TransientCode, TransientError
-from configdrive.ports import AttachedHow
+from configdrive.ports import AttachedHow, Attachment
+from workers.hypervisors.vmware.paths import same
 from workers.hypervisors.vmware.slots import find_slot, own_drives
-from workers.hypervisors.vmware.vms import same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workers.hypervisors.vmware.session import Found, Session
     from workers.hypervisors.vmware.slots import Slot
-    from workers.hypervisors.vmware.vms import Drive, Machine
+    from workers.hypervisors.vmware.vms import Drive, VmRecord
 
 _device: Final = vim.vm.device
 _LOCKED: Final = "cdromdisconnect"
@@ -32,30 +31,22 @@ _NEW_CONTROLLER, _NEW_DRIVE = -101, -102
 """Keys of devices that are only being added; vSphere gives them others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How the image came to the guest, and on which drive."""
-
-    how: AttachedHow
-    device: str
-
-
 class Drives:
     """The drives of one VM.
 
     Args:
         session: with its server.
-        machine: as it was read just now.
+        record: as it was read just now.
         force: whether a medium is exchanged although the guest holds the tray.
     """
 
-    def __init__(self, session: Session, machine: Machine, *, force: bool) -> None:
+    def __init__(self, session: Session, record: VmRecord, *, force: bool) -> None:
         self._session = session
-        self._machine = machine
+        self._record = record
         self._force = force
         self._refused = False
 
-    def insert(self, path: str, store: Any, wanted: Sequence[str]) -> Done:  # noqa: ANN401
+    def insert(self, path: str, store: Any, wanted: Sequence[str]) -> Attachment:  # noqa: ANN401
         """Make the file the medium of the config drive, and of no other drive.
 
         Args:
@@ -68,18 +59,18 @@ class Drives:
             TransientError: `DRIVE_LOCKED`, `TASK_TIMEOUT`.
             vmodl.MethodFault: why vSphere refused it.
         """
-        machine = self._machine
-        slot = find_slot(machine, machine.uuid, wanted)
-        others = [drive for drive in own_drives(machine, machine.uuid) if drive != slot.drive]
-        right = slot.drive is not None and _holds(slot.drive, path, machine)
+        record = self._record
+        slot = find_slot(record, record.uuid, wanted)
+        others = [drive for drive in own_drives(record, record.uuid) if drive != slot.drive]
+        right = slot.drive is not None and _holds(slot.drive, path, record)
         if right and not others:
-            return Done(AttachedHow.ALREADY, slot.device)
+            return Attachment(AttachedHow.ALREADY, slot.device, path)
         changes = [_emptied(drive) for drive in others]
         if not right:
-            changes += _filled(machine, slot, path, store)
+            changes += _filled(record, slot, path, store)
         self._change(changes)
-        added = slot.drive is None and machine.running
-        return Done(AttachedHow.HOT_ADDED if added else AttachedHow.INSERTED, slot.device)
+        added = slot.drive is None and record.running
+        return Attachment(AttachedHow.HOT_ADDED if added else AttachedHow.INSERTED, slot.device, path)
 
     def remove_all(self) -> None:
         """Leave no image of the fleet in any drive, whosever it is; a halted VM loses the drive as well.
@@ -88,20 +79,20 @@ class Drives:
             TransientError: `DRIVE_LOCKED`, `TASK_TIMEOUT`.
             vmodl.MethodFault: why vSphere refused it.
         """
-        drives = [drive for _, drive in self._machine.fleet_drives]
+        drives = [drive for _, drive in self._record.fleet_drives]
         if drives:
-            self._change([_emptied(one) if self._machine.running else _removed(one) for one in drives])
+            self._change([_emptied(one) if self._record.running else _removed(one) for one in drives])
 
     def _change(self, changes: list[Any]) -> None:
-        reference = self._machine.ref
-        self._answer(self._machine.question)  # left by somebody who died while he waited
+        reference = self._record.ref
+        self._answer(self._record.question)  # left by somebody who died while he waited
         task = reference.ReconfigVM_Task(spec=vim.vm.ConfigSpec(deviceChange=changes))
         try:
             self._session.wait(task, reference, self._notice)
         except vim.fault.VimFault as fault:
             if not self._refused:
                 raise
-            detail = f"the guest of VM {self._machine.uuid} holds the tray of its config drive"
+            detail = f"the guest of VM {self._record.uuid} holds the tray of its config drive"
             remedy = "unmount it in the guest, or turn the setting force_eject on"
             raise TransientError(TransientCode.DRIVE_LOCKED, detail, remedy) from fault
 
@@ -115,7 +106,7 @@ class Drives:
         choices = {_word(choice): str(choice.key) for choice in question.choice.choiceInfo}
         word, usual = ("yes", "0") if self._force else ("no", "1")
         self._refused = not self._force
-        self._machine.ref.AnswerVM(questionId=question.id, answerChoice=choices.get(word, usual))
+        self._record.ref.AnswerVM(questionId=question.id, answerChoice=choices.get(word, usual))
 
 
 def _is_about_a_tray(question: Any) -> bool:  # noqa: ANN401
@@ -128,11 +119,11 @@ def _word(choice: Any) -> str:  # noqa: ANN401
     return str(choice.label or choice.summary or "").rpartition(".")[2].lower()
 
 
-def _holds(drive: Drive, path: str, machine: Machine) -> bool:
-    return same(drive.path, path) and drive.starts and (drive.connected or not machine.running)
+def _holds(drive: Drive, path: str, record: VmRecord) -> bool:
+    return same(drive.path, path) and drive.starts and (drive.connected or not record.running)
 
 
-def _filled(machine: Machine, slot: Slot, path: str, store: Any) -> list[Any]:  # noqa: ANN401
+def _filled(record: VmRecord, slot: Slot, path: str, store: Any) -> list[Any]:  # noqa: ANN401
     """Write the changes that put the file into the slot, on a new controller when there is none."""
     backing = _device.VirtualCdrom.IsoBackingInfo(fileName=path, datastore=store)
     state = _device.VirtualDevice.ConnectInfo(startConnected=True, allowGuestControl=True, connected=True)
@@ -143,7 +134,7 @@ def _filled(machine: Machine, slot: Slot, path: str, store: Any) -> list[Any]:  
     changes, controller = [], slot.controller
     if controller is None:
         controller = _NEW_CONTROLLER
-        ahci = _device.VirtualAHCIController(key=controller, busNumber=slot.bus, controllerKey=machine.pci)
+        ahci = _device.VirtualAHCIController(key=controller, busNumber=slot.bus, controllerKey=record.pci)
         changes.append(_device.VirtualDeviceSpec(operation="add", device=ahci))
     device = _device.VirtualCdrom(
         key=_NEW_DRIVE, controllerKey=controller, unitNumber=slot.unit, backing=backing, connectable=state

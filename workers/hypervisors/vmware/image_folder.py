@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from workers.hypervisors.vmware.connection import Reply
     from workers.hypervisors.vmware.session import Session
     from workers.hypervisors.vmware.topology import Datastore
-    from workers.hypervisors.vmware.usage import Users
+    from workers.hypervisors.vmware.usage import Usage
 
 PART: Final = ".part"
 """Behind the name of a file that is not whole yet."""
@@ -33,18 +33,18 @@ _NO_FOLDER: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOW
 """What servers answer to a file in a folder that is not there; others make the folder."""
 
 
-class Folder:
+class ImageFolder:
     """The images on a datastore. Every method has the same effect twice as once.
 
     Args:
         session: with its server.
-        users: what the server's VMs have in their drives.
+        usage: what the server's VMs have in their drives.
         store: the datastore.
     """
 
-    def __init__(self, session: Session, users: Users, store: Datastore) -> None:
+    def __init__(self, session: Session, usage: Usage, store: Datastore) -> None:
         self._session = session
-        self._users = users
+        self._usage = usage
         self._store = store
 
     @property
@@ -126,7 +126,7 @@ class Folder:
         Raises:
             TransientError: `IMAGE_IN_USE`.
         """
-        user = self._users.of(self._store.ref, self.path(name))
+        user = self._usage.of(self._store.ref, self.path(name))
         if user is not None:
             detail = f"VM {user} has the image {name} in a drive"
             raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
@@ -177,11 +177,11 @@ class Folder:
             return
 
 
-def store(folder: Folder, name: ImageName, content: bytes) -> None:
+def store(folder: ImageFolder, name: ImageName, content: bytes) -> None:
     """Make the folder hold exactly these bytes under this name; the same bytes are left alone.
 
     Raises:
-        TransientError: `IMAGE_IN_USE` when other bytes of that name are in a VM's drive; otherwise as `Folder.put`.
+        TransientError: `IMAGE_IN_USE` when other bytes of that name are in a VM's drive; else as `ImageFolder.put`.
     """
     there = folder.read(name)
     if there == content:

@@ -17,7 +17,7 @@ from configdrive.ports import DriveContent, EmptyDrive, Inserted, NoDrive
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from workers.hypervisors.vmware.vms import Drive, Machine
+    from workers.hypervisors.vmware.vms import Drive, VmRecord
 
 SATA_UNITS: Final = 30
 """Drives that one AHCI controller takes."""
@@ -53,14 +53,14 @@ class Slot:
         return f"{self.kind}{self.bus}:{self.unit}"
 
 
-def own_drives(machine: Machine, vm: VmUuid) -> tuple[Drive, ...]:
+def own_drives(record: VmRecord, vm: VmUuid) -> tuple[Drive, ...]:
     """Give the drives with an image of this VM.
 
     Raises:
         PermanentError: `NOT_ITS_DRIVE` when any drive holds another VM's image.
     """
     own = []
-    for image, drive in machine.fleet_drives:
+    for image, drive in record.fleet_drives:
         if image.vm_uuid != vm:
             detail = f"a drive of VM {vm} holds the image of VM {image.vm_uuid}"
             raise PermanentError(
@@ -70,18 +70,18 @@ def own_drives(machine: Machine, vm: VmUuid) -> tuple[Drive, ...]:
     return tuple(own)
 
 
-def find_slot(machine: Machine, vm: VmUuid, wanted: Sequence[str]) -> Slot:
+def find_slot(record: VmRecord, vm: VmUuid, wanted: Sequence[str]) -> Slot:
     """Find the drive that is, or can be made, the config drive now.
 
     Raises:
         PermanentError: `NOT_ITS_DRIVE`; `NO_FREE_SLOT` when all places are taken by something else.
     """
-    own = own_drives(machine, vm)
+    own = own_drives(record, vm)
     if own:
-        return slot_of(machine, own[0])
-    possible = list(_slots(machine, wanted))
+        return slot_of(record, own[0])
+    possible = list(_slots(record, wanted))
     present = [slot for slot in possible if slot.drive is not None]
-    free = [slot for slot in possible if slot.drive is None and (slot.kind == "sata" or not machine.running)]
+    free = [slot for slot in possible if slot.drive is None and (slot.kind == "sata" or not record.running)]
     ordered = [*present, *free]  # an empty drive may be one that a detach has left to the running VM
     if not ordered:
         detail = f"VM {vm} has no free config drive slot (tried: {', '.join(wanted)})"
@@ -96,15 +96,15 @@ def expected_device(wanted: Sequence[str]) -> str:
     return f"{kind}{bus}:{unit}"
 
 
-def slot_of(machine: Machine, drive: Drive) -> Slot:
+def slot_of(record: VmRecord, drive: Drive) -> Slot:
     """Say where a drive is."""
-    kind, bus = machine.controllers.get(drive.controller, ("cd", drive.controller))
+    kind, bus = record.controllers.get(drive.controller, ("cd", drive.controller))
     return Slot(kind, bus, drive.unit, drive.controller, drive)
 
 
-def _slots(machine: Machine, wanted: Sequence[str]) -> Iterator[Slot]:
+def _slots(record: VmRecord, wanted: Sequence[str]) -> Iterator[Slot]:
     """Give every wanted place that is an empty CD drive, or where nothing is."""
-    keys = {where: key for key, where in machine.controllers.items()}
+    keys = {where: key for key, where in record.controllers.items()}
     for choice in wanted:
         kind, *numbers = choice.split(":")
         if numbers:
@@ -121,35 +121,35 @@ def _slots(machine: Machine, wanted: Sequence[str]) -> Iterator[Slot]:
                 if kind == "sata":  # IDE controllers cannot be added; a VM has two from the start, or none
                     yield Slot(kind, bus, unit, None)
                 continue
-            drive = next((one for one in machine.drives if (one.controller, one.unit) == (controller, unit)), None)
+            drive = next((one for one in record.drives if (one.controller, one.unit) == (controller, unit)), None)
             if drive is not None and drive.empty:
                 yield Slot(kind, bus, unit, controller, drive)
-            elif (controller, unit) not in machine.taken:
+            elif (controller, unit) not in record.taken:
                 yield Slot(kind, bus, unit, controller)
 
 
-def media_of(machine: Machine, place_of: Callable[[str], Place | None]) -> list[Inserted]:
+def media_of(record: VmRecord, place_of: Callable[[str], Place | None]) -> list[Inserted]:
     """Give every image of the fleet in any drive, with the storage that it lies on."""
-    return [Inserted(image, place_of(drive.path or "")) for image, drive in machine.fleet_drives]
+    return [Inserted(image, place_of(drive.path or "")) for image, drive in record.fleet_drives]
 
 
 def content(
-    machine: Machine, place_of: Callable[[str], Place | None], storage: Place | None, wanted: Sequence[str]
+    record: VmRecord, place_of: Callable[[str], Place | None], storage: Place | None, wanted: Sequence[str]
 ) -> DriveContent:
     """Say what is in the config drive: what still has to go is never hidden by what is right.
 
     Another VM's image is told first, then the oldest, then one that lies elsewhere than `storage`.
     """
-    found = media_of(machine, place_of)
+    found = media_of(record, place_of)
     if found:
         return min(
             found,
             key=lambda one: (
-                one.name.vm_uuid == machine.uuid,
+                one.name.vm_uuid == record.uuid,
                 one.name.generation,
                 one.place == storage,
                 str(one.name),
             ),
         )
-    present = any(slot.drive is not None for slot in _slots(machine, wanted))
+    present = any(slot.drive is not None for slot in _slots(record, wanted))
     return EmptyDrive() if present else NoDrive()

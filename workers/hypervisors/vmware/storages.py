@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import HostName, Place, StorageName
-from workers.hypervisors.vmware.image_folder import Folder
-from workers.hypervisors.vmware.vms import split
+from workers.hypervisors.vmware.image_folder import ImageFolder
+from workers.hypervisors.vmware.paths import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workers.hypervisors.vmware.inventory import HostTable
-    from workers.hypervisors.vmware.sessions import Link
-    from workers.hypervisors.vmware.topology import Datastore, Estate
-    from workers.hypervisors.vmware.vms import Machine
+    from workers.hypervisors.vmware.server import Server
+    from workers.hypervisors.vmware.topology import Datastore, Topology
+    from workers.hypervisors.vmware.vms import VmRecord
 
 
 class Storages:
@@ -24,13 +24,13 @@ class Storages:
     Args:
         host: its name in the inventory.
         table: its part of the inventory.
-        link: to its endpoint.
+        server: to its endpoint.
     """
 
-    def __init__(self, host: HostName, table: HostTable, link: Link) -> None:
+    def __init__(self, host: HostName, table: HostTable, server: Server) -> None:
         self._host = host
         self._table = table
-        self._link = link
+        self._server = server
 
     @property
     def scope(self) -> frozenset[str]:
@@ -39,7 +39,7 @@ class Storages:
         Raises:
             PermanentError: `UNKNOWN_HOST` when the endpoint has none of that name.
         """
-        found = self._hosts(self._link.estate.get()) or self._hosts(self._link.estate.get(again=True))
+        found = self._hosts(self._server.topology.get()) or self._hosts(self._server.topology.get(again=True))
         if not found:
             wanted = self._table.esxi or self._table.cluster or "any host"
             detail = f"endpoint {self._table.endpoint} has no host or cluster {wanted!r}"
@@ -49,7 +49,7 @@ class Storages:
     @property
     def of_files(self) -> Iterator[Place]:
         """Every datastore of these hosts that can hold images, also one that is not accessible now."""
-        self._link.estate.get(again=True)
+        self._server.topology.get(again=True)
         yield from dict.fromkeys(self._place(store) for store in self._stores() if store.holds_files)
 
     def place_of(self, path: str) -> Place | None:
@@ -57,16 +57,16 @@ class Storages:
         store = self._find(split(path)[0])
         return None if store is None else self._place(store)
 
-    def of_root_disk(self, machine: Machine) -> Place | None:
+    def of_root_disk(self, record: VmRecord) -> Place | None:
         """Where images of this VM belong; `None` when it cannot be told."""
-        if machine.root is None:
+        if record.root is None:
             return None
-        known = self._link.estate.get().datastores
-        if machine.root not in known and not any(one.name == machine.root for one in known.values()):
-            known = self._link.estate.get(again=True).datastores
-        by_key = known.get(machine.root)
-        store = by_key if by_key is not None else self._find(machine.root)
-        return self._settled(store, machine.root)
+        known = self._server.topology.get().datastores
+        if record.root not in known and not any(one.name == record.root for one in known.values()):
+            known = self._server.topology.get(again=True).datastores
+        by_key = known.get(record.root)
+        store = by_key if by_key is not None else self._find(record.root)
+        return self._settled(store, record.root)
 
     def named(self, name: StorageName) -> Place:
         """Where images of a VM on this datastore, or on a member of this datastore cluster, lie.
@@ -85,9 +85,9 @@ class Storages:
             )
         return self._settled(store, name)
 
-    def in_cluster(self, name: StorageName, machine: Machine) -> Place | None:
+    def in_cluster(self, name: StorageName, record: VmRecord) -> Place | None:
         """Where images of this VM lie when the name is that of the datastore cluster of its root disk."""
-        root = self.of_root_disk(machine)
+        root = self.of_root_disk(record)
         store = None if root is None else self._find(root.storage)
         return root if store is not None and store.pod == name else None
 
@@ -95,7 +95,7 @@ class Storages:
         """Say whether these hosts reach a datastore of the same endpoint."""
         return self._find(place.storage) is not None
 
-    def folder(self, place: Place) -> Folder:
+    def folder(self, place: Place) -> ImageFolder:
         """Give the images of a place.
 
         Raises:
@@ -104,7 +104,7 @@ class Storages:
         """
         store = self._find(place.storage)
         if store is None or self._place(store) != place or not store.usable:
-            self._link.estate.get(again=True)
+            self._server.topology.get(again=True)
             store = self._find(place.storage)
         if store is None or self._place(store) != place:
             detail = (
@@ -115,22 +115,22 @@ class Storages:
             state = "in maintenance" if store.accessible else "not accessible"
             detail = f"datastore {store.name!r} is {state}"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see it in the vSphere client")
-        return Folder(self._link.session, self._link.users, store)
+        return ImageFolder(self._server.session, self._server.usage, store)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _hosts(self, estate: Estate) -> frozenset[str]:
+    def _hosts(self, topology: Topology) -> frozenset[str]:
         table = self._table
         return frozenset(
             key
-            for key, one in estate.hosts.items()
+            for key, one in topology.hosts.items()
             if (table.esxi is None or one.name == table.esxi)
             and (table.cluster is None or one.cluster == table.cluster)
         )
 
     def _stores(self) -> list[Datastore]:
         scope = self.scope
-        return [one for one in self._link.estate.get().datastores.values() if one.hosts & scope]
+        return [one for one in self._server.topology.get().datastores.values() if one.hosts & scope]
 
     def _find(self, name: str) -> Datastore | None:
         """Find a datastore that these hosts see.
@@ -151,7 +151,7 @@ class Storages:
         return max(members, key=lambda one: (one.free, one.name), default=None)
 
     def _is_elsewhere(self, name: str) -> bool:
-        return any(name in {one.name, one.pod} for one in self._link.estate.get().datastores.values())
+        return any(name in {one.name, one.pod} for one in self._server.topology.get().datastores.values())
 
     def _settled(self, store: Datastore | None, name: str) -> Place:
         """The place on this datastore, or on the fallback when the inventory says so."""

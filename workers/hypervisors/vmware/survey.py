@@ -10,7 +10,7 @@ from configdrive.model import VmUuid
 from configdrive.ports import Resident
 from workers.hypervisors.vmware.inventory import Identity
 from workers.hypervisors.vmware.slots import media_of
-from workers.hypervisors.vmware.vms import PROPERTIES, machine_of
+from workers.hypervisors.vmware.vms import PROPERTIES, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ _UUIDS: Final = {
 """Where they stand; the summary stays when the configuration cannot be read, as of a VM whose host is away."""
 
 
-def read_residents(
+def survey_vms(
     session: Session,
     hosts: Iterable[str],
     by: Sequence[Identity],
@@ -48,7 +48,7 @@ def read_residents(
         if found.get("config.template"):
             continue
         for uuid in dict.fromkeys(_uuids(found, by, images)):
-            one = machine_of(found, uuid)
+            one = record_of(found, uuid)
             yield Resident(uuid, one.name, one.power, tuple(dict.fromkeys(media_of(one, place_of))))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SEQUENCE, _INTEGER, _VERSION = 0x30, 0x02, 0xA0
 _UTC_TIME: Final = 0x17
 _DIGESTS: Final = {40: "sha1", 64: "sha256"}
-"""By the number of hexadecimal digits. SHA-1 is what vSphere itself hands out with a ticket, over a verified link."""
+"""By the number of hexadecimal digits. SHA-1 is what vSphere hands out with a ticket, over a verified connection."""
 
 
 def trusting(ca_file: Path | None, fingerprint: str | None, *, verify: bool = True) -> ssl.SSLContext:

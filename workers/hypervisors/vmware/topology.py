@@ -82,7 +82,7 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class Estate:
+class Topology:
     """All of it, by managed object id."""
 
     datastores: Mapping[str, Datastore]
@@ -95,7 +95,7 @@ class Estate:
         return time.monotonic() - self.seen_at < FRESH_SECONDS
 
 
-def read_estate(session: Session) -> Estate:
+def read_topology(session: Session) -> Topology:
     """Read all of it."""
     wanted: dict[Any, tuple[str, ...]] = {
         vim.Datastore: DATASTORE_PROPERTIES,
@@ -108,7 +108,7 @@ def read_estate(session: Session) -> Estate:
     found = {one.key: one for one in session.all_of(wanted)}
     stores = [one for one in found.values() if isinstance(one.ref, vim.Datastore)]
     hosts = [one for one in found.values() if isinstance(one.ref, vim.HostSystem)]
-    return Estate(
+    return Topology(
         datastores={one.key: _datastore(one, found) for one in stores},
         hosts={one.key: _host(one, found) for one in hosts},
         seen_at=time.monotonic(),
@@ -162,29 +162,29 @@ def _mounts(found: Found) -> frozenset[str]:
     )
 
 
-class EstateCache:
-    """The estate as this process saw it last; what a look at a VM shows of its datastores is taken in as well."""
+class TopologyCache:
+    """The topology as this process saw it last; what a look at a VM shows of its datastores is taken in as well."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._estate: Estate | None = None
+        self._topology: Topology | None = None
         self._lock = threading.Lock()
 
-    def get(self, *, again: bool = False) -> Estate:
+    def get(self, *, again: bool = False) -> Topology:
         """Return it, read now when it is old or `again` is asked for."""
-        estate = self._estate
-        if estate is None or again or not estate.fresh:
-            estate = read_estate(self._session)
+        topology = self._topology
+        if topology is None or again or not topology.fresh:
+            topology = read_topology(self._session)
             with self._lock:
-                self._estate = estate
-        return estate
+                self._topology = topology
+        return topology
 
     def take_in(self, stores: Iterable[Found]) -> None:
         """Note the state of datastores that were just seen with a VM."""
         with self._lock:
-            if self._estate is None:
+            if self._topology is None:
                 return
-            known = dict(self._estate.datastores)
+            known = dict(self._topology.datastores)
             for one in stores:
                 if one.key in known:
                     known[one.key] = replace(
@@ -194,4 +194,4 @@ class EstateCache:
                         maintenance=str(one.get("summary.maintenanceMode") or "normal"),
                         hosts=_mounts(one),
                     )
-            self._estate = replace(self._estate, datastores=known)
+            self._topology = replace(self._topology, datastores=known)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyVmomi import vim, vmodl
 
-from workers.hypervisors.vmware.vms import same
+from workers.hypervisors.vmware.paths import same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ _REMEMBERED: Final = 50_000
 """VMs that are remembered per process and endpoint."""
 
 
-class Users:
+class Usage:
     """What VMs had in their CD drives when they were last read.
 
     Args:

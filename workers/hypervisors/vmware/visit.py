@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from configdrive.errors import PermanentCode, PermanentError
-from workers.hypervisors.vmware.vms import find_machine
+from workers.hypervisors.vmware.vms import find_vm
 
 if TYPE_CHECKING:
     from configdrive.model import Vm
     from workers.hypervisors.vmware.inventory import HostTable
-    from workers.hypervisors.vmware.sessions import Link
+    from workers.hypervisors.vmware.server import Server
     from workers.hypervisors.vmware.storages import Storages
-    from workers.hypervisors.vmware.vms import Machine
+    from workers.hypervisors.vmware.vms import VmRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +21,25 @@ class Visit:
     """A session with a host's endpoint, the host's part of the inventory, and its datastores."""
 
     table: HostTable
-    link: Link
+    server: Server
     storages: Storages
 
-    def find(self, vm: Vm) -> Machine | None:
+    def find(self, vm: Vm) -> VmRecord | None:
         """Read a VM; `None` when it is not on this host."""
-        return find_machine(self.link, vm, self.table.identify_by, self.storages.scope)
+        return find_vm(self.server, vm, self.table.identify_by, self.storages.scope)
 
-    def find_anywhere(self, vm: Vm) -> Machine | None:
+    def find_anywhere(self, vm: Vm) -> VmRecord | None:
         """Read a VM, on whichever host of the endpoint it is."""
-        return find_machine(self.link, vm, self.table.identify_by, self.link.estate.get().hosts.keys())
+        return find_vm(self.server, vm, self.table.identify_by, self.server.topology.get().hosts.keys())
 
-    def require(self, vm: Vm) -> Machine:
+    def require(self, vm: Vm) -> VmRecord:
         """Read a VM.
 
         Raises:
             PermanentError: `VM_NOT_FOUND`.
         """
-        machine = self.find(vm)
-        if machine is None:
+        record = self.find(vm)
+        if record is None:
             detail = f"host {vm.host} knows no VM {vm.instance_name} ({vm.uuid})"
             raise PermanentError(PermanentCode.VM_NOT_FOUND, detail, "correct the event's host, or define the VM")
-        return machine
+        return record

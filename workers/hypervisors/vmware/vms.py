@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pyVmomi import vim, vmodl
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
-from configdrive.model import ImageName, PowerState, VmUuid
+from configdrive.model import PowerState
 from workers.hypervisors.vmware.inventory import Identity
+from workers.hypervisors.vmware.paths import image_at, split
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from configdrive.model import Vm
+    from configdrive.model import ImageName, Vm, VmUuid
+    from workers.hypervisors.vmware.server import Server
     from workers.hypervisors.vmware.session import Found, Session
-    from workers.hypervisors.vmware.sessions import Link
 
 _POWER: Final = {
     "poweredOn": PowerState.RUNNING,
@@ -38,25 +38,6 @@ PROPERTIES: Final = (
     "runtime.question",
 )
 _STORE_STATE: Final = ("name", "summary.accessible", "summary.maintenanceMode", "host")
-_PATH: Final = re.compile(r"\[(?P<store>[^\]]*)\] ?(?P<file>.*)")
-_FLEET_FILE: Final = re.compile(r"(?P<instance>.*)(?P<rest>\.[0-9a-f-]{36}\.[0-9]+\.iso)", re.IGNORECASE)
-
-
-def split(path: str) -> tuple[str, str]:
-    """Split a datastore path, `[datastore] folder/file`, into the datastore's name and the rest."""
-    match = _PATH.fullmatch(path)
-    return ("", path) if match is None else (match["store"], match["file"])
-
-
-def same(path: str | None, other: str) -> bool:
-    """Say whether two datastore paths are the same file: VMFS does not tell capitals from small letters."""
-    return path is not None and split(path)[0] == split(other)[0] and split(path)[1].lower() == split(other)[1].lower()
-
-
-def image_at(path: str) -> ImageName | None:
-    """Read the name of an image of the fleet from a datastore path, however it is capitalised."""
-    match = _FLEET_FILE.fullmatch(split(path)[1].rpartition("/")[2])
-    return None if match is None else ImageName.parse(match["instance"] + match["rest"].lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +69,7 @@ class Drive:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class VmRecord:
     """One VM, read at one moment.
 
     Args:
@@ -126,7 +107,7 @@ class Machine:
         return ((image, drive) for drive in self.drives if (image := drive.image) is not None)
 
 
-def find_machine(link: Link, vm: Vm, by: Sequence[Identity], scope: Collection[str]) -> Machine | None:
+def find_vm(server: Server, vm: Vm, by: Sequence[Identity], scope: Collection[str]) -> VmRecord | None:
     """Find and read a VM; `None` when none of the hosts in `scope` knows it.
 
     Raises:
@@ -134,21 +115,21 @@ def find_machine(link: Link, vm: Vm, by: Sequence[Identity], scope: Collection[s
         TransientError: `HOST_UNREACHABLE` when vSphere itself does not reach it.
         vmodl.MethodFault: what the server answered.
     """
-    known = link.known(vm.uuid)
+    known = server.known(vm.uuid)
     if known is not None:
-        for machine in _read(link, [link.session.reference(vim.VirtualMachine, known)], vm, by):
-            return machine if machine.host in scope else None
+        for record in _read(server, [server.session.reference(vim.VirtualMachine, known)], vm, by):
+            return record if record.host in scope else None
     for way in by:
-        candidates = _candidates(link.session, vm, way)
-        there = [one for one in _read(link, candidates, vm, by) if one.host in scope] if candidates else []
+        candidates = _candidates(server.session, vm, way)
+        there = [one for one in _read(server, candidates, vm, by) if one.host in scope] if candidates else []
         named = [one for one in there if one.name == vm.instance_name] if len(there) > 1 else there
         if len(there) > 1 and len(named) != 1:
             detail = f"{len(there)} VMs bear the {way.value} of VM {vm.instance_name} ({vm.uuid})"
             raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "give each VM a uuid of its own")
         if named:
-            link.remember(vm.uuid, str(named[0].ref._moId))  # noqa: SLF001
+            server.remember(vm.uuid, str(named[0].ref._moId))  # noqa: SLF001
             return named[0]
-    link.remember(vm.uuid, None)
+    server.remember(vm.uuid, None)
     return None
 
 
@@ -162,19 +143,19 @@ def _candidates(session: Session, vm: Vm, way: Identity) -> list[Any]:
     return list(index.FindAllByUuid(uuid=vm.uuid, vmSearch=True, instanceUuid=by_instance) or ())
 
 
-def _read(link: Link, references: Sequence[Any], vm: Vm, by: Sequence[Identity]) -> list[Machine]:
+def _read(server: Server, references: Sequence[Any], vm: Vm, by: Sequence[Identity]) -> list[VmRecord]:
     """Read VMs that are the one meant, and what state their datastores are in."""
     wanted = {vim.VirtualMachine: PROPERTIES, vim.Datastore: _STORE_STATE}
     try:
-        found = link.session.retrieve(wanted, references, [(vim.VirtualMachine, "datastore")])
+        found = server.session.retrieve(wanted, references, [(vim.VirtualMachine, "datastore")])
     except vmodl.fault.ManagedObjectNotFound:
         return []
-    link.estate.take_in(one for one in found if isinstance(one.ref, vim.Datastore))
-    machines = [one for one in found if isinstance(one.ref, vim.VirtualMachine) and not one.get("config.template")]
-    meant = [one for one in machines if _is_meant(one, vm, by)]
+    server.topology.take_in(one for one in found if isinstance(one.ref, vim.Datastore))
+    records = [one for one in found if isinstance(one.ref, vim.VirtualMachine) and not one.get("config.template")]
+    meant = [one for one in records if _is_meant(one, vm, by)]
     for one in meant:
         _require_reached(one)
-    return [machine_of(one, vm.uuid) for one in meant]
+    return [record_of(one, vm.uuid) for one in meant]
 
 
 def _is_meant(found: Found, vm: Vm, by: Sequence[Identity]) -> bool:
@@ -193,11 +174,11 @@ def _require_reached(found: Found) -> None:
         raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "see its host in the vSphere client")
 
 
-def machine_of(found: Found, uuid: VmUuid) -> Machine:
+def record_of(found: Found, uuid: VmUuid) -> VmRecord:
     """Make a VM of its properties; what vSphere does not know of it is left empty."""
     devices = found.get("config.hardware.device") or ()
     host = found.get("runtime.host")
-    return Machine(
+    return VmRecord(
         ref=found.ref,
         uuid=uuid,
         name=str(found.get("name")),

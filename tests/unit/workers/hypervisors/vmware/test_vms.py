@@ -12,8 +12,9 @@ from configdrive.ports import EmptyDrive, Inserted, NoDrive
 
 pytest.importorskip("pyVmomi")
 
+from workers.hypervisors.vmware.paths import image_at, same, split
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
-from workers.hypervisors.vmware.vms import Drive, Machine, image_at, same, split
+from workers.hypervisors.vmware.vms import Drive, VmRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,14 +36,14 @@ def drive(controller: int, unit: int, iso: str | None = None, *, empty: bool | N
     return Drive(object(), controller, unit, iso, iso is None if empty is None else empty, connected=True, starts=True)
 
 
-def machine(
+def record(
     *drives: Drive,
     power: PowerState = PowerState.HALTED,
     controllers: dict[int, tuple[str, int]] | None = None,
     taken: Iterable[tuple[int, int]] = (),
-) -> Machine:
+) -> VmRecord:
     places = {(one.controller, one.unit) for one in drives} | set(taken)
-    return Machine(
+    return VmRecord(
         ref=None,
         uuid=UUID,
         name="i-2-1-VM",
@@ -93,30 +94,30 @@ def test_any_other_file_is_nobody_s(text: str) -> None:
 @pytest.mark.parametrize(
     ("found", "device"),
     [
-        (machine(), "ide1:1"),
-        (machine(drive(201, 1)), "ide1:1"),
-        (machine(drive(201, 1, "[s] user.iso")), "ide0:1"),
-        (machine(drive(201, 1, empty=False)), "ide0:1"),  # a drive of the host
-        (machine(taken=[(201, 1), (200, 1)]), "ide0:0"),  # disks
-        (machine(taken=[(201, 1), (200, 1), (200, 0)]), "sata0:1"),
-        (machine(controllers={}), "sata0:1"),
-        (machine(controllers={15000: ("sata", 0)}), "sata0:1"),
-        (machine(drive(15000, 1, "[s] user.iso"), controllers={15000: ("sata", 0)}), "sata0:2"),
-        (machine(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)]), "sata1:0"),
-        (machine(drive(200, 0, path())), "ide0:0"),  # where it is already
-        (machine(drive(15000, 7), controllers={**IDE, 15000: ("sata", 0)}), "sata0:7"),  # left by a detach
-        (machine(power=PowerState.RUNNING), "sata0:1"),
-        (machine(drive(200, 0), power=PowerState.RUNNING), "ide0:0"),
-        (machine(drive(201, 0), power=PowerState.RUNNING), "sata0:1"),  # the user's
-        (machine(drive(15000, 5), controllers={15000: ("sata", 0)}, power=PowerState.RUNNING), "sata0:5"),
+        (record(), "ide1:1"),
+        (record(drive(201, 1)), "ide1:1"),
+        (record(drive(201, 1, "[s] user.iso")), "ide0:1"),
+        (record(drive(201, 1, empty=False)), "ide0:1"),  # a drive of the host
+        (record(taken=[(201, 1), (200, 1)]), "ide0:0"),  # disks
+        (record(taken=[(201, 1), (200, 1), (200, 0)]), "sata0:1"),
+        (record(controllers={}), "sata0:1"),
+        (record(controllers={15000: ("sata", 0)}), "sata0:1"),
+        (record(drive(15000, 1, "[s] user.iso"), controllers={15000: ("sata", 0)}), "sata0:2"),
+        (record(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)]), "sata1:0"),
+        (record(drive(200, 0, path())), "ide0:0"),  # where it is already
+        (record(drive(15000, 7), controllers={**IDE, 15000: ("sata", 0)}), "sata0:7"),  # left by a detach
+        (record(power=PowerState.RUNNING), "sata0:1"),
+        (record(drive(200, 0), power=PowerState.RUNNING), "ide0:0"),
+        (record(drive(201, 0), power=PowerState.RUNNING), "sata0:1"),  # the user's
+        (record(drive(15000, 5), controllers={15000: ("sata", 0)}, power=PowerState.RUNNING), "sata0:5"),
     ],
 )
-def test_the_config_drive_is_chosen(found: Machine, device: str) -> None:
+def test_the_config_drive_is_chosen(found: VmRecord, device: str) -> None:
     assert find_slot(found, UUID, DEFAULT).device == device
 
 
 def test_where_no_place_is_left_it_is_told() -> None:
-    full = machine(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)])
+    full = record(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)])
     with pytest.raises(PermanentError) as caught:
         find_slot(full, UUID, ("sata:0:3",))
     assert caught.value.code is PermanentCode.NO_FREE_SLOT
@@ -124,7 +125,7 @@ def test_where_no_place_is_left_it_is_told() -> None:
 
 def test_another_vm_s_image_is_never_overlooked() -> None:
     with pytest.raises(PermanentError) as caught:
-        find_slot(machine(drive(201, 1, path()), drive(201, 0, path(vm=OTHER))), UUID, DEFAULT)
+        find_slot(record(drive(201, 1, path()), drive(201, 0, path(vm=OTHER))), UUID, DEFAULT)
     assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
 
 
@@ -138,16 +139,16 @@ HERE = Place(StorageName("s"))
 @pytest.mark.parametrize(
     ("found", "seen"),
     [
-        (machine(), NoDrive()),
-        (machine(drive(201, 1)), EmptyDrive()),
-        (machine(drive(201, 0)), NoDrive()),  # the user's
-        (machine(drive(201, 0, path())), Inserted(name(), HERE)),  # ours, wherever it is
-        (machine(drive(201, 1, path(2)), drive(200, 1, path(1))), Inserted(name(1), HERE)),
-        (machine(drive(201, 1, path(1)), drive(200, 1, path(2, OTHER))), Inserted(name(2, OTHER), HERE)),
-        (machine(drive(201, 1, path()), drive(200, 1, path(store="t"))), Inserted(name(), Place(StorageName("t")))),
+        (record(), NoDrive()),
+        (record(drive(201, 1)), EmptyDrive()),
+        (record(drive(201, 0)), NoDrive()),  # the user's
+        (record(drive(201, 0, path())), Inserted(name(), HERE)),  # ours, wherever it is
+        (record(drive(201, 1, path(2)), drive(200, 1, path(1))), Inserted(name(1), HERE)),
+        (record(drive(201, 1, path(1)), drive(200, 1, path(2, OTHER))), Inserted(name(2, OTHER), HERE)),
+        (record(drive(201, 1, path()), drive(200, 1, path(store="t"))), Inserted(name(), Place(StorageName("t")))),
     ],
 )
-def test_what_still_has_to_go_is_told_first(found: Machine, seen: object) -> None:
+def test_what_still_has_to_go_is_told_first(found: VmRecord, seen: object) -> None:
     assert content(found, place_of, HERE, DEFAULT) == seen
 
 
