@@ -1,0 +1,28 @@
+"""Datastore paths, `[datastore] folder/file`: splitting and comparing them, and reading the name of an image."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from configdrive.model import ImageName
+
+_PATH: Final = re.compile(r"\[(?P<store>[^\]]*)\] ?(?P<file>.*)")
+_FLEET_FILE: Final = re.compile(r"(?P<instance>.*)(?P<rest>\.[0-9a-f-]{36}\.[0-9]+\.iso)", re.IGNORECASE)
+
+
+def split(path: str) -> tuple[str, str]:
+    """Split a datastore path, `[datastore] folder/file`, into the datastore's name and the rest."""
+    match = _PATH.fullmatch(path)
+    return ("", path) if match is None else (match["store"], match["file"])
+
+
+def same(path: str | None, other: str) -> bool:
+    """Say whether two datastore paths are the same file: VMFS does not tell capitals from small letters."""
+    return path is not None and split(path)[0] == split(other)[0] and split(path)[1].lower() == split(other)[1].lower()
+
+
+def image_at(path: str) -> ImageName | None:
+    """Read the name of an image of the fleet from a datastore path, however it is capitalised."""
+    match = _FLEET_FILE.fullmatch(split(path)[1].rpartition("/")[2])
+    return None if match is None else ImageName.parse(match["instance"] + match["rest"].lower())
