@@ -124,81 +124,81 @@ class VCenter:
             "hosts": {name: {"endpoint": "vc", **said} for name, said in hosts.items()},
         }
 
-    # --- what the front is told -------------------------------------------------------------------------------------
+    # --- control of the front ---------------------------------------------------------------------------------------
 
     def calls(self) -> list[str]:
         """Return what was called since the last question: SOAP methods, and GET, HEAD, PUT of files."""
-        answer: list[str] = json.loads(self._tell("calls"))
+        answer: list[str] = json.loads(self._control("calls"))
         return answer
 
     def delay(self, milliseconds: int) -> None:
         """Let every call take so much longer."""
-        self._tell("delay", each=f"{milliseconds}ms")
+        self._control("delay", each=f"{milliseconds}ms")
 
     @contextmanager
     def broken(self, *rules: Mapping[str, object]) -> Iterator[None]:
         """Break calls for a while; what a rule may say stands in `launcher/rules.go`."""
-        self._tell("rules", body=json.dumps(rules).encode())
+        self._control("rules", body=json.dumps(rules).encode())
         try:
             yield
         finally:
-            self._tell("rules", body=b"[]")
+            self._control("rules", body=b"[]")
 
     @contextmanager
     def down(self) -> Iterator[None]:
         """Keep it off the network for a while; open connections die."""
-        self._tell("down", now="true")
+        self._control("down", now="true")
         try:
             yield
         finally:
-            self._tell("down", now="false")
+            self._control("down", now="false")
 
     @contextmanager
     def showing(self, identity: Identity) -> Iterator[None]:
         """Show another certificate for a while."""
-        self._tell("certificate", certificate=str(identity.certificate), key=str(identity.key))
+        self._control("certificate", certificate=str(identity.certificate), key=str(identity.key))
         try:
             yield
         finally:
-            self._tell("certificate", certificate=str(self.identity.certificate), key=str(self.identity.key))
+            self._control("certificate", certificate=str(self.identity.certificate), key=str(self.identity.key))
 
     def expire_sessions(self) -> None:
-        """End every session, without telling its client."""
-        self._tell("expire")
+        """End every session, without a word to its client."""
+        self._control("expire")
 
     def sessions(self) -> int:
         """Return how many sessions there are."""
-        return int(self._tell("sessions"))
+        return int(self._control("sessions"))
 
     def lock_tray(self, reference: str) -> None:
         """Let the guest of the VM with this managed object reference hold its tray."""
-        self._tell("lock", vm=reference)
+        self._control("lock", vm=reference)
 
     @contextmanager
     def connection_is(self, reference: str, state: str) -> Iterator[None]:
         """Let vSphere itself see a VM as `disconnected`, `inaccessible`, `orphaned` or `invalid` for a while."""
-        self._tell("connection", vm=reference, state=state)
+        self._control("connection", vm=reference, state=state)
         try:
             yield
         finally:
-            self._tell("connection", vm=reference, state="connected")
+            self._control("connection", vm=reference, state="connected")
 
     @contextmanager
     def datastore_is(self, name: str, *, accessible: str = "", maintenance: str = "") -> Iterator[None]:
         """Change a datastore for a while: `accessible="false"`, `maintenance="inMaintenance"`."""
-        self._tell("datastore", name=name, accessible=accessible, maintenance=maintenance)
+        self._control("datastore", name=name, accessible=accessible, maintenance=maintenance)
         try:
             yield
         finally:
-            self._tell("datastore", name=name, accessible="true", maintenance="normal")
+            self._control("datastore", name=name, accessible="true", maintenance="normal")
 
     def _answers(self) -> bool:
         try:
-            return bool(self._tell("sessions"))
+            return bool(self._control("sessions"))
         except OSError:
             return False
 
-    def _tell(self, what: str, *, body: bytes | None = None, **query: str) -> bytes:
+    def _control(self, what: str, *, body: bytes | None = None, **query: str) -> bytes:
         url = f"http://{LOOPBACK}:{self.plain_port}/control/{what}?{urllib.parse.urlencode(query)}"
         with urllib.request.urlopen(url, body, timeout=5) as answer:
             content: bytes = answer.read()

@@ -57,7 +57,7 @@ func main() {
 	}
 	must(model.Create())
 	model.Service.Listen = &url.URL{Host: "127.0.0.1:0", User: url.UserPassword(wanted.User, wanted.Password)}
-	server := model.Service.NewServer() // registers the handlers; nobody is told of its own port
+	server := model.Service.NewServer() // registers the handlers; its own port is not used
 	defer server.Close()
 	must(populate(&wanted))
 

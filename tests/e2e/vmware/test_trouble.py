@@ -88,7 +88,7 @@ def test_a_vcenter_that_is_away_parks_a_start_and_all_goes_when_it_is_back(
     assert vm.images() == []
 
 
-def test_a_right_that_lacks_is_told_at_once(new_vm: NewVm, center: VCenter) -> None:
+def test_a_right_that_lacks_is_reported_at_once(new_vm: NewVm, center: VCenter) -> None:
     vm = new_vm()
     with center.broken({"method": "ReconfigVM_Task", "fault": "NoPermission"}):
         parked = vm.send("start", guest=GUEST)
@@ -96,7 +96,7 @@ def test_a_right_that_lacks_is_told_at_once(new_vm: NewVm, center: VCenter) -> N
     assert vm.images() == []  # what the start had brought, and could not attach
 
 
-def test_connections_and_those_that_were_lost_are_told_to_prometheus(
+def test_connections_and_those_that_were_lost_are_counted_for_prometheus(
     new_vm: NewVm, center: VCenter, fleet: Fleet
 ) -> None:
     assert new_vm().send("start", guest=GUEST).status is Status.APPLIED

@@ -55,7 +55,7 @@ def code_of(action: Callable[[], object]) -> Code:
 
 @pytest.mark.parametrize("as_task", [False, True], ids=["call", "task"])
 @pytest.mark.parametrize(("fault", "code"), FAULTS, ids=[fault for fault, _ in FAULTS])
-def test_a_reconfiguration_that_fails_is_told_and_succeeds_the_next_time(
+def test_a_reconfiguration_that_fails_is_reported_and_succeeds_the_next_time(
     site: Site, driver: VmwareDriver, fault: str, code: Code, *, as_task: bool
 ) -> None:
     vm = site.define()
@@ -77,7 +77,7 @@ def test_a_reconfiguration_that_fails_is_told_and_succeeds_the_next_time(
         ("RetrievePropertiesEx", "NoPermission", P.ACCESS_DENIED),
     ],
 )
-def test_a_look_that_fails_is_told(site: Site, driver: VmwareDriver, method: str, fault: str, code: Code) -> None:
+def test_a_look_that_fails_is_reported(site: Site, driver: VmwareDriver, method: str, fault: str, code: Code) -> None:
     vm = site.define()
     driver.observe(site.define())
     with site.center.broken({"method": method, "fault": fault, "task": method.endswith("_Task"), "times": 1}):
@@ -109,7 +109,7 @@ def test_a_rename_that_fails_leaves_no_image(site: Site, driver: VmwareDriver, f
     assert site.files(vm) == [f"shared/{image_name(vm)}"]
 
 
-def test_a_session_that_ends_again_and_again_is_told(site: Site, driver: VmwareDriver) -> None:
+def test_a_session_that_ends_again_and_again_is_reported(site: Site, driver: VmwareDriver) -> None:
     vm = site.define()
     driver.observe(vm)
     with site.center.broken({"method": "FindAllByUuid", "fault": "NotAuthenticated"}):
@@ -117,7 +117,7 @@ def test_a_session_that_ends_again_and_again_is_told(site: Site, driver: VmwareD
     assert driver.observe(vm).storage == SHARED
 
 
-def test_a_suspended_vm_is_told_as_such_and_left_alone(site: Site, driver: VmwareDriver) -> None:
+def test_a_suspended_vm_is_reported_as_such_and_left_alone(site: Site, driver: VmwareDriver) -> None:
     vm = site.define()
     give(driver, vm)
     site.cloud.start(vm.instance_name)
@@ -129,7 +129,7 @@ def test_a_suspended_vm_is_told_as_such_and_left_alone(site: Site, driver: Vmwar
 
 
 @pytest.mark.parametrize("state", ["disconnected", "inaccessible", "orphaned"])
-def test_a_vm_that_vsphere_itself_does_not_reach_is_told_and_not_forgotten_in_a_survey(
+def test_a_vm_that_vsphere_itself_does_not_reach_is_reported_and_not_forgotten_in_a_survey(
     site: Site, driver: VmwareDriver, state: str
 ) -> None:
     vm = site.define()

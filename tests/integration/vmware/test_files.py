@@ -1,4 +1,4 @@
-"""Uploads that break on the way: what is told, what is left, and what the next attempt makes of it."""
+"""Uploads that break on the way: what is reported, what is left, and what the next attempt makes of it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ T, P = TransientCode, PermanentCode
     ],
     ids=str,
 )
-def test_an_upload_that_breaks_is_told_and_the_next_one_leaves_the_one_image(
+def test_an_upload_that_breaks_is_reported_and_the_next_one_leaves_the_one_image(
     site: Site, driver: VmwareDriver, rule: dict[str, object], code: Code
 ) -> None:
     vm = site.define()

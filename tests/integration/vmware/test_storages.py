@@ -59,7 +59,7 @@ def test_before_the_vm_is_there_a_usable_member_is_taken(site: Site, driver: Vmw
 
 
 @pytest.mark.parametrize("state", [{"maintenance": "inMaintenance"}, {"accessible": "false"}], ids=str)
-def test_a_datastore_that_cannot_be_used_now_is_told_and_works_again_at_once(
+def test_a_datastore_that_cannot_be_used_now_is_reported_and_works_again_at_once(
     site: Site, driver: VmwareDriver, state: dict[str, str]
 ) -> None:
     vm = site.define(datastore="other")
@@ -133,7 +133,7 @@ def test_a_vm_is_known_by_either_uuid(site: Site, driver: VmwareDriver, *, by_in
     assert driver.observe(vm).drive == Inserted(image_name(vm), SHARED)
     found = [one for one in driver.survey(vm.host).residents if one.name == vm.instance_name]
     assert vm.uuid in {one.uuid for one in found}
-    assert len(found) == 2  # it has two uuids, and nobody can tell which one is the orchestrator's
+    assert len(found) == 2  # it has two uuids, and nobody knows which one is the orchestrator's
 
 
 def test_a_vm_is_known_by_its_name_only_where_the_inventory_says_so(site: Site, make_driver: MakeDriver) -> None:
@@ -145,7 +145,7 @@ def test_a_vm_is_known_by_its_name_only_where_the_inventory_says_so(site: Site, 
     assert vm.uuid in {one.uuid for one in by_name.survey(vm.host).residents}
 
 
-def test_two_vms_with_one_uuid_are_told_apart_by_name_or_refused(
+def test_two_vms_with_one_uuid_are_kept_apart_by_name_or_refused(
     site: Site, driver: VmwareDriver, make_driver: MakeDriver
 ) -> None:
     vm = site.define()
@@ -159,7 +159,7 @@ def test_two_vms_with_one_uuid_are_told_apart_by_name_or_refused(
     assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
 
 
-def test_a_host_that_the_vcenter_does_not_know_is_told(site: Site, make_driver: MakeDriver) -> None:
+def test_a_host_that_the_vcenter_does_not_know_is_reported(site: Site, make_driver: MakeDriver) -> None:
     driver = make_driver(hosts={"h1": {"esxi": "esx-99"}})
     with pytest.raises(FleetError) as caught:
         driver.observe(site.define())

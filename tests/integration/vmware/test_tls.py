@@ -114,13 +114,13 @@ def test_files_pass_with_a_ticket_each(site: Site, make_driver: MakeDriver) -> N
     assert (site.center.datastore("shared") / "configdrive" / str(image.name)).read_bytes() == image.content
 
 
-def test_a_ca_file_that_cannot_be_read_is_told_at_the_start(make_driver: MakeDriver, tmp_path: Path) -> None:
+def test_a_ca_file_that_cannot_be_read_is_reported_at_the_start(make_driver: MakeDriver, tmp_path: Path) -> None:
     with pytest.raises(PermanentError) as caught:
         make_driver(ca_file=str(tmp_path / "none.pem"))
     assert caught.value.code is PermanentCode.MISCONFIGURED
 
 
-def test_a_wrong_password_is_refused_and_not_told(site: Site, make_driver: MakeDriver) -> None:
+def test_a_wrong_password_is_refused_and_not_shown(site: Site, make_driver: MakeDriver) -> None:
     with pytest.raises(PermanentError) as caught:
         make_driver(password="wrong-one").observe(site.define())
     assert caught.value.code is PermanentCode.ACCESS_DENIED

@@ -139,7 +139,7 @@ class VmwareDriver:
             path = folder.path(name)
             if vm.attach_by is AttachBy.ORCHESTRATOR:
                 record = visit.find(vm)
-                return Attachment(AttachedHow.ORCHESTRATOR, _told_device(vm, visit, record), path)
+                return Attachment(AttachedHow.ORCHESTRATOR, _orchestrator_device(vm, visit, record), path)
             record = visit.require(vm)
             _require_name(vm, record)
             if not folder.has(name):
@@ -164,7 +164,7 @@ class VmwareDriver:
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet: every datastore's folder, every VM's CD drives.
 
-        A VM is told once for each uuid that it is known by: which of them is the orchestrator's nobody can tell.
+        A VM is reported once for each uuid that it is known by: nobody knows which one is the orchestrator's.
         """
         images: list[StoredImage] = []
         unreachable: list[Place] = []
@@ -279,7 +279,7 @@ def _require_name(vm: Vm, record: VmRecord) -> None:
         raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "correct the event's instance_name, or rename the VM")
 
 
-def _told_device(vm: Vm, visit: Visit, record: VmRecord | None) -> str:
+def _orchestrator_device(vm: Vm, visit: Visit, record: VmRecord | None) -> str:
     """Say which drive the orchestrator shall take, of a VM that need not exist yet."""
     if record is None:
         return expected_device(visit.table.cd_slots)

@@ -212,7 +212,7 @@ class Session:
         return reply
 
     def _by_ticket(self, method: str, target: str, body: bytes | None) -> Reply:
-        """Use a ticket, at the host that it was made for: that one's certificate is told with it, over this session."""
+        """Use a ticket, at the host that it was made for: that one's fingerprint comes with it, over this session."""
         table = self._table
         spec = vim.SessionManager.HttpServiceRequestSpec(
             method=f"http{method.capitalize()}", url=f"https://{table.server}:{table.port}{target}"

@@ -138,7 +138,7 @@ def content(
 ) -> DriveContent:
     """Say what is in the config drive: what still has to go is never hidden by what is right.
 
-    Another VM's image is told first, then the oldest, then one that lies elsewhere than `storage`.
+    Another VM's image is reported first, then the oldest, then one that lies elsewhere than `storage`.
     """
     found = media_of(record, place_of)
     if found:

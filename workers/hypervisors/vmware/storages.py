@@ -58,7 +58,7 @@ class Storages:
         return None if store is None else self._place(store)
 
     def of_root_disk(self, record: VmRecord) -> Place | None:
-        """Where images of this VM belong; `None` when it cannot be told."""
+        """Where images of this VM belong; `None` when that is not known."""
         if record.root is None:
             return None
         known = self._server.topology.get().datastores

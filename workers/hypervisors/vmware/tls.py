@@ -95,7 +95,7 @@ class PinnedContext(ssl.SSLContext):
 
 
 def validity(certificate: bytes) -> tuple[dt.datetime, dt.datetime]:
-    """Read when a DER certificate is valid (RFC 5280, section 4.1): `ssl` tells it of trusted ones only.
+    """Read when a DER certificate is valid (RFC 5280, section 4.1): `ssl` says it of trusted ones only.
 
     Raises:
         ssl.SSLCertVerificationError: it is no certificate.

@@ -80,7 +80,7 @@ class VmRecord:
         pci: key of the PCI controller, on which another controller would hang.
         taken: (controller key, unit) of every device.
         drives: its CD drives.
-        root: datastore of the disk that it boots from: its managed object id, or its name where the id is not told.
+        root: datastore of the disk that it boots from: its managed object id, or its name where there is no id.
         question: what vSphere asks about it.
     """
 

@@ -1,4 +1,4 @@
-"""The `[vmware]` table: what it takes, what it refuses, and that no error tells a secret."""
+"""The `[vmware]` table: what it takes, what it refuses, and that no error shows a secret."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_little_need_be_said() -> None:
     ],
     ids=str,
 )
-def test_a_wrong_field_is_named_and_no_secret_told(changes: dict[str, Any], field: str) -> None:
+def test_a_wrong_field_is_named_and_no_secret_shown(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(PermanentError) as caught:
         parse(table(**changes))
     assert caught.value.code is PermanentCode.MISCONFIGURED

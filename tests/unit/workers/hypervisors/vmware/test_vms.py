@@ -116,7 +116,7 @@ def test_the_config_drive_is_chosen(found: VmRecord, device: str) -> None:
     assert find_slot(found, UUID, DEFAULT).device == device
 
 
-def test_where_no_place_is_left_it_is_told() -> None:
+def test_where_no_place_is_left_it_is_reported() -> None:
     full = record(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)])
     with pytest.raises(PermanentError) as caught:
         find_slot(full, UUID, ("sata:0:3",))
@@ -148,12 +148,12 @@ HERE = Place(StorageName("s"))
         (record(drive(201, 1, path()), drive(200, 1, path(store="t"))), Inserted(name(), Place(StorageName("t")))),
     ],
 )
-def test_what_still_has_to_go_is_told_first(found: VmRecord, seen: object) -> None:
+def test_what_still_has_to_go_is_reported_first(found: VmRecord, seen: object) -> None:
     assert content(found, place_of, HERE, DEFAULT) == seen
 
 
 @pytest.mark.parametrize(
     ("wanted", "device"), [(DEFAULT, "ide1:1"), (("sata",), "sata0:1"), (("sata:2:9",), "sata2:9")]
 )
-def test_the_orchestrator_is_told_the_first_choice(wanted: tuple[str, ...], device: str) -> None:
+def test_the_orchestrator_gets_the_first_choice(wanted: tuple[str, ...], device: str) -> None:
     assert expected_device(wanted) == device
