@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import (
     AttachBy,
     HostName,
@@ -15,14 +15,23 @@ from configdrive.model import (
     PowerState,
     Presentation,
     StorageName,
-    StoredImage,
     Vm,
 )
 from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Survey
+from workers.driverkit.storage_routes import (
+    first_way,
+    hosts_of,
+    list_images,
+    nothing_to_attach,
+    nothing_to_copy,
+    require_name,
+    require_own,
+    store,
+)
+from workers.driverkit.tables import unknown_host
 from workers.hypervisors.vmware.doctor import diagnose
 from workers.hypervisors.vmware.drives import Drives
 from workers.hypervisors.vmware.faults import translated
-from workers.hypervisors.vmware.image_folder import store
 from workers.hypervisors.vmware.inventory import parse
 from workers.hypervisors.vmware.sessions import Sessions
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
@@ -32,8 +41,9 @@ from workers.hypervisors.vmware.visit import Visit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
-    from configdrive.model import Image
+    from configdrive.model import Image, StoredImage
     from configdrive.ports import Connections
     from workers.hypervisors.vmware.image_folder import ImageFolder
     from workers.hypervisors.vmware.inventory import HostTable, Section
@@ -80,36 +90,33 @@ class VmwareDriver:
         A VM is known by its uuid alone here, so that it can be cleaned up whatever its name is; `attach` looks at the
         name as well.
         """
-        images: dict[Place, tuple[StoredImage, ...]] = {}
-        unreachable: list[Place] = []
         with self._visit(vm.host) as visit:
             record = visit.find(vm)
             storage = _own_storage(visit.storages, vm, record)
-            if storage is not None:
-                images[storage] = _images_of(vm, storage, visit.storages.folder(storage))
+            own = () if storage is None else visit.storages.folder(storage).names(vm.uuid)
             drive = (
                 NoDrive() if record is None else content(record, visit.storages.place_of, storage, visit.table.cd_slots)
             )
-        for place in dict.fromkeys(also):
-            try:
-                if place not in images:
-                    with self._reach(place, vm.host) as (_, folder):
-                        images[place] = _images_of(vm, place, folder)
-            except FleetError:
-                unreachable.append(place)
+
+        def names(place: Place) -> tuple[ImageName, ...]:
+            if place == storage:
+                return own
+            with self._reach(place, vm.host) as (_, folder):
+                return folder.names(vm.uuid)
+
+        images, unreachable = list_images([*([] if storage is None else [storage]), *also], names)
         return Observation(
             power=PowerState.UNDEFINED if record is None else record.power,
             storage=storage,
             drive=drive,
-            images=tuple(image for found in images.values() for image in found),
-            unreachable=tuple(unreachable),
+            images=images,
+            unreachable=unreachable,
         )
 
     def upload(self, vm: Vm, image: Image, place: Place) -> None:
         """Make `place` hold exactly these bytes under the image's name."""
-        _require_own(vm, image.name)
-        with self._reach(place, vm.host) as (_, folder):
-            store(folder, image.name, image.content)
+        require_own(vm, image.name)
+        self._store(image.name, image.content, place, vm.host)
 
     def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
         """Make `target` hold the same bytes as `source` under the same name.
@@ -117,20 +124,18 @@ class VmwareDriver:
         When `vm.host` does not see the source, the VM is about to move there, which vSphere refuses as long as the
         image is in its drive: it is ejected first, and `attach` inserts the copy, or after a rollback the original.
         """
-        _require_own(vm, name)
+        require_own(vm, name)
         with self._reach(source, vm.host) as (_, folder):
             there = folder.read(name)
         if there is None:
-            detail = f"storage {source.storage!r} does not hold the image {name}"
-            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail)
+            raise nothing_to_copy(name, source)
         if source != target:
             self._eject_for_migration(vm, source)
-            with self._reach(target, vm.host) as (_, folder):
-                store(folder, name, there)
+            self._store(name, there, target, vm.host)
 
     def attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
         """Make this image the medium of the VM's config drive, now and after the next power-on."""
-        _require_own(vm, name)
+        require_own(vm, name)
         if vm.presentation is Presentation.DISK:
             detail = "vSphere presents an ISO image as a CD only"
             raise PermanentError(PermanentCode.NOT_SUPPORTED, detail, "leave 'presentation' out of the event")
@@ -141,10 +146,9 @@ class VmwareDriver:
                 record = visit.find(vm)
                 return Attachment(AttachedHow.ORCHESTRATOR, _orchestrator_device(vm, visit, record), path)
             record = visit.require(vm)
-            _require_name(vm, record)
+            require_name(vm, record.name)
             if not folder.has(name):
-                detail = f"storage {place.storage!r} does not hold the image {name}"
-                raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
+                raise nothing_to_attach(name, place)
             drives = Drives(visit.server.session, record, force=self._force)
             return drives.insert(path, folder.store.ref, visit.table.cd_slots)
 
@@ -166,16 +170,14 @@ class VmwareDriver:
 
         A VM is reported once for each uuid that it is known by: nobody knows which one is the orchestrator's.
         """
-        images: list[StoredImage] = []
-        unreachable: list[Place] = []
         with self._visit(host) as visit:
             storages = visit.storages
-            for place in storages.of_files:
-                try:
-                    with translated(f"storage {place.storage} of host {host}"):
-                        images += (StoredImage(name, place) for name in storages.folder(place).names())
-                except FleetError:
-                    unreachable.append(place)
+
+            def names(place: Place) -> tuple[ImageName, ...]:
+                with translated(f"storage {place.storage} of host {host}"):
+                    return storages.folder(place).names()
+
+            images, unreachable = list_images(storages.of_files, names)
             residents = tuple(
                 survey_vms(
                     visit.server.session,
@@ -185,7 +187,7 @@ class VmwareDriver:
                     storages.place_of,
                 )
             )
-        return Survey(tuple(images), residents, tuple(unreachable))
+        return Survey(images, residents, unreachable)
 
     def hosts(self) -> Collection[HostName]:
         """Name the hosts of the inventory."""
@@ -213,8 +215,7 @@ class VmwareDriver:
     def _table(self, host: HostName) -> HostTable:
         table = self._hosts.get(host)
         if table is None:
-            remedy = f"add [vmware.hosts.{host}] to the inventory, or correct the event"
-            raise PermanentError(PermanentCode.UNKNOWN_HOST, f"the vmware inventory has no host {host!r}", remedy)
+            raise unknown_host("vmware", host)
         return table
 
     def _eject_for_migration(self, vm: Vm, source: Place) -> None:
@@ -232,27 +233,13 @@ class VmwareDriver:
         with translated(f"host {host}"), self._sessions[table.endpoint].borrow() as server:
             yield Visit(table, server, Storages(host, table, server))
 
-    @contextmanager
-    def _reach(self, place: Place, via: HostName) -> Iterator[tuple[Visit, ImageFolder]]:
-        """Give a storage's folder through its own host, and that of a shared one through the VM's host.
+    def _reach(self, place: Place, via: HostName) -> AbstractContextManager[tuple[Visit, ImageFolder]]:
+        ways = (self._visit(name) for name in hosts_of(place, via, self._hosts))
+        return first_way(ways, lambda visit: visit.storages.folder(place))
 
-        A shared storage that the VM's host does not have (any more) is reached through another one that has it.
-        """
-        ways = [place.host] if place.host is not None else [via, *(name for name in self._hosts if name != via)]
-        first: PermanentError | None = None
-        with ExitStack() as stack:
-            for name in ways:
-                try:
-                    visit = stack.enter_context(self._visit(name))
-                    folder = visit.storages.folder(place)
-                except PermanentError as error:
-                    stack.close()
-                    first = first or error
-                else:
-                    yield visit, folder
-                    return
-        if first is not None:
-            raise first
+    def _store(self, name: ImageName, content: bytes, place: Place, via: HostName) -> None:
+        with self._reach(place, via) as (_, folder):
+            store(folder, name, content, lambda: folder.require_unused(name))
 
 
 def _own_storage(storages: Storages, vm: Vm, record: VmRecord | None) -> Place | None:
@@ -262,26 +249,9 @@ def _own_storage(storages: Storages, vm: Vm, record: VmRecord | None) -> Place |
     return inside or storages.named(vm.primary_storage)
 
 
-def _images_of(vm: Vm, place: Place, folder: ImageFolder) -> tuple[StoredImage, ...]:
-    return tuple(StoredImage(name, place) for name in folder.names(vm.uuid))
-
-
-def _require_own(vm: Vm, name: ImageName) -> None:
-    if name.vm_uuid != vm.uuid:
-        detail = f"the image {name} is not VM {vm.uuid}'s"
-        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "a VM gets its own images only")
-
-
-def _require_name(vm: Vm, record: VmRecord) -> None:
-    """Refuse a VM that bears another name than the event says: its uuid may have been given twice."""
-    if record.name != vm.instance_name:
-        detail = f"VM {vm.uuid} is called {record.name!r} on host {vm.host}, but {vm.instance_name!r} in the event"
-        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "correct the event's instance_name, or rename the VM")
-
-
 def _orchestrator_device(vm: Vm, visit: Visit, record: VmRecord | None) -> str:
     """Say which drive the orchestrator shall take, of a VM that need not exist yet."""
     if record is None:
         return expected_device(visit.table.cd_slots)
-    _require_name(vm, record)
+    require_name(vm, record.name)
     return find_slot(record, vm.uuid, visit.table.cd_slots).device

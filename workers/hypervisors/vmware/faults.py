@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from xml.parsers.expat import ExpatError
 
 from pyVmomi import vim, vmodl
 
-from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError, error_of
+from configdrive.errors import PermanentCode, TransientCode
+from workers.driverkit.faults import Fault, Translator, os_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from configdrive.errors import Code
+    from configdrive.errors import Code, FleetError
 
 _BY_CLASS: Final[tuple[tuple[type[Exception], Code], ...]] = (
     (vim.fault.InvalidLogin, PermanentCode.ACCESS_DENIED),
@@ -77,37 +75,28 @@ def vsphere_code(fault: Exception) -> Code:
     return next((code for kind, code in _BY_CLASS if isinstance(fault, kind)), TransientCode.HYPERVISOR_ERROR)
 
 
+def _read(error: Exception) -> Fault | None:
+    if isinstance(error, vmodl.MethodFault):
+        return Fault(
+            vsphere_code(error), f"{type(error).__name__.rpartition('.')[2]}: {error.msg or 'no more is said'}"
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message if hasattr(error, "verify_message") else str(error)
+        remedy = "correct ca_file or fingerprint in the inventory, or find out who answers there"
+        return Fault(PermanentCode.ACCESS_DENIED, f"the server's certificate is refused: {reason}", remedy)
+    if isinstance(error, OSError):
+        return Fault(TransientCode.HOST_UNREACHABLE, os_reason(error))
+    if isinstance(error, http.client.HTTPException):
+        return Fault(TransientCode.HOST_UNREACHABLE, str(error) or type(error).__name__)
+    if isinstance(error, ExpatError):
+        return Fault(TransientCode.HYPERVISOR_ERROR, "the server answered what is not XML")
+    return None
+
+
+translated: Final = Translator(_read, _REMEDY)
+"""Turns every fault of the SDK, HTTP, TLS or the network into a `FleetError` whose detail begins with its argument."""
+
+
 def status_error(status: int, what: str) -> FleetError:
     """Make the error for an HTTP status of the datastores' folder."""
-    return fleet_error(_BY_STATUS.get(status, TransientCode.STORAGE_UNAVAILABLE), f"{what}: HTTP status {status}")
-
-
-def fleet_error(code: Code, detail: str, remedy: str = "") -> FleetError:
-    """Make the kind of error that belongs to the code, with the remedy that is usual here unless another is given."""
-    return error_of(code, detail, remedy or _REMEDY.get(code, ""))
-
-
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn every fault of the SDK, HTTP, TLS or the network into a `FleetError` whose detail begins with `what`.
-
-    An interruption from outside (a soft time limit) is the caller's own, and passes.
-    """
-    try:
-        yield
-    except FleetError:
-        raise
-    except vmodl.MethodFault as fault:
-        text = f"{type(fault).__name__.rpartition('.')[2]}: {fault.msg or 'no more is said'}"
-        raise fleet_error(vsphere_code(fault), f"{what}: {text}") from fault
-    except ssl.SSLCertVerificationError as error:
-        reason = error.verify_message if hasattr(error, "verify_message") else str(error)
-        detail = f"{what}: the server's certificate is refused: {reason}"
-        remedy = "correct ca_file or fingerprint in the inventory, or find out who answers there"
-        raise PermanentError(PermanentCode.ACCESS_DENIED, detail, remedy) from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise fleet_error(TransientCode.HOST_UNREACHABLE, f"{what}: {reason}") from error
-    except ExpatError as error:
-        detail = f"{what}: the server answered what is not XML"
-        raise TransientError(TransientCode.HYPERVISOR_ERROR, detail) from error
+    return translated.error(_BY_STATUS.get(status, TransientCode.STORAGE_UNAVAILABLE), f"{what}: HTTP status {status}")

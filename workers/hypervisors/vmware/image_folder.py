@@ -45,12 +45,7 @@ class ImageFolder:
     def __init__(self, session: Session, usage: Usage, store: Datastore) -> None:
         self._session = session
         self._usage = usage
-        self._store = store
-
-    @property
-    def store(self) -> Datastore:
-        """The datastore."""
-        return self._store
+        self.store = store
 
     def path(self, name: ImageName) -> str:
         """Return an image's datastore path."""
@@ -66,9 +61,9 @@ class ImageFolder:
             fileType=False, fileSize=False, modification=vm is None, fileOwner=False
         )
         spec = vim.host.DatastoreBrowser.SearchSpec(matchPattern=["*" if vm is None else f"*.{vm}.*"], details=flags)
-        path = f"[{self._store.name}] {IMAGE_FOLDER}"
+        path = f"[{self.store.name}] {IMAGE_FOLDER}"
         try:
-            result = self._session.wait(self._store.browser.SearchDatastore_Task(datastorePath=path, searchSpec=spec))
+            result = self._session.wait(self.store.browser.SearchDatastore_Task(datastorePath=path, searchSpec=spec))
         except vim.fault.FileNotFound:
             return ()
         found = []
@@ -105,9 +100,9 @@ class ImageFolder:
             raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
         task = self._session.content.fileManager.MoveDatastoreFile_Task(
             sourceName=self._path(part),
-            sourceDatacenter=self._store.datacenter,
+            sourceDatacenter=self.store.datacenter,
             destinationName=self.path(name),
-            destinationDatacenter=self._store.datacenter,
+            destinationDatacenter=self.store.datacenter,
             force=False,
         )
         if not self._is_whole(name, len(content)):
@@ -126,16 +121,16 @@ class ImageFolder:
         Raises:
             TransientError: `IMAGE_IN_USE`.
         """
-        user = self._usage.of(self._store.ref, self.path(name))
+        user = self._usage.of(self.store.ref, self.path(name))
         if user is not None:
             detail = f"VM {user} has the image {name} in a drive"
             raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
 
     def _path(self, file: str) -> str:
-        return f"[{self._store.name}] {IMAGE_FOLDER}/{file}"
+        return f"[{self.store.name}] {IMAGE_FOLDER}/{file}"
 
     def _request(self, method: str, file: str, body: bytes | None = None) -> Reply:
-        query = {"dcPath": self._store.dc_path, "dsName": self._store.name}
+        query = {"dcPath": self.store.dc_path, "dsName": self.store.name}
         return self._session.file(method, f"{IMAGE_FOLDER}/{file}", query, body)
 
     def _ask(self, method: str, file: str) -> Reply | None:
@@ -143,7 +138,7 @@ class ImageFolder:
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         if reply.status != HTTPStatus.OK:
-            raise status_error(reply.status, f"datastore {self._store.name}, file {file}")
+            raise status_error(reply.status, f"datastore {self.store.name}, file {file}")
         return reply
 
     def _write(self, file: str, content: bytes) -> None:
@@ -151,14 +146,14 @@ class ImageFolder:
         if reply.status in _NO_FOLDER and self._make():
             reply = self._request("PUT", file, content)
         if reply.status not in {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}:
-            raise status_error(reply.status, f"datastore {self._store.name}, upload of {file}")
+            raise status_error(reply.status, f"datastore {self.store.name}, upload of {file}")
 
     def _make(self) -> bool:
         """Make the folder; false when it was there."""
         try:
             self._session.content.fileManager.MakeDirectory(
-                name=f"[{self._store.name}] {IMAGE_FOLDER}",
-                datacenter=self._store.datacenter,
+                name=f"[{self.store.name}] {IMAGE_FOLDER}",
+                datacenter=self.store.datacenter,
                 createParentDirectories=False,
             )
         except vim.fault.FileAlreadyExists:
@@ -172,24 +167,9 @@ class ImageFolder:
     def _delete(self, file: str) -> None:
         manager, path = self._session.content.fileManager, self._path(file)
         try:
-            self._session.wait(manager.DeleteDatastoreFile_Task(name=path, datacenter=self._store.datacenter))
+            self._session.wait(manager.DeleteDatastoreFile_Task(name=path, datacenter=self.store.datacenter))
         except vim.fault.FileNotFound:
             return
-
-
-def store(folder: ImageFolder, name: ImageName, content: bytes) -> None:
-    """Make the folder hold exactly these bytes under this name; the same bytes are left alone.
-
-    Raises:
-        TransientError: `IMAGE_IN_USE` when other bytes of that name are in a VM's drive; else as `ImageFolder.put`.
-    """
-    there = folder.read(name)
-    if there == content:
-        return
-    if there is not None:
-        folder.require_unused(name)
-        folder.remove(name)
-    folder.put(name, content)
 
 
 def _is_old(modified: dt.datetime | None) -> bool:

@@ -17,24 +17,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from configdrive.errors import PermanentCode, PermanentError
+from workers.driverkit.tables import Address, Name, Table, parse_section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
-_Server = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,254}$")]
 _Fingerprint = Annotated[
     str, StringConstraints(pattern=r"^(?:sha256:)?(?:[0-9A-Fa-f]{64}|(?:[0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2})$")
 ]
 _Slot = Annotated[str, StringConstraints(pattern=r"^(?:ide:[01]:[01]|sata:[0-3]:(?:[12]?[0-9])|sata)$")]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Transfer(StrEnum):
@@ -56,7 +50,7 @@ class Identity(StrEnum):
     NAME = "name"
 
 
-class EndpointTable(_Strict):
+class EndpointTable(Table):
     """`[vmware.endpoints.<name>]`: a vCenter, or an ESXi host without one.
 
     Args:
@@ -71,9 +65,9 @@ class EndpointTable(_Strict):
         transfer: see `Transfer`.
     """
 
-    server: _Server
+    server: Address
     port: int = Field(default=443, ge=1, le=65_535)
-    username: _Name
+    username: Name
     password: SecretStr
     ca_file: Path | None = None
     fingerprint: _Fingerprint | None = None
@@ -89,7 +83,7 @@ class EndpointTable(_Strict):
         return self
 
 
-class HostTable(_Strict):
+class HostTable(Table):
     """`[vmware.hosts.<name>]`: what events call a host.
 
     Args:
@@ -107,10 +101,10 @@ class HostTable(_Strict):
         identify_by: see `Identity`; tried in this order.
     """
 
-    endpoint: _Name
-    esxi: _Name | None = None
-    cluster: _Name | None = None
-    fallback_datastore: _Name | None = None
+    endpoint: Name
+    esxi: Name | None = None
+    cluster: Name | None = None
+    fallback_datastore: Name | None = None
     cd_slots: tuple[_Slot, ...] = Field(default=("ide:1:1", "ide:0:1", "ide:0:0", "sata"), min_length=1, max_length=16)
     identify_by: tuple[Identity, ...] = Field(
         default=(Identity.BIOS_UUID, Identity.INSTANCE_UUID), min_length=1, max_length=3
@@ -124,11 +118,11 @@ class HostTable(_Strict):
         return self
 
 
-class Section(_Strict):
+class Section(Table):
     """The whole table: at least one endpoint and one host."""
 
-    endpoints: dict[_Name, EndpointTable] = Field(min_length=1)
-    hosts: dict[_Name, HostTable] = Field(min_length=1)
+    endpoints: dict[Name, EndpointTable] = Field(min_length=1)
+    hosts: dict[Name, HostTable] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _endpoints_are_known(self) -> Self:
@@ -148,10 +142,4 @@ def parse(section: Mapping[str, object]) -> Section:
     Raises:
         PermanentError: `MISCONFIGURED`, with the first wrong field and what is wrong with it.
     """
-    try:
-        return Section.model_validate(dict(section))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(("vmware", *(str(part) for part in first["loc"])))
-        detail = f"inventory: {field}: {first['msg']}"
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct it in the inventory") from None
+    return parse_section(Section, "vmware", section)

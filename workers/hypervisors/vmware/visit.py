@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from configdrive.errors import PermanentCode, PermanentError
+from workers.driverkit.storage_routes import not_on_host
 from workers.hypervisors.vmware.vms import find_vm
 
 if TYPE_CHECKING:
@@ -40,6 +40,5 @@ class Visit:
         """
         record = self.find(vm)
         if record is None:
-            detail = f"host {vm.host} knows no VM {vm.instance_name} ({vm.uuid})"
-            raise PermanentError(PermanentCode.VM_NOT_FOUND, detail, "correct the event's host, or define the VM")
+            raise not_on_host(vm)
         return record
