@@ -55,8 +55,8 @@ def amqp() -> ExitCode:
       export CONFIGDRIVE_CLOUDSTACK__AMQP_URL=amqps://configdrive:...@rabbit.example:5671/
       configdrive cloudstack amqp
     """
-    from workers.cloudstack.amqp import BusDoor
-    from workers.cloudstack.life import Life
+    from workers.cloudstack.amqp import AmqpConsumer
+    from workers.cloudstack.retrying import Life
 
     settings = load_settings()
     own = settings.cloudstack
@@ -64,17 +64,17 @@ def amqp() -> ExitCode:
         remedy = "give RabbitMQ's address: amqps://user:password@rabbit.example:5671/"
         raise PermanentError(PermanentCode.MISCONFIGURED, "cloudstack.amqp_url: is not set", remedy)
     begin_logging(settings)
-    # Not patient: the door itself tries again, and gives its sign of life between two attempts.
+    # Not patient: the entry point itself tries again, and gives its sign of life between two attempts.
     adapter = _open_adapter(settings, "amqp", patient=False)
-    door = BusDoor(
+    consumer = AmqpConsumer(
         adapter,
         own.amqp_url.get_secret_value(),
         exchange=own.amqp_exchange,
         queue=own.amqp_queue,
         ca_file=own.amqp_ca_file,
     )
-    door.run(Life(until_term(), settings.health_file))
-    return _told(adapter)
+    consumer.run(Life(until_term(), settings.health_file))
+    return _ended(adapter)
 
 
 @cloudstack.command(short_help="Take CloudStack's webhooks: an HTTP server.")
@@ -98,7 +98,7 @@ def webhook(port: int, address: str) -> ExitCode:
         detail = f"webhooks need the module {error.name!r}, which is not installed"
         remedy = "pip install 'configdrive-fleet[cloudstack]'"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy) from None
-    from workers.cloudstack.life import Life
+    from workers.cloudstack.retrying import Life
     from workers.config.secret_files import read_secret
 
     settings = load_settings()
@@ -113,7 +113,7 @@ def webhook(port: int, address: str) -> ExitCode:
         certificate=_certificate(settings.cloudstack),
         life=Life(until_term(), settings.health_file),
     )
-    return _told(adapter)
+    return _ended(adapter)
 
 
 @cloudstack.command(short_help="Take them from a file or standard input, one per line.")
@@ -131,7 +131,7 @@ def read(file: str, *, as_json: bool) -> ExitCode:
       kcat -b kafka.example -G configdrive cloudstack -u | configdrive cloudstack read -
     """
     from workers.cloudstack.adapter import Result
-    from workers.cloudstack.life import Life
+    from workers.cloudstack.retrying import Life
     from workers.cloudstack.stdin import take_lines
 
     settings = load_settings()
@@ -142,7 +142,7 @@ def read(file: str, *, as_json: bool) -> ExitCode:
             _show(number, taken, as_json=as_json)
     if not as_json:
         click.echo(_tally(adapter))
-    return ExitCode.FAILED if adapter.tally[Result.BURIED] else ExitCode.DONE
+    return ExitCode.FAILED if adapter.tally[Result.DEAD_LETTER] else ExitCode.DONE
 
 
 def _open_adapter(settings: Settings, origin: str, *, patient: bool) -> Adapter:
@@ -185,7 +185,7 @@ def _show(number: int, taken: Taken, *, as_json: bool) -> None:
     click.echo(f"line {number}{about}: {taken.result}: {taken.reason}")
 
 
-def _told(adapter: Adapter) -> ExitCode:
+def _ended(adapter: Adapter) -> ExitCode:
     _log.info("ended: %s", _tally(adapter))
     return ExitCode.DONE
 

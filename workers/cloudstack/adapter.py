@@ -21,11 +21,10 @@ from configdrive.model import VmUuid
 from configdrive.ports import Clock
 from tasks.mailbox import DeadLetter, Receipt
 from workers.cloudstack import events, notices
-from workers.cloudstack.decide import Act, Decision, Kind, Power, Told, decide, is_stale
-from workers.cloudstack.memory import Memory, Visit
+from workers.cloudstack.decide import Act, Decision, Kind, decide, is_stale
 from workers.cloudstack.notices import Notice, UnreadableError
-from workers.cloudstack.ports import VmContent, VmDirectory, VmRecord
-from workers.cloudstack.relevance import Counts, Nothing, meaning_of
+from workers.cloudstack.ports import Memory, Power, Published, VmContent, VmDirectory, VmLock, VmRecord
+from workers.cloudstack.relevance import Irrelevant, Relevance, relevance_of
 from workers.config.cloudstack import DrivesFor, StartAt
 
 _log: Final = logging.getLogger("configdrive.cloudstack")
@@ -44,7 +43,7 @@ class Result(StrEnum):
     DUPLICATE = "duplicate"
     STALE = "stale"
     IGNORED = "ignored"
-    BURIED = "buried"
+    DEAD_LETTER = "dead_letter"
     RETRIED = "retried"
 
 
@@ -74,24 +73,24 @@ class Adapter:
 
     Args:
         directory: what CloudStack knows.
-        memory: what was told.
-        publisher: the fleet's door.
-        bury: the dead-letter list.
+        memory: what was published.
+        publisher: where events go.
+        dead_letter: the dead-letter list.
         clock: for events whose notice has no time.
         start_at: from which state on a VM has its drive.
         hosts: CloudStack's name of a host -> its name in the inventory, where they differ.
         drives_for: which VMs have a drive.
         origin: how dead letters call this adapter.
-        watch: told of each payload, and of each time that one has to come again.
+        watch: called with the result of each payload, and of each time that one has to come again.
     """
 
-    def __init__(  # noqa: PLR0913 - its doors, all by name
+    def __init__(  # noqa: PLR0913 - its ports, all by name
         self,
         *,
         directory: VmDirectory,
         memory: Memory,
         publisher: Publisher,
-        bury: Callable[[DeadLetter], None],
+        dead_letter: Callable[[DeadLetter], None],
         clock: Clock,
         start_at: StartAt,
         hosts: Mapping[str, str],
@@ -102,7 +101,7 @@ class Adapter:
         self._directory = directory
         self._memory = memory
         self._publisher = publisher
-        self._bury = bury
+        self._add_dead_letter = dead_letter
         self._clock = clock
         self._start_at = start_at
         self._hosts = hosts
@@ -122,15 +121,15 @@ class Adapter:
         """
         taken = self._take(body, routing_key, event_id)
         self._count(taken.result)
-        level = {Result.PUBLISHED: logging.INFO, Result.BURIED: logging.WARNING}.get(taken.result, logging.DEBUG)
+        level = {Result.PUBLISHED: logging.INFO, Result.DEAD_LETTER: logging.WARNING}.get(taken.result, logging.DEBUG)
         _log.log(level, "%s: %s vm=%s events=%s", taken.result, taken.reason, taken.vm, ",".join(taken.events))
         return taken
 
     def give_up(self, error: Exception) -> Taken:
-        """Bury a payload over which an error came up that nobody foresaw."""
+        """Make a dead letter of a payload over which an error came up that nobody foresaw."""
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
-        taken = self._buried(f"unforeseen {type(error).__name__} at {place}: please report it", None)
+        taken = self._dead_letter(f"unforeseen {type(error).__name__} at {place}: please report it", None)
         self._count(taken.result)
         _log.error("%s: %s", taken.result, taken.reason)
         return taken
@@ -149,36 +148,36 @@ class Adapter:
         try:
             notice = notices.read(body, routing_key=routing_key, event_id=event_id)
         except UnreadableError as error:
-            return replace(self._buried(f"the payload {error}", None), unreadable=True)
+            return replace(self._dead_letter(f"the payload {error}", None), unreadable=True)
         if notice is None:
             return Taken(Result.IGNORED, "is about no event")
-        counts = meaning_of(notice)
-        if isinstance(counts, Nothing):
+        counts = relevance_of(notice)
+        if isinstance(counts, Irrelevant):
             return Taken(Result.IGNORED, f"{notice.words}: {counts.reason}", notice.vm)
         vm = notice.vm
         if vm is None:
-            return self._buried(f"{notice.words}: names no VM, or not clearly which", None)
-        if self._memory.had(notice):
-            return Taken(Result.DUPLICATE, f"{notice.words}: was had before", vm)
+            return self._dead_letter(f"{notice.words}: names no VM, or not clearly which", None)
+        if self._memory.seen(notice):
+            return Taken(Result.DUPLICATE, f"{notice.words}: came before", vm)
         if notice.at is not None and notice.at.timestamp() > self._clock.now() + _FUTURE_SECONDS:
             notice = replace(notice, at=None)
-        with self._memory.visit(vm, notice) as visit:
-            return self._visited(vm, notice, counts, visit)
+        with self._memory.lock(vm, notice) as lock:
+            return self._locked(vm, notice, counts, lock)
 
-    def _visited(self, vm: VmUuid, notice: Notice, counts: Counts, visit: Visit) -> Taken:
-        if self._memory.had(notice):
-            return Taken(Result.DUPLICATE, f"{notice.words}: was had by another adapter meanwhile", vm)
-        if is_stale(notice, counts, visit.told):
-            visit.keep(visit.told)
+    def _locked(self, vm: VmUuid, notice: Notice, counts: Relevance, lock: VmLock) -> Taken:
+        if self._memory.seen(notice):
+            return Taken(Result.DUPLICATE, f"{notice.words}: came to another adapter meanwhile", vm)
+        if is_stale(notice, counts, lock.published):
+            lock.keep(lock.published)
             return Taken(Result.STALE, f"{notice.words}: is older than what was seen already", vm)
-        seen = None if visit.told.gone else self._directory.find(vm)
-        decision = decide(notice, counts, visit.told, seen, self._start_at)
-        if decision.acts and events.hypervisor_of(decision.told) is None:
-            visit.keep(decision.told)
+        seen = None if lock.published.gone else self._directory.find(vm)
+        decision = decide(notice, counts, lock.published, seen, self._start_at)
+        if decision.acts and events.hypervisor_of(decision.published) is None:
+            lock.keep(decision.published)
             return Taken(Result.IGNORED, f"{notice.words}: the VM was never placed", vm)
-        return self._tell(_Case(vm, notice, seen, visit), decision)
+        return self._publish_all(_Case(vm, notice, seen, lock), decision)
 
-    def _tell(self, case: _Case, decision: Decision) -> Taken:
+    def _publish_all(self, case: _Case, decision: Decision) -> Taken:
         """Publish what was decided; then, and not before, remember it."""
         acts, lost, password = decision.acts, decision.lost, None
         if any(act.kind is Kind.PASSWORD_RESET for act in acts):
@@ -187,35 +186,37 @@ class Adapter:
                 acts = tuple(act for act in acts if act.kind is not Kind.PASSWORD_RESET)
                 lost = "CloudStack masks the new password, and no longer knows the job that set it: reset it again"
         seen = case.seen
-        case.visit.check()
+        case.lock.check()
         content = self._directory.content(seen) if seen and any(map(events.wants_content, acts)) else None
-        told, published = decision.told, list[str]()
+        published, event_ids = decision.published, list[str]()
         try:
             for act in acts:
-                case.visit.check()
-                told = replace(told, sequence=case.visit.next_sequence(told))
-                published.append(self._publish(case, act, told, content, password))
+                case.lock.check()
+                published = replace(published, sequence=case.lock.next_sequence(published))
+                event_ids.append(self._publish(case, act, published, content, password))
         except PermanentError as error:
             if error.code in _BLAMELESS:
                 raise
-            return self._refused(case, error, told, published)
-        case.visit.keep(told)
+            return self._refused(case, error, published, event_ids)
+        case.lock.keep(published)
         if lost:
-            return replace(self._buried(f"{case.notice.words}: {lost}", case.vm), events=tuple(published))
-        if not published:
+            return replace(self._dead_letter(f"{case.notice.words}: {lost}", case.vm), events=tuple(event_ids))
+        if not event_ids:
             return Taken(Result.IGNORED, f"{case.notice.words}: {decision.reason}", case.vm)
-        told_of = " and ".join(act.kind.value for act in acts)
-        return Taken(Result.PUBLISHED, f"{case.notice.words}: {told_of}", case.vm, tuple(published))
+        said = " and ".join(act.kind.value for act in acts)
+        return Taken(Result.PUBLISHED, f"{case.notice.words}: {said}", case.vm, tuple(event_ids))
 
-    def _publish(self, case: _Case, act: Act, told: Told, content: VmContent | None, password: SecretStr | None) -> str:
+    def _publish(
+        self, case: _Case, act: Act, published: Published, content: VmContent | None, password: SecretStr | None
+    ) -> str:
         notice = case.notice
         event = events.event_of(
             act,
             vm=case.vm,
-            identity=_event_id(notice, act, told),
+            identity=_event_id(notice, act, published),
             at=notice.at or datetime.fromtimestamp(int(self._clock.now()), UTC),
-            told=told,
-            sequence=told.sequence,
+            published=published,
+            sequence=published.sequence,
             hosts=self._hosts,
             record=case.seen,
             content=content,
@@ -224,13 +225,13 @@ class Adapter:
         )
         return str(self._publisher.publish(event).event_id)
 
-    def _refused(self, case: _Case, error: PermanentError, told: Told, events: list[str]) -> Taken:
-        """The fleet refuses an event: the next notice looks again, as if nothing had been told."""
-        case.visit.keep(replace(told, power=Power.UNTOLD, moving_to=None, gone=False))
+    def _refused(self, case: _Case, error: PermanentError, published: Published, events: list[str]) -> Taken:
+        """The fleet refuses an event: the next notice looks again, as if nothing had been published."""
+        case.lock.keep(replace(published, power=Power.UNKNOWN, moving_to=None, gone=False))
         reason = f"{case.notice.words}: {error.code}: {error.detail}"
         if error.code is PermanentCode.UNKNOWN_HYPERVISOR:
             return Taken(Result.IGNORED, reason, case.vm, tuple(events))
-        return replace(self._buried(reason, case.vm), events=tuple(events))
+        return replace(self._dead_letter(reason, case.vm), events=tuple(events))
 
     def _password(self, notice: Notice) -> SecretStr | None:
         """Return the new password: from the notice, or from CloudStack itself where the notice has it masked."""
@@ -238,9 +239,9 @@ class Adapter:
             return notice.password
         return None if notice.job is None else self._directory.password_of(notice.job)
 
-    def _buried(self, reason: str, vm: VmUuid | None) -> Taken:
-        self._bury(DeadLetter(at=self._clock.now(), origin=self._origin, reason=reason, vm_uuid=vm))
-        return Taken(Result.BURIED, reason, vm)
+    def _dead_letter(self, reason: str, vm: VmUuid | None) -> Taken:
+        self._add_dead_letter(DeadLetter(at=self._clock.now(), origin=self._origin, reason=reason, vm_uuid=vm))
+        return Taken(Result.DEAD_LETTER, reason, vm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,12 +251,14 @@ class _Case:
     vm: VmUuid
     notice: Notice
     seen: VmRecord | None
-    visit: Visit
+    lock: VmLock
 
 
-def _event_id(notice: Notice, act: Act, told: Told) -> str:
+def _event_id(notice: Notice, act: Act, published: Published) -> str:
     """Return the same id when a notice is worked on again, after a crash for one: then it is not stored twice."""
     basis = (
-        f"{notice.identities[0]} {act.kind} {act.phase}" if notice.identities else f"{notice.digest} {told.sequence}"
+        f"{notice.identities[0]} {act.kind} {act.phase}"
+        if notice.identities
+        else f"{notice.digest} {published.sequence}"
     )
     return f"cloudstack-{hashlib.sha256(f'{notice.vm} {basis}'.encode()).hexdigest()[:32]}"

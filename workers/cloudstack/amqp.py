@@ -1,8 +1,8 @@
-"""The door for CloudStack's event bus on RabbitMQ: a queue of ours on its exchange, acknowledged once all is stored.
+"""The entry point for CloudStack's event bus on RabbitMQ: a queue of ours on its exchange, acknowledged when stored.
 
 CloudStack publishes on a durable topic exchange with the key `source.category.type.resourceType.uuid`, dots inside a
 part as hyphens. The queue is durable: what is published while no adapter runs waits. One message at a time, so the
-order stays; several adapters on one queue may mix it, which does no harm (`translate`).
+order stays; several adapters on one queue may mix it, which does no harm (`decide`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from kombu.message import Message
 
 from configdrive.errors import PermanentCode, PermanentError
 from workers.cloudstack.adapter import Adapter
-from workers.cloudstack.life import Life
-from workers.cloudstack.retrying import patiently, take
+from workers.cloudstack.retrying import Life, patiently, take
 
-_log: Final = logging.getLogger("configdrive.cloudstack.bus")
+_log: Final = logging.getLogger("configdrive.cloudstack.amqp")
 _CONNECT_SECONDS: Final = 5.0
 _HEARTBEAT: Final = 60
 _LOOK_SECONDS: Final = 1.0
@@ -31,7 +30,7 @@ KEYS: Final = ("*.*.*.VirtualMachine.#", "*.AsyncJobEvent.*.unknown.#")
 """Everything about VMs, and jobs of which CloudStack does not say what they are about."""
 
 
-class BusDoor:
+class AmqpConsumer:
     """Takes messages from the queue, one after the other.
 
     Args:
@@ -50,7 +49,7 @@ class BusDoor:
         self._ca_file = ca_file
 
     def run(self, life: Life) -> None:
-        """Take messages until told to end; a RabbitMQ that is away is waited for.
+        """Take messages until asked to end; a RabbitMQ that is away is waited for.
 
         Raises:
             PermanentError: `ACCESS_DENIED`, when RabbitMQ refuses the login or the queue; as `Adapter.take`.

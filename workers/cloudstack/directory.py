@@ -74,7 +74,7 @@ def _vm(uuid: VmUuid, found: Document) -> VmRecord:
     """
     instance_name = text(found.get("instancename"))
     if instance_name is None:
-        detail = f"CloudStack does not tell the instance name of VM {uuid}"
+        detail = f"CloudStack does not show the instance name of VM {uuid}"
         raise PermanentError(PermanentCode.ACCESS_DENIED, detail, "give cloudstack.key_file the keys of a root admin")
     details = json_values.document(found.get("details"))
     nics = [_nic(nic) for nic in json_values.documents(found.get("nic"))]

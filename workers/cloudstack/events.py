@@ -16,8 +16,8 @@ from pydantic import SecretStr
 
 from configdrive.contract.events import Apply
 from configdrive.model import VmUuid
-from workers.cloudstack.decide import Act, Kind, Told
-from workers.cloudstack.ports import NetworkRecord, NicRecord, VmContent, VmRecord
+from workers.cloudstack.decide import Act, Kind
+from workers.cloudstack.ports import NetworkRecord, NicRecord, Published, VmContent, VmRecord
 from workers.config.cloudstack import DrivesFor
 
 SOURCE: Final = "cloudstack"
@@ -34,9 +34,9 @@ def wants_content(act: Act) -> bool:
     return act.kind in {Kind.START, Kind.UPDATE}
 
 
-def hypervisor_of(told: Told) -> str | None:
+def hypervisor_of(published: Published) -> str | None:
     """Return our name of a VM's hypervisor."""
-    name = (told.hypervisor or "").lower()
+    name = (published.hypervisor or "").lower()
     return _HYPERVISORS.get(name, name) or None
 
 
@@ -46,7 +46,7 @@ def event_of(  # noqa: PLR0913 - all that an event is made of
     vm: VmUuid,
     identity: str,
     at: datetime,
-    told: Told,
+    published: Published,
     sequence: int,
     hosts: Mapping[str, str],
     record: VmRecord | None,
@@ -57,11 +57,11 @@ def event_of(  # noqa: PLR0913 - all that an event is made of
     """Return an event as the contract has it, secrets in the clear: for the publisher, which checks and seals it.
 
     Args:
-        act: what to tell.
+        act: what to publish.
         vm: of which VM.
         identity: the event's id.
         at: its time.
-        told: what is known of the VM's names.
+        published: what is known of the VM's names.
         sequence: the event's.
         hosts: CloudStack's name of a host -> its name in the inventory, where they differ.
         record: the VM as CloudStack sees it.
@@ -71,8 +71,8 @@ def event_of(  # noqa: PLR0913 - all that an event is made of
     """
     data: Fields = {
         "sequence": sequence,
-        "vm": {"uuid": vm, "instance_name": told.instance_name},
-        "hypervisor": hypervisor_of(told),
+        "vm": {"uuid": vm, "instance_name": published.instance_name},
+        "hypervisor": hypervisor_of(published),
     }
     if act.host is not None:
         data["host"] = hosts.get(act.host, act.host)

@@ -1,13 +1,21 @@
-"""What the adapter asks CloudStack: the port, and the plain records that answer. No API, no network here."""
+"""The ports of the adapter: what it asks CloudStack, what it remembers, and their plain records. No API, no network."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from enum import StrEnum
+from typing import Final, Protocol
 
 from pydantic import SecretStr
 
 from configdrive.model import VmUuid
+from workers.cloudstack.notices import Notice
+
+RUNNING, STARTING, MIGRATING, STOPPED, EXPUNGING = "Running", "Starting", "Migrating", "Stopped", "Expunging"
+OFF: Final = frozenset({STOPPED, "Destroyed", "Error", "Shutdown"})
+UNKNOWN: Final = ""
+"""States as CloudStack writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +103,72 @@ class VmDirectory(Protocol):
 
     def password_of(self, job: str) -> SecretStr | None:
         """Return the password in a job's result; `None` when there is none, or the job is forgotten."""
+
+
+class Power(StrEnum):
+    """What was published of a VM's power."""
+
+    ON = "on"
+    OFF = "off"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was published of a VM, and by which notice.
+
+    Args:
+        power: on from `start` to `stop`.
+        host: where it is or was, by the name that CloudStack has for it.
+        moving_to: the destination of a migration that was prepared.
+        gone: it was destroyed: nothing more is published.
+        at: the time of the newest notice that led to a look, in ms since 1970 UTC; 0 when none had one.
+        state: the state at the end of the chain of state events so far; empty when that is not known.
+        sequence: the last event's.
+        instance_name: for events about a VM that CloudStack no longer shows.
+        hypervisor: the same.
+    """
+
+    power: Power = Power.UNKNOWN
+    host: str | None = None
+    moving_to: str | None = None
+    gone: bool = False
+    at: int = 0
+    state: str = UNKNOWN
+    sequence: int = 0
+    instance_name: str | None = None
+    hypervisor: str | None = None
+
+
+class VmLock(Protocol):
+    """The right to publish events of one VM; one adapter at a time has it."""
+
+    published: Published
+    """What was published so far."""
+
+    def next_sequence(self, published: Published) -> int:
+        """Return the sequence for the VM's next event: larger than that of `published`, also after a loss of memory."""
+
+    def check(self) -> None:
+        """Return when the right still holds, and keep it for a while from now.
+
+        Raises:
+            TransientError: `VM_BUSY`: it took too long, and another adapter may have it by now.
+        """
+
+    def keep(self, published: Published) -> None:
+        """Remember what was published, and that this notice has come."""
+
+
+class Memory(Protocol):
+    """The memory of all adapters of a fleet."""
+
+    def seen(self, notice: Notice) -> bool:
+        """Whether this notice has come before."""
+
+    def lock(self, vm: VmUuid, notice: Notice) -> AbstractContextManager[VmLock]:
+        """Take the right to a VM.
+
+        Raises:
+            TransientError: `VM_BUSY`: another adapter is at it.
+        """

@@ -38,7 +38,7 @@ _FINAL: Final = {
 }
 
 
-class Counts(StrEnum):
+class Relevance(StrEnum):
     """For what a notice counts."""
 
     POWER = "power"
@@ -47,33 +47,33 @@ class Counts(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
+class Irrelevant:
     """It counts for nothing, and why."""
 
     reason: str
 
 
-def meaning_of(notice: Notice) -> Counts | Nothing:
+def relevance_of(notice: Notice) -> Relevance | Irrelevant:
     """Say for what a notice counts."""
     if notice.resource != VM:
-        return Nothing("is about another resource")
+        return Irrelevant("is about another resource")
     if notice.status != _FINAL[notice.form]:
-        return Nothing(f"is not final: only {_FINAL[notice.form]} counts of a {notice.form}")
-    counts: Counts | None = Counts.POWER
+        return Irrelevant(f"is not final: only {_FINAL[notice.form]} counts of a {notice.form}")
+    counts: Relevance | None = Relevance.POWER
     if notice.form is Form.JOB:
         counts = _job(notice)
     elif notice.form is not Form.STATE:
         counts = _action(notice.event)
-    return counts or Nothing("changes nothing on a drive, or another notice says the same")
+    return counts or Irrelevant("changes nothing on a drive, or another notice says the same")
 
 
-def _action(event: str) -> Counts | None:
+def _action(event: str) -> Relevance | None:
     if event in CONTENT_EVENTS:
-        return Counts.CONTENT
-    return Counts.POWER if event in POWER_EVENTS else None
+        return Relevance.CONTENT
+    return Relevance.POWER if event in POWER_EVENTS else None
 
 
-def _job(notice: Notice) -> Counts | None:
+def _job(notice: Notice) -> Relevance | None:
     if notice.password is not None or notice.event == PASSWORD_EVENT:
-        return Counts.PASSWORD
-    return Counts.POWER if notice.event in POWER_EVENTS else None
+        return Relevance.PASSWORD
+    return Relevance.POWER if notice.event in POWER_EVENTS else None

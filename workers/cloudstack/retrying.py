@@ -1,9 +1,12 @@
-"""What a door does about an error: a notice that could not be taken now comes again."""
+"""What every entry point does: it goes on, gives its sign of life, and takes again what could not be taken."""
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, TypeVar
 
 import redis
@@ -11,7 +14,6 @@ from kombu.exceptions import OperationalError
 
 from configdrive.errors import FleetError, TransientError
 from workers.cloudstack.adapter import Adapter, Taken
-from workers.cloudstack.life import Life
 
 _log: Final = logging.getLogger("configdrive.cloudstack")
 _Answer = TypeVar("_Answer")
@@ -24,6 +26,35 @@ PASSES: Final = (TransientError, redis.RedisError, OperationalError)
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
+
+_LOOK_SECONDS: Final = 5.0
+"""The sign is touched at least so often while an entry point waits for something that is away."""
+
+
+class Life:
+    """How long an entry point goes on.
+
+    Args:
+        ended: set when it is asked to end.
+        sign: what a probe looks at. A CloudStack, RabbitMQ or Redis that is away is waited for, and lets it grow no
+            older: a new process would not have them either.
+    """
+
+    def __init__(self, ended: threading.Event, sign: Path | None = None) -> None:
+        self._ended = ended
+        self._sign = sign
+
+    def goes_on(self) -> bool:
+        """Give the sign; return whether to go on. Asked each time its loop comes round."""
+        if self._sign is not None:
+            self._sign.touch()
+        return not self._ended.is_set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long, or until asked to end."""
+        until = time.monotonic() + seconds
+        while self.goes_on() and (left := until - time.monotonic()) > 0:
+            self._ended.wait(min(left, _LOOK_SECONDS))
 
 
 def word_of(error: BaseException) -> str:
@@ -41,12 +72,12 @@ def take(adapter: Adapter, body: bytes, *, routing_key: str = "", event_id: str 
     except COMES_AGAIN:
         adapter.put_off()
         raise
-    except Exception as error:  # noqa: BLE001 - it is told by its type, and its text may hold a secret
+    except Exception as error:  # noqa: BLE001 - it is named by its type, and its text may hold a secret
         return adapter.give_up(error)
 
 
 def patiently(attempt: Callable[[], _Answer], life: Life) -> _Answer | None:
-    """Try until it is taken, with growing pauses: what follows waits, so the order stays. `None`: told to end.
+    """Try until it is taken, with growing pauses: what follows waits, so the order stays. `None`: asked to end.
 
     Raises:
         PermanentError: a person has to do something first.

@@ -1,4 +1,4 @@
-"""The door for files, pipes and Kafka: one payload per line, as `kcat -C -t cloudstack` prints them."""
+"""The entry point for files, pipes and Kafka: one payload per line, as `kcat -C -t cloudstack` prints them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from workers.cloudstack.adapter import Adapter, Taken
-from workers.cloudstack.life import Life
 from workers.cloudstack.notices import MAX_PAYLOAD_BYTES
-from workers.cloudstack.retrying import patiently, take
+from workers.cloudstack.retrying import Life, patiently, take
 
 
 def take_lines(stream: BinaryIO, adapter: Adapter, life: Life) -> Iterator[tuple[int, Taken]]:

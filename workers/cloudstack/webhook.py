@@ -1,4 +1,4 @@
-"""The door for CloudStack's webhooks: an HTTP server that takes a payload only with the right signature.
+"""The entry point for CloudStack's webhooks: an HTTP server that takes a payload only with the right signature.
 
 CloudStack posts the action events of an account, a domain or the whole cloud, signed with the webhook's secret key:
 `X-CS-Signature` is the base64 of the HMAC-SHA256 of the body. Only 200 counts for it; it tries three times, each up to
@@ -34,9 +34,8 @@ from tornado.web import Application, Finish, RequestHandler, stream_request_body
 from typing_extensions import override
 
 from workers.cloudstack.adapter import Adapter, Taken
-from workers.cloudstack.life import Life
 from workers.cloudstack.notices import MAX_PAYLOAD_BYTES
-from workers.cloudstack.retrying import COMES_AGAIN, take, word_of
+from workers.cloudstack.retrying import COMES_AGAIN, Life, take, word_of
 
 _log: Final = logging.getLogger("configdrive.cloudstack.webhook")
 _THREADS: Final = 8
@@ -69,7 +68,7 @@ def serve(  # noqa: PLR0913 - all by name
     certificate: tuple[Path, Path] | None,
     life: Life,
 ) -> None:
-    """Serve until told to end; what is in work then is finished.
+    """Serve until asked to end; what is in work then is finished.
 
     Raises:
         OSError: the address is taken, or the certificate cannot be read.

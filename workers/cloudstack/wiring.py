@@ -44,7 +44,7 @@ def make_adapter(
     origin: str,
     watch: Callable[[Result], None] | None = None,
 ) -> Adapter:
-    """Return an adapter; its API was tried once, so that wrong keys are told at the start. `origin`: its door.
+    """Return an adapter; its API was tried once, so that wrong keys are reported at once. `origin`: its entry point.
 
     Raises:
         PermanentError: `MISCONFIGURED` or `ACCESS_DENIED`.
@@ -58,14 +58,14 @@ def make_adapter(
     memory = RedisMemory(
         mailbox.client,
         prefix=options.prefix,
-        had_seconds=options.seen,
+        seen_seconds=options.seen,
         gone_seconds=options.tombstone,
     )
     return Adapter(
         directory=ApiDirectory(api),
         memory=memory,
         publisher=make_publisher(settings, app, mailbox),
-        bury=mailbox.bury,
+        dead_letter=mailbox.bury,
         clock=SystemClock(),
         start_at=settings.cloudstack.start_at,
         hosts=settings.cloudstack.hosts,

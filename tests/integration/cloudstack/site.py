@@ -161,7 +161,7 @@ class Hook:
         self.daemon = daemon
 
     def post(self, body: bytes, *, signature: str | None = None, **headers: str) -> int:
-        """Post a payload, signed as CloudStack does unless told otherwise; returns the status."""
+        """Post a payload, signed as CloudStack does unless asked otherwise; returns the status."""
         signed = sign(body) if signature is None else signature
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.call("POST", "/", body, {"User-Agent": "CS-Hookshot/1", "X-CS-Signature": signed, **named})

@@ -125,20 +125,20 @@ def refused(server: Api) -> FleetError:
     return caught.value
 
 
-def test_wrong_keys_are_told(cloudstack: CloudStack) -> None:
+def test_wrong_keys_are_words(cloudstack: CloudStack) -> None:
     error = refused(api(cloudstack, key=ApiKey(API_KEY, SecretStr(SECRET_KEY.lower()))))
 
     assert (type(error), error.code) == (PermanentError, PermanentCode.ACCESS_DENIED)
 
 
-def test_keys_that_are_no_admin_s_are_told(cloudstack: CloudStack) -> None:
+def test_keys_that_are_no_admin_s_are_words(cloudstack: CloudStack) -> None:
     uuid = "991558d9-5dfe-4272-85aa-98cbf7c10830"
     cloudstack.vms[uuid] = {"id": uuid, "state": "Running"}
 
     assert "root admin" in refused(api(cloudstack)).remedy
 
 
-def test_a_certificate_that_is_not_trusted_is_told(cloudstack: CloudStack, tmp_path: Path) -> None:
+def test_a_certificate_that_is_not_trusted_is_words(cloudstack: CloudStack, tmp_path: Path) -> None:
     stranger = Certificates.make(tmp_path / "pki", LOOPBACK).directory / "cacert.pem"
     error = refused(api(cloudstack, trusted=stranger))
 
@@ -172,17 +172,17 @@ def test_a_server_that_is_away_or_hangs_is_transient(cloudstack: CloudStack) -> 
 
 
 @pytest.mark.parametrize(
-    ("content", "mode", "told"),
+    ("content", "mode", "words"),
     [(f"{API_KEY}\n", 0o600, "1 words"), (f"{API_KEY}\n{SECRET_KEY}\n", 0o604, "others"), ("", 0o600, "empty")],
 )
-def test_a_key_file_that_is_none_is_told(tmp_path: Path, content: str, mode: int, told: str) -> None:
+def test_a_key_file_that_is_none_is_named(tmp_path: Path, content: str, mode: int, words: str) -> None:
     path = tmp_path / "keys"
     path.write_text(content)
     path.chmod(mode)
     with pytest.raises(PermanentError) as caught:
         ApiKey.read(path)
 
-    assert told in caught.value.detail
+    assert words in caught.value.detail
     assert API_KEY not in str(caught.value)
 
 
@@ -196,6 +196,6 @@ def test_a_key_file_is_read_and_not_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [None, "missing"])
-def test_a_secret_that_is_not_there_is_told(tmp_path: Path, path: str | None) -> None:
+def test_a_secret_that_is_not_there_is_words(tmp_path: Path, path: str | None) -> None:
     with pytest.raises(PermanentError, match=r"cloudstack\.key_file"):
         read_secret(None if path is None else tmp_path / path, "cloudstack.key_file")

@@ -1,4 +1,4 @@
-"""`configdrive cloudstack` at the keyboard: files and pipes, and what is told when something is not set."""
+"""`configdrive cloudstack` at the keyboard: files and pipes, and what is said when something is not set."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def test_lines_are_taken_from_a_pipe_and_each_is_told(site: AdapterSite, running
     shown = site.run("read", "-", stdin=b"\n".join(lines))
 
     assert shown.returncode == ExitCode.FAILED  # for the dead letter
-    told = shown.stdout.splitlines()
-    assert [line.split(":")[1].strip() for line in told[:-1]] == ["published", "duplicate", "buried", "ignored"]
-    assert told[0].startswith(f"line 1 of VM {running}: published: VM.START Completed: start")
-    assert told[-1] == "1 buried, 1 duplicate, 1 ignored, 1 published"
+    said = shown.stdout.splitlines()
+    assert [line.split(":")[1].strip() for line in said[:-1]] == ["published", "duplicate", "dead_letter", "ignored"]
+    assert said[0].startswith(f"line 1 of VM {running}: published: VM.START Completed: start")
+    assert said[-1] == "1 dead_letter, 1 duplicate, 1 ignored, 1 published"
     assert site.types(running) == ["start"]
 
 
@@ -38,13 +38,13 @@ def test_a_file_is_taken_and_told_as_json(site: AdapterSite, running: str, tmp_p
     shown = site.run("read", str(path), "--json")
 
     first, second = map(json.loads, shown.stdout.splitlines())
-    assert (first["line"], first["result"]) == (1, "buried")
+    assert (first["line"], first["result"]) == (1, "dead_letter")
     assert (second["line"], second["result"], second["vm"]) == (2, "published", running)
     assert len(second["events"]) == 1
 
 
 @pytest.mark.parametrize(
-    ("command", "missing", "told"),
+    ("command", "missing", "said"),
     [
         (["read", "-"], {"URL": ""}, "cloudstack.url"),
         (["read", "-"], {"URL": "http://cloudstack.example/client/api"}, "https"),
@@ -56,12 +56,12 @@ def test_a_file_is_taken_and_told_as_json(site: AdapterSite, running: str, tmp_p
     ],
 )
 def test_what_is_not_set_is_told_with_its_name(
-    site: AdapterSite, command: list[str], missing: dict[str, str], told: str
+    site: AdapterSite, command: list[str], missing: dict[str, str], said: str
 ) -> None:
     shown = site.inside(*command, **missing)
 
     assert shown.exit_code == ExitCode.MISCONFIGURED
-    assert told in shown.stderr
+    assert said in shown.stderr
 
 
 def rules_of(user: str) -> list[str]:
@@ -91,5 +91,5 @@ def test_that_user_is_enough(site: AdapterSite, redis_server: RedisServer, runni
     lines = [started(running, 1), started(running, 1), b"no JSON"]
     shown = site.run("read", "-", stdin=b"\n".join(lines), environment=own)
 
-    assert shown.stdout.splitlines()[-1] == "1 buried, 1 duplicate, 1 published", shown.stderr
+    assert shown.stdout.splitlines()[-1] == "1 dead_letter, 1 duplicate, 1 published", shown.stderr
     assert site.types(running) == ["start"]

@@ -1,4 +1,4 @@
-"""The webhooks' door as CloudStack meets it: a process of its own, over HTTPS."""
+"""The webhooks' server as CloudStack meets it: a process of its own, over HTTPS."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_prometheus_is_told_what_became_of_each(hook: Hook, site: AdapterSite, r
         hook.post(payload)
 
     counted = {result: number - before[result] for result, number in hook.counted().items()}
-    assert counted == {"published": 1, "duplicate": 1, "buried": 1, "ignored": 1, "retried": 1, "stale": 0}
+    assert counted == {"published": 1, "duplicate": 1, "dead_letter": 1, "ignored": 1, "retried": 1, "stale": 0}
     assert hook.post(b"{}", signature="") == 401
     assert sum(hook.counted().values()) == sum(before.values()) + 5, "a stranger's call is no notice"
 

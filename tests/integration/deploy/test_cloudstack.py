@@ -82,10 +82,10 @@ def test_a_webhook_becomes_an_event_by_the_login_that_init_made(stack: Stack, cl
     cloudstack.vms[vm] = machine(vm)
     body = started(vm)
     trusting = ssl.create_default_context(cafile=cloudstack.ca_file)
-    door = http.client.HTTPSConnection(LOOPBACK, int(service.outside("8443")), timeout=20, context=trusting)
-    door.request("POST", "/", body, {"X-CS-Signature": sign(body)})
-    assert door.getresponse().status == 200
-    door.close()
+    client = http.client.HTTPSConnection(LOOPBACK, int(service.outside("8443")), timeout=20, context=trusting)
+    client.request("POST", "/", body, {"X-CS-Signature": sign(body)})
+    assert client.getresponse().status == 200
+    client.close()
     assert "start" in configdrive(stack, "worker", "show", vm)
     page = scrape(service.outside("http://127.0.0.1:9109/metrics"))
     assert page.sum("configdrive_cloudstack_notices_total", door="webhook", result="published") == 1

@@ -1,4 +1,4 @@
-"""A CloudStack in memory, an adapter beside it, and what the fleet was told."""
+"""A CloudStack in memory, an adapter beside it, and what was published."""
 
 from __future__ import annotations
 
@@ -21,10 +21,17 @@ from tests.unit.fakes.mailbox import MemoryMailbox
 from tests.unit.fakes.small import FakeClock, FakeSealer
 from tests.unit.workers.cloudstack.recorded import UUID
 from workers.cloudstack.adapter import Adapter, Taken
-from workers.cloudstack.decide import Told
-from workers.cloudstack.memory import Memory, Visit
 from workers.cloudstack.notices import Notice
-from workers.cloudstack.ports import NetworkRecord, NicRecord, VmContent, VmDirectory, VmRecord
+from workers.cloudstack.ports import (
+    Memory,
+    NetworkRecord,
+    NicRecord,
+    Published,
+    VmContent,
+    VmDirectory,
+    VmLock,
+    VmRecord,
+)
 from workers.config.cloudstack import DrivesFor, StartAt
 
 RECORD = VmRecord(
@@ -86,43 +93,43 @@ class MemoryDirectory(VmDirectory):
 
 @dataclass
 class MemoryMemory(Memory):
-    """What was told, in a dict; `dies` after what was published and before it is remembered."""
+    """What was published, in a dict; `dies` after what was published and before it is remembered."""
 
     clock: FakeClock
-    told: dict[VmUuid, Told] = field(default_factory=dict)
+    published: dict[VmUuid, Published] = field(default_factory=dict)
     notices: set[str] = field(default_factory=set)
     dies: bool = False
 
     @override
-    def had(self, notice: Notice) -> bool:
+    def seen(self, notice: Notice) -> bool:
         return any(name in self.notices for name in notice.identities)
 
     @override
     @contextmanager
-    def visit(self, vm: VmUuid, notice: Notice) -> Iterator[Visit]:
-        yield MemoryVisit(self, vm, notice)
+    def lock(self, vm: VmUuid, notice: Notice) -> Iterator[VmLock]:
+        yield MemoryVmLock(self, vm, notice)
 
 
-class MemoryVisit(Visit):
+class MemoryVmLock(VmLock):
     """One visit."""
 
     def __init__(self, memory: MemoryMemory, vm: VmUuid, notice: Notice) -> None:
         self._memory, self._vm, self._notice = memory, vm, notice
-        self.told = memory.told.get(vm, Told())
+        self.published = memory.published.get(vm, Published())
 
     @override
-    def next_sequence(self, told: Told) -> int:
-        return max(told.sequence + 1, int(self._memory.clock.now() * 1000))
+    def next_sequence(self, published: Published) -> int:
+        return max(published.sequence + 1, int(self._memory.clock.now() * 1000))
 
     @override
     def check(self) -> None:
         pass
 
     @override
-    def keep(self, told: Told) -> None:
+    def keep(self, published: Published) -> None:
         if self._memory.dies:
             raise TransientError(TransientCode.VM_BUSY, "the adapter dies here")
-        self._memory.told[self._vm] = told
+        self._memory.published[self._vm] = published
         self._memory.notices |= set(self._notice.identities)
 
 
@@ -138,7 +145,7 @@ class NoWakeUps(WakeUps):
 
 
 class Cloud:
-    """One VM in CloudStack, and all that its adapter has told of it."""
+    """One VM in CloudStack, and all that its adapter has published of it."""
 
     def __init__(
         self,
@@ -159,7 +166,7 @@ class Cloud:
             directory=self.directory,
             memory=self.memory,
             publisher=publisher,
-            bury=self.mailbox.bury,
+            dead_letter=self.mailbox.bury,
             clock=self.clock,
             start_at=start_at,
             hosts=hosts or {},

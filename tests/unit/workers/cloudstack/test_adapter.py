@@ -25,7 +25,7 @@ def cloud() -> Cloud:
 
 @pytest.fixture
 def running(cloud: Cloud) -> Cloud:
-    """A VM whose start was told, at second 10."""
+    """A VM whose start was published, at second 10."""
     cloud.now("Running", "h1")
     cloud.take(state("Starting", "Running", 10))
     return cloud
@@ -173,12 +173,14 @@ def test_a_start_that_failed_never_happened(cloud: Cloud) -> None:
     assert cloud.types == []
 
 
-@pytest.mark.parametrize(("host", "told"), [(None, []), ("h1", ["start"])])
-def test_where_it_is_set_so_a_vm_has_its_drive_once_it_is_starting_on_a_host(host: str | None, told: list[str]) -> None:
+@pytest.mark.parametrize(("host", "published"), [(None, []), ("h1", ["start"])])
+def test_where_it_is_set_so_a_vm_has_its_drive_once_it_is_starting_on_a_host(
+    host: str | None, published: list[str]
+) -> None:
     cloud = Cloud(start_at=StartAt.STARTING)
     cloud.now("Starting", host)
     cloud.take(state("Stopped", "Starting", 1))
-    assert cloud.types == told
+    assert cloud.types == published
 
     cloud.now("Starting", "h1")
     cloud.take(state("Starting", "Starting", 2))
@@ -307,7 +309,7 @@ def test_a_password_that_is_masked_or_missing_is_asked_for(running: Cloud, paylo
 def test_a_masked_password_of_a_job_that_is_forgotten_is_a_dead_letter_and_not_on_the_drive(running: Cloud) -> None:
     taken = running.take(body("job-resetpassword-objects"))
 
-    assert taken.result is Result.BURIED
+    assert taken.result is Result.DEAD_LETTER
     assert "reset it again" in running.mailbox.dead[0].reason
     assert running.types == ["start"]
 
@@ -321,7 +323,7 @@ def test_the_first_password_of_a_vm_that_was_not_heard_of_comes_with_its_start(c
 
 
 def test_a_password_for_a_vm_that_was_on_no_host_is_a_dead_letter(cloud: Cloud) -> None:
-    assert cloud.take(body("job-resetpassword-strings")).result is Result.BURIED
+    assert cloud.take(body("job-resetpassword-strings")).result is Result.DEAD_LETTER
     assert cloud.types == []
 
 
@@ -351,7 +353,7 @@ def test_webhook_and_bus_say_the_same_thing_once(running: Cloud) -> None:
 
 @pytest.mark.parametrize("name", ["action-null-uuid-nowhere", "action-null-uuid-two", "state-null-uuid"])
 def test_a_vm_that_cannot_be_told_is_a_dead_letter_without_content(cloud: Cloud, name: str) -> None:
-    assert cloud.take(body(name)).result is Result.BURIED
+    assert cloud.take(body(name)).result is Result.DEAD_LETTER
     (letter,) = cloud.mailbox.dead
     assert letter.origin == "cloudstack test"
     assert "names no VM" in letter.reason
@@ -377,7 +379,7 @@ def test_a_vm_whose_uuid_stands_elsewhere_is_worked_on(cloud: Cloud, name: str) 
 def test_what_is_no_payload_is_a_dead_letter(cloud: Cloud) -> None:
     taken = cloud.take(b"password=hunter2")
 
-    assert (taken.result, taken.unreadable) == (Result.BURIED, True)
+    assert (taken.result, taken.unreadable) == (Result.DEAD_LETTER, True)
     assert "hunter2" not in repr(cloud.mailbox.dead)
 
 
@@ -438,7 +440,7 @@ def test_an_adapter_that_dies_before_it_remembers_stores_nothing_twice(cloud: Cl
 
 def test_after_a_loss_of_memory_sequences_go_on(running: Cloud) -> None:
     before = running.events[-1].data.sequence
-    running.memory.told.clear()
+    running.memory.published.clear()
     running.clock.time += 1
     running.take(action("VM.START", 20))
 
@@ -455,7 +457,7 @@ def test_a_vm_of_a_hypervisor_that_nobody_serves_is_left_alone(cloud: Cloud) -> 
 
 def test_what_the_contract_refuses_is_a_dead_letter_and_tried_with_the_next_notice(cloud: Cloud) -> None:
     cloud.directory.vm = replace(RECORD, state="Running", host="h1", key_lines=("sw0rdfish is no key",))
-    assert cloud.take(state("Starting", "Running", 1)).result is Result.BURIED
+    assert cloud.take(state("Starting", "Running", 1)).result is Result.DEAD_LETTER
     assert "sw0rdfish" not in repr(cloud.mailbox.dead)
 
     cloud.now("Running", "h1")
@@ -487,7 +489,7 @@ def test_what_the_adapter_stumbles_over_is_a_dead_letter_and_holds_nothing_up(cl
     cloud.directory.fails = ZeroDivisionError("sw0rdfish")
     taken = take(cloud.adapter, state("Starting", "Running", 1))
 
-    assert taken.result is Result.BURIED
+    assert taken.result is Result.DEAD_LETTER
     (letter,) = cloud.mailbox.dead
     assert "unforeseen ZeroDivisionError at cloud.py:" in letter.reason
     assert "sw0rdfish" not in letter.reason

@@ -1,4 +1,4 @@
-"""The bus' door on a real RabbitMQ, with messages as CloudStack publishes them."""
+"""The entry point for the event bus on a real RabbitMQ, with messages as CloudStack publishes them."""
 
 from __future__ import annotations
 

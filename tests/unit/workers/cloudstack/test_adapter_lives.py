@@ -1,7 +1,7 @@
 """Any life of a VM, delivered in any way: in order, doubled, late, out of order, and said in several forms.
 
 A state machine like CloudStack's own leads a VM through its states; each change is published, and each message reaches
-the adapter some time later. What the fleet was told must be a life that makes sense, and end where the VM is.
+the adapter some time later. What was published must be a life that makes sense, and end where the VM is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.unit.workers.cloudstack.cloud import Cloud
 from tests.unit.workers.cloudstack.recorded import UUID, action, job, short, state
 from workers.cloudstack.adapter import Result
-from workers.cloudstack.decide import Power
+from workers.cloudstack.ports import Power
 from workers.config.cloudstack import StartAt
 
 HOSTS = ("h1", "h2", "h3")
@@ -66,7 +66,7 @@ ACTIONS = {"Running": "VM.START", "Stopped": "VM.STOP", "Destroyed": "VM.DESTROY
 
 
 def told_of(cloud: Cloud) -> list[str]:
-    """Check that what was told is a life that makes sense; return it."""
+    """Check that what was published is a life that makes sense; return it."""
     on = False
     for word in cloud.types:
         kind = word.partition(" ")[0]
@@ -83,16 +83,16 @@ def told_of(cloud: Cloud) -> list[str]:
 
 
 def agrees(cloud: Cloud, last: Moment) -> None:
-    """Check that the fleet was told where the VM is in the end."""
-    told = cloud.memory.told.get(UUID) if cloud.events else None
-    if told is None:
+    """Check that the fleet knows where the VM is in the end."""
+    published = cloud.memory.published.get(UUID) if cloud.events else None
+    if published is None:
         assert last.new != "Running"
         return
-    assert told.gone == (last.new == "Expunging")
+    assert published.gone == (last.new == "Expunging")
     if last.new == "Running":
-        assert (told.power, told.host, told.moving_to) == (Power.ON, last.host, None)
+        assert (published.power, published.host, published.moving_to) == (Power.ON, last.host, None)
     if last.new in OFF:
-        assert told.power is not Power.ON
+        assert published.power is not Power.ON
 
 
 @given(life=lives(), doubled=st.booleans())

@@ -1,5 +1,3 @@
-"""A door's sign of life: fresh while it waits, however long; and the door ends when it is told to."""
-
 from __future__ import annotations
 
 import os
@@ -7,8 +5,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from tests.support import wait_until
-from workers.cloudstack import life
-from workers.cloudstack.life import Life
+from workers.cloudstack import retrying
+from workers.cloudstack.retrying import Life
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,13 +14,13 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_the_sign_stays_fresh_in_a_long_pause_that_ends_when_told(
+def test_the_sign_stays_fresh_in_a_long_pause_that_ends_when_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(life, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(retrying, "_LOOK_SECONDS", 0.01)
     alive, ended = tmp_path / "alive", threading.Event()
-    door = Life(ended, alive)
-    waiting = threading.Thread(target=door.pause, args=(3600,), daemon=True)
+    entry_point = Life(ended, alive)
+    waiting = threading.Thread(target=entry_point.pause, args=(3600,), daemon=True)
     waiting.start()
     for _ in range(3):
         wait_until(lambda: alive.exists() and alive.stat().st_mtime > 1, "a sign of life", timeout=30)
@@ -30,13 +28,13 @@ def test_the_sign_stays_fresh_in_a_long_pause_that_ends_when_told(
     ended.set()
     waiting.join(30)
     assert not waiting.is_alive()
-    assert not door.goes_on()
+    assert not entry_point.goes_on()
 
 
-def test_a_door_without_a_sign_goes_on_all_the_same() -> None:
+def test_an_entry_point_without_a_sign_goes_on_all_the_same() -> None:
     ended = threading.Event()
-    door = Life(ended)
-    door.pause(0.01)
-    assert door.goes_on()
+    entry_point = Life(ended)
+    entry_point.pause(0.01)
+    assert entry_point.goes_on()
     ended.set()
-    assert not door.goes_on()
+    assert not entry_point.goes_on()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.unit.workers.cloudstack.recorded import FOLDER, NEW_PASSWORD, PASSWORD, UUID, body
 from workers.cloudstack.notices import MAX_PAYLOAD_BYTES, Form, Notice, UnreadableError, read
-from workers.cloudstack.relevance import Counts, Nothing, meaning_of
+from workers.cloudstack.relevance import Irrelevant, Relevance, relevance_of
 
 EVERY = sorted(path.stem for path in FOLDER.glob("*.json"))
 MASKED = {"job-create-objects", "job-resetpassword-objects"}
@@ -24,22 +24,22 @@ def notice(name: str) -> Notice:
 @pytest.mark.parametrize(
     ("name", "form", "counts"),
     [
-        ("action-start-completed", Form.ACTION, Counts.POWER),
-        ("action-resetsshkey-completed", Form.ACTION, Counts.CONTENT),
-        ("short-start-completed", Form.SHORT, Counts.POWER),
-        ("short-resetuserdata-completed", Form.SHORT, Counts.CONTENT),
-        ("job-create-strings", Form.JOB, Counts.PASSWORD),
-        ("job-create-objects", Form.JOB, Counts.PASSWORD),
-        ("job-resetpassword-strings", Form.JOB, Counts.PASSWORD),
-        ("job-resetpassword-objects", Form.JOB, Counts.PASSWORD),
-        ("job-destroy-strings", Form.JOB, Counts.POWER),
-        ("state-running-post", Form.STATE, Counts.POWER),
+        ("action-start-completed", Form.ACTION, Relevance.POWER),
+        ("action-resetsshkey-completed", Form.ACTION, Relevance.CONTENT),
+        ("short-start-completed", Form.SHORT, Relevance.POWER),
+        ("short-resetuserdata-completed", Form.SHORT, Relevance.CONTENT),
+        ("job-create-strings", Form.JOB, Relevance.PASSWORD),
+        ("job-create-objects", Form.JOB, Relevance.PASSWORD),
+        ("job-resetpassword-strings", Form.JOB, Relevance.PASSWORD),
+        ("job-resetpassword-objects", Form.JOB, Relevance.PASSWORD),
+        ("job-destroy-strings", Form.JOB, Relevance.POWER),
+        ("state-running-post", Form.STATE, Relevance.POWER),
     ],
 )
-def test_what_counts_is_read_in_each_form(name: str, form: Form, counts: Counts) -> None:
+def test_what_counts_is_read_in_each_form(name: str, form: Form, counts: Relevance) -> None:
     found = notice(name)
 
-    assert (found.form, meaning_of(found)) == (form, counts)
+    assert (found.form, relevance_of(found)) == (form, counts)
     assert found.vm == (UUID if "destroy" not in name else "aaf1457c-5f5e-4a34-a5bb-13677b71b932")
 
 
@@ -55,9 +55,9 @@ def test_what_counts_is_read_in_each_form(name: str, form: Form, counts: Counts)
     ],
 )
 def test_all_else_counts_for_nothing_and_says_why(name: str, reason: str) -> None:
-    meaning = meaning_of(notice(name))
+    meaning = relevance_of(notice(name))
 
-    assert isinstance(meaning, Nothing)
+    assert isinstance(meaning, Irrelevant)
     assert reason in meaning.reason
 
 
@@ -170,4 +170,4 @@ def test_any_object_is_read_or_passed_over(document: dict[str, object]) -> None:
     found = read(json.dumps(document).encode())
 
     if found is not None:
-        assert isinstance(meaning_of(found), Counts | Nothing)
+        assert isinstance(relevance_of(found), Relevance | Irrelevant)
