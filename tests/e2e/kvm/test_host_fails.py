@@ -109,7 +109,7 @@ def test_a_vm_starts_on_another_host_while_its_own_is_off(
     assert old not in vm.images("h1")
 
 
-def test_connections_and_those_that_were_lost_are_told_to_prometheus(new_vm: NewVm, hosts: Site, fleet: Fleet) -> None:
+def test_connections_and_those_that_were_lost_are_shown_to_prometheus(new_vm: NewVm, hosts: Site, fleet: Fleet) -> None:
     def start() -> None:
         vm = new_vm(SHARED)
         vm.define()
@@ -128,4 +128,4 @@ def test_connections_and_those_that_were_lost_are_told_to_prometheus(new_vm: New
         start()
         return count()[1] > before
 
-    wait_until(lost_one, "a worker to notice", timeout=60)  # whose turn it is next is not said
+    wait_until(lost_one, "a worker to notice", timeout=60)  # which one is next is not said

@@ -120,9 +120,9 @@ def test_there_and_back_again(new_vm: NewVm) -> None:
 
 def test_a_transient_vm_whose_orchestrator_attaches_moves_in_the_same_way(new_vm: NewVm) -> None:
     vm = new_vm(LOCAL)
-    told = vm.send("deploy", start=True, attach="orchestrator", primary_storage=LOCAL, guest=GUEST)
+    answer = vm.send("deploy", start=True, attach="orchestrator", primary_storage=LOCAL, guest=GUEST)
     ((path, content),) = vm.images("h1").items()
-    vm.create(told.facts["xml"])
+    vm.create(answer.facts["xml"])
     require_untouched(vm, path)
     assert vm.migrate("prepare").status is Status.APPLIED
     vm.move()

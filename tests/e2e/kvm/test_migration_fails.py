@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.e2e.kvm.site import Site
 
 
-def test_complete_before_the_vm_has_come_changes_nothing_and_is_done_when_it_is_told_again(new_vm: NewVm) -> None:
+def test_complete_before_the_vm_has_come_changes_nothing_and_is_done_when_it_is_published_again(new_vm: NewVm) -> None:
     vm = new_vm(LOCAL)
     path = running(vm)
     content = vm.images("h1")[path]
@@ -88,7 +88,7 @@ def test_a_destination_that_does_not_answer_is_tried_again_and_then_parked(new_v
     [(LOCAL, "h9", PermanentCode.UNKNOWN_HOST), (ALONE, "h2", PermanentCode.STORAGE_NOT_FOUND)],
     ids=["unknown", "lacks the pool"],
 )
-def test_a_destination_that_cannot_take_the_drive_is_told_at_once(
+def test_a_destination_that_cannot_take_the_drive_is_reported_at_once(
     new_vm: NewVm, storage: str, destination: str, code: PermanentCode
 ) -> None:
     vm = new_vm(storage)

@@ -26,7 +26,7 @@ def findings(driver: KvmDriver) -> dict[str, Check]:
     return {check.subject.removeprefix("kvm host h1").lstrip(", "): check for check in driver.check(HOST)}
 
 
-def test_a_well_host_is_told_in_detail(
+def test_a_well_host_is_reported_in_detail(
     cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path, home: Place
 ) -> None:
     cloud.add_pool("blocks", tmp_path / "vg", "logical", "<source><name>vg</name></source>", active=False)

@@ -19,7 +19,7 @@ from rigs.certificates import Certificates
 from tests.contract.rig import failure_of, image_name, make_image, new_vm, verbs
 from tests.integration.kvm.cloud import disk
 from tests.support import wait_until
-from workers.hypervisors.kvm.connection import Link
+from workers.hypervisors.kvm.sessions import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -191,7 +191,7 @@ def test_libssh2_works_and_an_unknown_host_key_or_a_wrong_key_is_refused(
         assert empty.read_text() == ""
 
 
-def test_tls_files_that_are_missing_here_are_told(make_driver: MakeDriver, tmp_path: Path) -> None:
+def test_tls_files_that_are_missing_here_are_reported(make_driver: MakeDriver, tmp_path: Path) -> None:
     driver = make_driver(uri=f"qemu+tls://127.0.0.1/system?pkipath={tmp_path}")
     failure = failure_of(lambda: driver.observe(new_vm("kvm", HOST)))
     assert failure is not None
@@ -211,7 +211,7 @@ def test_a_file_that_is_missing_here_is_named(
     assert failure.detail.startswith(f"kvm.hosts.h1.ssh.{field}:")
 
 
-def test_a_key_that_is_none_is_told(
+def test_a_key_that_is_none_is_reported(
     cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
 ) -> None:
     vm = cloud.define()

@@ -19,9 +19,8 @@ from configdrive.model import HostName, Place, PowerState, StorageName
 from configdrive.ports import Connections
 from tests.contract.rig import failure_of, make_image
 from tests.support import wait_until
-from workers.hypervisors.kvm.connection import UNTESTED_SECONDS
-from workers.hypervisors.kvm.connections import HostLinks
-from workers.hypervisors.kvm.domains import find_domain
+from workers.hypervisors.kvm.sessions import UNTESTED_SECONDS, HostLinks
+from workers.hypervisors.kvm.vms import find_domain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     from configdrive.model import VmUuid
     from tests.integration.kvm.cloud import Cloud
     from tests.integration.kvm.conftest import MakeDriver
-    from workers.hypervisors.kvm.connection import Link
-    from workers.hypervisors.kvm.domains import Domain
     from workers.hypervisors.kvm.driver import KvmDriver
+    from workers.hypervisors.kvm.sessions import Link
+    from workers.hypervisors.kvm.vms import Domain
 
 HOST = HostName("h1")
 ROOT = Path(__file__).parents[3]
@@ -118,7 +117,7 @@ def test_there_are_never_more_connections_than_the_inventory_allows(cloud: Cloud
     assert links.tally.now == Connections(HOST, "libvirt", open=0, reopened=0)
 
 
-def test_who_waits_too_long_for_a_connection_is_told_what_to_do(cloud: Cloud) -> None:
+def test_who_waits_too_long_for_a_connection_reads_what_to_do(cloud: Cloud) -> None:
     links = HostLinks(HOST, cloud.host.uri, 0.2, 1)
     with links.borrow():
         failure = failure_of(lambda: links.borrow().__enter__())
@@ -143,8 +142,8 @@ def test_a_libvirtd_that_was_started_anew_is_not_noticed(cloud: Cloud, driver: K
 
 
 def test_a_host_that_is_silent_makes_only_the_first_wait(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.hypervisors.kvm.connections.SILENT_SECONDS", 0.2)
-    monkeypatch.setattr("workers.hypervisors.kvm.connections.REST_SECONDS", 1.0)
+    monkeypatch.setattr("workers.hypervisors.kvm.sessions.SILENT_SECONDS", 0.2)
+    monkeypatch.setattr("workers.hypervisors.kvm.sessions.REST_SECONDS", 1.0)
     links = HostLinks(HOST, cloud.host.uri, 0.3, 2)
     cloud.host.pause()
     waited = []

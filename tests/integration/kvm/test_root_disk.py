@@ -111,7 +111,7 @@ def test_our_own_disk_is_never_the_root(cloud: Cloud, driver: KvmDriver, home: P
     assert driver.observe(vm).storage == home
 
 
-def test_a_pool_that_is_not_active_is_told(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
+def test_a_pool_that_is_not_active_is_reported(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
     cloud.add_pool("asleep", tmp_path / "asleep", active=False)
     vm = cloud.define(root=disk(tmp_path / "asleep" / "root.raw", "vda", "virtio", "disk"))
     with pytest.raises(FleetError) as caught:

@@ -20,7 +20,7 @@ HOST = HostName("h1")
 CACHE = Place(StorageName("host-cache"), HOST)
 
 
-def test_shared_pools_go_by_sftp_and_local_ones_by_libvirt_unless_told_otherwise(
+def test_shared_pools_go_by_sftp_and_local_ones_by_libvirt_unless_the_inventory_says_otherwise(
     cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
 ) -> None:
     cloud.add_pool("near", tmp_path / "near")

@@ -141,7 +141,7 @@ def test_a_saved_vm_keeps_a_disk_until_it_runs_again(cloud: Cloud, driver: KvmDr
 def test_a_tray_that_the_guest_shut_by_resetting_it_is_no_obstacle(
     cloud: Cloud, driver: KvmDriver, home: Place
 ) -> None:
-    """A reset of the bus shuts the tray, of which QEMU tells nobody: libvirt goes on taking it for open."""
+    """A reset of the bus shuts the tray, of which QEMU notifies nobody: libvirt goes on taking it for open."""
     vm = cloud.define(HDD)
     cloud.domain(vm).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
     give(driver, vm, home, 1)

@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import asyncssh
 import pytest
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import HostName, Image, Place, StorageName, StoredImage
 from tests.contract.rig import image_name, make_image
 from tests.integration.kvm.cloud import disk
-from workers.hypervisors.kvm.sftp import SftpFolder
-from workers.hypervisors.kvm.volumes import VolumeFolder
+from workers.hypervisors.kvm.image_folder import SftpFolder, VolumeFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,7 +209,7 @@ def test_a_network_pool_is_shared_and_its_folder_lies_on_it(
     assert list((tmp_path / "nfs").iterdir()) == []
 
 
-def test_a_full_storage_is_told_and_nothing_half_done_is_left(
+def test_a_full_storage_is_reported_and_nothing_half_done_is_left(
     cloud: Cloud, routed: KvmDriver, tmp_path: Path, mounts: list[Path]
 ) -> None:
     mounts.append(tmp_path / "small")
@@ -222,7 +222,7 @@ def test_a_full_storage_is_told_and_nothing_half_done_is_left(
     assert [line for line in seen_on_host(cloud, tmp_path / "small") if vm.uuid in line] == []
 
 
-def test_a_read_only_storage_is_told(cloud: Cloud, routed: KvmDriver, tmp_path: Path, mounts: list[Path]) -> None:
+def test_a_read_only_storage_is_reported(cloud: Cloud, routed: KvmDriver, tmp_path: Path, mounts: list[Path]) -> None:
     mounts.append(tmp_path / "sealed")
     mount(cloud, tmp_path / "sealed", "sealed", "1m")
     subprocess.run(cloud.host.within(["mount", "-o", "remount,ro", str(tmp_path / "sealed")]), check=True)
@@ -249,9 +249,8 @@ def test_what_reads_back_otherwise_is_not_left_there(
         monkeypatch.setattr(VolumeFolder, "_upload", lambda self, volume, data: sent(self, volume, b"\0" * len(data)))
     else:
         driver, place = make_driver(ssh=ssh_table), CACHE
-        written = sys.modules[SftpFolder.__module__]._write
-        damaged = lambda client, path, data: written(client, path, data[:-1])  # noqa: E731
-        monkeypatch.setattr(sys.modules[SftpFolder.__module__], "_write", damaged)
+        written = asyncssh.SFTPClientFile.write
+        monkeypatch.setattr(asyncssh.SFTPClientFile, "write", lambda self, data: written(self, data[:-1]))
     with pytest.raises(FleetError) as caught:
         driver.upload(vm, make_image(vm), place)
     assert caught.value.code is TransientCode.UPLOAD_CORRUPT

@@ -10,7 +10,7 @@ import libvirt
 
 from configdrive.errors import PermanentError
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, Vm
-from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Resident, Survey
+from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Survey
 from workers.driverkit.storage_routes import (
     first_way,
     hosts_of,
@@ -22,25 +22,26 @@ from workers.driverkit.storage_routes import (
     require_own,
     store,
 )
-from workers.hypervisors.kvm.connection import LinkBrokenError
 from workers.hypervisors.kvm.doctor import diagnose
 from workers.hypervisors.kvm.domain_xml import disk_xml
-from workers.hypervisors.kvm.domains import find_domain, read_domains
 from workers.hypervisors.kvm.drives import Drives
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.inventory import parse
-from workers.hypervisors.kvm.slots import content, device_of, find_slot, media_of, no_free_slot, targets
+from workers.hypervisors.kvm.sessions import LinkBrokenError
+from workers.hypervisors.kvm.slots import content, device_of, find_slot, no_free_slot, targets
+from workers.hypervisors.kvm.survey import survey
 from workers.hypervisors.kvm.visit import Host, find_host
+from workers.hypervisors.kvm.vms import find_domain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from configdrive.model import Image, StoredImage, VmUuid
+    from configdrive.model import Image, StoredImage
     from configdrive.ports import Connections
-    from workers.hypervisors.kvm.domains import Domain
     from workers.hypervisors.kvm.image_folder import ImageFolder
     from workers.hypervisors.kvm.visit import Visit
+    from workers.hypervisors.kvm.vms import Domain
 
 
 _Seen = TypeVar("_Seen")
@@ -144,8 +145,9 @@ class KvmDriver:
                 raise not_on_host(vm)
             if not folder.has(name):
                 raise nothing_to_attach(name, place)
-            done = Drives(visit.link, vm.uuid, domain, force=self._force).insert(path, device, visit.table.cd_targets)
-        return Attachment(done.how, done.target.dev, path, disk_xml(done.target, path, device))
+            drives = Drives(visit.link, vm.uuid, domain, force=self._force)
+            how, target = drives.insert(path, device, visit.table.cd_targets)
+        return Attachment(how, target.dev, path, disk_xml(target, path, device))
 
     def detach(self, vm: Vm) -> None:
         """Leave no image of the fleet in any drive of the VM, now and in its persistent definition."""
@@ -168,18 +170,12 @@ class KvmDriver:
 
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet."""
-        return _looked(partial(self._survey, host))
 
-    def _survey(self, host: HostName) -> Survey:
-        with self._visit(host) as visit:
+        def look() -> Survey:
+            with self._visit(host) as visit:
+                return survey(visit)
 
-            def names(place: Place) -> tuple[ImageName, ...]:
-                with translated(f"storage {place.storage} of host {host}"):
-                    return visit.storages.folder(place).names()
-
-            images, unreachable = list_images(visit.storages.of_files, names)
-            residents = tuple(_resident(visit, uuid, domain) for uuid, domain in read_domains(visit.link))
-        return Survey(images, residents, unreachable)
+        return _looked(look)
 
     def hosts(self) -> Collection[HostName]:
         """Name the hosts of the inventory."""
@@ -247,8 +243,3 @@ def _for_the_orchestrator(vm: Vm, visit: Visit, domain: Domain | None, path: str
             raise no_free_slot(vm.uuid, choices)
         target = slot.target
     return Attachment(AttachedHow.ORCHESTRATOR, target.dev, path, disk_xml(target, path, device))
-
-
-def _resident(visit: Visit, uuid: VmUuid, domain: Domain) -> Resident:
-    media = media_of(domain.layers, visit.storages.place_of)
-    return Resident(uuid, domain.name, domain.power, tuple(dict.fromkeys(media)))

@@ -14,8 +14,8 @@ Order and flags follow from what libvirt and QEMU do (measured, libvirt 9.0 and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import libvirt
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from configdrive.model import VmUuid
-    from workers.hypervisors.kvm.connection import Link
-    from workers.hypervisors.kvm.domains import Domain
+    from workers.hypervisors.kvm.sessions import Link
+    from workers.hypervisors.kvm.vms import Domain
 
 LIVE: Final = libvirt.VIR_DOMAIN_AFFECT_LIVE
 CONFIG: Final = libvirt.VIR_DOMAIN_AFFECT_CONFIG
@@ -47,12 +47,8 @@ _NO_ROOM: Final = ("no more available pci", "no free ")
 """How libvirt says that a running VM has no connector left for another device."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How the image came to the guest, and on which drive."""
-
-    how: AttachedHow
-    target: Target
+Insertion: TypeAlias = tuple[AttachedHow, Target]
+"""How an image came to the guest, and on which drive."""
 
 
 class Drives:
@@ -71,7 +67,7 @@ class Drives:
         self._domain = domain
         self._tray = Tray(link, vm, domain.handle, force=force)
 
-    def insert(self, path: str, device: Device, wanted: tuple[str, ...]) -> Done:
+    def insert(self, path: str, device: Device, wanted: tuple[str, ...]) -> Insertion:
         """Make the file the medium of the config drive, and of no other drive.
 
         Args:
@@ -106,7 +102,7 @@ class Drives:
 
     # --- a VM that does not run ------------------------------------------------------------------------------------
 
-    def _insert_halted(self, path: str, device: Device, wanted: tuple[str, ...]) -> Done:
+    def _insert_halted(self, path: str, device: Device, wanted: tuple[str, ...]) -> Insertion:
         config = self._domain.config
         assert config is not None  # noqa: S101  # what neither runs nor is defined is no domain
         done = self._insert_config(config, path, device, targets(config, wanted, device))
@@ -116,28 +112,28 @@ class Drives:
         plugged = find_plugged(saved, targets(saved, wanted, device), self._vm, device)
         if plugged is None or plugged.device != Device.CDROM:
             self._change_saved({})
-            return Done(AttachedHow.NEXT_BOOT, done.target)
+            return AttachedHow.NEXT_BOOT, done[1]
         changed = self._change_saved({plugged.target.dev: path})
-        return Done(AttachedHow.INSERTED, plugged.target) if changed else done
+        return (AttachedHow.INSERTED, plugged.target) if changed else done
 
-    def _insert_config(self, config: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Done:
+    def _insert_config(self, config: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
         slot = find_slot(config, choices, self._vm, device)
         if slot is None:
             raise no_free_slot(self._vm, choices)
         others = [disk for disk in own_slots(config, self._vm) if disk.target != slot.target]
         self._without(config, others)
         if _holds(slot.disk, path):
-            return Done(AttachedHow.INSERTED if others else AttachedHow.ALREADY, slot.target)
+            return AttachedHow.INSERTED if others else AttachedHow.ALREADY, slot.target
         handle, xml = self._domain.handle, disk_xml(slot.target, path, device)
         if slot.disk is None:
             self._link.change(handle.attachDeviceFlags, xml, CONFIG)
         else:
             self._link.change(handle.updateDeviceFlags, xml, CONFIG)
-        return Done(AttachedHow.INSERTED, slot.target)
+        return AttachedHow.INSERTED, slot.target
 
     # --- a VM that runs --------------------------------------------------------------------------------------------
 
-    def _insert_running(self, live: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Done:
+    def _insert_running(self, live: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
         plugged = find_plugged(live, choices, self._vm, device)
         if plugged is not None and not _holds(plugged, path) and not plugged.has_tray:
             plugged = None
@@ -148,24 +144,24 @@ class Drives:
             return self._exchange(plugged, path, device, choices)
         return self._plug(live, path, device, choices)
 
-    def _exchange(self, plugged: Disk, path: str, device: Device, choices: tuple[Target, ...]) -> Done:
+    def _exchange(self, plugged: Disk, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
         """Put the image into a drive that the guest has."""
         config, target = self._domain.config, plugged.target
         both = config is not None and self._align(config, plugged)
         if _holds(plugged, path):
             if config is None:
-                return Done(AttachedHow.ALREADY, target)
+                return AttachedHow.ALREADY, target
             there = config.at(target.dev)
             if both and _holds(there, path):
-                return Done(AttachedHow.ALREADY, target)
+                return AttachedHow.ALREADY, target
             if both:
                 self._link.change(self._domain.handle.updateDeviceFlags, disk_xml(target, path, device), CONFIG)
-                return Done(AttachedHow.INSERTED, target)
-            return Done(self._insert_config(config, path, device, choices).how, target)
+                return AttachedHow.INSERTED, target
+            return self._insert_config(config, path, device, choices)[0], target
         if config is not None and not both:
             self._insert_config(config, path, device, choices)
         self._tray.change(plugged, path, LIVE | CONFIG if both else LIVE)
-        return Done(AttachedHow.INSERTED, target)
+        return AttachedHow.INSERTED, target
 
     def _align(self, config: Definition, plugged: Disk) -> bool:
         """See that the persistent definition has the drive that the guest has, and no other of ours.
@@ -183,19 +179,19 @@ class Drives:
         self._without(config, (disk for disk in own_slots(config, self._vm) if disk.target != target))
         return True
 
-    def _plug(self, live: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Done:
+    def _plug(self, live: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
         """Add a drive to a VM that has none: for the next boot, and now if it takes one while it runs."""
         config, target = self._domain.config, hot_target(live, self._domain.config, device)
         later: Target | None = None
         if config is not None:
             fits = target is not None and (target.bus != "scsi" or config.has_virtio_scsi)
             wanted = (target, *choices) if fits and target is not None else choices
-            later = self._insert_config(config, path, device, wanted).target
+            later = self._insert_config(config, path, device, wanted)[1]
         if target is not None and self._hot_add(disk_xml(target, path, device)):
-            return Done(AttachedHow.HOT_ADDED, target)
+            return AttachedHow.HOT_ADDED, target
         if later is None:
             raise no_free_slot(self._vm, choices)
-        return Done(AttachedHow.NEXT_BOOT, later)
+        return AttachedHow.NEXT_BOOT, later
 
     def _hot_add(self, xml: str) -> bool:
         """Plug a drive in now; false when the running VM has no room for it."""

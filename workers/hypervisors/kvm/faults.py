@@ -19,7 +19,7 @@ _LINK_DOMAINS: Final = frozenset({libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE}
 """Parts of libvirt that are about the connection itself, not about what was asked over it."""
 
 _BY_CODE: Final[dict[int, Code]] = {
-    # What was there a moment ago. A VM or pool that is not there at first is told by whoever looks for it.
+    # What was there a moment ago. A VM or pool that is not there at first is reported by whoever looks for it.
     libvirt.VIR_ERR_NO_DOMAIN: TransientCode.VM_BUSY,
     libvirt.VIR_ERR_NO_STORAGE_POOL: TransientCode.STORAGE_UNAVAILABLE,
     libvirt.VIR_ERR_NO_STORAGE_VOL: TransientCode.STORAGE_UNAVAILABLE,
@@ -70,7 +70,7 @@ _REMEDY: Final[dict[Code, str]] = {
 }
 
 _HOST_KEY_WORDS: Final = ("host key", "authenticat", "access denied", "identity of host")
-"""libvirt's SSH transports tell a wrong key and a dead host by the text alone."""
+"""In libvirt's SSH transports a wrong key and a dead host differ by the text alone."""
 
 
 def libvirt_code(error: libvirt.libvirtError) -> Code:

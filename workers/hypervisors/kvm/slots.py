@@ -165,7 +165,7 @@ def content(
     """Say what is in the config drive.
 
     A VM may have several definitions (running, persistent, saved) that differ. What still has to go is never hidden by
-    what is right: another VM's image is told first, then the oldest, then one that lies elsewhere than `storage`.
+    what is right: another VM's image is reported first, then the oldest, then one that lies elsewhere than `storage`.
     """
     layers = tuple(layers)
     found = media_of(layers, place_of)

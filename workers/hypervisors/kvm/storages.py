@@ -21,19 +21,18 @@ import libvirt
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import IMAGE_FOLDER, HostName, Place, StorageName
 from workers.hypervisors.kvm.domain_xml import read_xml
-from workers.hypervisors.kvm.domains import lies_in
+from workers.hypervisors.kvm.image_folder import SftpFolder, VolumeFolder
 from workers.hypervisors.kvm.inventory import StorageRoute
-from workers.hypervisors.kvm.sftp import SftpFolder
-from workers.hypervisors.kvm.volumes import VolumeFolder
+from workers.hypervisors.kvm.vms import lies_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workers.driverkit.ssh import Sftp
-    from workers.hypervisors.kvm.connection import Link
     from workers.hypervisors.kvm.domain_xml import Definition, Source
     from workers.hypervisors.kvm.image_folder import ImageFolder
     from workers.hypervisors.kvm.inventory import HostTable
+    from workers.hypervisors.kvm.sessions import Link
 
 HOST_CACHE: Final = StorageName("host-cache")
 """The name of a host's cache directory among its storages; a pool of that name cannot be used."""

@@ -15,7 +15,7 @@ from workers.hypervisors.kvm.domain_xml import Disk, disk_xml
 
 if TYPE_CHECKING:
     from configdrive.model import VmUuid
-    from workers.hypervisors.kvm.connection import Link
+    from workers.hypervisors.kvm.sessions import Link
 
 FORCE: Final = libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
 
@@ -63,7 +63,7 @@ class Tray:
     def _update(self, disk: Disk, path: str | None, flags: int) -> None:
         """Change the medium, and put right what libvirt thinks of the tray.
 
-        A guest that resets the drive (a BIOS or kernel at its start) shuts the tray, of which QEMU tells nobody. When
+        A guest that resets the drive (a BIOS or kernel at its start) shuts the tray, and QEMU says nothing of it. When
         that happens during a change, libvirt takes the tray for open ever after, and every change fails. Opening it
         past libvirt makes the two agree again (libvirt notes in the VM's log that somebody used the monitor).
         """

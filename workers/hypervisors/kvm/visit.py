@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 from configdrive.errors import TransientCode, TransientError
 from workers.driverkit.ssh import Sftp
 from workers.driverkit.tables import unknown_host
-from workers.hypervisors.kvm.connections import HostLinks
-from workers.hypervisors.kvm.domains import find_user
 from workers.hypervisors.kvm.faults import translated
+from workers.hypervisors.kvm.sessions import HostLinks
 from workers.hypervisors.kvm.storages import Storages
 from workers.hypervisors.kvm.uris import is_plain_tcp
+from workers.hypervisors.kvm.vms import find_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from configdrive.model import HostName, ImageName
     from configdrive.ports import Connections
-    from workers.hypervisors.kvm.connection import Link
     from workers.hypervisors.kvm.image_folder import ImageFolder
     from workers.hypervisors.kvm.inventory import HostTable
+    from workers.hypervisors.kvm.sessions import Link
 
 _log = logging.getLogger(__name__)
 

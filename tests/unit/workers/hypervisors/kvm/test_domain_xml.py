@@ -59,7 +59,7 @@ def test_what_is_no_disk_of_the_domain_is_not_read() -> None:
         (f"protocol='https' name='{IMAGE}'", False),
     ],
 )
-def test_an_image_of_the_fleet_is_told_by_its_name(source: str, ours: bool) -> None:  # noqa: FBT001
+def test_an_image_of_the_fleet_is_known_by_its_name(source: str, ours: bool) -> None:  # noqa: FBT001
     (disk,) = read_definition(DOMAIN.format(f"<disk><source {source}/><target dev='hdd' bus='ide'/></disk>")).disks
     assert disk.image == (ImageName.parse(IMAGE) if ours else None)
 

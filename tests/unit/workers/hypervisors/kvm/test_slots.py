@@ -126,6 +126,6 @@ def elsewhere(source: Source) -> Place | None:
         ([pc(cd("hdd", "/user.iso"))], NoDrive()),
     ],
 )
-def test_what_still_has_to_go_is_told_first(layers: list[Definition], expected: object) -> None:
+def test_what_still_has_to_go_is_reported_first(layers: list[Definition], expected: object) -> None:
     choices = targets(pc(), (), Device.CDROM)
     assert content(layers, VM, elsewhere, HOME, choices) == expected

@@ -1,15 +1,21 @@
-"""A connection to libvirt, never waited for without end.
+"""Connections to a host's libvirtd, never waited for without end: opened when needed, kept, limited, counted.
 
 A call into libvirt is C code that no Python exception can interrupt. So each connection has one thread of its own that
 makes the calls, and the caller waits for the answer up to a limit. A connection that has not answered in time is given
 up: its thread closes it when the call comes back, and nothing else is done on it. Three guards stand one behind the
 other: libvirt's keepalive breaks a dead link, this limit ends the wait for a libvirtd that hangs, and the worker pool's
 task time limit ends everything else.
+
+Keepalive needs libvirt's event loop: one daemon thread per process. libvirt takes an event loop once per process and
+hands it down through fork with all that is registered in it. A child of a process that had used libvirt must not run
+that loop: it would read its parent's sockets. Such a child goes without keepalive; the limit on every call still
+holds. Celery's workers fork before they connect.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -20,11 +26,11 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 import libvirt
 
 from configdrive.errors import TransientCode, TransientError
-from workers.hypervisors.kvm.event_loop import run_event_loop
+from workers.driverkit.connections import Tally
 from workers.hypervisors.kvm.faults import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from configdrive.model import HostName
 
@@ -42,6 +48,11 @@ OPEN_SECONDS: Final = 10.0
 
 UNTESTED_SECONDS: Final = 1.0
 """A kept connection that rested longer than this is tried before it is used again."""
+
+SILENT_SECONDS: Final = 2.0
+REST_SECONDS: Final = 15.0
+"""A host that let an opening wait for longer than the first is not asked again for the second: when a host fails, each
+of its VMs wants something of it, and each would wait again."""
 
 
 class LinkBrokenError(TransientError):
@@ -78,7 +89,7 @@ class Link:
         Raises:
             FleetError: `HOST_UNREACHABLE`, `ACCESS_DENIED`.
         """
-        keepalive = run_event_loop()
+        keepalive = _run_event_loop()
         threading.Thread(target=self._serve, name=f"libvirt-{self.host}", daemon=True).start()
         with translated(f"host {self.host}"):
             self._wait(min(self._timeout, OPEN_SECONDS), partial(self._open, keepalive=keepalive))
@@ -160,7 +171,7 @@ class Link:
         connection = libvirt.open(self._uri)
         if keepalive:
             interval = max(1, min(5, int(self._timeout / (KEEPALIVE_COUNT + 2))))
-            # A libvirtd that knows no keepalive is told apart by nothing; the limit on every call remains.
+            # Nothing tells a libvirtd apart that knows no keepalive; the limit on every call remains.
             with contextlib.suppress(libvirt.libvirtError):
                 connection.setKeepAlive(interval, KEEPALIVE_COUNT)
         self._connection = connection
@@ -173,8 +184,156 @@ class Link:
                 self._connection.close()
 
 
+class HostLinks:
+    """The connections of this process to one host: `limit` at most, so that a boot storm does not sink its libvirtd."""
+
+    def __init__(self, host: HostName, uri: str, timeout: float, limit: int) -> None:
+        self.tally = Tally(host, "libvirt")
+        self._host = host
+        self._uri = uri
+        self._timeout = timeout
+        self._limit = limit
+        self._state = _State(limit)
+
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[Link]:
+        """Give a working connection for a while.
+
+        Raises:
+            FleetError: `HOST_UNREACHABLE`, also when all were busy for too long; `ACCESS_DENIED`.
+            LinkBrokenError: libvirtd ended, or was started anew, while the connection was in use.
+        """
+        state = self._own_state()
+        state.require_speaking(self._host)
+        if not state.free.acquire(timeout=self._timeout):
+            detail = f"host {self._host}: all {self._limit} connections of this process were busy"
+            raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "raise 'connections' in the inventory")
+        try:
+            link = self._take(state)
+            try:
+                yield link
+            except libvirt.libvirtError as error:
+                if not link.is_broken():
+                    raise
+                detail = f"host {self._host}: {error.get_error_message()}"
+                remedy = "see whether libvirtd runs there"
+                raise LinkBrokenError(TransientCode.HOST_UNREACHABLE, detail, remedy) from error
+            finally:
+                if not state.give_back(link):
+                    self.tally.lost()
+        finally:
+            state.free.release()
+
+    def close(self) -> None:
+        """Close what is not in use now."""
+        for link in self._own_state().drain():
+            link.abandon()
+            self.tally.closed()
+
+    def _take(self, state: _State) -> Link:
+        while (kept := state.pop()) is not None:
+            if kept.fresh():
+                return kept
+            kept.abandon()
+            self.tally.lost()
+        link = Link(self._host, self._uri, self._timeout)
+        asked = time.monotonic()
+        try:
+            link.open()
+        except BaseException as error:
+            link.abandon()
+            if isinstance(error, TransientError):
+                state.note_silence(time.monotonic() - asked)
+            raise
+        self.tally.opened()
+        return link
+
+    def _own_state(self) -> _State:
+        """Return this process's connections; a forked child begins without any."""
+        if self._state.process != os.getpid():
+            inherited, self._state = self._state, _State(self._limit)
+            inherited.disown()
+        return self._state
+
+
+class _State:
+    def __init__(self, limit: int) -> None:
+        self.process = os.getpid()
+        self.free = threading.BoundedSemaphore(limit)
+        self._lock = threading.Lock()
+        self._idle: list[Link] = []
+        self._asked_again = 0.0
+
+    def note_silence(self, seconds: float) -> None:
+        """Note how long an opening waited in vain."""
+        if seconds > SILENT_SECONDS:
+            self._asked_again = time.monotonic() + REST_SECONDS
+
+    def require_speaking(self, host: HostName) -> None:
+        """Return unless the host was silent a moment ago.
+
+        Raises:
+            TransientError: `HOST_UNREACHABLE`.
+        """
+        rest = self._asked_again - time.monotonic()
+        if rest > 0:
+            detail = f"host {host}: did not answer a moment ago, and is asked again in {rest:.0f} s"
+            raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "see whether it is up")
+
+    def pop(self) -> Link | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def give_back(self, link: Link) -> bool:
+        """Keep a connection that is of use still; say whether it is."""
+        usable = link.rest()
+        if usable:
+            with self._lock:
+                self._idle.append(link)
+        return usable
+
+    def drain(self) -> list[Link]:
+        with self._lock:
+            drained, self._idle = self._idle, []
+        return drained
+
+    def disown(self) -> None:
+        """The lock is left alone: the parent's thread that held it does not exist here."""
+        for link in self._idle:
+            link.disown()
+
+
 def _answer(answer: Future[R], function: Callable[[], R]) -> None:
     try:
         answer.set_result(function())
     except BaseException as error:  # noqa: BLE001  # it is raised where the answer is awaited
         answer.set_exception(error)
+
+
+_registering = threading.Lock()
+_registered_in: int | None = None
+
+
+def _silent(_context: None, _error: object) -> None:
+    """Print nothing: every error is raised as well."""
+
+
+# libvirt's default handler prints each error to stderr, besides the exception.
+libvirt.registerErrorHandler(_silent, None)
+
+
+def _run_events() -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()
+
+
+def _run_event_loop() -> bool:
+    """See that this process has the loop; false when its parent had it, and then keepalive must not be turned on."""
+    global _registered_in  # noqa: PLW0603  # libvirt's is just as global
+    if _registered_in is None:
+        with _registering:
+            if _registered_in is None:
+                libvirt.virEventRegisterDefaultImpl()
+                threading.Thread(target=_run_events, name="libvirt-events", daemon=True).start()
+                _registered_in = os.getpid()
+    return _registered_in == os.getpid()

@@ -15,8 +15,8 @@ from workers.hypervisors.kvm.domain_xml import Definition, read_definition
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.hypervisors.kvm.connection import Link
     from workers.hypervisors.kvm.domain_xml import Source
+    from workers.hypervisors.kvm.sessions import Link
 
 _ATTEMPTS: Final = 5
 
