@@ -93,7 +93,7 @@ LAYOUTS: Final[dict[str, Callable[[int], Files]]] = {"nine files": nine_files, "
 
 def ours(files: Files, number: int) -> int:
     """Make an image as a worker does."""
-    name = ImageName(_VM.instance_name, _VM.uuid, Generation(number))
+    name = ImageName.of(_VM.instance_name, _VM.uuid, Generation(number))
     return len(build.build(name, files, label=_LABEL, built_at=float(number)).content)
 
 

@@ -99,7 +99,7 @@ def attach_naively(driver: HypervisorDriver, text: str) -> None:
     if seen.storage is None:
         raise RuntimeError(f"no storage for VM {vm.uuid}")
     guest = getattr(event.data, "guest", None) or GuestData()
-    name = ImageName(vm.instance_name, vm.uuid, Generation(event.data.sequence))
+    name = ImageName.of(vm.instance_name, vm.uuid, Generation(event.data.sequence))
     content = _genisoimage(vm, guest.merged_into(VmData()))
     driver.upload(vm, Image(name, "config", content, sha256=""), seen.storage)
     if kind != "deploy":

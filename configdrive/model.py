@@ -42,37 +42,80 @@ MAX_LABEL = 16
 
 LABEL_PATTERN = rf"[A-Za-z0-9._-]{{1,{MAX_LABEL}}}"
 
-_IMAGE_NAME = re.compile(
-    r"(?P<instance>[A-Za-z0-9][A-Za-z0-9._-]{0,63})"
+_OLD_NAME = re.compile(
+    r"(?P<slug>[A-Za-z0-9][A-Za-z0-9._-]{0,63})"
     r"\.(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
     r"\.(?P<generation>0|[1-9][0-9]{0,15})\.iso",
 )
+_NAME = re.compile(
+    r"(?P<slug>[a-z0-9-]{1,32})"
+    r"\.(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+    r"\.(?P<generation>0|[1-9][0-9]{0,15})"
+    r"\.(?P<fingerprint>[a-z2-7]{16})-(?P<fleet>[a-z2-7]{8})\.iso",
+)
+_SLUG = 32
 
 
 @dataclass(frozen=True, slots=True)
 class ImageName:
-    """The name of an image file; it says whose it is, so that a listing alone tells owner and age."""
+    """The name of an image file. It says whose it is, so that a listing alone tells the owner.
 
-    instance_name: InstanceName
-    vm_uuid: VmUuid
-    generation: Generation
+    Two names are equal when the files are called the same: the same name means the same bytes.
+
+    Args:
+        file: the file's name, without any folder.
+        vm_uuid: the VM that it is made for.
+        generation: the sequence number of the event that it was built for; nothing is ordered by it.
+        fingerprint: keyed digest of the image's bytes; `None` in names of the first form.
+        fleet: the fleet that made it; `None` in names of the first form.
+    """
+
+    file: str
+    vm_uuid: VmUuid = field(compare=False)
+    generation: Generation = field(compare=False)
+    fingerprint: str | None = field(default=None, compare=False)
+    fleet: str | None = field(default=None, compare=False)
 
     @override
     def __str__(self) -> str:
         """Return the file name, without any folder."""
-        return f"{self.instance_name}.{self.vm_uuid}.{self.generation}.iso"
+        return self.file
+
+    @classmethod
+    def of(
+        cls,
+        instance_name: str,
+        vm_uuid: VmUuid,
+        generation: Generation,
+        fingerprint: str | None = None,
+        fleet: str | None = None,
+    ) -> Self:
+        """Make the name of an image; without a fingerprint and a fleet, one of the first form."""
+        if fingerprint is None or fleet is None:
+            return cls(f"{instance_name}.{vm_uuid}.{generation}.iso", vm_uuid, generation)
+        slug = re.sub(r"[^a-z0-9]+", "-", instance_name.lower())[:_SLUG].strip("-") or "vm"
+        file = f"{slug}.{vm_uuid}.{generation}.{fingerprint}-{fleet}.iso"
+        return cls(file, vm_uuid, generation, fingerprint, fleet)
 
     @classmethod
     def parse(cls, file_name: str) -> Self | None:
-        """Read a file name (no folder); `None` when the file is not one of ours."""
-        match = _IMAGE_NAME.fullmatch(file_name)
+        """Read a file name (no folder); `None` when the file is not one of a fleet's."""
+        match = _NAME.fullmatch(file_name) or _OLD_NAME.fullmatch(file_name)
         if match is None:
             return None
+        parts = match.groupdict()
         return cls(
-            InstanceName(match["instance"]),
+            file_name,
             VmUuid(match["uuid"]),
             Generation(int(match["generation"])),
+            parts.get("fingerprint"),
+            parts.get("fleet"),
         )
+
+    @property
+    def instance_name(self) -> InstanceName:
+        """The part that is for people: the VM's name when the image was made, as far as it fits into a file name."""
+        return InstanceName(self.file.partition(f".{self.vm_uuid}.")[0])
 
 
 class PowerState(StrEnum):
@@ -121,12 +164,50 @@ class Vm:
     presentation: Presentation = Presentation.CDROM
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """A storage that can hold images. `host` is `None` when every host that has this storage sees the same files."""
+    """A storage that can hold images.
+
+    Args:
+        storage: its name on its host.
+        host: `None` when every host that has this storage sees the same files.
+        identity: what its owner knows it by, whatever it is called where; places of the same identity are the same.
+    """
 
     storage: StorageName
     host: HostName | None = None
+    identity: str | None = None
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        """Compare identities, and names only where no identity is known."""
+        return self._key == other._key if isinstance(other, Place) else NotImplemented
+
+    @override
+    def __hash__(self) -> int:
+        """Agree with `==`."""
+        return hash(self._key)
+
+    @property
+    def _key(self) -> str | tuple[StorageName, HostName | None]:
+        return self.identity or (self.storage, self.host)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An effect that is about to be tried: where an image may lie from now on, whatever becomes of the attempt.
+
+    Args:
+        host: the inventory's name of the host on which the VM is, or whose storage it is.
+        host_id: what the host says of itself (`ports.Observation.host_id`).
+        place: the storage.
+        file: the image file's exact name.
+    """
+
+    host: HostName
+    host_id: str
+    place: Place
+    file: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +331,7 @@ __all__ = [
     "Image",
     "ImageName",
     "InstanceName",
+    "Intent",
     "Metadata",
     "Nic",
     "Place",

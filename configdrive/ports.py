@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from configdrive.model import (
+    Generation,
     HostName,
     HypervisorName,
     Image,
@@ -54,6 +55,9 @@ class Observation:
             is reported first: another VM's image, then the oldest of its own.
         images: every image of this VM found on `storage` and on the places asked for.
         unreachable: places asked for that could not be listed now: down, or no longer in the inventory.
+        media: every image of the fleet in any drive of the VM, in any layer of its definition.
+        host_id: what the host says of itself, whatever it is called in the inventory; empty when it does not say.
+        vm_ref: the identity of the VM's object; the same by whatever inventory name it was found.
     """
 
     power: PowerState
@@ -61,6 +65,9 @@ class Observation:
     drive: DriveContent
     images: tuple[StoredImage, ...] = ()
     unreachable: tuple[Place, ...] = ()
+    media: tuple[ImageName, ...] = ()
+    host_id: str = ""
+    vm_ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +96,13 @@ class Survey:
         images: every image on every storage of the host that could be listed.
         residents: every VM that the host knows.
         unreachable: the host's storages that could not be listed now.
+        host_id: as in `Observation`.
     """
 
     images: tuple[StoredImage, ...]
     residents: tuple[Resident, ...]
     unreachable: tuple[Place, ...] = ()
+    host_id: str = ""
 
 
 class AttachedHow(StrEnum):
@@ -108,12 +117,21 @@ class AttachedHow(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """The result of an attach: how, the target device in the VM, the image's path, on KVM the disk element's XML."""
+    """The result of an attach.
+
+    Args:
+        how: how the image came to the guest.
+        device: the target device in the VM.
+        path: the image's.
+        xml: on KVM the disk element.
+        added: how the drive is known again that was added for the image; `None` when a drive was found and used.
+    """
 
     how: AttachedHow
     device: str
     path: str
     xml: str | None = None
+    added: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +161,15 @@ class Connections:
     reopened: int
 
 
+Genuine = Callable[[str], bool]
+"""Says whether bytes of this SHA-256 (hexadecimal digits) are those that an image's name promises."""
+
+
+def trusted(_sha256: str) -> bool:
+    """Take any bytes."""
+    return True
+
+
 class HypervisorDriver(Protocol):
     """One hypervisor type: every host of it in the inventory.
 
@@ -152,8 +179,10 @@ class HypervisorDriver(Protocol):
 
     name: HypervisorName
 
-    def observe(self, vm: Vm, also: Collection[Place] = ()) -> Observation:
-        """Look at the VM on `vm.host`, and list its images on its storage and on the places in `also`.
+    def observe(self, vm: Vm, also: Collection[Place] = (), names: Collection[ImageName] | None = None) -> Observation:
+        """Look at the VM on `vm.host`, and at its images on its storage and on the places in `also`.
+
+        `names` are the images to look for; without it, the folders are listed.
 
         Raises:
             TransientError: the host or the VM's own storage cannot be reached now.
@@ -173,8 +202,10 @@ class HypervisorDriver(Protocol):
             TransientError: `STORAGE_FULL`, `IMAGE_IN_USE`, `UPLOAD_CORRUPT` when it reads back otherwise than written.
         """
 
-    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
+    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place, genuine: Genuine = trusted) -> None:
         """Make `target` hold the same bytes as `source` under the same name (a migration between unshared storages).
+
+        `genuine` is asked whether the bytes that were read are that image's.
 
         Raises:
             PermanentError: `STORAGE_NOT_FOUND` when the source does not hold the image; otherwise as `upload`.
@@ -194,8 +225,10 @@ class HypervisorDriver(Protocol):
                 `DRIVE_LOCKED` when the guest holds the tray and force is turned off.
         """
 
-    def detach(self, vm: Vm) -> None:
+    def detach(self, vm: Vm, media: Collection[ImageName] | None = None, added: str | None = None) -> None:
         """Leave no image of the fleet in any drive of the VM, now and in its persistent definition.
+
+        With `media`, only these: what came since is the next event's. `added` is what `attach` answered.
 
         Whosever image it is. A VM that the host does not know has none: that is success.
 
@@ -203,12 +236,15 @@ class HypervisorDriver(Protocol):
             TransientError: `DRIVE_LOCKED` when the guest holds the tray and force is turned off.
         """
 
-    def delete(self, vm: Vm, image: StoredImage) -> None:
-        """Delete one image file; gone already is success.
+    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:
+        """Delete one image file; gone already is success. With `anyones` every VM of the host may hold it up.
 
         Raises:
             TransientError: `IMAGE_IN_USE` when any VM still has it in a drive.
         """
+
+    def host_of(self, host_id: str) -> HostName | None:
+        """Return the inventory's name of the host that says this of itself; `None` when it is not to be found now."""
 
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet, whosever it is.
@@ -246,6 +282,16 @@ class Sealer(Protocol):
         Raises:
             PermanentError: `UNSEALABLE`, when the key is not known, the box is damaged or was made for another context.
         """
+
+
+class ImageNamer(Protocol):
+    """Names images by what is in them: the same name means the same bytes, and tells nothing of them."""
+
+    def name(self, vm: Vm, generation: Generation, sha256: str) -> ImageName:
+        """Return the name of the image with these bytes (SHA-256 in hexadecimal digits)."""
+
+    def is_genuine(self, name: ImageName, sha256: str) -> bool:
+        """Say whether the image of this name has these bytes; never of a name without a fingerprint."""
 
 
 class Lease(Protocol):

@@ -85,7 +85,7 @@ def plan(vm: Vm, seen: Observation, goal: Goal) -> tuple[Step, ...]:
 
 def image_name(vm: Vm, record: ImageRecord) -> ImageName:
     """Return the file name of a VM's image."""
-    return ImageName(vm.instance_name, vm.uuid, record.generation)
+    return ImageName.of(vm.instance_name, vm.uuid, record.generation)
 
 
 def distrust(vm: Vm, seen: Observation, goal: Goal) -> Observation:

@@ -142,7 +142,7 @@ def new_vm(hypervisor: str, host: HostName) -> Vm:
 
 
 def image_name(vm: Vm, generation: int = 1) -> ImageName:
-    return ImageName(vm.instance_name, vm.uuid, Generation(generation))
+    return ImageName.of(vm.instance_name, vm.uuid, Generation(generation))
 
 
 def make_image(vm: Vm, generation: int = 1, *, sectors: int = 180) -> Image:

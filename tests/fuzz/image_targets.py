@@ -16,7 +16,7 @@ from configdrive.model import Generation, ImageName, InstanceName
 from tests.fuzz.mutations import MARKER
 from tests.fuzz.targets import VM, refused, target
 
-NAME = ImageName(InstanceName("i-2-14-VM"), VM, Generation(7))
+NAME = ImageName.of(InstanceName("i-2-14-VM"), VM, Generation(7))
 PARTS = (
     "cloudstack",
     "password",

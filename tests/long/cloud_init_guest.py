@@ -109,7 +109,7 @@ def drive(key: asyncssh.SSHKey, tmp_path_factory: pytest.TempPathFactory) -> Pat
         ssh_keys=(SshKey("alice", f"{public} alice@example"),),
         nics=(NIC,),
     )
-    name = ImageName(VM.instance_name, VM.uuid, Generation(1))
+    name = ImageName.of(VM.instance_name, VM.uuid, Generation(1))
     built = build(name, render(VM, data, SecretStr(PASSWORD)), label="config-2", built_at=time.time())
     path = tmp_path_factory.mktemp("drive") / str(name)
     path.write_bytes(built.content)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.e2e.kvm.conftest import NewVm
     from tests.e2e.kvm.site import Site
 
-NOBODY = ImageName(InstanceName("i-9-9-VM"), VmUuid("99999999-9999-4999-8999-999999999999"), Generation(3))
+NOBODY = ImageName.of(InstanceName("i-9-9-VM"), VmUuid("99999999-9999-4999-8999-999999999999"), Generation(3))
 
 
 def run(fleet: Fleet, *words: str, **settings: str) -> dict[str, Any]:
@@ -102,8 +102,8 @@ def test_a_sweep_deletes_what_no_vm_needs_and_nothing_else(new_vm: NewVm, hosts:
     vm, other = new_vm(LOCAL), new_vm(LOCAL)
     path, others = running(vm), running(other)
     folder = hosts.hosts["h1"].outside(path.parent)
-    older = ImageName(vm.vm.instance_name, vm.vm.uuid, Generation(0))
-    used = ImageName(InstanceName("i-7-7-VM"), VmUuid("77777777-7777-4777-8777-777777777777"), Generation(1))
+    older = ImageName.of(vm.vm.instance_name, vm.vm.uuid, Generation(0))
+    used = ImageName.of(InstanceName("i-7-7-VM"), VmUuid("77777777-7777-4777-8777-777777777777"), Generation(1))
     strangers = ["notes.iso", f"{older}.txt", "config.iso"]
     for name in (str(older), str(NOBODY), str(used), *strangers):
         (folder / name).write_bytes(bytes(4096))

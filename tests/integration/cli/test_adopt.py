@@ -29,7 +29,7 @@ def lost(quiet_place: Callable[..., Place], vm: VmScript) -> Place:
     driver = SimulatedDriver(place.cloud.world, auto_define=True)
     storage = driver.observe(known).storage
     assert storage is not None
-    made = build(ImageName(known.instance_name, known.uuid, Generation(1)), {}, label="config", built_at=1.0)
+    made = build(ImageName.of(known.instance_name, known.uuid, Generation(1)), {}, label="config", built_at=1.0)
     driver.upload(known, made, storage)
     driver.attach(known, made.name, storage)
     driver.close()

@@ -86,7 +86,7 @@ def drive(tmp_path: Path) -> Drive:
             ssh_keys=tuple(keys),
         )
         files = render(VM, data, None if password is None else SecretStr(password))
-        name = ImageName(VM.instance_name, VM.uuid, Generation(next(numbers)))
+        name = ImageName.of(VM.instance_name, VM.uuid, Generation(next(numbers)))
         path = tmp_path / str(name)
         path.write_bytes(build(name, files, label=label, built_at=1_489_141_380.0).content)
         return path

@@ -83,7 +83,7 @@ class Drive:
 
 
 def _drive(folder: Path, label: str, files: Mapping[str, bytes]) -> Drive:
-    name = ImageName(VM.instance_name, VM.uuid, Generation(1))
+    name = ImageName.of(VM.instance_name, VM.uuid, Generation(1))
     built = build(name, files, label=label, built_at=1_489_141_380.0)
     path = folder / str(name)
     path.write_bytes(built.content)

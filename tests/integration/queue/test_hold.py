@@ -284,8 +284,8 @@ def test_an_attempt_that_did_not_end_the_event_leaves_no_debt(box: Box) -> None:
 
 
 def test_for_how_long_an_image_is_nobody_s_is_told_by_the_store_s_clock(box: Box) -> None:
-    image = ImageName(InstanceName("i-2-14-VM"), new_vm(), Generation(3))
-    other = replace(image, generation=Generation(4))
+    image = ImageName.of(InstanceName("i-2-14-VM"), new_vm(), Generation(3))
+    other = ImageName.of(image.instance_name, image.vm_uuid, Generation(4))
     assert box.mailbox.stray_for(image, note=False) is None
     assert box.mailbox.stray_for(image, note=True) == pytest.approx(0, abs=1)
     box.client.zincrby(box.key("strays"), -60_000, str(image))

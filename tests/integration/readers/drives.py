@@ -74,7 +74,7 @@ def write_drive(
         nics=() if nic is None else (nic,),
     )
     files = render(VM, data, None if password is None else SecretStr(password))
-    name = ImageName(VM.instance_name, VM.uuid, Generation(1))
+    name = ImageName.of(VM.instance_name, VM.uuid, Generation(1))
     path.write_bytes(build(name, files, label=label, built_at=1_489_141_380.0).content)
     return path
 

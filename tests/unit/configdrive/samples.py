@@ -78,7 +78,7 @@ def document(files: contents.Files, path: str) -> Any:  # noqa: ANN401
     return json.loads(files[path])
 
 
-NAME = ImageName(InstanceName("i-2-14-VM"), VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"), Generation(7))
+NAME = ImageName.of(InstanceName("i-2-14-VM"), VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"), Generation(7))
 BUILT_AT = 1_489_130_003.75  # 2017-03-10 07:13:23 UTC, the seed's directories
 PASSWORD = b"correct horse battery staple"
 FILES = {

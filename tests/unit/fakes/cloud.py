@@ -33,12 +33,14 @@ from configdrive.ports import (
     Connections,
     DriveContent,
     EmptyDrive,
+    Genuine,
     HypervisorDriver,
     Inserted,
     NoDrive,
     Observation,
     Resident,
     Survey,
+    trusted,
 )
 
 
@@ -113,7 +115,7 @@ class MemoryDriver(HypervisorDriver):
         self.cloud = cloud
 
     @override
-    def observe(self, vm: Vm, also: Collection[Place] = ()) -> Observation:
+    def observe(self, vm: Vm, also: Collection[Place] = (), names: Collection[ImageName] | None = None) -> Observation:
         self._begin("observe", vm.host)
         machine = self._machine(vm)
         storage = vm.primary_storage or (machine.root if machine else None)
@@ -138,7 +140,7 @@ class MemoryDriver(HypervisorDriver):
         self._store("upload", vm, StoredImage(image.name, place), image.content)
 
     @override
-    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
+    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place, genuine: Genuine = trusted) -> None:
         self._begin("copy", target.host or vm.host)
         self._require_up(source.storage)
         content = self.cloud.files.get(StoredImage(name, source))
@@ -172,7 +174,7 @@ class MemoryDriver(HypervisorDriver):
         return Attachment(how, "cd", path, xml="<disk/>")
 
     @override
-    def detach(self, vm: Vm) -> None:
+    def detach(self, vm: Vm, media: Collection[ImageName] | None = None, added: str | None = None) -> None:
         self._begin("detach", vm.host)
         machine = self._machine(vm)
         if machine is not None:
@@ -180,12 +182,16 @@ class MemoryDriver(HypervisorDriver):
         self.cloud.hook("detach", At.AFTER)
 
     @override
-    def delete(self, vm: Vm, image: StoredImage) -> None:
+    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:
         self._begin("delete", image.place.host or vm.host)
         self._require_up(image.place.storage)
         self._require_unused(image)
         self.cloud.files.pop(image, None)
         self.cloud.hook("delete", At.AFTER)
+
+    @override
+    def host_of(self, host_id: str) -> HostName | None:
+        return None
 
     @override
     def survey(self, host: HostName) -> Survey:

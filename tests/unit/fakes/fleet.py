@@ -139,7 +139,7 @@ def read_image(content: bytes) -> dict[str, bytes]:
 
 def stray_image(cloud: Cloud, uuid: str, generation: int = 1) -> StoredImage:
     """Put an image of some VM onto the primary storage, past the fleet."""
-    name = ImageName(InstanceName("i-2-99-VM"), VmUuid(uuid), Generation(generation))
+    name = ImageName.of(InstanceName("i-2-99-VM"), VmUuid(uuid), Generation(generation))
     stray = StoredImage(name, cloud.place(PRIMARY, HOST_1))
     cloud.files[stray] = b"not for you"
     return stray

@@ -44,7 +44,7 @@ def keeper(queue: Queue) -> Storekeeper:
 
 def older(queue: Queue, generation: int = 0) -> StoredImage:
     """Put an older image of the VM beside its present one."""
-    name = ImageName(InstanceName("i-2-14-VM"), VM, Generation(generation))
+    name = ImageName.of(InstanceName("i-2-14-VM"), VM, Generation(generation))
     queue.fleet.cloud.files[StoredImage(name, HOME)] = b"older"
     return StoredImage(name, HOME)
 

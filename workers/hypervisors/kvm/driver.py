@@ -10,7 +10,7 @@ import libvirt
 
 from configdrive.errors import PermanentError
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, Vm
-from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Survey
+from configdrive.ports import AttachedHow, Attachment, Check, Genuine, NoDrive, Observation, Survey, trusted
 from workers.driverkit.storage_routes import (
     first_way,
     hosts_of,
@@ -79,7 +79,12 @@ class KvmDriver:
         hosts = {HostName(name): Host(HostName(name), one, call_timeout) for name, one in table.hosts.items()}
         return cls(hosts, force_eject=force_eject)
 
-    def observe(self, vm: Vm, also: Collection[Place] = ()) -> Observation:
+    def observe(
+        self,
+        vm: Vm,
+        also: Collection[Place] = (),
+        names: Collection[ImageName] | None = None,  # noqa: ARG002 - lists
+    ) -> Observation:
         """Look at the VM and list its images.
 
         A VM is known by its uuid alone here, so that it can be cleaned up whatever its name is; `attach` looks at the
@@ -119,7 +124,14 @@ class KvmDriver:
         require_own(vm, image.name)
         self._store(vm, image.name, image.content, place)
 
-    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
+    def copy(
+        self,
+        vm: Vm,
+        name: ImageName,
+        source: Place,
+        target: Place,
+        genuine: Genuine = trusted,  # noqa: ARG002 - trusts
+    ) -> None:
         """Make `target` hold the same bytes as `source` under the same name."""
         require_own(vm, name)
         with self._reach(source, vm.host) as (_, folder):
@@ -149,7 +161,12 @@ class KvmDriver:
             how, target = drives.insert(path, device, visit.table.cd_targets)
         return Attachment(how, target.dev, path, disk_xml(target, path, device))
 
-    def detach(self, vm: Vm) -> None:
+    def detach(
+        self,
+        vm: Vm,
+        media: Collection[ImageName] | None = None,  # noqa: ARG002 - takes all
+        added: str | None = None,  # noqa: ARG002 - asks nobody
+    ) -> None:
         """Leave no image of the fleet in any drive of the VM, now and in its persistent definition."""
         with self._visit(vm.host) as visit:
             domain = find_domain(visit.link, vm.uuid)
@@ -161,12 +178,16 @@ class KvmDriver:
                 if find_domain(visit.link, vm.uuid) is not None:
                     raise  # otherwise it was transient and was powered off meanwhile
 
-    def delete(self, vm: Vm, image: StoredImage) -> None:
+    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:  # noqa: ARG002 - always
         """Delete one image file; gone already is success."""
         with self._reach(image.place, vm.host) as (visit, folder):
             if folder.has(image.name):
                 visit.require_unused(folder, image.name)
                 folder.remove(image.name)
+
+    def host_of(self, host_id: str) -> HostName | None:  # noqa: ARG002 - none is known
+        """Return the inventory's name of the host that says this of itself."""
+        return None
 
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet."""

@@ -24,11 +24,13 @@ from configdrive.ports import (
     Connections,
     DriveContent,
     EmptyDrive,
+    Genuine,
     Inserted,
     NoDrive,
     Observation,
     Resident,
     Survey,
+    trusted,
 )
 from workers.hypervisors.simulated.calls import Calls
 from workers.hypervisors.simulated.doctor import diagnose
@@ -98,7 +100,12 @@ class SimulatedDriver:
             call_timeout=call_timeout,
         )
 
-    def observe(self, vm: Vm, also: Collection[Place] = ()) -> Observation:
+    def observe(
+        self,
+        vm: Vm,
+        also: Collection[Place] = (),
+        names: Collection[ImageName] | None = None,  # noqa: ARG002 - lists
+    ) -> Observation:
         """Look at the VM and list its images; clears what a killed upload of it has left half-written."""
         with self._calls.call(Verb.OBSERVE, vm.uuid, vm.host):
             self._topology.require_up(vm.host)
@@ -129,7 +136,14 @@ class SimulatedDriver:
         with self._calls.call(Verb.UPLOAD, vm.uuid, place.host or vm.host, image.name, place):
             self._store(Verb.UPLOAD, vm, image.name, image.content, place)
 
-    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
+    def copy(
+        self,
+        vm: Vm,
+        name: ImageName,
+        source: Place,
+        target: Place,
+        genuine: Genuine = trusted,  # noqa: ARG002 - trusts
+    ) -> None:
         """Make `target` hold the same bytes as `source` under the same name."""
         with self._calls.call(Verb.COPY, vm.uuid, target.host or vm.host, name, target):
             content = self._topology.reach(source, vm.host).read(name)
@@ -173,7 +187,12 @@ class SimulatedDriver:
                     self.world.records.put(after)
             return Attachment(how, device, path)
 
-    def detach(self, vm: Vm) -> None:
+    def detach(
+        self,
+        vm: Vm,
+        media: Collection[ImageName] | None = None,  # noqa: ARG002 - takes all
+        added: str | None = None,  # noqa: ARG002 - asks nobody
+    ) -> None:
         """Leave no image of the fleet in any drive of the VM."""
         with self._calls.call(Verb.DETACH, vm.uuid, vm.host):
             self._topology.require_up(vm.host)
@@ -183,10 +202,14 @@ class SimulatedDriver:
                 if after is not None and after != record:
                     self.world.records.put(after)
 
-    def delete(self, vm: Vm, image: StoredImage) -> None:
+    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:  # noqa: ARG002 - always
         """Delete one image file; gone already is success."""
         with self._calls.call(Verb.DELETE, vm.uuid, image.place.host or vm.host, image.name, image.place):
             self._images.delete(image.name, self._topology.reach(image.place, vm.host))
+
+    def host_of(self, host_id: str) -> HostName | None:  # noqa: ARG002 - none is known
+        """Return the inventory's name of the host that says this of itself."""
+        return None
 
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet."""

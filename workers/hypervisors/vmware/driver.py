@@ -17,7 +17,7 @@ from configdrive.model import (
     StorageName,
     Vm,
 )
-from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Survey
+from configdrive.ports import AttachedHow, Attachment, Check, Genuine, NoDrive, Observation, Survey, trusted
 from workers.driverkit.storage_routes import (
     first_way,
     hosts_of,
@@ -84,7 +84,12 @@ class VmwareDriver:
         sessions = {name: Sessions(name, one, call_timeout) for name, one in table.endpoints.items()}
         return cls(table, sessions, force_eject=force_eject)
 
-    def observe(self, vm: Vm, also: Collection[Place] = ()) -> Observation:
+    def observe(
+        self,
+        vm: Vm,
+        also: Collection[Place] = (),
+        names: Collection[ImageName] | None = None,  # noqa: ARG002 - lists
+    ) -> Observation:
         """Look at the VM and list its images: one call to find it, one to read it, a task for each listing.
 
         A VM is known by its uuid alone here, so that it can be cleaned up whatever its name is; `attach` looks at the
@@ -98,13 +103,13 @@ class VmwareDriver:
                 NoDrive() if record is None else content(record, visit.storages.place_of, storage, visit.table.cd_slots)
             )
 
-        def names(place: Place) -> tuple[ImageName, ...]:
+        def listed(place: Place) -> tuple[ImageName, ...]:
             if place == storage:
                 return own
             with self._reach(place, vm.host) as (_, folder):
                 return folder.names(vm.uuid)
 
-        images, unreachable = list_images([*([] if storage is None else [storage]), *also], names)
+        images, unreachable = list_images([*([] if storage is None else [storage]), *also], listed)
         return Observation(
             power=PowerState.UNDEFINED if record is None else record.power,
             storage=storage,
@@ -118,7 +123,14 @@ class VmwareDriver:
         require_own(vm, image.name)
         self._store(image.name, image.content, place, vm.host)
 
-    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
+    def copy(
+        self,
+        vm: Vm,
+        name: ImageName,
+        source: Place,
+        target: Place,
+        genuine: Genuine = trusted,  # noqa: ARG002 - trusts
+    ) -> None:
         """Make `target` hold the same bytes as `source` under the same name.
 
         When `vm.host` does not see the source, the VM is about to move there, which vSphere refuses as long as the
@@ -152,18 +164,27 @@ class VmwareDriver:
             drives = Drives(visit.server.session, record, force=self._force)
             return drives.insert(path, folder.store.ref, visit.table.cd_slots)
 
-    def detach(self, vm: Vm) -> None:
+    def detach(
+        self,
+        vm: Vm,
+        media: Collection[ImageName] | None = None,  # noqa: ARG002 - takes all
+        added: str | None = None,  # noqa: ARG002 - asks nobody
+    ) -> None:
         """Leave no image of the fleet in any drive of the VM, now and in its definition."""
         with self._visit(vm.host) as visit:
             record = visit.find(vm)
             if record is not None:
                 Drives(visit.server.session, record, force=self._force).remove_all()
 
-    def delete(self, vm: Vm, image: StoredImage) -> None:
+    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:  # noqa: ARG002 - always
         """Delete one image file; gone already is success."""
         with self._reach(image.place, vm.host) as (_, folder):
             folder.require_unused(image.name)
             folder.remove(image.name)
+
+    def host_of(self, host_id: str) -> HostName | None:  # noqa: ARG002 - none is known
+        """Return the inventory's name of the host that says this of itself."""
+        return None
 
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet: every datastore's folder, every VM's CD drives.

@@ -13,7 +13,7 @@ from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
-from configdrive.ports import AttachedHow, Attachment, Check, NoDrive, Observation, Survey
+from configdrive.ports import AttachedHow, Attachment, Check, Genuine, NoDrive, Observation, Survey, trusted
 from workers.hypervisors.xenserver.doctor import diagnose
 from workers.hypervisors.xenserver.drives import Drives, content
 from workers.hypervisors.xenserver.faults import code_of, param_of
@@ -78,7 +78,12 @@ class XenServerDriver:
                 pools.append(Pool(name, pool, hosts, call_timeout))
         return cls(pools)
 
-    def observe(self, vm: Vm, also: Collection[Place] = ()) -> Observation:
+    def observe(
+        self,
+        vm: Vm,
+        also: Collection[Place] = (),
+        names: Collection[ImageName] | None = None,  # noqa: ARG002 - lists
+    ) -> Observation:
         """Look at the VM and list its images.
 
         The power of a halted VM whose medium was inserted for another host is `UNDEFINED`: it is not this host's to
@@ -115,7 +120,14 @@ class XenServerDriver:
         _require_own(vm, image.name)
         self._store(vm, image.name, image.content, place)
 
-    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
+    def copy(
+        self,
+        vm: Vm,
+        name: ImageName,
+        source: Place,
+        target: Place,
+        genuine: Genuine = trusted,  # noqa: ARG002 - trusts
+    ) -> None:
         """Make `target` hold the same bytes as `source` under the same name.
 
         XAPI migrates no VM that has a medium from one host's own ISO SR in a drive (`VM_REQUIRES_SR`). So the image's
@@ -171,19 +183,28 @@ class XenServerDriver:
                 raise _missing(name, place) from None
         return Attachment(done.how, device_name(done.userdevice), path)
 
-    def detach(self, vm: Vm) -> None:
+    def detach(
+        self,
+        vm: Vm,
+        media: Collection[ImageName] | None = None,  # noqa: ARG002 - takes all
+        added: str | None = None,  # noqa: ARG002 - asks nobody
+    ) -> None:
         """Leave no image of the fleet in any drive of the VM, now and in its persistent definition."""
         with self._visit(vm.host) as visit:
             record, drives, _ = look(visit, vm, visit.live_host())
             if record is not None:
                 Drives(visit.xapi, vm.uuid, record, drives, vm.host).remove_all()
 
-    def delete(self, vm: Vm, image: StoredImage) -> None:
+    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:  # noqa: ARG002 - always
         """Delete one image; gone already is success."""
         with self._reach(image.place, vm.host) as (visit, storage, host):
             repository = visit.repository(storage, host)
             if repository is not None:
                 images_in(visit, storage, host, repository).remove(image.name)
+
+    def host_of(self, host_id: str) -> HostName | None:  # noqa: ARG002 - none is known
+        """Return the inventory's name of the host that says this of itself."""
+        return None
 
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet."""

@@ -56,7 +56,7 @@ def image_at(location: str) -> ImageName | None:
     if match is None:
         return None
     instance = _ESCAPE.sub(_unspelled, match["instance"])
-    name = ImageName(InstanceName(instance), VmUuid(match["uuid"]), Generation(int(match["generation"])))
+    name = ImageName.of(InstanceName(instance), VmUuid(match["uuid"]), Generation(int(match["generation"])))
     return name if ImageName.parse(str(name)) == name and location_of(name) == location else None
 
 

@@ -38,7 +38,7 @@ GOAL = ImageRecord(Generation(5), 0.0)
 
 
 def named(generation: int, *, uuid: str = UUID, instance: str = "i-2-14-VM") -> ImageName:
-    return ImageName(InstanceName(instance), VmUuid(uuid), Generation(generation))
+    return ImageName.of(InstanceName(instance), VmUuid(uuid), Generation(generation))
 
 
 WANTED = named(5)

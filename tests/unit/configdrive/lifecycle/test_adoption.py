@@ -45,7 +45,7 @@ def adopt(fleet: Fleet) -> Summary:
 
 
 def image(generation: int, uuid: VmUuid = VM, name: str = "i-2-14-VM") -> ImageName:
-    return ImageName(InstanceName(name), uuid, Generation(generation))
+    return ImageName.of(InstanceName(name), uuid, Generation(generation))
 
 
 def test_a_running_vm_s_drive_is_remembered_as_attached(local: Fleet) -> None:

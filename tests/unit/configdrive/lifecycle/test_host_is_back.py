@@ -13,7 +13,7 @@ from configdrive.errors import (
     TransientCode,
 )
 from configdrive.lifecycle.state import Phase, write
-from configdrive.model import Generation, Place, PowerState, StoredImage
+from configdrive.model import Generation, ImageName, Place, PowerState, StoredImage
 from tests.unit.configdrive.lifecycle.leaving import OTHER_VM, clean, fails, leaves, record, starts_elsewhere
 from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.cloud import At, Machine
@@ -175,7 +175,7 @@ def test_the_drive_of_a_vm_that_came_home_is_its_own(local: Fleet) -> None:
 def stray_older(fleet: Fleet) -> StoredImage:
     medium = fleet.medium()
     assert medium is not None
-    older = StoredImage(replace(medium.name, generation=Generation(1)), AT_SOURCE)
+    older = StoredImage(ImageName.of(medium.name.instance_name, medium.name.vm_uuid, Generation(1)), AT_SOURCE)
     fleet.cloud.files[older] = b"older"
     return older
 

@@ -28,7 +28,7 @@ VM, OTHER = VmUuid(UUID), VmUuid(OTHER_UUID)
 
 
 def image(generation: int = 5, place: Place = HOME, uuid: VmUuid = VM) -> StoredImage:
-    return StoredImage(ImageName(InstanceName("i-2-14-VM"), uuid, Generation(generation)), place)
+    return StoredImage(ImageName.of(InstanceName("i-2-14-VM"), uuid, Generation(generation)), place)
 
 
 def resident(uuid: VmUuid, *media: StoredImage, power: PowerState = PowerState.RUNNING) -> Resident:

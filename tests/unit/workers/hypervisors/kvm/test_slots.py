@@ -15,7 +15,7 @@ HOME = Place(StorageName("local"), HostName("h1"))
 
 
 def name(vm: VmUuid = VM, generation: int = 1) -> ImageName:
-    return ImageName(InstanceName("i-2-3-VM"), vm, Generation(generation))
+    return ImageName.of(InstanceName("i-2-3-VM"), vm, Generation(generation))
 
 
 def cd(dev: str, path: str | None = None, bus: str = "ide") -> Disk:

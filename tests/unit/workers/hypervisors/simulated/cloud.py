@@ -98,5 +98,5 @@ def unknown_vm(host: HostName = H1) -> Vm:
 
 
 def make_image(vm: Vm, generation: int = 1, content: bytes | None = None) -> Image:
-    name = ImageName(vm.instance_name, vm.uuid, Generation(generation))
+    name = ImageName.of(vm.instance_name, vm.uuid, Generation(generation))
     return Image(name, "config", content or str(name).encode() * 5000, sha256="")

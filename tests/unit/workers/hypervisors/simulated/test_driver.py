@@ -142,7 +142,7 @@ def test_a_uuid_that_is_none_reaches_no_file(cloud: Cloud, uuid: str) -> None:
 def test_an_instance_name_with_path_parts_reaches_no_file(cloud: Cloud, tmp_path: Path) -> None:
     vm = replace(cloud.define(), instance_name=InstanceName("../../../../escaped"))
     assert code_of(lambda: cloud.driver.upload(vm, make_image(vm), AT_H1)) is PermanentCode.INVALID_EVENT
-    hostile = StoredImage(ImageName(InstanceName("../x"), vm.uuid, Generation(1)), AT_H1)
+    hostile = StoredImage(ImageName.of(InstanceName("../x"), vm.uuid, Generation(1)), AT_H1)
     assert code_of(lambda: cloud.driver.delete(vm, hostile)) is PermanentCode.INVALID_EVENT
     assert [path.name for path in tmp_path.iterdir()] == ["world"]
 

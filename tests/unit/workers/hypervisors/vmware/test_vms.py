@@ -25,7 +25,7 @@ IDE = {200: ("ide", 0), 201: ("ide", 1)}
 
 
 def name(generation: int = 1, vm: VmUuid = UUID) -> ImageName:
-    return ImageName(InstanceName("i-2-1-VM"), vm, Generation(generation))
+    return ImageName.of(InstanceName("i-2-1-VM"), vm, Generation(generation))
 
 
 def path(generation: int = 1, vm: VmUuid = UUID, store: str = "s") -> str:

@@ -19,7 +19,7 @@ names = st.builds(
 
 
 def test_a_cloudstack_name_stays_readable() -> None:
-    name = ImageName(InstanceName("i-2-14-VM"), UUID, Generation(7))
+    name = ImageName.of(InstanceName("i-2-14-VM"), UUID, Generation(7))
     assert location_of(name) == f"cd-i-2-14-.v.m.{UUID}.7.iso"
 
 
