@@ -104,13 +104,13 @@ class KvmDriver:
                 else content(domain.layers, vm.uuid, visit.storages.place_of, storage, choices)
             )
 
-        def names(place: Place) -> tuple[ImageName, ...]:
+        def listed(place: Place) -> tuple[ImageName, ...]:
             if place == storage:
                 return own
             with self._reach(place, vm.host) as (_, folder):
                 return folder.names(vm.uuid)
 
-        images, unreachable = list_images([*([] if storage is None else [storage]), *also], names)
+        images, unreachable = list_images([*([] if storage is None else [storage]), *also], listed)
         return Observation(
             power=PowerState.UNDEFINED if domain is None else domain.power,
             storage=storage,
