@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import shutil
 import uuid
+from contextlib import contextmanager
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,7 +35,7 @@ from configdrive.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -176,3 +178,19 @@ def failure_of(verb: Callable[[], object]) -> FleetError | None:
         failure = error
     assert SECRET.decode() not in repr((failure, vars(failure) if failure else None))
     return failure
+
+
+@contextmanager
+def replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
+    """Put something else in the place of a file or folder for a while."""
+    aside = path.with_name(f"{path.name}.aside")
+    path.rename(aside)
+    make(path)
+    try:
+        yield
+    finally:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        aside.rename(path)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm
-from tests.contract.rig import DriverRig, Feature
+from tests.contract.rig import DriverRig, Feature, replaced
 from tests.support import require_rig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from tests.integration.kvm.cloud import Cloud, Drive
@@ -128,9 +127,9 @@ class KvmRig:
         image = images / f"{vm.instance_name}.{vm.uuid}.1.iso"
         return {
             "the pool is not active": self._pool_stopped(),
-            "the storage's folder is gone": _replaced(images, lambda _: None),
-            "the storage's folder is a file": _replaced(images, lambda path: path.touch()),
-            "an image is a folder": _replaced(image, lambda path: path.mkdir()),
+            "the storage's folder is gone": replaced(images, lambda _: None),
+            "the storage's folder is a file": replaced(images, lambda path: path.touch()),
+            "an image is a folder": replaced(image, lambda path: path.mkdir()),
             "libvirtd is gone": self.host_down(),
         }
 
@@ -145,21 +144,6 @@ class KvmRig:
 
     def _config_drives(self, vm: Vm) -> list[Drive]:
         return [drive for name, drive in self._cloud.drives(vm).items() if "virtio-disk0" not in name]
-
-
-@contextmanager
-def _replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
-    aside = path.with_name(f"{path.name}.aside")
-    path.rename(aside)
-    make(path)
-    try:
-        yield
-    finally:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-        aside.rename(path)
 
 
 @contextmanager

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm
-from tests.contract.rig import DriverRig, Feature, new_vm
+from tests.contract.rig import DriverRig, Feature, new_vm, replaced
 from tests.support import require, require_rig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -117,8 +116,8 @@ class VmwareRig:
             "every connection dies": self._center.broken({"method": "*", "close": True}),
             "every answer is lost": self._center.broken({"method": "*", "close": True, "after": True}),
             "answers are no XML": self._center.broken({"method": "RetrievePropertiesEx", "status": 200}),
-            "the folder's images are a file": _replaced(images, lambda path: path.touch()),
-            "an image is a folder": _replaced(image, lambda path: path.mkdir()),
+            "the folder's images are a file": replaced(images, lambda path: path.touch()),
+            "an image is a folder": replaced(image, lambda path: path.mkdir()),
         }
         for fault in ("RuntimeFault", "SystemError", "TaskInProgress", "NoPermission", "NotSupported"):
             tasks = ("ReconfigVM_Task", "SearchDatastore_Task", "MoveDatastoreFile_Task", "DeleteDatastoreFile_Task")
@@ -128,21 +127,6 @@ class VmwareRig:
 
     def _images(self, place: Place) -> Path:
         return self._center.datastore(place.storage) / "configdrive"
-
-
-@contextmanager
-def _replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
-    aside = path.with_name(f"{path.name}.aside")
-    path.rename(aside)
-    make(path)
-    try:
-        yield
-    finally:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-        aside.rename(path)
 
 
 @contextmanager
