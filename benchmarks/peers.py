@@ -26,9 +26,9 @@ from configdrive.model import Generation, HypervisorName, Image, ImageName, Vm, 
 from workers.access import connect_redis
 from workers.config.inventory import read_inventory
 from workers.config.settings import Settings, load_settings
+from workers.driverkit.load import make_driver
 from workers.observability.logs import set_up_logging
 from workers.queueing.app import make_app
-from workers.worker import make_driver
 
 if TYPE_CHECKING:
     import redis

@@ -6,7 +6,6 @@ that `configdrive publish` may take, imports are the most.
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -14,7 +13,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import HypervisorName
+from workers.config.hypervisors import known_hypervisors
 from workers.config.redis_url import endpoint_of, sentinel_options, tls_options
 from workers.config.settings import Settings
 from workers.store.mailbox import RedisMailbox, StoreOptions
@@ -29,20 +28,8 @@ if TYPE_CHECKING:
     from workers.config.redis_url import Endpoint
     from workers.store.scripts import FunctionLibrary
 
-ENTRY_POINTS = "configdrive.hypervisors"
-
 _SENTINEL_SECONDS = 1.0
 """A Sentinel that does not answer for so long is passed over: the others know as much."""
-
-
-def installed_hypervisors() -> list[HypervisorName]:
-    """Return the names of all drivers that are installed, whether or not their SDK is."""
-    return sorted(HypervisorName(point.name) for point in entry_points(group=ENTRY_POINTS))
-
-
-def known_hypervisors(settings: Settings) -> list[HypervisorName]:
-    """Return the hypervisors that events may name here."""
-    return [HypervisorName(name) for name in settings.hypervisors] or installed_hypervisors()
 
 
 def connect_redis(settings: Settings, *, patient: bool = True) -> redis.Redis:

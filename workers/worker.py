@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import Protocol, cast
 
 from celery import Celery, signals
 from celery.exceptions import SoftTimeLimitExceeded
 
-from configdrive.errors import PermanentCode, PermanentError
 from configdrive.lifecycle.reconcile import LEAVE_AFTER, Reconciler
 from configdrive.model import HypervisorName
-from configdrive.ports import Drivers, HypervisorDriver
+from configdrive.ports import Drivers
 from tasks import celery_tasks, leftovers
 from tasks.attempt import Turns
 from tasks.lease import LeaseKeeper
@@ -27,92 +24,23 @@ from tasks.storage_sweep import Storekeeper
 from tasks.sweep import sweep_once
 from tasks.wakeup import WakeUps
 from workers.access import (
-    ENTRY_POINTS,
     connect_redis,
-    installed_hypervisors,
-    known_hypervisors,
     make_ingester,
     make_mailbox,
-    make_publisher,
     make_sealer,
     store_options,
 )
-from workers.config.inventory import Table, read_inventory
+from workers.config.hypervisors import known_hypervisors, queues
+from workers.config.inventory import read_inventory
 from workers.config.settings import Settings
+from workers.driverkit.load import make_driver
 from workers.observability.logs import LoggingWatcher, SystemClock
 from workers.observability.observers import WatchedMailbox, WatchedTurns, Watcher, Watchers
 from workers.observability.optional import count_connections, open_tracing, open_worker_metrics
 from workers.queueing import bootsteps
-from workers.queueing.app import GRACE_SECONDS, make_app, queues
+from workers.queueing.app import GRACE_SECONDS, make_app
 
 _log = logging.getLogger(__name__)
-
-__all__ = [
-    "DriverFactory",
-    "Hands",
-    "PerProcess",
-    "Storeroom",
-    "connect_redis",
-    "installed_hypervisors",
-    "known_hypervisors",
-    "make_driver",
-    "make_hands",
-    "make_mailbox",
-    "make_publisher",
-    "make_sealer",
-    "make_storerooms",
-    "make_worker_app",
-]
-
-
-class DriverFactory(Protocol):
-    """What an entry point of the group `configdrive.hypervisors` names: usually the driver's class."""
-
-    def from_inventory(
-        self,
-        section: Mapping[str, object],
-        *,
-        force_eject: bool,
-        call_timeout: float,
-    ) -> HypervisorDriver:
-        """Make the driver from its table of the inventory.
-
-        Raises:
-            PermanentError: `MISCONFIGURED`; names the field and the remedy.
-        """
-
-
-def make_driver(
-    settings: Settings, name: HypervisorName, inventory: Mapping[HypervisorName, Table]
-) -> HypervisorDriver:
-    """Load one driver through its entry point and give it its table of the inventory.
-
-    Raises:
-        PermanentError: `UNKNOWN_HYPERVISOR` or `MISCONFIGURED`.
-    """
-    factory = _factory(name)
-    section = inventory.get(name)
-    if section is None:
-        detail = f"the inventory {settings.inventory} has no table [{name}]"
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, f"add at least [{name}.hosts.<name>]")
-    return factory.from_inventory(section, force_eject=settings.force_eject, call_timeout=settings.call_seconds)
-
-
-def _factory(name: HypervisorName) -> DriverFactory:
-    points = entry_points(group=ENTRY_POINTS, name=name)
-    if not points:
-        detail = f"no driver is called {name!r}"
-        raise PermanentError(
-            PermanentCode.UNKNOWN_HYPERVISOR,
-            detail,
-            f"installed are: {', '.join(installed_hypervisors())}",
-        )
-    try:
-        return cast("DriverFactory", next(iter(points)).load())
-    except ImportError as error:
-        detail = f"the driver {name!r} needs the module {error.name!r}, which is not installed"
-        remedy = f"pip install 'configdrive-fleet[{name}]'"
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy) from None
 
 
 @dataclass(frozen=True, slots=True)

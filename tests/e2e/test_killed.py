@@ -128,7 +128,8 @@ from configdrive.model import HypervisorName
 from workers.access import make_publisher
 from workers.queueing.app import make_app
 from workers.config.settings import load_settings
-from workers.worker import make_hands, make_mailbox
+from workers.access import make_mailbox
+from workers.worker import make_hands
 settings = load_settings()
 turns = make_hands(settings, make_app(settings), [HypervisorName("simulated")]).turns
 turns._wake = lambda wake: os.kill(os.getpid(), signal.SIGKILL)

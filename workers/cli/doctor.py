@@ -157,7 +157,8 @@ def _inventory(settings: Settings) -> Iterator[Finding]:
 
 
 def _hypervisor(settings: Settings, name: HypervisorName, tables: Mapping[HypervisorName, Table]) -> Iterator[Finding]:
-    from workers.worker import known_hypervisors, make_driver
+    from workers.config.hypervisors import known_hypervisors
+    from workers.driverkit.load import make_driver
 
     try:
         driver = make_driver(settings, name, tables)

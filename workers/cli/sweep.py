@@ -139,7 +139,7 @@ def _sweep(rooms: list[Storeroom], settings: Settings, *, dry_run: bool) -> _Rou
 
 
 def _collect_leftovers(room: Storeroom, settings: Settings) -> None:
-    from workers.queueing.app import queues
+    from workers.config.hypervisors import queues
 
     for queue in queues(settings, room.keeper.driver.name):
         for host in room.keeper.mailbox.owed(queue):

@@ -117,11 +117,9 @@ def _ingesting(settings: Settings, ended: threading.Event) -> Iterator[None]:
 
 def _queues(mailbox: Census, settings: Settings) -> list[str]:
     """Return every queue that ever had an event, and those that may come to have one."""
-    from workers.access import known_hypervisors
-    from workers.queueing.app import queues
+    from workers.config.hypervisors import queues
 
-    expected = {name for hypervisor in known_hypervisors(settings) for name in queues(settings, hypervisor)}
-    return sorted(expected.union(mailbox.pending()))
+    return sorted({*queues(settings), *mailbox.pending()})
 
 
 def _pass(mailbox: Census, wakeups: WakeUps, settings: Settings) -> Sent:

@@ -78,7 +78,7 @@ def worker(  # noqa: PLR0913, PLR0917 - one for each option
 def _queues(settings: Settings, hypervisor: HypervisorName | str, zones: tuple[str, ...]) -> list[str]:
     from configdrive.errors import PermanentCode, PermanentError
     from tasks.wakeup import queue_name
-    from workers.queueing.app import queues
+    from workers.config.hypervisors import queues
 
     for zone in zones:
         if zone not in settings.zones:

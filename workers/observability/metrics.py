@@ -237,28 +237,28 @@ class SweepMetrics:
 
 
 class NoticeMetrics:
-    """What an adapter for CloudStack has done with the notices that came by its door.
+    """What an adapter for CloudStack has done with the notices that came by its entry point.
 
     Args:
-        door: how they come.
+        entry_point: how they come.
         results: what may become of one.
         registry: where they are collected.
     """
 
-    def __init__(self, door: str, results: Collection[str], registry: CollectorRegistry) -> None:
-        self._door = door
+    def __init__(self, entry_point: str, results: Collection[str], registry: CollectorRegistry) -> None:
+        self._entry_point = entry_point
         self._notices = Counter(
             "configdrive_cloudstack_notices",
             "Notices of CloudStack's, by what became of them; those retried, once for each try in vain",
-            ("door", "result"),
+            ("entry_point", "result"),
             registry=registry,
         )
         for result in results:
-            self._notices.labels(door, result)
+            self._notices.labels(entry_point, result)
 
     def count(self, result: str) -> None:
         """Take note of one."""
-        self._notices.labels(self._door, result).inc()
+        self._notices.labels(self._entry_point, result).inc()
 
 
 def _one_of(known: Collection[str], word: object) -> str:

@@ -1,4 +1,4 @@
-"""Where Prometheus asks: `GET /metrics` on one port of a worker's main process, the storage sweeper or an adapter."""
+"""The server that Prometheus asks: `GET /metrics` on one port of a worker, the storage sweeper or an adapter."""
 
 from __future__ import annotations
 
@@ -67,24 +67,21 @@ class MetricsEndpoint:
             self._server.server_close()
 
 
-class WorkerMetrics:
-    """A worker's metrics: what all its processes count, the fleet's numbers from Redis, and the address of both.
-
-    Made in the main process before its pool is forked.
+class _Metrics:
+    """A registry, what answers here, and the address of both.
 
     Raises:
         PermanentError: as `MetricsEndpoint`.
     """
 
-    def __init__(self, settings: Settings, hypervisor: HypervisorName, served: Collection[str]) -> None:
-        registry = CollectorRegistry()
-        endpoint = _endpoint(settings, registry)
-        self._files = MetricFiles()
-        self.watcher = WorkMetrics([hypervisor])
-        self._files.collect_into(registry)
-        registry.register(_fleet(settings, served))
-        registry.register(_About(hypervisor))
-        self._endpoint = endpoint
+    def __init__(self, settings: Settings, hypervisor: str = "") -> None:
+        self._registry = CollectorRegistry()
+        self._endpoint = MetricsEndpoint(settings.metrics_address, settings.metrics_port or 0, self._registry)
+        self._registry.register(_About(hypervisor))
+
+    def _add_fleet(self, settings: Settings, served: Collection[str]) -> None:
+        numbers = Numbers(connect_redis(settings, patient=False), store_options(settings))
+        self._registry.register(FleetCollector(numbers, served))
 
     def start(self) -> None:
         """Begin to answer."""
@@ -93,57 +90,47 @@ class WorkerMetrics:
     def close(self) -> None:
         """Answer no more, and leave nothing behind."""
         self._endpoint.close()
+
+
+class WorkerMetrics(_Metrics):
+    """A worker's metrics: what all its processes count, and the fleet's numbers from Redis.
+
+    Made in the main process before its pool is forked.
+    """
+
+    def __init__(self, settings: Settings, hypervisor: HypervisorName, served: Collection[str]) -> None:
+        super().__init__(settings, hypervisor)
+        self._files = MetricFiles()
+        self.watcher = WorkMetrics([hypervisor])
+        self._files.collect_into(self._registry)
+        self._add_fleet(settings, served)
+
+    @override
+    def close(self) -> None:
+        super().close()
         self._files.close()
 
 
-class SweeperMetrics:
-    """The storage sweeper's metrics, and the fleet's numbers: where no worker runs, somebody must say what waits.
-
-    Raises:
-        PermanentError: as `MetricsEndpoint`.
-    """
+class SweeperMetrics(_Metrics):
+    """The storage sweeper's metrics, and the fleet's numbers: where no worker runs, somebody must say what waits."""
 
     def __init__(self, settings: Settings, served: Collection[str]) -> None:
+        super().__init__(settings)
         # They double the counters, to say when this process began.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        registry = CollectorRegistry()
-        self.rounds = SweepMetrics(registry)
-        registry.register(_fleet(settings, served))
-        registry.register(_About(""))
-        self._endpoint = _endpoint(settings, registry)
-        self._endpoint.start()
-
-    def close(self) -> None:
-        """Answer no more."""
-        self._endpoint.close()
+        self.rounds = SweepMetrics(self._registry)
+        self._add_fleet(settings, served)
+        self.start()
 
 
-class AdapterMetrics:
-    """The metrics of an adapter for CloudStack. None of the fleet's: its Redis user may not count what waits.
+class AdapterMetrics(_Metrics):
+    """The metrics of an adapter for CloudStack. None of the fleet's: its Redis user may not count what waits."""
 
-    Raises:
-        PermanentError: as `MetricsEndpoint`.
-    """
-
-    def __init__(self, settings: Settings, door: str, results: Collection[str]) -> None:
+    def __init__(self, settings: Settings, entry_point: str, results: Collection[str]) -> None:
+        super().__init__(settings)
         disable_created_metrics()  # type: ignore[no-untyped-call]  # as the sweeper's
-        registry = CollectorRegistry()
-        self.notices = NoticeMetrics(door, results, registry)
-        registry.register(_About(""))
-        self._endpoint = _endpoint(settings, registry)
-        self._endpoint.start()
-
-    def close(self) -> None:
-        """Answer no more."""
-        self._endpoint.close()
-
-
-def _endpoint(settings: Settings, registry: CollectorRegistry) -> MetricsEndpoint:
-    return MetricsEndpoint(settings.metrics_address, settings.metrics_port or 0, registry)
-
-
-def _fleet(settings: Settings, served: Collection[str]) -> FleetCollector:
-    return FleetCollector(Numbers(connect_redis(settings, patient=False), store_options(settings)), served)
+        self.notices = NoticeMetrics(entry_point, results, self._registry)
+        self.start()
 
 
 class _About(Collector):

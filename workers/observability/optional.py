@@ -1,23 +1,29 @@
-"""Metrics and traces: opened when the settings ask for them, and told by name when what they need is not installed."""
+"""The extras `metrics` and `otel`: opened when the settings ask for them, and named when they are not installed."""
 
 from __future__ import annotations
 
 import atexit
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from celery import signals
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
 from configdrive.ports import Drivers
-from workers.access import known_hypervisors
+from workers.config.hypervisors import queues
 from workers.config.settings import Settings
 from workers.observability.observers import Watcher
-from workers.queueing.app import queues
 
 if TYPE_CHECKING:
     from workers.observability.metrics_server import AdapterMetrics, SweeperMetrics, WorkerMetrics
+
+
+class _Closing(Protocol):
+    def close(self) -> None: ...
+
+
+_Metrics = TypeVar("_Metrics", bound=_Closing)
 
 
 def open_worker_metrics(settings: Settings, hypervisor: HypervisorName, served: Sequence[str]) -> WorkerMetrics | None:
@@ -26,17 +32,24 @@ def open_worker_metrics(settings: Settings, hypervisor: HypervisorName, served: 
     Raises:
         PermanentError: `MISCONFIGURED`.
     """
-    if settings.metrics_port is None:
-        return None
-    try:
-        from workers.observability.metrics_server import WorkerMetrics  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise _lacking("metrics_port", error, "metrics") from None
-    metrics = WorkerMetrics(settings, hypervisor, served)
-    atexit.register(metrics.close)
-    # A child that takes the place of one that died: see WorkMetrics.forget_work.
-    signals.worker_process_init.connect(lambda **_named: metrics.watcher.forget_work(), weak=False)
-    return metrics
+
+    def make(extra: Any) -> WorkerMetrics:  # noqa: ANN401 - the module
+        metrics: WorkerMetrics = extra.WorkerMetrics(settings, hypervisor, served)
+        # A child that takes the place of one that died: see WorkMetrics.forget_work.
+        signals.worker_process_init.connect(lambda **_named: metrics.watcher.forget_work(), weak=False)
+        return metrics
+
+    return _opened(settings, make)
+
+
+def open_sweeper_metrics(settings: Settings) -> SweeperMetrics | None:
+    """Return the storage sweeper's metrics; else as a worker's."""
+    return _opened(settings, lambda extra: extra.SweeperMetrics(settings, queues(settings)))
+
+
+def open_adapter_metrics(settings: Settings, entry_point: str, results: Sequence[str]) -> AdapterMetrics | None:
+    """Return the metrics of an adapter for CloudStack; else as a worker's."""
+    return _opened(settings, lambda extra: extra.AdapterMetrics(settings, entry_point, results))
 
 
 def count_connections(metrics: WorkerMetrics, drivers: Callable[[], Drivers]) -> None:
@@ -54,41 +67,6 @@ def count_connections(metrics: WorkerMetrics, drivers: Callable[[], Drivers]) ->
     signals.task_postrun.connect(count, weak=False)
 
 
-def open_sweeper_metrics(settings: Settings) -> SweeperMetrics | None:
-    """Return the storage sweeper's metrics, when they are asked for; they end with this process.
-
-    Raises:
-        PermanentError: `MISCONFIGURED`.
-    """
-    if settings.metrics_port is None:
-        return None
-    try:
-        from workers.observability.metrics_server import SweeperMetrics  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise _lacking("metrics_port", error, "metrics") from None
-    served = [queue for name in known_hypervisors(settings) for queue in queues(settings, name)]
-    metrics = SweeperMetrics(settings, served)
-    atexit.register(metrics.close)
-    return metrics
-
-
-def open_adapter_metrics(settings: Settings, door: str, results: Sequence[str]) -> AdapterMetrics | None:
-    """Return the metrics of an adapter for CloudStack, when they are asked for; they end with this process.
-
-    Raises:
-        PermanentError: `MISCONFIGURED`.
-    """
-    if settings.metrics_port is None:
-        return None
-    try:
-        from workers.observability.metrics_server import AdapterMetrics  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise _lacking("metrics_port", error, "metrics") from None
-    metrics = AdapterMetrics(settings, door, results)
-    atexit.register(metrics.close)
-    return metrics
-
-
 def open_tracing(settings: Settings) -> list[Watcher]:
     """Return what makes spans, when they are asked for.
 
@@ -102,6 +80,18 @@ def open_tracing(settings: Settings) -> list[Watcher]:
     except ImportError as error:
         raise _lacking("traces_url", error, "otel") from None
     return [TracingWatcher(make_provider(settings.traces_url))]
+
+
+def _opened(settings: Settings, make: Callable[[Any], _Metrics]) -> _Metrics | None:
+    if settings.metrics_port is None:
+        return None
+    try:
+        from workers.observability import metrics_server  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise _lacking("metrics_port", error, "metrics") from None
+    metrics = make(metrics_server)
+    atexit.register(metrics.close)
+    return metrics
 
 
 def _lacking(setting: str, error: ImportError, extra: str) -> PermanentError:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
-from tasks.wakeup import queue, queue_name
+from tasks.wakeup import queue
 from workers.config.redis_url import endpoint_of, sentinel_options, tls_options
 
 if TYPE_CHECKING:
@@ -41,11 +41,6 @@ def make_app(
         guarded(served, bury, sentinel=bool(endpoint_of(settings).nodes))
         app.conf.update(broker_transport=NAME, broker_url=broker_url(settings, unix=NAME))
     return app
-
-
-def queues(settings: Settings, hypervisor: str) -> list[str]:
-    """Return the names of the queues of one hypervisor: the general one, and one for each zone."""
-    return [queue_name(hypervisor, zone) for zone in (None, *settings.zones)]
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:

@@ -183,7 +183,7 @@ class Hook:
         """Return how many notices it has counted, by what became of them."""
         page = scrape(address_in(self.daemon.log.read_text))
         name = "configdrive_cloudstack_notices_total"
-        return {one: int(page.sum(name, door="webhook", result=one)) for one in Result if page.has(name)}
+        return {one: int(page.sum(name, entry_point="webhook", result=one)) for one in Result if page.has(name)}
 
     def terminate(self) -> int | None:
         """Send it TERM, and wait for its end."""

@@ -88,7 +88,7 @@ def test_a_webhook_becomes_an_event_by_the_login_that_init_made(stack: Stack, cl
     client.close()
     assert "start" in configdrive(stack, "worker", "show", vm)
     page = scrape(service.outside("http://127.0.0.1:9109/metrics"))
-    assert page.sum("configdrive_cloudstack_notices_total", door="webhook", result="published") == 1
+    assert page.sum("configdrive_cloudstack_notices_total", entry_point="webhook", result="published") == 1
     assert "NOPERM" not in service.log.read_text()
     assert service.healthy()
     assert service.stop() == 0

@@ -14,9 +14,10 @@ from tasks.wakeup import queue_name
 from tests.integration.deploy.chart import VALUES, Manifest, container, named, pod, queries, render
 from tests.unit.docs.commands import assert_accepted
 from workers.cli.program import program
+from workers.config.hypervisors import queues
 from workers.config.settings import Settings
 from workers.config.unknown_variables import names_of_settings
-from workers.queueing.app import GRACE_SECONDS, queues
+from workers.queueing.app import GRACE_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
