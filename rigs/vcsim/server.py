@@ -131,6 +131,11 @@ class VCenter:
         answer: list[str] = json.loads(self._control("calls"))
         return answer
 
+    def load(self) -> dict[str, int]:
+        """Return, since the last question, how many calls came at once at `most`, and the `bytes` of the answers."""
+        answer: dict[str, int] = json.loads(self._control("load"))
+        return answer
+
     def delay(self, milliseconds: int) -> None:
         """Let every call take so much longer."""
         self._control("delay", each=f"{milliseconds}ms")

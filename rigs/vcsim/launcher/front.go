@@ -23,6 +23,9 @@ type front struct {
 	sessions map[string]bool
 	tickets  map[string]ticket
 	calls    []string
+	inside   int // calls that are being answered
+	most     int // of them at once since the last question
+	bytes    int // answered since then
 	delay    time.Duration
 	rules    []*rule
 	locked   map[string]bool // VMs whose guest holds the tray
@@ -46,6 +49,8 @@ var (
 
 // ServeHTTP notes the call, waits, breaks it if a rule says so, and answers it.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.enter(1)
+	defer f.enter(-1)
 	if r.URL.Path != "/sdk" {
 		if !isFolder(r.URL.Path) {
 			f.inner.ServeHTTP(w, r)
@@ -79,8 +84,21 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for name, values := range answer.Header() {
 		w.Header()[name] = values
 	}
+	f.mu.Lock()
+	f.bytes += answer.Body.Len()
+	f.mu.Unlock()
 	w.WriteHeader(answer.Code)
 	_, _ = w.Write(answer.Body.Bytes())
+}
+
+// enter counts the calls that are being answered.
+func (f *front) enter(one int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inside += one
+	if f.inside > f.most {
+		f.most = f.inside
+	}
 }
 
 // call answers one SOAP call: refused without a session, by ourselves where the simulator cannot, else by the simulator.

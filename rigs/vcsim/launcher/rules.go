@@ -114,6 +114,11 @@ func (f *front) control(w http.ResponseWriter, r *http.Request) {
 		f.calls = nil
 		f.mu.Unlock()
 		_ = json.NewEncoder(w).Encode(append([]string{}, calls...))
+	case "/control/load": // since the last question: calls at once at most, bytes answered by the API
+		f.mu.Lock()
+		fmt.Fprintf(w, `{"most": %d, "bytes": %d}`, f.most, f.bytes)
+		f.most, f.bytes = 0, 0
+		f.mu.Unlock()
 	case "/control/delay":
 		delay, err := time.ParseDuration(query.Get("each"))
 		if err != nil {

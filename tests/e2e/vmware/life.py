@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from rigs.cloud import VmScript
-from rigs.process import RigError
+from tests.e2e.orchestrator import Orchestrator
 
 if TYPE_CHECKING:
     from configdrive.contract.outcome import Outcome
     from rigs.fleet import Fleet
     from rigs.vcsim.cloud import Cloud
 
-PASSWORD = "swordfish"
-GUEST = {"password": PASSWORD, "user_data": {"text": "#!/bin/sh\necho hello\n"}}
-
 
 @dataclass
-class Life:
+class Life(Orchestrator):
     """A VM that is defined, halted, on `h1`, with its root disk on a datastore and no CD drive."""
 
+    hypervisor: ClassVar = "vmware"
     cloud: Cloud
     fleet: Fleet
     datastore: str
@@ -35,28 +33,6 @@ class Life:
     def name(self) -> str:
         """Its name on the vCenter."""
         return self.script.name
-
-    def publish(self, kind: str, **data: Any) -> str:  # noqa: ANN401 - fields of an event
-        """Publish the VM's next event; returns its id."""
-        event = self.script.event(kind, hypervisor="vmware", **{"host": self.host} | data)
-        receipt = self.fleet.publisher.publish(event)
-        assert receipt.accepted
-        return receipt.event_id
-
-    def send(self, kind: str, **data: Any) -> Outcome:  # noqa: ANN401 - as above
-        """Publish the VM's next event and wait for its outcome, final or parked."""
-        return self.outcome(self.publish(kind, **data))
-
-    def outcome(self, event_id: str) -> Outcome:
-        """Wait for the outcome of an event.
-
-        Raises:
-            RigError: there was none within 60 s.
-        """
-        outcome = self.fleet.publisher.wait(event_id, 60)
-        if outcome is None:
-            raise RigError(f"no outcome\n{self.fleet.log[-3000:]}")
-        return outcome
 
     def migrate(self, phase: str, destination: str = "h2") -> Outcome:
         return self.send("migrate", phase=phase, destination=destination)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
 from rigs.vcsim.server import PASSWORD as VCENTER_PASSWORD
+from tests.e2e.orchestrator import GUEST, PASSWORD
 from tests.e2e.vmware.conftest import CONCURRENCY
-from tests.e2e.vmware.life import GUEST, PASSWORD
 from workers.hypervisors.simulated.guest import read_iso
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PASSWORD_FILE = "cloudstack/password/vm_password.txt"
 VMS = 50
 DELAY_MS = 50
-BAR = 1.5
 
 
 def test_deploy_start_reset_stop_start_destroy(new_vm: NewVm, cloud: Cloud) -> None:
@@ -84,7 +83,7 @@ def test_no_password_is_in_the_logs(new_vm: NewVm, fleet: Fleet, center: VCenter
         assert VCENTER_PASSWORD not in log
 
 
-def test_fifty_vms_are_started_at_once_within_the_bar(
+def test_fifty_vms_are_started_by_as_many_children_as_there_are(
     new_vm: NewVm, center: VCenter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every call to the vCenter, of the API and for a file, takes 50 ms; nothing else shall count."""
@@ -93,6 +92,7 @@ def test_fifty_vms_are_started_at_once_within_the_bar(
         vm.send("stop")
     vms = [new_vm() for _ in range(VMS)]
     center.calls()
+    center.load()
     center.delay(DELAY_MS)
     try:
         began = time.monotonic()
@@ -101,16 +101,14 @@ def test_fifty_vms_are_started_at_once_within_the_bar(
         seconds = time.monotonic() - began
     finally:
         center.delay(0)
-    calls = center.calls()
-    per_start = len(calls) / VMS
-    limit = BAR * per_start * DELAY_MS / 1000 * VMS / CONCURRENCY
+    per_start = len(center.calls()) / VMS
     with capsys.disabled():
         print(  # noqa: T201
-            f"\nvSphere: {VMS} VMs started at once by {CONCURRENCY} children: {seconds:.1f} s of at most {limit:.1f} s"
+            f"\nvSphere: {VMS} VMs started at once by {CONCURRENCY} children: {seconds:.1f} s"
             f" ({per_start:.1f} requests per start, {DELAY_MS} ms each)"
         )
+    assert center.load()["most"] == CONCURRENCY
     assert {outcome.status for outcome in outcomes} == {Status.APPLIED}
     for vm in vms:
         assert read_iso(vm.content())[PASSWORD_FILE] == f"{PASSWORD}-{vm.name}".encode()
         assert vm.images() == [vm.medium()]
-    assert seconds <= limit

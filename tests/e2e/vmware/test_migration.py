@@ -8,7 +8,7 @@ import pytest
 
 from configdrive.contract.outcome import Status
 from rigs.process import RigError
-from tests.e2e.vmware.life import GUEST
+from tests.e2e.orchestrator import GUEST
 
 if TYPE_CHECKING:
     from tests.e2e.vmware.conftest import NewVm

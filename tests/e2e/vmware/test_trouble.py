@@ -11,7 +11,7 @@ import pytest
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, TransientCode
 from rigs.process import wait_until
-from tests.e2e.vmware.life import GUEST
+from tests.e2e.orchestrator import GUEST
 from tests.integration.metrics.asking import connections
 
 if TYPE_CHECKING:

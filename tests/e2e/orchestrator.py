@@ -1,0 +1,46 @@
+"""The orchestrator of one VM in a test: publishes its events to a fleet and waits for what becomes of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rigs.process import RigError
+
+if TYPE_CHECKING:
+    from configdrive.contract.outcome import Outcome
+    from rigs.cloud import VmScript
+    from rigs.fleet import Fleet
+
+PASSWORD = "swordfish"
+GUEST = {"password": PASSWORD, "user_data": {"text": "#!/bin/sh\necho hello\n"}}
+
+
+class Orchestrator:
+    """What an orchestrator does with a VM; a class below has its `fleet`, its `script` and the `host` it is on."""
+
+    hypervisor: ClassVar[str]
+    fleet: Fleet
+    script: VmScript
+    host: str
+
+    def publish(self, kind: str, **data: Any) -> str:  # noqa: ANN401 - fields of an event
+        """Publish the VM's next event; returns its id."""
+        event = self.script.event(kind, hypervisor=self.hypervisor, **{"host": self.host} | data)
+        receipt = self.fleet.publisher.publish(event)
+        assert receipt.accepted
+        return receipt.event_id
+
+    def send(self, kind: str, **data: Any) -> Outcome:  # noqa: ANN401 - as above
+        """Publish the VM's next event and wait for its outcome, final or parked."""
+        return self.outcome(self.publish(kind, **data))
+
+    def outcome(self, event_id: str) -> Outcome:
+        """Wait for the outcome of an event.
+
+        Raises:
+            RigError: there was none within 60 s.
+        """
+        outcome = self.fleet.publisher.wait(event_id, 60)
+        if outcome is None:
+            raise RigError(f"no outcome\n{self.fleet.log[-3000:]}")
+        return outcome
