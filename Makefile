@@ -29,7 +29,7 @@ demo: setup ## walk one VM through its life, on a real guest where the machine a
 	@HYPERVISOR=$(HYPERVISOR) KEEP=$(KEEP) $(BIN)/python -m demo
 
 .PHONY: bench
-bench: setup ## measure all that README and docs/reference/performance.md say, and write it there (10 minutes; QUICK=1: a glance)
+bench: setup ## measure all that README and docs/reference/performance.md say, and write it there (10 minutes; QUICK=1: a rough look)
 	@$(BIN)/python -m benchmarks --effort $(if $(QUICK),quick,full)
 
 .PHONY: docs

@@ -35,7 +35,7 @@ NEEDS: Final = {
     "index": "a package index",
     "terminal": "somebody at the terminal",
 }
-"""Why a block cannot be run by a test, and what its reader is told that it needs."""
+"""Why a block cannot be run by a test, and what the page says that it needs."""
 
 RUN: Final = frozenset({"sh", "python"})
 PROGRAMS: Final = RUN | {"javascript", "java", "go", "c", "powershell", "lua"}

@@ -1,6 +1,6 @@
 """What the pages can say beyond Markdown: commands with a word on what they need, and text that comes from the code.
 
-A fence of commands (`docs.blocks` tells its first line) becomes a highlighted block with a line above it. The directive
+A fence of commands (`docs.blocks` explains its first line) becomes a highlighted block with a line above it. The directive
 `{generated} NAME` is replaced by the Markdown that the module `docs.generated.NAME` returns.
 """
 
@@ -72,7 +72,7 @@ class Generated(SphinxDirective):
         return self.parse_text_to_nodes(module.markdown(), allow_section_headings=True)
 
 
-def _shorter(*told: Any) -> tuple[str, str] | None:  # noqa: ANN401 - what Sphinx tells: the signature is the last but one
+def _shorter(*told: Any) -> tuple[str, str] | None:  # noqa: ANN401 - what Sphinx passes: the signature is the last but one
     """Return a signature in which names of types are just names."""
     signature, returned = told[-2:]
     if signature is None:

@@ -2,7 +2,7 @@
 
 Drives with the same names differ in few places: the label, the dates, the image's length, and each file's first sector
 and size. A template is the image up to the first file's content, cut at these places; filling it in joins the cuttings
-with the values and the contents. `docs/adr/0016-mastered-once-per-layout.md` tells why, and what it must keep to:
+with the values and the contents. `docs/adr/0016-one-template-per-layout.md` tells why, and what it must keep to:
 what `fill` returns is, byte for byte, what `write.write` returns for the same files.
 """
 

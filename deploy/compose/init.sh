@@ -29,7 +29,7 @@ for role in publisher intake cloudstack worker flower; do
   digest=$(printf %s "$(cat "$secret")" | sha256sum | cut -d ' ' -f 1)
   acl=$(printf '%s\n' "$acl" | sed "s/@$role@/$digest/")
 done
-# Digests of 256 random bits tell nobody a password; Redis runs as another user than this script.
+# Digests of 256 random bits give away no password; Redis runs as another user than this script.
 printf '%s\n' "$acl" | put "$SECRETS/redis/users.acl" 644
 
 login=$SECRETS/flower/login

@@ -3,7 +3,7 @@
 //
 //	go-client publish < event.json     through the list configdrive:intake
 //	go-client call    < event.json     through the function configdrive_put_v1: the answer comes at once
-//	go-client vectors < vectors.json   check this program's boxes against the published test vectors
+//	go-client vectors < vectors.json   check this program's sealed boxes against the published test vectors
 //
 // Standard input holds one event or several, one after the other. An event's data.guest is sealed on the way. The
 // environment holds CONFIGDRIVE_REDIS_URL and CONFIGDRIVE_PUBLIC_KEY (the line of `configdrive keys public`).
@@ -74,7 +74,7 @@ func run(words []string) (bool, error) {
 			return false, err
 		}
 		if said, _ := answer.([]any); len(said) == 2 && said[1] == "told" {
-			position = "0" // a duplicate whose outcome was told before: it may stand anywhere on the stream
+			position = "0" // a duplicate whose outcome was published before: it may stand anywhere on the stream
 		}
 	}
 	return awaitOutcomes(redis, position, ids)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/crypto/nacl/box"
 )
 
-// Seal puts guest data into a box that only the fleet's workers can open, and only for this event of this VM.
+// Seal puts guest data into a sealed box that only the fleet's workers can open, and only for this event of this VM.
 // publicKey is the line that `configdrive keys public` prints.
 func Seal(guest []byte, publicKey, vmUUID, eventID string) (string, error) {
 	key, err := key32(publicKey)
@@ -27,7 +27,7 @@ func Seal(guest []byte, publicKey, vmUUID, eventID string) (string, error) {
 	return "v1." + hex.EncodeToString(key[:8]) + "." + base64.URLEncoding.EncodeToString(sealed), nil
 }
 
-// Open takes guest data out of a box again, as a worker does. A publisher never needs it, and never has the private key.
+// Open takes guest data out of a sealed box again, as a worker does. A publisher never needs it, and never has the private key.
 func Open(sealed, privateKey, vmUUID, eventID string) ([]byte, error) {
 	private, err := key32(privateKey)
 	if err != nil {
@@ -40,7 +40,7 @@ func Open(sealed, privateKey, vmUUID, eventID string) ([]byte, error) {
 	public := (*[32]byte)(point)
 	parts := strings.Split(sealed, ".")
 	if len(parts) != 3 || parts[0] != "v1" || parts[1] != hex.EncodeToString(public[:8]) {
-		return nil, errors.New("not a box for this key")
+		return nil, errors.New("not a sealed box for this key")
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[2], "="))
 	if err != nil {
@@ -49,7 +49,7 @@ func Open(sealed, privateKey, vmUUID, eventID string) ([]byte, error) {
 	content, opened := box.OpenAnonymous(nil, raw, public, private) // libsodium: crypto_box_seal_open
 	context := []byte(vmUUID + "/" + eventID + "\n")
 	if !opened || !bytes.HasPrefix(content, context) {
-		return nil, errors.New("the box is damaged, or was made for another VM or event")
+		return nil, errors.New("the sealed box is damaged, or was made for another VM or event")
 	}
 	return content[len(context):], nil
 }

@@ -17,7 +17,7 @@ type vectors struct {
 	}
 }
 
-// checkVectors opens the published boxes, refuses those that must be refused, and prints each guest data sealed anew:
+// checkVectors opens the published sealed boxes, refuses those that must be refused, and prints each guest data sealed anew:
 // {"vm", "event", "guest", "sealed"} a line, so that another program can open them.
 func checkVectors(input io.Reader, output io.Writer) error {
 	var known vectors
@@ -27,7 +27,7 @@ func checkVectors(input io.Reader, output io.Writer) error {
 	for _, one := range known.Opens {
 		guest, err := Open(one.Sealed, known.PrivateKey, one.VM, one.Event)
 		if err != nil || string(guest) != one.Guest {
-			return fmt.Errorf("event %s: %q came out of the box (%v)", one.Event, guest, err)
+			return fmt.Errorf("event %s: %q came out of the sealed box (%v)", one.Event, guest, err)
 		}
 		if one.Sealed, err = Seal(guest, known.PublicKey, one.VM, one.Event); err != nil {
 			return err
@@ -39,7 +39,7 @@ func checkVectors(input io.Reader, output io.Writer) error {
 	}
 	for _, one := range known.Refused {
 		if _, err := Open(one.Sealed, known.PrivateKey, one.VM, one.Event); err == nil {
-			return fmt.Errorf("a box was opened that must be refused: %s", one.Why)
+			return fmt.Errorf("a sealed box was opened that must be refused: %s", one.Why)
 		}
 	}
 	return nil

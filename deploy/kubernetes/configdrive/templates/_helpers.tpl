@@ -51,7 +51,7 @@ labels:
 {{- end }}
 {{- end }}
 
-{{/* The environment: settings, and what this process is told of its files. Takes what a pod does. */}}
+{{/* The environment: settings, and where this process finds its files. Takes what a pod does. */}}
 {{- define "configdrive.env" -}}
 {{- $settings := dict "settings" "/run/configdrive/settings.toml" }}
 {{- if ne .role "flower" }}
