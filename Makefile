@@ -38,7 +38,8 @@ docs: setup ## build/docs: the documentation as HTML, to be read without a netwo
 	@echo "open build/docs/index.html"
 
 .PHONY: pictures
-pictures: setup ## make the pictures of Flower in docs/images again
+pictures: setup ## make the pictures in docs/images again: diagrams from their text, and Flower's pages
+	@$(BIN)/python -m docs.pictures
 	@$(BIN)/python -m tests.e2e.watched
 
 .PHONY: test

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import images, latency, pools, scale, storm, throughput
 from benchmarks.plot import draw
-from benchmarks.report import HEAD, Effort, Item, Panel, Row, machine, markdown, promises, rewrite
+from benchmarks.report import HEAD, Effort, Item, Panel, Row, headlines, machine, markdown, rewrite
 from rigs import RigUnavailable
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,13 +38,13 @@ def main() -> int:
     for name in chosen.sections or SECTIONS:
         title, measure = SECTIONS[name]
         _say(f"\n## {title}\n\n{HEAD}")
-        found.append((title, list(_told(name, measure, chosen.effort))))
+        found.append((title, list(_measured(name, measure, chosen.effort))))
     whole = chosen.effort is Effort.FULL and not chosen.sections
     page = ROOT / ("docs/reference/performance.md" if whole else "build/bench/performance.md")
     picture = ROOT / ("docs/images/performance.svg" if whole else "build/bench/performance.svg")
     rewrite(page, markdown(about, found))
     if whole:
-        rewrite(ROOT / "README.md", promises(about, found))
+        rewrite(ROOT / "README.md", headlines(about, found))
     if panels := [item for _, items in found for item in items if isinstance(item, Panel)]:
         draw(panels, picture)
     missed = [item for _, items in found for item in items if isinstance(item, Row) and item.met is False]
@@ -52,7 +52,7 @@ def main() -> int:
     return 0
 
 
-def _told(name: str, measure: Measure, effort: Effort) -> Iterator[Item]:
+def _measured(name: str, measure: Measure, effort: Effort) -> Iterator[Item]:
     """Print each row as it comes; what this machine cannot measure says why."""
     with tempfile.TemporaryDirectory(prefix="cd-") as scratch:
         try:

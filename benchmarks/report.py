@@ -1,4 +1,4 @@
-"""What a benchmark says: rows of one table, and panels of one picture; and where both are written."""
+"""A report of benchmarks: rows of one table, panels of one picture, and where both are written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BEGIN, END = "<!-- written by make bench -->", "<!-- end of what make bench writ
 
 
 class Effort(Enum):
-    """How long a benchmark may take: as it is quoted, a glance, and only to see that it works at all."""
+    """How long a benchmark may take: as it is quoted, a rough look, and only to see that it works at all."""
 
     FULL = "full"
     QUICK = "quick"
@@ -37,6 +37,7 @@ class Row:
         peer: what stands beside it, from the same run.
         bar: what we promise.
         met: whether we keep it; `None` without a bar.
+        headline: the same as a phrase for README, of those that stand there.
     """
 
     what: str
@@ -44,6 +45,7 @@ class Row:
     peer: str = ""
     bar: str = ""
     met: bool | None = None
+    headline: str = ""
 
     def markdown(self) -> str:
         """Return it as Markdown."""
@@ -104,10 +106,10 @@ def markdown(about: str, sections: Iterable[tuple[str, Sequence[Item]]]) -> str:
     return "\n\n".join(parts)
 
 
-def promises(about: str, sections: Iterable[tuple[str, Sequence[Item]]]) -> str:
-    """Return one table of all that has a bar."""
-    rows = [item for _, items in sections for item in items if isinstance(item, Row) and item.bar]
-    return f"{HEAD}\n" + "\n".join(row.markdown() for row in rows) + f"\n\n{about}."
+def headlines(about: str, sections: Iterable[tuple[str, Sequence[Item]]]) -> str:
+    """Return what README says of the figures: one line for each row that has a headline."""
+    lines = [f"* {item.headline}" for _, items in sections for item in items if isinstance(item, Row) and item.headline]
+    return "\n".join((f"Measured {about}:", "", *lines))
 
 
 def rewrite(page: Path, text: str) -> None:

@@ -1,6 +1,6 @@
 """`python -m docs DIRECTORY`: build the documentation as HTML.
 
-Warnings are errors, such as a link that leads nowhere or a page that no table of contents lists; all of them are printed.
+Warnings are errors, such as a link that leads nowhere or a page that no table of contents lists; all are printed.
 """
 
 from __future__ import annotations

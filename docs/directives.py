@@ -1,7 +1,7 @@
-"""What the pages can say beyond Markdown: commands with a word on what they need, and text that comes from the code.
+"""Directives beyond Markdown: commands with a word on what they need, and text that comes from the code.
 
-A fence of commands (`docs.blocks` explains its first line) becomes a highlighted block with a line above it. The directive
-`{generated} NAME` is replaced by the Markdown that the module `docs.generated.NAME` returns.
+A fence of commands (`docs.blocks` explains its first line) becomes a highlighted block with a line above it. The
+directive `{generated} NAME` is replaced by the Markdown that the module `docs.generated.NAME` returns.
 """
 
 from __future__ import annotations
@@ -41,19 +41,18 @@ class Commands(SphinxDirective):
         text = "\n".join(self.content)
         block = nodes.literal_block(text, text, language=self.name)
         self.set_source_info(block)
-        told = _told(mark)
-        return [block] if told is None else [nodes.paragraph("", "", *told, classes=["mark"]), block]
+        above = _above(mark)
+        return [block] if above is None else [nodes.paragraph("", "", *above, classes=["mark"]), block]
 
 
-def _told(mark: Mark) -> list[nodes.Node] | None:
+def _above(mark: Mark) -> list[nodes.Node] | None:
     match mark:
         case Run(background=None):
             return None
         case Run(background=""):
             return [nodes.Text("In a terminal of its own:")]
         case Run(background=words):
-            told = f"In a terminal of its own; go on when it says “{words}”:"
-            return [nodes.Text(told)]
+            return [nodes.Text(f"In a terminal of its own; go on when it says “{words}”:")]
         case Needs(reason):
             return [nodes.Text(f"Needs {NEEDS[reason]}:")]
         case Covered(test):
@@ -72,9 +71,9 @@ class Generated(SphinxDirective):
         return self.parse_text_to_nodes(module.markdown(), allow_section_headings=True)
 
 
-def _shorter(*told: Any) -> tuple[str, str] | None:  # noqa: ANN401 - what Sphinx passes: the signature is the last but one
+def _shorter(*passed: Any) -> tuple[str, str] | None:  # noqa: ANN401 - what Sphinx passes: the signature is the last but one
     """Return a signature in which names of types are just names."""
-    signature, returned = told[-2:]
+    signature, returned = passed[-2:]
     if signature is None:
         return None
     return _FORWARD.sub(r"\1", signature), _FORWARD.sub(r"\1", returned or "")

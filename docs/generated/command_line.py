@@ -33,13 +33,15 @@ def markdown() -> str:
 def _section(name: str, command: click.Command) -> str:
     context = click.Context(command, info_name=name, help_option_names=["-h", "--help"])
     usage = " ".join(command.collect_usage_pieces(context))
-    told = [f"## `{name}`", f"```text\n{name} {usage}\n```", _prose(command.help or "")]
+    parts = [f"## `{name}`", f"```text\n{name} {usage}\n```", _prose(command.help or "")]
     options = [record for parameter in command.get_params(context) if (record := parameter.get_help_record(context))]
     if options:
-        told.append(table(("option", "meaning"), ([f"`{_cell(option)}`", _cell(told)] for option, told in options)))
+        parts.append(
+            table(("option", "meaning"), ([f"`{_cell(option)}`", _cell(meaning)] for option, meaning in options))
+        )
     if command.epilog:
-        told.append(_prose(command.epilog))
-    return "\n\n".join(part for part in told if part)
+        parts.append(_prose(command.epilog))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _cell(text: str) -> str:

@@ -30,10 +30,10 @@ def markdown() -> str:
     """Return the statuses, and a section for each code: its anchor is the code."""
     text = ["## Statuses", *(_section(status, docstrings_below(Status)) for status in Status)]
     for title, (kind, meaning) in KINDS.items():
-        told = docstrings_below(kind)
-        text += [f"## {title}", meaning, *(_section(code, told) for code in kind)]
+        docstrings = docstrings_below(kind)
+        text += [f"## {title}", meaning, *(_section(code, docstrings) for code in kind)]
     return "\n\n".join(text)
 
 
-def _section(word: StrEnum, told: dict[str, str]) -> str:
-    return f"### `{word}`\n\n{told[word.name].replace('Remedy:', '**Remedy:**')}"
+def _section(word: StrEnum, docstrings: dict[str, str]) -> str:
+    return f"### `{word}`\n\n{docstrings[word.name].replace('Remedy:', '**Remedy:**')}"

@@ -28,9 +28,13 @@ def markdown() -> str:
 
 def _sections(owner: type[BaseModel], level: str, table: str, prefix: str) -> Iterator[str]:
     """Describe a table's settings; those of a table within it stand below its name."""
-    told = docstrings_below(owner)
+    docstrings = docstrings_below(owner)
     for name, field in owner.model_fields.items():
-        head, variable, inner = f"{level} `{table}{name}`\n\n{told[name]}", f"{prefix}{name.upper()}", field.annotation
+        head, variable, inner = (
+            f"{level} `{table}{name}`\n\n{docstrings[name]}",
+            f"{prefix}{name.upper()}",
+            field.annotation,
+        )
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield f"{head}\n\n`{variable}` is a table: `[{name}]` in the file; its variables have two underscores."
             yield from _sections(inner, f"{level}#", f"{name}.", f"{variable}__")

@@ -1,4 +1,4 @@
-"""Each benchmark works, and says what it is to say; so short a run measures nothing. `latency` needs a guest."""
+"""Each benchmark works, and reports what it is to report; so short a run measures nothing. `latency` needs a guest."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks.report import BEGIN, END, Effort, Item, Panel, Row, markdown, promises, rewrite
+from benchmarks.report import BEGIN, END, Effort, Item, Panel, Row, headlines, markdown, rewrite
 from tests.support import require, require_rig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 BARS = {"images": 3, "throughput": 4, "storm": 1, "scale": 2, "pools": 0}
+HEADLINES = {"images": 1, "throughput": 2}
 
 
 @pytest.mark.parametrize("name", BARS)
@@ -25,6 +26,7 @@ def test_each_measures_what_it_promises(name: str, tmp_path: Path) -> None:
         items = list(measure(tmp_path, Effort.TINY))
     rows = [item for item in items if isinstance(item, Row)]
     assert rows
+    assert sum(bool(row.headline) for row in rows) == HEADLINES.get(name, 0)
     assert sum(row.met is not None for row in rows) == BARS[name]
     assert all(row.bar for row in rows if row.met is not None)
     for panel in items:
@@ -45,14 +47,10 @@ def test_a_page_keeps_what_stands_around_the_tables(tmp_path: Path) -> None:
     assert page.read_text() == f"# Before\n\n{BEGIN}\n\nagain\n\n{END}\n\nbehind\n"
 
 
-def test_promises_are_the_rows_with_a_bar() -> None:
+def test_readme_gets_the_rows_that_have_a_headline() -> None:
     rows: list[Item] = [
-        Row("this", "1 ms", "that: 2 ms", "≤ 1", met=True),
+        Row("this", "1 ms", "that: 2 ms", "≤ 1", met=True, headline="**1 ms** for this."),
         Row("beside", "3 ms"),
         Panel("A panel", "ms", {}),
     ]
-    assert promises("here", [("A title", rows)]).splitlines()[2:] == [
-        "| this | 1 ms | that: 2 ms | ≤ 1 | yes |",
-        "",
-        "here.",
-    ]
+    assert headlines("here", [("A title", rows)]) == "Measured here:\n\n* **1 ms** for this."

@@ -29,6 +29,7 @@ from docs.blocks import (
     mark_of,
     pages,
 )
+from docs.pictures import IMAGES, origin_of
 from tests.unit.docs.commands import assert_accepted, fleet_commands
 from workers.config.settings import Settings
 from workers.config.unknown_variables import COMPOSE, OTHERS, names_of_settings
@@ -172,3 +173,8 @@ def test_what_is_named_of_this_repository_is_there(page: Path) -> None:
             assert f"\n{target}:" in makefile, target
         for path in re.findall(r"(?:^|\s)((?:tests|guest|docs|deploy|workers|tasks)/[\w./-]+)", line):
             assert "NNNN" in path or (ROOT / path.rstrip(".")).exists(), path
+
+
+@pytest.mark.parametrize("source", sorted(IMAGES.glob("*.dot")), ids=lambda source: str(source.name))
+def test_a_picture_is_made_from_the_text_beside_it(source: Path) -> None:
+    assert source.with_suffix(".svg").read_text("utf-8").startswith(origin_of(source)), "make pictures"
