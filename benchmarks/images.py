@@ -17,8 +17,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Final
+
+from pydantic import SecretBytes, SecretStr
 
 from benchmarks.report import Effort, Item, Panel, Row, milliseconds, percentile
 from benchmarks.samples import memory
@@ -35,8 +38,6 @@ from configdrive.model import (
     InstanceName,
     Metadata,
     Nic,
-    SecretBytes,
-    SecretStr,
     SshKey,
     Vm,
     VmData,
@@ -71,9 +72,12 @@ def full_layout(size: int) -> Files:
     """Return all that a worker writes for a VM with a password, a key, a NIC and so many bytes of user data."""
     nic = Nic(
         "02:00:5e:10:00:01",
-        (Address(4, "10.1.1.23", 24, "10.1.1.1"), Address(6, "2001:db8::17", 64, "2001:db8::1")),
         default=True,
-        dns=("10.1.1.1",),
+        dns=(ip_address("10.1.1.1"),),
+        addresses=(
+            Address(ip_interface("10.1.1.23/24"), gateway=ip_address("10.1.1.1")),
+            Address(ip_interface("2001:db8::17/64"), gateway=ip_address("2001:db8::1")),
+        ),
     )
     data = VmData(
         Metadata("zone-1", "CloudStack-{5d53a4d3-9f3a-4a7d-8c2b-3e4f5a6b7c8d}", "i-2-42-VM", "web-1", "Small", "42"),

@@ -1,14 +1,35 @@
-"""The things the fleet talks about, under the field's own names: plain frozen data that touches nothing."""
+"""The things the fleet talks about, under the field's own names: plain frozen data that touches nothing.
+
+What stands on a drive carries its rules in its types: whoever reads it from outside (the event contract, the state at
+rest) has pydantic check them; who makes it in code is trusted.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType, Self
+from typing import Annotated, Final, NewType, Self
 
-from pydantic import SecretBytes, SecretStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    IPvAnyAddress,
+    IPvAnyInterface,
+    IPvAnyNetwork,
+    SecretBytes,
+    StrictBool,
+    StringConstraints,
+)
+from pydantic_core import PydanticCustomError
 from typing_extensions import override
+
+UUID_PATTERN: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+"""A uuid as the fleet keeps it: lower case, with hyphens."""
 
 VmUuid = NewType("VmUuid", str)
 """The VM's uuid in the orchestrator and on the hypervisor: lower case, with hyphens."""
@@ -44,12 +65,12 @@ LABEL_PATTERN = rf"[A-Za-z0-9._-]{{1,{MAX_LABEL}}}"
 
 _OLD_NAME = re.compile(
     r"(?P<slug>[A-Za-z0-9][A-Za-z0-9._-]{0,63})"
-    r"\.(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+    rf"\.(?P<uuid>{UUID_PATTERN})"
     r"\.(?P<generation>0|[1-9][0-9]{0,15})\.iso",
 )
 _NAME = re.compile(
     r"(?P<slug>[a-z0-9-]{1,32})"
-    r"\.(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+    rf"\.(?P<uuid>{UUID_PATTERN})"
     r"\.(?P<generation>0|[1-9][0-9]{0,15})"
     r"\.(?P<fingerprint>[a-z2-7]{16})-(?P<fleet>[a-z2-7]{8})\.iso",
 )
@@ -218,69 +239,157 @@ class StoredImage:
     place: Place
 
 
+# --- what stands on a drive, with its rules ---------------------------------------------------------------------------
+
+MAX_EXTRA_KEY: Final = 60
+"""Characters of an extra metadata key: with `.txt` behind it, it must fit the 64 characters of a Joliet name."""
+
+_NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
+"""Unicode categories that a one-line value may not have: controls, line and paragraph separators, lone surrogates."""
+
+_PUBLIC_KEY: Final = re.compile(
+    r"(ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
+    r" [A-Za-z0-9+/]{16,}={0,2}( [^\x00-\x1f\x7f]*)?",
+)
+
+
+def line_problem(value: str) -> str | None:
+    """Say why a text is not one printable line, with the remedy, or `None` when it is."""
+    # Printable text has none of them: the usual value is not looked at one character at a time.
+    if not value.isprintable() and any(unicodedata.category(character) in _NOT_IN_A_LINE for character in value):
+        return "has a control character or a line break; give one line of printable text"
+    return None
+
+
+def _one_line(value: str) -> str:
+    problem = line_problem(value)
+    if problem is not None:
+        code = "control_character"
+        raise PydanticCustomError(code, "{problem}", {"problem": problem})
+    return value
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        code = "control_character"
+        raise PydanticCustomError(code, "has a NUL character; remove it")
+    return value
+
+
+def _public_key(value: str) -> str:
+    line = value.strip()
+    if not _PUBLIC_KEY.fullmatch(line):
+        code = "ssh_public_key"
+        raise PydanticCustomError(
+            code,
+            "is not an OpenSSH public key line ('ssh-ed25519 AAAA… comment'); give the content of the .pub file",
+        )
+    return line
+
+
+def _written_out(value: object) -> object:
+    """Refuse what `ipaddress` takes besides addresses: numbers (1 would be 0.0.0.1), and scopes, which it may drop."""
+    if isinstance(value, (int, bytes, list)) or (isinstance(value, str) and "%" in value):
+        code = "ip_address"
+        raise PydanticCustomError(code, "is no plain address; write it like 192.0.2.7 or 2001:db8::7, without a scope")
+    return value
+
+
+OneLine = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_one_line)]
+"""One line of printable text."""
+
+MultiLine = Annotated[str, StringConstraints(max_length=65_536), AfterValidator(_no_nul)]
+"""Text of up to 64 Ki characters, without NUL."""
+
+ExtraKey = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9._-]{{1,{MAX_EXTRA_KEY}}}$")]
+"""The name of an extra metadata entry, which becomes a file name."""
+
+PublicKey = Annotated[str, StringConstraints(max_length=16_384), AfterValidator(_public_key)]
+"""The line of an OpenSSH `.pub` file."""
+
+Mac = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$", to_lower=True)]
+"""A MAC address with colons; kept in lower case."""
+
+Ip = Annotated[IPvAnyAddress, BeforeValidator(_written_out)]
+"""An IPv4 or IPv6 address."""
+
+Interface = Annotated[IPvAnyInterface, BeforeValidator(_written_out)]
+"""An address with the prefix length (or netmask) of its network."""
+
+Network = Annotated[IPvAnyNetwork, BeforeValidator(_written_out)]
+"""A network: its first address, and its prefix length (or netmask)."""
+
+
+class _OnDrive:
+    """Base of what an event may say of a drive: unknown fields are refused, input never shows in an error."""
+
+    __slots__ = ()
+    __pydantic_config__ = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Route:
-    """A static route: the destination network, its prefix length in bits, and the next hop."""
+class Route(_OnDrive):
+    """A static route."""
 
-    network: str
-    prefix: int
-    gateway: str
+    to: Network
+    via: Ip
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """One IP network of a NIC: `family` 4 or 6, `address` with its `prefix` length in bits, or DHCP when it is `None`.
+class Address(_OnDrive):
+    """One IP network of a NIC: `cidr` (address/prefix), or `dhcp` with the family, 4 or 6.
 
     `gateway` becomes the default route, and only on the default NIC.
     """
 
-    family: int
-    address: str | None = None
-    prefix: int | None = None
-    gateway: str | None = None
-    routes: tuple[Route, ...] = ()
+    cidr: Interface | None = None
+    dhcp: Annotated[int, Field(strict=True)] | None = None
+    gateway: Ip | None = None
+    routes: Annotated[tuple[Route, ...], Field(max_length=64)] = ()
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.cidr.version if self.cidr is not None else int(self.dhcp or 4)
 
 
 @dataclass(frozen=True, slots=True)
-class Nic:
-    """A network interface as the guest shall configure it. `mtu` is in bytes."""
+class Nic(_OnDrive):
+    """One network interface. `mtu` is in bytes (RFC 791 and the largest jumbo frame are the bounds)."""
 
-    mac: str
-    addresses: tuple[Address, ...] = ()
-    mtu: int = 1500
-    default: bool = False
-    dns: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SshKey:
-    """An ssh public key: its name in the metadata, and the line that goes into `authorized_keys`."""
-
-    name: str
-    line: str
+    mac: Mac
+    mtu: Annotated[int, Field(ge=68, le=65_535, strict=True)] = 1500
+    default: StrictBool = False
+    dns: Annotated[tuple[Ip, ...], Field(max_length=16)] = ()
+    addresses: Annotated[tuple[Address, ...], Field(max_length=32)] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Metadata:
-    """What the seed's metadata folder holds, and what later readers look for. Absent values give no file.
+class SshKey(_OnDrive):
+    """One ssh public key with the name under which cloud-init's metadata lists it."""
 
-    `extra` are the orchestrator's own (name, value) pairs.
-    """
+    name: OneLine
+    key: PublicKey
 
-    availability_zone: str | None = None
-    cloud_identifier: str | None = None
-    instance_id: str | None = None
-    local_hostname: str | None = None
-    service_offering: str | None = None
-    vm_id: str | None = None
-    local_ipv4: str | None = None
-    public_ipv4: str | None = None
-    public_hostname: str | None = None
-    hypervisor_host_name: str | None = None
-    cloud_domain: str | None = None
-    cloud_domain_id: str | None = None
-    cloud_name: str | None = None
-    extra: tuple[tuple[str, str], ...] = ()
+
+@dataclass(frozen=True, slots=True)
+class Metadata(_OnDrive):
+    """The seed's metadata values, those of later readers, and the orchestrator's own in `extra`."""
+
+    availability_zone: OneLine | None = None
+    cloud_identifier: OneLine | None = None
+    instance_id: OneLine | None = None
+    local_hostname: OneLine | None = None
+    service_offering: OneLine | None = None
+    vm_id: OneLine | None = None
+    local_ipv4: OneLine | None = None
+    public_ipv4: OneLine | None = None
+    public_hostname: OneLine | None = None
+    hypervisor_host_name: OneLine | None = None
+    cloud_domain: OneLine | None = None
+    cloud_domain_id: OneLine | None = None
+    cloud_name: OneLine | None = None
+    extra: Annotated[Mapping[ExtraKey, MultiLine], Field(max_length=256)] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,36 +424,3 @@ def label_problem(label: str) -> str | None:
     if not re.fullmatch(LABEL_PATTERN, label):
         return "may have letters, digits, '.', '_' and '-' only, and at least one of them"
     return None
-
-
-__all__ = [
-    "DEFAULT_LABEL",
-    "IMAGE_FOLDER",
-    "LABEL_PATTERN",
-    "MAX_LABEL",
-    "Address",
-    "AttachBy",
-    "EventId",
-    "Generation",
-    "HostName",
-    "HypervisorName",
-    "Image",
-    "ImageName",
-    "InstanceName",
-    "Intent",
-    "Metadata",
-    "Nic",
-    "Place",
-    "PowerState",
-    "Presentation",
-    "Route",
-    "SecretBytes",
-    "SecretStr",
-    "SshKey",
-    "StorageName",
-    "StoredImage",
-    "Vm",
-    "VmData",
-    "VmUuid",
-    "label_problem",
-]

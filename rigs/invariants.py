@@ -38,6 +38,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from configdrive.model import UUID_PATTERN
 from rigs.keyspace import Keyspace, read
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ _TYPES = {
 }
 _OF_A_VM = frozenset({"vm", "mail", "body"})
 _CELERYS = re.compile(r"configdrive\.|celeryev|_kombu\.binding|unacked|celery\.|/0\.")
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(UUID_PATTERN)
 _FOREVER = -1
 _PARKED = "parked"
 

@@ -21,6 +21,7 @@ from configdrive.contract.events import short_type, too_large
 from configdrive.contract.fields import MAX_SEQUENCE
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import UUID_PATTERN
 from configdrive.ports import Clock, Sealer
 from tasks.mailbox import DeadLetter, Posting, Wake
 
@@ -32,7 +33,7 @@ _READ_BYTES = 2**20
 _AFTER_TROUBLE_SECONDS = 1.0
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,127}")
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(UUID_PATTERN)
 _TYPE = re.compile(r"configdrive\.vm\.[a-z_]{1,32}\.v1")
 
 

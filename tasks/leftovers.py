@@ -15,7 +15,7 @@ from celery import Celery, Task
 
 from configdrive.errors import FleetError, PermanentError, TransientCode
 from configdrive.lifecycle.leftovers import Cleaner
-from configdrive.lifecycle.state import Phase, Summary, peek, write
+from configdrive.lifecycle.state import Phase, VmRecord, peek, write
 from configdrive.model import HostName, VmUuid
 from configdrive.ports import Drivers
 from tasks.celery_tasks import Refused
@@ -88,7 +88,7 @@ class Leftovers:
         held = self._mailbox.hold(uuid)
         if isinstance(held, NotNow):
             return False
-        after: Summary | None = None
+        after: VmRecord | None = None
         paid = written = False
         try:
             if held.state is not None:
@@ -100,13 +100,13 @@ class Leftovers:
             _log.info("host %s has nothing of VM %s any more", host, uuid)
         return paid and written
 
-    def _clean(self, held: Held, asked: float, host: HostName, record: Summary) -> Summary:
+    def _clean(self, held: Held, asked: float, host: HostName, record: VmRecord) -> VmRecord:
         if record.vm is None or record.vm.hypervisor not in self._drivers:
             return record
         with self._leases.keep(held, asked) as lease:
             return Cleaner(self._drivers[record.vm.hypervisor], lease).clean(record, host)
 
-    def _release(self, held: Held, after: Summary | None, paid: Debt | None) -> bool:
+    def _release(self, held: Held, after: VmRecord | None, paid: Debt | None) -> bool:
         """Give the hold back; false when the VM is another worker's by now, and nothing was written."""
         gone = after is not None and after.phase is Phase.GONE and not after.left_on
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from configdrive.errors import FleetError, PermanentError
 from configdrive.lifecycle.adoption import adoptable, record_of
 from configdrive.lifecycle.orphans import Scene, Why, judge, of_vm, scene
-from configdrive.lifecycle.state import Summary, peek, write
+from configdrive.lifecycle.state import VmRecord, peek, write
 from configdrive.model import HostName, InstanceName, StoredImage, Vm, VmUuid
 from configdrive.ports import Clock, HypervisorDriver, Survey
 from tasks.lease import LeaseKeeper
@@ -37,7 +37,7 @@ class Adoption:
     """What is remembered of one VM from now on; `why_not` says why it was left alone."""
 
     uuid: VmUuid
-    record: Summary
+    record: VmRecord
     why_not: str = ""
 
 

@@ -16,7 +16,7 @@ from celery import Celery
 from kombu import Producer, Queue
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import EventId, HostName, HypervisorName, VmUuid
+from configdrive.model import UUID_PATTERN, EventId, HostName, HypervisorName, VmUuid
 from tasks.mailbox import Wake
 
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ TASK_NAME = "configdrive.lifecycle.transitions"
 LEFTOVERS_NAME = "configdrive.lifecycle.leftovers"
 _BATCH = 100
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(UUID_PATTERN)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,127}")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 Json: TypeAlias = dict[str, Any]
 
 
-def documents(vm: Vm, data: VmData, password: str | None) -> dict[str, bytes]:
-    """Return the documents by their path on the drive.
+def files(vm: Vm, data: VmData, password: str | None) -> dict[str, bytes]:
+    """Return the documents, and the user data once more, by their path on the drive.
 
     Raises:
         PermanentError: `INVALID_CONTENT`, for a network configuration that contradicts itself.
@@ -33,7 +33,8 @@ def documents(vm: Vm, data: VmData, password: str | None) -> dict[str, bytes]:
     if network is not None:
         found["openstack/latest/network_data.json"] = network
     # ASCII only, so that a reader's idea of the encoding does not matter.
-    return {path: json.dumps(document, separators=(",", ":")).encode("ascii") for path, document in found.items()}
+    files = {path: json.dumps(document, separators=(",", ":")).encode("ascii") for path, document in found.items()}
+    return files | ({} if data.user_data is None else {"openstack/latest/user_data": data.user_data.get_secret_value()})
 
 
 def meta_data(vm: Vm, data: VmData, password: str | None) -> Json:
@@ -44,10 +45,10 @@ def meta_data(vm: Vm, data: VmData, password: str | None) -> Json:
         "name": vm.instance_name,
         "hostname": metadata.local_hostname,
         "availability_zone": metadata.availability_zone,
-        "public_keys": {key.name: key.line for key in data.ssh_keys},
-        "keys": [{"name": key.name, "type": "ssh", "data": key.line} for key in data.ssh_keys],
+        "public_keys": {key.name: key.key for key in data.ssh_keys},
+        "keys": [{"name": key.name, "type": "ssh", "data": key.key} for key in data.ssh_keys],
         "admin_pass": password,
-        "meta": dict(metadata.extra),
+        "meta": dict(sorted(metadata.extra.items())),
     }
     return _known(document)
 
@@ -87,7 +88,7 @@ def ec2_meta_data(vm: Vm, data: VmData) -> Json:
         "public-ipv4": metadata.public_ipv4,
         "placement": _known({"availability-zone": metadata.availability_zone}),
         "public-keys": {
-            str(index): {"_name": f"{index}={key.name}", "openssh-key": key.line}
+            str(index): {"_name": f"{index}={key.name}", "openssh-key": key.key}
             for index, key in enumerate(data.ssh_keys)
         },
     }

@@ -7,19 +7,17 @@ The layout is the seed's (`cloudstack/`) plus the forms that cloud-init, cloudba
 
 from __future__ import annotations
 
-import hashlib
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from typing import Final, final
 
+from pydantic import SecretStr
 from typing_extensions import override
 
-from configdrive.contents import openstack
+from configdrive.contents import cloudstack, openstack
 from configdrive.contents.network_data import network_data
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Metadata, SecretStr, SshKey, Vm, VmData
+from configdrive.model import SshKey, Vm, VmData, line_problem
 
 DIRECTORIES: Final = (
     "cloudstack/metadata",
@@ -33,16 +31,8 @@ DIRECTORIES: Final = (
 MAX_BYTES: Final = 64 * 2**20
 """The largest drive, in bytes. Apache CloudStack enforces the same limit (`ConfigDriveBuilder`)."""
 
-MAX_EXTRA_KEY: Final = 60
-"""Characters of an extra metadata key: with `.txt` behind it, it must fit the 64 characters of a Joliet name."""
-
 WINDOWS_DEVICE: Final = r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)"
 """The beginning of a name that Windows takes for a device, whatever follows the dot: such a file cannot be opened."""
-
-_METADATA: Final = tuple(field.name for field in fields(Metadata) if field.name != "extra")
-_EXTRA_KEY: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_EXTRA_KEY}}}")
-_NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
-"""Unicode categories that a one-line value may not have: controls, line and paragraph separators, lone surrogates."""
 
 _CLOUD_INIT_READS_OTHERWISE: Final = re.compile(r"R|RANDOM|\$(1|2[abxy]?|5|6|7|g?y)(\$[^:]+){2}")
 """Passwords that cloud-init (`cc_set_passwords`) does not set as they stand: two words ask it for a random password,
@@ -86,17 +76,11 @@ def render(vm: Vm, data: VmData, password: SecretStr | None) -> Files:
     """
     _check_values(data, password)  # the NICs are checked where they become a document
     secret = None if password is None else password.get_secret_value()
-    files = _metadata_files(data)
-    if data.user_data is not None:
-        user_data = data.user_data.get_secret_value()
-        files |= {"cloudstack/userdata/user_data.txt": user_data, "openstack/latest/user_data": user_data}
-    if secret is not None:
-        files |= _password_files(secret)
-    return Files(files | openstack.documents(vm, data, secret))
+    return Files(cloudstack.files(data, secret) | openstack.files(vm, data, secret))
 
 
 def check(data: VmData, password: SecretStr | None) -> None:
-    """Refuse, before anything is built, what would not arrive in the guest as it is.
+    """Refuse, before anything is built, what would not arrive in the guest as it is: what the types alone cannot tell.
 
     Raises:
         PermanentError: as `render`.
@@ -106,11 +90,6 @@ def check(data: VmData, password: SecretStr | None) -> None:
 
 
 def _check_values(data: VmData, password: SecretStr | None) -> None:
-    for name in _METADATA:
-        value: str | None = getattr(data.metadata, name)
-        problem = None if value is None else _line_problem(value)
-        if problem is not None:
-            raise _invalid(f"metadata.{name}", problem)
     _check_extra(data.metadata.extra)
     _check_keys(data.ssh_keys)
     if data.user_data is not None and len(data.user_data) > MAX_BYTES:
@@ -131,8 +110,6 @@ def extra_key_problem(key: str) -> str | None:
     name of its own, in whatever case and with hyphens or underscores: readers would find the one or the other. Nor
     may it be `admin_pass`, which cloudbase-init would take for the password before the real one.
     """
-    if _EXTRA_KEY.fullmatch(key) is None:
-        return f"a key has 1 to {MAX_EXTRA_KEY} letters, digits, '.', '_' and '-'; rename it"
     if re.match(WINDOWS_DEVICE, key):
         return "Windows takes this name for a device and cannot open the file; rename it"
     if _same(key) in _RESERVED:
@@ -144,18 +121,11 @@ def password_problem(password: str) -> str | None:
     """Say why a password cannot be delivered, with the remedy, or `None` when it can. Never shows the password."""
     if not password:
         return "is empty; leave it out to deliver none"
-    problem = _line_problem(password)
+    problem = line_problem(password)
     if problem is not None:
         return problem
     if _CLOUD_INIT_READS_OTHERWISE.fullmatch(password):
         return "has a form that cloud-init takes for a crypt hash or for an instruction; choose another one"
-    return None
-
-
-def _line_problem(value: str) -> str | None:
-    # Printable text has none of them: the usual value is not looked at one character at a time.
-    if not value.isprintable() and any(unicodedata.category(character) in _NOT_IN_A_LINE for character in value):
-        return "has a control character or a line break; give one line of printable text"
     return None
 
 
@@ -169,61 +139,23 @@ def _same(key: str) -> str:
     return key.lower().replace("_", "-")
 
 
-_RESERVED: Final = frozenset(map(_same, (*_METADATA, "public_keys", "admin_pass")))
+_RESERVED: Final = frozenset(map(_same, (*cloudstack.METADATA, "public_keys", "admin_pass")))
 
 
 def _check_keys(keys: tuple[SshKey, ...]) -> None:
     names = set[str]()
     for index, key in enumerate(keys):
-        field = f"ssh_keys[{index}]"
-        if not key.name or not key.line:
-            raise _invalid(field, "has no name or no key; give both or leave it out")
-        problem = _line_problem(key.name) or _line_problem(key.line)
-        if problem is not None:
-            raise _invalid(field, problem)
         if key.name in names:
-            raise _invalid(field, "another key has the same name; give each one its own")
+            raise _invalid(f"ssh_keys[{index}]", "another key has the same name; give each one its own")
         names.add(key.name)
 
 
-def _check_extra(extra: tuple[tuple[str, str], ...]) -> None:
+def _check_extra(extra: Mapping[str, str]) -> None:
     seen = set[str]()
-    for index, (key, value) in enumerate(extra):
+    for key in extra:
         problem = extra_key_problem(key)
         if problem is None and _same(key) in seen:
             problem = "another key differs only in case, hyphens or underscores; rename one of them"
-        if problem is None and not value.isprintable() and any(map(_is_in_no_text, value)):
-            problem = "its value has a NUL character or is no valid Unicode text; give plain text"
         if problem is not None:
-            # The key is named only where it is known to be harmless in a log line.
-            shown = repr(key) if _EXTRA_KEY.fullmatch(key) else index
-            raise _invalid(f"metadata.extra[{shown}]", problem)
+            raise _invalid(f"metadata.extra[{key!r}]", problem)
         seen.add(_same(key))
-
-
-def _is_in_no_text(character: str) -> bool:
-    return character == "\0" or unicodedata.category(character) == "Cs"
-
-
-def _metadata_files(data: VmData) -> dict[str, bytes]:
-    """Return `cloudstack/metadata/`: no value has a trailing newline, as afterburn does not trim.
-
-    The seed spells the names with underscores; today's guest scripts of CloudStack read them with hyphens.
-    """
-    values = {name: getattr(data.metadata, name) for name in _METADATA}
-    values["public_keys"] = "\n".join(key.line for key in data.ssh_keys)
-    spelled = {
-        spelling: value for name, value in values.items() if value for spelling in (name, name.replace("_", "-"))
-    } | dict(data.metadata.extra)
-    return {f"cloudstack/metadata/{name}.txt": value.encode() for name, value in spelled.items()}
-
-
-def _password_files(secret: str) -> dict[str, bytes]:
-    """Return `cloudstack/password/`. The checksum is for CloudStack's Windows script, which fixes the algorithm."""
-    encoded = secret.encode()
-    checksum = hashlib.md5(encoded, usedforsecurity=False).hexdigest().encode()
-    return {
-        "cloudstack/password/vm_password.txt": encoded,
-        "cloudstack/password/vm_password_md5checksum.txt": checksum,
-        "cloudstack/password/vm-password-md5checksum.txt": checksum,
-    }

@@ -27,7 +27,6 @@ from configdrive.contract.fields import (
     HypervisorField,
     InstanceNameField,
     LabelField,
-    OneLine,
     Providers,
     SealedField,
     SequenceField,
@@ -40,7 +39,7 @@ from configdrive.contract.fields import (
 from configdrive.contract.guest_data import GuestData, Strict
 from configdrive.contract.validation import explain
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import AttachBy, Presentation
+from configdrive.model import AttachBy, OneLine, Presentation
 
 MAX_EVENT_BYTES = 64 * 2**20
 """Bytes of one event's JSON: the largest user data in base64, sealed and in base64 again, still fits."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from datetime import datetime
 from typing import Annotated
 
@@ -11,28 +10,17 @@ from pydantic import (
     AwareDatetime,
     BeforeValidator,
     Field,
-    IPvAnyAddress,
-    IPvAnyInterface,
-    IPvAnyNetwork,
     StringConstraints,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
 
-from configdrive.contents.render import MAX_EXTRA_KEY
-from configdrive.model import LABEL_PATTERN, label_problem
+from configdrive.model import LABEL_PATTERN, UUID_PATTERN, OneLine, label_problem
 
 MAX_SEQUENCE = 2**53 - 1
 """The largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
 
 _YEARS = range(1980, 2100)
-
-
-def _one_line(value: str) -> str:
-    if any(unicodedata.category(character) in {"Cc", "Zl", "Zp", "Cs"} for character in value):
-        code = "control_character"
-        raise PydanticCustomError(code, "has a control character or a line break; give one line of printable text")
-    return value
 
 
 def _no_path(value: str) -> str:
@@ -50,21 +38,6 @@ def _label(value: str) -> str:
     return value
 
 
-def _no_nul(value: str) -> str:
-    if "\x00" in value:
-        code = "control_character"
-        raise PydanticCustomError(code, "has a NUL character; remove it")
-    return value
-
-
-def _written_out(value: object) -> object:
-    """Refuse what `ipaddress` takes besides addresses: numbers (1 would be 0.0.0.1), and scopes, which it may drop."""
-    if isinstance(value, (int, bytes, list)) or (isinstance(value, str) and "%" in value):
-        code = "ip_address"
-        raise PydanticCustomError(code, "is no plain address; write it like 192.0.2.7 or 2001:db8::7, without a scope")
-    return value
-
-
 def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -76,18 +49,10 @@ def _in_iso_years(value: datetime) -> datetime:
     return value
 
 
-OneLine = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_one_line)]
-"""One line of printable text."""
-
-MultiLine = Annotated[str, StringConstraints(max_length=65_536), AfterValidator(_no_nul)]
-"""Text of up to 64 Ki characters, without NUL."""
-
 EventIdField = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,127}$")]
 """CloudEvents `id`: also the Celery task id and a part of a Flower address, hence no slash or space."""
 
-UuidField = Annotated[
-    str, StringConstraints(pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$", to_lower=True)
-]
+UuidField = Annotated[str, StringConstraints(pattern=f"^{UUID_PATTERN.replace('a-f', 'A-Fa-f')}$", to_lower=True)]
 """A uuid in its usual form; taken in either case, kept in lower case."""
 
 InstanceNameField = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -105,12 +70,7 @@ SealedField = Annotated[str, StringConstraints(pattern=r"^v1\.[0-9a-f]{16}\.[A-Z
 ZoneField = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 """Part of a queue name: lower case letters, digits and hyphens."""
 
-StorageField = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=255),
-    AfterValidator(_one_line),
-    AfterValidator(_no_path),
-]
+StorageField = Annotated[OneLine, AfterValidator(_no_path)]
 """A storage pool's, SR's or datastore's name; spaces and brackets are usual there, path parts are not."""
 
 SequenceField = Annotated[int, Field(ge=0, le=MAX_SEQUENCE, strict=True)]
@@ -118,21 +78,6 @@ SequenceField = Annotated[int, Field(ge=0, le=MAX_SEQUENCE, strict=True)]
 
 LabelField = Annotated[str, AfterValidator(_label), WithJsonSchema({"type": "string", "pattern": f"^{LABEL_PATTERN}$"})]
 """A volume label (`configdrive.labels`)."""
-
-ExtraKey = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9._-]{{1,{MAX_EXTRA_KEY}}}$")]
-"""The name of an extra metadata entry, which becomes a file name."""
-
-MacField = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$", to_lower=True)]
-"""A MAC address with colons; kept in lower case."""
-
-IpField = Annotated[IPvAnyAddress, BeforeValidator(_written_out)]
-"""An IPv4 or IPv6 address."""
-
-InterfaceField = Annotated[IPvAnyInterface, BeforeValidator(_written_out)]
-"""An address with the prefix length (or netmask) of its network."""
-
-NetworkField = Annotated[IPvAnyNetwork, BeforeValidator(_written_out)]
-"""A network: its first address, and its prefix length (or netmask)."""
 
 Providers = Annotated[
     tuple[OneLine, ...],

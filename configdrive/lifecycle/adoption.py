@@ -11,7 +11,7 @@ from dataclasses import replace
 from configdrive.contract.events import LifecycleEvent
 from configdrive.lifecycle.leftovers import in_order
 from configdrive.lifecycle.orphans import Scene, of_vm
-from configdrive.lifecycle.state import ImageRecord, Phase, Summary, VmState
+from configdrive.lifecycle.state import ImageRecord, Phase, VmRecord, VmState
 from configdrive.model import Generation, HostName, HypervisorName, InstanceName, StoredImage, Vm, VmUuid
 from configdrive.ports import Inserted, Observation
 
@@ -42,7 +42,7 @@ def adoptable(seen: Scene) -> list[VmUuid]:
     return sorted(with_image | with_drive)
 
 
-def record_of(uuid: VmUuid, hypervisor: HypervisorName, seen: Scene, at: float) -> Summary:
+def record_of(uuid: VmUuid, hypervisor: HypervisorName, seen: Scene, at: float) -> VmRecord:
     """Return what is to be remembered of a VM that was found.
 
     Args:
@@ -56,7 +56,7 @@ def record_of(uuid: VmUuid, hypervisor: HypervisorName, seen: Scene, at: float) 
     media = () if resident is None else _own_media(uuid, resident[1].media)
     names = {medium.name for medium in media} or {image.name for image in stored}
     newest = max(names, key=lambda name: name.generation)
-    return Summary(
+    return VmRecord(
         vm=Vm(
             uuid=uuid,
             instance_name=InstanceName(newest.instance_name),

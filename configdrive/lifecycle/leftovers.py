@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from configdrive.errors import TransientCode, TransientError
 from configdrive.lifecycle.execute import LIVE, Done
 from configdrive.lifecycle.plan import Delete, Step
-from configdrive.lifecycle.state import Phase, Summary, VmState
+from configdrive.lifecycle.state import Phase, VmRecord, VmState
 from configdrive.lifecycle.transitions import Goal
 from configdrive.model import HostName, Place, StoredImage, Vm
 from configdrive.ports import HypervisorDriver, Inserted, Lease, Observation
@@ -69,7 +69,7 @@ class Cleaner:
     driver: HypervisorDriver
     lease: Lease
 
-    def clean(self, record: Summary, host: HostName) -> Summary:
+    def clean(self, record: VmRecord, host: HostName) -> VmRecord:
         """Take away what a VM has left on one host; returns what is to be remembered.
 
         What the VM needs now stays. A host that is no longer in the inventory is given up.
@@ -97,7 +97,7 @@ class Cleaner:
         left = in_order([*down, *elsewhere, *(stored.place for stored in wanted)])
         return replace(record, places=left) if down else _without(record, host, left)
 
-    def _empty_drive(self, there: Vm, seen: Observation, record: Summary) -> None:
+    def _empty_drive(self, there: Vm, seen: Observation, record: VmRecord) -> None:
         """Empty the drive. A VM that was stopped or destroyed is not spared because it runs: that was the event's word.
 
         Raises:
@@ -118,7 +118,7 @@ class Cleaner:
         return tuple(place for place in missed if place in down)
 
 
-def _is_wanted(record: Summary, stored: StoredImage) -> bool:
+def _is_wanted(record: VmRecord, stored: StoredImage) -> bool:
     """Whether it is the VM's present image, on a storage of the host it is on, or is prepared to go to."""
     if record.phase not in _PRESENT or record.vm is None or record.image is None:
         return False
@@ -127,14 +127,14 @@ def _is_wanted(record: Summary, stored: StoredImage) -> bool:
     return stored.name.generation == record.image.generation and stored.place.host in here
 
 
-def _is_elsewhere(place: Place, host: HostName, record: Summary) -> bool:
+def _is_elsewhere(place: Place, host: HostName, record: VmRecord) -> bool:
     """Whether a storage that cannot be listed from a host is other hosts' concern, and stays known."""
     if place.host is None:
         return record.phase in _PRESENT and record.vm is not None and record.vm.host != host
     return place.host != host
 
 
-def _without(record: Summary, host: HostName, places: tuple[Place, ...]) -> Summary:
+def _without(record: VmRecord, host: HostName, places: tuple[Place, ...]) -> VmRecord:
     left_on = tuple(one for one in record.left_on if one != host)
     owner = None if record.phase is Phase.GONE and not left_on else record.vm
     return replace(record, vm=owner, places=places, left_on=left_on)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from configdrive.lifecycle.state import Phase, Summary
+from configdrive.lifecycle.state import Phase, VmRecord
 from configdrive.model import HostName, ImageName, StoredImage, VmUuid
 from configdrive.ports import Resident, Survey
 
@@ -75,7 +75,7 @@ def scene(surveys: Mapping[HostName, Survey], away: Iterable[HostName]) -> Scene
     return Scene(images, users, residents, frozenset(away))
 
 
-def judge(image: StoredImage, seen: Scene, known: Summary | None) -> Why:
+def judge(image: StoredImage, seen: Scene, known: VmRecord | None) -> Why:
     """Say whether an image is needed.
 
     Args:
@@ -90,7 +90,7 @@ def judge(image: StoredImage, seen: Scene, known: Summary | None) -> Why:
     return _judge_unknown(image, seen) if known is None else _judge_known(image, known)
 
 
-def _judge_known(image: StoredImage, known: Summary) -> Why:
+def _judge_known(image: StoredImage, known: VmRecord) -> Why:
     if known.phase is Phase.GONE:
         return Why.VM_GONE
     if known.image is not None and image.name.generation == known.image.generation:

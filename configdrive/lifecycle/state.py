@@ -5,16 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as checked_dataclass
 from pydantic_core import from_json
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.lifecycle.packing import pack, unpack
 from configdrive.model import Generation, HostName, Place, Vm, VmData, VmUuid
 from configdrive.ports import Sealer
 
@@ -45,8 +43,17 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class VmState:
-    """All that is known of one VM.
+class Sealed:
+    """What goes on a drive, in sealed boxes: its content, and the two passwords, whose length must tell nothing."""
+
+    data: str | None = None
+    pending: str | None = None
+    carried: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VmRecord:
+    """What is known of one VM, as it is kept: what goes on a drive stays sealed, so that no key is needed to read it.
 
     Args:
         vm: where the VM is meant to be; `None` before its first event.
@@ -64,68 +71,43 @@ class VmState:
     phase: Phase = Phase.ABSENT
     wanted: bool = True
     password_enabled: bool = True
+    image: ImageRecord | None = None
+    places: tuple[Place, ...] = ()
+    destination: HostName | None = None
+    adopted: bool = False
+    left_on: tuple[HostName, ...] = ()
+    sealed: Sealed = Sealed()
+
+
+@dataclass(frozen=True, slots=True)
+class VmState(VmRecord):
+    """All that is known of one VM: the record, and what was sealed in it."""
+
     data: VmData = field(default_factory=VmData)
-    passwords: Passwords = field(default_factory=Passwords)
-    image: ImageRecord | None = None
-    places: tuple[Place, ...] = ()
-    destination: HostName | None = None
-    adopted: bool = False
-    left_on: tuple[HostName, ...] = ()
+    passwords: Passwords = Passwords()
 
 
-@checked_dataclass(frozen=True, slots=True)
-class Summary:
-    """`VmState` at rest. What goes on a drive stands in boxes (`data`, `pending`, `carried`), the rest in the clear."""
-
-    vm: Vm | None = None
-    sequence: int = -1
-    phase: Phase = Phase.ABSENT
-    wanted: bool = True
-    password_enabled: bool = True
-    data: str | None = None
-    pending: str | None = None
-    carried: str | None = None
-    image: ImageRecord | None = None
-    places: tuple[Place, ...] = ()
-    destination: HostName | None = None
-    adopted: bool = False
-    left_on: tuple[HostName, ...] = ()
-
-
-_SUMMARY: TypeAdapter[Summary] = TypeAdapter(Summary)
+_RECORD: TypeAdapter[VmRecord] = TypeAdapter(VmRecord)
 _DATA: TypeAdapter[VmData] = TypeAdapter(VmData)
 
 
 def dump(state: VmState, sealer: Sealer, uuid: VmUuid) -> str:
-    """Return the state's form at rest."""
-    record = Summary(
-        vm=state.vm,
-        sequence=state.sequence,
-        phase=state.phase,
-        wanted=state.wanted,
-        password_enabled=state.password_enabled,
-        data=None if state.data == VmData() else sealer.seal(_plain(state.data), f"{uuid}/data"),
-        pending=_seal_password(state.passwords.pending, sealer, uuid),
-        carried=_seal_password(state.passwords.carried, sealer, uuid),
-        image=state.image,
-        places=state.places,
-        destination=state.destination,
-        adopted=state.adopted,
-        left_on=state.left_on,
-    )
-    return write(record)
+    """Return the state at rest."""
+    data = None if state.data == VmData() else sealer.seal(_plain(state.data), f"{uuid}/data")
+    passwords = (_sealed(password, sealer, uuid) for password in (state.passwords.pending, state.passwords.carried))
+    return write(replace(state, sealed=Sealed(data, *passwords)))
 
 
-def write(record: Summary) -> str:
-    """Return a record at rest; its boxes stay closed."""
-    return _SUMMARY.dump_json(record, exclude_defaults=True).decode()
+def write(record: VmRecord) -> str:
+    """Return a record at rest; what is sealed in it stays so."""
+    return _RECORD.dump_json(record, exclude_defaults=True).decode()
 
 
 def load(text: str | None, sealer: Sealer, uuid: VmUuid, *, sealed_too: bool = True) -> VmState:
     """Read a state at rest; an empty one when nothing is known.
 
-    Without `sealed_too` the boxes stay closed and their content is missing: a destroy needs none of it, and must work
-    with lost keys.
+    Without `sealed_too` what is sealed stays so, and is missing: a destroy needs none of it, and must work with lost
+    keys.
 
     Raises:
         PermanentError: `UNSEALABLE` when a box cannot be opened, `MISCONFIGURED` when the record is not one of ours.
@@ -133,34 +115,30 @@ def load(text: str | None, sealer: Sealer, uuid: VmUuid, *, sealed_too: bool = T
     if text is None:
         return VmState()
     record = peek(text)
+    sealed = record.sealed if sealed_too else Sealed()
+    clear = {name: getattr(record, name) for name in _CLEAR}
     return VmState(
-        vm=record.vm,
-        sequence=record.sequence,
-        phase=record.phase,
-        wanted=record.wanted,
-        password_enabled=record.password_enabled,
-        data=_open_data(record.data if sealed_too else None, sealer, uuid),
+        **clear,
+        data=_opened_data(sealed.data, sealer, uuid),
         passwords=Passwords(
-            _open_password(record.pending if sealed_too else None, sealer, uuid),
-            _open_password(record.carried if sealed_too else None, sealer, uuid),
+            _opened_password(sealed.pending, sealer, uuid),
+            _opened_password(sealed.carried, sealer, uuid),
         ),
-        image=record.image,
-        places=record.places,
-        destination=record.destination,
-        adopted=record.adopted,
-        left_on=record.left_on,
     )
 
 
-def peek(text: str) -> Summary:
-    """Read what stands in the clear of a state at rest, without any key.
+def peek(text: str) -> VmRecord:
+    """Read a state at rest without any key.
 
     Raises:
         PermanentError: `MISCONFIGURED` when the record is not one of ours.
     """
     with suppress(ValidationError):  # its own text never travels, not even as the context of ours
-        return _SUMMARY.validate_json(text)
+        return _RECORD.validate_json(text)
     raise _unreadable()
+
+
+_CLEAR = tuple(one.name for one in fields(VmRecord) if one.name != "sealed")
 
 
 def _unreadable() -> PermanentError:
@@ -170,27 +148,26 @@ def _unreadable() -> PermanentError:
 
 
 def _plain(data: VmData) -> bytes:
-    """Return what is put into the box, packed. Passwords have boxes of their own: a length tells nothing of them."""
-    document: dict[str, Any] = _DATA.dump_python(data, mode="json", exclude={"user_data"}) | {"user_data": None}
+    document: dict[str, Any] = _DATA.dump_python(data, mode="json", exclude_defaults=True, exclude={"user_data"})
     if data.user_data is not None:
         content = data.user_data.get_secret_value()
         try:
-            document["user_data"] = {"text": content.decode()}  # which packs better than base64
+            document["user_data"] = {"text": content.decode()}  # shorter than base64
         except UnicodeDecodeError:
-            document["user_data"] = base64.b64encode(content).decode()
-    return pack(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+            document["user_data"] = {"base64": base64.b64encode(content).decode()}
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _open_data(box: str | None, sealer: Sealer, uuid: VmUuid) -> VmData:
+def _opened_data(box: str | None, sealer: Sealer, uuid: VmUuid) -> VmData:
     if box is None:
         return VmData()
     plain = sealer.open(box, f"{uuid}/data")
-    with suppress(ValueError, TypeError, KeyError):  # pydantic's errors are ValueErrors
-        document = from_json(unpack(plain))  # unlike `json`'s, it takes neither lone surrogates nor nesting without end
-        match document["user_data"]:
+    with suppress(ValueError, TypeError, AttributeError):  # pydantic's errors are ValueErrors
+        document = from_json(plain)  # unlike `json`'s, it takes neither lone surrogates nor nesting without end
+        match document.get("user_data"):
             case {"text": str(text)}:
                 document["user_data"] = text.encode()
-            case str(encoded):
+            case {"base64": str(encoded)}:
                 document["user_data"] = base64.b64decode(encoded)
             case _:
                 pass
@@ -198,11 +175,11 @@ def _open_data(box: str | None, sealer: Sealer, uuid: VmUuid) -> VmData:
     raise _unreadable()
 
 
-def _seal_password(password: SecretStr | None, sealer: Sealer, uuid: VmUuid) -> str | None:
+def _sealed(password: SecretStr | None, sealer: Sealer, uuid: VmUuid) -> str | None:
     return None if password is None else sealer.seal(password.get_secret_value().encode(), f"{uuid}/password")
 
 
-def _open_password(box: str | None, sealer: Sealer, uuid: VmUuid) -> SecretStr | None:
+def _opened_password(box: str | None, sealer: Sealer, uuid: VmUuid) -> SecretStr | None:
     if box is None:
         return None
     plain = sealer.open(box, f"{uuid}/password")

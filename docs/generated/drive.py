@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_interface
 from typing import Final
 
+from pydantic import SecretBytes, SecretStr
+
 from configdrive.contents.render import DIRECTORIES, render
-from configdrive.model import (
-    Address,
-    HostName,
-    HypervisorName,
-    InstanceName,
-    Metadata,
-    Nic,
-    SecretBytes,
-    SecretStr,
-    SshKey,
-    Vm,
-    VmData,
-    VmUuid,
-)
+from configdrive.model import Address, HostName, HypervisorName, InstanceName, Metadata, Nic, SshKey, Vm, VmData, VmUuid
 from docs.generated.source import table
 
 _SHOWN: Final = 90
@@ -39,13 +29,14 @@ _METADATA: Final = Metadata(
     cloud_domain="ROOT",
     cloud_domain_id="8d7c6b5a",
     cloud_name="example cloud",
-    extra=(("role", "frontend"),),
+    extra={"role": "frontend"},
 )
+_ADDRESS: Final = Address(ip_interface("10.1.1.14/24"), gateway=ip_address("10.1.1.1"))
 _DATA: Final = VmData(
     metadata=_METADATA,
     user_data=SecretBytes(b"#!/bin/sh\necho hello"),
     ssh_keys=(SshKey("alice", "ssh-ed25519 AAAAC3Nz alice@example"),),
-    nics=(Nic("02:00:4c:11:00:0e", (Address(4, "10.1.1.14", 24, "10.1.1.1"),), default=True),),
+    nics=(Nic("02:00:4c:11:00:0e", default=True, addresses=(_ADDRESS,)),),
 )
 
 

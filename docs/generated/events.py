@@ -6,8 +6,9 @@ import json
 import re
 from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 
+from configdrive import model
 from configdrive.contract import events, guest_data
 from configdrive.contract.events import short_type
 from docs.generated.source import annotated, docstrings_in, table
@@ -21,20 +22,24 @@ EVENTS: Final = (
     events.UpdateEvent,
     events.DestroyEvent,
 )
-PARTS: Final[dict[str, tuple[type[BaseModel], ...]]] = {
+PARTS: Final[dict[str, tuple[type, ...]]] = {
     "Of every event": (events.VmField, events.NetworkOffering),
     "What goes on the drive": (
         guest_data.GuestData,
-        guest_data.MetadataField,
+        model.Metadata,
         guest_data.UserData,
-        guest_data.SshKeyField,
-        guest_data.NicField,
-        guest_data.AddressField,
-        guest_data.RouteField,
+        model.SshKey,
+        model.Nic,
+        model.Address,
+        model.Route,
     ),
 }
 _PARTS: Final = frozenset(part.__name__ for parts in PARTS.values() for part in parts)
-_MEANINGS: Final = {**docstrings_in("configdrive.contract.fields"), **docstrings_in("configdrive.contract.guest_data")}
+_MEANINGS: Final = {
+    name: meaning
+    for module in ("configdrive.model", "configdrive.contract.fields", "configdrive.contract.guest_data")
+    for name, meaning in docstrings_in(module).items()
+}
 _NAMES: Final = {
     "password": "string",
     "ipvanyaddress": "address",
@@ -89,14 +94,14 @@ def _sentence(model: type) -> str:
     return " ".join((model.__doc__ or "").split())
 
 
-def _fields(model: type[BaseModel]) -> str:
-    schema = model.model_json_schema()
+def _fields(part: type) -> str:
+    schema = TypeAdapter(part).json_schema()
     rows = []
-    for name, written in annotated(model).items():
+    for name, written in annotated(part).items():
         if name in {"model_config", "data"}:
             continue
-        field, found = model.model_fields[name], schema["properties"][name]
-        needed = "required" if field.is_required() else _default(found)
+        found = schema["properties"][name]
+        needed = "required" if name in schema.get("required", ()) else _default(found)
         rows.append([f"`{name}`", _type(found, schema.get("$defs", {})), needed, _meaning(written)])
     return table(("field", "type", "", "meaning"), rows)
 
@@ -109,7 +114,7 @@ def _default(schema: dict[str, Any]) -> str:
 def _meaning(annotation: str) -> str:
     """Return what the code says of the type that a field is annotated with."""
     for name in re.findall(r"\w+", annotation):
-        known = getattr(events, name, None) or getattr(guest_data, name, None)
+        known = next((found for module in (events, guest_data, model) if (found := getattr(module, name, None))), None)
         if name in _MEANINGS:
             return _MEANINGS[name]
         if isinstance(known, type) and known.__module__.startswith("configdrive."):

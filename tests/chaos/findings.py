@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from configdrive.model import UUID_PATTERN
 from tests.e2e.disguises import PASSWORD, USER_DATA
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from tests.chaos.model import Content
     from tests.chaos.plan import Life
 
-_UUID = rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_UUID = UUID_PATTERN.encode()
 _PASSWORD = re.compile(re.escape(PASSWORD.encode()) + rb"\." + _UUID + rb"\.\d+\.")
 _USER_DATA = re.compile(re.escape(USER_DATA.encode()) + rb"# " + _UUID + rb"\.\d+\.\n")
 

@@ -29,8 +29,6 @@ CHANGING = frozenset({"upload", "copy", "attach", "detach", "delete"})
 WORDS = (PASSWORD, USER_DATA)
 """What all secrets of a storm contain."""
 
-_BOXES = ("data", "pending", "carried")
-
 
 def one_end_each(published: Mapping[str, Sequence[str]], outcomes: Sequence[Outcome]) -> Iterator[Finding]:
     """Each event has exactly one final outcome, nothing else has any, and those of a VM come in order.
@@ -174,7 +172,7 @@ def nothing_of(gone: Iterable[VmUuid], keyspace: Mapping[str, Any], files: Colle
             if uuid in name:
                 yield Finding("gone", f"VM {uuid} is destroyed, and {name} is there")
         for key, value in keyspace.items():
-            if uuid in key and (key != f"vm:{uuid}" or any(f'"{box}":' in value.get("state", "") for box in _BOXES)):
+            if uuid in key and (key != f"vm:{uuid}" or '"sealed":' in value.get("state", "")):
                 yield Finding("gone", f"VM {uuid} is destroyed, and {key} is left")
 
 

@@ -132,7 +132,7 @@ def test_a_lease_that_is_left_is_found() -> None:
 
 
 def test_what_a_destroyed_vm_has_left_is_found() -> None:
-    tombstone = {f"vm:{ONE}": {"state": '{"phase":"gone"}'}, f"vm:{OTHER}": {"state": '{"pending":"box"}'}}
+    tombstone = {f"vm:{ONE}": {"state": '{"phase":"gone"}'}, f"vm:{OTHER}": {"state": '{"sealed":{"pending":"v1."}}'}}
     assert checks(judge.nothing_of([ONE], tombstone, [image(1, OTHER)])) == []
     assert checks(judge.nothing_of([OTHER], tombstone, [])) == ["gone"]
     assert checks(judge.nothing_of([ONE], tombstone | {f"mail:{ONE}": ["x"]}, [])) == ["gone"]

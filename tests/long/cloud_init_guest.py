@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Final
 
 import asyncssh
 import pytest
+from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents.render import render
 from configdrive.iso.build import build
@@ -21,8 +23,6 @@ from configdrive.model import (
     InstanceName,
     Metadata,
     Nic,
-    SecretBytes,
-    SecretStr,
     SshKey,
     Vm,
     VmData,
@@ -48,7 +48,12 @@ PASSWORD: Final = "Grün \"und\" 'blau'\\1"
 USER: Final = "debian"  # cloud-init's default user here
 MAC: Final = "02:00:5e:10:00:33"
 # QEMU's user network, said to the guest by nothing but our drive.
-NIC: Final = Nic(MAC, (Address(4, "10.0.2.33", 24, "10.0.2.2"),), default=True, dns=("10.0.2.3",))
+NIC: Final = Nic(
+    MAC,
+    default=True,
+    dns=(ip_address("10.0.2.3"),),
+    addresses=(Address(ip_interface("10.0.2.33/24"), gateway=ip_address("10.0.2.2")),),
+)
 DONE: Final = "the user data has run"
 USER_DATA: Final = f"#!/bin/sh\nid -un >/var/tmp/ran-as\necho '{DONE}' >/dev/console\n"
 

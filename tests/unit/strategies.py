@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from hypothesis import strategies as st
+from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents.render import extra_key_problem, password_problem
 from configdrive.lifecycle.state import ImageRecord, Passwords, Phase, VmState
@@ -22,8 +24,6 @@ from configdrive.model import (
     Place,
     Presentation,
     Route,
-    SecretBytes,
-    SecretStr,
     SshKey,
     StorageName,
     Vm,
@@ -222,22 +222,21 @@ vms = st.builds(
     attach_by=st.sampled_from(AttachBy),
     presentation=st.sampled_from(Presentation),
 )
-model_routes = st.builds(Route, network=ips[4], prefix=st.integers(0, 32), gateway=ips[4])
+model_ips = st.ip_addresses(v=4)
+model_routes = st.builds(Route, to=networks[4].map(ip_network), via=model_ips)
 model_addresses = st.builds(
     Address,
-    family=st.just(4),
-    address=st.none() | ips[4],
-    prefix=st.none() | st.integers(0, 32),
-    gateway=st.none() | ips[4],
+    cidr=st.builds("{}/{}".format, model_ips, st.integers(0, 32)).map(ip_interface),
+    gateway=st.none() | model_ips,
     routes=st.lists(model_routes, max_size=2).map(tuple),
-)
+) | st.just(Address(dhcp=6))
 model_nics = st.builds(
     Nic,
     mac=macs,
     addresses=st.lists(model_addresses, max_size=2).map(tuple),
     mtu=st.integers(68, 65_535),
     default=st.booleans(),
-    dns=st.lists(ips[4], max_size=2).map(tuple),
+    dns=st.lists(model_ips, max_size=2).map(tuple),
 )
 vm_data = st.builds(
     VmData,
@@ -245,7 +244,7 @@ vm_data = st.builds(
         Metadata,
         vm_id=st.none() | lines,
         local_hostname=st.none() | lines,
-        extra=extras.map(lambda extra: tuple(sorted(extra.items()))),
+        extra=extras,
     ),
     user_data=st.none() | st.binary(max_size=60).map(SecretBytes),
     ssh_keys=st.lists(st.builds(SshKey, lines, ssh_lines), max_size=2).map(tuple),

@@ -335,10 +335,10 @@ def _ssh_keys(name: str) -> list[dict[str, str]]:
 
 
 def _metadata(pairs: tuple[str, ...]) -> dict[str, Any]:
-    from configdrive.contract.guest_data import MetadataField
+    from configdrive.model import Metadata
 
     given = [_pair(text, "--metadata") for text in pairs]
-    fields = MetadataField.model_fields.keys() - {"extra"}
+    fields = Metadata.__dataclass_fields__.keys() - {"extra"}
     known: dict[str, Any] = {key: value for key, value in given if key in fields}
     extra = {key: value for key, value in given if key not in fields}
     return {**known, "extra": extra} if extra else known

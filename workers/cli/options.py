@@ -8,9 +8,11 @@ from typing import Any
 import click
 from typing_extensions import override
 
+from configdrive.model import UUID_PATTERN
+
 WAIT_SECONDS = 60.0
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(UUID_PATTERN)
 
 
 class InOrder(click.Group):

@@ -16,7 +16,7 @@ from workers.cli.output import ago, as_document, clock, coloured, print_json, ta
 
 if TYPE_CHECKING:
     from configdrive.contract.outcome import Outcome
-    from configdrive.lifecycle.state import Summary
+    from configdrive.lifecycle.state import VmRecord
     from tasks.mailbox import Header, Mailbox, VmView
 
 
@@ -88,26 +88,26 @@ def _why(mailbox: Mailbox, view: VmView) -> Outcome | None:
     return mailbox.outcome_of(view.mail[0].event_id) if view.parked is not None and view.mail else None
 
 
-def _summary(view: VmView) -> Summary:
-    from configdrive.lifecycle.state import Summary, peek
+def _summary(view: VmView) -> VmRecord:
+    from configdrive.lifecycle.state import VmRecord, peek
 
     if view.state is None:
-        return Summary()
+        return VmRecord()
     try:
         return peek(view.state)
     except PermanentError as error:
         click.echo(f"{error.detail}: {error.remedy}", err=True)
-        return Summary()
+        return VmRecord()
 
 
-def _password(summary: Summary) -> str:
+def _password(summary: VmRecord) -> str:
     """Where the password is; it is not opened."""
-    if summary.pending is not None:
+    if summary.sealed.pending is not None:
         return "pending"
-    return "none" if summary.carried is None else "on_drive"
+    return "none" if summary.sealed.carried is None else "on_drive"
 
 
-def _vm_document(view: VmView, summary: Summary, outcome: Outcome | None) -> dict[str, Any]:
+def _vm_document(view: VmView, summary: VmRecord, outcome: Outcome | None) -> dict[str, Any]:
     return {
         "vm": view.uuid,
         "definition": None if summary.vm is None else asdict(summary.vm),
@@ -163,7 +163,7 @@ def _print_cause(view: VmView, outcome: Outcome | None, indent: str) -> None:
     click.echo(f"{indent}then: configdrive retry {view.uuid}   (or skip)")
 
 
-def _print_vm(view: VmView, summary: Summary, outcome: Outcome | None) -> None:
+def _print_vm(view: VmView, summary: VmRecord, outcome: Outcome | None) -> None:
     vm = summary.vm
     known = "no event was applied so far" if vm is None else f"{vm.instance_name} on {vm.hypervisor} host {vm.host}"
     click.echo(f"VM {click.style(view.uuid, bold=True)}  {known}")

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from configdrive.model import VmUuid
+from configdrive.model import UUID_PATTERN, VmUuid
 
 Document = Mapping[str, Any]
 
-_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID: Final = re.compile(UUID_PATTERN)
 _WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NOTHING: Final[Document] = {}
 

@@ -93,10 +93,10 @@ class Census(RedisMailbox):
 
 def _boxes_of_state(text: str) -> tuple[str, ...]:
     try:
-        summary = peek(text)
+        sealed = peek(text).sealed
     except PermanentError:  # written by a newer version: whose key it needs cannot be told
         return ()
-    return tuple(box for box in (summary.data, summary.pending, summary.carried) if box is not None)
+    return tuple(box for box in (sealed.data, sealed.pending, sealed.carried) if box is not None)
 
 
 def _box_of_event(body: bytes) -> str | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from configdrive.contract.outcome import Outcome
-    from configdrive.lifecycle.state import Summary
+    from configdrive.lifecycle.state import VmRecord
     from rigs.fleet import Fleet
     from tests.e2e.kvm.conftest import NewVm
     from tests.e2e.kvm.moving import Moving
@@ -46,7 +46,7 @@ def away(site: Site, how: str) -> Iterator[None]:
         site.clouds["h1"].reconnect()
 
 
-def remembered(vm: Moving) -> Summary:
+def remembered(vm: Moving) -> VmRecord:
     view = vm.fleet.mailbox.view(VmUuid(vm.script.uuid))
     assert view is not None
     assert view.state is not None

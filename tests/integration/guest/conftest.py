@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents.render import render
 from configdrive.iso.build import build
@@ -17,8 +18,6 @@ from configdrive.model import (
     ImageName,
     InstanceName,
     Metadata,
-    SecretBytes,
-    SecretStr,
     SshKey,
     Vm,
     VmData,
@@ -81,7 +80,7 @@ def drive(tmp_path: Path) -> Drive:
         instance: str | None = "i-2-14-VM",
     ) -> Path:
         data = VmData(
-            metadata=Metadata(instance_id=instance, vm_id="14", extra=(("Role", "web"), ("a-b", "hyphen"))),
+            metadata=Metadata(instance_id=instance, vm_id="14", extra={"Role": "web", "a-b": "hyphen"}),
             user_data=None if user_data is None else SecretBytes(user_data),
             ssh_keys=tuple(keys),
         )

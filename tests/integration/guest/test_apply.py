@@ -37,7 +37,7 @@ def test_password_keys_and_user_data_are_applied_once(drive: Drive, play_in: Pla
     for seen in play_in([drive()], scenario):
         assert seen.code("first") == 0, seen
         assert opens(seen.text("shadow"), "root", PASSWORD), seen
-        assert seen.text("keys").splitlines() == [key.line for key in KEYS]
+        assert seen.text("keys").splitlines() == [key.key for key in KEYS]
         assert seen.text("modes").splitlines() == [
             "700 root:root /root/.ssh",
             "600 root:root /root/.ssh/authorized_keys",
@@ -119,7 +119,7 @@ def test_the_keys_of_an_ordinary_user_are_merged_and_stay_his(drive: Drive, play
             "# mine",
             'from="10.0.0.0/8" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAlice other one',
             "ssh-rsa AAAAB3Nz old",
-            KEYS[1].line,
+            KEYS[1].key,
         ]
         assert seen.text("modes").splitlines() == ["700 alice:alice", "600 alice:alice"]
         assert opens(seen.text("shadow"), "alice", PASSWORD)
@@ -165,7 +165,7 @@ def test_get_prints_each_thing_as_it_is(drive: Drive, play_in: Play) -> None:
     for seen in play_in([drive()], scenario):
         assert seen["userdata.out"] == USER_DATA
         assert seen.text("password.out") == PASSWORD
-        assert seen.text("ssh-keys.out") == "\n".join(key.line for key in KEYS)
+        assert seen.text("ssh-keys.out") == "\n".join(key.key for key in KEYS)
         assert seen.text("metadata.out").splitlines() == ["Role", "a-b", "instance_id", "public_keys", "vm_id"]
         assert seen["metadata=vm_id.out"] == seen["metadata=vm-id.out"] == b"14"
         assert seen["metadata=Role.out"] == b"web"

@@ -106,7 +106,7 @@ def test_huge_files_are_left_alone(tree: Path, forge: Forge, play_in: Play) -> N
     with put(tree, USER, USER_DATA).open("r+b") as file:
         file.truncate(65 * MIB)
     put(tree, PASSWORD, b"x" * 1025)
-    put(tree, PUBLIC_KEYS, KEYS[0].line.encode() * 20_000)
+    put(tree, PUBLIC_KEYS, KEYS[0].key.encode() * 20_000)
     scenario = """
     step apply guest apply
     ls /root /var/lib/configdrive-guest 2>/dev/null | show left
@@ -155,7 +155,7 @@ def test_passwords(tree: Path, forge: Forge, play_in: Play, content: bytes, pass
 
 
 def test_keys_with_line_ends_of_windows_and_rubbish(tree: Path, forge: Forge, play_in: Play) -> None:
-    first, second = (key.line.encode() for key in KEYS)
+    first, second = (key.key.encode() for key in KEYS)
     lines = [first, b"rubbish", b"\xff\0\x1b]0;x\x07", b"ssh-rsa !", b"", first, second + b"\0"]
     put(tree, PUBLIC_KEYS, b"\r\n".join(lines))
     scenario = """

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents.render import DIRECTORIES, render
 from configdrive.iso.build import build
@@ -19,8 +21,6 @@ from configdrive.model import (
     Metadata,
     Nic,
     Route,
-    SecretBytes,
-    SecretStr,
     SshKey,
     Vm,
     VmData,
@@ -47,16 +47,23 @@ DATA = VmData(
         vm_id="14",
         local_ipv4="10.1.1.14",
         cloud_name="Wölkchen",
-        extra=(("Role", "web"), ("x" * 60, "the longest name"), ("..", "dots")),
+        extra={"Role": "web", "x" * 60: "the longest name", "..": "dots"},
     ),
     user_data=SecretBytes(bytes(range(256)) * 40),
     ssh_keys=(SshKey("alice", "ssh-ed25519 AAAAC3Nz alice@example"), SshKey("bob", "ssh-rsa AAAAB3Nz")),
     nics=(
         Nic(
             "02:00:5e:10:00:01",
-            (Address(4, "10.1.1.14", 24, "10.1.1.1", (Route("10.9.0.0", 16, "10.1.1.9"),)), Address(6)),
             default=True,
-            dns=("192.0.2.53",),
+            dns=(ip_address("192.0.2.53"),),
+            addresses=(
+                Address(
+                    ip_interface("10.1.1.14/24"),
+                    gateway=ip_address("10.1.1.1"),
+                    routes=(Route(ip_network("10.9.0.0/16"), ip_address("10.1.1.9")),),
+                ),
+                Address(dhcp=6),
+            ),
         ),
     ),
 )

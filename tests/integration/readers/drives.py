@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, Final
+
+from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents.render import render
 from configdrive.iso.build import build
@@ -17,8 +20,6 @@ from configdrive.model import (
     Metadata,
     Nic,
     Route,
-    SecretBytes,
-    SecretStr,
     SshKey,
     Vm,
     VmData,
@@ -51,9 +52,15 @@ KEYS: Final = (SshKey("alice", "ssh-ed25519 AAAAC3Nz alice@example"), SshKey("bo
 MAC: Final = "02:00:5e:10:00:21"
 NIC: Final = Nic(
     MAC,
-    (Address(4, "10.1.1.21", 24, "10.1.1.1", (Route("10.9.0.0", 16, "10.1.1.9"),)),),
     default=True,
-    dns=("192.0.2.53",),
+    dns=(ip_address("192.0.2.53"),),
+    addresses=(
+        Address(
+            ip_interface("10.1.1.21/24"),
+            gateway=ip_address("10.1.1.1"),
+            routes=(Route(ip_network("10.9.0.0/16"), ip_address("10.1.1.9")),),
+        ),
+    ),
 )
 
 # No reader may trip over quotes, backslashes and what is not ASCII.

@@ -49,7 +49,7 @@ def test_what_it_takes_with_each_label(label: str, tmp_path: Path) -> None:
     assert taken["hostname"] == "web-21"
     assert taken["instance_id"] == VM.uuid
     assert taken["zone"] == "zone1"
-    assert taken["keys"] == [key.line for key in KEYS]
+    assert taken["keys"] == [key.key for key in KEYS]
     assert bytes.fromhex(taken["user_data"]) == USER_DATA
     assert taken["ec2"]["instance-id"] == "i-2-21-VM"
     config = yaml.safe_load(taken["vendor_data"])

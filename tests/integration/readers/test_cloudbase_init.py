@@ -37,7 +37,7 @@ def assert_everything(taken: Mapping[str, Any]) -> None:
     assert taken["found"] is True
     assert taken["hostname"] == "web-21"
     assert taken["instance_id"] == VM.uuid
-    assert taken["keys"] == sorted(key.line for key in KEYS)
+    assert taken["keys"] == sorted(key.key for key in KEYS)
     assert taken["password"] == PASSWORD
     assert bytes.fromhex(taken["user_data"]) == USER_DATA
     [link], [network] = taken["network"]["links"], taken["network"]["networks"]

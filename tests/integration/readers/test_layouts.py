@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHECKSUM: Final = hashlib.md5(PASSWORD.encode(), usedforsecurity=False).hexdigest().encode()
-PUBLIC_KEYS: Final = "\n".join(key.line for key in KEYS).encode()
+PUBLIC_KEYS: Final = "\n".join(key.key for key in KEYS).encode()
 
 # It does not trim what it reads: no value may have a line end.
 AFTERBURN: Final = {
@@ -115,5 +115,5 @@ def test_openstacks_layout(linux: Path) -> None:
     document = json.loads((latest / "meta_data.json").read_bytes())
     assert document["uuid"] == VM.uuid
     assert document["hostname"] == "web-21"
-    assert document["public_keys"] == {key.name: key.line for key in KEYS}
+    assert document["public_keys"] == {key.name: key.key for key in KEYS}
     assert json.loads((latest / "network_data.json").read_bytes())["links"][0]["mtu"] == 1500

@@ -6,8 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
+from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents import render as contents
+from configdrive.contents.cloudstack import METADATA
 from configdrive.iso import build as image
 from configdrive.iso import layout
 from configdrive.model import (
@@ -18,8 +20,6 @@ from configdrive.model import (
     ImageName,
     InstanceName,
     Metadata,
-    SecretBytes,
-    SecretStr,
     SshKey,
     Vm,
     VmData,
@@ -55,10 +55,10 @@ extras = st.lists(
     st.tuples(extra_keys, texts),
     max_size=8,
     unique_by=lambda pair: pair[0].lower().replace("_", "-"),
-).map(tuple)
+).map(dict)
 metadata = st.builds(
     Metadata,
-    **{name: st.none() | lines for name in contents._METADATA},
+    **{name: st.none() | lines for name in METADATA},
     extra=extras,
 )
 ssh_keys = st.lists(st.builds(SshKey, lines, lines), max_size=4, unique_by=lambda key: key.name).map(tuple)

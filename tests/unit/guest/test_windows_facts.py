@@ -9,20 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents.render import MAX_BYTES, render
-from configdrive.model import (
-    HostName,
-    HypervisorName,
-    InstanceName,
-    Metadata,
-    SecretBytes,
-    SecretStr,
-    SshKey,
-    Vm,
-    VmData,
-    VmUuid,
-)
+from configdrive.model import HostName, HypervisorName, InstanceName, Metadata, SshKey, Vm, VmData, VmUuid
 from tests.unit.guest.powershell import MODULE, WINDOWS, commands, root
 
 REPOSITORY: Final = WINDOWS.parents[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import TransientCode
-from configdrive.lifecycle.state import Summary, peek
+from configdrive.lifecycle.state import VmRecord, peek
 from configdrive.model import HostName, VmUuid
 from configdrive.ports import Drivers
 from tasks.attempt import Ended
@@ -41,7 +41,7 @@ class World:
     def ask(self, host: HostName = HOST_1) -> str:
         return self.leftovers.ask(QUEUE, host)
 
-    def known(self) -> Summary:
+    def known(self) -> VmRecord:
         text = self.mailbox.boxes[VM].state
         assert text is not None
         return peek(text)

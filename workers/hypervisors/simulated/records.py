@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
-from configdrive.model import HostName, ImageName, InstanceName, PowerState, StorageName, VmUuid
+from configdrive.model import UUID_PATTERN, HostName, ImageName, InstanceName, PowerState, StorageName, VmUuid
 
-_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID: Final = re.compile(UUID_PATTERN)
 _LOCK_POLL: Final = 0.002
 """Seconds between two tries for a lock that another worker holds; only a fenced or stuck worker makes us wait."""
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from configdrive.model import Generation, ImageName, InstanceName, VmUuid
+from configdrive.model import UUID_PATTERN, Generation, ImageName, InstanceName, VmUuid
 
 VM_MARK: Final = "configdrive-vm"
 """In other_config of a VBD: it is the config drive of the VM with this uuid (the orchestrator's)."""
@@ -37,7 +37,7 @@ CLAIM: Final = "configdrive-claim"
 _PREFIX: Final = "cd-"
 _LOCATION: Final = re.compile(
     r"cd-(?P<instance>(?:[a-z0-9-]|\.[a-z.-])+)"
-    r"\.(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+    rf"\.(?P<uuid>{UUID_PATTERN})"
     r"\.(?P<generation>0|[1-9][0-9]{0,15})\.iso",
 )
 _SPECIAL: Final = {"_": ".-", ".": ".."}

@@ -19,8 +19,8 @@ def test_keys_stand_one_per_line_and_in_the_documents() -> None:
     assert files["cloudstack/metadata/public_keys.txt"] == lines_on_drive
     assert files["cloudstack/metadata/public-keys.txt"] == lines_on_drive
     meta_data = document(files, "openstack/latest/meta_data.json")
-    assert meta_data["public_keys"] == {key.name: key.line for key in KEYS}
-    assert meta_data["keys"] == [{"name": key.name, "type": "ssh", "data": key.line} for key in KEYS]
+    assert meta_data["public_keys"] == {key.name: key.key for key in KEYS}
+    assert meta_data["keys"] == [{"name": key.name, "type": "ssh", "data": key.key} for key in KEYS]
     assert document(files, "ec2/latest/meta-data.json")["public-keys"]["1"] == {
         "_name": "1=bob",
         "openssh-key": "ssh-rsa AAAAB3Nz",
@@ -29,7 +29,7 @@ def test_keys_stand_one_per_line_and_in_the_documents() -> None:
 
 def test_meta_data_has_the_vms_uuid_whatever_else_is_known() -> None:
     assert document(render(), "openstack/latest/meta_data.json") == {"uuid": VM.uuid, "name": "i-2-14-VM"}
-    data = VmData(metadata=replace(SEED, extra=(("role", "web"), ("tier", ""))))
+    data = VmData(metadata=replace(SEED, extra={"role": "web", "tier": ""}))
     assert document(render(data), "openstack/latest/meta_data.json") == {
         "uuid": VM.uuid,
         "name": "i-2-14-VM",

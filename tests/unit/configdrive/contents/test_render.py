@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-import unicodedata
 
 import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import SecretBytes
 
-from configdrive.contents.render import _METADATA, _NOT_IN_A_LINE, DIRECTORIES, MAX_BYTES
+from configdrive.contents.cloudstack import METADATA
+from configdrive.contents.render import DIRECTORIES, MAX_BYTES
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Metadata, SecretBytes, SshKey, VmData
+from configdrive.model import Metadata, SshKey, VmData
 from tests.unit.configdrive.samples import KEYS, SEED, document, lines, passwords, render, vm_data
 
 LATER = Metadata(
@@ -130,41 +130,16 @@ def test_a_password_that_only_resembles_those_is_delivered(password: str) -> Non
 
 
 @given(lines, st.characters(categories=["Cc", "Zl", "Zp", "Cs"]), lines)
-def test_a_line_break_or_control_character_is_refused_wherever_one_line_is_meant(
-    before: str, character: str, after: str
-) -> None:
+def test_a_password_of_more_than_one_line_is_refused_unshown(before: str, character: str, after: str) -> None:
     value = before + character + after
-    for data, password, field in (
-        (VmData(metadata=Metadata(vm_id=value)), None, "metadata.vm_id"),
-        (VmData(ssh_keys=(SshKey("a", "line"), SshKey("b", value))), None, "ssh_keys[1]"),
-        (VmData(ssh_keys=(SshKey(value, "line"),)), None, "ssh_keys[0]"),
-        (None, value, "password"),
-    ):
-        error = refused(data, password)
-        assert error.code is PermanentCode.INVALID_CONTENT
-        assert error.detail.startswith(f"{field}: ")
-        assert value not in str(error)
-
-
-def test_what_is_printable_has_no_such_character() -> None:
-    """So printable values, the usual ones, need no closer look."""
-    printable = filter(str.isprintable, map(chr, range(sys.maxunicode + 1)))
-    assert _NOT_IN_A_LINE.isdisjoint(map(unicodedata.category, printable))
-    assert not "\0".isprintable()
+    error = refused(password=value)
+    assert error.code is PermanentCode.INVALID_CONTENT
+    assert error.detail.startswith("password: ")
+    assert value not in str(error)
 
 
 def test_an_empty_password_is_refused() -> None:
     assert "password: is empty" in str(refused(password=""))
-
-
-@pytest.mark.parametrize(
-    "key",
-    ["", "a/b", "../x", "a b", "ä", "a\nb", "a\0b", "x" * 61, "<b>", "con:1", "a\\b"],
-)
-def test_an_extra_key_that_is_no_file_name_is_refused(key: str) -> None:
-    error = refused(VmData(metadata=Metadata(extra=(("fine", "1"), (key, "secret value")))))
-    assert error.detail.startswith("metadata.extra[1]: a key has 1 to 60")
-    assert "secret value" not in str(error)
 
 
 @pytest.mark.parametrize(
@@ -183,33 +158,24 @@ def test_an_extra_key_that_is_no_file_name_is_refused(key: str) -> None:
     ],
 )
 def test_an_extra_key_may_not_stand_for_a_value_of_the_drives_own(key: str) -> None:
-    error = refused(VmData(metadata=Metadata(extra=((key, "1"),))))
+    error = refused(VmData(metadata=Metadata(extra={key: "1"})))
     assert error.code is PermanentCode.INVALID_CONTENT
     assert key in error.detail
 
 
-@pytest.mark.parametrize("other", ["ROLE-NAME", "role-name", "Role_Name", "role_name"])
+@pytest.mark.parametrize("other", ["ROLE-NAME", "role-name", "Role_Name"])
 def test_two_extra_keys_may_not_be_spellings_of_one(other: str) -> None:
-    assert "differs only in case" in str(refused(VmData(metadata=Metadata(extra=(("role_name", "1"), (other, "2"))))))
-
-
-@pytest.mark.parametrize("value", ["a\0b", "\ud800"])
-def test_an_extra_value_must_be_text(value: str) -> None:
-    assert "NUL" in str(refused(VmData(metadata=Metadata(extra=(("role", value),)))))
+    assert "differs only in case" in str(refused(VmData(metadata=Metadata(extra={"role_name": "1", other: "2"}))))
 
 
 def test_an_extra_value_may_have_lines() -> None:
-    files = render(VmData(metadata=Metadata(extra=(("motd", "one\ntwo\n"),))))
+    files = render(VmData(metadata=Metadata(extra={"motd": "one\ntwo\n"})))
     assert files["cloudstack/metadata/motd.txt"] == b"one\ntwo\n"
 
 
-@pytest.mark.parametrize(
-    "keys",
-    [(SshKey("a", "x"), SshKey("a", "y")), (SshKey("", "x"),), (SshKey("a", ""),)],
-    ids=["same name", "no name", "no key"],
-)
-def test_ssh_keys_need_a_name_each(keys: tuple[SshKey, ...]) -> None:
-    assert refused(VmData(ssh_keys=keys)).detail.startswith("ssh_keys[")
+def test_ssh_keys_need_a_name_each() -> None:
+    keys = (SshKey("a", "x"), SshKey("a", "y"))
+    assert refused(VmData(ssh_keys=keys)).detail.startswith("ssh_keys[1]: another key has the same name")
 
 
 def test_user_data_larger_than_any_drive_is_refused_by_its_name() -> None:
@@ -221,15 +187,15 @@ def test_user_data_larger_than_any_drive_is_refused_by_its_name() -> None:
 @given(vm_data, st.none() | passwords)
 def test_any_valid_data_reads_back(data: VmData, password: str | None) -> None:
     files = render(data, password)
-    for name in _METADATA:
+    for name in METADATA:
         value = getattr(data.metadata, name)
         for spelling in (name, name.replace("_", "-")):
             assert files.get(f"cloudstack/metadata/{spelling}.txt") == (value.encode() if value else None)
-    for key, value in data.metadata.extra:
+    for key, value in data.metadata.extra.items():
         assert files[f"cloudstack/metadata/{key}.txt"] == value.encode()
     if data.ssh_keys:
         found = files["cloudstack/metadata/public_keys.txt"].decode().split("\n")
-        assert found == [key.line for key in data.ssh_keys]
+        assert found == [key.key for key in data.ssh_keys]
     assert all(path.rpartition("/")[0] in DIRECTORIES for path in files)
     assert "network_data.json" not in "".join(files)
     meta_data = document(files, "openstack/latest/meta_data.json")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretBytes
 
 from configdrive.contract.guest_data import GuestData
-from configdrive.model import Address, Metadata, Nic, Route, SecretBytes, SshKey, VmData
+from configdrive.model import Address, Metadata, Nic, Route, SshKey, VmData
 from tests.unit import strategies
 from tests.unit.documents import full_guest
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
 KNOWN = VmData(
-    metadata=Metadata(vm_id="14", extra=(("team", "blue"),)),
+    metadata=Metadata(vm_id="14", extra={"team": "blue"}),
     user_data=SecretBytes(b"old"),
     ssh_keys=(SshKey("old", KEY),),
     nics=(Nic("02:00:5e:10:00:01"),),
@@ -32,21 +34,25 @@ def test_every_field_arrives_in_the_domain() -> None:
     merged = guest(**full_guest()).merged_into(VmData())
     assert merged.metadata.vm_id == "14"
     assert merged.metadata.cloud_name == "example cloud"
-    assert merged.metadata.extra == (("notes", "first line\nsecond line"), ("team", "blue"))
+    assert merged.metadata.extra == {"notes": "first line\nsecond line", "team": "blue"}
     assert merged.user_data is not None
     assert merged.user_data.get_secret_value() == b"#!/bin/sh\necho hello\n"
     assert [key.name for key in merged.ssh_keys] == ["alice", "key-2"]
-    assert merged.ssh_keys[1].line == "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAA bob"
+    assert merged.ssh_keys[1].key == "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAA bob"
     assert merged.nics == (
         Nic(
             mac="02:00:5e:10:00:01",
             addresses=(
-                Address(4, "10.1.1.14", 24, "10.1.1.1", (Route("10.9.0.0", 16, "10.1.1.2"),)),
-                Address(6),
+                Address(
+                    ip_interface("10.1.1.14/24"),
+                    gateway=ip_address("10.1.1.1"),
+                    routes=(Route(ip_network("10.9.0.0/16"), ip_address("10.1.1.2")),),
+                ),
+                Address(dhcp=6),
             ),
             mtu=1450,
             default=True,
-            dns=("192.0.2.53",),
+            dns=(ip_address("192.0.2.53"),),
         ),
     )
 

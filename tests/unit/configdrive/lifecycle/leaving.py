@@ -10,7 +10,7 @@ from configdrive.errors import (
 )
 from configdrive.lifecycle.leftovers import Cleaner
 from configdrive.lifecycle.reconcile import Settled
-from configdrive.lifecycle.state import Summary, peek, write
+from configdrive.lifecycle.state import VmRecord, peek, write
 from configdrive.model import HostName, VmUuid
 from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.cloud import Machine
@@ -25,12 +25,12 @@ from tests.unit.fakes.fleet import (
 OTHER_VM = VmUuid(OTHER_UUID)
 
 
-def record(fleet: Fleet) -> Summary:
+def record(fleet: Fleet) -> VmRecord:
     assert fleet.remembered is not None
     return peek(fleet.remembered)
 
 
-def clean(fleet: Fleet, host: HostName = HOST_1) -> Summary:
+def clean(fleet: Fleet, host: HostName = HOST_1) -> VmRecord:
     """Ask a host for what it has; what comes of it is remembered."""
     after = Cleaner(fleet.driver, fleet.lease).clean(record(fleet), host)
     fleet.remembered = write(after)

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pydantic import SecretBytes, SecretStr
+
 from configdrive.contract.events import ContentEvent, LifecycleEvent
 from configdrive.contract.guest_data import GuestData
 from configdrive.lifecycle.state import ImageRecord, Passwords, Phase, VmState
 from configdrive.lifecycle.transitions import DriveGoal, Goal, Move, move, vm_of
-from configdrive.model import (
-    Generation,
-    HostName,
-    Metadata,
-    Place,
-    SecretBytes,
-    SecretStr,
-    StorageName,
-    VmData,
-)
+from configdrive.model import Generation, HostName, Metadata, Place, StorageName, VmData
 from tests.unit.documents import event
 
 OLD, NEW = SecretStr("old"), SecretStr("new")

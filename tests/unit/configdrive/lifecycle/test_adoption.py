@@ -8,7 +8,7 @@ from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
 from configdrive.lifecycle.adoption import adoptable, record_of
 from configdrive.lifecycle.orphans import Scene, scene
-from configdrive.lifecycle.state import ImageRecord, Phase, Summary, peek, write
+from configdrive.lifecycle.state import ImageRecord, Phase, VmRecord, peek, write
 from configdrive.model import Generation, HypervisorName, ImageName, InstanceName, PowerState, StoredImage, VmUuid
 from configdrive.ports import Inserted, Resident, Survey
 from tests.unit.documents import OTHER_UUID
@@ -37,7 +37,7 @@ def looked(fleet: Fleet) -> Scene:
     return scene({host: fleet.driver.survey(host) for host in fleet.driver.hosts()}, [])
 
 
-def adopt(fleet: Fleet) -> Summary:
+def adopt(fleet: Fleet) -> VmRecord:
     """Lose what is remembered, and remember what is found."""
     found = record_of(VM, MEMORY, looked(fleet), AT)
     fleet.remembered = write(found)

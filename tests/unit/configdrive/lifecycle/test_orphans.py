@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configdrive.lifecycle.orphans import Scene, Why, judge, of_vm, scene
-from configdrive.lifecycle.state import ImageRecord, Phase, Summary
+from configdrive.lifecycle.state import ImageRecord, Phase, VmRecord
 from configdrive.model import (
     Generation,
     HostName,
@@ -35,10 +35,10 @@ def resident(uuid: VmUuid, *media: StoredImage, power: PowerState = PowerState.R
     return Resident(uuid, f"name of {uuid}", power, tuple(Inserted(each.name, each.place) for each in media))
 
 
-def known(phase: Phase = Phase.ATTACHED, generation: int | None = 5, sequence: int = 7, *places: Place) -> Summary:
+def known(phase: Phase = Phase.ATTACHED, generation: int | None = 5, sequence: int = 7, *places: Place) -> VmRecord:
     vm = Vm(VM, InstanceName("i-2-14-VM"), HypervisorName("memory"), HOST_1)
     record = None if generation is None else ImageRecord(Generation(generation), 1.0)
-    return Summary(vm=vm, sequence=sequence, phase=phase, image=record, places=places or (HOME,))
+    return VmRecord(vm=vm, sequence=sequence, phase=phase, image=record, places=places or (HOME,))
 
 
 GONE = known(Phase.GONE, None)
@@ -67,7 +67,7 @@ def seen(*images: StoredImage, residents: tuple[Resident, ...] = (), away: tuple
     ],
 )
 def test_an_image_that_is_in_no_drive_is_judged_by_what_is_remembered(
-    stored: StoredImage, remembered: Summary | None, why: Why
+    stored: StoredImage, remembered: VmRecord | None, why: Why
 ) -> None:
     assert judge(stored, seen(stored), remembered) is why
 
@@ -82,7 +82,7 @@ def test_an_image_of_a_vm_that_a_host_knows_stays_when_nothing_is_remembered() -
 @pytest.mark.parametrize("user", [VM, OTHER])
 @pytest.mark.parametrize("power", list(PowerState))
 def test_an_image_in_any_vm_s_drive_stays_whatever_is_remembered(
-    remembered: Summary | None, user: VmUuid, power: PowerState
+    remembered: VmRecord | None, user: VmUuid, power: PowerState
 ) -> None:
     stored = image()
     assert judge(stored, seen(stored, residents=(resident(user, stored, power=power),)), remembered) is Why.IN_DRIVE
@@ -95,7 +95,7 @@ def test_an_image_whose_name_is_in_a_drive_stays_in_every_place() -> None:
 
 
 @pytest.mark.parametrize("remembered", [None, GONE, STOPPED, known()])
-def test_what_a_host_may_need_that_does_not_answer_stays(remembered: Summary | None) -> None:
+def test_what_a_host_may_need_that_does_not_answer_stays(remembered: VmRecord | None) -> None:
     stored = image(4)
     assert judge(stored, seen(stored, away=(HOST_2,)), remembered) is Why.HOST_AWAY
 
@@ -145,7 +145,7 @@ def test_nothing_that_is_needed_ever_goes(
     stored: list[StoredImage],
     here: dict[HostName, list[Resident]],
     away: set[HostName],
-    remembered: Summary | None,
+    remembered: VmRecord | None,
 ) -> None:
     looked = scene({host: Survey(tuple(stored), tuple(found)) for host, found in here.items()}, away)
     in_drives = {medium.name for found in here.values() for each in found for medium in each.media}

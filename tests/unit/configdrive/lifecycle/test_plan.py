@@ -8,18 +8,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.lifecycle.plan import Attach, Copy, Delete, Detach, Leave, Step, Upload, distrust, plan
 from configdrive.lifecycle.transitions import DriveGoal, Goal
-from configdrive.model import (
-    AttachBy,
-    HostName,
-    Place,
-    PowerState,
-    SecretStr,
-    StoredImage,
-)
+from configdrive.model import AttachBy, HostName, Place, PowerState, StoredImage
 from configdrive.ports import DriveContent, EmptyDrive, Inserted, NoDrive, Observation
 from tests.unit.configdrive.lifecycle.model_world import (
     GOAL,

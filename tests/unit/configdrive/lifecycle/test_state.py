@@ -6,21 +6,12 @@ import json
 
 import pytest
 from hypothesis import given
+from pydantic import SecretBytes, SecretStr
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.lifecycle import state
 from configdrive.lifecycle.state import Passwords, Phase, VmState
-from configdrive.model import (
-    HostName,
-    HypervisorName,
-    InstanceName,
-    Metadata,
-    SecretBytes,
-    SecretStr,
-    Vm,
-    VmData,
-    VmUuid,
-)
+from configdrive.model import HostName, HypervisorName, InstanceName, Metadata, Vm, VmData, VmUuid
 from tests.unit import strategies
 from tests.unit.documents import OTHER_UUID, UUID
 from tests.unit.fakes.small import FakeSealer
@@ -31,7 +22,7 @@ KNOWN = VmState(
     vm=Vm(VM, InstanceName("i-2-14-VM"), HypervisorName("kvm"), HostName("host-1")),
     sequence=7,
     phase=Phase.ATTACHED,
-    data=VmData(metadata=Metadata(vm_id=SECRET, extra=((SECRET, SECRET),)), user_data=SecretBytes(SECRET.encode())),
+    data=VmData(metadata=Metadata(vm_id=SECRET, extra={SECRET: SECRET}), user_data=SecretBytes(SECRET.encode())),
     passwords=Passwords(pending=SecretStr(SECRET), carried=SecretStr(f"{SECRET}-2")),
 )
 
@@ -49,12 +40,10 @@ def test_nothing_remembered_is_an_empty_state() -> None:
 def test_nothing_of_a_drive_stands_in_the_clear() -> None:
     text = state.dump(KNOWN, FakeSealer(), VM)
     assert SECRET not in text
-    summary = state.peek(text)
-    assert SECRET not in repr(summary)
-    assert (summary.phase, summary.sequence, summary.vm) == (Phase.ATTACHED, 7, KNOWN.vm)
-    assert summary.data
-    assert summary.pending
-    assert summary.carried
+    record = state.peek(text)
+    assert SECRET not in repr(record)
+    assert (record.phase, record.sequence, record.vm) == (Phase.ATTACHED, 7, KNOWN.vm)
+    assert all((record.sealed.data, record.sealed.pending, record.sealed.carried))
 
 
 def test_a_state_moved_to_another_vm_cannot_be_opened() -> None:
@@ -65,7 +54,7 @@ def test_a_state_moved_to_another_vm_cannot_be_opened() -> None:
 
 def test_a_box_moved_within_the_state_cannot_be_opened() -> None:
     record = json.loads(state.dump(KNOWN, FakeSealer(), VM))
-    record["data"] = record["pending"]
+    record["sealed"]["data"] = record["sealed"]["pending"]
     with pytest.raises(PermanentError) as caught:
         state.load(json.dumps(record), FakeSealer(), VM)
     assert caught.value.code is PermanentCode.UNSEALABLE
@@ -101,7 +90,7 @@ def test_a_record_that_is_none_is_refused_without_quoting_it(text: str) -> None:
         b"swordfish",
         b"[]",
         b'"swordfish"',
-        b'{"metadata": {}}',
+        b'{"metadata": {"vm_name": "swordfish"}}',
         b'{"user_data": null, "metadata": {"vm_id": ["swordfish"]}}',
         b"[" * 100_000,
         b'{"user_data": null, "metadata": {"vm_id": "\\ud800"}}',
@@ -111,7 +100,7 @@ def test_a_record_that_is_none_is_refused_without_quoting_it(text: str) -> None:
 def test_a_box_of_another_version_is_refused_without_quoting_it(plaintext: bytes) -> None:
     box = FakeSealer().seal(plaintext, f"{VM}/data")
     with pytest.raises(PermanentError) as caught:
-        state.load(json.dumps({"data": box}), FakeSealer(), VM)
+        state.load(json.dumps({"sealed": {"data": box}}), FakeSealer(), VM)
     assert caught.value.code is PermanentCode.MISCONFIGURED
     assert SECRET not in f"{caught.value!r}"
     assert caught.value.__context__ is None
@@ -121,7 +110,7 @@ def test_a_box_of_another_version_is_refused_without_quoting_it(plaintext: bytes
 def test_a_password_that_is_no_text_is_refused_without_quoting_it(name: str) -> None:
     box = FakeSealer().seal(b"swordfish\xc2", f"{VM}/password")
     with pytest.raises(PermanentError) as caught:
-        state.load(json.dumps({name: box}), FakeSealer(), VM)
+        state.load(json.dumps({"sealed": {name: box}}), FakeSealer(), VM)
     assert caught.value.code is PermanentCode.MISCONFIGURED
     assert SECRET not in f"{caught.value!r}"
     assert caught.value.__context__ is None

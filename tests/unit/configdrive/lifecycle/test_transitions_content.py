@@ -7,15 +7,12 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from pydantic import SecretBytes
 
 from configdrive.contract.events import parse
 from configdrive.lifecycle.state import Passwords, Phase, VmState
 from configdrive.lifecycle.transitions import DriveGoal, Goal, Note, absorb, move
-from configdrive.model import (
-    Metadata,
-    SecretBytes,
-    VmData,
-)
+from configdrive.model import Metadata, VmData
 from tests.unit import strategies
 from tests.unit.configdrive.lifecycle.moves import (
     ABSENT,
