@@ -8,11 +8,7 @@ from typing import Any
 import click
 from typing_extensions import override
 
-from configdrive.model import UUID_PATTERN
-
 WAIT_SECONDS = 60.0
-
-_UUID = re.compile(UUID_PATTERN)
 
 
 class InOrder(click.Group):
@@ -31,8 +27,10 @@ class VmType(click.ParamType[str]):
     @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return it in lower case."""
+        from configdrive.model import UUID_PATTERN
+
         uuid = str(value).strip().lower()
-        if not _UUID.fullmatch(uuid):
+        if not re.fullmatch(UUID_PATTERN, uuid):
             self.fail("is not a VM's uuid, such as 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", param, ctx)
         return uuid
 
