@@ -40,7 +40,7 @@ docs: setup ## build/docs: the documentation as HTML, to be read without a netwo
 .PHONY: pictures
 pictures: setup ## make the pictures in docs/images again: diagrams from their text, and Flower's pages
 	@$(BIN)/python -m docs.pictures
-	@$(BIN)/python -m tests.e2e.watched
+	@$(BIN)/python -m tests.e2e.flower_fleet
 
 .PHONY: test
 test: lint ## lint, then every test
@@ -65,7 +65,7 @@ chaos: setup ## storms of random lives and troubles; 20 seeds are 7 minutes of C
 
 .PHONY: chaos-proof
 chaos-proof: setup ## let storms rage on a product that was broken on purpose: each break must be found (3 minutes)
-	$(BIN)/pytest tests/chaos/sabotage.py
+	$(BIN)/pytest tests/chaos/mutations.py
 
 .PHONY: test-compose
 test-compose: setup ## the compose stack on a Docker engine of its own, as root; ten minutes the first time, nothing is pulled

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.chaos.fate import make_plan
+from tests.chaos.plan_from_seed import make_plan
 from tests.chaos.storm import Storm
 from tests.chaos.verdict import verdict
 
@@ -23,7 +23,7 @@ SHOWN = 20
 
 
 def _say(text: str) -> None:
-    """Tell at once, also into a file: twenty storms take a while."""
+    """Print at once, also into a file: twenty storms take a while."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
@@ -42,7 +42,7 @@ def storm(seed: int, seconds: float, pool: str | None) -> bool:
     plan = plan if pool is None else replace(plan, pool=pool)
     try:
         well = _raged(plan, directory)
-    except Exception:  # noqa: BLE001  # the storm itself broke down: the other seeds have their turn
+    except Exception:  # noqa: BLE001  # the storm itself broke down: the other seeds follow
         well = False
         _say(f"seed {seed} broke down:\n{traceback.format_exc()}")
     if well:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from configdrive.model import UUID_PATTERN
-from tests.e2e.disguises import PASSWORD, USER_DATA
+from tests.e2e.known_secrets import PASSWORD, USER_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from configdrive.model import ImageName, VmUuid
 from tests.chaos.findings import Finding, unlike
 from tests.chaos.model import in_order
-from tests.e2e.disguises import PASSWORD, USER_DATA, betrayed
+from tests.e2e.known_secrets import PASSWORD, USER_DATA, betrayed
 from workers.hypervisors.simulated.audit import Entry, Mark
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What happens in a storm: the lives of VMs, and what goes wrong meanwhile. Plain data.
 
-`fate.py` makes it up from a seed.
+`plan_from_seed.py` makes it up from a seed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from configdrive.model import HostName, InstanceName, StorageName, VmUuid
-from tests.e2e.disguises import PASSWORD, USER_DATA
+from tests.e2e.known_secrets import PASSWORD, USER_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -28,7 +28,7 @@ from tasks.mailbox import PersonsWord, Wake
 from tests.chaos import judge
 from tests.chaos.clock import set_clock, wrong_clock
 from tests.chaos.findings import Finding
-from tests.chaos.lives import Ground, Orchestrator
+from tests.chaos.orchestrators import Ground, Orchestrator
 from tests.chaos.plan import CHILDREN, HOSTS, LOCAL, POOL, WORKERS, Life, Plan, Sent, Step
 from tests.chaos.troubles import Breaker, Chronicle
 from tests.chaos.witness import Witness

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.fate import make_plan
+from tests.chaos.plan_from_seed import make_plan
 from tests.chaos.storm import Storm
 from tests.chaos.verdict import verdict
 from tests.support import on_ci, require_rig

@@ -16,7 +16,7 @@ from tests.chaos.judge import Span
 from tests.chaos.model import Content, Model, State
 from tests.chaos.plan import POOL, Life, secret_password, secret_user_data
 from tests.chaos.troubles import Freeze
-from tests.e2e.disguises import b64
+from tests.e2e.known_secrets import b64
 from workers.hypervisors.simulated.audit import Entry, Mark
 
 ONE, OTHER = VmUuid("11111111-1111-4111-8111-111111111111"), VmUuid("22222222-2222-4222-8222-222222222222")

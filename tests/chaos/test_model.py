@@ -8,9 +8,9 @@ import pytest
 
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import HostName, InstanceName, VmUuid
-from tests.chaos.fate import make_plan
 from tests.chaos.model import Content, Model, State, WrongError, in_order
 from tests.chaos.plan import LOCAL, POOL, Kind, Life, Sent, Step
+from tests.chaos.plan_from_seed import make_plan
 
 H1, H2 = HostName("h1"), HostName("h2")
 LIFE = Life(0, VmUuid("11111111-1111-4111-8111-111111111111"), InstanceName("i-2-0-VM"), H1, POOL, 0.0, ())

@@ -14,7 +14,7 @@ import pytest
 from rigs.browser import Browser
 from rigs.flower import Flower
 from rigs.worker import CONFIGDRIVE
-from tests.e2e.watched import PASSWORD, Watched, watched
+from tests.e2e.flower_fleet import PASSWORD, Watched, watched
 from tests.support import require, require_rig, wait_until
 from workers.cli.errors import ExitCode
 

@@ -16,7 +16,7 @@ from configdrive.model import EventId
 from rigs.go_client import EXAMPLES, GoClient
 from rigs.process import wait_until
 from rigs.worker import CONFIGDRIVE
-from tests.e2e.disguises import betrayed
+from tests.e2e.known_secrets import betrayed
 from tests.e2e.site import Site, new_vm, uuid_of
 from tests.support import require_rig
 from workers.access import make_sealer

@@ -20,7 +20,7 @@ from rigs.monitor import RedisMonitor
 from rigs.process import wait_until
 from rigs.redis import RedisServer
 from tasks.mailbox import PersonsWord, Wake
-from tests.e2e.disguises import (
+from tests.e2e.known_secrets import (
     LAST_PASSWORD,
     PASSWORD,
     REDIS_PASSWORD,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from configdrive.errors import TransientCode
-from tests.e2e.disguises import PASSWORD, USER_DATA, betrayed
+from tests.e2e.known_secrets import PASSWORD, USER_DATA, betrayed
 from tests.e2e.site import QUICK, Site, new_vm
 from tests.integration.metrics.collector import Collector
 from tests.support import require_rig, wait_until

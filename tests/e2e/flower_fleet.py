@@ -1,6 +1,6 @@
 """A fleet that Flower has watched: workers of two hypervisors, and events that came to every kind of end.
 
-`python -m tests.e2e.watched` makes the pictures in docs/images of it.
+`python -m tests.e2e.flower_fleet` makes the pictures in docs/images of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The whole suite can condemn: small storms on a product that was broken on purpose (`make chaos-proof`).
+"""Mutations: small storms on a product that was broken on purpose; each must be found (`make chaos-proof`).
 
 The workers import `sitecustomize` before anything else, and this one breaks the product in their memory.
 """
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.fate import make_plan
 from tests.chaos.plan import Chapter, Plan, Step
+from tests.chaos.plan_from_seed import make_plan
 from tests.chaos.storm import Storm
 from tests.chaos.verdict import verdict
 from workers.hypervisors.simulated.hooks import Hang, Point, Verb
@@ -23,7 +23,7 @@ SEED = 7
 
 
 @dataclass(frozen=True)
-class Sabotage:
+class Mutation:
     """What is broken, and the checks of which at least one must find it; none: the product saves itself."""
 
     code: str
@@ -35,12 +35,12 @@ from tasks import lease
 lease.LeaseKeeper.look = lambda self: None
 """
 
-BREAKS = {
-    "leases that are neither kept nor looked at": Sabotage(
+MUTATIONS = {
+    "leases that are neither kept nor looked at": Mutation(
         NO_RENEWALS + "lease.KeptLease.check = lambda self: None\n", frozenset({"overlap"})
     ),
-    "leases that are not kept, but looked at": Sabotage(NO_RENEWALS, frozenset()),
-    "a drive that is not emptied": Sabotage(
+    "leases that are not kept, but looked at": Mutation(NO_RENEWALS, frozenset()),
+    "a drive that is not emptied": Mutation(
         """
 from workers.hypervisors.simulated import driver, images
 driver.eject = lambda record, *, force: record
@@ -48,14 +48,14 @@ images.Images._require_unused = lambda self, name, storage: None
 """,
         frozenset({"drive"}),
     ),
-    "images that are not deleted": Sabotage(
+    "images that are not deleted": Mutation(
         """
 from workers.hypervisors.simulated import storage
 storage.Storage.remove = lambda self, name: None
 """,
         frozenset({"images"}),
     ),
-    "another VM's image in the drive": Sabotage(
+    "another VM's image in the drive": Mutation(
         """
 from dataclasses import replace
 from workers.hypervisors.simulated import driver
@@ -67,7 +67,7 @@ driver.insert = swapped
 """,
         frozenset({"own drive"}),
     ),
-    "another VM's bytes on the image": Sabotage(
+    "another VM's bytes on the image": Mutation(
         """
 from configdrive.contents.render import render
 render, last = render, []
@@ -78,20 +78,20 @@ render = stale
 """,
         frozenset({"content"}),
     ),
-    "a password in the log": Sabotage(
+    "a password in the log": Mutation(
         """
 import logging
 from configdrive.contents.render import render
 render = render
 def talkative(vm, data, password):
     if password is not None:
-        logging.getLogger("sabotage").warning("its password is %s", password.get_secret_value())
+        logging.getLogger("mutation").warning("its password is %s", password.get_secret_value())
     return render(vm, data, password)
 render = talkative
 """,
         frozenset({"secret"}),
     ),
-    "the newest event first": Sabotage(
+    "the newest event first": Mutation(
         """
 from workers.store import scripts
 source = scripts._source
@@ -120,9 +120,9 @@ def calm_plan() -> Plan:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("name", BREAKS)
+@pytest.mark.parametrize("name", MUTATIONS)
 def test_break_is_found(name: str, tmp_path: Path) -> None:
-    broken = BREAKS[name]
+    broken = MUTATIONS[name]
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "sitecustomize.py").write_text(broken.code)
     storm = Storm(calm_plan(), tmp_path / "storm", environment={"PYTHONPATH": str(tmp_path / "broken")}, patience=15)

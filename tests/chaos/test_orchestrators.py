@@ -12,8 +12,8 @@ from configdrive.contract.outcome import Outcome
 from configdrive.model import EventId, HostName, InstanceName, StorageName, VmUuid
 from rigs.cloud import Cloud
 from tests.chaos.findings import Finding
-from tests.chaos.lives import Ground, Orchestrator
 from tests.chaos.model import Content, State
+from tests.chaos.orchestrators import Ground, Orchestrator
 from tests.chaos.plan import LOCAL, Life, Step, secret_password
 from workers.hypervisors.simulated.topology import StorageSpec
 
