@@ -145,7 +145,7 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     bootsteps.install(
         app,
         sweep=lambda: sweep_once(mailbox, wakeups, served, pause=settings.leftover_seconds),
-        sweep_seconds=settings.sweep_seconds,
+        wakeup_seconds=settings.wakeup_seconds,
         health_file=settings.health_file,
         ingest=None if ingester is None else ingester.run,
         serve_metrics=None if metrics is None else metrics.start,
@@ -177,7 +177,7 @@ def make_storerooms(settings: Settings, mailbox: Mailbox, wake: Callable[[Wake],
             driver=driver,
             clock=SystemClock(),
             leases=leases,
-            grace=settings.stray_seconds,
+            grace=settings.orphan_seconds,
             wake=wake,
         )
         leftovers_ = Leftovers(mailbox, {name: driver}, leases=leases, wake=wake)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 QUICK: dict[str, Any] = {
     "concurrency": 2,
     "lease_seconds": 1.5,
-    "sweep_seconds": 0.2,
+    "wakeup_seconds": 0.2,
     "resend_seconds": 1.0,
     "backoff_seconds": 0.1,
     "backoff_most_seconds": 0.5,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VMS, ROUNDS, EACH = 25, 4, 10
 """In each round each VM has so many events: 1,000 in all."""
 
-SETTINGS = {"lease_seconds": 0.6, "sweep_seconds": 0.1, "intake_seconds": 0.005}
+SETTINGS = {"lease_seconds": 0.6, "wakeup_seconds": 0.1, "intake_seconds": 0.005}
 
 
 @pytest.fixture

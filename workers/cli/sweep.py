@@ -41,7 +41,7 @@ def sweep(pause: float | None, metrics_port: int | None, *, dry_run: bool, show_
     That is: images of destroyed and stopped VMs, older images, copies that a migration has left. An image in any VM's
     drive stays, whatever is remembered; so does one that a host may need which does not answer, and every file that is
     not an image of the fleet by its name. An image whose VM neither the fleet nor any host knows goes once it has been
-    seen so for a day (the setting stray_seconds). What hosts could not give up while they were away goes first.
+    seen so for a day (the setting orphan_seconds). What hosts could not give up while they were away goes first.
 
     After a loss of Redis, run `configdrive adopt` before. The exit code is 1 when a host did not answer or an image
     could not be deleted.

@@ -95,8 +95,8 @@ class Settings(BaseSettings):
     lease_seconds: Seconds = 30.0
     """How long a dead worker holds up its VM. Renewed within every third of it while the work goes on."""
 
-    sweep_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
-    """Pause between two passes of the sweeper; the resolution of every back-off."""
+    wakeup_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
+    """Pause between two passes that find wake-ups which are due; the resolution of every back-off."""
 
     resend_seconds: Seconds = 15.0
     """A wake-up that nobody has taken for so long is sent again (then after twice as long, up to 64 times)."""
@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     leftover_seconds: Seconds = 30.0
     """How often a host that was away is asked again for what it still has of VMs that were stopped or moved."""
 
-    stray_seconds: Annotated[float, Field(ge=0, le=365 * 86_400)] = 86_400.0
+    orphan_seconds: Annotated[float, Field(ge=0, le=365 * 86_400)] = 86_400.0
     """How long an image whose VM neither the fleet nor any host knows must have been seen so, before `sweep` deletes
     it: time for `configdrive adopt` after a loss of Redis. 0: at once."""
 
@@ -193,8 +193,8 @@ class Settings(BaseSettings):
                 "visibility_seconds: must be at least twice task_seconds, or Celery delivers a task again as it runs",
             ),
             (
-                self.lease_seconds < 3 * self.sweep_seconds,
-                "lease_seconds: must be at least three times sweep_seconds, or a dead worker is noticed late",
+                self.lease_seconds < 3 * self.wakeup_seconds,
+                "lease_seconds: must be at least three times wakeup_seconds, or a dead worker is noticed late",
             ),
             (
                 self.call_seconds + _POOL_MARGIN > self.task_seconds,

@@ -189,24 +189,27 @@ class SweepMetrics:
     """What `sweep --every` has found on the storages, round by round."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._rounds = Counter("configdrive_sweep_rounds", "Rounds through all storages", registry=registry)
+        self._rounds = Counter("configdrive_storage_sweep_rounds", "Rounds through all storages", registry=registry)
         self._found = Gauge(
-            "configdrive_sweep_images",
+            "configdrive_storage_sweep_images",
             "Images that the last round found, by what is said of them",
             ("why",),
             registry=registry,
         )
         self._deleted = Counter(
-            "configdrive_sweep_deleted", "Images that were deleted, by the reason", ("why",), registry=registry
+            "configdrive_storage_sweep_deleted", "Images that were deleted, by the reason", ("why",), registry=registry
         )
         self._failed = Counter(
-            "configdrive_sweep_failed", "Images that should be deleted and could not be", ("code",), registry=registry
+            "configdrive_storage_sweep_failed",
+            "Images that should be deleted and could not be",
+            ("code",),
+            registry=registry,
         )
         self._away = Gauge(
-            "configdrive_sweep_hosts_away", "Hosts that did not answer in the last round", registry=registry
+            "configdrive_storage_sweep_hosts_away", "Hosts that did not answer in the last round", registry=registry
         )
         self._ended = Gauge(
-            "configdrive_sweep_last_round_timestamp_seconds",
+            "configdrive_storage_sweep_last_round_timestamp_seconds",
             "When the last round ended; before the first one, when this process began",
             registry=registry,
         )

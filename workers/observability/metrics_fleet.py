@@ -1,4 +1,4 @@
-"""What Redis tells of the whole fleet, read when Prometheus asks: the same from every worker, so take the maximum."""
+"""The numbers of the whole fleet, read from Redis when Prometheus asks: the same at every worker, so take the maximum."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class QueueNumbers:
     messages: int
     pending: int
     oldest: float
-    hosts_owing: int
-    vms_left: int
+    leftover_hosts: int
+    leftover_vms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class FleetNumbers:
     parked: int
     oldest_parked: float
     dead_letters: int
-    strays: int
+    orphans: int
     intake: int = 0
     settled: int = 0
 
@@ -73,14 +73,14 @@ class Numbers(Census):
             pipeline.zcard(self._key("due", name))
             pipeline.zrange(self._key("due", name), 0, _MOST - 1)
             pipeline.zrange(self._key("left", name), 0, -1)
-        moment, parked, first_parked, dead, strays, there, taken, settled, *rest = pipeline.execute()
+        moment, parked, first_parked, dead, orphans, there, taken, settled, *rest = pipeline.execute()
         now = moment[0] + moment[1] / 1e6
         queues = [
             self._queue(name, rest[start : start + 4], now)
             for name, start in zip(names, range(0, len(rest), 4), strict=True)
         ]
         oldest_parked = max(0.0, now - first_parked[0][1] / 1000) if first_parked else 0.0
-        return FleetNumbers(tuple(queues), parked, oldest_parked, dead, strays, there + taken, int(settled or 0))
+        return FleetNumbers(tuple(queues), parked, oldest_parked, dead, orphans, there + taken, int(settled or 0))
 
     def _queue(self, name: str, answers: Sequence[Any], now: float) -> QueueNumbers:
         messages, pending, vms, left = answers
@@ -100,7 +100,7 @@ class Numbers(Census):
 
 
 class FleetCollector(Collector):
-    """Reads Redis at each scrape. A Redis that is away costs its client's time limits, and is told as such."""
+    """Reads Redis at each scrape. A Redis that is away costs its client's time limits, and counts as such."""
 
     def __init__(self, numbers: Numbers, served: Collection[str]) -> None:
         self._numbers = numbers
@@ -121,7 +121,9 @@ class FleetCollector(Collector):
             "configdrive_oldest_parked_seconds", "For how long the VM parked first has been so", found.oldest_parked
         )
         yield _gauge("configdrive_dead_letters", "Messages kept that could not be taken as events", found.dead_letters)
-        yield _gauge("configdrive_stray_images", "Images of VMs that nobody knows, in their grace period", found.strays)
+        yield _gauge(
+            "configdrive_orphan_images", "Images of VMs that nobody knows, in their grace period", found.orphans
+        )
         yield _gauge("configdrive_intake_entries", "Entries of the intake that no ingester has settled", found.intake)
         yield CounterMetricFamily(
             "configdrive_intake_settled", "Entries of the intake that were taken in or refused", value=found.settled
@@ -143,11 +145,11 @@ def _per_queue(queues: Sequence[QueueNumbers]) -> Iterator[Metric]:
             lambda one: one.oldest,
         ),
         (
-            "configdrive_hosts_owing",
+            "configdrive_leftover_hosts",
             "Hosts that were away and have something of VMs still",
-            lambda one: one.hosts_owing,
+            lambda one: one.leftover_hosts,
         ),
-        ("configdrive_left_vms", "VMs of which such a host has something", lambda one: one.vms_left),
+        ("configdrive_leftover_vms", "VMs of which such a host has something", lambda one: one.leftover_vms),
     )
     for name, text, value in facts:
         family = GaugeMetricFamily(name, text, labels=("queue",))

@@ -25,7 +25,7 @@ def install(  # noqa: PLR0913 - all by name, in the one place that installs
     app: Celery,
     *,
     sweep: Callable[[], Sent],
-    sweep_seconds: float,
+    wakeup_seconds: float,
     health_file: Path | None,
     ingest: Callable[[threading.Event], None] | None = None,
     serve_metrics: Callable[[], None] | None = None,
@@ -39,7 +39,7 @@ def install(  # noqa: PLR0913 - all by name, in the one place that installs
         app.steps["worker"].add(_thread_behind_the_pool("Intake", ingest))
     if serve_metrics is not None:
         app.steps["worker"].add(_behind_the_pool("Metrics", serve_metrics))
-    app.steps["worker"].add(_periodic("Sweeper", sweep_seconds, partial(_sweep_quietly, sweep)))
+    app.steps["worker"].add(_periodic("Sweeper", wakeup_seconds, partial(_sweep_quietly, sweep)))
     if health_file is not None:
         health_file.touch()
         app.steps["worker"].add(_periodic("SignOfLife", _SIGN_OF_LIFE_SECONDS, health_file.touch))

@@ -25,7 +25,7 @@ QUICK = {
     "attempts": 3,
     "backoff_seconds": 0.1,
     "backoff_most_seconds": 0.2,
-    "sweep_seconds": 0.2,
+    "wakeup_seconds": 0.2,
     "resend_seconds": 2,
     "leftover_seconds": 1,
 }

@@ -114,7 +114,7 @@ def test_a_sweep_deletes_what_no_vm_needs_and_nothing_else(new_vm: NewVm, hosts:
 
     before = names()
     looked = {
-        image["image"]: image for image in run(fleet, "sweep", "--dry-run", CONFIGDRIVE_STRAY_SECONDS="0")["images"]
+        image["image"]: image for image in run(fleet, "sweep", "--dry-run", CONFIGDRIVE_ORPHAN_SECONDS="0")["images"]
     }
     assert names() == before
     assert (looked[str(older)]["goes"], looked[str(older)]["why"]) == (True, "old")
@@ -123,7 +123,7 @@ def test_a_sweep_deletes_what_no_vm_needs_and_nothing_else(new_vm: NewVm, hosts:
     assert not any(name in looked for name in strangers)
 
     assert swept(fleet)[str(NOBODY)]["why"] == "new", "it may be of a VM that only Redis has forgotten"
-    assert swept(fleet, CONFIGDRIVE_STRAY_SECONDS="0")[str(NOBODY)]["deleted"]
+    assert swept(fleet, CONFIGDRIVE_ORPHAN_SECONDS="0")[str(NOBODY)]["deleted"]
     assert names() == before - {str(older), str(NOBODY)}
     assert vm.guest_has("h1") == str(path)
     assert others.name in names()

@@ -27,7 +27,7 @@ SETTINGS = {
     "attempts": 4,
     "backoff_seconds": 0.1,
     "backoff_most_seconds": 0.3,
-    "sweep_seconds": 0.2,
+    "wakeup_seconds": 0.2,
     "lease_seconds": 2.0,
     "resend_seconds": 1.0,
     "call_seconds": 10.0,

@@ -23,7 +23,7 @@ SETTINGS = {
     "attempts": 4,
     "backoff_seconds": 0.1,
     "backoff_most_seconds": 0.3,
-    "sweep_seconds": 0.2,
+    "wakeup_seconds": 0.2,
     "call_seconds": 10.0,
 }
 """Two workers of four children: eight starts at once. An event that cannot succeed is parked within two seconds."""

@@ -97,15 +97,15 @@ def test_the_table_names_what_goes_and_with_all_what_stays(place: Place, vm: VmS
 
 def test_an_image_that_is_nobody_s_goes_after_its_time(quiet_place: Callable[..., Place], vm: VmScript) -> None:
     place = quiet_place()
-    stray = put_file(place, vm.image(3))
+    orphan = put_file(place, vm.image(3))
 
-    assert of(place.json("sweep"), vm)[stray.name]["why"] == "new"
-    assert stray.exists()
-    place.environment["CONFIGDRIVE_STRAY_SECONDS"] = "0"
-    assert of(place.json("sweep", "--dry-run"), vm)[stray.name]["why"] == "vm_unknown"
-    assert stray.exists()
-    assert of(place.json("sweep"), vm)[stray.name]["deleted"]
-    assert not stray.exists()
+    assert of(place.json("sweep"), vm)[orphan.name]["why"] == "new"
+    assert orphan.exists()
+    place.environment["CONFIGDRIVE_ORPHAN_SECONDS"] = "0"
+    assert of(place.json("sweep", "--dry-run"), vm)[orphan.name]["why"] == "vm_unknown"
+    assert orphan.exists()
+    assert of(place.json("sweep"), vm)[orphan.name]["deleted"]
+    assert not orphan.exists()
 
 
 def test_what_a_host_may_need_that_is_away_stays(place: Place, vm: VmScript) -> None:

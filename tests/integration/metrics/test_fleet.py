@@ -44,12 +44,12 @@ def test_everything_is_counted_by_queue(box: Box) -> None:
     time.sleep(0.05)
     seen = numbers.read(["configdrive.kvm"])
 
-    assert [(one.name, one.messages, one.pending, one.hosts_owing, one.vms_left) for one in seen.queues] == [
+    assert [(one.name, one.messages, one.pending, one.leftover_hosts, one.leftover_vms) for one in seen.queues] == [
         ("configdrive.kvm", 0, 0, 0, 0),
         (QUEUE, 2, 2, 2, 3),
         (ZONE, 0, 1, 0, 0),
     ]
-    assert (seen.parked, seen.dead_letters, seen.strays, seen.intake, seen.settled) == (2, 3, 1, 3, 7)
+    assert (seen.parked, seen.dead_letters, seen.orphans, seen.intake, seen.settled) == (2, 3, 1, 3, 7)
     assert seen.oldest_parked == pytest.approx(90, abs=5)
     idle, *waiting = (one.oldest for one in seen.queues)
     assert idle == 0
@@ -84,24 +84,26 @@ def test_what_is_no_header_has_no_age(spoiled: bytes | None) -> None:
     assert posted_at(spoiled) is None
 
 
-def test_what_is_told_has_the_numbers_of_each_queue(box: Box) -> None:
-    told = {family.name: family for family in FleetCollector(Numbers(box.client, box.mailbox._options), []).collect()}
-    assert told["configdrive_redis_up"].samples[0].value == 1
+def test_the_answer_has_the_numbers_of_each_queue(box: Box) -> None:
+    families = {
+        family.name: family for family in FleetCollector(Numbers(box.client, box.mailbox._options), []).collect()
+    }
+    assert families["configdrive_redis_up"].samples[0].value == 1
     for field, name in {
         "messages": "queue_messages",
         "pending": "pending_vms",
-        "hosts_owing": "hosts_owing",
-        "vms_left": "left_vms",
+        "leftover_hosts": "leftover_hosts",
+        "leftover_vms": "leftover_vms",
     }.items():
-        found = {sample.labels["queue"]: sample.value for sample in told[f"configdrive_{name}"].samples}
+        found = {sample.labels["queue"]: sample.value for sample in families[f"configdrive_{name}"].samples}
         expected = {QUEUE: getattr(COUNTED, field), ZONE: int(field == "pending")}
         assert found == expected, name
 
 
-COUNTED = QueueNumbers(QUEUE, messages=2, pending=2, oldest=0, hosts_owing=2, vms_left=3)
+COUNTED = QueueNumbers(QUEUE, messages=2, pending=2, oldest=0, leftover_hosts=2, leftover_vms=3)
 
 
-def test_keys_that_a_stranger_has_spoiled_are_told_as_no_answer(box: Box) -> None:
+def test_keys_that_a_stranger_has_spoiled_count_as_no_answer(box: Box) -> None:
     box.client.set(f"{box.prefix}dead", "no list")
-    told = list(FleetCollector(Numbers(box.client, box.mailbox._options), []).collect())
-    assert [(family.name, family.samples[0].value) for family in told] == [("configdrive_redis_up", 0)]
+    families = list(FleetCollector(Numbers(box.client, box.mailbox._options), []).collect())
+    assert [(family.name, family.samples[0].value) for family in families] == [("configdrive_redis_up", 0)]

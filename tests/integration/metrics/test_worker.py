@@ -116,14 +116,16 @@ def test_an_asker_of_the_older_format_gets_it_and_other_paths_are_not_there(meas
 
 
 def test_the_storage_sweeper_tells_what_it_found_and_what_waits(measured: Measured) -> None:
-    wait_until(lambda: scrape(measured.sweeper).sum("configdrive_sweep_rounds_total") >= 1, "a round", timeout=20)
+    wait_until(
+        lambda: scrape(measured.sweeper).sum("configdrive_storage_sweep_rounds_total") >= 1, "a round", timeout=20
+    )
     page = scrape(measured.sweeper)
-    assert page.sum("configdrive_sweep_images", why="in_drive") == 3
-    assert page.sum("configdrive_sweep_images", why="new") == 1
-    assert page.sum("configdrive_sweep_failed_total") == 0
-    assert page.sum("configdrive_sweep_hosts_away") == 0
-    assert page.sum("configdrive_stray_images") == 1
-    assert time.time() - page.sum("configdrive_sweep_last_round_timestamp_seconds") < 30
+    assert page.sum("configdrive_storage_sweep_images", why="in_drive") == 3
+    assert page.sum("configdrive_storage_sweep_images", why="new") == 1
+    assert page.sum("configdrive_storage_sweep_failed_total") == 0
+    assert page.sum("configdrive_storage_sweep_hosts_away") == 0
+    assert page.sum("configdrive_orphan_images") == 1
+    assert time.time() - page.sum("configdrive_storage_sweep_last_round_timestamp_seconds") < 30
     assert page.sum("configdrive_parked_vms") == 1
     queues = {dict(labels)["queue"] for name, labels in page.samples if name == "configdrive_pending_vms"}
     assert queues >= {"configdrive.kvm", "configdrive.simulated"}, "zero is told, too: a scaler needs it"

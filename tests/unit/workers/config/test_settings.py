@@ -80,7 +80,7 @@ def test_settings_do_not_show_the_redis_password(monkeypatch: pytest.MonkeyPatch
     ("field", "values"),
     [
         ("visibility_seconds", {"visibility_seconds": "599", "task_seconds": "300"}),
-        ("lease_seconds", {"lease_seconds": "2.9", "sweep_seconds": "1"}),
+        ("lease_seconds", {"lease_seconds": "2.9", "wakeup_seconds": "1"}),
         ("task_seconds", {"task_seconds": "34", "call_seconds": "30"}),
         ("backoff_most_seconds", {"backoff_seconds": "10", "backoff_most_seconds": "9"}),
         ("redis_url", {"redis_url": f"http://:{SECRET}@redis/0"}),
@@ -102,7 +102,7 @@ def test_a_combination_that_loses_or_repeats_work_is_refused_with_the_field_s_na
     "values",
     [
         {"visibility_seconds": "600", "task_seconds": "300"},
-        {"lease_seconds": "3", "sweep_seconds": "1"},
+        {"lease_seconds": "3", "wakeup_seconds": "1"},
         {"task_seconds": "35", "call_seconds": "30"},
         {"backoff_seconds": "10", "backoff_most_seconds": "10"},
         {"redis_url": "rediss://user:password@redis:6380/1"},
@@ -132,7 +132,7 @@ def test_a_combination_at_its_limit_is_taken(monkeypatch: pytest.MonkeyPatch, va
         ("lease_seconds", "nan"),
         ("lease_seconds", "inf"),
         ("lease_seconds", "604801"),
-        ("sweep_seconds", "61"),
+        ("wakeup_seconds", "61"),
         ("seen_seconds", "nan"),
         ("outcomes_kept", "10"),
         ("log_format", "xml"),

@@ -164,8 +164,8 @@ def finding(why: Why, *, deleted: bool = False, error: PermanentCode | None = No
 def test_a_round_tells_what_it_found_and_what_became_of_it() -> None:
     registry = CollectorRegistry()
     metrics = SweepMetrics(registry)
-    assert registry.get_sample_value("configdrive_sweep_deleted_total", {"why": "old"}) == 0
-    began = registry.get_sample_value("configdrive_sweep_last_round_timestamp_seconds")
+    assert registry.get_sample_value("configdrive_storage_sweep_deleted_total", {"why": "old"}) == 0
+    began = registry.get_sample_value("configdrive_storage_sweep_last_round_timestamp_seconds")
     found = [
         finding(Why.CURRENT),
         finding(Why.OLD, deleted=True),
@@ -176,7 +176,7 @@ def test_a_round_tells_what_it_found_and_what_became_of_it() -> None:
     metrics.round(found[:1], hosts_away=0)
 
     def value(name: str, **labels: str) -> float | None:
-        return registry.get_sample_value(f"configdrive_sweep_{name}", labels)
+        return registry.get_sample_value(f"configdrive_storage_sweep_{name}", labels)
 
     assert value("rounds_total") == 2
     assert (value("images", why="current"), value("images", why="old")) == (1, 0)
