@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workers.store.inspection import Census
     from workers.worker import Storeroom
 
-_log = logging.getLogger("configdrive.sweep")
+_log = logging.getLogger("configdrive.storage_sweep")
 
 
 @click.command(short_help="Delete images that no VM needs any more.")

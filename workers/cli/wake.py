@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workers.config.settings import Settings
     from workers.store.inspection import Census
 
-_log = logging.getLogger("configdrive.wake")
+_log = logging.getLogger("configdrive.wakeup")
 _HANDED_OVER_SECONDS = 5.0
 
 

@@ -1,4 +1,4 @@
-"""The numbers of the whole fleet, read from Redis when Prometheus asks: the same at every worker, so take the maximum."""
+"""The numbers of the whole fleet, read from Redis when Prometheus asks: the same at every worker, so take the max."""
 
 from __future__ import annotations
 
@@ -121,9 +121,7 @@ class FleetCollector(Collector):
             "configdrive_oldest_parked_seconds", "For how long the VM parked first has been so", found.oldest_parked
         )
         yield _gauge("configdrive_dead_letters", "Messages kept that could not be taken as events", found.dead_letters)
-        yield _gauge(
-            "configdrive_orphan_images", "Images of VMs that nobody knows, in their grace period", found.orphans
-        )
+        yield _gauge("configdrive_orphan_images", "Images of VMs that nobody knows, in their grace", found.orphans)
         yield _gauge("configdrive_intake_entries", "Entries of the intake that no ingester has settled", found.intake)
         yield CounterMetricFamily(
             "configdrive_intake_settled", "Entries of the intake that were taken in or refused", value=found.settled

@@ -65,7 +65,7 @@ def test_a_sweeper_of_its_own_goes_on_until_it_is_told_to_end(
     try:
         place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
         lose_wakeups(place)
-        wait_until(lambda: lose_wakeups(place) >= 1, "the sweeper to send the wake-up again", timeout=20)
+        wait_until(lambda: lose_wakeups(place) >= 1, "the process to send the wake-up again", timeout=20)
         wait_until((tmp_path / "alive").exists, "a sign of life", timeout=10)  # it comes behind the wake-ups
         process.send_signal(signal.SIGTERM)
         _out, errors = process.communicate(timeout=20)

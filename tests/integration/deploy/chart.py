@@ -56,8 +56,8 @@ VALUES: dict[str, Values] = {
     },
     "CloudStack's bus": {"cloudstack": {"enabled": True, "nodeSelector": {"near": "rabbitmq"}}},
     "workers alone": {
-        "sweeper": {"enabled": False},
-        "waker": {"enabled": False},
+        "storageSweep": {"enabled": False},
+        "wakeup": {"enabled": False},
         "flower": {"enabled": False},
         "keda": {"enabled": False},
         "metrics": {"enabled": False},
@@ -85,7 +85,7 @@ VALUES: dict[str, Values] = {
             "volumes": [{"name": "world", "emptyDir": {}}],
             "volumeMounts": [{"name": "world", "mountPath": "/var/lib/configdrive"}],
         },
-        "sweeper": {"everySeconds": 600, "nodeSelector": {"disk": "near"}},
+        "storageSweep": {"everySeconds": 600, "nodeSelector": {"disk": "near"}},
         "metrics": {
             "podMonitor": {"enabled": True, "labels": {"release": "monitoring"}},
             "rules": {"enabled": True},
@@ -94,7 +94,7 @@ VALUES: dict[str, Values] = {
         "networkPolicy": {"enabled": True, "flowerFrom": [_OFFICE], "webhookFrom": [_OFFICE]},
         "cloudstack": {
             "enabled": True,
-            "door": "webhook",
+            "entryPoint": "webhook",
             "replicas": 2,
             "service": {"type": "LoadBalancer", "port": 443},
             "settings": {

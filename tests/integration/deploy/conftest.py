@@ -18,8 +18,8 @@ RUNNING = (
     "worker-xenserver",
     "worker-vmware",
     "worker-simulated",
-    "waker",
-    "sweeper",
+    "wakeup",
+    "storage-sweep",
     "flower",
 )
 

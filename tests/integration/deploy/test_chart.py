@@ -94,7 +94,7 @@ def test_what_objects_refer_to_is_there(values: Values) -> None:
         assert {one["targetPort"] for one in service["spec"]["ports"]} <= {one["name"] for one in part["ports"]}
     for monitor in named(manifests, "PodMonitor").values():
         assert set(selected(monitor["spec"]["selector"]["matchLabels"])) == set(found)
-        assert found["sweeper"][monitor["spec"]["jobLabel"]] == "configdrive", "the job that the alert rules name"
+        assert found["storage-sweep"][monitor["spec"]["jobLabel"]] == "configdrive", "the job that the alert rules name"
 
 
 def test_another_hypervisor_is_one_entry() -> None:
@@ -142,7 +142,7 @@ def test_secrets_are_those_of_the_values_and_none_is_made() -> None:
     assert named(manifests, "Secret") == {}
     assert set(secrets(manifests)) == {"vault-worker", "vault-hosts", "vault-flower"}
     assert set(secrets(pod(manifests, "flower"))) == {"vault-flower"}
-    assert set(secrets(pod(manifests, "waker"))) == {"vault-worker"}
+    assert set(secrets(pod(manifests, "wakeup"))) == {"vault-worker"}
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_secrets_are_those_of_the_values_and_none_is_made() -> None:
         ({"settings": {"taks_seconds": 60}}, "/settings': additional properties 'taks_seconds'"),
         ({"settings": {"redis_url": "redis://:swordfish@redis/0"}}, "'redis_url' not allowed"),
         ({"settings": {"task_seconds": "300"}}, "/settings/task_seconds"),
-        ({"cloudstack": {"door": "kafka"}}, "/cloudstack/door"),
+        ({"cloudstack": {"entryPoint": "kafka"}}, "/cloudstack/entryPoint"),
         ({"cloudstack": {"settings": {"amqp_url": "amqp://:swordfish@rabbit/"}}}, "'amqp_url' not allowed"),
         ({"cloudstack": {"settings": {"drives_for": "some"}}}, "/cloudstack/settings/drives_for"),
         ({"keda": {"prometheus": "prometheus:9090"}}, "/keda/prometheus"),
@@ -229,12 +229,12 @@ def test_the_adapter_for_cloudstack_has_secrets_and_settings_of_its_own(
 
 
 @pytest.mark.parametrize(
-    ("door", "service", "policies"),
+    ("entry_point", "service", "policies"),
     [("amqp", False, {"pods", "flower"}), ("webhook", True, {"pods", "flower", "cloudstack"})],
 )
-def test_only_webhooks_are_let_in(door: str, *, service: bool, policies: set[str]) -> None:
+def test_only_webhooks_are_let_in(entry_point: str, *, service: bool, policies: set[str]) -> None:
     values = VALUES["all there is"]
-    manifests = render({**values, "cloudstack": {**values["cloudstack"], "door": door}})
+    manifests = render({**values, "cloudstack": {**values["cloudstack"], "entryPoint": entry_point}})
     assert ("cloudstack" in named(manifests, "Service")) is service
     assert set(named(manifests, "NetworkPolicy")) == policies
     assert "cloudstack" not in named(render(), "Deployment")

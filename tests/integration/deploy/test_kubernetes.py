@@ -32,7 +32,7 @@ def manifests() -> list[Manifest]:
 
 
 def test_a_deployment_for_each_process(manifests: list[Manifest]) -> None:
-    assert set(named(manifests, "Deployment")) == {*WORKERS, "waker", "sweeper", "flower"}
+    assert set(named(manifests, "Deployment")) == {*WORKERS, "wakeup", "storage-sweep", "flower"}
 
 
 def regular_expression(query: str) -> str:
@@ -97,7 +97,7 @@ def test_pods_are_confined(values: str) -> None:
 
 
 @pytest.mark.parametrize("values", ["default", "all there is"])
-@pytest.mark.parametrize("name", [*WORKERS, "sweeper"])
+@pytest.mark.parametrize("name", [*WORKERS, "storage-sweep"])
 def test_grace_period_lets_the_longest_event_end(values: str, name: str) -> None:
     limit = VALUES[values].get("settings", {}).get("task_seconds", Settings().task_seconds)
     manifests = render(VALUES[values])
@@ -119,7 +119,7 @@ def test_commands_and_settings_are_known(values: str) -> None:
                 assert variable["name"].removeprefix("CONFIGDRIVE_").lower() in names_of_settings()
 
 
-@pytest.mark.parametrize("name", [*WORKERS, "waker", "sweeper", "cloudstack"])
+@pytest.mark.parametrize("name", [*WORKERS, "wakeup", "storage-sweep", "cloudstack"])
 @pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
 def test_probes_tell_a_living_worker_from_a_hung_one(tmp_path: Path, name: str, probe: str) -> None:
     manifests = render(VALUES["CloudStack's bus"])
@@ -138,8 +138,8 @@ def test_probes_tell_a_living_worker_from_a_hung_one(tmp_path: Path, name: str, 
 
 
 @pytest.mark.parametrize("seconds", [10, 3600, 86_400])
-def test_a_sweeper_is_alive_between_two_rounds(tmp_path: Path, seconds: int) -> None:
-    part = container(render({"sweeper": {"everySeconds": seconds}}), "sweeper")
+def test_a_storage_sweep_is_alive_between_two_rounds(tmp_path: Path, seconds: int) -> None:
+    part = container(render({"storageSweep": {"everySeconds": seconds}}), "storage-sweep")
     assert part["args"] == ["sweep", "--every", str(seconds)]
     alive = tmp_path / "alive"
     alive.touch()

@@ -66,6 +66,6 @@ def test_prometheus_asks_every_service_that_answers_it() -> None:
     answering = {
         (name, int(service["environment"]["CONFIGDRIVE_METRICS_PORT"]))
         for name, service in SERVICES.items()
-        if "CONFIGDRIVE_METRICS_PORT" in service.get("environment", {}) and name != "waker"  # it asks for no port
+        if "CONFIGDRIVE_METRICS_PORT" in service.get("environment", {}) and name != "wakeup"  # it asks for no port
     }
     assert asked == answering | {("flower", 5555)}

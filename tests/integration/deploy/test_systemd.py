@@ -93,8 +93,8 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     ("unit", "instance", "drop_ins", "says"),
     [
         ("configdrive-worker@simulated", "simulated:2", [], "simulated:2@.* ready"),
-        ("configdrive-wake", "", [], "waking on all queues every 1 s"),
-        ("configdrive-sweep", "", [], "sweeping all storages every 3600 s"),
+        ("configdrive-wakeup", "", [], "waking on all queues every 1 s"),
+        ("configdrive-storage-sweep", "", [], "sweeping all storages every 3600 s"),
         ("configdrive-flower", "", [], "Visit me at http"),
         ("configdrive-cloudstack", "", [], "RabbitMQ is away"),
         ("configdrive-cloudstack", "", ["webhook.conf"], "listening on"),

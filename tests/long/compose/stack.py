@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(1800)
 
 WORKERS = ("worker-kvm", "worker-xenserver", "worker-vmware", "worker-simulated")
-UP = ("redis", *WORKERS, "waker", "sweeper", "flower", "prometheus")
+UP = ("redis", *WORKERS, "wakeup", "storage-sweep", "flower", "prometheus")
 
 
 @pytest.fixture(scope="module")
