@@ -31,7 +31,7 @@
   asks from inside, without session, faults and counting.
 * Guests with `hvm=True` show CD drives only when the drive was there at boot; `site.add_cd(vm)` adds an empty one.
 
-`python -m rigs.xapi --help` runs it as a process of its own. How near it is to the real xapi is told by
+`python -m rigs.xapi --help` runs it as a process of its own. How near it is to the real xapi is shown by
 `tests/integration/xenserver/test_recordings.py`, which replays recorded answers and lists every deviation.
 """
 

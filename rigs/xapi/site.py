@@ -170,8 +170,8 @@ class XapiSite:
     def starting(self, vm: str) -> Iterator[None]:
         """Have a VM in the middle of its start for a while: still halted, its drives busy; it runs at the end.
 
-        Not recorded. A real xapi lets others wait before it tells them `OTHER_OPERATION_IN_PROGRESS`; here they are
-        told at once.
+        Not recorded. A real xapi lets others wait before it answers `OTHER_OPERATION_IN_PROGRESS`; here they get
+        it at once.
         """
         world = self.pool.world
         task = "OpaqueRef:start"

@@ -150,5 +150,5 @@ _SOFTWARE = {
 
 
 def now() -> dt.datetime:
-    """The time, in UTC and whole seconds, as xapi tells it."""
+    """The time, in UTC and whole seconds, as xapi gives it."""
     return dt.datetime.now(dt.UTC).replace(microsecond=0)

@@ -80,7 +80,7 @@ class XenServerRig:
         return all((drive.mode, drive.kind) == ("RO", "CD") for drive in drives)
 
     def insert(self, vm: Vm, name: ImageName, place: Place) -> None:
-        self._site.insert(vm.uuid, "4", self._repository(place), location_of(name))
+        self._site.insert(vm.uuid, "4", self._iso_sr(place), location_of(name))
 
     def insert_user_iso(self, vm: Vm) -> None:
         self._site.add_user_iso(vm.uuid)
@@ -126,7 +126,7 @@ class XenServerRig:
             "the host is booting": self._pool.booting(HOST),
             "every call fails": self._faulty(lambda: self._pool.faults.fail("*", "INTERNAL_ERROR", times=None)),
             "every connection breaks": self._faulty(lambda: self._pool.faults.drop("*", times=None)),
-            "what a call did is not told": self._faulty(lambda: self._pool.faults.drop("VBD.eject")),
+            "the answer to a call is lost": self._faulty(lambda: self._pool.faults.drop("VBD.eject")),
             "the storage's folder is gone": _replaced(folder, lambda _: None),
             "an image is a folder": _replaced(folder / location_of(image_name(vm)), lambda path: path.mkdir()),
         }
@@ -139,7 +139,7 @@ class XenServerRig:
         finally:
             self._pool.faults.clear()
 
-    def _repository(self, place: Place) -> str:
+    def _iso_sr(self, place: Place) -> str:
         label = {self.home: self._local}.get(place)
         found = self._pool.call("SR.get_all_records")
         assert isinstance(found, dict)

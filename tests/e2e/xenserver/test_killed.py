@@ -56,7 +56,7 @@ def test_killed_starts_are_finished_with_one_sr_and_one_image_each(tmp_path: Pat
             outcomes = [vm.outcome(event) for vm, event in zip(vms, events, strict=True)]
     assert {outcome.status for outcome in outcomes} == {Status.APPLIED}, outcomes
     assert any(outcome.attempts > 1 for outcome in outcomes), "no kill met any work"
-    assert len(cloud.repositories()) == 1
+    assert len(cloud.iso_srs()) == 1
     assert len(cloud.images(NFS)) == VMS
     for vm in vms:
         (image,) = vm.images().values()

@@ -65,7 +65,7 @@ def test_deploy_start_reset_stop_start_destroy(new_vm: NewVm, cloud: Cloud, plac
     assert (vm.images(), vm.medium()) == ({}, None)
 
 
-def test_a_running_vm_without_a_drive_is_told_that_it_comes_with_the_next_boot(new_vm: NewVm) -> None:
+def test_a_running_vm_without_a_drive_learns_that_it_comes_with_the_next_boot(new_vm: NewVm) -> None:
     vm = new_vm()
     vm.power_on()
     assert vm.send("start", guest=GUEST).facts["attach"] == "next_boot"
@@ -83,7 +83,7 @@ def test_thirty_vms_started_at_once_by_eight_workers_get_one_sr_thirty_images_an
     for vm, event in zip(vms, events, strict=True):
         outcome = vm.outcome(event)
         assert (outcome.status, outcome.facts["attach"]) == (Status.APPLIED, "inserted")
-    shared = [record for record in cloud.repositories() if record["shared"]]
+    shared = [record for record in cloud.iso_srs() if record["shared"]]
     assert len(shared) == 1
     assert len(set(cloud.images(NFS)) - others) == VMS
     for vm in vms:

@@ -73,7 +73,9 @@ def test_a_pool_that_is_away_parks_a_start_and_goes_on_when_it_is_back(
     assert vm.images() == {}
 
 
-def test_connections_and_those_that_were_lost_are_told_to_prometheus(new_vm: NewVm, cloud: Cloud, fleet: Fleet) -> None:
+def test_connections_and_those_that_were_lost_are_counted_for_prometheus(
+    new_vm: NewVm, cloud: Cloud, fleet: Fleet
+) -> None:
     assert new_vm().send("start", guest=GUEST).status is Status.APPLIED
 
     def count() -> tuple[float, float]:

@@ -106,7 +106,7 @@ class Client:
 
         Args:
             content: the body.
-            task: that tells the truth.
+            task: that has the truth.
             vdi: reference or uuid.
             changes: other parameters of the query, `None` to leave one out; `auth` for basic authentication, `te` for
                 a transfer encoding.
@@ -132,9 +132,9 @@ class Client:
             answer = ("ConnectionResetError", "[Errno 104] Connection reset by peer")
         finally:
             connection.close()
-        return (*answer, *self.told(task))
+        return (*answer, *self.state(task))
 
-    def told(self, task: str | None) -> tuple[object, ...]:
+    def state(self, task: str | None) -> tuple[object, ...]:
         """What a task says once it has ended, or that it is pending a while after."""
         if task is None:
             return ()

@@ -104,7 +104,7 @@ class Cloud:
         """Every file of a storage's image folder, by the image's true name."""
         return {str(image_at(path.name) or path.name): path.read_bytes() for path in self.folder(place).iterdir()}
 
-    def repositories(self) -> list[dict[str, Any]]:
+    def iso_srs(self) -> list[dict[str, Any]]:
         """Every ISO SR that the fleet has made."""
         records = self.call("SR.get_all_records").values()
         return [record for record in records if record["name_label"].startswith("configdrive ")]

@@ -45,6 +45,7 @@ class Dom0Server:
         self._authorized = directory / "authorized_keys"
         client.write_public_key(self._authorized)
         self._loop = asyncio.new_event_loop()
+        self._connections: list[asyncssh.SSHServerConnection] = []
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="dom0", daemon=True)
         self.port = 0
@@ -84,12 +85,16 @@ class Dom0Server:
                 server_host_keys=[self._host_key],
                 authorized_client_keys=str(self._authorized),
                 sftp_factory=self._session,
+                acceptor=self._connections.append,
             )
         )
         self.port = listener.get_port()
         self._listening.set()
         self._loop.run_forever()
         listener.close()
+        for connection in self._connections:  # clients keep theirs
+            connection.abort()
+            self._loop.run_until_complete(connection.wait_closed())
         self._loop.run_until_complete(listener.wait_closed())
 
     def _session(self, channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:

@@ -114,7 +114,7 @@ def _hang_up(client: Client, vdi: str) -> tuple[object, ...]:
     with client.ask(target, SIZE) as (_, body):
         body.sendall(bytes(SIZE // 2))
     wait_until(lambda: client("task.get_status", task) != "pending", "the import's end", timeout=10)
-    return ("closed", *client.told(task))
+    return ("closed", *client.state(task))
 
 
 def _scans(stage: Stage, sr: str, vdi: str, unnamed: str, folder: Path) -> None:

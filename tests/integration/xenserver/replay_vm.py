@@ -71,8 +71,8 @@ def _images(stage: Stage, sr: str) -> str:
 
     def put() -> tuple[object, ...]:
         answer = client.put(bytes(SIZE), vdi=vdi, task=client("task.create", "import", ""))
-        status, reason, _, body, _, told, error, *_ = answer
-        return status, reason, body, told, error
+        status, reason, _, body, _, state, error, *_ = answer
+        return status, reason, body, state, error
 
     stage.play("HTTP PUT /import_raw_vdi", put)
     return vdi
@@ -81,11 +81,11 @@ def _images(stage: Stage, sr: str) -> str:
 def _vm(stage: Stage) -> str:
     client = stage.master
 
-    def told() -> dict[str, tuple[object, ...]]:
+    def state() -> dict[str, tuple[object, ...]]:
         names = ("name_label", "power_state", "is_a_template", "is_control_domain")
         return {ref: tuple(pick(row, *names).values()) for ref, row in client("VM.get_all_records").items()}
 
-    stage.play("VM.get_all_records", told)
+    stage.play("VM.get_all_records", state)
     stage.call("VM.get_by_name_label", "VM.get_by_name_label", "vm")
     vm = stage.text("VM.create", lambda: stage.vm(HVM_boot_policy="", HVM_boot_params={}))
 

@@ -25,20 +25,20 @@ def test_of_a_well_host_it_tells_version_and_storages_and_changes_nothing(
     assert [name for name, check in found.items() if not check.ok] == []
     assert found[""].detail == "XCP-ng 8.3.0 answers"
     assert "/run/sr-mount/" in found["storage nfs"].detail
-    assert cloud.repositories() == []
+    assert cloud.iso_srs() == []
     vm = cloud.vm()
     driver.upload(vm, make_image(vm), NFS)
     assert "shared, 1 images" in findings(driver)["storage nfs"].detail
 
 
 @pytest.mark.parametrize(("version", "well"), [("8.2.1", True), ("8.10.0", True), ("7.6.0", False), ("", False)])
-def test_an_old_version_is_told(cloud: Cloud, driver: XenServerDriver, version: str, *, well: bool) -> None:
+def test_an_old_version_is_reported(cloud: Cloud, driver: XenServerDriver, version: str, *, well: bool) -> None:
     software = cloud.pool.world.db.row("host", cloud.pool.host(A).reference)["software_version"]
     software["product_version"] = version
     assert findings(driver)[""].ok is well
 
 
-def test_a_storage_that_is_not_attached_is_told_with_the_remedy(cloud: Cloud, driver: XenServerDriver) -> None:
+def test_a_storage_that_is_not_attached_is_reported_with_the_remedy(cloud: Cloud, driver: XenServerDriver) -> None:
     (pbd,) = cloud.call("SR.get_PBDs", cloud.call("SR.get_by_uuid", cloud.storages[LOCAL_A]))
     cloud.call("PBD.unplug", pbd)
     found = findings(driver)["storage local"]
@@ -46,7 +46,7 @@ def test_a_storage_that_is_not_attached_is_told_with_the_remedy(cloud: Cloud, dr
     assert "pbd-plug" in found.remedy
 
 
-def test_a_host_that_the_pool_does_not_have_is_told(cloud: Cloud) -> None:
+def test_a_host_that_the_pool_does_not_have_is_reported(cloud: Cloud) -> None:
     found = findings(cloud.driver({A: {"name_label": "elsewhere"}}))
     assert not found[""].ok
     assert "name_label" in found[""].remedy

@@ -52,7 +52,7 @@ def test_xapi_itself_would_have_taken_the_drive_along(cloud: Cloud, driver: XenS
     assert [drive.kind for drive in cloud.site.drives(vm.uuid)] == ["Disk"]
 
 
-def test_an_image_deleted_past_the_fleet_under_a_running_vm_is_told_with_the_remedy(
+def test_an_image_deleted_past_the_fleet_under_a_running_vm_is_reported_with_the_remedy(
     cloud: Cloud, driver: XenServerDriver
 ) -> None:
     vm = cloud.vm()
@@ -60,9 +60,9 @@ def test_an_image_deleted_past_the_fleet_under_a_running_vm_is_told_with_the_rem
     cloud.site.start_vm(vm.uuid, A)
     (path,) = cloud.folder(NFS).iterdir()
     path.unlink()
-    (repository,) = cloud.repositories()
+    (iso_sr,) = cloud.iso_srs()
     try:
-        cloud.call("SR.scan", cloud.call("SR.get_by_uuid", repository["uuid"]))
+        cloud.call("SR.scan", cloud.call("SR.get_by_uuid", iso_sr["uuid"]))
     except XapiError as error:
         assert error.description[:2] == ["HANDLE_INVALID", "VDI"]  # noqa: PT017  # the recorded answer
     with pytest.raises(FleetError) as caught:
@@ -75,7 +75,7 @@ def test_an_image_deleted_past_the_fleet_under_a_running_vm_is_told_with_the_rem
     assert cloud.medium(vm) == make_image(vm, 3).content
 
 
-def test_of_six_inserts_at_once_one_wins_and_nobody_is_told_a_lie(cloud: Cloud) -> None:
+def test_of_six_inserts_at_once_one_wins_and_nobody_gets_a_wrong_answer(cloud: Cloud) -> None:
     vm = cloud.vm()
     drivers = [cloud.driver(timeout=20.0) for _ in range(6)]
     given(cloud, drivers[0], vm)

@@ -80,7 +80,7 @@ def test_whatever_is_lost_the_end_is_the_same(cloud: Cloud, method: str, *, afte
     cloud.pool.faults.clear()
     assert (cloud.images(NFS), cloud.medium(vm)) == ({}, None)
     assert len([drive for drive in cloud.site.drives(vm.uuid) if drive.kind == "CD"]) == 1
-    assert len(cloud.repositories()) == 1
+    assert len(cloud.iso_srs()) == 1
 
 
 def test_nothing_breaks_when_nothing_is_broken(cloud: Cloud, driver: XenServerDriver) -> None:

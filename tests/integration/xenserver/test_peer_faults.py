@@ -107,19 +107,19 @@ def test_a_task_fails(stage: Stage) -> None:
 def test_an_import_answers_200_and_fails_in_its_task(stage: Stage, image: str) -> None:
     stage.pool.faults.fail(IMPORT, "SR_BACKEND_FAILURE_44", "", "no space", "")
     task = stage.master("task.create", "import", "")
-    status, *_, told, error, _, _ = stage.master.put(CONTENT, vdi=image, task=task)
-    assert (status, told, error) == (200, "failure", ["SR_BACKEND_FAILURE_44", "", "no space", ""])
+    status, *_, state, error, _, _ = stage.master.put(CONTENT, vdi=image, task=task)
+    assert (status, state, error) == (200, "failure", ["SR_BACKEND_FAILURE_44", "", "no space", ""])
 
 
 def test_an_import_breaks_off_after_half(stage: Stage, image: str) -> None:
     stage.pool.faults.drop(IMPORT)
     task = stage.master("task.create", "import", "")
-    told = stage.master.put(CONTENT * 24, vdi=image, task=task)[-4:-2]
-    assert told == ("failure", ["VDI_IO_ERROR", "Device I/O errors"])
+    state = stage.master.put(CONTENT * 24, vdi=image, task=task)[-4:-2]
+    assert state == ("failure", ["VDI_IO_ERROR", "Device I/O errors"])
     stage.pool.faults.drop(IMPORT)
     task = stage.master("task.create", "import", "")
-    told = stage.master.put(CONTENT, vdi=image, task=task)[-4:-2]
-    assert told == ("failure", ["INTERNAL_ERROR", 'Unix.Unix_error(Unix.EPIPE, "single_write", "")'])
+    state = stage.master.put(CONTENT, vdi=image, task=task)[-4:-2]
+    assert state == ("failure", ["INTERNAL_ERROR", 'Unix.Unix_error(Unix.EPIPE, "single_write", "")'])
 
 
 def test_an_import_is_pending_until_it_has_ended(stage: Stage, image: str) -> None:

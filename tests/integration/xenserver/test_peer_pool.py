@@ -49,7 +49,7 @@ def test_an_import_is_sent_to_the_host_that_sees_the_storage(stage: Stage) -> No
         assert response.status == 200
         body.sendall(bytes(1000))
         assert response.read() == b""
-    assert stage.master.told(task)[1] == "success"
+    assert stage.master.state(task)[1] == "success"
 
 
 def test_a_hosts_certificate_is_for_that_host(stage: Stage) -> None:

@@ -24,11 +24,11 @@ def test_it_runs_as_a_process(tmp_path: Path) -> None:
     with require_rig():
         daemon.start()
     line = daemon.wait_ready(lambda: (tmp_path / "log").read_text().partition("\n")[0], timeout=30)
-    told = json.loads(line)
+    state = json.loads(line)
     try:
-        with Client(told["url"], Path(told["ca"])) as client:
-            client.login(told["user"], told["password"])
-            for name, uuid in told["vms"].items():
+        with Client(state["url"], Path(state["ca"])) as client:
+            client.login(state["user"], state["password"])
+            for name, uuid in state["vms"].items():
                 assert client("VM.get_by_name_label", name) == [client("VM.get_by_uuid", uuid)]
     finally:
         daemon.stop()
@@ -49,7 +49,7 @@ def test_many_clients_start_many_vms(tmp_path: Path) -> None:
                 image = Stage(pool, client).vdi(sr, f"{vm}.iso", size=SIZE)
                 task = client("task.create", "import", "")
                 client.put(content(vm), vdi=image, task=task)
-                assert client.told(task)[1] == "success"
+                assert client.state(task)[1] == "success"
                 client("VBD.insert", drives[vm], image)
                 client("VM.start", client("VM.get_by_uuid", vm), False, False)  # noqa: FBT003
 

@@ -54,7 +54,7 @@ def test_a_process_has_no_more_sessions_than_the_inventory_allows(cloud: Cloud) 
     assert cloud.pool.calls[LOGIN] <= 2
 
 
-def test_who_waits_too_long_for_a_session_is_told_the_setting(cloud: Cloud) -> None:
+def test_who_waits_too_long_for_a_session_reads_the_setting_s_name(cloud: Cloud) -> None:
     vm, driver = cloud.vm(), cloud.driver(sessions=1, timeout=0.5)
     driver.observe(vm)
     cloud.pool.faults.delay("VBD.eject", 2.0)
@@ -223,7 +223,7 @@ def test_turning_verification_off_works_and_is_warned_of(cloud: Cloud, caplog: p
         ({"ca_file": "/nowhere/ca.pem"}, PermanentCode.MISCONFIGURED),
     ],
 )
-def test_wrong_credentials_are_told_without_telling_them(cloud: Cloud, pool: dict[str, Any], code: Code) -> None:
+def test_wrong_credentials_are_reported_and_not_shown(cloud: Cloud, pool: dict[str, Any], code: Code) -> None:
     error = failing(lambda: cloud.driver(**pool).observe(cloud.vm()))
     assert error.code is code
     assert "swordfish" not in repr((error, error.__cause__, error.__context__))

@@ -32,8 +32,8 @@ def failing(action: Callable[[], object]) -> FleetError:
 
 
 def vdis(cloud: Cloud) -> list[str]:
-    (repository,) = cloud.repositories()
-    return [cloud.call("VDI.get_name_label", vdi) for vdi in cloud.call("SR.get_VDIs", _ref(cloud, repository["uuid"]))]
+    (iso_sr,) = cloud.iso_srs()
+    return [cloud.call("VDI.get_name_label", vdi) for vdi in cloud.call("SR.get_VDIs", _ref(cloud, iso_sr["uuid"]))]
 
 
 def _ref(cloud: Cloud, uuid: str) -> str:

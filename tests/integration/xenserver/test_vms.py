@@ -1,4 +1,4 @@
-"""Finding VMs, their root disks and their drives; drives as disks; what a survey tells."""
+"""Finding VMs, their root disks and their drives; drives as disks; what a survey shows."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_a_guest_that_sees_no_second_cd_gets_a_read_only_disk(
         assert (drive.kind, drive.mode, drive.attached) == ("Disk", "RO", live)
         assert drive.content == make_image(vm, generation).content
         assert driver.observe(vm).drive == Inserted(image_name(vm, generation), NFS)
-    assert driver.observe(vm).storage == NFS  # the root disk is still told apart
+    assert driver.observe(vm).storage == NFS  # the root disk is still found
     driver.detach(vm)
     assert [drive.kind for drive in cloud.site.drives(vm.uuid)] == ["Disk"]
     driver.delete(vm, StoredImage(image_name(vm, 1), NFS))
@@ -196,20 +196,20 @@ def test_from_cd_to_disk_and_back(cloud: Cloud, driver: XenServerDriver) -> None
         assert cloud.medium(vm) == make_image(vm, generation).content
 
 
-# --- told, not done ---------------------------------------------------------------------------------------------------
+# --- described, not done ----------------------------------------------------------------------------------------------
 
 
-def test_the_orchestrator_is_told_the_free_slot(cloud: Cloud, driver: XenServerDriver) -> None:
+def test_the_orchestrator_gets_the_free_slot_s_name(cloud: Cloud, driver: XenServerDriver) -> None:
     vm = replace(cloud.vm(), attach_by=AttachBy.ORCHESTRATOR)
     driver.upload(vm, make_image(vm), NFS)
-    told = driver.attach(vm, image_name(vm), NFS)
-    (repository,) = cloud.repositories()
-    assert (told.device, told.path) == ("xvdb", f"{repository['uuid']}/{image_name(vm)}")
-    (vdi,) = repository["VDIs"]
+    described = driver.attach(vm, image_name(vm), NFS)
+    (iso_sr,) = cloud.iso_srs()
+    assert (described.device, described.path) == ("xvdb", f"{iso_sr['uuid']}/{image_name(vm)}")
+    (vdi,) = iso_sr["VDIs"]
     assert cloud.call("VDI.get_name_label", vdi) == str(image_name(vm))
 
 
-def test_a_survey_tells_every_image_and_every_vm_of_the_host(cloud: Cloud, driver: XenServerDriver) -> None:
+def test_a_survey_shows_every_image_and_every_vm_of_the_host(cloud: Cloud, driver: XenServerDriver) -> None:
     shared, local, elsewhere = cloud.vm(), cloud.vm(LOCAL_A), cloud.vm(host=B)
     plain = cloud.vm(running=True)
     give(driver, shared)
@@ -240,7 +240,7 @@ def test_a_storage_that_is_not_attached_is_unreachable_and_spoils_nothing(
     vm, other = cloud.vm(), cloud.vm(LOCAL_A)
     driver.upload(vm, make_image(vm), NFS)
     driver.upload(other, make_image(other), LOCAL_A)
-    record = next(one for one in cloud.repositories() if not one["shared"])
+    record = next(one for one in cloud.iso_srs() if not one["shared"])
     cloud.call("PBD.unplug", record["PBDs"][0])
     survey = cloud.driver().survey(A)
     assert survey.images == (StoredImage(image_name(vm), NFS),)
@@ -256,7 +256,7 @@ def test_a_name_of_every_kind_survives(cloud: Cloud, driver: XenServerDriver) ->
         assert driver.observe(vm).images == (StoredImage(image_name(vm), NFS),)
 
 
-def test_another_vm_s_images_are_not_told(cloud: Cloud, driver: XenServerDriver) -> None:
+def test_another_vm_s_images_are_not_reported(cloud: Cloud, driver: XenServerDriver) -> None:
     vm = cloud.vm()
     give(driver, vm)
     other = replace(vm, uuid=VmUuid(new_vm("xenserver", A).uuid))

@@ -1,4 +1,4 @@
-"""Every XenAPI call that the driver makes, under the API's own names: nothing that XenServer 8.2 or 8.3 lacks.
+"""The XenAPI calls that the driver makes, under the API's own names: nothing that XenServer 8.2 or 8.3 lacks.
 
 The document is the "XenServer management API reference"; each method names the class and the RPC there.
 `get_all_records_where` is an implicit RPC of every class; sm, the storage manager of XenServer, lives by it.
@@ -28,7 +28,7 @@ from workers.hypervisors.xenserver.records import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workers.hypervisors.xenserver.sessions import Link
+    from workers.hypervisors.xenserver.sessions import BorrowedSession
 
 R = TypeVar("R", bound=Record)
 
@@ -36,10 +36,10 @@ _GONE: Final = frozenset({"HANDLE_INVALID", "UUID_INVALID"})
 
 
 class Xapi:
-    """The calls, made through a borrowed session."""
+    """The calls of one session."""
 
-    def __init__(self, link: Link) -> None:
-        self.link = link
+    def __init__(self, borrowed: BorrowedSession) -> None:
+        self.borrowed = borrowed
 
     # --- pool ------------------------------------------------------------------------------------------------------
 
@@ -68,7 +68,7 @@ class Xapi:
 
     def vms_called(self, label: str) -> list[Ref]:
         """Class VM, get_by_name_label."""
-        return [str(ref) for ref in self.link.call("VM.get_by_name_label", label)]
+        return [str(ref) for ref in self.borrowed.call("VM.get_by_name_label", label)]
 
     def vm(self, ref: Ref) -> VmRecord | None:
         """Class VM, get_record; `None` when it is gone."""
@@ -82,7 +82,7 @@ class Xapi:
 
     def free_devices(self, vm: Ref) -> list[str]:
         """Class VM, get_allowed_VBD_devices."""
-        return [str(device) for device in self.link.call("VM.get_allowed_VBD_devices", vm)]
+        return [str(device) for device in self.borrowed.call("VM.get_allowed_VBD_devices", vm)]
 
     # --- drives ----------------------------------------------------------------------------------------------------
 
@@ -111,23 +111,23 @@ class Xapi:
             "qos_algorithm_type": "",
             "qos_algorithm_params": {},
         }
-        return str(self.link.call("VBD.create", record))
+        return str(self.borrowed.call("VBD.create", record))
 
     def insert(self, vbd: Ref, vdi: Ref) -> None:
         """Class VBD, insert."""
-        self.link.call("VBD.insert", vbd, vdi, slow=True)
+        self.borrowed.call("VBD.insert", vbd, vdi, slow=True)
 
     def eject(self, vbd: Ref) -> None:
         """Class VBD, eject."""
-        self.link.call("VBD.eject", vbd, slow=True)
+        self.borrowed.call("VBD.eject", vbd, slow=True)
 
     def plug(self, vbd: Ref) -> None:
         """Class VBD, plug."""
-        self.link.call("VBD.plug", vbd, slow=True)
+        self.borrowed.call("VBD.plug", vbd, slow=True)
 
     def unplug(self, vbd: Ref) -> None:
         """Class VBD, unplug."""
-        self.link.call("VBD.unplug", vbd, slow=True)
+        self.borrowed.call("VBD.unplug", vbd, slow=True)
 
     def destroy_vbd(self, vbd: Ref) -> None:
         """Class VBD, destroy; gone already is success."""
@@ -135,7 +135,7 @@ class Xapi:
 
     def mark_vbd(self, vbd: Ref, marks: Mapping[str, str]) -> None:
         """Class VBD, set_other_config."""
-        self.link.call("VBD.set_other_config", vbd, dict(marks))
+        self.borrowed.call("VBD.set_other_config", vbd, dict(marks))
 
     # --- images ----------------------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Xapi:
     def sr_of(self, vdi: Ref) -> Ref | None:
         """Class VDI, get_SR; `None` when the VDI is gone."""
         try:
-            return str(self.link.call("VDI.get_SR", vdi))
+            return str(self.borrowed.call("VDI.get_SR", vdi))
         except Failure as failure:
             if code_of(failure) in _GONE:
                 return None
@@ -179,12 +179,12 @@ class Xapi:
             "xenstore_data": {},
             "tags": [],
         }
-        return str(self.link.call("VDI.create", record, slow=True))
+        return str(self.borrowed.call("VDI.create", record, slow=True))
 
     def name_vdi(self, vdi: Ref, label: str, description: str) -> None:
         """Class VDI, set_name_label and set_name_description."""
-        self.link.call("VDI.set_name_label", vdi, label)
-        self.link.call("VDI.set_name_description", vdi, description)
+        self.borrowed.call("VDI.set_name_label", vdi, label)
+        self.borrowed.call("VDI.set_name_description", vdi, description)
 
     def destroy_vdi(self, vdi: Ref) -> None:
         """Class VDI, destroy; gone already is success."""
@@ -195,7 +195,7 @@ class Xapi:
     def create_iso_sr(self, host: Ref, config: Mapping[str, str], label: str, about: str, *, shared: bool) -> Ref:
         """Class SR, create."""
         names, kinds = (label, about), ("iso", "iso")
-        return str(self.link.call("SR.create", host, dict(config), "0", *names, *kinds, shared, {}, slow=True))
+        return str(self.borrowed.call("SR.create", host, dict(config), "0", *names, *kinds, shared, {}, slow=True))
 
     def sr(self, ref: Ref) -> SrRecord | None:
         """Class SR, get_record; `None` when it is gone."""
@@ -204,7 +204,7 @@ class Xapi:
     def add_to_sr(self, sr: Ref, key: str, value: str) -> bool:
         """Class SR, add_to_other_config; false when the key is there already, which XAPI decides at one moment."""
         try:
-            self.link.call("SR.add_to_other_config", sr, key, value)
+            self.borrowed.call("SR.add_to_other_config", sr, key, value)
         except Failure as failure:
             if code_of(failure) != "MAP_DUPLICATE_KEY":
                 raise
@@ -213,11 +213,11 @@ class Xapi:
 
     def remove_from_sr(self, sr: Ref, key: str) -> None:
         """Class SR, remove_from_other_config; a key that is not there is success."""
-        self.link.call("SR.remove_from_other_config", sr, key)
+        self.borrowed.call("SR.remove_from_other_config", sr, key)
 
     def scan(self, sr: Ref) -> None:
         """Class SR, scan."""
-        self.link.call("SR.scan", sr, slow=True)
+        self.borrowed.call("SR.scan", sr, slow=True)
 
     def forget_sr(self, sr: Ref) -> None:
         """Class SR, forget: its files stay; gone already is success."""
@@ -226,11 +226,11 @@ class Xapi:
     def create_pbd(self, host: Ref, sr: Ref, config: Mapping[str, str]) -> Ref:
         """Class PBD, create."""
         record = {"host": host, "SR": sr, "device_config": dict(config), "other_config": {}}
-        return str(self.link.call("PBD.create", record))
+        return str(self.borrowed.call("PBD.create", record))
 
     def plug_pbd(self, pbd: Ref) -> None:
         """Class PBD, plug."""
-        self.link.call("PBD.plug", pbd, slow=True)
+        self.borrowed.call("PBD.plug", pbd, slow=True)
 
     def unplug_pbd(self, pbd: Ref) -> None:
         """Class PBD, unplug; gone already is success."""
@@ -240,7 +240,7 @@ class Xapi:
 
     def create_task(self, label: str) -> Ref:
         """Class task, create."""
-        return str(self.link.call("task.create", label, "made by configdrive"))
+        return str(self.borrowed.call("task.create", label, "made by configdrive"))
 
     def task(self, ref: Ref) -> TaskRecord | None:
         """Class task, get_record."""
@@ -258,14 +258,14 @@ class Xapi:
 
     def _record(self, kind: type[R], method: str, ref: Ref) -> R | None:
         try:
-            return kind.model_validate({**self.link.call(method, ref), "ref": ref})
+            return kind.model_validate({**self.borrowed.call(method, ref), "ref": ref})
         except Failure as failure:
             if code_of(failure) in _GONE:
                 return None
             raise
 
     def _records(self, kind: type[R], method: str, *arguments: str) -> dict[Ref, R]:
-        found = self.link.call(method, *arguments)
+        found = self.borrowed.call(method, *arguments)
         return {str(ref): kind.model_validate({**record, "ref": ref}) for ref, record in found.items()}
 
     def _vdis(self, condition: str) -> list[VdiRecord]:
@@ -273,7 +273,7 @@ class Xapi:
 
     def _unless_gone(self, method: str, ref: Ref) -> None:
         try:
-            self.link.call(method, ref, slow=True)
+            self.borrowed.call(method, ref, slow=True)
         except Failure as failure:
             if code_of(failure) not in _GONE:
                 raise

@@ -1,4 +1,4 @@
-"""What `configdrive doctor` asks of a XenServer host: each finding with its remedy. Raises nothing, changes nothing."""
+"""The questions of `configdrive doctor` to a XenServer host: findings with remedies; nothing is raised or changed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from configdrive.errors import FleetError
 from configdrive.ports import Check
+from workers.hypervisors.xenserver.faults import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import asyncssh
+
     from configdrive.model import HostName
-    from workers.hypervisors.xenserver.dom0 import Dom0
+    from workers.driverkit.ssh import Sftp
     from workers.hypervisors.xenserver.records import SrRecord
     from workers.hypervisors.xenserver.visit import Pool, Visit
 
@@ -22,8 +25,8 @@ OLDEST: Final = (8, 2)
 def diagnose(pool: Pool, host: HostName) -> Iterator[Check]:
     """Try the connection, the version, every storage, and SFTP when the inventory has it."""
     subject = f"xenserver host {host}"
-    endpoint = next(one for one in pool.sessions.endpoints if one.name == host)
-    if not endpoint.verified:
+    server = next(one for one in pool.sessions.servers if one.name == host)
+    if not server.verified:
         remedy = "give the pool's ca_file, or the host's fingerprint, instead of verify_tls = false"
         yield Check(subject, ok=False, detail="its certificate is not verified", remedy=remedy)
     try:
@@ -33,9 +36,9 @@ def diagnose(pool: Pool, host: HostName) -> Iterator[Check]:
         yield _bad(subject, error, "see whether its toolstack runs")
     else:
         yield from findings
-    dom0 = pool.dom0(host)
-    if dom0 is not None:
-        yield _ssh(f"{subject}, ssh", dom0)
+    sftp = pool.sftp.get(host)
+    if sftp is not None:
+        yield _ssh(f"{subject}, ssh", sftp)
 
 
 def _version(subject: str, visit: Visit) -> Check:
@@ -63,21 +66,25 @@ def _storage(subject: str, visit: Visit, storage: SrRecord) -> Check:
         remedy = "plug its PBD (`xe pbd-plug`), or forget the SR"
         return Check(subject, ok=False, detail="is not attached: VMs on it get no config drive", remedy=remedy)
     site = visit.topology.site(storage, host.ref, visit.pool.table)
-    repository = visit.topology.repository(storage, host)
-    if repository is None:
-        made = "is made by SFTP" if visit.pool.dom0(visit.name) else "must be there then"
+    iso_sr = visit.topology.iso_sr(storage, host)
+    if iso_sr is None:
+        made = "is made by SFTP" if visit.sftp(host) else "must be there then"
         detail = f"has no ISO SR yet; it is made with the first image, and its directory {site.directory} {made}"
         return Check(subject, ok=True, detail=detail)
-    if not visit.topology.attached(repository.ref, host.ref):
-        return Check(subject, ok=True, detail=f"its ISO SR {repository.uuid} is attached here with the first image")
-    images = len(visit.xapi.vdis_in(repository.ref))
+    if not visit.topology.attached(iso_sr.ref, host.ref):
+        return Check(subject, ok=True, detail=f"its ISO SR {iso_sr.uuid} is attached here with the first image")
+    images = len(visit.xapi.vdis_in(iso_sr.ref))
     seen = "shared" if site.shared else "this host's"
-    return Check(subject, ok=True, detail=f"attached; ISO SR {repository.uuid}, {seen}, {images} images")
+    return Check(subject, ok=True, detail=f"attached; ISO SR {iso_sr.uuid}, {seen}, {images} images")
 
 
-def _ssh(subject: str, dom0: Dom0) -> Check:
+def _ssh(subject: str, sftp: Sftp) -> Check:
+    async def work(client: asyncssh.SFTPClient) -> None:
+        await client.listdir("/")
+
     try:
-        dom0.probe()
+        with translated(subject):
+            sftp.run(work)
     except FleetError as error:
         return _bad(subject, error, "see whether sshd runs in dom0 and knows the key")
     return Check(subject, ok=True, detail="SFTP works")

@@ -1,4 +1,4 @@
-"""What XAPI, TLS, SSH and the operating system say, in the words of the taxonomy. Nothing else may leave the driver.
+"""The taxonomy's words for what XAPI, TLS, SSH and the operating system say. Nothing else may leave the driver.
 
 XAPI's codes: "Error codes" of the XenServer management API reference; `SR_BACKEND_FAILURE_<n>` are those of sm
 (XE_SR_ERRORCODES.xml).
@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import errno
 import ssl
-from contextlib import contextmanager
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Final
 from xml.parsers.expat import ExpatError
 from xmlrpc.client import Error as XmlRpcError
 
-import asyncssh
 from pydantic import ValidationError
 from XenAPI.XenAPI import Failure
 
-from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError, error_of
-from workers.driverkit.ssh import ssh_code
+from configdrive.errors import PermanentCode, TransientCode
+from workers.driverkit.faults import Fault, Translator, os_reason
+from workers.driverkit.ssh import ssh_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from configdrive.errors import Code
 
 NAME_TAKEN: Final = "SR_BACKEND_FAILURE_43"
@@ -139,41 +136,25 @@ def os_code(error: OSError) -> Code:
     return _BY_ERRNO.get(error.errno or 0, TransientCode.HOST_UNREACHABLE)
 
 
-def fleet_error(code: Code, detail: str, remedy: str = "") -> FleetError:
-    """Make the kind of error that belongs to the code, with the remedy that is usual here unless another is given."""
-    return error_of(code, detail, remedy or _REMEDY.get(code, ""))
-
-
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn every fault of an SDK or the operating system into a `FleetError` whose detail begins with `what`.
-
-    An interruption from outside (a soft time limit) is the caller's own, and passes.
-    """
-    try:
-        yield
-    except FleetError:
-        raise
-    except Failure as error:
-        raise fleet_error(xapi_code(error), f"{what}: {_told(error)}") from None
-    except asyncssh.Error as error:
-        raise fleet_error(ssh_code(error), f"{what}: {error.reason or type(error).__name__}") from error
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        remedy = "name an unencrypted OpenSSH private key in 'key_file'"
-        raise PermanentError(PermanentCode.MISCONFIGURED, f"{what}: the ssh key cannot be read", remedy) from error
-    except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
-        raise fleet_error(os_code(error), f"{what}: {reason}") from error
-    except (HTTPException, XmlRpcError, ExpatError) as error:
+def _read(error: Exception) -> Fault | None:
+    if isinstance(error, Failure):
+        return Fault(xapi_code(error), _text(error), chained=False)
+    if isinstance(error, OSError):
+        return Fault(os_code(error), os_reason(error))
+    if isinstance(error, HTTPException | XmlRpcError | ExpatError):
         # Not their texts: they may quote what was sent.
-        detail = f"{what}: XAPI has not answered as it should ({type(error).__name__})"
-        raise fleet_error(TransientCode.HOST_UNREACHABLE, detail) from None
-    except (ValidationError, TypeError, KeyError) as error:
-        detail = f"{what}: XAPI's answer cannot be read ({type(error).__name__})"
-        raise TransientError(TransientCode.HYPERVISOR_ERROR, detail) from error
+        text = f"XAPI has not answered as it should ({type(error).__name__})"
+        return Fault(TransientCode.HOST_UNREACHABLE, text, chained=False)
+    if isinstance(error, ValidationError | TypeError | KeyError):
+        return Fault(TransientCode.HYPERVISOR_ERROR, f"XAPI's answer cannot be read ({type(error).__name__})")
+    return ssh_fault(error)
 
 
-def _told(failure: Failure) -> str:
+translated: Final = Translator(_read, _REMEDY)
+"""Turns every fault of XAPI, TLS, SSH and the system into a `FleetError` whose detail begins with its argument."""
+
+
+def _text(failure: Failure) -> str:
     """Return the code with what XAPI says of it; never a session's reference, which is as good as a password."""
     if code_of(failure) == "SESSION_INVALID":
         return "SESSION_INVALID"

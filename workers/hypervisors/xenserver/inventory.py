@@ -14,43 +14,20 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from configdrive.errors import PermanentCode, PermanentError
+from workers.driverkit.tables import AbsolutePath, Address, Name, SshTable, Table, parse_section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
-_HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,254}$")]
 _Folder = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-def _absolute(path: Path) -> Path:
-    pure = PurePosixPath(path)
-    if not pure.is_absolute() or ".." in pure.parts or len(pure.parts) == 1:
-        code = "path"
-        raise PydanticCustomError(code, "must be an absolute path below '/', without '..'")
-    return path
 
 
 def _https(url: str) -> str:
@@ -82,7 +59,7 @@ class StorageRoute(StrEnum):
     SFTP = "sftp"
 
 
-class TlsTable(_Strict):
+class TlsTable(Table):
     """How a host's certificate is verified; at most one of the three. None: the system's certificate authorities.
 
     Args:
@@ -108,24 +85,6 @@ class TlsTable(_Strict):
         return self
 
 
-class SshTable(_Strict):
-    """`[xenserver.hosts.<name>.ssh]`: the same host's dom0 by SSH.
-
-    Args:
-        host: name or address.
-        port: TCP.
-        user: who may write into the storages; root, usually.
-        key_file: the private key, OpenSSH format, without passphrase, readable for the worker alone.
-        known_hosts: OpenSSH's file with the host's key; an unknown or changed key is refused.
-    """
-
-    host: _HostName
-    port: int = Field(default=22, ge=1, le=65_535)
-    user: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")] = "root"
-    key_file: Path
-    known_hosts: Path
-
-
 class PoolTable(TlsTable):
     """`[xenserver.pools.<name>]`. A host without a pool is a pool of one.
 
@@ -143,7 +102,7 @@ class PoolTable(TlsTable):
     storage_route: StorageRoute = StorageRoute.IMPORT
     sessions: int = Field(default=4, ge=1, le=64)
     folder: _Folder = "configdrive"
-    cache_directory: Annotated[Path, AfterValidator(_absolute)] = Path("/var/opt/xen/configdrive")
+    cache_directory: AbsolutePath = Path("/var/opt/xen/configdrive")
 
 
 class HostTable(TlsTable):
@@ -158,10 +117,10 @@ class HostTable(TlsTable):
         ssh: needed for `storage_route = "sftp"`, and to have folders made.
     """
 
-    pool: _Name
+    pool: Name
     url: Annotated[str, AfterValidator(_https)]
-    address: _HostName | None = None
-    name_label: _Name | None = None
+    address: Address | None = None
+    name_label: Name | None = None
     ssh: SshTable | None = None
 
     @property
@@ -171,11 +130,11 @@ class HostTable(TlsTable):
         return parts.hostname or "", parts.port or 443
 
 
-class Section(_Strict):
+class Section(Table):
     """The whole table: at least one host, and a pool for each."""
 
-    pools: dict[_Name, PoolTable] = Field(min_length=1)
-    hosts: dict[_Name, HostTable] = Field(min_length=1)
+    pools: dict[Name, PoolTable] = Field(min_length=1)
+    hosts: dict[Name, HostTable] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _pools_are_known(self) -> Self:
@@ -195,10 +154,4 @@ def parse(section: Mapping[str, object]) -> Section:
     Raises:
         PermanentError: `MISCONFIGURED`, with the first wrong field and what is wrong with it.
     """
-    try:
-        return Section.model_validate(dict(section))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(("xenserver", *(str(part) for part in first["loc"])))
-        detail = f"inventory: {field}: {first['msg']}"
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct it in the inventory") from None
+    return parse_section(Section, "xenserver", section)

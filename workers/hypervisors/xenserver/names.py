@@ -1,4 +1,4 @@
-r"""What the fleet's things are called in XAPI, so that a listing alone tells whose they are.
+r"""The names of the fleet's things in XAPI: a listing alone says whose they are.
 
 Decision: the file name of an image in its SR is a reversible spelling of its true name.
 The ISO driver of sm takes `[a-z0-9.-]+\.(iso|img)` only, case apart, and refuses an underscore; it looks from the
@@ -65,15 +65,9 @@ def description_of(vm: VmUuid) -> str:
     return f"config drive of VM {vm}"
 
 
-def repository_label(storage: str, host: str | None) -> str:
+def iso_sr_label(storage: str, host: str | None) -> str:
     """Return the name label of a primary storage's ISO SR; both are XAPI's uuids, `host` that of a per-host SR."""
     return f"configdrive {storage}" + (f" {host}" if host else "")
-
-
-def device_name(userdevice: str) -> str:
-    """Return what a Linux guest with Xen drivers calls a VBD (XenAPI reference, VM.get_allowed_VBD_devices)."""
-    number = int(userdevice) if userdevice.isdecimal() else -1
-    return f"xvd{chr(ord('a') + number)}" if 0 <= number < 26 else userdevice  # noqa: PLR2004  # the letters
 
 
 def _spelled(letter: str) -> str:

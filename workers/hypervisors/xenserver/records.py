@@ -1,4 +1,4 @@
-"""What XAPI answers, as far as the driver reads it. XAPI's own field names stand beside each (`alias`)."""
+"""The records that XAPI answers with, as far as the driver reads them. XAPI's own names stand beside each (`alias`)."""
 
 from __future__ import annotations
 

@@ -1,23 +1,31 @@
 """Sessions with a pool's master: opened when first needed, kept, limited in number per process, logged out at the end.
 
 A call is made on one connection and waited for up to a limit. It is never silently sent a second time: a lost answer
-says nothing of its effect. Two things are repeated, because then nothing has been done: a call that a host refuses as
-it is no longer the master (the new one is followed), and one whose session has expired (the SDK logs in again).
+says nothing of its effect. (XML-RPC's own transport sends a request again when the connection breaks; that is turned
+off.) Two things are repeated, because then nothing has been done: a call that a host refuses as it is no longer the
+master (the new one is followed), and one whose session has expired (the SDK logs in again).
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import select
+import socket
 import threading
 from collections import Counter
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from http.client import HTTPException, HTTPSConnection
+from typing import TYPE_CHECKING, Any, Final
+from xmlrpc.client import Error as XmlRpcError
+from xmlrpc.client import SafeTransport
 
+from typing_extensions import override
 from XenAPI.XenAPI import Failure
+from XenAPI.XenAPI import Session as SdkSession
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from workers.driverkit.connections import Tally
-from workers.hypervisors.xenserver.connections import SLOW_SECONDS, Session
 from workers.hypervisors.xenserver.faults import code_of, param_of, translated
 
 if TYPE_CHECKING:
@@ -25,11 +33,159 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from workers.hypervisors.xenserver.tls import Endpoint
+    from workers.hypervisors.xenserver.tls import XapiServer
+
+SLOW_SECONDS: Final = 90.0
+"""Limit on a call that mounts something or waits for a guest."""
+
+_LOGOUT_SECONDS: Final = 5.0
+
+_log = logging.getLogger(__name__)
 
 
-class Link:
-    """A borrowed session: what the rest of the driver makes its calls through."""
+class _Connection(HTTPSConnection):
+    """An HTTPS connection whose peer is verified as the inventory says."""
+
+    def __init__(self, server: XapiServer, timeout: float) -> None:
+        super().__init__(server.address, server.port, timeout=timeout)
+        self._server = server
+
+    @override
+    def connect(self) -> None:
+        self.sock = self._server.connect(float(self.timeout or SLOW_SECONDS))
+
+
+class _Transport(SafeTransport):
+    """XML-RPC over one kept connection; a request goes out once."""
+
+    def __init__(self, server: XapiServer) -> None:
+        super().__init__()
+        self._server = server
+        self._kept: _Connection | None = None
+        self.timeout = SLOW_SECONDS
+
+    @override
+    def request(self, host: Any, handler: str, request_body: Any, verbose: bool = False) -> Any:  # the SDK's signature
+        return self.single_request(host, handler, request_body, verbose)
+
+    @override
+    def make_connection(self, host: Any) -> HTTPSConnection:
+        kept = self._kept
+        if kept is not None and kept.sock is not None and _speaks(kept.sock):
+            kept.close()  # the host closed it, or says what nobody asked for
+        if kept is None:
+            kept = self._kept = _Connection(self._server, self.timeout)
+        kept.timeout = self.timeout
+        if kept.sock is not None:
+            kept.sock.settimeout(self.timeout)
+        return kept
+
+    def connect(self, timeout: float) -> None:
+        """Connect now rather than with the first request."""
+        self.timeout = timeout
+        kept = self.make_connection(self._server.address)
+        if kept.sock is None:
+            kept.connect()
+
+    @override
+    def close(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+
+def _speaks(connection: socket.socket) -> bool:
+    """Say whether there is something to read; `select` would fail for a descriptor above 1023."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+class Session:
+    """One login at one host, with the connection it is used on.
+
+    Args:
+        server: the host.
+        user, password: of the pool.
+        calls: how often each method was called, by name; logins and re-logins as `session.login_with_password`.
+        tally: of the pool's sessions.
+    """
+
+    def __init__(self, server: XapiServer, user: str, password: SecretStr, calls: Counter[str], tally: Tally) -> None:
+        self.server = server
+        self._transport = _Transport(server)
+        self._calls = calls
+        self._tally = tally
+        self._secret = (user, password)
+        self._timeout = SLOW_SECONDS
+        self._doubtful = False
+        self._logins = 0
+        # allow_none stays off: XAPI knows no nil.
+        self._sdk: Any = _sdk(server.url, self._transport, self._note_login)
+
+    def login(self, timeout: float) -> None:
+        """Log in (class session, login_with_password)."""
+        user, password = self._secret
+        self._transport.timeout = self._timeout = timeout
+        self._sdk.xenapi_request("login_with_password", (user, password.get_secret_value(), "1.0", "configdrive"))
+
+    def call(self, method: str, arguments: Sequence[object], timeout: float) -> object:
+        """Make one call."""
+        self._calls[method] += 1
+        self._transport.timeout = timeout
+        answer: object = self._sdk.xenapi_request(method, tuple(arguments))
+        return answer
+
+    @property
+    def reference(self) -> str:
+        """The session's reference; to be kept as secret as a password."""
+        return str(self._sdk.handle)
+
+    def logout(self) -> None:
+        """Log out (class session, logout), if the host can still hear it."""
+        self._transport.timeout = _LOGOUT_SECONDS
+        with suppress(OSError, HTTPException, XmlRpcError, Failure):
+            self._sdk.xenapi_request("session.logout", ())
+        self.drop()
+
+    def drop(self) -> None:
+        """Close the connection and tell nobody; before the session is used again, `alive` has to say that it can be."""
+        self._transport.close()
+        self._doubtful = True
+
+    def alive(self) -> bool:
+        """Say whether the host still takes connections, when there is reason to doubt it."""
+        if self._doubtful:
+            try:
+                self._transport.connect(self._timeout)
+            except OSError:
+                return False
+        self._doubtful = False
+        return True
+
+    def _note_login(self) -> None:
+        self._calls["session.login_with_password"] += 1
+        self._logins += 1
+        if self._logins > 1:
+            self._tally.lost()
+            self._tally.opened()
+            _log.info("xenserver host %s: logged in again", self.server.name)
+
+
+def _sdk(url: str, transport: _Transport, note_login: Any) -> Any:  # noqa: ANN401  # the SDK has no types
+    """Make the SDK's session; it logs in again by itself when XAPI says SESSION_INVALID, which is counted."""
+
+    class Counted(SdkSession):
+        @override
+        def _login(self, method: str, params: tuple[str, ...]) -> None:
+            note_login()
+            super()._login(method, params)  # type: ignore[no-untyped-call]
+
+    return Counted(url, transport=transport, allow_none=False)  # type: ignore[no-untyped-call]
+
+
+class BorrowedSession:
+    """A session for the length of a verb: what the rest of the driver makes its calls through."""
 
     def __init__(self, pool: PoolSessions, session: Session) -> None:
         self._pool = pool
@@ -42,9 +198,9 @@ class Link:
         """Seconds that an answer is waited for."""
         return self._pool.timeout
 
-    def host_at(self, address: str) -> Endpoint:
-        """Return the pool's host with this address; see `PoolSessions.endpoint`."""
-        return self._pool.endpoint(address)
+    def server_at(self, address: str) -> XapiServer:
+        """Return the pool's host with this address; see `PoolSessions.server_at`."""
+        return self._pool.server_at(address)
 
     def call(self, method: str, *arguments: object, slow: bool = False) -> Any:  # noqa: ANN401  # as XAPI answers
         """Make one call; a master that is none any more is followed to the new one.
@@ -75,20 +231,20 @@ class PoolSessions:
     """The sessions of this process with one pool: `limit` at most, so that a boot storm does not sink its master."""
 
     def __init__(
-        self, name: str, endpoints: Sequence[Endpoint], credentials: tuple[str, SecretStr], timeout: float, limit: int
+        self, name: str, servers: Sequence[XapiServer], credentials: tuple[str, SecretStr], timeout: float, limit: int
     ) -> None:
         self.name = name
-        self.endpoints = tuple(endpoints)
+        self.servers = tuple(servers)
         self.timeout = timeout
         self.calls: Counter[str] = Counter()
         self.tally = Tally(name, "xapi")
         self._credentials = credentials
         self._limit = limit
         self._state = _State(limit)
-        self._master: Endpoint | None = None
+        self._master: XapiServer | None = None
 
     @contextmanager
-    def borrow(self) -> Iterator[Link]:
+    def borrow(self) -> Iterator[BorrowedSession]:
         """Give a session for a while.
 
         Raises:
@@ -103,12 +259,12 @@ class PoolSessions:
             if kept is not None and not kept.alive():
                 self.tally.lost()
                 kept = None
-            link = Link(self, kept or self.open())
+            borrowed = BorrowedSession(self, kept or self.open())
             try:
-                yield link
+                yield borrowed
             finally:
-                if not link.lost:
-                    state.give_back(link.session)
+                if not borrowed.lost:
+                    state.give_back(borrowed.session)
         finally:
             state.free.release()
 
@@ -118,10 +274,10 @@ class PoolSessions:
         Raises:
             FleetError: `HOST_UNREACHABLE` when no host of the pool answers as a master, `ACCESS_DENIED`.
         """
-        first = self._master if master is None else self.endpoint(master)
+        first = self._master if master is None else self.server_at(master)
         away: FleetError | None = None
-        tried: set[Endpoint] = set()  # waiting for a dead master once is enough
-        for candidate in filter(None, (first, *self.endpoints)):
+        tried: set[XapiServer] = set()  # waiting for a dead master once is enough
+        for candidate in filter(None, (first, *self.servers)):
             try:
                 if candidate not in tried:
                     return self._login(candidate, tried)
@@ -131,16 +287,16 @@ class PoolSessions:
         assert away is not None  # noqa: S101  # a pool has a host
         raise away
 
-    def endpoint(self, address: str) -> Endpoint:
+    def server_at(self, address: str) -> XapiServer:
         """Return the host with this address, with or without its port. The password goes nowhere else.
 
         Raises:
             PermanentError: `MISCONFIGURED`: the inventory does not have it.
         """
-        for endpoint in self.endpoints:
-            names = {endpoint.known_as, endpoint.address}
-            if address in names | {f"{name}:{endpoint.port}" for name in names}:
-                return endpoint
+        for server in self.servers:
+            names = {server.known_as, server.address}
+            if address in names | {f"{name}:{server.port}" for name in names}:
+                return server
         detail = f"pool {self.name} has a host with the address {address!r}, which the inventory does not name"
         remedy = "add it under [xenserver.hosts], or give that host's 'address' there"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
@@ -151,28 +307,28 @@ class PoolSessions:
             session.logout()
             self.tally.closed()
 
-    def _login(self, endpoint: Endpoint, tried: set[Endpoint]) -> Session:
+    def _login(self, server: XapiServer, tried: set[XapiServer]) -> Session:
         """Log in at a host, or at the master that it names, unless that was tried already."""
-        while endpoint not in tried:
-            tried.add(endpoint)
-            session = Session(endpoint, *self._credentials, self.calls, self.tally)
+        while server not in tried:
+            tried.add(server)
+            session = Session(server, *self._credentials, self.calls, self.tally)
             try:
-                with translated(f"host {endpoint.name}"):
+                with translated(f"host {server.name}"):
                     try:
                         session.login(self.timeout)
                     except Failure as failure:
                         if code_of(failure) != "HOST_IS_SLAVE":
                             raise
-                        endpoint = self.endpoint(param_of(failure, 1))
+                        server = self.server_at(param_of(failure, 1))
                         session.drop()
                         continue
             except BaseException:
                 session.drop()
                 raise
-            self._master = endpoint
+            self._master = server
             self.tally.opened()
             return session
-        detail = f"pool {self.name}: the master that its hosts name, {endpoint.name}, does not answer as one"
+        detail = f"pool {self.name}: the master that its hosts name, {server.name}, does not answer as one"
         raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "the pool is choosing; else: xe pool-list")
 
     def _own_state(self) -> _State:

@@ -27,7 +27,7 @@ class WrongCertificate(ssl.SSLError):  # what was found, not what went wrong
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class XapiServer:
     """Where a host's XAPI listens, and how its certificate is verified.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a pool consists of: hosts, storages (SRs), and which host reaches which (PBDs); read at one moment.
+"""The topology of a pool: hosts, storages (SRs), and which host reaches which (PBDs); read at one moment.
 
 Where the images of a primary storage lie follows from its type:
 
@@ -133,12 +133,12 @@ class Topology:
         directory = inside if storage.kind in {"ext", "file"} else PurePosixPath(table.cache_directory) / storage.uuid
         return Site(shared=False, directory=directory, config={"location": str(directory), "legacy_mode": "true"})
 
-    def repository(self, storage: SrRecord, host: HostRecord) -> SrRecord | None:
+    def iso_sr(self, storage: SrRecord, host: HostRecord) -> SrRecord | None:
         """Return the ISO SR of a storage, as far as it was made and published."""
         uuid = storage.other_config.get(pointer(storage, host))
         return None if uuid is None else self.by_uuid(uuid)
 
-    def repositories(self, host: Ref) -> list[tuple[SrRecord, SrRecord]]:
+    def iso_srs(self, host: Ref) -> list[tuple[SrRecord, SrRecord]]:
         """Return every ISO SR of the fleet that a host knows, with the storage whose images it holds."""
         found = []
         for pbd in self.pbds.values():
@@ -148,14 +148,14 @@ class Topology:
                 found.append((sr, storage))
         return found
 
-    def storage_of(self, repository: SrRecord) -> SrRecord | None:
+    def storage_of(self, iso_sr: SrRecord) -> SrRecord | None:
         """Return the primary storage whose images an SR holds; `None` for an SR that is not the fleet's."""
-        marked = repository.other_config.get(STORAGE_MARK)
+        marked = iso_sr.other_config.get(STORAGE_MARK)
         return None if marked is None else self.by_uuid(marked)
 
-    def host_of(self, repository: SrRecord) -> HostRecord | None:
+    def host_of(self, iso_sr: SrRecord) -> HostRecord | None:
         """Return the host whose ISO SR this is; `None` for one that all hosts share."""
-        marked = repository.other_config.get(HOST_MARK)
+        marked = iso_sr.other_config.get(HOST_MARK)
         return next((host for host in self.hosts.values() if host.uuid == marked), None)
 
     @cached_property

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from workers.hypervisors.xenserver.api import Xapi
     from workers.hypervisors.xenserver.records import Ref
-    from workers.hypervisors.xenserver.tls import Endpoint
+    from workers.hypervisors.xenserver.tls import XapiServer
 
 BYTES_PER_SECOND: Final = 1024 * 1024
-"""The slowest link on which a transfer is still waited for."""
+"""The slowest borrowed on which a transfer is still waited for."""
 
 _REDIRECTS: Final = 3
 _LINE: Final = 65_536
@@ -47,12 +47,12 @@ class UnexpectedAnswerError(TransientError):
 class _Exchange:
     """One HTTP request whose answer's head was read; a body may be sent or read."""
 
-    def __init__(self, endpoint: Endpoint, request: str, length: int | None, until: float) -> None:
+    def __init__(self, server: XapiServer, request: str, length: int | None, until: float) -> None:
         self._until = until
-        self._socket: ssl.SSLSocket = endpoint.connect(_left(until))
+        self._socket: ssl.SSLSocket = server.connect(_left(until))
         self._file: BufferedReader = self._socket.makefile("rb")
         try:
-            lines = [f"{request} HTTP/1.1", f"Host: {endpoint.address}", "Connection: close"]
+            lines = [f"{request} HTTP/1.1", f"Host: {server.address}", "Connection: close"]
             lines += [] if length is None else [f"Content-Length: {length}"]
             self._socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"))
             self.status = _status(self._file.readline(_LINE))
@@ -130,27 +130,27 @@ def fetch(xapi: Xapi, vdi: Ref, size: int) -> bytes:
 
 
 def _open(xapi: Xapi, handler: str, query: dict[str, Ref], until: float, length: int | None = None) -> _Exchange:
-    session = xapi.link.session
+    session = xapi.borrowed.session
     method, _, path = handler.partition(" ")
     query = {"session_id": session.reference, "format": "raw", **query}
-    endpoint, target = session.endpoint, f"{path}?{urlencode(query)}"
+    server, target = session.server, f"{path}?{urlencode(query)}"
     for _ in range(_REDIRECTS + 1):
-        exchange = _Exchange(endpoint, f"{method} {target}", length, until)
+        exchange = _Exchange(server, f"{method} {target}", length, until)
         if exchange.status == HTTPStatus.OK:
             return exchange
         exchange.close()
         if exchange.status not in {HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.TEMPORARY_REDIRECT}:
-            detail = f"host {endpoint.name} answered {exchange.status} to {path}"
+            detail = f"host {server.name} answered {exchange.status} to {path}"
             raise UnexpectedAnswerError(TransientCode.HYPERVISOR_ERROR, detail, "see /var/log/xensource.log there")
         there = urlsplit(exchange.headers.get("Location", ""))
-        endpoint = xapi.link.host_at(there.netloc)
+        server = xapi.borrowed.server_at(there.netloc)
         target = f"{there.path}?{there.query}"
     detail = f"the pool's hosts send {path} to one another"
     raise UnexpectedAnswerError(TransientCode.HYPERVISOR_ERROR, detail, "see `xe pbd-list`")
 
 
 def _await(xapi: Xapi, task: Ref, until: float, broken: BaseException | None) -> None:
-    """Wait for the task to end; what broke the connection is told when the task knows nothing of it."""
+    """Wait for the task to end; what broke the connection is raised when the task knows nothing of it."""
     pauses = iter(_PAUSES)
     while True:
         record = xapi.task(task)
@@ -173,7 +173,7 @@ def _await(xapi: Xapi, task: Ref, until: float, broken: BaseException | None) ->
 
 
 def _deadline(xapi: Xapi, size: int) -> float:
-    return time.monotonic() + xapi.link.timeout + size / BYTES_PER_SECOND
+    return time.monotonic() + xapi.borrowed.timeout + size / BYTES_PER_SECOND
 
 
 def _left(until: float) -> float:

@@ -1,4 +1,4 @@
-"""A visit to a pool while a verb lasts: a session, the host that is meant, its storages, and the VM asked for."""
+"""A visit to a pool while a verb lasts: a session, the host that is meant, and what is remembered of the pool."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import HostName, Place
+from workers.driverkit.ssh import Sftp
 from workers.hypervisors.xenserver.api import Xapi
-from workers.hypervisors.xenserver.dom0 import Dom0
 from workers.hypervisors.xenserver.faults import translated
 from workers.hypervisors.xenserver.sessions import PoolSessions
-from workers.hypervisors.xenserver.tls import Endpoint
+from workers.hypervisors.xenserver.tls import XapiServer
 from workers.hypervisors.xenserver.topology import Topology, is_shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
 
-    from configdrive.model import Vm, VmUuid
+    from configdrive.model import VmUuid
+    from configdrive.ports import Connections
     from workers.hypervisors.xenserver.inventory import HostTable, PoolTable
-    from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord, VmRecord
+    from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord
 
 TOPOLOGY_SECONDS: Final = 60.0
 """How long what a pool consists of is believed; a thing that is missing, and any error, makes it be read again."""
@@ -39,6 +39,7 @@ class Kept:
 
     Args:
         vms: the reference of each VM that was asked for, by the orchestrator's uuid.
+        srs: the SR of each VDI that was asked for.
         uploaded: the images that this process has brought and verified, by SR and location.
     """
 
@@ -49,6 +50,16 @@ class Kept:
     uploaded: dict[tuple[Ref, str], Ref] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def keep(self, table: dict[K, Ref], key: K, value: Ref | None) -> None:
+        """Note something in one of the tables, or forget it."""
+        with self.lock:
+            if value is None:
+                table.pop(key, None)
+                return
+            if len(table) >= _MOST_KEPT:
+                table.clear()
+            table[key] = value
+
 
 class Pool:
     """One pool of the inventory; opens nothing before it is needed."""
@@ -58,8 +69,14 @@ class Pool:
         self.table = table
         self.hosts = dict(hosts)
         self.timeout = timeout
-        endpoints = [Endpoint.of(host, one, table) for host, one in hosts.items()]
-        self.sessions = PoolSessions(name, endpoints, (table.user, table.password), timeout, table.sessions)
+        servers = [XapiServer.of(host, one, table) for host, one in hosts.items()]
+        self.sessions = PoolSessions(name, servers, (table.user, table.password), timeout, table.sessions)
+        self.sftp = {
+            host: Sftp("xenserver", host, one.ssh, timeout, translated)
+            for host, one in hosts.items()
+            if one.ssh is not None
+        }
+        """dom0 of the hosts that the inventory says how to reach by SSH."""
         self.kept = Kept()
         self.making = threading.Lock()
 
@@ -71,16 +88,21 @@ class Pool:
             FleetError: `HOST_UNREACHABLE`, `ACCESS_DENIED`, `UNKNOWN_HOST`, and whatever happens meanwhile.
         """
         try:
-            with translated(f"host {host}"), self.sessions.borrow() as link:
-                yield Visit(self, Xapi(link), host)
+            with translated(f"host {host}"), self.sessions.borrow() as borrowed:
+                yield Visit(self, Xapi(borrowed), host)
         except FleetError:
             self.kept.topology = None
             raise
 
-    def dom0(self, host: HostName) -> Dom0 | None:
-        """Return a host's dom0, when the inventory says how to reach it."""
-        table = self.hosts.get(host)
-        return None if table is None or table.ssh is None else Dom0(host, table.ssh, self.timeout)
+    def connections(self) -> list[Connections]:
+        """Count the sessions with the pool, and the SSH connections to its hosts."""
+        return [self.sessions.tally.now, *(sftp.tally.now for sftp in self.sftp.values())]
+
+    def close(self) -> None:
+        """Log all sessions of this process out, and close its SSH connections."""
+        self.sessions.close()
+        for sftp in self.sftp.values():
+            sftp.close()
 
 
 class Visit:
@@ -106,10 +128,6 @@ class Visit:
         topology = Topology.read(self.xapi)
         kept.topology, kept.read_at = topology, time.monotonic()
         return topology
-
-    def told(self, what: str) -> AbstractContextManager[None]:
-        """Say of what an error inside is."""
-        return translated(what)
 
     # --- hosts -----------------------------------------------------------------------------------------------------
 
@@ -150,6 +168,10 @@ class Visit:
                 return name
         return None
 
+    def sftp(self, host: HostRecord) -> Sftp | None:
+        """Return the way to a host's dom0, when the inventory has one."""
+        return self.pool.sftp.get(self.name_of_host(host) or self.name)
+
     def _require_live(self, host: HostRecord) -> None:
         if not (self.topology.is_live(host) or self.refreshed().is_live(host)):
             detail = f"host {host.name_label} is away: its pool {self.pool.name} hears nothing of it"
@@ -169,21 +191,38 @@ class Visit:
             raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "correct the event's primary_storage")
         return found
 
+    def locate(self, place: Place) -> tuple[SrRecord, HostRecord]:
+        """Find a place's storage in the pool, with a host that has it attached.
+
+        Raises:
+            FleetError: `STORAGE_NOT_FOUND`, `STORAGE_UNAVAILABLE`, `UNKNOWN_HOST`.
+        """
+        first: FleetError | None = None
+        for name in dict.fromkeys((self.name, *self.pool.hosts)) if place.host is None else [place.host]:
+            try:
+                host = self.host_called(name)
+                storage = self.storage(place.storage, host)
+                self.require_attached(storage, host)
+            except FleetError as error:
+                first = first if isinstance(first, TransientError) else error
+            else:
+                return storage, host
+        assert first is not None  # noqa: S101  # there is a host
+        raise first
+
     def place_of(self, storage: SrRecord, host: HostRecord) -> Place:
         """Return where the images of a storage lie, as the rest of the fleet calls it."""
         name = self.topology.name_of(storage, host.ref)
         return Place(name, None if is_shared(storage) else self.name_of_host(host))
 
-    def place_of_repository(self, sr: Ref) -> Place | None:
+    def place_of_iso_sr(self, sr: Ref) -> Place | None:
         """Return the place of an ISO SR; `None` when it is not the fleet's."""
-        now = self.topology
-        if sr not in now.storages:
-            now = self.refreshed()
-        repository = now.storages.get(sr)
-        storage = None if repository is None else now.storage_of(repository)
-        if repository is None or storage is None:
+        now = self.topology if sr in self.topology.storages else self.refreshed()
+        iso_sr = now.storages.get(sr)
+        storage = None if iso_sr is None else now.storage_of(iso_sr)
+        if iso_sr is None or storage is None:
             return None
-        return self.place_of(storage, now.host_of(repository) or self.host)
+        return self.place_of(storage, now.host_of(iso_sr) or self.host)
 
     def require_attached(self, storage: SrRecord, host: HostRecord) -> None:
         """Return when a host has a storage attached.
@@ -196,12 +235,12 @@ class Visit:
             detail = f"storage {storage.name_label!r} is not attached on host {host.name_label}"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see `xe pbd-list` and plug it")
 
-    def repository(self, storage: SrRecord, host: HostRecord) -> SrRecord | None:
+    def iso_sr(self, storage: SrRecord, host: HostRecord) -> SrRecord | None:
         """Return the ISO SR of a storage; another worker may have made it just now."""
-        found = self.topology.repository(storage, host)
+        found = self.topology.iso_sr(storage, host)
         if found is None:
             now = self.refreshed()
-            found = now.repository(now.storages.get(storage.ref, storage), host)
+            found = now.iso_sr(now.storages.get(storage.ref, storage), host)
         return found
 
     def sr_of(self, vdi: Ref) -> Ref | None:
@@ -210,53 +249,14 @@ class Visit:
         found = self.topology.sr_of(vdi) or kept.srs.get(vdi)
         if found is None:
             found = self.xapi.sr_of(vdi)
-            if found is not None:
-                _keep(kept, kept.srs, vdi, found)
+            kept.keep(kept.srs, vdi, found)
         return found
 
-    def uploaded(self, repository: Ref, location: str) -> Ref | None:
+    def uploaded(self, iso_sr: Ref, location: str) -> Ref | None:
         """Return the image that this process has brought here and verified, if nothing came in between."""
-        return self.pool.kept.uploaded.get((repository, location))
+        return self.pool.kept.uploaded.get((iso_sr, location))
 
-    def note_upload(self, repository: Ref, location: str, vdi: Ref | None) -> None:
+    def note_upload(self, iso_sr: Ref, location: str, vdi: Ref | None) -> None:
         """Remember an image that was verified just now, or forget it."""
         kept = self.pool.kept
-        if vdi is None:
-            kept.uploaded.pop((repository, location), None)
-        else:
-            _keep(kept, kept.uploaded, (repository, location), vdi)
-
-    # --- VMs -------------------------------------------------------------------------------------------------------
-
-    def find_vm(self, vm: Vm) -> VmRecord | None:
-        """Find a VM by its uuid, else by its instance name as the name label; `None` when the pool has none.
-
-        Raises:
-            PermanentError: `VM_NOT_FOUND` when several have this name and none this uuid.
-        """
-        kept = self.pool.kept
-        known = kept.vms.get(vm.uuid)
-        if known is not None:
-            record = self.xapi.vm(known)
-            if record is not None and (record.uuid == vm.uuid or record.name_label == vm.instance_name):
-                return record
-            kept.vms.pop(vm.uuid, None)
-        record = self.xapi.vm_by_uuid(vm.uuid) or self._called(vm)
-        if record is not None:
-            _keep(kept, kept.vms, vm.uuid, record.ref)
-        return record
-
-    def _called(self, vm: Vm) -> VmRecord | None:
-        records = [self.xapi.vm(ref) for ref in self.xapi.vms_called(vm.instance_name)]
-        found = [record for record in records if record is not None and record.is_a_vm]
-        if len(found) > 1:
-            detail = f"{len(found)} VMs are called {vm.instance_name!r}, and none has the uuid {vm.uuid}"
-            raise PermanentError(PermanentCode.VM_NOT_FOUND, detail, "rename the others, or send XAPI's uuid")
-        return found[0] if found else None
-
-
-def _keep(kept: Kept, table: dict[K, Ref], key: K, value: Ref) -> None:
-    with kept.lock:
-        if len(table) >= _MOST_KEPT:
-            table.clear()
-        table[key] = value
+        kept.keep(kept.uploaded, (iso_sr, location), vdi)

@@ -9,7 +9,7 @@ import pytest
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HostName
 from workers.hypervisors.xenserver.inventory import StorageRoute, parse
-from workers.hypervisors.xenserver.tls import Endpoint
+from workers.hypervisors.xenserver.tls import XapiServer
 
 SSH = {"host": "xs-01", "key_file": "/k", "known_hosts": "/h"}
 FINGERPRINT = "ab:" * 31 + "ab"
@@ -96,11 +96,11 @@ def test_a_password_does_not_show() -> None:
 
 def test_what_a_host_says_of_tls_goes_before_its_pool() -> None:
     table = parse(section({"ca_file": "/pool.pem"}, fingerprint=f"SHA256:{FINGERPRINT.upper()}"))
-    endpoint = Endpoint.of(HostName("xs-01"), table.hosts["xs-01"], table.pools["p"])
-    assert (endpoint.ca_file, endpoint.fingerprint) == (None, "ab" * 32)
+    server = XapiServer.of(HostName("xs-01"), table.hosts["xs-01"], table.pools["p"])
+    assert (server.ca_file, server.fingerprint) == (None, "ab" * 32)
     table = parse(section({"ca_file": "/pool.pem"}))
-    endpoint = Endpoint.of(HostName("xs-01"), table.hosts["xs-01"], table.pools["p"])
-    assert (endpoint.ca_file, endpoint.verified, endpoint.known_as) == (Path("/pool.pem"), True, "xs-01.example")
+    server = XapiServer.of(HostName("xs-01"), table.hosts["xs-01"], table.pools["p"])
+    assert (server.ca_file, server.verified, server.known_as) == (Path("/pool.pem"), True, "xs-01.example")
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,4 @@ def test_what_a_host_says_of_tls_goes_before_its_pool() -> None:
 )
 def test_a_url_keeps_its_port_and_brackets(url: str, written: str) -> None:
     table = parse(section(url=url))
-    assert Endpoint.of(HostName("xs-01"), table.hosts["xs-01"], table.pools["p"]).url == written
+    assert XapiServer.of(HostName("xs-01"), table.hosts["xs-01"], table.pools["p"]).url == written

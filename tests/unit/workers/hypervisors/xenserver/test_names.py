@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configdrive.model import Generation, ImageName, InstanceName, VmUuid
-from workers.hypervisors.xenserver.names import device_name, image_at, location_of
+from workers.hypervisors.xenserver.names import image_at, location_of
+from workers.hypervisors.xenserver.slots import device_name
 
 UUID = VmUuid("01234567-89ab-cdef-0123-456789abcdef")
 XAPIS_RULE = re.compile(r"[a-z0-9.-]+\.(iso|img)")

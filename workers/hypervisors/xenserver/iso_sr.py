@@ -1,4 +1,4 @@
-"""Making the one ISO SR of a primary storage, whoever and however many try at once.
+"""The one ISO SR of a primary storage, and how it is made, whoever and however many try at once.
 
 Decision: the primary storage's own other_config decides. `SR.add_to_other_config` refuses a key that is there, at one
 moment for the whole pool: XAPI's only test-and-set. Whoever wants to make the SR adds a claim first, so that the others
@@ -15,14 +15,17 @@ from contextlib import suppress
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Final
 
+import asyncssh
 from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
-from workers.hypervisors.xenserver.names import CLAIM, HOST_MARK, POINTER, STORAGE_MARK, repository_label
+from workers.hypervisors.xenserver.faults import translated
+from workers.hypervisors.xenserver.names import CLAIM, HOST_MARK, POINTER, STORAGE_MARK, iso_sr_label
 from workers.hypervisors.xenserver.topology import is_shared, pointer
 
 if TYPE_CHECKING:
-    from workers.hypervisors.xenserver.dom0 import Dom0
+    from pathlib import PurePosixPath
+
     from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord
     from workers.hypervisors.xenserver.visit import Visit
 
@@ -33,25 +36,27 @@ overtaken, to no harm."""
 _PAUSES: Final = (0.1, 0.2, 0.5, 1.0)
 """Between two looks at who makes it; each is one call."""
 
+_PRIVATE: Final = asyncssh.SFTPAttrs(permissions=0o700)
+
 _NOWHERE: Final = "make the directory {directory} in dom0 (of NFS: once, on any host), or give the host a table 'ssh'"
 
 
-def require(visit: Visit, storage: SrRecord, host: HostRecord, dom0: Dom0 | None) -> SrRecord:
+def require(visit: Visit, storage: SrRecord, host: HostRecord) -> SrRecord:
     """Return the ISO SR of a storage, made if there is none, attached on the host.
 
     Raises:
         FleetError: `MISCONFIGURED` when its directory is not there, `STORAGE_UNAVAILABLE`.
         XenAPI.Failure: what XAPI answered.
     """
-    known = visit.topology.repository(storage, host)
+    known = visit.topology.iso_sr(storage, host)
     if known is None:
         with visit.pool.making:  # one at a time in this process: the others find what the first has made
-            known = visit.repository(storage, host) or _make_once(visit, storage.ref, host, dom0)
+            known = visit.iso_sr(storage, host) or _make_once(visit, storage.ref, host)
     _attach(visit, known, storage, host)
     return known
 
 
-def _make_once(visit: Visit, storage: Ref, host: HostRecord, dom0: Dom0 | None) -> SrRecord:
+def _make_once(visit: Visit, storage: Ref, host: HostRecord) -> SrRecord:
     """Make it, or wait until another worker has."""
     token, pauses = secrets.token_hex(8), iter(_PAUSES)
     deadline = time.monotonic() + CLAIM_SECONDS + visit.pool.timeout
@@ -60,13 +65,13 @@ def _make_once(visit: Visit, storage: Ref, host: HostRecord, dom0: Dom0 | None) 
         if current is None:
             raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, "the storage is gone")
         key = pointer(current, host)
-        found = visit.refreshed().repository(current, host) if key in current.other_config else None
+        found = visit.refreshed().iso_sr(current, host) if key in current.other_config else None
         if found is not None:
             return found
         claim = CLAIM + key.removeprefix(POINTER)
         if _claimed(visit, storage, claim, token):
             try:
-                return _make(visit, storage, host, dom0)
+                return _make(visit, storage, host)
             finally:
                 visit.xapi.remove_from_sr(storage, claim)
         if _is_over(current.other_config.get(claim, "")):
@@ -95,19 +100,19 @@ def _is_over(claim: str) -> bool:
     return until.isdecimal() and float(until) < time.time()
 
 
-def _make(visit: Visit, wanted: Ref, host: HostRecord, dom0: Dom0 | None) -> SrRecord:
+def _make(visit: Visit, wanted: Ref, host: HostRecord) -> SrRecord:
     """Make the SR, or adopt what a killed worker has left, and publish it."""
     xapi, topology = visit.xapi, visit.refreshed()  # after the claim: another may just have been at it
     storage = topology.storages[wanted]
-    found = topology.repository(storage, host)
+    found = topology.iso_sr(storage, host)
     if found is not None:
         return found
-    key, label = pointer(storage, host), repository_label(storage.uuid, None if is_shared(storage) else host.uuid)
+    key, label = pointer(storage, host), iso_sr_label(storage.uuid, None if is_shared(storage) else host.uuid)
     stale = storage.other_config.get(key)
     if stale is not None:  # it names an SR that was forgotten or destroyed
         xapi.remove_from_sr(storage.ref, key)
     left = sorted((sr for sr in topology.storages.values() if sr.name_label == label), key=lambda sr: sr.uuid)
-    made = left[0].ref if left else _create(visit, storage, host, label, dom0)
+    made = left[0].ref if left else _create(visit, storage, host, label)
     xapi.add_to_sr(made, STORAGE_MARK, storage.uuid)
     if not is_shared(storage):
         xapi.add_to_sr(made, HOST_MARK, host.uuid)
@@ -115,7 +120,7 @@ def _make(visit: Visit, wanted: Ref, host: HostRecord, dom0: Dom0 | None) -> SrR
     published = record is not None and xapi.add_to_sr(storage.ref, key, record.uuid)
     now = visit.refreshed()
     storage = now.storages.get(storage.ref, storage)
-    winner = now.repository(storage, host)
+    winner = now.iso_sr(storage, host)
     if winner is None:
         detail = f"the new ISO SR of storage {storage.name_label!r} is gone again"
         raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail)
@@ -124,13 +129,14 @@ def _make(visit: Visit, wanted: Ref, host: HostRecord, dom0: Dom0 | None) -> SrR
     return winner
 
 
-def _create(visit: Visit, storage: SrRecord, host: HostRecord, label: str, dom0: Dom0 | None) -> Ref:
+def _create(visit: Visit, storage: SrRecord, host: HostRecord, label: str) -> Ref:
     site = visit.topology.site(storage, host.ref, visit.pool.table)
-    if dom0 is not None:
-        dom0.make_folder(site.directory)
+    sftp = visit.sftp(host)
+    if sftp is not None:
+        sftp.run(lambda client: _make_folder(client, site.directory))
     about = f"config drives of the VMs on {storage.name_label}"
     try:
-        with visit.told(f"the ISO SR of storage {storage.name_label!r} on host {visit.name}"):
+        with translated(f"the ISO SR of storage {storage.name_label!r} on host {visit.name}"):
             return visit.xapi.create_iso_sr(host.ref, site.config, label, about, shared=site.shared)
     except PermanentError as error:
         if error.code is not PermanentCode.MISCONFIGURED:
@@ -138,15 +144,26 @@ def _create(visit: Visit, storage: SrRecord, host: HostRecord, label: str, dom0:
         raise PermanentError(error.code, error.detail, _NOWHERE.format(directory=site.directory)) from None
 
 
-def _attach(visit: Visit, repository: SrRecord, storage: SrRecord, host: HostRecord) -> None:
+async def _make_folder(client: asyncssh.SFTPClient, path: PurePosixPath) -> None:
+    """Make a directory that may be there already, for root alone; not the mount point above it."""
+    if not await client.isdir(str(path.parent)) and path.parent.parent.name != "sr-mount":
+        await client.makedirs(str(path.parent), _PRIVATE, exist_ok=True)
+    try:
+        await client.mkdir(str(path), _PRIVATE)
+    except asyncssh.SFTPFailure:
+        if not await client.isdir(str(path)):
+            raise
+
+
+def _attach(visit: Visit, iso_sr: SrRecord, storage: SrRecord, host: HostRecord) -> None:
     """See that a host which joined the pool later, or came back, has the SR too."""
-    if visit.topology.attached(repository.ref, host.ref):
+    if visit.topology.attached(iso_sr.ref, host.ref):
         return
-    pbd = visit.refreshed().pbd(repository.ref, host.ref)
+    pbd = visit.refreshed().pbd(iso_sr.ref, host.ref)
     if pbd is not None and pbd.currently_attached:
         return
     site = visit.topology.site(storage, host.ref, visit.pool.table)
-    ref = visit.xapi.create_pbd(host.ref, repository.ref, site.config) if pbd is None else pbd.ref
+    ref = visit.xapi.create_pbd(host.ref, iso_sr.ref, site.config) if pbd is None else pbd.ref
     visit.xapi.plug_pbd(ref)
     visit.refreshed()
 

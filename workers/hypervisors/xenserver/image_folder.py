@@ -9,41 +9,73 @@ from typing import TYPE_CHECKING
 from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, TransientCode, TransientError
+from configdrive.model import StoredImage
+from workers.driverkit.ssh import MOST, clear_parts, list_directory, read_file, unlink, write_file
 from workers.hypervisors.xenserver import transfer
 from workers.hypervisors.xenserver.faults import NAME_TAKEN, code_of
 from workers.hypervisors.xenserver.inventory import StorageRoute
-from workers.hypervisors.xenserver.names import description_of, location_of
+from workers.hypervisors.xenserver.iso_sr import require
+from workers.hypervisors.xenserver.names import description_of, image_at, location_of
+from workers.hypervisors.xenserver.slots import image_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import PurePosixPath
 
-    from configdrive.model import ImageName
-    from workers.hypervisors.xenserver.dom0 import Dom0
-    from workers.hypervisors.xenserver.records import Ref, SrRecord, VdiRecord
+    import asyncssh
+
+    from configdrive.model import ImageName, Place, Vm, VmUuid
+    from workers.driverkit.ssh import Sftp
+    from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord, VdiRecord
     from workers.hypervisors.xenserver.visit import Visit
 
 
-class Images:
-    """The images in one ISO SR.
+class ImageFolder:
+    """The images of one storage, in its ISO SR.
 
     Args:
         visit: to its pool.
-        repository: the ISO SR.
-        directory: where its files lie in dom0.
-        dom0: of a host that has it attached; needed for the route `sftp`.
+        storage: the primary storage.
+        host: one that has it attached.
     """
 
-    def __init__(self, visit: Visit, repository: SrRecord, directory: PurePosixPath, dom0: Dom0 | None) -> None:
+    def __init__(self, visit: Visit, storage: SrRecord, host: HostRecord) -> None:
         self._visit = visit
         self._xapi = visit.xapi
-        self._repository = repository
-        self._directory = directory
-        self._dom0 = dom0 if visit.pool.table.storage_route is StorageRoute.SFTP else None
+        self._storage = storage
+        self._host = host
+        self.iso_sr = visit.iso_sr(storage, host)
+        """`None` before the first image."""
+
+    @classmethod
+    def at(cls, visit: Visit, place: Place) -> ImageFolder:
+        """Return the folder of a place.
+
+        Raises:
+            FleetError: `STORAGE_NOT_FOUND`, `STORAGE_UNAVAILABLE`, `UNKNOWN_HOST`.
+        """
+        return cls(visit, *visit.locate(place))
 
     def find(self, name: ImageName) -> VdiRecord | None:
         """Return the image's VDI."""
-        found = self._xapi.vdis_at(self._repository.ref, location_of(name))
+        found = [] if self.iso_sr is None else self._xapi.vdis_at(self.iso_sr.ref, location_of(name))
         return found[0] if found else None
+
+    def known(self, name: ImageName) -> Ref | None:
+        """Return the image's VDI; one that this process has verified here is not asked for."""
+        known = None if self.iso_sr is None else self._visit.uploaded(self.iso_sr.ref, location_of(name))
+        if known is not None:
+            return known
+        found = self.find(name)
+        return None if found is None else found.ref
+
+    def forget(self, name: ImageName) -> None:
+        """Believe no more that the image is there."""
+        self._note(name, None)
+
+    def attach(self) -> None:
+        """See that the host has the ISO SR attached."""
+        self.iso_sr = require(self._visit, self._storage, self._host)
 
     def read(self, name: ImageName) -> bytes | None:
         """Return the image's bytes; `None` when it is not there."""
@@ -51,7 +83,7 @@ class Images:
         if vdi is None:
             return None
         content = self._read(vdi)
-        self._visit.note_upload(self._repository.ref, vdi.location, vdi.ref)
+        self._note(name, vdi.ref)
         return content
 
     def store(self, name: ImageName, content: bytes) -> None:
@@ -60,10 +92,10 @@ class Images:
         Raises:
             FleetError: `IMAGE_IN_USE`, `UPLOAD_CORRUPT`, `STORAGE_FULL`, `TASK_TIMEOUT`.
         """
-        location = location_of(name)
-        self._visit.note_upload(self._repository.ref, location, None)
-        vdi = self._import(name, content) if self._dom0 is None else self._bring(self._dom0, name, content)
-        self._visit.note_upload(self._repository.ref, location, vdi)
+        self.attach()
+        self.forget(name)
+        sftp = self._sftp
+        self._note(name, self._import(name, content) if sftp is None else self._bring(sftp, name, content))
 
     def remove(self, name: ImageName) -> None:
         """Delete the image: never one that any VM has in a drive, running or not.
@@ -73,10 +105,28 @@ class Images:
         Raises:
             TransientError: `IMAGE_IN_USE`.
         """
-        location = location_of(name)
-        self._visit.note_upload(self._repository.ref, location, None)
-        for vdi in self._xapi.vdis_at(self._repository.ref, location):
+        if self.iso_sr is None:
+            return
+        self.forget(name)
+        for vdi in self._xapi.vdis_at(self.iso_sr.ref, location_of(name)):
             self._destroy(vdi)
+
+    def clear(self, vm: VmUuid | None = None) -> None:
+        """Take away what killed SFTP uploads have left; another time when that fails: what is half-written is no image.
+
+        Args:
+            vm: whose; all VMs', only what nobody has written to for long.
+        """
+        with suppress(FleetError):
+            sftp = self._sftp
+            if sftp is None or self.iso_sr is None:
+                return
+            directory = self._directory
+
+            async def work(client: asyncssh.SFTPClient) -> None:
+                await clear_parts(client, directory, await list_directory(client, directory), image_at, vm)
+
+            sftp.run(work)
 
     # --- over HTTPS ------------------------------------------------------------------------------------------------
 
@@ -104,9 +154,8 @@ class Images:
 
     def _create(self, name: ImageName, size: int) -> Ref | None:
         """Make an empty image; `None` when a file has that name already."""
-        ref, location = self._repository.ref, location_of(name)
         try:
-            return self._xapi.create_vdi(ref, location, size, str(name), description_of(name.vm_uuid))
+            return self._xapi.create_vdi(self._sr.ref, location_of(name), size, str(name), description_of(name.vm_uuid))
         except Failure as failure:
             if code_of(failure) == NAME_TAKEN:
                 return None
@@ -116,24 +165,24 @@ class Images:
         """Return what has this name already; a file that came past XAPI is seen after a scan."""
         found = self.find(name)
         if found is None:
-            self._xapi.scan(self._repository.ref)
+            self._xapi.scan(self._sr.ref)
             found = self.find(name)
         if found is None:
-            detail = f"the SR {self._repository.name_label!r} has a file {location_of(name)} that no scan finds"
+            detail = f"the SR {self._sr.name_label!r} has a file {location_of(name)} that no scan finds"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see /var/log/SMlog on the host")
         return found
 
     # --- over SFTP -------------------------------------------------------------------------------------------------
 
-    def _bring(self, dom0: Dom0, name: ImageName, content: bytes) -> Ref:
+    def _bring(self, sftp: Sftp, name: ImageName, content: bytes) -> Ref:
         path = self._directory / location_of(name)
-        there = dom0.read(path)
+        there = sftp.run(lambda client: read_file(client, path), transfer=MOST)
         if there is not None and there != content:
             self._destroy(self._there_already(name))
-            dom0.remove(path)
+            sftp.run(lambda client: unlink(client, path))
         if there != content:
-            dom0.put(path, content)
-            self._xapi.scan(self._repository.ref)
+            sftp.run(lambda client: write_file(client, path, content), transfer=2 * len(content))
+            self._xapi.scan(self._sr.ref)
         vdi = self._there_already(name)
         if vdi.size != len(content):
             raise _corrupt(name)
@@ -142,10 +191,32 @@ class Images:
 
     # --- either way ------------------------------------------------------------------------------------------------
 
+    @property
+    def _sr(self) -> SrRecord:
+        assert self.iso_sr is not None  # noqa: S101  # `store` has seen to it
+        return self.iso_sr
+
+    @property
+    def _directory(self) -> PurePosixPath:
+        """Where its files lie in dom0."""
+        return self._visit.topology.site(self._storage, self._host.ref, self._visit.pool.table).directory
+
+    @property
+    def _sftp(self) -> Sftp | None:
+        """The way to the host's dom0, when images go there that way."""
+        by_sftp = self._visit.pool.table.storage_route is StorageRoute.SFTP
+        return self._visit.sftp(self._host) if by_sftp else None
+
+    def _note(self, name: ImageName, vdi: Ref | None) -> None:
+        if self.iso_sr is not None:
+            self._visit.note_upload(self.iso_sr.ref, location_of(name), vdi)
+
     def _read(self, vdi: VdiRecord) -> bytes:
-        if self._dom0 is not None:
-            return self._dom0.read(self._directory / vdi.location) or b""
-        return transfer.fetch(self._xapi, vdi.ref, vdi.size)
+        sftp = self._sftp
+        if sftp is None:
+            return transfer.fetch(self._xapi, vdi.ref, vdi.size)
+        path = self._directory / vdi.location
+        return sftp.run(lambda client: read_file(client, path), transfer=MOST) or b""
 
     def _name(self, vdi: VdiRecord, name: ImageName) -> None:
         """Give a VDI that a scan has found its names."""
@@ -168,6 +239,19 @@ class Images:
         vbd = self._xapi.vbd(ref)
         vm = None if vbd is None else self._xapi.vm(vbd.vm)
         return None if vm is None or vm.is_a_snapshot or vm.is_a_template else vm.uuid
+
+
+def images_of(visit: Visit, vm: Vm, places: Collection[Place]) -> list[StoredImage]:
+    """List a VM's images on these places, with one call; what its killed SFTP uploads have left there goes."""
+    if not places:
+        return []
+    if visit.pool.table.storage_route is StorageRoute.SFTP:
+        for place in places:
+            with suppress(FleetError):
+                ImageFolder.at(visit, place).clear(vm.uuid)
+    found = filter(None, (image_of(visit, vdi) for vdi in visit.xapi.vdis_described(description_of(vm.uuid))))
+    own = [(image.name, image.place) for image in found if image.name.vm_uuid == vm.uuid]
+    return [StoredImage(name, place) for name, place in dict.fromkeys(own) if place is not None and place in places]
 
 
 def _corrupt(name: ImageName) -> TransientError:

@@ -13,7 +13,7 @@ from configdrive.errors import FleetError, PermanentCode
 from configdrive.model import Place
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, LOCAL_B, NFS, A, B, Cloud
-from workers.hypervisors.xenserver import repositories
+from workers.hypervisors.xenserver import iso_sr as making
 from workers.hypervisors.xenserver.names import CLAIM, POINTER
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def test_the_images_of_all_vms_lie_in_one_sr_on_the_storage_of_their_root_disks(
         assert storage == place
         driver.upload(vm, make_image(vm), storage)
         driver.attach(vm, image_name(vm), storage)
-    (repository,) = cloud.repositories()
-    assert (repository["type"], repository["content_type"], repository["shared"]) == ("iso", "iso", place is NFS)
+    (iso_sr,) = cloud.iso_srs()
+    assert (iso_sr["type"], iso_sr["content_type"], iso_sr["shared"]) == ("iso", "iso", place is NFS)
     assert cloud.images(place) == {str(image_name(vm)): make_image(vm).content for vm in vms}
     for vm in vms:
         (drive,) = cloud.config_drives(vm)
-        assert (drive.sr, drive.kind, drive.mode) == (repository["uuid"], "CD", "RO")
+        assert (drive.sr, drive.kind, drive.mode) == (iso_sr["uuid"], "CD", "RO")
         assert drive.userdevice not in {"0", "3"}
 
 
@@ -56,9 +56,9 @@ def test_an_nfs_storage_s_sr_lies_on_the_same_export_and_is_attached_on_every_ho
     cloud: Cloud, driver: XenServerDriver
 ) -> None:
     give(cloud, driver, NFS)
-    (repository,) = cloud.repositories()
+    (iso_sr,) = cloud.iso_srs()
     records = cloud.call("PBD.get_all_records").values()
-    pbds = [record for record in records if record["SR"] == cloud.call("SR.get_by_uuid", repository["uuid"])]
+    pbds = [record for record in records if record["SR"] == cloud.call("SR.get_by_uuid", iso_sr["uuid"])]
     location = f"nfs1:/export/primary/{cloud.storages[NFS]}/configdrive"
     assert [record["device_config"] for record in pbds] == [{"location": location, "type": "nfs_iso"}] * 2
     assert {record["host"] for record in pbds} == {host.reference for host in cloud.pool.hosts}
@@ -70,7 +70,7 @@ def test_each_host_has_its_own_sr_where_the_storage_s_files_are_not_shared(
 ) -> None:
     for place in (LOCAL_A, LOCAL_B, BLOCK_A, BLOCK_B):
         give(cloud, driver, place, place.host or A)
-    assert len(cloud.repositories()) == 4
+    assert len(cloud.iso_srs()) == 4
     assert all(len(cloud.images(place)) == 1 for place in (LOCAL_A, LOCAL_B, BLOCK_A, BLOCK_B))
 
 
@@ -84,7 +84,7 @@ def test_fifty_workers_at_once_make_one_sr(cloud: Cloud) -> None:
 
     with ThreadPoolExecutor(len(drivers)) as pool:
         list(pool.map(upload, range(len(drivers)), timeout=100))
-    assert len(cloud.repositories()) == 1
+    assert len(cloud.iso_srs()) == 1
     assert cloud.pool.calls["SR.create"] == 1
     assert len(cloud.images(NFS)) == 50
 
@@ -106,7 +106,7 @@ def test_processes_that_know_nothing_of_one_another_make_one_sr(cloud: Cloud) ->
         children.append(child)
     ends = {os.waitpid(child, 0)[1] for child in children}
     assert ends == {0}
-    assert len(cloud.repositories()) == 1
+    assert len(cloud.iso_srs()) == 1
     assert cloud.pool.calls["SR.create"] == 1
     assert len(cloud.images(NFS)) == 6
 
@@ -114,7 +114,7 @@ def test_processes_that_know_nothing_of_one_another_make_one_sr(cloud: Cloud) ->
 def test_a_claim_of_a_worker_that_died_ends_by_itself(cloud: Cloud, driver: XenServerDriver) -> None:
     cloud.call("SR.add_to_other_config", primary(cloud, NFS), CLAIM, f"dead {time.time() - 1:.0f}")
     give(cloud, driver, NFS)
-    assert len(cloud.repositories()) == 1
+    assert len(cloud.iso_srs()) == 1
     assert CLAIM not in cloud.call("SR.get_other_config", primary(cloud, NFS))
 
 
@@ -129,7 +129,7 @@ def test_an_sr_whose_making_was_cut_off_is_finished_and_not_made_again(cloud: Cl
             _expire_claim(cloud)
     cloud.pool.faults.clear()
     driver.upload(vm, make_image(vm), NFS)
-    assert len(cloud.repositories()) == 1
+    assert len(cloud.iso_srs()) == 1
     assert cloud.pool.calls["SR.create"] == 1
     assert list(cloud.images(NFS)) == [str(image_name(vm))]
 
@@ -144,7 +144,7 @@ def _expire_claim(cloud: Cloud) -> None:
 
 def test_an_sr_that_was_forgotten_is_made_anew(cloud: Cloud, driver: XenServerDriver) -> None:
     give(cloud, driver, NFS)
-    (old,) = cloud.repositories()
+    (old,) = cloud.iso_srs()
     reference = cloud.call("SR.get_by_uuid", old["uuid"])
     for pbd in list(old["PBDs"]):
         cloud.call("PBD.unplug", pbd)
@@ -153,7 +153,7 @@ def test_an_sr_that_was_forgotten_is_made_anew(cloud: Cloud, driver: XenServerDr
     with pytest.raises(FleetError):
         driver.upload(vm, make_image(vm), NFS)  # it believed in the old one
     driver.upload(vm, make_image(vm), NFS)
-    (new,) = cloud.repositories()
+    (new,) = cloud.iso_srs()
     assert cloud.call("SR.get_other_config", primary(cloud, NFS))[POINTER] == new["uuid"] != old["uuid"]
     assert len(cloud.images(NFS)) == 2  # forgetting an SR leaves its files
 
@@ -161,8 +161,8 @@ def test_an_sr_that_was_forgotten_is_made_anew(cloud: Cloud, driver: XenServerDr
 def test_a_host_that_came_later_gets_the_shared_sr_attached(cloud: Cloud, driver: XenServerDriver) -> None:
     vm = cloud.vm()
     driver.upload(vm, make_image(vm), NFS)
-    (repository,) = cloud.repositories()
-    on_b = next(p for p in repository["PBDs"] if cloud.call("PBD.get_host", p) == cloud.pool.host(B).reference)
+    (iso_sr,) = cloud.iso_srs()
+    on_b = next(p for p in iso_sr["PBDs"] if cloud.call("PBD.get_host", p) == cloud.pool.host(B).reference)
     cloud.call("PBD.unplug", on_b)
     fresh = cloud.driver()
     there = cloud.vm(host=B)
@@ -178,7 +178,7 @@ def test_without_the_directory_the_remedy_names_it(xapi: XapiPool) -> None:
         driver.upload(vm, make_image(vm), LOCAL_A)
     assert caught.value.code is PermanentCode.MISCONFIGURED
     assert f"/run/sr-mount/{cloud.storages[LOCAL_A]}/configdrive" in caught.value.remedy
-    assert cloud.repositories() == []
+    assert cloud.iso_srs() == []
     cloud.folder(LOCAL_A).mkdir()
     driver.upload(vm, make_image(vm), LOCAL_A)
     assert len(cloud.images(LOCAL_A)) == 1
@@ -188,7 +188,7 @@ def test_without_the_directory_the_remedy_names_it(xapi: XapiPool) -> None:
 def test_when_two_have_made_one_all_the_same_only_one_is_ever_used(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repositories, "CLAIM_SECONDS", -5.0)  # every claim is over at once
+    monkeypatch.setattr(making, "CLAIM_SECONDS", -5.0)  # every claim is over at once
     drivers = [cloud.driver(timeout=20.0) for _ in range(4)]
     vms = [cloud.vm() for _ in drivers]
     cloud.pool.faults.delay("SR.create", 0.5, times=None)
@@ -199,6 +199,6 @@ def test_when_two_have_made_one_all_the_same_only_one_is_ever_used(
     with ThreadPoolExecutor(len(drivers)) as pool:
         list(pool.map(upload, range(len(drivers)), timeout=60))
     assert cloud.pool.calls["SR.create"] > 1
-    (repository,) = cloud.repositories()
-    assert cloud.call("SR.get_other_config", primary(cloud, NFS))[POINTER] == repository["uuid"]
-    assert len(repository["VDIs"]) == len(cloud.images(NFS)) == 4
+    (iso_sr,) = cloud.iso_srs()
+    assert cloud.call("SR.get_other_config", primary(cloud, NFS))[POINTER] == iso_sr["uuid"]
+    assert len(iso_sr["VDIs"]) == len(cloud.images(NFS)) == 4
