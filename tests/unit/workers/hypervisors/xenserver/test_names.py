@@ -15,7 +15,7 @@ XAPIS_RULE = re.compile(r"[a-z0-9.-]+\.(iso|img)")
 
 instances = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True).map(InstanceName)
 names = st.builds(
-    ImageName, instances, st.uuids().map(lambda one: VmUuid(str(one))), st.integers(0, 10**15).map(Generation)
+    ImageName.of, instances, st.uuids().map(lambda one: VmUuid(str(one))), st.integers(0, 10**15).map(Generation)
 )
 
 
