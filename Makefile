@@ -72,11 +72,12 @@ test-compose: setup ## the compose stack on a Docker engine of its own, as root;
 	CI=true $(BIN)/pytest -s tests/long/compose/stack.py
 
 .PHONY: lint
-lint: setup ## ruff, mypy --strict, the layers
+lint: setup ## ruff, mypy --strict, the layers, the words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(CODE)
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tests.words
 
 .PHONY: format
 format: setup ## what ruff can mend by itself

@@ -31,7 +31,7 @@ def cloudstack() -> None:
 
     CloudStack says that something happened; what the drive holds, and where it belongs, is asked from its API, with
     the keys in CONFIGDRIVE_CLOUDSTACK__KEY_FILE. Notices may come doubled, late, out of order, and by several ways at
-    once. docs/how-to/cloudstack.md tells how to set CloudStack up, and what leads to what.
+    once. docs/how-to/cloudstack.md says how to set CloudStack up, and what leads to what.
 
     \b
     Examples:
@@ -85,7 +85,7 @@ def webhook(port: int, address: str) -> ExitCode:
 
     A call counts only with the right signature, made with the key in CONFIGDRIVE_CLOUDSTACK__WEBHOOK_SECRET_FILE, and
     is answered with 200 only once its event is stored. CloudStack sends action events by webhook, no states and no
-    passwords: `configdrive cloudstack amqp` tells more, and sooner. GET /health answers probes.
+    passwords: `configdrive cloudstack amqp` brings more, and sooner. GET /health answers probes.
 
     \b
     Examples:

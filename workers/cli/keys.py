@@ -74,27 +74,27 @@ def list_(*, usage: bool, as_json: bool) -> ExitCode:
 
     settings = load_settings()
     found = read_keys(settings.keys_file)
-    boxes = Counter(key_of(box) for _uuid, box in open_mailbox(settings).boxes()) if usage else Counter[str]()
+    sealed = Counter(key_of(text) for _uuid, text in open_mailbox(settings).boxes()) if usage else Counter[str]()
     rows: list[dict[str, Any]] = [
         {"id": key.identity, "created": key.created, "newest": key is found[-1], "public": public_text(key)}
-        | ({"boxes": boxes[key.identity]} if usage else {})
+        | ({"sealed_boxes": sealed[key.identity]} if usage else {})
         for key in found
     ]
     if as_json:
         print_json(rows)
         return ExitCode.DONE
-    titles = ("key", "created", "") + (("boxes at rest",) if usage else ())
+    titles = ("key", "created", "") + (("sealed boxes",) if usage else ())
     table(
         titles,
         [
             (row["id"], row["created"], "seals" if row["newest"] else "opens only")
-            + ((str(row["boxes"]),) if usage else ())
+            + ((str(row["sealed_boxes"]),) if usage else ())
             for row in rows
         ],
     )
-    lost = sum(boxes.values()) - sum(boxes[key.identity] for key in found)
+    lost = sum(sealed.values()) - sum(sealed[key.identity] for key in found)
     if lost:
-        click.echo(f"{lost} boxes at rest are sealed with a key that is not in the file", err=True)
+        click.echo(f"{lost} sealed boxes need a key that is not in the file", err=True)
     return ExitCode.DONE
 
 
@@ -160,7 +160,7 @@ def retire(identity: str, *, force: bool, as_json: bool) -> ExitCode:
             click.echo(f"key {identity} is the newest\n  remedy: `configdrive keys rotate` first", err=True)
             return ExitCode.FAILED
         if not force:
-            users = sorted({uuid for uuid, box in open_mailbox(settings).boxes() if key_of(box) == identity})
+            users = sorted({uuid for uuid, text in open_mailbox(settings).boxes() if key_of(text) == identity})
             if users:
                 remedy = "wait for an event of each, or lose what is sealed with it: --force"
                 shown = ", ".join(users[:5]) + (", ..." if len(users) > 5 else "")  # noqa: PLR2004 - enough to look at

@@ -39,7 +39,7 @@ def publish(file: str, wait_seconds: float | None, *, as_json: bool) -> ExitCode
     """Publish the events in FILE, or from standard input with "-".
 
     FILE holds one event (a JSON object), a JSON array of them, or one event per line (JSON Lines). Once an event is
-    stored nothing can lose it. A bad event is told with its line and field; the others are published all the same.
+    stored nothing can lose it. A bad event is reported with its line and field; the others are published all the same.
     Passwords and user data are sealed before they leave this process.
 
     \b
@@ -145,7 +145,7 @@ def _is_object(line: bytes) -> bool:
 
 
 def publish_all(found: Sequence[Entry | Unreadable], *, wait_seconds: float | None, as_json: bool) -> ExitCode:
-    """Publish all entries, tell what became of them, and return the exit code.
+    """Publish all entries, say what became of them, and return the exit code.
 
     Raises:
         PermanentError: `MISCONFIGURED`.
@@ -211,7 +211,7 @@ def _stored(
 
 
 class Report:
-    """Tells of each event, and knows the exit code at the end.
+    """Says what became of each event, and knows the exit code at the end.
 
     Args:
         total: how many entries were read.
@@ -232,18 +232,18 @@ class Report:
         self._held_back: list[str] = []
 
     def refused(self, where: str, code: str, detail: str, remedy: str) -> None:
-        """Tell of an entry that is no event, or is not for this fleet."""
+        """Report an entry that is no event, or is not for this fleet."""
         self._counts["refused"] += 1
         self.code = ExitCode.FAILED
-        told = {"where": where, "result": "refused", "code": code, "detail": detail, "remedy": remedy}
+        fields = {"where": where, "result": "refused", "code": code, "detail": detail, "remedy": remedy}
         text = f"{where}: {coloured('refused')}  {code}: {detail}" + (f"\n  remedy: {remedy}" if remedy else "")
-        self._tell(told, text, bad=True)
+        self._say(fields, text, bad=True)
 
     def receipt(self, where: str, receipt: Receipt) -> None:
-        """Tell of an event that is stored, or was stored before."""
+        """Report an event that is stored, or was stored before."""
         result = "stored" if receipt.accepted else "duplicate"
         self._counts[result] += 1
-        told: dict[str, Any] = {"where": where, "result": result, "event_id": receipt.event_id}
+        fields: dict[str, Any] = {"where": where, "result": result, "event_id": receipt.event_id}
         if receipt.first is None:
             self.open[receipt.event_id] = where
         else:
@@ -251,24 +251,24 @@ class Report:
         if not receipt.accepted:
             first = "it waits or is worked on" if receipt.first is None else outcome_line(receipt.first)
             text = f"{where}: {coloured('duplicate')}  {receipt.event_id} was published before: {first}"
-            self._tell(told | {"outcome": as_document(receipt.first)}, text, bad=True)
+            self._say(fields | {"outcome": as_document(receipt.first)}, text, bad=True)
         elif not self._waiting and (self._as_json or self._single):
-            self._tell(told, f"stored  {receipt.event_id}")
+            self._say(fields, f"stored  {receipt.event_id}")
 
     def outcome(self, outcome: Outcome) -> None:
-        """Tell of an outcome that was waited for."""
+        """Report an outcome that was waited for."""
         self._counts[outcome.status.value] += 1
         self._judge(outcome)
         where = self.open.pop(outcome.event_id)
-        told = {"where": where, "result": "outcome", "event_id": outcome.event_id, "outcome": as_document(outcome)}
-        self._tell(told, outcome_line(outcome), bad=code_of(outcome) is not ExitCode.DONE)
+        fields = {"where": where, "result": "outcome", "event_id": outcome.event_id, "outcome": as_document(outcome)}
+        self._say(fields, outcome_line(outcome), bad=code_of(outcome) is not ExitCode.DONE)
 
     def finish(self) -> None:
-        """Tell of the outcomes that have not come in time, and sum up."""
+        """Report the outcomes that have not come in time, and sum up."""
         if self._waiting:
             for event_id, where in self.open.items():
-                told = {"where": where, "result": "time_over", "event_id": event_id}
-                self._tell(told, f"{where}: no outcome so far for {event_id}; `configdrive watch` shows it", bad=True)
+                fields = {"where": where, "result": "time_over", "event_id": event_id}
+                self._say(fields, f"{where}: no outcome so far for {event_id}; `configdrive watch` shows it", bad=True)
                 self._counts["without outcome"] += 1
             if self.open and self.code is ExitCode.DONE:
                 self.code = ExitCode.TIME_OVER
@@ -278,7 +278,7 @@ class Report:
             click.echo(", ".join(f"{number} {word}" for word, number in self._counts.items()))
 
     def broken_off(self) -> None:
-        """Tell what is stored already, when the rest could not be published or waited for."""
+        """Report what is stored already, when the rest could not be published or waited for."""
         if self._as_json:
             for event_id, where in self.open.items() if self._waiting else ():
                 print_json({"where": where, "result": "stored", "event_id": event_id}, lines=True)
@@ -299,11 +299,11 @@ class Report:
         if code_of(outcome) is not ExitCode.DONE:
             self.code = ExitCode.FAILED
 
-    def _tell(self, told: Mapping[str, Any], text: str, *, bad: bool = False) -> None:
+    def _say(self, fields: Mapping[str, Any], text: str, *, bad: bool = False) -> None:
         if self._as_json:
-            print_json(told, lines=True)
+            print_json(fields, lines=True)
         elif not self._with_bar:
-            click.echo(text, err=bad and told["result"] != "outcome")
+            click.echo(text, err=bad and fields["result"] != "outcome")
         elif bad:
             self._held_back.append(text)  # a line now would tear the bar
 

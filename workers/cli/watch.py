@@ -70,7 +70,7 @@ def _follow(mailbox: Mailbox, position: str, vm: str | None, *, as_json: bool) -
 
 
 def _reader_gone() -> bool:
-    """Say whether nobody reads our output any more: in a quiet fleet no write would tell for hours."""
+    """Say whether nobody reads our output any more: in a quiet fleet no write would show that for hours."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return bool(poll.poll(0))

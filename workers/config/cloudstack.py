@@ -51,7 +51,7 @@ class CloudStackSettings(BaseModel):
 
     key_file: Path | None = None
     """A file with an administrator's API key on its first line and the secret key on its second; not for others to
-    read. Only a root admin is told of instance names and hosts."""
+    read. Only a root admin sees instance names and hosts."""
 
     ca_file: Path | None = None
     """The authority that has signed the API's certificate. None: those that the system trusts."""

@@ -97,7 +97,7 @@ def endpoint_of(settings: Settings) -> Endpoint:
 
 
 def tls_options(settings: Settings) -> dict[str, Any]:
-    """Return what redis-py is told of TLS: the server's certificate and name are always checked."""
+    """Return what redis-py needs for TLS: the server's certificate and name are always checked."""
     files = {
         "ssl_ca_certs": settings.redis_ca,
         "ssl_certfile": settings.redis_certificate,

@@ -27,7 +27,7 @@ max_tasks = 20_000
 purge_offline_workers = 3600
 """Seconds after which a worker that has ended is no longer listed: names change with every restart."""
 
-_TOLD_IN_FULL = frozenset({"Parked", "Waiting", "Refused"})
+_SHOWN_IN_FULL = frozenset({"Parked", "Waiting", "Refused"})
 
 
 def format_task(task: Any) -> Any:  # noqa: ANN401 - Celery's record of a task, a copy, which has no public type
@@ -37,7 +37,7 @@ def format_task(task: Any) -> Any:  # noqa: ANN401 - Celery's record of a task, 
     if task.state in {"FAILURE", "RETRY"}:
         kind, words = _exception(task.exception)
         task.result = words
-        if kind in _TOLD_IN_FULL:
+        if kind in _SHOWN_IN_FULL:
             task.exception = task.traceback = None
     else:
         task.result = _text(task.result)
@@ -62,7 +62,7 @@ def _exception(shown: Any) -> tuple[str, str]:  # noqa: ANN401 - as above
         for node in ast.walk(ast.parse(shown, mode="eval")):
             match node:
                 case ast.Call(func=ast.Name(id=kind), args=[ast.Constant(value=str(words)), *_]):
-                    return kind, words if kind in _TOLD_IN_FULL else f"{kind}: {words}"
+                    return kind, words if kind in _SHOWN_IN_FULL else f"{kind}: {words}"
                 case _:
                     continue
     return "", shown

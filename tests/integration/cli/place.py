@@ -127,8 +127,8 @@ class Place:
         """Publish a VM's first event, which is parked: nobody may look at the VM this once."""
         self.cloud.world.hooks.inject(Raise(verb=Verb.OBSERVE, code=PermanentCode.ACCESS_DENIED, vm=vm.uuid))
         event = vm.event("deploy", **data)
-        (told,) = self.lines("publish", "-", "--wait", stdin=json.dumps(event), code=ExitCode.FAILED)
-        assert told["outcome"]["status"] == "parked"
+        (reported,) = self.lines("publish", "-", "--wait", stdin=json.dumps(event), code=ExitCode.FAILED)
+        assert reported["outcome"]["status"] == "parked"
         return event
 
     def process_environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -77,8 +77,8 @@ def test_what_is_adopted_goes_with_its_vm_and_is_not_swept(lost: Place, vm: VmSc
     lost.json("adopt")
     assert [row["why"] for row in lost.json("sweep")["images"]] == ["in_drive"]
     with lost.with_worker():
-        (told,) = lost.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("destroy")))
-    assert told["outcome"]["status"] == "applied"
+        (reported,) = lost.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("destroy")))
+    assert reported["outcome"]["status"] == "applied"
     assert (lost.cloud.images(vm.uuid), lost.cloud.medium(vm.uuid)) == ([], None)
 
 

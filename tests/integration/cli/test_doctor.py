@@ -152,7 +152,7 @@ def test_each_part_that_is_wrong_is_named_with_its_remedy(
     assert one(findings(place, ExitCode.FAILED if level == "fail" else ExitCode.DONE), words)["level"] == level
 
 
-def test_a_misspelt_variable_is_told_with_the_nearest_setting(place: Place) -> None:
+def test_a_misspelt_variable_is_reported_with_the_nearest_setting(place: Place) -> None:
     place.environment["CONFIGDRIVE_LEASE_SECOND"] = PASSWORD
     try:
         found = one(findings(place), "CONFIGDRIVE_LEASE_SECOND is no setting")

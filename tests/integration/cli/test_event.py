@@ -32,12 +32,16 @@ def test_a_vm_s_whole_life_from_the_shell(place: Place, vm: VmScript, tmp_path: 
         ("password-reset", "--password-file", "-"),
         ("start",),
     ):
-        (told,) = place.lines("event", command, *options(vm, "next"), *more, "--publish", "--wait", stdin=PASSWORD)
-        reached.append((told["outcome"]["event_type"], told["outcome"]["sequence"], told["outcome"]["status"]))
+        (reported,) = place.lines("event", command, *options(vm, "next"), *more, "--publish", "--wait", stdin=PASSWORD)
+        reached.append(
+            (reported["outcome"]["event_type"], reported["outcome"]["sequence"], reported["outcome"]["status"])
+        )
     files = drive(place, vm)
     for command in ("stop", "destroy"):
-        (told,) = place.lines("event", command, *options(vm, "next"), "--publish", "--wait")
-        reached.append((told["outcome"]["event_type"], told["outcome"]["sequence"], told["outcome"]["status"]))
+        (reported,) = place.lines("event", command, *options(vm, "next"), "--publish", "--wait")
+        reached.append(
+            (reported["outcome"]["event_type"], reported["outcome"]["sequence"], reported["outcome"]["status"])
+        )
 
     assert reached == [
         ("deploy", 1, "applied"),
@@ -54,18 +58,18 @@ def test_a_vm_s_whole_life_from_the_shell(place: Place, vm: VmScript, tmp_path: 
 
 def test_what_is_printed_can_be_published_as_it_is(place: Place, vm: VmScript) -> None:
     printed = place.run("event", "deploy", *options(vm, 1), "--start", "--password-file", "-", stdin=PASSWORD)
-    (told,) = place.lines("publish", "-", "--wait", stdin=printed.stdout)
+    (reported,) = place.lines("publish", "-", "--wait", stdin=printed.stdout)
 
-    assert told["outcome"]["facts"]["password"] == "on_drive"
+    assert reported["outcome"]["facts"]["password"] == "on_drive"
     assert drive(place, vm)["cloudstack/password/vm_password.txt"] == PASSWORD.encode()
 
 
 def test_a_sealed_event_cannot_be_moved_to_another_vm(place: Place, vm: VmScript) -> None:
     printed = place.run("event", "deploy", *options(vm, 1), "--password-file", "-", stdin=PASSWORD).stdout
     moved = printed.replace(vm.uuid, VmScript().uuid)
-    (told,) = place.lines("publish", "-", "--wait", stdin=moved, code=ExitCode.FAILED)
+    (reported,) = place.lines("publish", "-", "--wait", stdin=moved, code=ExitCode.FAILED)
 
-    assert (told["outcome"]["status"], told["outcome"]["code"]) == ("parked", "unsealable")
+    assert (reported["outcome"]["status"], reported["outcome"]["code"]) == ("parked", "unsealable")
     place.run("skip", json.loads(moved)["data"]["vm"]["uuid"])
 
 

@@ -48,14 +48,14 @@ def test_every_form_of_input_keeps_the_order(place: Place) -> None:
         (lines, event_lines([lines.event("deploy"), lines.event("start"), lines.event("stop")])),
         (array, json.dumps([array.event("deploy"), array.event("start"), array.event("stop")], indent=1)),
     ):
-        outcomes = [told["outcome"] for told in place.lines("publish", "-", "--wait", stdin=text)]
+        outcomes = [reported["outcome"] for reported in place.lines("publish", "-", "--wait", stdin=text)]
 
         assert [(outcome["event_type"], outcome["vm_uuid"]) for outcome in outcomes[-1:]] == [("stop", vm.uuid)]
         assert {outcome["status"] for outcome in outcomes} <= {"applied", "dropped"}
         assert place.cloud.images(vm.uuid) == []
 
 
-def test_a_bad_line_is_told_with_its_field_and_the_others_go_on(place: Place, vm: VmScript) -> None:
+def test_a_bad_line_is_reported_with_its_field_and_the_others_go_on(place: Place, vm: VmScript) -> None:
     good, late = vm.event("deploy"), vm.event("start")
     bad_label = VmScript().event("deploy", label="seventeen-letters", guest=GUEST)
     stranger = {**VmScript().event("deploy", guest=GUEST), "type": "configdrive.vm.explode.v1"}
@@ -67,10 +67,10 @@ def test_a_bad_line_is_told_with_its_field_and_the_others_go_on(place: Place, vm
     assert shown.exit_code == ExitCode.FAILED
     assert "2 stored" in shown.stdout
     assert "4 refused" in shown.stdout
-    told = [line for line in shown.stderr.splitlines() if line.startswith("line ")]
-    assert [line.split(": ")[0] for line in told] == ["line 2", "line 3", "line 4", "line 5"]
-    assert "invalid_event: data.label: " in told[0]
-    assert "unknown_hypervisor: data.hypervisor: " in told[3]
+    reported = [line for line in shown.stderr.splitlines() if line.startswith("line ")]
+    assert [line.split(": ")[0] for line in reported] == ["line 2", "line 3", "line 4", "line 5"]
+    assert "invalid_event: data.label: " in reported[0]
+    assert "unknown_hypervisor: data.hypervisor: " in reported[3]
     assert place.cloud.medium(vm.uuid) == vm.image(2)
 
 
@@ -106,9 +106,9 @@ def test_a_superseded_event_is_none(quiet_place: Callable[..., Place], vm: VmScr
     events = [vm.event("start", guest=GUEST), vm.event("stop")]
     place.run("publish", "-", stdin=event_lines(events))
     with place.with_worker():
-        told = place.lines("publish", "-", "--wait", stdin=event_lines(events))
+        reported = place.lines("publish", "-", "--wait", stdin=event_lines(events))
 
-    outcomes = {row["event_id"]: row["outcome"] for row in told if row.get("outcome")}
+    outcomes = {row["event_id"]: row["outcome"] for row in reported if row.get("outcome")}
     assert [outcomes[event["id"]]["status"] for event in events] == ["dropped", "applied"]
     assert outcomes[events[0]["id"]]["code"] == "superseded"
 
@@ -132,7 +132,7 @@ def test_a_login_that_redis_refuses_is_a_mistake_in_the_configuration(place: Pla
     assert "Traceback" not in shown.stderr
 
 
-def test_a_redis_that_hangs_is_told_within_seconds(tmp_path: Path, place: Place, vm: VmScript) -> None:
+def test_a_redis_that_hangs_is_reported_within_seconds(tmp_path: Path, place: Place, vm: VmScript) -> None:
     with RedisServer(tmp_path / "redis") as server:
         server.pause()
         began = time.monotonic()
@@ -146,7 +146,7 @@ def test_a_redis_that_hangs_is_told_within_seconds(tmp_path: Path, place: Place,
     assert time.monotonic() - began < 10
 
 
-def test_when_redis_takes_no_more_it_is_told_what_is_stored_and_publishing_again_is_safe(tmp_path: Path) -> None:
+def test_when_redis_takes_no_more_it_says_what_is_stored_and_publishing_again_is_safe(tmp_path: Path) -> None:
     events = [VmScript().event("deploy", guest=GUEST) for _ in range(3000)]
     with RedisServer(tmp_path / "redis") as server:
         place = Place(tmp_path / "place", server, workers=0)

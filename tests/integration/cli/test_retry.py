@@ -38,10 +38,10 @@ def test_all_that_is_parked_for_one_cause_is_tried_again(place: Place) -> None:
     denied, elsewhere = VmScript(), VmScript()
     place.parked(denied)
     place.lines("publish", "-", "--wait", stdin=json.dumps(elsewhere.event("deploy", host="nowhere")), code=1)
-    told = place.lines("retry", "--all-parked", "--code", "access_denied")
+    reported = place.lines("retry", "--all-parked", "--code", "access_denied")
 
-    assert denied.uuid in {row["vm"] for row in told}
-    assert elsewhere.uuid not in {row["vm"] for row in told}
+    assert denied.uuid in {row["vm"] for row in reported}
+    assert elsewhere.uuid not in {row["vm"] for row in reported}
     assert place.json("show", elsewhere.uuid)["parked"] == "unknown_host"
     place.run("skip", elsewhere.uuid)
 

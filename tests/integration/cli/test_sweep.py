@@ -23,8 +23,8 @@ STRANGER = "999999.iso"
 
 def started(place: Place, vm: VmScript) -> str:
     """Deploy and start a VM; returns its image."""
-    (told,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", start=True, guest=GUEST)))
-    assert told["outcome"]["status"] == "applied"
+    (reported,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", start=True, guest=GUEST)))
+    assert reported["outcome"]["status"] == "applied"
     return vm.image()
 
 
@@ -49,7 +49,7 @@ def host_away(place: Place) -> Iterator[None]:
         place.cloud.world.hooks.clear()
 
 
-def test_what_no_vm_needs_goes_and_is_told(place: Place, vm: VmScript) -> None:
+def test_what_no_vm_needs_goes_and_is_reported(place: Place, vm: VmScript) -> None:
     current = started(place, vm)
     orphan, stranger = put_file(place, vm.image(0)), put_file(place, STRANGER)
     looked = of(place.json("sweep", "--dry-run"), vm)
@@ -144,8 +144,8 @@ def test_what_hosts_could_not_give_up_goes_first(quiet_place: Callable[..., Plac
         place.cloud.world.hooks.inject(
             Raise(verb=Verb.OBSERVE, code=TransientCode.HOST_UNREACHABLE, vm=vm.uuid, times=3)
         )
-        (told,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("destroy")))
-    outcome = told["outcome"]
+        (reported,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("destroy")))
+    outcome = reported["outcome"]
     assert (outcome["status"], outcome["code"]) == ("applied", "host_unreachable")
     assert outcome["facts"]["left_behind"].startswith(f"drive@{HOST}, {STORAGE}@")
     assert place.cloud.medium(vm.uuid) is not None
@@ -174,7 +174,7 @@ def test_a_worker_asks_by_itself_for_what_a_host_could_not_give_up(
     assert place.fleet.mailbox.dead_letters(10) == []
 
 
-def test_a_sweep_of_its_own_goes_on_until_it_is_told_to_end(
+def test_a_sweep_of_its_own_goes_on_until_it_is_asked_to_end(
     quiet_place: Callable[..., Place], vm: VmScript, tmp_path: Path
 ) -> None:
     place = quiet_place(health_file=tmp_path / "alive")

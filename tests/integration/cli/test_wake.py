@@ -57,7 +57,7 @@ def test_looking_sends_nothing(quiet_place: Callable[..., Place], vm: VmScript) 
     assert f"sent  deploy #1 of VM {vm.uuid} on {QUEUE}, attempt 1\n1 wake-ups sent\n" in place.run("wake").stdout
 
 
-def test_a_sweeper_of_its_own_goes_on_until_it_is_told_to_end(
+def test_a_sweeper_of_its_own_goes_on_until_it_is_asked_to_end(
     quiet_place: Callable[..., Place], vm: VmScript, tmp_path: Path
 ) -> None:
     place = quiet_place(resend_seconds=0.2, health_file=tmp_path / "alive")

@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     ids=["TERM", "Ctrl-C"],
 )
 @pytest.mark.parametrize("pool", ["solo", "threads", "prefork"])
-def test_a_worker_ends_when_it_is_told_to(
+def test_a_worker_ends_when_it_is_asked_to(
     quiet_place: Callable[..., Place], vm: VmScript, pool: str, number: signal.Signals, expected: ExitCode
 ) -> None:
     place = quiet_place()
     options = ["--pool", pool, "--concurrency", "1"]
     with Worker(place.fleet.directory, "ending", place.environment, options=options) as worker:
-        (told,) = place.lines(
+        (reported,) = place.lines(
             "publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", guest={"password": PASSWORD}))
         )
         os.kill(worker.pid, number)
         code = worker.wait_ended(20)
         log = worker.log
 
-    assert told["outcome"]["status"] == "applied"
+    assert reported["outcome"]["status"] == "applied"
     assert code == expected
     assert "Traceback" not in log
     assert "superuser" not in log

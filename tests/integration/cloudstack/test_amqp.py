@@ -121,7 +121,7 @@ def test_what_is_published_is_stored_acknowledged_and_never_lost(
     assert "guest:guest" not in site.log
 
 
-def test_a_login_that_is_refused_is_told(site: AdapterSite, rabbitmq: RabbitMq, vm: str) -> None:
+def test_a_login_that_is_refused_is_reported(site: AdapterSite, rabbitmq: RabbitMq, vm: str) -> None:
     url = rabbitmq.url.replace("guest:guest", "guest:Hunter2-of-the-bus")
     shown = site.run("amqp", AMQP_URL=url, AMQP_QUEUE=vm)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl.template"
 
 
-def test_lines_are_taken_from_a_pipe_and_each_is_told(site: AdapterSite, running: str) -> None:
+def test_lines_are_taken_from_a_pipe_and_each_is_reported(site: AdapterSite, running: str) -> None:
     lines = [started(running, 1), b"", started(running, 1), b"no JSON", b'{"CloudStack": "works!"}']
     shown = site.run("read", "-", stdin=b"\n".join(lines))
 
@@ -55,7 +55,7 @@ def test_a_file_is_taken_and_told_as_json(site: AdapterSite, running: str, tmp_p
         (["amqp"], {}, "cloudstack.amqp_url"),
     ],
 )
-def test_what_is_not_set_is_told_with_its_name(
+def test_what_is_not_set_is_reported_with_its_name(
     site: AdapterSite, command: list[str], missing: dict[str, str], said: str
 ) -> None:
     shown = site.inside(*command, **missing)

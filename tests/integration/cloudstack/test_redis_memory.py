@@ -46,7 +46,7 @@ def memory(client: redis.Redis, tmp_path: Path) -> RedisMemory:
     return RedisMemory(client, prefix=f"{tmp_path.name}:", seen_seconds=600, gone_seconds=1200, patience=0.2)
 
 
-def test_what_was_told_is_remembered_with_its_notice(memory: RedisMemory, vm: str) -> None:
+def test_what_was_published_is_remembered_with_its_notice(memory: RedisMemory, vm: str) -> None:
     said = notice(state("Starting", "Running", 1))
     assert not memory.seen(said)
     with memory.lock(VmUuid(vm), said) as lock:

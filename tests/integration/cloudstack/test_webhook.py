@@ -115,7 +115,7 @@ def test_while_cloudstack_s_api_is_away_a_payload_must_come_again(hook: Hook, si
     assert site.types(running) == ["start"]
 
 
-def test_prometheus_is_told_what_became_of_each(hook: Hook, site: AdapterSite, running: str) -> None:
+def test_prometheus_is_shown_what_became_of_each(hook: Hook, site: AdapterSite, running: str) -> None:
     before = hook.counted()
     site.cloudstack.status = 503
     assert hook.post(started(running)) == 503

@@ -351,11 +351,11 @@ def test_a_script_of_a_publisher_s_own_can_do_no_more_than_the_publisher(
     with guarded.client("publisher") as client:
         digest: Any = client.script_load(script)
         try:
-            told: Any = client.evalsha(digest, len(keys), *keys)
+            reported: Any = client.evalsha(digest, len(keys), *keys)
         except redis.exceptions.ResponseError as error:
-            told = str(error)
+            reported = str(error)
     refusals = ("can't run this command", "can't access at least one of the keys", "hash value is not an integer")
-    assert any(refusal in str(told) for refusal in refusals), told
+    assert any(refusal in str(reported) for refusal in refusals), reported
 
 
 def test_what_a_publisher_can_read_of_a_vm_is_the_headers_that_wait(guarded: Guarded, vm: VmUuid) -> None:

@@ -293,6 +293,6 @@ def leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:  # noqa: A
 
 def test_the_readme_lists_every_value_with_its_default() -> None:
     text = (CHART / "README.md").read_text()
-    told = dict(re.findall(r"^\| `([\w.]+)` \| `(.*?)` \|", text, re.MULTILINE))
+    reported = dict(re.findall(r"^\| `([\w.]+)` \| `(.*?)` \|", text, re.MULTILINE))
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert {name: yaml.safe_load(default) for name, default in told.items()} == dict(leaves(values))
+    assert {name: yaml.safe_load(default) for name, default in reported.items()} == dict(leaves(values))

@@ -32,8 +32,8 @@ def client_of(stack: Stack, role: str) -> redis.Redis:
 def test_an_event_goes_from_the_publisher_through_the_stack(stack: Stack) -> None:
     vm = VmScript()
     events = "\n".join(json.dumps(vm.event(kind, host="host-01")) for kind in ("deploy", "start"))
-    told = configdrive(stack, "publisher", "publish", "--wait", "-", given=events)
-    assert "2 stored, 2 applied" in told
+    reported = configdrive(stack, "publisher", "publish", "--wait", "-", given=events)
+    assert "2 stored, 2 applied" in reported
     flower = stack.services["flower"]
     login = (stack.volume("secrets-flower") / "login").read_text().strip()
     request = urllib.request.Request(  # noqa: S310  # our own loopback address
@@ -50,9 +50,9 @@ def test_an_event_goes_from_the_publisher_through_the_stack(stack: Stack) -> Non
         urllib.request.urlopen(flower.outside("http://127.0.0.1:5555/"), timeout=10)  # noqa: S310  # as above
     # And nobody asked Redis for more than they may.
     for name, service in stack.services.items():
-        told = service.log.read_text() if service.log.exists() else ""
-        assert "permission" not in told, name
-        assert "NOPERM" not in told, name
+        reported = service.log.read_text() if service.log.exists() else ""
+        assert "permission" not in reported, name
+        assert "NOPERM" not in reported, name
 
 
 @pytest.mark.parametrize(("way", "role"), [("publish", "intake"), ("call", "publisher")])
@@ -67,9 +67,9 @@ def test_a_program_in_another_language_needs_no_more_than_its_role_has(stack: St
     (outcome,) = client.send(way, event)
     assert (outcome["status"], client.said) == ("applied", "")
     with redis.Redis.from_url(settings["redis_url"]) as asking:
-        nonce, _, told = asking.get(f"configdrive:seen:{event['id']}").partition(b" ")
+        nonce, _, reported = asking.get(f"configdrive:seen:{event['id']}").partition(b" ")
     assert nonce
-    assert told
+    assert reported
 
 
 @pytest.mark.parametrize(

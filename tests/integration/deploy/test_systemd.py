@@ -53,8 +53,8 @@ def test_systemd_accepts_them_and_finds_them_confined(analyze: str, installed: P
     assert (said.returncode, said.stdout + said.stderr) == (0, "")
     for file in files:
         words = [analyze, "security", "--offline=true", "--no-pager", f"--threshold={round(MOST_EXPOSED * 10)}", file]
-        told = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-        assert told.returncode == 0, told.stdout
+        reported = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert reported.returncode == 0, reported.stdout
 
 
 class Unit:
@@ -168,7 +168,7 @@ def cloudstack_settings(redis_url: str, directory: Path) -> str:
 
 def test_documented_credentials_are_the_ones_that_units_load() -> None:
     """A file that a unit loads and nobody tells how to make would be found missing at the first start."""
-    told = "".join((ROOT / "docs/how-to" / page).read_text() for page in ("deploy/systemd.md", "cloudstack.md"))
+    reported = "".join((ROOT / "docs/how-to" / page).read_text() for page in ("deploy/systemd.md", "cloudstack.md"))
     wanted = {
         source
         for unit in (*UNITS, *DROP_INS)
@@ -176,4 +176,4 @@ def test_documented_credentials_are_the_ones_that_units_load() -> None:
     }
     assert wanted
     for path in wanted:
-        assert path in told
+        assert path in reported

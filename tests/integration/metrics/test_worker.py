@@ -128,7 +128,7 @@ def test_the_storage_sweeper_tells_what_it_found_and_what_waits(measured: Measur
     assert time.time() - page.sum("configdrive_storage_sweep_last_round_timestamp_seconds") < 30
     assert page.sum("configdrive_parked_vms") == 1
     queues = {dict(labels)["queue"] for name, labels in page.samples if name == "configdrive_pending_vms"}
-    assert queues >= {"configdrive.kvm", "configdrive.simulated"}, "zero is told, too: a scaler needs it"
+    assert queues >= {"configdrive.kvm", "configdrive.simulated"}, "zero is reported, too: a scaler needs it"
 
 
 def test_a_pool_without_processes_counts_as_well(make_site: Callable[..., Site]) -> None:
@@ -189,7 +189,7 @@ def test_what_a_killed_worker_leaves_holds_up_no_successor(make_site: Callable[.
         assert list(worker.temporary.glob("configdrive-metrics-*")) == []
 
 
-def test_a_port_that_is_taken_is_a_mistake_that_is_told(measured: Measured, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_a_mistake_that_is_reported(measured: Measured, tmp_path: Path) -> None:
     port = port_of(measured.worker)
     second = Worker(tmp_path, "second", measured.site.environment, options=["--metrics-port", str(port)])
     second.launch()
@@ -201,7 +201,7 @@ def test_a_port_that_is_taken_is_a_mistake_that_is_told(measured: Measured, tmp_
     assert list(second.temporary.iterdir()) == []
 
 
-def test_a_redis_that_hangs_is_told_in_time_and_what_was_counted_is_there(make_site: Callable[..., Site]) -> None:
+def test_a_redis_that_hangs_is_reported_in_time_and_what_was_counted_is_there(make_site: Callable[..., Site]) -> None:
     with make_site("--pool", "threads") as site:
         address = address_in(lambda: site.log)
         site.outcome(new_vm().event("deploy"))

@@ -48,7 +48,7 @@ EVENT = json.dumps(
     ],
     ids=" ".join,
 )
-def test_a_redis_that_is_away_is_told_soon_and_without_its_password(run: Run, args: list[str]) -> None:
+def test_a_redis_that_is_away_is_reported_soon_and_without_its_password(run: Run, args: list[str]) -> None:
     run("keys", "generate")
     began = time.monotonic()
     shown = run(*args, stdin=EVENT)

@@ -54,7 +54,7 @@ def test_what_redis_says_becomes_a_sentence(
     assert "Hunter2" not in problem.message + problem.remedy
 
 
-def test_the_system_s_reason_is_told() -> None:
+def test_the_system_s_reason_is_reported() -> None:
     error = redis.ConnectionError("Error 111 connecting to x")
     error.__cause__ = ConnectionRefusedError(111, "Connection refused")
 

@@ -182,7 +182,7 @@ def test_no_option_takes_a_password_itself(run: Run) -> None:
         ("password-reset", [], "", "--password-file or --password-prompt"),
     ],
 )
-def test_wrong_usage_is_told_without_the_secret(
+def test_wrong_usage_is_reported_without_the_secret(
     run: Run, command: str, options: list[str], stdin: str | bytes, message: str
 ) -> None:
     shown = run("event", command, *VM, *options, stdin=stdin)

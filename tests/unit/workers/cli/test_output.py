@@ -29,11 +29,11 @@ def plain(text: str) -> str:
         (172_800, "2 days"),
     ],
 )
-def test_durations_are_told_in_their_largest_unit(seconds: float, shown: str) -> None:
+def test_durations_are_shown_in_their_largest_unit(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
 
 
-def test_times_are_told_from_now() -> None:
+def test_times_are_counted_from_now() -> None:
     assert ago(time.time() - 30) == "30 s ago"
     assert ago(time.time() + 3600 * 5) == "in 5 h"
 

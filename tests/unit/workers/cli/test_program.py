@@ -106,7 +106,7 @@ def test_completion_knows_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def failing_command(error: BaseException) -> Iterator[str]:
-    """Put a command into the module of a real one that fails as told."""
+    """Put a command into the module of a real one that fails as reported."""
 
     @click.command()
     def command() -> None:

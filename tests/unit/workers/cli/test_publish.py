@@ -101,7 +101,7 @@ def test_an_array_may_hold_what_is_no_object() -> None:
     ],
     ids=["empty", "blank", "no event", "number", "object", "array", "not UTF-8", "deep", "long number"],
 )
-def test_what_cannot_be_read_is_told_with_its_place_and_not_its_text(
+def test_what_cannot_be_read_is_reported_with_its_place_and_not_its_text(
     text: str | bytes, where: str, detail: str
 ) -> None:
     (found,) = read(text)
@@ -115,7 +115,7 @@ OUTCOME = Outcome("a", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 7, Statu
 PARKED = replace(OUTCOME, status=Status.PARKED, code="storage_full", detail="pool a is full", remedy="make room")
 
 
-def told(tell: Callable[[Report], None], *, total: int = 1, as_json: bool = False, waiting: bool = False) -> Result:
+def reported(tell: Callable[[Report], None], *, total: int = 1, as_json: bool = False, waiting: bool = False) -> Result:
     @click.command()
     def command() -> None:
         report = Report(total, as_json=as_json, waiting=waiting)
@@ -134,8 +134,8 @@ def lines(shown: Result) -> list[dict[str, object]]:
     return [json.loads(line) for line in shown.stdout.splitlines()]
 
 
-def test_one_stored_event_is_told() -> None:
-    shown = told(lambda report: report.receipt("event", receipt("a")))
+def test_one_stored_event_is_reported() -> None:
+    shown = reported(lambda report: report.receipt("event", receipt("a")))
 
     assert (shown.exit_code, shown.stdout) == (ExitCode.DONE, "stored  a\n")
 
@@ -146,7 +146,7 @@ def test_of_several_only_what_is_not_stored_and_the_sum() -> None:
         report.receipt("line 2", receipt("b"))
         report.refused("line 3", "invalid_event", "data.host: is missing", "give it")
 
-    shown = told(tell, total=3)
+    shown = reported(tell, total=3)
 
     assert shown.exit_code == ExitCode.FAILED
     assert shown.stdout == "2 stored, 1 refused\n"
@@ -162,8 +162,10 @@ def test_of_several_only_what_is_not_stored_and_the_sum() -> None:
     ],
     ids=["waits", "applied", "parked"],
 )
-def test_a_duplicate_is_told_with_the_first_one_s_outcome(first: Outcome | None, code: ExitCode, words: str) -> None:
-    shown = told(lambda report: report.receipt("event", receipt("a", accepted=False, first=first)))
+def test_a_duplicate_is_reported_with_the_first_one_s_outcome(
+    first: Outcome | None, code: ExitCode, words: str
+) -> None:
+    shown = reported(lambda report: report.receipt("event", receipt("a", accepted=False, first=first)))
 
     assert shown.exit_code == code
     assert "a was published before" in shown.stderr
@@ -177,7 +179,7 @@ def test_a_duplicate_that_waits_is_waited_for() -> None:
         report.outcome(OUTCOME)
         assert list(report.open) == []
 
-    assert told(tell, waiting=True).exit_code == ExitCode.DONE
+    assert reported(tell, waiting=True).exit_code == ExitCode.DONE
 
 
 def test_an_outcome_that_does_not_come_is_time_over_unless_something_worse_happened() -> None:
@@ -188,10 +190,10 @@ def test_an_outcome_that_does_not_come_is_time_over_unless_something_worse_happe
         late(report)
         report.refused("line 2", "invalid_event", "is wrong", "")
 
-    assert told(late).exit_code == ExitCode.DONE
-    assert told(late, waiting=True).exit_code == ExitCode.TIME_OVER
-    assert "no outcome so far for a" in told(late, waiting=True).stderr
-    assert told(late_and_refused, total=2, waiting=True).exit_code == ExitCode.FAILED
+    assert reported(late).exit_code == ExitCode.DONE
+    assert reported(late, waiting=True).exit_code == ExitCode.TIME_OVER
+    assert "no outcome so far for a" in reported(late, waiting=True).stderr
+    assert reported(late_and_refused, total=2, waiting=True).exit_code == ExitCode.FAILED
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_an_outcome_that_does_not_come_is_time_over_unless_something_worse_happe
     ],
     ids=["json", "text"],
 )
-def test_what_is_stored_is_told_when_the_rest_cannot_be(as_json: bool, stdout: str, stderr: str) -> None:  # noqa: FBT001 - a parameter of the test
+def test_what_is_stored_is_reported_when_the_rest_cannot_be(as_json: bool, stdout: str, stderr: str) -> None:  # noqa: FBT001 - a parameter of the test
     @click.command()
     def command() -> None:
         report = Report(2, as_json=as_json, waiting=True)
@@ -222,7 +224,7 @@ def test_scripts_get_a_line_of_json_for_each() -> None:
         report.receipt("line 4", receipt("b"))
         report.outcome(OUTCOME)
 
-    shown = told(tell, total=4, as_json=True, waiting=True)
+    shown = reported(tell, total=4, as_json=True, waiting=True)
 
     assert shown.stderr == ""
     assert lines(shown) == [
@@ -233,7 +235,7 @@ def test_scripts_get_a_line_of_json_for_each() -> None:
     ]
 
 
-def test_without_waiting_scripts_are_told_what_is_stored() -> None:
-    shown = told(lambda report: report.receipt("line 1", receipt("a")), total=2, as_json=True)
+def test_without_waiting_scripts_see_what_is_stored() -> None:
+    shown = reported(lambda report: report.receipt("line 1", receipt("a")), total=2, as_json=True)
 
     assert lines(shown) == [{"where": "line 1", "result": "stored", "event_id": "a"}]

@@ -74,7 +74,7 @@ LIFE = [
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_life_told_in_order_and_doubled_leads_to_exactly_its_events(cloud: Cloud, times: int) -> None:
+def test_a_life_published_in_order_and_doubled_leads_to_exactly_its_events(cloud: Cloud, times: int) -> None:
     for now, host, payload in a_whole_life():
         cloud.now(now, host)
         for _ in range(times):
@@ -122,7 +122,7 @@ def test_with_action_events_alone_it_is_the_same_but_for_what_they_do_not_say(cl
     assert cloud.types == ["start", "migrate complete", "stop", "start", "stop", "start", "stop", "destroy"]
 
 
-def test_a_stop_that_comes_after_the_next_start_is_told_before_it(running: Cloud) -> None:
+def test_a_stop_that_comes_after_the_next_start_is_published_before_it(running: Cloud) -> None:
     late = [state("Running", "Stopping", 20), state("Stopping", "Stopped", 21), state("Stopped", "Starting", 22)]
     running.take(state("Starting", "Running", 23))
     results = [running.take(payload).result for payload in late]
@@ -131,7 +131,7 @@ def test_a_stop_that_comes_after_the_next_start_is_told_before_it(running: Cloud
     assert results == [Result.STALE] * 3
 
 
-def test_what_has_waited_for_an_adapter_is_told_from_what_is_true_now(running: Cloud) -> None:
+def test_what_has_waited_for_an_adapter_is_published_from_what_is_true_now(running: Cloud) -> None:
     running.take(state("Running", "Stopping", 20))
     running.take(state("Stopping", "Stopped", 21))
     running.take(state("Stopped", "Starting", 22))
@@ -283,7 +283,7 @@ def test_hosts_have_their_inventory_s_names() -> None:
 
 
 @pytest.mark.parametrize("name", ["job-create-strings", "job-resetpassword-strings"])
-def test_a_new_password_in_the_clear_is_told(running: Cloud, name: str) -> None:
+def test_a_new_password_in_the_clear_is_published(running: Cloud, name: str) -> None:
     running.take(body(name))
 
     assert running.types == ["start", "password_reset"]
@@ -328,7 +328,7 @@ def test_a_password_for_a_vm_that_was_on_no_host_is_a_dead_letter(cloud: Cloud) 
 
 
 @pytest.mark.parametrize("event", ["VM.UPDATE", "VM.RESETSSHKEY", "VM.RESETUSERDATA", "VM.MOVE"])
-def test_new_content_is_told_once_for_the_next_start(running: Cloud, event: str) -> None:
+def test_new_content_is_published_once_for_the_next_start(running: Cloud, event: str) -> None:
     results = [running.take(payload).result for payload in (action(event, 20), action(event, 20), job(event, "j1"))]
 
     assert results == [Result.PUBLISHED, Result.DUPLICATE, Result.IGNORED]
@@ -352,7 +352,7 @@ def test_webhook_and_bus_say_the_same_thing_once(running: Cloud) -> None:
 
 
 @pytest.mark.parametrize("name", ["action-null-uuid-nowhere", "action-null-uuid-two", "state-null-uuid"])
-def test_a_vm_that_cannot_be_told_is_a_dead_letter_without_content(cloud: Cloud, name: str) -> None:
+def test_a_vm_that_cannot_be_known_is_a_dead_letter_without_content(cloud: Cloud, name: str) -> None:
     assert cloud.take(body(name)).result is Result.DEAD_LETTER
     (letter,) = cloud.mailbox.dead
     assert letter.origin == "cloudstack test"

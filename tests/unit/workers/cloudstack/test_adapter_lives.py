@@ -65,7 +65,7 @@ def lives(draw: st.DrawFn) -> list[Moment]:
 ACTIONS = {"Running": "VM.START", "Stopped": "VM.STOP", "Destroyed": "VM.DESTROY", "Expunging": "VM.EXPUNGE"}
 
 
-def told_of(cloud: Cloud) -> list[str]:
+def published_life(cloud: Cloud) -> list[str]:
     """Check that what was published is a life that makes sense; return it."""
     on = False
     for word in cloud.types:
@@ -96,7 +96,7 @@ def agrees(cloud: Cloud, last: Moment) -> None:
 
 
 @given(life=lives(), doubled=st.booleans())
-def test_in_order_each_boot_and_each_end_is_told_once(*, life: list[Moment], doubled: bool) -> None:
+def test_in_order_each_boot_and_each_end_is_published_once(*, life: list[Moment], doubled: bool) -> None:
     cloud = Cloud()
     for moment in life:
         cloud.now(moment.new, moment.host)
@@ -108,7 +108,7 @@ def test_in_order_each_boot_and_each_end_is_told_once(*, life: list[Moment], dou
 
     boots = sum(moment.new == "Running" and moment.old == "Starting" for moment in life)
     expected = sum(moment.new == "Stopped" and moment.old in ON for moment in life)
-    types = [word.partition(" ")[0] for word in told_of(cloud)]
+    types = [word.partition(" ")[0] for word in published_life(cloud)]
     assert (types.count("start"), types.count("stop")) == (boots, expected)
     agrees(cloud, life[-1])
 
@@ -135,5 +135,5 @@ def test_however_late_doubled_and_mixed_it_comes_the_end_is_right(
         cloud.now(past[-1].new, past[-1].host)
         cloud.take(payload)
 
-    told_of(cloud)
+    published_life(cloud)
     agrees(cloud, life[-1])

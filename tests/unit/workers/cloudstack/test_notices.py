@@ -76,7 +76,7 @@ def test_a_uuid_that_is_null_is_found_where_else_it_stands(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["action-null-uuid-nowhere", "action-null-uuid-two", "state-null-uuid"])
-def test_a_uuid_that_cannot_be_told_is_none(name: str) -> None:
+def test_a_uuid_that_cannot_be_known_is_none(name: str) -> None:
     assert notice(name).vm is None
 
 

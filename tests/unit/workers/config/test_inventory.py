@@ -64,7 +64,7 @@ def test_a_table_that_has_more_than_a_secret_s_place_is_an_ordinary_table(path: 
     assert read_inventory(path) == {"kvm": {"key": {"file": "/etc/key", "mode": "0600"}, "other": {"file": 5}}}
 
 
-def test_a_missing_inventory_is_told_with_the_setting(path: Path) -> None:
+def test_a_missing_inventory_is_reported_with_the_setting(path: Path) -> None:
     with pytest.raises(PermanentError) as caught:
         read_inventory(path)
     assert caught.value.code is PermanentCode.MISCONFIGURED
@@ -82,7 +82,7 @@ def test_a_missing_inventory_is_told_with_the_setting(path: Path) -> None:
         b'[kvm]\npassword = "sw0rdfish\\q"',
     ],
 )
-def test_what_is_no_toml_is_told_with_its_place_and_not_its_text(path: Path, content: bytes) -> None:
+def test_what_is_no_toml_is_reported_with_its_place_and_not_its_text(path: Path, content: bytes) -> None:
     error = misconfigured(path, content)
     assert str(path) in error.detail
     assert "TOML" in error.detail
@@ -94,7 +94,9 @@ def test_a_value_outside_of_any_table_is_refused_by_its_name(path: Path) -> None
     assert "[kvm.hosts." in error.remedy
 
 
-def test_a_secret_file_that_cannot_be_read_is_told_with_its_place_in_the_inventory(path: Path, tmp_path: Path) -> None:
+def test_a_secret_file_that_cannot_be_read_is_reported_with_its_place_in_the_inventory(
+    path: Path, tmp_path: Path
+) -> None:
     missing = tmp_path / "no-such-file"
     error = misconfigured(path, f'[xenserver.pools.one]\npassword = {{file = "{missing}"}}\n')
     assert "xenserver.pools.one.password" in error.detail
@@ -108,7 +110,7 @@ def test_a_secret_file_that_is_no_text_is_refused_without_its_content(path: Path
     assert "kvm.keys[0]" in error.detail
 
 
-def test_a_variable_that_is_not_set_is_told_with_its_place_in_the_inventory(path: Path) -> None:
+def test_a_variable_that_is_not_set_is_reported_with_its_place_in_the_inventory(path: Path) -> None:
     error = misconfigured(path, '[vmware.vcenters.one]\npassword = {env = "NO_SUCH_VARIABLE"}\n')
     assert "vmware.vcenters.one.password" in error.detail
     assert "NO_SUCH_VARIABLE" in error.detail

@@ -95,7 +95,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_draft(path: Path, monkeyp
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_place_that_cannot_be_written_is_told_with_the_setting(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported_with_the_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PermanentError) as caught:
         read_or_make_keys(tmp_path / "file" / "keys.json")
@@ -132,7 +132,7 @@ def test_two_first_runs_that_both_found_nothing_get_the_same_key(path: Path, mon
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_file_is_told_with_the_command_that_makes_one(path: Path) -> None:
+def test_a_missing_file_is_reported_with_the_command_that_makes_one(path: Path) -> None:
     assert "configdrive keys generate" in misconfigured(path).remedy
 
 
@@ -170,9 +170,9 @@ def test_a_damaged_file_is_refused_without_quoting_it(path: Path, document: str)
     write_keys(path, [KEY], replace=False)
     path.write_text(document)
     error = misconfigured(path)
-    told = f"{error!r} {error.args}"
-    assert "swordfish" not in told
-    assert private_text(KEY)[:12] not in told
+    reported = f"{error!r} {error.args}"
+    assert "swordfish" not in reported
+    assert private_text(KEY)[:12] not in reported
     assert error.__context__ is None
 
 

@@ -1,4 +1,4 @@
-"""Settings: where they come from, which combinations are refused, and that no value of theirs is told."""
+"""Settings: where they come from, which combinations are refused, and that no value of theirs is reported."""
 
 from __future__ import annotations
 
@@ -147,11 +147,11 @@ def test_a_bad_value_is_refused_with_the_field_s_name(monkeypatch: pytest.Monkey
     assert field in refused(monkeypatch, **{field: value}).detail
 
 
-def test_a_list_that_is_no_json_is_told_how_to_write_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_is_no_json_is_answered_with_how_to_write_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert '["kvm"]' in refused(monkeypatch, hypervisors="kvm,simulated").detail
 
 
-def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     detail = refused(monkeypatch, pool="gevent", attempts="0").detail
     assert "pool: " in detail
     assert "attempts: " in detail
@@ -161,7 +161,7 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b'lable = "config"', "lable"),
         (b'[redis]\nurl = "sw0rdfish"', "redis"),
@@ -172,10 +172,10 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         (b'zones = "sw0rdfish"', "zones"),
     ],
 )
-def test_a_bad_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_bad_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, reported: str) -> None:
     file = tmp_path / "settings.toml"
     file.write_bytes(content)
-    assert told in refused(monkeypatch, settings=str(file)).detail
+    assert reported in refused(monkeypatch, settings=str(file)).detail
 
 
 @pytest.mark.parametrize("name", ["missing.toml", ""])

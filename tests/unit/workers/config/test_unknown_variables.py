@@ -1,4 +1,4 @@
-"""Misspelt variables: which are told, what is said of them, and which are none of our business."""
+"""Misspelt variables: which are reported, what is said of them, and which are none of our business."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ COMPOSE_FILE = Path(__file__).parents[4] / "docker-compose.yml"
         ("CONFIGDRIVE_CLOUDSTACK_URL", "CLOUDSTACK__URL"),
     ],
 )
-def test_a_misspelt_setting_is_told_with_the_nearest(name: str, near: str) -> None:
+def test_a_misspelt_setting_is_reported_with_the_nearest(name: str, near: str) -> None:
     (found,) = ignored_variables([name, "PATH"])
     assert found.detail == f"the variable {name} is no setting, and is ignored"
     assert found.remedy == f"did you mean CONFIGDRIVE_{near}?"
 
 
-def test_what_is_like_nothing_is_told_as_well() -> None:
+def test_what_is_like_nothing_is_reported_as_well() -> None:
     (found,) = ignored_variables(["CONFIGDRIVE_QUUX"])
     assert "CONFIGDRIVE_QUUX" in found.detail
     assert "did you mean" not in found.remedy

@@ -47,7 +47,7 @@ def test_a_result_is_its_text() -> None:
         ("Refused('invalid_event: no')", "invalid_event: no"),
     ],
 )
-def test_an_end_that_was_decided_on_is_told_without_a_traceback(exception: str, words: str) -> None:
+def test_an_end_that_was_decided_on_is_reported_without_a_traceback(exception: str, words: str) -> None:
     shown = row(state="FAILURE", exception=exception, traceback="Traceback ...")
     assert (shown.result, shown.exception, shown.traceback) == (words, None, None)
 

@@ -78,7 +78,7 @@ def test_a_line_without_a_step_has_no_step_s_fields(capsys: pytest.CaptureFixtur
     assert line["message"] == "two\nlines of text"
 
 
-def test_of_an_exception_machines_are_told_its_type_only() -> None:
+def test_of_an_exception_machines_get_its_type_only() -> None:
     raised = (ValueError, ValueError("swordfish"), None)
     record = logging.LogRecord("x", logging.ERROR, "file", 1, "it failed", (), raised)
     line = JsonFormatter().format(record)

@@ -96,14 +96,14 @@ def test_counters_are_there_before_anything_happened(counted: Counted) -> None:
         assert counted("configdrive_events_total", hypervisor="kvm", event=event, status="parked", code="") == 0
 
 
-def test_connections_are_told_as_they_are_and_those_opened_again_are_added_up(counted: Counted) -> None:
+def test_connections_are_reported_as_they_are_and_those_opened_again_are_added_up(counted: Counted) -> None:
     here = {"hypervisor": "kvm", "endpoint": "h1", "kind": "libvirt"}
     other = Connections("h2", "ssh", open=1, reopened=0)
-    told = []
+    reported = []
     for kept, reopened in ((0, 0), (2, 0), (1, 3), (1, 3), (0, 4)):
         counted.metrics.connected(KVM, [Connections("h1", "libvirt", kept, reopened), other])
-        told.append([counted(f"configdrive_connections{name}", **here) for name in ("", "_reopened_total")])
-    assert told == [[0, 0], [2, 0], [1, 3], [1, 3], [0, 4]]
+        reported.append([counted(f"configdrive_connections{name}", **here) for name in ("", "_reopened_total")])
+    assert reported == [[0, 0], [2, 0], [1, 3], [1, 3], [0, 4]]
     assert counted("configdrive_connections", hypervisor="kvm", endpoint="h2", kind="ssh") == 1
 
 
@@ -141,7 +141,7 @@ def test_a_stranger_s_words_become_no_labels(event: str, queue: str, code: str, 
     assert text.count(b"\n") - before < 80
 
 
-def test_no_vm_no_event_and_no_content_is_in_what_is_told(counted: Counted) -> None:
+def test_no_vm_no_event_and_no_content_is_in_what_is_shown(counted: Counted) -> None:
     counted.metrics.began(claim())
     counted.metrics.step(step(error="vm_busy"))
     counted.metrics.ended(claim(), park("vm_busy"), 0.1)

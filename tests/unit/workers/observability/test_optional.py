@@ -1,4 +1,4 @@
-"""What is asked for in the settings and not installed is told by name, with the extra that brings it."""
+"""What is asked for in the settings and not installed is reported by name, with the extra that brings it."""
 
 from __future__ import annotations
 
