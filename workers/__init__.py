@@ -1,1 +1,1 @@
-"""Where the fleet touches the world: settings, Redis, secrets, hypervisor drivers, the Celery app, the command line."""
+"""The parts of a worker, where the fleet touches the world: settings, Redis, drivers, Celery, the command line."""

@@ -1,4 +1,4 @@
-"""How things are written: outcomes, tables, times, JSON. Colours show on a terminal only; click strips them."""
+"""The forms of output: outcomes, tables, times, JSON. Colours show on a terminal only; click strips them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The use case: take one payload of CloudStack's, and end with an event stored, or with the reason why not."""
+"""The use case of the adapter: take one payload, and end with an event stored, or with the reason why none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to publish: from a notice, from what was published before, and from what CloudStack says now. Pure.
+"""The decision what to publish: from a notice, from what was published before, and from what CloudStack says now. Pure.
 
 First the edge that a look cannot see, then the difference between what was published and what is seen:
 

@@ -1,4 +1,4 @@
-"""Which notices count, and for what. Pure, and a table to check with a finger.
+"""The relevance of notices: which count, and for what. Pure, and a table to check with a finger.
 
 Each of our events has one source, so that the same thing said in three forms leads to one event:
 

@@ -1,4 +1,4 @@
-"""What every entry point does: it goes on, gives its sign of life, and takes again what could not be taken."""
+"""The patience of every entry point: it goes on, gives its sign of life, and takes again what could not be taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From settings to an adapter: the only place of this package that constructs."""
+"""The construction of an adapter from settings: the only place of this package that constructs."""
 
 from __future__ import annotations
 

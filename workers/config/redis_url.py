@@ -1,4 +1,4 @@
-"""Where Redis is: one server, a Unix socket, or the master behind a Sentinel; and how TLS is spoken with it.
+"""The URL of Redis: one server, a Unix socket, or the master behind a Sentinel; and how TLS is spoken with it.
 
 The URL of a Sentinel names all its nodes and the master: `redis+sentinel://user:password@one:26379,two:26379/mymaster/0`,
 with TLS `rediss+sentinel://`. The login is Redis' own; Sentinel's password is a setting beside it.

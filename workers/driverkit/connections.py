@@ -1,4 +1,4 @@
-"""How many connections a driver has: what several drivers count by, each for itself."""
+"""The count of a driver's connections: what several drivers count by, each for itself."""
 
 from __future__ import annotations
 

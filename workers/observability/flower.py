@@ -1,4 +1,4 @@
-"""How Flower shows the fleet: Flower's own options by name, and its rows in words.
+"""The looks of the fleet in Flower: Flower's own options by name, and its rows in words.
 
 `configdrive flower` starts with these; environment, a configuration file (`--conf`) and the command line weigh more.
 """

@@ -1,4 +1,4 @@
-"""What the fleet logs while it works: a line for each step and each attempt. Nothing here sees a drive's content."""
+"""The log of the fleet's work: a line for each step and each attempt. Nothing here sees a drive's content."""
 
 from __future__ import annotations
 

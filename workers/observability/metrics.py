@@ -1,4 +1,4 @@
-"""What a worker counts, in all processes of its pool: events, attempts, steps; what sweeps find; CloudStack's notices.
+"""The counters of a worker, in all processes of its pool: events, attempts, steps; images found; notices of CloudStack.
 
 No metric has a label for a VM or an event, and every label takes its values from a list or from the inventory: what a
 stranger may have written to Redis is counted as `other`.

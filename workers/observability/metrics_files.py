@@ -1,4 +1,4 @@
-"""Where the processes of a worker's pool put their counters for its main process to read.
+"""The files in which the processes of a worker's pool keep their counters, for its main process to read.
 
 prometheus_client's way for several processes: each maps files of its own into memory, the main process adds them up.
 They are named after a child's place in the pool, not its process id: the successor of a child that died goes on with
