@@ -1,11 +1,12 @@
-"""A private certificate authority, with one server's and one client's certificate, laid out as libvirt reads them."""
+"""A private certificate authority for rigs, and what it signs; also laid out as libvirt reads its certificates."""
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import ipaddress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -15,9 +16,105 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from rigs.process import LOOPBACK
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-_VALID = dt.timedelta(days=30)
+_DAY: Final = dt.timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A certificate with its key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the certificate, as `openssl x509 -fingerprint -sha256` writes it."""
+        certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        digest = hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest().upper()
+        return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+
+
+class Authority:
+    """A certificate authority in a directory.
+
+    Args:
+        directory: is made if missing.
+        name: the authority's.
+        file_name: of its own certificate.
+
+    Attributes:
+        file: its own certificate, which clients are to trust.
+    """
+
+    def __init__(self, directory: Path, name: str = "rig authority", file_name: str = "ca.pem") -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _named(name)
+        self.file = directory / file_name
+        end = dt.datetime.now(dt.UTC) + 30 * _DAY
+        _write(self.file, self._sign(self._name, self._key, end, usage=None))
+
+    def issue(
+        self,
+        name: str,
+        names: Sequence[str] = (),
+        *,
+        files: tuple[str, str] | None = None,
+        client: bool = False,
+        expired: bool = False,
+    ) -> Identity:
+        """Make a certificate.
+
+        Args:
+            name: the subject's.
+            names: addresses and host names that a server's certificate is for.
+            files: of the certificate and its key; named after the subject when left out.
+            client: whether it is a client's.
+            expired: whether its time was over a day ago.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        end = dt.datetime.now(dt.UTC) + (-_DAY if expired else 30 * _DAY)
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
+        certificate = self._sign(_named(name), key, end, usage=usage, names=names)
+        own, its_key = files or (f"{name}.pem", f"{name}.key")
+        identity = Identity(self._directory / own, self._directory / its_key)
+        _write(identity.certificate, certificate)
+        _write(identity.key, key)
+        return identity
+
+    def _sign(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        end: dt.datetime,
+        *,
+        usage: x509.ObjectIdentifier | None,
+        names: Sequence[str] = (),
+    ) -> x509.Certificate:
+        signs = usage is None
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(end - (430 if signs else 60) * _DAY)
+            .not_valid_after(end)
+            .add_extension(x509.BasicConstraints(ca=signs, path_length=None), critical=True)
+            .add_extension(_key_usage(signs=signs), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        if usage is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        if names:
+            shown = x509.SubjectAlternativeName([_general_name(name) for name in names])
+            builder = builder.add_extension(shown, critical=False)
+        return builder.sign(self._key, hashes.SHA256())
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,60 +135,31 @@ class Certificates:
             directory: is made if missing.
             hostname: the server's name; the loopback address is in its certificate too.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        authority_key = ec.generate_private_key(ec.SECP256R1())
-        authority = _build("rig authority", authority_key, issuer=None, signer=authority_key)
-        _write(directory / "cacert.pem", authority)
-        for role, name, usage in (
-            ("server", hostname, ExtendedKeyUsageOID.SERVER_AUTH),
-            ("client", "rig client", ExtendedKeyUsageOID.CLIENT_AUTH),
-        ):
-            key = ec.generate_private_key(ec.SECP256R1())
-            certificate = _build(name, key, issuer=authority.subject, signer=authority_key, usage=usage)
-            _write(directory / f"{role}cert.pem", certificate)
-            _write(directory / f"{role}key.pem", key)
+        authority = Authority(directory, file_name="cacert.pem")
+        authority.issue(hostname, (hostname, "localhost", LOOPBACK), files=("servercert.pem", "serverkey.pem"))
+        authority.issue("rig client", files=("clientcert.pem", "clientkey.pem"), client=True)
         return cls(directory)
 
 
-def _build(
-    name: str,
-    key: ec.EllipticCurvePrivateKey,
-    *,
-    issuer: x509.Name | None,
-    signer: ec.EllipticCurvePrivateKey,
-    usage: x509.ObjectIdentifier | None = None,
-) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    authority = usage is None
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer or subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + _VALID)
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .add_extension(_key_usage(authority=authority), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-    )
-    if usage is not None:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-    if usage == ExtendedKeyUsageOID.SERVER_AUTH:
-        names = [x509.DNSName(name), x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(LOOPBACK))]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(signer, hashes.SHA256())
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _key_usage(*, authority: bool) -> x509.KeyUsage:
+def _general_name(name: str) -> x509.GeneralName:
+    """Return an address as certificates have it, or a host name."""
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _key_usage(*, signs: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not authority,
-        key_cert_sign=authority,
-        crl_sign=authority,
+        digital_signature=not signs,
+        key_cert_sign=signs,
+        crl_sign=signs,
         content_commitment=False,
-        key_encipherment=not authority,  # libvirt asks for it, whatever the key,
+        key_encipherment=not signs,  # libvirt asks for it, whatever the key
         data_encipherment=False,
         key_agreement=False,
         encipher_only=False,

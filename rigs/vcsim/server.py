@@ -8,8 +8,8 @@ import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
+from rigs.certificates import Authority
 from rigs.process import LOOPBACK, Daemon, free_port
-from rigs.vcsim.authority import Authority
 from rigs.vcsim.build import launcher
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from rigs.vcsim.authority import Identity
+    from rigs.certificates import Identity
 
 ADDRESS: Final = "127.0.0.2"
 """Where the front listens: pyvmomi itself treats `127.0.0.1` and `localhost` otherwise."""
@@ -54,7 +54,7 @@ class VCenter:
         self.port = free_port()
         self.plain_port = free_port()
         self.authority = Authority(directory / "tls")
-        self.identity = self.authority.issue("server", ADDRESS)
+        self.identity = self.authority.issue("server", [ADDRESS])
         for name in datastores:
             self.datastore(name).mkdir(parents=True, exist_ok=True)
         configuration = directory / "vcsim.json"

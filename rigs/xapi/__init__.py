@@ -7,7 +7,7 @@
         primary = site.add_nfs_sr("primary")               # or add_local_sr("xapi-A", "local", kind="ext" or "lvm")
         vm = site.define_vm("i-2-7-VM", primary)           # halted, root disk on that SR; returns the uuid
         session = XenAPI.Session(pool.url, ...)            # pool.user, pool.password; trust pool.ca or a host's
-        site.start_vm(vm, "xapi-B")                        #   .fingerprint (SHA-256, hexadecimal)
+        site.start_vm(vm, "xapi-B")                        #   .fingerprint (SHA-256)
         site.drives(vm)                                    # what the guest sees: number, mode, file name, bytes
 
 * All hosts listen on one port, each on its own loopback address (127.0.0.1, 127.0.0.2, ...; `addresses=` chooses).

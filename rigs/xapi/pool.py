@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from rigs.certificates import Authority, Identity
 from rigs.process import RigUnavailable, free_port
 from rigs.xapi.dispatcher import call_directly
 from rigs.xapi.server import HostServer
-from rigs.xapi.tls import Authority, fingerprint, server_context
 from rigs.xapi.world import Machine, World
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class XapiHost:
         url: `https://<address>:<port>`.
         uuid: of the host, and `reference`.
         root: the directory that is the root of its dom0's file system.
-        fingerprint: SHA-256 of its certificate, in hexadecimal digits.
+        fingerprint: SHA-256 of its certificate, in hexadecimal digits with colons.
     """
 
     name: str
@@ -65,12 +66,12 @@ class XapiPool:
         places = list(addresses) or [f"127.0.0.{number}" for number in range(1, len(hosts) + 1)]
         directory.mkdir(parents=True, exist_ok=True)
         self.world = World(directory, port or _port(places))
-        authority = Authority(directory / "tls")
-        self.ca = authority.path
-        self._files: dict[str, Path] = {}
+        authority = Authority(directory / "tls", "xapi rig authority")
+        self.ca = authority.file
+        self._identities: dict[str, Identity] = {}
         for name, address in zip(hosts, places, strict=True):
             self.world.add_machine(name, address)
-            self._files[name] = authority.issue(name, address)
+            self._identities[name] = authority.issue(name, [name, address])
         first = self.world.machine(hosts[0]).reference
         self.world.pool = self.world.db.add("pool", master=first, name_label="rig")
         self._servers: dict[str, HostServer] = {}
@@ -124,7 +125,7 @@ class XapiPool:
 
     def start(self) -> None:
         """Let every host listen that does not yet."""
-        for name in self._files:
+        for name in self._identities:
             self.bring_up(name)
 
     def stop(self) -> None:
@@ -154,7 +155,8 @@ class XapiPool:
         self._set_live(name, live=True)
         self.world.away.discard(self.world.machine(name).reference)
         if name not in self._servers:
-            context = server_context(self._files[name])
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._identities[name].certificate, self._identities[name].key)
             self._servers[name] = HostServer(self.world, self.world.machine(name), context)
 
     def break_connections(self) -> None:
@@ -212,7 +214,7 @@ class XapiPool:
             machine.uuid,
             machine.reference,
             machine.root,
-            fingerprint(self._files[machine.name]),
+            self._identities[machine.name].fingerprint,
         )
 
     def _set_live(self, name: str, *, live: bool) -> None:

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from configdrive.model import HypervisorName, InstanceName, Vm, VmUuid
+from configdrive.model import HostName, HypervisorName, InstanceName, Vm, VmUuid
 from rigs.cloud import VmScript
-from rigs.process import RigError
+from tests.e2e.orchestrator import Orchestrator
 from tests.integration.xenserver.cloud import A, B
 
 if TYPE_CHECKING:
     from configdrive.contract.outcome import Outcome
-    from configdrive.model import HostName, Place
+    from configdrive.model import Place
     from rigs.fleet import Fleet
     from tests.integration.xenserver.cloud import Cloud
 
-PASSWORD = "swordfish"
-GUEST = {"password": PASSWORD, "user_data": {"text": "#!/bin/sh\necho hello\n"}}
-
 
 @dataclass
-class Life:
+class Life(Orchestrator):
     """A VM that is defined, halted, with its root disk on a storage."""
 
+    hypervisor: ClassVar = "xenserver"
     cloud: Cloud
     fleet: Fleet
     place: Place
-    host: HostName = A
+    host: str = A
     script: VmScript = field(default_factory=VmScript)
 
     def __post_init__(self) -> None:
@@ -36,29 +34,9 @@ class Life:
     @property
     def vm(self) -> Vm:
         """The VM as drivers know it."""
-        return Vm(VmUuid(self.script.uuid), InstanceName(self.script.name), HypervisorName("xenserver"), self.host)
-
-    def publish(self, kind: str, **data: Any) -> str:  # noqa: ANN401 - fields of an event
-        """Publish the VM's next event; returns its id."""
-        event = self.script.event(kind, hypervisor="xenserver", **{"host": self.host} | data)
-        receipt = self.fleet.publisher.publish(event)
-        assert receipt.accepted
-        return receipt.event_id
-
-    def send(self, kind: str, **data: Any) -> Outcome:  # noqa: ANN401 - as above
-        """Publish the VM's next event and wait for its outcome, final or parked."""
-        return self.outcome(self.publish(kind, **data))
-
-    def outcome(self, event_id: str) -> Outcome:
-        """Wait for the outcome of an event.
-
-        Raises:
-            RigError: there was none within 60 s.
-        """
-        outcome = self.fleet.publisher.wait(event_id, 60)
-        if outcome is None:
-            raise RigError(f"no outcome\n{self.fleet.log[-3000:]}")
-        return outcome
+        return Vm(
+            VmUuid(self.script.uuid), InstanceName(self.script.name), HypervisorName("xenserver"), HostName(self.host)
+        )
 
     def migrate(self, phase: str, **data: Any) -> Outcome:  # noqa: ANN401 - as above
         return self.send("migrate", phase=phase, **{"destination": B} | data)

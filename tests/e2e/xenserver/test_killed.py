@@ -15,9 +15,10 @@ from configdrive.contract.outcome import Status
 from rigs.fleet import Fleet, Supervisor
 from rigs.xapi import XapiPool
 from rigs.xapi.faults import IMPORT
+from tests.e2e.orchestrator import GUEST
 from tests.e2e.site import QUICK
 from tests.e2e.xenserver.conftest import inventory
-from tests.e2e.xenserver.life import GUEST, Life
+from tests.e2e.xenserver.life import Life
 from tests.integration.xenserver.cloud import NFS, A, B, Cloud
 from tests.support import require_rig
 

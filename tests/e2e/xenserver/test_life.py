@@ -8,7 +8,7 @@ import pytest
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
-from tests.e2e.xenserver.life import GUEST, PASSWORD
+from tests.e2e.orchestrator import GUEST, PASSWORD
 from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
 from workers.hypervisors.simulated.guest import read_iso
 

@@ -8,7 +8,7 @@ import pytest
 
 from configdrive.contract.outcome import Status
 from rigs.xapi import XapiError
-from tests.e2e.xenserver.life import GUEST
+from tests.e2e.orchestrator import GUEST
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, B, Cloud
 
 if TYPE_CHECKING:

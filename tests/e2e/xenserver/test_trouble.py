@@ -10,7 +10,7 @@ from configdrive.contract.outcome import Status
 from configdrive.errors import TransientCode
 from rigs.process import wait_until
 from rigs.xapi.faults import IMPORT
-from tests.e2e.xenserver.life import GUEST
+from tests.e2e.orchestrator import GUEST
 from tests.integration.metrics.asking import connections
 from tests.integration.xenserver.cloud import A, B, Cloud
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.errors import PermanentCode, PermanentError
-from rigs.vcsim.authority import Authority
+from rigs.certificates import Authority
 from rigs.vcsim.server import ADDRESS, PASSWORD
 from tests.contract.rig import make_image
 from tests.integration.vmware.conftest import SHARED
@@ -15,7 +15,7 @@ from tests.integration.vmware.conftest import SHARED
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rigs.vcsim.authority import Identity
+    from rigs.certificates import Identity
     from tests.integration.vmware.conftest import MakeDriver, Site
     from workers.hypervisors.vmware.driver import VmwareDriver
 
@@ -25,9 +25,9 @@ def identities(site: Site, tmp_path: Path) -> dict[str, Identity]:
     authority = site.center.authority
     stranger = Authority(tmp_path / "stranger", "rig authority")  # of the same name, with another key
     return {
-        "expired": authority.issue("expired", ADDRESS, expired=True),
-        "another address": authority.issue("elsewhere", "127.0.0.3"),
-        "a stranger's": stranger.issue("server", ADDRESS),
+        "expired": authority.issue("expired", [ADDRESS], expired=True),
+        "another address": authority.issue("elsewhere", ["127.0.0.3"]),
+        "a stranger's": stranger.issue("server", [ADDRESS]),
     }
 
 
