@@ -13,17 +13,16 @@ import threading
 import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote_plus
 
 from cryptography.hazmat.primitives import hashes, hmac
 from typing_extensions import override
 
-from rigs.process import LOOPBACK
+from rigs.process import LOOPBACK, Rig
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from rigs.certificates import Certificates
 
@@ -44,7 +43,7 @@ def expected_signature(parameters: dict[str, str]) -> str:
     return base64.b64encode(digest.finalize()).decode().strip()
 
 
-class CloudStack:
+class CloudStack(Rig):
     """One management server.
 
     Args:
@@ -87,6 +86,7 @@ class CloudStack:
         names = {"URL": self.url, "KEY_FILE": str(keys), "CA_FILE": str(self.ca_file)}
         return {f"CONFIGDRIVE_CLOUDSTACK__{name}": value for name, value in names.items()}
 
+    @override
     def start(self) -> None:
         """Start it, on the port that it had before, if any."""
         port = self._server.server_address[1] if self._server else 0
@@ -126,6 +126,7 @@ class CloudStack:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
 
+    @override
     def stop(self) -> None:
         """Stop listening."""
         if self._server is not None and self._thread is not None:
@@ -133,17 +134,6 @@ class CloudStack:
             self._thread.join()
             self._server.server_close()
             self._thread = None
-
-    def __enter__(self) -> Self:
-        """Start."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
 
     def forget_faults(self) -> None:
         """Be well again, and forget who has asked."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import override
 
+from rigs.process import Rig
 from rigs.redis import RedisServer
 from rigs.worker import Worker
 from tasks.wakeup import WakeUps
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tasks.publish import LifecyclePublisher
 
 
-class Fleet:
+class Fleet(Rig):
     """Settings in one place, for the workers (as environment) and for this process (as `settings`).
 
     Args:
@@ -88,6 +89,7 @@ class Fleet:
             self._publisher = make_publisher(self.settings, self.app, self.mailbox)
         return self._publisher
 
+    @override
     def start(self) -> None:
         """Start all, and wait until the workers take events.
 
@@ -119,6 +121,7 @@ class Fleet:
         for worker in self.workers:
             worker.stop()
 
+    @override
     def stop(self) -> None:
         """Stop all, in the opposite order; nothing is left running."""
         self.stop_workers()
@@ -126,21 +129,6 @@ class Fleet:
         self.mailbox.close()
         if self._owns_redis:
             self.redis.stop()
-
-    def __enter__(self) -> Self:
-        """Start; what was started is stopped when something goes wrong."""
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
 
     @property
     def log(self) -> str:

@@ -6,19 +6,19 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from rigs.process import LOOPBACK, Daemon, free_port
+from typing_extensions import override
+
+from rigs.process import LOOPBACK, Daemon, DaemonRig, answers, free_port
 from rigs.worker import CONFIGDRIVE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from types import TracebackType
 
 
-class Flower:
+class Flower(DaemonRig):
     """Flower on a free loopback port.
 
     Args:
@@ -32,6 +32,7 @@ class Flower:
         argv = [CONFIGDRIVE, "flower", f"--port={port}"]
         self._daemon = Daemon(argv, self.log, {**environment, "FLOWER_UNAUTHENTICATED_API": "true"})
 
+    @override
     def start(self) -> None:
         """Start it and wait until it answers.
 
@@ -39,11 +40,7 @@ class Flower:
             RigError: it ended at its start or did not answer within 30 s.
         """
         self._daemon.start()
-        self._daemon.wait_ready(self._answers, timeout=30)
-
-    def stop(self) -> None:
-        """End it."""
-        self._daemon.stop()
+        self._daemon.wait_ready(lambda: answers(f"{self.url}/healthcheck"), timeout=30)
 
     def get(self, path: str) -> bytes:
         """Return what a page holds.
@@ -68,21 +65,3 @@ class Flower:
         """Return the state that the row of a task shows; `None` while there is no row."""
         row = self.tasks().get(task_id)
         return None if row is None else str(row["state"])
-
-    def __enter__(self) -> Self:
-        """Start."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/healthcheck", timeout=1) as answer:  # noqa: S310  # as above
-                return bool(answer.status == HTTPStatus.OK)
-        except OSError:
-            return False

@@ -8,16 +8,18 @@ import os
 import socket
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
+
+from typing_extensions import override
 
 from rigs.certificates import Certificates
 from rigs.host_files import HostFiles
 from rigs.namespace import Namespace
-from rigs.process import LOOPBACK, Daemon, RigError, RigUnavailable, find_program, free_port
+from rigs.process import LOOPBACK, Daemon, Rig, RigError, RigUnavailable, find_program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import ModuleType, TracebackType
+    from types import ModuleType
 
     import libvirt
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 _LONGEST_SOCKET = 107
 
 
-class LibvirtHost:
+class LibvirtHost(Rig):
     """One KVM host of our own: libvirtd on loopback, its QEMU processes, its state below `directory`.
 
     Several run beside each other and beside the system's libvirtd, and touch neither. Each has its own host name, host
@@ -137,6 +139,7 @@ class LibvirtHost:
         """Whether libvirtd is there (a paused one is)."""
         return self._daemon is not None and self._daemon.running
 
+    @override
     def start(self) -> None:
         """Switch the host on: what ran before is off, what was defined is there.
 
@@ -160,6 +163,7 @@ class LibvirtHost:
             self.stop()
             raise
 
+    @override
     def stop(self) -> None:
         """Switch the host off: libvirtd in order, then the guests as by pulling the plug."""
         self.stop_daemon()
@@ -196,17 +200,6 @@ class LibvirtHost:
         """Let a paused libvirtd go on."""
         if self._daemon is not None:
             self._daemon.resume()
-
-    def __enter__(self) -> Self:
-        """Start."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
 
     # What it holds.
 

@@ -11,14 +11,20 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from typing_extensions import override
 
 from rigs import reaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
 
 T = TypeVar("T")
 
@@ -106,6 +112,15 @@ def wait_until(probe: Callable[[], T | None], what: str, *, timeout: float, inte
             raise RigError(f"waited {timeout:g} s for {what}")
         time.sleep(interval)
     return answer
+
+
+def answers(url: str) -> bool:
+    """Whether a page of ours is there."""
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310  # a loopback address
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def tail(path: Path, lines: int = 20) -> str:
@@ -239,3 +254,67 @@ class Daemon:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+class Rig(ABC):
+    """A peer that is started and stopped, or is there within a `with`."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it, and wait until it answers; one that runs is left alone.
+
+        Raises:
+            RigUnavailable: this machine cannot offer it.
+            RigError: it ended at once, or did not answer in time.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop it in order."""
+
+    def __enter__(self) -> Self:
+        """Start; what was started is stopped when something goes wrong."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+
+class DaemonRig(Rig):
+    """A peer that is one daemon."""
+
+    _daemon: Daemon
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there (a paused one is)."""
+        return self._daemon.running
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._daemon.pid
+
+    @override
+    def stop(self) -> None:
+        self._daemon.stop()
+
+    def kill(self) -> None:
+        """End its process at once (SIGKILL)."""
+        self._daemon.kill()
+
+    def pause(self) -> None:
+        """Make it hang: connections stay open, and nothing is answered."""
+        self._daemon.pause()
+
+    def resume(self) -> None:
+        """Let a paused one go on."""
+        self._daemon.resume()

@@ -7,20 +7,20 @@ import shutil
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import yaml
+from typing_extensions import override
 
-from rigs.process import LOOPBACK, Daemon, find_program, free_port
+from rigs.process import LOOPBACK, Daemon, DaemonRig, answers, find_program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
 SHIPPED = Path(__file__).resolve().parents[1] / "deploy" / "prometheus"
 
 
-class Prometheus:
+class Prometheus(DaemonRig):
     """Prometheus on a free loopback port, with the shipped rules and configuration but other targets.
 
     Args:
@@ -79,21 +79,8 @@ class Prometheus:
         """Return the names of the alerts that fire."""
         return {alert["labels"]["alertname"] for alert in self.ask("alerts")["alerts"] if alert["state"] == "firing"}
 
-    def __enter__(self) -> Self:
-        """Start, and wait until it answers."""
+    @override
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
         self._daemon.start()
-        self._daemon.wait_ready(self._ready, timeout=30)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self._daemon.stop()
-
-    def _ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=1) as answer:  # noqa: S310  # ours
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        self._daemon.wait_ready(lambda: answers(f"{self.url}/-/ready"), timeout=30)

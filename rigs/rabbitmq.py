@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
 
 import amqp
+from typing_extensions import override
 
-from rigs.process import LOOPBACK, Daemon, RigUnavailable, find_program, free_port
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from rigs.process import LOOPBACK, Daemon, DaemonRig, RigUnavailable, find_program, free_port
 
 _SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 
-class RabbitMq:
+class RabbitMq(DaemonRig):
     """A RabbitMQ of our own on a loopback port, with its data in `directory`.
 
     Started by the script behind Debian's `rabbitmq-server`, which itself would change to a user of its own. It has an
@@ -67,6 +64,7 @@ class RabbitMq:
         """What a client connects to."""
         return f"amqp://guest:guest@{LOOPBACK}:{self.port}//"
 
+    @override
     def start(self) -> None:
         """Start it and wait until it takes a login.
 
@@ -77,26 +75,15 @@ class RabbitMq:
         self._daemon.start()
         self._daemon.wait_ready(self._answers, timeout=90)
 
+    @override
     def stop(self) -> None:
-        """End it in order."""
-        self._daemon.stop()
+        super().stop()
         self._epmd.stop()
 
     def restart(self) -> None:
         """Stop and start on the same port with the same data."""
         self.stop()
         self.start()
-
-    def __enter__(self) -> Self:
-        """Start."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
 
     def _answers(self) -> bool:
         try:

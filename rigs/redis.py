@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from typing_extensions import override
 
-from rigs.process import LOOPBACK, Daemon, find_program, free_port
+from rigs.process import LOOPBACK, Daemon, DaemonRig, find_program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from types import TracebackType
 
     from rigs.certificates import Certificates
 
 
-class RedisServer:
+class RedisServer(DaemonRig):
     """A redis-server of our own on a loopback port, configured as a broker should be.
 
     `noeviction`, an append-only file and no snapshots; its data lies in `directory` and survives stop, kill and start.
@@ -70,22 +69,13 @@ class RedisServer:
         """What a client connects to, database 0."""
         return f"redis://{LOOPBACK}:{self.port}/0"
 
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        return self._daemon.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the server's process is there (a paused one is)."""
-        return self._daemon.running
-
     def client(self, *, decode_responses: bool = False) -> redis.Redis:
         """Return a new client that gives up after 5 s; the caller closes it."""
         return redis.Redis.from_url(
             self.url, decode_responses=decode_responses, socket_timeout=5, socket_connect_timeout=5
         )
 
+    @override
     def start(self) -> None:
         """Start the server and wait until it has read its data and answers.
 
@@ -96,37 +86,10 @@ class RedisServer:
         self._daemon.start()
         self._daemon.wait_ready(self._answers, timeout=20)
 
-    def stop(self) -> None:
-        """End it in order: the append-only file is flushed."""
-        self._daemon.stop()
-
-    def kill(self) -> None:
-        """End it as a power failure of the process would (SIGKILL)."""
-        self._daemon.kill()
-
     def restart(self) -> None:
         """Stop and start on the same port with the same data."""
         self.stop()
         self.start()
-
-    def pause(self) -> None:
-        """Make it hang: connections stay open, nothing is answered."""
-        self._daemon.pause()
-
-    def resume(self) -> None:
-        """Let a paused server go on."""
-        self._daemon.resume()
-
-    def __enter__(self) -> Self:
-        """Start."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
 
     def _probe(self) -> redis.Redis:
         return redis.Redis(

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import redis
+from typing_extensions import override
 
-from rigs.process import LOOPBACK, Daemon, find_program, free_port, wait_until
+from rigs.process import LOOPBACK, Daemon, Rig, find_program, free_port, wait_until
 from rigs.redis import RedisServer
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 MASTER = "fleet"
 _DOWN_AFTER_MS = 1000
 
 
-class SentinelledRedis:
+class SentinelledRedis(Rig):
     """A master, replicas and three Sentinels on loopback ports; a failover takes two to four seconds.
 
     Args:
@@ -61,6 +61,7 @@ class SentinelledRedis:
         """
         return wait_until(self._agreed, "the Sentinels to agree on a master", timeout=30)
 
+    @override
     def start(self) -> None:
         """Start all, and wait until every replica follows and every Sentinel knows the others.
 
@@ -89,27 +90,13 @@ class SentinelledRedis:
         wait_until(lambda: (found := self._agreed()) and found is not dead, "another master", timeout=30)
         return dead
 
+    @override
     def stop(self) -> None:
         """Stop all."""
         for sentinel in self._sentinels:
             sentinel.stop()
         for server in self.servers:
             server.stop()
-
-    def __enter__(self) -> Self:
-        """Start; what was started is stopped when something goes wrong."""
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
 
     def _ask(self, port: int, *words: str) -> list[bytes] | None:
         with redis.Redis(host=LOOPBACK, port=port, socket_timeout=1) as client, suppress(redis.RedisError):

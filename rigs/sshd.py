@@ -5,14 +5,15 @@ from __future__ import annotations
 import getpass
 import socket
 import subprocess
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from rigs.process import LOOPBACK, Daemon, RigError, find_program, free_port
+from typing_extensions import override
+
+from rigs.process import LOOPBACK, Daemon, Rig, RigError, find_program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
 _CONFIG = """\
 Port {port}
@@ -36,7 +37,7 @@ def as_is(argv: list[str]) -> list[str]:
     return argv
 
 
-class SshServer:
+class SshServer(Rig):
     """A real sshd of our own on a loopback port, for the user who runs us, with keys made for it.
 
     It serves commands and SFTP. The host's and the user's configuration and keys are neither read nor written.
@@ -97,6 +98,7 @@ class SshServer:
         )
         return path
 
+    @override
     def start(self) -> None:
         """Make the keys at the first start, and start the server.
 
@@ -111,6 +113,7 @@ class SshServer:
         self._daemon.start()
         self._daemon.wait_ready(self._answers, timeout=10)
 
+    @override
     def stop(self) -> None:
         """End it; sessions that are open stay until their clients leave."""
         if self._daemon is not None:
@@ -125,17 +128,6 @@ class SshServer:
         """Let a paused server go on."""
         if self._daemon is not None:
             self._daemon.resume()
-
-    def __enter__(self) -> Self:
-        """Start."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
 
     def _command(self) -> list[str]:
         # It insists on a full path to itself, and as root on an empty directory that Debian's start script makes.

@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from rigs.process import Daemon, wait_until
+from typing_extensions import override
+
+from rigs.process import Daemon, DaemonRig, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
 CONFIGDRIVE = str(Path(sys.executable).with_name("configdrive"))
 """The console script of the environment that runs the tests."""
@@ -21,7 +22,7 @@ CONFIGDRIVE = str(Path(sys.executable).with_name("configdrive"))
 _READY = b" ready."
 
 
-class Worker:
+class Worker(DaemonRig):
     """One worker with the children of its pool.
 
     Args:
@@ -48,16 +49,6 @@ class Worker:
         argv = [CONFIGDRIVE, "worker", "--hypervisor", hypervisor, "--name", name, *options]
         self._daemon = Daemon(argv, directory / f"{name}.log", {**environment, "TMPDIR": str(self.temporary)})
         self._seen = 0
-
-    @property
-    def pid(self) -> int:
-        """The process id of its main process."""
-        return self._daemon.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether its main process is there."""
-        return self._daemon.running
 
     @property
     def exit_code(self) -> int | None:
@@ -90,6 +81,7 @@ class Worker:
         """
         self._daemon.wait_ready(self._is_ready, timeout=30)
 
+    @override
     def start(self) -> None:
         """Start it and wait until it takes events.
 
@@ -99,6 +91,7 @@ class Worker:
         self.launch()
         self.wait_ready()
 
+    @override
     def kill(self) -> None:
         """End its main process at once (SIGKILL). The children notice when they next look, as in real life."""
         self._daemon.kill()
@@ -118,6 +111,7 @@ class Worker:
         assert code is not None
         return code
 
+    @override
     def stop(self) -> None:
         """End it in order, after 10 s by force; and whatever of its pool is still there, at once."""
         self._daemon.stop()
@@ -130,17 +124,6 @@ class Worker:
             with contextlib.suppress(OSError):
                 if mark in (process / "environ").read_bytes():
                     os.kill(int(process.name), signal.SIGKILL)
-
-    def __enter__(self) -> Self:
-        """Start, and wait until it takes events."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
 
     def _is_ready(self) -> bool:
         with self._daemon.log.open("rb") as log:

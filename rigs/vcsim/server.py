@@ -6,16 +6,17 @@ import json
 import urllib.parse
 import urllib.request
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
+
+from typing_extensions import override
 
 from rigs.certificates import Authority
-from rigs.process import LOOPBACK, Daemon, free_port
+from rigs.process import LOOPBACK, Daemon, DaemonRig, free_port
 from rigs.vcsim.build import launcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from rigs.certificates import Identity
 
@@ -26,7 +27,7 @@ USER, PASSWORD = "configdrive@vsphere.local", "sesame-öffne-dich"
 DATACENTER: Final = "DC0"
 
 
-class VCenter:
+class VCenter(DaemonRig):
     """A vCenter with two hosts in a cluster, or a stand-alone ESXi with one.
 
     Args:
@@ -84,25 +85,11 @@ class VCenter:
         """Return the directory in which a datastore's files lie."""
         return self.directory / "datastores" / name
 
+    @override
     def start(self) -> None:
         """Start it and wait until it answers."""
         self._daemon.start()
         self._daemon.wait_ready(self._answers, timeout=20)
-
-    def stop(self) -> None:
-        """End it; it forgets its VMs, the files stay."""
-        self._daemon.stop()
-
-    def __enter__(self) -> Self:
-        """Start."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End."""
-        self.stop()
 
     def inventory(self, hosts: Mapping[str, Mapping[str, object]], **endpoint: object) -> dict[str, object]:
         """Return the inventory's `[vmware]` table.

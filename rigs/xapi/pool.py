@@ -6,10 +6,12 @@ import socket
 import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from rigs.certificates import Authority, Identity
-from rigs.process import RigUnavailable, free_port
+from rigs.process import Rig, RigUnavailable, free_port
 from rigs.xapi.dispatcher import call_directly
 from rigs.xapi.server import HostServer
 from rigs.xapi.world import Machine, World
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-    from types import TracebackType
 
+    from rigs.certificates import Identity
     from rigs.xapi.faults import Faults
 
 
@@ -45,7 +47,7 @@ class XapiHost:
     fingerprint: str
 
 
-class XapiPool:
+class XapiPool(Rig):
     """Hosts in one pool, the first of them its master; threads of this process serve them.
 
     Args:
@@ -123,11 +125,13 @@ class XapiPool:
         """
         return call_directly(self.world, method, *arguments)
 
+    @override
     def start(self) -> None:
         """Let every host listen that does not yet."""
         for name in self._identities:
             self.bring_up(name)
 
+    @override
     def stop(self) -> None:
         """Let no host listen; what they know stays."""
         for name in list(self._servers):
@@ -196,15 +200,6 @@ class XapiPool:
         """How many sessions are open."""
         with self.world.lock:
             return len(self.world.db.references("session"))
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _describe(self, machine: Machine) -> XapiHost:
         return XapiHost(
