@@ -30,7 +30,7 @@ class TransientCode(StrEnum):
     STORAGE_FULL = "storage_full"
     """The storage, or the host's cache, has no space or quota left for the image.
 
-    Remedy: free some; `configdrive sweep --dry-run` tells which images no VM needs."""
+    Remedy: free some; `configdrive sweep --dry-run` shows which images no VM needs."""
 
     VM_BUSY = "vm_busy"
     """The hypervisor is at something else with this VM: it boots, moves, is suspended, or another change lasts.
@@ -65,7 +65,7 @@ class TransientCode(StrEnum):
 
 
 class PermanentCode(StrEnum):
-    """Causes that only a person or a new event can mend: the event is parked at once."""
+    """Causes that only an operator or a new event can mend: the event is parked at once."""
 
     INVALID_EVENT = "invalid_event"
     """The event is not as its schema says, or lacks what is known of no earlier event (such as the host). The detail
@@ -85,7 +85,7 @@ class PermanentCode(StrEnum):
     Remedy: correct the field that the detail names."""
 
     UNSEALABLE = "unsealable"
-    """What is sealed cannot be opened: the key is not in the key file, or the box was made for another VM or event.
+    """What is sealed cannot be opened: the key is not in the key file, or it was made for another VM or event.
 
     Remedy: give all workers the same key file, and publishers its newest public key (`configdrive keys public`)."""
 
@@ -108,7 +108,7 @@ class PermanentCode(StrEnum):
     ACCESS_DENIED = "access_denied"
     """Credentials, a host key, a certificate, a role or a file's permissions do not suffice.
 
-    Remedy: correct them; `configdrive doctor` tells which. A changed host key is refused until `known_hosts` has
+    Remedy: correct them; `configdrive doctor` says which. A changed host key is refused until `known_hosts` has
     the new one."""
 
     VM_NOT_FOUND = "vm_not_found"
@@ -207,14 +207,14 @@ class TransientError(FleetError):
 
 
 class PermanentError(FleetError):
-    """Trying again cannot help: park the event until a person has looked."""
+    """Trying again cannot help: park the event until an operator has looked."""
 
     def __init__(self, code: PermanentCode, detail: str, remedy: str = "") -> None:
         super().__init__(code, detail, remedy)
 
 
 class BadContentError(PermanentError):
-    """What came out of an event's box is no guest data. Nothing can mend this event: it is rejected, not parked."""
+    """What was sealed in an event is no guest data. Nothing can mend this event: it is rejected, not parked."""
 
 
 class StaleError(FleetError):

@@ -140,7 +140,7 @@ class ImageName:
 
 
 class PowerState(StrEnum):
-    """A VM's power state as its hypervisor tells it; `UNDEFINED` when the host knows no such VM."""
+    """A VM's power state as its hypervisor reports it; `UNDEFINED` when the host knows no such VM."""
 
     UNDEFINED = "undefined"
     HALTED = "halted"

@@ -1,4 +1,4 @@
-"""The doors of the domain: what it needs from the world, as protocols that adapters fulfil."""
+"""The ports of the domain: what it needs from the world, as protocols that adapters fulfil."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Observation:
     Args:
         power: the VM's power state; `UNDEFINED` when the host does not know the VM.
         storage: the primary storage on which the VM's root disk lies, or the event's choice, or the host's
-            cache when that storage holds no files; `None` when it cannot be told (VM undefined, none named).
+            cache when that storage holds no files; `None` when it is not known (VM undefined, none named).
         drive: what is in the VM's config drive slot. A user's own ISO in another slot is not reported, an image of the
             fleet in any drive is. Where the running VM and its persistent definition differ, whatever still has to go
             is reported first: another VM's image, then the oldest of its own.
@@ -268,19 +268,19 @@ class HypervisorDriver(Protocol):
 
 
 class Sealer(Protocol):
-    """Public-key boxes for what must not be read on the way or at rest.
+    """Sealed boxes, by public key, for what must not be read on the way or at rest.
 
-    A box is bound to a context (which begins with the VM's uuid): opened under another context it is refused.
+    A sealed box is bound to a context (which begins with the VM's uuid): opened under another context it is refused.
     """
 
     def seal(self, plaintext: bytes, context: str) -> str:
-        """Put `plaintext` into a box; the result is printable ASCII."""
+        """Put `plaintext` into a sealed box; the result is printable ASCII."""
 
     def open(self, box: str, context: str) -> bytes:
         """Take it out.
 
         Raises:
-            PermanentError: `UNSEALABLE`, when the key is not known, the box is damaged or was made for another context.
+            PermanentError: `UNSEALABLE`, when the key is not known, it is damaged or was made for another context.
         """
 
 
@@ -326,7 +326,7 @@ class StepRecord:
 
 
 class Observer(Protocol):
-    """Told of each step; must not raise."""
+    """Takes note of each step; must not raise."""
 
     def step(self, record: StepRecord) -> None:
         """Take note of one finished step."""

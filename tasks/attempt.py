@@ -17,7 +17,7 @@ from configdrive.errors import (
     TransientCode,
     TransientError,
 )
-from configdrive.lifecycle.reconcile import Reconciler, Turn
+from configdrive.lifecycle.reconcile import Attempt, Reconciler
 from configdrive.model import EventId, VmUuid
 from configdrive.ports import Clock
 from tasks.lease import LeaseKeeper
@@ -110,7 +110,7 @@ class Turns:
         try:
             with self._leases.keep(claim, asked) as lease:
                 waiting = tuple(header.event_type for header in claim.waiting)
-                settled = self._reconciler.handle(Turn(event, claim.state, waiting, claim.attempt, lease))
+                settled = self._reconciler.handle(Attempt(event, claim.state, waiting, claim.attempt, lease))
         except Exception as error:  # noqa: BLE001 - every exception must lead to a decision, or the event would spin
             return self._failed(claim, event, error)
         return Finish(settled.outcome, settled.state, settled.gone, settled.left_on), Ended(settled.outcome)

@@ -68,7 +68,7 @@ def render(vm: Vm, data: VmData, password: SecretStr | None) -> Files:
 
     Args:
         vm: whose drive it is; its uuid is cloud-init's instance id.
-        data: what the VM is told.
+        data: what its guest finds.
         password: only while one is to be delivered.
 
     Raises:
@@ -80,7 +80,7 @@ def render(vm: Vm, data: VmData, password: SecretStr | None) -> Files:
 
 
 def check(data: VmData, password: SecretStr | None) -> None:
-    """Refuse, before anything is built, what would not arrive in the guest as it is: what the types alone cannot tell.
+    """Refuse, before anything is built, what would not arrive in the guest as it is: what types alone cannot say.
 
     Raises:
         PermanentError: as `render`.

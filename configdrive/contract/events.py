@@ -278,7 +278,7 @@ def too_large(size: int) -> PermanentError:
 def json_schema(ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
     """Return the contract as JSON Schema (draft 2020-12); `ref_template` says where its definitions will lie."""
     schema = _ADAPTER.json_schema(ref_template=ref_template)
-    for event in Event.__subclasses__():  # the default of `type` is for Python: in JSON, nothing else tells the event
+    for event in Event.__subclasses__():  # the default of `type` is for Python: in JSON, it alone says which event
         schema["$defs"][event.__name__]["required"].append("type")
     schema["$schema"] = GenerateJsonSchema.schema_dialect
     schema["title"] = "configdrive-fleet VM lifecycle event, version 1"

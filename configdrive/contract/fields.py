@@ -65,7 +65,7 @@ HostField = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:
 """A host's, pool's or vCenter's name in the inventory."""
 
 SealedField = Annotated[str, StringConstraints(pattern=r"^v1\.[0-9a-f]{16}\.[A-Za-z0-9_-]+={0,2}$")]
-"""A box: `v1`, the id of the key that it was sealed for, and base64url of a libsodium sealed box."""
+"""A sealed box: `v1`, the id of the key that it was sealed for, and base64url of a libsodium sealed box."""
 
 ZoneField = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 """Part of a queue name: lower case letters, digits and hyphens."""

@@ -130,7 +130,7 @@ class GuestData(Strict):
 
     @model_validator(mode="after")
     def _fit_for_a_drive(self) -> Self:
-        """Refuse at the door what no drive could be built from; the size is checked when it is."""
+        """Refuse on arrival what no drive could be built from; the size is checked when it is."""
         small = self.model_copy(update={"user_data": None})
         try:
             check(small.merged_into(VmData()), self.password)

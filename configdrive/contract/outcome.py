@@ -1,4 +1,4 @@
-"""What became of one event: the one record that operators, orchestrators, Flower and the outcome stream all see."""
+"""The outcome of one event: the one record that operators, orchestrators, Flower and the outcome stream all see."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Status(StrEnum):
     """The event is of the past, so it was not done: the code says how."""
 
     SKIPPED = "skipped"
-    """A person gave it up by `configdrive skip`."""
+    """An operator gave it up by `configdrive skip`."""
 
     REJECTED = "rejected"
     """It waited in the mailbox and turned out to be no event that can ever be worked on."""
 
     PARKED = "parked"
-    """It needs a person. It stays at the head of its VM's mailbox, and the VM's next events wait behind it, until
+    """It needs an operator. It stays at the head of its VM's mailbox, and the VM's next events wait behind it, until
     `configdrive retry` or `configdrive skip`; a `destroy` goes through."""
 
 
@@ -61,7 +61,7 @@ class Outcome:
 
     @property
     def final(self) -> bool:
-        """Whether nothing more will happen with this event by itself or by a person."""
+        """Whether nothing more will happen with this event by itself or by an operator."""
         return self.status is not Status.PARKED
 
     def to_json(self) -> str:

@@ -1,7 +1,7 @@
-"""How the content of a drive is kept from the queue: `guest` becomes `sealed` before an event leaves its publisher.
+"""The sealing of a drive's content: `guest` becomes `sealed` before an event leaves its publisher for the queue.
 
-The box is bound to the context `<vm uuid>/<event id>`, so that it can neither be moved to another VM nor sent again
-under another event.
+A sealed box is bound to the context `<vm uuid>/<event id>`, so that it can neither be moved to another VM nor sent
+again under another event.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def guest_of(event: LifecycleEvent, sealer: Sealer) -> GuestData:
     """Return what the event says of the drive's content; empty when it says nothing.
 
     Raises:
-        PermanentError: `UNSEALABLE`, for a box that is not for this event.
+        PermanentError: `UNSEALABLE`, for a sealed box that is not for this event.
         BadContentError: `INVALID_EVENT` or `CONTENT_TOO_LARGE`, for what is in it.
     """
     if not isinstance(event, ContentEvent):

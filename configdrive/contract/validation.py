@@ -1,4 +1,4 @@
-"""How a contract fault is told: every field and what is wrong with it, and nothing of what was sent."""
+"""The text of a contract fault: every field and what is wrong with it, and nothing of what was sent."""
 
 from __future__ import annotations
 

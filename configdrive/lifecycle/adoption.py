@@ -1,4 +1,4 @@
-"""Taking over drives that are there although nothing is remembered of them: Redis was lost.
+"""The adoption of drives that are there although nothing is remembered of them: Redis was lost.
 
 What lies on a found image is not known, so it can be moved and taken away but not rebuilt (`VmState.adopted`); the next
 start with the VM's data makes a new one. Its generation is the least that the next event's sequence must exceed.

@@ -1,4 +1,4 @@
-"""Doing the steps of a plan: one event, one driver, under one lease, every step timed and fenced."""
+"""The executor of a plan: one event, one driver, under one lease, every step timed and fenced."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Executed:
     """What came of a plan.
 
     Args:
         attachment: how the image is attached.
         away: the host that should have given the drive up but is away.
-        kept: images that could not be deleted because a host that owes (`Work.owing`) uses them still.
+        kept: images that could not be deleted because a host in `Executor.leftover` uses them still.
     """
 
     attachment: Attachment | None = None
@@ -55,19 +55,19 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Executor:
     """One event's work on one hypervisor.
 
     Args:
-        event, driver, lease, observer: whose, where, by which right, and who is told.
-        owing: hosts that were away when they should have given up what they have of the VM (`VmState.left_on`).
+        event, driver, lease, observer: whose, where, by which right, and who takes note.
+        leftover: hosts that were away when they should have given up what they have of the VM (`VmState.left_on`).
     """
 
     event: LifecycleEvent
     driver: HypervisorDriver
     lease: Lease
     observer: Observer
-    owing: tuple[HostName, ...] = ()
+    leftover: tuple[HostName, ...] = ()
 
     def look(self, vm: Vm, also: Collection[Place]) -> tuple[Vm, Observation]:
         """Observe the VM where the event's goal lies; returns the VM as it was looked at.
@@ -109,7 +109,7 @@ class Work:
         steps: tuple[Step, ...],
         place: Place | None,
         content: Content,
-    ) -> Done:
+    ) -> Executed:
         """Take the steps in order; answers how the image on `place` is attached, when the goal is that it is.
 
         When a step fails for good, an image that this plan brought onto a storage and did not attach goes again.
@@ -131,7 +131,7 @@ class Work:
             raise
         if attachment is None and goal.drive is DriveGoal.ATTACHED and goal.image is not None and place is not None:
             attachment = self._attach(vm, goal.image, place)  # already so: asked only for the outcome's facts
-        return Done(attachment, away, tuple(kept))
+        return Executed(attachment, away, tuple(kept))
 
     def _take(
         self,
@@ -159,31 +159,31 @@ class Work:
         return None
 
     def _delete(self, vm: Vm, stored: StoredImage, goal: Goal) -> list[StoredImage]:
-        """Delete an image. What a host that owes has in its drive is no reason to fail: it is asked to give it up now.
+        """Delete an image. A leftover host that has it in its drive is asked to give it up now: no reason to fail.
 
         This event holds up those who would ask it otherwise. Answers the image when the host needs it still.
         """
-        for owing in ((), self.owing):
-            for host in owing:
+        for hosts in ((), self.leftover):
+            for host in hosts:
                 self._give_up(replace(vm, host=host, primary_storage=None), goal)
             try:
                 self._change("delete", partial(self.driver.delete, vm, stored))
             except TransientError as error:
-                if error.code is not TransientCode.IMAGE_IN_USE or not self.owing:
+                if error.code is not TransientCode.IMAGE_IN_USE or not self.leftover:
                     raise
             else:
                 return []
         return [stored]
 
     def _give_up(self, vm: Vm, goal: Goal) -> None:
-        """Empty the drive on a host that owes, if it can be; of a VM that runs there only at the word of the event."""
+        """Empty the drive on a leftover host, if it can be; of a VM that runs there only if the event says so."""
         try:
             power = self._observe(vm, ()).power
             if power not in LIVE or goal.drive is DriveGoal.EMPTY:
                 self._change("detach", partial(self.driver.detach, vm))
         except StaleError:
             raise
-        except FleetError:  # it stays owed
+        except FleetError:  # it stays a leftover
             return
 
     def _attach(self, vm: Vm, record: ImageRecord, place: Place) -> Attachment:
@@ -217,7 +217,7 @@ class Work:
         return self._timed("observe", partial(self.driver.observe, vm, also))
 
     def _undo(self, vm: Vm, stored: StoredImage) -> None:
-        with suppress(FleetError):  # the first error is the one to tell; the sweep finds what stays behind
+        with suppress(FleetError):  # the first error is the one to report; the sweep finds what stays behind
             self._change("delete", partial(self.driver.delete, vm, stored))
 
     def _change(self, step: str, action: Callable[[], _Result]) -> _Result:

@@ -1,4 +1,4 @@
-"""What a host that was away still has of a VM: how it is written down, told, and taken away when the host is back.
+"""Leftovers: what a host that was away still has of a VM, how it is noted, and taken away when the host is back.
 
 A stop or destroy must not wait for a host that may never come back, and neither must a start on another host. So the
 event ends, its outcome says what was left behind, the VM's state remembers the host (`VmState.left_on`), and `Cleaner`
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from configdrive.errors import TransientCode, TransientError
-from configdrive.lifecycle.execute import LIVE, Done
+from configdrive.lifecycle.execute import LIVE, Executed
 from configdrive.lifecycle.plan import Delete, Step
 from configdrive.lifecycle.state import Phase, VmRecord, VmState
 from configdrive.lifecycle.transitions import Goal
@@ -21,25 +21,25 @@ from configdrive.ports import HypervisorDriver, Inserted, Lease, Observation
 _PRESENT = frozenset({Phase.STAGED, Phase.ATTACHED})
 
 
-def places_left(seen: Observation, goal: Goal, steps: tuple[Step, ...], done: Done) -> tuple[Place, ...]:
+def places_left(seen: Observation, goal: Goal, steps: tuple[Step, ...], executed: Executed) -> tuple[Place, ...]:
     """Return the storages on which images of the VM may lie once the goal is reached."""
-    deleted = {step.image for step in steps if isinstance(step, Delete)} - {*done.kept}
+    deleted = {step.image for step in steps if isinstance(step, Delete)} - {*executed.kept}
     left = {*seen.unreachable, *(stored.place for stored in seen.images if stored not in deleted)}
     if goal.image is not None and seen.storage is not None:
         left.add(seen.storage)
     return in_order(left)
 
 
-def hosts_left(known: VmState, vm: Vm, goal: Goal, seen: Observation, done: Done) -> tuple[HostName, ...]:
+def hosts_left(known: VmState, vm: Vm, goal: Goal, seen: Observation, executed: Executed) -> tuple[HostName, ...]:
     """Return the hosts on which something was left behind: earlier and not taken away now, or by this plan."""
     cleaned = {vm.host, goal.left} if goal.others_go else set()
     left = {place.host or vm.host for place in seen.unreachable}
-    if done.away is not None:
-        left.add(done.away)
+    if executed.away is not None:
+        left.add(executed.away)
     return tuple(sorted({*known.left_on} - cleaned | left))
 
 
-def owing(reached: VmState, vm: Vm, places: tuple[Place, ...], left_on: Iterable[HostName]) -> VmState:
+def remembering(reached: VmState, vm: Vm, places: tuple[Place, ...], left_on: Iterable[HostName]) -> VmState:
     """Return the state with what was left behind; of a VM that is gone, who it was is kept until nothing is."""
     hosts = tuple(sorted(set(left_on)))
     owner = vm if reached.phase is Phase.GONE and hosts else reached.vm
@@ -98,7 +98,7 @@ class Cleaner:
         return replace(record, places=left) if down else _without(record, host, left)
 
     def _empty_drive(self, there: Vm, seen: Observation, record: VmRecord) -> None:
-        """Empty the drive. A VM that was stopped or destroyed is not spared because it runs: that was the event's word.
+        """Empty the drive. A VM that was stopped or destroyed is not spared because it runs: the event said so.
 
         Raises:
             TransientError: `VM_BUSY`, when it runs here but is remembered elsewhere: a migration may have brought it.

@@ -1,4 +1,4 @@
-"""Which image files no VM needs any more: pure decisions on what hosts show and what is remembered.
+"""Orphans, the image files that no VM needs any more: pure decisions on what hosts show and what is remembered.
 
 An image is deleted only when it is known to be of no use. What is in any VM's drive stays, whosever drive it is, and so
 does whatever cannot be judged: while a host does not answer, it may have a VM that needs the image.

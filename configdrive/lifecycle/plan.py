@@ -1,4 +1,4 @@
-"""From what is to what shall be: the steps that a hypervisor driver has to take. Pure, and a table to read.
+"""The plan from what is to what shall be: the steps that a hypervisor driver has to take. Pure, and a table to read.
 
 In this order: make the image exist on the VM's primary storage (upload, or copy from where it lies), then bring it into
 the drive (or empty the drive) and out of what another host keeps of the VM, then delete what is no longer wanted. So a
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from configdrive.contract.events import LifecycleEvent, MigrateEvent, MigratePhase
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.lifecycle.state import ImageRecord
+from configdrive.lifecycle.state import ImageRecord, VmState
 from configdrive.lifecycle.transitions import DriveGoal, Goal
 from configdrive.model import AttachBy, HostName, ImageName, Place, PowerState, StoredImage, Vm
 from configdrive.ports import Inserted, Observation
@@ -83,6 +84,31 @@ def plan(vm: Vm, seen: Observation, goal: Goal) -> tuple[Step, ...]:
     return (*brought, *attached, *left, *_deletions(vm, seen, goal, keep=wanted))
 
 
+def steps_for(vm: Vm, seen: Observation, goal: Goal, *, half_done: bool, adopted: bool) -> tuple[Step, ...]:
+    """Plan for an event, whose image may be half done, or adopted (of a content that is not known).
+
+    Raises:
+        PermanentError: as `plan`, and `IMAGE_LOST` when an image would have to be built whose content is not known.
+    """
+    steps = plan(vm, distrust(vm, seen, goal) if half_done else seen, goal)
+    if adopted and any(isinstance(step, Upload) for step in steps):
+        detail = f"the drive of VM {vm.instance_name} is not the fleet's own work: its content is not known"
+        raise PermanentError(PermanentCode.IMAGE_LOST, detail, "send a start event that carries the VM's data")
+    return steps
+
+
+def may_be_half_done(known: VmState, event: LifecycleEvent, goal: Goal, *, again: bool) -> bool:
+    """Whether the goal's image, where it is found in its place, may be what an interrupted attempt has left.
+
+    An image that only this event can have made is never trusted: an operator's retry sets the attempts back to one. The
+    copy for a migration was verified when `prepare` was applied, and what a rollback goes back to is the original.
+    """
+    if not isinstance(event, MigrateEvent):
+        return goal.fresh
+    prepared = known.destination == event.data.destination and not again
+    return event.data.phase is MigratePhase.PREPARE or (event.data.phase is MigratePhase.COMPLETE and not prepared)
+
+
 def image_name(vm: Vm, record: ImageRecord) -> ImageName:
     """Return the file name of a VM's image."""
     return ImageName.of(vm.instance_name, vm.uuid, record.generation)
@@ -137,7 +163,7 @@ def _deletions(vm: Vm, seen: Observation, goal: Goal, *, keep: StoredImage | Non
 
 
 def _in_drive(seen: Observation, image: StoredImage) -> bool:
-    """Whether this image is the medium; one whose place cannot be told may be any of that name."""
+    """Whether this image is the medium; one whose place is not known may be any of that name."""
     return (
         isinstance(seen.drive, Inserted)
         and seen.drive.name == image.name

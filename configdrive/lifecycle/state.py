@@ -1,4 +1,4 @@
-"""What the fleet remembers of one VM between events, and its form at rest: all that goes on a drive is sealed."""
+"""The state of one VM, which the fleet keeps between events; at rest, all that goes on a drive is sealed."""
 
 from __future__ import annotations
 

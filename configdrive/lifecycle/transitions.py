@@ -1,4 +1,4 @@
-"""The state machine of one VM's drive: what an event means, and which steps make it true. Pure: data in, data out.
+"""The state machine of one VM's drive: what an event means, and what must be true for it. Pure: data in, data out.
 
 | event                      | goal                                           | password                | phase    |
 |----------------------------|------------------------------------------------|-------------------------|----------|
@@ -97,7 +97,7 @@ class Note(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Transition:
     """One step of the state machine: the state once the goal is reached, the goal (none: nothing to do), and a note."""
 
     state: VmState
@@ -106,7 +106,7 @@ class Move:
 
 
 def absorb(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmState:
-    """Take in what an event tells, without acting on it: also what a superseded event leaves behind.
+    """Take in what an event says, without acting on it: also what a superseded event leaves behind.
 
     Raises:
         PermanentError: `INVALID_EVENT` when the VM's host is neither in the event nor known.
@@ -135,7 +135,24 @@ def absorb(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmState:
     )
 
 
-def move(known: VmState, event: LifecycleEvent, guest: GuestData, *, live: bool) -> Move:
+def looks(known: VmState, event: LifecycleEvent) -> bool:
+    """Whether an event is about what is on the hypervisor, and not only about what is to be remembered."""
+    offering = event.data.network_offering if isinstance(event, ContentEvent) else None
+    wanted = known.wanted if offering is None else offering.names_config_drive
+    match event:
+        case DestroyEvent():
+            return True
+        case MigrateEvent():
+            return known.vm is None or known.image is not None
+        case _ if not wanted:
+            return _unwanted_goes(known, event)
+        case PasswordResetEvent() | UpdateEvent():
+            return known.vm is None or _is_now(event)
+        case _:
+            return True
+
+
+def transition(known: VmState, event: LifecycleEvent, guest: GuestData, *, live: bool) -> Transition:
     """Say what an event makes of a VM's state, and what must be true for it.
 
     Args:
@@ -151,23 +168,23 @@ def move(known: VmState, event: LifecycleEvent, guest: GuestData, *, live: bool)
     match event:
         case DestroyEvent():
             gone = VmState(sequence=state.sequence, phase=Phase.GONE, places=state.places, left_on=state.left_on)
-            moved = Move(gone, _nothing_left())
+            reached = Transition(gone, _nothing_left())
         case MigrateEvent():
-            moved = _migrate(state, event, known.vm or state.vm)
+            reached = _migrate(state, event, known.vm.host if known.vm else event.data.host)
         case _ if not state.wanted:
-            moved = _unwanted(state, event)
+            reached = _unwanted(state, event)
         case StopEvent():
             passwords = _after_stop(state.passwords, booted=event.data.booted)
-            moved = Move(replace(_emptied(state), passwords=passwords), _nothing_left())
+            reached = Transition(replace(_emptied(state), passwords=passwords), _nothing_left())
         case StartEvent():
-            moved = _start(state, event, known)
+            reached = _start(state, event, known)
         case DeployEvent():
-            moved = _start(state, event, known) if event.data.start else _stage(state, event)
+            reached = _start(state, event, known) if event.data.start else _stage(state, event)
         case PasswordResetEvent():
-            moved = _reset(state, event, live=live)
+            reached = _reset(state, event, live=live)
         case _:
-            moved = _update(state, event, live=live)
-    return moved
+            reached = _update(state, event, live=live)
+    return reached
 
 
 def _nothing_left() -> Goal:
@@ -182,55 +199,63 @@ def _emptied(state: VmState) -> VmState:
     return replace(state, phase=Phase.ABSENT, image=None, destination=None)
 
 
-def _unwanted(state: VmState, event: LifecycleEvent) -> Move:
+def _unwanted(state: VmState, event: LifecycleEvent) -> Transition:
     """A VM without config drive: what an earlier offering left behind goes with its next deploy, start or stop."""
+    if _unwanted_goes(state, event):
+        return Transition(_emptied(state), _nothing_left(), Note.NO_CONFIG_DRIVE)
+    return Transition(state, None, Note.NO_CONFIG_DRIVE)
+
+
+def _unwanted_goes(state: VmState, event: LifecycleEvent) -> bool:
     leftover = state.image is not None or bool(state.places)
-    if leftover and isinstance(event, DeployEvent | StartEvent | StopEvent):
-        return Move(_emptied(state), _nothing_left(), Note.NO_CONFIG_DRIVE)
-    return Move(state, None, Note.NO_CONFIG_DRIVE)
+    return leftover and isinstance(event, DeployEvent | StartEvent | StopEvent)
 
 
-def _stage(state: VmState, event: LifecycleEvent) -> Move:
+def _stage(state: VmState, event: LifecycleEvent) -> Transition:
     record = _record(event)
     goal = Goal(DriveGoal.AS_IT_IS, record, fresh=True, password=state.passwords.pending)
-    return Move(replace(state, phase=Phase.STAGED, image=record), goal)
+    return Transition(replace(state, phase=Phase.STAGED, image=record), goal)
 
 
-def _start(state: VmState, event: LifecycleEvent, known: VmState) -> Move:
+def _start(state: VmState, event: LifecycleEvent, known: VmState) -> Transition:
     """Attach afresh; a VM that was never stopped (HA) may still be defined, with its drive, on the host before."""
-    moved = _attach_fresh(state, event)
-    if moved.goal is None or known.vm is None or state.vm is None or known.phase is not Phase.ATTACHED:
-        return moved
-    return replace(moved, goal=replace(moved.goal, left=_left(state, state.vm.host, known.vm)))
+    reached = _attach_fresh(state, event)
+    if reached.goal is None or known.vm is None or state.vm is None or known.phase is not Phase.ATTACHED:
+        return reached
+    return replace(reached, goal=replace(reached.goal, left=_left(state, state.vm.host, known.vm.host)))
 
 
-def _attach_fresh(state: VmState, event: LifecycleEvent) -> Move:
+def _attach_fresh(state: VmState, event: LifecycleEvent) -> Transition:
     """The next image for a start carries the pending password; one that is carried already stays (second start, HA)."""
     if state.passwords.pending is not None:
         state = replace(state, passwords=Passwords(pending=None, carried=state.passwords.pending))
     return _rebuild(state, event)
 
 
-def _rebuild(state: VmState, event: LifecycleEvent) -> Move:
+def _rebuild(state: VmState, event: LifecycleEvent) -> Transition:
     record = _record(event)
     goal = Goal(DriveGoal.ATTACHED, record, fresh=True, password=state.passwords.carried)
-    return Move(replace(state, phase=Phase.ATTACHED, image=record, destination=None), goal)
+    return Transition(replace(state, phase=Phase.ATTACHED, image=record, destination=None), goal)
 
 
-def _reset(state: VmState, event: PasswordResetEvent, *, live: bool) -> Move:
+def _reset(state: VmState, event: PasswordResetEvent, *, live: bool) -> Transition:
     if not state.password_enabled:
-        return Move(state, None, Note.PASSWORD_NOT_ENABLED)
-    if live and event.data.apply is Apply.NOW:
+        return Transition(state, None, Note.PASSWORD_NOT_ENABLED)
+    if live and _is_now(event):
         return _attach_fresh(state, event)
-    return Move(state, None, Note.PENDING)
+    return Transition(state, None, Note.PENDING)
 
 
-def _update(state: VmState, event: UpdateEvent, *, live: bool) -> Move:
+def _update(state: VmState, event: UpdateEvent, *, live: bool) -> Transition:
     if event.data.password_delivered:
         state = replace(state, passwords=replace(state.passwords, carried=None))
-    if live and (event.data.apply is Apply.NOW or event.data.password_delivered):
+    if live and _is_now(event):
         return _rebuild(state, event)
-    return Move(state, None, Note.PENDING)
+    return Transition(state, None, Note.PENDING)
+
+
+def _is_now(event: PasswordResetEvent | UpdateEvent) -> bool:
+    return event.data.apply is Apply.NOW or (isinstance(event, UpdateEvent) and event.data.password_delivered)
 
 
 def _after_stop(passwords: Passwords, *, booted: bool) -> Passwords:
@@ -239,25 +264,31 @@ def _after_stop(passwords: Passwords, *, booted: bool) -> Passwords:
     return Passwords(pending=passwords.carried)
 
 
-def _migrate(state: VmState, event: MigrateEvent, before: Vm | None) -> Move:
+def at_goal(vm: Vm, event: LifecycleEvent) -> Vm:
+    """Return the VM where the event's goal lies: after a migration on its destination."""
+    if isinstance(event, MigrateEvent) and event.data.phase is MigratePhase.COMPLETE:
+        return replace(vm, host=HostName(event.data.destination))
+    return vm
+
+
+def _migrate(state: VmState, event: MigrateEvent, before: str | None) -> Transition:
     destination = HostName(event.data.destination)
     prepare = event.data.phase is MigratePhase.PREPARE
-    if event.data.phase is MigratePhase.COMPLETE and state.vm is not None:
-        state = replace(state, vm=replace(state.vm, host=destination))
+    state = replace(state, vm=None if state.vm is None else at_goal(state.vm, event))
     state = replace(state, destination=destination if prepare else None)
     if state.image is None:
-        return Move(state, None, Note.NONE if state.wanted else Note.NO_CONFIG_DRIVE)
+        return Transition(state, None, Note.NONE if state.wanted else Note.NO_CONFIG_DRIVE)
     attached = state.phase is Phase.ATTACHED and not prepare
     drive = DriveGoal.ATTACHED if attached else DriveGoal.AS_IT_IS
     left = _left(state, destination, before) if attached else None
-    return Move(state, Goal(drive, state.image, password=_password_of(state), others_go=not prepare, left=left))
+    return Transition(state, Goal(drive, state.image, password=_password_of(state), others_go=not prepare, left=left))
 
 
-def _left(state: VmState, destination: HostName, before: Vm | None) -> HostName | None:
+def _left(state: VmState, destination: HostName, before: str | None) -> HostName | None:
     """Return the host that a migrated VM is not on (any more). Its orchestrator's drives are the orchestrator's."""
     if state.vm is None or state.vm.attach_by is AttachBy.ORCHESTRATOR:
         return None
-    other = before.host if before is not None and state.vm.host == destination else destination
+    other = HostName(before) if before is not None and state.vm.host == destination else destination
     return other if other != state.vm.host else None
 
 
@@ -267,7 +298,7 @@ def _password_of(state: VmState) -> SecretStr | None:
 
 
 def vm_of(known: Vm | None, event: LifecycleEvent) -> Vm:
-    """Return the VM as the event places it, with what is known already where the event is silent.
+    """Return the VM as the event describes it, with what is known already where the event is silent.
 
     Raises:
         PermanentError: `INVALID_EVENT` when the host is neither in the event nor known.

@@ -1,4 +1,4 @@
-"""The state machine of a drive: the table of `lifecycle.transitions`, and a diagram made by asking `move`."""
+"""The state machine of a drive: the table of `lifecycle.transitions`, and a diagram made by asking `transition`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from configdrive.contract.events import Apply, LifecycleEvent, MigratePhase, parse
 from configdrive.contract.guest_data import GuestData
 from configdrive.lifecycle.state import ImageRecord, Phase, VmState
-from configdrive.lifecycle.transitions import move
+from configdrive.lifecycle.transitions import transition
 from configdrive.model import Generation, HostName, HypervisorName, InstanceName, Vm, VmUuid
 from docs.generated.source import table_of
 
@@ -37,15 +37,15 @@ _EVENTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 
 
 def markdown() -> str:
-    """Return the diagram of the moves, and their table."""
-    diagram = f"```{{graphviz}}\n:alt: The moves of the table below, as arrows between the phases\n\n{dot()}\n```"
+    """Return the diagram of the transitions, and their table."""
+    diagram = f"```{{graphviz}}\n:alt: The transitions of the table below, as arrows between the phases\n\n{dot()}\n```"
     return f"{diagram}\n\n{table_of('configdrive.lifecycle.transitions')}"
 
 
 def dot() -> str:
-    """Return the diagram in Graphviz' language: the moves that change the phase."""
+    """Return the diagram in Graphviz' language: the transitions that change the phase."""
     arrows: dict[tuple[Phase, Phase], list[str]] = {}
-    for before, name, after in moves():
+    for before, name, after in transitions():
         if before is not after:
             arrows.setdefault((before, after), []).append(name)
     phases = [f"  {phase} [label={phase.name}{' peripheries=2' if phase is Phase.GONE else ''}]" for phase in Phase]
@@ -53,7 +53,7 @@ def dot() -> str:
     return "\n".join(("digraph drive {", "  node [shape=box style=rounded]", *phases, *lines, "}"))
 
 
-def moves() -> Iterator[tuple[Phase, str, Phase]]:
+def transitions() -> Iterator[tuple[Phase, str, Phase]]:
     """Ask the state machine for every phase and event: the phase before, the event, and the phase after."""
     for phase in _TAKE_EVENTS:
         image = (
@@ -61,7 +61,8 @@ def moves() -> Iterator[tuple[Phase, str, Phase]]:
         )
         known = VmState(_VM, sequence=1, phase=phase, image=image)
         for name, (word, data) in _EVENTS.items():
-            running, halted = (move(known, _event(word, data), _GUEST, live=live).state.phase for live in (True, False))
+            event = _event(word, data)
+            running, halted = (transition(known, event, _GUEST, live=live).state.phase for live in (True, False))
             if running is halted:
                 yield phase, name, running
             else:

@@ -26,7 +26,7 @@ def refusal(raw: str | bytes | Json) -> PermanentError | None:
     return refused
 
 
-def told(error: PermanentError) -> str:
+def text_of(error: PermanentError) -> str:
     return f"{error} {error!r} {error.args} {error.detail} {error.remedy}"
 
 

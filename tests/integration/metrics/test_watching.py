@@ -13,7 +13,8 @@ from typing_extensions import override
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import StaleCode, StaleError, TransientCode, TransientError
-from configdrive.lifecycle.reconcile import Reconciler, Settled, Turn
+from configdrive.lifecycle.reconcile import Attempt, Reconciler
+from configdrive.lifecycle.settled import Settled
 from configdrive.model import EventId, HostName
 from configdrive.ports import StepRecord
 from rigs.redis import RedisServer
@@ -71,7 +72,7 @@ class Place:
     def __init__(self, client: redis.Redis, *, lease: float = 30.0) -> None:
         self.box = Box(client, lease=lease)
         self.recorder = Recorder()
-        self.work: Callable[[Turn], Settled] = self.applied
+        self.work: Callable[[Attempt], Settled] = self.applied
         self.mailbox = WatchedMailbox(client, self.box.mailbox._options, self.recorder)
         self.turns = WatchedTurns(
             mailbox=self.mailbox,
@@ -83,10 +84,10 @@ class Place:
             wake=lambda _wake: None,
         )
 
-    def handle(self, turn: Turn) -> Settled:
+    def handle(self, turn: Attempt) -> Settled:
         return self.work(turn)
 
-    def applied(self, turn: Turn) -> Settled:
+    def applied(self, turn: Attempt) -> Settled:
         assert claim_in_work() is not None
         header = self.recorder.begun[-1].header
         return Settled(outcome(header, attempts=turn.attempt), '{"sequence":1}')
@@ -121,8 +122,8 @@ def place(client: redis.Redis) -> Place:
     return Place(client)
 
 
-def failing(error: Exception) -> Callable[[Turn], Settled]:
-    def work(_turn: Turn) -> Settled:
+def failing(error: Exception) -> Callable[[Attempt], Settled]:
+    def work(_turn: Attempt) -> Settled:
         raise error
 
     return work
@@ -158,7 +159,7 @@ def test_an_attempt_that_was_given_up_as_another_has_the_vm(place: Place) -> Non
 def test_an_attempt_whose_end_is_fenced_off(client: redis.Redis) -> None:
     place = Place(client, lease=0.05)
 
-    def overtaken(turn: Turn) -> Settled:
+    def overtaken(turn: Attempt) -> Settled:
         place.box.client.hincrby(f"{place.box.prefix}vm:{turn.event.data.vm.uuid}", "epoch", 1)
         return place.applied(turn)
 
@@ -168,7 +169,7 @@ def test_an_attempt_whose_end_is_fenced_off(client: redis.Redis) -> None:
 
 
 def test_an_attempt_whose_end_redis_did_not_take(place: Place) -> None:
-    def cut_off(turn: Turn) -> Settled:
+    def cut_off(turn: Attempt) -> Settled:
         place.box.client.set(f"{place.box.prefix}outcomes", "no stream")
         return place.applied(turn)
 

@@ -37,10 +37,10 @@ def test_takes_letters_digits_dots_underscores_and_hyphens(label: str) -> None:
     ],
 )
 def test_tells_the_rule_and_not_the_label(label: str, problem: str) -> None:
-    told = label_problem(label)
-    assert told is not None
-    assert problem in told
-    assert not label or label not in told
+    problem_found = label_problem(label)
+    assert problem_found is not None
+    assert problem in problem_found
+    assert not label or label not in problem_found
 
 
 @given(st.text(max_size=20))

@@ -80,7 +80,7 @@ def test_the_keys_of_redis_are_the_stores() -> None:
 
 
 def test_the_diagram_is_what_the_state_machine_does() -> None:
-    moves = {(before, name): after for before, name, after in state_machine.moves()}
+    moves = {(before, name): after for before, name, after in state_machine.transitions()}
     assert moves[Phase.ABSENT, "start"] is Phase.ATTACHED
     assert moves[Phase.STAGED, "stop"] is Phase.ABSENT
     assert moves[Phase.STAGED, "update, now (running VM)"] is Phase.ATTACHED

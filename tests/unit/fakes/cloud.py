@@ -71,7 +71,7 @@ class Cloud:
         shared: storages whose files every host sees.
         local: storages that each host has one of its own of.
         remains: what another host still has of a VM that has left it.
-        hook: told before, during and after each verb; what it raises comes out of the verb.
+        hook: called before, during and after each verb; what it raises comes out of the verb.
     """
 
     hosts: set[HostName] = field(default_factory=lambda: {HostName("host-1"), HostName("host-2")})

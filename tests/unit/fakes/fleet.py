@@ -15,7 +15,8 @@ from configdrive.iso import read
 from configdrive.iso.ecma119 import SECTOR
 from configdrive.iso.verify import verify
 from configdrive.lifecycle import state
-from configdrive.lifecycle.reconcile import Reconciler, Settled, Turn
+from configdrive.lifecycle.reconcile import Attempt, Reconciler
+from configdrive.lifecycle.settled import Settled
 from configdrive.lifecycle.state import VmState
 from configdrive.model import (
     Generation,
@@ -84,11 +85,11 @@ class Fleet:
         attempt: int = 1,
         **data: Any,  # noqa: ANN401 - as above
     ) -> Settled:
-        """Let one event have its turn, and remember what came of it."""
+        """Make an attempt at one event, and remember what came of it."""
         return self.handle(self.event(word, **data), waiting=waiting, attempt=attempt)
 
     def handle(self, event: LifecycleEvent, *, waiting: tuple[str, ...] = (), attempt: int = 1) -> Settled:
-        settled = self.reconciler.handle(Turn(event, self.remembered, waiting, attempt, self.lease))
+        settled = self.reconciler.handle(Attempt(event, self.remembered, waiting, attempt, self.lease))
         if settled.state is not None:
             self.remembered = settled.state
         return settled
@@ -137,12 +138,12 @@ def read_image(content: bytes) -> dict[str, bytes]:
     return files
 
 
-def stray_image(cloud: Cloud, uuid: str, generation: int = 1) -> StoredImage:
+def foreign_image(cloud: Cloud, uuid: str, generation: int = 1) -> StoredImage:
     """Put an image of some VM onto the primary storage, past the fleet."""
     name = ImageName.of(InstanceName("i-2-99-VM"), VmUuid(uuid), Generation(generation))
-    stray = StoredImage(name, cloud.place(PRIMARY, HOST_1))
-    cloud.files[stray] = b"not for you"
-    return stray
+    foreign = StoredImage(name, cloud.place(PRIMARY, HOST_1))
+    cloud.files[foreign] = b"not for you"
+    return foreign
 
 
 def running(fleet: Fleet, **data: Any) -> Fleet:  # noqa: ANN401 - fields of an event

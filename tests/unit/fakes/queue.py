@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from configdrive.contract.events import parse, short_type
 from configdrive.contract.sealing import body_of
-from configdrive.lifecycle.reconcile import Reconciler, Settled, Turn
+from configdrive.lifecycle.reconcile import Attempt, Reconciler
+from configdrive.lifecycle.settled import Settled
 from configdrive.model import EventId, VmUuid
 from tasks.attempt import Turns, Verdict
 from tasks.lease import LeaseKeeper
@@ -94,5 +95,5 @@ class _Failing(Reconciler):
         self._error = error
 
     @override
-    def handle(self, turn: Turn) -> Settled:
+    def handle(self, turn: Attempt) -> Settled:
         raise self._error()

@@ -1,4 +1,4 @@
-"""`network_data.json`: what the guest is told of its NICs. That cloud-init takes it, its own code has shown."""
+"""`network_data.json`: what the guest is to know of its NICs. That cloud-init takes it, its own code has shown."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from configdrive.lifecycle.transitions import vm_of
 from configdrive.model import VmData
 from tests.unit import strategies
 from tests.unit.documents import CONTENT_WORDS, WORDS, Json, document, event, full_document
-from tests.unit.refusals import paths, planted, refusal, told
+from tests.unit.refusals import paths, planted, refusal, text_of
 
 VM = vm_of(None, event("deploy"))
 MARKER = "Sw0rdfish!-marker"
@@ -111,8 +111,8 @@ def test_no_refusal_and_no_repr_quotes_a_value(word: str) -> None:
             error = refusal(json.dumps(planted(whole, path, value)))
             if error is not None:
                 refused += 1
-                assert PLAIN_MARKER not in told(error), path
-                assert len(told(error)) < 4_000, path
+                assert PLAIN_MARKER not in text_of(error), path
+                assert len(text_of(error)) < 4_000, path
     assert refused > 100
 
 
@@ -123,7 +123,7 @@ def test_no_refusal_quotes_a_key_that_could_not_be_a_field(key: str) -> None:
         if path and isinstance(path[-1], str):
             for value in (1, {key: 1}):
                 error = refusal(planted(whole, (*path[:-1], key), value))
-                assert error is None or key not in told(error), path
+                assert error is None or key not in text_of(error), path
 
 
 @given(st.data())
@@ -131,7 +131,7 @@ def test_no_refusal_quotes_a_value_of_any_event(data: st.DataObject) -> None:
     whole = data.draw(strategies.documents())
     path = data.draw(st.sampled_from(list(paths(whole))))
     error = refusal(json.dumps(planted(whole, path, data.draw(st.sampled_from([MARKER, [MARKER], {MARKER: MARKER}])))))
-    assert error is None or PLAIN_MARKER not in told(error)
+    assert error is None or PLAIN_MARKER not in text_of(error)
 
 
 def test_secrets_do_not_show_in_the_repr_or_the_json_of_an_event() -> None:
@@ -148,7 +148,7 @@ def test_secrets_do_not_show_in_the_repr_or_the_json_of_an_event() -> None:
 def too_large(raw: str | bytes) -> bool:
     error = refusal(raw)
     assert error is None or error.code is PermanentCode.CONTENT_TOO_LARGE
-    assert error is None or len(told(error)) < 1_000
+    assert error is None or len(text_of(error)) < 1_000
     return error is not None
 
 

@@ -30,9 +30,9 @@ def test_an_event_says_the_same_behind_the_queue(sent: Json) -> None:
     assert type(arrived) is type(event)
     before, after = (one.model_dump(exclude={"data": {"guest", "sealed"}}) for one in (event, arrived))
     assert before == after
-    told, known = guest_of(event, FakeSealer()), guest_of(arrived, FakeSealer())
-    assert known.merged_into(VmData()) == told.merged_into(VmData())
-    assert known.password == told.password
+    sent_data, known = guest_of(event, FakeSealer()), guest_of(arrived, FakeSealer())
+    assert known.merged_into(VmData()) == sent_data.merged_into(VmData())
+    assert known.password == sent_data.password
 
 
 @pytest.mark.parametrize("word", CONTENT_WORDS)

@@ -9,7 +9,7 @@ from configdrive.errors import (
     FleetError,
 )
 from configdrive.lifecycle.leftovers import Cleaner
-from configdrive.lifecycle.reconcile import Settled
+from configdrive.lifecycle.settled import Settled
 from configdrive.lifecycle.state import VmRecord, peek, write
 from configdrive.model import HostName, VmUuid
 from tests.unit.documents import OTHER_UUID

@@ -52,9 +52,9 @@ own_images = st.builds(StoredImage, own_names, st.sampled_from(PLACES))
 
 @dataclass
 class World:
-    """One VM and some storages. A medium whose storage is not ours is told without its place.
+    """One VM and some storages. A medium whose storage is not ours is reported without its place.
 
-    An orchestrator that attaches by itself is only told what to attach, and has not done it yet.
+    An orchestrator that attaches by itself only gets the answer what to attach, and has not done it yet.
     """
 
     vm: Vm
@@ -63,7 +63,7 @@ class World:
     drive: tuple[ImageName, Place] | None
     slot: bool
     files: set[StoredImage]
-    told: StoredImage | None = None
+    answered: StoredImage | None = None
 
     def observe(self) -> Observation:
         drive: DriveContent = EmptyDrive() if self.slot else NoDrive()
@@ -81,11 +81,11 @@ class World:
                 assert StoredImage(image_name(self.vm, record), source) in self.files, "copied from where nothing lies"
                 self.files.add(StoredImage(image_name(self.vm, record), target))
             case Attach(record, place):
-                self.told = StoredImage(image_name(self.vm, record), place)
-                assert self.told in self.files, "attached what is not there"
+                self.answered = StoredImage(image_name(self.vm, record), place)
+                assert self.answered in self.files, "attached what is not there"
                 assert self.drive is None or self.drive[0].vm_uuid == self.vm.uuid, "took another VM's medium out"
                 if self.vm.attach_by is AttachBy.FLEET:
-                    self.drive, self.slot = (self.told.name, place), True
+                    self.drive, self.slot = (self.answered.name, place), True
             case Detach():
                 assert goal.drive is DriveGoal.EMPTY
                 self.drive = None
@@ -97,7 +97,7 @@ class World:
                 self.files.remove(image)
 
     def may_stay(self, stored: StoredImage, goal: Goal) -> bool:
-        """What is in the drive (as far as that can be told), where the plan has not taken it out."""
+        """What is in the drive (as far as that is known), where the plan has not taken it out."""
         inserted = self.drive in {(stored.name, stored.place), (stored.name, UNKNOWN)}
         return inserted and (goal.drive is DriveGoal.AS_IT_IS or self.vm.attach_by is AttachBy.ORCHESTRATOR)
 
@@ -109,7 +109,7 @@ class World:
         there = wanted in self.files
         others = {stored for stored in self.files if stored != wanted and not self.may_stay(stored, goal)}
         attached = self.drive in {(wanted.name, wanted.place), (wanted.name, UNKNOWN)} or (
-            self.vm.attach_by is AttachBy.ORCHESTRATOR and self.told == wanted
+            self.vm.attach_by is AttachBy.ORCHESTRATOR and self.answered == wanted
         )
         return there and (attached or goal.drive is not DriveGoal.ATTACHED) and not (others and goal.others_go)
 

@@ -9,7 +9,7 @@ from pydantic import SecretBytes, SecretStr
 from configdrive.contract.events import ContentEvent, LifecycleEvent
 from configdrive.contract.guest_data import GuestData
 from configdrive.lifecycle.state import ImageRecord, Passwords, Phase, VmState
-from configdrive.lifecycle.transitions import DriveGoal, Goal, Move, move, vm_of
+from configdrive.lifecycle.transitions import DriveGoal, Goal, Transition, transition, vm_of
 from configdrive.model import Generation, HostName, Metadata, Place, StorageName, VmData
 from tests.unit.documents import event
 
@@ -41,9 +41,9 @@ FRESH = ImageRecord(Generation(5), BUILT_AT)
 NOTHING_LEFT = Goal(DriveGoal.EMPTY)
 
 
-def moved(known: VmState, word: str, *, live: bool = False, **data: object) -> Move:
+def moved(known: VmState, word: str, *, live: bool = False, **data: object) -> Transition:
     sent = event(word, **{"sequence": 5} | data)
-    return move(known, sent, guest_of(sent), live=live)
+    return transition(known, sent, guest_of(sent), live=live)
 
 
 def guest_of(sent: LifecycleEvent) -> GuestData:

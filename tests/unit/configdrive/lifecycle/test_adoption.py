@@ -22,10 +22,10 @@ from tests.unit.fakes.fleet import (
     LOCAL,
     VM,
     Fleet,
+    foreign_image,
     places_of,
     refused,
     running,
-    stray_image,
 )
 
 MEMORY = HypervisorName("memory")
@@ -85,7 +85,7 @@ def test_the_image_in_the_drive_is_the_present_one_and_an_unfinished_event_may_c
 
 def test_of_several_images_beside_an_empty_drive_the_newest_is_the_present_one(fleet: Fleet) -> None:
     for generation in (5, 9, 7):
-        stray_image(fleet.cloud, VM, generation)
+        foreign_image(fleet.cloud, VM, generation)
     assert adopt(fleet).image == ImageRecord(Generation(9), AT)
 
 

@@ -17,11 +17,11 @@ from tests.unit.fakes.fleet import (
     HOST_2,
     VM,
     Fleet,
+    foreign_image,
     moves,
     places_of,
     refused,
     running,
-    stray_image,
 )
 
 
@@ -96,7 +96,7 @@ def test_an_event_that_brings_the_content_makes_a_found_drive_the_fleet_s_own(fl
 
 def test_the_image_in_the_drive_is_the_found_one_whatever_else_lies_about(fleet: Fleet) -> None:
     running(fleet)
-    stray_image(fleet.cloud, VM, 77)
+    foreign_image(fleet.cloud, VM, 77)
     fleet.remembered = None
     fleet.send("update")
     found = fleet.known().image
@@ -106,7 +106,7 @@ def test_the_image_in_the_drive_is_the_found_one_whatever_else_lies_about(fleet:
 
 def test_of_several_images_beside_an_empty_drive_the_newest_is_the_found_one(fleet: Fleet) -> None:
     for generation in (5, 7, 6):
-        stray_image(fleet.cloud, VM, generation)
+        foreign_image(fleet.cloud, VM, generation)
     fleet.send("update")
     found = fleet.known().image
     assert found is not None
@@ -114,8 +114,8 @@ def test_of_several_images_beside_an_empty_drive_the_newest_is_the_found_one(fle
 
 
 def test_another_vm_s_medium_is_not_taken_over(fleet: Fleet) -> None:
-    stray = stray_image(fleet.cloud, OTHER_UUID)
-    fleet.machine.slot, fleet.machine.medium = True, stray
+    foreign = foreign_image(fleet.cloud, OTHER_UUID)
+    fleet.machine.slot, fleet.machine.medium = True, foreign
     fleet.send("update")
     assert (fleet.known().image, fleet.known().adopted) == (None, False)
 

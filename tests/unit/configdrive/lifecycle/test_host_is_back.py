@@ -27,9 +27,9 @@ from tests.unit.fakes.fleet import (
     PRIMARY,
     VM,
     Fleet,
+    foreign_image,
     refused,
     running,
-    stray_image,
 )
 
 
@@ -194,7 +194,7 @@ def test_the_present_image_of_a_vm_that_was_renamed_meanwhile_stays(fleet: Fleet
 
 
 def test_another_vm_s_image_on_the_host_is_no_business_of_ours(local: Fleet) -> None:
-    other = stray_image(local.cloud, OTHER_UUID)
+    other = foreign_image(local.cloud, OTHER_UUID)
     leaves(local)
     local.cloud.down.clear()
     clean(local)

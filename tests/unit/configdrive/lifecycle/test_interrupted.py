@@ -146,7 +146,7 @@ def result(fleet: Fleet, facts: dict[str, str]) -> object:
     )
 
 
-# A person who says to try again sets the attempts back to one.
+# An operator who says to try again sets the attempts back to one.
 @pytest.mark.parametrize(
     ("failure", "attempt"), [("killed", 1), ("killed", 2), ("failed for now", 2), ("failed for good", 1)]
 )

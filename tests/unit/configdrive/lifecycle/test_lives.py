@@ -53,8 +53,8 @@ class Lives(RuleBasedStateMachine):
     def live(self) -> bool:
         return self.fleet.machine.power is PowerState.RUNNING
 
-    def turn(self, word: str, death: int | None, **data: Any) -> None:  # noqa: ANN401 - fields of an event
-        """Let an event have its turn; a worker that dies over it is followed by another."""
+    def attempt(self, word: str, death: int | None, **data: Any) -> None:  # noqa: ANN401 - fields of an event
+        """Make an attempt at an event; a worker that dies over it is followed by another."""
         event = self.fleet.event(word, **{"host": self.fleet.machine.host} | data)
         passed = 0
 
@@ -75,7 +75,7 @@ class Lives(RuleBasedStateMachine):
     def attach(self) -> None:
         self.drive, self.staged = Drive(self.carried, self.user_data), False
 
-    def told(self, password: str | None, user_data: str | None) -> Json:
+    def given(self, password: str | None, user_data: str | None) -> Json:
         guest: Json = {}
         if password is not None:
             guest["password"] = self.pending = password
@@ -88,12 +88,12 @@ class Lives(RuleBasedStateMachine):
     @rule(password=passwords, user_data=contents, death=deaths)
     def deploy(self, password: str | None, user_data: str | None, death: int | None) -> None:
         self.pending = self.carried = self.user_data = None
-        self.turn("deploy", death, guest=self.told(password, user_data))
+        self.attempt("deploy", death, guest=self.given(password, user_data))
         self.staged = True
 
     @rule(password=passwords, user_data=contents, death=deaths)
     def start(self, password: str | None, user_data: str | None, death: int | None) -> None:
-        self.turn("start", death, guest=self.told(password, user_data))
+        self.attempt("start", death, guest=self.given(password, user_data))
         if self.pending is not None:
             self.carried, self.pending = self.pending, None
         self.attach()
@@ -110,14 +110,14 @@ class Lives(RuleBasedStateMachine):
     @rule(booted=st.booleans(), death=deaths)
     def stop(self, *, booted: bool, death: int | None) -> None:
         self.fleet.power(PowerState.HALTED)
-        self.turn("stop", death, booted=booted)
+        self.attempt("stop", death, booted=booted)
         if not booted and self.pending is None:
             self.pending = self.carried
         self.carried, self.drive, self.staged = None, None, False
 
     @rule(password=st.sampled_from(["four", "five"]), now=st.booleans(), death=deaths)
     def reset(self, password: str, *, now: bool, death: int | None) -> None:
-        self.turn(
+        self.attempt(
             "password_reset",
             death,
             guest={"password": password},
@@ -130,13 +130,13 @@ class Lives(RuleBasedStateMachine):
 
     @rule(user_data=contents, now=st.booleans(), death=deaths)
     def update(self, user_data: str | None, *, now: bool, death: int | None) -> None:
-        self.turn("update", death, guest=self.told(None, user_data), apply="now" if now else "next_start")
+        self.attempt("update", death, guest=self.given(None, user_data), apply="now" if now else "next_start")
         if now and self.live:
             self.attach()
 
     @rule(death=deaths)
     def deliver(self, death: int | None) -> None:
-        self.turn("update", death, password_delivered=True)
+        self.attempt("update", death, password_delivered=True)
         self.carried = None
         if self.live:
             self.attach()
@@ -156,11 +156,13 @@ class Lives(RuleBasedStateMachine):
     @rule(back=st.booleans(), death=deaths, second_death=deaths)
     def migrate(self, *, back: bool, death: int | None, second_death: int | None) -> None:
         fleet, source, destination = self.fleet, self.fleet.machine.host, self.other_host
-        self.turn("migrate", death, phase="prepare", host=source, destination=destination)
+        self.attempt("migrate", death, phase="prepare", host=source, destination=destination)
         fleet.machine.medium = None  # the worst hypervisor gives it up
         if not back:
             fleet.machine.host = destination
-        self.turn("migrate", second_death, phase="rollback" if back else "complete", host=None, destination=destination)
+        self.attempt(
+            "migrate", second_death, phase="rollback" if back else "complete", host=None, destination=destination
+        )
 
     @property
     def other_host(self) -> HostName:
@@ -198,7 +200,7 @@ class Lives(RuleBasedStateMachine):
     @override
     def teardown(self) -> None:
         """Whatever its life was, a destroy leaves nothing of the VM."""
-        self.turn("destroy", None)
+        self.attempt("destroy", None)
         assert self.fleet.cloud.files == {}
         assert self.fleet.machine.medium is None
 

@@ -22,11 +22,11 @@ from tests.unit.fakes.fleet import (
     SECOND,
     VM,
     Fleet,
+    foreign_image,
     moves,
     places_of,
     refused,
     running,
-    stray_image,
 )
 
 OTHER = StorageName("other")
@@ -214,8 +214,8 @@ def test_a_stopped_vm_has_nothing_to_move(local: Fleet) -> None:
 
 
 def test_another_vm_s_medium_is_found_before_the_migration_too(local: Fleet) -> None:
-    stray = stray_image(local.cloud, OTHER_UUID)
-    local.machine.medium = stray
+    foreign = foreign_image(local.cloud, OTHER_UUID)
+    local.machine.medium = foreign
     assert refused(local, "migrate", phase="prepare", host=None).code is PermanentCode.NOT_ITS_DRIVE
     assert places_of(local) == {AT_SOURCE}
 

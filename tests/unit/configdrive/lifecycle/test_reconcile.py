@@ -1,4 +1,4 @@
-"""The use case on a hypervisor in memory: what the guest finds, what lies on the storages, and what is told."""
+"""The use case on a hypervisor in memory: what the guest finds, what lies on the storages, and what is reported."""
 
 from __future__ import annotations
 

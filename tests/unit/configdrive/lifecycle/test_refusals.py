@@ -1,4 +1,4 @@
-"""What cannot be done: told with its code, nothing half done left behind, and nothing touched without the lease."""
+"""What cannot be done: refused with its code, nothing half done left behind, and nothing touched without the lease."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from configdrive.errors import (
     TransientError,
 )
 from configdrive.iso import build
-from configdrive.lifecycle.reconcile import Reconciler, Turn
+from configdrive.lifecycle.reconcile import Attempt, Reconciler
 from tests.unit.documents import OTHER_UUID, Json
 from tests.unit.fakes.cloud import At, Cloud
 from tests.unit.fakes.fleet import (
@@ -23,24 +23,24 @@ from tests.unit.fakes.fleet import (
     PRIMARY,
     VM,
     Fleet,
+    foreign_image,
     refused,
     running,
-    stray_image,
 )
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
 def test_another_vm_s_medium_is_neither_replaced_nor_touched(fleet: Fleet) -> None:
-    stray = stray_image(fleet.cloud, OTHER_UUID)
-    fleet.machine.slot, fleet.machine.medium = True, stray
+    foreign = foreign_image(fleet.cloud, OTHER_UUID)
+    fleet.machine.slot, fleet.machine.medium = True, foreign
     for word in ("deploy", "start"):
         assert refused(fleet, word).code is PermanentCode.NOT_ITS_DRIVE
-    assert (fleet.machine.medium, fleet.generations()) == (stray, [])
-    assert set(fleet.cloud.files) == {stray}
+    assert (fleet.machine.medium, fleet.generations()) == (foreign, [])
+    assert set(fleet.cloud.files) == {foreign}
     fleet.send("stop")
     assert fleet.medium() is None
-    assert set(fleet.cloud.files) == {stray}, "it is its owner's to delete"
+    assert set(fleet.cloud.files) == {foreign}, "it is its owner's to delete"
 
 
 def test_an_unknown_hypervisor_is_refused_with_those_that_there_are(fleet: Fleet) -> None:
@@ -49,7 +49,7 @@ def test_an_unknown_hypervisor_is_refused_with_those_that_there_are(fleet: Fleet
     assert "memory" in error.remedy
     lonely = Reconciler({}, fleet.sealer, fleet.clock, fleet.observer, label="config")
     with pytest.raises(PermanentError) as caught:
-        lonely.handle(Turn(fleet.event("start"), None, (), 1, fleet.lease))
+        lonely.handle(Attempt(fleet.event("start"), None, (), 1, fleet.lease))
     assert "none" in caught.value.remedy
 
 

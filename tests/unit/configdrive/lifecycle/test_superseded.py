@@ -92,7 +92,7 @@ def test_a_destroy_also_goes_through_behind_an_event_that_needs_the_lost_keys(fl
 
 
 def test_keys_that_are_there_keep_what_a_destroy_supersedes(fleet: Fleet) -> None:
-    """The destroy may be skipped by a person yet."""
+    """The destroy may be skipped by an operator yet."""
     running(fleet, guest=HELLO | {"password": "first"})
     fleet.send("update", waiting=("destroy",))
     assert fleet.known().data.user_data is not None

@@ -11,7 +11,7 @@ from pydantic import SecretBytes
 
 from configdrive.contract.events import parse
 from configdrive.lifecycle.state import Passwords, Phase, VmState
-from configdrive.lifecycle.transitions import DriveGoal, Goal, Note, absorb, move
+from configdrive.lifecycle.transitions import DriveGoal, Goal, Note, absorb, transition
 from configdrive.model import Metadata, VmData
 from tests.unit import strategies
 from tests.unit.configdrive.lifecycle.moves import (
@@ -146,7 +146,7 @@ def test_any_event_on_any_state_has_a_sound_goal(known: VmState, sent: Json) -> 
     parsed = parse(json.dumps(sent))
     guest = guest_of(parsed)
     for live in (True, False):
-        came = move(known, parsed, guest, live=live)
+        came = transition(known, parsed, guest, live=live)
         goal = came.goal
         assert came.state.sequence == parsed.data.sequence
         if goal is None:
@@ -166,4 +166,4 @@ def test_a_live_vm_is_the_only_one_whose_medium_is_exchanged_at_once(known: VmSt
     for word, data in (("update", {"apply": "now"}), ("password_reset", {"apply": "now"})):
         sent = document(word, sequence=9, **data)
         parsed = parse(json.dumps(sent))
-        assert move(known, parsed, guest_of(parsed), live=False).goal is None
+        assert transition(known, parsed, guest_of(parsed), live=False).goal is None

@@ -34,7 +34,7 @@ def test_processes_on_one_vm_find_it_whole_whatever_the_other_does(cloud: Cloud)
     workers.append(cloud.worker("survey", "observe", vm=vm, rounds=200))
     printed = [worker.communicate(timeout=60) for worker in workers]
     assert [errors for _, errors in printed] == [""] * 3
-    # The one deletes what the other is about to attach, or has just attached: that is told, and nothing worse.
+    # The one deletes what the other is about to attach, or has just attached: that is reported, and nothing worse.
     assert {code for out, _ in printed for code in out.split()} <= {
         TransientCode.IMAGE_IN_USE,
         TransientCode.UPLOAD_CORRUPT,
@@ -71,7 +71,7 @@ def test_the_log_tells_a_life_step_by_step(cloud: Cloud) -> None:
     cloud.world.start_vm(vm.uuid)
     cloud.driver.detach(vm)
     cloud.driver.observe(vm)
-    told = [(entry.verb, entry.mark.value) for entry in cloud.audit() if entry.vm == vm.uuid]
+    written = [(entry.verb, entry.mark.value) for entry in cloud.audit() if entry.vm == vm.uuid]
     verb = {"upload", "attach", "detach"}
     expected = [("world.define_vm", "change")]
     for step in ("upload", "attach", "world.start_vm", "detach", "observe"):
@@ -79,7 +79,7 @@ def test_the_log_tells_a_life_step_by_step(cloud: Cloud) -> None:
             expected.append((step, "change"))
         else:
             expected += [(step, "begin"), *([(step, "change")] if step in verb else []), (step, "end")]
-    assert told == expected
+    assert written == expected
 
     upload, attach, start, detach = changes_of(cloud.audit(), vm.uuid)[1:]
     size = len(make_image(vm).content)
