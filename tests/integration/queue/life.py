@@ -32,7 +32,7 @@ from tests.integration.queue.lossy import Loss
 from tests.integration.queue.mishaps import STOPPED, Killed, PointedMailbox, Points
 from tests.unit.documents import OTHER_UUID, Json, document
 from tests.unit.fakes.cloud import Cloud, Machine, MemoryDriver
-from tests.unit.fakes.fleet import HOST_1, VM, Fleet, read_image, stray_image
+from tests.unit.fakes.fleet import HOST_1, VM, Fleet, foreign_image, read_image
 from tests.unit.fakes.small import FakeClock, RecordingObserver
 from workers.config.key_ring import KeyRing
 from workers.config.keys import Key
@@ -299,7 +299,7 @@ class Life:
 
 def _settle_in(cloud: Cloud, root: StorageName) -> StoredImage:
     """Define the VM, and beside it another with a drive of its own, which is returned."""
-    neighbour = stray_image(cloud, OTHER_UUID)
+    neighbour = foreign_image(cloud, OTHER_UUID)
     cloud.machines[VM] = Machine(HOST_1, root)
     cloud.machines[neighbour.name.vm_uuid] = Machine(HOST_1, root, slot=True, medium=neighbour)
     return neighbour

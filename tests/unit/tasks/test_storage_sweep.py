@@ -15,7 +15,7 @@ from tasks.mailbox import NotNow
 from tasks.storage_sweep import Finding, Storekeeper
 from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.cloud import At
-from tests.unit.fakes.fleet import HOME, HOST_1, HOST_2, LOCAL, PRIMARY, VM, stray_image
+from tests.unit.fakes.fleet import HOME, HOST_1, HOST_2, LOCAL, PRIMARY, VM, foreign_image
 from tests.unit.fakes.queue import Queue
 
 OTHER = VmUuid(OTHER_UUID)
@@ -79,7 +79,7 @@ def test_what_no_vm_needs_goes_and_the_rest_stays(queue: Queue, keeper: Storekee
 
 
 def test_an_image_that_is_nobody_s_goes_after_the_grace_period(queue: Queue, keeper: Storekeeper) -> None:
-    stray = stray_image(queue.fleet.cloud, OTHER)
+    stray = foreign_image(queue.fleet.cloud, OTHER)
     assert looked(keeper)[stray] is Why.NEW
     queue.fleet.clock.time += 2 * GRACE
     assert swept(keeper)[stray].why is Why.NEW, "only a sweep begins to count"
@@ -93,7 +93,7 @@ def test_an_image_that_is_nobody_s_goes_after_the_grace_period(queue: Queue, kee
 
 
 def test_the_grace_period_begins_anew_when_an_image_was_somebody_s_meanwhile(queue: Queue, keeper: Storekeeper) -> None:
-    stray = stray_image(queue.fleet.cloud, OTHER)
+    stray = foreign_image(queue.fleet.cloud, OTHER)
     swept(keeper)
     queue.fleet.clock.time += GRACE
     queue.fleet.cloud.down.add(HOST_2)
@@ -105,7 +105,7 @@ def test_the_grace_period_begins_anew_when_an_image_was_somebody_s_meanwhile(que
 
 
 def test_the_clock_of_the_one_who_sweeps_does_not_shorten_the_grace_period(queue: Queue, keeper: Storekeeper) -> None:
-    stray = stray_image(queue.fleet.cloud, OTHER)
+    stray = foreign_image(queue.fleet.cloud, OTHER)
     swept(keeper)
     early = replace(keeper, clock=type(queue.fleet.clock)(queue.fleet.clock.time + 2 * GRACE))
     assert swept(early)[stray].why is Why.NEW
@@ -126,7 +126,7 @@ def test_a_vm_that_somebody_is_at_is_left_alone(queue: Queue, keeper: Storekeepe
 
 
 def test_what_an_event_has_changed_since_the_storages_were_looked_at_counts(queue: Queue, keeper: Storekeeper) -> None:
-    stray = stray_image(queue.fleet.cloud, OTHER)
+    stray = foreign_image(queue.fleet.cloud, OTHER)
     queue.fleet.clock.time += 1
     swept(keeper)
     queue.fleet.clock.time += GRACE
@@ -184,7 +184,7 @@ def test_what_could_not_be_deleted_is_told_with_its_cause(queue: Queue, keeper: 
 
 
 def test_a_record_that_cannot_be_read_ends_no_sweep(queue: Queue, keeper: Storekeeper) -> None:
-    orphan, stray = older(queue), stray_image(queue.fleet.cloud, OTHER)
+    orphan, stray = older(queue), foreign_image(queue.fleet.cloud, OTHER)
     queue.mailbox.boxes[VM].state = '{"phase": "of a later version"}'
     assert looked(keeper)[orphan] is Why.UNREADABLE
     found = swept(keeper)
@@ -240,7 +240,7 @@ def test_a_vm_whose_events_wait_is_not_adopted(queue: Queue, keeper: Storekeeper
 def test_an_image_whose_vm_a_host_may_have_that_is_away_is_not_adopted(
     queue: Queue, keeper: Storekeeper, *, dry_run: bool
 ) -> None:
-    stray_image(queue.fleet.cloud, OTHER)
+    foreign_image(queue.fleet.cloud, OTHER)
     queue.mailbox.boxes.clear()
     queue.fleet.cloud.down.add(HOST_2)
     found = {adoption.uuid: adoption.why_not for adoption in keeper.adopt(keeper.look(), dry_run=dry_run)}
