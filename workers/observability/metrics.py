@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter as Counted
 from collections.abc import Collection
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from typing_extensions import override
@@ -33,6 +34,24 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 """From a simulated step to the default time limit of an attempt."""
 
 
+class _Maker:
+    """Makes metrics of one registry. `labels` are names with spaces between."""
+
+    def __init__(self, registry: CollectorRegistry | None) -> None:
+        self._registry = registry
+
+    def counter(self, name: str, text: str, labels: str = "") -> Counter:
+        return Counter(f"configdrive_{name}", text, labels.split(), registry=self._registry)
+
+    def gauge(self, name: str, text: str, labels: str = "") -> Gauge:
+        """Make a gauge; of several processes, those that live are added up."""
+        mode: Literal["livesum"] = "livesum"
+        return Gauge(f"configdrive_{name}", text, labels.split(), registry=self._registry, multiprocess_mode=mode)
+
+    def histogram(self, name: str, text: str, labels: str) -> Histogram:
+        return Histogram(f"configdrive_{name}", text, labels.split(), registry=self._registry, buckets=_SECONDS)
+
+
 class WorkMetrics(Watcher):
     """The counters of one worker.
 
@@ -43,95 +62,60 @@ class WorkMetrics(Watcher):
 
     def __init__(self, hypervisors: Collection[HypervisorName], registry: CollectorRegistry | None = None) -> None:
         self._hypervisors = frozenset(hypervisors)
-        self._attempts = Counter(
-            "configdrive_attempts", "Attempts at events that were begun", ("hypervisor", "event"), registry=registry
+        make = _Maker(registry)
+        self._attempts = make.counter("attempts", "Attempts at events that were begun", "hypervisor event")
+        self._events = make.counter(
+            "events", "Events that came to an end, or were parked", "hypervisor event status code"
         )
-        self._events = Counter(
-            "configdrive_events",
-            "Events that came to an end, or were parked",
-            ("hypervisor", "event", "status", "code"),
-            registry=registry,
+        self._retries = make.counter(
+            "retries", "Attempts after which the event is tried again, by the cause", "hypervisor event code"
         )
-        self._retries = Counter(
-            "configdrive_retries",
-            "Attempts after which the event is tried again, by the cause",
-            ("hypervisor", "event", "code"),
-            registry=registry,
-        )
-        self._lost = Counter(
-            "configdrive_attempts_lost",
+        self._lost = make.counter(
+            "attempts_lost",
             "Attempts whose end could not be written: another worker had taken the VM over, or Redis was away",
-            ("hypervisor", "event"),
-            registry=registry,
+            "hypervisor event",
         )
-        self._attempt_seconds = Histogram(
-            "configdrive_attempt_seconds",
-            "Duration of one attempt at an event, from its claim to its end",
-            ("hypervisor", "event"),
-            registry=registry,
-            buckets=_SECONDS,
+        self._attempt_seconds = make.histogram(
+            "attempt_seconds", "Duration of one attempt at an event, from its claim to its end", "hypervisor event"
         )
-        self._step_seconds = Histogram(
-            "configdrive_step_seconds",
-            "Duration of one step, whether it failed or not",
-            ("hypervisor", "step"),
-            registry=registry,
-            buckets=_SECONDS,
+        self._step_seconds = make.histogram(
+            "step_seconds", "Duration of one step, whether it failed or not", "hypervisor step"
         )
-        self._step_errors = Counter(
-            "configdrive_step_errors",
-            "Steps that failed, by the cause",
-            ("hypervisor", "step", "code"),
-            registry=registry,
+        self._step_errors = make.counter("step_errors", "Steps that failed, by the cause", "hypervisor step code")
+        self._in_work = make.gauge("events_in_work", "Events that this worker works on now", "hypervisor")
+        self._collected = make.counter(
+            "leftovers_collected", "VMs of which a host that was away has nothing any more", "hypervisor"
         )
-        self._in_work = Gauge(
-            "configdrive_events_in_work",
-            "Events that this worker works on now",
-            ("hypervisor",),
-            registry=registry,
-            multiprocess_mode="livesum",
+        self._connections = make.gauge(
+            "connections", "Connections and sessions that this worker keeps open", "hypervisor endpoint kind"
         )
-        self._collected = Counter(
-            "configdrive_leftovers_collected",
-            "VMs of which a host that was away has nothing any more",
-            ("hypervisor",),
-            registry=registry,
-        )
-        self._connections = Gauge(
-            "configdrive_connections",
-            "Connections and sessions that this worker keeps open",
-            ("hypervisor", "endpoint", "kind"),
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._reopened = Counter(
-            "configdrive_connections_reopened",
+        self._reopened = make.counter(
+            "connections_reopened",
             "Connections that were opened in the place of one that broke, was forgotten or given up",
-            ("hypervisor", "endpoint", "kind"),
-            registry=registry,
+            "hypervisor endpoint kind",
         )
-        self._told: dict[tuple[str, str, str], Connections] = {}
-        self._telling = threading.Lock()
+        self._last: dict[tuple[str, str, str], Connections] = {}
+        self._noting = threading.Lock()
         self._begin_at_zero()
 
     def forget_work(self) -> None:
         """Note that this process has nothing in work or open: its predecessor in the pool may have died with both."""
         for name in self._hypervisors:
             self._in_work.labels(name).set(0)
-        for labels in self._told:
+        for labels in self._last:
             self._connections.labels(*labels).set(0)
-            self._told[labels] = Connections(*labels[1:], open=0, reopened=0)
+            self._last[labels] = Connections(*labels[1:], open=0, reopened=0)
 
     def connected(self, hypervisor: HypervisorName, found: Collection[Connections]) -> None:
         """Take note of what a driver says of its connections in this process."""
-        with self._telling:
+        with self._noting:
             for one in found:
                 labels = (self._known(hypervisor), one.endpoint, one.kind)
-                told = self._told.get(labels)
-                if one != told:
-                    self._told[labels] = one
+                last = self._last.get(labels)
+                if one != last:
+                    self._last[labels] = one
                     self._connections.labels(*labels).set(one.open)
-                    self._reopened.labels(*labels).inc(one.reopened - (told.reopened if told else 0))
+                    self._reopened.labels(*labels).inc(one.reopened - (last.reopened if last else 0))
 
     @override
     def began(self, claim: Claim) -> None:
@@ -189,29 +173,17 @@ class SweepMetrics:
     """What `sweep --every` has found on the storages, round by round."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._rounds = Counter("configdrive_storage_sweep_rounds", "Rounds through all storages", registry=registry)
-        self._found = Gauge(
-            "configdrive_storage_sweep_images",
-            "Images that the last round found, by what is said of them",
-            ("why",),
-            registry=registry,
+        make = _Maker(registry)
+        self._rounds = make.counter("storage_sweep_rounds", "Rounds through all storages")
+        self._found = make.gauge(
+            "storage_sweep_images", "Images that the last round found, by what is said of them", "why"
         )
-        self._deleted = Counter(
-            "configdrive_storage_sweep_deleted", "Images that were deleted, by the reason", ("why",), registry=registry
-        )
-        self._failed = Counter(
-            "configdrive_storage_sweep_failed",
-            "Images that should be deleted and could not be",
-            ("code",),
-            registry=registry,
-        )
-        self._away = Gauge(
-            "configdrive_storage_sweep_hosts_away", "Hosts that did not answer in the last round", registry=registry
-        )
-        self._ended = Gauge(
-            "configdrive_storage_sweep_last_round_timestamp_seconds",
+        self._deleted = make.counter("storage_sweep_deleted", "Images that were deleted, by the reason", "why")
+        self._failed = make.counter("storage_sweep_failed", "Images that should be deleted and could not be", "code")
+        self._away = make.gauge("storage_sweep_hosts_away", "Hosts that did not answer in the last round")
+        self._ended = make.gauge(
+            "storage_sweep_last_round_timestamp_seconds",
             "When the last round ended; before the first one, when this process began",
-            registry=registry,
         )
         self._begin_at_zero()
 
@@ -250,11 +222,10 @@ class NoticeMetrics:
 
     def __init__(self, entry_point: str, results: Collection[str], registry: CollectorRegistry) -> None:
         self._entry_point = entry_point
-        self._notices = Counter(
-            "configdrive_cloudstack_notices",
+        self._notices = _Maker(registry).counter(
+            "cloudstack_notices",
             "Notices of CloudStack's, by what became of them; those retried, once for each try in vain",
-            ("entry_point", "result"),
-            registry=registry,
+            "entry_point result",
         )
         for result in results:
             self._notices.labels(entry_point, result)
