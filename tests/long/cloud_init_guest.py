@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Final
 
 import asyncssh
 import pytest
-from pydantic import SecretBytes, SecretStr
 
-from configdrive.contents.render import render
-from configdrive.iso.build import build
-from configdrive.model import (
-    Address,
-    Generation,
-    HostName,
-    HypervisorName,
-    ImageName,
-    InstanceName,
-    Metadata,
-    Nic,
-    SshKey,
-    Vm,
-    VmData,
-    VmUuid,
-)
+from configdrive.model import Address, Metadata, Nic, SshKey, VmData
 from rigs.process import Daemon, find_program, tail
+from tests.drives import VM, files_of, secret, write_image
 from tests.long.debian import Debian
 from tests.support import free_port, require_rig
 
@@ -38,12 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(1200)  # seconds; debootstrap and a boot under emulation, on a busy machine
 
-VM: Final = Vm(
-    VmUuid("9b2c1d1e-6f0a-4c3b-8a52-1f0f5f3c7d21"),
-    InstanceName("i-2-33-VM"),
-    HypervisorName("kvm"),
-    HostName("host-1"),
-)
 PASSWORD: Final = "Grün \"und\" 'blau'\\1"
 USER: Final = "debian"  # cloud-init's default user here
 MAC: Final = "02:00:5e:10:00:33"
@@ -109,16 +87,13 @@ def key() -> asyncssh.SSHKey:
 def drive(key: asyncssh.SSHKey, tmp_path_factory: pytest.TempPathFactory) -> Path:
     public = key.export_public_key("openssh").decode().strip()
     data = VmData(
-        metadata=Metadata(local_hostname="web-33", instance_id="i-2-33-VM", availability_zone="zone1"),
-        user_data=SecretBytes(USER_DATA.encode()),
+        metadata=Metadata(local_hostname="web-33", instance_id="i-2-14-VM", availability_zone="zone1"),
+        user_data=secret(USER_DATA.encode()),
         ssh_keys=(SshKey("alice", f"{public} alice@example"),),
         nics=(NIC,),
     )
-    name = ImageName.of(VM.instance_name, VM.uuid, Generation(1))
-    built = build(name, render(VM, data, SecretStr(PASSWORD)), label="config-2", built_at=time.time())
-    path = tmp_path_factory.mktemp("drive") / str(name)
-    path.write_bytes(built.content)
-    return path
+    path = tmp_path_factory.mktemp("drive") / "drive.iso"
+    return write_image(path, files_of(data, PASSWORD), "config-2")
 
 
 @pytest.fixture(scope="module")

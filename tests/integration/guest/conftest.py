@@ -7,22 +7,9 @@ import subprocess
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from pydantic import SecretBytes, SecretStr
 
-from configdrive.contents.render import render
-from configdrive.iso.build import build
-from configdrive.model import (
-    Generation,
-    HostName,
-    HypervisorName,
-    ImageName,
-    InstanceName,
-    Metadata,
-    SshKey,
-    Vm,
-    VmData,
-    VmUuid,
-)
+from configdrive.model import Metadata, SshKey, VmData
+from tests.drives import files_of, secret, write_image
 from tests.integration.guest.guest import Seen, play
 from tests.support import find_program, require_rig
 
@@ -30,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-VM = Vm(
-    VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"), InstanceName("i-2-14-VM"), HypervisorName("kvm"), HostName("h1")
-)
 PASSWORD = "pä$$ \"wörd\" 'with' \\n:everything`id`\N{GRINNING FACE}"
 USER_DATA = b'#!/bin/sh\necho "$0" \xe9\xff\necho run >>/root/runs\n'
 KEYS = (
@@ -81,14 +65,10 @@ def drive(tmp_path: Path) -> Drive:
     ) -> Path:
         data = VmData(
             metadata=Metadata(instance_id=instance, vm_id="14", extra={"Role": "web", "a-b": "hyphen"}),
-            user_data=None if user_data is None else SecretBytes(user_data),
+            user_data=secret(user_data),
             ssh_keys=tuple(keys),
         )
-        files = render(VM, data, None if password is None else SecretStr(password))
-        name = ImageName.of(VM.instance_name, VM.uuid, Generation(next(numbers)))
-        path = tmp_path / str(name)
-        path.write_bytes(build(name, files, label=label, built_at=1_489_141_380.0).content)
-        return path
+        return write_image(tmp_path / f"drive-{next(numbers)}.iso", files_of(data, password), label)
 
     return make
 

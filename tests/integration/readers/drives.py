@@ -3,68 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-from ipaddress import ip_address, ip_interface, ip_network
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pydantic import SecretBytes, SecretStr
-
-from configdrive.contents.render import render
-from configdrive.iso.build import build
-from configdrive.model import (
-    Address,
-    Generation,
-    HostName,
-    HypervisorName,
-    ImageName,
-    InstanceName,
-    Metadata,
-    Nic,
-    Route,
-    SshKey,
-    Vm,
-    VmData,
-    VmUuid,
-)
+from configdrive.model import VmData
 from rigs.process import find_program
+from tests.drives import KEYS, NIC, PASSWORD, SEED, files_of, secret, write_image
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from configdrive.model import Nic
+
 LABELS: Final = ("config", "config-2", "CONFIG-2")
-
-VM: Final = Vm(
-    VmUuid("0d4f7b0e-3a5c-4a0e-8a4f-9d2f6f1f7c55"),
-    InstanceName("i-2-21-VM"),
-    HypervisorName("kvm"),
-    HostName("host-1"),
-)
-METADATA: Final = Metadata(
-    availability_zone="zone1",
-    cloud_identifier="CloudStack-{5d53a4d3-9f3a-4a7d-8c2b-3e4f5a6b7c8d}",
-    instance_id="i-2-21-VM",
-    local_hostname="web-21",
-    service_offering="Small Instance",
-    vm_id="21",
-    local_ipv4="10.1.1.21",
-    public_ipv4="192.0.2.21",
-)
-KEYS: Final = (SshKey("alice", "ssh-ed25519 AAAAC3Nz alice@example"), SshKey("bob", "ssh-rsa AAAAB3Nz"))
-MAC: Final = "02:00:5e:10:00:21"
-NIC: Final = Nic(
-    MAC,
-    default=True,
-    dns=(ip_address("192.0.2.53"),),
-    addresses=(
-        Address(
-            ip_interface("10.1.1.21/24"),
-            gateway=ip_address("10.1.1.1"),
-            routes=(Route(ip_network("10.9.0.0/16"), ip_address("10.1.1.9")),),
-        ),
-    ),
-)
-
-# No reader may trip over quotes, backslashes and what is not ASCII.
-PASSWORD: Final = "pä$$ \"wörd\" 'with' \\everything\N{GRINNING FACE}"
+METADATA: Final = replace(SEED, local_hostname="web-14", local_ipv4="10.1.1.14", public_ipv4="192.0.2.14")
 
 # Not UTF-8, and a NUL in it: a reader that takes text for granted shows it here.
 USER_DATA: Final = b"#!/bin/sh\r\necho \xff\0\n"
@@ -73,17 +25,10 @@ USER_DATA: Final = b"#!/bin/sh\r\necho \xff\0\n"
 def write_drive(
     path: Path, label: str, *, user_data: bytes = USER_DATA, password: str | None = PASSWORD, nic: Nic | None = NIC
 ) -> Path:
-    """Write the image of a VM that is told everything, and return its path."""
-    data = VmData(
-        metadata=METADATA,
-        user_data=SecretBytes(user_data),
-        ssh_keys=KEYS,
-        nics=() if nic is None else (nic,),
-    )
-    files = render(VM, data, None if password is None else SecretStr(password))
-    name = ImageName.of(VM.instance_name, VM.uuid, Generation(1))
-    path.write_bytes(build(name, files, label=label, built_at=1_489_141_380.0).content)
-    return path
+    """Write the image of a VM that has everything, and return its path."""
+    nics = () if nic is None else (nic,)
+    data = VmData(metadata=METADATA, user_data=secret(user_data), ssh_keys=KEYS, nics=nics)
+    return write_image(path, files_of(data, password), label)
 
 
 def as_linux_shows(drive: Path, target: Path) -> Path:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tests.drives import KEYS, MAC, PASSWORD, VM
 from tests.integration.image.linux import run_in_linux
 from tests.integration.readers import foreign
-from tests.integration.readers.drives import KEYS, LABELS, MAC, PASSWORD, USER_DATA, VM, write_drive
+from tests.integration.readers.drives import LABELS, USER_DATA, write_drive
 from tests.support import require_rig
 
 if TYPE_CHECKING:
@@ -46,18 +47,18 @@ def test_what_it_takes_with_each_label(label: str, tmp_path: Path) -> None:
         assert (code, sources) == ("0", "datasource_list: [ ConfigDrive, None ]")
     assert taken["found"] is True
     assert taken["device"] == "/dev/ubda"
-    assert taken["hostname"] == "web-21"
+    assert taken["hostname"] == "web-14"
     assert taken["instance_id"] == VM.uuid
     assert taken["zone"] == "zone1"
     assert taken["keys"] == [key.key for key in KEYS]
     assert bytes.fromhex(taken["user_data"]) == USER_DATA
-    assert taken["ec2"]["instance-id"] == "i-2-21-VM"
+    assert taken["ec2"]["instance-id"] == "i-2-14-VM"
     config = yaml.safe_load(taken["vendor_data"])
     assert config == {"password": PASSWORD, "chpasswd": {"expire": False}, "ssh_pwauth": True}
     nic, servers = taken["network"]["config"]
     assert (nic["name"], nic["mac_address"], nic["mtu"]) == ("eth0", MAC, 1500)
     [subnet] = nic["subnets"]
-    assert (subnet["type"], subnet["address"], subnet["netmask"]) == ("static", "10.1.1.21", "255.255.255.0")
+    assert (subnet["type"], subnet["address"], subnet["netmask"]) == ("static", "10.1.1.14", "255.255.255.0")
     default, other = subnet["routes"]
     assert (default["network"], default["netmask"]) == ("0.0.0.0",) * 2  # noqa: S104  # everywhere, not an interface
     assert default["gateway"] == "10.1.1.1"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.readers.drives import KEYS, LABELS, MAC, PASSWORD, USER_DATA, VM, as_windows_shows, write_drive
+from tests.drives import KEYS, MAC, PASSWORD, VM
+from tests.integration.readers.drives import LABELS, USER_DATA, as_windows_shows, write_drive
 from tests.support import find_program, require_rig
 
 if TYPE_CHECKING:
@@ -35,14 +36,14 @@ def cloudbase_init(label: str, *, tree: Path | str = "", image: Path | str = "")
 
 def assert_everything(taken: Mapping[str, Any]) -> None:
     assert taken["found"] is True
-    assert taken["hostname"] == "web-21"
+    assert taken["hostname"] == "web-14"
     assert taken["instance_id"] == VM.uuid
     assert taken["keys"] == sorted(key.key for key in KEYS)
     assert taken["password"] == PASSWORD
     assert bytes.fromhex(taken["user_data"]) == USER_DATA
     [link], [network] = taken["network"]["links"], taken["network"]["networks"]
     assert (link["mac_address"], link["mtu"]) == (MAC, 1500)
-    assert (network["link"], network["address_cidr"]) == (link["id"], "10.1.1.21/24")
+    assert (network["link"], network["address_cidr"]) == (link["id"], "10.1.1.14/24")
     assert network["dns_nameservers"] == ["192.0.2.53"]
     assert [(route["network_cidr"], route["gateway"]) for route in network["routes"]] == [
         ("0.0.0.0/0", "10.1.1.1"),

@@ -14,16 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.integration.readers.drives import (
-    KEYS,
-    METADATA,
-    PASSWORD,
-    USER_DATA,
-    VM,
-    as_linux_shows,
-    as_windows_shows,
-    write_drive,
-)
+from tests.drives import KEYS, PASSWORD, VM
+from tests.integration.readers.drives import METADATA, USER_DATA, as_linux_shows, as_windows_shows, write_drive
 from tests.support import require_rig
 
 if TYPE_CHECKING:
@@ -37,24 +29,24 @@ PUBLIC_KEYS: Final = "\n".join(key.key for key in KEYS).encode()
 AFTERBURN: Final = {
     "cloudstack/metadata/availability_zone.txt": b"zone1",
     "cloudstack/metadata/cloud_identifier.txt": b"CloudStack-{5d53a4d3-9f3a-4a7d-8c2b-3e4f5a6b7c8d}",
-    "cloudstack/metadata/instance_id.txt": b"i-2-21-VM",
-    "cloudstack/metadata/local_hostname.txt": b"web-21",
+    "cloudstack/metadata/instance_id.txt": b"i-2-14-VM",
+    "cloudstack/metadata/local_hostname.txt": b"web-14",
     "cloudstack/metadata/service_offering.txt": b"Small Instance",
-    "cloudstack/metadata/vm_id.txt": b"21",
+    "cloudstack/metadata/vm_id.txt": b"14",
     "cloudstack/metadata/public_keys.txt": PUBLIC_KEYS,
 }
 # Hyphens, but one script takes the keys with an underscore.
 CLOUDSTACK_LINUX: Final = {
     "cloudstack/metadata/availability-zone.txt": b"zone1",
     "cloudstack/metadata/cloud-identifier.txt": b"CloudStack-{5d53a4d3-9f3a-4a7d-8c2b-3e4f5a6b7c8d}",
-    "cloudstack/metadata/instance-id.txt": b"i-2-21-VM",
-    "cloudstack/metadata/local-hostname.txt": b"web-21",
-    "cloudstack/metadata/local-ipv4.txt": b"10.1.1.21",
-    "cloudstack/metadata/public-ipv4.txt": b"192.0.2.21",
+    "cloudstack/metadata/instance-id.txt": b"i-2-14-VM",
+    "cloudstack/metadata/local-hostname.txt": b"web-14",
+    "cloudstack/metadata/local-ipv4.txt": b"10.1.1.14",
+    "cloudstack/metadata/public-ipv4.txt": b"192.0.2.14",
     "cloudstack/metadata/public-keys.txt": PUBLIC_KEYS,
     "cloudstack/metadata/public_keys.txt": PUBLIC_KEYS,
     "cloudstack/metadata/service-offering.txt": b"Small Instance",
-    "cloudstack/metadata/vm-id.txt": b"21",
+    "cloudstack/metadata/vm-id.txt": b"14",
     "cloudstack/password/vm_password.txt": PASSWORD.encode(),
     "cloudstack/userdata/user_data.txt": USER_DATA,
 }
@@ -114,6 +106,6 @@ def test_openstacks_layout(linux: Path) -> None:
     assert (latest / "user_data").read_bytes() == USER_DATA
     document = json.loads((latest / "meta_data.json").read_bytes())
     assert document["uuid"] == VM.uuid
-    assert document["hostname"] == "web-21"
+    assert document["hostname"] == "web-14"
     assert document["public_keys"] == {key.name: key.key for key in KEYS}
     assert json.loads((latest / "network_data.json").read_bytes())["links"][0]["mtu"] == 1500

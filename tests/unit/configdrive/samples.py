@@ -12,38 +12,11 @@ from configdrive.contents import render as contents
 from configdrive.contents.cloudstack import METADATA
 from configdrive.iso import build as image
 from configdrive.iso import layout
-from configdrive.model import (
-    Generation,
-    HostName,
-    HypervisorName,
-    Image,
-    ImageName,
-    InstanceName,
-    Metadata,
-    SshKey,
-    Vm,
-    VmData,
-    VmUuid,
-)
+from configdrive.model import Generation, Image, ImageName, Metadata, SshKey, VmData
+from tests.drives import VM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-VM = Vm(
-    VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"),
-    InstanceName("i-2-14-VM"),
-    HypervisorName("kvm"),
-    HostName("host-1"),
-)
-SEED = Metadata(
-    availability_zone="zone1",
-    cloud_identifier="CloudStack-{5d53a4d3-9f3a-4a7d-8c2b-3e4f5a6b7c8d}",
-    instance_id="i-2-14-VM",
-    local_hostname="i-2-14-VM",
-    service_offering="Small Instance",
-    vm_id="14",
-)
-KEYS = (SshKey("alice", "ssh-ed25519 AAAAC3Nz alice@example"), SshKey("bob", "ssh-rsa AAAAB3Nz"))
 
 lines = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=60)
 passwords = lines.filter(lambda text: contents.password_problem(text) is None)
@@ -78,7 +51,7 @@ def document(files: contents.Files, path: str) -> Any:  # noqa: ANN401
     return json.loads(files[path])
 
 
-NAME = ImageName.of(InstanceName("i-2-14-VM"), VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"), Generation(7))
+NAME = ImageName.of(VM.instance_name, VM.uuid, Generation(7))
 BUILT_AT = 1_489_130_003.75  # 2017-03-10 07:13:23 UTC, the seed's directories
 PASSWORD = b"correct horse battery staple"
 FILES = {

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from pydantic import SecretBytes, SecretStr
 
-from configdrive.contents.render import MAX_BYTES, render
-from configdrive.model import HostName, HypervisorName, InstanceName, Metadata, SshKey, Vm, VmData, VmUuid
+from configdrive.contents.render import MAX_BYTES
+from configdrive.model import VmData
+from tests.drives import KEYS, SEED, files_of, secret
 from tests.unit.guest.powershell import MODULE, WINDOWS, commands, root
 
 REPOSITORY: Final = WINDOWS.parents[1]
@@ -30,15 +30,8 @@ def table(script: str, name: str) -> dict[str, int]:
 
 
 def test_the_paths_are_those_of_the_drive() -> None:
-    vm = Vm(
-        VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"), InstanceName("i-1-VM"), HypervisorName("kvm"), HostName("h")
-    )
-    data = VmData(
-        metadata=Metadata(instance_id="i-1-VM"),
-        user_data=SecretBytes(b"#ps1\n"),
-        ssh_keys=(SshKey("a", "ssh-rsa AAAAB3"),),
-    )
-    there = {*render(vm, data, SecretStr("secret")), "openstack/latest/network_data.json"}
+    data = VmData(metadata=SEED, user_data=secret(b"#ps1\n"), ssh_keys=KEYS)
+    there = {*files_of(data, "secret"), "openstack/latest/network_data.json"}
     read = {path.replace("\\", "/") for path in re.findall(r"'((?:cloudstack|openstack)\\[^']+)'", source("Drive.ps1"))}
     assert read <= there
     assert len(read) == 8

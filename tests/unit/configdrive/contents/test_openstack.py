@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from configdrive.contents.openstack import yaml_string
 from configdrive.model import VmData
-from tests.unit.configdrive.samples import KEYS, SEED, VM, document, render
+from tests.drives import KEYS, SEED, VM
+from tests.unit.configdrive.samples import document, render
 
 
 def test_keys_stand_one_per_line_and_in_the_documents() -> None:

@@ -14,7 +14,8 @@ from configdrive.contents.cloudstack import METADATA
 from configdrive.contents.render import DIRECTORIES, MAX_BYTES
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import Metadata, SshKey, VmData
-from tests.unit.configdrive.samples import KEYS, SEED, document, lines, passwords, render, vm_data
+from tests.drives import KEYS, SEED
+from tests.unit.configdrive.samples import document, lines, passwords, render, vm_data
 
 LATER = Metadata(
     local_ipv4="10.1.1.14",
