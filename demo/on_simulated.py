@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from configdrive.model import IMAGE_FOLDER, HostName, HypervisorName, InstanceName, StorageName, VmUuid
 from demo.stage import Reading, Stage
+from rigs.iso_files import read_iso
 from workers.hypervisors.simulated.topology import StorageSpec
 from workers.hypervisors.simulated.world import World
 
@@ -45,7 +46,8 @@ class SimulatedStage(Stage):
     def power_on(self) -> Reading:
         """Switch the VM on and read what is in its drive."""
         self._world.start_vm(VmUuid(self.vm_uuid))
-        files = self._world.read_drive(VmUuid(self.vm_uuid))
+        image = self._world.medium(VmUuid(self.vm_uuid))
+        files = {} if image is None else read_iso(image)
         return Reading("\n".join(sorted(files)), files)
 
     @override

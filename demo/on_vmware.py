@@ -12,9 +12,9 @@ from typing_extensions import override
 
 from configdrive.model import IMAGE_FOLDER, HypervisorName
 from demo.stage import Reading, Stage
+from rigs.iso_files import read_iso
 from rigs.process import RigUnavailable
 from rigs.vcsim.server import ADDRESS, PASSWORD, USER, VCenter
-from workers.hypervisors.simulated.guest import read_iso
 
 DATASTORE = "primary"
 HOSTS = ("esx-01", "esx-02")

@@ -12,8 +12,8 @@ from typing_extensions import override
 
 from configdrive.model import IMAGE_FOLDER, HypervisorName
 from demo.stage import Reading, Stage
+from rigs.iso_files import read_iso
 from rigs.xapi import XapiPool, XapiSite
-from workers.hypervisors.simulated.guest import read_iso
 
 HOSTS = ("xs-01", "xs-02")
 

@@ -8,9 +8,9 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from configdrive.model import HostName, StorageName, VmUuid
-from workers.hypervisors.simulated.audit import Entry, read_audit
+from rigs.simulated.audit import Entry, begin_audit, read_audit
+from rigs.simulated.driver import RiggedWorld
 from workers.hypervisors.simulated.topology import Hosts, StorageSpec
-from workers.hypervisors.simulated.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +43,10 @@ class Cloud:
     ) -> None:
         self.directory = directory
         self._hosts = hosts or {HostName(HOST): {StorageName(STORAGE): StorageSpec()}}
-        self._options = {"auto_define": auto_define, "latency_ms": latency_ms, "audit": audit, "keep": keep}
-        self.world = World(directory, self._hosts, audit=audit, keep=keep)
+        self._options = {"auto_define": auto_define, "latency_ms": latency_ms}
+        if audit:
+            begin_audit(directory, keep=keep)
+        self.world = RiggedWorld(directory, self._hosts)
         self.world.prepare()
 
     @property

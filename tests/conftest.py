@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from rigs import reaper
+from rigs import reaper, simulated
 from tests.support import on_ci
 
 HERE = Path(__file__).parent
@@ -23,6 +23,7 @@ def pytest_configure() -> None:
     """Whatever a test starts ends with this run, whatever ends the run."""
     reaper.watch_over()
     reaper.heed_interrupts()
+    simulated.plug_in()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

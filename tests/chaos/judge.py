@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from configdrive.model import ImageName, VmUuid
+from rigs.simulated.audit import Entry, Mark
 from tests.chaos.findings import Finding, unlike
 from tests.chaos.model import in_order
 from tests.e2e.known_secrets import PASSWORD, USER_DATA, betrayed
-from workers.hypervisors.simulated.audit import Entry, Mark
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -5,16 +5,19 @@ The workers import `sitecustomize` before anything else, and this one breaks the
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.simulated import PLUGIN
+from rigs.simulated.faults import Hang, Point
 from tests.chaos.plan import Chapter, Plan, Step
 from tests.chaos.plan_from_seed import make_plan
 from tests.chaos.storm import Storm
 from tests.chaos.verdict import verdict
-from workers.hypervisors.simulated.hooks import Hang, Point, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,16 +45,16 @@ MUTATIONS = {
     "leases that are not kept, but looked at": Mutation(NO_RENEWALS, frozenset()),
     "a drive that is not emptied": Mutation(
         """
-from workers.hypervisors.simulated import driver, images
+from workers.hypervisors.simulated import driver, image_folder
 driver.eject = lambda record, *, force: record
-images.Images._require_unused = lambda self, name, storage: None
+image_folder.Images._require_unused = lambda self, name, storage: None
 """,
         frozenset({"drive"}),
     ),
     "images that are not deleted": Mutation(
         """
-from workers.hypervisors.simulated import storage
-storage.Storage.remove = lambda self, name: None
+from workers.hypervisors.simulated import image_folder
+image_folder.Storage.remove = lambda self, name: None
 """,
         frozenset({"images"}),
     ),
@@ -125,7 +128,13 @@ def test_break_is_found(name: str, tmp_path: Path) -> None:
     broken = MUTATIONS[name]
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "sitecustomize.py").write_text(broken.code)
-    storm = Storm(calm_plan(), tmp_path / "storm", environment={"PYTHONPATH": str(tmp_path / "broken")}, patience=15)
+    path = os.pathsep.join((str(tmp_path / "broken"), PLUGIN))
+    storm = Storm(
+        calm_plan(),
+        tmp_path / "storm",
+        environment={"PYTHONPATH": path},
+        patience=15,
+    )
     left = storm.run()
     assert "Error in sitecustomize" not in left.fleet.log, "the product has changed: break it otherwise"
     found = {finding.check for finding in verdict(left)}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from configdrive.contract.outcome import Outcome
 from configdrive.model import EventId
+from rigs.simulated.driver import RiggedWorld
 from tests.chaos.findings import Finding, unlike
 from tests.chaos.model import Model, WrongError
 from tests.chaos.plan import Act, Life, Step
@@ -25,7 +26,7 @@ MOST_PARKINGS = 20
 class Ground(Protocol):
     """What an orchestrator stands on."""
 
-    world: World
+    world: RiggedWorld
     swept: bool
     """Whether the last sweep is over: from then on no image is left that must not be."""
 
@@ -137,7 +138,7 @@ class Orchestrator:
             self._do(act)
         self.since = time.monotonic()
         for step in chapter.steps:
-            self._faults += [self.ground.world.hooks.inject(fault) for fault in step.faults]
+            self._faults += [self.ground.world.faults.inject(fault) for fault in step.faults]
         events = []
         for number, planned in enumerate(chapter.steps):
             step = self._as_it_came(planned)

@@ -15,7 +15,7 @@ from tests.e2e.known_secrets import PASSWORD, USER_DATA
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workers.hypervisors.simulated.hooks import Fault
+    from rigs.simulated.faults import Fault
 
 HOSTS = tuple(map(HostName, ("h1", "h2", "h3")))
 POOL, LOCAL = StorageName("pool"), StorageName("local")

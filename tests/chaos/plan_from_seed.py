@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import InstanceName, VmUuid
+from rigs.simulated.faults import Fault, Hang, Kill, Point, Raise
 from tests.chaos.plan import (
     HOSTS,
     LOCAL,
@@ -23,7 +24,7 @@ from tests.chaos.plan import (
     secret_password,
     secret_user_data,
 )
-from workers.hypervisors.simulated.hooks import Fault, Hang, Kill, Point, Raise, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,6 +10,7 @@ import pytest
 
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import HostName, InstanceName, VmUuid
+from rigs.simulated.audit import Entry, Mark
 from tests.chaos import judge
 from tests.chaos.findings import unlike
 from tests.chaos.judge import Span
@@ -17,7 +18,6 @@ from tests.chaos.model import Content, Model, State
 from tests.chaos.plan import POOL, Life, secret_password, secret_user_data
 from tests.chaos.troubles import Freeze
 from tests.e2e.known_secrets import b64
-from workers.hypervisors.simulated.audit import Entry, Mark
 
 ONE, OTHER = VmUuid("11111111-1111-4111-8111-111111111111"), VmUuid("22222222-2222-4222-8222-222222222222")
 LIFE = Life(0, ONE, InstanceName("i-2-0-VM"), HostName("h1"), POOL, 0.0, ())

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from configdrive.lifecycle import state
 from configdrive.model import VmUuid
+from rigs.simulated.audit import KEPT
 from tests.chaos import judge
 from tests.chaos.storm import LEASE_NS, Left
 from tests.chaos.troubles import BALLAST
 from workers.access import make_sealer
-from workers.hypervisors.simulated.audit import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

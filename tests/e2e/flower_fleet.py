@@ -16,9 +16,10 @@ from configdrive.errors import PermanentCode, TransientCode
 from rigs.browser import Browser
 from rigs.flower import Flower
 from rigs.process import wait_until
+from rigs.simulated.faults import Raise
 from rigs.worker import Worker
 from tests.e2e.site import QUICK, Site, new_vm
-from workers.hypervisors.simulated.hooks import Raise, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from configdrive.contract.outcome import Outcome
     from rigs.redis import RedisServer
-    from workers.hypervisors.simulated.hooks import Fault
+    from rigs.simulated.faults import Fault
 
 QUICK: dict[str, Any] = {
     "concurrency": 2,
@@ -66,7 +66,7 @@ class Site(Fleet):
     def inject(self, *faults: Fault) -> None:
         """Lay faults down."""
         for fault in faults:
-            self.cloud.world.hooks.inject(fault)
+            self.cloud.world.faults.inject(fault)
 
     def outcomes(self, events: Iterable[EventId], timeout: float = 30) -> dict[EventId, list[Outcome]]:
         """Wait until each event has a final outcome; returns what the stream says of each, oldest first.

@@ -14,9 +14,10 @@ from configdrive.contract.outcome import Status
 from configdrive.model import EventId
 from rigs.fleet import Supervisor
 from rigs.process import wait_until
+from rigs.simulated.faults import Kill, Point
 from tasks.mailbox import PersonsWord, Wake
 from tests.e2e.site import QUICK, Site, new_vm, uuid_of
-from workers.hypervisors.simulated.hooks import Kill, Point, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable

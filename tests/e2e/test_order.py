@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from configdrive.contract.outcome import Status
+from rigs.simulated.faults import Hang, Point
 from tests.e2e.site import Site, new_vm
-from workers.hypervisors.simulated.hooks import Hang, Point, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 
 def test_vm_that_hangs_holds_up_nobody_and_its_events_stay_in_order(site: Site) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.contract.outcome import Status
+from rigs.simulated.faults import Hang
 from tests.e2e.site import QUICK, Site, new_vm
-from workers.hypervisors.simulated.hooks import Hang, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable

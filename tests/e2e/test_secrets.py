@@ -19,6 +19,7 @@ from rigs.keyspace import unpacked
 from rigs.monitor import RedisMonitor
 from rigs.process import wait_until
 from rigs.redis import RedisServer
+from rigs.simulated.faults import Kill, Point, Raise
 from tasks.mailbox import PersonsWord, Wake
 from tests.e2e.known_secrets import (
     LAST_PASSWORD,
@@ -32,7 +33,7 @@ from tests.e2e.known_secrets import (
 )
 from tests.e2e.site import QUICK, Site, new_vm, uuid_of
 from tests.support import require_rig
-from workers.hypervisors.simulated.hooks import Kill, Point, Raise, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

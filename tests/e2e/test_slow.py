@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from configdrive.contract.outcome import Status
 from rigs.process import wait_until
+from rigs.simulated.faults import Hang, Point
 from tests.e2e.site import QUICK, Site, new_vm
-from workers.hypervisors.simulated.hooks import Hang, Point, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ ENTRY_POINTS = "configdrive.hypervisors"
 
 def installed_hypervisors() -> list[HypervisorName]:
     """Return the names of all drivers that are installed, whether or not their SDK is."""
-    return sorted(HypervisorName(point.name) for point in entry_points(group=ENTRY_POINTS))
+    return sorted({HypervisorName(point.name) for point in entry_points(group=ENTRY_POINTS)})
 
 
 def known_hypervisors(settings: Settings) -> list[HypervisorName]:

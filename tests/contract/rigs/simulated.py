@@ -14,8 +14,9 @@ from configdrive.model import (
     StorageName,
     Vm,
 )
+from rigs.simulated.audit import begin_audit
+from rigs.simulated.driver import RiggedDriver
 from tests.contract.rig import DriverRig, Feature, new_vm
-from workers.hypervisors.simulated.driver import SimulatedDriver
 from workers.hypervisors.simulated.drives import CD, USER_CD
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from workers.hypervisors.simulated.world import World
 
 FEATURES = frozenset(Feature)
 HOST = HostName("h1")
@@ -40,14 +40,14 @@ class SimulatedRig:
         storages = {"local": {"shared": False}, "nfs": {"shared": True}}
         self._section = {
             "directory": str(folder),
-            "audit": True,
             "hosts": {"h1": {"storages": storages}, "h2": {"storages": storages}},
         }
         self._folder = folder
-        self._world: World = self.make_driver().world
+        begin_audit(folder)
+        self._world = self.make_driver().world
 
-    def make_driver(self, *, force_eject: bool = True) -> SimulatedDriver:
-        return SimulatedDriver.from_inventory(self._section, force_eject=force_eject, call_timeout=5.0)
+    def make_driver(self, *, force_eject: bool = True) -> RiggedDriver:
+        return RiggedDriver.from_inventory(self._section, force_eject=force_eject, call_timeout=5.0)
 
     def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
         vm = new_vm("simulated", self.host)
@@ -125,7 +125,6 @@ class SimulatedRig:
             ),
             "the faults are gone": _replaced(self._folder / "faults", lambda _: None),
             "a fault is no JSON": _replaced(self._folder / "faults" / "1.json", lambda path: path.write_text("{")),
-            "the audit log is a folder": _replaced(self._folder / "audit.jsonl", lambda path: path.mkdir()),
         }
 
     def _images(self, storage: str, file_name: str) -> Path:

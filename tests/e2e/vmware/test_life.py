@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
+from rigs.iso_files import read_iso
 from rigs.vcsim.server import PASSWORD as VCENTER_PASSWORD
 from tests.e2e.orchestrator import GUEST, PASSWORD
 from tests.e2e.vmware.conftest import CONCURRENCY
-from workers.hypervisors.simulated.guest import read_iso
 
 if TYPE_CHECKING:
     import pytest

@@ -8,9 +8,9 @@ import pytest
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
+from rigs.iso_files import read_iso
 from tests.e2e.orchestrator import GUEST, PASSWORD
 from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
-from workers.hypervisors.simulated.guest import read_iso
 
 if TYPE_CHECKING:
     from configdrive.model import Place

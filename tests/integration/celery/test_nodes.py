@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from configdrive.contract.outcome import Status
 from rigs.process import wait_until
+from rigs.simulated.faults import Hang
 from tests.e2e.site import Site, new_vm
-from workers.hypervisors.simulated.hooks import Hang, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from pytest_celery import CeleryTestSetup

@@ -13,10 +13,11 @@ from click.testing import CliRunner, Result
 from configdrive.errors import PermanentCode
 from rigs.cloud import Cloud
 from rigs.fleet import Fleet
+from rigs.simulated.faults import Raise
 from rigs.worker import CONFIGDRIVE, Worker
 from workers.cli import program
 from workers.cli.errors import ExitCode
-from workers.hypervisors.simulated.hooks import Raise, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -125,7 +126,7 @@ class Place:
 
     def parked(self, vm: VmScript, **data: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of an event's data
         """Publish a VM's first event, which is parked: nobody may look at the VM this once."""
-        self.cloud.world.hooks.inject(Raise(verb=Verb.OBSERVE, code=PermanentCode.ACCESS_DENIED, vm=vm.uuid))
+        self.cloud.world.faults.inject(Raise(verb=Verb.OBSERVE, code=PermanentCode.ACCESS_DENIED, vm=vm.uuid))
         event = vm.event("deploy", **data)
         (reported,) = self.lines("publish", "-", "--wait", stdin=json.dumps(event), code=ExitCode.FAILED)
         assert reported["outcome"]["status"] == "parked"

@@ -9,10 +9,11 @@ from configdrive.errors import TransientCode
 from configdrive.iso.build import build
 from configdrive.model import Generation, HostName, HypervisorName, ImageName, InstanceName, Vm, VmUuid
 from rigs.cloud import HOST, STORAGE, VmScript
+from rigs.simulated.faults import Raise
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place
 from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.driver import SimulatedDriver
-from workers.hypervisors.simulated.hooks import Raise, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +98,7 @@ def test_a_vm_whose_events_wait_is_left_to_them(lost: Place, vm: VmScript) -> No
 
 
 def test_a_host_that_does_not_answer_is_named(lost: Place) -> None:
-    lost.cloud.world.hooks.inject(Raise(verb=Verb.SURVEY, code=TransientCode.HOST_UNREACHABLE, times=2))
+    lost.cloud.world.faults.inject(Raise(verb=Verb.SURVEY, code=TransientCode.HOST_UNREACHABLE, times=2))
     shown = lost.run("adopt")
 
     assert lost.json("adopt", code=ExitCode.FAILED) == {"dry_run": False, "vms": [], "hosts_away": [HOST]}

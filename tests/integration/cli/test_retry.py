@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from configdrive.errors import PermanentCode
 from rigs.cloud import VmScript
+from rigs.simulated.faults import Raise
 from tests.integration.cli.place import PASSWORD, Place
 from workers.cli.errors import ExitCode
-from workers.hypervisors.simulated.hooks import Raise, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ def test_a_parked_event_is_tried_again_once_the_cause_is_mended(place: Place, vm
 
 def test_a_retry_that_fails_again_is_a_failure(place: Place, vm: VmScript) -> None:
     place.parked(vm)
-    place.cloud.world.hooks.inject(Raise(verb=Verb.OBSERVE, code=PermanentCode.ACCESS_DENIED, vm=vm.uuid))
+    place.cloud.world.faults.inject(Raise(verb=Verb.OBSERVE, code=PermanentCode.ACCESS_DENIED, vm=vm.uuid))
     shown = place.run("retry", vm.uuid, "--wait")
 
     assert shown.exit_code == ExitCode.FAILED

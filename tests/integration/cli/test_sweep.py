@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from configdrive.errors import TransientCode
 from configdrive.model import HostName, StorageName
 from rigs.cloud import HOST, STORAGE, VmScript
+from rigs.simulated.faults import Raise
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place
 from tests.support import wait_until
 from workers.cli.errors import ExitCode
-from workers.hypervisors.simulated.hooks import Raise, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,11 +43,11 @@ def of(found: Any, vm: VmScript) -> dict[str, dict[str, Any]]:  # noqa: ANN401 -
 
 @contextmanager
 def host_away(place: Place) -> Iterator[None]:
-    place.cloud.world.hooks.inject(Raise(verb=Verb.SURVEY, code=TransientCode.HOST_UNREACHABLE, times=0))
+    place.cloud.world.faults.inject(Raise(verb=Verb.SURVEY, code=TransientCode.HOST_UNREACHABLE, times=0))
     try:
         yield
     finally:
-        place.cloud.world.hooks.clear()
+        place.cloud.world.faults.clear()
 
 
 def test_what_no_vm_needs_goes_and_is_reported(place: Place, vm: VmScript) -> None:
@@ -125,7 +126,9 @@ def test_what_a_host_may_need_that_is_away_stays(place: Place, vm: VmScript) -> 
 def test_what_cannot_be_deleted_is_a_failure_with_its_cause(place: Place, vm: VmScript) -> None:
     started(place, vm)
     orphan = put_file(place, vm.image(0))
-    place.cloud.world.hooks.inject(Raise(verb=Verb.DELETE, code=TransientCode.STORAGE_UNAVAILABLE, vm=vm.uuid, times=2))
+    place.cloud.world.faults.inject(
+        Raise(verb=Verb.DELETE, code=TransientCode.STORAGE_UNAVAILABLE, vm=vm.uuid, times=2)
+    )
     found = of(place.json("sweep", code=ExitCode.FAILED), vm)[orphan.name]
     shown = place.run("sweep")
 
@@ -141,7 +144,7 @@ def test_what_hosts_could_not_give_up_goes_first(quiet_place: Callable[..., Plac
     place = quiet_place(leftover_seconds=3600)
     with place.with_worker():
         started(place, vm)
-        place.cloud.world.hooks.inject(
+        place.cloud.world.faults.inject(
             Raise(verb=Verb.OBSERVE, code=TransientCode.HOST_UNREACHABLE, vm=vm.uuid, times=3)
         )
         (reported,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("destroy")))
@@ -163,7 +166,7 @@ def test_a_worker_asks_by_itself_for_what_a_host_could_not_give_up(
     place = quiet_place(leftover_seconds=0.2, resend_seconds=0.2)
     with place.with_worker() as worker:
         started(place, vm)
-        place.cloud.world.hooks.inject(
+        place.cloud.world.faults.inject(
             Raise(verb=Verb.OBSERVE, code=TransientCode.HOST_UNREACHABLE, vm=vm.uuid, times=5)
         )
         place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("stop")))

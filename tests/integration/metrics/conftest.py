@@ -10,11 +10,12 @@ import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
 from rigs.process import Daemon
+from rigs.simulated.faults import Raise
 from rigs.worker import CONFIGDRIVE
 from tests.e2e.site import QUICK, Site, new_vm
 from tests.integration.metrics.asking import address_in
 from tests.support import require_rig
-from workers.hypervisors.simulated.hooks import Raise, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

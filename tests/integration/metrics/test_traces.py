@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from configdrive.errors import TransientCode
+from rigs.simulated.faults import Raise
 from tests.e2e.known_secrets import PASSWORD, USER_DATA, betrayed
 from tests.e2e.site import QUICK, Site, new_vm
 from tests.integration.metrics.collector import Collector
 from tests.support import require_rig, wait_until
-from workers.hypervisors.simulated.hooks import Raise, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from configdrive.errors import TransientCode
+from rigs.simulated.faults import Kill, Point
 from rigs.worker import Worker
 from tests.e2e.site import QUICK, Site, new_vm
 from tests.integration.metrics.asking import address_in, scrape
 from tests.support import require_rig, wait_until
 from workers.cli.errors import ExitCode
-from workers.hypervisors.simulated.hooks import Kill, Point, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from configdrive.model import HostName
-    from workers.hypervisors.simulated.storage import Storage
+    from workers.hypervisors.simulated.image_folder import Storage
     from workers.hypervisors.simulated.world import World
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import (
@@ -16,6 +18,7 @@ from configdrive.model import (
     PowerState,
     StoredImage,
     Vm,
+    VmUuid,
 )
 from configdrive.ports import (
     AttachedHow,
@@ -32,20 +35,18 @@ from configdrive.ports import (
     Survey,
     trusted,
 )
-from workers.hypervisors.simulated.calls import Calls
 from workers.hypervisors.simulated.doctor import diagnose
 from workers.hypervisors.simulated.drives import SLOTS, eject, fleet_media, has_slot, insert
 from workers.hypervisors.simulated.faults import translated
-from workers.hypervisors.simulated.hooks import Point, Verb
-from workers.hypervisors.simulated.images import Images
-from workers.hypervisors.simulated.inventory import parse
-from workers.hypervisors.simulated.records import Medium, VmRecord
+from workers.hypervisors.simulated.image_folder import Images
+from workers.hypervisors.simulated.inventory import Verb, parse
+from workers.hypervisors.simulated.vms import Medium, VmRecord
 from workers.hypervisors.simulated.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from workers.hypervisors.simulated.storage import Storage
+    from workers.hypervisors.simulated.image_folder import Storage
 
 
 class SimulatedDriver:
@@ -60,6 +61,8 @@ class SimulatedDriver:
     """
 
     name = HypervisorName("simulated")
+    world_type: ClassVar[type[World]] = World
+    images_type: ClassVar[type[Images]] = Images
 
     def __init__(
         self,
@@ -72,8 +75,8 @@ class SimulatedDriver:
     ) -> None:
         self.world = world
         self._topology = world.topology
-        self._images = Images(world, call_timeout)
-        self._calls = Calls(world.hooks, world.audit, latency or {}, call_timeout)
+        self._images = self.images_type(world, call_timeout)
+        self._latency = latency or {}
         self._auto_define = auto_define
         self._force = force_eject
         self._timeout = call_timeout
@@ -89,7 +92,7 @@ class SimulatedDriver:
             TransientError: `STORAGE_FULL`, `STORAGE_UNAVAILABLE`.
         """
         table = parse(section)
-        world = World(table.directory, table.topology(), audit=table.audit, keep=table.keep)
+        world = cls.world_type(table.directory, table.topology())
         with translated(f"directory {table.directory}"):
             world.prepare()
         return cls(
@@ -107,7 +110,7 @@ class SimulatedDriver:
         names: Collection[ImageName] | None = None,  # noqa: ARG002 - lists
     ) -> Observation:
         """Look at the VM and list its images; clears what a killed upload of it has left half-written."""
-        with self._calls.call(Verb.OBSERVE, vm.uuid, vm.host):
+        with self._call(Verb.OBSERVE, vm.uuid, vm.host):
             self._topology.require_up(vm.host)
             record = self._known(vm) or self._auto_defined(vm)
             storage = self._own_storage(vm, record)
@@ -133,7 +136,7 @@ class SimulatedDriver:
 
     def upload(self, vm: Vm, image: Image, place: Place) -> None:
         """Make `place` hold exactly these bytes under the image's name."""
-        with self._calls.call(Verb.UPLOAD, vm.uuid, place.host or vm.host, image.name, place):
+        with self._call(Verb.UPLOAD, vm.uuid, place.host or vm.host, image.name, place):
             self._store(Verb.UPLOAD, vm, image.name, image.content, place)
 
     def copy(
@@ -145,7 +148,7 @@ class SimulatedDriver:
         genuine: Genuine = trusted,  # noqa: ARG002 - trusts
     ) -> None:
         """Make `target` hold the same bytes as `source` under the same name."""
-        with self._calls.call(Verb.COPY, vm.uuid, target.host or vm.host, name, target):
+        with self._call(Verb.COPY, vm.uuid, target.host or vm.host, name, target):
             content = self._topology.reach(source, vm.host).read(name)
             if content is None:
                 raise PermanentError(
@@ -155,12 +158,12 @@ class SimulatedDriver:
 
     def _store(self, verb: Verb, vm: Vm, name: ImageName, content: bytes, place: Place) -> None:
         _require_own(vm, name)
-        halfway = partial(self._calls.fire, verb, Point.MIDDLE, vm.uuid, place.host or vm.host)
-        self._images.store(verb, vm.uuid, name, content, self._topology.reach(place, vm.host), halfway=halfway)
+        halfway = partial(self._halfway, verb, vm.uuid, place.host or vm.host)
+        self._images.store(vm.uuid, name, content, self._topology.reach(place, vm.host), halfway=halfway)
 
     def attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
         """Make this image the read-only medium of the VM's config drive, now and after the next power-on."""
-        with self._calls.call(Verb.ATTACH, vm.uuid, vm.host, name, place):
+        with self._call(Verb.ATTACH, vm.uuid, vm.host, name, place):
             _require_own(vm, name)
             storage = self._images.seen_by(vm.host, place)
             device, path = SLOTS[vm.presentation], str(storage.path(name))
@@ -183,7 +186,6 @@ class SimulatedDriver:
                         TransientCode.UPLOAD_CORRUPT, f"storage {place.storage!r} does not hold the image {name}"
                     )
                 if after != record:
-                    self.world.audit.keep(storage.path(name))
                     self.world.records.put(after)
             return Attachment(how, device, path)
 
@@ -194,7 +196,7 @@ class SimulatedDriver:
         added: str | None = None,  # noqa: ARG002 - asks nobody
     ) -> None:
         """Leave no image of the fleet in any drive of the VM."""
-        with self._calls.call(Verb.DETACH, vm.uuid, vm.host):
+        with self._call(Verb.DETACH, vm.uuid, vm.host):
             self._topology.require_up(vm.host)
             with self.world.change(Verb.DETACH, vm.uuid, self._timeout):
                 record = self._known(vm)
@@ -204,7 +206,7 @@ class SimulatedDriver:
 
     def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:  # noqa: ARG002 - always
         """Delete one image file; gone already is success."""
-        with self._calls.call(Verb.DELETE, vm.uuid, image.place.host or vm.host, image.name, image.place):
+        with self._call(Verb.DELETE, vm.uuid, image.place.host or vm.host, image.name, image.place):
             self._images.delete(image.name, self._topology.reach(image.place, vm.host))
 
     def host_of(self, host_id: str) -> HostName | None:  # noqa: ARG002 - none is known
@@ -215,7 +217,7 @@ class SimulatedDriver:
         """Look at all that one host has of the fleet."""
         images: list[StoredImage] = []
         unreachable: list[Place] = []
-        with self._calls.call(Verb.SURVEY, None, host):
+        with self._call(Verb.SURVEY, None, host):
             self._topology.require_up(host)
             for storage in self._topology.of(host):
                 try:
@@ -239,8 +241,35 @@ class SimulatedDriver:
         return [Connections(host, "directory", open=0, reopened=0) for host in self.hosts()]
 
     def close(self) -> None:
-        """Close the audit log."""
-        self.world.audit.close()
+        """Close nothing: a directory is not open."""
+
+    # --- the edge of each verb, where a rig injects faults ----------------------------------------------------------
+
+    @contextmanager
+    def _call(
+        self,
+        verb: Verb,
+        _vm: VmUuid | None,
+        host: HostName,
+        _image: ImageName | None = None,
+        _place: Place | None = None,
+    ) -> Iterator[None]:
+        """Run the body of a verb, with its latency and its time limit, and its errors in our words."""
+        with translated(f"{verb} on host {host!r}"):
+            self._wait(self._latency.get(verb, 0.0))
+            yield
+
+    def _halfway(self, verb: Verb, vm: VmUuid, host: HostName) -> None:
+        """Do nothing when half of an image's bytes are written."""
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for the hypervisor, as long as one waits for it."""
+        if seconds > 0:
+            time.sleep(min(seconds, self._timeout))
+        if seconds > self._timeout:
+            raise TransientError(
+                TransientCode.TASK_TIMEOUT, f"the simulated hypervisor did not answer within {self._timeout:g} s"
+            )
 
     # --- inside ---------------------------------------------------------------------------------------------------
 

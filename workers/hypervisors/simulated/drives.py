@@ -12,7 +12,7 @@ from configdrive.ports import AttachedHow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.hypervisors.simulated.records import Drives, Medium, VmRecord
+    from workers.hypervisors.simulated.vms import Drives, Medium, VmRecord
 
 CD: Final = "hdd"
 """The config drive's slot: the fourth IDE device, as CloudStack has it on KVM."""

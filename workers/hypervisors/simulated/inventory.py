@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -9,11 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HostName, StorageName
-from workers.hypervisors.simulated.hooks import Verb
 from workers.hypervisors.simulated.topology import Hosts, StorageSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+class Verb(StrEnum):
+    """The verbs of the port that take time."""
+
+    OBSERVE = "observe"
+    UPLOAD = "upload"
+    COPY = "copy"
+    ATTACH = "attach"
+    DETACH = "detach"
+    DELETE = "delete"
+    SURVEY = "survey"
+
 
 # Part of a path below the directory, hence no slash and no leading dot.
 _Name = Annotated[str, StringConstraints(pattern=r"^[^./\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,127}$")]
@@ -44,16 +57,12 @@ class Section(_Strict):
         directory: where the world lies; made when it is missing.
         latency_ms: what each verb takes at least, in milliseconds: one number, or one per verb (others 0).
         auto_define: an unknown VM comes into being, halted, when it is first observed (capacity trials).
-        audit: every change is written to `audit.jsonl` in the directory.
-        keep: every image that is attached is kept in the folder `attached` of the directory, passwords and all (tests).
         hosts: at least one.
     """
 
     directory: Path
     latency_ms: _Milliseconds | dict[Verb, _Milliseconds] = 0.0
     auto_define: bool = False
-    audit: bool = False
-    keep: bool = False
     hosts: dict[_Name, HostTable] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import IMAGE_FOLDER, HostName, Place, StorageName
-from workers.hypervisors.simulated.storage import DOWN, Storage
+from workers.hypervisors.simulated.image_folder import DOWN, Storage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,12 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from configdrive.model import HostName, ImageName, InstanceName, Place, PowerState, StorageName, VmUuid
-from workers.hypervisors.simulated.audit import AuditLog, Fact, Mark
 from workers.hypervisors.simulated.drives import CD, DISK
-from workers.hypervisors.simulated.guest import read_iso
-from workers.hypervisors.simulated.hooks import Hooks
-from workers.hypervisors.simulated.records import Drives, Medium, Records, VmRecord
 from workers.hypervisors.simulated.topology import Hosts, Topology
+from workers.hypervisors.simulated.vms import Drives, Medium, Records, VmRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,23 +31,18 @@ class World:
     Args:
         directory: where it lies; `prepare` makes it.
         hosts: the inventory's hosts and their storages.
-        audit: whether every change is written to `audit.jsonl`.
-        keep: whether every image that is attached is kept in the folder `attached`.
     """
 
-    def __init__(self, directory: Path, hosts: Hosts, *, audit: bool = False, keep: bool = False) -> None:
+    def __init__(self, directory: Path, hosts: Hosts) -> None:
         self.directory = directory
         self.topology = Topology(directory, hosts)
         self.records = Records(directory)
-        self.hooks = Hooks(directory)
-        self.audit = AuditLog(directory, enabled=audit, keep=keep)
 
     def prepare(self) -> None:
         """Make what is missing of the directory, readable for its owner only: images hold passwords."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.topology.prepare()
         self.records.prepare()
-        self.hooks.prepare()
 
     # --- VMs, as their orchestrator sees them ---------------------------------------------------------------------
 
@@ -177,17 +169,6 @@ class World:
         medium = drives.get(CD) or drives.get(DISK)
         return None if medium is None else self._file(record.host, medium).read_bytes()
 
-    def read_drive(self, uuid: VmUuid) -> dict[str, bytes]:
-        """Read the config drive of a running VM as its guest would: each file by its path; empty without a medium.
-
-        Raises:
-            WorldError: no such VM, it is off, or the file has vanished under it.
-        """
-        if not _defined(self.records.get(uuid), uuid).active:
-            raise WorldError(f"VM {uuid} is off: it has no guest")
-        image = self.medium(uuid)
-        return {} if image is None else read_iso(image)
-
     # --- fate -----------------------------------------------------------------------------------------------------
 
     def set_host_up(self, host: HostName, *, up: bool) -> None:
@@ -217,19 +198,14 @@ class World:
     # --- inside ---------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def change(self, verb: str, uuid: VmUuid, timeout: float) -> Iterator[VmRecord | None]:
-        """Hold a VM's lock while it is changed, give its record as it was, and write down what it has become.
+    def change(self, _verb: str, uuid: VmUuid, timeout: float) -> Iterator[VmRecord | None]:
+        """Hold a VM's lock while it is changed by a verb, and give its record as it was.
 
         Raises:
             TransientError: `VM_BUSY` when somebody else has held the lock for `timeout` seconds.
         """
         with self.records.lock(uuid, timeout):
-            before = self.records.get(uuid)
-            yield before
-            if self.audit.enabled:
-                after = self.records.get(uuid)
-                if after != before:
-                    self.audit.write(verb, Mark.CHANGE, uuid, before=_fact(before), after=_fact(after))
+            yield self.records.get(uuid)
 
     def _change(self, verb: str, uuid: VmUuid) -> AbstractContextManager[VmRecord | None]:
         return self.change(f"world.{verb}", uuid, _LOCK_SECONDS)
@@ -251,18 +227,3 @@ def _defined(record: VmRecord | None, uuid: VmUuid) -> VmRecord:
     if record is None:
         raise WorldError(f"there is no VM {uuid}")
     return record
-
-
-def _fact(record: VmRecord | None) -> Fact | None:
-    if record is None:
-        return None
-    return {
-        "host": record.host,
-        "power": record.power.value,
-        "live": _files(record.live),
-        "config": _files(record.config),
-    }
-
-
-def _files(drives: Drives) -> dict[str, str | None]:
-    return {device: None if medium is None else f"{medium.storage}/{medium.file}" for device, medium in drives.items()}

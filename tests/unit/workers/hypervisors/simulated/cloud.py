@@ -21,14 +21,13 @@ from configdrive.model import (
     Vm,
     VmUuid,
 )
-from workers.hypervisors.simulated.audit import Entry, read_audit
-from workers.hypervisors.simulated.driver import SimulatedDriver
+from rigs.simulated.audit import Entry, begin_audit, read_audit
+from rigs.simulated.driver import RiggedDriver, RiggedWorld
 from workers.hypervisors.simulated.drives import CD
 
 if TYPE_CHECKING:
-    from workers.hypervisors.simulated.hooks import Fault
-    from workers.hypervisors.simulated.records import VmRecord
-    from workers.hypervisors.simulated.world import World
+    from rigs.simulated.faults import Fault
+    from workers.hypervisors.simulated.vms import VmRecord
 
 H1, H2 = HostName("h1"), HostName("h2")
 LOCAL, NFS = StorageName("local"), StorageName("nfs")
@@ -40,23 +39,24 @@ WORKER = Path(__file__).parent / "worker_process.py"
 class Cloud:
     """A world in a folder, its driver, and ways to work on it from other processes."""
 
-    def __init__(self, folder: Path, **section: object) -> None:
+    def __init__(self, folder: Path, *, audit: bool = True, keep: bool = False, **section: object) -> None:
+        if audit:
+            begin_audit(folder, keep=keep)
         storages = {"local": {"shared": False}, "nfs": {"shared": True}}
         self.folder = folder
         self.section: dict[str, object] = {
             "directory": str(folder),
-            "audit": True,
             "hosts": {"h1": {"storages": storages}, "h2": {"storages": storages}},
             **section,
         }
         self.driver = self.make_driver()
 
     @property
-    def world(self) -> World:
+    def world(self) -> RiggedWorld:
         return self.driver.world
 
-    def make_driver(self, *, force_eject: bool = True, call_timeout: float = 5.0) -> SimulatedDriver:
-        return SimulatedDriver.from_inventory(self.section, force_eject=force_eject, call_timeout=call_timeout)
+    def make_driver(self, *, force_eject: bool = True, call_timeout: float = 5.0) -> RiggedDriver:
+        return RiggedDriver.from_inventory(self.section, force_eject=force_eject, call_timeout=call_timeout)
 
     def define(self, power: PowerState = PowerState.HALTED, *, persistent: bool = True, hot_add: bool = True) -> Vm:
         vm = unknown_vm()
@@ -77,7 +77,7 @@ class Cloud:
         return record
 
     def inject(self, fault: Fault) -> None:
-        self.world.hooks.inject(fault)
+        self.world.faults.inject(fault)
 
     def names(self) -> list[str]:
         return [path.name for path in self.world.files()]

@@ -12,7 +12,7 @@ from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import HostName, InstanceName, PowerState, Presentation, StorageName, VmUuid
 from configdrive.ports import AttachedHow
 from workers.hypervisors.simulated.drives import CD, DISK, SLOTS, USER_CD, eject, fleet_media, has_slot, insert
-from workers.hypervisors.simulated.records import Drives, Medium, VmRecord
+from workers.hypervisors.simulated.vms import Drives, Medium, VmRecord
 
 MINE, OTHER = VmUuid("11111111-1111-4111-8111-111111111111"), VmUuid("22222222-2222-4222-8222-222222222222")
 STORAGE = StorageName("local")

@@ -10,8 +10,7 @@ import pytest
 from configdrive.errors import FleetError, PermanentCode
 from configdrive.model import HostName, Place, StorageName
 from workers.hypervisors.simulated.driver import SimulatedDriver
-from workers.hypervisors.simulated.hooks import Verb
-from workers.hypervisors.simulated.inventory import parse
+from workers.hypervisors.simulated.inventory import Verb, parse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +19,6 @@ TABLE = """
 [simulated]
 directory = "/var/lib/configdrive/simulated"
 latency_ms = { upload = 20, attach = 2.5 }
-audit = true
 
 [simulated.hosts.h1]
 storages = { "primary 1" = { shared = true }, local = { capacity_bytes = 1000 } }
@@ -39,7 +37,7 @@ def test_a_full_table_is_read() -> None:
     assert section.latency()[Verb.UPLOAD] == 0.02
     assert section.latency()[Verb.ATTACH] == 0.0025
     assert section.latency()[Verb.OBSERVE] == 0
-    assert (section.audit, section.auto_define) == (True, False)
+    assert section.auto_define is False
     hosts = section.topology()
     assert list(hosts) == ["h1", "h2.example"]
     local = hosts[HostName("h1")][StorageName("local")]

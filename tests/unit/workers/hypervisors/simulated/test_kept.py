@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rigs.simulated.audit import KEPT
 from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, Cloud, make_image
-from workers.hypervisors.simulated.audit import KEPT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from configdrive.errors import TransientCode
 from configdrive.model import PowerState
+from rigs.simulated.audit import Mark, read_audit
+from rigs.simulated.faults import Raise
 from tests.contract.rig import failure_of
 from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, H1, Cloud, make_image, unknown_vm
-from workers.hypervisors.simulated.audit import Mark, read_audit
-from workers.hypervisors.simulated.hooks import Raise, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workers.hypervisors.simulated.audit import Entry
+    from rigs.simulated.audit import Entry
 
 LIFE = ("observe", "upload", "attach", "detach", "delete")
 

@@ -22,7 +22,7 @@ from tests.unit.workers.hypervisors.simulated.cloud import (
     unknown_vm,
 )
 from workers.hypervisors.simulated.drives import CD, USER_CD
-from workers.hypervisors.simulated.records import Medium
+from workers.hypervisors.simulated.vms import Medium
 from workers.hypervisors.simulated.world import WorldError
 
 FILES = {

@@ -71,16 +71,17 @@ class Entry:
 
 
 class AuditLog:
-    """Appends entries, whole lines at a time, whichever processes write; costs nothing when `enabled` is false.
+    """Appends entries, whole lines at a time, whichever processes write.
 
-    With `keep`, every image is kept before it comes into a drive, so that a test can look at all that guests ever saw.
+    Where the folder `attached` is, every image is kept before it comes into a drive, so that a test can look at all
+    that guests ever saw. Without the file of the log, nothing is written.
     """
 
-    def __init__(self, directory: Path, *, enabled: bool, keep: bool = False) -> None:
+    def __init__(self, directory: Path) -> None:
         self._path = directory / FILE_NAME
         self._kept = directory / KEPT
-        self._enabled = enabled
-        self._keep = keep
+        self._enabled = self._path.exists()
+        self._keep = self._kept.exists()
         self._descriptor: int | None = None
         self._lock = threading.Lock()
 
@@ -125,7 +126,6 @@ class AuditLog:
         """Keep an image that is about to be attached."""
         if not self._keep:
             return
-        self._kept.mkdir(mode=0o700, exist_ok=True)
         with suppress(FileExistsError):  # attached before
             (self._kept / f"{image.name}.{image.stat().st_ino}").hardlink_to(image)
 
@@ -142,6 +142,14 @@ class AuditLog:
             if self._descriptor is not None:
                 os.close(self._descriptor)
                 self._descriptor = None
+
+
+def begin_audit(directory: Path, *, keep: bool = False) -> None:
+    """Have everything written down from now on, and with `keep` every attached image kept, passwords and all."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (directory / FILE_NAME).touch(0o600)
+    if keep:
+        (directory / KEPT).mkdir(mode=0o700, exist_ok=True)
 
 
 def read_audit(directory: Path) -> Iterator[Entry]:

@@ -16,33 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from configdrive.errors import (
-    Code,
-    FleetError,
-    PermanentCode,
-    PermanentError,
-    StaleCode,
-    StaleError,
-    TransientCode,
-    TransientError,
-)
+from configdrive.errors import PermanentCode, PermanentError, StaleCode, TransientCode, error_of
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FOLDER: Final = "faults"
-
-
-class Verb(StrEnum):
-    """The verbs of the port that take time, can fail and are written down."""
-
-    OBSERVE = "observe"
-    UPLOAD = "upload"
-    COPY = "copy"
-    ATTACH = "attach"
-    DETACH = "detach"
-    DELETE = "delete"
-    SURVEY = "survey"
 
 
 class Point(StrEnum):
@@ -106,7 +86,7 @@ Fault = Raise | Hang | Kill | Touch
 _FAULT: Final[TypeAdapter[Fault]] = TypeAdapter(Annotated[Fault, Field(discriminator="action")])
 
 
-class Hooks:
+class Faults:
     """The faults that are waiting in one world."""
 
     def __init__(self, directory: Path) -> None:
@@ -145,23 +125,13 @@ class Hooks:
 def _act(fault: Fault, wait: Callable[[float], None]) -> None:
     match fault:
         case Raise(code=code):
-            raise _error(code, f"injected {fault.when} {fault.verb}")
+            raise error_of(code, f"injected {fault.when} {fault.verb}")
         case Hang(seconds=seconds):
             wait(seconds)
         case Kill():
             os.kill(os.getpid(), signal.SIGKILL)
         case Touch(path=path):
             path.touch()
-
-
-def _error(code: Code, detail: str) -> FleetError:
-    match code:
-        case TransientCode():
-            return TransientError(code, detail)
-        case PermanentCode():
-            return PermanentError(code, detail)
-        case StaleCode():
-            return StaleError(code, detail)
 
 
 def _read(path: Path) -> Fault | None:

@@ -12,9 +12,10 @@ import pytest
 
 from configdrive.errors import FleetError, PermanentCode, StaleCode, TransientCode
 from configdrive.model import HostName, PowerState, StoredImage
+from rigs.simulated.faults import Hang, Kill, Point, Raise, Touch
 from tests.contract.rig import failure_of, verbs
 from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, SHARED, Cloud, make_image
-from workers.hypervisors.simulated.hooks import Hang, Kill, Point, Raise, Touch, Verb
+from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +80,7 @@ def test_zero_times_is_until_it_is_taken_away(cloud: Cloud) -> None:
     vm = cloud.define()
     cloud.inject(Raise(verb=Verb.OBSERVE, times=0, code=BUSY))
     assert all(failure_of(lambda: cloud.driver.observe(vm)) for _ in range(5))
-    cloud.world.hooks.clear()
+    cloud.world.faults.clear()
     cloud.driver.observe(vm)
 
 
