@@ -71,11 +71,11 @@ class Arena:
             self.fleet.environment,
         )
         prefix = self.fleet.settings.key_prefix
-        told = f"{prefix}{peers.TOLD}"
+        stream = f"{prefix}{peers.RUNS}"
         self.ours = Contender("the fleet", self._publish, f"{prefix}outcomes")
-        self.noop = Contender("a no-op Celery task", lambda events: self._send(peers.NOOP, events), told)
-        self.tell = Contender("a Celery task that only tells", lambda events: self._send(peers.TELL, events), told)
-        self.naive = Contender("the naive task", lambda events: self._send(peers.NAIVE, events), told)
+        self.noop = Contender("a no-op Celery task", lambda events: self._send(peers.NOOP, events), stream)
+        self.tell = Contender("a Celery task that only reports", lambda events: self._send(peers.TELL, events), stream)
+        self.naive = Contender("the naive task", lambda events: self._send(peers.NAIVE, events), stream)
         self.redis = self.fleet.redis.client()
 
     def __enter__(self) -> Self:
@@ -105,7 +105,7 @@ class Arena:
     def drain(self, contender: Contender, events: Sequence[Event]) -> float:
         """Hand over events while the workers stand still, then let them go; return seconds per event.
 
-        The time is Redis' own, between the first and the last event that was told of: neither publishing nor the
+        The time is Redis' own, between the first and the last event that was reported: neither publishing nor the
         workers' start is in it. Peers that tell nothing are framed by two that do.
         """
         position = self._end(contender.stream)
@@ -190,7 +190,7 @@ class Arena:
         deadline = time.monotonic() + PATIENCE
         while len(found) < wanted:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{len(found)} of {wanted} events were told of on {stream}")
+                raise RuntimeError(f"{len(found)} of {wanted} events were reported on {stream}")
             answer: Any = self.redis.xread({stream: position}, block=1000)
             for _stream, entries in answer or ():
                 found += [int(entry.partition(b"-")[0]) for entry, _fields in entries]

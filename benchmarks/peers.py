@@ -37,34 +37,34 @@ if TYPE_CHECKING:
 
 QUEUE = "configdrive.peers"
 NOOP, TELL, NAIVE = "benchmarks.noop", "benchmarks.tell", "benchmarks.naive"
-TOLD = "told"
+RUNS = "run"
 """The stream, behind the fleet's prefix, on which `TELL` and `NAIVE` say that they have run."""
 
 
-class Hands:
+class Runtime:
     """What one process of the pool works with."""
 
     def __init__(self, settings: Settings) -> None:
         inventory = read_inventory(settings.inventory)
         self.driver: HypervisorDriver = make_driver(settings, HypervisorName("simulated"), inventory)
         self.redis: redis.Redis = connect_redis(settings)
-        self._told = f"{settings.key_prefix}{TOLD}"
+        self._stream = f"{settings.key_prefix}{RUNS}"
 
     def tell(self, name: object) -> None:
         """Say that a task has run."""
-        self.redis.xadd(self._told, {"event": str(name)}, maxlen=10_000)
+        self.redis.xadd(self._stream, {"event": str(name)}, maxlen=10_000)
 
 
 def make_peers(settings: Settings) -> Celery:
     """Return the app with the three tasks."""
     app = make_app(settings, [QUEUE])
-    made: dict[int, Hands] = {}
+    made: dict[int, Runtime] = {}
 
-    def hands() -> Hands:
+    def runtime() -> Runtime:
         """Return this process's own, made after the fork."""
         pid = os.getpid()
         if pid not in made:
-            made[pid] = Hands(settings)
+            made[pid] = Runtime(settings)
         return made[pid]
 
     @app.task(name=NOOP)
@@ -74,13 +74,13 @@ def make_peers(settings: Settings) -> Celery:
     @app.task(name=TELL, bind=True)
     def tell(self: Task[Any, Any], *_arguments: object) -> None:
         """Do nothing but say so."""
-        hands().tell(self.request.id)
+        runtime().tell(self.request.id)
 
     @app.task(name=NAIVE, bind=True)
     def naive(self: Task[Any, Any], event: str) -> None:
         """Do what the event says at once."""
-        attach_naively(hands().driver, event)
-        hands().tell(self.request.id)
+        attach_naively(runtime().driver, event)
+        runtime().tell(self.request.id)
 
     del noop, tell, naive
     return app

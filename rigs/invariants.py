@@ -67,7 +67,7 @@ _UUID = re.compile(UUID_PATTERN)
 _FOREVER = -1
 _PARKED = "parked"
 
-_Told = dict[str, list[str]]
+_Reported = dict[str, list[str]]
 """What the stream says of each event: outcomes as JSON, oldest first."""
 
 
@@ -101,20 +101,20 @@ class Auditor:
 
 def problems_of(now: Keyspace, *, trimmed: bool = False) -> Iterator[str]:
     """Name what does not hold of one moment."""
-    told = _told(now)
+    reported = _reported(now)
     due = {uuid: (queue, at) for queue, found in now.named("due").items() for uuid, at in found}
     count = sum(len(found) for found in now.named("due").values())
     if count != len(due):
         yield "5: a VM is due twice"
     yield from _strange_keys(now)
     for uuid in sorted(now.vms() | due.keys()):
-        for problem in _Vm(now, uuid, due.get(uuid), told).problems():
+        for problem in _Vm(now, uuid, due.get(uuid), reported).problems():
             yield f"VM {uuid}: {problem}"
     parked = {uuid for uuid, _ in now.values.get("parked", ())}
     fields = {uuid for uuid, known in now.named("vm").items() if "parked" in known}
     if parked != fields:
         yield f"6: parked are {sorted(parked)}, by their fields {sorted(fields)}"
-    yield from _events(now, told, trimmed=trimmed)
+    yield from _events(now, reported, trimmed=trimmed)
 
 
 def _strange_keys(now: Keyspace) -> Iterator[str]:
@@ -129,8 +129,8 @@ def _strange_keys(now: Keyspace) -> Iterator[str]:
             yield f"12: {key} is of no VM"
 
 
-def _told(now: Keyspace) -> _Told:
-    found: _Told = defaultdict(list)
+def _reported(now: Keyspace) -> _Reported:
+    found: _Reported = defaultdict(list)
     for _, entry in now.values.get("outcomes", ()):
         found[entry["event"]].append(entry["outcome"])
     return dict(found)
@@ -140,13 +140,13 @@ def _status(outcome: str) -> str | None:
     return str(json.loads(outcome)["status"]) if outcome else None
 
 
-def _last(told: _Told, event: str) -> str:
-    return told.get(event, [""])[-1]
+def _last(reported: _Reported, event: str) -> str:
+    return reported.get(event, [""])[-1]
 
 
-def _events(now: Keyspace, told: _Told, *, trimmed: bool) -> Iterator[str]:
+def _events(now: Keyspace, reported: _Reported, *, trimmed: bool) -> Iterator[str]:
     waiting = {json.loads(header)["id"] for mail in now.named("mail").values() for header in mail}
-    for event, outcomes in told.items():
+    for event, outcomes in reported.items():
         statuses = [_status(outcome) for outcome in outcomes]
         final = [status for status in statuses if status != _PARKED]
         if len(final) > 1 or (final and statuses[-1] == _PARKED):
@@ -157,7 +157,7 @@ def _events(now: Keyspace, told: _Told, *, trimmed: bool) -> Iterator[str]:
             yield f"3: event {event} waits and is {final[0]}"
     for event, seen in now.named("seen").items():
         _, _, outcome = seen.partition(" ")
-        if outcome and outcome != _last(told, event) and not (trimmed and event not in told):
+        if outcome and outcome != _last(reported, event) and not (trimmed and event not in reported):
             yield f"11: event {event}: seen tells another outcome than the stream"
         yield from _of_seen(event, _status(outcome), now.ttls[f"seen:{event}"], waits=event in waiting)
 
@@ -175,11 +175,11 @@ def _of_seen(event: str, status: str | None, ttl: int, *, waits: bool) -> Iterat
 class _Vm:
     """One VM at one moment."""
 
-    def __init__(self, now: Keyspace, uuid: str, due: tuple[str, float] | None, told: _Told) -> None:
+    def __init__(self, now: Keyspace, uuid: str, due: tuple[str, float] | None, reported: _Reported) -> None:
         self._now = now
         self._due = due
         self._uuid = uuid
-        self._told = told
+        self._reported = reported
         self._known: dict[str, str] = now.named("vm").get(uuid, {})
         self._mail = [json.loads(header) for header in now.named("mail").get(uuid, ())]
         self._ids = [header["id"] for header in self._mail]
@@ -228,7 +228,7 @@ class _Vm:
         if "parked" in known:
             if not self._mail or {"owner", "retry_at"} & known.keys():
                 yield f"6: parked, {len(self._mail)} wait: {known}"
-            elif _status(_last(self._told, self._ids[0])) != _PARKED:
+            elif _status(_last(self._reported, self._ids[0])) != _PARKED:
                 yield f"6: parked, and {self._ids[0]} was not told to be"
         if "retry_at" in known:
             if "owner" in known or int(known.get("attempts", 0)) < 1 or not known.get("reason"):
@@ -253,7 +253,7 @@ class _Vm:
 
 def problems_between(before: Keyspace, now: Keyspace) -> Iterator[str]:
     """Name what does not hold of two moments."""
-    told = _told(now)
+    reported = _reported(now)
     for uuid, known in before.named("vm").items():
         after = now.named("vm").get(uuid, {})
         if after and int(after.get("epoch", 0)) < int(known.get("epoch", 0)):
@@ -267,7 +267,7 @@ def problems_between(before: Keyspace, now: Keyspace) -> Iterator[str]:
             yield f"14: VM {uuid}: the order of its events changed"
         for header in mail[:left]:
             event = json.loads(header)["id"]
-            if _status(_last(told, event)) in {None, _PARKED}:
+            if _status(_last(reported, event)) in {None, _PARKED}:
                 yield f"15: VM {uuid}: event {event} left without a final outcome"
     stream = [position for position, _ in before.values.get("outcomes", ())]
     if [position for position, _ in now.values.get("outcomes", ())][: len(stream)] != stream:

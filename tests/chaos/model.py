@@ -119,7 +119,7 @@ class Model:
             case Status.DROPPED:
                 self._require(outcome.code == "superseded", step, outcome, "no reason to drop it")
                 self._require(self._successor_waits(step), step, outcome, "nothing behind it supersedes it")
-                self.state = self._told(before, step)
+                self.state = self._taken_in(before, step)
             case Status.SKIPPED:
                 self._require(step.skip, step, outcome, "no person gave it up")
                 self.skipped = True
@@ -141,7 +141,7 @@ class Model:
         behind = {other.kind for other in self.published[position + 1 :]}
         return "destroy" in behind or ("stop" in behind and step.kind in POWER_EVENTS)
 
-    def _told(self, state: State, step: Step) -> State:
+    def _taken_in(self, state: State, step: Step) -> State:
         """What an event leaves behind that is not acted on: what it says of the content."""
         state = replace(state, sequence=step.sequence)
         if step.kind == "deploy":
@@ -161,7 +161,7 @@ class Model:
 
     def _done(self, before: State, step: Step) -> State:
         """What is true once the event has been done."""
-        state = replace(self._told(before, step), known=True)
+        state = replace(self._taken_in(before, step), known=True)
         live = self.on and step.data.get("apply") == "now"
         match step.kind:
             case "destroy":

@@ -36,8 +36,8 @@ class Ground(Protocol):
     def decide(self, life: Life, event: EventId, outcome: Outcome, *, skip: bool) -> None:
         """Have a person speak on a parked event."""
 
-    def owes(self, life: Life) -> bool:
-        """Say whether a host that was away still has to give something up."""
+    def has_leftovers(self, life: Life) -> bool:
+        """Say whether something is left on a host that was away."""
 
     def was_frozen(self, life: Life) -> bool:
         """Say whether a worker stood still within a step for this VM (docs/adr/0020: what that excuses)."""
@@ -58,7 +58,7 @@ class Orchestrator:
     ids: list[EventId] = field(default_factory=list)
     parkings: dict[EventId, int] = field(default_factory=dict)
     since: float = 0.0
-    owing: bool = False
+    left_behind: bool = False
     _faults: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class Orchestrator:
             self._parked(event, step, outcome)
             return
         del self.waiting[event]
-        self.owing |= "left_behind" in outcome.facts
+        self.left_behind |= "left_behind" in outcome.facts
         try:
             self.model.ended(step, outcome)
         except WrongError as error:
@@ -107,7 +107,7 @@ class Orchestrator:
 
     def look(self) -> None:
         """See that the VM has what the model says, and nothing else."""
-        if self.owing and self.ground.owes(self.life):
+        if self.left_behind and self.ground.has_leftovers(self.life):
             return
         state, record, world = self.model.state, self.ground.world.vm(self.life.uuid), self.ground.world
         media = {} if record is None else {**record.config, **(record.live if record.active else {})}
@@ -196,7 +196,7 @@ class Orchestrator:
         try:
             self._deed(act)
         except WorldError as error:
-            if not (self.owing or state.unsettled):
+            if not (self.left_behind or state.unsettled):
                 self._wrong("world", f"the hypervisor refuses to {act}: {error}")
             return
         if act in {Act.POWER_ON, Act.POWER_OFF, Act.UNDEFINE}:

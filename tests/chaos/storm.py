@@ -165,9 +165,9 @@ class Storm(Ground):
     @override
     def publish(self, life: Life, step: Step, event: dict[str, Any]) -> None:
         """Publish until it is stored: an orchestrator that got no answer says it again."""
-        for turn in range(2 if step.sent is Sent.TWICE else 1):
+        for number in range(2 if step.sent is Sent.TWICE else 1):
             accepted = self._patiently(lambda: self._post(life, step, event), f"event {event['id']} to be stored")
-            if turn and accepted:
+            if number and accepted:
                 self.found(Finding("once", f"event {event['id']} was accepted twice", life.number))
 
     @override
@@ -184,8 +184,8 @@ class Storm(Ground):
             self._fleet.wakeups.send(answer[0])
 
     @override
-    def owes(self, life: Life) -> bool:
-        """See whether any host owes something of this VM."""
+    def has_leftovers(self, life: Life) -> bool:
+        """See whether anything of this VM is left on a host."""
         owed = self._patiently(lambda: (self._fleet.mailbox.owed("configdrive.simulated"),), "what is owed")[0]
         return any(life.uuid in uuids for uuids in owed.values())
 
@@ -206,7 +206,7 @@ class Storm(Ground):
     def _post(self, life: Life, step: Step, event: dict[str, Any]) -> bool:
         publisher = self._fleet.publisher
         if step.sent is Sent.STOLEN:
-            event = {**event, "data": {**event["data"], "sealed": self._box_of_another(life, event)}}
+            event = {**event, "data": {**event["data"], "sealed": self._sealed_for_another(life, event)}}
             event["data"].pop("guest", None)
         posting = publisher.posting(event)
         self._headers.append(posting.header)
@@ -214,7 +214,7 @@ class Storm(Ground):
             return self._fleet.mailbox.put(posting).accepted
         return publisher.publish(event).accepted
 
-    def _box_of_another(self, life: Life, event: dict[str, Any]) -> str:
+    def _sealed_for_another(self, life: Life, event: dict[str, Any]) -> str:
         other = next(other for other in self._plan.lives if other is not life)
         vm = {"uuid": other.uuid, "instance_name": other.name}
         posting = self._fleet.publisher.posting({**event, "data": {**event["data"], "vm": vm}})

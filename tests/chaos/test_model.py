@@ -17,7 +17,7 @@ LIFE = Life(0, VmUuid("11111111-1111-4111-8111-111111111111"), InstanceName("i-2
 DEPLOY = Step("deploy", 1, {"start": False}, password="first", user_data="blue")
 
 
-def told(model: Model, *steps: Step, status: Status = Status.APPLIED, code: str | None = None) -> Model:
+def model_after(model: Model, *steps: Step, status: Status = Status.APPLIED, code: str | None = None) -> Model:
     model.published += steps
     for step in steps:
         model.ended(step, Outcome("e", step.kind, model.life.uuid, step.sequence, status, 0.0, code))
@@ -25,36 +25,36 @@ def told(model: Model, *steps: Step, status: Status = Status.APPLIED, code: str 
 
 
 def test_a_password_lives_from_its_start_to_its_stop() -> None:
-    model = told(Model(LIFE), DEPLOY)
+    model = model_after(Model(LIFE), DEPLOY)
     assert (model.state.generation, model.state.attached) == (1, False)
-    told(model, Step("start", 2))
+    model_after(model, Step("start", 2))
     assert model.contents == {1: Content("first", "blue"), 2: Content("first", "blue")}
-    told(model, Step("password_reset", 3, {"apply": "next_start"}, password="second"), Step("stop", 4))
+    model_after(model, Step("password_reset", 3, {"apply": "next_start"}, password="second"), Step("stop", 4))
     assert model.state == State(H1, 4, known=True, pending="second", user_data="blue")
-    told(model, Step("start", 5), Step("stop", 6, {"booted": False}))
+    model_after(model, Step("start", 5), Step("stop", 6, {"booted": False}))
     assert model.state.pending == "second"
-    told(model, Step("start", 7), Step("stop", 8), Step("start", 9))
+    model_after(model, Step("start", 7), Step("stop", 8), Step("start", 9))
     assert model.contents[9] == Content(None, "blue")
 
 
 def test_a_change_reaches_a_running_vm_at_once_where_that_was_asked_for() -> None:
-    model = told(Model(LIFE), DEPLOY, Step("start", 2))
-    told(model, Step("update", 3, {"apply": "now"}, user_data="green"))
+    model = model_after(Model(LIFE), DEPLOY, Step("start", 2))
+    model_after(model, Step("update", 3, {"apply": "now"}, user_data="green"))
     assert model.state.generation == 2
     model.on = True
-    told(model, Step("update", 4, {"apply": "now"}))
+    model_after(model, Step("update", 4, {"apply": "now"}))
     assert (model.state.generation, model.contents[4]) == (4, Content("first", "green"))
-    told(model, Step("update", 5, {"apply": "next_start", "password_delivered": True}))
+    model_after(model, Step("update", 5, {"apply": "next_start", "password_delivered": True}))
     assert (model.state.generation, model.contents[5]) == (5, Content(None, "green"))
 
 
 def test_a_local_image_is_on_both_hosts_while_a_migration_is_prepared() -> None:
     move = {"host": "h1", "destination": H2}
-    model = told(Model(replace(LIFE, root=LOCAL)), DEPLOY, Step("migrate", 2, {**move, "phase": "prepare"}))
+    model = model_after(Model(replace(LIFE, root=LOCAL)), DEPLOY, Step("migrate", 2, {**move, "phase": "prepare"}))
     assert model.places == {H1, H2}
-    told(model, Step("migrate", 3, {**move, "phase": "complete"}))
+    model_after(model, Step("migrate", 3, {**move, "phase": "complete"}))
     assert model.places == {H2}
-    told(model, Step("destroy", 4))
+    model_after(model, Step("destroy", 4))
     assert (model.places, model.state.gone) == (set(), True)
 
 
@@ -74,24 +74,24 @@ def test_a_local_image_is_on_both_hosts_while_a_migration_is_prepared() -> None:
 def test_an_end_that_must_not_be_is_found(
     step: Step, behind: tuple[Step, ...], status: Status, code: str | None
 ) -> None:
-    model = told(Model(LIFE), replace(DEPLOY, sequence=1))
+    model = model_after(Model(LIFE), replace(DEPLOY, sequence=1))
     model.published += [step, *behind]
     with pytest.raises(WrongError, match=step.kind):
         model.ended(step, Outcome("e", step.kind, LIFE.uuid, step.sequence, status, 0.0, code))
 
 
 def test_ends_that_may_be() -> None:
-    model = told(Model(LIFE), DEPLOY)
+    model = model_after(Model(LIFE), DEPLOY)
     start, stop = Step("start", 2, password="second"), Step("stop", 3)
     model.published += [start, stop]
     model.ended(start, Outcome("e", "start", LIFE.uuid, 2, Status.DROPPED, 0.0, "superseded"))
     assert model.state.pending == "second"
     model.ended(stop, Outcome("f", "stop", LIFE.uuid, 3, Status.APPLIED, 0.0, "host_unreachable"))
-    told(model, Step("start", 4, skip=True), status=Status.SKIPPED)
+    model_after(model, Step("start", 4, skip=True), status=Status.SKIPPED)
     assert model.state.unsettled
-    told(model, Step("destroy", 5))
-    told(model, Step("start", 6), status=Status.DROPPED, code="vm_gone")
-    unwanted = told(Model(replace(LIFE, wanted=False)), DEPLOY, status=Status.NOT_APPLICABLE)
+    model_after(model, Step("destroy", 5))
+    model_after(model, Step("start", 6), status=Status.DROPPED, code="vm_gone")
+    unwanted = model_after(Model(replace(LIFE, wanted=False)), DEPLOY, status=Status.NOT_APPLICABLE)
     assert unwanted.places == set()
 
 

@@ -42,7 +42,7 @@ class Place(Ground):
     def decide(self, life: Life, event: EventId, outcome: Outcome, *, skip: bool) -> None: ...
 
     @override
-    def owes(self, life: Life) -> bool:
+    def has_leftovers(self, life: Life) -> bool:
         return life is not LIFE
 
     @override

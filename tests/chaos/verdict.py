@@ -37,7 +37,7 @@ def _checks(left: Left) -> Iterator[Finding]:
         for uuid, found in spans.items()
         if any(judge.was_frozen(span, left.chronicle.freezes, LEASE_NS) for span in found)
     }
-    excused = frozen | {one.life.uuid for one in left.orchestrators if one.model.skipped or one.owing}
+    excused = frozen | {one.life.uuid for one in left.orchestrators if one.model.skipped or one.left_behind}
     swept = [
         entry.image
         for entry in entries

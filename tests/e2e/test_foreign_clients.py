@@ -38,7 +38,7 @@ def client(site: Site) -> GoClient:
     with require_rig():
         make_sealer(site.settings)
         client = GoClient(site.redis.url, public_text(read_keys(site.settings.keys_file)[-1]))
-    told = subprocess.run(
+    done = subprocess.run(
         [CONFIGDRIVE, "functions", "load"],
         env={**os.environ, **site.environment},
         capture_output=True,
@@ -46,7 +46,7 @@ def client(site: Site) -> GoClient:
         timeout=60,
         check=True,
     )
-    assert told.stdout == "loaded configdrive_v1: FCALL configdrive_put_v1 0 <event JSON>\n"
+    assert done.stdout == "loaded configdrive_v1: FCALL configdrive_put_v1 0 <event JSON>\n"
     return client
 
 
@@ -68,20 +68,20 @@ def files_on_the_drive(site: Site, vm: VmScript) -> dict[str, bytes]:
 def test_a_vm_lives_by_what_a_program_in_go_says(site: Site, client: GoClient, way: str) -> None:
     vm = new_vm()
     guest = {"password": PASSWORD, "user_data": {"text": USER_DATA}}
-    told = client.send(way, timed(vm.event("deploy", guest=guest)))
-    assert [(outcome["event_type"], outcome["status"]) for outcome in told] == [("deploy", "applied")], client.said
-    told += client.send(way, timed(vm.event("start")))
-    assert told[-1]["facts"]["attach"] == "inserted"
+    outcomes = client.send(way, timed(vm.event("deploy", guest=guest)))
+    assert [(outcome["event_type"], outcome["status"]) for outcome in outcomes] == [("deploy", "applied")], client.said
+    outcomes += client.send(way, timed(vm.event("start")))
+    assert outcomes[-1]["facts"]["attach"] == "inserted"
     site.require(vm, 2)
     files = files_on_the_drive(site, vm)
     assert files["cloudstack/password/vm_password.txt"] == PASSWORD.encode()
     assert files["cloudstack/userdata/user_data.txt"] == USER_DATA.encode()
-    told += client.send(way, timed(vm.event("stop")), timed(vm.event("destroy")))
+    outcomes += client.send(way, timed(vm.event("stop")), timed(vm.event("destroy")))
     assert client.said == ""
-    assert [(outcome["sequence"], outcome["vm_uuid"]) for outcome in told] == [
+    assert [(outcome["sequence"], outcome["vm_uuid"]) for outcome in outcomes] == [
         (number, vm.uuid) for number in range(1, 5)
     ]
-    assert [outcome["status"] for outcome in told[-1:]] == ["applied"]
+    assert [outcome["status"] for outcome in outcomes[-1:]] == ["applied"]
     site.require(vm, None)
 
 
@@ -93,13 +93,13 @@ def test_publishing_again_under_the_same_id_does_nothing_and_finds_the_outcome(s
     assert site.stream().count(EventId(event["id"])) == 1
 
 
-def test_what_is_refused_is_told_to_whoever_waits_and_the_next_one_is_done(site: Site, client: GoClient) -> None:
+def test_what_is_refused_is_reported_to_whoever_waits_and_the_next_one_is_done(site: Site, client: GoClient) -> None:
     vm, other = new_vm(), new_vm()
     wrong = timed(vm.event("start", hypervisor="hyperv"))
     right = timed(other.event("start"))
-    told = {outcome["event_id"]: outcome for outcome in client.send("publish", wrong, right)}
-    assert (told[wrong["id"]]["status"], told[wrong["id"]]["code"]) == ("rejected", "unknown_hypervisor")
-    assert told[right["id"]]["status"] == "applied"
+    outcomes = {outcome["event_id"]: outcome for outcome in client.send("publish", wrong, right)}
+    assert (outcomes[wrong["id"]]["status"], outcomes[wrong["id"]]["code"]) == ("rejected", "unknown_hypervisor")
+    assert outcomes[right["id"]]["status"] == "applied"
     assert client.code == 1
     assert wrong["id"] in {letter.event_id for letter in site.mailbox.dead_letters(10)}
     client.send("call", wrong)
@@ -115,17 +115,17 @@ def test_what_is_refused_is_told_to_whoever_waits_and_the_next_one_is_done(site:
         ({"guest": {"password": "two\nlines"}}, "data.sealed"),
     ],
 )
-def test_what_redis_cannot_check_is_rejected_at_its_turn_and_holds_nobody_up(
+def test_what_redis_cannot_check_is_rejected_when_it_is_taken_and_holds_nobody_up(
     site: Site, client: GoClient, change: dict[str, Any], field: str
 ) -> None:
     vm = new_vm()
-    told = client.send("call", timed(vm.event("start", **change)), timed(vm.event("start")))
-    assert [(outcome["status"], outcome.get("code")) for outcome in told] == [
+    outcomes = client.send("call", timed(vm.event("start", **change)), timed(vm.event("start")))
+    assert [(outcome["status"], outcome.get("code")) for outcome in outcomes] == [
         ("rejected", "invalid_event"),
         ("applied", None),
     ]
-    assert field in told[0]["detail"]
-    assert any(letter.event_id == told[0]["event_id"] for letter in site.mailbox.dead_letters(10))
+    assert field in outcomes[0]["detail"]
+    assert any(letter.event_id == outcomes[0]["event_id"] for letter in site.mailbox.dead_letters(10))
     site.require(vm, 2)
 
 
@@ -165,16 +165,16 @@ def discreet(site: Site) -> Iterator[None]:
     assert betrayed(site.log.encode()) == []
 
 
-def test_libsodium_s_boxes_open_in_go_and_gos_open_here(client: GoClient) -> None:
+def test_libsodium_s_sealed_boxes_open_in_go_and_gos_open_here(client: GoClient) -> None:
     """The published vectors, by two programs that have nothing in common."""
     vectors = json.loads((EXAMPLES / "sealed-vectors.json").read_text("utf-8"))
     private = PrivateKey(base64.b64decode(vectors["private_key"]))
     ring = KeyRing(lambda: [Key(identity_of(private.public_key), "2026-01-01T00:00:00+00:00", private)])
     sealed_anew = client.send("vectors", vectors)
     assert (client.said, len(sealed_anew)) == ("", len(vectors["opens"]))
-    for box, vector in zip(sealed_anew, vectors["opens"], strict=True):
-        assert box["sealed"] != vector["sealed"]
-        assert ring.open(box["sealed"], f"{vector['vm']}/{vector['event']}").decode() == vector["guest"]
+    for sealed, vector in zip(sealed_anew, vectors["opens"], strict=True):
+        assert sealed["sealed"] != vector["sealed"]
+        assert ring.open(sealed["sealed"], f"{vector['vm']}/{vector['event']}").decode() == vector["guest"]
     good = vectors["opens"][0]
     client.send("vectors", {**vectors, "opens": [], "refused": [{**good, "why": "it is a good one"}]})
-    assert "a box was opened that must be refused: it is a good one" in client.said
+    assert "a sealed box was opened that must be refused: it is a good one" in client.said

@@ -30,13 +30,13 @@ PROMPT_SECONDS = 20.0
 """Nobody waits for a back-off or a lease; a slow machine may need its time."""
 
 
-def box_of(posting: Posting) -> str:
+def sealed_of(posting: Posting) -> str:
     return str(json.loads(posting.body)["data"]["sealed"])
 
 
-def with_box(vm: VmScript, box: str) -> dict[str, Any]:
+def with_sealed(vm: VmScript, sealed: str) -> dict[str, Any]:
     event = vm.event("deploy")
-    event["data"]["sealed"] = box
+    event["data"]["sealed"] = sealed
     return event
 
 
@@ -55,16 +55,16 @@ def replayed(site: Site, vm: VmScript) -> dict[str, Any]:
     site.wakeups.send(receipt.wake)
     assert site.ended(receipt.event_id).status is Status.APPLIED
     assert site.outcome(vm.event("stop")).status is Status.APPLIED
-    return with_box(vm, box_of(posting))
+    return with_sealed(vm, sealed_of(posting))
 
 
 def moved_from_another_vm(site: Site, vm: VmScript) -> dict[str, Any]:
-    return with_box(vm, box_of(site.publisher.posting(new_vm().event("deploy", guest=GUEST))))
+    return with_sealed(vm, sealed_of(site.publisher.posting(new_vm().event("deploy", guest=GUEST))))
 
 
 def damaged(site: Site, vm: VmScript) -> dict[str, Any]:
     event = vm.event("deploy", guest=GUEST)
-    head, _, sealed = box_of(site.publisher.posting(event)).rpartition(".")
+    head, _, sealed = sealed_of(site.publisher.posting(event)).rpartition(".")
     content = bytearray(base64.urlsafe_b64decode(sealed))
     content[-1] ^= 1
     del event["data"]["guest"]
@@ -73,7 +73,7 @@ def damaged(site: Site, vm: VmScript) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("forge", [of_an_unknown_key, replayed, moved_from_another_vm, damaged])
-def test_a_box_that_is_not_for_this_event_is_not_opened(
+def test_a_sealed_box_that_is_not_for_this_event_is_not_opened(
     site: Site, forge: Callable[[Site, VmScript], dict[str, Any]]
 ) -> None:
     """It is parked, as the key may only be missing: a person skips it, and a destroy goes through it."""
@@ -97,7 +97,7 @@ def test_a_box_that_is_not_for_this_event_is_not_opened(
     _require_silence(logs)
 
 
-def test_a_forged_box_is_skipped_and_the_next_event_goes_on(site: Site) -> None:
+def test_a_forged_sealed_box_is_skipped_and_the_next_event_goes_on(site: Site) -> None:
     vm = new_vm()
     event = moved_from_another_vm(site, vm)
     parked = site.outcome(event)
@@ -176,7 +176,7 @@ def _uploads(site: Site, vm: VmScript) -> list[Any]:
 def _require_silence(logs: list[tuple[Any, int]]) -> None:
     """See that no worker's log quotes what was forged, or tells of anything unforeseen."""
     for worker, begin in logs:
-        told = worker.log[begin:]
-        assert SECRET not in told
-        assert "Traceback" not in told
-        assert "unforeseen" not in told
+        reported = worker.log[begin:]
+        assert SECRET not in reported
+        assert "Traceback" not in reported
+        assert "unforeseen" not in reported

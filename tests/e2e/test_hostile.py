@@ -131,9 +131,9 @@ def test_strangers_messages(site: Site) -> None:
     assert len(new) == len(bad)
     assert {letter.origin for letter in new} == {"broker"}
     assert [(worker.pid, worker.children()) for worker in site.workers] == processes
-    for told in (repr(letters), *(worker.log[begin:] for worker, begin in logs)):
-        assert SECRET not in told
-        assert "Traceback" not in told
+    for reported in (repr(letters), *(worker.log[begin:] for worker, begin in logs)):
+        assert SECRET not in reported
+        assert "Traceback" not in reported
 
 
 def test_doubled_wake_ups_do_nothing_twice(site: Site) -> None:

@@ -35,7 +35,7 @@ def test_vm_that_hangs_holds_up_nobody_and_its_events_stay_in_order(site: Site) 
     assert site.require_no_overlap([slow, *others]) > 20
 
 
-def test_stale_doubled_and_late_events_are_told_and_do_nothing(site: Site) -> None:
+def test_stale_doubled_and_late_events_are_reported_and_do_nothing(site: Site) -> None:
     vm = new_vm()
     deploy, start = vm.event("deploy"), vm.event("start")
     assert site.outcome(deploy).status is Status.APPLIED

@@ -38,15 +38,15 @@ class Stream(threading.Thread):
 
     @override
     def run(self) -> None:
-        turn = 0
+        number = 0
         try:
             while not self._ended.wait(0.05):
                 for vm in self.vms:
-                    event = vm.event("start" if turn % 2 == 0 else "stop")
+                    event = vm.event("start" if number % 2 == 0 else "stop")
                     receipt = self._site.publisher.publish(event)
                     assert receipt.accepted  # asked again after a lost reply, it is no duplicate of itself
                     self.published[vm].append(receipt.event_id)
-                turn += 1
+                number += 1
         except Exception as error:  # noqa: BLE001  # handed to the test
             self.error = error
 

@@ -36,8 +36,8 @@ class Stream(threading.Thread):
 
     @override
     def run(self) -> None:
-        for turn in range(EVENTS_PER_VM):
-            events: list[dict[str, Any]] = [vm.event("stop" if turn % 2 else "start") for vm in self.published]
+        for number in range(EVENTS_PER_VM):
+            events: list[dict[str, Any]] = [vm.event("stop" if number % 2 else "start") for vm in self.published]
             for vm, event in zip(self.published, self._site.publish(*events), strict=True):
                 self.published[vm].append(event)
             self.ended.wait(0.25)

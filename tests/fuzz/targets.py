@@ -66,9 +66,9 @@ def refused(call: Callable[[], object]) -> bool:
         refusal = error
     if refusal is None:
         return False
-    told = f"{refusal!r} {refusal.detail} {refusal.remedy}"
-    assert MARKER not in told
-    assert len(told) < 4_000
+    printed = f"{refusal!r} {refusal.detail} {refusal.remedy}"
+    assert MARKER not in printed
+    assert len(printed) < 4_000
     assert refusal.__context__ is None or refusal.__suppress_context__, "a traceback would quote what was given"
     return True
 
@@ -101,7 +101,7 @@ def guest(random: Random) -> bool:
 
 
 @target
-def box(random: Random) -> bool:
+def sealed_box(random: Random) -> bool:
     """A sealed box that is not whole, not ours, or not for here."""
     whole = KEYS.seal(b"content", CONTEXT)
     context = random.choice((CONTEXT, CONTEXT, f"{UUID}/event-2", "", "\n", CONTEXT + "\n"))

@@ -37,7 +37,7 @@ def test_a_case_is_the_same_each_time() -> None:
     assert len(set(first)) == 20
 
 
-def test_a_crash_is_found_and_told_how_to_have_it_again() -> None:
+def test_a_crash_is_found_and_reported_with_how_to_have_it_again() -> None:
     def crashes(random: Random) -> bool:
         return 1 // random.randrange(10) > 0
 

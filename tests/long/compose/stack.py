@@ -89,8 +89,8 @@ def publish(engine: Engine, *events: dict[str, Any]) -> str:
 def test_events_are_worked_on_and_seen_by_prometheus(stack: Engine) -> None:
     vms = [VmScript() for _ in range(25)]
     events = [vm.event(kind, host="host-01") for kind in ("deploy", "start", "stop", "start") for vm in vms]
-    told = publish(stack, *events)
-    assert "100 stored" in told
+    printed = publish(stack, *events)
+    assert "100 stored" in printed
 
     def seen() -> bool:
         query = "/api/v1/query?query=sum(configdrive_events_total)"
@@ -126,8 +126,8 @@ def test_workers_are_scaled_up_and_down_under_load(stack: Engine) -> None:
     stack.compose(*PROFILES, "up", "--detach", "--no-recreate", "--scale", "worker-simulated=4", "worker-simulated")
     vms = [VmScript() for _ in range(50)]
     events = [vm.event(kind, host="host-01") for kind in ("deploy", "start", "stop") for vm in vms]
-    told = publish(stack, *events)
-    assert "150 stored" in told
+    printed = publish(stack, *events)
+    assert "150 stored" in printed
     counted = [service_of(one) for one in containers(stack) if one["State"]["Running"]]
     assert (counted.count("worker-simulated"), counted.count("worker-kvm")) == (4, 4)
     stack.compose(*PROFILES, "up", "--detach", "--no-recreate", "--scale", "worker-simulated=1", "worker-simulated")

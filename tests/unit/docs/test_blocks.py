@@ -144,7 +144,7 @@ def test_settings_that_are_named_exist() -> None:
         assert named <= known | beside, page
 
 
-def told_by(test: str) -> str:
+def text_of_test(test: str) -> str:
     """Return what a test file and its neighbours say, and the rigs; of a page, its blocks that are run."""
     path = ROOT / test
     if path.suffix == ".md":
@@ -155,12 +155,12 @@ def told_by(test: str) -> str:
 def test_a_test_that_covers_a_block_names_its_commands_and_options() -> None:
     for block in blocks("sh"):
         if isinstance(block.mark, Covered):
-            told = told_by(block.mark.test)
-            if "commands_for(__file__" in told:  # it takes them from the page
+            text = text_of_test(block.mark.test)
+            if "commands_for(__file__" in text:  # it takes them from the page
                 continue
             for words in fleet_commands(block.text):
                 wanted = {words[0], *(word.partition("=")[0] for word in words if word.startswith("--"))}
-                assert {word for word in wanted if word not in told} == set(), block.place
+                assert {word for word in wanted if word not in text} == set(), block.place
 
 
 @PAGES

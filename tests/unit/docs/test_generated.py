@@ -20,9 +20,9 @@ KINDS: Final = (TransientCode, PermanentCode, StaleCode)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_code_has_its_meaning_and_its_remedy(kind: type[TransientCode | PermanentCode | StaleCode]) -> None:
-    told = docstrings_below(kind)
+    shown = docstrings_below(kind)
     for code in kind:
-        meaning, _, remedy = told[code.name].partition("\n\nRemedy: ")
+        meaning, _, remedy = shown[code.name].partition("\n\nRemedy: ")
         assert meaning, code
         assert remedy.endswith("."), code
 
@@ -34,10 +34,10 @@ def test_each_status_and_code_has_its_section() -> None:
 
 def test_each_setting_has_its_meaning_its_variable_and_its_default() -> None:
     text = settings.markdown()
-    told = docstrings_below(Settings)
+    shown = docstrings_below(Settings)
     for name in Settings.model_fields:
-        assert told[name]
-        assert f"## `{name}`\n\n{told[name]}\n\n`CONFIGDRIVE_{name.upper()}`" in text
+        assert shown[name]
+        assert f"## `{name}`\n\n{shown[name]}\n\n`CONFIGDRIVE_{name.upper()}`" in text
     assert "`CONFIGDRIVE_LEASE_SECONDS`, default `30`" in text
     assert "`CONFIGDRIVE_FORCE_EJECT`, default `true`" in text
     assert "`CONFIGDRIVE_TOMBSTONE_SECONDS`, default `2592000`, at least 60, at most 31536000" in text
