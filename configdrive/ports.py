@@ -71,7 +71,7 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
-class Resident:
+class SurveyedVm:
     """A VM that a host knows, running or only defined.
 
     Args:
@@ -94,13 +94,13 @@ class Survey:
 
     Args:
         images: every image on every storage of the host that could be listed.
-        residents: every VM that the host knows.
+        vms: every VM that the host knows.
         unreachable: the host's storages that could not be listed now.
         host_id: as in `Observation`.
     """
 
     images: tuple[StoredImage, ...]
-    residents: tuple[Resident, ...]
+    vms: tuple[SurveyedVm, ...]
     unreachable: tuple[Place, ...] = ()
     host_id: str = ""
 
@@ -276,7 +276,7 @@ class Sealer(Protocol):
     def seal(self, plaintext: bytes, context: str) -> str:
         """Put `plaintext` into a sealed box; the result is printable ASCII."""
 
-    def open(self, box: str, context: str) -> bytes:
+    def open(self, sealed: str, context: str) -> bytes:
         """Take it out.
 
         Raises:

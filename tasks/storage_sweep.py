@@ -98,7 +98,7 @@ class Storekeeper:
         """Remember every VM that has a drive or an image and is not remembered."""
         for uuid in adoptable(seen):
             record = record_of(uuid, self.driver.name, seen, self.clock.now())
-            if uuid not in seen.residents and seen.away:
+            if uuid not in seen.vms and seen.away:
                 yield Adoption(uuid, record, "a host that does not answer may have it")
                 continue
             held = self.mailbox.glance(uuid) if dry_run else self.mailbox.hold(uuid)

@@ -38,7 +38,7 @@ def adopted(known: VmState, event: LifecycleEvent, seen: Observation) -> VmState
 def adoptable(seen: Scene) -> list[VmUuid]:
     """Return the VMs that have a drive, or an image on a storage, in a steady order."""
     with_image = {image.name.vm_uuid for image in seen.images}
-    with_drive = {uuid for uuid, (_, resident) in seen.residents.items() if _own_media(uuid, resident.media)}
+    with_drive = {uuid for uuid, (_, one) in seen.vms.items() if _own_media(uuid, one.media)}
     return sorted(with_image | with_drive)
 
 
@@ -52,8 +52,8 @@ def record_of(uuid: VmUuid, hypervisor: HypervisorName, seen: Scene, at: float) 
         at: the time now, in seconds since 1970 UTC.
     """
     stored = of_vm(uuid, seen.images)
-    resident = seen.residents.get(uuid)
-    media = () if resident is None else _own_media(uuid, resident[1].media)
+    one = seen.vms.get(uuid)
+    media = () if one is None else _own_media(uuid, one[1].media)
     names = {medium.name for medium in media} or {image.name for image in stored}
     newest = max(names, key=lambda name: name.generation)
     return VmRecord(
@@ -73,8 +73,8 @@ def record_of(uuid: VmUuid, hypervisor: HypervisorName, seen: Scene, at: float) 
 
 def _host_of(uuid: VmUuid, seen: Scene, stored: list[StoredImage]) -> HostName:
     """Where the VM is; of one that no host knows, a host from which its newest image can be read."""
-    if uuid in seen.residents:
-        return seen.residents[uuid][0]
+    if uuid in seen.vms:
+        return seen.vms[uuid][0]
     newest = max(stored, key=lambda image: image.name.generation)
     return seen.images[newest]
 

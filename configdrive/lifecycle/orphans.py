@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from configdrive.lifecycle.state import Phase, VmRecord
 from configdrive.model import HostName, ImageName, StoredImage, VmUuid
-from configdrive.ports import Resident, Survey
+from configdrive.ports import Survey, SurveyedVm
 
 
 class Why(StrEnum):
@@ -49,13 +49,13 @@ class Scene:
     Args:
         images: every image, with a host on which it was found.
         users: image name -> (VM's name, host) of a VM that has it in a drive.
-        residents: every VM that a host knows, with that host.
+        vms: every VM that a host knows, with that host.
         away: hosts that did not answer.
     """
 
     images: Mapping[StoredImage, HostName] = field(default_factory=dict)
     users: Mapping[ImageName, tuple[str, HostName]] = field(default_factory=dict)
-    residents: Mapping[VmUuid, tuple[HostName, Resident]] = field(default_factory=dict)
+    vms: Mapping[VmUuid, tuple[HostName, SurveyedVm]] = field(default_factory=dict)
     away: frozenset[HostName] = frozenset()
 
 
@@ -63,16 +63,16 @@ def scene(surveys: Mapping[HostName, Survey], away: Iterable[HostName]) -> Scene
     """Put the surveys of all hosts together. A VM that two hosts know is taken where it is not halted."""
     images: dict[StoredImage, HostName] = {}
     users: dict[ImageName, tuple[str, HostName]] = {}
-    residents: dict[VmUuid, tuple[HostName, Resident]] = {}
+    vms: dict[VmUuid, tuple[HostName, SurveyedVm]] = {}
     for host, survey in surveys.items():
         for image in survey.images:
             images.setdefault(image, host)
-        for resident in survey.residents:
-            for medium in resident.media:
-                users.setdefault(medium.name, (resident.name, host))
-            if resident.uuid not in residents or not resident.power.is_off:
-                residents[resident.uuid] = (host, resident)
-    return Scene(images, users, residents, frozenset(away))
+        for one in survey.vms:
+            for medium in one.media:
+                users.setdefault(medium.name, (one.name, host))
+            if one.uuid not in vms or not one.power.is_off:
+                vms[one.uuid] = (host, one)
+    return Scene(images, users, vms, frozenset(away))
 
 
 def judge(image: StoredImage, seen: Scene, known: VmRecord | None) -> Why:
@@ -101,7 +101,7 @@ def _judge_known(image: StoredImage, known: VmRecord) -> Why:
 
 
 def _judge_unknown(image: StoredImage, seen: Scene) -> Why:
-    if image.name.vm_uuid in seen.residents:
+    if image.name.vm_uuid in seen.vms:
         return Why.NOT_REMEMBERED
     return Why.HOST_AWAY if seen.away else Why.VM_UNKNOWN
 

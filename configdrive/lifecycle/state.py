@@ -158,10 +158,10 @@ def _plain(data: VmData) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _opened_data(box: str | None, sealer: Sealer, uuid: VmUuid) -> VmData:
-    if box is None:
+def _opened_data(sealed: str | None, sealer: Sealer, uuid: VmUuid) -> VmData:
+    if sealed is None:
         return VmData()
-    plain = sealer.open(box, f"{uuid}/data")
+    plain = sealer.open(sealed, f"{uuid}/data")
     with suppress(ValueError, TypeError, AttributeError):  # pydantic's errors are ValueErrors
         document = from_json(plain)  # unlike `json`'s, it takes neither lone surrogates nor nesting without end
         match document.get("user_data"):
@@ -179,10 +179,10 @@ def _sealed(password: SecretStr | None, sealer: Sealer, uuid: VmUuid) -> str | N
     return None if password is None else sealer.seal(password.get_secret_value().encode(), f"{uuid}/password")
 
 
-def _opened_password(box: str | None, sealer: Sealer, uuid: VmUuid) -> SecretStr | None:
-    if box is None:
+def _opened_password(sealed: str | None, sealer: Sealer, uuid: VmUuid) -> SecretStr | None:
+    if sealed is None:
         return None
-    plain = sealer.open(box, f"{uuid}/password")
+    plain = sealer.open(sealed, f"{uuid}/password")
     with suppress(UnicodeDecodeError):  # its own text would quote the password
         return SecretStr(plain.decode())
     raise _unreadable()

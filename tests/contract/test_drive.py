@@ -101,7 +101,7 @@ def test_the_orchestrator_s_attach_touches_nothing(
     assert rig.medium(vm) is None
 
 
-def test_the_orchestrator_is_told_before_the_vm_is_defined(rig: DriverRig, driver: HypervisorDriver) -> None:
+def test_the_orchestrator_gets_its_answer_before_the_vm_is_defined(rig: DriverRig, driver: HypervisorDriver) -> None:
     vm = replace(new_vm(driver.name, rig.host), attach_by=AttachBy.ORCHESTRATOR)
     driver.upload(vm, make_image(vm), rig.home)
     assert driver.attach(vm, image_name(vm), rig.home).path.endswith(str(image_name(vm)))

@@ -27,7 +27,7 @@ def test_a_host_that_is_not_in_the_inventory_is_refused(rig: DriverRig, driver: 
 
 
 @pytest.mark.needs(Feature.HOST_DOWN)
-def test_a_host_that_is_down_is_told_and_works_again_afterwards(rig: DriverRig, driver: HypervisorDriver) -> None:
+def test_a_host_that_is_down_is_reported_and_works_again_afterwards(rig: DriverRig, driver: HypervisorDriver) -> None:
     vm = rig.define_vm(PowerState.RUNNING)
     image = make_image(vm)
     driver.upload(vm, image, rig.home)

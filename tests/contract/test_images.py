@@ -214,16 +214,14 @@ def test_a_survey_has_every_vm_with_whatever_is_in_its_drives(rig: DriverRig, dr
         driver.upload(vm, make_image(vm), rig.home)
         driver.attach(vm, image_name(vm), rig.home)
 
-    residents = {resident.uuid: resident for resident in driver.survey(rig.host).residents}
+    vms = {one.uuid: one for one in driver.survey(rig.host).vms}
 
-    assert [residents[vm.uuid].name for vm in (halted, running, bare)] == [
-        vm.instance_name for vm in (halted, running, bare)
-    ]
-    assert residents[halted.uuid].power is PowerState.HALTED
-    assert residents[running.uuid].power is PowerState.RUNNING
-    assert residents[halted.uuid].media == (Inserted(image_name(halted), rig.home),)
-    assert residents[running.uuid].media == (Inserted(image_name(running), rig.home),)
-    assert residents[bare.uuid].media == ()
+    assert [vms[vm.uuid].name for vm in (halted, running, bare)] == [vm.instance_name for vm in (halted, running, bare)]
+    assert vms[halted.uuid].power is PowerState.HALTED
+    assert vms[running.uuid].power is PowerState.RUNNING
+    assert vms[halted.uuid].media == (Inserted(image_name(halted), rig.home),)
+    assert vms[running.uuid].media == (Inserted(image_name(running), rig.home),)
+    assert vms[bare.uuid].media == ()
 
 
 @pytest.mark.needs(Feature.IN_USE_BY_OTHERS)
@@ -231,5 +229,5 @@ def test_a_survey_shows_a_vm_with_another_vm_s_image(rig: DriverRig, driver: Hyp
     owner, thief = rig.define_vm(), rig.define_vm()
     driver.upload(owner, make_image(owner), rig.home)
     rig.insert(thief, image_name(owner), rig.home)
-    found = next(one for one in driver.survey(rig.host).residents if one.uuid == thief.uuid)
+    found = next(one for one in driver.survey(rig.host).vms if one.uuid == thief.uuid)
     assert [medium.name for medium in found.media] == [image_name(owner)]

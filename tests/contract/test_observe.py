@@ -53,7 +53,7 @@ def test_a_named_storage_that_does_not_exist_is_refused(rig: DriverRig, driver: 
     assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
 
 
-def test_images_of_this_vm_alone_are_told_from_its_storage_and_the_places_asked_for(
+def test_images_of_this_vm_alone_are_found_on_its_storage_and_the_places_asked_for(
     rig: DriverRig, driver: HypervisorDriver
 ) -> None:
     vm, other = rig.define_vm(), rig.define_vm()
@@ -84,7 +84,7 @@ def test_a_file_that_is_not_named_like_an_image_is_none(rig: DriverRig, driver: 
 
 
 @pytest.mark.parametrize("power", [PowerState.HALTED, PowerState.RUNNING])
-def test_the_image_in_the_drive_is_told_with_its_place(
+def test_the_image_in_the_drive_is_reported_with_its_place(
     rig: DriverRig, driver: HypervisorDriver, power: PowerState
 ) -> None:
     vm = rig.define_vm(power)
@@ -93,7 +93,7 @@ def test_the_image_in_the_drive_is_told_with_its_place(
     assert driver.observe(vm).drive == Inserted(image_name(vm), rig.home)
 
 
-def test_another_vm_s_image_in_the_drive_is_told(rig: DriverRig, driver: HypervisorDriver) -> None:
+def test_another_vm_s_image_in_the_drive_is_reported(rig: DriverRig, driver: HypervisorDriver) -> None:
     vm, other = rig.define_vm(), rig.define_vm()
     driver.upload(other, make_image(other), rig.home)
     rig.insert(vm, image_name(other), rig.home)
@@ -101,7 +101,7 @@ def test_another_vm_s_image_in_the_drive_is_told(rig: DriverRig, driver: Hypervi
 
 
 @pytest.mark.parametrize("drive", [True, False])
-def test_a_user_s_iso_in_its_own_slot_is_not_told(rig: DriverRig, driver: HypervisorDriver, *, drive: bool) -> None:
+def test_a_user_s_iso_in_its_own_slot_is_not_reported(rig: DriverRig, driver: HypervisorDriver, *, drive: bool) -> None:
     vm = rig.define_vm(drive=drive)
     rig.insert_user_iso(vm)
     assert driver.observe(vm).drive == (EmptyDrive() if drive else NoDrive())

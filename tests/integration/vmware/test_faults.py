@@ -137,7 +137,7 @@ def test_a_vm_that_vsphere_itself_does_not_reach_is_reported_and_not_forgotten_i
     with site.center.connection_is(site.cloud.reference(vm.instance_name), state):
         assert code_of(lambda: driver.observe(vm)) is T.HOST_UNREACHABLE
         assert code_of(lambda: driver.detach(vm)) is T.HOST_UNREACHABLE
-        assert vm.uuid in {one.uuid for one in driver.survey(vm.host).residents}
+        assert vm.uuid in {one.uuid for one in driver.survey(vm.host).vms}
     assert driver.observe(vm).storage == SHARED
 
 

@@ -95,7 +95,7 @@ def test_a_vm_is_on_its_host_only_and_everywhere_for_the_whole_vcenter(site: Sit
     site.cloud.relocate(vm.instance_name, host="esx-02")
     for host, power in (("h1", PowerState.UNDEFINED), ("h2", PowerState.RUNNING), ("all", PowerState.RUNNING)):
         assert driver.observe(replace(vm, host=HostName(host))).power is power
-        there = vm.uuid in {one.uuid for one in driver.survey(HostName(host)).residents}
+        there = vm.uuid in {one.uuid for one in driver.survey(HostName(host)).vms}
         assert there is (power is PowerState.RUNNING)
 
 
@@ -118,9 +118,9 @@ def test_a_survey_sees_all_datastores_of_the_host_and_no_other_host_s_vms(site: 
     give(driver, here, LOCAL_1)
     give(driver, there, Place(StorageName("local-2"), HostName("h2")))
     survey = driver.survey(HostName("h1"))
-    residents = {one.uuid: one for one in survey.residents}
-    assert residents[here.uuid].media == (Inserted(image_name(here), LOCAL_1),)
-    assert there.uuid not in residents
+    vms = {one.uuid: one for one in survey.vms}
+    assert vms[here.uuid].media == (Inserted(image_name(here), LOCAL_1),)
+    assert there.uuid not in vms
     names = {image.name for image in survey.images}
     assert image_name(here) in names
     assert image_name(there) not in names
@@ -131,7 +131,7 @@ def test_a_vm_is_known_by_either_uuid(site: Site, driver: VmwareDriver, *, by_in
     vm = site.define(by_instance_uuid=by_instance_uuid)
     give(driver, vm)
     assert driver.observe(vm).drive == Inserted(image_name(vm), SHARED)
-    found = [one for one in driver.survey(vm.host).residents if one.name == vm.instance_name]
+    found = [one for one in driver.survey(vm.host).vms if one.name == vm.instance_name]
     assert vm.uuid in {one.uuid for one in found}
     assert len(found) == 2  # it has two uuids, and nobody knows which one is the orchestrator's
 
@@ -142,7 +142,7 @@ def test_a_vm_is_known_by_its_name_only_where_the_inventory_says_so(site: Site, 
     by_name = make_driver(hosts={"h1": {"esxi": "esx-01", "identify_by": ["bios_uuid", "name"]}})
     assert by_name.observe(vm).power is PowerState.HALTED
     by_name.upload(vm, make_image(vm), SHARED)
-    assert vm.uuid in {one.uuid for one in by_name.survey(vm.host).residents}
+    assert vm.uuid in {one.uuid for one in by_name.survey(vm.host).vms}
 
 
 def test_two_vms_with_one_uuid_are_kept_apart_by_name_or_refused(

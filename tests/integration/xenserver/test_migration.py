@@ -94,8 +94,8 @@ def test_a_halted_vm_that_was_given_to_another_host_is_not_emptied_on_the_one_be
     driver.attach(again, image_name(vm, 2), NFS)
     assert driver.observe(again).power is PowerState.HALTED
     assert driver.observe(vm).power is PowerState.UNDEFINED  # so nobody detaches it there
-    assert [resident.uuid for resident in driver.survey(A).residents] == []
-    assert [resident.uuid for resident in driver.survey(B).residents] == [vm.uuid]
+    assert [one.uuid for one in driver.survey(A).vms] == []
+    assert [one.uuid for one in driver.survey(B).vms] == [vm.uuid]
 
 
 def test_a_stop_finds_the_drive_on_whatever_host_it_is_said_to_be(cloud: Cloud, driver: XenServerDriver) -> None:

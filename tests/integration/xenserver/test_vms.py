@@ -9,7 +9,7 @@ import pytest
 
 from configdrive.errors import FleetError, PermanentCode
 from configdrive.model import AttachBy, InstanceName, Place, PowerState, Presentation, StorageName, StoredImage, VmUuid
-from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive, Resident
+from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive, SurveyedVm
 from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, B, Cloud
 from workers.hypervisors.xenserver.names import VM_MARK
@@ -34,7 +34,7 @@ def test_a_vm_is_found_by_its_name_when_xapi_gave_it_another_uuid(cloud: Cloud, 
     give(driver, vm)
     (drive,) = [drive for drive in cloud.site.drives(xapis) if drive.kind == "CD"]
     assert drive.content == make_image(vm).content
-    assert [resident.uuid for resident in driver.survey(A).residents] == [vm.uuid]
+    assert [one.uuid for one in driver.survey(A).vms] == [vm.uuid]
 
 
 def test_a_name_that_two_vms_have_is_nobody_s(cloud: Cloud, driver: XenServerDriver) -> None:
@@ -140,8 +140,8 @@ def test_a_clone_gets_a_drive_of_its_own(cloud: Cloud, driver: XenServerDriver) 
     with pytest.raises(FleetError) as caught:
         give(driver, clone)
     assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
-    residents = {resident.uuid: resident.media for resident in driver.survey(A).residents}
-    assert residents == {vm.uuid: (Inserted(image_name(vm), NFS),), clone.uuid: (Inserted(image_name(vm), NFS),)}
+    vms = {one.uuid: one.media for one in driver.survey(A).vms}
+    assert vms == {vm.uuid: (Inserted(image_name(vm), NFS),), clone.uuid: (Inserted(image_name(vm), NFS),)}
     driver.detach(clone)
     give(driver, clone)
     assert cloud.medium(clone) == make_image(clone).content
@@ -222,16 +222,16 @@ def test_a_survey_shows_every_image_and_every_vm_of_the_host(cloud: Cloud, drive
         StoredImage(image_name(elsewhere), NFS),
         StoredImage(image_name(local), LOCAL_A),
     }
-    assert set(survey.residents) == {
-        _resident(shared, PowerState.HALTED, NFS),
-        _resident(local, PowerState.HALTED, LOCAL_A),
-        Resident(plain.uuid, plain.instance_name, PowerState.RUNNING),
+    assert set(survey.vms) == {
+        _surveyed(shared, PowerState.HALTED, NFS),
+        _surveyed(local, PowerState.HALTED, LOCAL_A),
+        SurveyedVm(plain.uuid, plain.instance_name, PowerState.RUNNING),
     }
     assert survey.unreachable == ()
 
 
-def _resident(vm: Vm, power: PowerState, place: Place) -> Resident:
-    return Resident(vm.uuid, vm.instance_name, power, (Inserted(image_name(vm), place),))
+def _surveyed(vm: Vm, power: PowerState, place: Place) -> SurveyedVm:
+    return SurveyedVm(vm.uuid, vm.instance_name, power, (Inserted(image_name(vm), place),))
 
 
 def test_a_storage_that_is_not_attached_is_unreachable_and_spoils_nothing(

@@ -38,8 +38,8 @@ from configdrive.ports import (
     Inserted,
     NoDrive,
     Observation,
-    Resident,
     Survey,
+    SurveyedVm,
     trusted,
 )
 
@@ -197,15 +197,15 @@ class MemoryDriver(HypervisorDriver):
     def survey(self, host: HostName) -> Survey:
         self._begin("survey", host)
         seen = [stored for stored in self.cloud.files if stored.place.host in {None, host}]
-        residents = [
-            Resident(uuid, "", machine.power, () if machine.medium is None else (_inserted(machine.medium),))
+        vms = [
+            SurveyedVm(uuid, "", machine.power, () if machine.medium is None else (_inserted(machine.medium),))
             for uuid, machine in self._everything()
             if machine.host == host
         ]
         storages = {*(Place(name) for name in self.cloud.shared), *(Place(name, host) for name in self.cloud.local)}
         return Survey(
             images=tuple(stored for stored in seen if self.cloud.answers(stored.place)),
-            residents=tuple(residents),
+            vms=tuple(vms),
             unreachable=tuple(place for place in storages if not self.cloud.answers(place)),
         )
 

@@ -21,17 +21,17 @@ class FakeSealer(Sealer):
 
     @override
     def seal(self, plaintext: bytes, context: str) -> str:
-        box = base64.urlsafe_b64encode(context.encode() + b"\n" + plaintext[::-1]).decode()
-        return f"v1.0000000000000000.{box}"
+        sealed = base64.urlsafe_b64encode(context.encode() + b"\n" + plaintext[::-1]).decode()
+        return f"v1.0000000000000000.{sealed}"
 
     @override
-    def open(self, box: str, context: str) -> bytes:
+    def open(self, sealed: str, context: str) -> bytes:
         try:
-            found, _, reversed_plaintext = base64.urlsafe_b64decode(box.rpartition(".")[2]).partition(b"\n")
+            found, _, reversed_plaintext = base64.urlsafe_b64decode(sealed.rpartition(".")[2]).partition(b"\n")
         except ValueError:
             found, reversed_plaintext = b"", b""
         if self.lost or found != context.encode():
-            raise PermanentError(PermanentCode.UNSEALABLE, "a box cannot be opened")
+            raise PermanentError(PermanentCode.UNSEALABLE, "a sealed cannot be opened")
         return reversed_plaintext[::-1]
 
 
@@ -62,7 +62,7 @@ class FakeLease(Lease):
 
 @dataclass
 class RecordingObserver(Observer):
-    """Remembers the steps it was told of."""
+    """Remembers the steps it took note of."""
 
     records: list[StepRecord] = field(default_factory=list)
 

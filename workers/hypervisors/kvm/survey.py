@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from configdrive.ports import Resident, Survey
+from configdrive.ports import Survey, SurveyedVm
 from workers.driverkit.storage_routes import list_images
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.slots import media_of
@@ -24,8 +24,8 @@ def survey(visit: Visit) -> Survey:
 
     images, unreachable = list_images(visit.storages.of_files, names)
     place_of = visit.storages.place_of
-    residents = tuple(
-        Resident(uuid, domain.name, domain.power, tuple(dict.fromkeys(media_of(domain.layers, place_of))))
+    vms = tuple(
+        SurveyedVm(uuid, domain.name, domain.power, tuple(dict.fromkeys(media_of(domain.layers, place_of))))
         for uuid, domain in read_domains(visit.link)
     )
-    return Survey(images, residents, unreachable)
+    return Survey(images, vms, unreachable)

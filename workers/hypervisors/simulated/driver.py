@@ -31,8 +31,8 @@ from configdrive.ports import (
     Inserted,
     NoDrive,
     Observation,
-    Resident,
     Survey,
+    SurveyedVm,
     trusted,
 )
 from workers.hypervisors.simulated.doctor import diagnose
@@ -225,8 +225,8 @@ class SimulatedDriver:
                         images += self._images.list(storage)
                 except FleetError:
                     unreachable.append(storage.place)
-            residents = tuple(self._resident(record) for record in self.world.records.on(host))
-        return Survey(tuple(images), residents, tuple(unreachable))
+            vms = tuple(self._surveyed(record) for record in self.world.records.on(host))
+        return Survey(tuple(images), vms, tuple(unreachable))
 
     def hosts(self) -> Collection[HostName]:
         """Name the hosts of the inventory."""
@@ -294,8 +294,8 @@ class SimulatedDriver:
         # Another VM's image first, then the oldest: what still has to go is never hidden by what is right.
         return min(media, key=lambda found: (found.name.vm_uuid == record.uuid, found.name.generation))
 
-    def _resident(self, record: VmRecord) -> Resident:
-        return Resident(record.uuid, record.instance_name, record.power, tuple(dict.fromkeys(self._media(record))))
+    def _surveyed(self, record: VmRecord) -> SurveyedVm:
+        return SurveyedVm(record.uuid, record.instance_name, record.power, tuple(dict.fromkeys(self._media(record))))
 
     def _media(self, record: VmRecord) -> list[Inserted]:
         found = []

@@ -199,7 +199,7 @@ class VmwareDriver:
                     return storages.folder(place).names()
 
             images, unreachable = list_images(storages.of_files, names)
-            residents = tuple(
+            vms = tuple(
                 survey_vms(
                     visit.server.session,
                     sorted(storages.scope),
@@ -208,7 +208,7 @@ class VmwareDriver:
                     storages.place_of,
                 )
             )
-        return Survey(images, residents, unreachable)
+        return Survey(images, vms, unreachable)
 
     def hosts(self) -> Collection[HostName]:
         """Name the hosts of the inventory."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pyVmomi import vim
 
 from configdrive.model import VmUuid
-from configdrive.ports import Resident
+from configdrive.ports import SurveyedVm
 from workers.hypervisors.vmware.inventory import Identity
 from workers.hypervisors.vmware.slots import media_of
 from workers.hypervisors.vmware.vms import PROPERTIES, record_of
@@ -31,7 +31,7 @@ def survey_vms(
     by: Sequence[Identity],
     images: Collection[ImageName],
     place_of: Callable[[str], Place | None],
-) -> Iterator[Resident]:
+) -> Iterator[SurveyedVm]:
     """Give every VM on these hosts, under each uuid that may be the orchestrator's: vSphere's VMs have two.
 
     Args:
@@ -49,7 +49,7 @@ def survey_vms(
             continue
         for uuid in dict.fromkeys(_uuids(found, by, images)):
             one = record_of(found, uuid)
-            yield Resident(uuid, one.name, one.power, tuple(dict.fromkeys(media_of(one, place_of))))
+            yield SurveyedVm(uuid, one.name, one.power, tuple(dict.fromkeys(media_of(one, place_of))))
 
 
 def _uuids(found: Found, by: Sequence[Identity], images: Collection[ImageName]) -> Iterator[VmUuid]:

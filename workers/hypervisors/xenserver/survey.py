@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from configdrive.errors import FleetError
 from configdrive.model import StoredImage, VmUuid
-from configdrive.ports import Inserted, Resident, Survey
+from configdrive.ports import Inserted, Survey, SurveyedVm
 from workers.hypervisors.xenserver.faults import translated
 from workers.hypervisors.xenserver.image_folder import ImageFolder
 from workers.hypervisors.xenserver.names import VM_MARK, image_at
@@ -46,7 +46,7 @@ def survey(visit: Visit) -> Survey:
     return Survey(tuple(dict.fromkeys(images)), tuple(_vms(visit, host, media)), tuple(unreachable))
 
 
-def _vms(visit: Visit, host: HostRecord, media: Mapping[Ref, Inserted]) -> Iterator[Resident]:
+def _vms(visit: Visit, host: HostRecord, media: Mapping[Ref, Inserted]) -> Iterator[SurveyedVm]:
     vms = visit.xapi.vms()
     uuids = {vm.uuid for vm in vms.values()}
     drives: dict[Ref, dict[Ref, VbdRecord]] = {}
@@ -62,4 +62,4 @@ def _vms(visit: Visit, host: HostRecord, media: Mapping[Ref, Inserted]) -> Itera
         # One from another host's SR is asked for.
         inside = (media.get(medium) or image_of(visit, visit.xapi.vdi(medium)) for medium in full)
         found = tuple(dict.fromkeys(medium for medium in inside if medium is not None))
-        yield Resident(VmUuid(marked), vm.name_label, POWER[vm.power_state], found)
+        yield SurveyedVm(VmUuid(marked), vm.name_label, POWER[vm.power_state], found)

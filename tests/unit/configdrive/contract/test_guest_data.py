@@ -99,7 +99,7 @@ def test_what_is_sealed_means_the_same_when_it_is_opened(sent: dict[str, Any]) -
     assert opened.model_fields_set == given_data.model_fields_set
 
 
-def test_only_the_plaintext_for_the_box_reveals_secrets() -> None:
+def test_only_the_plaintext_to_be_sealed_reveals_secrets() -> None:
     known = guest(user_data={"text": "swordfish-1"}, password="swordfish-2")
     assert b"swordfish-1" in known.plaintext()
     assert b"swordfish-2" in known.plaintext()

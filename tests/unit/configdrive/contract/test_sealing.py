@@ -43,13 +43,13 @@ def test_nothing_that_stands_on_the_drive_is_in_the_clear(word: str) -> None:
     assert b'"guest"' not in body
 
 
-def test_a_box_that_came_sealed_is_passed_on_as_it_is() -> None:
-    box = FakeSealer().seal(GuestData().plaintext(), "any")
-    assert json.loads(body_of(event("start", sealed=box), FakeSealer()))["data"]["sealed"] == box
+def test_what_came_sealed_is_passed_on_as_it_is() -> None:
+    sealed = FakeSealer().seal(GuestData().plaintext(), "any")
+    assert json.loads(body_of(event("start", sealed=sealed), FakeSealer()))["data"]["sealed"] == sealed
 
 
 @pytest.mark.parametrize("change", ["vm", "id"])
-def test_a_box_is_refused_in_another_vm_s_or_another_event(change: str) -> None:
+def test_what_is_sealed_is_refused_in_another_vm_s_or_another_event(change: str) -> None:
     body = json.loads(body_of(event("start", guest={"password": SECRET}), FakeSealer()))
     if change == "vm":
         body["data"]["vm"]["uuid"] = OTHER_UUID
@@ -81,7 +81,7 @@ def sealed_event(word: str, plaintext: bytes) -> LifecycleEvent:
         b"\xffswordfish",
     ],
 )
-def test_bad_content_of_a_box_is_refused_without_quoting_it(plaintext: bytes) -> None:
+def test_bad_content_that_was_sealed_is_refused_without_quoting_it(plaintext: bytes) -> None:
     with pytest.raises(PermanentError) as caught:
         guest_of(sealed_event("start", plaintext), FakeSealer())
     assert caught.value.code is PermanentCode.INVALID_EVENT
@@ -113,7 +113,7 @@ def test_everything_of_a_full_event_arrives() -> None:
 
 
 def test_what_grows_too_large_by_sealing_is_refused_before_it_is_queued() -> None:
-    """Each quote is one byte of user data, two in the sealed JSON, and more in the box."""
+    """Each quote is one byte of user data, two in the sealed JSON, and more when it is sealed."""
     grown = event("start", guest={"user_data": {"text": '"' * (30 * 2**20)}})
     with pytest.raises(PermanentError) as caught:
         body_of(grown, FakeSealer())

@@ -10,7 +10,7 @@ from configdrive.lifecycle.adoption import adoptable, record_of
 from configdrive.lifecycle.orphans import Scene, scene
 from configdrive.lifecycle.state import ImageRecord, Phase, VmRecord, peek, write
 from configdrive.model import Generation, HypervisorName, ImageName, InstanceName, PowerState, StoredImage, VmUuid
-from configdrive.ports import Inserted, Resident, Survey
+from configdrive.ports import Inserted, Survey, SurveyedVm
 from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.fleet import (
     AT_DESTINATION,
@@ -92,23 +92,23 @@ def test_of_several_images_beside_an_empty_drive_the_newest_is_the_present_one(f
 def test_a_vm_that_two_hosts_know_is_remembered_where_it_runs(local: Fleet) -> None:
     medium = local.medium()
     assert medium is not None
-    stale = Resident(VM, "", PowerState.HALTED, (Inserted(image(1), AT_SOURCE),))
-    runs = Resident(VM, "", PowerState.RUNNING, (Inserted(medium.name, AT_DESTINATION),))
+    stale = SurveyedVm(VM, "", PowerState.HALTED, (Inserted(image(1), AT_SOURCE),))
+    runs = SurveyedVm(VM, "", PowerState.RUNNING, (Inserted(medium.name, AT_DESTINATION),))
     found = record_of(VM, MEMORY, scene({HOST_1: Survey((), (stale,)), HOST_2: Survey((), (runs,))}, []), AT)
     assert found.vm is not None
     assert (found.vm.host, found.image) == (HOST_2, ImageRecord(Generation(2), AT))
 
 
 def test_a_drive_whose_storage_cannot_be_listed_is_remembered_all_the_same() -> None:
-    held = Resident(VM, "", PowerState.RUNNING, (Inserted(image(4), None),))
+    held = SurveyedVm(VM, "", PowerState.RUNNING, (Inserted(image(4), None),))
     found = record_of(VM, MEMORY, scene({HOST_1: Survey((), (held,))}, []), AT)
     assert (found.phase, found.image, found.places) == (Phase.ATTACHED, ImageRecord(Generation(4), AT), ())
 
 
 def test_vms_with_a_drive_or_an_image_are_found_and_no_others() -> None:
     third = VmUuid("7a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f")
-    borrowed = Resident(third, "", PowerState.RUNNING, (Inserted(image(1, VM), HOME),))
-    own = Resident(OTHER, "", PowerState.HALTED, (Inserted(image(1, OTHER), HOME),))
+    borrowed = SurveyedVm(third, "", PowerState.RUNNING, (Inserted(image(1, VM), HOME),))
+    own = SurveyedVm(OTHER, "", PowerState.HALTED, (Inserted(image(1, OTHER), HOME),))
     assert adoptable(scene({HOST_1: Survey((), (borrowed, own))}, [])) == [OTHER]
     stored = StoredImage(image(1), HOME)
     assert adoptable(scene({HOST_1: Survey((stored,), (borrowed, own))}, [])) == sorted([VM, OTHER])

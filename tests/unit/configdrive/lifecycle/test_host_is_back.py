@@ -77,12 +77,12 @@ def test_cleaning_may_be_cut_off_anywhere_and_done_again(local: Fleet) -> None:
     assert (local.medium(), local.generations()) == (None, [])
 
 
-def test_a_host_that_is_away_still_is_owed_as_before(local: Fleet) -> None:
+def test_a_host_that_is_away_still_keeps_its_leftovers(local: Fleet) -> None:
     leaves(local)
     assert fails(local).code is TransientCode.HOST_UNREACHABLE
 
 
-def test_a_host_that_owes_nothing_is_not_asked(local: Fleet) -> None:
+def test_a_host_without_leftovers_is_not_asked(local: Fleet) -> None:
     leaves(local)
     local.cloud.verbs.clear()
     assert clean(local, HOST_2) == record(local)
@@ -98,7 +98,7 @@ def test_a_host_that_is_no_more_is_given_up(local: Fleet) -> None:
     assert local.cloud.verbs == []
 
 
-def test_of_two_hosts_that_owe_each_is_asked_for_itself(local: Fleet) -> None:
+def test_of_two_hosts_with_leftovers_each_is_asked_for_itself(local: Fleet) -> None:
     leaves(local)
     starts_elsewhere(local)
     local.cloud.down.add(HOST_2)
@@ -165,14 +165,14 @@ def test_what_is_prepared_for_a_migration_back_stays(local: Fleet) -> None:
 def test_the_drive_of_a_vm_that_came_home_is_its_own(local: Fleet) -> None:
     local.remembered = write(replace(record(local), left_on=(HOST_1,)))
     medium = local.medium()
-    older = stray_older(local)
+    older = an_older(local)
     after = clean(local)
     assert (after.left_on, after.places) == ((), (AT_SOURCE,))
     assert local.medium() == medium
     assert older not in local.cloud.files
 
 
-def stray_older(fleet: Fleet) -> StoredImage:
+def an_older(fleet: Fleet) -> StoredImage:
     medium = fleet.medium()
     assert medium is not None
     older = StoredImage(ImageName.of(medium.name.instance_name, medium.name.vm_uuid, Generation(1)), AT_SOURCE)

@@ -179,7 +179,7 @@ def test_a_host_that_is_back_and_was_not_asked_yet_holds_nothing_up(fleet: Fleet
     assert fleet.generations() == [fleet.sequence]
 
 
-def test_what_runs_on_in_the_wrong_place_holds_up_no_start_and_is_owed_on(local: Fleet) -> None:
+def test_what_runs_on_in_the_wrong_place_holds_up_no_start_and_stays_a_leftover(local: Fleet) -> None:
     leaves(local)
     local.cloud.down.clear()
     kept = starts_elsewhere(local)
@@ -193,7 +193,7 @@ def test_what_runs_on_in_the_wrong_place_holds_up_no_start_and_is_owed_on(local:
     assert local.generations() == []
 
 
-def test_an_outcome_says_which_image_could_not_be_taken_from_a_host_that_owes(local: Fleet) -> None:
+def test_an_outcome_says_which_image_could_not_be_taken_from_a_host_with_leftovers(local: Fleet) -> None:
     leaves(local)
     local.cloud.down.clear()
     local.cloud.remains.append((VM, local.machine))
@@ -201,13 +201,13 @@ def test_an_outcome_says_which_image_could_not_be_taken_from_a_host_that_owes(lo
     assert local.send("start", host=HOST_2).outcome.facts["left_behind"] == "local@host-1"
 
 
-def test_an_image_that_is_in_use_where_no_host_owes_is_waited_for(local: Fleet) -> None:
+def test_an_image_that_is_in_use_without_leftovers_is_waited_for(local: Fleet) -> None:
     (image,) = local.cloud.images_of(VM)
     local.cloud.remains.append((OTHER_VM, Machine(HOST_1, LOCAL, slot=True, medium=image)))
     assert refused(local, "stop").code is TransientCode.IMAGE_IN_USE
 
 
-def test_an_event_on_the_host_itself_pays_what_was_owed_there(local: Fleet) -> None:
+def test_an_event_on_the_host_itself_removes_its_leftovers(local: Fleet) -> None:
     leaves(local)
     local.cloud.down.clear()
     assert local.send("start").left_on == ()

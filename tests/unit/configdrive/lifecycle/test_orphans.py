@@ -20,7 +20,7 @@ from configdrive.model import (
     Vm,
     VmUuid,
 )
-from configdrive.ports import Inserted, Resident, Survey
+from configdrive.ports import Inserted, Survey, SurveyedVm
 from tests.unit.documents import OTHER_UUID, UUID
 from tests.unit.fakes.fleet import AT_DESTINATION, AT_SOURCE, HOME, HOST_1, HOST_2
 
@@ -31,8 +31,8 @@ def image(generation: int = 5, place: Place = HOME, uuid: VmUuid = VM) -> Stored
     return StoredImage(ImageName.of(InstanceName("i-2-14-VM"), uuid, Generation(generation)), place)
 
 
-def resident(uuid: VmUuid, *media: StoredImage, power: PowerState = PowerState.RUNNING) -> Resident:
-    return Resident(uuid, f"name of {uuid}", power, tuple(Inserted(each.name, each.place) for each in media))
+def one(uuid: VmUuid, *media: StoredImage, power: PowerState = PowerState.RUNNING) -> SurveyedVm:
+    return SurveyedVm(uuid, f"name of {uuid}", power, tuple(Inserted(each.name, each.place) for each in media))
 
 
 def known(phase: Phase = Phase.ATTACHED, generation: int | None = 5, sequence: int = 7, *places: Place) -> VmRecord:
@@ -45,8 +45,8 @@ GONE = known(Phase.GONE, None)
 STOPPED = known(Phase.ABSENT, None)
 
 
-def seen(*images: StoredImage, residents: tuple[Resident, ...] = (), away: tuple[HostName, ...] = ()) -> Scene:
-    return scene({HOST_1: Survey(images, residents)}, away)
+def seen(*images: StoredImage, vms: tuple[SurveyedVm, ...] = (), away: tuple[HostName, ...] = ()) -> Scene:
+    return scene({HOST_1: Survey(images, vms)}, away)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_an_image_that_is_in_no_drive_is_judged_by_what_is_remembered(
 
 def test_an_image_of_a_vm_that_a_host_knows_stays_when_nothing_is_remembered() -> None:
     stored = image()
-    assert judge(stored, seen(stored, residents=(resident(VM),)), None) is Why.NOT_REMEMBERED
-    assert judge(stored, seen(stored, residents=(resident(OTHER),)), None) is Why.VM_UNKNOWN
+    assert judge(stored, seen(stored, vms=(one(VM),)), None) is Why.NOT_REMEMBERED
+    assert judge(stored, seen(stored, vms=(one(OTHER),)), None) is Why.VM_UNKNOWN
 
 
 @pytest.mark.parametrize("remembered", [None, GONE, STOPPED, known(), known(Phase.ATTACHED, 9, 9)])
@@ -85,13 +85,13 @@ def test_an_image_in_any_vm_s_drive_stays_whatever_is_remembered(
     remembered: VmRecord | None, user: VmUuid, power: PowerState
 ) -> None:
     stored = image()
-    assert judge(stored, seen(stored, residents=(resident(user, stored, power=power),)), remembered) is Why.IN_DRIVE
+    assert judge(stored, seen(stored, vms=(one(user, stored, power=power),)), remembered) is Why.IN_DRIVE
 
 
 def test_an_image_whose_name_is_in_a_drive_stays_in_every_place() -> None:
     elsewhere = image(5, AT_DESTINATION)
-    held = resident(OTHER, image(5, AT_SOURCE))
-    assert judge(elsewhere, seen(elsewhere, residents=(held,)), GONE) is Why.IN_DRIVE
+    held = one(OTHER, image(5, AT_SOURCE))
+    assert judge(elsewhere, seen(elsewhere, vms=(held,)), GONE) is Why.IN_DRIVE
 
 
 @pytest.mark.parametrize("remembered", [None, GONE, STOPPED, known()])
@@ -120,8 +120,8 @@ def test_what_goes_is_what_no_vm_needs() -> None:
 generations = st.integers(0, 9)
 places = st.sampled_from([HOME, AT_SOURCE, AT_DESTINATION])
 images = st.builds(image, generations, places, st.sampled_from([VM, OTHER]))
-residents = st.builds(
-    lambda uuid, media, power: resident(uuid, *media, power=power),
+vms = st.builds(
+    lambda uuid, media, power: one(uuid, *media, power=power),
     st.sampled_from([VM, OTHER]),
     st.lists(images, max_size=2),
     st.sampled_from(PowerState),
@@ -137,13 +137,13 @@ records = st.builds(
 
 @given(
     st.lists(images, min_size=1, max_size=4),
-    st.dictionaries(st.sampled_from([HOST_1, HOST_2]), st.lists(residents, max_size=2)),
+    st.dictionaries(st.sampled_from([HOST_1, HOST_2]), st.lists(vms, max_size=2)),
     st.sets(st.sampled_from([HOST_1, HOST_2])),
     st.none() | records,
 )
 def test_nothing_that_is_needed_ever_goes(
     stored: list[StoredImage],
-    here: dict[HostName, list[Resident]],
+    here: dict[HostName, list[SurveyedVm]],
     away: set[HostName],
     remembered: VmRecord | None,
 ) -> None:
@@ -156,7 +156,7 @@ def test_nothing_that_is_needed_ever_goes(
         assert each.place.host is not None or not away
         if remembered is None:
             assert not away
-            assert each.name.vm_uuid not in looked.residents
+            assert each.name.vm_uuid not in looked.vms
         elif remembered.phase is not Phase.GONE and remembered.image is not None and each.place in remembered.places:
             assert each.name.generation != remembered.image.generation
 
@@ -172,14 +172,14 @@ def test_a_shared_image_is_one_image_however_many_hosts_see_it() -> None:
     assert of_vm(OTHER, looked.images) == []
 
 
-def test_who_uses_an_image_is_told_by_name_and_host() -> None:
+def test_who_uses_an_image_is_known_by_name_and_host() -> None:
     stored = image()
-    looked = scene({HOST_1: Survey((), ()), HOST_2: Survey((), (resident(OTHER, stored),))}, [])
+    looked = scene({HOST_1: Survey((), ()), HOST_2: Survey((), (one(OTHER, stored),))}, [])
     assert looked.users == {stored.name: (f"name of {OTHER}", HOST_2)}
 
 
 @pytest.mark.parametrize("order", [(HOST_1, HOST_2), (HOST_2, HOST_1)])
 def test_a_vm_that_two_hosts_know_is_where_it_is_not_halted(order: tuple[HostName, HostName]) -> None:
     powers = {HOST_1: PowerState.HALTED, HOST_2: PowerState.SUSPENDED}
-    looked = scene({host: Survey((), (resident(VM, power=powers[host]),)) for host in order}, [])
-    assert looked.residents[VM][0] == HOST_2
+    looked = scene({host: Survey((), (one(VM, power=powers[host]),)) for host in order}, [])
+    assert looked.vms[VM][0] == HOST_2

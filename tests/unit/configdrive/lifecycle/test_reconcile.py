@@ -109,7 +109,7 @@ def test_the_outcome_tells_whose_it_is_and_how_often_it_was_tried(fleet: Fleet) 
     assert (outcome.sequence, outcome.at, outcome.attempts, outcome.code) == (1, 99.5, 4, None)
 
 
-def test_the_observer_is_told_of_every_step_with_what_it_belongs_to(fleet: Fleet) -> None:
+def test_the_observer_takes_note_of_every_step_with_what_it_belongs_to(fleet: Fleet) -> None:
     fleet.send("deploy", start=True)
     assert fleet.observer.steps == ["observe", "build", "upload", "attach"]
     record = fleet.observer.records[-1]
@@ -121,7 +121,7 @@ def test_the_observer_is_told_of_every_step_with_what_it_belongs_to(fleet: Fleet
     assert (fleet.observer.records[-1].step, fleet.observer.records[-1].error) == ("observe", "host_unreachable")
 
 
-def test_the_observer_is_told_of_what_nobody_foresaw_without_its_text(fleet: Fleet) -> None:
+def test_the_observer_takes_note_of_what_nobody_foresaw_without_its_text(fleet: Fleet) -> None:
     def surprise(verb: str, _at: At) -> None:
         if verb == "upload":
             raise RuntimeError("swordfish")

@@ -86,7 +86,7 @@ def test_an_image_that_was_brought_and_cannot_be_attached_goes_again(fleet: Flee
     assert fleet.generations() == []
 
 
-def test_the_first_error_is_told_when_taking_the_image_away_fails_too(fleet: Fleet) -> None:
+def test_the_first_error_is_reported_when_taking_the_image_away_fails_too(fleet: Fleet) -> None:
     def broken(verb: str, at: At) -> None:
         if verb == "attach":
             raise PermanentError(PermanentCode.NO_FREE_SLOT, "no free slot")
@@ -133,7 +133,7 @@ def test_content_that_is_too_large_is_refused_before_anything_is_uploaded(
     assert fleet.cloud.verbs == ["observe"]
 
 
-def test_nothing_of_a_drive_is_told_or_remembered_in_the_clear(fleet: Fleet) -> None:
+def test_nothing_of_a_drive_is_shown_or_remembered_in_the_clear(fleet: Fleet) -> None:
     secret = "sw0rdfish"
     running(fleet, guest={"password": secret, "user_data": {"text": secret}, "metadata": {"extra": {"k": secret}}})
     fleet.send("password_reset", guest={"password": secret})

@@ -52,7 +52,7 @@ def test_a_state_moved_to_another_vm_cannot_be_opened() -> None:
     assert caught.value.code is PermanentCode.UNSEALABLE
 
 
-def test_a_box_moved_within_the_state_cannot_be_opened() -> None:
+def test_what_is_sealed_and_moved_within_the_state_cannot_be_opened() -> None:
     record = json.loads(state.dump(KNOWN, FakeSealer(), VM))
     record["sealed"]["data"] = record["sealed"]["pending"]
     with pytest.raises(PermanentError) as caught:
@@ -97,10 +97,10 @@ def test_a_record_that_is_none_is_refused_without_quoting_it(text: str) -> None:
     ],
     ids=["text", "list", "string", "half", "other types", "deep", "half a character"],
 )
-def test_a_box_of_another_version_is_refused_without_quoting_it(plaintext: bytes) -> None:
-    box = FakeSealer().seal(plaintext, f"{VM}/data")
+def test_sealed_content_of_another_version_is_refused_without_quoting_it(plaintext: bytes) -> None:
+    sealed = FakeSealer().seal(plaintext, f"{VM}/data")
     with pytest.raises(PermanentError) as caught:
-        state.load(json.dumps({"sealed": {"data": box}}), FakeSealer(), VM)
+        state.load(json.dumps({"sealed": {"data": sealed}}), FakeSealer(), VM)
     assert caught.value.code is PermanentCode.MISCONFIGURED
     assert SECRET not in f"{caught.value!r}"
     assert caught.value.__context__ is None
@@ -108,9 +108,9 @@ def test_a_box_of_another_version_is_refused_without_quoting_it(plaintext: bytes
 
 @pytest.mark.parametrize("name", ["pending", "carried"])
 def test_a_password_that_is_no_text_is_refused_without_quoting_it(name: str) -> None:
-    box = FakeSealer().seal(b"swordfish\xc2", f"{VM}/password")
+    sealed = FakeSealer().seal(b"swordfish\xc2", f"{VM}/password")
     with pytest.raises(PermanentError) as caught:
-        state.load(json.dumps({"sealed": {name: box}}), FakeSealer(), VM)
+        state.load(json.dumps({"sealed": {name: sealed}}), FakeSealer(), VM)
     assert caught.value.code is PermanentCode.MISCONFIGURED
     assert SECRET not in f"{caught.value!r}"
     assert caught.value.__context__ is None

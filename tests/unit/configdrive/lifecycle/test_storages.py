@@ -75,7 +75,7 @@ def test_a_host_s_own_storage_is_remembered_with_its_host(fleet: Fleet) -> None:
     assert fleet.known().places == (Place(LOCAL, HOST_1),)
 
 
-def test_what_lies_on_a_storage_that_is_away_is_told_and_fetched_later(fleet: Fleet) -> None:
+def test_what_lies_on_a_storage_that_is_away_is_reported_and_fetched_later(fleet: Fleet) -> None:
     fleet.machine.root = LOCAL
     running(fleet)
     fleet.cloud.down.add(HOST_1)
@@ -91,7 +91,7 @@ def test_what_lies_on_a_storage_that_is_away_is_told_and_fetched_later(fleet: Fl
     assert fleet.known().places == ()
 
 
-def test_a_destroyed_vm_s_images_on_a_storage_that_is_away_are_told(fleet: Fleet) -> None:
+def test_a_destroyed_vm_s_images_on_a_storage_that_is_away_are_reported(fleet: Fleet) -> None:
     fleet.send("deploy", primary_storage="second")
     fleet.cloud.down.add(SECOND)
     settled = fleet.send("destroy")
@@ -114,7 +114,7 @@ def test_a_destroy_goes_through_when_the_vm_and_the_storage_it_once_named_are_no
 # --- attached by the orchestrator -------------------------------------------------------------------------------------
 
 
-def test_an_orchestrator_that_attaches_by_itself_is_told_what_to_attach(fleet: Fleet) -> None:
+def test_an_orchestrator_that_attaches_by_itself_learns_what_to_attach(fleet: Fleet) -> None:
     fleet.send("deploy", attach="orchestrator", guest=HELLO)
     settled = fleet.send("start")
     assert fleet.medium() is None

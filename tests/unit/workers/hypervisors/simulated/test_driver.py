@@ -147,7 +147,7 @@ def test_an_instance_name_with_path_parts_reaches_no_file(cloud: Cloud, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["world"]
 
 
-def test_an_instance_named_like_another_s_uuid_is_told_apart(cloud: Cloud) -> None:
+def test_an_instance_named_like_another_s_uuid_is_kept_apart(cloud: Cloud) -> None:
     vm = cloud.define()
     other = replace(cloud.define(), instance_name=InstanceName(vm.uuid))
     cloud.driver.upload(other, make_image(other), AT_H1)
@@ -165,7 +165,7 @@ def test_a_storage_name_is_looked_up_and_never_a_path(cloud: Cloud, storage: str
 # --- drives ---------------------------------------------------------------------------------------------------------
 
 
-def test_where_vm_and_definition_differ_what_has_to_go_is_told_first(cloud: Cloud) -> None:
+def test_where_vm_and_definition_differ_what_has_to_go_is_reported_first(cloud: Cloud) -> None:
     vm = cloud.define(PowerState.RUNNING)
     new, old = cloud.give(vm, 2), make_image(vm, 1).name
     record = cloud.record(vm)

@@ -68,7 +68,7 @@ def test_a_file_written_by_hand_is_a_fault(cloud: Cloud) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"verb": "reboot", "action": "kill"}', '{"verb": "observe", "action": "raise", "code": "x"}']
 )
-def test_a_file_that_is_no_fault_is_told(cloud: Cloud, text: str) -> None:
+def test_a_file_that_is_no_fault_is_reported(cloud: Cloud, text: str) -> None:
     (cloud.folder / "faults" / "bad.json").write_text(text)
     failure = failure_of(lambda: cloud.driver.survey(HostName("h1")))
     assert failure is not None
