@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from kombu import Queue
+
 from benchmarks import peers, samples
 from rigs.fleet import Fleet
 from rigs.process import Daemon, wait_until
 from rigs.redis import RedisServer
-from tasks.wakeup import queue
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -163,7 +164,7 @@ class Arena:
         if len(events) == 1:
             self.fleet.publisher.publish(events[0])
         else:
-            list(self.fleet.publisher.publish_many(events))
+            self.fleet.publisher.publish_many(events)
 
     def _send(self, task: str, events: Sequence[Event]) -> None:
         app = self.fleet.app
@@ -175,7 +176,7 @@ class Arena:
                     task,
                     args=arguments,
                     task_id=event["id"],
-                    queue=queue(peers.QUEUE),  # type: ignore[arg-type]  # a Queue is taken too
+                    queue=Queue(peers.QUEUE, routing_key=peers.QUEUE),  # type: ignore[arg-type]  # a Queue is taken too
                     producer=producer,
                     ignore_result=True,
                 )

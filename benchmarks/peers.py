@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task, signals
 
+from configdrive.client.connection import connect_redis
 from configdrive.contents.render import render
 from configdrive.contract.events import parse
 from configdrive.contract.guest_data import GuestData
 from configdrive.lifecycle.transitions import vm_of
 from configdrive.model import Generation, HypervisorName, Image, ImageName, Vm, VmData
-from workers.access import connect_redis
 from workers.config.inventory import read_inventory
 from workers.config.settings import Settings, load_settings
 from workers.driverkit.load import make_driver

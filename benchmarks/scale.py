@@ -1,4 +1,4 @@
-"""Many VMs: what an idle one keeps on Redis, and whether an event or the sweeper's pass costs more among many."""
+"""Many VMs: what an idle one keeps on Redis, and whether an event or the look for wake-ups costs more among many."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from typing import Any
 from benchmarks.arena import Arena
 from benchmarks.report import Effort, Item, Panel, Row, milliseconds
 from benchmarks.samples import LIFE, SampleVm
+from configdrive.client.postings import Header, Posting, queue_name
 from configdrive.contract.outcome import Outcome
 from configdrive.lifecycle import state
+from configdrive.lifecycle.settled import Settled
 from configdrive.lifecycle.state import VmState
 from configdrive.model import EventId, InstanceName, SshKey, VmUuid
-from tasks.mailbox import Claim, Finish, Header, Posting
-from tasks.sweep import sweep_once
-from tasks.wakeup import queue_name
-from workers.access import make_sealer
+from tasks.mailbox import Claim, Wakeup
+from tasks.wakeup import wake_due
+from workers.config.key_ring import make_sealer
 
-MOST_BYTES = 1536
+MOST_BYTES = 3 * 1024
 FLAT = 1.10
 QUEUE = queue_name("simulated")
 _AT_ONCE = 500
@@ -69,9 +70,9 @@ def _flatness(small: Arena, large: Arena, rounds: int, vms: int, what: str) -> I
         f"≤ {FLAT:.2f} times",
         times <= FLAT,
     )
-    passes = [_sweep(arena) for arena in (large, small)]
+    passes = [_look(arena) for arena in (large, small)]
     yield Row(
-        "a pass of the sweeper with nothing due, among many VMs",
+        "a look for wake-ups with nothing due, among many VMs",
         milliseconds(passes[0]),
         f"among few: {milliseconds(passes[1])}",
     )
@@ -87,12 +88,12 @@ def _events(arena: Arena, vms: int) -> float:
     return seconds / count
 
 
-def _sweep(arena: Arena) -> float:
+def _look(arena: Arena) -> float:
     fleet = arena.fleet
     took = []
     for _ in range(20):
         began = time.perf_counter()
-        sweep_once(fleet.mailbox, fleet.wakeups, [QUEUE], pause=30.0)
+        wake_due(fleet.mailbox, [QUEUE], pause=30.0)
         took.append(time.perf_counter() - began)
     return statistics.median(took)
 
@@ -120,7 +121,7 @@ class Crowd:
             arena.one_by_one(arena.ours, [event])
         arena.require_applied([deploy, start])
         self._outcomes = [self._mailbox.outcome_of(EventId(event["id"])) for event in (deploy, start)]
-        self._text = self._mailbox.glance(VmUuid(vm.uuid)).state
+        self._text = self._mailbox.snapshot(VmUuid(vm.uuid)).state
         self._state = state.load(self._text, self._sealer, VmUuid(vm.uuid))
         self._ids: list[str] = []
 
@@ -151,12 +152,12 @@ class Crowd:
         ]
         self._mailbox.put_many([Posting(header, b"{}") for header in headers])
         for vm, header in zip(vms, headers, strict=True):
-            claim = self._mailbox.claim(header.vm_uuid, header.event_id)
+            claim = self._mailbox.claim(Wakeup(header.event_id, header.vm_uuid, QUEUE, 2**31))
             if not isinstance(claim, Claim):
                 raise TypeError(f"not claimed: {claim}")
             facts = {name: fact.replace(str(outcome.vm_uuid), vm.uuid) for name, fact in outcome.facts.items()}
             own = replace(outcome, event_id=header.event_id, vm_uuid=vm.uuid, at=time.time(), facts=facts)
-            self._mailbox.done(claim, Finish(own, state.dump(self._of(vm), self._sealer, header.vm_uuid)))
+            self._mailbox.done(claim, Settled(own, state.dump(self._of(vm), self._sealer, header.vm_uuid)))
 
     def _of(self, vm: SampleVm) -> VmState:
         if self._state.vm is None:

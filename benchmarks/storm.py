@@ -69,7 +69,7 @@ def ends_of(fleet: Fleet, wanted: int) -> dict[str, float]:
             raise RuntimeError(f"{len(ended)} of {wanted} VMs were started")
         for reached, outcome in fleet.mailbox.outcomes(position, 1.0):
             position = reached
-            if outcome.status != "applied":
+            if outcome is None or outcome.status != "applied":
                 raise RuntimeError(f"a start came to {outcome}")
             ended[outcome.event_id] = outcome.at
     return ended

@@ -13,17 +13,17 @@ from pathlib import Path
 
 from redis import Redis
 
+from configdrive.client.publisher import Publisher
 from demo.stage import Stage
 from rigs.fleet import Fleet
 from rigs.process import LOOPBACK, Daemon, free_port
-from tasks.publish import LifecyclePublisher
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the story and its reader need of the running fleet."""
 
-    publisher: LifecyclePublisher
+    publisher: Publisher
     flower: str
     redis: Redis
 

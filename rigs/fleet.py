@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import override
 
+from configdrive.client.connection import connect_redis
+from configdrive.client.encoding import encode
+from configdrive.client.publisher import Publisher
+from configdrive.client.scripts import source
 from rigs.process import Rig
 from rigs.redis import RedisServer
 from rigs.worker import Worker
-from tasks.wakeup import WakeUps
-from workers.access import connect_redis, make_publisher, store_options
+from workers.config.key_ring import make_sealer
 from workers.config.settings import Settings
 from workers.queueing.app import make_app
-from workers.store.inspection import Census
+from workers.store.inspection import Inspection
+from workers.store.mailbox import MailboxOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
+    import redis
     from celery import Celery
 
-    from tasks.publish import LifecyclePublisher
+    from configdrive.client.postings import Header
 
 
 class Fleet(Rig):
@@ -78,15 +84,14 @@ class Fleet(Rig):
             for number in range(1, workers + 1)
         ]
         self.app: Celery = make_app(self.settings)
-        self.mailbox = Census(connect_redis(self.settings), store_options(self.settings))
-        self.wakeups = WakeUps(self.app)
-        self._publisher: LifecyclePublisher | None = None
+        self.mailbox = Inspection(connect_redis(self.settings), MailboxOptions.of(self.settings))
+        self._publisher: Publisher | None = None
 
     @property
-    def publisher(self) -> LifecyclePublisher:
+    def publisher(self) -> Publisher:
         """A publisher in this process; the first call makes the fleet's keys, unless a worker was first."""
         if self._publisher is None:
-            self._publisher = make_publisher(self.settings, self.app, self.mailbox)
+            self._publisher = Publisher.of(self.settings, self.mailbox, make_sealer(self.settings))
         return self._publisher
 
     @override
@@ -130,6 +135,22 @@ class Fleet(Rig):
         if self._owns_redis:
             self.redis.stop()
 
+    def wake_again(self, header: Header, times: int = 1) -> None:
+        """Send a wake-up that the fleet's scripts did not: one that comes late, or doubled."""
+        with self.redis.client() as client:
+            text = wakeup_text(client, header)
+            for _ in range(times):
+                client.lpush(f"{self.settings.key_prefix}{header.queue}", text)
+
+    def lose_wakeup(self, header: Header) -> None:
+        """Lose the wake-up for a VM, unless a worker was quicker."""
+        key = f"{self.settings.key_prefix}{header.queue}"
+        with self.redis.client() as client:
+            texts: Any = client.lrange(key, 0, -1)
+            for text in texts:
+                if header.vm_uuid.encode() in text:
+                    client.lrem(key, 1, text)
+
     @property
     def log(self) -> str:
         """All that the workers have written, one worker after the other."""
@@ -168,6 +189,15 @@ class Supervisor(threading.Thread):
         """End; the workers go on."""
         self._ended.set()
         self.join()
+
+
+def wakeup_text(client: redis.Redis, header: Header) -> bytes:
+    """Return a wake-up as the scripts push it, numbered 1."""
+    script = source("common") + "wake(ARGV[1], ARGV[2], cjson.decode(ARGV[3]), 1) return redis.call('LPOP', ARGV[4])"
+    prefix = f"scratch-{uuid.uuid4().hex}:"
+    text: Any = client.eval(script, 0, prefix, header.vm_uuid, encode(header), f"{prefix}{header.queue}")
+    client.delete(f"{prefix}queue:{header.queue}", f"{prefix}wakeups:{header.queue}")
+    return bytes(text)
 
 
 def _text(value: object) -> str:

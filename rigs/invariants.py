@@ -10,25 +10,28 @@ Of one moment, for each VM:
  3. Every event in `mail` has its `seen`, which does not run out and tells no final outcome. A `seen` without an outcome
     has its event in some `mail`: what was accepted is never lost.
  4. A `seen` with a final outcome runs out, and its event is in no `mail`.
- 5. A VM is in `due` when mail waits and it is not parked, and only then; in one `due`, that of its head's queue.
+ 5. A VM whose mail waits and that is not parked is in `due` or in `wakeups` of its head's queue, so that it is never
+    forgotten; in no other `due`, and in none without mail.
  6. `parked` has exactly the VMs with the field `parked`: these have mail, no owner, no back-off, and the stream told
     of their head last that it is parked.
  7. `owner` and `until` are there together: there is at most one lease. With mail it has an attempt that began; a VM
     without mail can only be held. A lease that an attempt has is alive until its `due` at the earliest.
  8. A back-off (`retry_at`) has no owner, has an attempt and a reason, and its `due` is not before it.
- 9. There are never more deaths than attempts, and without mail there are neither, nor a reason or wakes: the next event
-    begins anew.
+ 9. There are never more deaths than attempts, and without mail there are neither, nor a reason: the next event begins
+    anew.
 10. What is kept of a VM runs out when nothing waits and it is `gone` or has no state; otherwise never.
 11. The stream tells of an event: parked any number of times, then one final outcome, then nothing; and nothing twice.
-    The last of it is what `seen` tells, unless a person has said to try it again.
+    The last of it is what `seen` tells, unless an operator retries it.
 12. No key is of another kind than those named in `workers.store.mailbox`, and none is of a VM that is no uuid.
+13. The messages of a queue that are on their way (`wakeups`, `questions`) have numbers of their own up to `sent`, and
+    no number by which lost ones are found is above it.
 
 Of two moments, one after the other:
 
-13. A VM's epoch never falls.
-14. `mail` loses nothing but its head and gains nothing but at its end: events keep their order.
-15. An event leaves `mail` only with a final outcome on the stream.
-16. What is `gone` is not there again; the stream only grows.
+14. A VM's epoch never falls.
+15. `mail` loses nothing but its head and gains nothing but at its end: events keep their order.
+16. An event leaves `mail` only with a final outcome on the stream.
+17. What is `gone` is not there again; the stream only grows.
 """
 
 from __future__ import annotations
@@ -54,8 +57,10 @@ _TYPES = {
     "queues": "set",
     "seen": "string",
     "left": "zset",
-    "asked": "string",
-    "strays": "zset",
+    "orphans": "zset",
+    "queue": "hash",
+    "questions": "zset",
+    "wakeups": "zset",
     "parked": "zset",
     "outcomes": "stream",
     "dead": "list",
@@ -115,6 +120,7 @@ def problems_of(now: Keyspace, *, trimmed: bool = False) -> Iterator[str]:
     if parked != fields:
         yield f"6: parked are {sorted(parked)}, by their fields {sorted(fields)}"
     yield from _events(now, reported, trimmed=trimmed)
+    yield from _numbers(now)
 
 
 def _strange_keys(now: Keyspace) -> Iterator[str]:
@@ -134,6 +140,17 @@ def _reported(now: Keyspace) -> _Reported:
     for _, entry in now.values.get("outcomes", ()):
         found[entry["event"]].append(entry["outcome"])
     return dict(found)
+
+
+def _numbers(now: Keyspace) -> Iterator[str]:
+    for queue, counts in now.named("queue").items():
+        sent = int(counts.get("sent", 0))
+        if any(int(counts.get(name, 0)) > sent for name in ("taken", "passed", "before", "lost")):
+            yield f"13: queue {queue}: {counts}"
+        for kind in ("wakeups", "questions"):
+            marks = [number for _, number in now.named(kind).get(queue, ())]
+            if any(number > sent for number in marks) or len(set(marks)) != len(marks):
+                yield f"13: queue {queue}: {kind} {marks}, {sent} were sent"
 
 
 def _status(outcome: str) -> str | None:
@@ -205,10 +222,14 @@ class _Vm:
 
     def _of_due(self) -> Iterator[str]:
         wanted = bool(self._mail) and "parked" not in self._known
-        if (self._due is not None) != wanted:
+        if self._due is not None and not wanted:
             yield f"5: due is {self._due}, {len(self._mail)} wait, parked is {self._known.get('parked')}"
-        elif self._due is not None and {self._due[0], self._known.get("queue")} != {self._mail[0]["queue"]}:
-            yield f"5: due on {self._due[0]}, known for {self._known.get('queue')}, the head is for {self._mail[0]}"
+        elif self._due is not None and self._due[0] != self._mail[0]["queue"]:
+            yield f"5: due on {self._due[0]}, the head is for {self._mail[0]}"
+        elif wanted and self._due is None:
+            woken = {uuid for uuid, _ in self._now.named("wakeups").get(self._mail[0]["queue"], ())}
+            if self._uuid not in woken:
+                yield f"5: neither due nor woken for, {len(self._mail)} wait"
 
     def _of_lease(self) -> Iterator[str]:
         known = self._known
@@ -240,7 +261,7 @@ class _Vm:
         known = self._known
         if int(known.get("deaths", 0)) > int(known.get("attempts", 0)):
             yield f"9: {known['deaths']} deaths in {known.get('attempts', 0)} attempts"
-        left_over = {"attempts", "deaths", "reason", "retry_at", "wakes"} & known.keys()
+        left_over = {"attempts", "deaths", "reason", "retry_at"} & known.keys()
         if left_over and not self._mail:
             yield f"9: nothing waits, and {sorted(left_over)} are left"
         if not known:
@@ -257,18 +278,18 @@ def problems_between(before: Keyspace, now: Keyspace) -> Iterator[str]:
     for uuid, known in before.named("vm").items():
         after = now.named("vm").get(uuid, {})
         if after and int(after.get("epoch", 0)) < int(known.get("epoch", 0)):
-            yield f"13: VM {uuid}: epoch {known['epoch']} fell to {after.get('epoch')}"
+            yield f"14: VM {uuid}: epoch {known['epoch']} fell to {after.get('epoch')}"
         if after and "gone" in known and "gone" not in after:
-            yield f"16: VM {uuid} is there again"
+            yield f"17: VM {uuid} is there again"
     for uuid, mail in before.named("mail").items():
         after = now.named("mail").get(uuid, [])
         left = next((count for count in range(len(mail) + 1) if after[: len(mail) - count] == mail[count:]), 0)
         if left == len(mail) and set(after) & set(mail):
-            yield f"14: VM {uuid}: the order of its events changed"
+            yield f"15: VM {uuid}: the order of its events changed"
         for header in mail[:left]:
             event = json.loads(header)["id"]
             if _status(_last(reported, event)) in {None, _PARKED}:
-                yield f"15: VM {uuid}: event {event} left without a final outcome"
+                yield f"16: VM {uuid}: event {event} left without a final outcome"
     stream = [position for position, _ in before.values.get("outcomes", ())]
     if [position for position, _ in now.values.get("outcomes", ())][: len(stream)] != stream:
-        yield "16: the stream lost something"
+        yield "17: the stream lost something"

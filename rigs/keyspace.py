@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from configdrive.lifecycle.packing import unpack
 
 if TYPE_CHECKING:
     import redis
@@ -67,18 +64,10 @@ def _ask(pipeline: Any, name: bytes, kind: str) -> None:  # noqa: ANN401 - redis
             pipeline.get(name)
 
 
-def unpacked(value: bytes) -> bytes:
-    """Return what a value says where it is packed, as states and outcomes are, from some byte on to its end."""
-    before, mark, rest = value.partition(b"\x01")
-    with suppress(ValueError):
-        return before + unpack(mark + rest) if mark else value
-    return value
-
-
 def _text(value: Any) -> Any:  # noqa: ANN401 - whatever Redis answers
     match value:
         case bytes():
-            return unpacked(value).decode("utf-8", "replace")
+            return value.decode("utf-8", "replace")
         case dict():
             return {_text(name): _text(part) for name, part in value.items()}
         case list() | tuple() | set():

@@ -1,13 +1,13 @@
-"""One turn: claim a VM's head event, make it true, write down what became of it. Knows no Celery."""
+"""One attempt: claim a VM's next event, make it true, write down what became of it. Knows no Celery."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from typing import Protocol
 
 from configdrive.contract.events import LifecycleEvent, parse
-from configdrive.contract.outcome import Outcome, Status
+from configdrive.contract.outcome import Status
 from configdrive.errors import (
     BadContentError,
     FleetError,
@@ -18,60 +18,54 @@ from configdrive.errors import (
     TransientError,
 )
 from configdrive.lifecycle.reconcile import Attempt, Reconciler
-from configdrive.model import EventId, VmUuid
-from configdrive.ports import Clock
+from configdrive.lifecycle.settled import Settled
+from configdrive.ports import Clock, Observer
 from tasks.lease import LeaseKeeper
-from tasks.mailbox import Again, Claim, DeadLetter, Ending, FencedError, Finish, Mailbox, NotNow, ParkIt, Wake
-from tasks.policy import Drop, Limits, Park, Retry, decide, describe
+from tasks.mailbox import (
+    AttemptMailbox,
+    Claim,
+    DeadLetter,
+    Dropped,
+    Ending,
+    FencedError,
+    NotNow,
+    Park,
+    Wakeup,
+)
+from tasks.policy import Limits, decide, outcome_of
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The event has its outcome (final or parked)."""
+class AttemptObserver(Observer, Protocol):
+    """Told of each attempt at an event, and of each step of it, in the thread that does it; must not raise."""
 
-    outcome: Outcome
+    def attempt_started(self, claim: Claim) -> None:
+        """Take note that a worker has begun an attempt."""
 
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """The event is tried again after so many seconds."""
-
-    after: float
-    code: str
+    def attempt_ended(self, claim: Claim, ending: Ending | None, seconds: float) -> None:
+        """Take note of its end, once that is written. `None`: it was not; another worker has the VM, or will."""
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """There was nothing to do for this wake-up; `outcome` is what the event came to earlier, when that is known."""
-
-    why: str
-    outcome: Outcome | None = None
-
-
-Verdict = Ended | Later | Nothing
-
-
-class Turns:
-    """Takes turns, one at a time per VM.
+class Attempts:
+    """Makes attempts, one at a time per VM.
 
     Args:
         leases: keeps them alive while the work goes on.
         timeouts: exceptions by which the pool says that an attempt's time is over.
-        wake: sends the wake-up for a VM's next event.
+        observer: is told of each attempt.
     """
 
     def __init__(  # noqa: PLR0913 - all by name, in the one place that constructs
         self,
         *,
-        mailbox: Mailbox,
+        mailbox: AttemptMailbox,
         reconciler: Reconciler,
         clock: Clock,
         limits: Limits,
         leases: LeaseKeeper,
         timeouts: tuple[type[Exception], ...],
-        wake: Callable[[Wake], None],
+        observer: AttemptObserver,
     ) -> None:
         self._mailbox = mailbox
         self._reconciler = reconciler
@@ -79,107 +73,74 @@ class Turns:
         self._limits = limits
         self._leases = leases
         self._timeouts = timeouts
-        self._wake = wake
+        self._observer = observer
 
-    def take(self, vm_uuid: VmUuid, event_id: EventId) -> Verdict:
-        """Take the turn of this event, if it is the VM's next."""
+    def make(self, wakeup: Wakeup) -> Ending | Dropped:
+        """Make an attempt at the next event of the VM for which a worker was woken."""
         asked = self._leases.now()
-        claim = self._mailbox.claim(vm_uuid, event_id)
+        claim = self._mailbox.claim(wakeup)
         if isinstance(claim, NotNow):
-            return Nothing(claim.value, self._mailbox.outcome_of(event_id))
-        ending, verdict = self._work(claim, asked)
-        if ending is None:
-            return verdict
+            return Dropped(claim.value, self._mailbox.outcome_of(wakeup.event_id))
+        stored: Ending | None = None
+        started = time.perf_counter()
+        self._observer.attempt_started(claim)
         try:
-            following = self._mailbox.done(claim, ending)
+            ending = self._work(claim, asked)
+            if not isinstance(ending, Dropped):
+                self._mailbox.done(claim, ending)
+                stored = ending
         except FencedError:
-            return Nothing(StaleCode.LEASE_LOST)
-        if following is not None:
-            self._wake(following)
-        return verdict
+            return Dropped(StaleCode.LEASE_LOST)
+        finally:
+            self._observer.attempt_ended(claim, stored, time.perf_counter() - started)
+        return ending
 
-    def _work(self, claim: Claim, asked: float) -> tuple[Ending | None, Verdict]:
-        """Work on the event under its lease; no ending means that the VM is another worker's by now."""
+    def _work(self, claim: Claim, asked: float) -> Ending | Dropped:
+        """Work on the event under its lease."""
         try:
             event = _event(claim)
         except PermanentError as error:
-            return self._bury(claim, error)
+            return self._reject(claim, error)
         if claim.deaths >= self._limits.unclassified_attempts:
-            died = f"workers died over this event {claim.deaths} times"
-            return self._park(claim, event, PermanentCode.UNCLASSIFIED, died, "see the workers' logs")
+            detail = f"workers died over this event {claim.deaths} times"
+            return self._failed(claim, PermanentError(PermanentCode.UNCLASSIFIED, detail, "see the workers' logs"))
         try:
             with self._leases.keep(claim, asked) as lease:
                 waiting = tuple(header.event_type for header in claim.waiting)
-                settled = self._reconciler.handle(Attempt(event, claim.state, waiting, claim.attempt, lease))
+                return self._reconciler.handle(Attempt(event, claim.state, waiting, claim.attempt, lease))
+        except BadContentError as error:
+            return self._reject(claim, error)
+        except self._timeouts:
+            return self._failed(
+                claim, TransientError(TransientCode.TASK_TIMEOUT, "the time limit of one attempt ran out")
+            )
         except Exception as error:  # noqa: BLE001 - every exception must lead to a decision, or the event would spin
-            return self._failed(claim, event, error)
-        return Finish(settled.outcome, settled.state, settled.gone, settled.left_on), Ended(settled.outcome)
+            return self._failed(claim, error)
 
-    def _failed(self, claim: Claim, event: LifecycleEvent, error: Exception) -> tuple[Ending | None, Verdict]:
-        if isinstance(error, BadContentError):
-            return self._bury(claim, error)
-        if isinstance(error, self._timeouts):
-            error = TransientError(TransientCode.TASK_TIMEOUT, "the time limit of one attempt ran out")
+    def _failed(self, claim: Claim, error: Exception) -> Ending | Dropped:
         if not isinstance(error, FleetError):
             _log_unforeseen(claim, error)
-        match decide(error, claim.attempt, self._limits):
-            case Drop(code):
-                return None, Nothing(code)
-            case Retry(after, code):
-                return Again(after, code), Later(after, code)
-            case Park(code):
-                return self._park(claim, event, code, *describe(error))
+        ending = decide(error, claim, self._limits, self._clock.now())
+        if isinstance(ending, Park):
+            outcome = ending.outcome
+            _log.error("parked %s of VM %s: %s: %s", outcome.event_type, outcome.vm_uuid, outcome.code, outcome.detail)
+        return ending
 
-    def _park(
-        self,
-        claim: Claim,
-        event: LifecycleEvent,
-        code: str,
-        detail: str,
-        remedy: str,
-    ) -> tuple[Ending, Verdict]:
-        outcome = self._outcome(claim, event.data.sequence, Status.PARKED, code, detail, remedy)
-        _log.error("parked %s of VM %s: %s: %s", outcome.event_type, outcome.vm_uuid, code, detail)
-        return ParkIt(outcome), Ended(outcome)
-
-    def _bury(self, claim: Claim, error: PermanentError) -> tuple[Ending, Verdict]:
-        """An entry that is no event, or has none in its box, must not block its VM: it goes to the dead letters."""
-        header = claim.header
-        self._mailbox.bury(
-            DeadLetter(self._clock.now(), "mailbox", f"{error.code}: {error.detail}", header.event_id, header.vm_uuid),
-        )
-        outcome = self._outcome(claim, header.sequence, Status.REJECTED, error.code, error.detail, error.remedy)
-        return Finish(outcome), Ended(outcome)
-
-    def _outcome(  # noqa: PLR0913, PLR0917 - the fields of an outcome
-        self,
-        claim: Claim,
-        sequence: int,
-        status: Status,
-        code: str,
-        detail: str,
-        remedy: str,
-    ) -> Outcome:
-        return Outcome(
-            event_id=claim.header.event_id,
-            event_type=claim.header.event_type,
-            vm_uuid=claim.header.vm_uuid,
-            sequence=sequence,
-            status=status,
-            at=self._clock.now(),
-            code=code,
-            detail=detail,
-            remedy=remedy,
-            attempts=claim.attempt,
-        )
+    def _reject(self, claim: Claim, error: PermanentError) -> Settled:
+        """An entry that is no event, or has none in its sealed data, must not block its VM: it is a dead letter."""
+        header, at = claim.header, self._clock.now()
+        reason = f"{error.code}: {error.detail}"
+        self._mailbox.dead_letter(DeadLetter(at, "mailbox", reason, header.event_id, header.vm_uuid))
+        return Settled(outcome_of(error, claim, Status.REJECTED, at))
 
 
 def _event(claim: Claim) -> LifecycleEvent:
     """Read the claimed event, and make sure that it is the one whose header was queued."""
     event = parse(claim.body)
-    if event.id != claim.header.event_id or event.data.vm.uuid != claim.header.vm_uuid:
-        detail = "the event's id or VM differs from the mailbox it lies in"
-        raise PermanentError(PermanentCode.INVALID_EVENT, detail, "publish through LifecyclePublisher")
+    header = claim.header
+    if (event.id, event.data.vm.uuid, event.data.sequence) != (header.event_id, header.vm_uuid, header.sequence):
+        detail = "the event's id, VM or sequence differs from the header under which it lies in the mailbox"
+        raise PermanentError(PermanentCode.INVALID_EVENT, detail, "publish through configdrive.client")
     return event
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from celery import Celery, Task
-from celery.exceptions import Ignore, Retry
+from celery import Celery, Task, exceptions
 
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import PermanentError, StaleCode
-from tasks.attempt import Ended, Later, Nothing, Turns, Verdict
-from tasks.mailbox import DeadLetter, NotNow
-from tasks.wakeup import TASK_NAME, Wakeup, read
+from configdrive.lifecycle.settled import Settled
+from tasks.attempt import Attempts
+from tasks.mailbox import DeadLetter, DeadLetters, Dropped, Ending, NotNow, Park, Retry
+from tasks.wakeup import TASK_NAME, read
+
+_Message = TypeVar("_Message")
 
 
 class Parked(Exception):  # noqa: N818 - the word that operators see in Flower
@@ -29,19 +31,16 @@ class Refused(Exception):  # noqa: N818 - as above
     """What Flower shows for a message that is no wake-up."""
 
 
-def register(app: Celery, turns: Callable[[], Turns], bury: Callable[[DeadLetter], None]) -> Task[Any, Any]:
-    """Add the task to a Celery app. `turns` is called in the process that works, never before it was forked."""
+def register(app: Celery, attempts: Callable[[], Attempts], dead_letters: DeadLetters) -> Task[Any, Any]:
+    """Add the task to a Celery app. `attempts` is called in the process that works, never before it was forked."""
 
     @app.task(
         name=TASK_NAME, bind=True, acks_late=False, ignore_result=True, max_retries=None, throws=(Parked, Refused)
     )
     def lifecycle(self: Task[Any, Any], /, *arguments: object, **_named: object) -> str:
         """Work on one event; its result is the sentence that Flower shows."""
-        wakeup = _read(self.request.id, arguments)
-        if isinstance(wakeup, DeadLetter):
-            bury(wakeup)
-            raise Refused(wakeup.reason)
-        shown = _shown(turns().take(wakeup.vm_uuid, wakeup.event_id))
+        wakeup = taken(self, arguments, read, dead_letters)
+        shown = _shown(attempts().make(wakeup))
         if isinstance(shown, Exception):
             raise shown  # here, outside of any handler: no traceback of what went before travels with it
         return shown
@@ -49,27 +48,40 @@ def register(app: Celery, turns: Callable[[], Turns], bury: Callable[[DeadLetter
     return lifecycle
 
 
-def _read(task_id: object, arguments: tuple[object, ...]) -> Wakeup | DeadLetter:
+def taken(
+    task: Task[Any, Any],
+    arguments: Sequence[object],
+    read_message: Callable[[object, Sequence[object], str], _Message],
+    dead_letters: DeadLetters,
+) -> _Message:
+    """Read the message that a task was called with.
+
+    Raises:
+        Refused: it is none of ours; it went to the dead letters.
+    """
+    queue = str((task.request.delivery_info or {}).get("routing_key"))
     try:
-        return read(task_id, arguments)
+        return read_message(task.request.id, arguments, queue)
     except PermanentError as error:
-        return DeadLetter(time.time(), "broker", f"{error.code}: {error.detail}")
+        reason = f"{error.code}: {error.detail}"
+    dead_letters.dead_letter(DeadLetter(time.time(), "broker", reason))
+    raise Refused(reason)
 
 
-def _shown(verdict: Verdict) -> str | Exception:
+def _shown(ending: Ending | Dropped) -> str | Exception:
     """Say what Flower's row of the event shows: a result, or how the task ends otherwise."""
-    match verdict:
-        case Ended(outcome) | Nothing(_, Outcome() as outcome):
+    match ending:
+        case Settled(outcome) | Park(outcome) | Dropped(_, Outcome() as outcome):
             sentence = _sentence(outcome)
             return Parked(sentence) if outcome.status is Status.PARKED else sentence
-        case Later(after, code):
+        case Retry(delay, code):
             # Shown as a retry. Nothing is sent: the due time in the mailbox is the retry.
-            return Retry(exc=Waiting(str(code)), when=datetime.now(UTC) + timedelta(seconds=after))
-        case Nothing(NotNow.TOO_EARLY | NotNow.NOT_HEAD as why):
-            return Retry(exc=Waiting(why), when=datetime.now(UTC))
-        case Nothing(NotNow.BUSY | StaleCode.LEASE_LOST as why):
-            return Ignore(why)  # another worker is at it: the row is that worker's
-        case Nothing(why):
+            return exceptions.Retry(exc=Waiting(str(code)), when=datetime.now(UTC) + timedelta(seconds=delay))
+        case Dropped(NotNow.TOO_EARLY | NotNow.ELSEWHERE as why):
+            return exceptions.Retry(exc=Waiting(why), when=datetime.now(UTC))
+        case Dropped(NotNow.BUSY | StaleCode.LEASE_LOST as why):
+            return exceptions.Ignore(why)  # another worker is at it: the row is that worker's
+        case Dropped(why):
             return f"nothing to do: {why}"
 
 

@@ -17,13 +17,14 @@ from typing import Any, Protocol
 
 from typing_extensions import override
 
+from configdrive.client.postings import Posting
 from configdrive.contract.events import short_type, too_large
 from configdrive.contract.fields import MAX_SEQUENCE
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import UUID_PATTERN
 from configdrive.ports import Clock, Sealer
-from tasks.mailbox import DeadLetter, Posting, Wake
+from tasks.mailbox import DeadLetter
 
 _log = logging.getLogger(__name__)
 
@@ -44,28 +45,18 @@ class Taken:
     Args:
         first: the number of the first one, counted since the list began.
         entries: oldest first; the number of bytes in the place of one that is larger than any event.
-        wakes: wake-ups that others could not send themselves (`FCALL`).
     """
 
     first: int
     entries: tuple[bytes | int, ...]
-    wakes: tuple[Wake, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An entry that is no event: what is written down, and what whoever published it is told, if that can be known."""
+    """An entry that is no event: what is written down, and an outcome for its publisher, if that can be known."""
 
     letter: DeadLetter
     outcome: Outcome | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What came of entries: the wake-ups to send, and how many had an id that was known."""
-
-    wakes: tuple[Wake, ...]
-    duplicates: int
 
 
 class Intake(Protocol):
@@ -74,8 +65,11 @@ class Intake(Protocol):
     def take(self) -> Taken | float:
         """Look at the oldest entries; while another ingester is at it, the seconds for which it may be."""
 
-    def settle(self, first: int, judged: Sequence[Posting | Refusal]) -> Settled | None:
-        """Write down what became of the entries from `first` on; `None` when they were settled already."""
+    def settle(self, first: int, judged: Sequence[Posting | Refusal]) -> int | None:
+        """Write down what became of the entries from `first` on; answers how many had an id that was known.
+
+        `None` when they were settled already.
+        """
 
     def leave(self) -> None:
         """Let another ingester begin at once."""
@@ -92,7 +86,7 @@ class Unsealed(Sealer):
 
     @override
     def open(self, box: str, context: str) -> bytes:
-        raise PermanentError(PermanentCode.UNSEALABLE, "an ingester has no key", "boxes are opened by workers")
+        raise PermanentError(PermanentCode.UNSEALABLE, "an ingester has no key", "workers open sealed data")
 
 
 class Ingester:
@@ -101,7 +95,6 @@ class Ingester:
     Args:
         intake: the list.
         check: makes a posting of an event's JSON, or raises `PermanentError`.
-        wake: sends wake-ups.
         clock: for what is written down.
         pause: seconds between two looks at an empty list.
     """
@@ -110,14 +103,12 @@ class Ingester:
         self,
         intake: Intake,
         check: Callable[[bytes], Posting],
-        wake: Callable[[Sequence[Wake]], None],
         clock: Clock,
         *,
         pause: float,
     ) -> None:
         self._intake = intake
         self._check = check
-        self._wake = wake
         self._clock = clock
         self._pause = pause
 
@@ -142,14 +133,12 @@ class Ingester:
         taken = self._intake.take()
         if not isinstance(taken, Taken):
             return max(self._pause, min(taken, _AFTER_TROUBLE_SECONDS))
-        self._wake(taken.wakes)
         if not taken.entries:
             return self._pause
         judged = [self._judged(entry) for entry in taken.entries]
-        settled = self._intake.settle(taken.first, judged)
-        if settled is not None:
-            self._wake(settled.wakes)
-            _tell(judged, settled)
+        duplicates = self._intake.settle(taken.first, judged)
+        if duplicates is not None:
+            _log_taken(judged, duplicates)
         return 0.0
 
     def _judged(self, entry: bytes | int) -> Posting | Refusal:
@@ -203,12 +192,10 @@ def _matching(form: re.Pattern[str], value: object, *, lower: bool = False) -> s
     return text if form.fullmatch(text) else None
 
 
-def _tell(judged: Sequence[Posting | Refusal], settled: Settled) -> None:
+def _log_taken(judged: Sequence[Posting | Refusal], duplicates: int) -> None:
     refusals = [item for item in judged if isinstance(item, Refusal)]
-    _log.info("took %d events from the intake", len(judged) - len(refusals) - settled.duplicates)
-    if refusals or settled.duplicates:
+    _log.info("took %d events from the intake", len(judged) - len(refusals) - duplicates)
+    if refusals or duplicates:
         _log.warning(
-            "refused %d entries of the intake, and %d duplicates: see `configdrive dead`",
-            len(refusals),
-            settled.duplicates,
+            "refused %d entries of the intake, and %d duplicates: see `configdrive dead`", len(refusals), duplicates
         )

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from celery.exceptions import SoftTimeLimitExceeded
 
 from configdrive.errors import StaleCode, StaleError
-from tasks.mailbox import Mailbox, Right
+from tasks.mailbox import Leases, Right
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class LeaseKeeper:
         clock: see `now`.
     """
 
-    def __init__(self, mailbox: Mailbox, *, seconds: float, longest: float, clock: Callable[[], float] = now) -> None:
+    def __init__(self, mailbox: Leases, *, seconds: float, longest: float, clock: Callable[[], float] = now) -> None:
         self.mailbox = mailbox
         self.seconds = seconds
         self.longest = longest
@@ -104,7 +104,7 @@ class LeaseKeeper:
 
     @contextmanager
     def keep(self, right: Right, asked: float) -> Iterator[KeptLease]:
-        """Keep a lease alive within the block; giving it back is the business of `Mailbox.done` and `release`.
+        """Keep a lease alive within the block; giving it back is the business of `done` and `release`.
 
         Args:
             right: the claim or hold.

@@ -1,68 +1,41 @@
-"""The VM's mailbox as the tasks see it: a door (`Mailbox`) and the plain data that goes through it.
+"""The VM's mailbox as the tasks see it: a port for each of its users, and the plain data that goes through them.
 
 Semantics of an SQS FIFO message group: the events of one VM are worked on one at a time and in order, those of
 different VMs never wait for one another. A mailbox entry lives until its outcome is written, whatever process dies.
+All times are the store's own, so that workers' clocks do not matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from configdrive.client.postings import Header
 from configdrive.contract.outcome import Outcome
+from configdrive.lifecycle.settled import Settled
 from configdrive.model import EventId, HostName, ImageName, VmUuid
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
-    """What stands in the clear of an event: enough to wake a worker and to decide on what waits.
+class Wakeup:
+    """The message with which a worker comes: its task's id is the event's that was next when it was sent.
 
-    `event_type` is the short word (`deploy`), `queue` the Celery queue's name, `traceparent` the publisher's W3C trace.
+    Args:
+        queue: from which it was taken.
+        number: of the message among those of its queue; 0 of none.
     """
 
     event_id: EventId
-    event_type: str
     vm_uuid: VmUuid
     queue: str
-    sequence: int
-    traceparent: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Posting:
-    """An event on its way into a mailbox. `body` is its JSON, secrets sealed."""
-
-    header: Header
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """A wake-up that must be sent: for this event, which begins its `attempt`-th time."""
-
-    header: Header
-    attempt: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The answer to a posting.
-
-    `accepted` is false for an event id that is known already; `first` is then the first one's outcome so far (`None`
-    while it waits). `wake`: a wake-up that the publisher has to send.
-    """
-
-    event_id: EventId
-    accepted: bool
-    first: Outcome | None = None
-    wake: Wake | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to work on a VM's head event.
+    """The right to work on a VM's next event.
 
     Args:
         epoch: the fencing token; only the newest may change anything.
@@ -99,51 +72,22 @@ class Held:
 Right = Claim | Held
 
 
-@dataclass(frozen=True, slots=True)
-class Debt:
-    """What a host has of a VM, as it was noted when an event of this queue ended."""
-
-    queue: str
-    host: HostName
-
-
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """A VM at a moment, without any right to it: whether its events wait or are in work, and what is remembered."""
-
-    in_work: bool
-    state: str | None
-
-
 class NotNow(StrEnum):
-    """Why a claim was not given: no mail, another event is at the head, parked, a back-off, or a worker is at it.
+    """Why a claim was not given: no event, parked, a back-off, a worker is at it, or the event is another queue's.
 
     And why a hold was not: an event waits, or a worker is at it.
     """
 
     WAITING = "waiting"
     EMPTY = "empty"
-    NOT_HEAD = "not_head"
     PARKED = "parked"
     TOO_EARLY = "too_early"
     BUSY = "busy"
+    ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
-    """The event is done with. `state` is what to remember (`None`: as it was); `gone` makes it a tombstone.
-
-    `left_on` are the hosts that have to be asked again for what they could not give up (`Mailbox.hosts_owing`).
-    """
-
-    outcome: Outcome
-    state: str | None = None
-    gone: bool = False
-    left_on: tuple[HostName, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
+class Retry:
     """Try the event again after `delay` seconds; `code` says why."""
 
     delay: float
@@ -151,17 +95,45 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class ParkIt:
-    """Leave the event at the head until a person retries or skips it."""
+class Park:
+    """Leave the event at the head until an operator retries or skips it."""
 
     outcome: Outcome
 
 
-Ending = Finish | Again | ParkIt
+Ending = Settled | Retry | Park
+"""How an attempt ends, as the policy decides it, the mailbox stores it, and Flower shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """There was nothing to do, or the work is another's by now; nothing is stored.
+
+    `outcome` is what the event came to earlier, when that is known.
+    """
+
+    why: str
+    outcome: Outcome | None = None
 
 
 class FencedError(Exception):
     """Another worker has taken the VM over; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What a host has of a VM, as it was noted when an event of this queue ended."""
+
+    queue: str
+    host: HostName
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A VM at a moment, without any right to it: whether its events wait or are in work, and what is remembered."""
+
+    in_work: bool
+    state: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +149,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class VmView:
-    """One VM as operators see it. Times are seconds since 1970 UTC; `state` is the record at rest, boxes closed."""
+    """One VM as operators see it. Times are seconds since 1970 UTC; `state` is the record at rest, secrets sealed.
+
+    `message` is the number of the wake-up that is on its way for it, `due` when it is looked at again without one.
+    """
 
     uuid: VmUuid
     mail: tuple[Header, ...]
@@ -187,91 +162,106 @@ class VmView:
     owner: str | None
     leased_until: float | None
     due: float | None
+    message: int | None
     reason: str | None
 
 
-class PersonsWord(StrEnum):
-    """What a person says to a waiting or parked event."""
+class OperatorAction(StrEnum):
+    """What an operator does with a waiting or parked event."""
 
     RETRY = "retry"
     SKIP = "skip"
 
 
-class Mailbox(Protocol):
-    """The store of all mailboxes. All times are the store's own, so that workers' clocks do not matter."""
-
-    def put(self, posting: Posting) -> Receipt:
-        """Take one event in, once."""
-
-    def put_many(self, postings: Sequence[Posting]) -> list[Receipt]:
-        """Take many events in, in order, with one round trip."""
-
-    def claim(self, vm_uuid: VmUuid, event_id: EventId) -> Claim | NotNow:
-        """Take the lease on a VM, if this event is at its head."""
+class Leases(Protocol):
+    """Leases that are there, of either kind."""
 
     def renew(self, right: Right) -> bool:
         """Keep the lease; false when it is another's by now."""
 
-    def done(self, claim: Claim, ending: Ending) -> Wake | None:
-        """End the turn; answers the wake-up to send for the VM's next event.
+
+class DeadLetters(Protocol):
+    """The dead-letter list, as those see it who write on it."""
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """Put something on the dead-letter list."""
+
+
+class AttemptMailbox(Leases, DeadLetters, Protocol):
+    """What an attempt at an event needs."""
+
+    def claim(self, wakeup: Wakeup) -> Claim | NotNow:
+        """Take the lease on a VM for its next event, whatever event the message names."""
+
+    def done(self, claim: Claim, ending: Ending) -> None:
+        """End the attempt, and wake a worker for the VM's next event.
 
         Raises:
             FencedError: another worker has the VM by now.
         """
+
+    def outcome_of(self, event_id: EventId) -> Outcome | None:
+        """Return the outcome so far; `None` while the event waits or when it is not known (any more)."""
+
+
+class HoldMailbox(Leases, Protocol):
+    """What tidies up after VMs needs: leases on those for which no event waits."""
 
     def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
         """Take the lease on a VM for which no event waits; what comes meanwhile waits for `release`."""
 
     def release(
-        self, held: Held, state: str | None = None, *, gone: bool = False, paid: Debt | None = None
-    ) -> Wake | None:
-        """Give a hold back; answers the wake-up to send when an event has come meanwhile.
+        self, held: Held, state: str | None = None, *, gone: bool = False, finished: Leftover | None = None
+    ) -> None:
+        """Give a hold back, and wake a worker when an event has come meanwhile.
 
         Args:
             held: the hold.
             state: what to remember (`None`: as it was).
             gone: it is a tombstone now.
-            paid: a host that has nothing of the VM any more.
+            finished: a host that has nothing of the VM any more.
 
         Raises:
             FencedError: another worker has the VM by now.
         """
 
-    def glance(self, vm_uuid: VmUuid) -> Glance:
-        """Look at a VM."""
 
-    def stray_for(self, image: ImageName, *, note: bool) -> float | None:
-        """Return for how many seconds an image is known to be nobody's; `note` it from now on."""
+class LeftoverMailbox(HoldMailbox, Protocol):
+    """What those need who ask hosts for what they still have of VMs."""
 
-    def forget_stray(self, image: ImageName) -> None:
-        """Note that an image is gone, or is somebody's."""
-
-    def sweep(self, queue: str, limit: int) -> list[Wake]:
-        """Find wake-ups that are missing or due on one queue."""
-
-    def hosts_owing(self, queue: str, pause: float) -> list[HostName]:
-        """Find the hosts that still have something of a queue's VMs and are to be asked now; again after `pause` s."""
-
-    def may_ask(self, queue: str, host: HostName, seconds: float) -> bool:
-        """Say whether a host may be asked now: once in so many seconds."""
-
-    def owed(self, queue: str) -> dict[HostName, list[VmUuid]]:
+    def leftovers(self, queue: str) -> dict[HostName, list[VmUuid]]:
         """Return the VMs of a queue of which hosts still have something."""
 
-    def word(self, vm_uuid: VmUuid, event_id: EventId, word: PersonsWord, outcome: Outcome | None) -> Wake | str | None:
-        """Carry out a person's word on the head event; a string says why it could not be."""
+    def question_arrived(self, queue: str, host: HostName, number: int) -> None:
+        """Note that a worker has come with the question to a host, so that it may be sent again."""
 
-    def outcome_of(self, event_id: EventId) -> Outcome | None:
-        """Return the outcome so far; `None` while the event waits or when it is not known (any more)."""
 
-    def outcomes(self, after: str, block_seconds: float) -> Iterator[tuple[str, Outcome]]:
-        """Follow the outcome stream from a position (`$`: only new ones, `0`: all that are kept)."""
+class SweeperMailbox(HoldMailbox, Protocol):
+    """What the storage sweeper needs."""
 
-    def end_of_outcomes(self) -> str:
-        """Return the stream's present end, to follow from without missing what comes between two calls."""
+    def snapshot(self, vm_uuid: VmUuid) -> Snapshot:
+        """Look at a VM."""
 
-    def bury(self, letter: DeadLetter) -> None:
-        """Put something on the dead-letter list."""
+    def orphan_for(self, image: ImageName, *, note: bool) -> float | None:
+        """Return for how many seconds an image is known to be nobody's; `note` it from now on."""
 
-    def dead_letters(self, limit: int) -> list[DeadLetter]:
-        """Return the newest dead letters."""
+    def forget_orphan(self, image: ImageName) -> None:
+        """Note that an image is gone, or is somebody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A wake-up that was sent: for this event, which begins its `attempt`-th time."""
+
+    header: Header
+    attempt: int
+
+
+class WakeupMailbox(Protocol):
+    """What keeps the queues going."""
+
+    def wake_due(self, queue: str, limit: int) -> Sequence[Sent]:
+        """Send the wake-ups of one queue that are due or were lost."""
+
+    def ask_hosts(self, queue: str, pause: float) -> list[HostName]:
+        """Have hosts asked that still have something of a queue's VMs; again after `pause` seconds."""

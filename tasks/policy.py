@@ -1,11 +1,13 @@
-"""What the queue does after a failed attempt. Pure: (error, attempt) in, decision out."""
+"""What follows from a failed attempt. Pure: an error and the attempt's claim in, what the mailbox stores out."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
-from configdrive.errors import Code, FleetError, PermanentCode, PermanentError, StaleError, TransientError
+from configdrive.contract.outcome import Outcome, Status
+from configdrive.errors import FleetError, PermanentCode, PermanentError, StaleError, TransientError
+from tasks.mailbox import Claim, Dropped, Park, Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,49 +27,26 @@ class Limits:
     backoff_most: float = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Try again after so many seconds."""
-
-    after: float
-    code: Code
-
-
-@dataclass(frozen=True, slots=True)
-class Park:
-    """Stop, and wait for a person."""
-
-    code: Code
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """The work is another's or nobody's by now."""
-
-    code: Code
-
-
-Decision = Retry | Park | Drop
-
-
-def decide(error: Exception, attempt: int, limits: Limits, *, jitter: float | None = None) -> Decision:
-    """Say what follows from an error in the `attempt`-th attempt (1 is the first).
+def decide(
+    error: Exception, claim: Claim, limits: Limits, at: float, *, jitter: float | None = None
+) -> Retry | Park | Dropped:
+    """Say what follows from an error in an attempt that fails at the time `at` (seconds since 1970 UTC).
 
     `jitter` between 0 and 1 spreads the retries of many VMs; left out, it is random.
     """
     spread = random.random() if jitter is None else jitter  # noqa: S311 - spreads load, guards nothing
     match error:
         case StaleError(code=code):
-            return Drop(code)
-        case PermanentError(code=code):
-            return Park(code)
+            return Dropped(code)
+        case PermanentError():
+            return Park(outcome_of(error, claim, Status.PARKED, at))
         case TransientError(code=code):
             most = limits.attempts
         case _:
             code, most = PermanentCode.UNCLASSIFIED, limits.unclassified_attempts
-    if attempt >= most:
-        return Park(code)
-    return Retry(backoff(attempt, limits, spread), code)
+    if claim.attempt >= most:
+        return Park(outcome_of(error, claim, Status.PARKED, at))
+    return Retry(backoff(claim.attempt, limits, spread), code)
 
 
 def backoff(attempt: int, limits: Limits, spread: float) -> float:
@@ -76,8 +55,21 @@ def backoff(attempt: int, limits: Limits, spread: float) -> float:
     return exponential * (0.5 + 0.5 * spread)
 
 
-def describe(error: Exception) -> tuple[str, str]:
-    """Return detail and remedy for an outcome. The text of a foreign exception is never used: it may hold a secret."""
+def outcome_of(error: Exception, claim: Claim, status: Status, at: float) -> Outcome:
+    """Return what is published of an error. The text of a foreign exception is never used: it may hold a secret."""
+    code, detail = PermanentCode.UNCLASSIFIED.value, f"an unforeseen {type(error).__name__}"
+    remedy = "see the worker's log for where; then `configdrive retry`"
     if isinstance(error, FleetError):
-        return error.detail, error.remedy
-    return f"an unforeseen {type(error).__name__}", "see the worker's log for where; then `configdrive retry`"
+        code, detail, remedy = str(error.code), error.detail, error.remedy
+    return Outcome(
+        event_id=claim.header.event_id,
+        event_type=claim.header.event_type,
+        vm_uuid=claim.header.vm_uuid,
+        sequence=claim.header.sequence,
+        status=status,
+        at=at,
+        code=code,
+        detail=detail,
+        remedy=remedy,
+        attempts=claim.attempt,
+    )

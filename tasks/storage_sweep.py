@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from configdrive.errors import FleetError, PermanentError
@@ -13,7 +14,8 @@ from configdrive.lifecycle.state import VmRecord, peek, write
 from configdrive.model import HostName, InstanceName, StoredImage, Vm, VmUuid
 from configdrive.ports import Clock, HypervisorDriver, Survey
 from tasks.lease import LeaseKeeper
-from tasks.mailbox import FencedError, Held, Mailbox, NotNow, Wake
+from tasks.leftovers import Leftovers
+from tasks.mailbox import FencedError, Held, NotNow, SweeperMailbox
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Adoption:
 
 
 @dataclass(frozen=True, slots=True)
-class Storekeeper:
+class StorageSweeper:
     """Goes through the storages of one hypervisor's hosts.
 
     Args:
@@ -51,15 +53,15 @@ class Storekeeper:
         clock: for the records of what is adopted.
         leases: keeps the lease on a VM alive while its images are judged.
         grace: seconds for which an image must have been seen to be nobody's.
-        wake: sends the wake-up for an event that came meanwhile.
+        leftovers: collects from hosts that were away.
     """
 
-    mailbox: Mailbox
+    mailbox: SweeperMailbox
     driver: HypervisorDriver
     clock: Clock
     leases: LeaseKeeper
     grace: float
-    wake: Callable[[Wake], None]
+    leftovers: Leftovers
 
     def look(self) -> Scene:
         """Look at all hosts; those that do not answer are named."""
@@ -76,8 +78,8 @@ class Storekeeper:
     def judge_all(self, seen: Scene) -> Iterator[Finding]:
         """Say what a sweep would do; change nothing."""
         for image, host in seen.images.items():
-            glance = self.mailbox.glance(image.name.vm_uuid)
-            why = Why.IN_WORK if glance.in_work else self._judge(image, seen, glance.state, note=False)
+            known = self.mailbox.snapshot(image.name.vm_uuid)
+            why = Why.IN_WORK if known.in_work else self._judge(image, seen, known.state, note=False)
             yield Finding(image, host, why)
 
     def sweep(self, seen: Scene) -> Iterator[Finding]:
@@ -101,7 +103,7 @@ class Storekeeper:
             if uuid not in seen.vms and seen.away:
                 yield Adoption(uuid, record, "a host that does not answer may have it")
                 continue
-            held = self.mailbox.glance(uuid) if dry_run else self.mailbox.hold(uuid)
+            held = self.mailbox.snapshot(uuid) if dry_run else self.mailbox.hold(uuid)
             why_not = ""
             if isinstance(held, NotNow) or (not isinstance(held, Held) and held.in_work):
                 why_not = "an event of it waits or is in work"
@@ -121,7 +123,7 @@ class Storekeeper:
                     try:
                         lease.check()
                         self.driver.delete(self._owner(image, host), image)
-                        self.mailbox.forget_stray(image.name)
+                        self.mailbox.forget_orphan(image.name)
                     except FleetError as failure:
                         error = failure
                 yield Finding(image, host, why, deleted=why.goes and error is None, error=error)
@@ -134,18 +136,14 @@ class Storekeeper:
             return Why.UNREADABLE
         if why is not Why.VM_UNKNOWN:
             if note:
-                self.mailbox.forget_stray(image.name)
+                self.mailbox.forget_orphan(image.name)
             return why
-        known_for = self.mailbox.stray_for(image.name, note=note)
+        known_for = self.mailbox.orphan_for(image.name, note=note)
         return why if known_for is not None and known_for >= self.grace else Why.NEW
 
     def _owner(self, image: StoredImage, host: HostName) -> Vm:
         return Vm(image.name.vm_uuid, InstanceName(image.name.instance_name), self.driver.name, host)
 
     def _release(self, held: Held, state: str | None = None) -> None:
-        try:
-            following = self.mailbox.release(held, state)
-        except FencedError:
-            return  # another worker has taken the VM over: nothing was written
-        if following is not None:
-            self.wake(following)
+        with suppress(FencedError):  # another worker has taken the VM over: nothing was written
+            self.mailbox.release(held, state)

@@ -1,4 +1,4 @@
-"""From settings to a worker's parts: with `workers.access` the only place that constructs and puts together."""
+"""From settings to a worker's parts: the only place that constructs and puts together."""
 
 from __future__ import annotations
 
@@ -11,43 +11,40 @@ from dataclasses import dataclass
 from celery import Celery, signals
 from celery.exceptions import SoftTimeLimitExceeded
 
+from configdrive.client.connection import connect_redis
+from configdrive.client.hypervisors import known_hypervisors
 from configdrive.lifecycle.reconcile import LEAVE_AFTER, Reconciler
 from configdrive.model import HypervisorName
 from configdrive.ports import Drivers
 from tasks import celery_tasks, leftovers
-from tasks.attempt import Turns
+from tasks.attempt import Attempts
 from tasks.lease import LeaseKeeper
 from tasks.leftovers import Leftovers
-from tasks.mailbox import Mailbox, Wake
+from tasks.mailbox import Leases
 from tasks.policy import Limits
-from tasks.storage_sweep import Storekeeper
-from tasks.sweep import sweep_once
-from tasks.wakeup import WakeUps
-from workers.access import (
-    connect_redis,
-    make_ingester,
-    make_mailbox,
-    make_sealer,
-    store_options,
-)
-from workers.config.hypervisors import known_hypervisors, queues
+from tasks.storage_sweep import StorageSweeper
+from tasks.wakeup import wake_due
+from workers.config.hypervisors import queues
 from workers.config.inventory import read_inventory
+from workers.config.key_ring import make_sealer
 from workers.config.settings import Settings
 from workers.driverkit.load import make_driver
-from workers.observability.logs import LoggingWatcher, SystemClock
-from workers.observability.observers import WatchedMailbox, WatchedTurns, Watcher, Watchers
+from workers.observability.logs import LoggingObserver, SystemClock
+from workers.observability.observers import Observers, WorkObserver
 from workers.observability.optional import count_connections, open_tracing, open_worker_metrics
 from workers.queueing import bootsteps
 from workers.queueing.app import GRACE_SECONDS, make_app
+from workers.store.intake import make_ingester
+from workers.store.mailbox import MailboxOptions, RedisMailbox
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class Runtime:
     """What does the tasks' work in one process."""
 
-    turns: Turns
+    attempts: Attempts
     leftovers: Leftovers
     drivers: Drivers
 
@@ -56,37 +53,37 @@ class Hands:
         for name, driver in self.drivers.items():
             try:
                 driver.close()
-            except Exception as error:  # noqa: BLE001 - the process ends anyway, and the others' have their turn
+            except Exception as error:  # noqa: BLE001 - the process ends anyway, and the others are closed too
                 _log.warning("connections to %s were not closed: %s", name, type(error).__name__)
 
 
-def make_leases(settings: Settings, mailbox: Mailbox) -> LeaseKeeper:
+def make_leases(settings: Settings, mailbox: Leases) -> LeaseKeeper:
     """Return what keeps the leases of a process alive."""
     longest = settings.task_seconds + GRACE_SECONDS
     return LeaseKeeper(mailbox, seconds=settings.lease_seconds, longest=longest)
 
 
-def make_hands(
-    settings: Settings, app: Celery, hypervisors: Collection[HypervisorName], watchers: Sequence[Watcher] = ()
-) -> Hands:
-    """Return what works in a worker's process, with drivers of its own; `watchers` are told beside the log.
+def make_runtime(
+    settings: Settings, hypervisors: Collection[HypervisorName], observers: Sequence[WorkObserver] = ()
+) -> Runtime:
+    """Return what works in a worker's process, with drivers of its own; `observers` are told beside the log.
 
     Raises:
         PermanentError: `MISCONFIGURED` or `UNKNOWN_HYPERVISOR`.
     """
     inventory = read_inventory(settings.inventory)
     drivers = {name: make_driver(settings, name, inventory) for name in hypervisors}
-    clock, wake = SystemClock(), WakeUps(app).send
-    watcher = Watchers([LoggingWatcher(), *watchers, *open_tracing(settings)])
-    mailbox = WatchedMailbox(connect_redis(settings), store_options(settings), watcher)
+    clock = SystemClock()
+    observer = Observers([LoggingObserver(), *observers, *open_tracing(settings)])
+    mailbox = RedisMailbox(connect_redis(settings), MailboxOptions.of(settings))
     leases = make_leases(settings, mailbox)
-    turns = WatchedTurns(
+    attempts = Attempts(
         mailbox=mailbox,
         reconciler=Reconciler(
             drivers,
             make_sealer(settings),
             clock,
-            watcher,
+            observer,
             label=settings.label,
             leave_after=min(LEAVE_AFTER, settings.attempts),
         ),
@@ -99,23 +96,13 @@ def make_hands(
         ),
         leases=leases,
         timeouts=(SoftTimeLimitExceeded,),
-        wake=wake,
+        observer=observer,
     )
-    return Hands(
-        turns,
-        Leftovers(
-            mailbox,
-            drivers,
-            leases=leases,
-            wake=wake,
-            pause=settings.leftover_seconds,
-        ),
-        drivers,
-    )
+    return Runtime(attempts, Leftovers(mailbox, drivers, leases=leases, observer=observer), drivers)
 
 
 def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequence[str] = ()) -> Celery:
-    """Return the app of a worker for one hypervisor: the task, the sweeper, the sign of life.
+    """Return the app of a worker for one hypervisor: the tasks, the look for wake-ups, the sign of life.
 
     `served` are the queues it takes from; left out, all of the hypervisor's.
 
@@ -126,25 +113,24 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     driver = make_driver(settings, hypervisor, inventory)
     driver.close()
     served = served or queues(settings, hypervisor)
-    # What runs in the main process must not hold up its loop: the next pass of the sweeper tries again.
-    mailbox = make_mailbox(settings, connect_redis(settings, patient=False))
-    app = make_app(settings, served, bury=mailbox.bury)
+    # What runs in the main process must not hold up its loop: the next look tries again.
+    mailbox = RedisMailbox(connect_redis(settings, patient=False), MailboxOptions.of(settings))
+    app = make_app(settings, served, dead_letters=mailbox)
     metrics = open_worker_metrics(settings, hypervisor, served)
-    watchers = [] if metrics is None else [metrics.watcher]
-    hands = PerProcess(lambda: make_hands(settings, app, [hypervisor], watchers))
+    observers = [] if metrics is None else [metrics.watcher]
+    runtime = PerProcess(lambda: make_runtime(settings, [hypervisor], observers))
     if metrics is not None:
         metrics.watcher.connected(hypervisor, driver.connections())  # none: but the endpoints are known from now on
-        count_connections(metrics, hands.drivers)
+        count_connections(metrics, runtime.drivers)
     # A child's end (prefork), or the worker's own (threads, solo).
     for ended in (signals.worker_process_shutdown, signals.worker_shutdown):
-        ended.connect(lambda **_named: hands.close(), weak=False)
-    celery_tasks.register(app, lambda: hands().turns, mailbox.bury)
-    leftovers.register(app, lambda: hands().leftovers, mailbox.bury)
-    wakeups = WakeUps(app)
+        ended.connect(lambda **_named: runtime.close(), weak=False)
+    celery_tasks.register(app, lambda: runtime().attempts, mailbox)
+    leftovers.register(app, lambda: runtime().leftovers, mailbox)
     ingester = make_ingester(settings)
     bootsteps.install(
         app,
-        sweep=lambda: sweep_once(mailbox, wakeups, served, pause=settings.leftover_seconds),
+        wake_due=lambda: wake_due(mailbox, served, pause=settings.leftover_seconds),
         wakeup_seconds=settings.wakeup_seconds,
         health_file=settings.health_file,
         ingest=None if ingester is None else ingester.run,
@@ -153,15 +139,7 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     return app
 
 
-@dataclass(frozen=True, slots=True)
-class Storeroom:
-    """What goes through the storages of one hypervisor, and what collects from hosts that were away."""
-
-    keeper: Storekeeper
-    leftovers: Leftovers
-
-
-def make_storerooms(settings: Settings, mailbox: Mailbox, wake: Callable[[Wake], None]) -> list[Storeroom]:
+def make_storage_sweepers(settings: Settings, mailbox: RedisMailbox) -> list[StorageSweeper]:
     """Return one for each hypervisor of the inventory that is known here; they share a process's connections.
 
     Raises:
@@ -169,31 +147,31 @@ def make_storerooms(settings: Settings, mailbox: Mailbox, wake: Callable[[Wake],
     """
     inventory = read_inventory(settings.inventory)
     leases = make_leases(settings, mailbox)
-    rooms = []
+    sweepers = []
     for name in sorted(set(inventory) & set(known_hypervisors(settings))):
         driver = make_driver(settings, name, inventory)
-        keeper = Storekeeper(
-            mailbox=mailbox,
-            driver=driver,
-            clock=SystemClock(),
-            leases=leases,
-            grace=settings.orphan_seconds,
-            wake=wake,
+        sweepers.append(
+            StorageSweeper(
+                mailbox=mailbox,
+                driver=driver,
+                clock=SystemClock(),
+                leases=leases,
+                grace=settings.orphan_seconds,
+                leftovers=Leftovers(mailbox, {name: driver}, leases=leases),
+            )
         )
-        leftovers_ = Leftovers(mailbox, {name: driver}, leases=leases, wake=wake)
-        rooms.append(Storeroom(keeper, leftovers_))
-    return rooms
+    return sweepers
 
 
 class PerProcess:
     """Makes the working parts when they are first asked for, once in each process: never before a fork."""
 
-    def __init__(self, make: Callable[[], Hands]) -> None:
+    def __init__(self, make: Callable[[], Runtime]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._made: tuple[int, Hands] | None = None
+        self._made: tuple[int, Runtime] | None = None
 
-    def __call__(self) -> Hands:
+    def __call__(self) -> Runtime:
         """Return this process's own."""
         with self._lock:
             if self._made is None or self._made[0] != os.getpid():

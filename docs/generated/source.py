@@ -12,13 +12,21 @@ from sphinx.pycode import ModuleAnalyzer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_OURS = frozenset({"configdrive", "tasks", "workers"})
+
 
 def docstrings_below(owner: type) -> dict[str, str]:
-    """Return the docstrings that stand below the names in a class."""
-    documented = ModuleAnalyzer.for_module(owner.__module__).find_attr_docs()
-    return {
-        name: "\n".join(lines).strip() for (scope, name), lines in documented.items() if scope == owner.__qualname__
-    }
+    """Return the docstrings that stand below the names in a class of ours and in those that it extends."""
+    found: dict[str, str] = {}
+    for one in reversed(owner.__mro__):
+        if one.__module__.partition(".")[0] in _OURS:
+            documented = ModuleAnalyzer.for_module(one.__module__).find_attr_docs()
+            found |= {
+                name: "\n".join(lines).strip()
+                for (scope, name), lines in documented.items()
+                if scope == one.__qualname__
+            }
+    return found
 
 
 def docstrings_in(module: str) -> dict[str, str]:

@@ -97,11 +97,11 @@ render = talkative
     "the newest event first": Mutation(
         """
 from workers.store import scripts
-source = scripts._source
-def backwards(name):
-    return source(name).replace("'LPOP', KEYS[2]", "'RPOP', KEYS[2]")
-assert backwards("done") != source("done")
-scripts._source = backwards
+source = scripts.source
+def backwards(name, *package):
+    return source(name, *package).replace("'LPOP', KEYS[2]", "'RPOP', KEYS[2]")
+assert backwards("done", scripts.PACKAGE) != source("done", scripts.PACKAGE)
+scripts.source = backwards
 """,
         frozenset({"one end", "ends", "order"}),
     ),

@@ -24,7 +24,7 @@ from rigs.fleet import Fleet, Supervisor
 from rigs.process import Daemon, RigError, core_files_on, wait_until
 from rigs.redis import RedisServer
 from rigs.worker import CONFIGDRIVE
-from tasks.mailbox import PersonsWord, Wake
+from tasks.mailbox import OperatorAction
 from tests.chaos import judge
 from tests.chaos.clock import set_clock, wrong_clock
 from tests.chaos.findings import Finding
@@ -37,7 +37,7 @@ from workers.hypervisors.simulated.topology import StorageSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tasks.mailbox import Header
+    from configdrive.client.postings import Header
 
 SETTINGS: dict[str, Any] = {
     "concurrency": CHILDREN,
@@ -173,21 +173,19 @@ class Storm(Ground):
     @override
     def decide(self, life: Life, event: EventId, outcome: Outcome, *, skip: bool) -> None:
         """Say it, unless the event is not parked any more."""
-        word = PersonsWord.SKIP if skip else PersonsWord.RETRY
+        action = OperatorAction.SKIP if skip else OperatorAction.RETRY
         skipped = Outcome(
             outcome.event_id, outcome.event_type, outcome.vm_uuid, outcome.sequence, Status.SKIPPED, time.time()
         )
-        answer = self._patiently(
-            lambda: (self._fleet.mailbox.word(life.uuid, event, word, skipped if skip else None),), "a person's word"
+        self._patiently(
+            lambda: self._fleet.mailbox.act(life.uuid, event, action, skipped if skip else None), "an operator"
         )
-        if isinstance(answer[0], Wake):
-            self._fleet.wakeups.send(answer[0])
 
     @override
     def has_leftovers(self, life: Life) -> bool:
         """See whether anything of this VM is left on a host."""
-        owed = self._patiently(lambda: (self._fleet.mailbox.owed("configdrive.simulated"),), "what is owed")[0]
-        return any(life.uuid in uuids for uuids in owed.values())
+        found = self._patiently(lambda: (self._fleet.mailbox.leftovers("configdrive.simulated"),), "the leftovers")[0]
+        return any(life.uuid in uuids for uuids in found.values())
 
     @override
     def was_frozen(self, life: Life) -> bool:
@@ -211,7 +209,9 @@ class Storm(Ground):
         posting = publisher.posting(event)
         self._headers.append(posting.header)
         if step.sent is Sent.MUTE:
-            return self._fleet.mailbox.put(posting).accepted
+            accepted = self._fleet.mailbox.put(posting).accepted
+            self._fleet.lose_wakeup(posting.header)
+            return accepted
         return publisher.publish(event).accepted
 
     def _sealed_for_another(self, life: Life, event: dict[str, Any]) -> str:
@@ -240,11 +240,13 @@ class Storm(Ground):
                 unborn.popleft().begin()
             for reached, outcome in self._new_outcomes(position):
                 position = reached
+                if outcome is None:
+                    continue
                 self.left.outcomes.append(outcome)
                 self._of[outcome.vm_uuid].take(outcome)  # type: ignore[index]  # a uuid as text
             while self._again:
                 self._again -= 1
-                self._fleet.wakeups.send_many([Wake(self._dice.choice(self._headers)) for _ in range(_OLD_AT_ONCE)])
+                self._patiently(self._send_old_wakeups, "old wake-ups")
             if time.monotonic() > deadline:
                 for one in [one for one in self.left.orchestrators if not one.ended][:5]:
                     self.found(
@@ -252,24 +254,30 @@ class Storm(Ground):
                     )
                 return
 
-    def _new_outcomes(self, position: str) -> Iterator[tuple[str, Outcome]]:
+    def _new_outcomes(self, position: str) -> Iterator[tuple[str, Outcome | None]]:
         try:
             yield from list(self._fleet.mailbox.outcomes(position, 0.05))
         except redis.RedisError as error:
             self.left.chronicle.write(f"no outcomes: {type(error).__name__}")
             time.sleep(0.05)
 
+    def _send_old_wakeups(self) -> None:
+        for _ in range(_OLD_AT_ONCE):
+            self._fleet.wake_again(self._dice.choice(self._headers))
+
     def _old_again(self) -> None:
         self._again += bool(self._headers)
 
     def _calm_down(self) -> None:
-        """Let hosts that are back pay what they owe, then sweep once more, as an operator does."""
+        """Let hosts that are back give up what they have, then sweep once more, as an operator does."""
         mailbox = self._fleet.mailbox
         try:
-            wait_until(lambda: not mailbox.owed("configdrive.simulated"), "hosts to pay what they owe", timeout=30)
+            wait_until(
+                lambda: not mailbox.leftovers("configdrive.simulated"), "hosts to give up what they have", timeout=30
+            )
             wait_until(lambda: not any(mailbox.pending().values()), "the mailboxes to be empty", timeout=30)
         except RigError as error:
-            self.found(Finding("ends", f"{error}: {mailbox.owed('configdrive.simulated')} {mailbox.pending()}"))
+            self.found(Finding("ends", f"{error}: {mailbox.leftovers('configdrive.simulated')} {mailbox.pending()}"))
         self._sweeper.stop()
         done = subprocess.run(
             [CONFIGDRIVE, "sweep", "--json"],

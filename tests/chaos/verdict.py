@@ -13,7 +13,7 @@ from rigs.simulated.audit import KEPT
 from tests.chaos import judge
 from tests.chaos.storm import LEASE_NS, Left
 from tests.chaos.troubles import BALLAST
-from workers.access import make_sealer
+from workers.config.key_ring import make_sealer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -81,8 +81,9 @@ class Site(Fleet):
         def all_there() -> bool:
             nonlocal position
             for latest, outcome in list(self.mailbox.outcomes(position, 0.05)):
-                found[EventId(outcome.event_id)].append(outcome)
                 position = latest
+                if outcome is not None:
+                    found[EventId(outcome.event_id)].append(outcome)
             return all(found[event] and found[event][-1].final for event in wanted)
 
         try:
@@ -99,7 +100,7 @@ class Site(Fleet):
         position, events = "0", list[EventId]()
         while page := list(self.mailbox.outcomes(position, 0.01)):
             position = page[-1][0]
-            events += [EventId(outcome.event_id) for _, outcome in page]
+            events += [EventId(outcome.event_id) for _, outcome in page if outcome is not None]
         return events
 
     def outcome(self, event: Mapping[str, Any], timeout: float = 30) -> Outcome:

@@ -84,7 +84,8 @@ class Guest:
         """Wait until events of these types, no more, have been applied."""
 
         def applied() -> bool:
-            outcomes = [outcome for _, outcome in self.site.mailbox.outcomes("0", 0.01) if outcome.vm_uuid == self.uuid]
+            everything = [outcome for _, outcome in self.site.mailbox.outcomes("0", 0.01) if outcome is not None]
+            outcomes = [outcome for outcome in everything if outcome.vm_uuid == self.uuid]
             assert all(outcome.status is Status.APPLIED for outcome in outcomes), outcomes
             return [outcome.event_type for outcome in outcomes] == types
 

@@ -12,16 +12,15 @@ from urllib.parse import urlsplit
 import pytest
 from nacl.public import PrivateKey
 
+from configdrive.client.public_key import identity_of
 from configdrive.model import EventId
 from rigs.go_client import EXAMPLES, GoClient
-from rigs.process import wait_until
 from rigs.worker import CONFIGDRIVE
 from tests.e2e.known_secrets import betrayed
 from tests.e2e.site import Site, new_vm, uuid_of
 from tests.support import require_rig
-from workers.access import make_sealer
-from workers.config.key_ring import KeyRing
-from workers.config.keys import Key, identity_of, public_text, read_keys
+from workers.config.key_ring import KeyRing, make_sealer
+from workers.config.keys import Key, public_text, read_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,14 +146,13 @@ def test_a_shell_script_stops_and_destroys(site: Site, client: GoClient) -> None
     site.require(vm, None)
 
 
-def test_an_event_of_redis_own_function_is_woken_without_waiting_for_the_sweep(site: Site, client: GoClient) -> None:
-    """The sweep would come after resend_seconds at the earliest; the ingester sends it as soon as it looks."""
+def test_an_event_of_redis_own_function_wakes_a_worker_at_once(site: Site, client: GoClient) -> None:
+    """In the same step in which it is stored: nothing has to be looked for."""
     assert client.code is not None
     with site.redis.client() as redis:
         vm = new_vm()
         event = timed(vm.event("start"))
         assert redis.fcall("configdrive_put_v1", 0, json.dumps(event)) == [b"accepted"]
-        wait_until(lambda: redis.llen("configdrive:intake:wakes") == 0, "the wake-up to be sent", timeout=10)
     assert site.ended(EventId(event["id"])).status == "applied"
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from configdrive.client.postings import Posting
+from configdrive.client.public_key import PublicSealer
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
-from tasks.mailbox import PersonsWord, Posting
+from tasks.mailbox import OperatorAction
 from tests.e2e.site import Site, new_vm, uuid_of
-from workers.config.key_ring import PublicSealer
 from workers.config.keys import Key
 
 if TYPE_CHECKING:
@@ -48,11 +49,9 @@ def of_an_unknown_key(_site: Site, vm: VmScript) -> dict[str, Any]:
 
 
 def replayed(site: Site, vm: VmScript) -> dict[str, Any]:
-    """The box of an earlier event of the same VM, which was applied."""
+    """What was sealed for an earlier event of the same VM, which was applied."""
     posting = site.publisher.posting(vm.event("deploy", guest=GUEST))
     receipt = site.mailbox.put(posting)
-    assert receipt.wake is not None
-    site.wakeups.send(receipt.wake)
     assert site.ended(receipt.event_id).status is Status.APPLIED
     assert site.outcome(vm.event("stop")).status is Status.APPLIED
     return with_sealed(vm, sealed_of(posting))
@@ -76,7 +75,7 @@ def damaged(site: Site, vm: VmScript) -> dict[str, Any]:
 def test_a_sealed_box_that_is_not_for_this_event_is_not_opened(
     site: Site, forge: Callable[[Site, VmScript], dict[str, Any]]
 ) -> None:
-    """It is parked, as the key may only be missing: a person skips it, and a destroy goes through it."""
+    """It is parked, as the key may only be missing: an operator skips it, and a destroy goes through it."""
     vm, other = new_vm(), new_vm()
     event = forge(site, vm)
     logs = [(worker, len(worker.log)) for worker in site.workers]
@@ -103,10 +102,7 @@ def test_a_forged_sealed_box_is_skipped_and_the_next_event_goes_on(site: Site) -
     parked = site.outcome(event)
     (behind,) = site.publish(vm.event("start"))
     skipped = replace(parked, status=Status.SKIPPED, code=None)
-    wake = site.mailbox.word(uuid_of(vm), _id(event), PersonsWord.SKIP, skipped)
-    assert wake is not None
-    assert not isinstance(wake, str)
-    site.wakeups.send(wake)
+    assert site.mailbox.act(uuid_of(vm), _id(event), OperatorAction.SKIP, skipped) is None
     assert site.ended(behind).status is Status.APPLIED
     site.require(vm, 2)
 
@@ -151,8 +147,6 @@ def test_what_is_no_event_goes_to_the_dead_letters_and_the_vm_s_next_event_goes_
     real = site.publisher.posting(vm.event("deploy", guest=GUEST))
     receipt = site.mailbox.put(replace(real, body=forge(real)))
     (behind,) = site.publish(vm.event("start"))
-    assert receipt.wake is not None
-    site.wakeups.send(receipt.wake)
     outcome = site.ended(receipt.event_id, PROMPT_SECONDS)
     assert (outcome.status, outcome.code) == (Status.REJECTED, PermanentCode.INVALID_EVENT)
     assert site.ended(behind, PROMPT_SECONDS).status is Status.APPLIED

@@ -6,13 +6,12 @@ import base64
 import copy
 import json
 import pickle
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from configdrive.contract.outcome import Status
+from rigs.fleet import wakeup_text
 from rigs.process import wait_until
 from rigs.simulated.faults import Hang
-from tasks.mailbox import Wake
 from tests.e2e.site import Site, new_vm
 from workers.hypervisors.simulated.inventory import Verb
 
@@ -23,7 +22,7 @@ SECRET = "swordfish-in-a-forged-message"
 
 
 def body(*parts: object) -> str:
-    return base64.b64encode(json.dumps(parts).encode()).decode()
+    return json.dumps(parts)
 
 
 def changed(good: dict[str, Any], *path: str, value: object) -> str:
@@ -51,8 +50,10 @@ def wrong_envelopes(good: dict[str, Any]) -> Iterator[str]:
     for name in ("task", "id", "eta", "expires", "timelimit", "retries"):
         yield from (changed(good, "headers", name, value=value) for value in headers)
     properties: list[object] = [None, 7, [], {}]
-    for name in ("delivery_tag", "delivery_info", "body_encoding"):
+    for name in ("delivery_tag", "delivery_info"):
         yield from (changed(good, "properties", name, value=value) for value in properties)
+    yield changed(good, "properties", "body_encoding", value="base64")
+    yield changed(good, "properties", "delivery_info", "routing_key", value="configdrive.other")
 
 
 def wrong_bodies(good: dict[str, Any]) -> Iterator[str]:
@@ -62,24 +63,26 @@ def wrong_bodies(good: dict[str, Any]) -> Iterator[str]:
     yield json.dumps({**forged, "content-type": "application/x-python-serialize", "content-encoding": "binary"})
     forged["body"] = base64.b64encode(f"!!python/object/apply:os.system ['echo {SECRET}']".encode()).decode()
     yield json.dumps({**forged, "content-type": "application/x-yaml"})
-    yield changed(good, "body", value=base64.b64encode(b" " * 20_000_000).decode())  # more than any event's is
+    yield changed(good, "body", value=" " * 20_000_000)  # more than any event's is
     uuid = new_vm().uuid
     for bad in (
-        "no base64!",
-        base64.b64encode(b"no json").decode(),
+        "no json",
+        base64.b64encode(body(["start", uuid, 1, 1], {}, {}).encode()).decode(),
         body(),
         body([], {}, {}),
         body(["start", uuid], {}, {}),
-        body(["start", uuid, "1"], {}, {}),
-        body(["start", "../../etc/passwd", 1], {}, {}),
+        body(["start", uuid, 1], {}, {}),
+        body(["start", uuid, 1, "1"], {}, {}),
+        body(["start", uuid, 1, -1], {}, {}),
+        body(["start", "../../etc/passwd", 1, 1], {}, {}),
         body([SECRET, uuid, 1, SECRET], {}, {}),
-        body(["start", uuid, 1], {"password": SECRET}, {}),
-        body(["start", uuid, 1], {}, 5),
-        body(["start", uuid, 1], {}, {"chain": [{"task": "os.system", "args": [SECRET]}]}),
+        body(["start", uuid, 1, 1], {"password": SECRET}, {}),
+        body(["start", uuid, 1, 1], {}, 5),
+        body(["start", uuid, 1, 1], {}, {"chain": [{"task": "os.system", "args": [SECRET]}]}),
         body("start", {}, {}),
         body({"start": 1, uuid: 1, SECRET: 1}, {}, {}),
-        body(["start", uuid, 1], [], {}),
-        body(["start", uuid, 1], {}, {}, {}),
+        body(["start", uuid, 1, 1], [], {}),
+        body(["start", uuid, 1, 1], {}, {}, {}),
     ):
         yield changed(good, "body", value=bad)
 
@@ -91,18 +94,15 @@ def harmless(good: dict[str, Any]) -> Iterator[str]:
         forged = copy.deepcopy(good)
         forged["headers"] |= {"id": f"forged-{name}", name: value}
         forged["properties"]["delivery_tag"] = f"forged-{name}"
-        forged["body"] = body(["start", uuid, 1], {}, {})
+        forged["body"] = body(["start", uuid, 1, 1], {}, {})
         yield json.dumps(forged)
 
 
 def a_good_message(site: Site) -> dict[str, Any]:
     """Return a wake-up as it is on the wire, for a VM that has no event."""
-    header = site.publisher.posting(new_vm().event("start")).header
-    site.wakeups.send(Wake(replace(header, queue="configdrive.nobody")))  # where no worker takes it before we do
     with site.redis.client() as client:
-        found: Any = client.rpop(f"{site.settings.key_prefix}configdrive.nobody")
-    message: dict[str, Any] = json.loads(found)
-    message["properties"]["delivery_info"]["routing_key"] = header.queue
+        text = wakeup_text(client, site.publisher.posting(new_vm().event("start")).header)
+    message: dict[str, Any] = json.loads(text)
     return message
 
 
@@ -140,12 +140,11 @@ def test_doubled_wake_ups_do_nothing_twice(site: Site) -> None:
     vm = new_vm()
     site.inject(Hang(verb=Verb.OBSERVE, vm=vm.uuid, seconds=0.4))
     posting = site.publisher.posting(vm.event("deploy"))
-    receipt = site.mailbox.put(posting)
-    assert receipt.wake is not None
-    site.wakeups.send_many([receipt.wake] * 20)
+    assert site.mailbox.put(posting).accepted
+    site.wake_again(posting.header, 20)
     outcome = site.ended(posting.header.event_id)
     assert (outcome.status, outcome.attempts) == (Status.APPLIED, 1)
-    site.wakeups.send_many([receipt.wake] * 20)
+    site.wake_again(posting.header, 20)
     assert site.outcome(vm.event("start")).status is Status.APPLIED
     uploads = [entry for entry in site.cloud.audit() if entry.vm == vm.uuid and entry.verb == "upload"]
     assert [entry.mark for entry in uploads] == ["begin", "change", "end"] * 2

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from configdrive.model import EventId
 from rigs.fleet import Supervisor
 from rigs.process import wait_until
 from rigs.simulated.faults import Kill, Point
-from tasks.mailbox import PersonsWord, Wake
+from tasks.mailbox import OperatorAction
 from tests.e2e.site import QUICK, Site, new_vm, uuid_of
 from workers.hypervisors.simulated.inventory import Verb
 
@@ -100,7 +101,7 @@ def test_solo_worker(make_site: Callable[..., Site]) -> None:
         assert supervisor.ends == [-signal.SIGKILL] * len(cases())
 
 
-def test_event_that_kills_whoever_takes_it_is_parked_and_a_person_decides(site: Site) -> None:
+def test_event_that_kills_whoever_takes_it_is_parked_and_an_operator_decides(site: Site) -> None:
     vm, other = new_vm(), new_vm()
     site.inject(Kill(verb=Verb.UPLOAD, when=MIDDLE, vm=vm.uuid, times=3))
     poison, behind = vm.event("start"), vm.event("update", guest={"user_data": {"text": "x"}})
@@ -113,47 +114,60 @@ def test_event_that_kills_whoever_takes_it_is_parked_and_a_person_decides(site: 
     assert uuid_of(vm) in {uuid for uuid, _ in site.mailbox.parked(100)}
     assert site.cloud.medium(vm.uuid) is None
 
-    wake = site.mailbox.word(uuid_of(vm), ids[0], PersonsWord.RETRY, None)
-    assert isinstance(wake, Wake)
-    site.wakeups.send(wake)
+    assert site.mailbox.act(uuid_of(vm), ids[0], OperatorAction.RETRY, None) is None
     found = site.outcomes(ids)
     assert [outcome.status for outcome in found[ids[0]]] == [Status.PARKED, Status.APPLIED]
     assert found[ids[1]][0].status is Status.APPLIED
     site.require(vm, 1)
 
 
-# A publisher that sends no wake-up, and a worker that dies when its outcome is written and the next is not sent yet.
-DIES_BEFORE_THE_WAKE_UP = """
+# A worker that dies with two messages that it has taken: of the event behind the one that it did, and of another VM.
+DIES_WITH_MESSAGES = """
 import json, os, signal, sys
+from redis import Redis
+from configdrive.client.connection import connect_redis
+from configdrive.client.publisher import Publisher
 from configdrive.model import HypervisorName
-from workers.access import make_publisher
-from workers.queueing.app import make_app
+from tasks.wakeup import read
+from workers.config.key_ring import make_sealer
 from workers.config.settings import load_settings
-from workers.access import make_mailbox
-from workers.worker import make_hands
+from workers.store.mailbox import MailboxOptions, RedisMailbox
+from workers.worker import make_runtime
 settings = load_settings()
-turns = make_hands(settings, make_app(settings), [HypervisorName("simulated")]).turns
-turns._wake = lambda wake: os.kill(os.getpid(), signal.SIGKILL)
-publisher = make_publisher(settings)
+runtime = make_runtime(settings, [HypervisorName("simulated")])
+client = connect_redis(settings)
+mailbox = RedisMailbox(client, MailboxOptions.of(settings))
+publisher = Publisher.of(settings, mailbox, make_sealer(settings))
 postings = [publisher.posting(event) for event in json.load(sys.stdin)]
-make_mailbox(settings).put_many(postings)
-print(turns.take(postings[0].header.vm_uuid, postings[0].header.event_id))
+queue = postings[0].header.queue
+def pop():
+    message = json.loads(client.rpop(settings.key_prefix + queue))
+    return read(message["headers"]["id"], json.loads(message["body"])[0], queue)
+mailbox.put_many(postings)
+runtime.attempts.make(pop())
+pop(), pop()
+os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_wake_ups_that_were_never_sent_are_sent_by_the_sweeper(site: Site) -> None:
+def test_wake_ups_that_died_with_their_worker_are_sent_again(make_site: Callable[..., Site]) -> None:
+    site = make_site(settings=QUICK | {"resend_seconds": 2.0})
     vm, other = new_vm(), new_vm()
     events = [vm.event("deploy"), vm.event("start"), other.event("start")]
+    site.redis.start()
     process = subprocess.run(
-        [sys.executable, "-c", DIES_BEFORE_THE_WAKE_UP],
+        [sys.executable, "-c", DIES_WITH_MESSAGES],
         input=json.dumps(events).encode(),
         env={**os.environ, **site.environment},
         capture_output=True,
         check=False,
         timeout=30,
     )
-    assert (process.returncode, process.stdout) == (-signal.SIGKILL, b""), process.stderr
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    site.start_workers()
+    began = time.monotonic()
     found = site.outcomes([EventId(event["id"]) for event in events])
+    assert time.monotonic() - began < 2 * 2.0 + 5.0, "within twice the resend time, and what the work takes"
     assert [outcome.status for (outcome,) in found.values()] == [Status.APPLIED] * 3
     site.require(vm, 2)
     site.require(other, 1)

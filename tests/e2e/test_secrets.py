@@ -15,12 +15,11 @@ from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import EventId
 from rigs.flower import Flower
-from rigs.keyspace import unpacked
 from rigs.monitor import RedisMonitor
 from rigs.process import wait_until
 from rigs.redis import RedisServer
 from rigs.simulated.faults import Kill, Point, Raise
-from tasks.mailbox import PersonsWord, Wake
+from tasks.mailbox import OperatorAction
 from tests.e2e.known_secrets import (
     LAST_PASSWORD,
     PASSWORD,
@@ -116,12 +115,10 @@ def lead_many_lives(run: Run) -> None:
         return all(site.mailbox.outcome_of(event) is not None for event in run.events.values())
 
     wait_until(watched, "all outcomes", timeout=40, interval=0.1)
-    word = site.mailbox.word(uuid_of(vms["wrong"]), run.events["wrong"], PersonsWord.RETRY, None)
-    assert isinstance(word, Wake)
-    site.wakeups.send(word)
+    assert site.mailbox.act(uuid_of(vms["wrong"]), run.events["wrong"], OperatorAction.RETRY, None) is None
     site.ended(run.events["wrong"])
-    position = "0"
-    for _, outcome in site.mailbox.outcomes(position, 0.01):
+    for _, outcome in site.mailbox.outcomes("0", 0.01):
+        assert outcome is not None
         run.outcomes.setdefault(outcome.event_id, []).append(outcome)
 
 
@@ -148,10 +145,6 @@ def everything_in(site: Site) -> bytes:
             }
             kind: Any = client.type(key)
             value = read[kind]()
-            if isinstance(value, dict):
-                value = {name: unpacked(field) for name, field in value.items()}
-            elif isinstance(value, bytes):
-                value = unpacked(value)
             parts += [key, value if isinstance(value, bytes) else repr(value).encode()]
     return b"\n".join(parts)
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from configdrive.client.replication import NotReplicatedError
 from configdrive.contract.outcome import Status
 from rigs.sentinel import SentinelledRedis
 from tests.e2e.site import QUICK, new_vm
 from tests.e2e.test_redis_away import Stream
 from tests.support import require_rig, wait_until
-from workers.store.replication import NotReplicatedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

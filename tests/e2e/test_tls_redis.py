@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from configdrive.client.connection import connect_redis
 from configdrive.contract.outcome import Status
 from rigs.certificates import Certificates
 from rigs.process import LOOPBACK, Daemon, find_program, free_port
@@ -16,7 +17,6 @@ from rigs.redis import TlsRedisServer
 from rigs.worker import CONFIGDRIVE
 from tests.e2e.site import QUICK, new_vm
 from tests.support import require_rig, wait_until
-from workers.access import connect_redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -35,11 +35,11 @@ def adopt(*, dry_run: bool, as_json: bool) -> ExitCode:
     settings = load_settings()
     found: list[Adoption] = []
     away: list[HostName] = []
-    with storages(settings, open_mailbox(settings)) as rooms:
-        for room in rooms:
-            seen = room.keeper.look()
+    with storages(settings, open_mailbox(settings)) as sweepers:
+        for sweeper in sweepers:
+            seen = sweeper.look()
             away += sorted(seen.away)
-            found += room.keeper.adopt(seen, dry_run=dry_run)
+            found += sweeper.adopt(seen, dry_run=dry_run)
     if as_json:
         print_json({"dry_run": dry_run, "vms": [_adoption(one) for one in found], "hosts_away": away})
     else:

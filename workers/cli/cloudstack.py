@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from configdrive.errors import PermanentCode, PermanentError
-from workers.cli.context import load_settings, open_app, open_mailbox
+from workers.cli.context import load_settings, open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import InOrder, json_option
 from workers.cli.output import print_json
@@ -153,7 +153,7 @@ def _open_adapter(settings: Settings, origin: str, *, patient: bool) -> Adapter:
     mailbox = open_mailbox(settings, patient=patient)
     metrics = None if origin == "read" else open_adapter_metrics(settings, origin, tuple(Result))
     watch = None if metrics is None else metrics.notices.count
-    return make_adapter(settings, open_app(settings), mailbox, origin, watch)
+    return make_adapter(settings, mailbox, origin, watch)
 
 
 def _certificate(settings: CloudStackSettings) -> tuple[Path, Path] | None:

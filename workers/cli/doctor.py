@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from configdrive.errors import FleetError
-from workers.cli.context import load_settings, open_app
+from workers.cli.context import load_settings
 from workers.cli.errors import ExitCode, problem_of, redis_address
 from workers.cli.options import json_option
 from workers.cli.output import coloured, print_json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from configdrive.ports import HypervisorDriver
     from workers.config.inventory import Table
     from workers.config.settings import Settings
-    from workers.store.inspection import Census
+    from workers.store.inspection import Inspection
 
 _OLDEST = (6, 2)
 """ZRANGE … BYSCORE, which finds what is due, is of Redis 6.2."""
@@ -117,7 +117,8 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
-    from workers.config.keys import read_keys, read_public
+    from configdrive.client.public_key import read_public
+    from workers.config.keys import read_keys
 
     try:
         if settings.public_key is not None:
@@ -157,7 +158,7 @@ def _inventory(settings: Settings) -> Iterator[Finding]:
 
 
 def _hypervisor(settings: Settings, name: HypervisorName, tables: Mapping[HypervisorName, Table]) -> Iterator[Finding]:
-    from workers.config.hypervisors import known_hypervisors
+    from configdrive.client.hypervisors import known_hypervisors
     from workers.driverkit.load import make_driver
 
     try:
@@ -195,8 +196,9 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     """Look at Redis: is it there, does it keep what it is given, can it run our scripts, does anybody work."""
     import redis
 
-    from workers.access import connect_redis, store_options
-    from workers.store.inspection import Census
+    from configdrive.client.connection import connect_redis
+    from workers.store.inspection import Inspection
+    from workers.store.mailbox import MailboxOptions
 
     try:
         client = connect_redis(settings, patient=False)
@@ -209,7 +211,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield from _facts(subject, info)
         client.eval(_PROBE, 1, f"{settings.key_prefix}doctor")
         yield _ok(subject, "runs scripts that write")
-        yield from _work(settings, Census(client, store_options(settings)))
+        yield from _work(settings, Inspection(client, MailboxOptions.of(settings)))
     except redis.RedisError as error:
         problem = problem_of(error)
         yield _fail(subject, problem.message, problem.remedy)
@@ -245,7 +247,7 @@ def _facts(subject: str, info: dict[str, Any]) -> Iterator[Finding]:
         yield _fail(subject, "could not write its append-only file", "see Redis' log: is its disk full?")
 
 
-def _work(settings: Settings, mailbox: Census) -> Iterator[Finding]:
+def _work(settings: Settings, mailbox: Inspection) -> Iterator[Finding]:
     """Say who works, and whether events wait where nobody does."""
     served = _served(settings)
     for node, names in sorted(served.items()):
@@ -263,5 +265,11 @@ def _work(settings: Settings, mailbox: Census) -> Iterator[Finding]:
 
 def _served(settings: Settings) -> dict[str, set[str]]:
     """Ask all workers which queues they take from."""
-    answers = open_app(settings).control.inspect(timeout=_ANSWER_SECONDS).active_queues() or {}
+    from workers.queueing.app import make_app
+
+    app = make_app(settings)
+    try:
+        answers = app.control.inspect(timeout=_ANSWER_SECONDS).active_queues() or {}
+    finally:
+        app.close()
     return {node: {queue["name"] for queue in found} for node, found in answers.items()}

@@ -68,7 +68,7 @@ def problem_of(error: Exception) -> Problem:
 
 def redis_address() -> str:
     """Return host and port of the fleet's Redis, without the login."""
-    from workers.config.redis_url import endpoint_of
+    from configdrive.client.connection import endpoint_of
     from workers.config.settings import load_settings
 
     return endpoint_of(load_settings()).address

@@ -250,7 +250,7 @@ def _printable(event: LifecycleEvent, document: dict[str, Any]) -> str:
     """Return the event's JSON: as it was given when nothing in it is secret, else with its content sealed."""
     from configdrive.contract.events import ContentEvent
     from configdrive.contract.sealing import body_of
-    from workers.access import make_sealer
+    from workers.config.key_ring import make_sealer
 
     guest = event.data.guest if isinstance(event, ContentEvent) else None
     if guest is None or (guest.password is None and guest.user_data is None):

@@ -35,10 +35,11 @@ def load(*, as_json: bool) -> ExitCode:
     Example:
       configdrive functions load
     """
-    from workers.access import connect_redis, function_library
+    from configdrive.client.connection import connect_redis
+    from workers.store.scripts import FunctionLibrary
 
     settings = load_settings()
-    library = function_library(settings)
+    library = FunctionLibrary.of(settings)
     with connect_redis(settings, patient=False) as client:
         client.function_load(library.code, replace=True)
     if as_json:
@@ -56,7 +57,7 @@ def show() -> ExitCode:
     Example:
       configdrive functions show > configdrive.lua
     """
-    from workers.access import function_library
+    from workers.store.scripts import FunctionLibrary
 
-    click.echo(function_library(load_settings()).code, nl=False)
+    click.echo(FunctionLibrary.of(load_settings()).code, nl=False)
     return ExitCode.DONE

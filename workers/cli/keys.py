@@ -74,7 +74,7 @@ def list_(*, usage: bool, as_json: bool) -> ExitCode:
 
     settings = load_settings()
     found = read_keys(settings.keys_file)
-    sealed = Counter(key_of(text) for _uuid, text in open_mailbox(settings).boxes()) if usage else Counter[str]()
+    sealed = Counter(key_of(text) for _uuid, text in open_mailbox(settings).sealed()) if usage else Counter[str]()
     rows: list[dict[str, Any]] = [
         {"id": key.identity, "created": key.created, "newest": key is found[-1], "public": public_text(key)}
         | ({"sealed_boxes": sealed[key.identity]} if usage else {})
@@ -160,7 +160,7 @@ def retire(identity: str, *, force: bool, as_json: bool) -> ExitCode:
             click.echo(f"key {identity} is the newest\n  remedy: `configdrive keys rotate` first", err=True)
             return ExitCode.FAILED
         if not force:
-            users = sorted({uuid for uuid, text in open_mailbox(settings).boxes() if key_of(text) == identity})
+            users = sorted({uuid for uuid, text in open_mailbox(settings).sealed() if key_of(text) == identity})
             if users:
                 remedy = "wait for an event of each, or lose what is sealed with it: --force"
                 shown = ", ".join(users[:5]) + (", ..." if len(users) > 5 else "")  # noqa: PLR2004 - enough to look at

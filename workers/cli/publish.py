@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter, deque
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from configdrive.errors import PermanentCode, PermanentError
-from workers.cli.context import load_settings, open_app, open_mailbox, outcomes_of
+from workers.cli.context import load_settings, open_mailbox
 from workers.cli.errors import ExitCode, code_of
 from workers.cli.options import WaitCommand, json_option, wait_option
 from workers.cli.output import as_document, coloured, outcome_line, print_json
@@ -21,9 +21,10 @@ from workers.cli.output import as_document, coloured, outcome_line, print_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from configdrive.client.postings import Receipt
+    from configdrive.client.publisher import Publisher
     from configdrive.contract.outcome import Outcome
-    from tasks.mailbox import Mailbox, Receipt
-    from tasks.publish import LifecyclePublisher
+    from workers.store.inspection import Inspection
 
 _BOM = b"\xef\xbb\xbf"
 _ONE_PER_LINE = "give one JSON object, an array of them, or one object per line (jq -c)"
@@ -150,11 +151,12 @@ def publish_all(found: Sequence[Entry | Unreadable], *, wait_seconds: float | No
     Raises:
         PermanentError: `MISCONFIGURED`.
     """
-    from workers.access import make_publisher
+    from configdrive.client.publisher import Publisher
+    from workers.config.key_ring import make_sealer
 
     settings = load_settings()
     mailbox = open_mailbox(settings)
-    publisher = make_publisher(settings, open_app(settings), mailbox)
+    publisher = Publisher.of(settings, mailbox, make_sealer(settings))
     report = Report(len(found), as_json=as_json, waiting=wait_seconds is not None)
     try:
         _publish_and_wait(found, mailbox, publisher, report, wait_seconds)
@@ -167,32 +169,28 @@ def publish_all(found: Sequence[Entry | Unreadable], *, wait_seconds: float | No
 
 def _publish_and_wait(
     found: Sequence[Entry | Unreadable],
-    mailbox: Mailbox,
-    publisher: LifecyclePublisher,
+    mailbox: Inspection,
+    publisher: Publisher,
     report: Report,
     wait_seconds: float | None,
 ) -> None:
     # The position is from before anything is published, so that no outcome can come before it.
     since = None if wait_seconds is None else mailbox.end_of_outcomes()
     with report.bar(len(found), "publishing") as advance:
-        for where, receipt in _stored(found, publisher, report):
-            report.receipt(where, receipt)
-            advance(1)
+        _publish(found, publisher, report, advance)
     if wait_seconds is None or since is None:
         return
     with report.bar(len(report.open), "outcomes  ") as advance:
-        for outcome in outcomes_of(mailbox, report.open, since, wait_seconds):
+        for outcome in mailbox.outcomes_of(report.open, since, wait_seconds):
             report.outcome(outcome)
             advance(1)
 
 
-def _stored(
-    found: Sequence[Entry | Unreadable],
-    publisher: LifecyclePublisher,
-    report: Report,
-) -> Iterator[tuple[str, Receipt]]:
-    """Publish the events among the entries; yields place and receipt of each, the others go to the report."""
-    places: deque[str] = deque()
+def _publish(
+    found: Sequence[Entry | Unreadable], publisher: Publisher, report: Report, advance: Callable[[int], None]
+) -> None:
+    """Publish the events among the entries; receipts and refusals go to the report."""
+    places: list[str] = []
 
     def readable() -> Iterator[bytes | Mapping[str, Any]]:
         for entry in found:
@@ -203,11 +201,14 @@ def _stored(
                     places.append(where)
                     yield event
 
-    def refused(_index: int, error: PermanentError) -> None:
-        report.refused(places.pop(), error.code, error.detail, error.remedy)
+    def refused(index: int, error: PermanentError) -> None:
+        report.refused(places[index], error.code, error.detail, error.remedy)
 
-    for receipt in publisher.publish_many(readable(), refused):
-        yield places.popleft(), receipt
+    def stored(index: int, receipt: Receipt) -> None:
+        report.receipt(places[index], receipt)
+        advance(1)
+
+    publisher.publish_many(readable(), refused=refused, progress=stored)
 
 
 class Report:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.cli.context import load_settings, open_app, open_mailbox, outcomes_of
+from workers.cli.context import open_mailbox
 from workers.cli.errors import ExitCode, code_of
 from workers.cli.options import VM, WaitCommand, json_option, wait_option
 from workers.cli.output import as_document, outcome_line, print_json
@@ -15,9 +15,10 @@ from workers.cli.output import as_document, outcome_line, print_json
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from configdrive.client.postings import Header
     from configdrive.contract.outcome import Outcome
-    from tasks.mailbox import Header, PersonsWord
-    from workers.store.inspection import Census
+    from tasks.mailbox import OperatorAction
+    from workers.store.inspection import Inspection
 
 _AT_MOST = 100_000
 _WHY_NOT = {
@@ -85,7 +86,7 @@ def retry(  # noqa: PLR0913 - a parameter for each option
     return _retry(mailbox, chosen, wait_seconds, as_json=as_json)
 
 
-def head_of(mailbox: Census, uuid: str, event_id: str | None) -> Head | None:
+def head_of(mailbox: Inspection, uuid: str, event_id: str | None) -> Head | None:
     """Return the event at the head of a VM's mailbox, if it is the one that is meant; says so otherwise."""
     from configdrive.model import VmUuid
 
@@ -100,28 +101,21 @@ def head_of(mailbox: Census, uuid: str, event_id: str | None) -> Head | None:
     return Head(header, view.attempts, len(view.mail) - 1)
 
 
-def carry_out(mailbox: Census, heads: Iterable[Head], word: PersonsWord, outcome: Outcome | None = None) -> list[Head]:
+def carry_out(
+    mailbox: Inspection, heads: Iterable[Head], action: OperatorAction, outcome: Outcome | None = None
+) -> list[Head]:
     """Do it to each event, and wake workers for what is at the head then; returns those that it was done to."""
-    from tasks.mailbox import Wake
-    from tasks.wakeup import WakeUps
-
     done: list[Head] = []
-    wakes: list[Wake] = []
     for head in heads:
-        match mailbox.word(head.header.vm_uuid, head.header.event_id, word, outcome):
-            case str(answer):
-                click.echo(f"not done: {head.shown}: {_WHY_NOT.get(answer, answer)}", err=True)
-                continue
-            case Wake() as wake:
-                wakes.append(wake)
-            case None:
-                pass  # nothing waits behind it
-        done.append(head)
-    WakeUps(open_app(load_settings())).send_many(wakes)
+        why_not = mailbox.act(head.header.vm_uuid, head.header.event_id, action, outcome)
+        if why_not is None:
+            done.append(head)
+        else:
+            click.echo(f"not done: {head.shown}: {_WHY_NOT.get(why_not, why_not)}", err=True)
     return done
 
 
-def _parked(mailbox: Census, code: str | None) -> list[Head]:
+def _parked(mailbox: Inspection, code: str | None) -> list[Head]:
     views = [mailbox.view(uuid) for uuid, _at in mailbox.parked(_AT_MOST)]
     heads = [
         Head(view.mail[0], view.attempts, len(view.mail) - 1)
@@ -133,11 +127,11 @@ def _parked(mailbox: Census, code: str | None) -> list[Head]:
     return heads
 
 
-def _retry(mailbox: Census, chosen: list[Head], wait_seconds: float | None, *, as_json: bool) -> ExitCode:
-    from tasks.mailbox import PersonsWord
+def _retry(mailbox: Inspection, chosen: list[Head], wait_seconds: float | None, *, as_json: bool) -> ExitCode:
+    from tasks.mailbox import OperatorAction
 
     since = mailbox.end_of_outcomes()
-    taken = carry_out(mailbox, chosen, PersonsWord.RETRY)
+    taken = carry_out(mailbox, chosen, OperatorAction.RETRY)
     code = ExitCode.DONE if len(taken) == len(chosen) else ExitCode.FAILED
     if wait_seconds is None:
         for head in taken:
@@ -145,7 +139,7 @@ def _retry(mailbox: Census, chosen: list[Head], wait_seconds: float | None, *, a
             print_json(answer, lines=True) if as_json else click.echo(f"tried again: {head.shown}")
         return code
     left: dict[str, Head] = {head.header.event_id: head for head in taken}
-    for outcome in outcomes_of(mailbox, list(left), since, wait_seconds):
+    for outcome in mailbox.outcomes_of(list(left), since, wait_seconds):
         del left[outcome.event_id]
         print_json(as_document(outcome), lines=True) if as_json else click.echo(outcome_line(outcome))
         code = max(code, code_of(outcome))

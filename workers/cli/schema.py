@@ -27,9 +27,9 @@ def schema(which: str | None) -> None:
         case "outcome":
             print_json(outcome.json_schema())
         case "asyncapi":
-            from workers.access import function_library
             from workers.store.asyncapi import document
+            from workers.store.scripts import FunctionLibrary
 
-            print_json(document(function_library(load_settings())))
+            print_json(document(FunctionLibrary.of(load_settings())))
         case _:
             print_json(events.json_schema())

@@ -12,12 +12,14 @@ from configdrive.errors import PermanentError
 from workers.cli.context import open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import VM, json_option
-from workers.cli.output import ago, as_document, clock, coloured, print_json, table
+from workers.cli.output import ago, as_document, coloured, print_json, table
 
 if TYPE_CHECKING:
+    from configdrive.client.postings import Header
     from configdrive.contract.outcome import Outcome
     from configdrive.lifecycle.state import VmRecord
-    from tasks.mailbox import Header, Mailbox, VmView
+    from tasks.mailbox import VmView
+    from workers.store.inspection import Inspection
 
 
 @click.command(short_help="Show one VM, or what is waiting and parked.")
@@ -83,7 +85,7 @@ def _show_fleet(limit: int, *, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-def _why(mailbox: Mailbox, view: VmView) -> Outcome | None:
+def _why(mailbox: Inspection, view: VmView) -> Outcome | None:
     """Return the outcome that parked the head event."""
     return mailbox.outcome_of(view.mail[0].event_id) if view.parked is not None and view.mail else None
 
@@ -124,6 +126,7 @@ def _vm_document(view: VmView, summary: VmRecord, outcome: Outcome | None) -> di
         "in_work": view.owner is not None,
         "leased_until": view.leased_until,
         "due": view.due,
+        "wakeup": view.message,
         "reason": view.reason,
         "parked": view.parked,
         "parked_outcome": as_document(outcome),
@@ -198,5 +201,4 @@ def _work(view: VmView) -> str:
         return f"a worker is at it, attempt {view.attempts}"
     if view.reason is not None and view.due is not None:
         return f"{view.reason} in attempt {view.attempts}; the next one {ago(view.due)}"
-    since = "" if view.due is None else f" (if nobody takes it, it is offered again at {clock(view.due)})"
-    return f"waits for a worker{since}"
+    return "waits for a worker" + ("" if view.message is None else f" (wake-up {view.message} of its queue)")

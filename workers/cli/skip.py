@@ -31,7 +31,7 @@ def skip(vm: str, event_id: str | None, *, yes: bool, as_json: bool) -> ExitCode
       configdrive skip 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10 --event 0f0b... --yes --json
     """
     from configdrive.contract.outcome import Outcome, Status
-    from tasks.mailbox import PersonsWord
+    from tasks.mailbox import OperatorAction
 
     mailbox = open_mailbox()
     head = head_of(mailbox, vm, event_id)
@@ -48,7 +48,7 @@ def skip(vm: str, event_id: str | None, *, yes: bool, as_json: bool) -> ExitCode
         detail="given up by a person",
         attempts=head.attempts,
     )
-    if not carry_out(mailbox, [head], PersonsWord.SKIP, outcome):
+    if not carry_out(mailbox, [head], OperatorAction.SKIP, outcome):
         return ExitCode.FAILED
     if as_json:
         print_json(as_document(outcome), lines=True)

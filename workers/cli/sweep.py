@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workers.cli.context import load_settings, open_app, open_mailbox
+from workers.cli.context import load_settings, open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import json_option, metrics_port_option
 from workers.cli.output import print_json, table
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
     from configdrive.lifecycle.orphans import Scene
     from configdrive.model import HostName, Place
-    from tasks.storage_sweep import Finding
+    from tasks.storage_sweep import Finding, StorageSweeper
     from workers.config.settings import Settings
-    from workers.store.inspection import Census
-    from workers.worker import Storeroom
+    from workers.store.inspection import Inspection
 
 _log = logging.getLogger("configdrive.storage_sweep")
 
@@ -75,8 +74,8 @@ class _Round:
 
 def _sweep_once(*, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
     settings = load_settings()
-    with storages(settings, open_mailbox(settings)) as rooms:
-        found = _sweep(rooms, settings, dry_run=dry_run)
+    with storages(settings, open_mailbox(settings)) as sweepers:
+        found = _sweep(sweepers, settings, dry_run=dry_run)
     if as_json:
         documents = [_finding(finding) for finding in found.findings]
         print_json({"dry_run": dry_run, "images": documents, "hosts_away": found.away})
@@ -95,10 +94,10 @@ def _sweep_always(pause: float, ended: threading.Event, metrics_port: int | None
     begin_logging(settings)
     metrics = open_sweeper_metrics(settings)
     _log.info("sweeping all storages every %g s", pause)
-    with storages(settings, open_mailbox(settings, patient=True)) as rooms:
+    with storages(settings, open_mailbox(settings, patient=True)) as sweepers:
         while not ended.is_set():
             try:
-                found = _sweep(rooms, settings, dry_run=False)
+                found = _sweep(sweepers, settings, dry_run=False)
             except redis.RedisError as error:
                 _log.warning("the round failed: %s", type(error).__name__)
             else:
@@ -114,36 +113,30 @@ def _sweep_always(pause: float, ended: threading.Event, metrics_port: int | None
 
 
 @contextmanager
-def storages(settings: Settings, mailbox: Census) -> Iterator[list[Storeroom]]:
+def storages(settings: Settings, mailbox: Inspection) -> Iterator[list[StorageSweeper]]:
     """Yield what goes through the storages, one for each hypervisor, and close its connections at the end."""
-    from tasks.wakeup import WakeUps
-    from workers.worker import make_storerooms
+    from workers.worker import make_storage_sweepers
 
-    rooms = make_storerooms(settings, mailbox, WakeUps(open_app(settings)).send)
+    sweepers = make_storage_sweepers(settings, mailbox)
     try:
-        yield rooms
+        yield sweepers
     finally:
-        for room in rooms:
-            room.keeper.driver.close()
+        for sweeper in sweepers:
+            sweeper.driver.close()
 
 
-def _sweep(rooms: list[Storeroom], settings: Settings, *, dry_run: bool) -> _Round:
-    found = _Round()
-    for room in rooms:
-        if not dry_run:
-            _collect_leftovers(room, settings)
-        seen: Scene = room.keeper.look()
-        found.away += sorted(seen.away)
-        found.findings += room.keeper.judge_all(seen) if dry_run else room.keeper.sweep(seen)
-    return found
-
-
-def _collect_leftovers(room: Storeroom, settings: Settings) -> None:
+def _sweep(sweepers: list[StorageSweeper], settings: Settings, *, dry_run: bool) -> _Round:
     from workers.config.hypervisors import queues
 
-    for queue in queues(settings, room.keeper.driver.name):
-        for host in room.keeper.mailbox.owed(queue):
-            _log.info("%s", room.leftovers.ask(queue, host))
+    found = _Round()
+    for sweeper in sweepers:
+        if not dry_run:
+            for answer in sweeper.leftovers.ask_all(queues(settings, sweeper.driver.name)):
+                _log.info("%s", answer)
+        seen: Scene = sweeper.look()
+        found.away += sorted(seen.away)
+        found.findings += sweeper.judge_all(seen) if dry_run else sweeper.sweep(seen)
+    return found
 
 
 def _show(found: _Round, *, dry_run: bool, show_all: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.cli.context import load_settings, open_app, open_mailbox
+from workers.cli.context import load_settings, open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import json_option
 from workers.cli.output import ago, print_json
@@ -18,11 +18,10 @@ from workers.cli.process import begin_logging, until_term
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tasks.mailbox import Wake
-    from tasks.sweep import Sent
-    from tasks.wakeup import WakeUps
+    from tasks.mailbox import Sent
+    from tasks.wakeup import Pass
     from workers.config.settings import Settings
-    from workers.store.inspection import Census
+    from workers.store.inspection import Inspection
 
 _log = logging.getLogger("configdrive.wakeup")
 _HANDED_OVER_SECONDS = 5.0
@@ -56,23 +55,21 @@ def wake(pause: float | None, *, dry_run: bool, as_json: bool) -> ExitCode:
 
 
 def _wake_once(*, dry_run: bool, as_json: bool) -> ExitCode:
-    from tasks.wakeup import WakeUps
-
     settings = load_settings()
     mailbox = open_mailbox(settings)
     if dry_run:
         _show_overdue(mailbox, _queues(mailbox, settings), as_json=as_json)
         return ExitCode.DONE
-    sent = _pass(mailbox, WakeUps(open_app(settings)), settings)
+    sent = _pass(mailbox, settings)
     if as_json:
         hosts = [{"queue": queue, "host": host} for queue, host in sent.hosts]
-        print_json({"wakeups": [_document(wake) for wake in sent.wakes], "hosts": hosts})
+        print_json({"wakeups": [_document(one) for one in sent.wakeups], "hosts": hosts})
     else:
-        for wake in sent.wakes:
-            click.echo(f"sent  {_words(wake)}")
+        for one in sent.wakeups:
+            click.echo(f"sent  {_words(one)}")
         for queue, host in sent.hosts:
             click.echo(f"asked host {host} on {queue}")
-        click.echo(f"{len(sent.wakes)} wake-ups sent")
+        click.echo(f"{len(sent.wakeups)} wake-ups sent")
     return ExitCode.DONE
 
 
@@ -80,18 +77,15 @@ def _wake_always(pause: float, ended: threading.Event) -> ExitCode:
     """Make a pass every `pause` seconds until told to end, and take from the intake. Redis may be away."""
     import redis
 
-    from tasks.wakeup import WakeUps
-
     settings = load_settings()
     begin_logging(settings)
     mailbox = open_mailbox(settings, patient=True)
-    wakeups = WakeUps(open_app(settings))
     _log.info("waking on all queues every %g s", pause)
     with _ingesting(settings, ended):
         while not ended.is_set():
             try:
-                for wake in _pass(mailbox, wakeups, settings).wakes:
-                    _log.info("sent %s", _words(wake))
+                for one in _pass(mailbox, settings).wakeups:
+                    _log.info("sent %s", _words(one))
             except redis.RedisError as error:
                 _log.warning("the pass failed: %s", type(error).__name__)
             if settings.health_file is not None:  # also without Redis: a new process would not have it either
@@ -103,7 +97,7 @@ def _wake_always(pause: float, ended: threading.Event) -> ExitCode:
 @contextmanager
 def _ingesting(settings: Settings, ended: threading.Event) -> Iterator[None]:
     """Take from the intake meanwhile, unless the settings turn that off."""
-    from workers.access import make_ingester
+    from workers.store.intake import make_ingester
 
     ingester = make_ingester(settings)
     if ingester is None:
@@ -115,20 +109,20 @@ def _ingesting(settings: Settings, ended: threading.Event) -> Iterator[None]:
     thread.join(_HANDED_OVER_SECONDS)
 
 
-def _queues(mailbox: Census, settings: Settings) -> list[str]:
+def _queues(mailbox: Inspection, settings: Settings) -> list[str]:
     """Return every queue that ever had an event, and those that may come to have one."""
     from workers.config.hypervisors import queues
 
     return sorted({*queues(settings), *mailbox.pending()})
 
 
-def _pass(mailbox: Census, wakeups: WakeUps, settings: Settings) -> Sent:
-    from tasks.sweep import sweep_once
+def _pass(mailbox: Inspection, settings: Settings) -> Pass:
+    from tasks.wakeup import wake_due
 
-    return sweep_once(mailbox, wakeups, _queues(mailbox, settings), pause=settings.leftover_seconds)
+    return wake_due(mailbox, _queues(mailbox, settings), pause=settings.leftover_seconds)
 
 
-def _show_overdue(mailbox: Census, names: list[str], *, as_json: bool) -> None:
+def _show_overdue(mailbox: Inspection, names: list[str], *, as_json: bool) -> None:
     found = [(name, uuid, due) for name in names for uuid, due in mailbox.overdue(name)]
     if as_json:
         print_json({"overdue": [{"queue": name, "vm": uuid, "due": due} for name, uuid, due in found]})
@@ -138,17 +132,17 @@ def _show_overdue(mailbox: Census, names: list[str], *, as_json: bool) -> None:
     click.echo(f"{len(found)} VMs are due; nothing was sent")
 
 
-def _document(wake: Wake) -> dict[str, object]:
-    header = wake.header
+def _document(sent: Sent) -> dict[str, object]:
+    header = sent.header
     return {
         "vm": header.vm_uuid,
         "event_id": header.event_id,
         "type": header.event_type,
         "queue": header.queue,
-        "attempt": wake.attempt,
+        "attempt": sent.attempt,
     }
 
 
-def _words(wake: Wake) -> str:
-    header = wake.header
-    return f"{header.event_type} #{header.sequence} of VM {header.vm_uuid} on {header.queue}, attempt {wake.attempt}"
+def _words(sent: Sent) -> str:
+    header = sent.header
+    return f"{header.event_type} #{header.sequence} of VM {header.vm_uuid} on {header.queue}, attempt {sent.attempt}"

@@ -17,7 +17,7 @@ from workers.cli.output import outcome_line
 from workers.cli.process import collect_as_usual
 
 if TYPE_CHECKING:
-    from tasks.mailbox import Mailbox
+    from workers.store.inspection import Inspection
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BLOCK_SECONDS = 2.0
@@ -47,7 +47,7 @@ def watch(vm: str | None, since: str | None, *, as_json: bool) -> NoReturn:
     _follow(mailbox, newest if begin is None else begin, vm, as_json=as_json)
 
 
-def _follow(mailbox: Mailbox, position: str, vm: str | None, *, as_json: bool) -> NoReturn:
+def _follow(mailbox: Inspection, position: str, vm: str | None, *, as_json: bool) -> NoReturn:
     import redis
 
     away = False
@@ -55,7 +55,7 @@ def _follow(mailbox: Mailbox, position: str, vm: str | None, *, as_json: bool) -
         try:
             for reached, outcome in mailbox.outcomes(position, _BLOCK_SECONDS):
                 position = reached
-                if vm is None or outcome.vm_uuid == vm:
+                if outcome is not None and vm in {None, outcome.vm_uuid}:
                     click.echo(outcome.to_json() if as_json else outcome_line(outcome))
             if _reader_gone():
                 raise BrokenPipeError

@@ -76,8 +76,8 @@ def worker(  # noqa: PLR0913, PLR0917 - one for each option
 
 
 def _queues(settings: Settings, hypervisor: HypervisorName | str, zones: tuple[str, ...]) -> list[str]:
+    from configdrive.client.postings import queue_name
     from configdrive.errors import PermanentCode, PermanentError
-    from tasks.wakeup import queue_name
     from workers.config.hypervisors import queues
 
     for zone in zones:
@@ -99,7 +99,7 @@ def _greet_redis(settings: Settings) -> None:
     """Say soon when Redis is away; Celery then tries until it is there. A refused login is raised: it will not pass."""
     import redis
 
-    from workers.access import connect_redis
+    from configdrive.client.connection import connect_redis
 
     client = connect_redis(settings, patient=False)
     try:

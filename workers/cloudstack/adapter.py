@@ -16,10 +16,11 @@ from typing import Any, Final, Protocol
 
 from pydantic import SecretStr
 
+from configdrive.client.postings import Receipt
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import VmUuid
 from configdrive.ports import Clock
-from tasks.mailbox import DeadLetter, Receipt
+from tasks.mailbox import DeadLetter
 from workers.cloudstack import events, notices
 from workers.cloudstack.decide import Act, Decision, Kind, decide, is_stale
 from workers.cloudstack.notices import Notice, UnreadableError
@@ -62,7 +63,7 @@ class Taken:
 
 
 class Publisher(Protocol):
-    """The part of `tasks.publish.LifecyclePublisher` that the adapter needs."""
+    """The part of `configdrive.client.Publisher` that the adapter needs."""
 
     def publish(self, event: Mapping[str, Any]) -> Receipt:
         """Check, seal and store an event."""

@@ -8,15 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from celery import Celery
-
+from configdrive.client.publisher import Publisher
 from configdrive.errors import PermanentCode, PermanentError, TransientError
-from workers.access import make_publisher, store_options
 from workers.cloudstack.adapter import Adapter, Result
 from workers.cloudstack.api import Api, ApiKey
 from workers.cloudstack.directory import ApiDirectory
 from workers.cloudstack.redis_memory import RedisMemory
 from workers.config.cloudstack import CloudStackSettings
+from workers.config.key_ring import make_sealer
 from workers.config.settings import Settings
 from workers.observability.logs import SystemClock
 from workers.store.mailbox import RedisMailbox
@@ -39,7 +38,6 @@ def make_api(settings: CloudStackSettings) -> Api:
 
 def make_adapter(
     settings: Settings,
-    app: Celery,
     mailbox: RedisMailbox,
     origin: str,
     watch: Callable[[Result], None] | None = None,
@@ -54,18 +52,17 @@ def make_adapter(
         api.call("listCapabilities")
     except TransientError as error:
         _log.warning("notices will wait: %s", error)
-    options = store_options(settings)
     memory = RedisMemory(
         mailbox.client,
-        prefix=options.prefix,
-        seen_seconds=options.seen,
-        gone_seconds=options.tombstone,
+        prefix=settings.key_prefix,
+        seen_seconds=settings.seen_seconds,
+        gone_seconds=settings.tombstone_seconds,
     )
     return Adapter(
         directory=ApiDirectory(api),
         memory=memory,
-        publisher=make_publisher(settings, app, mailbox),
-        dead_letter=mailbox.bury,
+        publisher=Publisher.of(settings, mailbox, make_sealer(settings)),
+        dead_letter=mailbox.dead_letter,
         clock=SystemClock(),
         start_at=settings.cloudstack.start_at,
         hosts=settings.cloudstack.hosts,

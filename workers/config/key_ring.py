@@ -1,8 +1,7 @@
-"""Boxes for secrets: libsodium sealed boxes (X25519, XSalsa20-Poly1305) through PyNaCl.
+"""The key ring: opens what was sealed with any of the fleet's keys, and seals with the newest.
 
-A box is `v1.<key id>.<base64url>`, with or without padding. Inside stand the context, a line feed, and the payload:
-opened under another context than it was made for, a box is refused, so it can be moved neither to another VM nor to
-another event.
+What is sealed is bound to a context (`configdrive.client.public_key`): opened under another than it was made for, it is
+refused, so it can be moved neither to another VM nor to another event.
 """
 
 from __future__ import annotations
@@ -11,36 +10,22 @@ import base64
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from nacl.exceptions import CryptoError
-from nacl.public import PublicKey, SealedBox
+from nacl.public import SealedBox
 from typing_extensions import override
 
+from configdrive.client.public_key import VERSION, PublicSealer, read_public
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.ports import Sealer
-from workers.config.keys import Key, identity_of
+from workers.config.keys import Key, read_keys, read_or_make_keys
 
-VERSION = "v1"
+if TYPE_CHECKING:
+    from workers.config.settings import Settings
+
 _PADDING = "=="  # as much as may be lacking: more than is due does no harm, and half of the world leaves it out
 _BOX = re.compile(rf"{VERSION}\.(?P<key>[0-9a-f]{{16}})\.(?P<sealed>[A-Za-z0-9_-]+={{0,2}})")
-
-
-class PublicSealer(Sealer):
-    """Seals with a public key; opens nothing. What a publisher has."""
-
-    def __init__(self, public: PublicKey) -> None:
-        self._box = SealedBox(public)
-        self._prefix = f"{VERSION}.{identity_of(public)}."
-
-    @override
-    def seal(self, plaintext: bytes, context: str) -> str:
-        sealed = self._box.encrypt(context.encode() + b"\n" + plaintext)
-        return self._prefix + base64.urlsafe_b64encode(sealed).decode()
-
-    @override
-    def open(self, box: str, context: str) -> bytes:
-        detail = "this process has only the public key"
-        raise PermanentError(PermanentCode.UNSEALABLE, detail, "boxes are opened by workers, which have the key file")
 
 
 class KeyRing(Sealer):
@@ -76,6 +61,18 @@ class KeyRing(Sealer):
             if found == context.encode():
                 return plaintext
         raise _refused("a box is damaged, or was made for another VM or event", "publish the event anew")
+
+
+def make_sealer(settings: Settings) -> Sealer:
+    """Return what seals (with only a public key), or seals and opens (with the key file, made on the first run).
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    if settings.public_key is not None:
+        return PublicSealer(read_public(settings.public_key))
+    read_or_make_keys(settings.keys_file)
+    return KeyRing(lambda: read_keys(settings.keys_file))
 
 
 def key_of(box: str) -> str:

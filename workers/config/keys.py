@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from nacl.public import PrivateKey, PublicKey
+from nacl.public import PrivateKey
 
+from configdrive.client.public_key import identity_of
 from configdrive.errors import PermanentCode, PermanentError
 
 
@@ -32,11 +33,6 @@ class Key:
         """Make a new pair (Curve25519)."""
         private = PrivateKey.generate()
         return cls(identity_of(private.public_key), datetime.now(UTC).isoformat(timespec="seconds"), private)
-
-
-def identity_of(public: PublicKey) -> str:
-    """Return a key's short name: the first 8 bytes of the public key in hex. It stands in front of every box."""
-    return bytes(public)[:8].hex()
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
@@ -129,15 +125,3 @@ def read_or_make_keys(path: Path) -> tuple[Key, ...]:
 def public_text(key: Key) -> str:
     """Return the public key as publishers are given it: base64 of 32 bytes."""
     return base64.b64encode(bytes(key.private.public_key)).decode()
-
-
-def read_public(text: str) -> PublicKey:
-    """Read a public key from its text.
-
-    Raises:
-        PermanentError: `MISCONFIGURED` when it is not one.
-    """
-    with suppress(ValueError, TypeError):
-        return PublicKey(base64.b64decode(text.strip(), validate=True))
-    detail = "the public key is not base64 of 32 bytes"
-    raise PermanentError(PermanentCode.MISCONFIGURED, detail, "take the line that `configdrive keys public` prints")

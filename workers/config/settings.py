@@ -10,22 +10,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-    TomlConfigSettingsSource,
-)
-from typing_extensions import override
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
 
-from configdrive.contract.fields import HypervisorField, LabelField, ZoneField
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.client.settings import ClientSettings, read_settings, refuse
+from configdrive.contract.fields import LabelField
 from configdrive.model import DEFAULT_LABEL
 from workers.config.cloudstack import CloudStackSettings
-from workers.config.redis_url import FORMS, Endpoint
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 
@@ -36,42 +27,10 @@ def _config_home() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "configdrive"
 
 
-class Settings(BaseSettings):
-    """Settings of workers, publishers and the command line alike."""
+class Settings(ClientSettings):
+    """Settings of workers and the command line; what publishers need as well stands in `ClientSettings`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CONFIGDRIVE_",
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
-
-    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    """Redis with the mailboxes and the broker; `rediss://` for TLS, `redis+sentinel://one:26379,two:26379/mymaster/0`
-    for the master behind a Sentinel, `rediss+sentinel://` for both. May hold a password, so it is never shown."""
-
-    sentinel_password: SecretStr | None = None
-    """The Sentinels' own password, where they have one. That of Redis stands in the URL."""
-
-    redis_ca: Path | None = None
-    """The authority that has signed the certificates of Redis and Sentinel. None: those that the system trusts."""
-
-    redis_certificate: Path | None = None
-    """The certificate by which a Redis that asks for one knows us. None: none is shown."""
-
-    redis_certificate_key: Path | None = None
-    """Its private key."""
-
-    replicas: Annotated[int, Field(ge=0, le=10)] = 0
-    """How many replicas must have an event, and the lease on a VM, before either counts. 0: Redis' own answer is
-    enough, and a failover may lose the last moments. With a Sentinel: 1, and at least two replicas."""
-
-    replica_seconds: Annotated[float, Field(ge=0.1, le=600)] = 30.0
-    """How long to try until so many replicas have it; then publishing fails, and the event may or may not be stored."""
-
-    key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_-]{0,64}$")] = "configdrive:"
-    """In front of every Redis key, so that several fleets can share a Redis."""
+    model_config = SettingsConfigDict(extra="forbid")
 
     inventory: Path = Field(default_factory=lambda: _config_home() / "inventory.toml")
     """The TOML file with the hosts, pools and vCenters. Only workers, `sweep` and `doctor` need it."""
@@ -79,18 +38,9 @@ class Settings(BaseSettings):
     keys_file: Path = Field(default_factory=lambda: _config_home() / "keys.json")
     """The private keys (mode 0600). Made on the first run when it is missing."""
 
-    public_key: str | None = None
-    """For publishers on other machines: the line of `configdrive keys public`. Then no key file is read."""
-
     label: LabelField = DEFAULT_LABEL
     """Volume label of drives whose VM names none. The seed's default is `config`; cloud-init, cloudbase-init, Ignition
     and afterburn find only `config-2`."""
-
-    hypervisors: tuple[HypervisorField, ...] = ()
-    """Which drivers are known here. Empty: every installed one."""
-
-    zones: tuple[ZoneField, ...] = ()
-    """Zones with queues of their own, `configdrive.<hypervisor>.<zone>`. Empty: one queue per hypervisor."""
 
     lease_seconds: Seconds = 30.0
     """How long a dead worker holds up its VM. Renewed within every third of it while the work goes on."""
@@ -99,7 +49,7 @@ class Settings(BaseSettings):
     """Pause between two passes that find wake-ups which are due; the resolution of every back-off."""
 
     resend_seconds: Seconds = 15.0
-    """A wake-up that nobody has taken for so long is sent again (then after twice as long, up to 64 times)."""
+    """A wake-up that was lost on its way (a worker died with it) is sent again after so long, or half as long again."""
 
     leftover_seconds: Seconds = 30.0
     """How often a host that was away is asked again for what it still has of VMs that were stopped or moved."""
@@ -178,16 +128,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_what_loses_work(self) -> Self:
-        endpoint = Endpoint.read(self.redis_url.get_secret_value())
-        rules = (
-            (
-                endpoint is None,
-                f"redis_url: needs {FORMS}; Redis Cluster cannot be a Celery broker",
-            ),
-            (
-                (self.redis_certificate is None) != (self.redis_certificate_key is None),
-                "redis_certificate: needs redis_certificate_key, and the other way round",
-            ),
+        refuse(
             (
                 self.visibility_seconds < 2 * self.task_seconds,
                 "visibility_seconds: must be at least twice task_seconds, or Celery delivers a task again as it runs",
@@ -205,26 +146,7 @@ class Settings(BaseSettings):
                 "backoff_most_seconds: must not be less than backoff_seconds",
             ),
         )
-        for broken, message in rules:
-            if broken:
-                code = "combination"
-                raise PydanticCustomError(code, "{message}", {"message": message})
         return self
-
-    @classmethod
-    @override
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read, in order of weight: arguments, environment, the TOML file."""
-        file = os.environ.get("CONFIGDRIVE_SETTINGS")
-        toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
-        return (init_settings, env_settings, *toml)
 
 
 def load_settings() -> Settings:
@@ -233,23 +155,4 @@ def load_settings() -> Settings:
     Raises:
         PermanentError: `MISCONFIGURED`; the detail names the setting, never its value.
     """
-    file = os.environ.get("CONFIGDRIVE_SETTINGS")
-    if file and not Path(file).is_file():
-        detail = f"CONFIGDRIVE_SETTINGS names {file}, which is not a file"
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct the path, or unset the variable")
-    try:
-        return Settings()
-    except ValidationError as error:
-        findings = error.errors(include_url=False, include_input=False, include_context=False)
-        places = [".".join(map(str, finding["loc"])) for finding in findings]
-        shown = [
-            f"{place}: {finding['msg']}" if place else finding["msg"]
-            for place, finding in zip(places, findings, strict=True)
-        ]
-    except SettingsError as error:
-        shown = [f'{error}; write lists as JSON, such as ["kvm"]']  # names the field, and quotes nothing
-    except ValueError as error:
-        shown = [f"the settings file is not valid TOML ({type(error).__name__})"]
-    raise PermanentError(
-        PermanentCode.MISCONFIGURED, "; ".join(shown), "see workers/config/settings.py for every setting"
-    )
+    return read_settings(Settings)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Protocol, cast
 
+from configdrive.client.hypervisors import ENTRY_POINTS, installed_hypervisors
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
 from configdrive.ports import HypervisorDriver
-from workers.config.hypervisors import ENTRY_POINTS, installed_hypervisors
 from workers.config.inventory import Table
 from workers.config.settings import Settings
 

@@ -6,17 +6,23 @@ import json
 import logging
 import sys
 import time
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from typing_extensions import override
 
+from configdrive.lifecycle.settled import Settled
 from configdrive.ports import Clock, StepRecord
-from tasks.mailbox import Claim, Ending, Finish
-from workers.observability.observers import Watcher, claim_in_work, hypervisor_of, what_became
+from tasks.mailbox import Claim, Ending
+from workers.observability.observers import WorkObserver, hypervisor_of, what_became
 
 _steps = logging.getLogger("configdrive.steps")
 _events = logging.getLogger("configdrive.contract.events")
+
+
+_in_work: ContextVar[Claim | None] = ContextVar("claim in work", default=None)
+"""What this thread works on: whatever is logged meanwhile, by whom ever, names its event and VM."""
 
 
 class SystemClock(Clock):
@@ -27,12 +33,12 @@ class SystemClock(Clock):
         return time.time()
 
 
-class LoggingWatcher(Watcher):
+class LoggingObserver(WorkObserver):
     """Writes each step and each end of an attempt as one line, correlated by event id and VM uuid."""
 
     @override
-    def began(self, claim: Claim) -> None:
-        """Nothing to tell yet: the first step follows."""
+    def attempt_started(self, claim: Claim) -> None:
+        _in_work.set(claim)
 
     @override
     def step(self, record: StepRecord) -> None:
@@ -50,11 +56,12 @@ class LoggingWatcher(Watcher):
         )
 
     @override
-    def ended(self, claim: Claim, ending: Ending | None, seconds: float) -> None:
+    def attempt_ended(self, claim: Claim, ending: Ending | None, seconds: float) -> None:
+        _in_work.set(None)
         end, code = what_became(ending)
         summary = Summary(claim, end, code, seconds)
         _events.log(
-            logging.INFO if isinstance(ending, Finish) else logging.WARNING,
+            logging.INFO if isinstance(ending, Settled) else logging.WARNING,
             "%s %s%s in %.1f ms, attempt %d event=%s vm=%s hypervisor=%s",
             claim.header.event_type,
             end,
@@ -68,7 +75,7 @@ class LoggingWatcher(Watcher):
         )
 
     @override
-    def collected(self, queue: str) -> None:
+    def leftover_removed(self, queue: str) -> None:
         """`tasks.leftovers` says which host and VM it was."""
 
 
@@ -90,7 +97,7 @@ class ConsoleFormatter(logging.Formatter):
 
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:
-        line, claim = super().formatMessage(record), claim_in_work()
+        line, claim = super().formatMessage(record), _in_work.get()
         if claim is None or isinstance(getattr(record, "record", None), StepRecord | Summary):
             return line
         return f"{line} event={claim.header.event_id} vm={claim.header.vm_uuid}"
@@ -107,7 +114,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        claim = claim_in_work()
+        claim = _in_work.get()
         if claim is not None:
             line |= _of_claim(claim)
         match getattr(record, "record", None):

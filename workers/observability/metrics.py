@@ -19,9 +19,9 @@ from configdrive.errors import PermanentCode, StaleCode, TransientCode
 from configdrive.lifecycle.orphans import Why
 from configdrive.model import HypervisorName
 from configdrive.ports import Connections, StepRecord
-from tasks.mailbox import Again, Claim, Ending
+from tasks.mailbox import Claim, Ending, Retry
 from tasks.storage_sweep import Finding
-from workers.observability.observers import Watcher, hypervisor_of, what_became
+from workers.observability.observers import WorkObserver, hypervisor_of, what_became
 
 OTHER = "other"
 
@@ -52,7 +52,7 @@ class _Maker:
         return Histogram(f"configdrive_{name}", text, labels.split(), registry=self._registry, buckets=_SECONDS)
 
 
-class WorkMetrics(Watcher):
+class WorkMetrics(WorkObserver):
     """The counters of one worker.
 
     Args:
@@ -118,7 +118,7 @@ class WorkMetrics(Watcher):
                     self._reopened.labels(*labels).inc(one.reopened - (last.reopened if last else 0))
 
     @override
-    def began(self, claim: Claim) -> None:
+    def attempt_started(self, claim: Claim) -> None:
         hypervisor, event = self._of(claim)
         self._attempts.labels(hypervisor, event).inc()
         self._in_work.labels(hypervisor).inc()
@@ -131,20 +131,20 @@ class WorkMetrics(Watcher):
             self._step_errors.labels(hypervisor, step, _one_of(_CODES, record.error)).inc()
 
     @override
-    def ended(self, claim: Claim, ending: Ending | None, seconds: float) -> None:
+    def attempt_ended(self, claim: Claim, ending: Ending | None, seconds: float) -> None:
         hypervisor, event = self._of(claim)
         self._in_work.labels(hypervisor).dec()
         self._attempt_seconds.labels(hypervisor, event).observe(seconds)
         status, code = what_became(ending)
         if ending is None:
             self._lost.labels(hypervisor, event).inc()
-        elif isinstance(ending, Again):
+        elif isinstance(ending, Retry):
             self._retries.labels(hypervisor, event, _one_of(_CODES, code)).inc()
         else:
             self._events.labels(hypervisor, event, _one_of(_STATUSES, status), _one_of(_CODES, code)).inc()
 
     @override
-    def collected(self, queue: str) -> None:
+    def leftover_removed(self, queue: str) -> None:
         self._collected.labels(self._known(hypervisor_of(queue))).inc()
 
     def _begin_at_zero(self) -> None:

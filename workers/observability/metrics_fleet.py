@@ -12,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from workers.store import encoding as forms
-from workers.store.inspection import Census
+from workers.store.encoding import posted_at
+from workers.store.inspection import Inspection
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class FleetNumbers:
     settled: int = 0
 
 
-class Numbers(Census):
+class Numbers(Inspection):
     """The mailboxes, counted."""
 
     def read(self, served: Collection[str]) -> FleetNumbers:
@@ -64,30 +64,32 @@ class Numbers(Census):
         pipeline.zcard(self._key("parked"))
         pipeline.zrange(self._key("parked"), 0, 0, withscores=True)
         pipeline.llen(self._key("dead"))
-        pipeline.zcard(self._key("strays"))
+        pipeline.zcard(self._key("orphans"))
         for key in ("intake", "intake:taken"):
             pipeline.llen(self._key(key))
         pipeline.get(self._key("intake:number"))
         for name in names:
-            pipeline.llen(f"{self._options.prefix}{name}")  # Celery's list, behind the same prefix
-            pipeline.zcard(self._key("due", name))
+            pipeline.llen(f"{self.prefix}{name}")  # Celery's list, behind the same prefix
             pipeline.zrange(self._key("due", name), 0, _MOST - 1)
+            pipeline.zrange(self._key("wakeups", name), 0, _MOST - 1)
+            pipeline.zcard(self._key("due", name))
+            pipeline.zcard(self._key("wakeups", name))
             pipeline.zrange(self._key("left", name), 0, -1)
         moment, parked, first_parked, dead, orphans, there, taken, settled, *rest = pipeline.execute()
         now = moment[0] + moment[1] / 1e6
         queues = [
-            self._queue(name, rest[start : start + 4], now)
-            for name, start in zip(names, range(0, len(rest), 4), strict=True)
+            self._queue(name, rest[start : start + 6], now)
+            for name, start in zip(names, range(0, len(rest), 6), strict=True)
         ]
         oldest_parked = max(0.0, now - first_parked[0][1] / 1000) if first_parked else 0.0
         return FleetNumbers(tuple(queues), parked, oldest_parked, dead, orphans, there + taken, int(settled or 0))
 
     def _queue(self, name: str, answers: Sequence[Any], now: float) -> QueueNumbers:
-        messages, pending, vms, left = answers
+        messages, due, woken, in_work, waiting, left = answers
         hosts = {member.partition(b" ")[2] for member in left}
-        posted = [at for head in self._heads(vms) if (at := forms.posted_at(head)) is not None]
+        posted = [at for head in self._heads([*due, *woken]) if (at := posted_at(head)) is not None]
         oldest = max(0.0, now - min(posted, default=now))
-        return QueueNumbers(name, messages, pending, oldest, len(hosts), len(left))
+        return QueueNumbers(name, messages, in_work + waiting, oldest, len(hosts), len(left))
 
     def _heads(self, vms: Sequence[bytes]) -> Iterator[bytes | None]:
         """Yield what lies at the head of each VM's mailbox."""

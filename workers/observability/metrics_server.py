@@ -20,13 +20,14 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from configdrive import __version__
+from configdrive.client.connection import connect_redis
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
-from workers.access import connect_redis, store_options
 from workers.config.settings import Settings
 from workers.observability.metrics import NoticeMetrics, SweepMetrics, WorkMetrics
 from workers.observability.metrics_files import MetricFiles
 from workers.observability.metrics_fleet import FleetCollector, Numbers
+from workers.store.mailbox import MailboxOptions
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class _Metrics:
         self._registry.register(_About(hypervisor))
 
     def _add_fleet(self, settings: Settings, served: Collection[str]) -> None:
-        numbers = Numbers(connect_redis(settings, patient=False), store_options(settings))
+        numbers = Numbers(connect_redis(settings, patient=False), MailboxOptions.of(settings))
         self._registry.register(FleetCollector(numbers, served))
 
     def start(self) -> None:

@@ -13,7 +13,7 @@ from configdrive.model import HypervisorName
 from configdrive.ports import Drivers
 from workers.config.hypervisors import queues
 from workers.config.settings import Settings
-from workers.observability.observers import Watcher
+from workers.observability.observers import WorkObserver
 
 if TYPE_CHECKING:
     from workers.observability.metrics_server import AdapterMetrics, SweeperMetrics, WorkerMetrics
@@ -67,7 +67,7 @@ def count_connections(metrics: WorkerMetrics, drivers: Callable[[], Drivers]) ->
     signals.task_postrun.connect(count, weak=False)
 
 
-def open_tracing(settings: Settings) -> list[Watcher]:
+def open_tracing(settings: Settings) -> list[WorkObserver]:
     """Return what makes spans, when they are asked for.
 
     Raises:
@@ -76,10 +76,10 @@ def open_tracing(settings: Settings) -> list[Watcher]:
     if settings.traces_url is None:
         return []
     try:
-        from workers.observability.tracing import TracingWatcher, make_provider  # noqa: PLC0415 - an extra
+        from workers.observability.tracing import TracingObserver, make_provider  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise _lacking("traces_url", error, "otel") from None
-    return [TracingWatcher(make_provider(settings.traces_url))]
+    return [TracingObserver(make_provider(settings.traces_url))]
 
 
 def _opened(settings: Settings, make: Callable[[Any], _Metrics]) -> _Metrics | None:

@@ -24,7 +24,7 @@ from configdrive import __version__
 from configdrive.contract.outcome import Status as OutcomeStatus
 from configdrive.ports import StepRecord
 from tasks.mailbox import Claim, Ending
-from workers.observability.observers import Watcher, hypervisor_of, what_became
+from workers.observability.observers import WorkObserver, hypervisor_of, what_became
 
 _EXPORT_SECONDS = 3.0
 """How long a collector may take: so long the end of a process waits for one that is away."""
@@ -52,7 +52,7 @@ def make_provider(url: str) -> TracerProvider:
     return provider
 
 
-class TracingWatcher(Watcher):
+class TracingObserver(WorkObserver):
     """Makes the spans."""
 
     def __init__(self, provider: trace.TracerProvider) -> None:
@@ -60,7 +60,7 @@ class TracingWatcher(Watcher):
         self._propagator = TraceContextTextMapPropagator()
 
     @override
-    def began(self, claim: Claim) -> None:
+    def attempt_started(self, claim: Claim) -> None:
         header = claim.header
         carrier = {} if header.traceparent is None else {"traceparent": header.traceparent}
         _span.set(
@@ -100,7 +100,7 @@ class TracingWatcher(Watcher):
         span.end(ended)
 
     @override
-    def ended(self, claim: Claim, ending: Ending | None, seconds: float) -> None:
+    def attempt_ended(self, claim: Claim, ending: Ending | None, seconds: float) -> None:
         span = _span.get()
         if span is None:
             return
@@ -114,5 +114,5 @@ class TracingWatcher(Watcher):
         span.end()
 
     @override
-    def collected(self, queue: str) -> None:
+    def leftover_removed(self, queue: str) -> None:
         """No event, no span."""

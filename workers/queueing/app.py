@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
+from kombu import Queue
 
-from tasks.wakeup import queue
-from workers.config.redis_url import endpoint_of, sentinel_options, tls_options
+from configdrive.client.connection import endpoint_of, sentinel_options, tls_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
-    from tasks.mailbox import DeadLetter
+    from tasks.mailbox import DeadLetters
     from workers.config.settings import Settings
 
 GRACE_SECONDS = 35.0
@@ -22,23 +22,22 @@ GRACE_SECONDS = 35.0
 def make_app(
     settings: Settings,
     served: Collection[str] = (),
-    bury: Callable[[DeadLetter], None] | None = None,
+    dead_letters: DeadLetters | None = None,
 ) -> Celery:
     """Return a Celery app for this fleet.
 
     Args:
         settings: the fleet's.
-        served: the queues that a worker takes from; publishers have none.
-        bury: where a worker puts what lies in these queues and is no wake-up.
+        served: the queues that a worker takes from.
+        dead_letters: where a worker puts what lies in these queues and is no wake-up.
     """
-    # A publisher lives in somebody else's process, which may have a current app of its own.
     app = Celery("configdrive", set_as_current=bool(served))
     app.conf.update(_configuration(settings))
-    app.conf.task_queues = [queue(name) for name in served]
-    if bury is not None:
+    app.conf.task_queues = [Queue(name, routing_key=name) for name in served]
+    if dead_letters is not None:
         from workers.queueing.transport import NAME, guarded  # noqa: PLC0415 - only workers need it
 
-        guarded(served, bury, sentinel=bool(endpoint_of(settings).nodes))
+        guarded(served, dead_letters, sentinel=bool(endpoint_of(settings).nodes))
         app.conf.update(broker_transport=NAME, broker_url=broker_url(settings, unix=NAME))
     return app
 
@@ -58,7 +57,6 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
         "worker_send_task_events": True,
-        "task_send_sent_event": True,
         "task_create_missing_queues": False,
         "task_serializer": "json",
         "accept_content": ["json"],

@@ -1,4 +1,4 @@
-"""What runs in a worker's main process beside Celery's own parts: sweeper, sign of life, intake, metrics."""
+"""Boot steps: what a worker's main process runs beside Celery's own parts: wake-ups, sign of life, intake, metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tasks.sweep import Sent
+    from tasks.wakeup import Pass
 
 _log = logging.getLogger(__name__)
 _SIGN_OF_LIFE_SECONDS = 5.0
@@ -24,13 +24,13 @@ _HANDED_OVER_SECONDS = 3.0
 def install(  # noqa: PLR0913 - all by name, in the one place that installs
     app: Celery,
     *,
-    sweep: Callable[[], Sent],
+    wake_due: Callable[[], Pass],
     wakeup_seconds: float,
     health_file: Path | None,
     ingest: Callable[[threading.Event], None] | None = None,
     serve_metrics: Callable[[], None] | None = None,
 ) -> None:
-    """Add the sweeper, the sign of life, the ingester and the metrics' endpoint to every worker of this app.
+    """Add the look for wake-ups, the sign of life, the ingester and the metrics' endpoint to every worker of this app.
 
     The first two hang on the timer of Celery's main loop: when that loop hangs, the health file grows old. The others
     begin when the pool is there: the ingester in a thread that uses nothing which a child of the pool uses as well.
@@ -39,7 +39,7 @@ def install(  # noqa: PLR0913 - all by name, in the one place that installs
         app.steps["worker"].add(_thread_behind_the_pool("Intake", ingest))
     if serve_metrics is not None:
         app.steps["worker"].add(_behind_the_pool("Metrics", serve_metrics))
-    app.steps["worker"].add(_periodic("Sweeper", wakeup_seconds, partial(_sweep_quietly, sweep)))
+    app.steps["worker"].add(_periodic("Wakeups", wakeup_seconds, partial(_wake_quietly, wake_due)))
     if health_file is not None:
         health_file.touch()
         app.steps["worker"].add(_periodic("SignOfLife", _SIGN_OF_LIFE_SECONDS, health_file.touch))
@@ -110,11 +110,11 @@ def _thread_behind_the_pool(name: str, job: Callable[[threading.Event], None]) -
     return ThreadBehindThePool
 
 
-def _sweep_quietly(sweep: Callable[[], Sent]) -> None:
+def _wake_quietly(wake_due: Callable[[], Pass]) -> None:
     try:
-        sent = sweep()
+        sent = wake_due()
     except Exception as error:  # noqa: BLE001 - Redis may be away; the next pass tries again
-        _log.warning("sweep failed: %s", type(error).__name__)
+        _log.warning("no look for wake-ups: %s", type(error).__name__)
     else:
-        if sent.wakes:
-            _log.info("sweeper sent %d wake-ups", len(sent.wakes))
+        if sent.wakeups:
+            _log.info("sent %d wake-ups", len(sent.wakeups))

@@ -1,4 +1,4 @@
-"""The door on the broker: kombu's Redis transport, which looks at each message before Celery does.
+"""The entry point on the broker: kombu's Redis transport, which looks at each message before Celery does.
 
 Whoever can write to Redis can write to the queues. kombu and Celery end the whole worker over a message that is no
 JSON, and put one that breaks them back for the next worker (tried: kombu 5.7.0, `tests/e2e/test_hostile.py`). A wake-up
@@ -9,12 +9,10 @@ stranger's. And neither a broken connection nor a full Redis ends a worker (`tes
 
 from __future__ import annotations
 
-import binascii
 import json
 import logging
 import time
-from base64 import b64decode
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from queue import Empty
 from typing import Any, ClassVar
 
@@ -24,7 +22,7 @@ from redis.exceptions import OutOfMemoryError
 from typing_extensions import override
 
 from configdrive.errors import PermanentError
-from tasks.mailbox import DeadLetter
+from tasks.mailbox import DeadLetter, DeadLetters
 from tasks.wakeup import check
 
 NAME = "configdrive"
@@ -32,14 +30,12 @@ NAME = "configdrive"
 
 _log = logging.getLogger(__name__)
 
-_STRANGE_BODY = "a message with a body that LifecyclePublisher does not write"
-
-Bury = Callable[[DeadLetter], None]
+_STRANGE_BODY = "a message with a body that the fleet does not write"
 
 _PASSING: tuple[type[Exception], ...] = (Empty, *Transport.connection_errors)
 
 
-def problem_of(raw: object) -> str | None:
+def problem_of(raw: object, queue: str) -> str | None:
     """Say what is wrong with a raw message as a wake-up; `None` when nothing is.
 
     An ETA is refused because a worker that holds such a message exits when Redis goes away (celery 5.7.0), a time limit
@@ -55,33 +51,29 @@ def problem_of(raw: object) -> str | None:
                 "timelimit": [None, None],
                 "retries": int(),
             },
-            "properties": {
-                "delivery_tag": str(),
-                "delivery_info": {"exchange": str(), "routing_key": str()},
-                "body_encoding": "base64",
-            },
+            "properties": {"delivery_tag": str(), "delivery_info": {"exchange": "", "routing_key": str(own)}, **more},
             "content-type": "application/json",
             "content-encoding": "utf-8",
             "body": str(body),
-        }:
+        } if own == queue and "body_encoding" not in more:
             pass
         case _:
-            return "a message that LifecyclePublisher does not send"
+            return "a message that the fleet does not send"
     try:
-        match json.loads(b64decode(body, validate=True)):
+        match json.loads(body):
             case [list(arguments), {**named}, {**embedded}] if not named and not any(embedded.values()):
-                check(task, task_id, arguments)
+                check(task, task_id, arguments, queue)
             case _:
                 return _STRANGE_BODY
     except PermanentError as error:
         return error.detail
-    except (ValueError, binascii.Error, RecursionError):
+    except (ValueError, RecursionError):
         return _STRANGE_BODY
     return None
 
 
 class GuardedQoS(QoS):
-    """Keeps note of what was taken and not begun, and gives it back, when it can; the sweeper does when it cannot.
+    """Keeps note of what was taken and not begun, and gives it back, when it can; when it cannot, it is sent again.
 
     A full Redis refuses every note: kombu writes them in transactions, where even deleting is refused. Celery knows no
     such error and ends the worker, which is the one that makes room.
@@ -117,7 +109,7 @@ class GuardedQoS(QoS):
         try:
             super().restore_unacked(client)
         except Exception as error:  # noqa: BLE001 - see above
-            _log.warning("wake-ups were not given back, the sweeper will send them: %s", type(error).__name__)
+            _log.warning("wake-ups were not given back, they will be sent again: %s", type(error).__name__)
 
 
 class GuardedChannel(Channel):
@@ -141,11 +133,11 @@ class GuardedTransport(Transport):
 
     Channel: type[Channel] = GuardedChannel
     served: ClassVar[frozenset[str]] = frozenset()
-    bury: ClassVar[Bury]
+    dead_letters: ClassVar[DeadLetters]
 
     @override
     def _deliver(self, message: Any, queue: str | None) -> None:
-        problem = problem_of(message) if queue in self.served else None
+        problem = problem_of(message, queue) if queue in self.served else None
         if problem is None:
             super()._deliver(message, queue)
         else:
@@ -155,7 +147,7 @@ class GuardedTransport(Transport):
         """Note that a message was refused; never its content."""
         _log.error("refused %s", reason)
         try:
-            type(self).bury(DeadLetter(time.time(), "broker", reason))
+            self.dead_letters.dead_letter(DeadLetter(time.time(), "broker", reason))
         except Exception as error:  # noqa: BLE001 - the list of refused messages is no reason to stop working
             _log.warning("a dead letter was not written: %s", type(error).__name__)
 
@@ -171,10 +163,10 @@ class GuardedSentinelTransport(GuardedTransport, SentinelTransport):
     Channel: type[SentinelChannel] = GuardedSentinelChannel  # type: ignore[mutable-override]  # kombu's own does so
 
 
-def guarded(served: Collection[str], bury: Bury, *, sentinel: bool = False) -> type[GuardedTransport]:
+def guarded(served: Collection[str], dead_letters: DeadLetters, *, sentinel: bool = False) -> type[GuardedTransport]:
     """Return the transport for a worker that takes from the queues `served`, and register it under `NAME`."""
     base = GuardedSentinelTransport if sentinel else GuardedTransport
-    members = {"served": frozenset(served), "bury": staticmethod(bury)}
+    members = {"served": frozenset(served), "dead_letters": dead_letters}
     made = type(base.__name__, (base,), members)
     # After a failure kombu goes on to the next Sentinel's URL, and to the transport that its scheme names.
     for name in (NAME, "sentinel") if sentinel else (NAME,):

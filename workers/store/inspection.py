@@ -1,22 +1,25 @@
-"""What only operators ask of the mailboxes: counts and scans that no event ever waits for."""
+"""The inspection of the mailboxes: what operators ask and do, counts and scans that no event ever waits for."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
+from configdrive.client.encoding import ms
 from configdrive.errors import PermanentError
 from configdrive.lifecycle.state import peek
-from configdrive.model import VmUuid
-from tasks.mailbox import VmView
-from workers.store import encoding as forms
+from configdrive.model import EventId, VmUuid
+from tasks.mailbox import DeadLetter, OperatorAction, VmView
+from workers.store import encoding
 from workers.store.mailbox import RedisMailbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from configdrive.contract.outcome import Outcome
 
-class Census(RedisMailbox):
+
+class Inspection(RedisMailbox):
     """The mailboxes, with what operators ask beside."""
 
     def view(self, vm_uuid: VmUuid) -> VmView | None:
@@ -25,19 +28,21 @@ class Census(RedisMailbox):
         mail: Any = self._redis.lrange(self._key("mail", vm_uuid), 0, -1)
         if not known and not mail:
             return None
-        state = forms.state_of(known.pop(b"state", None))
+        state = encoding.state_of(known.pop(b"state", None))
         fields = {key.decode(): value.decode() for key, value in known.items()}
         queue = fields.get("queue", "")
         due: Any = self._redis.zscore(self._key("due", queue), vm_uuid)
+        message: Any = self._redis.zscore(self._key("wakeups", queue), vm_uuid)
         return VmView(
             uuid=vm_uuid,
-            mail=tuple(forms.readable(mail)),
+            mail=tuple(encoding.readable(mail)),
             state=state,
             parked=fields.get("parked"),
             attempts=int(fields.get("attempts", 0)),
             owner=fields.get("owner"),
-            leased_until=forms.seconds(fields.get("until")),
-            due=forms.seconds(due),
+            leased_until=encoding.seconds(fields.get("until")),
+            due=encoding.seconds(due),
+            message=None if message is None else int(message),
             reason=fields.get("reason"),
         )
 
@@ -53,7 +58,9 @@ class Census(RedisMailbox):
         pipeline = self._redis.pipeline(transaction=False)
         for name in names:
             pipeline.zcard(self._key("due", name))
-        return dict(zip(names, pipeline.execute(), strict=True))
+            pipeline.zcard(self._key("wakeups", name))
+        counts: list[int] = pipeline.execute()
+        return {name: due + woken for name, due, woken in zip(names, counts[::2], counts[1::2], strict=True)}
 
     def vms(self) -> Iterable[VmUuid]:
         """Iterate over all VMs that something is remembered of."""
@@ -63,12 +70,10 @@ class Census(RedisMailbox):
 
     def overdue(self, queue: str, *, by_seconds: float = 0.0, limit: int = 1000) -> list[tuple[VmUuid, float]]:
         """Return the VMs of a queue whose time has come, with that time (seconds since 1970 UTC), oldest first."""
-        seconds, microseconds = self._redis.time()
-        now = seconds + microseconds / 1e6
         found: Any = self._redis.zrange(
             self._key("due", queue),
             "-inf",
-            round((now - by_seconds) * 1000),
+            ms(self._now() - by_seconds),
             byscore=True,
             offset=0,
             num=limit,
@@ -76,32 +81,54 @@ class Census(RedisMailbox):
         )
         return [(VmUuid(uuid.decode()), score / 1000) for uuid, score in found]
 
+    def act(self, vm_uuid: VmUuid, event_id: EventId, action: OperatorAction, outcome: Outcome | None) -> str | None:
+        """Retry or skip the next event, if it is this one; answers why not, or `None` when it is done."""
+        options = self._options
+        answer = self._scripts["unpark"](
+            keys=[
+                *self._vm_keys(vm_uuid),
+                self._key("seen", event_id),
+                self._key("outcomes"),
+                self._key("parked"),
+            ],
+            args=[
+                *(options.prefix, vm_uuid, action.value, event_id, outcome.to_json() if outcome else ""),
+                *(int(options.seen), options.outcomes_kept, int(options.tombstone)),
+            ],
+        )
+        return None if answer == b"done" else str(answer.decode())
+
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """Return the newest dead letters."""
+        found: Any = self._redis.lrange(self._key("dead"), 0, limit - 1)
+        return [DeadLetter(**json.loads(letter)) for letter in found]
+
     def count_dead(self) -> int:
         """Return how many dead letters are kept."""
         return int(self._redis.llen(self._key("dead")))
 
-    def boxes(self) -> Iterator[tuple[VmUuid, str]]:
-        """Iterate over every sealed box at rest: in what is remembered of VMs, and in the events that wait."""
+    def sealed(self) -> Iterator[tuple[VmUuid, str]]:
+        """Iterate over all sealed data at rest: in what is remembered of VMs, and in the events that wait."""
         for uuid in self.vms():
             kept: Any = self._redis.hget(self._key("vm", uuid), "state")
             bodies: Any = self._redis.hvals(self._key("body", uuid))
-            state = forms.state_of(kept)
-            for box in (*(() if state is None else _boxes_of_state(state)), *map(_box_of_event, bodies)):
-                if box is not None:
-                    yield uuid, box
+            state = encoding.state_of(kept)
+            for sealed in (*(() if state is None else _sealed_in_state(state)), *map(_sealed_in_event, bodies)):
+                if sealed is not None:
+                    yield uuid, sealed
 
 
-def _boxes_of_state(text: str) -> tuple[str, ...]:
+def _sealed_in_state(text: str) -> tuple[str, ...]:
     try:
         sealed = peek(text).sealed
     except PermanentError:  # written by a newer version: whose key it needs cannot be told
         return ()
-    return tuple(box for box in (sealed.data, sealed.pending, sealed.carried) if box is not None)
+    return tuple(one for one in (sealed.data, sealed.pending, sealed.carried) if one is not None)
 
 
-def _box_of_event(body: bytes) -> str | None:
+def _sealed_in_event(body: bytes) -> str | None:
     try:
-        box = json.loads(body)["data"].get("sealed")
+        sealed = json.loads(body)["data"].get("sealed")
     except (ValueError, KeyError, TypeError, AttributeError):
-        return None  # no event: it becomes a dead letter when its turn comes
-    return box if isinstance(box, str) else None
+        return None  # no event: it becomes a dead letter once it comes to the head
+    return sealed if isinstance(sealed, str) else None

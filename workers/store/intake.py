@@ -1,12 +1,11 @@
 """The intake on Redis: keys, and the arguments of its two scripts (`take.lua`, `settle.lua`).
 
-| key          | type| what                                                                                     |
+| key             | type   | what                                                                                     |
 |-----------------|--------|------------------------------------------------------------------------------------------|
-| `intake`     | list| what clients have put there with LPUSH, newest first                                     |
-| `intake:taken`  | list| what an ingester is at, newest first; a successor begins with it                         |
+| `intake`        | list   | what clients have put there with LPUSH, newest first                                     |
+| `intake:taken`  | list   | what an ingester is at, newest first; a successor begins with it                         |
 | `intake:number` | string | how many entries were ever settled: the fence, and the number of the next one            |
 | `intake:lease`  | string | the ingester, for as long as it shows itself                                             |
-| `intake:wakes`  | list| `<attempt> <header>`: wake-ups for events that were put by FCALL, sent by the ingester    |
 """
 
 from __future__ import annotations
@@ -18,19 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from configdrive.client import encoding
+from configdrive.client.connection import connect_redis
+from configdrive.client.publisher import Publisher
+from configdrive.client.store import EventStore
 from configdrive.contract.events import MAX_EVENT_BYTES
-from tasks.intake import Intake, Refusal, Settled, Taken
-from tasks.mailbox import Posting, Wake
-from workers.store import encoding as forms
+from tasks.intake import Ingester, Intake, Refusal, Taken, Unsealed
 from workers.store import scripts
-from workers.store.mailbox import DEAD_LETTERS_KEPT
+from workers.store.mailbox import MailboxOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import redis
 
-    from workers.store.mailbox import StoreOptions
+    from configdrive.client.postings import Posting
+    from workers.config.settings import Settings
 
 LEASE_SECONDS = 5.0
 AT_ONCE = 500
@@ -40,7 +42,7 @@ BYTES_AT_ONCE = 8 * 2**20
 class RedisIntake(Intake):
     """`Intake` on one Redis (or the master behind a Sentinel), for one ingester."""
 
-    def __init__(self, client: redis.Redis, options: StoreOptions) -> None:
+    def __init__(self, client: redis.Redis, options: MailboxOptions) -> None:
         self._redis = client
         self._options = options
         self._owner = uuids.uuid4().hex
@@ -50,40 +52,28 @@ class RedisIntake(Intake):
     @override
     def take(self) -> Taken | float:
         answer: Any = self._take(
-            keys=[*map(self._key, ("intake:lease", "intake", "intake:taken", "intake:number", "intake:wakes"))],
+            keys=[*map(self._key, ("intake:lease", "intake", "intake:taken", "intake:number"))],
             args=[
                 self._owner,
-                forms.ms(min(LEASE_SECONDS, self._options.lease)),
+                encoding.ms(min(LEASE_SECONDS, self._options.lease)),
                 AT_ONCE,
                 BYTES_AT_ONCE,
                 MAX_EVENT_BYTES,
-                AT_ONCE,
             ],
         )
         if answer[0] == b"busy":
             return max(0.0, float(answer[1]) / 1000)
-        _, first, wakes, *entries = answer
-        return Taken(int(first), tuple(entries), tuple(_readable(wakes)))
+        _, first, *entries = answer
+        return Taken(int(first), tuple(entries))
 
     @override
-    def settle(self, first: int, judged: Sequence[Posting | Refusal]) -> Settled | None:
-        options = self._options
+    def settle(self, first: int, judged: Sequence[Posting | Refusal]) -> int | None:
         entries = [part for item in judged for part in _entry(item)]
         answer: Any = self._settle(
-            keys=[*map(self._key, ("intake:taken", "intake:number", "dead", "outcomes"))],
-            args=[
-                *(options.prefix, first, len(judged), forms.ms(options.resend)),
-                *(DEAD_LETTERS_KEPT, options.outcomes_kept),
-                *entries,
-            ],
+            keys=[*map(self._key, ("intake:taken", "intake:number", "outcomes"))],
+            args=[self._options.prefix, first, len(judged), self._options.outcomes_kept, *entries],
         )
-        if answer[0] == b"moved":
-            return None
-        _, duplicates, *found = answer
-        wakes = (
-            Wake(forms.decode(header), int(attempt)) for header, attempt in zip(found[::2], found[1::2], strict=True)
-        )
-        return Settled(tuple(wakes), duplicates)
+        return None if answer[0] == b"moved" else int(answer[1])
 
     @override
     def leave(self) -> None:
@@ -98,17 +88,24 @@ class RedisIntake(Intake):
 def _entry(item: Posting | Refusal) -> tuple[str | bytes, ...]:
     if isinstance(item, Refusal):
         outcome = item.outcome
-        told = ("", "") if outcome is None else (outcome.event_id, outcome.to_json())
-        return ("refuse", json.dumps(asdict(item.letter), separators=(",", ":")), *told, "", "", "")
+        answer = ("", "") if outcome is None else (outcome.event_id, outcome.to_json())
+        return ("refuse", json.dumps(asdict(item.letter), separators=(",", ":")), *answer, "", "", "")
     header = item.header
-    return ("put", header.vm_uuid, header.event_id, forms.encode(header), item.body, header.event_type, header.queue)
+    return ("put", header.vm_uuid, header.event_id, encoding.encode(header), item.body, header.event_type, header.queue)
 
 
-def _readable(wakes: Sequence[bytes]) -> Iterator[Wake]:
-    """Read wake-ups; what a stranger has put between them is passed over."""
-    for text in wakes:
-        attempt, _, header = text.partition(b" ")
-        try:
-            yield Wake(forms.decode(header), int(attempt))
-        except (ValueError, KeyError, TypeError):
-            continue
+def make_ingester(settings: Settings) -> Ingester | None:
+    """Return what takes from the intake, with connections of its own; `None` when the settings turn it off.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    if settings.intake == "off":
+        return None
+    from workers.config.key_ring import make_sealer  # noqa: PLC0415 - many processes read this module, few seal
+    from workers.observability.logs import SystemClock  # noqa: PLC0415
+
+    client, options = connect_redis(settings), MailboxOptions.of(settings)
+    sealer = Unsealed() if settings.intake == "sealed" else make_sealer(settings)
+    publisher = Publisher.of(settings, EventStore(client, options), sealer)
+    return Ingester(RedisIntake(client, options), publisher.posting, SystemClock(), pause=settings.intake_seconds)

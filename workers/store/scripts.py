@@ -1,18 +1,22 @@
-"""The Lua scripts that run on Redis (`lua/`), and the library of functions: PUT stands in one file only."""
+"""The workers' Lua scripts (`lua/`), and the library of functions: PUT stands in one file only."""
 
 from __future__ import annotations
 
 import re
 import zlib
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING
+
+from configdrive.client.hypervisors import known_hypervisors
+from configdrive.client.scripts import source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import redis
     from redis.commands.core import Script
+
+    from workers.config.settings import Settings
 
 CONTRACT = "v1"
 """The version of the event contract, in the names of what clients call."""
@@ -21,9 +25,12 @@ MOST_BYTES = 2**20
 """Bytes of an event that a function takes: Redis reads it while everybody waits, and a list has no such bound."""
 
 
+PACKAGE = "workers.store"
+
+
 def register(client: redis.Redis, name: str) -> Script:
     """Return a script of `workers/store/lua`, which is sent to Redis when it is first called."""
-    return client.register_script(_with_put(name) if name == "settle" else _source(name))
+    return client.register_script(_with_put(name) if name == "settle" else source("common") + source(name, PACKAGE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +39,18 @@ class FunctionLibrary:
 
     Args:
         prefix: of the fleet's keys, one of `Settings.key_prefix`.
-        resend_ms: when a wake-up that nobody took is sent again.
         hypervisors: whose events are taken; others are refused.
         zones: that have queues of their own.
     """
 
     prefix: str
-    resend_ms: int
     hypervisors: tuple[str, ...]
     zones: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Settings) -> FunctionLibrary:
+        """Return PUT as a function of Redis, for the fleet of these settings."""
+        return cls(settings.key_prefix, tuple(known_hypervisors(settings)), settings.zones)
 
     @property
     def name(self) -> str:
@@ -64,7 +74,7 @@ class FunctionLibrary:
     def code(self) -> str:
         """What `FUNCTION LOAD` takes."""
         constants = (
-            f"local PREFIX, RESEND_MS, MOST_BYTES = '{self.prefix}', {self.resend_ms}, {MOST_BYTES}",
+            f"local PREFIX, MOST_BYTES = '{self.prefix}', {MOST_BYTES}",
             f"local PUT_NAME = '{self.put}'",
             f"local HYPERVISORS = {_set(self.hypervisors)}",
             f"local ZONES = {_set(self.zones)}",
@@ -72,13 +82,10 @@ class FunctionLibrary:
         return "\n".join((f"#!lua name={self.name}", *constants, _with_put("functions")))
 
 
-def _source(name: str) -> str:
-    return files("workers.store").joinpath("lua", f"{name}.lua").read_text("utf-8")
-
-
 def _with_put(name: str) -> str:
     """Return a script behind PUT, which it calls as `put(keys, arguments)`."""
-    return f"local function put(KEYS, ARGV)\n{_source('put')}end\n\n{_source(name)}"
+    put = f"local function put(KEYS, ARGV)\n{source('put')}end\n\n"
+    return source("common") + put + source(name, PACKAGE)
 
 
 def _set(names: Iterable[str]) -> str:

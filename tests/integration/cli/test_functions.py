@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workers.access import function_library
 from workers.cli.errors import ExitCode
+from workers.store.scripts import FunctionLibrary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ def test_what_is_shown_is_what_is_loaded_and_knows_the_settings(
     quiet_place: Callable[..., Place], vm: VmScript
 ) -> None:
     place = quiet_place(key_prefix="fleet7:", hypervisors=["simulated"], zones=["berlin-1"])
-    library = function_library(place.fleet.settings)
+    library = FunctionLibrary.of(place.fleet.settings)
     shown = place.run("functions", "show").stdout
     assert shown == library.code
     assert place.json("functions", "load") == {

@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from configdrive.model import EventId, VmUuid
-from tasks.mailbox import DeadLetter, NotNow
+from tasks.mailbox import DeadLetter, NotNow, Wakeup
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place, event_lines
 from workers.cli.errors import ExitCode
 
@@ -88,7 +88,7 @@ def test_an_event_in_work_is_shown_as_such(quiet_place: Callable[..., Place], vm
     place = quiet_place(lease_seconds=60)
     event = vm.event("deploy")
     place.run("publish", "-", stdin=json.dumps(event))
-    claim = place.fleet.mailbox.claim(VmUuid(vm.uuid), EventId(event["id"]))
+    claim = place.fleet.mailbox.claim(Wakeup(EventId(event["id"]), VmUuid(vm.uuid), "configdrive.simulated"))
 
     assert not isinstance(claim, NotNow)
     assert place.json("show", vm.uuid)["in_work"] is True
@@ -98,8 +98,8 @@ def test_an_event_in_work_is_shown_as_such(quiet_place: Callable[..., Place], vm
 def test_dead_letters_are_counted_and_listed(quiet_place: Callable[..., Place], vm: VmScript) -> None:
     place = quiet_place()
     assert place.run("dead").stdout == "no dead letters\n"
-    place.fleet.mailbox.bury(DeadLetter(1000.0, "broker", "an older one"))
-    place.fleet.mailbox.bury(DeadLetter(2000.0, "mailbox", "not an event", EventId("e-9"), VmUuid(vm.uuid)))
+    place.fleet.mailbox.dead_letter(DeadLetter(1000.0, "broker", "an older one"))
+    place.fleet.mailbox.dead_letter(DeadLetter(2000.0, "mailbox", "not an event", EventId("e-9"), VmUuid(vm.uuid)))
 
     assert [letter["reason"] for letter in place.json("dead")] == ["not an event", "an older one"]
     assert [letter["event_id"] for letter in place.json("dead", "--limit", "1")] == ["e-9"]

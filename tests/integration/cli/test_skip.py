@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from configdrive.model import EventId, VmUuid
 from rigs.cloud import VmScript
 from rigs.worker import CONFIGDRIVE
+from tasks.mailbox import Wakeup
 from tests.integration.cli.place import PASSWORD, Place
 from workers.cli.errors import ExitCode
 
@@ -36,7 +37,7 @@ def test_an_event_that_a_worker_is_at_is_left_to_it(quiet_place: Callable[..., P
     place = quiet_place(lease_seconds=60)
     event = vm.event("deploy")
     place.run("publish", "-", stdin=json.dumps(event))
-    place.fleet.mailbox.claim(VmUuid(vm.uuid), EventId(event["id"]))
+    place.fleet.mailbox.claim(Wakeup(EventId(event["id"]), VmUuid(vm.uuid), "configdrive.simulated"))
     shown = place.run("skip", vm.uuid)
 
     assert shown.exit_code == ExitCode.FAILED

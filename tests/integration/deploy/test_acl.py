@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from tasks.mailbox import Claim, Debt, Held, PersonsWord, Wake
+from configdrive.model import HostName
+from tasks.mailbox import Held, Leftover, OperatorAction
 from tests.integration.deploy.compose import Stack
-from tests.integration.queue.box import QUEUE, RESEND, again, finish, new_vm, outcome, park, posting
+from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park, posting
 from tests.support import require_rig, wait_until
-from workers.store.inspection import Census
-from workers.store.mailbox import StoreOptions
+from workers.store.inspection import Inspection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from configdrive.model import VmUuid
-    from tasks.mailbox import Header
 
 PREFIX = "configdrive:"
 EVENT = "an-event-that-waits"
@@ -39,8 +38,9 @@ class Guarded:
         settings = tomllib.loads((self.stack.volume(f"secrets-{role}") / "settings.toml").read_text())
         return redis.Redis.from_url(settings["redis_url"], socket_timeout=5)
 
-    def store(self, role: str) -> Census:
-        return Census(self.client(role), StoreOptions(PREFIX, 30.0, RESEND, 3600, 7200, 1000))
+    def store(self, role: str) -> Store:
+        """Return the fleet's store by this role's connections."""
+        return Store(self.client(role), prefix=PREFIX)
 
 
 @pytest.fixture(scope="module")
@@ -58,95 +58,87 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 @pytest.fixture
-def publisher(guarded: Guarded) -> Iterator[Census]:
+def publisher(guarded: Guarded) -> Iterator[Inspection]:
     store = guarded.store("publisher")
-    yield store
-    store.close()
+    yield store.mailbox
+    store.mailbox.close()
 
 
 @pytest.fixture
-def worker(guarded: Guarded) -> Iterator[Census]:
+def worker(guarded: Guarded) -> Iterator[Store]:
     store = guarded.store("worker")
     yield store
-    store.close()
-
-
-def put(store: Census, vm: VmUuid, kind: str = "start") -> Header:
-    item = posting(vm, kind)
-    assert store.put(item).accepted
-    return item.header
-
-
-def claimed(store: Census, header: Header) -> Claim:
-    claim = store.claim(header.vm_uuid, header.event_id)
-    assert isinstance(claim, Claim)
-    return claim
+    store.mailbox.close()
 
 
 # --- what each role has to do -----------------------------------------------------------------------------------------
 
 
-def test_a_publisher_can_put_events_whatever_their_vm_is_at(publisher: Census, worker: Census) -> None:
+def test_a_publisher_can_put_events_whatever_their_vm_is_at(publisher: Inspection, worker: Store) -> None:
     vm = new_vm()
     item = posting(vm)
-    assert publisher.put(item).wake == Wake(item.header, 1)
+    assert publisher.put(item).accepted
     assert not publisher.put(item).accepted
-    worker.done(claimed(worker, item.header), again(300))
-    assert publisher.put(posting(vm)).wake is None
-    assert publisher.put(posting(vm, "stop")).wake == Wake(item.header, 2), "a stop ends a back-off"
-    claim = claimed(worker, item.header)
-    worker.done(claim, park(claim))
-    assert publisher.put(posting(vm)).wake is None
-    assert publisher.put(posting(vm, "destroy")).wake == Wake(item.header, 1), "a destroy goes through"
+    assert (item.header.event_id, 1) in worker.sent(), "a worker is woken"
+    worker.mailbox.done(worker.claim(item.header), again(300))
+    for kind in ("start", "stop"):
+        assert publisher.put(posting(vm, kind)).accepted
+    assert (item.header.event_id, 2) in worker.sent(), "a stop ends a back-off"
+    claim = worker.claim(item.header)
+    worker.mailbox.done(claim, park(claim))
+    for kind in ("start", "destroy"):
+        assert publisher.put(posting(vm, kind)).accepted
+    assert (item.header.event_id, 1) in worker.sent(), "a destroy goes through"
     receipts = publisher.put_many([posting(new_vm()) for _ in range(3)])
-    assert all(receipt.wake for receipt in receipts)
+    assert all(receipt.accepted for receipt in receipts)
 
 
-def test_a_publisher_can_wait_for_outcomes_and_is_told_of_duplicates(publisher: Census, worker: Census) -> None:
+def test_a_publisher_can_wait_for_outcomes_and_is_told_of_duplicates(publisher: Inspection, worker: Store) -> None:
     item = posting(new_vm())
     publisher.put(item)
     position = publisher.end_of_outcomes()
     assert publisher.outcome_of(item.header.event_id) is None
-    claim = claimed(worker, item.header)
-    worker.done(claim, finish(claim))
+    claim = worker.claim(item.header)
+    worker.mailbox.done(claim, finish(claim))
     assert [found for _, found in publisher.outcomes(position, 0.1)] == [outcome(item.header)]
     assert publisher.outcome_of(item.header.event_id) == outcome(item.header)
     assert publisher.put(posting(item.header.vm_uuid, event_id=item.header.event_id)).first == outcome(item.header)
 
 
-def test_a_worker_can_do_all_that_is_done_with_a_mailbox(worker: Census) -> None:
-    vm = new_vm()
-    first, second = put(worker, vm), put(worker, vm)
-    claim = claimed(worker, first)
-    assert worker.renew(claim)
-    assert worker.done(claim, finish(claim)) == Wake(second, 1)
-    claim = claimed(worker, second)
-    worker.done(claim, park(claim))
-    assert [uuid for uuid, _ in worker.parked(10)][-1] == vm
-    assert worker.word(vm, second.event_id, PersonsWord.RETRY, None) == Wake(second, 1)
-    assert worker.word(vm, second.event_id, PersonsWord.SKIP, outcome(second, at=2.0)) is None
-    held = worker.hold(vm)
+def test_a_worker_can_do_all_that_is_done_with_a_mailbox(worker: Store) -> None:
+    vm, mailbox = new_vm(), worker.mailbox
+    first, second = worker.put(vm), worker.put(vm)
+    claim = worker.claim(first)
+    assert mailbox.renew(claim)
+    mailbox.done(claim, finish(claim))
+    claim = worker.claim(second)
+    mailbox.done(claim, park(claim))
+    assert [uuid for uuid, _ in mailbox.parked(10)][-1] == vm
+    assert mailbox.act(vm, second.event_id, OperatorAction.RETRY, None) is None
+    assert mailbox.act(vm, second.event_id, OperatorAction.SKIP, outcome(second, at=2.0)) is None
+    held = mailbox.hold(vm)
     assert isinstance(held, Held)
-    worker.release(held, "state", paid=Debt(QUEUE, "h1"))  # type: ignore[arg-type]  # a host's name
-    assert worker.glance(vm).state == "state"
-    assert worker.view(vm) is not None
-    worker.sweep(QUEUE, 10)
-    worker.hosts_owing(QUEUE, 30)
-    assert worker.owed(QUEUE) == {}
-    worker.dead_letters(10)
-    assert QUEUE in worker.pending()
+    mailbox.release(held, "state", finished=Leftover(QUEUE, HostName("h1")))
+    assert mailbox.snapshot(vm).state == "state"
+    assert mailbox.view(vm) is not None
+    mailbox.wake_due(QUEUE, 10)
+    mailbox.ask_hosts(QUEUE, 30)
+    mailbox.question_arrived(QUEUE, HostName("h1"), 0)
+    assert mailbox.leftovers(QUEUE) == {}
+    mailbox.dead_letters(10)
+    assert QUEUE in mailbox.pending()
 
 
 def test_who_has_the_list_alone_can_put_an_event_there_and_read_what_became_of_it(
-    guarded: Guarded, worker: Census
+    guarded: Guarded, worker: Store
 ) -> None:
     """A real client of that role: tests/integration/deploy/test_compose.py."""
-    header = put(worker, new_vm())
+    header = worker.put(new_vm())
     with guarded.client("intake") as client:
         assert client.xrevrange(f"{PREFIX}outcomes", count=1) is not None
         assert client.lpush(f"{PREFIX}intake", "an event") == 1
-        claim = claimed(worker, header)
-        worker.done(claim, finish(claim))
+        claim = worker.claim(header)
+        worker.mailbox.done(claim, finish(claim))
         ((_stream, entries),) = client.xread({f"{PREFIX}outcomes": "0"})
         assert header.event_id.encode() in {fields[b"event"] for _, fields in entries}
         assert client.get(f"{PREFIX}seen:{header.event_id}")
@@ -180,14 +172,22 @@ FORBIDDEN: dict[str | None, tuple[str, ...]] = {
         "SET {p}seen:{event} x GET",
         "XADD {p}outcomes * event x outcome x",
         "LPUSH {p}dead x",
-        "SET {p}strays x",
+        "SET {p}orphans x",
         "ZADD {p}left:q 1 x",
         "BRPOP {p}configdrive.simulated 1",
         "LRANGE {p}configdrive.simulated 0 -1",
         "HGETALL {p}unacked",
+        "HGETALL {p}queue:configdrive.simulated",
+        "ZRANGE {p}wakeups:configdrive.simulated 0 -1",
+        "ZRANGE {p}due:configdrive.simulated 0 -1",
+        "SADD {p}_kombu.binding.celery.pidbox x",
+        "LPUSH {p}x.celery.pidbox x",
         "GET another:fleet",
         "SET another:fleet x",
+        "PUBLISH {p}/0.celery.pidbox x",
+        "PUBLISH {p}/0.celeryev/worker.heartbeat x",
         "PUBLISH another:channel x",
+        "SUBSCRIBE {p}/0.celery.pidbox",
         "SUBSCRIBE another:channel",
         # the server
         "KEYS *",
@@ -311,12 +311,11 @@ def vm(guarded: Guarded) -> Iterator[VmUuid]:
     """A VM of which something waits and something is remembered."""
     store = guarded.store("worker")
     uuid = new_vm()
-    first = put(store, uuid)
-    claim = claimed(store, first)
-    store.done(claim, finish(claim, "what is remembered"))
-    store.put(posting(uuid, event_id=EVENT))
+    claim = store.claim(store.put(uuid))
+    store.mailbox.done(claim, finish(claim, "what is remembered"))
+    store.mailbox.put(posting(uuid, event_id=EVENT))
     yield uuid
-    store.close()
+    store.mailbox.close()
 
 
 @pytest.mark.parametrize(("role", "command"), [(role, one) for role, many in FORBIDDEN.items() for one in many])

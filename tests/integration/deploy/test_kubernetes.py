@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.wakeup import queue_name
+from configdrive.client.postings import queue_name
 from tests.integration.deploy.chart import VALUES, Manifest, container, named, pod, queries, render
 from tests.unit.docs.commands import assert_accepted
 from workers.cli.program import program

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from rigs.prometheus import SHIPPED, Prometheus
 from tests.e2e.site import new_vm, uuid_of
 from tests.integration.deploy.chart import VALUES, queries, render
-from tests.integration.queue.box import posting
+from tests.mailboxes import posting
 from tests.support import find_program, require_rig, wait_until
 from workers.observability.metrics import NoticeMetrics
 

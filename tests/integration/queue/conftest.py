@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from rigs.redis import RedisServer
-from tests.integration.queue.box import Box
+from tests.mailboxes import Store
 from tests.support import require_rig
 
 if TYPE_CHECKING:
@@ -38,15 +38,15 @@ def empty(redis_server: RedisServer) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def box(client: redis.Redis) -> Box:
-    return Box(client)
+def store(client: redis.Redis) -> Store:
+    return Store(client)
 
 
 @pytest.fixture
-def make_box(client: redis.Redis) -> Callable[..., Box]:
+def make_store(client: redis.Redis) -> Callable[..., Store]:
     """Return a maker of stores with other options."""
 
-    def make(**options: float) -> Box:
-        return Box(client, **options)  # type: ignore[arg-type]  # each option is a number
+    def make(**options: float) -> Store:
+        return Store(client, **options)  # type: ignore[arg-type]  # each option is a number
 
     return make

@@ -1,13 +1,14 @@
-"""One VM as the model of the mailboxes has it (`test_model`)."""
+"""One VM as the model of the mailboxes has it (`test_mailbox_model`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tasks.mailbox import Claim, Header, Held, Wake
+from tasks.mailbox import Claim, Held
 
 if TYPE_CHECKING:
+    from configdrive.client.postings import Header
     from configdrive.contract.outcome import Outcome
     from configdrive.model import VmUuid
     from tasks.mailbox import Right
@@ -30,7 +31,9 @@ class VmModel:
     overdue: bool = False
     state: str | None = None
     gone: bool = False
-    owed: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
+    due: bool = False
+    woken: set[str] = field(default_factory=set)
     seen: dict[str, Outcome | None] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
     holds: list[Held] = field(default_factory=list)
@@ -39,11 +42,16 @@ class VmModel:
     def head(self) -> Header | None:
         return self.mail[0] if self.mail else None
 
-    def next_head(self) -> Wake | None:
+    def wake(self) -> None:
+        """A worker is woken for the head, unless a message is on its way."""
+        self.woken.add(self.mail[0].queue)
+
+    def next_head(self) -> None:
         self.attempts = self.deaths = 0
-        self.parked = self.overdue = False
+        self.parked = self.due = self.overdue = False
         self.give_back()
-        return Wake(self.mail[0], 1) if self.mail else None
+        if self.mail:
+            self.wake()
 
     def give_back(self) -> None:
         self.holder, self.live = None, False

@@ -1,4 +1,4 @@
-"""A worker's turns over mailboxes and a hypervisor in memory, without Celery: wake-ups are a list."""
+"""A worker's attempts over real mailboxes and a hypervisor in memory, without Celery."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from typing import Any
 
 from typing_extensions import override
 
+from configdrive.client.postings import Header, Posting
 from configdrive.contract.events import parse, short_type
+from configdrive.contract.outcome import Outcome
 from configdrive.contract.sealing import body_of
 from configdrive.lifecycle.reconcile import Attempt, Reconciler
 from configdrive.lifecycle.settled import Settled
 from configdrive.model import EventId, VmUuid
-from tasks.attempt import Turns, Verdict
+from configdrive.ports import StepRecord
+from tasks.attempt import AttemptObserver, Attempts
 from tasks.lease import LeaseKeeper
-from tasks.mailbox import Claim, Header, Posting, Wake
+from tasks.mailbox import Claim, Dropped, Ending, Park
 from tasks.policy import Limits
+from tests.mailboxes import Store
 from tests.unit.documents import Json, document
 from tests.unit.fakes.fleet import VM, Fleet
-from tests.unit.fakes.mailbox import MemoryMailbox
+from tests.unit.fakes.small import FakeClock
 
 QUEUE = "configdrive.memory"
 LIMITS = Limits(attempts=3, unclassified_attempts=2, backoff=8.0, backoff_most=12.0)
@@ -30,31 +34,75 @@ class OutOfTimeError(Exception):
     """What a pool raises when the time of an attempt is over."""
 
 
+class StoreClock(FakeClock):
+    """A clock that takes the time of a store along when it is moved."""
+
+    store: Store | None = None
+
+    @override
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "time" and self.store is not None:
+            self.store.age_all(value - self.time)
+        super().__setattr__(name, value)
+
+
+@dataclass
+class RecordingAttempts(AttemptObserver):
+    """Remembers the attempts it was told of."""
+
+    started: list[Claim] = field(default_factory=list)
+    ended: list[tuple[Claim, Ending | None]] = field(default_factory=list)
+
+    @override
+    def step(self, record: StepRecord) -> None:
+        """The fleet's own observer remembers steps."""
+
+    @override
+    def attempt_started(self, claim: Claim) -> None:
+        self.started.append(claim)
+
+    @override
+    def attempt_ended(self, claim: Claim, ending: Ending | None, seconds: float) -> None:
+        self.ended.append((claim, ending))
+
+
 @dataclass
 class Queue:
     """One fleet's mailboxes, and one worker at a time."""
 
-    fleet: Fleet = field(default_factory=Fleet)
-    sent: list[Wake] = field(default_factory=list)
+    fleet: Fleet = field(default_factory=lambda: Fleet(clock=StoreClock()))
 
     def __post_init__(self) -> None:
-        self.mailbox = MemoryMailbox(self.fleet.clock)
+        self.store = Store()
+        assert isinstance(self.fleet.clock, StoreClock)
+        self.fleet.clock.store = self.store
+        self.mailbox = self.store.mailbox
+        self.observer = RecordingAttempts()
         self.leases = LeaseKeeper(self.mailbox, seconds=30.0, longest=300.0, clock=self.fleet.clock.now)
-        self.turns = self.worker(self.fleet.reconciler)
+        self.attempts = self.worker(self.fleet.reconciler)
 
-    def worker(self, reconciler: Reconciler) -> Turns:
-        return Turns(
+    def worker(self, reconciler: Reconciler) -> Attempts:
+        return Attempts(
             mailbox=self.mailbox,
             reconciler=reconciler,
             clock=self.fleet.clock,
             limits=LIMITS,
             leases=self.leases,
             timeouts=(OutOfTimeError,),
-            wake=self.sent.append,
+            observer=self.observer,
         )
 
+    @property
+    def sent(self) -> list[tuple[str, int]]:
+        """For which events workers are woken, and which attempts at them."""
+        return self.store.sent(QUEUE)
+
+    @property
+    def stream(self) -> list[Outcome]:
+        return self.store.outcomes()
+
     def put(self, word: str, **data: Any) -> Header:  # noqa: ANN401 - fields of an event
-        """Publish an event, as `LifecyclePublisher` does."""
+        """Publish an event, as a publisher does."""
         self.fleet.sequence += 1
         return self.put_document(document(word, **{"sequence": self.fleet.sequence} | data))
 
@@ -67,13 +115,18 @@ class Queue:
         assert self.mailbox.put(Posting(header, body)).accepted
         return header
 
-    def take(self, header: Header) -> Verdict:
-        return self.turns.take(header.vm_uuid, header.event_id)
+    def take(self, header: Header) -> Ending | Dropped:
+        """Let a worker come for a VM's event."""
+        return self.attempts.make(self.store.wakeup(header))
+
+    def ended(self, header: Header) -> Outcome:
+        """Let a worker come for an event that ends with it, or is parked."""
+        ending = self.take(header)
+        assert isinstance(ending, Settled | Park), ending
+        return ending.outcome
 
     def claim(self, header: Header) -> Claim:
-        claim = self.mailbox.claim(header.vm_uuid, header.event_id)
-        assert isinstance(claim, Claim)
-        return claim
+        return self.store.claim(header)
 
     def die_over(self, header: Header, times: int = 1) -> None:
         """Let workers claim an event and never be heard of again."""
@@ -83,10 +136,19 @@ class Queue:
 
     def raising(self, error: Callable[[], BaseException]) -> None:
         """From now on the use case fails like this."""
-        self.turns = self.worker(_Failing(self.fleet, error))
+        self.attempts = self.worker(_Failing(self.fleet, error))
 
     def mended(self) -> None:
-        self.turns = self.worker(self.fleet.reconciler)
+        self.attempts = self.worker(self.fleet.reconciler)
+
+    def forget_all(self) -> None:
+        """Lose Redis."""
+        for key in self.store.all_keys():
+            self.store.client.delete(self.store.prefix + key)
+
+    def owned(self, uuid: VmUuid = VM) -> bool:
+        """Whether somebody has the VM, or had and never gave it back."""
+        return self.store.field(uuid, "owner") is not None
 
 
 class _Failing(Reconciler):
@@ -95,5 +157,5 @@ class _Failing(Reconciler):
         self._error = error
 
     @override
-    def handle(self, turn: Attempt) -> Settled:
+    def handle(self, attempt: Attempt) -> Settled:
         raise self._error()

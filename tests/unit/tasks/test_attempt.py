@@ -1,21 +1,23 @@
-"""One turn: from the claim to what is written down, whatever happens in between."""
+"""One attempt: from the claim to what is written down, whatever happens in between."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 
 import pytest
+from redis import ResponseError
 
-from configdrive.contract.outcome import Outcome, Status
+from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, PermanentError, StaleCode, StaleError, TransientCode, TransientError
+from configdrive.lifecycle.settled import Settled
 from configdrive.model import EventId, VmUuid
-from tasks.attempt import Ended, Later, Nothing
-from tasks.mailbox import Claim, Ending, Finish, NotNow, PersonsWord, Wake
+from tasks.mailbox import Dropped, NotNow, OperatorAction, Park, Retry, Wakeup
 from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.cloud import At
 from tests.unit.fakes.fleet import HOST_1, VM
-from tests.unit.fakes.queue import OutOfTimeError, Queue
+from tests.unit.fakes.queue import QUEUE, OutOfTimeError, Queue
 
 SECRET = "sw0rdfish"
 
@@ -25,11 +27,6 @@ def queue() -> Queue:
     return Queue()
 
 
-def ended(verdict: object) -> Outcome:
-    assert isinstance(verdict, Ended), verdict
-    return verdict.outcome
-
-
 def away() -> TransientError:
     return TransientError(TransientCode.HOST_UNREACHABLE, "host-1 does not answer", "look after it")
 
@@ -37,63 +34,98 @@ def away() -> TransientError:
 # --- the usual way ----------------------------------------------------------------------------------------------------
 
 
-def test_an_event_is_done_remembered_and_told(queue: Queue) -> None:
-    outcome = ended(queue.take(queue.put("deploy", start=True, guest={"password": "first"})))
+def test_an_event_is_done_remembered_and_published(queue: Queue) -> None:
+    outcome = queue.ended(queue.put("deploy", start=True, guest={"password": "first"}))
     assert outcome.status is Status.APPLIED
     assert queue.fleet.password() == "first"
-    assert queue.mailbox.stream == [outcome]
-    assert queue.mailbox.pending() == {}
+    assert queue.stream == [outcome]
+    assert queue.mailbox.pending() == {QUEUE: 0}
     queue.take(queue.put("stop"))
     assert queue.fleet.medium() is None, "the state was remembered"
 
 
 def test_the_next_event_is_woken_in_order(queue: Queue) -> None:
     first, second, third = queue.put("deploy"), queue.put("update"), queue.put("start")
-    assert queue.take(second) == Nothing(NotNow.NOT_HEAD)
+    assert queue.sent == [(first.event_id, 1)]
     queue.take(first)
-    assert queue.sent == [Wake(second, 1)]
+    assert queue.sent == [(second.event_id, 1)]
     queue.take(second)
+    assert queue.sent == [(third.event_id, 1)]
     queue.take(third)
-    assert queue.sent == [Wake(second, 1), Wake(third, 1)]
-    assert [outcome.event_id for outcome in queue.mailbox.stream] == ["event-1", "event-2", "event-3"]
+    assert queue.sent == []
+    assert [outcome.event_id for outcome in queue.stream] == ["event-1", "event-2", "event-3"]
 
 
 def test_a_wake_up_that_came_twice_finds_nothing_to_do_and_the_outcome(queue: Queue) -> None:
     header = queue.put("deploy")
-    outcome = ended(queue.take(header))
-    assert queue.take(header) == Nothing(NotNow.EMPTY, outcome)
+    outcome = queue.ended(header)
+    assert queue.take(header) == Dropped(NotNow.EMPTY, outcome)
     assert queue.take(queue.put("start")) is not None
-    assert len(queue.mailbox.stream) == 2
+    assert len(queue.stream) == 2
 
 
 def test_a_wake_up_for_a_vm_that_a_worker_is_at_finds_nothing_to_do(queue: Queue) -> None:
     header = queue.put("deploy")
     queue.claim(header)
-    assert queue.take(header) == Nothing(NotNow.BUSY)
+    assert queue.take(header) == Dropped(NotNow.BUSY)
 
 
 def test_a_wake_up_for_nobody_finds_nothing_to_do(queue: Queue) -> None:
-    assert queue.turns.take(VmUuid(OTHER_UUID), EventId("never-published")) == Nothing(NotNow.EMPTY)
+    assert queue.attempts.make(Wakeup(EventId("never-published"), VmUuid(OTHER_UUID), QUEUE)) == Dropped(NotNow.EMPTY)
 
 
 def test_what_waits_behind_an_event_supersedes_it(queue: Queue) -> None:
     start, _stop = queue.put("start"), queue.put("stop")
-    assert ended(queue.take(start)).code is StaleCode.SUPERSEDED
+    assert queue.ended(start).code is StaleCode.SUPERSEDED
 
 
-def test_a_destroyed_vm_is_told_to_the_store_as_gone(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone: list[bool] = []
-    done = queue.mailbox.done
+def test_a_worker_works_on_what_is_next_whatever_event_its_message_names(queue: Queue) -> None:
+    first, second = queue.put("deploy"), queue.put("update")
+    named_second = replace(queue.store.wakeup(first), event_id=second.event_id)
+    ending = queue.attempts.make(named_second)
+    assert isinstance(ending, Settled)
+    assert ending.outcome.event_id == first.event_id
+    assert queue.sent == [(second.event_id, 1)]
 
-    def told(claim: Claim, ending: Ending) -> Wake | None:
-        assert isinstance(ending, Finish)
-        gone.append(ending.gone)
-        return done(claim, ending)
 
-    monkeypatch.setattr(queue.mailbox, "done", told)
+def test_a_destroyed_vm_is_a_tombstone_for_the_store(queue: Queue) -> None:
     queue.take(queue.put("deploy"))
+    assert queue.store.field(VM, "gone") is None
     queue.take(queue.put("destroy"))
-    assert gone == [False, True]
+    assert queue.store.field(VM, "gone") is not None
+
+
+def test_an_attempt_is_reported_when_it_begins_and_when_its_end_is_written(queue: Queue) -> None:
+    header = queue.put("deploy")
+    ending = queue.take(header)
+    ((claim, stored),) = queue.observer.ended
+    assert queue.observer.started == [claim]
+    assert (claim.header, stored) == (header, ending)
+    queue.take(header)
+    assert len(queue.observer.started) == 1, "nothing was claimed"
+
+
+def test_of_each_attempt_the_end_that_was_stored_is_reported(queue: Queue) -> None:
+    header = queue.put("start")
+    queue.raising(away)
+    for _ in range(3):
+        queue.take(header)
+        queue.fleet.clock.time += 13
+    assert [type(ending) for _, ending in queue.observer.ended] == [Retry, Retry, Park]
+
+
+def test_of_an_attempt_that_is_another_s_no_end_is_reported(queue: Queue) -> None:
+    queue.raising(lambda: StaleError(StaleCode.LEASE_LOST, "taken over"))
+    queue.take(queue.put("start"))
+    assert [ending for _, ending in queue.observer.ended] == [None]
+
+
+def test_of_an_attempt_whose_end_redis_did_not_take_no_end_is_reported(queue: Queue) -> None:
+    header = queue.put("start")
+    queue.store.client.set(queue.store.key("outcomes"), "no stream")
+    with pytest.raises(ResponseError):
+        queue.take(header)
+    assert [ending for _, ending in queue.observer.ended] == [None]
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------
@@ -103,15 +135,15 @@ def test_what_may_pass_is_tried_again_after_a_pause_and_not_before(queue: Queue)
     header = queue.put("start")
     queue.fleet.cloud.down.add(HOST_1)
     verdict = queue.take(header)
-    assert isinstance(verdict, Later)
-    assert 4.0 <= verdict.after <= 8.0
+    assert isinstance(verdict, Retry)
+    assert 4.0 <= verdict.delay <= 8.0
     assert verdict.code is TransientCode.HOST_UNREACHABLE
-    assert queue.mailbox.stream == []
-    assert queue.take(header) == Nothing(NotNow.TOO_EARLY)
-    queue.fleet.clock.time += verdict.after
-    assert queue.mailbox.sweep("configdrive.memory", 10) == [Wake(header, 2)]
+    assert queue.stream == []
+    assert queue.take(header) == Dropped(NotNow.TOO_EARLY)
+    queue.fleet.clock.time += verdict.delay
+    assert queue.store.due_now(QUEUE) == [(header.event_id, 2)]
     queue.fleet.cloud.down.clear()
-    outcome = ended(queue.take(header))
+    outcome = queue.ended(header)
     assert (outcome.status, outcome.attempts) == (Status.APPLIED, 2)
 
 
@@ -119,27 +151,27 @@ def test_what_does_not_pass_is_parked_under_its_code(queue: Queue, caplog: pytes
     header, behind = queue.put("start"), queue.put("update")
     queue.raising(away)
     for _ in range(2):
-        assert isinstance(queue.take(header), Later)
+        assert isinstance(queue.take(header), Retry)
         queue.fleet.clock.time += 13
-    outcome = ended(queue.take(header))
+    outcome = queue.ended(header)
     assert (outcome.status, outcome.code, outcome.attempts) == (Status.PARKED, TransientCode.HOST_UNREACHABLE, 3)
     assert (outcome.detail, outcome.remedy) == ("host-1 does not answer", "look after it")
     assert (outcome.sequence, outcome.event_type, outcome.at) == (1, "start", queue.fleet.clock.time)
-    assert queue.take(header) == Nothing(NotNow.PARKED, outcome)
-    assert queue.take(behind) == Nothing(NotNow.NOT_HEAD)
-    assert queue.mailbox.parked(10) == [(VM, queue.fleet.clock.time)]
+    assert queue.take(header) == Dropped(NotNow.PARKED, outcome)
+    assert queue.take(behind) == Dropped(NotNow.PARKED)
+    assert [uuid for uuid, _ in queue.mailbox.parked(10)] == [VM]
     parked = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert "parked start" in parked[-1].getMessage()
     assert VM in parked[-1].getMessage()
 
 
-def test_a_parked_event_goes_on_when_a_person_says_so(queue: Queue) -> None:
+def test_a_parked_event_goes_on_when_an_operator_says_so(queue: Queue) -> None:
     header = queue.put("start")
     queue.raising(lambda: PermanentError(PermanentCode.ACCESS_DENIED, "no"))
-    assert ended(queue.take(header)).status is Status.PARKED
+    assert queue.ended(header).status is Status.PARKED
     queue.mended()
-    assert queue.mailbox.word(VM, header.event_id, PersonsWord.RETRY, None) == Wake(header, 1)
-    assert ended(queue.take(header)).status is Status.APPLIED
+    assert queue.mailbox.act(VM, header.event_id, OperatorAction.RETRY, None) is None
+    assert queue.ended(header).status is Status.APPLIED
 
 
 def test_a_destroy_goes_through_what_is_parked_before_it(queue: Queue) -> None:
@@ -149,8 +181,8 @@ def test_a_destroy_goes_through_what_is_parked_before_it(queue: Queue) -> None:
     queue.take(header)
     queue.mended()
     destroy = queue.put("destroy")
-    assert ended(queue.take(header)).code is StaleCode.SUPERSEDED
-    assert ended(queue.take(destroy)).status is Status.APPLIED
+    assert queue.ended(header).code is StaleCode.SUPERSEDED
+    assert queue.ended(destroy).status is Status.APPLIED
     assert queue.fleet.generations() == []
 
 
@@ -160,7 +192,7 @@ def test_an_attempt_whose_time_is_over_is_tried_again(queue: Queue) -> None:
 
     queue.fleet.cloud.hook = slow
     verdict = queue.take(queue.put("start"))
-    assert isinstance(verdict, Later)
+    assert isinstance(verdict, Retry)
     assert verdict.code is TransientCode.TASK_TIMEOUT
 
 
@@ -173,13 +205,13 @@ def test_what_nobody_foresaw_is_tried_a_few_times_and_then_parked_without_its_te
     header = queue.put("start", guest={"password": SECRET})
     queue.raising(surprise)
     verdict = queue.take(header)
-    assert isinstance(verdict, Later)
+    assert isinstance(verdict, Retry)
     assert verdict.code is PermanentCode.UNCLASSIFIED
     queue.fleet.clock.time += 13
-    outcome = ended(queue.take(header))
+    outcome = queue.ended(header)
     assert (outcome.status, outcome.code) == (Status.PARKED, PermanentCode.UNCLASSIFIED)
     assert "RuntimeError" in outcome.detail
-    assert SECRET not in caplog.text + outcome.to_json() + queue.mailbox.everything()
+    assert SECRET not in caplog.text + outcome.to_json() + queue.store.everything()
 
 
 def test_the_log_says_where_something_unforeseen_happened_and_no_value(
@@ -211,12 +243,14 @@ def test_a_worker_that_has_lost_its_vm_writes_nothing(queue: Queue) -> None:
             queue.claim(header)
 
     queue.fleet.cloud.hook = overtaken
-    assert queue.take(header) == Nothing(StaleCode.LEASE_LOST)
+    assert queue.take(header) == Dropped(StaleCode.LEASE_LOST)
     assert queue.fleet.cloud.verbs[-1] == "upload", "the next step was not taken"
-    assert queue.mailbox.stream == []
+    assert queue.stream == []
     assert queue.sent == []
-    box = queue.mailbox.boxes[VM]
-    assert (box.epoch, box.owned, len(box.mail)) == (2, True, 1), "the lease is the other worker's"
+    assert queue.store.field(VM, "epoch") == "2"
+    assert queue.owned(), "the lease is the other worker's"
+    assert queue.store.mail(VM) == [header.event_id]
+    assert queue.observer.ended[0][1] is None, "no end of it was written"
 
 
 def test_a_worker_that_lost_its_vm_at_the_very_end_writes_nothing(queue: Queue) -> None:
@@ -228,15 +262,15 @@ def test_a_worker_that_lost_its_vm_at_the_very_end_writes_nothing(queue: Queue) 
             queue.claim(header)
 
     queue.fleet.cloud.hook = overtaken
-    assert queue.take(header) == Nothing(StaleCode.LEASE_LOST)
-    assert queue.mailbox.stream == []
-    assert queue.mailbox.boxes[VM].state is None
+    assert queue.take(header) == Dropped(StaleCode.LEASE_LOST)
+    assert queue.stream == []
+    assert queue.store.field(VM, "state") is None
 
 
 def test_stale_work_that_the_use_case_meets_is_dropped(queue: Queue) -> None:
     queue.raising(lambda: StaleError(StaleCode.LEASE_LOST, "x"))
-    assert queue.take(queue.put("start")) == Nothing(StaleCode.LEASE_LOST)
-    assert queue.mailbox.stream == []
+    assert queue.take(queue.put("start")) == Dropped(StaleCode.LEASE_LOST)
+    assert queue.stream == []
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -244,7 +278,7 @@ def test_a_worker_that_is_told_to_stop_stops(queue: Queue, error: type[BaseExcep
     queue.raising(error)
     with pytest.raises(error):
         queue.take(queue.put("start"))
-    assert queue.mailbox.stream == []
+    assert queue.stream == []
 
 
 def test_however_many_events_there_are_one_thread_keeps_their_leases(queue: Queue) -> None:

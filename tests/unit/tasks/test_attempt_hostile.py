@@ -1,4 +1,4 @@
-"""A turn over what kills workers, what is no event, and what nobody may see."""
+"""An attempt over what kills workers, what is no event, and what nobody may see."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import logging
 import pytest
 
 from configdrive.contract.events import MAX_EVENT_BYTES
-from configdrive.contract.outcome import Outcome, Status
+from configdrive.contract.outcome import Status
 from configdrive.contract.sealing import body_of
 from configdrive.errors import PermanentCode, TransientCode, TransientError
-from tasks.attempt import Ended
-from tasks.mailbox import Wake
 from tests.unit.documents import OTHER_UUID, document, event
 from tests.unit.fakes.fleet import VM
 from tests.unit.fakes.queue import Queue
@@ -23,11 +21,6 @@ SECRET = "sw0rdfish"
 @pytest.fixture
 def queue() -> Queue:
     return Queue()
-
-
-def ended(verdict: object) -> Outcome:
-    assert isinstance(verdict, Ended), verdict
-    return verdict.outcome
 
 
 def away() -> TransientError:
@@ -41,7 +34,7 @@ def test_an_event_over_which_workers_die_is_parked(queue: Queue) -> None:
     header = queue.put("start")
     queue.die_over(header, times=2)
     verbs = len(queue.fleet.cloud.verbs)
-    outcome = ended(queue.take(header))
+    outcome = queue.ended(header)
     assert (outcome.status, outcome.code) == (Status.PARKED, PermanentCode.UNCLASSIFIED)
     assert "2 times" in outcome.detail
     assert len(queue.fleet.cloud.verbs) == verbs, "it is not tried once more"
@@ -50,7 +43,7 @@ def test_an_event_over_which_workers_die_is_parked(queue: Queue) -> None:
 def test_one_death_is_no_reason_to_park(queue: Queue) -> None:
     header = queue.put("start")
     queue.die_over(header)
-    outcome = ended(queue.take(header))
+    outcome = queue.ended(header)
     assert (outcome.status, outcome.attempts) == (Status.APPLIED, 2)
 
 
@@ -58,7 +51,7 @@ def test_deaths_over_one_event_do_not_count_for_the_next(queue: Queue) -> None:
     for word in ("deploy", "start", "update"):
         header = queue.put(word)
         queue.die_over(header)
-        assert ended(queue.take(header)).status is Status.APPLIED
+        assert queue.ended(header).status is Status.APPLIED
 
 
 # --- mail that is none ------------------------------------------------------------------------------------------------
@@ -72,29 +65,29 @@ def test_mail_that_is_no_event_goes_to_the_dead_letters_and_the_next_event_goes_
     queue: Queue, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     header, after = queue.post("event-0", "start", body, 7), queue.put("deploy")
-    outcome = ended(queue.take(header))
+    outcome = queue.ended(header)
     assert (outcome.status, outcome.code, outcome.sequence) == (Status.REJECTED, PermanentCode.INVALID_EVENT, 7)
     (letter,) = queue.mailbox.dead_letters(10)
     assert (letter.origin, letter.event_id, letter.vm_uuid) == ("mailbox", "event-0", VM)
     assert letter.reason.startswith("invalid_event: ")
     assert letter.at == queue.fleet.clock.time
-    assert queue.sent == [Wake(after, 1)]
-    assert ended(queue.take(after)).status is Status.APPLIED
-    assert SECRET not in caplog.text + queue.mailbox.everything()
+    assert queue.sent == [(after.event_id, 1)]
+    assert queue.ended(after).status is Status.APPLIED
+    assert SECRET not in caplog.text + queue.store.everything()
 
 
 def test_mail_that_is_larger_than_any_event_goes_to_the_dead_letters_unread(queue: Queue) -> None:
     header, after = queue.post("event-0", "start", b'"' + b"x" * MAX_EVENT_BYTES, 7), queue.put("deploy")
-    outcome = ended(queue.take(header))
+    outcome = queue.ended(header)
     assert (outcome.status, outcome.code) == (Status.REJECTED, PermanentCode.CONTENT_TOO_LARGE)
     (letter,) = queue.mailbox.dead_letters(10)
     assert letter.reason.startswith("content_too_large: ")
-    assert ended(queue.take(after)).status is Status.APPLIED
+    assert queue.ended(after).status is Status.APPLIED
 
 
 def test_an_event_in_another_vm_s_mailbox_is_rejected(queue: Queue) -> None:
     strange = document("destroy", vm={"uuid": OTHER_UUID, "instance_name": "i-2-99-VM"})
-    outcome = ended(queue.take(queue.post("event-1", "destroy", json.dumps(strange).encode())))
+    outcome = queue.ended(queue.post("event-1", "destroy", json.dumps(strange).encode()))
     assert (outcome.status, outcome.vm_uuid) == (Status.REJECTED, VM)
     assert queue.fleet.cloud.verbs == []
     assert len(queue.mailbox.dead_letters(10)) == 1
@@ -102,31 +95,31 @@ def test_an_event_in_another_vm_s_mailbox_is_rejected(queue: Queue) -> None:
 
 def test_an_event_under_another_id_is_rejected(queue: Queue) -> None:
     body = body_of(event("start"), queue.fleet.sealer)
-    outcome = ended(queue.take(queue.post("another-id", "start", body)))
+    outcome = queue.ended(queue.post("another-id", "start", body))
     assert (outcome.status, outcome.event_id) == (Status.REJECTED, "another-id")
     assert queue.fleet.cloud.verbs == []
 
 
-def test_a_box_from_another_event_is_parked_not_opened(queue: Queue) -> None:
+def test_what_was_sealed_for_another_event_is_parked_not_opened(queue: Queue) -> None:
     first = json.loads(body_of(event("start", guest={"password": SECRET}), queue.fleet.sealer))
     moved = document("start", sequence=2, sealed=first["data"]["sealed"])
-    outcome = ended(queue.take(queue.post("event-2", "start", json.dumps(moved).encode(), 2)))
+    outcome = queue.ended(queue.post("event-2", "start", json.dumps(moved).encode(), 2))
     assert (outcome.status, outcome.code) == (Status.PARKED, PermanentCode.UNSEALABLE)
 
 
 @pytest.mark.parametrize("plaintext", [b"", b'{"password": 1}', b'{"swordfish!": 1}'])
-def test_a_box_without_guest_data_in_it_is_rejected_and_holds_nobody_up(queue: Queue, plaintext: bytes) -> None:
+def test_sealed_data_without_guest_data_in_it_is_rejected_and_holds_nobody_up(queue: Queue, plaintext: bytes) -> None:
     first, then = document("start", sequence=1), event("start", sequence=2)
     context = f"{first['data']['vm']['uuid']}/{first['id']}"
     first["data"]["sealed"] = queue.fleet.sealer.seal(plaintext, context)
-    outcome = ended(queue.take(queue.post(first["id"], "start", json.dumps(first).encode())))
+    outcome = queue.ended(queue.post(first["id"], "start", json.dumps(first).encode()))
     assert (outcome.status, outcome.code) == (Status.REJECTED, PermanentCode.INVALID_EVENT)
     assert "data.sealed" in outcome.detail
     assert "swordfish" not in outcome.detail
     (letter,) = queue.mailbox.dead_letters(10)
     assert (letter.event_id, letter.vm_uuid) == (first["id"], VM)
     body = body_of(then, queue.fleet.sealer)
-    assert ended(queue.take(queue.post(then.id, "start", body, 2))).status is Status.APPLIED
+    assert queue.ended(queue.post(then.id, "start", body, 2)).status is Status.APPLIED
 
 
 # --- secrets ----------------------------------------------------------------------------------------------------------
@@ -147,8 +140,8 @@ def test_nothing_of_a_drive_stands_in_the_store_or_the_log_after_a_whole_life(
         ("destroy", {}),
     ):
         header = queue.put(word, **data)
-        seen += queue.mailbox.everything()
+        seen += queue.store.everything()
         queue.take(header)
-        seen += queue.mailbox.everything()
+        seen += queue.store.everything()
     assert SECRET not in seen
     assert SECRET not in caplog.text

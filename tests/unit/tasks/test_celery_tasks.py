@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from celery import Celery, Task, states
 
+from configdrive.client.postings import Header
 from configdrive.errors import PermanentCode, PermanentError
+from tasks.attempt import Attempts
 from tasks.celery_tasks import register
-from tasks.mailbox import DeadLetter, Header
+from tasks.mailbox import Wakeup
 from tasks.wakeup import TASK_NAME
 from tests.unit.documents import OTHER_UUID, UUID
 from tests.unit.fakes.fleet import HOST_1
-from tests.unit.fakes.queue import Queue
+from tests.unit.fakes.queue import QUEUE, Queue
 
 SECRET = "sw0rdfish"
 
@@ -24,20 +27,23 @@ class Worker:
 
     def __init__(self, app: Celery) -> None:
         self.queue = Queue()
-        self.letters: list[DeadLetter] = []
         self.made = 0
-        self.task: Task[Any, Any] = register(app, self._turns, self.letters.append)
+        self.task: Task[Any, Any] = register(app, self._attempts, self.queue.mailbox)
 
-    def _turns(self) -> Any:  # noqa: ANN401 - the turns
+    def _attempts(self) -> Attempts:
         self.made += 1
-        return self.queue.turns
+        return self.queue.attempts
 
-    def run(self, header: Header, attempt: int = 1) -> tuple[str, Any]:
-        return self.message(header.event_id, [header.event_type, header.vm_uuid, attempt])
+    def run(self, header: Header) -> tuple[str, Any]:
+        """Let the message for a VM arrive."""
+        return self.arrive(self.queue.store.wakeup(header), header)
+
+    def arrive(self, wakeup: Wakeup, header: Header) -> tuple[str, Any]:
+        return self.message(wakeup.event_id, [header.event_type, wakeup.vm_uuid, 1, wakeup.number])
 
     def message(self, task_id: str, arguments: list[object], **named: object) -> tuple[str, Any]:
         """Let a message arrive; returns the row's state and its result."""
-        done = self.task.apply(args=tuple(arguments), kwargs=named, task_id=task_id, throw=False)
+        done = self.task.apply(args=tuple(arguments), kwargs=named, task_id=task_id, throw=False, routing_key=QUEUE)
         assert SECRET not in f"{done.result!r} {done.traceback}"
         return done.state, done.result
 
@@ -72,7 +78,7 @@ def test_a_back_off_is_a_retry_that_nobody_sends(worker: Worker) -> None:
     assert state == states.RETRY
     assert "host_unreachable" in repr(retry)
     assert worker.run(header)[0] == states.RETRY, "it came too early"
-    assert worker.queue.mailbox.stream == []
+    assert worker.queue.stream == []
 
 
 def test_a_parked_event_is_a_failure_with_its_code(worker: Worker) -> None:
@@ -95,9 +101,13 @@ def test_what_nobody_foresaw_shows_neither_its_text_nor_its_traceback(worker: Wo
     assert "unclassified" in str(error)
 
 
-def test_the_second_event_waits_for_the_first(worker: Worker) -> None:
-    _, second = worker.queue.put("deploy"), worker.queue.put("start")
-    assert worker.run(second)[0] == states.RETRY
+def test_an_event_whose_next_queue_is_another_is_left_to_its_workers(worker: Worker) -> None:
+    header = worker.queue.put("deploy")
+    elsewhere = replace(worker.queue.store.wakeup(header), queue="configdrive.other")
+    done = worker.task.apply(
+        args=("deploy", elsewhere.vm_uuid, 1, 0), task_id=header.event_id, throw=False, routing_key=elsewhere.queue
+    )
+    assert done.state == states.RETRY
 
 
 def test_a_row_that_is_another_worker_s_is_left_alone(worker: Worker) -> None:
@@ -106,17 +116,17 @@ def test_a_row_that_is_another_worker_s_is_left_alone(worker: Worker) -> None:
     assert worker.run(header)[0] == states.IGNORED
 
 
-def test_a_wake_up_for_nobody_is_told_as_such(worker: Worker) -> None:
-    assert worker.message("never-published", ["start", OTHER_UUID, 1]) == (states.SUCCESS, "nothing to do: empty")
+def test_a_wake_up_for_nobody_is_shown_as_such(worker: Worker) -> None:
+    assert worker.message("never-published", ["start", OTHER_UUID, 1, 1]) == (states.SUCCESS, "nothing to do: empty")
 
 
 @pytest.mark.parametrize(
     ("task_id", "arguments", "named"),
     [
-        ("../etc", ["start", UUID, 1], {}),
+        ("../etc", ["start", UUID, 1, 1], {}),
         ("event-1", [SECRET], {}),
         ("event-1", [], {"password": SECRET}),
-        ("event-1", ["start", {"uuid": SECRET}, 1], {}),
+        ("event-1", ["start", {"uuid": SECRET}, 1, 1], {}),
     ],
 )
 def test_a_message_that_is_no_wake_up_goes_to_the_dead_letters(
@@ -125,7 +135,7 @@ def test_a_message_that_is_no_wake_up_goes_to_the_dead_letters(
     state, error = worker.message(task_id, arguments, **named)
     assert state == states.FAILURE
     assert "publish" not in str(error)
-    (letter,) = worker.letters
+    (letter,) = worker.queue.mailbox.dead_letters(10)
     assert (letter.origin, letter.event_id, letter.vm_uuid) == ("broker", None, None)
     assert letter.reason.startswith("invalid_event: ")
     assert SECRET not in repr(letter)

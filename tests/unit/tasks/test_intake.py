@@ -9,22 +9,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typing_extensions import override
 
+from configdrive.client.postings import Header, Posting
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import EventId, VmUuid
-from tasks.intake import Ingester, Intake, Refusal, Settled, Taken, Unsealed
-from tasks.mailbox import Header, Posting, Wake
+from tasks.intake import Ingester, Intake, Refusal, Taken, Unsealed
 from tests.unit.fakes.small import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 UUID = "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10"
-WAKE = Wake(Header(EventId("e1"), "start", VmUuid(UUID), "configdrive.kvm", 1))
-POSTING = Posting(WAKE.header, b"{}")
+POSTING = Posting(Header(EventId("e1"), "start", VmUuid(UUID), "configdrive.kvm", 1), b"{}")
 
 
 class FakeIntake(Intake):
-    """Answers with what it was given, and keeps what it was told."""
+    """Answers with what it was given, and keeps what it was given."""
 
     def __init__(self, *answers: Taken | float | Exception) -> None:
         self.answers = list(answers)
@@ -42,31 +41,30 @@ class FakeIntake(Intake):
         return answer
 
     @override
-    def settle(self, first: int, judged: Sequence[Posting | Refusal]) -> Settled | None:
+    def settle(self, first: int, judged: Sequence[Posting | Refusal]) -> int | None:
         self.settled.append((first, list(judged)))
-        return Settled((WAKE,), 0)
+        return 0
 
     @override
     def leave(self) -> None:
         self.left += 1
 
 
-def ingester(intake: Intake, woken: list[Wake] | None = None) -> Ingester:
+def ingester(intake: Intake) -> Ingester:
     def check(raw: bytes) -> Posting:
         if raw == b"good":
             return POSTING
         raise PermanentError(PermanentCode.INVALID_EVENT, "event: is bad", "mend it")
 
-    return Ingester(intake, check, ([] if woken is None else woken).extend, FakeClock(), pause=0.01)
+    return Ingester(intake, check, FakeClock(), pause=0.01)
 
 
 def test_it_goes_on_after_trouble_and_hands_over_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
     intake = FakeIntake(ConnectionError("redis://:swordfish@redis"), Taken(0, (b"good",)), 0.001, Taken(1, ()))
-    woken: list[Wake] = []
-    ingester(intake, woken).run(intake.ended)
+    ingester(intake).run(intake.ended)
     assert intake.answers == []
     assert intake.settled == [(0, [POSTING])]
-    assert (woken, intake.left) == ([WAKE], 1)
+    assert intake.left == 1
     assert "nothing taken from the intake: ConnectionError" in caplog.text
     assert "swordfish" not in caplog.text
 
@@ -77,14 +75,8 @@ def test_one_that_stands_by_looks_again_when_the_lease_may_be_over() -> None:
     assert ingester(FakeIntake(0.0)).look() == 0.01
 
 
-def test_wake_ups_of_others_are_sent_also_when_there_is_nothing_to_take() -> None:
-    woken: list[Wake] = []
-    assert ingester(FakeIntake(Taken(7, (), (WAKE,))), woken).look() == 0.01
-    assert woken == [WAKE]
-
-
 @pytest.mark.parametrize(
-    ("event", "told"),
+    ("event", "named"),
     [
         (
             {"id": "e1", "type": "configdrive.vm.stop.v1", "data": {"vm": {"uuid": UUID}, "sequence": 3}},
@@ -101,18 +93,18 @@ def test_wake_ups_of_others_are_sent_also_when_there_is_nothing_to_take() -> Non
         ("text", None),
     ],
 )
-def test_whoever_can_be_told_of_a_refusal_is(event: Any, told: tuple[str, str, int] | None) -> None:  # noqa: ANN401 - JSON
+def test_a_refusal_has_an_outcome_when_its_event_can_be_named(event: Any, named: tuple[str, str, int] | None) -> None:  # noqa: ANN401 - JSON
     intake = FakeIntake(Taken(0, (json.dumps(event).encode(),)))
     ingester(intake).look()
     ((_first, (refusal,)),) = intake.settled
     assert isinstance(refusal, Refusal)
     assert refusal.letter.reason == "invalid_event: event: is bad (mend it)"
-    if told is None:
+    if named is None:
         assert refusal.outcome is None
         return
     outcome = refusal.outcome
     assert outcome is not None
-    assert (outcome.event_id, outcome.event_type, outcome.sequence) == told
+    assert (outcome.event_id, outcome.event_type, outcome.sequence) == named
     assert (outcome.vm_uuid, outcome.status, outcome.code, outcome.remedy) == (
         UUID,
         "rejected",

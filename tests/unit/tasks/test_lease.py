@@ -13,8 +13,8 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from configdrive.errors import StaleCode, StaleError
 from tasks.lease import KeptLease, LeaseKeeper, now
-from tasks.mailbox import Claim
-from tests.unit.fakes.queue import Queue
+from tasks.mailbox import Claim, Wakeup
+from tests.unit.fakes.queue import QUEUE, Queue
 
 WAIT = 5.0
 """Seconds after which something that should have happened has not."""
@@ -78,7 +78,8 @@ def test_holds_until_another_worker_takes_over(queue: Queue, claim: Claim) -> No
 
 def test_whoever_slept_longer_than_a_moment_has_to_ask(queue: Queue, claim: Claim) -> None:
     lease = kept(queue, claim)
-    queue.mailbox.boxes[claim.vm_uuid].epoch += 1  # a clock that jumped, a person's word, a store of yesterday
+    # A clock that jumped, an operator's action, a store of yesterday.
+    queue.store.client.hincrby(queue.store.key("vm", claim.vm_uuid), "epoch", 1)
     queue.fleet.clock.time += 0.24
     assert not lost(lease)
     queue.fleet.clock.time += 0.02
@@ -126,8 +127,8 @@ def test_a_claim_that_took_long_is_asked_for_before_the_first_step(
 ) -> None:
     store, take = Store(queue, monkeypatch), queue.mailbox.claim
 
-    def slow(vm_uuid: str, event_id: str) -> object:
-        claimed = take(vm_uuid, event_id)  # type: ignore[arg-type]
+    def slow(wakeup: Wakeup) -> object:
+        claimed = take(wakeup)
         queue.fleet.clock.time += 0.3
         return claimed
 
@@ -140,7 +141,8 @@ def test_asking_renews_it(queue: Queue, claim: Claim) -> None:
     lease = kept(queue, claim)
     queue.fleet.clock.time += 20
     lease.check()
-    assert queue.mailbox.boxes[claim.vm_uuid].until == queue.fleet.clock.time + 30
+    due = queue.store.due(claim.vm_uuid, QUEUE)
+    assert due == pytest.approx(30, abs=2)
 
 
 def test_is_renewed_within_every_third_of_its_length_while_the_work_goes_on(

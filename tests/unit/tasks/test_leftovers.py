@@ -10,16 +10,14 @@ from celery import Celery, Task, states
 
 from configdrive.lifecycle.state import Phase
 from configdrive.model import HostName, PowerState, VmUuid
-from tasks.attempt import Ended, Nothing
 from tasks.leftovers import Leftovers, register
-from tasks.mailbox import DeadLetter, NotNow
-from tasks.sweep import sweep_once
-from tasks.wakeup import LEFTOVERS_NAME, WakeUps
+from tasks.mailbox import Dropped, NotNow
+from tasks.wakeup import LEFTOVERS_NAME, read_question, wake_due
 from tests.unit.documents import OTHER_UUID, UUID
 from tests.unit.fakes.cloud import At, Machine
 from tests.unit.fakes.fleet import HOST_1, HOST_2, PRIMARY, VM
 from tests.unit.fakes.queue import QUEUE
-from tests.unit.tasks.owing import World
+from tests.unit.tasks.left import World
 
 SECRET = "sw0rdfish"
 OTHER = VmUuid(OTHER_UUID)
@@ -33,39 +31,42 @@ def world() -> World:
 @pytest.mark.parametrize("word", ["stop", "destroy"])
 def test_a_host_that_is_back_gives_up_what_it_has_and_is_asked_no_more(world: World, word: str) -> None:
     world.leave(word)
-    assert world.owed() == {HOST_1: [VM]}
-    assert not world.mailbox.boxes[VM].gone
+    assert world.left() == {HOST_1: [VM]}
+    assert world.queue.store.field(VM, "gone") is None
     assert world.ask() == "host host-1 is away still; 0 VMs finished"
-    assert world.owed() == {HOST_1: [VM]}
+    assert world.left() == {HOST_1: [VM]}
     world.cloud.down.clear()
     assert world.ask() == "host host-1: 1 VMs finished, 0 wait"
     assert (world.queue.fleet.medium(), world.queue.fleet.generations()) == (None, [])
-    assert (world.owed(), world.known().left_on) == ({}, ())
-    assert world.mailbox.boxes[VM].gone == (word == "destroy"), "a tombstone may be forgotten from now on"
-    assert not world.mailbox.boxes[VM].owned
+    assert (world.left(), world.known().left_on) == ({}, ())
+    assert (world.queue.store.field(VM, "gone") is not None) == (word == "destroy"), (
+        "a tombstone may be forgotten from now on"
+    )
+    assert not world.queue.owned()
     assert world.ask() == "host host-1: 0 VMs finished, 0 wait"
+    assert world.removed == [QUEUE], "it is reported, once"
 
 
-def test_a_host_is_asked_at_its_pace_and_each_only_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_is_asked_at_its_pace_and_each_only_once(world: World) -> None:
     world.leave()
-    world.mailbox.left[QUEUE, HOST_1, OTHER] = world.mailbox.left[QUEUE, HOST_1, VM]
-    world.mailbox.left[QUEUE, HOST_2, VM] = world.mailbox.left[QUEUE, HOST_1, VM] + 100
-    asked: list[tuple[str, HostName]] = []
-    with Celery(broker="memory://", set_as_current=False) as app:
-        wakeups = WakeUps(app)
-        monkeypatch.setattr(wakeups, "ask", lambda queue, host: asked.append((queue, host)))
+    store, clock = world.queue.store, world.queue.fleet.clock
+    store.client.zadd(store.key("left", QUEUE), {f"{OTHER} {HOST_1}": 0})
+    store.client.zadd(store.key("left", QUEUE), {f"{VM} {HOST_2}": (store.now() + 100) * 1000})
 
-        def passes() -> tuple[tuple[str, HostName], ...]:
-            return sweep_once(world.mailbox, wakeups, [QUEUE], pause=30).hosts
+    def passes() -> tuple[tuple[str, HostName], ...]:
+        return wake_due(world.mailbox, [QUEUE], pause=30).hosts
 
-        assert passes() == ()
-        world.queue.fleet.clock.time += 16
-        assert passes() == ((QUEUE, HOST_1),)
-        world.queue.fleet.clock.time += 29
-        assert passes() == ()
-        world.queue.fleet.clock.time += 1
-        assert passes() == ((QUEUE, HOST_1),)
-    assert asked == [(QUEUE, HOST_1)] * 2
+    assert passes() == ((QUEUE, HOST_1),)
+    clock.time += 31
+    assert passes() == (), "its message has not been taken yet"
+    (message,) = store.messages(QUEUE)
+    assert (message.task, message.arguments) == (LEFTOVERS_NAME, [HOST_1, message.number])
+    question = read_question(message.task_id, message.arguments, QUEUE)
+    assert world.leftovers.answer(question).startswith("host host-1 is away still")
+    clock.time += 29
+    assert passes() == ()
+    clock.time += 2
+    assert passes() == ((QUEUE, HOST_1),)
 
 
 def test_a_vm_whose_events_wait_is_left_to_them(world: World) -> None:
@@ -73,11 +74,11 @@ def test_a_vm_whose_events_wait_is_left_to_them(world: World) -> None:
     world.cloud.down.clear()
     start = world.queue.put("start")
     assert world.ask() == "host host-1: 0 VMs finished, 1 wait"
-    assert world.owed() == {HOST_1: [VM]}
-    assert isinstance(world.queue.take(start), Ended)
-    assert world.ask() == "host host-1: 1 VMs finished, 0 wait", "the start has paid already"
+    assert world.left() == {HOST_1: [VM]}
+    world.queue.ended(start)
+    assert world.ask() == "host host-1: 1 VMs finished, 0 wait", "the start has done it already"
     assert world.queue.fleet.generations() == [start.sequence]
-    assert world.owed() == {}
+    assert world.left() == {}
 
 
 def test_a_vm_that_another_is_at_is_left_alone(world: World) -> None:
@@ -99,18 +100,17 @@ def test_an_event_that_comes_while_the_host_is_asked_is_woken_afterwards(world: 
     def comes(verb: str, at: At) -> None:
         if (verb, at) == ("delete", At.AFTER):
             put.append(world.queue.put("start"))
-            assert world.queue.take(put[0]) == Nothing(NotNow.BUSY)
+            assert world.queue.take(put[0]) == Dropped(NotNow.BUSY)
 
     world.cloud.hook = comes
     world.ask()
-    assert [wake.header for wake in world.queue.sent] == put
+    assert world.queue.sent == [(put[0].event_id, 1)]
     world.cloud.hook = lambda _verb, _at: None
-    verdict = world.queue.take(put[0])
-    assert isinstance(verdict, Ended)
+    world.queue.ended(put[0])
     assert world.queue.fleet.generations() == [put[0].sequence]
 
 
-def test_one_who_has_lost_the_vm_writes_nothing_and_the_host_owes_on(world: World) -> None:
+def test_one_who_has_lost_the_vm_writes_nothing_and_the_host_is_asked_again(world: World) -> None:
     world.leave()
     world.cloud.down.clear()
     before = world.known()
@@ -122,12 +122,12 @@ def test_one_who_has_lost_the_vm_writes_nothing_and_the_host_owes_on(world: Worl
 
     world.cloud.hook = overtaken
     assert world.ask() == "host host-1: 0 VMs finished, 1 wait"
-    assert (world.known(), world.owed()) == (before, {HOST_1: [VM]})
-    assert world.mailbox.boxes[VM].owned, "the hold is the other's"
+    assert (world.known(), world.left()) == (before, {HOST_1: [VM]})
+    assert world.queue.owned(), "the hold is the other's"
     world.cloud.hook = lambda _verb, _at: None
     world.queue.fleet.clock.time += 31
     assert world.ask() == "host host-1: 1 VMs finished, 0 wait"
-    assert world.owed() == {}
+    assert world.left() == {}
 
 
 def test_one_who_has_lost_the_vm_in_the_middle_takes_nothing_more(world: World) -> None:
@@ -143,7 +143,7 @@ def test_one_who_has_lost_the_vm_in_the_middle_takes_nothing_more(world: World) 
     world.ask()
     assert world.cloud.verbs[-1] == "detach"
     assert world.queue.fleet.generations() != []
-    assert world.owed() == {HOST_1: [VM]}
+    assert world.left() == {HOST_1: [VM]}
 
 
 def test_what_cannot_be_finished_now_keeps_no_other_vm_waiting(world: World) -> None:
@@ -154,10 +154,11 @@ def test_what_cannot_be_finished_now_keeps_no_other_vm_waiting(world: World) -> 
     fleet.cloud.remains.append((VM, kept))
     kept.power = PowerState.RUNNING
     world.queue.take(world.queue.put("start", host=HOST_2))
-    world.mailbox.left[QUEUE, HOST_1, OTHER] = 0.0  # of whom nothing is remembered
+    store = world.queue.store
+    store.client.zadd(store.key("left", QUEUE), {f"{OTHER} {HOST_1}": 0})  # of whom nothing is remembered
     assert world.ask() == "host host-1: 1 VMs finished, 1 wait"
-    assert world.owed() == {HOST_1: [VM]}
-    assert not world.mailbox.boxes[VM].owned, "the hold is given back"
+    assert world.left() == {HOST_1: [VM]}
+    assert not world.queue.owned(), "the hold is given back"
     assert world.known().phase is Phase.ATTACHED
     kept.power = PowerState.HALTED
     assert world.ask() == "host host-1: 1 VMs finished, 0 wait"
@@ -166,10 +167,11 @@ def test_what_cannot_be_finished_now_keeps_no_other_vm_waiting(world: World) -> 
 
 def test_a_record_that_cannot_be_read_is_left_as_it_is(world: World) -> None:
     world.leave()
-    world.mailbox.boxes[VM].state = '{"phase": "of a later version"}'
+    store = world.queue.store
+    store.client.hset(store.key("vm", VM), "state", '{"phase": "of a later version"}')
     assert world.ask() == "host host-1: 0 VMs finished, 1 wait"
-    assert world.mailbox.boxes[VM].state == '{"phase": "of a later version"}'
-    assert not world.mailbox.boxes[VM].owned
+    assert store.field(VM, "state") == '{"phase": "of a later version"}'
+    assert not world.queue.owned()
 
 
 def test_one_who_does_not_serve_the_hypervisor_takes_nothing_away(world: World) -> None:
@@ -189,8 +191,8 @@ def test_what_nobody_foresaw_gives_the_vm_back(world: World) -> None:
     world.cloud.hook = surprise
     with pytest.raises(RuntimeError):
         world.ask()
-    assert not world.mailbox.boxes[VM].owned
-    assert world.owed() == {HOST_1: [VM]}
+    assert not world.queue.owned()
+    assert world.left() == {HOST_1: [VM]}
 
 
 def test_it_ends_in_time_and_goes_on_with_the_rest_later(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,23 +200,7 @@ def test_it_ends_in_time_and_goes_on_with_the_rest_later(world: World, monkeypat
     world.cloud.down.clear()
     monkeypatch.setattr("tasks.leftovers._BUDGET_SECONDS", -1.0)
     assert world.ask() == "host host-1: 0 VMs finished, 0 wait"
-    assert world.owed() == {HOST_1: [VM]}
-
-
-def test_a_heap_of_messages_asks_a_host_once(world: World) -> None:
-    world.leave()
-    fleet = world.queue.fleet
-    leftovers = world.make({fleet.driver.name: fleet.driver}, pause=30.0)
-    assert leftovers.ask(QUEUE, HOST_1) == "host host-1 is away still; 0 VMs finished"
-    world.cloud.verbs.clear()
-    fleet.clock.time += 14
-    for _ in range(3):
-        assert leftovers.ask(QUEUE, HOST_1) == "host host-1 was asked just now"
-    assert world.cloud.verbs == []
-    assert leftovers.ask(QUEUE, HOST_2) == "host host-2: 0 VMs finished, 0 wait", "each host by itself"
-    world.cloud.down.clear()
-    fleet.clock.time += 1
-    assert leftovers.ask(QUEUE, HOST_1) == "host host-1: 1 VMs finished, 0 wait"
+    assert world.left() == {HOST_1: [VM]}
 
 
 # --- the task ---------------------------------------------------------------------------------------------------------
@@ -225,9 +211,8 @@ class Worker:
 
     def __init__(self, app: Celery) -> None:
         self.world = World()
-        self.letters: list[DeadLetter] = []
         self.made = 0
-        self.task: Task[Any, Any] = register(app, self._leftovers, self.letters.append)
+        self.task: Task[Any, Any] = register(app, self._leftovers, self.world.mailbox)
 
     def _leftovers(self) -> Leftovers:
         self.made += 1
@@ -249,18 +234,18 @@ def worker() -> Iterator[Worker]:
 def test_the_message_names_the_host_and_its_row_says_what_came_of_it(worker: Worker) -> None:
     worker.world.leave()
     worker.world.cloud.down.clear()
-    assert worker.message("1", ["host-1"]) == (states.SUCCESS, "host host-1: 1 VMs finished, 0 wait")
+    assert worker.message("1", ["host-1", 1]) == (states.SUCCESS, "host host-1: 1 VMs finished, 0 wait")
 
 
 @pytest.mark.parametrize(
     ("task_id", "arguments", "named"),
     [
-        ("../etc", ["host-1"], {}),
+        ("../etc", ["host-1", 1], {}),
         ("1", [], {}),
         ("1", [], {"password": SECRET}),
-        ("1", [["host-1"]], {}),
+        ("1", [["host-1"], 1], {}),
         ("1", [SECRET, SECRET], {}),
-        ("1", [f"{SECRET} x"], {}),
+        ("1", [f"{SECRET} x", 1], {}),
         ("1", ["start", UUID, 1], {}),
     ],
 )
@@ -269,7 +254,7 @@ def test_a_message_that_names_no_host_goes_to_the_dead_letters(
 ) -> None:
     state, _error = worker.message(task_id, arguments, **named)
     assert state == states.FAILURE
-    (letter,) = worker.letters
+    (letter,) = worker.world.mailbox.dead_letters(10)
     assert (letter.origin, letter.event_id, letter.vm_uuid) == ("broker", None, None)
     assert letter.reason.startswith("invalid_event: ")
     assert SECRET not in repr(letter)

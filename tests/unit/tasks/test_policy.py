@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configdrive.client.postings import Header
+from configdrive.contract.outcome import Status
 from configdrive.errors import (
     FleetError,
     PermanentCode,
@@ -17,7 +19,10 @@ from configdrive.errors import (
     TransientCode,
     TransientError,
 )
-from tasks.policy import Decision, Drop, Limits, Park, Retry, backoff, decide, describe
+from configdrive.model import EventId, VmUuid
+from tasks.mailbox import Claim, Dropped, Park, Retry
+from tasks.policy import Limits, backoff, decide, outcome_of
+from tests.unit.documents import UUID
 
 LIMITS = Limits(attempts=4, unclassified_attempts=2, backoff=1.0, backoff_most=10.0)
 
@@ -34,50 +39,69 @@ def stale() -> StaleError:
     return StaleError(StaleCode.LEASE_LOST, "another worker")
 
 
+def claim(attempt: int) -> Claim:
+    header = Header(EventId("event-1"), "start", VmUuid(UUID), "configdrive.kvm", 7)
+    return Claim(header, 1, attempt, 0, b"", None, ())
+
+
+def follows(error: Exception, attempt: int, limits: Limits = LIMITS) -> tuple[str, float | str]:
+    """Say what follows: the kind, and a retry's pause or another's code."""
+    match decide(error, claim(attempt), limits, 5.0, jitter=1.0):
+        case Retry(delay, _):
+            return "retry", delay
+        case Park(outcome):
+            assert (outcome.status, outcome.attempts, outcome.at, outcome.sequence) == (Status.PARKED, attempt, 5.0, 7)
+            return "park", str(outcome.code)
+        case Dropped(why):
+            return "drop", why
+
+
 UNREACHABLE, UNCLASSIFIED = TransientCode.HOST_UNREACHABLE, PermanentCode.UNCLASSIFIED
 
 
 @pytest.mark.parametrize(
     ("error", "attempt", "decision"),
     [
-        (transient, 1, Retry(1.0, UNREACHABLE)),
-        (transient, 2, Retry(2.0, UNREACHABLE)),
-        (transient, 3, Retry(4.0, UNREACHABLE)),
-        (transient, 4, Park(UNREACHABLE)),
-        (transient, 99, Park(UNREACHABLE)),
-        (permanent, 1, Park(PermanentCode.NO_FREE_SLOT)),
-        (permanent, 9, Park(PermanentCode.NO_FREE_SLOT)),
-        (stale, 1, Drop(StaleCode.LEASE_LOST)),
-        (stale, 99, Drop(StaleCode.LEASE_LOST)),
-        (RuntimeError, 1, Retry(1.0, UNCLASSIFIED)),
-        (RuntimeError, 2, Park(UNCLASSIFIED)),
-        (lambda: KeyError("swordfish"), 2, Park(UNCLASSIFIED)),
-        (lambda: OSError(28, "No space left"), 1, Retry(1.0, UNCLASSIFIED)),
+        (transient, 1, ("retry", 1.0)),
+        (transient, 2, ("retry", 2.0)),
+        (transient, 3, ("retry", 4.0)),
+        (transient, 4, ("park", UNREACHABLE)),
+        (transient, 99, ("park", UNREACHABLE)),
+        (permanent, 1, ("park", PermanentCode.NO_FREE_SLOT)),
+        (permanent, 9, ("park", PermanentCode.NO_FREE_SLOT)),
+        (stale, 1, ("drop", StaleCode.LEASE_LOST)),
+        (stale, 99, ("drop", StaleCode.LEASE_LOST)),
+        (RuntimeError, 1, ("retry", 1.0)),
+        (RuntimeError, 2, ("park", UNCLASSIFIED)),
+        (lambda: KeyError("swordfish"), 2, ("park", UNCLASSIFIED)),
+        (lambda: OSError(28, "No space left"), 1, ("retry", 1.0)),
     ],
 )
-def test_the_table(error: Callable[[], Exception], attempt: int, decision: Decision) -> None:
-    assert decide(error(), attempt, LIMITS, jitter=1.0) == decision
+def test_the_table(error: Callable[[], Exception], attempt: int, decision: tuple[str, float | str]) -> None:
+    assert follows(error(), attempt) == decision
 
 
 @pytest.mark.parametrize("code", TransientCode)
 def test_every_transient_code_is_tried_again_and_then_parked_under_its_own_name(code: TransientCode) -> None:
     error = TransientError(code, "x")
-    assert isinstance(decide(error, 1, LIMITS), Retry)
-    assert decide(error, 4, LIMITS) == Park(code)
+    retry = decide(error, claim(1), LIMITS, 5.0)
+    assert isinstance(retry, Retry)
+    assert retry.code == code
+    assert follows(error, 4) == ("park", code)
 
 
 @pytest.mark.parametrize("code", PermanentCode)
 def test_every_permanent_code_is_parked_at_once(code: PermanentCode) -> None:
-    assert decide(PermanentError(code, "x"), 1, LIMITS) == Park(code)
+    assert follows(PermanentError(code, "x"), 1) == ("park", code)
 
 
 @pytest.mark.parametrize("code", StaleCode)
 def test_every_stale_code_is_dropped(code: StaleCode) -> None:
-    assert decide(StaleError(code, "x"), 1, LIMITS) == Drop(code)
+    assert follows(StaleError(code, "x"), 1) == ("drop", code)
 
 
 def test_one_attempt_turns_retries_off() -> None:
-    assert decide(transient(), 1, Limits(attempts=1)) == Park(UNREACHABLE)
+    assert follows(transient(), 1, Limits(attempts=1)) == ("park", UNREACHABLE)
 
 
 @given(st.integers(1, 2000), st.floats(0, 1))
@@ -90,12 +114,13 @@ def test_a_pause_is_between_half_of_the_exponential_value_and_all_of_it_and_neve
 
 
 def test_pauses_of_many_vms_are_spread() -> None:
-    pauses = {decide(transient(), 3, LIMITS) for _ in range(50)}
+    pauses = {decide(transient(), claim(3), LIMITS, 5.0) for _ in range(50)}
     assert len(pauses) > 10
 
 
-def test_a_description_tells_the_fleet_s_own_errors() -> None:
-    assert describe(transient()) == ("host-1 does not answer", "look after it")
+def test_an_outcome_says_the_fleet_s_own_errors() -> None:
+    outcome = outcome_of(transient(), claim(1), Status.PARKED, 5.0)
+    assert (outcome.code, outcome.detail, outcome.remedy) == (UNREACHABLE, "host-1 does not answer", "look after it")
 
 
 @pytest.mark.parametrize(
@@ -107,11 +132,11 @@ def test_a_description_tells_the_fleet_s_own_errors() -> None:
         UnicodeDecodeError("utf-8", b"swordfish", 0, 1, "swordfish"),
     ],
 )
-def test_a_description_never_uses_the_text_of_a_foreign_exception(error: Exception) -> None:
-    detail, remedy = describe(error)
-    assert "swordfish" not in detail + remedy
-    assert type(error).__name__ in detail
-    assert remedy
+def test_an_outcome_never_uses_the_text_of_a_foreign_exception(error: Exception) -> None:
+    outcome = outcome_of(error, claim(1), Status.PARKED, 5.0)
+    assert "swordfish" not in outcome.to_json()
+    assert type(error).__name__ in outcome.detail
+    assert outcome.remedy
 
 
 def test_every_error_survives_the_way_out_of_a_pool_s_process() -> None:

@@ -1,54 +1,56 @@
--- CLAIM: take the lease on a VM for the event at the head of its mailbox.
+-- CLAIM: take the lease on a VM for the event at the head of its mailbox, whatever event the message names.
 --
 -- KEYS  1 vm   2 mail   3 body
--- ARGV  1 prefix   2 vm uuid   3 event id   4 owner (different for every claim)   5 lease ms
--- Answers {"claimed", epoch, attempt, deaths (workers that never gave the lease back), body, state, header of the head,
--- headers behind it ...}, or one word: "empty", "not_head" (the message is for another event than the head), "parked",
--- "too_early" (a back-off is not over: the message was a double), "busy" (a live lease).
+-- ARGV  1 prefix   2 vm uuid   3 queue and 4 number of the message (0: there was none)   5 owner (different for every claim)
+--       6 lease ms
+-- Answers {"claimed", epoch, attempt, deaths (workers that never gave the lease back), body, state, id, type, queue, sequence
+-- and traceparent of the head, headers behind it ...}, or one word: "empty", "parked", "busy" (a live lease), "too_early" (a back-off is not over: the
+-- message was a double), "elsewhere" (the next event is for another queue, whose workers are woken).
 -- Asked again by the same owner (a reply was lost) it answers as before.
 
 local LOOK_AHEAD = 255  -- enough to see what supersedes what; a destroy is looked for behind that too
 
-local function read(header)  -- {} when it is no header: a stranger has written to our keys
-  local readable, found = pcall(cjson.decode, header or '')
-  return readable and type(found) == 'table' and found or {}
-end
+local prefix, uuid, queue = ARGV[1], ARGV[2], ARGV[3]
+local now = clock()
+-- A delete before anything else: after it, a full Redis refuses no write. What is in goes on, it makes room.
+redis.call('HDEL', KEYS[1], '')
+arrived(prefix, queue, 'wakeups:', uuid, tonumber(ARGV[4]))
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
-local headers = redis.call('LRANGE', KEYS[2], 0, LOOK_AHEAD)
+local head = head_of(prefix, uuid)
 local known = redis.call('HMGET', KEYS[1], 'queue', 'parked', 'retry_at', 'owner', 'until')
-if #headers == 0 then
-  if known[1] then redis.call('ZREM', ARGV[1] .. 'due:' .. known[1], ARGV[2]) end
+if not head then
+  if known[1] then redis.call('ZREM', prefix .. 'due:' .. known[1], uuid) end
   return {'empty'}
 end
-local head = read(headers[1])
-if head.id ~= ARGV[3] then return {'not_head'} end
 if known[2] then return {'parked'} end
 
-if known[4] ~= ARGV[4] then
-  if known[5] and tonumber(known[5]) > now then return {'busy'} end
-  if known[3] and tonumber(known[3]) > now then return {'too_early'} end
-  -- A delete before anything else: after it, a full Redis refuses no write. What is in goes on, it makes room.
-  redis.call('HDEL', KEYS[1], 'wakes', 'reason', 'retry_at')
+local due = prefix .. 'due:' .. head.queue
+if known[4] ~= ARGV[5] then
+  local busy, early = tonumber(known[5] or 0), tonumber(known[3] or 0)
+  if busy > now or early > now then
+    redis.call('ZADD', due, math.max(busy, early), uuid)
+    return {busy > now and 'busy' or 'too_early'}
+  end
+  if head.queue ~= queue then
+    wake(prefix, uuid, head, 1)
+    return {'elsewhere'}
+  end
+  redis.call('HDEL', KEYS[1], 'retry_at', 'reason')
   if known[4] and string.sub(known[4], 1, 5) ~= 'hold ' then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
   redis.call('HINCRBY', KEYS[1], 'epoch', 1)
   redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 end
-redis.call('HSET', KEYS[1], 'owner', ARGV[4], 'until', now + ARGV[5])
-redis.call('ZADD', ARGV[1] .. 'due:' .. (known[1] or head.queue), now + ARGV[5], ARGV[2])
+redis.call('HSET', KEYS[1], 'queue', head.queue, 'owner', ARGV[5], 'until', now + ARGV[6])
+redis.call('ZADD', due, now + ARGV[6], uuid)
 
-local turn = redis.call('HMGET', KEYS[1], 'epoch', 'attempts', 'deaths', 'state')
-local body = redis.call('HGET', KEYS[3], ARGV[3])
-local answer = {'claimed', turn[1], turn[2], turn[3] or 0, body or '', turn[4] or ''}
-for _, header in ipairs(headers) do answer[#answer + 1] = header end
-if #headers > LOOK_AHEAD then
-  for _, header in ipairs(redis.call('LRANGE', KEYS[2], LOOK_AHEAD + 1, -1)) do
-    if string.find(header, '"type":"destroy"', 1, true) then
-      answer[#answer + 1] = header
-      break
-    end
+local attempt = redis.call('HMGET', KEYS[1], 'epoch', 'attempts', 'deaths', 'state')
+local answer = {'claimed', attempt[1], attempt[2], attempt[3] or 0, redis.call('HGET', KEYS[3], head.id) or '',
+  attempt[4] or '', fields_of(head)}
+for _, header in ipairs(redis.call('LRANGE', KEYS[2], 1, LOOK_AHEAD)) do answer[#answer + 1] = header end
+for _, header in ipairs(redis.call('LRANGE', KEYS[2], LOOK_AHEAD + 1, -1)) do
+  if string.find(header, '"type":"destroy"', 1, true) then
+    answer[#answer + 1] = header
+    break
   end
 end
 return answer

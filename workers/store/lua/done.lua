@@ -1,17 +1,11 @@
--- DONE: end a turn. Fenced: only the newest epoch may.
+-- DONE: end an attempt. Fenced: only the newest epoch may.
 --
 -- KEYS  1 vm   2 mail   3 body   4 seen   5 outcomes   6 parked
--- ARGV  1 prefix   2 vm uuid   3 epoch   4 event id   5 "finish" | "gone" (finish, and the VM is no more) | "again" | "park"
---       6 outcome JSON   7 state ("": as it was)   8 delay ms ("again")   9 seen seconds   10 outcomes kept
---       11 tombstone seconds   12 resend ms   13 code ("again": the reason, "park": what it is parked for)
---       14 the outcome as SEEN keeps it   15... hosts that still have something of the VM
--- Answers {"wake", header of the next head, 1} when a wake-up must be sent, else {"idle"}, {"later"}, {"parked"};
--- {"fenced"} when a newer epoch exists. Asked again (a reply was lost) nothing is written twice.
-
-local function read(header)  -- {} when it is no header: a stranger has written to our keys
-  local readable, found = pcall(cjson.decode, header or '')
-  return readable and type(found) == 'table' and found or {}
-end
+-- ARGV  1 prefix   2 vm uuid   3 epoch   4 event id   5 "finish" | "gone" (finish, and the VM is no more) | "retry" | "park"
+--       6 outcome JSON   7 state ("": as it was)   8 delay ms ("retry")   9 seen seconds   10 outcomes kept
+--       11 tombstone seconds   12 ms after which a host that was away is asked   13 code ("retry": the reason, "park": what
+--       it is parked for)   14... hosts that still have something of the VM
+-- Answers "ended", or "fenced" when a newer epoch exists. Asked again (a reply was lost) nothing is written twice.
 
 local function destroy_waits()  -- behind the head
   for _, header in ipairs(redis.call('LRANGE', KEYS[2], 1, -1)) do
@@ -20,61 +14,54 @@ local function destroy_waits()  -- behind the head
   return false
 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
+local prefix, uuid, how = ARGV[1], ARGV[2], ARGV[5]
+local now = clock()
 local nonce, known = string.match(redis.call('GET', KEYS[4]) or '', '^(%S*) ?(.*)$')
-local repeated = ARGV[6] ~= '' and known == ARGV[14]
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[3] then return {repeated and 'idle' or 'fenced'} end
-if repeated and ARGV[5] == 'park' then return {'parked'} end
+local repeated = ARGV[6] ~= '' and known == ARGV[6]
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[3] then return repeated and 'ended' or 'fenced' end
 
-local queue = redis.call('HGET', KEYS[1], 'queue')
-local due = ARGV[1] .. 'due:' .. queue
-local head = redis.call('LINDEX', KEYS[2], 0)
 if not repeated then
-  if read(head).id ~= ARGV[4] then return {'fenced'} end
+  local queue, head = redis.call('HGET', KEYS[1], 'queue'), read(redis.call('LINDEX', KEYS[2], 0))
+  if head.id ~= ARGV[4] then return 'fenced' end
   redis.call('HDEL', KEYS[1], 'owner', 'until')
-  if ARGV[5] == 'again' then
+  local due = prefix .. 'due:' .. (queue or head.queue)
+  redis.call('ZREM', due, uuid)
+  if how == 'retry' then
     redis.call('HSET', KEYS[1], 'reason', ARGV[13], 'retry_at', now + ARGV[8])
-    redis.call('ZADD', due, now + ARGV[8], ARGV[2])
-    return {'later'}
+    redis.call('ZADD', due, now + ARGV[8], uuid)
+    return 'ended'
   end
-  if ARGV[5] == 'park' and destroy_waits() then
+  redis.call('HDEL', KEYS[1], 'attempts', 'deaths', 'reason')
+  if how == 'park' and destroy_waits() then
     -- It came while the event was worked on, and goes through: the next claim finds the event superseded.
-    redis.call('HDEL', KEYS[1], 'attempts', 'deaths', 'reason')
-    redis.call('ZADD', due, now + ARGV[12], ARGV[2])
-    return {'wake', head, 1}
+    wake(prefix, uuid, head, 1)
+    return 'ended'
   end
   redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[10], '*', 'event', ARGV[4], 'outcome', ARGV[6])
-  redis.call('ZREM', due, ARGV[2])
-  if ARGV[5] == 'park' then
+  if how == 'park' then
     redis.call('HSET', KEYS[1], 'parked', ARGV[13])
-    redis.call('ZADD', KEYS[6], now, ARGV[2])
-    redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[14])
-    return {'parked'}
+    redis.call('ZADD', KEYS[6], now, uuid)
+    redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[6])
+    return 'ended'
   end
   if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'state', ARGV[7]) end
-  if ARGV[5] == 'gone' then redis.call('HSET', KEYS[1], 'gone', 1) end
-  for index = 15, #ARGV do
-    redis.call('ZADD', ARGV[1] .. 'left:' .. queue, 'NX', now + ARGV[12], ARGV[2] .. ' ' .. ARGV[index])
+  if how == 'gone' then redis.call('HSET', KEYS[1], 'gone', 1) end
+  for index = 14, #ARGV do
+    redis.call('ZADD', prefix .. 'left:' .. (queue or head.queue), 'NX', now + ARGV[12], uuid .. ' ' .. ARGV[index])
   end
   redis.call('LPOP', KEYS[2])
   redis.call('HDEL', KEYS[3], ARGV[4])
-  redis.call('HDEL', KEYS[1], 'attempts', 'deaths', 'reason')
-  redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[14], 'EX', ARGV[9])
-  head = redis.call('LINDEX', KEYS[2], 0)
+  redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[6], 'EX', ARGV[9])
+elseif how == 'park' then
+  return 'ended'
 end
 
-if not head then
+local head = head_of(prefix, uuid)
+if head then
+  redis.call('HSET', KEYS[1], 'queue', head.queue)
+  wake(prefix, uuid, head, 1)
+else
   local kept = redis.call('HMGET', KEYS[1], 'state', 'gone')
   if kept[2] or not kept[1] then redis.call('EXPIRE', KEYS[1], ARGV[11]) end
-  return {'idle'}
 end
-queue = read(head).queue
-if type(queue) ~= 'string' then
-  redis.call('ZADD', due, now, ARGV[2])  -- the sweep buries it
-  return {'idle'}
-end
-redis.call('HSET', KEYS[1], 'queue', queue)
-redis.call('ZADD', ARGV[1] .. 'due:' .. queue, now + ARGV[12], ARGV[2])
-return {'wake', head, 1}
+return 'ended'

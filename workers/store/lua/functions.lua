@@ -1,10 +1,10 @@
 -- The same PUT for clients of any language: FCALL <name of the fleet>_put_v1 0 <event JSON>. `put` is PUT (put.lua); PREFIX,
--- RESEND_MS, MOST_BYTES, HYPERVISORS, ZONES and PUT_NAME stand above, from the settings of whoever loads the library.
+-- MOST_BYTES, HYPERVISORS, ZONES and PUT_NAME stand above, from the settings of whoever loads the library.
 --
--- Answers {"accepted"}, or, as the id is known, {"duplicate", "waiting"} or {"duplicate", "told"} when the first one's outcome
--- stands on the stream: an event of this id is stored in all these cases.
+-- Answers {"accepted"}, or, as the id is known, {"duplicate", "waiting"} or {"duplicate", "published"} when the first one's
+-- outcome stands on the stream: an event of this id is stored in all these cases.
 -- An error is "<CODE> <field>: <what is wrong> (<remedy>)", and nothing was stored. What Lua cannot check, a worker does when
--- the event's turn comes: what is no event then is told as `rejected`, and holds nobody up.
+-- the event comes first: what is no event then is `rejected`, and holds nobody up.
 
 local CONTENT = {deploy = true, start = true, password_reset = true, update = true}
 local KINDS = {deploy = true, start = true, password_reset = true, update = true, stop = true, migrate = true, destroy = true}
@@ -99,19 +99,16 @@ local function put_event(raw)
     PREFIX .. 'queues', PREFIX .. 'parked'}
   local time = redis.call('TIME')
   local nonce = 'fcall.' .. time[1] .. '.' .. time[2]
-  local told = put(keys, {PREFIX, uuid, id, header, raw, kind, queue, nonce, RESEND_MS})
-  if told[1] == 'duplicate' then return {'duplicate', told[2] == '' and 'waiting' or 'told'} end
-  -- Only a program can send the wake-up: whoever takes from the intake list does. What is lost here, the sweep finds.
-  local wakes = PREFIX .. 'intake:wakes'
-  if told[1] == 'wake' and redis.call('LLEN', wakes) < 10000 then redis.call('RPUSH', wakes, told[3] .. ' ' .. told[2]) end
-  return {'accepted'}
+  local answer = put(keys, {PREFIX, uuid, id, header, raw, kind, queue, nonce})
+  if answer[1] == 'duplicate' then return {'duplicate', answer[2] == '' and 'waiting' or 'published'} end
+  return answer
 end
 
 redis.register_function(PUT_NAME, function(_, arguments)
   if #arguments ~= 1 then
     return {err = 'INVALID_EVENT event: give one argument behind the number of keys (FCALL ' .. PUT_NAME .. ' 0 <event JSON>)'}
   end
-  local fine, told = pcall(put_event, arguments[1])
-  if fine then return told end
-  return type(told) == 'table' and told or {err = tostring(told)}
+  local fine, answer = pcall(put_event, arguments[1])
+  if fine then return answer end
+  return type(answer) == 'table' and answer or {err = tostring(answer)}
 end)

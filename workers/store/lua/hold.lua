@@ -5,9 +5,7 @@
 -- Answers {"held", epoch, state}, or one word: "waiting" (an event waits, and goes first), "busy" (a live lease).
 -- Asked again by the same owner (a reply was lost) it answers as before.
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
+local now = clock()
 local known = redis.call('HMGET', KEYS[1], 'owner', 'until')
 if known[1] ~= ARGV[1] then
   if known[2] and tonumber(known[2]) > now then return {'busy'} end

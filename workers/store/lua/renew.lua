@@ -7,9 +7,8 @@
 local known = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'queue')
 if known[1] ~= ARGV[3] or not known[2] then return 0 end
 
-local time = redis.call('TIME')
-local lease_end = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[4]
-redis.call('HDEL', KEYS[1], 'wakes')  -- a delete first: see CLAIM
+local lease_end = clock() + ARGV[4]
+redis.call('HDEL', KEYS[1], 'reason')  -- a delete first: see CLAIM
 redis.call('HSET', KEYS[1], 'until', lease_end)
 if known[3] then redis.call('ZADD', ARGV[1] .. 'due:' .. known[3], 'XX', lease_end, ARGV[2]) end  -- HOLD has none due
 return 1

@@ -1,26 +1,19 @@
 -- SETTLE: write down what became of the oldest entries that were taken, all of them at once. `put` is PUT (put.lua).
 --
--- KEYS  1 taken   2 number   3 dead   4 outcomes
--- ARGV  1 prefix   2 number of the first entry   3 how many   4 resend ms   5 dead letters kept   6 outcomes kept
---       7 ... seven for each entry:
+-- KEYS  1 taken   2 number   3 outcomes
+-- ARGV  1 prefix   2 number of the first entry   3 how many   4 outcomes kept
+--       5 ... seven for each entry:
 --         "put"      vm uuid      event id   header    body   short type   queue
 --         "refuse"   dead letter  event id   outcome   ""     ""           ""      (the last two of these may be "")
--- Answers {"settled", how many duplicates, header, attempt, header, attempt ...}: the wake-ups to send.
+-- Answers {"settled", how many duplicates}.
 -- {"moved"} when these entries are done with: another ingester was faster, or the reply was lost. The number is the fence:
 -- it counts the entries that were settled, so nobody settles twice, or what he has not seen.
 
 if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[2] then return {'moved'} end
 
 local PASSING = {OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true, MASTERDOWN = true}
-local prefix, resend = ARGV[1], ARGV[4]
-local time = redis.call('TIME')
-local now = time[1] + math.floor(time[2] / 1000) / 1000
-local answer = {'settled', 0}
-
-local function bury(letter)
-  redis.call('LPUSH', KEYS[3], letter)
-  redis.call('LTRIM', KEYS[3], 0, ARGV[5] - 1)
-end
+local prefix, duplicates = ARGV[1], 0
+local now = clock() / 1000
 
 local function letter(uuid, id, reason)
   return cjson.encode({at = now, origin = 'intake', reason = reason, event_id = id, vm_uuid = uuid})
@@ -30,32 +23,29 @@ local function take_in(number, uuid, id, header, body, kind, queue)
   local keys = {prefix .. 'vm:' .. uuid, prefix .. 'mail:' .. uuid, prefix .. 'body:' .. uuid, prefix .. 'seen:' .. id,
     prefix .. 'queues', prefix .. 'parked'}
   local nonce = 'intake.' .. number
-  local fine, told = pcall(put, keys, {prefix, uuid, id, header, body, kind, queue, nonce, resend})
+  local fine, answer = pcall(put, keys, {prefix, uuid, id, header, body, kind, queue, nonce})
   if not fine then
     -- A Redis that takes nothing now will later. Anything else is a stranger's work on this VM's keys, and its own affair.
-    if PASSING[string.match(type(told) == 'table' and told.err or '', '^%-?(%u+)')] then error(told) end
-    bury(letter(uuid, id, 'misconfigured: the keys of this VM on Redis are not as the fleet writes them'))
-  elseif told[1] == 'duplicate' then
-    bury(letter(uuid, id, 'duplicate: an event with this id was published before'))
-    answer[2] = answer[2] + 1
-  elseif told[1] == 'wake' then
-    answer[#answer + 1] = told[2]
-    answer[#answer + 1] = told[3]
+    if PASSING[string.match(type(answer) == 'table' and answer.err or '', '^%-?(%u+)')] then error(answer) end
+    dead_letter(prefix, letter(uuid, id, 'misconfigured: the keys of this VM on Redis are not as the fleet writes them'))
+  elseif answer[1] == 'duplicate' then
+    dead_letter(prefix, letter(uuid, id, 'duplicate: an event with this id was published before'))
+    duplicates = duplicates + 1
   end
 end
 
 for index = 0, ARGV[3] - 1 do
-  local at = 7 + 7 * index
+  local at = 5 + 7 * index
   if ARGV[at] == 'put' then
     take_in(ARGV[2] + index, unpack(ARGV, at + 1, at + 6))
   else
-    bury(ARGV[at + 1])
+    dead_letter(prefix, ARGV[at + 1])
     -- An outcome for whoever waits, unless it is another's event that has this id.
     if ARGV[at + 3] ~= '' and redis.call('EXISTS', prefix .. 'seen:' .. ARGV[at + 2]) == 0 then
-      redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[6], '*', 'event', ARGV[at + 2], 'outcome', ARGV[at + 3])
+      redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], '*', 'event', ARGV[at + 2], 'outcome', ARGV[at + 3])
     end
   end
 end
 redis.call('LTRIM', KEYS[1], 0, -1 - ARGV[3])
 redis.call('INCRBY', KEYS[2], ARGV[3])
-return answer
+return {'settled', duplicates}

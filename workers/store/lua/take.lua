@@ -1,11 +1,11 @@
 -- TAKE: take or keep the lease on the intake list, and look at its oldest entries, which move to the list of those taken.
 --
--- KEYS  1 lease   2 intake   3 taken   4 number   5 wakes
+-- KEYS  1 lease   2 intake   3 taken   4 number
 -- ARGV  1 owner (different for every ingester)   2 lease ms   3 at most so many entries   4 at most so many bytes, but one
---       entry   5 bytes above which an entry's length stands for it   6 at most so many wake-ups
--- Answers {"busy", ms until the other's lease ends} or {"held", number of the first entry, {wake-up ...}, entry ...}, oldest
--- first. An entry stays in the list of those taken until SETTLE says what became of it, so what a dead ingester had taken is
--- found first. Both lists hand over at their right ends only: whoever moves an entry, their order stays.
+--       entry   5 bytes above which an entry's length stands for it
+-- Answers {"busy", ms until the other's lease ends} or {"held", number of the first entry, entry ...}, oldest first. An
+-- entry stays in the list of those taken until SETTLE says what became of it, so what a dead ingester had taken is found
+-- first. Both lists hand over at their right ends only: whoever moves an entry, their order stays.
 
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return {'busy', redis.call('PTTL', KEYS[1])} end
@@ -13,8 +13,7 @@ if holder and holder ~= ARGV[1] then return {'busy', redis.call('PTTL', KEYS[1])
 if not holder or redis.call('PTTL', KEYS[1]) < ARGV[2] / 2 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 
 local entries_most, bytes_most, entry_most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local wakes = redis.call('LPOP', KEYS[5], ARGV[6]) or {}
-local answer = {'held', redis.call('GET', KEYS[4]) or '0', wakes}
+local answer = {'held', redis.call('GET', KEYS[4]) or '0'}
 local waiting, bytes = redis.call('LLEN', KEYS[3]), 0
 for index = 1, entries_most do
   local entry

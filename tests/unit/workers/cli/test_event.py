@@ -9,8 +9,8 @@ import pytest
 from configdrive.contract.events import ContentEvent, parse
 from configdrive.contract.guest_data import GuestData
 from configdrive.contract.sealing import guest_of
-from workers.access import make_sealer
 from workers.cli.errors import ExitCode
+from workers.config.key_ring import make_sealer
 from workers.config.settings import load_settings
 
 if TYPE_CHECKING:

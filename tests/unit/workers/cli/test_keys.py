@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from nacl.public import PublicKey
 
+from configdrive.client.public_key import read_public
 from workers.cli.errors import ExitCode
-from workers.config.keys import read_keys, read_public
+from workers.config.keys import read_keys
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configdrive.client.postings import Receipt
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import EventId
-from tasks.mailbox import Receipt
 from workers.cli.errors import ExitCode
 from workers.cli.publish import Entry, Report, Unreadable, entries
 

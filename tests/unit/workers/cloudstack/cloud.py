@@ -10,14 +10,13 @@ from typing import Any
 from pydantic import SecretStr
 from typing_extensions import override
 
+from configdrive.client.publisher import Publisher
 from configdrive.contract.events import LifecycleEvent, parse, short_type
 from configdrive.contract.guest_data import GuestData
 from configdrive.contract.sealing import guest_of
 from configdrive.errors import TransientCode, TransientError
 from configdrive.model import HypervisorName, VmUuid
-from tasks.publish import LifecyclePublisher
-from tasks.wakeup import WakeUps
-from tests.unit.fakes.mailbox import MemoryMailbox
+from tests.mailboxes import Store
 from tests.unit.fakes.small import FakeClock, FakeSealer
 from tests.unit.workers.cloudstack.recorded import UUID
 from workers.cloudstack.adapter import Adapter, Taken
@@ -133,17 +132,6 @@ class MemoryVmLock(VmLock):
         self._memory.notices |= set(self._notice.identities)
 
 
-class NoWakeUps(WakeUps):
-    """Nobody works."""
-
-    def __init__(self) -> None:
-        pass
-
-    @override
-    def send(self, wake: Any) -> None:
-        pass
-
-
 class Cloud:
     """One VM in CloudStack, and all that its adapter has published of it."""
 
@@ -155,18 +143,19 @@ class Cloud:
         drives_for: DrivesFor = DrivesFor.OFFERING,
     ) -> None:
         self.clock = FakeClock()
-        self.mailbox = MemoryMailbox(self.clock)
+        self.store = Store()
+        self.mailbox = self.store.mailbox
         self.sealer = FakeSealer()
         self.directory = MemoryDirectory()
         self.memory = MemoryMemory(self.clock)
-        publisher = LifecyclePublisher(
-            self.mailbox, NoWakeUps(), self.sealer, hypervisors=[HypervisorName("kvm"), HypervisorName("simulated")]
+        publisher = Publisher(
+            self.mailbox, self.sealer, hypervisors=[HypervisorName("kvm"), HypervisorName("simulated")]
         )
         self.adapter = Adapter(
             directory=self.directory,
             memory=self.memory,
             publisher=publisher,
-            dead_letter=self.mailbox.bury,
+            dead_letter=self.mailbox.dead_letter,
             clock=self.clock,
             start_at=start_at,
             hosts=hosts or {},
@@ -185,8 +174,8 @@ class Cloud:
     @property
     def events(self) -> list[LifecycleEvent]:
         """All that was published about the VM, in order."""
-        box = self.mailbox.boxes.get(UUID)
-        return [parse(posting.body) for posting in box.mail] if box else []
+        bodies: Any = self.store.client.hgetall(self.store.key("body", UUID))
+        return [parse(bodies[identity.encode()]) for identity in self.store.mail(UUID)]
 
     @property
     def types(self) -> list[str]:

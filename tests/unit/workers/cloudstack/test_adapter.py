@@ -310,7 +310,7 @@ def test_a_masked_password_of_a_job_that_is_forgotten_is_a_dead_letter_and_not_o
     taken = running.take(body("job-resetpassword-objects"))
 
     assert taken.result is Result.DEAD_LETTER
-    assert "reset it again" in running.mailbox.dead[0].reason
+    assert "reset it again" in running.mailbox.dead_letters(1)[0].reason
     assert running.types == ["start"]
 
 
@@ -354,7 +354,7 @@ def test_webhook_and_bus_say_the_same_thing_once(running: Cloud) -> None:
 @pytest.mark.parametrize("name", ["action-null-uuid-nowhere", "action-null-uuid-two", "state-null-uuid"])
 def test_a_vm_that_cannot_be_known_is_a_dead_letter_without_content(cloud: Cloud, name: str) -> None:
     assert cloud.take(body(name)).result is Result.DEAD_LETTER
-    (letter,) = cloud.mailbox.dead
+    (letter,) = cloud.mailbox.dead_letters(9)
     assert letter.origin == "cloudstack test"
     assert "names no VM" in letter.reason
     assert UUID not in letter.reason
@@ -380,7 +380,7 @@ def test_what_is_no_payload_is_a_dead_letter(cloud: Cloud) -> None:
     taken = cloud.take(b"password=hunter2")
 
     assert (taken.result, taken.unreadable) == (Result.DEAD_LETTER, True)
-    assert "hunter2" not in repr(cloud.mailbox.dead)
+    assert "hunter2" not in repr(cloud.mailbox.dead_letters(9))
 
 
 def test_a_vm_that_cloudstack_does_not_show_is_left_alone(cloud: Cloud) -> None:
@@ -420,7 +420,7 @@ def test_what_cannot_be_taken_now_comes_again(cloud: Cloud, error: Exception) ->
     cloud.directory.fails = error
     with pytest.raises(type(error)):
         cloud.take(state("Starting", "Running", 1))
-    assert cloud.mailbox.dead == []
+    assert cloud.mailbox.dead_letters(9) == []
 
     cloud.directory.fails = None
     assert cloud.take(state("Starting", "Running", 1)).result is Result.PUBLISHED
@@ -452,13 +452,13 @@ def test_a_vm_of_a_hypervisor_that_nobody_serves_is_left_alone(cloud: Cloud) -> 
     cloud.directory.vm = replace(RECORD, state="Running", host="h1", hypervisor="LXC")
 
     assert cloud.take(state("Starting", "Running", 1)).result is Result.IGNORED
-    assert cloud.mailbox.dead == []
+    assert cloud.mailbox.dead_letters(9) == []
 
 
 def test_what_the_contract_refuses_is_a_dead_letter_and_tried_with_the_next_notice(cloud: Cloud) -> None:
     cloud.directory.vm = replace(RECORD, state="Running", host="h1", key_lines=("sw0rdfish is no key",))
     assert cloud.take(state("Starting", "Running", 1)).result is Result.DEAD_LETTER
-    assert "sw0rdfish" not in repr(cloud.mailbox.dead)
+    assert "sw0rdfish" not in repr(cloud.mailbox.dead_letters(9))
 
     cloud.now("Running", "h1")
     cloud.take(action("VM.UPDATE", 20))
@@ -490,7 +490,7 @@ def test_what_the_adapter_stumbles_over_is_a_dead_letter_and_holds_nothing_up(cl
     taken = take(cloud.adapter, state("Starting", "Running", 1))
 
     assert taken.result is Result.DEAD_LETTER
-    (letter,) = cloud.mailbox.dead
+    (letter,) = cloud.mailbox.dead_letters(9)
     assert "unforeseen ZeroDivisionError at cloud.py:" in letter.reason
     assert "sw0rdfish" not in letter.reason
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configdrive.client.public_key import PublicSealer
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.ports import Sealer
-from workers.config.key_ring import KeyRing, PublicSealer, key_of
+from workers.config.key_ring import KeyRing, key_of
 from workers.config.keys import Key
 
 OLD, NEW, STRANGER = Key.generate(), Key.generate(), Key.generate()

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.public import PrivateKey
 
+from configdrive.client.public_key import identity_of, read_public
 from configdrive.errors import PermanentCode, PermanentError
 from workers.config import keys
-from workers.config.keys import Key, identity_of, public_text, read_keys, read_or_make_keys, read_public, write_keys
+from workers.config.keys import Key, public_text, read_keys, read_or_make_keys, write_keys
 
 
 @pytest.fixture

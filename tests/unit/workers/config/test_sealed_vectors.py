@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from nacl.public import PrivateKey
 
+from configdrive.client.public_key import identity_of
 from configdrive.contract.guest_data import GuestData
 from configdrive.errors import PermanentCode, PermanentError
 from workers.config.key_ring import KeyRing
-from workers.config.keys import Key, identity_of, public_text
+from workers.config.keys import Key, public_text
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[4] / "examples/sealed-vectors.json").read_text("utf-8"))
 PRIVATE = PrivateKey(base64.b64decode(VECTORS["private_key"]))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from configdrive.client.settings import ClientSettings
 from configdrive.errors import PermanentCode, PermanentError
 from workers.config.settings import Settings, load_settings
 
@@ -188,10 +189,11 @@ def test_a_file_that_is_none_is_refused_with_the_variable_s_name(
 
 
 def test_every_setting_says_what_it_is_for() -> None:
-    (definition,) = ast.parse(inspect.getsource(Settings)).body
-    assert isinstance(definition, ast.ClassDef)
+    definitions = [ast.parse(inspect.getsource(one)).body[0] for one in (ClientSettings, Settings)]
     described = {
         node.target.id
+        for definition in definitions
+        if isinstance(definition, ast.ClassDef)
         for node, following in itertools.pairwise(definition.body)
         if isinstance(node, ast.AnnAssign)
         and isinstance(node.target, ast.Name)

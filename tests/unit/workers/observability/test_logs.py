@@ -13,7 +13,7 @@ from configdrive.model import HypervisorName, VmUuid
 from configdrive.ports import StepRecord
 from tests.unit.documents import UUID
 from tests.unit.workers.observability.watching import SECRET, TRACEPARENT, claim, finish, park
-from workers.observability.logs import JsonFormatter, LoggingWatcher, SystemClock, set_up_logging
+from workers.observability.logs import JsonFormatter, LoggingObserver, SystemClock, set_up_logging
 
 STEP = StepRecord("upload", "event-1", "start", VmUuid(UUID), HypervisorName("kvm"), 0.012345678)
 FAILED = StepRecord("attach", "event-1", "start", VmUuid(UUID), HypervisorName("kvm"), 2.0, "drive_locked")
@@ -30,14 +30,14 @@ def root_logger() -> Iterator[None]:
 
 def test_a_step_is_one_line_that_says_what_of_which_event_took_how_long(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "configdrive.steps"):
-        LoggingWatcher().step(STEP)
+        LoggingObserver().step(STEP)
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert record.getMessage() == f"start upload in 12.3 ms event=event-1 vm={UUID} hypervisor=kvm"
 
 
 def test_a_step_that_failed_is_a_warning_with_its_code(caplog: pytest.LogCaptureFixture) -> None:
-    LoggingWatcher().step(FAILED)
+    LoggingObserver().step(FAILED)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "start attach in 2000.0 ms failed: drive_locked event=event-1" in record.getMessage()
@@ -51,8 +51,8 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 def test_machines_get_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("json")
-    LoggingWatcher().step(STEP)
-    LoggingWatcher().step(FAILED)
+    LoggingObserver().step(STEP)
+    LoggingObserver().step(FAILED)
     done, failed = (json.loads(line) for line in lines(capsys))
     assert done.pop("time").endswith("+00:00")
     assert done == {
@@ -94,15 +94,15 @@ def test_what_is_no_step_is_not_taken_for_one() -> None:
 
 def test_people_get_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("console")
-    LoggingWatcher().step(STEP)
+    LoggingObserver().step(STEP)
     (line,) = lines(capsys)
     assert line.endswith(f"INFO    configdrive.steps: start upload in 12.3 ms event=event-1 vm={UUID} hypervisor=kvm")
 
 
 def test_an_attempt_s_end_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("json")
-    LoggingWatcher().ended(claim(attempt=2, traceparent=TRACEPARENT), park("access_denied"), 0.25)
-    LoggingWatcher().ended(claim(), finish(), 0.25)
+    LoggingObserver().attempt_ended(claim(attempt=2, traceparent=TRACEPARENT), park("access_denied"), 0.25)
+    LoggingObserver().attempt_ended(claim(), finish(), 0.25)
     parked, applied = (json.loads(line) for line in lines(capsys))
     assert parked.pop("time")
     assert parked == {
@@ -125,12 +125,12 @@ def test_an_attempt_s_end_is_one_line(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_whatever_is_said_during_an_attempt_names_its_event_and_vm(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, log_format: str
+    capsys: pytest.CaptureFixture[str], log_format: str
 ) -> None:
     set_up_logging(log_format)
-    monkeypatch.setattr("workers.observability.logs.claim_in_work", claim)
+    LoggingObserver().attempt_started(claim())
     logging.getLogger("a.driver").warning("the host is slow")
-    LoggingWatcher().step(STEP)
+    LoggingObserver().step(STEP)
     said, step = lines(capsys)
     assert "the host is slow" in said
     for line in (said, step):
@@ -139,13 +139,16 @@ def test_whatever_is_said_during_an_attempt_names_its_event_and_vm(
             assert (found["event_id"], found["vm_uuid"], found["attempt"]) == ("event-1", UUID, 1)
         else:
             assert line.count(f"event=event-1 vm={UUID}") == 1
+    LoggingObserver().attempt_ended(claim(), finish(), 0.1)
+    logging.getLogger("a.driver").warning("nothing is in work")
+    assert "event-1" not in lines(capsys)[-1]
 
 
 def test_setting_up_again_replaces_what_was_set_up(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("console")
     set_up_logging("json", logging.WARNING)
-    LoggingWatcher().step(STEP)
-    LoggingWatcher().step(FAILED)
+    LoggingObserver().step(STEP)
+    LoggingObserver().step(FAILED)
     (line,) = lines(capsys)
     assert json.loads(line)["error"] == "drive_locked"
 

@@ -12,7 +12,7 @@ from configdrive.errors import PermanentCode, PermanentError, TransientCode
 from configdrive.lifecycle.orphans import Why
 from configdrive.model import HostName, HypervisorName, ImageName, Place, StorageName, StoredImage, VmUuid
 from configdrive.ports import Connections, StepRecord
-from tasks.mailbox import Again, Ending
+from tasks.mailbox import Ending, Retry
 from tasks.storage_sweep import Finding
 from tests.unit.documents import UUID
 from tests.unit.workers.observability.watching import SECRET, claim, finish, park
@@ -42,10 +42,10 @@ def step(name: str = "upload", error: str | None = None, hypervisor: str = "kvm"
 
 
 def test_an_attempt_is_in_work_until_it_ends(counted: Counted) -> None:
-    counted.metrics.began(claim())
+    counted.metrics.attempt_started(claim())
     assert counted("configdrive_attempts_total", hypervisor="kvm", event="start") == 1
     assert counted("configdrive_events_in_work", hypervisor="kvm") == 1
-    counted.metrics.ended(claim(), finish(), 0.3)
+    counted.metrics.attempt_ended(claim(), finish(), 0.3)
     assert counted("configdrive_events_in_work", hypervisor="kvm") == 0
     assert counted("configdrive_attempt_seconds_count", hypervisor="kvm", event="start") == 1
     assert counted("configdrive_attempt_seconds_bucket", hypervisor="kvm", event="start", le="0.25") == 0
@@ -58,15 +58,15 @@ def test_an_attempt_is_in_work_until_it_ends(counted: Counted) -> None:
         (finish(), "events", {"status": "applied", "code": ""}),
         (finish(Status.DROPPED, "superseded"), "events", {"status": "dropped", "code": "superseded"}),
         (park("access_denied"), "events", {"status": "parked", "code": "access_denied"}),
-        (Again(2.0, TransientCode.VM_BUSY), "retries", {"code": "vm_busy"}),
+        (Retry(2.0, TransientCode.VM_BUSY), "retries", {"code": "vm_busy"}),
         (None, "attempts_lost", {}),
     ],
 )
 def test_each_end_is_counted_as_what_it_is(
     counted: Counted, ending: Ending | None, name: str, labels: dict[str, str]
 ) -> None:
-    counted.metrics.began(claim())
-    counted.metrics.ended(claim(), ending, 0.1)
+    counted.metrics.attempt_started(claim())
+    counted.metrics.attempt_ended(claim(), ending, 0.1)
     assert counted(f"configdrive_{name}_total", hypervisor="kvm", event="start", **labels) == 1
     ends = [
         sample.value
@@ -86,7 +86,7 @@ def test_a_step_is_timed_and_its_failure_counted_by_its_code(counted: Counted) -
 
 
 def test_what_hosts_gave_up_late_is_counted(counted: Counted) -> None:
-    counted.metrics.collected("configdrive.kvm.berlin-1")
+    counted.metrics.leftover_removed("configdrive.kvm.berlin-1")
     assert counted("configdrive_leftovers_collected_total", hypervisor="kvm") == 1
 
 
@@ -118,7 +118,7 @@ def test_the_successor_of_a_process_that_died_begins_with_no_connection_and_coun
 
 
 def test_the_successor_of_a_process_that_died_has_nothing_in_work(counted: Counted) -> None:
-    counted.metrics.began(claim())
+    counted.metrics.attempt_started(claim())
     counted.metrics.forget_work()
     assert counted("configdrive_events_in_work", hypervisor="kvm") == 0
 
@@ -130,11 +130,11 @@ def test_a_stranger_s_words_become_no_labels(event: str, queue: str, code: str, 
     counted = Counted()
     before = generate_latest(counted.registry).count(b"\n")
     strange = claim(f"x{event}", f"x{queue}")
-    counted.metrics.began(strange)
+    counted.metrics.attempt_started(strange)
     counted.metrics.step(step(f"x{word}", error=f"x{code}", hypervisor=f"x{word}"))
-    counted.metrics.ended(strange, finish(Status.APPLIED, f"x{code}"), 0.1)
-    counted.metrics.ended(strange, Again(1.0, f"x{code}"), 0.1)
-    counted.metrics.collected(f"x{queue}")
+    counted.metrics.attempt_ended(strange, finish(Status.APPLIED, f"x{code}"), 0.1)
+    counted.metrics.attempt_ended(strange, Retry(1.0, f"x{code}"), 0.1)
+    counted.metrics.leftover_removed(f"x{queue}")
     text = generate_latest(counted.registry)
     assert counted("configdrive_attempts_total", hypervisor="other", event="other") == 1
     assert counted("configdrive_events_total", hypervisor="other", event="other", status="applied", code="other") == 1
@@ -142,9 +142,9 @@ def test_a_stranger_s_words_become_no_labels(event: str, queue: str, code: str, 
 
 
 def test_no_vm_no_event_and_no_content_is_in_what_is_shown(counted: Counted) -> None:
-    counted.metrics.began(claim())
+    counted.metrics.attempt_started(claim())
     counted.metrics.step(step(error="vm_busy"))
-    counted.metrics.ended(claim(), park("vm_busy"), 0.1)
+    counted.metrics.attempt_ended(claim(), park("vm_busy"), 0.1)
     text = generate_latest(counted.registry).decode()
     for word in (UUID, "event-1", SECRET):
         assert word not in text

@@ -1,4 +1,4 @@
-"""Telling several watchers, and the words by which an attempt is told."""
+"""Reporting to several observers, and the two words for the end of an attempt."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing_extensions import override
 from configdrive.contract.outcome import Status
 from configdrive.model import HypervisorName, VmUuid
 from configdrive.ports import StepRecord
-from tasks.mailbox import Again, Claim, Ending
+from tasks.mailbox import Claim, Ending, Retry
 from tests.unit.documents import UUID
 from tests.unit.workers.observability.watching import SECRET, claim, finish, park
-from workers.observability.observers import Watcher, Watchers, claim_in_work, hypervisor_of, what_became
+from workers.observability.observers import Observers, WorkObserver, hypervisor_of, what_became
 
 STEP = StepRecord("upload", "event-1", "start", VmUuid(UUID), HypervisorName("kvm"), 0.1)
 
 
-class Noting(Watcher):
-    """Notes what it is told, then fails as it was asked to."""
+class Noting(WorkObserver):
+    """Notes what is reported, then fails as it was asked to."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.told: list[Any] = []
+        self.noted: list[Any] = []
         self._error = error
 
     @override
-    def began(self, claim: Claim) -> None:
+    def attempt_started(self, claim: Claim) -> None:
         self._note(claim)
 
     @override
@@ -36,49 +36,47 @@ class Noting(Watcher):
         self._note(record)
 
     @override
-    def ended(self, claim: Claim, ending: Ending | None, seconds: float) -> None:
+    def attempt_ended(self, claim: Claim, ending: Ending | None, seconds: float) -> None:
         self._note((claim, ending, seconds))
 
     @override
-    def collected(self, queue: str) -> None:
+    def leftover_removed(self, queue: str) -> None:
         self._note(queue)
 
     def _note(self, what: object) -> None:
-        self.told.append(what)
+        self.noted.append(what)
         if self._error is not None:
             raise self._error
 
 
-def tell_all(watchers: Watchers) -> list[Any]:
-    watchers.began(claim())
-    watchers.step(STEP)
-    watchers.ended(claim(), None, 1.0)
-    watchers.collected("configdrive.kvm")
+def report_all(observers: Observers) -> list[Any]:
+    observers.attempt_started(claim())
+    observers.step(STEP)
+    observers.attempt_ended(claim(), None, 1.0)
+    observers.leftover_removed("configdrive.kvm")
     return [claim(), STEP, (claim(), None, 1.0), "configdrive.kvm"]
 
 
-def test_all_are_told_everything() -> None:
+def test_all_get_every_report() -> None:
     noting = [Noting(), Noting()]
-    told = tell_all(Watchers(noting))
-    assert [one.told for one in noting] == [told, told]
+    reported = report_all(Observers(noting))
+    assert [one.noted for one in noting] == [reported, reported]
 
 
-def test_one_that_fails_keeps_nobody_from_being_told_nor_from_working(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_that_fails_keeps_no_report_from_the_others_and_nobody_from_working(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     failing, other = Noting(OSError(SECRET)), Noting()
     with caplog.at_level(logging.WARNING):
-        told = tell_all(Watchers([failing, other]))
-    assert failing.told == other.told == told
-    assert "Noting.began failed: OSError" in caplog.text
+        reported = report_all(Observers([failing, other]))
+    assert failing.noted == other.noted == reported
+    assert "Noting.attempt_started failed: OSError" in caplog.text
     assert SECRET not in caplog.text
 
 
 def test_the_pool_s_word_that_the_time_is_over_is_not_swallowed() -> None:
     with pytest.raises(SoftTimeLimitExceeded):
-        Watchers([Noting(SoftTimeLimitExceeded())]).step(STEP)
-
-
-def test_nothing_is_in_work_outside_of_a_turn() -> None:
-    assert claim_in_work() is None
+        Observers([Noting(SoftTimeLimitExceeded())]).step(STEP)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +101,7 @@ def test_a_queue_s_name_tells_the_hypervisor(queue: object, name: str) -> None:
         (finish(), ("applied", "")),
         (finish(Status.DROPPED, "vm_gone"), ("dropped", "vm_gone")),
         (park("access_denied"), ("parked", "access_denied")),
-        (Again(1.0, "vm_busy"), ("retry", "vm_busy")),
+        (Retry(1.0, "vm_busy"), ("retry", "vm_busy")),
         (None, ("lost", "")),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from configdrive.model import HypervisorName, VmUuid
 from configdrive.ports import StepRecord
-from tasks.mailbox import Again
+from tasks.mailbox import Retry
 from tests.unit.documents import UUID
 from tests.unit.workers.observability.watching import SECRET, TRACEPARENT, claim, finish, park
 
@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from workers.observability.tracing import TracingWatcher
+from workers.observability.tracing import TracingObserver
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -32,7 +32,7 @@ class Traced:
         self._exporter = InMemorySpanExporter()
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.watcher = TracingWatcher(provider)
+        self.watcher = TracingObserver(provider)
 
     @property
     def spans(self) -> dict[str, ReadableSpan]:
@@ -49,10 +49,10 @@ def step(name: str, error: str | None = None) -> StepRecord:
 
 
 def test_steps_lie_below_their_attempt_and_that_below_the_publisher_s_span(traced: Traced) -> None:
-    traced.watcher.began(claim(traceparent=TRACEPARENT, attempt=2))
+    traced.watcher.attempt_started(claim(traceparent=TRACEPARENT, attempt=2))
     traced.watcher.step(step("build"))
     traced.watcher.step(step("upload"))
-    traced.watcher.ended(claim(traceparent=TRACEPARENT), finish(), 1.0)
+    traced.watcher.attempt_ended(claim(traceparent=TRACEPARENT), finish(), 1.0)
     attempt, build, upload = (traced.spans[name] for name in ("configdrive start", "build", "upload"))
 
     assert attempt.parent is not None
@@ -84,15 +84,15 @@ def test_steps_lie_below_their_attempt_and_that_below_the_publisher_s_span(trace
 
 @pytest.mark.parametrize("traceparent", [None, "nonsense", "00-0-0-00"])
 def test_without_a_readable_parent_an_attempt_begins_a_trace(traced: Traced, traceparent: str | None) -> None:
-    traced.watcher.began(claim(traceparent=traceparent))
-    traced.watcher.ended(claim(), finish(), 1.0)
+    traced.watcher.attempt_started(claim(traceparent=traceparent))
+    traced.watcher.attempt_ended(claim(), finish(), 1.0)
     assert traced.spans["configdrive start"].parent is None
 
 
 def test_what_failed_is_marked_with_its_code_only(traced: Traced) -> None:
-    traced.watcher.began(claim())
+    traced.watcher.attempt_started(claim())
     traced.watcher.step(step("attach", "drive_locked"))
-    traced.watcher.ended(claim(), Again(2.0, "drive_locked"), 1.0)
+    traced.watcher.attempt_ended(claim(), Retry(2.0, "drive_locked"), 1.0)
     for name in ("attach", "configdrive start"):
         span = traced.spans[name]
         assert span.status.status_code is StatusCode.ERROR
@@ -102,20 +102,20 @@ def test_what_failed_is_marked_with_its_code_only(traced: Traced) -> None:
 
 @pytest.mark.parametrize(("ending", "failed"), [(finish(), False), (park("access_denied"), True), (None, True)])
 def test_an_attempt_is_an_error_when_somebody_has_to_look(traced: Traced, ending: object, *, failed: bool) -> None:
-    traced.watcher.began(claim())
-    traced.watcher.ended(claim(), ending, 1.0)  # type: ignore[arg-type]  # an `Ending`, whose name is no class
+    traced.watcher.attempt_started(claim())
+    traced.watcher.attempt_ended(claim(), ending, 1.0)  # type: ignore[arg-type]  # an `Ending`, whose name is no class
     assert (traced.spans["configdrive start"].status.status_code is StatusCode.ERROR) is failed
 
 
 def test_no_content_is_in_any_span(traced: Traced) -> None:
-    traced.watcher.began(claim())
+    traced.watcher.attempt_started(claim())
     traced.watcher.step(step("build", "unclassified"))
-    traced.watcher.ended(claim(), park("unclassified"), 1.0)
+    traced.watcher.attempt_ended(claim(), park("unclassified"), 1.0)
     assert SECRET not in "".join(span.to_json() for span in traced.spans.values())
 
 
 def test_a_step_or_an_end_outside_of_an_attempt_makes_no_span(traced: Traced) -> None:
     traced.watcher.step(step("observe"))
-    traced.watcher.ended(claim(), finish(), 1.0)
-    traced.watcher.collected("configdrive.kvm")
+    traced.watcher.attempt_ended(claim(), finish(), 1.0)
+    traced.watcher.leftover_removed("configdrive.kvm")
     assert traced.spans == {}

@@ -1,10 +1,12 @@
-"""Claims and ends of attempts, for those who are told of them."""
+"""Claims and ends of attempts, for observers."""
 
 from __future__ import annotations
 
+from configdrive.client.postings import Header
 from configdrive.contract.outcome import Outcome, Status
+from configdrive.lifecycle.settled import Settled
 from configdrive.model import EventId, VmUuid
-from tasks.mailbox import Claim, Finish, Header, ParkIt
+from tasks.mailbox import Claim, Park
 from tests.unit.documents import UUID
 
 SECRET = "swordfish"
@@ -27,9 +29,9 @@ def outcome(status: Status, code: str | None = None) -> Outcome:
     return Outcome("event-1", "start", UUID, 7, status, 0.0, code, detail=SECRET)
 
 
-def finish(status: Status = Status.APPLIED, code: str | None = None) -> Finish:
-    return Finish(outcome(status, code), state=SECRET)
+def finish(status: Status = Status.APPLIED, code: str | None = None) -> Settled:
+    return Settled(outcome(status, code), state=SECRET)
 
 
-def park(code: str) -> ParkIt:
-    return ParkIt(outcome(Status.PARKED, code))
+def park(code: str) -> Park:
+    return Park(outcome(Status.PARKED, code))

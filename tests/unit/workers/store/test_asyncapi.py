@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SPECIFICATION = json.loads((Path(__file__).parents[3] / "data/asyncapi/3.0.0.json").read_text())
-LIBRARY = FunctionLibrary("mine:", 1000, ("kvm",))
+LIBRARY = FunctionLibrary("mine:", ("kvm",))
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from configdrive.client.encoding import decode, encode
+from configdrive.client.postings import Header
 from configdrive.model import EventId, VmUuid
-from tasks.mailbox import Header
 from tests.unit.documents import UUID
-from workers.store import encoding
+from workers.store.encoding import readable
 
 WHOLE = {"id": "event-1", "type": "start", "vm": UUID, "queue": "configdrive.kvm", "sequence": 1}
 HEADER = Header(EventId("event-1"), "start", VmUuid(UUID), "configdrive.kvm", 1)
@@ -18,7 +19,7 @@ HEADER = Header(EventId("event-1"), "start", VmUuid(UUID), "configdrive.kvm", 1)
 @pytest.mark.parametrize("traceparent", [None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"])
 def test_a_header_comes_back_as_it_was(traceparent: str | None) -> None:
     header = Header(EventId("event-1"), "start", VmUuid(UUID), "configdrive.kvm", 1, traceparent)
-    assert encoding.decode(encoding.encode(header).encode()) == header
+    assert decode(encode(header).encode()) == header
 
 
 @pytest.mark.parametrize(
@@ -41,5 +42,4 @@ def test_a_header_comes_back_as_it_was(traceparent: str | None) -> None:
     ids=map("{}".format, range(18)),
 )
 def test_what_is_no_header_is_passed_over(text: bytes) -> None:
-    assert list(encoding.readable([text, encoding.encode(HEADER).encode(), text])) == [HEADER]
-    assert encoding.wake([b"wake", text, 1]) is None
+    assert list(readable([text, encode(HEADER).encode(), text])) == [HEADER]

@@ -1,4 +1,4 @@
-"""Where a worker's work can be interrupted, and by what: every call of the store and every verb of the driver."""
+"""Interruptions of a worker's work, and where they can come: every call of the store and every verb of the driver."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from workers.store.mailbox import RedisMailbox
 if TYPE_CHECKING:
     import redis
 
+    from configdrive.client.postings import Posting, Receipt
     from configdrive.contract.outcome import Outcome
     from configdrive.model import EventId, VmUuid
-    from tasks.mailbox import Claim, DeadLetter, Debt, Ending, Held, NotNow, Posting, Receipt, Right, Wake
-    from tests.integration.queue.lossy import Loss
-    from workers.store.mailbox import StoreOptions
+    from tasks.mailbox import Claim, DeadLetter, Ending, Held, Leftover, NotNow, Right, Wakeup
+    from tests.integration.queue.lost_replies import Loss
+    from workers.store.mailbox import MailboxOptions
 
 
 class Killed(BaseException):
@@ -91,10 +92,6 @@ class Points:
         """Pass a point before or after a call of the store."""
         self._pass(call, at, _OF_THE_STORE if at is At.BEFORE else frozenset())
 
-    def at_wake(self) -> None:
-        """Pass the point before a wake-up is sent."""
-        self._pass("wake", At.BEFORE, frozenset())
-
     def _pass(self, what: str, at: At, possible: frozenset[Mishap]) -> None:
         if self._dead:
             raise Killed
@@ -129,7 +126,7 @@ class Points:
 class PointedMailbox(RedisMailbox):
     """The store as a worker has it, with a point before and after each call; remembers the last claim of each event."""
 
-    def __init__(self, client: redis.Redis, options: StoreOptions, points: Points) -> None:
+    def __init__(self, client: redis.Redis, options: MailboxOptions, points: Points) -> None:
         super().__init__(client, options)
         self._points = points
         self.claims: dict[EventId, Claim] = {}
@@ -142,11 +139,11 @@ class PointedMailbox(RedisMailbox):
         return answer
 
     @override
-    def claim(self, vm_uuid: VmUuid, event_id: EventId) -> Claim | NotNow:
+    def claim(self, wakeup: Wakeup) -> Claim | NotNow:
         self._points.at_store("claim", At.BEFORE)
-        answer = super().claim(vm_uuid, event_id)
+        answer = super().claim(wakeup)
         if not isinstance(answer, str):
-            self.claims[event_id] = answer
+            self.claims[answer.header.event_id] = answer
         self._points.at_store("claim", At.AFTER)
         return answer
 
@@ -158,11 +155,10 @@ class PointedMailbox(RedisMailbox):
         return answer
 
     @override
-    def done(self, claim: Claim, ending: Ending) -> Wake | None:
+    def done(self, claim: Claim, ending: Ending) -> None:
         self._points.at_store("done", At.BEFORE)
-        answer = super().done(claim, ending)
+        super().done(claim, ending)
         self._points.at_store("done", At.AFTER)
-        return answer
 
     @override
     def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
@@ -173,12 +169,11 @@ class PointedMailbox(RedisMailbox):
 
     @override
     def release(
-        self, held: Held, state: str | None = None, *, gone: bool = False, paid: Debt | None = None
-    ) -> Wake | None:
+        self, held: Held, state: str | None = None, *, gone: bool = False, finished: Leftover | None = None
+    ) -> None:
         self._points.at_store("release", At.BEFORE)
-        answer = super().release(held, state, gone=gone, paid=paid)
+        super().release(held, state, gone=gone, finished=finished)
         self._points.at_store("release", At.AFTER)
-        return answer
 
     @override
     def outcome_of(self, event_id: EventId) -> Outcome | None:
@@ -186,7 +181,7 @@ class PointedMailbox(RedisMailbox):
         return super().outcome_of(event_id)
 
     @override
-    def bury(self, letter: DeadLetter) -> None:
-        self._points.at_store("bury", At.BEFORE)
-        super().bury(letter)
-        self._points.at_store("bury", At.AFTER)
+    def dead_letter(self, letter: DeadLetter) -> None:
+        self._points.at_store("dead_letter", At.BEFORE)
+        super().dead_letter(letter)
+        self._points.at_store("dead_letter", At.AFTER)

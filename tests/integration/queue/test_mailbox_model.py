@@ -1,4 +1,4 @@
-"""Any sequence of what publishers, workers, sweepers, persons and time do, against a model in plain Python."""
+"""Any sequence of what publishers, workers, sweepers, operators and time do, against a model in plain Python."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from configdrive.contract.outcome import Outcome, Status
+from configdrive.lifecycle.settled import Settled
 from configdrive.model import HostName
 from rigs.invariants import Auditor
 from tasks.mailbox import (
-    Again,
     Claim,
-    Debt,
     Ending,
     FencedError,
-    Finish,
-    Glance,
     Held,
+    Leftover,
     NotNow,
-    ParkIt,
-    PersonsWord,
-    Wake,
+    OperatorAction,
+    Park,
+    Retry,
+    Snapshot,
+    Wakeup,
 )
-from tests.integration.queue.box import QUEUE, Box, new_vm, outcome, posting
 from tests.integration.queue.vm_model import VmModel
+from tests.mailboxes import QUEUE, Store, new_vm, outcome, posting
 
 if TYPE_CHECKING:
     import redis
@@ -49,11 +49,11 @@ class Mailboxes(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.box = Box(self.client)
+        self.store = Store(self.client)
         self.vms = [VmModel(new_vm()) for _ in range(3)]
         self.stream: list[Outcome] = []
         self.clock = itertools.count(1)
-        self.auditor = Auditor(self.client, self.box.prefix)
+        self.auditor = Auditor(self.client, self.store.prefix)
 
     index = st.integers(0, 2)
 
@@ -61,38 +61,37 @@ class Mailboxes(RuleBasedStateMachine):
     def put(self, index: int, kind: str, queue: str) -> None:
         vm = self.vms[index]
         item = posting(vm.uuid, kind, queue=queue)
-        receipt = self.box.mailbox.put(item)
-        assert receipt.accepted
+        assert self.store.mailbox.put(item).accepted
         vm.mail.append(item.header)
         vm.seen[item.header.event_id] = None
-        expected = None
         if vm.parked:
             if kind == "destroy":
-                expected = vm.next_head()
-        elif len(vm.mail) == 1:
-            expected = Wake(item.header, 1)
+                vm.next_head()
         elif vm.retry_set and kind != "start":
             vm.retry_set = vm.backing_off = vm.overdue = False
-            expected = Wake(vm.mail[0], vm.attempts + 1)
-        assert receipt.wake == expected
+            vm.wake()
+        elif not vm.due:
+            vm.wake()
 
     @rule(index=index, which=st.integers(0, 30))
     def put_again(self, index: int, which: int) -> None:
         vm = self.vms[index]
         if vm.seen:
             identity = list(vm.seen)[which % len(vm.seen)]
-            receipt = self.box.mailbox.put(posting(vm.uuid, event_id=identity))
-            assert (receipt.accepted, receipt.wake, receipt.first) == (False, None, vm.seen[identity])
+            receipt = self.store.mailbox.put(posting(vm.uuid, event_id=identity))
+            assert (receipt.accepted, receipt.first) == (False, vm.seen[identity])
 
     @rule(index=index)
     def claim(self, index: int) -> None:
         vm = self.vms[index]
         if vm.head is None:
             return
-        answer = self.box.mailbox.claim(vm.uuid, vm.head.event_id)
+        answer = self.store.mailbox.claim(self.store.wakeup(vm.head))
+        vm.woken.discard(vm.head.queue)
         if vm.parked or vm.live or vm.backing_off:
             expected = NotNow.PARKED if vm.parked else NotNow.BUSY if vm.live else NotNow.TOO_EARLY
             assert answer is expected
+            vm.due |= not vm.parked
             return
         vm.deaths += isinstance(vm.holder, Claim)
         vm.epoch += 1
@@ -108,14 +107,21 @@ class Mailboxes(RuleBasedStateMachine):
             tuple(vm.mail[1:]),
         )
         vm.give_back()
-        vm.holder, vm.live, vm.overdue = answer, True, False
+        vm.holder, vm.live, vm.due, vm.overdue = answer, True, True, False
         vm.claims.append(answer)
 
-    @rule(index=index, which=st.integers(1, 5))
-    def claim_another(self, index: int, which: int) -> None:
+    @rule(index=index, queue=st.sampled_from(QUEUES))
+    def a_message_comes_twice(self, index: int, queue: str) -> None:
         vm = self.vms[index]
-        for header in vm.mail[which : which + 1]:
-            assert self.box.mailbox.claim(vm.uuid, header.event_id) is NotNow.NOT_HEAD
+        if vm.head is None or vm.head.queue == queue:
+            return
+        answer = self.store.mailbox.claim(Wakeup(vm.head.event_id, vm.uuid, queue))
+        if vm.parked or vm.live or vm.backing_off:
+            vm.due |= not vm.parked
+            assert isinstance(answer, NotNow)
+            return
+        assert answer is NotNow.ELSEWHERE
+        vm.wake()
 
     @rule(index=index, which=st.integers(1, 3))
     def renew(self, index: int, which: int) -> None:
@@ -123,7 +129,7 @@ class Mailboxes(RuleBasedStateMachine):
         rights: list[Right] = [*vm.claims[-which:][:1], *vm.holds[-which:][:1]]
         for right in rights:
             held = right is vm.holder
-            assert self.box.mailbox.renew(right) == held
+            assert self.store.mailbox.renew(right) == held
             if held:
                 vm.live, vm.overdue = True, False
 
@@ -134,47 +140,46 @@ class Mailboxes(RuleBasedStateMachine):
             at = float(next(self.clock))
             result = outcome(claim.header, Status.PARKED if how == "park" else Status.APPLIED, at=at)
             endings: dict[str, Ending] = {
-                "finish": Finish(result, f"state {at}"),
-                "leave": Finish(result, f"state {at}", left_on=(HOST,)),
-                "gone": Finish(result, f"state {at}", gone=True),
-                "again": Again(500, "host_unreachable"),
-                "park": ParkIt(result),
+                "finish": Settled(result, f"state {at}"),
+                "leave": Settled(result, f"state {at}", left_on=(HOST,)),
+                "gone": Settled(result, f"state {at}", gone=True),
+                "again": Retry(500, "host_unreachable"),
+                "park": Park(result),
             }
             ending = endings[how]
             if claim is not vm.holder:
                 with pytest.raises(FencedError):
-                    self.box.mailbox.done(claim, ending)
+                    self.store.mailbox.done(claim, ending)
                 return
             vm.claims.remove(claim)  # a worker says it once
-            self._ended(vm, how, result, self.box.mailbox.done(claim, ending))
+            self.store.mailbox.done(claim, ending)
+            self._ended(vm, how, result)
 
-    def _ended(self, vm: VmModel, how: str, result: Outcome, wake: Wake | None) -> None:
+    def _ended(self, vm: VmModel, how: str, result: Outcome) -> None:
         if how == "again":
             vm.give_back()
-            vm.retry_set, vm.backing_off, vm.overdue = True, True, False
-            assert wake is None
+            vm.retry_set, vm.backing_off, vm.due, vm.overdue = True, True, True, False
             return
         if how == "park" and any(header.event_type == "destroy" for header in vm.mail[1:]):
-            assert wake == vm.next_head()
+            vm.next_head()
             return
         self.stream.append(result)
         vm.seen[result.event_id] = result
         if how == "park":
             vm.give_back()
-            vm.parked, vm.overdue = True, False
-            assert wake is None
+            vm.parked, vm.due, vm.overdue = True, False, False
             return
         vm.state = f"state {result.at}"
         vm.gone |= how == "gone"
         if how == "leave":
-            vm.owed.add(vm.mail[0].queue)
+            vm.left.add(vm.mail[0].queue)
         vm.mail.pop(0)
-        assert wake == vm.next_head()
+        vm.next_head()
 
     @rule(index=index)
     def hold(self, index: int) -> None:
         vm = self.vms[index]
-        answer = self.box.mailbox.hold(vm.uuid)
+        answer = self.store.mailbox.hold(vm.uuid)
         if vm.live or vm.mail:
             assert answer is (NotNow.BUSY if vm.live else NotNow.WAITING)
             return
@@ -191,59 +196,61 @@ class Mailboxes(RuleBasedStateMachine):
         vm = self.vms[index]
         for held in vm.holds[-which:][:1]:
             state = f"state {next(self.clock)}" if how else None
-            paid = Debt(queue, HOST) if how else None
+            finished = Leftover(queue, HOST) if how else None
             if held is not vm.holder:
                 with pytest.raises(FencedError):
-                    self.box.mailbox.release(held, state, gone=how == "gone", paid=paid)
+                    self.store.mailbox.release(held, state, gone=how == "gone", finished=finished)
                 return
             vm.holds.remove(held)
-            wake = self.box.mailbox.release(held, state, gone=how == "gone", paid=paid)
+            self.store.mailbox.release(held, state, gone=how == "gone", finished=finished)
             vm.state, vm.gone = state or vm.state, vm.gone or how == "gone"
-            vm.owed -= {queue} if paid else set()
-            assert wake == vm.next_head()
+            vm.left -= {queue} if finished else set()
+            vm.next_head()
 
     @rule(index=index)
     def time_passes(self, index: int) -> None:
         vm = self.vms[index]
-        self.box.age(vm.uuid, AGES)
+        self.store.age(vm.uuid, AGES)
         vm.live = vm.backing_off = False
-        vm.overdue = bool(vm.mail) and not vm.parked
+        vm.overdue = vm.due
 
     @rule(queue=st.sampled_from(QUEUES))
-    def sweep(self, queue: str) -> None:
+    def look_for_wake_ups(self, queue: str) -> None:
         due = [vm for vm in self.vms if vm.overdue and vm.mail[0].queue == queue]
-        wakes = self.box.mailbox.sweep(queue, 100)
-        assert {wake.header for wake in wakes} == {vm.mail[0] for vm in due}
-        assert {wake.attempt for wake in wakes} == {vm.attempts + 1 for vm in due}
+        sent = self.store.mailbox.wake_due(queue, 100)
+        assert {one.header for one in sent} == {vm.mail[0] for vm in due if queue not in vm.woken}
+        assert {one.attempt for one in sent} == {vm.attempts + 1 for vm in due if queue not in vm.woken}
         for vm in due:
-            vm.overdue = False
+            vm.overdue = vm.due = False
+            vm.wake()
 
-    @rule(index=index, word=st.sampled_from(PersonsWord))
-    def a_person_speaks(self, index: int, word: PersonsWord) -> None:
+    @rule(index=index, action=st.sampled_from(OperatorAction))
+    def an_operator_acts(self, index: int, action: OperatorAction) -> None:
         vm = self.vms[index]
         if vm.head is None:
             return
         head = vm.head
         skipped = outcome(head, Status.SKIPPED, at=float(next(self.clock)))
-        answer = self.box.mailbox.word(vm.uuid, head.event_id, word, skipped)
+        answer = self.store.mailbox.act(vm.uuid, head.event_id, action, skipped)
         if vm.live:
             assert answer == "busy"
             return
         vm.epoch += 1
         vm.seen[head.event_id] = None
-        if word is PersonsWord.SKIP:
+        if action is OperatorAction.SKIP:
             self.stream.append(skipped)
             vm.seen[head.event_id] = skipped
             vm.mail.pop(0)
-        assert answer == vm.next_head()
+        assert answer is None
+        vm.next_head()
 
     @invariant()
     def store_is_as_the_model_says(self) -> None:
-        assert self.box.outcomes() == self.stream
-        assert {uuid for uuid, _ in self.box.mailbox.parked(10)} == {vm.uuid for vm in self.vms if vm.parked}
+        assert self.store.outcomes() == self.stream
+        assert {uuid for uuid, _ in self.store.mailbox.parked(10)} == {vm.uuid for vm in self.vms if vm.parked}
         for queue in QUEUES:
-            owed = {uuid for vms in self.box.mailbox.owed(queue).values() for uuid in vms}
-            assert owed == {vm.uuid for vm in self.vms if queue in vm.owed}
+            left = {uuid for vms in self.store.mailbox.leftovers(queue).values() for uuid in vms}
+            assert left == {vm.uuid for vm in self.vms if queue in vm.left}
         for vm in self.vms:
             self._is_as_the_model_says(vm)
 
@@ -252,19 +259,26 @@ class Mailboxes(RuleBasedStateMachine):
         self.auditor.check()
 
     def _is_as_the_model_says(self, vm: VmModel) -> None:
-        assert self.box.mail(vm.uuid) == [header.event_id for header in vm.mail]
-        bodies = self.box.bodies(vm.uuid)
+        assert self.store.mail(vm.uuid) == [header.event_id for header in vm.mail]
+        bodies = self.store.bodies(vm.uuid)
         assert bodies == {header.event_id for header in vm.mail}
-        due = [queue for queue in QUEUES if self.box.due(vm.uuid, queue) is not None]
-        assert due == ([vm.mail[0].queue] if vm.mail and not vm.parked else [])
-        assert int(self.box.field(vm.uuid, "epoch") or 0) == vm.epoch
-        assert int(self.box.field(vm.uuid, "attempts") or 0) == vm.attempts
-        assert (self.box.field(vm.uuid, "owner") is not None) == (vm.holder is not None)
-        assert (self.box.field(vm.uuid, "parked") is not None) == vm.parked
-        assert self.box.field(vm.uuid, "state") == vm.state
-        assert self.box.mailbox.glance(vm.uuid) == Glance(bool(vm.mail) or vm.live, vm.state)
+        due = [queue for queue in QUEUES if self.store.due(vm.uuid, queue) is not None]
+        assert due == ([vm.mail[0].queue] if vm.due else [])
+        woken = {
+            message.queue
+            for queue in QUEUES
+            for message in self.store.messages(queue)
+            if message.wakeup.vm_uuid == vm.uuid
+        }
+        assert woken == vm.woken
+        assert int(self.store.field(vm.uuid, "epoch") or 0) == vm.epoch
+        assert int(self.store.field(vm.uuid, "attempts") or 0) == vm.attempts
+        assert (self.store.field(vm.uuid, "owner") is not None) == (vm.holder is not None)
+        assert (self.store.field(vm.uuid, "parked") is not None) == vm.parked
+        assert self.store.field(vm.uuid, "state") == vm.state
+        assert self.store.mailbox.snapshot(vm.uuid) == Snapshot(bool(vm.mail) or vm.live, vm.state)
         remembered = vm.mail or (vm.state is not None and not vm.gone)
-        assert (self.box.ttl("vm", vm.uuid) >= 0) == (vm.epoch > 0 and not remembered)
+        assert (self.store.ttl("vm", vm.uuid) >= 0) == (vm.epoch > 0 and not remembered)
 
 
 @pytest.mark.timeout(900)  # ten seconds of work; thousands of round trips on a loaded machine

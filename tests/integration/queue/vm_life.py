@@ -1,4 +1,4 @@
-"""One VM's life over the real store and the real use case, worked on by workers that have mishaps; and its twin.
+"""One VM's life over the real store and the real use case, worked on by workers that are interrupted; and its twin.
 
 The twin lives in memory: the same events in the order in which they really ended, each handled once and undisturbed.
 Whenever nothing waits, both must be the same: files, media, and what is remembered.
@@ -14,25 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from configdrive.client.postings import Header, Posting
 from configdrive.contract.events import LifecycleEvent, parse, short_type
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.contract.sealing import body_of
 from configdrive.errors import StaleCode
 from configdrive.lifecycle import state
 from configdrive.lifecycle.reconcile import Reconciler
+from configdrive.lifecycle.settled import Settled
 from configdrive.model import EventId
 from rigs.invariants import Auditor
-from tasks.attempt import Ended, Nothing, Turns, Verdict
+from tasks.attempt import Attempts
 from tasks.lease import KeptLease, LeaseKeeper
-from tasks.mailbox import Claim, Header, NotNow, PersonsWord, Posting, Wake
+from tasks.leftovers import Leftovers
+from tasks.mailbox import Claim, Dropped, Ending, NotNow, OperatorAction, Park, Wakeup
 from tasks.policy import Limits
-from tasks.storage_sweep import Finding, Storekeeper
-from tests.integration.queue.box import Box
-from tests.integration.queue.lossy import Loss
-from tests.integration.queue.mishaps import STOPPED, Killed, PointedMailbox, Points
+from tasks.storage_sweep import Finding, StorageSweeper
+from tests.integration.queue.interruptions import STOPPED, Killed, PointedMailbox, Points
+from tests.integration.queue.lost_replies import Loss
+from tests.mailboxes import Store
 from tests.unit.documents import OTHER_UUID, Json, document
 from tests.unit.fakes.cloud import Cloud, Machine, MemoryDriver
 from tests.unit.fakes.fleet import HOST_1, VM, Fleet, foreign_image, read_image
+from tests.unit.fakes.queue import RecordingAttempts
 from tests.unit.fakes.small import FakeClock, RecordingObserver
 from workers.config.key_ring import KeyRing
 from workers.config.keys import Key
@@ -44,8 +48,8 @@ if TYPE_CHECKING:
 
     from configdrive.lifecycle.state import VmState
     from configdrive.model import PowerState, StorageName, StoredImage
-    from tasks.mailbox import Mailbox, Right
-    from tests.integration.queue.mishaps import Trouble
+    from tasks.mailbox import Leases, Right
+    from tests.integration.queue.interruptions import Trouble
 
 QUEUE = "configdrive.memory"
 AGES = 100_000.0
@@ -58,7 +62,7 @@ LIMITS = Limits(attempts=3, unclassified_attempts=3, backoff=8.0, backoff_most=1
 class Asking(LeaseKeeper):
     """Time flies: each step finds its confirmation old, and asks. Nobody renews from the side."""
 
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, mailbox: Leases) -> None:
         super().__init__(mailbox, seconds=3_000.0, longest=1e9, clock=partial(next, itertools.count()))
 
     @override
@@ -77,8 +81,8 @@ class Life:
     """
 
     def __init__(self, client: redis.Redis, lossy: redis.Redis, loss: Loss, root: StorageName) -> None:
-        self.box = Box(client, lease=3_000.0)  # no machine is so slow that a lease runs out by itself
-        self.auditor = Auditor(client, self.box.prefix)
+        self.store = Store(client, lease=3_000.0)  # no machine is so slow that a lease runs out by itself
+        self.auditor = Auditor(client, self.store.prefix)
         self.points = Points(loss, self)
         self.cloud, self.twin = Cloud(), Fleet()
         self.cloud.hook = self.points.at_driver
@@ -86,32 +90,32 @@ class Life:
         _settle_in(self.twin.cloud, root)
         self.clock = FakeClock()
         self.keys = KeyRing(lambda: [KEY])
-        self.mailbox = PointedMailbox(lossy, self.box.options, self.points)
-        self.wakes: list[Wake] = []
+        self.mailbox = PointedMailbox(lossy, self.store.options, self.points)
+        self.doubled: list[Wakeup] = []
         self.events: dict[EventId, LifecycleEvent] = {}
         self.unended: list[EventId] = []
         self.ended: list[Outcome] = []
         self.told = 0
         self.overtaken = False
         self.uncertain = False
-        """A person gave up an event that was half done: until the next one that makes or removes a drive, the twin says
-        nothing of this VM's files."""
+        """An operator gave up an event that was half done: until the next one that makes or removes a drive, the twin
+        says nothing of this VM's files."""
         self.sequence = itertools.count(1)
-        self.turns = self._worker()
+        self.attempts = self._worker()
         self._verified: bytes | None = None
 
-    def _worker(self) -> Turns:
+    def _worker(self) -> Attempts:
         driver = MemoryDriver(self.cloud)
         leases = Asking(self.mailbox)
-        self.keeper = Storekeeper(
+        self.sweeper = StorageSweeper(
             mailbox=self.mailbox,
             driver=driver,
             clock=self.clock,
             leases=leases,
             grace=0.0,
-            wake=self._sent,
+            leftovers=Leftovers(self.mailbox, {driver.name: driver}, leases=leases),
         )
-        return Turns(
+        return Attempts(
             mailbox=self.mailbox,
             reconciler=Reconciler(
                 {driver.name: driver}, self.keys, self.clock, RecordingObserver(), label="config", leave_after=2
@@ -120,17 +124,13 @@ class Life:
             limits=LIMITS,
             leases=leases,
             timeouts=(),
-            wake=self._sent,
+            observer=RecordingAttempts(),
         )
-
-    def _sent(self, wake: Wake) -> None:
-        self.points.at_wake()
-        self.wakes.append(wake)
 
     # --- those who send -------------------------------------------------------------------------------------------
 
     def posting(self, word: str, data: Json) -> tuple[Posting, LifecycleEvent]:
-        """Check and seal an event, as `LifecyclePublisher` does."""
+        """Check and seal an event, as a publisher does."""
         event = parse(json.dumps(document(word, **{"sequence": next(self.sequence)} | data)))
         header = Header(EventId(event.id), short_type(event.type), VM, QUEUE, event.data.sequence)
         return Posting(header, body_of(event, self.keys)), event
@@ -142,17 +142,11 @@ class Life:
         self.unended.append(posting.header.event_id)
         if self.process(lambda: self._put(posting), trouble):
             return
-        known = self.box.client.exists(self.box.key("seen", posting.header.event_id))
-        receipt = self.box.mailbox.put(posting)
-        assert receipt.accepted is not bool(known)
-        if receipt.wake is not None:
-            self.wakes.append(receipt.wake)
+        known = self.store.client.exists(self.store.key("seen", posting.header.event_id))
+        assert self.store.mailbox.put(posting).accepted is not bool(known)
 
     def _put(self, posting: Posting) -> None:
-        receipt = self.mailbox.put(posting)
-        assert receipt.accepted
-        if receipt.wake is not None:
-            self._sent(receipt.wake)
+        assert self.mailbox.put(posting).accepted
 
     # --- those who work -------------------------------------------------------------------------------------------
 
@@ -168,52 +162,74 @@ class Life:
             self._settle()
         return True
 
+    @property
+    def wakeups(self) -> list[Wakeup]:
+        """The messages in Celery's list, and those that came twice; oldest first."""
+        return [message.wakeup for message in self.store.messages(QUEUE)] + self.doubled
+
+    def take_wakeup(self, which: int) -> Wakeup:
+        """Take one of the messages, as a worker does; at times they overtake each other."""
+        wakeup = self.wakeups[which % len(self.wakeups)]
+        if wakeup in self.doubled:
+            self.doubled.remove(wakeup)
+        else:
+            key = self.store.prefix + QUEUE
+            texts: Any = self.store.client.lrange(key, 0, -1)
+            self.store.client.lrem(key, 1, texts[::-1][which % len(self.wakeups)])
+        return wakeup
+
     def work(self, which: int, trouble: Trouble | None) -> None:
-        """Let a worker take one of the wake-ups."""
-        wake = self.wakes.pop(which % len(self.wakes))
-        verdicts: list[Verdict] = []
+        """Let a worker take one of the messages."""
+        wakeup = self.take_wakeup(which)
+        endings: list[Ending | Dropped] = []
         self.overtaken = False
-        self.process(lambda: verdicts.append(self.turns.take(VM, wake.header.event_id)), trouble)
+        self.process(lambda: endings.append(self.attempts.make(wakeup)), trouble)
         if self.overtaken and trouble is not None and trouble.mishap in STOPPED:
-            assert verdicts == [Nothing(StaleCode.LEASE_LOST)]
+            assert endings == [Dropped(StaleCode.LEASE_LOST)]
 
     def sweep_storage(self, trouble: Trouble | None) -> None:
         """Let the storage be swept: of a VM whose life went as it should it finds nothing to delete."""
         found: list[Finding] = []
         quiet = self.quiet
-        self.process(lambda: found.extend(self.keeper.sweep(self.keeper.look())), trouble)
+        self.process(lambda: found.extend(self.sweeper.sweep(self.sweeper.look())), trouble)
         assert not quiet or not [finding for finding in found if finding.why.goes]
 
     def take_over(self) -> None:
-        """Let another worker have a turn: not while the first one's lease lasts, only when it is over."""
+        """Let another worker have its way: not while the first one's lease lasts, only when it is over."""
         head = self.head
         if head is None:
             self.time_passes()
             return
-        if self.box.field(VM, "owner") is not None:
-            assert self.turns.take(VM, head) == Nothing(NotNow.BUSY)
+        if self.store.field(VM, "owner") is not None:
+            assert self.attempts.make(self._own(head)) == Dropped(NotNow.BUSY)
         while head is not None:
             self.time_passes()
-            ended = isinstance(self.turns.take(VM, head), Ended)
+            ended = isinstance(self.attempts.make(self._own(head)), Settled | Park)
             self.overtaken |= ended
             head = self.head if ended and self.head != head else None
 
     def begin_and_die(self) -> None:
         self.time_passes()
         head = self.head
-        self.overtaken = head is not None and isinstance(self.box.mailbox.claim(VM, head), Claim)
+        self.overtaken = head is not None and isinstance(self.store.mailbox.claim(self._own(head)), Claim)
+
+    def _own(self, head: EventId) -> Wakeup:
+        return Wakeup(head, VM, QUEUE)
 
     # --- the world ------------------------------------------------------------------------------------------------
 
     def time_passes(self) -> None:
         self.clock.time += 1
-        self.box.age(VM, AGES)
+        self.store.age(VM, AGES)
 
     def wake_ups_are_sent(self) -> None:
-        self.wakes += self.box.mailbox.sweep(QUEUE, 10)
+        """Let the look for wake-ups be made, as often as makes a lost one be found."""
+        for _ in range(4):
+            self.store.age_queue(AGES, QUEUE)
+            self.store.mailbox.wake_due(QUEUE, 10)
 
-    def word(self, word: PersonsWord) -> None:
-        """A person speaks on the head."""
+    def act(self, action: OperatorAction) -> None:
+        """An operator retries or skips the head."""
         head = self.head
         assert head is not None
         self.clock.time += 1
@@ -222,10 +238,8 @@ class Life:
         skipped = Outcome(
             event.id, short_type(event.type), VM, event.data.sequence, Status.SKIPPED, self.clock.now(), None
         )
-        answer = self.box.mailbox.word(VM, head, word, skipped if word is PersonsWord.SKIP else None)
-        if isinstance(answer, Wake):
-            self.wakes.append(answer)
-        if word is PersonsWord.SKIP and answer != "busy":
+        answer = self.store.mailbox.act(VM, head, action, skipped if action is OperatorAction.SKIP else None)
+        if action is OperatorAction.SKIP and answer != "busy":
             self.uncertain |= half_done
         self._settle()
 
@@ -236,7 +250,7 @@ class Life:
 
     @property
     def head(self) -> EventId | None:
-        mail = self.box.mail(VM)
+        mail = self.store.mail(VM)
         return mail[0] if mail else None
 
     @property
@@ -246,7 +260,7 @@ class Life:
 
     def _settle(self) -> None:
         """Let the twin have what has ended since; events end in their order, each once."""
-        told = self.box.outcomes()
+        told = self.store.outcomes()
         for outcome in told[self.told :]:
             if outcome.status is Status.PARKED:
                 assert outcome.event_id == self.unended[0]
@@ -266,7 +280,7 @@ class Life:
             self.uncertain = False
 
     def remembered(self) -> VmState:
-        return state.load(self.box.field(VM, "state"), self.keys, VM)
+        return state.load(self.store.field(VM, "state"), self.keys, VM)
 
     def check(self) -> None:
         """See that all is as it must be, now.

@@ -7,7 +7,6 @@ from configdrive.errors import TransientCode
 from configdrive.lifecycle.state import VmRecord, peek
 from configdrive.model import HostName, VmUuid
 from configdrive.ports import Drivers
-from tasks.attempt import Ended
 from tasks.leftovers import Leftovers
 from tests.unit.fakes.fleet import HOST_1, VM
 from tests.unit.fakes.queue import QUEUE, Queue
@@ -20,11 +19,14 @@ class World:
         self.queue = Queue()
         self.cloud = self.queue.fleet.cloud
         self.mailbox = self.queue.mailbox
+        self.removed: list[str] = []
         self.leftovers = self.make({self.queue.fleet.driver.name: self.queue.fleet.driver})
 
-    def make(self, drivers: Drivers, pause: float = 0.0) -> Leftovers:
-        wake = self.queue.sent.append
-        return Leftovers(self.mailbox, drivers, leases=self.queue.leases, wake=wake, pause=pause)
+    def make(self, drivers: Drivers) -> Leftovers:
+        return Leftovers(self.mailbox, drivers, leases=self.queue.leases, observer=self)
+
+    def leftover_removed(self, queue: str) -> None:
+        self.removed.append(queue)
 
     def leave(self, word: str = "stop") -> None:
         """Start the VM, take its host away, and have a stop or destroy leave what it has."""
@@ -34,17 +36,16 @@ class World:
         for _ in range(2):
             self.queue.take(header)
             self.queue.fleet.clock.time += 13
-        verdict = self.queue.take(header)
-        assert isinstance(verdict, Ended)
-        assert (verdict.outcome.status, verdict.outcome.code) == (Status.APPLIED, TransientCode.HOST_UNREACHABLE)
+        outcome = self.queue.ended(header)
+        assert (outcome.status, outcome.code) == (Status.APPLIED, TransientCode.HOST_UNREACHABLE)
 
     def ask(self, host: HostName = HOST_1) -> str:
         return self.leftovers.ask(QUEUE, host)
 
     def known(self) -> VmRecord:
-        text = self.mailbox.boxes[VM].state
+        text = self.queue.store.field(VM, "state")
         assert text is not None
         return peek(text)
 
-    def owed(self) -> dict[HostName, list[VmUuid]]:
-        return self.mailbox.owed(QUEUE)
+    def left(self) -> dict[HostName, list[VmUuid]]:
+        return self.mailbox.leftovers(QUEUE)

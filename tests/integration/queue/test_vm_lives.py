@@ -23,10 +23,10 @@ from hypothesis.stateful import (
 from typing_extensions import override
 
 from configdrive.model import PowerState
-from tasks.mailbox import PersonsWord
-from tests.integration.queue.life import Life
-from tests.integration.queue.lossy import Loss, lossy_pool
-from tests.integration.queue.mishaps import Mishap, Trouble
+from tasks.mailbox import OperatorAction
+from tests.integration.queue.interruptions import Mishap, Trouble
+from tests.integration.queue.lost_replies import Loss, lossy_pool
+from tests.integration.queue.vm_life import Life
 from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.fleet import LOCAL, PRIMARY, VM
 
@@ -61,7 +61,7 @@ OLD_AGE = 10
 
 
 class Lives(RuleBasedStateMachine):
-    """One VM, its publishers, its workers, sweepers, persons, and time."""
+    """One VM, its publishers, its workers, sweepers, operators, and time."""
 
     client: redis.Redis
     lossy: redis.Redis
@@ -85,10 +85,10 @@ class Lives(RuleBasedStateMachine):
     @rule(word=words, trouble=troubles)
     def an_event_comes_and_its_worker_has_trouble(self, word: tuple[str, Json], trouble: Trouble) -> None:
         self.life.publish(*word)
-        if self.life.wakes:
+        if self.life.wakeups:
             self.life.work(-1, trouble)
 
-    @precondition(lambda self: self.life.wakes)
+    @precondition(lambda self: self.life.wakeups)
     @rule(which=st.integers(0, 5), trouble=maybe)
     def work(self, which: int, trouble: Trouble | None) -> None:
         self.life.work(which, trouble)
@@ -97,14 +97,14 @@ class Lives(RuleBasedStateMachine):
     @rule(trouble=maybe)
     def another_worker_goes_on(self, trouble: Trouble | None) -> None:
         self.time_passes()
-        if self.life.wakes:
+        if self.life.wakeups:
             self.life.work(-1, trouble)
 
-    @precondition(lambda self: self.life.wakes)
+    @precondition(lambda self: self.life.wakeups)
     @rule(doubled=st.booleans())
     def a_wake_up_is_lost_or_doubled(self, *, doubled: bool) -> None:
-        wake = self.life.wakes.pop()
-        self.life.wakes += [wake] * 2 if doubled else []
+        wakeup = self.life.take_wakeup(-1)
+        self.life.doubled += [wakeup] * 2 if doubled else []
 
     @rule()
     def time_passes(self) -> None:
@@ -112,9 +112,9 @@ class Lives(RuleBasedStateMachine):
         self.life.wake_ups_are_sent()
 
     @precondition(lambda self: self.life.unended)
-    @rule(word=st.sampled_from([PersonsWord.RETRY, PersonsWord.RETRY, PersonsWord.SKIP]))
-    def a_person_speaks(self, word: PersonsWord) -> None:
-        self.life.word(word)
+    @rule(action=st.sampled_from([OperatorAction.RETRY, OperatorAction.RETRY, OperatorAction.SKIP]))
+    def an_operator_acts(self, action: OperatorAction) -> None:
+        self.life.act(action)
 
     @rule(trouble=maybe)
     def storage_is_swept(self, trouble: Trouble | None) -> None:
@@ -139,7 +139,7 @@ class Lives(RuleBasedStateMachine):
         for _ in range(4 * len(life.unended) + 4):
             life.time_passes()
             life.wake_ups_are_sent()
-            while life.wakes:
+            while life.wakeups:
                 life.work(0, None)
         assert life.unended == []
         life.time_passes()
@@ -148,7 +148,7 @@ class Lives(RuleBasedStateMachine):
         assert {stored.name.vm_uuid for stored in life.cloud.files} == {OTHER_UUID}
         assert life.cloud.machines[VM].medium is None
         assert life.secrets_at_rest(PASSWORD, USER_DATA) == []
-        self.client.delete(*self.client.keys(f"{life.box.prefix}*"))
+        self.client.delete(*self.client.keys(f"{life.store.prefix}*"))
 
 
 @pytest.mark.timeout(900)  # ten seconds of work; thousands of round trips on a loaded machine

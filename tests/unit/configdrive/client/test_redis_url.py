@@ -6,7 +6,7 @@ import pytest
 from kombu.utils.url import parse_url
 from pydantic import SecretStr, ValidationError
 
-from workers.config.redis_url import Endpoint
+from configdrive.client.redis_url import Endpoint
 from workers.config.settings import Settings
 from workers.queueing.app import broker_url, make_app
 

@@ -1,35 +1,37 @@
+"""Waiting for the outcomes of some events."""
+
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from configdrive.client.store import EventStore
 from configdrive.contract.outcome import Outcome, Status
-from workers.cli.context import outcomes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tasks.mailbox import Mailbox
-
 OUTCOME = Outcome("e1", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 1, Status.APPLIED, 0.0)
 
 
-class Stream:
-    """The outcome stream of a mailbox, as a list."""
+class Stream(EventStore):
+    """A store whose outcome stream is a list."""
 
     def __init__(self, *outcomes: Outcome) -> None:
         self.entries = list(enumerate(outcomes, 1))
         self.asked: list[str] = []
 
-    def outcomes(self, after: str, block_seconds: float) -> Iterator[tuple[str, Outcome]]:
-        assert block_seconds <= 1
+    @override
+    def outcomes(self, after: str, block_seconds: float) -> Iterator[tuple[str, Outcome | None]]:
+        assert block_seconds <= 0.25
         self.asked.append(after)
         yield from ((str(position), outcome) for position, outcome in self.entries if position > int(after))
 
 
 def wait_for(stream: Stream, *wanted: str, since: str = "0", seconds: float = 0.05) -> list[str]:
-    mailbox: Mailbox = stream  # type: ignore[assignment]  # only `outcomes` is asked for
-    return [outcome.event_id for outcome in outcomes_of(mailbox, wanted, since, seconds)]
+    return [outcome.event_id for outcome in stream.outcomes_of(wanted, since, seconds)]
 
 
 def test_only_the_wanted_outcomes_come_each_once() -> None:

@@ -1,4 +1,4 @@
-"""The URL of Redis: one server, a Unix socket, or the master behind a Sentinel; and how TLS is spoken with it.
+"""The Redis URL: one server, a Unix socket, or the master behind a Sentinel, with TLS or without.
 
 The URL of a Sentinel names all its nodes and the master: `redis+sentinel://user:password@one:26379,two:26379/mymaster/0`,
 with TLS `rediss+sentinel://`. The login is Redis' own; Sentinel's password is a setting beside it.
@@ -9,11 +9,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
-
-if TYPE_CHECKING:
-    from workers.config.settings import Settings
 
 LOCAL = "127.0.0.1"
 SENTINEL_PORT = 26379
@@ -87,32 +83,3 @@ class Endpoint:
         login = f"{quote(self.user or '', safe='')}:{quote(self.password or '', safe='')}@" if self.password else ""
         shown = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.nodes)
         return ";".join(f"sentinel://{login}{node}/{self.database}" for node in shown)
-
-
-def endpoint_of(settings: Settings) -> Endpoint:
-    """Return where the fleet's Redis is. The settings have refused a URL of another form."""
-    endpoint = Endpoint.read(settings.redis_url.get_secret_value())
-    assert endpoint is not None  # noqa: S101 - see above
-    return endpoint
-
-
-def tls_options(settings: Settings) -> dict[str, Any]:
-    """Return what redis-py needs for TLS: the server's certificate and name are always checked."""
-    files = {
-        "ssl_ca_certs": settings.redis_ca,
-        "ssl_certfile": settings.redis_certificate,
-        "ssl_keyfile": settings.redis_certificate_key,
-    }
-    named = {name: str(path) for name, path in files.items() if path is not None}
-    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **named}
-
-
-def sentinel_options(settings: Settings, endpoint: Endpoint, seconds: float) -> dict[str, Any]:
-    """Return how the Sentinels themselves are asked. One that does not answer within `seconds` is passed over."""
-    password = settings.sentinel_password
-    return {
-        "socket_timeout": seconds,
-        "socket_connect_timeout": seconds,
-        "password": None if password is None else password.get_secret_value(),
-        **({"ssl": True, **tls_options(settings)} if endpoint.tls else {}),
-    }

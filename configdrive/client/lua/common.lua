@@ -1,0 +1,90 @@
+-- What the scripts share: it stands in front of each of them (`configdrive.client.scripts`).
+
+local MOST_DEAD_LETTERS = 10000
+
+local function clock()  -- Redis' own, in ms
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function read(text)  -- {} when it is no header: a stranger has written to our keys
+  local readable, found = pcall(cjson.decode, text or '')
+  return readable and type(found) == 'table' and found or {}
+end
+
+local function is_text(value, pattern, most)
+  return type(value) == 'string' and #value <= most and string.match(value, pattern) ~= nil
+end
+
+local function is_header(header, uuid)
+  return header.vm == uuid and is_text(header.id, '^[A-Za-z0-9][A-Za-z0-9%._:@%+=~%-]*$', 128)
+    and is_text(header.type, '^[a-z_]+$', 64) and is_text(header.queue, '^configdrive%.[A-Za-z0-9%._%-]+$', 200)
+    and type(header.sequence) == 'number' and header.sequence >= 0 and header.sequence <= 9007199254740991
+    and header.sequence % 1 == 0
+end
+
+-- What a header says, as five strings: whatever else a stranger has written beside it, Python reads it as well.
+local function fields_of(header)
+  local trace = is_text(header.traceparent, '^[%x%-]+$', 64) and header.traceparent or ''
+  return header.id, header.type, header.queue, string.format('%.0f', header.sequence), trace
+end
+
+local function dead_letter(prefix, letter)
+  redis.call('LPUSH', prefix .. 'dead', letter)
+  redis.call('LTRIM', prefix .. 'dead', 0, MOST_DEAD_LETTERS - 1)
+end
+
+-- The VM's next event, as a table and as it stands. What lies before it and is no header goes to the dead letters.
+local function head_of(prefix, uuid)
+  local mail = prefix .. 'mail:' .. uuid
+  while true do
+    local text = redis.call('LINDEX', mail, 0)
+    if not text then return nil end
+    local header = read(text)
+    if is_header(header, uuid) then return header, text end
+    redis.call('LPOP', mail)
+    dead_letter(prefix, cjson.encode({at = clock() / 1000, origin = 'mailbox', reason = 'not a header', vm_uuid = uuid}))
+  end
+end
+
+-- Messages. A Celery message on Redis is JSON in a list: no program is needed to send one. Each of a queue has a number
+-- (`queue:<queue>`, field `sent`), and until a worker comes with it, its subject stands under that number in a sorted set:
+-- a VM in `wakeups:<queue>`, a host in `questions:<queue>`. So each has one message on its way at most.
+local function send(prefix, queue, flags, subject, task, id, arguments, retries)
+  if redis.call('ZSCORE', prefix .. flags .. queue, subject) then return false end
+  local number = redis.call('HINCRBY', prefix .. 'queue:' .. queue, 'sent', 1)
+  redis.call('ZADD', prefix .. flags .. queue, number, subject)
+  local shown = "('" .. table.concat(arguments, "', '") .. "')"
+  arguments[#arguments + 1] = number
+  local null = cjson.null
+  redis.call('LPUSH', prefix .. queue, cjson.encode({
+    body = cjson.encode({arguments, {}, {callbacks = null, errbacks = null, chain = null, chord = null}}),
+    ['content-type'] = 'application/json',
+    ['content-encoding'] = 'utf-8',
+    headers = {
+      lang = 'lua', task = task, id = id, root_id = id, parent_id = null, group = null, retries = retries, eta = null,
+      expires = null, timelimit = {null, null}, argsrepr = shown, kwargsrepr = '{}', origin = 'redis', ignore_result = true,
+    },
+    properties = {
+      delivery_tag = queue .. ':' .. number, delivery_mode = 2, priority = 0,
+      delivery_info = {exchange = '', routing_key = queue},
+    },
+  }))
+  return true
+end
+
+-- Wake a worker for a VM's next event, which begins its `attempt`-th time. False when one will be woken already.
+local function wake(prefix, uuid, header, attempt)
+  return send(prefix, header.queue, 'wakeups:', uuid, 'configdrive.lifecycle.transitions', header.id,
+    {header.type, uuid, attempt}, attempt - 1)
+end
+
+-- Note that a worker has come with a message. One that was overtaken by a newer one leaves that one's mark.
+local function arrived(prefix, queue, flags, subject, number)
+  local mark = redis.call('ZSCORE', prefix .. flags .. queue, subject)
+  if mark and tonumber(mark) <= number then redis.call('ZREM', prefix .. flags .. queue, subject) end
+  local known = redis.call('HMGET', prefix .. 'queue:' .. queue, 'sent', 'taken')
+  local taken = math.min(number, tonumber(known[1] or 0))  -- a stranger's number is no larger than ours
+  if taken > tonumber(known[2] or 0) then redis.call('HSET', prefix .. 'queue:' .. queue, 'taken', taken) end
+end
+

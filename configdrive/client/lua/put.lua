@@ -1,0 +1,42 @@
+-- PUT: take one event into its VM's mailbox, once, and wake a worker for it.
+--
+-- KEYS  1 vm   2 mail   3 body   4 seen   5 queues   6 parked
+-- ARGV  1 prefix   2 vm uuid   3 event id   4 header   5 body   6 short type   7 queue   8 nonce
+-- Answers {"accepted"}, or {"duplicate", outcome of the first ("" while it waits)}.
+-- The header gets the time of its posting, "at", in ms.
+-- Asked again with the same nonce (a reply was lost), the event is not a duplicate of itself, whatever it has come to.
+
+local seen = redis.call('GET', KEYS[4])
+if seen then
+  local nonce, outcome = string.match(seen, '^(%S*) (.*)$')
+  if nonce ~= ARGV[8] then return {'duplicate', outcome} end
+  if outcome ~= '' then return {'accepted'} end
+else
+  redis.call('SET', KEYS[4], ARGV[8] .. ' ')
+  redis.call('RPUSH', KEYS[2], string.format('%s,"at":%d}', string.sub(ARGV[4], 1, -2), clock()))
+  redis.call('HSET', KEYS[3], ARGV[3], ARGV[5])
+  redis.call('SADD', KEYS[5], ARGV[7])
+  redis.call('PERSIST', KEYS[1])  -- a tombstone with mail must not vanish
+end
+
+-- Nothing of the VM is read here but whether fields are there, and a number: a publisher's login can read no more of it.
+local head = read(redis.call('LINDEX', KEYS[2], 0))
+if not is_header(head, ARGV[2]) then  -- a stranger's: whoever claims the VM makes a dead letter of it
+  head = {id = ARGV[3], type = ARGV[6], queue = ARGV[7]}
+end
+if head.id == ARGV[3] then redis.call('HSET', KEYS[1], 'queue', ARGV[7]) end
+local due, attempt = ARGV[1] .. 'due:' .. head.queue, 1
+if redis.call('HEXISTS', KEYS[1], 'parked') == 1 then
+  if ARGV[6] ~= 'destroy' then return {'accepted'} end
+  -- A destroy goes through whatever is parked before it: the parked event is superseded when it is claimed.
+  redis.call('HDEL', KEYS[1], 'parked', 'attempts', 'deaths')
+  redis.call('ZREM', KEYS[6], ARGV[2])
+elseif (ARGV[6] == 'destroy' or ARGV[6] == 'stop') and redis.call('HDEL', KEYS[1], 'retry_at') == 1 then
+  -- It may supersede the head: no reason to wait for the end of a back-off.
+  attempt = redis.call('HINCRBY', KEYS[1], 'attempts', 0) + 1
+  redis.call('ZREM', due, ARGV[2])
+elseif redis.call('ZSCORE', due, ARGV[2]) then
+  return {'accepted'}  -- in work, or in a back-off: its end wakes whoever is next
+end
+wake(ARGV[1], ARGV[2], head, attempt)
+return {'accepted'}

@@ -1,0 +1,52 @@
+"""The fleet's public key, and what seals with it: libsodium sealed boxes (X25519, XSalsa20-Poly1305) through PyNaCl.
+
+Sealed data is `v1.<key id>.<base64url>`, with or without padding; inside stand the context, a line feed, the payload.
+"""
+
+from __future__ import annotations
+
+import base64
+from contextlib import suppress
+
+from nacl.public import PublicKey, SealedBox
+from typing_extensions import override
+
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.ports import Sealer
+
+VERSION = "v1"
+
+
+def identity_of(public: PublicKey) -> str:
+    """Return a key's short name: the first 8 bytes of the public key in hex. It stands in front of all sealed data."""
+    return bytes(public)[:8].hex()
+
+
+def read_public(text: str) -> PublicKey:
+    """Read a public key from its text.
+
+    Raises:
+        PermanentError: `MISCONFIGURED` when it is not one.
+    """
+    with suppress(ValueError, TypeError):
+        return PublicKey(base64.b64decode(text.strip(), validate=True))
+    detail = "the public key is not base64 of 32 bytes"
+    raise PermanentError(PermanentCode.MISCONFIGURED, detail, "take the line that `configdrive keys public` prints")
+
+
+class PublicSealer(Sealer):
+    """Seals with a public key; opens nothing. What a publisher has."""
+
+    def __init__(self, public: PublicKey) -> None:
+        self._box = SealedBox(public)
+        self._prefix = f"{VERSION}.{identity_of(public)}."
+
+    @override
+    def seal(self, plaintext: bytes, context: str) -> str:
+        sealed = self._box.encrypt(context.encode() + b"\n" + plaintext)
+        return self._prefix + base64.urlsafe_b64encode(sealed).decode()
+
+    @override
+    def open(self, box: str, context: str) -> bytes:
+        detail = "this process has only the public key"
+        raise PermanentError(PermanentCode.UNSEALABLE, detail, "workers open sealed data: they have the key file")

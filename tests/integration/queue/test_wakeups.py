@@ -1,0 +1,250 @@
+"""WAKEUP: whatever should be on its way and is not, is found; and what is on its way is not sent again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from configdrive.contract.outcome import Status
+from tasks.mailbox import NotNow, OperatorAction, Wakeup
+from tests.mailboxes import QUEUE, RESEND, Store, again, finish, new_vm, outcome
+
+ZONE = f"{QUEUE}.zone"
+
+
+def looks(store: Store, count: int, seconds: float = RESEND / 2) -> list[tuple[str, int]]:
+    """Let the look for wake-ups be made so often, with so many seconds before each; returns all that was sent."""
+    sent: list[tuple[str, int]] = []
+    for _ in range(count):
+        store.age_queue(seconds)
+        sent += store.due_now()
+    return sent
+
+
+def test_a_message_that_waits_for_a_worker_is_not_sent_again_however_long_it_waits(store: Store) -> None:
+    headers = [store.put(new_vm()) for _ in range(5)]
+    assert looks(store, 100) == []
+    assert store.sent() == [(header.event_id, 1) for header in headers]
+    store.claim(headers[0])
+    assert looks(store, 100) == []
+    assert len(store.messages()) == 4
+
+
+def test_a_message_that_was_lost_on_its_way_is_sent_again_within_twice_the_resend_time(store: Store) -> None:
+    lost, behind = store.put(new_vm()), store.put(new_vm())
+    store.wakeup(lost)  # a worker died with it
+    assert looks(store, 10) == [], "nobody has come with what is behind it: it may be on its way still"
+    store.claim(behind)
+    sent_after = next(number for number in range(1, 10) if looks(store, 1))
+    assert 3 <= sent_after <= 4, "not before the resend time, and within twice of it"
+    assert store.sent() == [(lost.event_id, 1)]
+    assert looks(store, 10) == [], "once"
+    claim = store.claim(lost)
+    assert (claim.attempt, claim.deaths) == (1, 0)  # a lost message is nobody's fault
+
+
+def test_the_last_message_of_a_list_that_was_lost_is_found_when_the_list_is_empty(store: Store) -> None:
+    header = store.put(new_vm())
+    store.lose_messages()
+    assert looks(store, 2) == []
+    assert looks(store, 2) == [(header.event_id, 1)]
+
+
+def test_a_list_that_was_lost_as_a_whole_is_sent_again_once(store: Store) -> None:
+    headers = [store.put(new_vm()) for _ in range(250)]
+    store.lose_messages()
+    assert len(looks(store, 8)) == 250
+    assert sorted(store.sent()) == sorted((header.event_id, 1) for header in headers)
+
+
+@pytest.mark.parametrize("step", [-3600, 3600])
+def test_a_clock_that_steps_makes_no_message_lost_that_is_not(store: Store, step: float) -> None:
+    store.put(new_vm())
+    looks(store, 3)
+    store.age_queue(step)
+    assert looks(store, 20, 0.0) == []
+    assert len(store.messages()) == 1
+
+
+@pytest.mark.parametrize("step", [-3600, 3600])
+def test_a_clock_that_steps_delays_no_lost_message(store: Store, step: float) -> None:
+    header = store.put(new_vm())
+    store.lose_messages()
+    looks(store, 1)
+    store.age_queue(step)
+    assert looks(store, 4) == [(header.event_id, 1)]
+
+
+def test_a_message_that_came_back_is_worked_on_and_breeds_no_other(store: Store) -> None:
+    """kombu puts back what a worker had not begun when it was told to end."""
+    vm = new_vm()
+    first, second, third = store.put(vm), store.put(vm), store.put(vm)
+    old = store.wakeup(first)
+    assert looks(store, 4) == [(first.event_id, 1)], "it was held for lost"
+    claim = store.mailbox.claim(old)  # and is there after all
+    assert not isinstance(claim, NotNow)
+    store.mailbox.done(claim, finish(claim))
+    assert len(store.messages()) == 1, "there is a message for the VM already"
+    claim = store.claim(second)
+    store.mailbox.done(claim, finish(claim))
+    assert store.sent() == [(third.event_id, 1)]
+
+
+def test_a_message_for_a_vm_in_work_leaves_the_vm_to_its_worker(store: Store) -> None:
+    header = store.put(new_vm())
+    claim = store.claim(header)
+    double = Wakeup(header.event_id, header.vm_uuid, QUEUE, 1)
+    assert store.mailbox.claim(double) is NotNow.BUSY
+    store.age(header.vm_uuid, 31)
+    assert store.due_now() == [(header.event_id, 2)], "whose death is noticed as ever"
+    assert not isinstance(store.mailbox.claim(store.wakeup(header)), NotNow)
+    assert not store.mailbox.renew(claim)
+
+
+def test_a_stranger_s_number_makes_no_message_lost_for_long(store: Store) -> None:
+    headers = [store.put(new_vm()) for _ in range(3)]
+    store.mailbox.claim(Wakeup(headers[0].event_id, new_vm(), QUEUE, 10**15))
+    taken: Any = store.client.hget(store.key("queue", QUEUE), "taken")
+    assert int(taken) == 3
+    assert len(looks(store, 20)) == 3, "each is doubled once"
+    assert len(store.messages()) == 6
+
+
+def test_dead_workers_lease_is_found_when_it_has_run_out(store: Store) -> None:
+    vm = new_vm()
+    header = store.put(vm)
+    claim = store.claim(header)
+    assert store.due(vm) == pytest.approx(30, abs=1)
+    store.age(vm, 20)
+    assert store.due_now() == []
+    assert store.mailbox.renew(claim)
+    assert store.due(vm) == pytest.approx(30, abs=1)
+    store.age(vm, 30)
+    assert store.due_now() == store.sent() == [(header.event_id, 2)]
+    assert store.claim(header).deaths == 1
+
+
+def test_live_lease_is_left_alone_even_when_its_due_time_was_lost(store: Store) -> None:
+    vm = new_vm()
+    header = store.put(vm)
+    store.claim(header)
+    store.client.zadd(store.key("due", QUEUE), {vm: 0})
+    assert store.due_now() == []
+    assert store.due(vm) == pytest.approx(30, abs=1)
+
+
+def test_each_queue_is_looked_after_by_itself_oldest_first_and_no_more_than_asked(store: Store) -> None:
+    headers = [store.put(new_vm()) for _ in range(5)]
+    zone = store.put(new_vm(), queue=ZONE)
+    for number, header in enumerate([*headers, zone]):
+        store.mailbox.done(store.claim(header), again(1))
+        store.age(header.vm_uuid, 100 - number)
+    assert [sent.header for sent in store.mailbox.wake_due(QUEUE, 2)] == headers[:2]
+    assert [sent.header for sent in store.mailbox.wake_due(QUEUE, 10)] == headers[2:]
+    assert store.due_now(ZONE) == [(zone.event_id, 2)]
+    assert store.due_now("configdrive.nobody") == []
+
+
+def test_what_is_parked_or_empty_is_not_kept_due(store: Store) -> None:
+    parked, empty = new_vm(), new_vm()
+    store.parked(parked)
+    header = store.put(empty)
+    claim = store.claim(header)
+    store.mailbox.done(claim, finish(claim))
+    store.client.zadd(store.key("due", QUEUE), {parked: 0, empty: 0, new_vm(): 0})
+    assert store.due_now() == []
+    assert store.mailbox.pending() == {QUEUE: 0}
+
+
+def test_a_look_at_an_idle_queue_writes_nothing(store: Store) -> None:
+    before = _writes(store)
+    assert looks(store, 5) == []
+    assert _writes(store) == before
+
+
+def _writes(store: Store) -> int:
+    info: Any = store.client.info("persistence")
+    return int(info["rdb_changes_since_last_save"])
+
+
+# --- what strangers wrote ---------------------------------------------------------------------------------------------
+
+
+def test_garbage_behind_a_skipped_event_is_a_dead_letter(store: Store) -> None:
+    vm = new_vm()
+    header = store.parked(vm)
+    store.client.rpush(store.key("mail", vm), "garbage")
+    behind = store.put(vm)
+    skipped = outcome(header, Status.SKIPPED, at=2.0)
+    assert store.mailbox.act(vm, header.event_id, OperatorAction.SKIP, skipped) is None
+    assert store.sent() == [(behind.event_id, 1)]
+    assert [letter.vm_uuid for letter in store.mailbox.dead_letters(10)] == [vm]
+
+
+LIKE_A_HEADER = '{"id":"stranger","type":"start","vm":"VM","queue":"configdrive.simulated","sequence":1,"x":X}'
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "garbage",
+        "5",
+        "null",
+        "[]",
+        "{}",
+        '{"id":"x","queue":7}',
+        b"\xff\xfe",
+        LIKE_A_HEADER.replace("VM", "another").replace("X", "1"),
+        LIKE_A_HEADER.replace("stranger", "bad id!").replace("X", "1"),
+        LIKE_A_HEADER.replace('"sequence":1', '"sequence":1.5').replace("X", "1"),
+        LIKE_A_HEADER.replace("configdrive.simulated", "somebody's list").replace("X", "1"),
+    ],
+)
+def test_garbage_in_a_mailbox_is_a_dead_letter_and_holds_up_nobody(store: Store, garbage: str | bytes) -> None:
+    vm = new_vm()
+    first = store.put(vm)
+    text = garbage.replace("VM", vm) if isinstance(garbage, str) else garbage
+    store.client.rpush(store.key("mail", vm), text)
+    third = store.put(vm)
+    claim = store.claim(first)
+    store.mailbox.done(claim, finish(claim))
+    assert store.sent() == [(third.event_id, 1)]
+    (letter,) = store.mailbox.dead_letters(10)
+    assert (letter.origin, letter.reason, letter.vm_uuid, letter.event_id) == ("mailbox", "not a header", vm, None)
+    assert abs(letter.at - store.now()) < 5
+    claim = store.claim(third)
+    store.mailbox.done(claim, finish(claim))
+    assert store.mail(vm) == []
+
+
+@pytest.mark.parametrize("garbage", ["garbage", "{}"])
+def test_garbage_before_a_vm_s_first_event_does_not_hold_it_up(store: Store, garbage: str) -> None:
+    vm = new_vm()
+    store.client.rpush(store.key("mail", vm), garbage)
+    header = store.put(vm)
+    assert store.sent() == [(header.event_id, 1)]
+    claim = store.claim(header)
+    assert len(store.mailbox.dead_letters(10)) == 1
+    store.mailbox.done(claim, finish(claim))
+    assert store.outcomes() == [outcome(header)]
+
+
+@pytest.mark.parametrize("x", ["0x10", '"\xff"', '"\t"'], ids=["hexadecimal", "no UTF-8", "control character"])
+def test_what_only_the_script_can_read_as_a_header_is_claimed_as_an_event_without_a_body(store: Store, x: str) -> None:
+    """Which makes it a dead letter, as every event that is none (`tasks.attempt`)."""
+    vm = new_vm()
+    first = store.put(vm)
+    strange = LIKE_A_HEADER.replace("VM", vm).replace("X", x).encode("latin-1")
+    store.client.rpush(store.key("mail", vm), strange)
+    third = store.put(vm)
+    claim = store.claim(first)
+    assert claim.waiting == (third,)
+    store.mailbox.done(claim, finish(claim))
+    stranger = store.mailbox.claim(store.messages()[0].wakeup)
+    assert not isinstance(stranger, NotNow)
+    assert (stranger.header.event_id, stranger.body) == ("stranger", b"")
+    store.mailbox.done(stranger, finish(stranger))
+    claim = store.claim(third)
+    store.mailbox.done(claim, finish(claim))
+    assert store.mail(vm) == []

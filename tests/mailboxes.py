@@ -1,0 +1,276 @@
+"""Mailboxes on a real Redis under a prefix of their own, and what their tests do to them past their ports.
+
+The one model of the queue that unit and integration tests share: the real store. Time passes by moving what is stored
+into the past.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import itertools
+import json
+import tempfile
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configdrive.client.postings import Header, Posting
+from configdrive.contract.outcome import Outcome, Status
+from configdrive.lifecycle.settled import Settled
+from configdrive.model import EventId, VmUuid
+from rigs.redis import RedisServer
+from tasks.mailbox import Claim, NotNow, Park, Retry, Wakeup
+from tests.support import require_rig
+from workers.store.inspection import Inspection
+from workers.store.mailbox import MailboxOptions
+
+if TYPE_CHECKING:
+    import redis
+
+QUEUE = "configdrive.simulated"
+LEASE = 30.0
+RESEND = 15.0
+
+_sequence = itertools.count(1)
+
+
+@functools.cache
+def shared_redis() -> redis.Redis:
+    """Return a client of a server that lives as long as this test run."""
+    with require_rig():
+        directory = tempfile.TemporaryDirectory(prefix="cd-redis-")
+        server = RedisServer(Path(directory.name), appendonly=False)
+    server.start()
+    atexit.register(directory.cleanup)
+    atexit.register(server.stop)
+    return server.client()
+
+
+def new_vm() -> VmUuid:
+    return VmUuid(str(uuid.uuid4()))
+
+
+def posting(vm: VmUuid, kind: str = "start", *, queue: str = QUEUE, event_id: str | None = None) -> Posting:
+    identity = EventId(event_id or uuid.uuid4().hex)
+    return Posting(Header(identity, kind, vm, queue, next(_sequence)), f"body of {identity}".encode())
+
+
+def outcome(
+    header: Header, status: Status = Status.APPLIED, code: str | None = None, *, attempts: int = 1, at: float = 1.0
+) -> Outcome:
+    return Outcome(
+        header.event_id, header.event_type, header.vm_uuid, header.sequence, status, at, code, attempts=attempts
+    )
+
+
+def finish(claim: Claim, state: str | None = '{"sequence":1}', *, gone: bool = False) -> Settled:
+    return Settled(outcome(claim.header, attempts=claim.attempt), state, gone)
+
+
+def park(claim: Claim, code: str = "unclassified") -> Park:
+    return Park(outcome(claim.header, Status.PARKED, code, attempts=claim.attempt))
+
+
+def again(delay: float) -> Retry:
+    return Retry(delay, "host_unreachable")
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message in Celery's list."""
+
+    task: str
+    task_id: str
+    arguments: list[Any]
+    queue: str
+
+    @property
+    def number(self) -> int:
+        return int(self.arguments[-1])
+
+    @property
+    def wakeup(self) -> Wakeup:
+        """What a worker makes of it."""
+        return Wakeup(EventId(self.task_id), VmUuid(self.arguments[1]), self.queue, self.number)
+
+    @property
+    def woken(self) -> tuple[str, int]:
+        """The event that it names, and which attempt at it."""
+        return self.task_id, int(self.arguments[2])
+
+
+@dataclass
+class Store:
+    """A store, with a view past its ports. Times are seconds."""
+
+    client: redis.Redis = field(default_factory=shared_redis)
+    lease: float = LEASE
+    resend: float = RESEND
+    seen: float = 3600
+    tombstone: float = 7200
+    outcomes_kept: int = 1000
+    prefix: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}:")
+
+    def __post_init__(self) -> None:
+        self.mailbox = self.through(self.client)
+
+    @property
+    def options(self) -> MailboxOptions:
+        """The store's."""
+        return MailboxOptions(
+            prefix=self.prefix,
+            lease=self.lease,
+            resend=self.resend,
+            seen=self.seen,
+            tombstone=self.tombstone,
+            outcomes_kept=self.outcomes_kept,
+        )
+
+    def through(self, client: redis.Redis) -> Inspection:
+        """Return the same store by other connections."""
+        return Inspection(client, self.options)
+
+    # --- what publishers and workers do -------------------------------------------------------------------------------
+
+    def put(self, vm: VmUuid, kind: str = "start", *, queue: str = QUEUE) -> Header:
+        """Post an event that is accepted; returns its header."""
+        item = posting(vm, kind, queue=queue)
+        assert self.mailbox.put(item).accepted
+        return item.header
+
+    def wakeup(self, header: Header) -> Wakeup:
+        """Take the message for a VM out of Celery's list, as a worker does; one without a number when there is none."""
+        key = self.prefix + header.queue
+        texts: Any = self.client.lrange(key, 0, -1)
+        for text in reversed(texts):
+            message = _message(text)
+            if message.arguments[1:2] == [header.vm_uuid]:
+                self.client.lrem(key, -1, text)
+                return message.wakeup
+        return Wakeup(header.event_id, header.vm_uuid, header.queue)
+
+    def claim(self, header: Header) -> Claim:
+        """Claim what must be there to be claimed."""
+        claim = self.mailbox.claim(self.wakeup(header))
+        assert isinstance(claim, Claim), claim
+        assert claim.header == header
+        return claim
+
+    def refused(self, header: Header) -> NotNow:
+        """Claim what must not be given; says why it was not."""
+        answer = self.mailbox.claim(self.wakeup(header))
+        assert isinstance(answer, NotNow), answer
+        return answer
+
+    def parked(self, vm: VmUuid, kind: str = "start") -> Header:
+        """Post an event and park it."""
+        header = self.put(vm, kind)
+        claim = self.claim(header)
+        self.mailbox.done(claim, park(claim))
+        return header
+
+    def sent(self, queue: str = QUEUE) -> list[tuple[str, int]]:
+        """Say for which events workers are woken, oldest message first, each with its attempt."""
+        return [message.woken for message in self.messages(queue)]
+
+    def messages(self, queue: str = QUEUE) -> list[Message]:
+        """Return what lies in Celery's list, oldest first."""
+        texts: Any = self.client.lrange(self.prefix + queue, 0, -1)
+        return [_message(text) for text in reversed(texts)]
+
+    def lose_messages(self, queue: str = QUEUE) -> None:
+        """Let a worker die with all messages of a queue."""
+        self.client.delete(self.prefix + queue)
+
+    def due_now(self, queue: str = QUEUE) -> list[tuple[str, int]]:
+        """Make the look for wake-ups that every worker makes; returns what it sent."""
+        return [(sent.header.event_id, sent.attempt) for sent in self.mailbox.wake_due(queue, 100)]
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def age(self, vm: VmUuid, seconds: float) -> None:
+        """Let time pass for one VM: its lease and its back-off move into the past by so much."""
+        key = self.key("vm", vm)
+        for name in ("until", "retry_at"):
+            if self.client.hexists(key, name):
+                self.client.hincrby(key, name, -round(seconds * 1000))
+        for queue in self.mailbox.pending():
+            if self.client.zscore(self.key("due", queue), vm) is not None:
+                self.client.zincrby(self.key("due", queue), -seconds * 1000, vm)
+
+    def age_queue(self, seconds: float, queue: str = QUEUE) -> None:
+        """Let time pass for a queue's look at lost messages."""
+        if self.client.hexists(self.key("queue", queue), "looked"):
+            self.client.hincrby(self.key("queue", queue), "looked", -round(seconds * 1000))
+
+    def age_all(self, seconds: float) -> None:
+        """Let time pass for all that this store knows."""
+        for vm in self.mailbox.vms():
+            self.age(vm, seconds)
+        for queue in self.mailbox.pending():
+            self.age_queue(seconds, queue)
+            self._shift(self.key("left", queue), seconds)
+        self._shift(self.key("orphans"), seconds)
+
+    def _shift(self, key: str, seconds: float) -> None:
+        members: Any = self.client.zrange(key, 0, -1)
+        for member in members:
+            self.client.zincrby(key, -seconds * 1000, member)
+
+    def now(self) -> float:
+        """Return the server's time."""
+        seconds, micros = self.client.time()
+        return float(seconds) + float(micros) / 1e6
+
+    # --- what is stored -----------------------------------------------------------------------------------------------
+
+    def due(self, vm: VmUuid, queue: str = QUEUE) -> float | None:
+        """Return in how many seconds the VM's lease or back-off ends; `None` when it has none."""
+        due: Any = self.client.zscore(self.key("due", queue), vm)
+        return None if due is None else due / 1000 - self.now()
+
+    def field(self, vm: VmUuid, name: str) -> str | None:
+        """Return one field of the VM's hash."""
+        value: Any = self.client.hget(self.key("vm", vm), name)
+        return None if value is None else value.decode()
+
+    def mail(self, vm: VmUuid) -> list[EventId]:
+        """Return the ids in the VM's mailbox, oldest first."""
+        view = self.mailbox.view(vm)
+        return [] if view is None else [header.event_id for header in view.mail]
+
+    def bodies(self, vm: VmUuid) -> set[str]:
+        """Return the ids of the events whose bodies are kept."""
+        names: Any = self.client.hkeys(self.key("body", vm))
+        return {name.decode() for name in names}
+
+    def outcomes(self) -> list[Outcome]:
+        """Return the whole outcome stream."""
+        entries: Any = self.client.xrange(self.key("outcomes"))
+        return [Outcome.from_json(fields[b"outcome"]) for _, fields in entries]
+
+    def ttl(self, kind: str, name: str) -> int:
+        """Return how many seconds a key still lives; -1 for ever."""
+        left: Any = self.client.ttl(self.key(kind, name))
+        return int(left)
+
+    def all_keys(self) -> set[str]:
+        """Return all keys of this store, without the prefix."""
+        return {key.decode().removeprefix(self.prefix) for key in self.client.scan_iter(match=f"{self.prefix}*")}
+
+    def everything(self) -> str:
+        """Return all that is stored, to look for secrets in."""
+        return repr([self.client.dump(self.prefix + key) for key in sorted(self.all_keys())])
+
+    def key(self, kind: str, name: str | None = None) -> str:
+        """Return a key's full name."""
+        return self.prefix + (kind if name is None else f"{kind}:{name}")
+
+
+def _message(text: bytes) -> Message:
+    raw = json.loads(text)
+    arguments, _, _ = json.loads(raw["body"])
+    routed = raw["properties"]["delivery_info"]["routing_key"]
+    return Message(raw["headers"]["task"], raw["headers"]["id"], arguments, routed)
