@@ -1,4 +1,4 @@
-"""What `configdrive doctor` asks of a vSphere host: each finding with its remedy. Raises nothing, changes nothing."""
+"""Findings of `configdrive doctor` about a vSphere host, each with its remedy. Raises nothing, changes nothing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from configdrive.model import HostName, Place
     from workers.hypervisors.vmware.inventory import HostTable
-    from workers.hypervisors.vmware.server import Server
-    from workers.hypervisors.vmware.sessions import Sessions
+    from workers.hypervisors.vmware.sessions import Server, Sessions
 
 OLDEST: Final = (6, 0)
 """vSphere 6.0: the API that is spoken."""

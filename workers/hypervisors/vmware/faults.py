@@ -1,4 +1,4 @@
-"""What vSphere, its HTTPS folder and the network say, in the taxonomy's words. Nothing else may leave the driver."""
+"""Faults of vSphere, its HTTPS folder and the network in the taxonomy's words. Nothing else may leave the driver."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from workers.hypervisors.vmware.faults import status_error
 
 if TYPE_CHECKING:
     from configdrive.model import VmUuid
-    from workers.hypervisors.vmware.connection import Reply
+    from workers.hypervisors.vmware.http_pool import Reply
     from workers.hypervisors.vmware.session import Session
     from workers.hypervisors.vmware.topology import Datastore
     from workers.hypervisors.vmware.usage import Usage

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pyVmomi import vim, vmodl
 
 from configdrive.errors import TransientCode, TransientError
-from workers.hypervisors.vmware.connection import Reply, Stub, ask
+from workers.hypervisors.vmware.http_pool import Reply, Stub, ask
 from workers.hypervisors.vmware.inventory import Transfer
 from workers.hypervisors.vmware.tls import PinnedContext
 

@@ -1,4 +1,4 @@
-"""Which drive of a VM is the config drive: pure decisions on what was read.
+"""The choice of the drive that is the config drive: pure decisions on what was read.
 
 The config drive is the drive with an image of the fleet in it. A VM without one gets the first of the inventory's
 places that is an empty CD drive, else the first that is free; a running one the first that it can take while it runs.

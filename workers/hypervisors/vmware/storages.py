@@ -1,4 +1,4 @@
-"""Where images lie: on the datastore of the root disk, or on the inventory's fallback; and which hosts are meant."""
+"""The datastores on which images lie: the root disk's, or the inventory's fallback; and which hosts are meant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workers.hypervisors.vmware.inventory import HostTable
-    from workers.hypervisors.vmware.server import Server
+    from workers.hypervisors.vmware.sessions import Server
     from workers.hypervisors.vmware.topology import Datastore, Topology
     from workers.hypervisors.vmware.vms import VmRecord
 

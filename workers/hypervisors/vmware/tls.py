@@ -1,4 +1,4 @@
-"""Whom to trust: one `ssl.SSLContext` per endpoint, for the API and the datastores' files alike.
+"""The servers that are trusted: one `ssl.SSLContext` per endpoint, for the API and the datastores' files alike.
 
 pyvmomi's own ways are not used: it looks at a thumbprint only after ordinary verification has failed, and skips
 verification where the host is called localhost. So the context itself refuses, before a byte is sent.

@@ -1,4 +1,4 @@
-"""Which VMs have a file in a CD drive.
+"""The VMs that have a file in a CD drive.
 
 A datastore knows the VMs with one of its files in a drive, but not which file. To read the devices of them all takes a
 second for a thousand VMs, and is asked at every stop. So each VM's version of its configuration, which every change

@@ -11,7 +11,7 @@ from workers.hypervisors.vmware.vms import find_vm
 if TYPE_CHECKING:
     from configdrive.model import Vm
     from workers.hypervisors.vmware.inventory import HostTable
-    from workers.hypervisors.vmware.server import Server
+    from workers.hypervisors.vmware.sessions import Server
     from workers.hypervisors.vmware.storages import Storages
     from workers.hypervisors.vmware.vms import VmRecord
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from configdrive.model import ImageName, Vm, VmUuid
-    from workers.hypervisors.vmware.server import Server
     from workers.hypervisors.vmware.session import Found, Session
+    from workers.hypervisors.vmware.sessions import Server
 
 _POWER: Final = {
     "poweredOn": PowerState.RUNNING,
