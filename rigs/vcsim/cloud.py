@@ -34,11 +34,9 @@ class Cloud:
         self._stub = SoapStubAdapter(LOOPBACK, -center.plain_port, version="vim.version.version13")
         self._content: Any = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
         self._content.sessionManager.Login(USER, PASSWORD)
-        index = self._content.searchIndex
-        self._datacenter: Any = index.FindByInventoryPath(center.datacenter)
-        assert self._datacenter is not None
-        [self._compute] = self._datacenter.hostFolder.childEntity
-        self._hosts: dict[str, Any] = {host.name: host for host in self._compute.host}
+        self._datacenters: list[Any] = list(self._content.rootFolder.childEntity)
+        computes = [one for datacenter in self._datacenters for one in datacenter.hostFolder.childEntity]
+        self._hosts: dict[str, Any] = {host.name: host for compute in computes for host in compute.host}
 
     def close(self) -> None:
         """Close its connections."""
@@ -93,12 +91,9 @@ class Cloud:
             files=vim.vm.FileInfo(vmPathName=f"[{datastore}]"),
             **({"instanceUuid": uuid} if by_instance_uuid else {"uuid": uuid}),
         )
-        self.run(
-            self._datacenter.vmFolder.CreateVM_Task,
-            config=spec,
-            pool=self._compute.resourcePool,
-            host=self._hosts[host or self.center.hosts[0]],
-        )
+        where = self._hosts[host or self.center.hosts[0]]
+        folder = self._datacenter_of(where).vmFolder
+        self.run(folder.CreateVM_Task, config=spec, pool=where.parent.resourcePool, host=where)
         if running:
             self.start(name)
         return self.reference(name)
@@ -115,7 +110,28 @@ class Cloud:
         return found
 
     def _find(self, name: str) -> Any:  # noqa: ANN401
-        return self._content.searchIndex.FindByInventoryPath(f"{self.center.datacenter}/vm/{name}")
+        index, escaped = self._content.searchIndex, name.replace("/", "%2f")
+        found = (index.FindByInventoryPath(f"{one.name}/vm/{escaped}") for one in self._datacenters)
+        return next((one for one in found if one is not None), None)
+
+    def _datacenter_of(self, host: Any) -> Any:  # noqa: ANN401
+        return next(one for one in self._datacenters if host.parent in one.hostFolder.childEntity)
+
+    def datastore(self, name: str) -> Any:  # noqa: ANN401
+        """Return the datastore of this name, `DC1/shared` that of another datacenter than the first."""
+        datacenter, _, last = name.rpartition("/")
+        known = (one for one in self._datacenters if datacenter in {"", one.name})
+        return next(store for one in known for store in one.datastore if store.name == last)
+
+    def identity(self, name: str) -> str:
+        """Return the identity of a datastore: of its vCenter and of itself."""
+        return f"{self.server}/{self.datastore(name)._moId}"
+
+    @property
+    def server(self) -> str:
+        """The identity of the vCenter; of a stand-alone host that one's."""
+        host = next(iter(self._hosts.values()))
+        return str(self._content.about.instanceUuid or host.hardware.systemInfo.uuid)
 
     def start(self, name: str) -> None:
         """Power it on."""
@@ -136,12 +152,15 @@ class Cloud:
         self.run(self.vm(name).Destroy_Task)
 
     def relocate(self, name: str, *, host: str | None = None, datastore: str | None = None) -> None:
-        """Move it to another host, its disks to another datastore."""
+        """Move it to another host, in another datacenter maybe, its disks to another datastore."""
         vm, spec = self.vm(name), vim.vm.RelocateSpec()
         if host is not None:
             spec.host = self._hosts[host]
+            folder = self._datacenter_of(spec.host).vmFolder
+            if vm.parent != folder:
+                spec.folder, spec.pool = folder, spec.host.parent.resourcePool
         if datastore is not None:
-            spec.datastore = next(one for one in self._datacenter.datastore if one.name == datastore)
+            spec.datastore = self.datastore(datastore)
         self.run(vm.RelocateVM_Task, spec=spec)
 
     def media(self, name: str) -> dict[tuple[int, int], str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.parse
 import urllib.request
+import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -27,29 +28,41 @@ USER, PASSWORD = "configdrive@vsphere.local", "sesame-öffne-dich"
 DATACENTER: Final = "DC0"
 
 
+CLUSTER: Final = "cluster-01"
+"""The first cluster, unless others are asked for."""
+
+
 class VCenter(DaemonRig):
     """A vCenter with two hosts in a cluster, or a stand-alone ESXi with one.
 
     Args:
         directory: is made if missing; holds datastores, certificates and the log.
-        datastores: name -> the hosts that have it mounted.
-        hosts: the ESXi hosts' names.
+        datastores: name -> the hosts, all of one datacenter, that have it mounted. `DC1/shared` is the one of this
+            name in that datacenter; without a datacenter, the first one's.
+        hosts: the ESXi hosts' names, in one cluster of one datacenter.
+        clusters: (datacenter, cluster) -> the hosts in it, instead of `hosts`.
         pods: datastore cluster -> its datastores.
+        same: datastore -> another one, in whose directory its files lie as well.
         esxi: one host without a vCenter.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a vCenter consists of
         self,
         directory: Path,
         datastores: Mapping[str, Sequence[str]],
         *,
         hosts: Sequence[str] = ("esx-01", "esx-02"),
+        clusters: Mapping[tuple[str, str], Sequence[str]] | None = None,
         pods: Mapping[str, Sequence[str]] | None = None,
+        same: Mapping[str, str] | None = None,
         esxi: bool = False,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.hosts = tuple(hosts)
+        self._same = same or {}
+        clusters = clusters or {(DATACENTER, CLUSTER): hosts}
+        self.hosts = tuple(host for members in clusters.values() for host in members)
+        self.uuid = str(uuid.uuid4())
         self.datacenter = "ha-datacenter" if esxi else DATACENTER
         self.esxi = esxi
         self.port = free_port()
@@ -69,11 +82,15 @@ class VCenter(DaemonRig):
                     "key": str(self.identity.key),
                     "user": USER,
                     "password": PASSWORD,
-                    "hosts": self.hosts,
+                    "uuid": self.uuid,
+                    "clusters": [
+                        {"datacenter": datacenter, "name": name, "hosts": list(members)}
+                        for (datacenter, name), members in clusters.items()
+                    ],
                     "pods": pods or {},
                     "datastores": [
-                        {"name": name, "directory": str(self.datastore(name)), "hosts": list(seen_by)}
-                        for name, seen_by in datastores.items()
+                        {"name": one.rpartition("/")[2], "directory": str(self.datastore(one)), "hosts": list(seen_by)}
+                        for one, seen_by in datastores.items()
                     ],
                 }
             ),
@@ -83,7 +100,7 @@ class VCenter(DaemonRig):
 
     def datastore(self, name: str) -> Path:
         """Return the directory in which a datastore's files lie."""
-        return self.directory / "datastores" / name
+        return self.directory / "datastores" / self._same.get(name, name).replace("/", "-")
 
     @override
     def start(self) -> None:
@@ -178,11 +195,12 @@ class VCenter(DaemonRig):
     @contextmanager
     def datastore_is(self, name: str, *, accessible: str = "", maintenance: str = "") -> Iterator[None]:
         """Change a datastore for a while: `accessible="false"`, `maintenance="inMaintenance"`."""
-        self._control("datastore", name=name, accessible=accessible, maintenance=maintenance)
+        directory = str(self.datastore(name))
+        self._control("datastore", directory=directory, accessible=accessible, maintenance=maintenance)
         try:
             yield
         finally:
-            self._control("datastore", name=name, accessible="true", maintenance="normal")
+            self._control("datastore", directory=directory, accessible="true", maintenance="normal")
 
     def _answers(self) -> bool:
         try:

@@ -171,7 +171,7 @@ func (f *front) administer(w http.ResponseWriter, r *http.Request) {
 		switch string(found[1]) {
 		case "ReconfigVM_Task":
 			noteDatastores(body)
-		case "CreateVM_Task":
+		case "CreateVM_Task", "CloneVM_Task":
 			versionAll()
 		}
 	}

@@ -18,10 +18,18 @@ import (
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/simulator/esx"
 	"github.com/vmware/govmomi/simulator/vpx"
+	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// datastore is one datastore: its files lie in Directory, the named hosts have it mounted.
+// cluster is one cluster of a datacenter, with its hosts.
+type cluster struct {
+	Datacenter string   `json:"datacenter"`
+	Name       string   `json:"name"`
+	Hosts      []string `json:"hosts"`
+}
+
+// datastore is one datastore: its files lie in Directory, the named hosts, of one datacenter, have it mounted.
 type datastore struct {
 	Name      string   `json:"name"`
 	Directory string   `json:"directory"`
@@ -36,7 +44,8 @@ type configuration struct {
 	Key         string              `json:"key"`
 	User        string              `json:"user"`
 	Password    string              `json:"password"`
-	Hosts       []string            `json:"hosts"`
+	UUID        string              `json:"uuid"`
+	Clusters    []cluster           `json:"clusters"`
 	Datastores  []datastore         `json:"datastores"`
 	Pods        map[string][]string `json:"pods"`
 }
@@ -48,10 +57,9 @@ func main() {
 	must(err)
 	must(json.Unmarshal(text, &wanted))
 
-	model := &simulator.Model{
-		ServiceContent: vpx.ServiceContent, RootFolder: vpx.RootFolder, Datacenter: 1, Cluster: 1,
-		ClusterHost: len(wanted.Hosts),
-	}
+	content := vpx.ServiceContent
+	content.About.InstanceUuid = wanted.UUID
+	model := &simulator.Model{ServiceContent: content, RootFolder: vpx.RootFolder}
 	if wanted.ESXi {
 		model = &simulator.Model{ServiceContent: esx.ServiceContent, RootFolder: esx.RootFolder}
 	}
@@ -74,31 +82,38 @@ func main() {
 	must((&http.Server{Handler: front, ErrorLog: log.New(os.Stderr, "tls: ", 0)}).Serve(secure))
 }
 
-// populate names the hosts, mounts the datastores and puts some of them into datastore clusters.
+// populate makes datacenters, clusters and hosts, mounts the datastores and puts some of them into datastore clusters.
 func populate(wanted *configuration) error {
-	hosts := map[string]*simulator.HostSystem{}
-	for number, entity := range simulator.Map.All("HostSystem") {
-		host := entity.(*simulator.HostSystem)
-		host.Name = wanted.Hosts[number]
+	if wanted.ESXi {
+		host := simulator.Map.Any("HostSystem").(*simulator.HostSystem)
+		host.Name = wanted.Clusters[0].Hosts[0]
 		host.Summary.Config.Name = host.Name
+	} else {
+		for _, one := range wanted.Clusters {
+			if err := compute(one); err != nil {
+				return err
+			}
+		}
+	}
+	hosts := map[string]*simulator.HostSystem{}
+	for _, entity := range simulator.Map.All("HostSystem") {
+		host := entity.(*simulator.HostSystem)
 		hosts[host.Name] = host
 	}
 	stores := map[string]*simulator.Datastore{}
 	for _, one := range wanted.Datastores {
+		var store *simulator.Datastore
 		for _, name := range one.Hosts {
 			system := simulator.Map.Get(*hosts[name].ConfigManager.DatastoreSystem).(*simulator.HostDatastoreSystem)
 			request := &types.CreateLocalDatastore{Name: one.Name, Path: one.Directory}
-			if answer := system.CreateLocalDatastore(newContext(), request); answer.Fault() != nil {
+			answer := system.CreateLocalDatastore(newContext(), request)
+			if answer.Fault() != nil {
 				return fmt.Errorf("datastore %s: %s", one.Name, answer.Fault().String)
 			}
+			made := answer.(*methods.CreateLocalDatastoreBody).Res.Returnval
+			store = simulator.Map.Get(made).(*simulator.Datastore)
 		}
-	}
-	for _, entity := range simulator.Map.All("Datastore") {
-		store := entity.(*simulator.Datastore)
-		stores[store.Name] = store
-	}
-	for _, one := range wanted.Datastores {
-		store := stores[one.Name]
+		stores[one.Name] = store
 		store.Host = nil
 		for _, name := range one.Hosts {
 			yes := true
@@ -112,10 +127,32 @@ func populate(wanted *configuration) error {
 		browser := simulator.Map.Get(store.Browser).(*simulator.HostDatastoreBrowser)
 		browser.Datastore = []types.ManagedObjectReference{store.Self}
 	}
-	return cluster(wanted.Pods, stores)
+	return pool(wanted.Pods, stores)
 }
 
-func cluster(pods map[string][]string, stores map[string]*simulator.Datastore) error {
+// compute makes a cluster and its hosts, in a datacenter that is made when it is not there.
+func compute(wanted cluster) error {
+	root := simulator.Map.Get(vpx.RootFolder.Self).(*simulator.Folder)
+	datacenter, known := simulator.Map.FindByName(wanted.Datacenter, root.ChildEntity).(*simulator.Datacenter)
+	if !known {
+		request := &types.CreateDatacenter{Name: wanted.Datacenter}
+		made := root.CreateDatacenter(newContext(), request).(*methods.CreateDatacenterBody)
+		datacenter = simulator.Map.Get(made.Res.Returnval).(*simulator.Datacenter)
+	}
+	folder := simulator.Map.Get(datacenter.HostFolder).(*simulator.Folder)
+	request := &types.CreateClusterEx{Name: wanted.Name}
+	answer := folder.CreateClusterEx(newContext(), request)
+	if answer.Fault() != nil {
+		return fmt.Errorf("cluster %s: %s", wanted.Name, answer.Fault().String)
+	}
+	made := simulator.Map.Get(answer.(*methods.CreateClusterExBody).Res.Returnval).(*simulator.ClusterComputeResource)
+	for _, host := range wanted.Hosts {
+		made.AddHostTask(&types.AddHost_Task{Spec: types.HostConnectSpec{HostName: host}, AsConnected: true})
+	}
+	return nil
+}
+
+func pool(pods map[string][]string, stores map[string]*simulator.Datastore) error {
 	for name, members := range pods {
 		folder := simulator.Map.Get(*stores[members[0]].Parent).(*simulator.Folder)
 		answer := folder.CreateStoragePod(newContext(), &types.CreateStoragePod{This: folder.Self, Name: name})

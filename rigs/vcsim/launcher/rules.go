@@ -156,7 +156,7 @@ func (f *front) control(w http.ResponseWriter, r *http.Request) {
 		f.locked[query.Get("vm")] = true
 		f.mu.Unlock()
 	case "/control/datastore": // accessible=false, maintenance=inMaintenance, free=bytes
-		setDatastore(query.Get("name"), query.Get("accessible"), query.Get("maintenance"), query.Get("free"))
+		setDatastore(query.Get("directory"), query.Get("accessible"), query.Get("maintenance"), query.Get("free"))
 	case "/control/connection": // of a VM, as vSphere sees it
 		reference := types.ManagedObjectReference{Type: "VirtualMachine", Value: query.Get("vm")}
 		if vm, known := simulator.Map.Get(reference).(*simulator.VirtualMachine); known {
@@ -168,10 +168,10 @@ func (f *front) control(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func setDatastore(name, accessible, maintenance, free string) {
+func setDatastore(directory, accessible, maintenance, free string) {
 	for _, entity := range simulator.Map.All("Datastore") {
 		store := entity.(*simulator.Datastore)
-		if store.Name != name {
+		if store.Info.GetDatastoreInfo().Url != directory {
 			continue
 		}
 		summary := store.Summary

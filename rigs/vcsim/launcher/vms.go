@@ -32,6 +32,9 @@ func (f *front) reconfigure(body []byte, r *http.Request) *httptest.ResponseReco
 		return nil
 	}
 	spec := method.Body.(*types.ReconfigVM_Task).Spec
+	if spec.ChangeVersion != "" && spec.ChangeVersion != vm.Config.ChangeVersion {
+		return taskAnswer("ReconfigVM_Task", failing(vm.Self, "reconfigVm", &types.ConcurrentAccess{}))
+	}
 	if fault := refusal(vm, spec.DeviceChange); fault != nil {
 		return taskAnswer("ReconfigVM_Task", failing(vm.Self, "reconfigVm", fault))
 	}
@@ -98,7 +101,7 @@ func refuseCD(vm *simulator.VirtualMachine, cd *types.VirtualCdrom, operation ty
 	if !where.FromString(backing.FileName) {
 		return &types.InvalidDatastorePath{DatastorePath: backing.FileName}
 	}
-	store := datastoreNamed(where.Datastore)
+	store := datastoreOf(vm, where.Datastore)
 	if store == nil || !mountedBy(store, vm.Runtime.Host) {
 		return &types.InaccessibleDatastore{InvalidDatastore: types.InvalidDatastore{Name: where.Datastore}}
 	}
@@ -109,9 +112,11 @@ func refuseCD(vm *simulator.VirtualMachine, cd *types.VirtualCdrom, operation ty
 	return nil
 }
 
-func datastoreNamed(name string) *simulator.Datastore {
+// datastoreOf is the datastore of this name in the VM's datacenter.
+func datastoreOf(vm *simulator.VirtualMachine, name string) *simulator.Datastore {
 	for _, entity := range simulator.Map.All("Datastore") {
-		if store := entity.(*simulator.Datastore); store.Name == name {
+		store := entity.(*simulator.Datastore)
+		if store.Name == name && datacenterOf(store.Parent) == datacenterOf(vm.Parent) {
 			return store
 		}
 	}
@@ -195,8 +200,8 @@ func (f *front) answer(body []byte) *httptest.ResponseRecorder {
 	return answerOf("AnswerVM", "")
 }
 
-// noteDatastores lets a datastore know the VMs with one of its files in a CD drive, and their configurations bear another
-// version after each change, as real ones do.
+// noteDatastores lets a datastore know the VMs with one of its files in a CD drive and the drive its datastore, and
+// configurations bear another version after each change, as real ones do.
 func noteDatastores(body []byte) {
 	method, err := simulator.UnmarshalBody(types.TypeFunc(), body)
 	if err != nil {
@@ -207,15 +212,12 @@ func noteDatastores(body []byte) {
 		return
 	}
 	version(vm)
-	for _, one := range method.Body.(*types.ReconfigVM_Task).Spec.DeviceChange {
-		cd, isCD := one.GetVirtualDeviceConfigSpec().Device.(*types.VirtualCdrom)
-		if !isCD {
-			continue
-		}
-		if backing, isISO := cd.Backing.(*types.VirtualCdromIsoBackingInfo); isISO {
+	for _, device := range vm.Config.Hardware.Device {
+		if backing, isISO := device.GetVirtualDevice().Backing.(*types.VirtualCdromIsoBackingInfo); isISO {
 			where := object.DatastorePath{}
 			where.FromString(backing.FileName)
-			if store := datastoreNamed(where.Datastore); store != nil {
+			if store := datastoreOf(vm, where.Datastore); store != nil {
+				simulator.Map.WithLock(vm, func() { backing.Datastore = &store.Self })
 				simulator.Map.AddReference(store, &store.Vm, vm.Self)
 				simulator.Map.AddReference(vm, &vm.Datastore, store.Self)
 			}
@@ -242,12 +244,14 @@ func refuseDelete(body []byte) *httptest.ResponseRecorder {
 	if err != nil {
 		return faultAnswer("InvalidRequest", err.Error())
 	}
-	name := method.Body.(*types.DeleteDatastoreFile_Task).Name
+	request := method.Body.(*types.DeleteDatastoreFile_Task)
+	name := request.Name
 	for _, entity := range simulator.Map.All("VirtualMachine") {
 		vm := entity.(*simulator.VirtualMachine)
 		for _, device := range vm.Config.Hardware.Device {
 			backing, isISO := device.GetVirtualDevice().Backing.(*types.VirtualCdromIsoBackingInfo)
-			if isISO && running(vm) && strings.EqualFold(backing.FileName, name) {
+			here := request.Datacenter == nil || datacenterOf(vm.Parent) == datacenterOf(request.Datacenter)
+			if isISO && here && running(vm) && strings.EqualFold(backing.FileName, name) {
 				locked := &types.FileLocked{FileFault: types.FileFault{File: name}}
 				return taskAnswer("DeleteDatastoreFile_Task", failing(method.This, "deleteDatastoreFile", locked))
 			}
