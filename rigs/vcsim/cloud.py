@@ -120,8 +120,8 @@ class Cloud:
     def datastore(self, name: str) -> Any:  # noqa: ANN401
         """Return the datastore of this name, `DC1/shared` that of another datacenter than the first."""
         datacenter, _, last = name.rpartition("/")
-        known = (one for one in self._datacenters if datacenter in {"", one.name})
-        return next(store for one in known for store in one.datastore if store.name == last)
+        hosts = [host for host in self._hosts.values() if datacenter in {"", self._datacenter_of(host).name}]
+        return next(store for host in hosts for store in host.datastore if store.name == last)
 
     def identity(self, name: str) -> str:
         """Return the identity of a datastore: of its vCenter and of itself."""
@@ -131,7 +131,7 @@ class Cloud:
     def server(self) -> str:
         """The identity of the vCenter; of a stand-alone host that one's."""
         host = next(iter(self._hosts.values()))
-        return str(self._content.about.instanceUuid or host.hardware.systemInfo.uuid)
+        return str(self._content.about.instanceUuid or host.summary.hardware.uuid)
 
     def start(self, name: str) -> None:
         """Power it on."""
@@ -162,6 +162,16 @@ class Cloud:
         if datastore is not None:
             spec.datastore = self.datastore(datastore)
         self.run(vm.RelocateVM_Task, spec=spec)
+
+    def clone(self, name: str, new: str) -> str:
+        """Make a copy of a VM, whatever is in its drives; returns the BIOS uuid that vSphere has given it."""
+        spec = vim.vm.CloneSpec(location=vim.vm.RelocateSpec(), powerOn=False, template=False)
+        self.run(self.vm(name).CloneVM_Task, folder=self.vm(name).parent, name=new, spec=spec)
+        return str(self.vm(new).config.uuid)
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a VM another name, as a person does in the client."""
+        self.run(self.vm(name).Rename_Task, newName=new)
 
     def media(self, name: str) -> dict[tuple[int, int], str]:
         """Return (controller key, unit) -> path of what is in each CD drive, or will be at the next power-on."""

@@ -134,5 +134,6 @@ def nothing_to_attach(name: ImageName, place: Place) -> TransientError:
 
 
 def nothing_to_copy(name: ImageName, source: Place) -> PermanentError:
-    """Make the error for an image that shall be copied and is not there."""
-    return PermanentError(PermanentCode.STORAGE_NOT_FOUND, f"storage {source.storage!r} does not hold the image {name}")
+    """Make the error for an image that shall be copied and is not there, or is not what its name promises."""
+    detail = f"storage {source.storage!r} does not hold the image {name} as it was built"
+    return PermanentError(PermanentCode.IMAGE_LOST, detail, "send a start event that carries the VM's data")

@@ -28,8 +28,8 @@ class VmwareRig:
 
     def __init__(self, center: VCenter, cloud: Cloud) -> None:
         self.host = HOST
-        self.home = Place(StorageName("shared"))
-        self.second = Place(StorageName("local-1"), HOST)
+        self.home = Place(StorageName("shared"), None, cloud.identity("shared"))
+        self.second = Place(StorageName("local-1"), HOST, cloud.identity("local-1"))
         self._center = center
         self._cloud = cloud
         user_iso = cloud.file(USER_ISO)

@@ -24,7 +24,6 @@ pytest.importorskip("pyVmomi")
 
 BOTH = ("esx-01", "esx-02")
 DATASTORES = {"shared": BOTH, "other": BOTH, "local-1": BOTH[:1], "local-2": BOTH[1:], "pod-a": BOTH, "pod-b": BOTH}
-SHARED, OTHER = Place(StorageName("shared")), Place(StorageName("other"))
 HOSTS: dict[str, dict[str, object]] = {"h1": {"esxi": "esx-01"}, "h2": {"esxi": "esx-02"}, "all": {}}
 
 
@@ -56,6 +55,26 @@ class Site:
             by_instance_uuid=by_instance_uuid,
         )
         return vm
+
+    @property
+    def shared(self) -> Place:
+        """The datastore of most root disks, which both hosts see."""
+        return self.place("shared")
+
+    @property
+    def other(self) -> Place:
+        """Another one."""
+        return self.place("other")
+
+    @property
+    def local(self) -> Place:
+        """The first host's own."""
+        return self.place("local-1", "h1")
+
+    def place(self, datastore: str, host: str | None = None) -> Place:
+        """Say which datastore is meant; `host` is the one that sees it alone."""
+        last = datastore.rpartition("/")[2]
+        return Place(StorageName(last), None if host is None else HostName(host), self.cloud.identity(datastore))
 
     def files(self, vm: Vm) -> list[str]:
         """Every file whose name holds the VM's uuid, as `<datastore>/<file>`."""
@@ -114,9 +133,11 @@ def driver(make_driver: MakeDriver) -> VmwareDriver:
     return make_driver()
 
 
-def give(driver: VmwareDriver, vm: Vm, place: Place = SHARED, generation: int = 1) -> Image:
-    """Upload and attach an image."""
+def give(driver: VmwareDriver, vm: Vm, place: Place | None = None, generation: int = 1) -> Image:
+    """Upload an image, to where the VM's images belong unless another place is named, and attach it."""
     image = make_image(vm, generation)
+    place = place or driver.observe(vm).storage
+    assert place is not None
     driver.upload(vm, image, place)
     driver.attach(vm, image.name, place)
     return image

@@ -6,65 +6,118 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from configdrive.model import StoredImage
+import pytest
+
+from configdrive.model import PowerState, StoredImage
 from configdrive.ports import AttachedHow
 from tests.contract.rig import image_name, make_image
-from tests.integration.vmware.conftest import SHARED, give
+from tests.integration.vmware.conftest import give
 
 if TYPE_CHECKING:
-    import pytest
-
     from configdrive.model import Vm
+    from configdrive.ports import Attachment
     from tests.integration.vmware.conftest import MakeDriver, Site
     from workers.hypervisors.vmware.driver import VmwareDriver
 
-MOST_CALLS = 8
-FILES = frozenset({"GET", "HEAD", "PUT"})
+LOOKING = ["RetrievePropertiesEx", "HEAD"]
+UPLOADING = ["PUT", "GET", "MoveDatastoreFile_Task", "RetrievePropertiesEx"]
+CHANGING = ["ReconfigVM_Task", "RetrievePropertiesEx"]
+DELETING = ["DeleteDatastoreFile_Task", "RetrievePropertiesEx"]
+"""What each step costs when its VM is known: a task is begun, and looked at until it has ended, here at once."""
 
 
-def warm(site: Site, driver: VmwareDriver) -> None:
-    """Log in and see the topology; what comes then is counted."""
+@pytest.fixture
+def warm(site: Site, driver: VmwareDriver) -> VmwareDriver:
+    """A driver that has logged in and knows the topology; what comes then is counted."""
     give(driver, site.define())
+    return driver
+
+
+def start(driver: VmwareDriver, vm: Vm, generation: int = 1) -> Attachment:
+    """What an event does whose image is built before it looks."""
+    image = make_image(vm, generation)
+    seen = driver.observe(vm, names=[image.name])
+    assert seen.images == ()
+    assert seen.storage is not None
+    driver.upload(vm, image, seen.storage)
+    return driver.attach(vm, image.name, seen.storage)
+
+
+def stop(driver: VmwareDriver, vm: Vm, added: str | None = None, generation: int = 1) -> None:
+    seen = driver.observe(vm, names=[image_name(vm, generation)])
+    driver.detach(vm, seen.media, added)
+    for image in seen.images:
+        driver.delete(vm, image, anyones=False)
+
+
+def test_a_start_makes_eight_calls_and_a_stop_six(site: Site, warm: VmwareDriver) -> None:
+    vm = site.define(drive=False)
+    warm.observe(vm)  # who it is
     site.center.calls()
+    attached = start(warm, vm)
+    assert attached.how is AttachedHow.INSERTED
+    assert site.center.calls() == LOOKING + UPLOADING + CHANGING
+    stop(warm, vm, attached.added)
+    assert site.center.calls() == LOOKING + CHANGING + DELETING
+    assert (site.files(vm), site.cloud.drives(vm.instance_name)) == ([], [])
 
 
-def start(driver: VmwareDriver, vm: Vm) -> None:
-    """What a start does after a stop."""
-    seen = driver.observe(vm)
-    assert seen.storage == SHARED
-    driver.upload(vm, make_image(vm), SHARED)
-    assert driver.attach(vm, image_name(vm), SHARED).how is AttachedHow.INSERTED
+def test_a_start_with_another_image_makes_two_calls_more_than_a_first_one_to_delete_the_old(
+    site: Site, warm: VmwareDriver
+) -> None:
+    vm = site.define(PowerState.RUNNING)
+    start(warm, vm)
+    site.center.calls()
+    start(warm, vm, 2)
+    warm.delete(vm, StoredImage(image_name(vm, 1), site.shared), anyones=False)
+    assert site.center.calls() == LOOKING + UPLOADING + CHANGING + DELETING
+    assert site.files(vm) == [f"shared/{image_name(vm, 2)}"]
 
 
-def stop(driver: VmwareDriver, vm: Vm) -> None:
-    for image in driver.observe(vm).images:
-        driver.detach(vm)
-        driver.delete(vm, image)
+def test_a_stop_costs_the_same_however_many_vms_its_datastore_has(site: Site, make_driver: MakeDriver) -> None:
+    vm, calls, sizes = site.define(), [], []
+    for more in (1, 100):
+        driver = make_driver()  # that knows nobody yet
+        driver.observe(vm, names=[])
+        for _ in range(more):
+            site.define(drive=False)
+        start(driver, vm)
+        site.center.calls()
+        site.center.load()
+        stop(driver, vm)
+        calls.append(site.center.calls())
+        sizes.append(site.center.load()["bytes"])
+    assert calls[0] == calls[1]
+    assert sizes[1] <= 1.1 * sizes[0]
 
 
-def test_a_start_makes_few_calls(site: Site, driver: VmwareDriver, capsys: pytest.CaptureFixture[str]) -> None:
-    warm(site, driver)
+def test_a_vm_that_is_not_known_yet_is_searched_for_once(site: Site, warm: VmwareDriver) -> None:
     vm = site.define()
-    start(driver, vm)
-    calls = site.center.calls()
-    stop(driver, vm)
-    stopping = site.center.calls()
-    api, files = ([one for one in calls if (one in FILES) is of_files] for of_files in (False, True))
-    with capsys.disabled():
-        print(  # noqa: T201
-            f"\nvSphere: {len(api)} API calls per start ({', '.join(api)}), and {len(files)} requests for files;"
-            f" {len([one for one in stopping if one not in FILES])} API calls per stop"
-        )
-    assert len(api) <= MOST_CALLS
-    assert site.files(vm) == []
+    site.center.calls()
+    warm.observe(vm, names=[])
+    assert site.center.calls() == ["FindAllByUuid", "RetrievePropertiesEx"]
+    warm.observe(vm, names=[])
+    assert site.center.calls() == ["RetrievePropertiesEx"]
 
 
-def test_a_look_is_one_round_trip_to_the_property_collector(site: Site, driver: VmwareDriver) -> None:
-    warm(site, driver)
-    driver.observe(site.define())
-    looking = ["FindAllByUuid", "RetrievePropertiesEx"]
-    listing = ["SearchDatastore_Task", "RetrievePropertiesEx"]
-    assert site.center.calls() == looking + listing
+def test_a_listing_is_one_task(site: Site, warm: VmwareDriver) -> None:
+    vm = site.define()
+    warm.observe(vm, names=[])
+    site.center.calls()
+    warm.observe(vm)
+    assert site.center.calls() == ["RetrievePropertiesEx", "SearchDatastore_Task", "RetrievePropertiesEx"]
+
+
+def test_the_topology_is_read_once_for_all_threads(site: Site, make_driver: MakeDriver) -> None:
+    driver, vms = make_driver(connections=8), [site.define() for _ in range(8)]
+    site.center.calls()
+    site.center.delay(50)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda vm: driver.observe(vm, names=[]), vms))
+    finally:
+        site.center.delay(0)
+    assert site.center.calls().count("CreateContainerView") == 1
 
 
 def test_there_is_one_session_for_all_threads_of_a_process_and_none_after_the_end(
@@ -87,12 +140,12 @@ def test_a_session_that_was_ended_is_opened_again_in_the_middle(site: Site, driv
     image = make_image(vm)
     driver.observe(vm)
     site.center.expire_sessions()
-    driver.upload(vm, image, SHARED)  # noticed by a request for a file
+    driver.upload(vm, image, site.shared)  # noticed by a request for a file
     site.center.expire_sessions()
-    driver.attach(vm, image.name, SHARED)  # noticed by a call
+    driver.attach(vm, image.name, site.shared)  # noticed by a call
     site.center.expire_sessions()
     driver.detach(vm)
-    driver.delete(vm, StoredImage(image.name, SHARED))
+    driver.delete(vm, StoredImage(image.name, site.shared))
     assert site.files(vm) == []
     assert site.center.calls().count("Login") == 4
     assert [(one.open, one.reopened) for one in driver.connections()] == [(1, 3)]
@@ -102,7 +155,7 @@ def test_no_more_connections_are_used_at_once_than_the_inventory_says(site: Site
     driver, vms = make_driver(connections=1, call_timeout=30.0), [site.define() for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         seen = list(pool.map(driver.observe, vms))
-    assert [one.storage for one in seen] == [SHARED] * 4
+    assert [one.storage for one in seen] == [site.shared] * 4
 
 
 def test_a_forked_child_has_a_session_of_its_own(site: Site, driver: VmwareDriver) -> None:
@@ -125,17 +178,9 @@ def test_a_forked_child_has_a_session_of_its_own(site: Site, driver: VmwareDrive
     assert calls.count("Logout") == 1
 
 
-def test_looking_at_a_vm_again_needs_no_search(site: Site, driver: VmwareDriver) -> None:
-    vm = site.define()
-    driver.observe(vm)
-    site.center.calls()
-    driver.observe(vm)
-    assert "FindAllByUuid" not in site.center.calls()
-
-
 def test_a_vm_that_was_registered_anew_is_found_again(site: Site, driver: VmwareDriver) -> None:
     vm = site.define()
     driver.observe(vm)
     site.cloud.destroy(vm.instance_name)
     site.cloud.define(vm.uuid, vm.instance_name, datastore="shared")
-    assert driver.observe(vm).storage == SHARED
+    assert driver.observe(vm).storage == site.shared

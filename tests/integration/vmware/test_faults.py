@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode, TransientCode
-from configdrive.model import StoredImage
-from configdrive.ports import NoDrive
+from configdrive.errors import FleetError, PermanentCode, TransientCode, TransientError
+from configdrive.model import PowerState, StoredImage
+from configdrive.ports import AttachedHow, NoDrive
 from rigs.vcsim.server import PASSWORD
 from tests.contract.rig import SECRET, image_name, make_image
-from tests.integration.vmware.conftest import SHARED, give
+from tests.integration.vmware.conftest import give
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,6 @@ FAULTS: list[tuple[str, Code]] = [
     ("TaskInProgress", T.VM_BUSY),
     ("InvalidPowerState", T.VM_BUSY),
     ("InvalidState", T.VM_BUSY),
-    ("ConcurrentAccess", T.VM_BUSY),
     ("ManagedObjectNotFound", T.VM_BUSY),
     ("NoPermission", P.ACCESS_DENIED),
     ("RestrictedVersion", P.ACCESS_DENIED),
@@ -59,19 +58,17 @@ def test_a_reconfiguration_that_fails_is_reported_and_succeeds_the_next_time(
     site: Site, driver: VmwareDriver, fault: str, code: Code, *, as_task: bool
 ) -> None:
     vm = site.define()
-    driver.upload(vm, make_image(vm), SHARED)
+    driver.upload(vm, make_image(vm), site.shared)
     with site.center.broken({"method": "ReconfigVM_Task", "fault": fault, "task": as_task, "times": 1}):
-        assert code_of(lambda: driver.attach(vm, image_name(vm), SHARED)) is code
+        assert code_of(lambda: driver.attach(vm, image_name(vm), site.shared)) is code
         assert site.cloud.media(vm.instance_name) == {}
-        driver.attach(vm, image_name(vm), SHARED)
+        driver.attach(vm, image_name(vm), site.shared)
     assert len(site.cloud.media(vm.instance_name)) == 1
 
 
 @pytest.mark.parametrize(
     ("method", "fault", "code"),
     [
-        ("SearchDatastore_Task", "InvalidDatastore", P.STORAGE_NOT_FOUND),
-        ("SearchDatastore_Task", "CannotAccessFile", T.STORAGE_UNAVAILABLE),
         ("FindAllByUuid", "NoPermission", P.ACCESS_DENIED),
         ("FindAllByUuid", "HostNotConnected", T.HOST_UNREACHABLE),
         ("RetrievePropertiesEx", "NoPermission", P.ACCESS_DENIED),
@@ -80,9 +77,20 @@ def test_a_reconfiguration_that_fails_is_reported_and_succeeds_the_next_time(
 def test_a_look_that_fails_is_reported(site: Site, driver: VmwareDriver, method: str, fault: str, code: Code) -> None:
     vm = site.define()
     driver.observe(site.define())
-    with site.center.broken({"method": method, "fault": fault, "task": method.endswith("_Task"), "times": 1}):
+    with site.center.broken({"method": method, "fault": fault, "times": 1}):
         assert code_of(lambda: driver.observe(vm)) is code
-        assert driver.observe(vm).storage == SHARED
+        assert driver.observe(vm).storage == site.shared
+
+
+@pytest.mark.parametrize("fault", ["InvalidDatastore", "CannotAccessFile"])
+def test_a_storage_that_cannot_be_listed_is_named_and_what_is_known_of_the_vm_comes_all_the_same(
+    site: Site, driver: VmwareDriver, fault: str
+) -> None:
+    vm = site.define(PowerState.RUNNING)
+    with site.center.broken({"method": "SearchDatastore_Task", "fault": fault, "task": True, "times": 1}):
+        seen = driver.observe(vm)
+    assert (seen.power, seen.storage, seen.unreachable) == (PowerState.RUNNING, site.shared, (site.shared,))
+    assert driver.observe(vm).unreachable == ()
 
 
 def test_a_folder_that_is_not_there_is_empty(site: Site, driver: VmwareDriver) -> None:
@@ -93,7 +101,7 @@ def test_a_folder_that_is_not_there_is_empty(site: Site, driver: VmwareDriver) -
 def test_a_file_that_is_gone_is_deleted(site: Site, driver: VmwareDriver) -> None:
     vm = site.define()
     with site.center.broken({"method": "DeleteDatastoreFile_Task", "fault": "FileNotFound", "task": True}):
-        driver.delete(vm, StoredImage(image_name(vm), SHARED))
+        driver.delete(vm, StoredImage(image_name(vm), site.shared))
 
 
 @pytest.mark.parametrize(
@@ -103,9 +111,9 @@ def test_a_file_that_is_gone_is_deleted(site: Site, driver: VmwareDriver) -> Non
 def test_a_rename_that_fails_leaves_no_image(site: Site, driver: VmwareDriver, fault: str, code: Code) -> None:
     vm = site.define()
     with site.center.broken({"method": "MoveDatastoreFile_Task", "fault": fault, "task": True, "times": 1}):
-        assert code_of(lambda: driver.upload(vm, make_image(vm), SHARED)) is code
+        assert code_of(lambda: driver.upload(vm, make_image(vm), site.shared)) is code
         assert driver.observe(vm).images == ()
-        driver.upload(vm, make_image(vm), SHARED)
+        driver.upload(vm, make_image(vm), site.shared)
     assert site.files(vm) == [f"shared/{image_name(vm)}"]
 
 
@@ -114,18 +122,30 @@ def test_a_session_that_ends_again_and_again_is_reported(site: Site, driver: Vmw
     driver.observe(vm)
     with site.center.broken({"method": "FindAllByUuid", "fault": "NotAuthenticated"}):
         assert code_of(lambda: driver.observe(site.define())) is T.HOST_UNREACHABLE
-    assert driver.observe(vm).storage == SHARED
+    assert driver.observe(vm).storage == site.shared
 
 
 def test_a_suspended_vm_is_reported_as_such_and_left_alone(site: Site, driver: VmwareDriver) -> None:
     vm = site.define()
-    give(driver, vm)
+    image = give(driver, vm)
     site.cloud.start(vm.instance_name)
     site.cloud.suspend(vm.instance_name)
     before = site.cloud.media(vm.instance_name)
     assert driver.observe(vm).power == "suspended"
-    assert code_of(lambda: driver.detach(vm)) is T.VM_BUSY
+    assert driver.attach(vm, image.name, site.shared).how is AttachedHow.ALREADY
+    driver.upload(vm, make_image(vm, 2), site.shared)
+    for verb in (lambda: driver.detach(vm), lambda: driver.attach(vm, image_name(vm, 2), site.shared)):
+        with pytest.raises(TransientError) as caught:
+            verb()
+        assert caught.value.code is T.VM_BUSY
+        assert "suspended" in caught.value.detail
+        assert "resume it" in caught.value.remedy
+    assert code_of(lambda: driver.delete(vm, StoredImage(image.name, site.shared), anyones=False)) is T.IMAGE_IN_USE
     assert site.cloud.media(vm.instance_name) == before
+    site.cloud.start(vm.instance_name)
+    driver.detach(vm, [image.name])
+    driver.delete(vm, StoredImage(image.name, site.shared), anyones=False)
+    assert site.cloud.media(vm.instance_name) == {}
 
 
 @pytest.mark.parametrize("state", ["disconnected", "inaccessible", "orphaned"])
@@ -138,7 +158,7 @@ def test_a_vm_that_vsphere_itself_does_not_reach_is_reported_and_not_forgotten_i
         assert code_of(lambda: driver.observe(vm)) is T.HOST_UNREACHABLE
         assert code_of(lambda: driver.detach(vm)) is T.HOST_UNREACHABLE
         assert vm.uuid in {one.uuid for one in driver.survey(vm.host).vms}
-    assert driver.observe(vm).storage == SHARED
+    assert driver.observe(vm).storage == site.shared
 
 
 def test_a_server_that_does_not_answer_is_given_up(site: Site, driver: VmwareDriver) -> None:
@@ -156,7 +176,7 @@ def test_a_running_vm_keeps_its_file_even_from_another_s_mistake(site: Site, dri
     site.cloud.start(vm.instance_name)
     other = site.define()
     name = image_name(vm)
-    assert code_of(lambda: driver.delete(other, StoredImage(name, SHARED))) is T.IMAGE_IN_USE
+    assert code_of(lambda: driver.delete(other, StoredImage(name, site.shared))) is T.IMAGE_IN_USE
 
 
 def test_nothing_is_known_of_a_vm_without_uuid(site: Site, driver: VmwareDriver) -> None:

@@ -12,7 +12,7 @@ from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import HostName, Place, PowerState, StorageName, StoredImage
 from configdrive.ports import Inserted
 from tests.contract.rig import image_name, make_image, new_vm
-from tests.integration.vmware.conftest import OTHER, SHARED, give
+from tests.integration.vmware.conftest import give
 from tests.support import require_rig
 
 if TYPE_CHECKING:
@@ -21,21 +21,20 @@ if TYPE_CHECKING:
     from tests.integration.vmware.conftest import MakeDriver, Site
     from workers.hypervisors.vmware.driver import VmwareDriver
 
-LOCAL_1 = Place(StorageName("local-1"), HostName("h1"))
 POD = StorageName("pod")
 
 
 def test_a_local_root_disk_has_its_image_beside_it(site: Site, driver: VmwareDriver) -> None:
     vm = site.define(datastore="local-1")
-    assert driver.observe(vm).storage == LOCAL_1
-    give(driver, vm, LOCAL_1)
+    assert driver.observe(vm).storage == site.local
+    give(driver, vm, site.local)
     assert site.files(vm) == [f"local-1/{image_name(vm)}"]
 
 
 def test_with_a_fallback_only_shared_datastores_hold_images(site: Site, make_driver: MakeDriver) -> None:
     driver = make_driver(hosts={"h1": {"esxi": "esx-01", "fallback_datastore": "other"}})
-    assert driver.observe(site.define(datastore="local-1")).storage == OTHER
-    assert driver.observe(site.define(datastore="shared")).storage == SHARED
+    assert driver.observe(site.define(datastore="local-1")).storage == site.other
+    assert driver.observe(site.define(datastore="shared")).storage == site.shared
 
 
 def test_for_a_datastore_that_the_host_does_not_see_another_is_taken(site: Site, make_driver: MakeDriver) -> None:
@@ -44,18 +43,18 @@ def test_for_a_datastore_that_the_host_does_not_see_another_is_taken(site: Site,
     assert taken is not None
     assert taken.host is None  # one that several hosts see
     replaced = make_driver(hosts={"h1": {"esxi": "esx-01", "fallback_datastore": "other"}})
-    assert replaced.observe(vm).storage == OTHER
+    assert replaced.observe(vm).storage == site.other
 
 
 def test_of_a_datastore_cluster_the_root_disk_s_member_is_taken(site: Site, driver: VmwareDriver) -> None:
     vm = replace(site.define(datastore="pod-a"), primary_storage=POD)
-    assert driver.observe(vm).storage == Place(StorageName("pod-a"))
+    assert driver.observe(vm).storage == site.place("pod-a")
 
 
 def test_before_the_vm_is_there_a_usable_member_is_taken(site: Site, driver: VmwareDriver) -> None:
     vm = replace(new_vm("vmware", HostName("h1")), primary_storage=POD)
     with site.center.datastore_is("pod-b", maintenance="inMaintenance"):
-        assert driver.observe(vm).storage == Place(StorageName("pod-a"))
+        assert driver.observe(vm).storage == site.place("pod-a")
 
 
 @pytest.mark.parametrize("state", [{"maintenance": "inMaintenance"}, {"accessible": "false"}], ids=str)
@@ -63,14 +62,15 @@ def test_a_datastore_that_cannot_be_used_now_is_reported_and_works_again_at_once
     site: Site, driver: VmwareDriver, state: dict[str, str]
 ) -> None:
     vm = site.define(datastore="other")
-    driver.upload(vm, make_image(vm), OTHER)
+    driver.upload(vm, make_image(vm), site.other)
     with site.center.datastore_is("other", **state):
-        with pytest.raises(FleetError) as caught:
-            driver.observe(vm)
-        assert caught.value.code is TransientCode.STORAGE_UNAVAILABLE
-        assert driver.observe(replace(vm, primary_storage=SHARED.storage), [OTHER]).unreachable == (OTHER,)
-        assert OTHER in driver.survey(vm.host).unreachable
-    assert driver.observe(vm).images == (StoredImage(image_name(vm), OTHER),)
+        seen = driver.observe(vm)
+        assert (seen.storage, seen.images, seen.unreachable) == (site.other, (), (site.other,))
+        assert driver.observe(replace(vm, primary_storage=site.shared.storage), [site.other]).unreachable == (
+            site.other,
+        )
+        assert site.other in driver.survey(vm.host).unreachable
+    assert driver.observe(vm).images == (StoredImage(image_name(vm), site.other),)
 
 
 def test_capitals_do_not_make_another_file(site: Site, driver: VmwareDriver) -> None:
@@ -79,12 +79,12 @@ def test_capitals_do_not_make_another_file(site: Site, driver: VmwareDriver) -> 
     site.cloud.insert(vm.instance_name, f"[shared] ConfigDrive/{str(image_name(vm)).upper()}")
     seen = driver.observe(vm)
     assert isinstance(seen.drive, Inserted)
-    assert (seen.drive.name.vm_uuid, seen.drive.place) == (vm.uuid, SHARED)
+    assert (seen.drive.name.vm_uuid, seen.drive.place) == (vm.uuid, site.shared)
     with pytest.raises(FleetError) as caught:
-        driver.delete(vm, StoredImage(image_name(vm), SHARED))
+        driver.delete(vm, StoredImage(image_name(vm), site.shared))
     assert caught.value.code is TransientCode.IMAGE_IN_USE
     driver.detach(vm)
-    driver.delete(vm, StoredImage(image_name(vm), SHARED))
+    driver.delete(vm, StoredImage(image_name(vm), site.shared))
     assert site.files(vm) == []
 
 
@@ -103,23 +103,23 @@ def test_storage_vmotion_moves_where_images_belong(site: Site, driver: VmwareDri
     vm = site.define(PowerState.RUNNING)
     give(driver, vm)
     site.cloud.relocate(vm.instance_name, datastore="other")
-    seen = driver.observe(vm, [SHARED])
-    assert seen.storage == OTHER
-    assert seen.drive == Inserted(image_name(vm), SHARED)
-    driver.copy(vm, image_name(vm), SHARED, OTHER)
-    driver.attach(vm, image_name(vm), OTHER)
-    driver.delete(vm, StoredImage(image_name(vm), SHARED))
-    assert driver.observe(vm).drive == Inserted(image_name(vm), OTHER)
+    seen = driver.observe(vm, [site.shared])
+    assert seen.storage == site.other
+    assert seen.drive == Inserted(image_name(vm), site.shared)
+    driver.copy(vm, image_name(vm), site.shared, site.other)
+    driver.attach(vm, image_name(vm), site.other)
+    driver.delete(vm, StoredImage(image_name(vm), site.shared))
+    assert driver.observe(vm).drive == Inserted(image_name(vm), site.other)
     assert site.files(vm) == [f"other/{image_name(vm)}"]
 
 
 def test_a_survey_sees_all_datastores_of_the_host_and_no_other_host_s_vms(site: Site, driver: VmwareDriver) -> None:
     here, there = site.define(host="h1", datastore="local-1"), site.define(host="h2", datastore="local-2")
-    give(driver, here, LOCAL_1)
-    give(driver, there, Place(StorageName("local-2"), HostName("h2")))
+    give(driver, here, site.local)
+    give(driver, there, site.place("local-2", "h2"))
     survey = driver.survey(HostName("h1"))
     vms = {one.uuid: one for one in survey.vms}
-    assert vms[here.uuid].media == (Inserted(image_name(here), LOCAL_1),)
+    assert vms[here.uuid].media == (Inserted(image_name(here), site.local),)
     assert there.uuid not in vms
     names = {image.name for image in survey.images}
     assert image_name(here) in names
@@ -130,7 +130,7 @@ def test_a_survey_sees_all_datastores_of_the_host_and_no_other_host_s_vms(site: 
 def test_a_vm_is_known_by_either_uuid(site: Site, driver: VmwareDriver, *, by_instance_uuid: bool) -> None:
     vm = site.define(by_instance_uuid=by_instance_uuid)
     give(driver, vm)
-    assert driver.observe(vm).drive == Inserted(image_name(vm), SHARED)
+    assert driver.observe(vm).drive == Inserted(image_name(vm), site.shared)
     found = [one for one in driver.survey(vm.host).vms if one.name == vm.instance_name]
     assert vm.uuid in {one.uuid for one in found}
     assert len(found) == 2  # it has two uuids, and nobody knows which one is the orchestrator's
@@ -141,7 +141,7 @@ def test_a_vm_is_known_by_its_name_only_where_the_inventory_says_so(site: Site, 
     assert make_driver().observe(vm).power is PowerState.UNDEFINED
     by_name = make_driver(hosts={"h1": {"esxi": "esx-01", "identify_by": ["bios_uuid", "name"]}})
     assert by_name.observe(vm).power is PowerState.HALTED
-    by_name.upload(vm, make_image(vm), SHARED)
+    by_name.upload(vm, make_image(vm), site.shared)
     assert vm.uuid in {one.uuid for one in by_name.survey(vm.host).vms}
 
 
@@ -180,7 +180,7 @@ def test_a_stand_alone_esxi_is_as_good(tmp_path: Path) -> None:
         driver = VmwareDriver.from_inventory(center.inventory({"esx-09": {}}))
         vm = new_vm("vmware", HostName("esx-09"))
         cloud.define(vm.uuid, vm.instance_name, datastore="datastore1", running=True)
-        home = Place(StorageName("datastore1"), HostName("esx-09"))
+        home = Place(StorageName("datastore1"), HostName("esx-09"), cloud.identity("datastore1"))
         assert driver.observe(vm).storage == home
         give(driver, vm, home)
         assert driver.observe(vm).drive == Inserted(image_name(vm), home)

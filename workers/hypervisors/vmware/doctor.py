@@ -10,7 +10,7 @@ from workers.hypervisors.vmware.faults import translated
 from workers.hypervisors.vmware.storages import Storages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from configdrive.model import HostName, Place
     from workers.hypervisors.vmware.inventory import HostTable
@@ -20,8 +20,17 @@ OLDEST: Final = (6, 0)
 """vSphere 6.0: the API that is spoken."""
 
 
-def diagnose(host: HostName, table: HostTable, sessions: Sessions) -> Iterator[Check]:
-    """Try the session, the version, the hosts that are meant, and every datastore."""
+def diagnose(
+    host: HostName, table: HostTable, sessions: Sessions, twins: Callable[[HostName, str], Iterable[HostName]]
+) -> Iterator[Check]:
+    """Try the session, the version, the hosts that are meant, and every datastore.
+
+    Args:
+        host: its name in the inventory.
+        table: its part of the inventory.
+        sessions: with its endpoint.
+        twins: names the other hosts of the inventory that say the same of themselves as this one.
+    """
     subject = f"vmware host {host}"
     try:
         with translated(f"endpoint {sessions.name}"), sessions.borrow() as server:
@@ -29,10 +38,14 @@ def diagnose(host: HostName, table: HostTable, sessions: Sessions) -> Iterator[C
             findings = [_version(subject, server), *_hosts(subject, storages, server)]
             findings += [_datastore(subject, storages, place) for place in storages.of_files]
             findings += _fallback(subject, table, storages)
+            host_id = storages.host_id
     except FleetError as error:
         yield _bad(subject, error, "see whether the vCenter or host runs")
     else:
         yield from findings
+        for twin in twins(host, host_id):
+            detail = f"is the same host as {twin!r}: what one of them leaves, the other takes for its own"
+            yield Check(subject, ok=False, detail=detail, remedy="keep one of them in the inventory")
 
 
 def _version(subject: str, server: Server) -> Check:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import hashlib
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import (
     AttachBy,
     HostName,
@@ -15,6 +17,7 @@ from configdrive.model import (
     PowerState,
     Presentation,
     StorageName,
+    StoredImage,
     Vm,
 )
 from configdrive.ports import AttachedHow, Attachment, Check, Genuine, NoDrive, Observation, Survey, trusted
@@ -24,9 +27,7 @@ from workers.driverkit.storage_routes import (
     list_images,
     nothing_to_attach,
     nothing_to_copy,
-    require_name,
     require_own,
-    store,
 )
 from workers.driverkit.tables import unknown_host
 from workers.hypervisors.vmware.doctor import diagnose
@@ -40,14 +41,14 @@ from workers.hypervisors.vmware.survey import survey_vms
 from workers.hypervisors.vmware.visit import Visit
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from configdrive.model import Image, StoredImage
+    from configdrive.model import Image
     from configdrive.ports import Connections
     from workers.hypervisors.vmware.image_folder import ImageFolder
     from workers.hypervisors.vmware.inventory import HostTable, Section
-    from workers.hypervisors.vmware.vms import VmRecord
+    from workers.hypervisors.vmware.vms import SeenVm
 
 
 class VmwareDriver:
@@ -84,53 +85,43 @@ class VmwareDriver:
         sessions = {name: Sessions(name, one, call_timeout) for name, one in table.endpoints.items()}
         return cls(table, sessions, force_eject=force_eject)
 
-    def observe(
-        self,
-        vm: Vm,
-        also: Collection[Place] = (),
-        names: Collection[ImageName] | None = None,  # noqa: ARG002 - lists
-    ) -> Observation:
-        """Look at the VM and list its images: one call to find it, one to read it, a task for each listing.
+    def observe(self, vm: Vm, also: Collection[Place] = (), names: Collection[ImageName] | None = None) -> Observation:
+        """Look at the VM and its images: one call to find it, one to read it, one for each image asked for."""
 
-        A VM is known by its uuid alone here, so that it can be cleaned up whatever its name is; `attach` looks at the
-        name as well.
-        """
-        with self._visit(vm.host) as visit:
-            record = visit.find(vm)
-            storage = _own_storage(visit.storages, vm, record)
-            own = () if storage is None else visit.storages.folder(storage).names(vm.uuid)
-            drive = (
-                NoDrive() if record is None else content(record, visit.storages.place_of, storage, visit.table.cd_slots)
-            )
+        def look(folder: ImageFolder) -> tuple[ImageName, ...]:
+            return folder.names(vm.uuid) if names is None else folder.found(names)
 
-        def listed(place: Place) -> tuple[ImageName, ...]:
-            if place == storage:
-                return own
+        def look_near(place: Place) -> tuple[ImageName, ...]:
+            with translated(f"storage {place.storage} of host {vm.host}"):
+                return look(visit.storages.folder(place))
+
+        def look_there(place: Place) -> tuple[ImageName, ...]:
             with self._reach(place, vm.host) as (_, folder):
-                return folder.names(vm.uuid)
+                return look(folder)
 
-        images, unreachable = list_images([*([] if storage is None else [storage]), *also], listed)
-        return Observation(
-            power=PowerState.UNDEFINED if record is None else record.power,
-            storage=storage,
-            drive=drive,
-            images=images,
-            unreachable=unreachable,
-        )
+        with self._visit(vm.host) as visit:
+            seen = visit.find(vm)
+            storage = _own_storage(visit.storages, vm, seen)
+            images, unreachable = list_images([] if storage is None else [storage], look_near)
+            observed = Observation(
+                power=PowerState.UNDEFINED if seen is None else seen.power,
+                storage=storage,
+                drive=NoDrive()
+                if seen is None
+                else content(seen, visit.storages.place_of, storage, visit.table.cd_slots),
+                media=() if seen is None else tuple(dict.fromkeys(image for image, _ in seen.fleet_drives)),
+                host_id=visit.storages.host_id,
+                vm_ref=None if seen is None else visit.ref_of(seen),
+            )
+        others, away = list_images([place for place in also if place != storage], look_there)
+        return replace(observed, images=images + others, unreachable=unreachable + away)
 
     def upload(self, vm: Vm, image: Image, place: Place) -> None:
         """Make `place` hold exactly these bytes under the image's name."""
         require_own(vm, image.name)
-        self._store(image.name, image.content, place, vm.host)
+        self._store(vm, image.name, image.content, place)
 
-    def copy(
-        self,
-        vm: Vm,
-        name: ImageName,
-        source: Place,
-        target: Place,
-        genuine: Genuine = trusted,  # noqa: ARG002 - trusts
-    ) -> None:
+    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place, genuine: Genuine = trusted) -> None:
         """Make `target` hold the same bytes as `source` under the same name.
 
         When `vm.host` does not see the source, the VM is about to move there, which vSphere refuses as long as the
@@ -139,11 +130,11 @@ class VmwareDriver:
         require_own(vm, name)
         with self._reach(source, vm.host) as (_, folder):
             there = folder.read(name)
-        if there is None:
+        if there is None or not genuine(hashlib.sha256(there).hexdigest()):
             raise nothing_to_copy(name, source)
         if source != target:
             self._eject_for_migration(vm, source)
-            self._store(name, there, target, vm.host)
+            self._store(vm, name, there, target)
 
     def attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
         """Make this image the medium of the VM's config drive, now and after the next power-on."""
@@ -152,38 +143,49 @@ class VmwareDriver:
             detail = "vSphere presents an ISO image as a CD only"
             raise PermanentError(PermanentCode.NOT_SUPPORTED, detail, "leave 'presentation' out of the event")
         with self._visit(vm.host) as visit:
-            folder = visit.storages.folder(place)
-            path = folder.path(name)
+            folder = visit.storages.folder(place, near=True)
+            path, wanted = folder.path(name), visit.table.cd_slots
             if vm.attach_by is AttachBy.ORCHESTRATOR:
-                record = visit.find(vm)
-                return Attachment(AttachedHow.ORCHESTRATOR, _orchestrator_device(vm, visit, record), path)
-            record = visit.require(vm)
-            require_name(vm, record.name)
-            if not folder.has(name):
-                raise nothing_to_attach(name, place)
-            drives = Drives(visit.server.session, record, force=self._force)
-            return drives.insert(path, folder.store.ref, visit.table.cd_slots)
+                seen = visit.find(vm)
+                device = expected_device(wanted) if seen is None else find_slot(seen, wanted).device
+                return Attachment(AttachedHow.ORCHESTRATOR, device, path)
 
-    def detach(
-        self,
-        vm: Vm,
-        media: Collection[ImageName] | None = None,  # noqa: ARG002 - takes all
-        added: str | None = None,  # noqa: ARG002 - asks nobody
-    ) -> None:
-        """Leave no image of the fleet in any drive of the VM, now and in its definition."""
+            def insert(seen: SeenVm) -> Attachment:
+                if not folder.has(name):
+                    raise nothing_to_attach(name, place)
+                return Drives(visit.server, seen, force=self._force).insert(path, folder.store.ref, wanted)
+
+            return visit.change(vm, insert)
+
+    def detach(self, vm: Vm, media: Collection[ImageName] | None = None, added: str | None = None) -> None:
+        """Leave none of these images in any drive of the VM, now and in its definition."""
+
+        def take_out(seen: SeenVm) -> None:
+            Drives(visit.server, seen, force=self._force).take_out(media, added)
+
         with self._visit(vm.host) as visit:
-            record = visit.find(vm)
-            if record is not None:
-                Drives(visit.server.session, record, force=self._force).remove_all()
+            try:
+                visit.change(vm, take_out)
+            except PermanentError as error:
+                if error.code is not PermanentCode.VM_NOT_FOUND:
+                    raise
 
-    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:  # noqa: ARG002 - always
-        """Delete one image file; gone already is success."""
-        with self._reach(image.place, vm.host) as (_, folder):
-            folder.require_unused(image.name)
+    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:
+        """Delete one image file, or what a killed upload has left of it; gone already is success."""
+        with self._reach(image.place, vm.host) as (visit, folder):
+            visit.require_unused(vm, image)
+            user = folder.user(image.name) if anyones else None
+            if user is not None:
+                detail = f"VM {user} has the image {image.name} in a drive"
+                raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
             folder.remove(image.name)
 
-    def host_of(self, host_id: str) -> HostName | None:  # noqa: ARG002 - none is known
+    def host_of(self, host_id: str) -> HostName | None:
         """Return the inventory's name of the host that says this of itself."""
+        for host in self._hosts:
+            with suppress(FleetError), self._visit(host) as visit:
+                if visit.storages.host_id == host_id:
+                    return host
         return None
 
     def survey(self, host: HostName) -> Survey:
@@ -208,7 +210,7 @@ class VmwareDriver:
                     storages.place_of,
                 )
             )
-        return Survey(images, vms, unreachable)
+            return Survey(images, vms, unreachable, storages.host_id)
 
     def hosts(self) -> Collection[HostName]:
         """Name the hosts of the inventory."""
@@ -220,7 +222,7 @@ class VmwareDriver:
             table = self._table(host)
         except PermanentError as error:
             return iter([Check(f"vmware host {host}", ok=False, detail=error.detail, remedy=error.remedy)])
-        return diagnose(host, table, self._sessions[table.endpoint])
+        return diagnose(host, table, self._sessions[table.endpoint], self._twins)
 
     def connections(self) -> Collection[Connections]:
         """Count the sessions of this process with each endpoint."""
@@ -243,9 +245,19 @@ class VmwareDriver:
         with self._visit(vm.host) as visit:
             if visit.storages.sees(source):
                 return
-            record = visit.find_anywhere(vm)
-            if record is not None:
-                Drives(visit.server.session, record, force=self._force).remove_all()
+            seen = visit.find_anywhere(vm)
+            if seen is not None:
+                Drives(visit.server, seen, force=self._force).take_out(None)
+
+    def _twins(self, host: HostName, host_id: str) -> list[HostName]:
+        """Name the other hosts of the inventory that are this one."""
+        twins = []
+        for other in self._hosts:
+            with suppress(FleetError):
+                if other != host:
+                    with self._visit(other) as visit:
+                        twins += [other] if visit.storages.host_id == host_id else []
+        return twins
 
     @contextmanager
     def _visit(self, host: HostName) -> Iterator[Visit]:
@@ -255,24 +267,26 @@ class VmwareDriver:
             yield Visit(table, server, Storages(host, table, server))
 
     def _reach(self, place: Place, via: HostName) -> AbstractContextManager[tuple[Visit, ImageFolder]]:
-        ways = (self._visit(name) for name in hosts_of(place, via, self._hosts))
+        ways = (self._visit(name) for name in self._ways(place, via))
         return first_way(ways, lambda visit: visit.storages.folder(place))
 
-    def _store(self, name: ImageName, content: bytes, place: Place, via: HostName) -> None:
-        with self._reach(place, via) as (_, folder):
-            store(folder, name, content, lambda: folder.require_unused(name))
+    def _ways(self, place: Place, via: HostName) -> Iterable[HostName]:
+        """Name the hosts through which a storage may be reached: one of each server, when it says which one it is."""
+        if place.identity is None:
+            return hosts_of(place, via, self._hosts)
+        near = [name for name in (place.host, via) if name in self._hosts]
+        ways: dict[str, HostName] = {}
+        for name in (*near, *self._hosts):
+            ways.setdefault(self._hosts[name].endpoint, name)
+        return ways.values()
+
+    def _store(self, vm: Vm, name: ImageName, content: bytes, place: Place) -> None:
+        with self._reach(place, vm.host) as (visit, folder):
+            folder.put(name, content, lambda: visit.require_unused(vm, StoredImage(name, place)))
 
 
-def _own_storage(storages: Storages, vm: Vm, record: VmRecord | None) -> Place | None:
+def _own_storage(storages: Storages, vm: Vm, seen: SeenVm | None) -> Place | None:
     if vm.primary_storage is None:
-        return None if record is None else storages.of_root_disk(record)
-    inside = None if record is None else storages.in_cluster(StorageName(vm.primary_storage), record)
+        return None if seen is None else storages.of_root_disk(seen)
+    inside = None if seen is None else storages.in_cluster(StorageName(vm.primary_storage), seen)
     return inside or storages.named(vm.primary_storage)
-
-
-def _orchestrator_device(vm: Vm, visit: Visit, record: VmRecord | None) -> str:
-    """Say which drive the orchestrator shall take, of a VM that need not exist yet."""
-    if record is None:
-        return expected_device(visit.table.cd_slots)
-    require_name(vm, record.name)
-    return find_slot(record, vm.uuid, visit.table.cd_slots).device

@@ -3,25 +3,32 @@
 * A medium is exchanged while the VM runs, on IDE as well as on SATA. A drive is added to a running VM on SATA only.
 * What is changed stays for the next power-on: vSphere has one definition of a VM, not two.
 * A guest that has mounted the medium holds the tray: vSphere then asks whether to override it, and the task waits.
+* A change is refused when the configuration is not the one any more that it was decided on: it goes with its version.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pyVmomi import vim
 
 from configdrive.errors import TransientCode, TransientError
+from configdrive.model import PowerState
 from configdrive.ports import AttachedHow, Attachment
 from workers.hypervisors.vmware.paths import same
-from workers.hypervisors.vmware.slots import find_slot, own_drives
+from workers.hypervisors.vmware.session import key_of
+from workers.hypervisors.vmware.slots import find_slot, slot_of
+from workers.hypervisors.vmware.vms import Drive
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-    from workers.hypervisors.vmware.session import Found, Session
+    from configdrive.model import ImageName
+    from workers.hypervisors.vmware.session import Found
+    from workers.hypervisors.vmware.sessions import Server
     from workers.hypervisors.vmware.slots import Slot
-    from workers.hypervisors.vmware.vms import Drive, VmRecord
+    from workers.hypervisors.vmware.vms import SeenVm
 
 _device: Final = vim.vm.device
 _LOCKED: Final = "cdromdisconnect"
@@ -30,24 +37,26 @@ _LOCKED: Final = "cdromdisconnect"
 _NEW_CONTROLLER, _NEW_DRIVE = -101, -102
 """Keys of devices that are only being added; vSphere gives them others."""
 
+_WITH_CONTROLLER: Final = "+controller"
+
 
 class Drives:
     """The drives of one VM.
 
     Args:
-        session: with its server.
-        record: as it was read just now.
+        server: on which it is.
+        seen: as it was read; what is left by a change is noted on the server.
         force: whether a medium is exchanged although the guest holds the tray.
     """
 
-    def __init__(self, session: Session, record: VmRecord, *, force: bool) -> None:
-        self._session = session
-        self._record = record
+    def __init__(self, server: Server, seen: SeenVm, *, force: bool) -> None:
+        self._server = server
+        self._vm = seen
         self._force = force
         self._refused = False
 
     def insert(self, path: str, store: Any, wanted: Sequence[str]) -> Attachment:  # noqa: ANN401
-        """Make the file the medium of the config drive, and of no other drive.
+        """Make the file the medium of the config drive, and take images of a fleet out of any other drive.
 
         Args:
             path: of the image, as a datastore path.
@@ -55,46 +64,70 @@ class Drives:
             wanted: the inventory's `cd_slots`.
 
         Raises:
-            PermanentError: `NOT_ITS_DRIVE`, `NO_FREE_SLOT`.
-            TransientError: `DRIVE_LOCKED`, `TASK_TIMEOUT`.
+            PermanentError: `NO_FREE_SLOT`.
+            TransientError: `DRIVE_LOCKED`, `TASK_TIMEOUT`, `VM_BUSY`.
             vmodl.MethodFault: why vSphere refused it.
         """
-        record = self._record
-        slot = find_slot(record, record.uuid, wanted)
-        others = [drive for drive in own_drives(record, record.uuid) if drive != slot.drive]
-        right = slot.drive is not None and _holds(slot.drive, path, record)
+        seen = self._vm
+        slot = find_slot(seen, wanted)
+        others = [drive for _, drive in seen.fleet_drives if drive != slot.drive]
+        right = slot.drive is not None and _holds(slot.drive, path, key_of(store), seen)
         if right and not others:
             return Attachment(AttachedHow.ALREADY, slot.device, path)
         changes = [_emptied(drive) for drive in others]
         if not right:
-            changes += _filled(record, slot, path, store)
-        self._change(changes)
-        added = slot.drive is None and record.running
-        return Attachment(AttachedHow.HOT_ADDED if added else AttachedHow.INSERTED, slot.device, path)
+            changes += _filled(seen, slot, path, store)
+        self._change(changes, [*_without(seen, [*others, slot.drive]), _filled_drive(slot, path, key_of(store))])
+        if slot.drive is not None:
+            return Attachment(AttachedHow.INSERTED, slot.device, path)
+        how = AttachedHow.HOT_ADDED if seen.running else AttachedHow.INSERTED
+        return Attachment(how, slot.device, path, added=_mark(seen, slot))
 
-    def remove_all(self) -> None:
-        """Leave no image of the fleet in any drive, whosever it is; a halted VM loses the drive as well.
+    def take_out(self, media: Collection[ImageName] | None, added: str | None = None) -> None:
+        """Leave none of these images in any drive; `None`: none of any fleet.
+
+        A drive that was there before is emptied and stays. One that was added for an image goes with it, and so does
+        its controller when it is the last on it; while the VM runs it stays, empty.
+
+        Args:
+            media: the images.
+            added: the mark that `insert` answered when it added the drive.
 
         Raises:
-            TransientError: `DRIVE_LOCKED`, `TASK_TIMEOUT`.
+            TransientError: `DRIVE_LOCKED`, `TASK_TIMEOUT`, `VM_BUSY`.
             vmodl.MethodFault: why vSphere refused it.
         """
-        drives = [drive for _, drive in self._record.fleet_drives]
-        if drives:
-            self._change([_emptied(one) if self._record.running else _removed(one) for one in drives])
+        seen = self._vm
+        files = None if media is None else {str(name).lower() for name in media}
+        drives = [drive for name, drive in seen.fleet_drives if files is None or str(name).lower() in files]
+        ours = [] if seen.running else [one for one in seen.drives if added in _marks(seen, one)]
+        removed = [drive for drive in ours if drive in drives or drive.empty]
+        emptied = [drive for drive in drives if drive not in removed]
+        changes = [_emptied(drive) for drive in emptied] + [_removed(drive.device) for drive in removed]
+        if added is not None and added.endswith(_WITH_CONTROLLER):
+            changes += [_removed(_controller(seen, drive)) for drive in removed if _is_alone(drive, seen)]
+        if changes:
+            self._change(changes, _without(seen, [*emptied, *removed]))
 
-    def _change(self, changes: list[Any]) -> None:
-        reference = self._record.ref
-        self._answer(self._record.question)  # left by somebody who died while he waited
-        task = reference.ReconfigVM_Task(spec=vim.vm.ConfigSpec(deviceChange=changes))
+    def _change(self, changes: list[Any], left: list[Drive]) -> None:
+        """Make the changes, and note which drives with media there are then."""
+        seen = self._vm
+        if seen.power is PowerState.SUSPENDED:
+            detail = f"VM {seen.name} is suspended: vSphere changes no drive of it"
+            raise TransientError(TransientCode.VM_BUSY, detail, "resume it, or power it off")
+        self._answer(seen.question)  # left by somebody who died while he waited
+        self._server.lately.forget(seen.uuid)
+        spec = vim.vm.ConfigSpec(changeVersion=seen.version, deviceChange=changes)
+        task = seen.ref.ReconfigVM_Task(spec=spec)
         try:
-            self._session.wait(task, reference, self._notice)
+            self._server.session.wait(task, seen.ref, self._notice)
         except vim.fault.VimFault as fault:
             if not self._refused:
                 raise
-            detail = f"the guest of VM {self._record.uuid} holds the tray of its config drive"
+            detail = f"the guest of VM {seen.uuid} holds the tray of its config drive"
             remedy = "unmount it in the guest, or turn the setting force_eject on"
             raise TransientError(TransientCode.DRIVE_LOCKED, detail, remedy) from fault
+        self._server.lately.keep(seen.uuid, replace(seen, version=None, drives=tuple(left)))
 
     def _notice(self, found: Found) -> None:
         self._answer(found.get("runtime.question"))
@@ -106,7 +139,7 @@ class Drives:
         choices = {_word(choice): str(choice.key) for choice in question.choice.choiceInfo}
         word, usual = ("yes", "0") if self._force else ("no", "1")
         self._refused = not self._force
-        self._record.ref.AnswerVM(questionId=question.id, answerChoice=choices.get(word, usual))
+        self._vm.ref.AnswerVM(questionId=question.id, answerChoice=choices.get(word, usual))
 
 
 def _is_about_a_tray(question: Any) -> bool:  # noqa: ANN401
@@ -119,38 +152,68 @@ def _word(choice: Any) -> str:  # noqa: ANN401
     return str(choice.label or choice.summary or "").rpartition(".")[2].lower()
 
 
-def _holds(drive: Drive, path: str, record: VmRecord) -> bool:
-    return same(drive.path, path) and drive.starts and (drive.connected or not record.running)
+def _mark(seen: SeenVm, slot: Slot) -> str:
+    """Name a drive that is added to a VM: nobody's else is there, as long as that VM object has it in that place."""
+    return f"{key_of(seen.ref)}/{slot.device}{_WITH_CONTROLLER if slot.controller is None else ''}"
 
 
-def _filled(record: VmRecord, slot: Slot, path: str, store: Any) -> list[Any]:  # noqa: ANN401
+def _marks(seen: SeenVm, drive: Drive) -> set[str]:
+    slot = slot_of(seen, drive)
+    return {_mark(seen, slot), _mark(seen, replace(slot, controller=None))}
+
+
+def _holds(drive: Drive, path: str, store: str, seen: SeenVm) -> bool:
+    there = same(drive.path, path) and drive.store in {"", store}
+    return there and drive.starts and (drive.connected or not seen.running)
+
+
+def _without(seen: SeenVm, drives: Collection[Drive | None]) -> list[Drive]:
+    return [drive for drive in seen.drives if drive not in drives]
+
+
+def _filled_drive(slot: Slot, path: str, store: str) -> Drive:
+    controller = _NEW_CONTROLLER if slot.controller is None else slot.controller
+    return Drive(None, controller, slot.unit, path, store, empty=False, connected=True, starts=True)
+
+
+def _controller(seen: SeenVm, drive: Drive) -> Any:  # noqa: ANN401
+    return _device.VirtualAHCIController(key=drive.controller, busNumber=seen.controllers[drive.controller][1])
+
+
+def _is_alone(drive: Drive, seen: SeenVm) -> bool:
+    return [unit for controller, unit in seen.taken if controller == drive.controller] == [drive.unit]
+
+
+def _filled(seen: SeenVm, slot: Slot, path: str, store: Any) -> list[Any]:  # noqa: ANN401
     """Write the changes that put the file into the slot, on a new controller when there is none."""
     backing = _device.VirtualCdrom.IsoBackingInfo(fileName=path, datastore=store)
-    state = _device.VirtualDevice.ConnectInfo(startConnected=True, allowGuestControl=True, connected=True)
     if slot.drive is not None:
         device = slot.drive.device
-        device.backing, device.connectable = backing, state
-        return [_device.VirtualDeviceSpec(operation="edit", device=device)]
+        device.backing = backing
+        return [_device.VirtualDeviceSpec(operation="edit", device=_switched(device, on=True))]
     changes, controller = [], slot.controller
     if controller is None:
         controller = _NEW_CONTROLLER
-        ahci = _device.VirtualAHCIController(key=controller, busNumber=slot.bus, controllerKey=record.pci)
+        ahci = _device.VirtualAHCIController(key=controller, busNumber=slot.bus, controllerKey=seen.pci)
         changes.append(_device.VirtualDeviceSpec(operation="add", device=ahci))
-    device = _device.VirtualCdrom(
-        key=_NEW_DRIVE, controllerKey=controller, unitNumber=slot.unit, backing=backing, connectable=state
-    )
-    return [*changes, _device.VirtualDeviceSpec(operation="add", device=device)]
+    device = _device.VirtualCdrom(key=_NEW_DRIVE, controllerKey=controller, unitNumber=slot.unit, backing=backing)
+    return [*changes, _device.VirtualDeviceSpec(operation="add", device=_switched(device, on=True))]
 
 
 def _emptied(drive: Drive) -> Any:  # noqa: ANN401
     """Write the change that takes the medium out: a client's drive that is not connected is vSphere's empty one."""
     device = drive.device
     device.backing = _device.VirtualCdrom.RemotePassthroughBackingInfo(deviceName="", exclusive=False)
-    device.connectable = _device.VirtualDevice.ConnectInfo(
-        startConnected=False, allowGuestControl=True, connected=False
-    )
-    return _device.VirtualDeviceSpec(operation="edit", device=device)
+    return _device.VirtualDeviceSpec(operation="edit", device=_switched(device, on=False))
 
 
-def _removed(drive: Drive) -> Any:  # noqa: ANN401
-    return _device.VirtualDeviceSpec(operation="remove", device=drive.device)
+def _switched(device: Any, *, on: bool) -> Any:  # noqa: ANN401
+    """Connect the medium now and at each power-on, or not; whatever else its owner has set stays."""
+    if device.connectable is None:
+        device.connectable = _device.VirtualDevice.ConnectInfo(allowGuestControl=True)
+    device.connectable.startConnected = device.connectable.connected = on
+    return device
+
+
+def _removed(device: Any) -> Any:  # noqa: ANN401
+    return _device.VirtualDeviceSpec(operation="remove", device=device)

@@ -1,7 +1,7 @@
-"""The folder with the fleet's images on one datastore.
+"""The folder with the images on one datastore.
 
-A file is written as `<name>.part` over HTTPS, read back, and then renamed: it is whole when it is seen. The rename is
-looked at through the file itself, which is there when the task has ended; only when it is not, the task is asked why.
+A file is written as `<name>.part` over HTTPS, read back, and then renamed: it is whole when it is seen. The rename
+itself says when there is one of that name already.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Final
 
 from pyVmomi import vim
 
-from configdrive.errors import TransientCode, TransientError
+from configdrive.errors import FleetError, TransientCode, TransientError
 from configdrive.model import IMAGE_FOLDER, ImageName
 from workers.hypervisors.vmware.faults import status_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from configdrive.model import VmUuid
     from workers.hypervisors.vmware.http_pool import Reply
-    from workers.hypervisors.vmware.session import Session
+    from workers.hypervisors.vmware.sessions import Server
     from workers.hypervisors.vmware.topology import Datastore
-    from workers.hypervisors.vmware.usage import Usage
 
 PART: Final = ".part"
 """Behind the name of a file that is not whole yet."""
@@ -37,14 +38,13 @@ class ImageFolder:
     """The images on a datastore. Every method has the same effect twice as once.
 
     Args:
-        session: with its server.
-        usage: what the server's VMs have in their drives.
+        server: that has it.
         store: the datastore.
     """
 
-    def __init__(self, session: Session, usage: Usage, store: Datastore) -> None:
-        self._session = session
-        self._usage = usage
+    def __init__(self, server: Server, store: Datastore) -> None:
+        self._server = server
+        self._session = server.session
         self.store = store
 
     def path(self, name: ImageName) -> str:
@@ -76,55 +76,49 @@ class ImageFolder:
                 self._delete(file.path)
         return tuple(found)
 
+    def found(self, names: Collection[ImageName]) -> tuple[ImageName, ...]:
+        """Return which of these images are there; asks for each of them, and for nothing else."""
+        return tuple(name for name in names if self._look(name))
+
     def has(self, name: ImageName) -> bool:
-        """Say whether the file is there now."""
-        return self._ask("HEAD", str(name)) is not None
+        """Say whether the file is there now, or was a moment ago."""
+        return self._server.files.get(self._key(name)) or self._look(name)
 
     def read(self, name: ImageName) -> bytes | None:
         """Return the file's bytes; `None` when it is not there."""
         reply = self._ask("GET", str(name))
         return None if reply is None else reply.content
 
-    def put(self, name: ImageName, content: bytes) -> None:
-        """Write a file that is not there yet, and read it back before it has its name.
+    def put(self, name: ImageName, content: bytes, require_unused: Callable[[], None]) -> None:
+        """Make the folder hold exactly these bytes under this name; the same bytes are left alone.
+
+        Args:
+            name: the image's.
+            content: its bytes.
+            require_unused: raises when other bytes of that name must not be replaced.
 
         Raises:
             TransientError: `UPLOAD_CORRUPT` when what is read back is not what was written, `STORAGE_FULL`.
         """
         part = f"{name}{PART}"
         self._write(part, content)
-        written = self._ask("GET", part)
-        if written is None or written.content != content:
+        try:
+            self._bring(part, name, content, require_unused)
+        except FleetError:  # the server answers, so that it can be taken away now
             self._delete(part)
-            detail = f"file {name} reads back otherwise than written"
-            raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
-        task = self._session.content.fileManager.MoveDatastoreFile_Task(
-            sourceName=self._path(part),
-            sourceDatacenter=self.store.datacenter,
-            destinationName=self.path(name),
-            destinationDatacenter=self.store.datacenter,
-            force=False,
-        )
-        if not self._is_whole(name, len(content)):
-            self._session.wait(task)
-            if not self._is_whole(name, len(content)):
-                detail = f"file {name} is not there, or shorter than written"
-                raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
+            raise
+        self._server.files.keep(self._key(name), value=True)
 
     def remove(self, name: ImageName) -> None:
-        """Delete the file; gone already is success."""
-        self._delete(str(name))
+        """Delete the file, or what a killed upload has left of it; gone already is success."""
+        self._server.files.forget(self._key(name))
+        if not self._delete(str(name)):
+            self._delete(f"{name}{PART}")
 
-    def require_unused(self, name: ImageName) -> None:
-        """Return when no VM has the file in a drive.
-
-        Raises:
-            TransientError: `IMAGE_IN_USE`.
-        """
-        user = self._usage.of(self.store.ref, self.path(name))
-        if user is not None:
-            detail = f"VM {user} has the image {name} in a drive"
-            raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
+    def user(self, name: ImageName) -> str | None:
+        """Return the name of any VM that has the file in a drive."""
+        stores = self._server.topology.get().known(self.store.identity)
+        return self._server.usage.of(stores, f"{IMAGE_FOLDER}/{name}")
 
     def _path(self, file: str) -> str:
         return f"[{self.store.name}] {IMAGE_FOLDER}/{file}"
@@ -160,16 +154,51 @@ class ImageFolder:
             return False
         return True
 
-    def _is_whole(self, name: ImageName, length: int) -> bool:
-        reply = self._ask("HEAD", str(name))
-        return reply is not None and reply.length == length
+    def _bring(self, part: str, name: ImageName, content: bytes, require_unused: Callable[[], None]) -> None:
+        """Give a file that was written its name, if it is whole."""
+        written = self._ask("GET", part)
+        if written is None or written.content != content:
+            detail = f"file {name} reads back otherwise than written"
+            raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
+        try:
+            self._rename(part, name, force=False)
+        except vim.fault.FileAlreadyExists:
+            there = self.read(name)
+            if there is None:
+                raise
+            if there == content:
+                self._delete(part)
+            else:
+                require_unused()
+                self._rename(part, name, force=True)
 
-    def _delete(self, file: str) -> None:
+    def _look(self, name: ImageName) -> bool:
+        there = self._ask("HEAD", str(name)) is not None
+        if there:
+            self._server.files.keep(self._key(name), value=True)
+        return there
+
+    def _key(self, name: ImageName) -> tuple[str, str]:
+        return self.store.identity, str(name)
+
+    def _rename(self, file: str, name: ImageName, *, force: bool) -> None:
+        task = self._session.content.fileManager.MoveDatastoreFile_Task(
+            sourceName=self._path(file),
+            sourceDatacenter=self.store.datacenter,
+            destinationName=self.path(name),
+            destinationDatacenter=self.store.datacenter,
+            force=force,
+        )
+        self._session.wait(task)
+
+    def _delete(self, file: str) -> bool:
+        """Delete a file; false when there was none."""
         manager, path = self._session.content.fileManager, self._path(file)
         try:
             self._session.wait(manager.DeleteDatastoreFile_Task(name=path, datacenter=self.store.datacenter))
         except vim.fault.FileNotFound:
-            return
+            return False
+        return True
 
 
 def _is_old(modified: dt.datetime | None) -> bool:

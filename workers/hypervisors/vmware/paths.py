@@ -8,7 +8,6 @@ from typing import Final
 from configdrive.model import ImageName
 
 _PATH: Final = re.compile(r"\[(?P<store>[^\]]*)\] ?(?P<file>.*)")
-_FLEET_FILE: Final = re.compile(r"(?P<instance>.*)(?P<rest>\.[0-9a-f-]{36}\.[0-9]+\.iso)", re.IGNORECASE)
 
 
 def split(path: str) -> tuple[str, str]:
@@ -23,6 +22,6 @@ def same(path: str | None, other: str) -> bool:
 
 
 def image_at(path: str) -> ImageName | None:
-    """Read the name of an image of the fleet from a datastore path, however it is capitalised."""
-    match = _FLEET_FILE.fullmatch(split(path)[1].rpartition("/")[2])
-    return None if match is None else ImageName.parse(match["instance"] + match["rest"].lower())
+    """Read the name of an image of a fleet from a datastore path, however it is capitalised."""
+    file = split(path)[1].rpartition("/")[2]
+    return ImageName.parse(file) or ImageName.parse(file.lower())

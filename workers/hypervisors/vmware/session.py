@@ -39,6 +39,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 _UNAUTHORIZED: Final = 401
 
 
+def key_of(reference: Any) -> str:  # noqa: ANN401  # pyvmomi's objects carry no useful types
+    """Return the managed object id of an object; nothing of none."""
+    return "" if reference is None else str(reference._moId)  # noqa: SLF001  # pyvmomi has no other name for it
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """One object of the server with some of its properties; one that it does not have is not there."""
@@ -49,7 +54,7 @@ class Found:
     @property
     def key(self) -> str:
         """Its managed object id."""
-        return str(self.ref._moId)  # noqa: SLF001  # pyvmomi has no other name for it
+        return key_of(self.ref)
 
     def get(self, path: str) -> Any:  # noqa: ANN401  # whatever the property is
         """Return a property, `None` when it is unset."""

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 from pyVmomi import vmodl
 
 from configdrive.errors import TransientCode, TransientError
+from workers.driverkit.cache import Cache
 from workers.driverkit.connections import Tally
 from workers.hypervisors.vmware.session import Session
 from workers.hypervisors.vmware.tls import trusting
-from workers.hypervisors.vmware.topology import TopologyCache
+from workers.hypervisors.vmware.topology import topology_of
 from workers.hypervisors.vmware.usage import Usage
 
 if TYPE_CHECKING:
@@ -24,42 +25,46 @@ if TYPE_CHECKING:
 
     from configdrive.model import VmUuid
     from workers.hypervisors.vmware.inventory import EndpointTable
+    from workers.hypervisors.vmware.vms import SeenVm
 
 _log = logging.getLogger(__name__)
 
 
-_REMEMBERED: Final = 20_000
-"""VMs whose managed object is remembered per process and endpoint."""
+LATELY: Final = 5.0
+"""Seconds for which a verb believes what the verb before it saw or did: a VM's drives, a file that is there.
+
+A change goes with the version of the configuration that it was decided on, so that it is refused when that is not
+true any more; a file that somebody takes away meanwhile could as well go a moment after any look.
+"""
+
+_VMS, _LATELY, _FILES = 20_000, 256, 1024
+"""How many are remembered per process and server."""
 
 
 class Server:
-    """One process's session with a server, and what it has seen there: datastores, VMs, what is in their drives.
+    """One process's session with a server, and what it has seen there.
 
     Args:
         session: with it.
         limit: so many may use it at once.
+
+    Attributes:
+        topology: its datastores, hosts and clusters.
+        usage: what its VMs have in their drives, for those who ask of all.
+        vms: a VM's uuid -> the managed object id that it had last time.
+        lately: a VM's uuid -> the VM as it was read, or left by a change, lately.
+        files: datastore path with the datastore's identity -> whether a whole file was there lately.
     """
 
     def __init__(self, session: Session, limit: int) -> None:
         self.process = os.getpid()
         self.session = session
         self.free = threading.BoundedSemaphore(limit)
-        self.topology = TopologyCache(session)
+        self.topology = topology_of(session)
         self.usage = Usage(session)
-        self._known: dict[VmUuid, str] = {}
-
-    def known(self, vm: VmUuid) -> str | None:
-        """Return the managed object id that a VM had last time."""
-        return self._known.get(vm)
-
-    def remember(self, vm: VmUuid, key: str | None) -> None:
-        """Note a VM's managed object id, or that it has none."""
-        if key is None:
-            self._known.pop(vm, None)
-            return
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[vm] = key
+        self.vms: Cache[VmUuid, str] = Cache(most=_VMS)
+        self.lately: Cache[VmUuid, SeenVm] = Cache(LATELY, _LATELY)
+        self.files: Cache[tuple[str, str], bool] = Cache(LATELY, _FILES)
 
 
 class Sessions:

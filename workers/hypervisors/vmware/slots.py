@@ -1,8 +1,9 @@
 """The choice of the drive that is the config drive: pure decisions on what was read.
 
-The config drive is the drive with an image of the fleet in it. A VM without one gets the first of the inventory's
-places that is an empty CD drive, else the first that is free; a running one the first that it can take while it runs.
-A drive with anybody else's medium is never touched.
+The config drive is the drive with an image of a fleet in it: one of this VM's before another's, which a clone has of
+the VM that it was made of. A VM without one gets the first of the inventory's places that is an empty CD drive, else
+the first that is free; a running one the first that it can take while it runs. A drive with any other medium is never
+touched.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Place, VmUuid
+from configdrive.model import Place
 from configdrive.ports import DriveContent, EmptyDrive, Inserted, NoDrive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from workers.hypervisors.vmware.vms import Drive, VmRecord
+    from workers.hypervisors.vmware.vms import Drive, SeenVm
 
 SATA_UNITS: Final = 30
 """Drives that one AHCI controller takes."""
@@ -53,38 +54,21 @@ class Slot:
         return f"{self.kind}{self.bus}:{self.unit}"
 
 
-def own_drives(record: VmRecord, vm: VmUuid) -> tuple[Drive, ...]:
-    """Give the drives with an image of this VM.
-
-    Raises:
-        PermanentError: `NOT_ITS_DRIVE` when any drive holds another VM's image.
-    """
-    own = []
-    for image, drive in record.fleet_drives:
-        if image.vm_uuid != vm:
-            detail = f"a drive of VM {vm} holds the image of VM {image.vm_uuid}"
-            raise PermanentError(
-                PermanentCode.NOT_ITS_DRIVE, detail, "find out who inserted it, then eject it and retry"
-            )
-        own.append(drive)
-    return tuple(own)
-
-
-def find_slot(record: VmRecord, vm: VmUuid, wanted: Sequence[str]) -> Slot:
+def find_slot(seen: SeenVm, wanted: Sequence[str]) -> Slot:
     """Find the drive that is, or can be made, the config drive now.
 
     Raises:
-        PermanentError: `NOT_ITS_DRIVE`; `NO_FREE_SLOT` when all places are taken by something else.
+        PermanentError: `NO_FREE_SLOT` when all places are taken by something else.
     """
-    own = own_drives(record, vm)
-    if own:
-        return slot_of(record, own[0])
-    possible = list(_slots(record, wanted))
+    held = sorted(seen.fleet_drives, key=lambda one: one[0].vm_uuid != seen.uuid)
+    if held:
+        return slot_of(seen, held[0][1])
+    possible = list(_slots(seen, wanted))
     present = [slot for slot in possible if slot.drive is not None]
-    free = [slot for slot in possible if slot.drive is None and (slot.kind == "sata" or not record.running)]
+    free = [slot for slot in possible if slot.drive is None and (slot.kind == "sata" or not seen.running)]
     ordered = [*present, *free]  # an empty drive may be one that a detach has left to the running VM
     if not ordered:
-        detail = f"VM {vm} has no free config drive slot (tried: {', '.join(wanted)})"
+        detail = f"VM {seen.uuid} has no free config drive slot (tried: {', '.join(wanted)})"
         remedy = "power it off first, free one, or name others in the inventory's cd_slots"
         raise PermanentError(PermanentCode.NO_FREE_SLOT, detail, remedy)
     return ordered[0]
@@ -96,15 +80,15 @@ def expected_device(wanted: Sequence[str]) -> str:
     return f"{kind}{bus}:{unit}"
 
 
-def slot_of(record: VmRecord, drive: Drive) -> Slot:
+def slot_of(seen: SeenVm, drive: Drive) -> Slot:
     """Say where a drive is."""
-    kind, bus = record.controllers.get(drive.controller, ("cd", drive.controller))
+    kind, bus = seen.controllers.get(drive.controller, ("cd", drive.controller))
     return Slot(kind, bus, drive.unit, drive.controller, drive)
 
 
-def _slots(record: VmRecord, wanted: Sequence[str]) -> Iterator[Slot]:
+def _slots(seen: SeenVm, wanted: Sequence[str]) -> Iterator[Slot]:
     """Give every wanted place that is an empty CD drive, or where nothing is."""
-    keys = {where: key for key, where in record.controllers.items()}
+    keys = {where: key for key, where in seen.controllers.items()}
     for choice in wanted:
         kind, *numbers = choice.split(":")
         if numbers:
@@ -121,35 +105,27 @@ def _slots(record: VmRecord, wanted: Sequence[str]) -> Iterator[Slot]:
                 if kind == "sata":  # IDE controllers cannot be added; a VM has two from the start, or none
                     yield Slot(kind, bus, unit, None)
                 continue
-            drive = next((one for one in record.drives if (one.controller, one.unit) == (controller, unit)), None)
+            drive = next((one for one in seen.drives if (one.controller, one.unit) == (controller, unit)), None)
             if drive is not None and drive.empty:
                 yield Slot(kind, bus, unit, controller, drive)
-            elif (controller, unit) not in record.taken:
+            elif (controller, unit) not in seen.taken:
                 yield Slot(kind, bus, unit, controller)
 
 
-def media_of(record: VmRecord, place_of: Callable[[str], Place | None]) -> list[Inserted]:
-    """Give every image of the fleet in any drive, with the storage that it lies on."""
-    return [Inserted(image, place_of(drive.path or "")) for image, drive in record.fleet_drives]
+def media_of(seen: SeenVm, place_of: Callable[[Drive], Place | None]) -> list[Inserted]:
+    """Give every image of a fleet in any drive, with the storage that it lies on."""
+    return [Inserted(image, place_of(drive)) for image, drive in seen.fleet_drives]
 
 
 def content(
-    record: VmRecord, place_of: Callable[[str], Place | None], storage: Place | None, wanted: Sequence[str]
+    seen: SeenVm, place_of: Callable[[Drive], Place | None], storage: Place | None, wanted: Sequence[str]
 ) -> DriveContent:
     """Say what is in the config drive: what still has to go is never hidden by what is right.
 
-    Another VM's image is reported first, then the oldest, then one that lies elsewhere than `storage`.
+    Another VM's image is reported first, then one that lies elsewhere than `storage`.
     """
-    found = media_of(record, place_of)
+    found = media_of(seen, place_of)
     if found:
-        return min(
-            found,
-            key=lambda one: (
-                one.name.vm_uuid == record.uuid,
-                one.name.generation,
-                one.place == storage,
-                str(one.name),
-            ),
-        )
-    present = any(slot.drive is not None for slot in _slots(record, wanted))
+        return min(found, key=lambda one: (one.name.vm_uuid == seen.uuid, one.place == storage, str(one.name)))
+    present = any(slot.drive is not None for slot in _slots(seen, wanted))
     return EmptyDrive() if present else NoDrive()

@@ -1,4 +1,8 @@
-"""The datastores on which images lie: the root disk's, or the inventory's fallback; and which hosts are meant."""
+"""The datastores on which images lie: the root disk's, or the inventory's fallback; and which hosts are meant.
+
+An event names a datastore as people do, and a name counts among those that its host sees. A place that the driver has
+made itself says which one it is, and is found by that on the whole server, whatever it is called and whoever sees it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
     from workers.hypervisors.vmware.inventory import HostTable
     from workers.hypervisors.vmware.sessions import Server
     from workers.hypervisors.vmware.topology import Datastore, Topology
-    from workers.hypervisors.vmware.vms import VmRecord
+    from workers.hypervisors.vmware.vms import Drive, SeenVm
 
 
 class Storages:
@@ -33,6 +37,13 @@ class Storages:
         self._server = server
 
     @property
+    def host_id(self) -> str:
+        """What the host says of itself: the server's identity and the ESXi host's, the cluster's, or no more."""
+        hosts, table = self._server.topology.get().hosts, self._table
+        keys = {key if table.esxi else hosts[key].cluster_key for key in self.scope if table.esxi or table.cluster}
+        return "/".join((self._server.topology.get().server, *sorted(keys)))
+
+    @property
     def scope(self) -> frozenset[str]:
         """Managed object ids of the ESXi hosts that are meant.
 
@@ -46,27 +57,34 @@ class Storages:
             raise PermanentError(PermanentCode.UNKNOWN_HOST, detail, f"correct [vmware.hosts.{self._host}]")
         return found
 
+    def has(self, seen: SeenVm) -> bool:
+        """Say whether a VM is on these hosts; one on a host that nobody has seen yet may be on a new one of these."""
+        if seen.host not in self._server.topology.get().hosts:
+            self._server.topology.get(again=True)
+        return seen.host in self.scope
+
     @property
     def of_files(self) -> Iterator[Place]:
         """Every datastore of these hosts that can hold images, also one that is not accessible now."""
         self._server.topology.get(again=True)
         yield from dict.fromkeys(self._place(store) for store in self._stores() if store.holds_files)
 
-    def place_of(self, path: str) -> Place | None:
-        """Return the place of a file by its datastore path; `None` when none of these hosts has that datastore."""
-        store = self._find(split(path)[0])
+    def place_of(self, drive: Drive) -> Place | None:
+        """Return the place of the file in a drive; `None` when it is not known which datastore that is."""
+        known = self._server.topology.get().datastores
+        store = known.get(drive.store) or self._find(split(drive.path or "")[0])
         return None if store is None else self._place(store)
 
-    def of_root_disk(self, record: VmRecord) -> Place | None:
+    def of_root_disk(self, seen: SeenVm) -> Place | None:
         """Where images of this VM belong; `None` when that is not known."""
-        if record.root is None:
+        if seen.root is None:
             return None
         known = self._server.topology.get().datastores
-        if record.root not in known and not any(one.name == record.root for one in known.values()):
+        if seen.root not in known and not any(one.name == seen.root for one in known.values()):
             known = self._server.topology.get(again=True).datastores
-        by_key = known.get(record.root)
-        store = by_key if by_key is not None else self._find(record.root)
-        return self._settled(store, record.root)
+        by_key = known.get(seen.root)
+        store = by_key if by_key is not None else self._find(seen.root)
+        return self._settled(store, seen.root)
 
     def named(self, name: StorageName) -> Place:
         """Where images of a VM on this datastore, or on a member of this datastore cluster, lie.
@@ -85,37 +103,42 @@ class Storages:
             )
         return self._settled(store, name)
 
-    def in_cluster(self, name: StorageName, record: VmRecord) -> Place | None:
+    def in_cluster(self, name: StorageName, seen: SeenVm) -> Place | None:
         """Where images of this VM lie when the name is that of the datastore cluster of its root disk."""
-        root = self.of_root_disk(record)
-        store = None if root is None else self._find(root.storage)
-        return root if store is not None and store.pod == name else None
+        root = self.of_root_disk(seen)
+        stores = [] if root is None else self._at(root)
+        return root if any(store.pod == name for store in stores) else None
 
     def sees(self, place: Place) -> bool:
-        """Say whether these hosts reach a datastore of the same endpoint."""
-        return self._find(place.storage) is not None
+        """Say whether these hosts reach the storage."""
+        return bool(self._at(place, near=True))
 
-    def folder(self, place: Place) -> ImageFolder:
+    def folder(self, place: Place, *, near: bool = False) -> ImageFolder:
         """Give the images of a place.
+
+        Args:
+            place: whichever hosts of the server see it.
+            near: only when these hosts see it.
 
         Raises:
             PermanentError: `STORAGE_NOT_FOUND`.
             TransientError: `STORAGE_UNAVAILABLE` when no host reaches it, or it is in maintenance.
         """
-        store = self._find(place.storage)
-        if store is None or self._place(store) != place or not store.usable:
+        if place.identity is not None and not place.identity.startswith(f"{self._server.topology.get().server}/"):
+            raise self._unknown(place)
+        stores = self._at(place, near=near)
+        if not any(store.usable for store in stores):
             self._server.topology.get(again=True)
-            store = self._find(place.storage)
-        if store is None or self._place(store) != place:
-            detail = (
-                f"host {self._host} has no datastore {place.storage!r} that is the one of {place.host or 'all hosts'}"
-            )
-            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "see its hosts in the vSphere client")
+            stores = self._at(place, near=near)
+        if not stores:
+            raise self._unknown(place)
+        scope = self.scope
+        store = max(stores, key=lambda one: (one.usable, bool(one.hosts & scope)))
         if not store.usable:
             state = "in maintenance" if store.accessible else "not accessible"
             detail = f"datastore {store.name!r} is {state}"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see it in the vSphere client")
-        return ImageFolder(self._server.session, self._server.usage, store)
+        return ImageFolder(self._server, store)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -131,6 +154,18 @@ class Storages:
     def _stores(self) -> list[Datastore]:
         scope = self.scope
         return [one for one in self._server.topology.get().datastores.values() if one.hosts & scope]
+
+    def _at(self, place: Place, *, near: bool = False) -> list[Datastore]:
+        """The datastores that are this storage; by its name, which these hosts know, only where nobody says more."""
+        if place.identity is None:
+            store = self._find(place.storage)
+            return [] if store is None else [store]
+        known = self._server.topology.get().known(place.identity)
+        return [one for one in known if one.hosts & self.scope] if near else known
+
+    def _unknown(self, place: Place) -> PermanentError:
+        detail = f"host {self._host}: endpoint {self._table.endpoint} has no datastore {place.storage!r} like that one"
+        return PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "look for it in the vSphere client")
 
     def _find(self, name: str) -> Datastore | None:
         """Find a datastore that these hosts see.
@@ -168,4 +203,4 @@ class Storages:
         raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, remedy)
 
     def _place(self, store: Datastore) -> Place:
-        return Place(StorageName(store.name), None if store.shared else self._host)
+        return Place(StorageName(store.name), None if store.shared else self._host, store.identity)

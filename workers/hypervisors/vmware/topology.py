@@ -1,13 +1,18 @@
-"""What a vCenter or ESXi host has: its datastores, hosts, clusters and datastore clusters, read in one go and kept."""
+"""The topology of a vCenter or ESXi host: its datastores, hosts and clusters, read in one go and kept for a while.
+
+Names repeat, in another datacenter if not in the same one. What decides whose drive or file is touched goes by
+identity: the server's own, and the managed object id of a datastore, host, cluster or VM on it.
+"""
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pyVmomi import vim
+
+from workers.driverkit.shared import Shared
+from workers.hypervisors.vmware.session import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,6 +22,9 @@ if TYPE_CHECKING:
 FRESH_SECONDS: Final = 60.0
 """How long what was seen is trusted. What would be refused because of it is looked at again before."""
 
+REFUSAL_SECONDS: Final = 1.0
+"""How long it is trusted even then: a broken datastore with many VMs must not have all of it read for each of them."""
+
 DATASTORE_PROPERTIES: Final = (
     "name",
     "parent",
@@ -24,6 +32,7 @@ DATASTORE_PROPERTIES: Final = (
     "summary.accessible",
     "summary.maintenanceMode",
     "summary.multipleHostAccess",
+    "summary.url",
     "summary.freeSpace",
     "capability.topLevelDirectoryCreateSupported",
     "host",
@@ -35,6 +44,8 @@ class Datastore:
     """A datastore.
 
     Args:
+        identity: the server's and its own; the same for datastores with the same files, such as one NFS export in two
+            datacenters.
         ref: pyvmomi's object.
         browser: its browser.
         datacenter: the object in which it lies.
@@ -48,6 +59,7 @@ class Datastore:
         hosts: managed object ids of the hosts that reach it.
     """
 
+    identity: str
     name: str
     ref: Any
     browser: Any
@@ -62,11 +74,6 @@ class Datastore:
     hosts: frozenset[str]
 
     @property
-    def key(self) -> str:
-        """Its managed object id."""
-        return str(self.ref._moId)  # noqa: SLF001
-
-    @property
     def usable(self) -> bool:
         """Whether files can be read and written there now."""
         return self.accessible and self.maintenance != "inMaintenance"
@@ -74,32 +81,45 @@ class Datastore:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """An ESXi host: its name, the cluster's name, and whether it is connected."""
+    """An ESXi host: its name, its cluster's name and managed object id, and whether it is connected."""
 
     name: str
     cluster: str
+    cluster_key: str
     connected: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """All of it, by managed object id."""
+    """All of it, by managed object id.
 
+    Args:
+        server: the identity of the vCenter, or of the host where there is none.
+        datastores, hosts: of it.
+    """
+
+    server: str
     datastores: Mapping[str, Datastore]
     hosts: Mapping[str, Host]
-    seen_at: float
 
-    @property
-    def fresh(self) -> bool:
-        """Whether it was seen lately."""
-        return time.monotonic() - self.seen_at < FRESH_SECONDS
+    def known(self, identity: str) -> list[Datastore]:
+        """Return the datastores with these files: one, or several that are the same storage."""
+        return [one for one in self.datastores.values() if one.identity == identity]
+
+    def seen(self, stores: Iterable[Found]) -> Topology:
+        """Return it with the state of datastores that were just seen with a VM."""
+        known = dict(self.datastores)
+        for one in stores:
+            if one.key in known:
+                known[one.key] = replace(known[one.key], **_state(one))
+        return replace(self, datastores=known)
 
 
 def read_topology(session: Session) -> Topology:
     """Read all of it."""
     wanted: dict[Any, tuple[str, ...]] = {
         vim.Datastore: DATASTORE_PROPERTIES,
-        vim.HostSystem: ("name", "parent", "runtime.connectionState"),
+        vim.HostSystem: ("name", "parent", "runtime.connectionState", "summary.hardware.uuid"),
         vim.ComputeResource: ("name", "parent"),
         vim.StoragePod: ("name", "parent"),
         vim.Folder: ("name", "parent"),
@@ -108,27 +128,34 @@ def read_topology(session: Session) -> Topology:
     found = {one.key: one for one in session.all_of(wanted)}
     stores = [one for one in found.values() if isinstance(one.ref, vim.Datastore)]
     hosts = [one for one in found.values() if isinstance(one.ref, vim.HostSystem)]
+    server = str(session.content.about.instanceUuid or hosts[0].get("summary.hardware.uuid"))
+    first: dict[str, str] = {}  # the oldest of those with one URL, which is that of the storage itself
+    for one in sorted(stores, key=lambda one: (len(one.key), one.key)):
+        first.setdefault(one.get("summary.url") or one.key, one.key)
     return Topology(
-        datastores={one.key: _datastore(one, found) for one in stores},
+        server=server,
+        datastores={
+            one.key: _datastore(one, found, f"{server}/{first[one.get('summary.url') or one.key]}") for one in stores
+        },
         hosts={one.key: _host(one, found) for one in hosts},
-        seen_at=time.monotonic(),
     )
 
 
 def _host(found: Found, others: Mapping[str, Found]) -> Host:
-    parent = others.get(found.get("parent")._moId) if found.get("parent") else None  # noqa: SLF001
+    parent = others.get(key_of(found.get("parent")))
     return Host(
         name=str(found.get("name")),
-        cluster=str(parent.get("name")) if parent is not None else "",
+        cluster="" if parent is None else str(parent.get("name")),
+        cluster_key="" if parent is None else parent.key,
         connected=found.get("runtime.connectionState") == "connected",
     )
 
 
-def _datastore(found: Found, others: Mapping[str, Found]) -> Datastore:
+def _datastore(found: Found, others: Mapping[str, Found], identity: str) -> Datastore:
     pod, datacenter, names = None, None, list[str]()
     above = found.get("parent")
     while above is not None:
-        ancestor = others.get(above._moId)  # noqa: SLF001
+        ancestor = others.get(key_of(above))
         if isinstance(above, vim.StoragePod) and ancestor is not None:
             pod = str(ancestor.get("name"))
         if isinstance(above, vim.Datacenter):
@@ -139,59 +166,37 @@ def _datastore(found: Found, others: Mapping[str, Found]) -> Datastore:
     mounts = _mounts(found)
     shared = found.get("summary.multipleHostAccess")
     return Datastore(
-        name=str(found.get("name")),
+        identity=identity,
         ref=found.ref,
         browser=found.get("browser"),
         datacenter=datacenter,
         dc_path="/".join(reversed(names)),
         pod=pod,
-        accessible=bool(found.get("summary.accessible")),
-        maintenance=str(found.get("summary.maintenanceMode") or "normal"),
         free=int(found.get("summary.freeSpace") or 0),
         shared=len(mounts) > 1 if shared is None else bool(shared),
         holds_files=found.get("capability.topLevelDirectoryCreateSupported") is not False,
         hosts=mounts,
+        **_state(found),
     )
+
+
+def _state(found: Found) -> dict[str, Any]:
+    """What changes of a datastore from one moment to the next."""
+    return {
+        "name": str(found.get("name")),
+        "accessible": bool(found.get("summary.accessible")),
+        "maintenance": str(found.get("summary.maintenanceMode") or "normal"),
+    }
 
 
 def _mounts(found: Found) -> frozenset[str]:
     return frozenset(
-        str(mount.key._moId)  # noqa: SLF001
+        key_of(mount.key)
         for mount in found.get("host") or ()
         if mount.mountInfo.accessible is not False and mount.mountInfo.mounted is not False
     )
 
 
-class TopologyCache:
-    """The topology as this process saw it last; what a look at a VM shows of its datastores is taken in as well."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._topology: Topology | None = None
-        self._lock = threading.Lock()
-
-    def get(self, *, again: bool = False) -> Topology:
-        """Return it, read now when it is old or `again` is asked for."""
-        topology = self._topology
-        if topology is None or again or not topology.fresh:
-            topology = read_topology(self._session)
-            with self._lock:
-                self._topology = topology
-        return topology
-
-    def take_in(self, stores: Iterable[Found]) -> None:
-        """Note the state of datastores that were just seen with a VM."""
-        with self._lock:
-            if self._topology is None:
-                return
-            known = dict(self._topology.datastores)
-            for one in stores:
-                if one.key in known:
-                    known[one.key] = replace(
-                        known[one.key],
-                        name=str(one.get("name")),
-                        accessible=bool(one.get("summary.accessible")),
-                        maintenance=str(one.get("summary.maintenanceMode") or "normal"),
-                        hosts=_mounts(one),
-                    )
-            self._topology = replace(self._topology, datastores=known)
+def topology_of(session: Session) -> Shared[Topology]:
+    """Keep the topology of a server as this process saw it last."""
+    return Shared(lambda: read_topology(session), FRESH_SECONDS, REFUSAL_SECONDS)

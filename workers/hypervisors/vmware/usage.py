@@ -1,8 +1,9 @@
 """The VMs that have a file in a CD drive.
 
 A datastore knows the VMs with one of its files in a drive, but not which file. To read the devices of them all takes a
-second for a thousand VMs, and is asked at every stop. So each VM's version of its configuration, which every change
-makes another, is remembered with what it had in its drives, and only those that have changed are read.
+second for a thousand VMs, and the storage sweep asks for every image that it deletes; an event asks for its own VM
+only. So each VM's version of its configuration, which every change makes another, is remembered with what it had in its
+drives, and only those that have changed are read.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pyVmomi import vim, vmodl
 from workers.hypervisors.vmware.paths import same
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from workers.hypervisors.vmware.session import Found, Session
+    from workers.hypervisors.vmware.topology import Datastore
 
 _REMEMBERED: Final = 50_000
 """VMs that are remembered per process and endpoint."""
@@ -33,15 +35,16 @@ class Usage:
         self._session = session
         self._seen: dict[str, tuple[str, tuple[str, ...]]] = {}
 
-    def of(self, datastore: Any, path: str) -> str | None:  # noqa: ANN401  # pyvmomi's object
-        """Return the name of any VM of a datastore that has the file at this path in a drive."""
+    def of(self, stores: Sequence[Datastore], file: str) -> str | None:
+        """Return the name of any VM of these datastores, which are one storage, that has the file in a drive."""
         wanted = {vim.VirtualMachine: ["name", "config.changeVersion"]}
-        there = self._session.retrieve(wanted, [datastore], [(vim.Datastore, "vm")])
+        there = self._session.retrieve(wanted, [one.ref for one in stores], [(vim.Datastore, "vm")])
         changed = [one for one in there if not self._is_known(one)]
         if changed:
             self._read(changed)
+        paths = [f"[{one.name}] {file}" for one in stores]
         for one in there:
-            if any(same(medium, path) for medium in self._media(one)):
+            if any(same(medium, path) for medium in self._media(one) for path in paths):
                 return str(one.get("name"))
         return None
 

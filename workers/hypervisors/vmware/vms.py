@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pyVmomi import vim, vmodl
@@ -11,9 +11,10 @@ from configdrive.errors import PermanentCode, PermanentError, TransientCode, Tra
 from configdrive.model import PowerState
 from workers.hypervisors.vmware.inventory import Identity
 from workers.hypervisors.vmware.paths import image_at, split
+from workers.hypervisors.vmware.session import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from configdrive.model import ImageName, Vm, VmUuid
     from workers.hypervisors.vmware.session import Found, Session
@@ -29,6 +30,7 @@ PROPERTIES: Final = (
     "config.uuid",
     "config.instanceUuid",
     "config.template",
+    "config.changeVersion",
     "config.hardware.device",
     "config.bootOptions.bootOrder",
     "config.files.vmPathName",
@@ -37,7 +39,7 @@ PROPERTIES: Final = (
     "runtime.host",
     "runtime.question",
 )
-_STORE_STATE: Final = ("name", "summary.accessible", "summary.maintenanceMode", "host")
+_STORE_STATE: Final = ("name", "summary.accessible", "summary.maintenanceMode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +51,17 @@ class Drive:
         controller: key of the controller that it hangs on.
         unit: number on that one.
         path: of the ISO in it, as a datastore path; `None` when there is none.
+        store: managed object id of the ISO's datastore; empty when it is not said.
         empty: nothing is in it, no ISO and no drive of the host.
         connected: the guest has the medium now.
         starts: the guest will have it at its next power-on.
     """
 
-    device: Any
+    device: Any = field(compare=False)
     controller: int
     unit: int
     path: str | None
+    store: str
     empty: bool
     connected: bool
     starts: bool
@@ -69,13 +73,14 @@ class Drive:
 
 
 @dataclass(frozen=True, slots=True)
-class VmRecord:
+class SeenVm:
     """One VM, read at one moment.
 
     Args:
         ref: pyvmomi's object.
         uuid: by which it is known: the BIOS's, or the instance's when that one was asked for.
-        host: managed object id of its host; `None` when it has none.
+        host: managed object id of its host; empty when it has none.
+        version: of its configuration; `None` when the seen says what a change has left, and was not read.
         controllers: key -> (`ide` or `sata`, bus number).
         pci: key of the PCI controller, on which another controller would hang.
         taken: (controller key, unit) of every device.
@@ -88,7 +93,8 @@ class VmRecord:
     uuid: VmUuid
     name: str
     power: PowerState
-    host: str | None
+    host: str
+    version: str | None
     controllers: dict[int, tuple[str, int]]
     pci: int
     taken: frozenset[tuple[int, int]]
@@ -102,35 +108,72 @@ class VmRecord:
         return self.power is PowerState.RUNNING
 
     @property
+    def changeable(self) -> bool:
+        """Whether a change may be decided on it: it was read as it is, and vSphere would take one."""
+        return self.version is not None and self.power is not PowerState.SUSPENDED
+
+    @property
     def fleet_drives(self) -> Iterator[tuple[ImageName, Drive]]:
         """Every drive with an image of the fleet in it, whosever it is."""
         return ((image, drive) for drive in self.drives if (image := drive.image) is not None)
 
 
-def find_vm(server: Server, vm: Vm, by: Sequence[Identity], scope: Collection[str]) -> VmRecord | None:
-    """Find and read a VM; `None` when none of the hosts in `scope` knows it.
+def find_vm(server: Server, vm: Vm, by: Sequence[Identity], inside: Callable[[SeenVm], bool]) -> SeenVm | None:
+    """Find and read a VM; `None` when none is `inside`.
 
     Raises:
-        PermanentError: `NOT_ITS_DRIVE` when several VMs bear its uuid.
+        PermanentError: `NOT_ITS_DRIVE` when several VMs bear its uuid, or the one of its name has another VM's image.
         TransientError: `HOST_UNREACHABLE` when vSphere itself does not reach it.
         vmodl.MethodFault: what the server answered.
     """
-    known = server.known(vm.uuid)
-    if known is not None:
-        for record in _read(server, [server.session.reference(vim.VirtualMachine, known)], vm, by):
-            return record if record.host in scope else None
-    for way in by:
-        candidates = _candidates(server.session, vm, way)
-        there = [one for one in _read(server, candidates, vm, by) if one.host in scope] if candidates else []
+    for way, vms in _found(server, vm, by):
+        there = [one for one in vms if inside(one)]
         named = [one for one in there if one.name == vm.instance_name] if len(there) > 1 else there
         if len(there) > 1 and len(named) != 1:
             detail = f"{len(there)} VMs bear the {way.value} of VM {vm.instance_name} ({vm.uuid})"
             raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "give each VM a uuid of its own")
-        if named:
-            server.remember(vm.uuid, str(named[0].ref._moId))  # noqa: SLF001
-            return named[0]
-    server.remember(vm.uuid, None)
+        if not named:
+            continue
+        if way is Identity.NAME:
+            _require_unmarked(named[0], vm)
+        else:
+            server.vms.keep(vm.uuid, key_of(named[0].ref))
+        return named[0]
     return None
+
+
+def find_all(server: Server, vm: Vm, by: Sequence[Identity]) -> list[SeenVm]:
+    """Find and read every VM that may be meant, on whichever host of the server.
+
+    Raises:
+        TransientError: `HOST_UNREACHABLE` when vSphere itself does not reach one.
+        vmodl.MethodFault: what the server answered.
+    """
+    return next((vms for _, vms in _found(server, vm, by) if vms), [])
+
+
+def _found(server: Server, vm: Vm, by: Sequence[Identity]) -> Iterator[tuple[Identity, list[SeenVm]]]:
+    """Give the VMs that are meant, by each way to find one: uuids first; a name is nobody's own."""
+    uuids = [way for way in by if way is not Identity.NAME]
+    known = server.vms.get(vm.uuid)
+    if known is not None:
+        vms = _read(server, [server.session.reference(vim.VirtualMachine, known)], vm, uuids)
+        if vms:
+            yield uuids[0], vms
+            return
+        server.vms.forget(vm.uuid)
+    for way in (*uuids, *(way for way in by if way is Identity.NAME)):
+        candidates = _candidates(server.session, vm, way)
+        if candidates:
+            yield way, _read(server, candidates, vm, [way])
+
+
+def _require_unmarked(seen: SeenVm, vm: Vm) -> None:
+    """Refuse a VM that was found by its name alone and has another VM's image in a drive."""
+    owners = {image.vm_uuid for image, _ in seen.fleet_drives}
+    if owners and vm.uuid not in owners:
+        detail = f"VM {seen.name} was found by its name, and a drive of it holds the image of VM {min(owners)}"
+        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "let 'identify_by' name a uuid in the inventory")
 
 
 def _candidates(session: Session, vm: Vm, way: Identity) -> list[Any]:
@@ -143,19 +186,20 @@ def _candidates(session: Session, vm: Vm, way: Identity) -> list[Any]:
     return list(index.FindAllByUuid(uuid=vm.uuid, vmSearch=True, instanceUuid=by_instance) or ())
 
 
-def _read(server: Server, references: Sequence[Any], vm: Vm, by: Sequence[Identity]) -> list[VmRecord]:
+def _read(server: Server, references: Sequence[Any], vm: Vm, by: Sequence[Identity]) -> list[SeenVm]:
     """Read VMs that are the one meant, and what state their datastores are in."""
     wanted = {vim.VirtualMachine: PROPERTIES, vim.Datastore: _STORE_STATE}
     try:
         found = server.session.retrieve(wanted, references, [(vim.VirtualMachine, "datastore")])
     except vmodl.fault.ManagedObjectNotFound:
         return []
-    server.topology.take_in(one for one in found if isinstance(one.ref, vim.Datastore))
-    records = [one for one in found if isinstance(one.ref, vim.VirtualMachine) and not one.get("config.template")]
-    meant = [one for one in records if _is_meant(one, vm, by)]
+    stores = [one for one in found if isinstance(one.ref, vim.Datastore)]
+    server.topology.change(lambda topology: topology.seen(stores))
+    vms = [one for one in found if isinstance(one.ref, vim.VirtualMachine) and not one.get("config.template")]
+    meant = [one for one in vms if _is_meant(one, vm, by)]
     for one in meant:
         _require_reached(one)
-    return [record_of(one, vm.uuid) for one in meant]
+    return [vm_of(one, vm.uuid) for one in meant]
 
 
 def _is_meant(found: Found, vm: Vm, by: Sequence[Identity]) -> bool:
@@ -174,16 +218,16 @@ def _require_reached(found: Found) -> None:
         raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "see its host in the vSphere client")
 
 
-def record_of(found: Found, uuid: VmUuid) -> VmRecord:
+def vm_of(found: Found, uuid: VmUuid) -> SeenVm:
     """Make a VM of its properties; what vSphere does not know of it is left empty."""
     devices = found.get("config.hardware.device") or ()
-    host = found.get("runtime.host")
-    return VmRecord(
+    return SeenVm(
         ref=found.ref,
         uuid=uuid,
         name=str(found.get("name")),
         power=_POWER.get(str(found.get("runtime.powerState")), PowerState.HALTED),
-        host=None if host is None else str(host._moId),  # noqa: SLF001
+        host=key_of(found.get("runtime.host")),
+        version=found.get("config.changeVersion"),
         controllers=dict(_controllers(devices)),
         pci=next((int(one.key) for one in devices if isinstance(one, vim.vm.device.VirtualPCIController)), 100),
         taken=frozenset((one.controllerKey, one.unitNumber) for one in devices if one.unitNumber is not None),
@@ -208,7 +252,7 @@ def _drives(devices: Iterable[Any]) -> tuple[Drive, ...]:
 def _drive(device: Any) -> Drive:  # noqa: ANN401
     backing, state = device.backing, device.connectable
     kinds = vim.vm.device.VirtualCdrom
-    path = str(backing.fileName) if isinstance(backing, kinds.IsoBackingInfo) and backing.fileName else None
+    iso = isinstance(backing, kinds.IsoBackingInfo) and backing.fileName
     connected = bool(state is not None and state.connected)
     starts = bool(state is not None and state.startConnected)
     of_the_host = isinstance(backing, kinds.AtapiBackingInfo | kinds.PassthroughBackingInfo) and (connected or starts)
@@ -216,8 +260,9 @@ def _drive(device: Any) -> Drive:  # noqa: ANN401
         device=device,
         controller=int(device.controllerKey),
         unit=int(device.unitNumber),
-        path=path,
-        empty=path is None and not of_the_host,
+        path=str(backing.fileName) if iso else None,
+        store=key_of(backing.datastore) if iso else "",
+        empty=not iso and not of_the_host,
         connected=connected,
         starts=starts,
     )
@@ -230,7 +275,7 @@ def _root(devices: Iterable[Any], order: Iterable[Any] | None, configuration: st
     for disk in (*bootable, *disks.values()):
         store = getattr(disk.backing, "datastore", None)
         if store is not None:
-            return str(store._moId)  # noqa: SLF001
+            return key_of(store)
         if getattr(disk.backing, "fileName", None):
             return split(disk.backing.fileName)[0]
     return split(configuration)[0] if configuration else None

@@ -14,7 +14,7 @@ pytest.importorskip("pyVmomi")
 
 from workers.hypervisors.vmware.paths import image_at, same, split
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
-from workers.hypervisors.vmware.vms import Drive, VmRecord
+from workers.hypervisors.vmware.vms import Drive, SeenVm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,22 +33,24 @@ def path(generation: int = 1, vm: VmUuid = UUID, store: str = "s") -> str:
 
 
 def drive(controller: int, unit: int, iso: str | None = None, *, empty: bool | None = None) -> Drive:
-    return Drive(object(), controller, unit, iso, iso is None if empty is None else empty, connected=True, starts=True)
+    unused = iso is None if empty is None else empty
+    return Drive(object(), controller, unit, iso, "", unused, connected=True, starts=True)
 
 
-def record(
+def seen_vm(
     *drives: Drive,
     power: PowerState = PowerState.HALTED,
     controllers: dict[int, tuple[str, int]] | None = None,
     taken: Iterable[tuple[int, int]] = (),
-) -> VmRecord:
+) -> SeenVm:
     places = {(one.controller, one.unit) for one in drives} | set(taken)
-    return VmRecord(
+    return SeenVm(
         ref=None,
         uuid=UUID,
         name="i-2-1-VM",
         power=power,
         host="host-1",
+        version="1",
         controllers=IDE if controllers is None else controllers,
         pci=100,
         taken=frozenset(places),
@@ -94,43 +96,43 @@ def test_any_other_file_is_nobody_s(text: str) -> None:
 @pytest.mark.parametrize(
     ("found", "device"),
     [
-        (record(), "ide1:1"),
-        (record(drive(201, 1)), "ide1:1"),
-        (record(drive(201, 1, "[s] user.iso")), "ide0:1"),
-        (record(drive(201, 1, empty=False)), "ide0:1"),  # a drive of the host
-        (record(taken=[(201, 1), (200, 1)]), "ide0:0"),  # disks
-        (record(taken=[(201, 1), (200, 1), (200, 0)]), "sata0:1"),
-        (record(controllers={}), "sata0:1"),
-        (record(controllers={15000: ("sata", 0)}), "sata0:1"),
-        (record(drive(15000, 1, "[s] user.iso"), controllers={15000: ("sata", 0)}), "sata0:2"),
-        (record(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)]), "sata1:0"),
-        (record(drive(200, 0, path())), "ide0:0"),  # where it is already
-        (record(drive(15000, 7), controllers={**IDE, 15000: ("sata", 0)}), "sata0:7"),  # left by a detach
-        (record(power=PowerState.RUNNING), "sata0:1"),
-        (record(drive(200, 0), power=PowerState.RUNNING), "ide0:0"),
-        (record(drive(201, 0), power=PowerState.RUNNING), "sata0:1"),  # the user's
-        (record(drive(15000, 5), controllers={15000: ("sata", 0)}, power=PowerState.RUNNING), "sata0:5"),
+        (seen_vm(), "ide1:1"),
+        (seen_vm(drive(201, 1)), "ide1:1"),
+        (seen_vm(drive(201, 1, "[s] user.iso")), "ide0:1"),
+        (seen_vm(drive(201, 1, empty=False)), "ide0:1"),  # a drive of the host
+        (seen_vm(taken=[(201, 1), (200, 1)]), "ide0:0"),  # disks
+        (seen_vm(taken=[(201, 1), (200, 1), (200, 0)]), "sata0:1"),
+        (seen_vm(controllers={}), "sata0:1"),
+        (seen_vm(controllers={15000: ("sata", 0)}), "sata0:1"),
+        (seen_vm(drive(15000, 1, "[s] user.iso"), controllers={15000: ("sata", 0)}), "sata0:2"),
+        (seen_vm(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)]), "sata1:0"),
+        (seen_vm(drive(200, 0, path())), "ide0:0"),  # where it is already
+        (seen_vm(drive(15000, 7), controllers={**IDE, 15000: ("sata", 0)}), "sata0:7"),  # left by a detach
+        (seen_vm(power=PowerState.RUNNING), "sata0:1"),
+        (seen_vm(drive(200, 0), power=PowerState.RUNNING), "ide0:0"),
+        (seen_vm(drive(201, 0), power=PowerState.RUNNING), "sata0:1"),  # the user's
+        (seen_vm(drive(15000, 5), controllers={15000: ("sata", 0)}, power=PowerState.RUNNING), "sata0:5"),
     ],
 )
-def test_the_config_drive_is_chosen(found: VmRecord, device: str) -> None:
-    assert find_slot(found, UUID, DEFAULT).device == device
+def test_the_config_drive_is_chosen(found: SeenVm, device: str) -> None:
+    assert find_slot(found, DEFAULT).device == device
 
 
 def test_where_no_place_is_left_it_is_reported() -> None:
-    full = record(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)])
+    full = seen_vm(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)])
     with pytest.raises(PermanentError) as caught:
-        find_slot(full, UUID, ("sata:0:3",))
+        find_slot(full, ("sata:0:3",))
     assert caught.value.code is PermanentCode.NO_FREE_SLOT
 
 
-def test_another_vm_s_image_is_never_overlooked() -> None:
-    with pytest.raises(PermanentError) as caught:
-        find_slot(record(drive(201, 1, path()), drive(201, 0, path(vm=OTHER))), UUID, DEFAULT)
-    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+def test_an_image_of_its_own_shows_the_config_drive_before_that_of_the_vm_it_was_cloned_from() -> None:
+    found = seen_vm(drive(201, 0, path(vm=OTHER)), drive(201, 1, path()))
+    assert find_slot(found, DEFAULT).device == "ide1:1"
+    assert find_slot(seen_vm(drive(201, 0, path(vm=OTHER))), DEFAULT).device == "ide1:0"
 
 
-def place_of(text: str) -> Place:
-    return Place(StorageName(split(text)[0]))
+def place_of(drive: Drive) -> Place:
+    return Place(StorageName(split(drive.path or "")[0]))
 
 
 HERE = Place(StorageName("s"))
@@ -139,16 +141,16 @@ HERE = Place(StorageName("s"))
 @pytest.mark.parametrize(
     ("found", "seen"),
     [
-        (record(), NoDrive()),
-        (record(drive(201, 1)), EmptyDrive()),
-        (record(drive(201, 0)), NoDrive()),  # the user's
-        (record(drive(201, 0, path())), Inserted(name(), HERE)),  # ours, wherever it is
-        (record(drive(201, 1, path(2)), drive(200, 1, path(1))), Inserted(name(1), HERE)),
-        (record(drive(201, 1, path(1)), drive(200, 1, path(2, OTHER))), Inserted(name(2, OTHER), HERE)),
-        (record(drive(201, 1, path()), drive(200, 1, path(store="t"))), Inserted(name(), Place(StorageName("t")))),
+        (seen_vm(), NoDrive()),
+        (seen_vm(drive(201, 1)), EmptyDrive()),
+        (seen_vm(drive(201, 0)), NoDrive()),  # the user's
+        (seen_vm(drive(201, 0, path())), Inserted(name(), HERE)),  # ours, wherever it is
+        (seen_vm(drive(201, 1, path(2)), drive(200, 1, path(1))), Inserted(name(1), HERE)),
+        (seen_vm(drive(201, 1, path(1)), drive(200, 1, path(2, OTHER))), Inserted(name(2, OTHER), HERE)),
+        (seen_vm(drive(201, 1, path()), drive(200, 1, path(store="t"))), Inserted(name(), Place(StorageName("t")))),
     ],
 )
-def test_what_still_has_to_go_is_reported_first(found: VmRecord, seen: object) -> None:
+def test_what_still_has_to_go_is_reported_first(found: SeenVm, seen: object) -> None:
     assert content(found, place_of, HERE, DEFAULT) == seen
 
 

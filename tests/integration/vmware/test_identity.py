@@ -1,0 +1,335 @@
+"""What decides whose drive and file is touched: identities, where names repeat, overlap, change or are any text."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.model import (
+    Generation,
+    HostName,
+    Image,
+    ImageName,
+    InstanceName,
+    Place,
+    PowerState,
+    StoredImage,
+    VmUuid,
+)
+from configdrive.ports import AttachedHow, Inserted
+from tests.contract.rig import image_name, make_image, new_vm
+from tests.integration.vmware.conftest import Site, give
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from configdrive.model import Vm
+    from tests.integration.vmware.conftest import MakeDriver
+    from workers.hypervisors.vmware.driver import VmwareDriver
+
+CLUSTERS = {("DC0", "cluster-01"): ["esx-01", "esx-02"], ("DC1", "cluster-02"): ["esx-11"]}
+DATASTORES = {
+    "shared": ["esx-01", "esx-02"],
+    "local-1": ["esx-01"],
+    "nfs": ["esx-01", "esx-02"],
+    "DC1/shared": ["esx-11"],
+    "DC1/nfs": ["esx-11"],
+}
+HOSTS: dict[str, dict[str, object]] = {
+    "esx-01": {"esxi": "esx-01"},
+    "esx-02": {"esxi": "esx-02"},
+    "cluster-01": {"cluster": "cluster-01"},
+    "cluster-02": {"cluster": "cluster-02"},
+    "everything": {},
+}
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A vCenter with two datacenters: both have a datastore `shared`, and one export is mounted in both as `nfs`."""
+    from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
+    from rigs.vcsim.server import VCenter  # noqa: PLC0415
+
+    with require_rig():
+        directory = tmp_path_factory.mktemp("wide")
+        center = VCenter(directory, DATASTORES, clusters=CLUSTERS, same={"DC1/nfs": "nfs"})
+        center.start()
+    with center, closing(Cloud(center)) as cloud:
+        yield Site(center, cloud)
+
+
+@pytest.fixture
+def wide_driver(wide: Site) -> Iterator[VmwareDriver]:
+    with ExitStack() as stack:
+        yield _driver(wide, HOSTS, stack)
+
+
+def _driver(site: Site, hosts: dict[str, dict[str, object]], stack: ExitStack) -> VmwareDriver:
+    from workers.hypervisors.vmware.driver import VmwareDriver  # noqa: PLC0415
+
+    made = VmwareDriver.from_inventory(site.center.inventory(hosts), call_timeout=20.0)
+    stack.callback(made.close)
+    return made
+
+
+def define(site: Site, host: str, esxi: str, datastore: str, *, running: bool = False) -> Vm:
+    """Make a VM on an ESXi host; `host` is what the inventory calls where it is."""
+    vm = new_vm("vmware", HostName(host))
+    site.cloud.define(vm.uuid, vm.instance_name, datastore=datastore, host=esxi, running=running)
+    return vm
+
+
+def at(vm: Vm, host: str) -> Vm:
+    return replace(vm, host=HostName(host))
+
+
+def clone(site: Site, vm: Vm) -> Vm:
+    """Clone a VM with whatever is in its drives, as the vSphere client does."""
+    made = new_vm("vmware", vm.host)
+    return replace(made, uuid=VmUuid(site.cloud.clone(vm.instance_name, made.instance_name)))
+
+
+# --- datacenters ------------------------------------------------------------------------------------------------------
+
+
+def test_datastores_of_one_name_in_two_datacenters_are_two_places(wide: Site, wide_driver: VmwareDriver) -> None:
+    vm = define(wide, "cluster-01", "esx-01", "shared", running=True)
+    image = give(wide_driver, vm)
+    here, there = wide.place("shared"), wide.place("DC1/shared")
+    assert here != there
+    moving = replace(at(vm, "cluster-02"), primary_storage=here.storage)
+    seen = wide_driver.observe(moving, [here], names=[image.name])
+    assert (seen.storage, seen.images) == (there, (StoredImage(image.name, here),))
+    wide_driver.copy(moving, image.name, here, there)
+    assert wide.cloud.media(vm.instance_name) == {}  # so that vSphere lets it go
+    wide.cloud.relocate(vm.instance_name, host="esx-11", datastore="DC1/shared")
+    wide_driver.attach(at(vm, "cluster-02"), image.name, there)
+    wide_driver.delete(at(vm, "cluster-02"), StoredImage(image.name, here), anyones=False)
+    assert wide.files(vm) == [f"DC1-shared/{image.name}"]
+    assert wide_driver.observe(at(vm, "cluster-02"), names=[image.name]).drive == Inserted(image.name, there)
+
+
+def test_one_export_that_two_datacenters_have_mounted_is_one_place(wide: Site, wide_driver: VmwareDriver) -> None:
+    """A copy to itself is none, and there is no other one that could be deleted."""
+    vm = define(wide, "cluster-01", "esx-01", "nfs")
+    image = give(wide_driver, vm)
+    wide_driver.detach(vm, [image.name])
+    wide.cloud.relocate(vm.instance_name, host="esx-11", datastore="DC1/nfs")
+    wide_driver.attach(at(vm, "cluster-02"), image.name, wide.place("nfs"))
+    seen = wide_driver.observe(at(vm, "cluster-02"), [wide.place("nfs")], names=[image.name])
+    assert seen.storage == wide.place("nfs")
+    assert seen.images == (StoredImage(image.name, wide.place("nfs")),)
+    with pytest.raises(FleetError) as caught:
+        wide_driver.delete(at(vm, "cluster-02"), seen.images[0])
+    assert caught.value.code is TransientCode.IMAGE_IN_USE
+
+
+def test_a_place_of_another_server_is_not_looked_for_by_its_name(wide: Site, wide_driver: VmwareDriver) -> None:
+    vm = define(wide, "cluster-01", "esx-01", "shared")
+    stranger = Place(wide.shared.storage, None, f"{'0' * 8}/datastore-1")
+    assert wide_driver.observe(vm, [stranger], names=[]).unreachable == (stranger,)
+    with pytest.raises(FleetError) as caught:
+        wide_driver.upload(vm, make_image(vm), stranger)
+    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
+
+
+# --- hosts of the inventory that overlap ------------------------------------------------------------------------------
+
+
+def test_a_vm_that_two_hosts_of_the_inventory_have_is_one_object_with_one_place(
+    wide: Site, wide_driver: VmwareDriver
+) -> None:
+    vm = define(wide, "esx-01", "esx-01", "local-1", running=True)
+    image = give(wide_driver, vm)
+    seen = [wide_driver.observe(at(vm, host), names=[image.name]) for host in ("esx-01", "cluster-01", "everything")]
+    assert len({one.vm_ref for one in seen}) == 1
+    assert seen[0].vm_ref is not None
+    assert len({one.host_id for one in seen}) == 3
+    assert len({one.storage for one in seen}) == 1
+    assert len({one.images for one in seen}) == 1
+    surveyed = [wide_driver.survey(HostName(host)) for host in ("esx-01", "cluster-01")]
+    assert len({stored for one in surveyed for stored in one.images if stored.name == image.name}) == 1
+    assert [one.host_id for one in surveyed] == [one.host_id for one in seen[:2]]
+
+
+def test_what_the_sweep_finds_through_one_host_is_not_deleted_while_another_s_vm_has_it(
+    wide: Site, wide_driver: VmwareDriver
+) -> None:
+    vm = define(wide, "esx-01", "esx-01", "local-1")
+    image = give(wide_driver, vm)
+    nobody = replace(new_vm("vmware", HostName("cluster-01")), host=HostName("cluster-01"))
+    [stored] = [one for one in wide_driver.survey(nobody.host).images if one.name == image.name]
+    with pytest.raises(FleetError) as caught:
+        wide_driver.delete(nobody, stored)
+    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    assert wide.files(vm) == [f"local-1/{image.name}"]
+
+
+def test_a_host_is_found_by_what_it_says_of_itself(wide: Site, wide_driver: VmwareDriver) -> None:
+    for host in HOSTS:
+        assert wide_driver.host_of(wide_driver.survey(HostName(host)).host_id) == host
+    assert wide_driver.host_of("nobody") is None
+    with ExitStack() as stack:
+        renamed = _driver(wide, {"blade-7": HOSTS["esx-02"]}, stack)
+        assert renamed.host_of(wide_driver.survey(HostName("esx-02")).host_id) == "blade-7"
+
+
+def test_doctor_refuses_two_entries_that_are_one_host(wide: Site, wide_driver: VmwareDriver) -> None:
+    assert all(finding.ok for host in HOSTS for finding in wide_driver.check(HostName(host)))  # overlap is allowed
+    with ExitStack() as stack:
+        twice = _driver(wide, HOSTS | {"first": HOSTS["esx-01"], "pair": HOSTS["cluster-01"]}, stack)
+        for one, other in (("esx-01", "first"), ("first", "esx-01"), ("pair", "cluster-01")):
+            [finding] = [finding for finding in twice.check(HostName(one)) if not finding.ok]
+            assert other in finding.detail
+            assert finding.remedy
+        assert all(finding.ok for finding in twice.check(HostName("esx-02")))
+
+
+def test_an_image_is_reached_through_another_host_when_its_own_is_no_more_in_the_inventory(
+    wide: Site, wide_driver: VmwareDriver
+) -> None:
+    vm = define(wide, "esx-01", "esx-01", "local-1")
+    image = give(wide_driver, vm)
+    with ExitStack() as stack:
+        later = _driver(wide, {"cluster-01": HOSTS["cluster-01"]}, stack)
+        seen = later.observe(at(vm, "cluster-01"), [wide.place("local-1", "esx-01")], names=[image.name])
+        assert (len(seen.images), seen.unreachable) == (1, ())
+        later.detach(at(vm, "cluster-01"), [image.name])
+        later.delete(at(vm, "cluster-01"), StoredImage(image.name, wide.place("local-1", "esx-01")), anyones=False)
+    assert wide.files(vm) == []
+
+
+def test_a_vm_that_was_moved_by_hand_keeps_its_image_when_it_is_stopped_through_its_old_host(
+    wide: Site, wide_driver: VmwareDriver
+) -> None:
+    vm = define(wide, "esx-01", "esx-01", "shared", running=True)
+    image = give(wide_driver, vm)
+    wide.cloud.relocate(vm.instance_name, host="esx-02")
+    assert wide_driver.observe(vm, names=[image.name]).power is PowerState.UNDEFINED
+    with pytest.raises(FleetError) as caught:
+        wide_driver.delete(vm, StoredImage(image.name, wide.shared), anyones=False)
+    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    assert wide.files(vm) == [f"shared/{image.name}"]
+
+
+# --- clones -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("power", [PowerState.HALTED, PowerState.RUNNING])
+def test_a_clone_holds_nothing_up(site: Site, driver: VmwareDriver, power: PowerState) -> None:
+    """Its definition names the image of the VM that it was made of, which is none of that VM's business."""
+    vm = site.define(power)
+    first = give(driver, vm)
+    copy = clone(site, vm)
+    second = give(driver, vm, generation=2)
+    driver.delete(vm, StoredImage(first.name, site.shared), anyones=False)
+    assert site.files(vm) == [f"shared/{second.name}"]
+    seen = driver.observe(vm)
+    assert (seen.drive, seen.media) == (Inserted(second.name, site.shared), (second.name,))
+    assert driver.observe(copy).media == (first.name,)
+
+
+def test_a_clone_gets_its_own_image_in_the_place_of_the_one_it_was_made_with(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define()
+    give(driver, vm)
+    copy = clone(site, vm)
+    seen = driver.observe(copy)
+    assert seen.drive == Inserted(image_name(vm), site.shared)
+    own = give(driver, copy)
+    assert driver.observe(copy).media == (own.name,)
+    assert driver.observe(vm).media == (image_name(vm),)
+    driver.detach(copy, [own.name])
+    assert site.cloud.media(copy.instance_name) == {}
+
+
+def test_a_running_clone_keeps_the_file_that_it_reads_and_no_more(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define()
+    first = give(driver, vm)
+    copy = clone(site, vm)
+    site.cloud.start(copy.instance_name)
+    driver.detach(vm, [first.name])
+    with pytest.raises(FleetError) as caught:  # vSphere itself says so
+        driver.delete(vm, StoredImage(first.name, site.shared), anyones=False)
+    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    driver.detach(copy, [first.name])
+    driver.delete(vm, StoredImage(first.name, site.shared), anyones=False)
+    assert site.files(vm) == []
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Web 01 (prod)", "Büro-Server übermorgen", "x" * 80, "rack[3] 50%"])
+def test_a_vm_may_have_any_name(site: Site, driver: VmwareDriver, name: str) -> None:
+    vm = replace(new_vm("vmware", HostName("h1")), instance_name=InstanceName(name))
+    site.cloud.define(vm.uuid, name, datastore="shared")
+    image = replace(make_image(vm), name=ImageName.of(name, vm.uuid, Generation(1), "f" * 16, "fleet234"))
+    driver.upload(vm, image, site.shared)
+    assert driver.attach(vm, image.name, site.shared).how is AttachedHow.INSERTED
+    assert driver.observe(vm, names=[image.name]).drive == Inserted(image.name, site.shared)
+    assert driver.observe(vm).images == (StoredImage(image.name, site.shared),)
+    assert any(medium.name == image.name for one in driver.survey(vm.host).vms for medium in one.media)
+    driver.detach(vm, [image.name])
+    driver.delete(vm, StoredImage(image.name, site.shared), anyones=False)
+    assert site.files(vm) == []
+
+
+def test_a_vm_that_is_renamed_or_called_otherwise_in_the_event_is_served(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define()
+    give(driver, vm)
+    site.cloud.rename(vm.instance_name, f"{vm.instance_name} (old)")
+    other = replace(vm, instance_name=InstanceName("quite-another"))
+    second = give(driver, other, generation=2)
+    assert driver.observe(vm).media == (second.name,)
+    driver.detach(other, [second.name])
+    assert driver.observe(vm).media == ()
+
+
+def test_a_vm_that_was_found_by_its_name_alone_and_has_another_s_image_is_refused(
+    site: Site, make_driver: MakeDriver
+) -> None:
+    by_name = make_driver(hosts={"h1": {"esxi": "esx-01", "identify_by": ["name", "bios_uuid"]}})
+    vm = site.define()
+    give(by_name, vm)
+    stranger = replace(vm, uuid=new_vm("vmware", vm.host).uuid)
+    by_name.upload(stranger, make_image(stranger), site.shared)
+    with pytest.raises(FleetError) as caught:
+        by_name.attach(stranger, image_name(stranger), site.shared)
+    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+    assert by_name.observe(vm).media == (image_name(vm),)
+
+
+# --- contents ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_a_genuine_image_travels(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define()
+    image = make_image(vm)
+    driver.upload(vm, image, site.shared)
+
+    def genuine(digest: str) -> bool:
+        return digest == image.sha256
+
+    driver.copy(vm, image.name, site.shared, site.other, genuine)
+    assert (site.center.datastore("other") / "configdrive" / str(image.name)).read_bytes() == image.content
+    for place in (site.shared, site.other):
+        driver.delete(vm, StoredImage(image.name, place))
+    _tampered(site, vm, image)
+    with pytest.raises(FleetError) as caught:
+        driver.copy(vm, image.name, site.shared, site.other, genuine)
+    assert caught.value.code is PermanentCode.IMAGE_LOST
+    assert site.files(vm) == [f"shared/{image.name}"]
+
+
+def _tampered(site: Site, vm: Vm, image: Image) -> None:
+    changed = image.content.replace(b"swordfish", b"hackfish!")
+    assert sha256(changed).hexdigest() != image.sha256
+    path = site.center.datastore("shared") / "configdrive" / str(image.name)
+    assert str(vm.uuid) in path.name
+    path.write_bytes(changed)
