@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import images, latency, pools, scale, storm, throughput
+from benchmarks import images, latency, pools, scale, storm, throughput, vsphere
 from benchmarks.plot import draw
 from benchmarks.report import HEAD, Effort, Item, Panel, Row, headlines, machine, markdown, rewrite
 from rigs import RigUnavailable
@@ -23,6 +23,7 @@ SECTIONS: dict[str, tuple[str, Measure]] = {
     "storm": ("A boot storm", storm.measure),
     "scale": ("Many VMs", scale.measure),
     "pools": ("Which pool, and how many at a time", pools.measure),
+    "vsphere": ("vSphere, on the simulated vCenter", vsphere.measure),
     "latency": ("One event on a real KVM host", latency.measure),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from configdrive.model import IMAGE_FOLDER, HypervisorName
 from demo.stage import Reading, Stage
 from rigs.iso_files import read_iso
 from rigs.process import RigUnavailable
-from rigs.vcsim.server import ADDRESS, PASSWORD, USER, VCenter
+from rigs.vcsim.server import VCenter
 
 DATASTORE = "primary"
 HOSTS = ("esx-01", "esx-02")
@@ -40,17 +39,7 @@ class VmwareStage(Stage):
     @override
     def inventory(self) -> str:
         """The vCenter and its hosts; its certificate is signed by the rig's own authority."""
-        lines = [
-            "[vmware.endpoints.demo]",
-            f"server = {json.dumps(ADDRESS)}",
-            f"port = {self._center.port}",
-            f"username = {json.dumps(USER)}",
-            f"password = {json.dumps(PASSWORD)}",
-            f"ca_file = {json.dumps(str(self._center.authority.file))}",
-        ]
-        for host in HOSTS:
-            lines += [f"[vmware.hosts.{host}]", 'endpoint = "demo"', f"esxi = {json.dumps(host)}"]
-        return "\n".join(lines) + "\n"
+        return self._center.inventory_text({host: {"esxi": host} for host in HOSTS})
 
     @override
     def power_on(self) -> Reading:

@@ -7,7 +7,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
@@ -108,7 +108,7 @@ class VCenter(DaemonRig):
         self._daemon.start()
         self._daemon.wait_ready(self._answers, timeout=20)
 
-    def inventory(self, hosts: Mapping[str, Mapping[str, object]], **endpoint: object) -> dict[str, object]:
+    def inventory(self, hosts: Mapping[str, Mapping[str, object]], **endpoint: object) -> dict[str, dict[str, Any]]:
         """Return the inventory's `[vmware]` table.
 
         Args:
@@ -127,6 +127,20 @@ class VCenter(DaemonRig):
             "endpoints": {"vc": {name: value for name, value in table.items() if value is not None}},
             "hosts": {name: {"endpoint": "vc", **said} for name, said in hosts.items()},
         }
+
+    def inventory_text(self, hosts: Mapping[str, Mapping[str, object]]) -> str:
+        """Return the same as an operator writes it: the password stands in a file of its own."""
+        secret = self.directory / "password"
+        secret.touch(mode=0o600)
+        secret.write_text(PASSWORD, "utf-8")
+        table = self.inventory(hosts)
+        lines = []
+        for kind in ("endpoints", "hosts"):
+            for name, fields in table[kind].items():
+                lines.append(f"[vmware.{kind}.{json.dumps(name)}]")
+                lines += [f"{key} = {json.dumps(value)}" for key, value in fields.items() if key != "password"]
+                lines += [f"password = {{file = {json.dumps(str(secret))}}}"] if kind == "endpoints" else []
+        return "\n".join((*lines, ""))
 
     # --- control of the front ---------------------------------------------------------------------------------------
 

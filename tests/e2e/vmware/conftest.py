@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,7 +12,6 @@ from tests.support import require_rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from rigs.vcsim.cloud import Cloud
     from rigs.vcsim.server import VCenter
@@ -68,7 +66,7 @@ def fleet(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
     with require_rig():
         fleet = Fleet(
             directory,
-            inventory(cloud.center, directory),
+            cloud.center.inventory_text({name: {"esxi": esxi} for name, esxi in HOSTS.items()}),
             hypervisor="vmware",
             options=["--metrics-port", "0"],
             settings=SETTINGS,
@@ -85,23 +83,3 @@ def new_vm(cloud: Cloud, fleet: Fleet) -> NewVm:
         return Life(cloud, fleet, datastore)
 
     return new
-
-
-def inventory(center: VCenter, directory: Path) -> str:
-    """The inventory's text, as an operator writes it: the password stands in a file of its own."""
-    from rigs.vcsim.server import ADDRESS, PASSWORD, USER  # noqa: PLC0415
-
-    secret = directory / "vcenter.password"
-    secret.write_text(PASSWORD, "utf-8")
-    secret.chmod(0o600)
-    lines = [
-        "[vmware.endpoints.vc]",
-        f"server = {json.dumps(ADDRESS)}",
-        f"port = {center.port}",
-        f"username = {json.dumps(USER)}",
-        f"password = {{file = {json.dumps(str(secret))}}}",
-        f"ca_file = {json.dumps(str(center.authority.file))}",
-    ]
-    for name, esxi in HOSTS.items():
-        lines += [f"[vmware.hosts.{name}]", 'endpoint = "vc"', f"esxi = {json.dumps(esxi)}"]
-    return "\n".join(lines)
