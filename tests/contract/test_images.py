@@ -120,7 +120,7 @@ def test_a_copy_of_what_is_not_there_is_refused(rig: DriverRig, driver: Hypervis
     vm = rig.define_vm()
     with pytest.raises(FleetError) as caught:
         driver.copy(vm, image_name(vm), rig.home, rig.second)
-    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
+    assert caught.value.code in {PermanentCode.IMAGE_LOST, PermanentCode.STORAGE_NOT_FOUND}
     assert rig.leftovers(vm) == []
 
 
