@@ -1,8 +1,8 @@
-"""`VM.snapshot`, `VM.revert` and `VM.destroy` of a snapshot: what they do to drives.
+"""`VM.snapshot`, `VM.revert`, `VM.clone` and `VM.destroy` of a snapshot: what they do to drives.
 
-Not recorded; after xapi's sources (xapi_vm_snapshot.ml, xapi_vm_clone.ml): a snapshot is a template whose disks are
-snapshots and whose CD drives hold the very images that were in the VM's; a revert makes the VM's drives anew from those
-of the snapshot.
+After xapi's sources (xapi_vm_snapshot.ml, xapi_vm_clone.ml); a snapshot's CD drive was recorded. A snapshot is a
+template whose disks are snapshots and whose CD drives hold the very images that were in the VM's, with its
+other_config; a clone is a VM of that kind; a revert makes the VM's drives anew from those of the snapshot.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import copy
 import shutil
 import uuid
 
+from rigs.xapi import vm_rules
 from rigs.xapi.api_sr import file_of
 from rigs.xapi.api_vm import vm_hard_shutdown
 from rigs.xapi.errors import XapiError
@@ -31,6 +32,17 @@ def vm_snapshot(call: Call, vm: str, new_name: str, ignore_vdis: list[str] | Non
     snapshot = call.db.add("VM", **{**kept, "snapshot_of": vm, "snapshot_time": now()})
     _copy_drives(call, vm, snapshot, is_snapshot=True)
     return snapshot
+
+
+@message("VM.clone")
+def vm_clone(call: Call, vm: str, new_name: str) -> str:
+    """Copy a VM that is off."""
+    vm_rules.check_power(call.world, vm, "clone")
+    row = call.db.row("VM", vm)
+    kept = {name: copy.deepcopy(value) for name, value in row.items() if name not in _OWN}
+    clone = call.db.add("VM", **{**kept, "name_label": new_name})
+    _copy_drives(call, vm, clone, is_snapshot=False)
+    return clone
 
 
 @message("VM.revert")

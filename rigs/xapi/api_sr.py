@@ -35,7 +35,7 @@ def sr_create(  # noqa: PLR0913, PLR0917  # the message has so many
     db = call.db
     db.row("host", host)
     sm.check_driver(type)
-    identity = str(uuid.uuid4())
+    identity = call.world.uuids.pop(0) if call.world.uuids else str(uuid.uuid4())
     sr = {"uuid": identity, "type": type}
     sm.attach(call.world, call.world.machines[host], sr, device_config)
     config = dict(sm_config or {})

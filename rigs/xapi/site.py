@@ -192,6 +192,11 @@ class XapiSite:
         """Power a VM off, hard."""
         self.pool.call("VM.hard_shutdown", self._vm(vm))
 
+    def clone_vm(self, vm: str, name: str) -> str:
+        """Copy a VM that is off, with what is in its drives, and return the clone's uuid."""
+        clone = self.pool.call("VM.clone", self._vm(vm), name)
+        return str(self.pool.world.db.row("VM", str(clone))["uuid"])
+
     def migrate_vm(self, vm: str, host: str) -> None:
         """Move a running VM within the pool.
 

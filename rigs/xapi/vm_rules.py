@@ -15,6 +15,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "start": ("Halted",),
     "start_on": ("Halted",),
     "destroy": ("Halted", "Suspended"),
+    "clone": ("Halted", "Suspended"),
     "pause": ("Running",),
     "unpause": ("Paused",),
     "suspend": ("Running",),

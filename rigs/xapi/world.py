@@ -48,6 +48,7 @@ class World:
         away: the hosts that do not listen, by reference.
         pool: the reference of the pool's row.
         calls: how often each method was called from outside, by name.
+        uuids: those of the next SRs; random ones when it is empty.
     """
 
     directory: Path
@@ -61,6 +62,7 @@ class World:
     booting: set[str] = field(default_factory=set)
     away: set[str] = field(default_factory=set)
     calls: Counter[str] = field(default_factory=Counter)
+    uuids: list[str] = field(default_factory=list)
     pool: str = ""
 
     @property
@@ -74,7 +76,7 @@ class World:
 
     def add_machine(self, name: str, address: str) -> Machine:
         """Add a host, and its control domain."""
-        identity = str(uuid.uuid4())
+        identity = host_uuid(name)
         metrics = self.db.add("host_metrics", memory_total=1 << 34, memory_free=1 << 33, last_updated=now())
         reference = self.db.add(
             "host",
@@ -134,6 +136,9 @@ class World:
         return bool(self.db.row("host_metrics", self.db.row("host", host)["metrics"])["live"])
 
 
+_HOSTS = uuid.UUID("7a5f1e0c-0000-4000-8000-000000000000")
+"""A host's uuid follows from its name, so that tests can write it down."""
+
 # As recorded, of an XCP-ng 8.3.
 _SOFTWARE = {
     "product_version": "8.3.0",
@@ -147,6 +152,11 @@ _SOFTWARE = {
     "xapi_build": "23.14.0",
     "hostname": "localhost",
 }
+
+
+def host_uuid(name: str) -> str:
+    """Return the uuid of a host of that name."""
+    return str(uuid.uuid5(_HOSTS, name))
 
 
 def now() -> dt.datetime:

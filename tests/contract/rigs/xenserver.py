@@ -10,7 +10,7 @@ from rigs.xapi import XapiPool, XapiSite
 from tests.contract.rig import DriverRig, Feature, image_name, new_vm
 from tests.support import require_rig
 from workers.hypervisors.xenserver.driver import XenServerDriver
-from workers.hypervisors.xenserver.names import VM_MARK, image_at, location_of
+from workers.hypervisors.xenserver.names import VM_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,12 +35,12 @@ class XenServerRig:
     ) -> None:
         self._table, self._host_table = table or {}, host_table or {}
         self.host = HOST
-        self.home = Place(StorageName("local"), HOST)
-        self.second = Place(StorageName("nfs"))
         self._pool = pool
         self._site = XapiSite(pool)
         self._local = self._site.add_local_sr(HOST, "local")
         nfs = self._site.add_nfs_sr("nfs")
+        self.home = Place(StorageName("local"), HOST, f"{self._local}/{pool.host(HOST).uuid}")
+        self.second = Place(StorageName("nfs"), None, nfs)
         self._folders = {
             self.home: pool.host(HOST).root / f"run/sr-mount/{self._local}/{FOLDER}",
             self.second: self._site.export("nfs1", f"/export/primary/{nfs}/{FOLDER}"),
@@ -70,17 +70,17 @@ class XenServerRig:
 
     def medium(self, vm: Vm) -> bytes | None:
         running = self._site.power(vm.uuid) == "Running"
-        drives = [drive for drive in self._site.drives(vm.uuid) if drive.location and image_at(drive.location)]
+        drives = [drive for drive in self._site.drives(vm.uuid) if drive.location and ImageName.parse(drive.location)]
         seen = [drive.content for drive in drives if drive.attached or not running]
         assert len(seen) <= 1
         return seen[0] if seen else None
 
     def is_read_only(self, vm: Vm) -> bool:
-        drives = [drive for drive in self._site.drives(vm.uuid) if drive.location and image_at(drive.location)]
+        drives = [drive for drive in self._site.drives(vm.uuid) if drive.location and ImageName.parse(drive.location)]
         return all((drive.mode, drive.kind) == ("RO", "CD") for drive in drives)
 
     def insert(self, vm: Vm, name: ImageName, place: Place) -> None:
-        self._site.insert(vm.uuid, "4", self._iso_sr(place), location_of(name))
+        self._site.insert(vm.uuid, "4", self._iso_sr(place), name.file)
 
     def insert_user_iso(self, vm: Vm) -> None:
         self._site.add_user_iso(vm.uuid)
@@ -92,15 +92,14 @@ class XenServerRig:
         raise NotImplementedError
 
     def put_file(self, place: Place, file_name: str, content: bytes) -> None:
-        name = ImageName.parse(file_name)
-        (self._folders[place] / (file_name if name is None else location_of(name))).write_bytes(content)
+        (self._folders[place] / file_name).write_bytes(content)
 
     def file(self, place: Place, name: ImageName) -> bytes | None:
-        path = self._folders[place] / location_of(name)
+        path = self._folders[place] / name.file
         return path.read_bytes() if path.exists() else None
 
     def stamp(self, place: Place, name: ImageName) -> object:
-        found = (self._folders[place] / location_of(name)).stat()
+        found = (self._folders[place] / name.file).stat()
         return found.st_ino, found.st_mtime_ns
 
     def leave_half_upload(self, image: Image, place: Place) -> None:
@@ -108,11 +107,10 @@ class XenServerRig:
         driver.upload(Vm(image.name.vm_uuid, image.name.instance_name, driver.name, self.host), image, place)
         driver.close()
         half = image.content[: len(image.content) // 2]
-        (self._folders[place] / location_of(image.name)).write_bytes(half.ljust(len(image.content), b"\0"))
+        (self._folders[place] / image.name.file).write_bytes(half.ljust(len(image.content), b"\0"))
 
     def leftovers(self, vm: Vm) -> list[str]:
-        files = [path.name for folder in self._folders.values() for path in folder.glob(f"*{vm.uuid}*")]
-        return [str(image_at(name) or name) for name in files]
+        return [path.name for folder in self._folders.values() for path in folder.glob(f"*{vm.uuid}*")]
 
     @contextmanager
     def host_down(self) -> Iterator[None]:
@@ -126,9 +124,9 @@ class XenServerRig:
             "the host is booting": self._pool.booting(HOST),
             "every call fails": self._faulty(lambda: self._pool.faults.fail("*", "INTERNAL_ERROR", times=None)),
             "every connection breaks": self._faulty(lambda: self._pool.faults.drop("*", times=None)),
-            "the answer to a call is lost": self._faulty(lambda: self._pool.faults.drop("VBD.eject")),
+            "the answer to a call is lost": self._faulty(lambda: self._pool.faults.drop("VBD.destroy")),
             "the storage's folder is gone": _replaced(folder, lambda _: None),
-            "an image is a folder": _replaced(folder / location_of(image_name(vm)), lambda path: path.mkdir()),
+            "an image is a folder": _replaced(folder / image_name(vm).file, lambda path: path.mkdir()),
         }
 
     @contextmanager

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from configdrive.model import HostName, Place, StorageName, Vm
+from configdrive.model import HostName, ImageName, Place, StorageName, Vm
 from rigs.xapi import XapiPool, XapiSite
+from rigs.xapi.world import host_uuid
 from tests.contract.rig import new_vm
 from workers.hypervisors.xenserver.driver import XenServerDriver
-from workers.hypervisors.xenserver.names import image_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +17,17 @@ if TYPE_CHECKING:
     from rigs.xapi import Drive
 
 A, B = HostName("xapi-A"), HostName("xapi-B")
-NFS = Place(StorageName("nfs"))
-LOCAL_A, LOCAL_B = Place(StorageName("local"), A), Place(StorageName("local"), B)
-BLOCK_A, BLOCK_B = Place(StorageName("iscsi"), A), Place(StorageName("iscsi"), B)
+SRS = [f"5a000000-0000-4000-8000-00000000000{number}" for number in range(4)]
+"""The uuids of `nfs`, `local` on either host, and `iscsi`."""
+
+
+def _place(name: str, sr: str, host: HostName | None = None) -> Place:
+    return Place(StorageName(name), host, f"{sr}/{host_uuid(host)}" if host else sr)
+
+
+NFS = _place("nfs", SRS[0])
+LOCAL_A, LOCAL_B = _place("local", SRS[1], A), _place("local", SRS[2], B)
+BLOCK_A, BLOCK_B = _place("iscsi", SRS[3], A), _place("iscsi", SRS[3], B)
 FOLDER = "configdrive"
 CACHE = "var/opt/xen/configdrive"
 
@@ -40,6 +48,7 @@ class Cloud:
 
     def __post_init__(self) -> None:
         self.site = XapiSite(self.pool)
+        self.pool.world.uuids += SRS
         self.storages[NFS] = self.site.add_nfs_sr("nfs")
         for host, local in ((A, LOCAL_A), (B, LOCAL_B)):
             self.storages[local] = self.site.add_local_sr(host, "local")
@@ -92,7 +101,7 @@ class Cloud:
 
     def config_drives(self, vm: Vm) -> list[Drive]:
         """The VM's drives with an image of the fleet in them."""
-        return [drive for drive in self.site.drives(vm.uuid) if drive.location and image_at(drive.location)]
+        return [drive for drive in self.site.drives(vm.uuid) if drive.location and ImageName.parse(drive.location)]
 
     def medium(self, vm: Vm) -> bytes | None:
         """What the guest finds in its config drive, or would at its next boot."""
@@ -101,8 +110,8 @@ class Cloud:
         return found[0] if found else None
 
     def images(self, place: Place) -> dict[str, bytes]:
-        """Every file of a storage's image folder, by the image's true name."""
-        return {str(image_at(path.name) or path.name): path.read_bytes() for path in self.folder(place).iterdir()}
+        """Every file of a storage's image folder, by its name."""
+        return {path.name: path.read_bytes() for path in self.folder(place).iterdir()}
 
     def iso_srs(self) -> list[dict[str, Any]]:
         """Every ISO SR that the fleet has made."""

@@ -14,7 +14,6 @@ from configdrive.ports import AttachedHow
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
 from tests.integration.xenserver.dom0 import Dom0Server
-from workers.hypervisors.xenserver.names import location_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,7 +105,7 @@ def test_a_survey_clears_what_nobody_writes_to_any_more(cloud: Cloud, dom0: Dom0
     driver.upload(vm, make_image(vm), NFS)
     old, new, foreign = (
         cloud.folder(NFS) / f"{name}.part"
-        for name in (location_of(image_name(other, 1)), location_of(image_name(other, 2)), "somebody-s")
+        for name in (image_name(other, 1).file, image_name(other, 2).file, "somebody-s")
     )
     for path in (old, new, foreign):
         path.write_bytes(b"half")
@@ -121,7 +120,7 @@ def test_a_link_in_place_of_a_part_is_not_followed(cloud: Cloud, dom0: Dom0Serve
     driver, vm = by_sftp(cloud, dom0), cloud.vm()
     victim = cloud.folder(NFS).parent / "victim"
     victim.write_bytes(b"untouched")
-    (cloud.folder(NFS) / f"{location_of(image_name(vm))}.part").symlink_to(victim)
+    (cloud.folder(NFS) / f"{image_name(vm)}.part").symlink_to(victim)
     driver.upload(vm, make_image(vm), NFS)
     assert victim.read_bytes() == b"untouched"
     assert cloud.images(NFS) == {str(image_name(vm)): make_image(vm).content}

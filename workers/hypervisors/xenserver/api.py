@@ -26,7 +26,7 @@ from workers.hypervisors.xenserver.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from workers.hypervisors.xenserver.sessions import BorrowedSession
 
@@ -79,10 +79,6 @@ class Xapi:
         nots = ("is_a_template", "is_a_snapshot", "is_control_domain")
         condition = " and ".join(f'field "{name}" = "false"' for name in nots)
         return self._records(VmRecord, "VM.get_all_records_where", condition)
-
-    def free_devices(self, vm: Ref) -> list[str]:
-        """Class VM, get_allowed_VBD_devices."""
-        return [str(device) for device in self.borrowed.call("VM.get_allowed_VBD_devices", vm)]
 
     # --- drives ----------------------------------------------------------------------------------------------------
 
@@ -151,9 +147,10 @@ class Xapi:
         """Class VDI, get_all_records_where, by SR."""
         return self._vdis(f'field "SR" = "{sr}"')
 
-    def vdis_at(self, sr: Ref, location: str) -> list[VdiRecord]:
-        """Class VDI, get_all_records_where, by SR and location."""
-        return self._vdis(f'field "SR" = "{sr}" and field "location" = "{location}"')
+    def vdis_at(self, locations: Collection[str], sr: Ref | None = None) -> list[VdiRecord]:
+        """Class VDI, get_all_records_where, by location, and SR; plain names only."""
+        places = " or ".join(f'field "location" = "{location}"' for location in locations)
+        return self._vdis(places if sr is None else f'field "SR" = "{sr}" and ({places})') if locations else []
 
     def sr_of(self, vdi: Ref) -> Ref | None:
         """Class VDI, get_SR; `None` when the VDI is gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Final
 
 from configdrive.errors import FleetError
@@ -9,7 +10,7 @@ from configdrive.ports import Check
 from workers.hypervisors.xenserver.faults import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import asyncssh
 
@@ -22,8 +23,11 @@ OLDEST: Final = (8, 2)
 """The oldest XenServer (and XCP-ng) version whose answers the driver's table of errors was made for."""
 
 
-def diagnose(pool: Pool, host: HostName) -> Iterator[Check]:
-    """Try the connection, the version, every storage, and SFTP when the inventory has it."""
+def diagnose(pool: Pool, host: HostName, pools: Iterable[Pool]) -> Iterator[Check]:
+    """Try the connection, the version, every storage, and SFTP when the inventory has it.
+
+    No other entry of the inventory's `pools` may be this host.
+    """
     subject = f"xenserver host {host}"
     server = next(one for one in pool.sessions.servers if one.name == host)
     if not server.verified:
@@ -31,7 +35,7 @@ def diagnose(pool: Pool, host: HostName) -> Iterator[Check]:
         yield Check(subject, ok=False, detail="its certificate is not verified", remedy=remedy)
     try:
         with pool.visit(host) as visit:
-            findings = [_version(subject, visit), *_storages(subject, visit)]
+            findings = [_version(subject, visit), *_namesakes(subject, visit, pools), *_storages(subject, visit)]
     except FleetError as error:
         yield _bad(subject, error, "see whether its toolstack runs")
     else:
@@ -50,6 +54,19 @@ def _version(subject: str, visit: Visit) -> Check:
     if version < OLDEST:
         return Check(subject, ok=False, detail=f"{what}: too old", remedy="upgrade it to 8.2 or newer")
     return Check(subject, ok=True, detail=what)
+
+
+def _namesakes(subject: str, visit: Visit, pools: Iterable[Pool]) -> Iterator[Check]:
+    """Find other names of this host: a VM that moves between them would be emptied where it has just been served."""
+    for pool in pools:
+        for name in pool.hosts:
+            own = pool is visit.pool
+            if own and name == visit.name:
+                continue
+            with suppress(FleetError), nullcontext(visit) if own else pool.visit(name) as there:
+                if there.host_called(name).uuid == visit.host.uuid:
+                    remedy = "leave one of the two in the inventory, and send events for that one"
+                    yield Check(subject, ok=False, detail=f"host {name} is the same host", remedy=remedy)
 
 
 def _storages(subject: str, visit: Visit) -> Iterator[Check]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
+import hashlib
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, Vm
-from configdrive.ports import AttachedHow, Attachment, Check, Genuine, Inserted, NoDrive, Observation, Survey, trusted
+from configdrive.ports import AttachedHow, Attachment, Check, Genuine, Inserted, Observation, Survey, trusted
 from workers.driverkit.storage_routes import (
     first_way,
     not_on_host,
@@ -25,7 +27,7 @@ from workers.hypervisors.xenserver.image_folder import ImageFolder, images_of
 from workers.hypervisors.xenserver.inventory import parse
 from workers.hypervisors.xenserver.slots import content, device_name
 from workers.hypervisors.xenserver.survey import survey
-from workers.hypervisors.xenserver.visit import Pool
+from workers.hypervisors.xenserver.visit import Pool, parts_of
 from workers.hypervisors.xenserver.vms import look, power_here
 
 if TYPE_CHECKING:
@@ -76,13 +78,8 @@ class XenServerDriver:
                 pools.append(Pool(name, pool, hosts, call_timeout))
         return cls(pools)
 
-    def observe(
-        self,
-        vm: Vm,
-        also: Collection[Place] = (),
-        names: Collection[ImageName] | None = None,  # noqa: ARG002 - lists
-    ) -> Observation:
-        """Look at the VM and list its images.
+    def observe(self, vm: Vm, also: Collection[Place] = (), names: Collection[ImageName] | None = None) -> Observation:
+        """Look at the VM and at its images.
 
         The power of a halted VM whose medium was inserted for another host is `UNDEFINED`: it is not this host's to
         empty. Its storage and its drive are reported all the same.
@@ -96,38 +93,35 @@ class XenServerDriver:
             if vm.primary_storage is not None:
                 root = visit.storage(vm.primary_storage, host)
             storage = None if root is None else visit.place_of(root, host)
-            if root is not None and storage is not None:
-                visit.require_attached(root, host)
-                pools[storage] = visit.pool
-            for place in dict.fromkeys(also):
+            for place in dict.fromkeys((*(() if storage is None else (storage,)), *also)):
                 try:
                     with self._reach(place, vm.host, visit) as (there, _):
                         pools.setdefault(place, there.pool)
                 except FleetError:
                     unreachable.append(place)
-            power = power_here(visit, found)
-            drive = NoDrive() if found is None else content(found.drives, vm.uuid)
-            images = images_of(visit, vm, [place for place, pool in pools.items() if pool is visit.pool])
+            drives = () if found is None else found.drives
+            images = images_of(visit, vm, [place for place, pool in pools.items() if pool is visit.pool], names)
+            seen = Observation(
+                power=power_here(visit, host, found),
+                storage=storage,
+                drive=content(drives, vm.uuid),
+                media=tuple(dict.fromkeys(drive.image.name for drive in drives if drive.image is not None)),
+                host_id=host.uuid,
+                vm_ref=None if found is None else found.record.uuid,
+            )
         for pool in {pool for pool in pools.values() if pool is not visit.pool}:
             with pool.visit(next(iter(pool.hosts))) as there:
-                images += images_of(there, vm, [place for place, its in pools.items() if its is pool])
-        return Observation(power, storage, drive, tuple(images), tuple(unreachable))
+                images += images_of(there, vm, [place for place, its in pools.items() if its is pool], names)
+        return replace(seen, images=tuple(images), unreachable=tuple(unreachable))
 
     def upload(self, vm: Vm, image: Image, place: Place) -> None:
         """Make `place` hold exactly these bytes under the image's name."""
         require_own(vm, image.name)
         with self._folder(place, vm.host) as folder:
-            folder.store(image.name, image.content)
+            folder.store(image.name, image.content, vm)
 
-    def copy(
-        self,
-        vm: Vm,
-        name: ImageName,
-        source: Place,
-        target: Place,
-        genuine: Genuine = trusted,  # noqa: ARG002 - trusts
-    ) -> None:
-        """Make `target` hold the same bytes as `source` under the same name.
+    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place, genuine: Genuine = trusted) -> None:
+        """Make `target` hold the same bytes as `source` under the same name, if they are what the name promises.
 
         XAPI migrates no VM that has a medium from one host's own ISO SR in a drive (`VM_REQUIRES_SR`). So the image's
         copy to another host's, which prepares a migration, ends with the original being ejected; `attach` inserts the
@@ -136,11 +130,11 @@ class XenServerDriver:
         require_own(vm, name)
         with self._folder(source, vm.host) as folder:
             there = folder.read(name)
-        if there is None:
+        if there is None or not genuine(hashlib.sha256(there).hexdigest()):
             raise nothing_to_copy(name, source)
         if source != target:
             with self._folder(target, vm.host) as folder:
-                folder.store(name, there)
+                folder.store(name, there, vm)
         if source.host is not None and target.host not in {None, source.host}:
             self._eject_for_migration(vm, Inserted(name, source), source.host)
 
@@ -177,25 +171,29 @@ class XenServerDriver:
                 raise nothing_to_attach(name, place) from None
         return Attachment(attached.how, device_name(attached.userdevice), path)
 
-    def detach(
-        self,
-        vm: Vm,
-        media: Collection[ImageName] | None = None,  # noqa: ARG002 - takes all
-        added: str | None = None,  # noqa: ARG002 - asks nobody
-    ) -> None:
-        """Leave no image of the fleet in any drive of the VM, now and in its persistent definition."""
+    def detach(self, vm: Vm, media: Collection[ImageName] | None = None, added: str | None = None) -> None:
+        """Take images out of the VM's drives, now and in its persistent definition; all of them without `media`.
+
+        `added` is not needed: a drive that the fleet has added bears its mark.
+        """
+        _ = added
         with self._visit(vm.host) as visit:
             found = look(visit, vm, visit.live_host())
             if found is not None:
-                Drives(visit, vm, found).remove_all()
+                Drives(visit, vm, found).remove(media)
 
-    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:  # noqa: ARG002 - always
+    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:
         """Delete one image; gone already is success."""
         with self._folder(image.place, vm.host) as folder:
-            folder.remove(image.name)
+            folder.remove(image.name, None if anyones else vm)
 
-    def host_of(self, host_id: str) -> HostName | None:  # noqa: ARG002 - none is known
-        """Return the inventory's name of the host that says this of itself."""
+    def host_of(self, host_id: str) -> HostName | None:
+        """Return the inventory's name of the host with this uuid."""
+        for pool in dict.fromkeys(self._pools.values()):
+            with suppress(FleetError), pool.visit(next(iter(pool.hosts))) as visit:
+                name = visit.name_of_host(visit.host_with(host_id))
+                if name is not None:
+                    return name
         return None
 
     def survey(self, host: HostName) -> Survey:
@@ -214,7 +212,7 @@ class XenServerDriver:
             pool = self._pool_of(host)
         except PermanentError as error:
             return iter([Check(f"xenserver host {host}", ok=False, detail=error.detail, remedy=error.remedy)])
-        return diagnose(pool, host)
+        return diagnose(pool, host, dict.fromkeys(self._pools.values()))
 
     def connections(self) -> Collection[Connections]:
         """Count the connections of this process: sessions with each pool, and SSH to its hosts."""
@@ -249,7 +247,10 @@ class XenServerDriver:
             visit: one that is going on.
         """
         own = self._pool_of(via)
-        pools = [self._pool_of(place.host)] if place.host else dict.fromkeys((own, *self._pools.values()))
+        theirs = None if place.host is None else self._pools.get(place.host)
+        if place.host is not None and theirs is None and place.identity is None:
+            raise unknown_host(self.name, place.host)
+        pools = dict.fromkeys((own, *self._pools.values())) if theirs is None else [theirs]
         hosts = (via if pool is own else next(iter(pool.hosts)) for pool in pools)
         ways = (self._visit(host) if visit is None or visit.name != host else nullcontext(visit) for host in hosts)
         return first_way(ways, lambda visit: visit.locate(place))
@@ -263,11 +264,12 @@ class XenServerDriver:
         with self._visit(host) as visit:
             found = look(visit, vm, visit.host)
             if found is not None and found.record.is_live:
-                Drives(visit, vm, found).remove(image)
+                Drives(visit, vm, found).eject(image)
 
 
 def _readable(visit: Visit, vm: Vm, host: HostRecord, place: Place) -> SrRecord:
-    if place.host not in {None, vm.host}:
+    sr, at = parts_of(place)
+    if at not in {"", host.uuid} or (not sr and place.host not in {None, vm.host}):
         detail = f"host {vm.host} cannot read the storage {place.storage!r} of host {place.host}"
         raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail)
-    return visit.storage(place.storage, host)
+    return visit.storage(sr or place.storage, host)

@@ -1,13 +1,12 @@
 """The changes to a VM's drives. Their order follows from what XAPI does, as recorded from xapi 23.14.
 
 * A CD drive of a running VM can be inserted into and ejected from; it can be neither plugged nor unplugged. So the
-  drive is made while the VM is halted, and stays. One that is made while it runs comes with the next boot.
-* Of a halted VM an image takes its drive along when it is destroyed. So it is ejected first, always.
+  drive is made while the VM is halted. One that is made while it runs comes with the next boot.
 * An insert into a full drive, and an eject from an empty one, fail, also when somebody else was faster: what is there
-  then is looked at, not guessed.
-* XAPI lets one image be in two VMs' drives. So the driver looks whose it is.
-* The config drive is a VBD of its own with the VM's uuid in other_config; slot 3 is the user's, as CloudStack has it,
-  and slot 0 is the root disk's.
+  then is looked at, not guessed. Nothing is taken out that was not there when the verb began.
+* XAPI lets one image be in two VMs' drives: a clone has its original's, and the marks. They go with its own start.
+* The config drive is a VBD of its own with the VM's uuid in other_config, and goes with its image when the VM is off.
+  A drive without a mark is the user's: an image in it is ejected, and the drive stays as it was.
 """
 
 from __future__ import annotations
@@ -16,14 +15,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from XenAPI.XenAPI import Failure
 
-from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.errors import TransientCode, TransientError
 from configdrive.ports import AttachedHow
 from workers.hypervisors.xenserver.faults import code_of, param_of
 from workers.hypervisors.xenserver.names import HOST_MARK, VM_MARK
-from workers.hypervisors.xenserver.slots import CD, RESERVED, choose, device_name, kind_of
+from workers.hypervisors.xenserver.slots import CD, choose, free_slot, kind_of
 
 if TYPE_CHECKING:
-    from configdrive.model import Presentation, Vm, VmUuid
+    from collections.abc import Collection
+
+    from configdrive.model import ImageName, Presentation, Vm, VmUuid
     from configdrive.ports import Inserted
     from workers.hypervisors.xenserver.records import Ref, VbdRecord
     from workers.hypervisors.xenserver.slots import Drive
@@ -48,17 +49,17 @@ class Drives:
         self._xapi = visit.xapi
         self._vm = vm.uuid
         self._record = found.record
+        self._vbds = found.vbds
         self._drives = found.drives
-        self._marks = {VM_MARK: str(vm.uuid), HOST_MARK: str(vm.host)}
+        self._marks = {VM_MARK: str(vm.uuid), HOST_MARK: visit.host.uuid}
 
     def insert(self, vdi: Ref, presentation: Presentation) -> Attached:
-        """Make a VDI the medium of the config drive, and of no other drive.
+        """Make a VDI the medium of the config drive, and of no other drive; no other image of a fleet stays in any.
 
         Raises:
-            PermanentError: `NOT_ITS_DRIVE`, `NO_FREE_SLOT`.
+            PermanentError: `NO_FREE_SLOT`.
             TransientError: `VM_BUSY` for a suspended VM.
         """
-        self._require_own()
         kind = kind_of(presentation)
         slot = choose(self._drives, self._vm, kind, vdi)
         self._require_awake(slot is None or slot.vbd.medium != vdi)
@@ -68,10 +69,9 @@ class Drives:
         if slot is None:
             return self._make(vdi, kind)
         if slot.vbd.medium == vdi:
-            self._mark(slot.vbd)
-            return Attached(
-                AttachedHow.ALREADY if self._reaches(slot.vbd) else AttachedHow.NEXT_BOOT, slot.vbd.userdevice
-            )
+            self._mark(slot)
+            how = AttachedHow.ALREADY if self._reaches(slot.vbd) else AttachedHow.NEXT_BOOT
+            return Attached(how, slot.vbd.userdevice)
         if slot.dangling and self._record.is_live:
             raise _dangling(self._vm)
         if slot.dangling or not self._reaches(slot.vbd):
@@ -79,28 +79,28 @@ class Drives:
             return self._make(vdi, kind, slot.vbd.userdevice)
         if slot.vbd.medium is not None:
             self._eject(slot.vbd)
-        self._mark(slot.vbd)
+        self._mark(slot)
         self._insert(slot.vbd, vdi)
         return Attached(AttachedHow.INSERTED, slot.vbd.userdevice)
 
-    def remove_all(self) -> None:
-        """Leave no image of the fleet in any drive, whosever it is. An own CD drive stays, empty, for the next start.
+    def remove(self, media: Collection[ImageName] | None) -> None:
+        """Leave none of these images in any drive, and none at all with `None`; what the fleet added goes when it can.
 
         One whose image was deleted past XAPI goes, once the VM is off: XAPI can do nothing else with it.
 
         Raises:
             TransientError: `VM_BUSY` for a suspended VM, `DRIVE_LOCKED`.
         """
-        found = [drive for drive in self._drives if drive.image is not None]
-        self._require_awake(bool(found))
-        for drive in found:
+        full = [drive for drive in self._drives if drive.image and (media is None or drive.image.name in media)]
+        self._require_awake(bool(full))
+        for drive in full:
             self._take_out(drive)
         for drive in self._drives:
-            if drive.dangling and drive.owner is not None and self._record.power_state == "Halted":
+            if self._is_off and drive.is_added and (drive.vbd.medium is None or drive.dangling):
                 self._xapi.destroy_vbd(drive.vbd.ref)
 
-    def remove(self, image: Inserted) -> None:
-        """Take one image, of one place, out of whatever drive it is in."""
+    def eject(self, image: Inserted) -> None:
+        """Take one image, of one place, out of whatever drive it is in; the drive stays."""
         for drive in self._drives:
             if drive.image == image:
                 self._take_out(drive)
@@ -112,30 +112,18 @@ class Drives:
             PermanentError: `NO_FREE_SLOT`.
         """
         slot = choose(self._drives, self._vm, kind_of(presentation), None)
-        return self._free() if slot is None else slot.vbd.userdevice
+        return free_slot(self._vbds, self._vm) if slot is None else slot.vbd.userdevice
 
-    # --- which drive -----------------------------------------------------------------------------------------------
+    # --- the VM ----------------------------------------------------------------------------------------------------
 
-    def _require_own(self) -> None:
-        """Refuse a VM with another's image in a drive. A mark alone says nothing: a clone has those of its original."""
-        for drive in self._drives:
-            if drive.image is not None and drive.image.name.vm_uuid != self._vm:
-                device, whose = device_name(drive.vbd.userdevice), drive.image.name.vm_uuid
-                detail = f"drive {device} of VM {self._vm} holds the image of VM {whose}"
-                remedy = "eject it on the hypervisor after finding out who inserted it"
-                raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, remedy)
+    @property
+    def _is_off(self) -> bool:
+        return self._record.power_state == "Halted"
 
     def _require_awake(self, changes: bool) -> None:  # noqa: FBT001 - one word of the condition
         if changes and self._record.power_state == "Suspended":
             detail = f"VM {self._vm} is suspended: XAPI changes none of its drives"
             raise TransientError(TransientCode.VM_BUSY, detail, "resume it, or shut it down")
-
-    def _free(self) -> str:
-        for device in self._xapi.free_devices(self._record.ref):
-            if device not in RESERVED:
-                return device
-        detail = f"VM {self._vm} has no free slot for a config drive"
-        raise PermanentError(PermanentCode.NO_FREE_SLOT, detail, "remove a drive of it")
 
     def _reaches(self, vbd: VbdRecord) -> bool:
         """Say whether the guest has this drive, or will have it when it boots."""
@@ -145,7 +133,7 @@ class Drives:
 
     def _make(self, vdi: Ref, kind: str, userdevice: str | None = None) -> Attached:
         """Make a drive with the image in it."""
-        device = userdevice or self._free()
+        device = userdevice or free_slot(self._vbds, self._vm)
         vbd = self._xapi.create_vbd(self._record.ref, vdi, kind, device, self._marks)
         if not self._record.is_live:
             return Attached(AttachedHow.INSERTED, device)
@@ -180,21 +168,28 @@ class Drives:
                 raise
 
     def _take_out(self, drive: Drive) -> None:
-        """Empty a drive, or take it away when it cannot be without a medium."""
-        vbd = drive.vbd
-        if vbd.kind == CD and self._reaches(vbd):
+        """Empty a drive; one that the fleet has added goes when XAPI lets it, and so does a disk, which is its medium.
+
+        Looks once more right before: what came since the verb began is the next event's.
+        """
+        vbd = self._xapi.vbd(drive.vbd.ref)
+        if vbd is None or vbd.medium != drive.vbd.medium:
+            return
+        if vbd.kind == CD and (vbd.currently_attached or not drive.is_added):
             self._eject(vbd)
             return
         if vbd.currently_attached:
             self._xapi.unplug(vbd.ref)
         self._xapi.destroy_vbd(vbd.ref)
 
-    def _mark(self, vbd: VbdRecord) -> None:
-        if {key: vbd.other_config.get(key) for key in self._marks} != self._marks:
-            self._xapi.mark_vbd(vbd.ref, {**vbd.other_config, **self._marks})
+    def _mark(self, drive: Drive) -> None:
+        """Say of a drive that the fleet has added whose it is, and for which host; of a user's, nothing."""
+        now = drive.vbd.other_config
+        if drive.is_added and {key: now.get(key) for key in self._marks} != self._marks:
+            self._xapi.mark_vbd(drive.vbd.ref, {**now, **self._marks})
 
 
 def _dangling(vm: VmUuid) -> TransientError:
     detail = f"the image in a drive of VM {vm} was deleted past the fleet: XAPI can neither eject nor migrate"
-    remedy = "shut the VM down from inside and start it again"
+    remedy = "wait: XAPI empties the drive by itself within half a minute"
     return TransientError(TransientCode.VM_BUSY, detail, remedy)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, TransientCode, TransientError
-from configdrive.model import StoredImage
-from workers.driverkit.ssh import MOST, clear_parts, list_directory, read_file, unlink, write_file
+from configdrive.model import ImageName, StoredImage
+from workers.driverkit.ssh import MOST, PART, clear_parts, list_directory, read_file, unlink, write_file
 from workers.hypervisors.xenserver import transfer
 from workers.hypervisors.xenserver.faults import NAME_TAKEN, code_of
 from workers.hypervisors.xenserver.inventory import StorageRoute
 from workers.hypervisors.xenserver.iso_sr import require
-from workers.hypervisors.xenserver.names import description_of, image_at, location_of
+from workers.hypervisors.xenserver.names import description_of
 from workers.hypervisors.xenserver.slots import image_of
+from workers.hypervisors.xenserver.vms import find
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
     import asyncssh
 
-    from configdrive.model import ImageName, Place, Vm, VmUuid
+    from configdrive.model import Place, Vm, VmUuid
     from workers.driverkit.ssh import Sftp
-    from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord, VdiRecord
+    from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord, VdiRecord, VmRecord
     from workers.hypervisors.xenserver.visit import Visit
 
 
@@ -58,12 +59,12 @@ class ImageFolder:
 
     def find(self, name: ImageName) -> VdiRecord | None:
         """Return the image's VDI."""
-        found = [] if self.iso_sr is None else self._xapi.vdis_at(self.iso_sr.ref, location_of(name))
+        found = [] if self.iso_sr is None else self._xapi.vdis_at([name.file], self.iso_sr.ref)
         return found[0] if found else None
 
     def known(self, name: ImageName) -> Ref | None:
         """Return the image's VDI; one that this process has verified here is not asked for."""
-        known = None if self.iso_sr is None else self._visit.uploaded(self.iso_sr.ref, location_of(name))
+        known = None if self.iso_sr is None else self._visit.uploaded(self.iso_sr.ref, name.file)
         if known is not None:
             return known
         found = self.find(name)
@@ -86,7 +87,7 @@ class ImageFolder:
         self._note(name, vdi.ref)
         return content
 
-    def store(self, name: ImageName, content: bytes) -> None:
+    def store(self, name: ImageName, content: bytes, vm: Vm) -> None:
         """Make the SR hold exactly these bytes under this name; the same bytes are left alone.
 
         Raises:
@@ -95,12 +96,13 @@ class ImageFolder:
         self.attach()
         self.forget(name)
         sftp = self._sftp
-        self._note(name, self._import(name, content) if sftp is None else self._bring(sftp, name, content))
+        self._note(name, self._import(name, content, vm) if sftp is None else self._bring(sftp, name, content, vm))
 
-    def remove(self, name: ImageName) -> None:
-        """Delete the image: never one that any VM has in a drive, running or not.
+    def remove(self, name: ImageName, vm: Vm | None = None) -> None:
+        """Delete the image, unless this VM has it in a drive, running or not; without one: unless any VM has.
 
-        XAPI refuses to destroy what a running VM has. Of a halted one it takes the whole drive away with the image.
+        XAPI refuses to destroy what a running VM has. Of a halted one, such as a clone, it takes the whole drive away
+        with the image.
 
         Raises:
             TransientError: `IMAGE_IN_USE`.
@@ -108,8 +110,17 @@ class ImageFolder:
         if self.iso_sr is None:
             return
         self.forget(name)
-        for vdi in self._xapi.vdis_at(self.iso_sr.ref, location_of(name)):
-            self._destroy(vdi)
+        for vdi in self._xapi.vdis_at([name.file], self.iso_sr.ref):
+            self._destroy(vdi, vm)
+        sftp = self._sftp
+        if sftp is not None:  # what a killed upload has left, which no scan has seen
+            path = self._directory / name.file
+
+            async def work(client: asyncssh.SFTPClient) -> None:
+                for left in (path, path.with_name(f"{path.name}{PART}")):
+                    await unlink(client, left)
+
+            sftp.run(work)
 
     def clear(self, vm: VmUuid | None = None) -> None:
         """Take away what killed SFTP uploads have left; another time when that fails: what is half-written is no image.
@@ -124,20 +135,20 @@ class ImageFolder:
             directory = self._directory
 
             async def work(client: asyncssh.SFTPClient) -> None:
-                await clear_parts(client, directory, await list_directory(client, directory), image_at, vm)
+                await clear_parts(client, directory, await list_directory(client, directory), ImageName.parse, vm)
 
             sftp.run(work)
 
     # --- over HTTPS ------------------------------------------------------------------------------------------------
 
-    def _import(self, name: ImageName, content: bytes) -> Ref:
+    def _import(self, name: ImageName, content: bytes, vm: Vm) -> Ref:
         vdi = self._create(name, len(content))
         if vdi is None:
             there = self._there_already(name)
             if there.size == len(content) and self._read(there) == content:
                 self._name(there, name)
                 return there.ref
-            self._destroy(there)
+            self._destroy(there, vm)
             vdi = self._create(name, len(content))
         if vdi is None:
             detail = f"image {name}: somebody else brings it just now"
@@ -155,7 +166,7 @@ class ImageFolder:
     def _create(self, name: ImageName, size: int) -> Ref | None:
         """Make an empty image; `None` when a file has that name already."""
         try:
-            return self._xapi.create_vdi(self._sr.ref, location_of(name), size, str(name), description_of(name.vm_uuid))
+            return self._xapi.create_vdi(self._sr.ref, name.file, size, str(name), description_of(name.vm_uuid))
         except Failure as failure:
             if code_of(failure) == NAME_TAKEN:
                 return None
@@ -168,17 +179,17 @@ class ImageFolder:
             self._xapi.scan(self._sr.ref)
             found = self.find(name)
         if found is None:
-            detail = f"the SR {self._sr.name_label!r} has a file {location_of(name)} that no scan finds"
+            detail = f"the SR {self._sr.name_label!r} has a file {name.file} that no scan finds"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see /var/log/SMlog on the host")
         return found
 
     # --- over SFTP -------------------------------------------------------------------------------------------------
 
-    def _bring(self, sftp: Sftp, name: ImageName, content: bytes) -> Ref:
-        path = self._directory / location_of(name)
+    def _bring(self, sftp: Sftp, name: ImageName, content: bytes, vm: Vm) -> Ref:
+        path = self._directory / name.file
         there = sftp.run(lambda client: read_file(client, path), transfer=MOST)
         if there is not None and there != content:
-            self._destroy(self._there_already(name))
+            self._destroy(self._there_already(name), vm)
             sftp.run(lambda client: unlink(client, path))
         if there != content:
             sftp.run(lambda client: write_file(client, path, content), transfer=2 * len(content))
@@ -209,7 +220,7 @@ class ImageFolder:
 
     def _note(self, name: ImageName, vdi: Ref | None) -> None:
         if self.iso_sr is not None:
-            self._visit.note_upload(self.iso_sr.ref, location_of(name), vdi)
+            self._visit.note_upload(self.iso_sr.ref, name.file, vdi)
 
     def _read(self, vdi: VdiRecord) -> bytes:
         sftp = self._sftp
@@ -224,32 +235,42 @@ class ImageFolder:
         if (vdi.name_label, vdi.name_description) != (label, description):
             self._xapi.name_vdi(vdi.ref, label, description)
 
-    def _destroy(self, vdi: VdiRecord) -> None:
-        now = self._xapi.vdi(vdi.ref)
-        if now is None:
-            return
-        user = next((user for vbd in now.vbds if (user := self._user_of(vbd))), None)
-        if user is not None:
-            detail = f"VM {user} has the image {now.name_label} in a drive"
+    def _destroy(self, vdi: VdiRecord, vm: Vm | None) -> None:
+        users = [user for user in map(self._user_of, vdi.vbds) if user is not None]
+        if vm is not None:
+            own = find(self._visit, vm) if users else None
+            users = [user for user in users if own is not None and user.ref == own.ref]
+        if users:
+            detail = f"VM {users[0].uuid} has the image {vdi.location} in a drive"
             raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
         self._xapi.destroy_vdi(vdi.ref)
 
-    def _user_of(self, ref: Ref) -> str | None:
+    def _user_of(self, ref: Ref) -> VmRecord | None:
         """Return who has the image in this drive; the drive of a snapshot or template is nobody's, and goes with it."""
         vbd = self._xapi.vbd(ref)
         vm = None if vbd is None else self._xapi.vm(vbd.vm)
-        return None if vm is None or vm.is_a_snapshot or vm.is_a_template else vm.uuid
+        return None if vm is None or vm.is_a_snapshot or vm.is_a_template else vm
 
 
-def images_of(visit: Visit, vm: Vm, places: Collection[Place]) -> list[StoredImage]:
-    """List a VM's images on these places, with one call; what its killed SFTP uploads have left there goes."""
+def images_of(
+    visit: Visit, vm: Vm, places: Collection[Place], names: Collection[ImageName] | None
+) -> list[StoredImage]:
+    """Find a VM's images on these places, with one call: those of these names, else all of them.
+
+    What its killed SFTP uploads have left there goes.
+    """
     if not places:
         return []
-    if visit.pool.table.storage_route is StorageRoute.SFTP:
+    if visit.pool.table.storage_route is StorageRoute.SFTP and names is None:
         for place in places:
             with suppress(FleetError):
                 ImageFolder.at(visit, place).clear(vm.uuid)
-    found = filter(None, (image_of(visit, vdi) for vdi in visit.xapi.vdis_described(description_of(vm.uuid))))
+    xapi = visit.xapi
+    if names is None:
+        vdis = xapi.vdis_described(description_of(vm.uuid))
+    else:
+        vdis = xapi.vdis_at([name.file for name in names])
+    found = filter(None, (image_of(visit, vdi) for vdi in vdis))
     own = [(image.name, image.place) for image in found if image.name.vm_uuid == vm.uuid]
     return [StoredImage(name, place) for name, place in dict.fromkeys(own) if place is not None and place in places]
 

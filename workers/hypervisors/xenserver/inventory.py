@@ -59,6 +59,17 @@ class StorageRoute(StrEnum):
     SFTP = "sftp"
 
 
+class IdentifyBy(StrEnum):
+    """By what a VM is known.
+
+    `uuid`: by XAPI's, which events carry. `uuid-or-label`: where an orchestrator's uuids are not XAPI's, by its name
+    label too; refused when several VMs have that label, or when the one that has it was marked for another uuid.
+    """
+
+    UUID = "uuid"
+    UUID_OR_LABEL = "uuid-or-label"
+
+
 class TlsTable(Table):
     """How a host's certificate is verified; at most one of the three. None: the system's certificate authorities.
 
@@ -91,6 +102,7 @@ class PoolTable(TlsTable):
     Args:
         user, password: of an account that may manage VMs and storages (role pool-operator).
         storage_route: see `StorageRoute`.
+        identify_by: see `IdentifyBy`.
         sessions: of this pool, per worker process, at most; also the number of its connections.
         folder: the images' folder on a storage that holds files. Made by SFTP where the hosts have a table `ssh`;
             otherwise make it yourself: `configdrive doctor` says where.
@@ -100,6 +112,7 @@ class PoolTable(TlsTable):
     user: Annotated[str, StringConstraints(min_length=1, max_length=255)] = "root"
     password: SecretStr
     storage_route: StorageRoute = StorageRoute.IMPORT
+    identify_by: IdentifyBy = IdentifyBy.UUID
     sessions: int = Field(default=4, ge=1, le=64)
     folder: _Folder = "configdrive"
     cache_directory: AbsolutePath = Path("/var/opt/xen/configdrive")

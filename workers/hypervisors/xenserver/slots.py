@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Presentation
+from configdrive.model import ImageName, Presentation
 from configdrive.ports import EmptyDrive, Inserted, NoDrive
-from workers.hypervisors.xenserver.names import HOST_MARK, VM_MARK, image_at
+from workers.hypervisors.xenserver.names import HOST_MARK, VM_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from configdrive.model import VmUuid
     from configdrive.ports import DriveContent
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 CD: Final = "CD"
 DISK: Final = "Disk"
 
-RESERVED: Final = frozenset({"0", "3"})
+RESERVED: Final = frozenset({0, 3})
 """Slots that are never the config drive's: the root disk's, and that of the user's ISO, as CloudStack has it."""
+
+_SLOTS: Final = range(16)
+"""Those that every guest can have; XAPI counts to 254."""
+
+_LETTER: Final = re.compile(r"(?:xvd|hd|sd)([a-p])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +46,9 @@ class Drive:
     dangling: bool = False
 
     @property
-    def owner(self) -> str | None:
-        """The VM whose config drive this is by its mark."""
-        return self.vbd.other_config.get(VM_MARK)
+    def is_added(self) -> bool:
+        """Whether a fleet has added it, for this VM or for the one of which this is a clone: it bears a mark."""
+        return VM_MARK in self.vbd.other_config
 
 
 def kind_of(presentation: Presentation) -> str:
@@ -50,9 +56,9 @@ def kind_of(presentation: Presentation) -> str:
     return DISK if presentation is Presentation.DISK else CD
 
 
-def root_of(vbds: Mapping[Ref, VbdRecord]) -> Ref | None:
+def root_of(vbds: Iterable[VbdRecord]) -> Ref | None:
     """Return the VDI of the root disk: the bootable disk, else the one in the lowest slot; never a config drive."""
-    disks = [vbd for vbd in vbds.values() if vbd.kind == DISK and vbd.medium and VM_MARK not in vbd.other_config]
+    disks = [vbd for vbd in vbds if vbd.kind == DISK and vbd.medium and VM_MARK not in vbd.other_config]
     disks.sort(key=lambda vbd: (not vbd.bootable, vbd.mode != "RW", _number(vbd)))
     return disks[0].medium if disks else None
 
@@ -62,9 +68,9 @@ def may_be_ours(vbd: VbdRecord) -> bool:
     return vbd.kind == CD or (vbd.kind, vbd.mode) == (DISK, "RO")
 
 
-def read_drives(visit: Visit, vbds: Mapping[Ref, VbdRecord]) -> tuple[Drive, ...]:
+def read_drives(visit: Visit, vbds: Iterable[VbdRecord]) -> tuple[Drive, ...]:
     """Say of every drive that can be the config drive what the fleet has in it."""
-    return tuple(_read(visit, vbd) for vbd in sorted(filter(may_be_ours, vbds.values()), key=_number))
+    return tuple(_read(visit, vbd) for vbd in sorted(filter(may_be_ours, vbds), key=_number))
 
 
 def _read(visit: Visit, vbd: VbdRecord) -> Drive:
@@ -74,42 +80,56 @@ def _read(visit: Visit, vbd: VbdRecord) -> Drive:
 
 def image_of(visit: Visit, vdi: VdiRecord | None) -> Inserted | None:
     """Say which image of the fleet a VDI is, if any."""
-    name = None if vdi is None else image_at(vdi.location)
+    name = None if vdi is None else ImageName.parse(vdi.location)
     return None if vdi is None or name is None else Inserted(name, visit.place_of_iso_sr(vdi.sr))
 
 
 def content(drives: Iterable[Drive], vm: VmUuid) -> DriveContent:
-    """Say what is in the config drive: what has to go first, then the oldest of the VM's own."""
-    media = [drive.image for drive in drives if drive.image is not None]
-    if media:
-        return min(media, key=lambda medium: (medium.name.vm_uuid == vm, medium.name.generation))
-    ours = any(drive.owner is not None and drive.vbd.kind == CD and drive.vbd.medium is None for drive in drives)
+    """Say what is in the config drive: what has to go first, then what the VM's own drive has."""
+    full = [(drive.image, drive.is_added) for drive in drives if drive.image is not None]
+    if full:
+        return min(full, key=lambda one: (one[0].name.vm_uuid == vm, one[1]))[0]
+    ours = any(drive.is_added and drive.vbd.kind == CD and drive.vbd.medium is None for drive in drives)
     return EmptyDrive() if ours else NoDrive()
 
 
 def inserted_for(full: Iterable[VbdRecord]) -> str | None:
-    """Return the host for which the medium of the config drive was inserted, of drives that have one in them."""
+    """Return the uuid of the host for which the medium was inserted, of drives that have one in them."""
     marks = (vbd.other_config.get(HOST_MARK) for vbd in full)
     return next((mark for mark in marks if mark), None)
 
 
 def choose(drives: Iterable[Drive], vm: VmUuid, kind: str, vdi: Ref | None) -> Drive | None:
-    """Return the drive to use: one that has the image, else the marked one, else one with an older image.
+    """Return the drive to use; a user's own is none, but what holds an image of this VM already is used on.
 
     Raises:
-        PermanentError: `NO_FREE_SLOT` when a user's medium is in the marked one.
+        PermanentError: `NO_FREE_SLOT` when a user's medium is in the one that the fleet has added.
     """
-    fit = [drive for drive in drives if drive.vbd.kind == kind and drive.vbd.userdevice not in RESERVED]
+    fit = [drive for drive in drives if drive.vbd.kind == kind and _number(drive.vbd) not in RESERVED]
     if kind == DISK:  # a disk's medium cannot be exchanged
         return next((drive for drive in fit if drive.vbd.medium == vdi and vdi is not None), None)
-    ours = [drive for drive in fit if drive.owner is not None or drive.image is not None]
-    ours.sort(key=lambda drive: (drive.vbd.medium != vdi or vdi is None, drive.owner is None))
+    ours = [drive for drive in fit if drive.is_added or (drive.image is not None and drive.image.name.vm_uuid == vm)]
+    ours.sort(key=lambda drive: (drive.vbd.medium != vdi or vdi is None, not drive.vbd.currently_attached))
     for drive in ours:
         if drive.image is None and drive.vbd.medium is not None and not drive.dangling:
             detail = f"the config drive {device_name(drive.vbd.userdevice)} of VM {vm} holds a user's medium"
             raise PermanentError(PermanentCode.NO_FREE_SLOT, detail, "eject it: users' ISOs belong into slot 3")
         return drive
     return None
+
+
+def free_slot(vbds: Iterable[VbdRecord], vm: VmUuid) -> str:
+    """Return the first slot for a new drive.
+
+    Raises:
+        PermanentError: `NO_FREE_SLOT`.
+    """
+    used = RESERVED | {_number(vbd) for vbd in vbds}
+    free = next((slot for slot in _SLOTS if slot not in used), None)
+    if free is None:
+        detail = f"VM {vm} has no free slot for a config drive"
+        raise PermanentError(PermanentCode.NO_FREE_SLOT, detail, "remove a drive of it")
+    return str(free)
 
 
 def device_name(userdevice: str) -> str:
@@ -119,4 +139,8 @@ def device_name(userdevice: str) -> str:
 
 
 def _number(vbd: VbdRecord) -> int:
+    """Return a drive's slot; XAPI takes letters for it as well, and keeps what it was given."""
+    letter = _LETTER.fullmatch(vbd.userdevice)
+    if letter is not None:
+        return ord(letter[1]) - ord("a")
     return int(vbd.userdevice) if vbd.userdevice.isdecimal() else 1 << 16

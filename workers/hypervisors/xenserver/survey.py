@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from configdrive.errors import FleetError
-from configdrive.model import StoredImage, VmUuid
+from configdrive.model import ImageName, StoredImage, VmUuid
 from configdrive.ports import Inserted, Survey, SurveyedVm
 from workers.hypervisors.xenserver.faults import translated
 from workers.hypervisors.xenserver.image_folder import ImageFolder
-from workers.hypervisors.xenserver.names import VM_MARK, image_at
+from workers.hypervisors.xenserver.inventory import IdentifyBy
+from workers.hypervisors.xenserver.names import VM_MARK
 from workers.hypervisors.xenserver.slots import image_of, may_be_ours
 from workers.hypervisors.xenserver.vms import POWER, is_here
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def survey(visit: Visit) -> Survey:
     """Look at the ISO SRs that the host of this visit has attached, and at the VMs that are on it.
 
-    A VM bears the uuid by which the orchestrator knows it, when the fleet has marked its drive with one.
+    Where VMs are found by their labels, one bears the uuid by which the orchestrator knows it, from its drive's mark.
     """
     topology, host = visit.refreshed(), visit.host
     images: list[StoredImage] = []
@@ -36,30 +37,30 @@ def survey(visit: Visit) -> Survey:
             with translated(f"SR {iso_sr.name_label}"):
                 visit.require_attached(iso_sr, host)
                 for vdi in visit.xapi.vdis_in(iso_sr.ref):
-                    name = image_at(vdi.location)
+                    name = ImageName.parse(vdi.location)
                     if name is not None:
                         images.append(StoredImage(name, place))
                         media[vdi.ref] = Inserted(name, place)
                 ImageFolder(visit, storage, host).clear()
         except FleetError:
             unreachable.append(place)
-    return Survey(tuple(dict.fromkeys(images)), tuple(_vms(visit, host, media)), tuple(unreachable))
+    found = tuple(_vms(visit, host, media))
+    return Survey(tuple(dict.fromkeys(images)), found, tuple(unreachable), host.uuid)
 
 
 def _vms(visit: Visit, host: HostRecord, media: Mapping[Ref, Inserted]) -> Iterator[SurveyedVm]:
-    vms = visit.xapi.vms()
-    uuids = {vm.uuid for vm in vms.values()}
-    drives: dict[Ref, dict[Ref, VbdRecord]] = {}
+    vbds: dict[Ref, list[VbdRecord]] = {}
     for vbd in visit.xapi.vbds().values():
-        drives.setdefault(vbd.vm, {})[vbd.ref] = vbd
-    for vm in vms.values():
-        its = drives.get(vm.ref, {})
+        vbds.setdefault(vbd.vm, []).append(vbd)
+    by_label = visit.pool.table.identify_by is IdentifyBy.UUID_OR_LABEL
+    for vm in visit.xapi.vms().values():
+        its = vbds.get(vm.ref, [])
         if not is_here(visit, host, vm, its):
             continue
-        marks = (vbd.other_config.get(VM_MARK) for vbd in its.values())
-        marked = next((mark for mark in marks if mark and mark not in uuids), vm.uuid)  # a clone has its original's
-        full = [vbd.medium for vbd in its.values() if vbd.medium is not None and may_be_ours(vbd)]
+        marks = (vbd.other_config.get(VM_MARK) for vbd in its if by_label)
+        full = [vbd.medium for vbd in its if vbd.medium is not None and may_be_ours(vbd)]
         # One from another host's SR is asked for.
         inside = (media.get(medium) or image_of(visit, visit.xapi.vdi(medium)) for medium in full)
         found = tuple(dict.fromkeys(medium for medium in inside if medium is not None))
-        yield SurveyedVm(VmUuid(marked), vm.name_label, POWER[vm.power_state], found)
+        uuid = next((mark for mark in marks if mark), vm.uuid)
+        yield SurveyedVm(VmUuid(uuid), vm.name_label, POWER[vm.power_state], found)

@@ -18,12 +18,13 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import StorageName
+from configdrive.model import Place, StorageName
 from workers.hypervisors.xenserver.names import HOST_MARK, POINTER, STORAGE_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from configdrive.model import HostName
     from workers.hypervisors.xenserver.api import Xapi
     from workers.hypervisors.xenserver.inventory import PoolTable
     from workers.hypervisors.xenserver.records import HostRecord, MetricsRecord, PbdRecord, Ref, SrRecord
@@ -106,6 +107,15 @@ class Topology:
         label = storage.name_label
         alone = sum(other.name_label == label for other in self.primary(host)) <= 1
         return StorageName(label if label and alone else storage.uuid)
+
+    def place_of(self, storage: SrRecord, host: HostRecord, host_name: HostName | None) -> Place:
+        """Return where the images of a storage lie; of a storage whose hosts have their own, the host's.
+
+        Its identity is the SR's uuid, and the host's where it matters.
+        """
+        shared = is_shared(storage)
+        identity = storage.uuid if shared else f"{storage.uuid}/{host.uuid}"
+        return Place(self.name_of(storage, host.ref), None if shared else host_name, identity)
 
     def by_uuid(self, uuid: str) -> SrRecord | None:
         """Return an SR by its uuid."""

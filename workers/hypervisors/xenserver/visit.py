@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
@@ -15,10 +16,10 @@ from workers.hypervisors.xenserver.api import Xapi
 from workers.hypervisors.xenserver.faults import translated
 from workers.hypervisors.xenserver.sessions import PoolSessions
 from workers.hypervisors.xenserver.tls import XapiServer
-from workers.hypervisors.xenserver.topology import Topology, is_shared
+from workers.hypervisors.xenserver.topology import Topology
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from configdrive.model import VmUuid
     from configdrive.ports import Connections
@@ -59,6 +60,12 @@ class Kept:
             if len(table) >= _MOST_KEPT:
                 table.clear()
             table[key] = value
+
+
+def parts_of(place: Place) -> tuple[str, str]:
+    """Split a place's identity into the SR's uuid and the host's; each empty when it is not known or says nothing."""
+    sr, _, host = (place.identity or "").partition("/")
+    return sr, host
 
 
 class Pool:
@@ -161,6 +168,18 @@ class Visit:
             raise PermanentError(PermanentCode.UNKNOWN_HOST, detail, remedy)
         return found
 
+    def host_with(self, uuid: str) -> HostRecord:
+        """Return XAPI's record of the host with this uuid, whatever it is called in the inventory.
+
+        Raises:
+            PermanentError: `UNKNOWN_HOST`.
+        """
+        found = self.topology.host(uuid) or self.refreshed().host(uuid)
+        if found is None:
+            detail = f"pool {self.pool.name} has no host with the uuid {uuid}"
+            raise PermanentError(PermanentCode.UNKNOWN_HOST, detail, "see whether it was taken out of its pool")
+        return found
+
     def name_of_host(self, host: HostRecord) -> HostName | None:
         """Return the inventory's name of a host."""
         for name, table in self.pool.hosts.items():
@@ -192,16 +211,18 @@ class Visit:
         return found
 
     def locate(self, place: Place) -> tuple[SrRecord, HostRecord]:
-        """Find a place's storage in the pool, with a host that has it attached.
+        """Find a place's storage in the pool, with a host that has it attached; by identity where that is known.
 
         Raises:
             FleetError: `STORAGE_NOT_FOUND`, `STORAGE_UNAVAILABLE`, `UNKNOWN_HOST`.
         """
+        sr, at = parts_of(place)
+        ways = [partial(self.host_with, at)] if at else [partial(self.host_called, name) for name in self._names(place)]
         first: FleetError | None = None
-        for name in dict.fromkeys((self.name, *self.pool.hosts)) if place.host is None else [place.host]:
+        for way in ways:
             try:
-                host = self.host_called(name)
-                storage = self.storage(place.storage, host)
+                host = way()
+                storage = self.storage(sr or place.storage, host)
                 self.require_attached(storage, host)
             except FleetError as error:
                 first = first if isinstance(first, TransientError) else error
@@ -210,10 +231,12 @@ class Visit:
         assert first is not None  # noqa: S101  # there is a host
         raise first
 
+    def _names(self, place: Place) -> Collection[HostName]:
+        return [place.host] if place.host is not None else dict.fromkeys((self.name, *self.pool.hosts))
+
     def place_of(self, storage: SrRecord, host: HostRecord) -> Place:
         """Return where the images of a storage lie, as the rest of the fleet calls it."""
-        name = self.topology.name_of(storage, host.ref)
-        return Place(name, None if is_shared(storage) else self.name_of_host(host))
+        return self.topology.place_of(storage, host, self.name_of_host(host))
 
     def place_of_iso_sr(self, sr: Ref) -> Place | None:
         """Return the place of an ISO SR; `None` when it is not the fleet's."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import HostName, PowerState
+from configdrive.model import PowerState
+from workers.hypervisors.xenserver.inventory import IdentifyBy
+from workers.hypervisors.xenserver.names import VM_MARK
 from workers.hypervisors.xenserver.slots import Drive, inserted_for, read_drives, root_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
 
     from configdrive.model import Vm
-    from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord, VbdRecord, VmRecord
+    from workers.hypervisors.xenserver.records import HostRecord, SrRecord, VbdRecord, VmRecord
     from workers.hypervisors.xenserver.visit import Visit
 
 POWER: Final = {
@@ -24,9 +26,10 @@ POWER: Final = {
 
 
 class FoundVm(NamedTuple):
-    """A VM as it is now: its record, its drives, and the storage (SR) of its root disk."""
+    """A VM as it is now: its record, all its VBDs, its drives, and the storage (SR) of its root disk."""
 
     record: VmRecord
+    vbds: Collection[VbdRecord]
     drives: tuple[Drive, ...]
     storage: SrRecord | None
 
@@ -36,20 +39,25 @@ def look(visit: Visit, vm: Vm, host: HostRecord) -> FoundVm | None:
 
     A VM of a pool is known to all its hosts. It is on the host where it runs; a halted one is on every host that has
     the storage of its root disk.
+
+    Raises:
+        PermanentError: as `find`.
     """
-    record = _find(visit, vm)
+    record = find(visit, vm)
     if record is None or (record.is_live and record.resident_on != host.ref):
         return None
-    vbds = visit.xapi.vbds(record.ref)
+    vbds = visit.xapi.vbds(record.ref).values()
+    if record.uuid != vm.uuid:
+        _require_no_other_mark(vm, record, vbds)
     root = root_of(vbds)
     sr = None if root is None else visit.sr_of(root)
     storage = None if sr is None else visit.topology.storages.get(sr) or visit.refreshed().storages.get(sr)
     if not record.is_live and storage is not None and visit.topology.pbd(storage.ref, host.ref) is None:
         return None
-    return FoundVm(record, read_drives(visit, vbds), storage)
+    return FoundVm(record, vbds, read_drives(visit, vbds), storage)
 
 
-def power_here(visit: Visit, found: FoundVm | None) -> PowerState:
+def power_here(visit: Visit, host: HostRecord, found: FoundVm | None) -> PowerState:
     """Return a VM's power state; `UNDEFINED` also while it is halted with a medium that was inserted for another host.
 
     That medium is not this host's to take out.
@@ -57,14 +65,15 @@ def power_here(visit: Visit, found: FoundVm | None) -> PowerState:
     if found is None:
         return PowerState.UNDEFINED
     vbds = [drive.vbd for drive in found.drives if drive.image is not None]
-    return PowerState.UNDEFINED if _is_another_s(visit, found.record, vbds) else POWER[found.record.power_state]
+    other = _is_another_s(visit, host, found.record, vbds)
+    return PowerState.UNDEFINED if other else POWER[found.record.power_state]
 
 
-def is_here(visit: Visit, host: HostRecord, vm: VmRecord, vbds: Mapping[Ref, VbdRecord]) -> bool:
+def is_here(visit: Visit, host: HostRecord, vm: VmRecord, vbds: Collection[VbdRecord]) -> bool:
     """Say whether a VM is on the host: running there, or halted with its root disk on a storage of the host."""
     if vm.is_live:
         return vm.resident_on == host.ref
-    if _is_another_s(visit, vm, [vbd for vbd in vbds.values() if vbd.medium is not None]):
+    if _is_another_s(visit, host, vm, [vbd for vbd in vbds if vbd.medium is not None]):
         return False
     root = root_of(vbds)
     sr = None if root is None else visit.sr_of(root)
@@ -73,27 +82,30 @@ def is_here(visit: Visit, host: HostRecord, vm: VmRecord, vbds: Mapping[Ref, Vbd
     return visit.topology.pbd(sr, host.ref) is not None
 
 
-def _is_another_s(visit: Visit, record: VmRecord, full: list[VbdRecord]) -> bool:
+def _is_another_s(visit: Visit, host: HostRecord, record: VmRecord, full: list[VbdRecord]) -> bool:
     """Say whether a halted VM's medium was inserted for another host of this pool."""
     marked = None if record.is_live else inserted_for(full)
-    return marked is not None and marked != visit.name and HostName(marked) in visit.pool.hosts
+    return marked not in {None, host.uuid} and any(other.uuid == marked for other in visit.topology.hosts.values())
 
 
-def _find(visit: Visit, vm: Vm) -> VmRecord | None:
-    """Find a VM by its uuid, else by its instance name as the name label; `None` when the pool has none.
+def find(visit: Visit, vm: Vm) -> VmRecord | None:
+    """Find a VM by its uuid; `None` when the pool has none.
+
+    Where the inventory says so, a VM that has another uuid in XAPI is found by its name label. That is never
+    remembered, lest it go before the uuid once a VM has it.
 
     Raises:
-        PermanentError: `VM_NOT_FOUND` when several have this name and none this uuid.
+        PermanentError: `VM_NOT_FOUND` when several have this label and none this uuid.
     """
     kept, xapi = visit.pool.kept, visit.xapi
     known = kept.vms.get(vm.uuid)
-    if known is not None:
-        record = xapi.vm(known)
-        if record is not None and (record.uuid == vm.uuid or record.name_label == vm.instance_name):
-            return record
-    record = xapi.vm_by_uuid(vm.uuid) or _called(visit, vm)
-    kept.keep(kept.vms, vm.uuid, None if record is None else record.ref)
-    return record
+    record = None if known is None else xapi.vm(known)
+    if record is None or record.uuid != vm.uuid:
+        record = xapi.vm_by_uuid(vm.uuid)
+        kept.keep(kept.vms, vm.uuid, None if record is None else record.ref)
+    if record is None and visit.pool.table.identify_by is IdentifyBy.UUID_OR_LABEL:
+        record = _called(visit, vm)
+    return record if record is not None and record.is_a_vm else None
 
 
 def _called(visit: Visit, vm: Vm) -> VmRecord | None:
@@ -103,3 +115,16 @@ def _called(visit: Visit, vm: Vm) -> VmRecord | None:
         detail = f"{len(found)} VMs are called {vm.instance_name!r}, and none has the uuid {vm.uuid}"
         raise PermanentError(PermanentCode.VM_NOT_FOUND, detail, "rename the others, or send XAPI's uuid")
     return found[0] if found else None
+
+
+def _require_no_other_mark(vm: Vm, record: VmRecord, vbds: Collection[VbdRecord]) -> None:
+    """Refuse a VM found by its label that was another one's already.
+
+    Raises:
+        PermanentError: `NOT_ITS_DRIVE`.
+    """
+    marks = {vbd.other_config.get(VM_MARK) for vbd in vbds} - {None, vm.uuid}
+    if marks:
+        detail = f"the VM called {record.name_label!r} bears the mark of VM {min(map(str, marks))}, not {vm.uuid}"
+        remedy = "rename it, or take the key 'configdrive-vm' out of its VBDs' other_config if it is the right one"
+        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, remedy)
