@@ -63,7 +63,7 @@ class Faults:
     def fail(self, method: str, *description: str, times: int | None = 1) -> None:
         """Answer `description` (code, parameters) instead of doing anything.
 
-        An import answers 200 all the same, takes the body, and fails its task.
+        An import answers 200 all the same, takes the body, writes half of it, and fails its task.
         """
         self._plant(method, Fault(Kind.FAIL, times, description))
 

@@ -80,20 +80,21 @@ def serve_import(request: Request) -> None:
         with world.lock:
             vdi = _image(request)
             _redirect(request, vdi)
-            task = _task(request, "Importing raw VDI")
-            path = _open_task(request, task, vdi)
-        with _held_by_dom0(request, vdi):
-            _send(request, ("HTTP/1.1 200 OK", *_closing(task)))
-            try:
-                _receive(request, path, vdi, task, fault)
-                time.sleep(seconds)
-                fail_if_planted(fault)
-            except XapiError as error:
-                with world.lock:
-                    end_task(world, task, error=error.description)
-                raise Dropped from None
-        with world.lock:
-            end_task(world, task, result=f"<value>{vdi}</value>")
+        with _task(request, "Importing raw VDI") as task:
+            with world.lock:
+                path = _open_task(request, task, vdi)
+            with _held_by_dom0(request, vdi):
+                _send(request, ("HTTP/1.1 200 OK", *_closing(task)))
+                try:
+                    _receive(request, path, vdi, task, fault)
+                    time.sleep(seconds)
+                    fail_if_planted(fault)
+                except XapiError as error:
+                    with world.lock:
+                        end_task(world, task, error=error.description)
+                    raise Dropped from None
+            with world.lock:
+                end_task(world, task, result=f"<value>{vdi}</value>")
 
 
 def serve_export(request: Request) -> None:
@@ -110,16 +111,15 @@ def serve_export(request: Request) -> None:
         with world.lock:
             vdi = _image(request)
             _redirect(request, vdi)
-            task = _task(request, "Exporting raw VDI")
             content = file_of(world, vdi).read_bytes()
-        if fault is not None:
+        with _task(request, "Exporting raw VDI") as task:
             _send(request, ("HTTP/1.1 200 OK", *_closing(task)))
-            request.reply.write(content[: len(content) // 2])
-            raise Dropped
-        _send(request, ("HTTP/1.1 200 OK", *_closing(task)))
-        request.reply.write(content)
-        with world.lock:
-            end_task(world, task)
+            if fault is not None:
+                request.reply.write(content[: len(content) // 2])
+                raise Dropped
+            request.reply.write(content)
+            with world.lock:
+                end_task(world, task)
 
 
 def _begin(request: Request, name: str) -> tuple[float, Fault | None]:
@@ -184,9 +184,22 @@ def _redirect(request: Request, vdi: str) -> None:
     raise Refused("302 Found", f"Location: https://{machine.address}:{world.port}{request.target}")
 
 
-def _task(request: Request, label: str) -> str:
+@contextmanager
+def _task(request: Request, label: str) -> Iterator[str]:
+    """Give the task that is named; else one of its own, of which nothing is left (not recorded; xapi's sources)."""
+    world = request.world
     named = request.query.get("task_id")
-    return named if named is not None else new_task(request.world, request.machine.reference, label)
+    if named is not None:
+        yield named
+        return
+    with world.lock:
+        own = new_task(world, request.machine.reference, label)
+    try:
+        yield own
+    finally:
+        with world.lock:
+            if world.db.has("task", own):
+                world.db.remove("task", own)
 
 
 def _open_task(request: Request, task: str, vdi: str) -> Path:
@@ -229,12 +242,14 @@ def _receive(request: Request, path: Path, vdi: str, task: str, fault: Fault | N
     room = int(world.db.row("VDI", vdi)["virtual_size"])
     left = int(request.headers.get("content-length", room))
     breaks_at = left // 2 if fault is not None and fault.kind is Kind.DROP_AFTER else 0
+    lost_from = left // 2 if fault is not None and fault.kind is Kind.FAIL else 0
     with path.open("r+b") as file:
         while left > breaks_at:
             piece = request.body.read(min(left, _PIECE))
             if not piece:
                 raise XapiError("INTERNAL_ERROR", 'Unix.Unix_error(Unix.EPIPE, "single_write", "")')
-            file.write(piece[:room])
+            if left > lost_from:
+                file.write(piece[:room])
             if len(piece) > room:
                 raise XapiError("VDI_IO_ERROR", "Device I/O errors")
             room -= len(piece)

@@ -9,7 +9,6 @@ import pytest
 from configdrive.contract.outcome import Status
 from configdrive.errors import TransientCode
 from rigs.process import wait_until
-from rigs.xapi.faults import IMPORT
 from tests.e2e.orchestrator import GUEST
 from tests.integration.metrics.asking import connections
 from tests.integration.xenserver.cloud import A, B, Cloud
@@ -28,7 +27,7 @@ def mended(cloud: Cloud) -> Iterator[None]:
     cloud.pool.make_master(A)
 
 
-@pytest.mark.parametrize("method", ["VDI.create", IMPORT, "VBD.create", "VM.get_record"])
+@pytest.mark.parametrize("method", ["VDI.create", "VBD.create", "VM.get_record"])
 def test_what_is_dropped_is_tried_again_and_leaves_the_one_right_image(
     new_vm: NewVm, cloud: Cloud, method: str
 ) -> None:

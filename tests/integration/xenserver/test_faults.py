@@ -17,8 +17,16 @@ SAID = [
     ("OTHER_OPERATION_IN_PROGRESS", "VM", "OpaqueRef:x", "pool_migrate"),
 ]
 CALLS = [
-    *("VM.get_all_records_where", "VM.get_record", "VM.get_allowed_VBD_devices", "VBD.get_all_records_where"),
-    *("VBD.create", "VBD.insert", "VBD.eject", "VBD.get_record", "VDI.create", "VDI.get_all_records_where"),
+    *("VM.get_all_records_where", "VM.get_record", "VBD.get_all_records_where"),
+    *(
+        "VBD.create",
+        "VBD.insert",
+        "VBD.eject",
+        "VBD.destroy",
+        "VBD.get_record",
+        "VDI.create",
+        "VDI.get_all_records_where",
+    ),
     *("VDI.get_record", "VDI.get_SR", "VDI.destroy", "SR.get_all_records", "SR.create", "SR.scan", "SR.get_record"),
     *("SR.add_to_other_config", "PBD.get_all_records", "host.get_all_records", "task.create", "task.get_record"),
     *("task.destroy", IMPORT, EXPORT, "*"),

@@ -40,13 +40,29 @@ def _ref(cloud: Cloud, uuid: str) -> str:
     return str(cloud.call("SR.get_by_uuid", uuid))
 
 
+@pytest.mark.parametrize("method", [IMPORT, EXPORT])
+@pytest.mark.parametrize("after_effect", [True, False])
+def test_an_image_that_does_not_read_back_is_brought_once_more_with_a_task(
+    cloud: Cloud, driver: XenServerDriver, method: str, *, after_effect: bool
+) -> None:
+    vm = cloud.vm()
+    driver.upload(vm, make_image(vm, 1), NFS)
+    assert cloud.pool.calls["task.create"] == 0
+    cloud.pool.faults.drop(method, after_effect=after_effect)
+    driver.upload(vm, make_image(vm, 2), NFS)
+    assert cloud.images(NFS)[image_name(vm, 2).file] == make_image(vm, 2).content
+    assert (cloud.pool.calls["task.create"], cloud.call("task.get_all_records")) == (1, {})
+
+
 @pytest.mark.parametrize("method", ["VDI.create", "task.create", IMPORT, "task.get_record", EXPORT])
 @pytest.mark.parametrize("after_effect", [True, False])
 def test_a_dropped_import_leaves_nothing_after_the_retry_but_the_one_right_image(
     cloud: Cloud, driver: XenServerDriver, method: str, *, after_effect: bool
 ) -> None:
     vm = cloud.vm()
-    cloud.pool.faults.drop(method, after_effect=after_effect)
+    if method.startswith("task"):
+        cloud.pool.faults.drop(IMPORT)  # so that it is asked for
+    cloud.pool.faults.drop(method, after_effect=after_effect, times=2 if method in {IMPORT, EXPORT} else 1)
     error = failing(lambda: driver.upload(vm, make_image(vm), NFS))
     assert isinstance(error.code, TransientCode)
     cloud.driver().upload(vm, make_image(vm), NFS)
@@ -96,7 +112,7 @@ def test_two_hundred_is_not_believed_when_the_task_says_otherwise(
     cloud: Cloud, driver: XenServerDriver, description: tuple[str, ...], code: TransientCode
 ) -> None:
     vm = cloud.vm()
-    cloud.pool.faults.fail(IMPORT, *description)
+    cloud.pool.faults.fail(IMPORT, *description, times=2)
     assert failing(lambda: driver.upload(vm, make_image(vm), NFS)).code is code
     assert cloud.images(NFS) == {}
 
@@ -114,7 +130,7 @@ def test_an_import_that_does_not_end_is_given_up(cloud: Cloud) -> None:
 def test_bytes_that_were_lost_on_the_way_are_noticed(cloud: Cloud, driver: XenServerDriver) -> None:
     vm = cloud.vm()
     driver.upload(vm, make_image(vm, 1), NFS)
-    cloud.pool.faults.drop(EXPORT)  # half of the image comes back
+    cloud.pool.faults.drop(EXPORT, times=2)  # half of the image comes back
     error = failing(lambda: driver.upload(vm, make_image(vm, 2), NFS))
     assert error.code is TransientCode.UPLOAD_CORRUPT
     assert list(cloud.images(NFS)) == [str(image_name(vm, 1))]

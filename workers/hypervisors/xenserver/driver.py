@@ -23,7 +23,7 @@ from workers.driverkit.tables import unknown_host
 from workers.hypervisors.xenserver.doctor import diagnose
 from workers.hypervisors.xenserver.drives import Drives
 from workers.hypervisors.xenserver.faults import code_of, param_of
-from workers.hypervisors.xenserver.image_folder import ImageFolder, images_of
+from workers.hypervisors.xenserver.image_folder import ImageFolder, clear, find_images, stored_on
 from workers.hypervisors.xenserver.inventory import parse
 from workers.hypervisors.xenserver.slots import content, device_name
 from workers.hypervisors.xenserver.survey import survey
@@ -88,6 +88,7 @@ class XenServerDriver:
         unreachable: list[Place] = []
         with self._visit(vm.host) as visit:
             host = visit.live_host()
+            own = find_images(visit, vm, names)
             found = look(visit, vm, host)
             root = None if found is None else found.storage
             if vm.primary_storage is not None:
@@ -100,7 +101,10 @@ class XenServerDriver:
                 except FleetError:
                     unreachable.append(place)
             drives = () if found is None else found.drives
-            images = images_of(visit, vm, [place for place, pool in pools.items() if pool is visit.pool], names)
+            places = [place for place, pool in pools.items() if pool is visit.pool]
+            if names is None:
+                clear(visit, vm, places)
+            images = stored_on(places, own)
             seen = Observation(
                 power=power_here(visit, host, found),
                 storage=storage,
@@ -111,7 +115,8 @@ class XenServerDriver:
             )
         for pool in {pool for pool in pools.values() if pool is not visit.pool}:
             with pool.visit(next(iter(pool.hosts))) as there:
-                images += images_of(there, vm, [place for place, its in pools.items() if its is pool], names)
+                places = [place for place, its in pools.items() if its is pool]
+                images += stored_on(places, find_images(there, vm, names))
         return replace(seen, images=tuple(images), unreachable=tuple(unreachable))
 
     def upload(self, vm: Vm, image: Image, place: Place) -> None:

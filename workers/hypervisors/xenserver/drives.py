@@ -46,6 +46,7 @@ class Drives:
     """The drives of one VM, for whose host a medium is inserted."""
 
     def __init__(self, visit: Visit, vm: Vm, found: FoundVm) -> None:
+        self._visit = visit
         self._xapi = visit.xapi
         self._vm = vm.uuid
         self._record = found.record
@@ -162,6 +163,7 @@ class Drives:
             self._xapi.eject(vbd.ref)
         except Failure as failure:
             if (code_of(failure), param_of(failure, 1)) == ("HANDLE_INVALID", "VDI"):  # it was deleted just now
+                self._visit.forget_medium(vbd.vdi)
                 raise _dangling(self._vm) from None
             now = self._xapi.vbd(vbd.ref)
             if code_of(failure) != "VBD_IS_EMPTY" or (now is not None and now.medium is not None):

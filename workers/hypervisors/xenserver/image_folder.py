@@ -16,16 +16,16 @@ from workers.hypervisors.xenserver.faults import NAME_TAKEN, code_of
 from workers.hypervisors.xenserver.inventory import StorageRoute
 from workers.hypervisors.xenserver.iso_sr import require
 from workers.hypervisors.xenserver.names import description_of
-from workers.hypervisors.xenserver.slots import image_of
 from workers.hypervisors.xenserver.vms import find
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from pathlib import PurePosixPath
 
     import asyncssh
 
     from configdrive.model import Place, Vm, VmUuid
+    from configdrive.ports import Inserted
     from workers.driverkit.ssh import Sftp
     from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord, VdiRecord, VmRecord
     from workers.hypervisors.xenserver.visit import Visit
@@ -154,8 +154,7 @@ class ImageFolder:
             detail = f"image {name}: somebody else brings it just now"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail)
         try:
-            transfer.send(self._xapi, vdi, content)
-            if transfer.fetch(self._xapi, vdi, len(content)) != content:
+            if not transfer.write(self._xapi, vdi, content):
                 raise _corrupt(name)  # noqa: TRY301
         except BaseException:
             with suppress(Failure, OSError, HTTPException, FleetError):
@@ -252,27 +251,28 @@ class ImageFolder:
         return None if vm is None or vm.is_a_snapshot or vm.is_a_template else vm
 
 
-def images_of(
-    visit: Visit, vm: Vm, places: Collection[Place], names: Collection[ImageName] | None
-) -> list[StoredImage]:
-    """Find a VM's images on these places, with one call: those of these names, else all of them.
+def find_images(visit: Visit, vm: Vm, names: Collection[ImageName] | None) -> list[Inserted]:
+    """Find a VM's images in a pool, with one call: those of these names, else all of them."""
+    if names is None:
+        vdis = visit.xapi.vdis_described(description_of(vm.uuid))
+    else:
+        vdis = visit.xapi.vdis_at([name.file for name in names])
+    found = (visit.image_of(vdi) for vdi in vdis)
+    return [image for image in found if image is not None and image.name.vm_uuid == vm.uuid]
 
-    What its killed SFTP uploads have left there goes.
-    """
-    if not places:
-        return []
-    if visit.pool.table.storage_route is StorageRoute.SFTP and names is None:
+
+def clear(visit: Visit, vm: Vm, places: Collection[Place]) -> None:
+    """Take away what a VM's killed SFTP uploads have left on these places."""
+    if visit.pool.table.storage_route is StorageRoute.SFTP:
         for place in places:
             with suppress(FleetError):
                 ImageFolder.at(visit, place).clear(vm.uuid)
-    xapi = visit.xapi
-    if names is None:
-        vdis = xapi.vdis_described(description_of(vm.uuid))
-    else:
-        vdis = xapi.vdis_at([name.file for name in names])
-    found = filter(None, (image_of(visit, vdi) for vdi in vdis))
-    own = [(image.name, image.place) for image in found if image.name.vm_uuid == vm.uuid]
-    return [StoredImage(name, place) for name, place in dict.fromkeys(own) if place is not None and place in places]
+
+
+def stored_on(places: Collection[Place], images: Iterable[Inserted]) -> list[StoredImage]:
+    """Return those of the images that lie on these places."""
+    found = dict.fromkeys((image.name, image.place) for image in images)
+    return [StoredImage(name, place) for name, place in found if place is not None and place in places]
 
 
 def _corrupt(name: ImageName) -> TransientError:

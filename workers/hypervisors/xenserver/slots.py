@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import ImageName, Presentation
+from configdrive.model import Presentation
 from configdrive.ports import EmptyDrive, Inserted, NoDrive
 from workers.hypervisors.xenserver.names import HOST_MARK, VM_MARK
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from configdrive.model import VmUuid
     from configdrive.ports import DriveContent
-    from workers.hypervisors.xenserver.records import Ref, VbdRecord, VdiRecord
+    from workers.hypervisors.xenserver.records import Ref, VbdRecord
     from workers.hypervisors.xenserver.visit import Visit
 
 CD: Final = "CD"
@@ -74,14 +74,10 @@ def read_drives(visit: Visit, vbds: Iterable[VbdRecord]) -> tuple[Drive, ...]:
 
 
 def _read(visit: Visit, vbd: VbdRecord) -> Drive:
-    vdi = None if vbd.medium is None else visit.xapi.vdi(vbd.medium)
-    return Drive(vbd, image_of(visit, vdi), dangling=vbd.medium is not None and vdi is None)
-
-
-def image_of(visit: Visit, vdi: VdiRecord | None) -> Inserted | None:
-    """Say which image of the fleet a VDI is, if any."""
-    name = None if vdi is None else ImageName.parse(vdi.location)
-    return None if vdi is None or name is None else Inserted(name, visit.place_of_iso_sr(vdi.sr))
+    if vbd.medium is None:
+        return Drive(vbd, None)
+    image, gone = visit.medium(vbd.medium)
+    return Drive(vbd, image, gone)
 
 
 def content(drives: Iterable[Drive], vm: VmUuid) -> DriveContent:

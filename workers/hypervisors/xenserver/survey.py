@@ -11,7 +11,7 @@ from workers.hypervisors.xenserver.faults import translated
 from workers.hypervisors.xenserver.image_folder import ImageFolder
 from workers.hypervisors.xenserver.inventory import IdentifyBy
 from workers.hypervisors.xenserver.names import VM_MARK
-from workers.hypervisors.xenserver.slots import image_of, may_be_ours
+from workers.hypervisors.xenserver.slots import may_be_ours
 from workers.hypervisors.xenserver.vms import POWER, is_here
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _vms(visit: Visit, host: HostRecord, media: Mapping[Ref, Inserted]) -> Itera
         marks = (vbd.other_config.get(VM_MARK) for vbd in its if by_label)
         full = [vbd.medium for vbd in its if vbd.medium is not None and may_be_ours(vbd)]
         # One from another host's SR is asked for.
-        inside = (media.get(medium) or image_of(visit, visit.xapi.vdi(medium)) for medium in full)
+        inside = (media.get(medium) or visit.medium(medium)[0] for medium in full)
         found = tuple(dict.fromkeys(medium for medium in inside if medium is not None))
         uuid = next((mark for mark in marks if mark), vm.uuid)
         yield SurveyedVm(VmUuid(uuid), vm.name_label, POWER[vm.power_state], found)

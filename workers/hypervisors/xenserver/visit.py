@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
-from configdrive.model import HostName, Place
+from configdrive.model import HostName, ImageName, Place
+from configdrive.ports import Inserted, NoDrive
 from workers.driverkit.ssh import Sftp
 from workers.hypervisors.xenserver.api import Xapi
 from workers.hypervisors.xenserver.faults import translated
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from configdrive.model import VmUuid
     from configdrive.ports import Connections
     from workers.hypervisors.xenserver.inventory import HostTable, PoolTable
-    from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord
+    from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord, VdiRecord
 
 TOPOLOGY_SECONDS: Final = 60.0
 """How long what a pool consists of is believed; a thing that is missing, and any error, makes it be read again."""
@@ -32,6 +33,7 @@ TOPOLOGY_SECONDS: Final = 60.0
 _MOST_KEPT: Final = 20_000
 
 K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Kept:
     Args:
         vms: the reference of each VM that was asked for, by the orchestrator's uuid.
         srs: the SR of each VDI that was asked for.
+        media: what each VDI is that was asked for: an image of the fleet, or another one.
         uploaded: the images that this process has brought and verified, by SR and location.
     """
 
@@ -48,10 +51,11 @@ class Kept:
     read_at: float = 0.0
     vms: dict[VmUuid, Ref] = field(default_factory=dict)
     srs: dict[Ref, Ref] = field(default_factory=dict)
+    media: dict[Ref, Inserted | NoDrive] = field(default_factory=dict)
     uploaded: dict[tuple[Ref, str], Ref] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def keep(self, table: dict[K, Ref], key: K, value: Ref | None) -> None:
+    def keep(self, table: dict[K, V], key: K, value: V | None) -> None:
         """Note something in one of the tables, or forget it."""
         with self.lock:
             if value is None:
@@ -275,6 +279,21 @@ class Visit:
             kept.keep(kept.srs, vdi, found)
         return found
 
+    def image_of(self, vdi: VdiRecord) -> Inserted | None:
+        """Say which image of a fleet a VDI is, if any; that never changes."""
+        name = ImageName.parse(vdi.location)
+        image = None if name is None else Inserted(name, self.place_of_iso_sr(vdi.sr))
+        self.pool.kept.keep(self.pool.kept.media, vdi.ref, image or NoDrive())
+        return image
+
+    def medium(self, ref: Ref) -> tuple[Inserted | None, bool]:
+        """Say which image of a fleet a drive's VDI is, if any; and whether it is known to be deleted past XAPI."""
+        known = self.pool.kept.media.get(ref)
+        if known is not None:
+            return (known if isinstance(known, Inserted) else None), False
+        vdi = self.xapi.vdi(ref)
+        return (None, True) if vdi is None else (self.image_of(vdi), False)
+
     def uploaded(self, iso_sr: Ref, location: str) -> Ref | None:
         """Return the image that this process has brought here and verified, if nothing came in between."""
         return self.pool.kept.uploaded.get((iso_sr, location))
@@ -283,3 +302,7 @@ class Visit:
         """Remember an image that was verified just now, or forget it."""
         kept = self.pool.kept
         kept.keep(kept.uploaded, (iso_sr, location), vdi)
+
+    def forget_medium(self, ref: Ref) -> None:
+        """Believe no more what a VDI is: it is gone."""
+        self.pool.kept.keep(self.pool.kept.media, ref, None)
