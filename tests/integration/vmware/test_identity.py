@@ -333,3 +333,25 @@ def _tampered(site: Site, vm: Vm, image: Image) -> None:
     path = site.center.datastore("shared") / "configdrive" / str(image.name)
     assert str(vm.uuid) in path.name
     path.write_bytes(changed)
+
+
+# --- several vCenters -------------------------------------------------------------------------------------------------
+
+
+def test_a_host_and_a_place_of_one_vcenter_are_found_while_another_is_away(wide: Site, site: Site) -> None:
+    """What lies on one vCenter is none of the other's business, also when that one comes first in the inventory."""
+    from workers.hypervisors.vmware.driver import VmwareDriver  # noqa: PLC0415
+
+    other, here = site.center.inventory({"a": {"esxi": "esx-01"}}), wide.center.inventory(HOSTS)
+    endpoints = {"other": other["endpoints"]["vc"], "vc": here["endpoints"]["vc"]}
+    hosts = {"a": {"endpoint": "other", "esxi": "esx-01"}, **here["hosts"]}
+    with closing(VmwareDriver.from_inventory({"endpoints": endpoints, "hosts": hosts}, call_timeout=5.0)) as driver:
+        vm = define(wide, "cluster-01", "esx-01", "shared")
+        image = give(driver, vm)
+        elsewhere = new_vm("vmware", HostName("a"))
+        host_id = driver.observe(vm, names=[]).host_id
+        with site.center.down():
+            assert driver.host_of(host_id) == "cluster-01"
+            driver.detach(vm, [image.name])
+            driver.delete(elsewhere, StoredImage(image.name, wide.shared), anyones=False)
+    assert wide.files(vm) == []

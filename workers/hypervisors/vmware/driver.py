@@ -21,6 +21,7 @@ from configdrive.model import (
     Vm,
 )
 from configdrive.ports import AttachedHow, Attachment, Check, Genuine, NoDrive, Observation, Survey, trusted
+from workers.driverkit.cache import Cache
 from workers.driverkit.storage_routes import (
     first_way,
     hosts_of,
@@ -38,10 +39,11 @@ from workers.hypervisors.vmware.sessions import Sessions
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
 from workers.hypervisors.vmware.storages import Storages
 from workers.hypervisors.vmware.survey import survey_vms
+from workers.hypervisors.vmware.topology import FRESH_SECONDS
 from workers.hypervisors.vmware.visit import Visit
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from configdrive.model import Image
@@ -66,6 +68,8 @@ class VmwareDriver:
         self._hosts = {HostName(name): table for name, table in section.hosts.items()}
         self._sessions = sessions
         self._force = force_eject
+        self._servers: dict[str, str] = {}
+        self._ids: Cache[str, HostName] = Cache(FRESH_SECONDS)
 
     @classmethod
     def from_inventory(
@@ -182,11 +186,12 @@ class VmwareDriver:
 
     def host_of(self, host_id: str) -> HostName | None:
         """Return the inventory's name of the host that says this of itself."""
-        for host in self._hosts:
-            with suppress(FleetError), self._visit(host) as visit:
-                if visit.storages.host_id == host_id:
-                    return host
-        return None
+        known = self._ids.get(host_id)
+        if known is None:
+            ways = self._ways(host_id, ())
+            found = (name for way in ways for name, said in self._said(way) if said == host_id)
+            known = self._ids.keep(host_id, next(found, HostName("")))
+        return known or None
 
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet: every datastore's folder, every VM's CD drives.
@@ -251,34 +256,44 @@ class VmwareDriver:
 
     def _twins(self, host: HostName, host_id: str) -> list[HostName]:
         """Name the other hosts of the inventory that are this one."""
-        twins = []
-        for other in self._hosts:
-            with suppress(FleetError):
-                if other != host:
-                    with self._visit(other) as visit:
-                        twins += [other] if visit.storages.host_id == host_id else []
-        return twins
+        ways = self._ways(host_id, [host])
+        return [name for way in ways for name, said in self._said(way) if said == host_id and name != host]
+
+    def _said(self, way: HostName) -> list[tuple[HostName, str]]:
+        """What each host of a host's endpoint says of itself, as far as it can be asked now."""
+        said = []
+        with suppress(FleetError), self._visit(way) as visit:
+            for name, table in self._hosts.items():
+                if table.endpoint == visit.table.endpoint:
+                    with suppress(PermanentError):
+                        said.append((name, Storages(name, table, visit.server).host_id))
+        return said
 
     @contextmanager
     def _visit(self, host: HostName) -> Iterator[Visit]:
         """Give a session with a host's endpoint; whatever the SDK raises meanwhile comes out as a `FleetError`."""
         table = self._table(host)
         with translated(f"host {host}"), self._sessions[table.endpoint].borrow() as server:
+            self._servers[table.endpoint] = server.topology.get().server
             yield Visit(table, server, Storages(host, table, server))
 
     def _reach(self, place: Place, via: HostName) -> AbstractContextManager[tuple[Visit, ImageFolder]]:
-        ways = (self._visit(name) for name in self._ways(place, via))
-        return first_way(ways, lambda visit: visit.storages.folder(place))
+        known = place.identity
+        names = hosts_of(place, via, self._hosts) if known is None else self._ways(known, [place.host, via])
+        if not names:
+            detail = f"no endpoint of the vmware inventory has the datastore {place.storage!r} that is meant"
+            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "add its vCenter to the inventory")
+        return first_way((self._visit(name) for name in names), lambda visit: visit.storages.folder(place))
 
-    def _ways(self, place: Place, via: HostName) -> Iterable[HostName]:
-        """Name the hosts through which a storage may be reached: one of each server, when it says which one it is."""
-        if place.identity is None:
-            return hosts_of(place, via, self._hosts)
-        near = [name for name in (place.host, via) if name in self._hosts]
+    def _ways(self, identity: str, near: Collection[HostName | None]) -> list[HostName]:
+        """Name a host of each endpoint whose server may be the one that this identity is of: the one that is, first."""
         ways: dict[str, HostName] = {}
         for name in (*near, *self._hosts):
-            ways.setdefault(self._hosts[name].endpoint, name)
-        return ways.values()
+            if name is not None and name in self._hosts:
+                ways.setdefault(self._hosts[name].endpoint, name)
+        server = identity.partition("/")[0]
+        may = [way for way in ways.items() if self._servers.get(way[0], server) == server]
+        return [name for _, name in sorted(may, key=lambda way: way[0] not in self._servers)]
 
     def _store(self, vm: Vm, name: ImageName, content: bytes, place: Place) -> None:
         with self._reach(place, vm.host) as (visit, folder):
