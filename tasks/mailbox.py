@@ -260,8 +260,8 @@ class Sent:
 class WakeupMailbox(Protocol):
     """What keeps the queues going."""
 
-    def wake_due(self, queue: str, limit: int) -> Sequence[Sent]:
-        """Send the wake-ups of one queue that are due or were lost."""
+    def wake_due(self, queue: str, limit: int, *, at_once: bool = False) -> Sequence[Sent]:
+        """Send the wake-ups of one queue that are due or were lost; `at_once`: also those lost a moment ago."""
 
     def ask_hosts(self, queue: str, pause: float) -> list[HostName]:
         """Have hosts asked that still have something of a queue's VMs; again after `pause` seconds."""

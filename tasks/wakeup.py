@@ -92,11 +92,14 @@ class Pass:
     hosts: tuple[tuple[str, HostName], ...] = ()
 
 
-def wake_due(mailbox: WakeupMailbox, queues: Iterable[str], *, pause: float) -> Pass:
-    """Send what is due on these queues. A host that still has something of a VM is asked every `pause` seconds."""
+def wake_due(mailbox: WakeupMailbox, queues: Iterable[str], *, pause: float, at_once: bool = False) -> Pass:
+    """Send what is due on these queues. A host that still has something of a VM is asked every `pause` seconds.
+
+    A message that was lost is sent again after the resend time, or `at_once` when an operator asks.
+    """
     wakeups: list[Sent] = []
     hosts: list[tuple[str, HostName]] = []
     for name in queues:
-        wakeups += mailbox.wake_due(name, AT_ONCE)
+        wakeups += mailbox.wake_due(name, AT_ONCE, at_once=at_once)
         hosts += [(name, host) for host in mailbox.ask_hosts(name, pause)]
     return Pass(tuple(wakeups), tuple(hosts))

@@ -44,8 +44,9 @@ class Site(Fleet):
         options: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
         audit: bool = True,
+        latency_ms: int = 0,
     ) -> None:
-        self.cloud = Cloud(directory / "world", audit=audit)
+        self.cloud = Cloud(directory / "world", audit=audit, latency_ms=latency_ms)
         super().__init__(
             directory, self.cloud.inventory, workers=workers, redis=redis, options=options, settings=settings
         )
@@ -59,7 +60,7 @@ class Site(Fleet):
 
     def publish(self, *events: Mapping[str, Any]) -> list[EventId]:
         """Publish events that are accepted; returns their ids."""
-        receipts = list(self.publisher.publish_many(events))
+        receipts = self.publisher.publish_many(events)
         assert all(receipt.accepted for receipt in receipts)
         return [receipt.event_id for receipt in receipts]
 

@@ -60,7 +60,7 @@ def _wake_once(*, dry_run: bool, as_json: bool) -> ExitCode:
     if dry_run:
         _show_overdue(mailbox, _queues(mailbox, settings), as_json=as_json)
         return ExitCode.DONE
-    sent = _pass(mailbox, settings)
+    sent = _pass(mailbox, settings, at_once=True)
     if as_json:
         hosts = [{"queue": queue, "host": host} for queue, host in sent.hosts]
         print_json({"wakeups": [_document(one) for one in sent.wakeups], "hosts": hosts})
@@ -116,10 +116,10 @@ def _queues(mailbox: Inspection, settings: Settings) -> list[str]:
     return sorted({*queues(settings), *mailbox.pending()})
 
 
-def _pass(mailbox: Inspection, settings: Settings) -> Pass:
+def _pass(mailbox: Inspection, settings: Settings, *, at_once: bool = False) -> Pass:
     from tasks.wakeup import wake_due
 
-    return wake_due(mailbox, _queues(mailbox, settings), pause=settings.leftover_seconds)
+    return wake_due(mailbox, _queues(mailbox, settings), pause=settings.leftover_seconds, at_once=at_once)
 
 
 def _show_overdue(mailbox: Inspection, names: list[str], *, as_json: bool) -> None:
@@ -128,7 +128,7 @@ def _show_overdue(mailbox: Inspection, names: list[str], *, as_json: bool) -> No
         print_json({"overdue": [{"queue": name, "vm": uuid, "due": due} for name, uuid, due in found]})
         return
     for name, uuid, due in found:
-        click.echo(f"due   {uuid} on {name}, {ago(due)}")
+        click.echo(f"due   {uuid} on {name}, " + ("its wake-up was lost" if due is None else ago(due)))
     click.echo(f"{len(found)} VMs are due; nothing was sent")
 
 

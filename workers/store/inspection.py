@@ -68,18 +68,22 @@ class Inspection(RedisMailbox):
         for key in self._redis.scan_iter(match=self._key("vm", "*"), count=1000):
             yield VmUuid(key[start:].decode())
 
-    def overdue(self, queue: str, *, by_seconds: float = 0.0, limit: int = 1000) -> list[tuple[VmUuid, float]]:
-        """Return the VMs of a queue whose time has come, with that time (seconds since 1970 UTC), oldest first."""
-        found: Any = self._redis.zrange(
-            self._key("due", queue),
-            "-inf",
-            ms(self._now() - by_seconds),
-            byscore=True,
-            offset=0,
-            num=limit,
-            withscores=True,
+    def overdue(self, queue: str, *, limit: int = 1000) -> list[tuple[VmUuid, float | None]]:
+        """Return the VMs of a queue whose time has come, with that time (seconds since 1970 UTC), oldest first.
+
+        And those whose message was lost, without any time: Celery's list has passed it, and no worker came with it.
+        """
+        pipeline = self._redis.pipeline()
+        pipeline.zrange(
+            self._key("due", queue), "-inf", ms(self._now()), byscore=True, offset=0, num=limit, withscores=True
         )
-        return [(VmUuid(uuid.decode()), score / 1000) for uuid, score in found]
+        pipeline.hmget(self._key("queue", queue), "sent", "taken")
+        pipeline.llen(f"{self.prefix}{queue}")
+        pipeline.zrange(self._key("wakeups", queue), 0, limit - 1, withscores=True)
+        due, (sent, taken), messages, woken = pipeline.execute()
+        passed = int((taken if messages else sent) or 0)
+        lost = [(VmUuid(uuid.decode()), None) for uuid, number in woken if number <= passed]
+        return [*((VmUuid(uuid.decode()), score / 1000) for uuid, score in due), *lost]
 
     def act(self, vm_uuid: VmUuid, event_id: EventId, action: OperatorAction, outcome: Outcome | None) -> str | None:
         """Retry or skip the next event, if it is this one; answers why not, or `None` when it is done."""

@@ -60,6 +60,9 @@ if TYPE_CHECKING:
 
 SCRIPTS = ("claim", "renew", "done", "hold", "release", "wakeup", "leftovers", "arrived", "unpark")
 VMS_AT_ONCE = 1000
+LOOKS_UNTIL_LOST = 4
+"""After so many looks, each of which notes how far the list has come, a message that it has passed counts as lost."""
+
 DEAD_LETTERS_KEPT = 10_000
 
 
@@ -197,9 +200,11 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         self._scripts["arrived"](keys=[self._key("questions", queue)], args=[self.prefix, queue, host, number])
 
     @override
-    def wake_due(self, queue: str, limit: int) -> list[Sent]:
-        args: list[str | int] = [self.prefix, queue, limit, ms(self._options.resend)]
-        return encoding.sent(self._scripts["wakeup"](keys=[self._key("due", queue)], args=args))
+    def wake_due(self, queue: str, limit: int, *, at_once: bool = False) -> list[Sent]:
+        args: list[str | int] = [self.prefix, queue, limit, 0 if at_once else ms(self._options.resend)]
+        looks = LOOKS_UNTIL_LOST if at_once else 1
+        answers = [self._scripts["wakeup"](keys=[self._key("due", queue)], args=args) for _ in range(looks)]
+        return encoding.sent([part for answer in answers for part in answer])
 
     @override
     def ask_hosts(self, queue: str, pause: float) -> list[HostName]:

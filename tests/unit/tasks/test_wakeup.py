@@ -84,7 +84,8 @@ def test_a_pass_takes_only_so_many_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     world = Queue()
     limits: list[int] = []
 
-    def nothing(_queue: str, limit: int) -> list[Sent]:
+    def nothing(_queue: str, limit: int, *, at_once: bool) -> list[Sent]:
+        assert not at_once
         limits.append(limit)
         return []
 

@@ -1,0 +1,191 @@
+"""Wake-ups with Celery itself: their form, how many there are in a storm, and what becomes of one that is lost."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from configdrive.model import EventId
+from rigs.process import wait_until
+from rigs.redis import RedisServer
+from tasks.wakeup import LEFTOVERS_NAME, TASK_NAME
+from tests.e2e.site import QUICK, Site, new_vm
+from tests.mailboxes import QUEUE, Store, posting
+from tests.mailboxes import new_vm as new_uuid
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from redis import Redis
+
+RESEND = 1.0
+
+# Celery and kombu as they come, with the tasks' names and none of our code.
+STOCK_WORKER = f"""
+import json, sys
+from celery import Celery
+url, prefix, queue = sys.argv[1:]
+app = Celery("stock", broker=url)
+app.conf.update(
+    broker_transport_options={{"global_keyprefix": prefix}}, task_ignore_result=True, accept_content=["json"],
+    worker_hijack_root_logger=False, worker_redirect_stdouts=False, task_default_queue=queue,
+)
+
+def say(task, *arguments, **named):
+    request = task.request
+    print(json.dumps([task.name, request.id, arguments, named, request.retries, request.argsrepr]), flush=True)
+
+for name in ("{TASK_NAME}", "{LEFTOVERS_NAME}"):
+    app.task(name=name, bind=True)(say)
+app.Worker(pool_cls="solo", queues=[queue], without_gossip=True, without_mingle=True, quiet=True).start()
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with require_rig():
+        server = RedisServer(tmp_path / "redis")
+    with server:
+        yield server
+
+
+def test_a_stock_celery_worker_takes_what_the_scripts_push(server: RedisServer) -> None:
+    """The form that `configdrive/client/lua/common.lua` writes is that of the pinned kombu and Celery."""
+    with server.client() as client:
+        store = Store(client)
+        header = store.put(new_uuid())
+        store.client.zadd(store.key("left", QUEUE), {f"{new_uuid()} host-1": 0})
+        store.mailbox.ask_hosts(QUEUE, 30)
+        with subprocess.Popen(
+            [sys.executable, "-c", STOCK_WORKER, server.url, store.prefix, QUEUE], stdout=subprocess.PIPE, text=True
+        ) as worker:
+            try:
+                assert worker.stdout is not None
+                wakeup, question = (json.loads(worker.stdout.readline()) for _ in range(2))
+                unacked = f"{store.prefix}unacked"
+                wait_until(lambda: not client.exists(unacked), "both to be acknowledged", timeout=10)
+            finally:
+                worker.terminate()
+        shown = f"('start', '{header.vm_uuid}', '1')"
+        assert wakeup == [TASK_NAME, header.event_id, ["start", header.vm_uuid, 1, 1], {}, 0, shown]
+        assert question[0] == LEFTOVERS_NAME
+        assert question[2:] == [["host-1", 2], {}, 0, "('host-1')"]
+
+
+@dataclass
+class Watch:
+    """Looks again and again at how many messages and waiting VMs there are."""
+
+    client: Redis
+    prefix: str
+    seen: list[tuple[int, int]] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def look(self) -> None:
+        while not self.ended.wait(0.02):
+            with self.client.pipeline() as pipeline:  # one moment
+                pipeline.llen(f"{self.prefix}{QUEUE}")
+                for key in ("due", "wakeups"):
+                    pipeline.zcard(f"{self.prefix}{key}:{QUEUE}")
+                messages, in_work, waiting = pipeline.execute()
+            self.seen.append((messages, in_work + waiting))
+
+    @property
+    def excess(self) -> int:
+        """By how many the messages were more than the VMs with events, at the worst moment."""
+        return max(messages - vms for messages, vms in self.seen)
+
+
+def storm(site: Site, seconds: float, vms: int) -> tuple[Watch, list[EventId]]:
+    """Publish a start for many VMs, more than the workers can do within some resend times, and watch."""
+    with site.redis.client() as client:
+        watch = Watch(client, site.settings.key_prefix)
+        thread = threading.Thread(target=watch.look)
+        thread.start()
+        try:
+            events = [new_vm().event("start") for _ in range(vms)]
+            receipts = site.publisher.publish_many(events)
+            site.outcomes([receipt.event_id for receipt in receipts], timeout=seconds)
+        finally:
+            watch.ended.set()
+            thread.join()
+    return watch, [receipt.event_id for receipt in receipts]
+
+
+@pytest.mark.timeout(240)
+def test_a_storm_breeds_no_wake_ups_and_leaves_none(make_site: Callable[..., Site]) -> None:
+    """A minute's backlog at a resend time of a second: before, the list grew to several times the VMs that wait."""
+    site = make_site(settings={"resend_seconds": RESEND, "concurrency": 8}, latency_ms=100)
+    site.start()
+    idle = [fresh(site) for _ in range(10)]
+    began = time.monotonic()
+    watch, events = storm(site, 200, 700)
+    assert time.monotonic() - began > 20 * RESEND, "the last of them waited for many resend times"
+    after = [fresh(site) for _ in range(10)]
+    assert len(watch.seen) > 200
+    assert watch.excess <= 100
+    with site.redis.client() as client:
+        counts: Any = client.hgetall(f"{site.settings.key_prefix}queue:{QUEUE}")
+    again = int(counts[b"sent"]) - len(events) - 20
+    assert again <= len(events) * 0.05, f"{again} wake-ups were sent again"
+    assert statistics.median(after) <= 2 * statistics.median(idle) + 0.05, (idle, after)
+
+
+def fresh(site: Site) -> float:
+    """Return how many seconds a fresh VM's start takes."""
+    began = time.monotonic()
+    site.outcome(new_vm().event("start"))
+    return time.monotonic() - began
+
+
+def test_without_a_worker_the_list_does_not_grow(server: RedisServer) -> None:
+    """A day in short: 1,000 VMs, and a look for wake-ups at every half of the resend time."""
+    with server.client() as client:
+        store = Store(client)
+        store.mailbox.put_many([posting(new_uuid()) for _ in range(1000)])
+        for _ in range(2000):
+            store.age_queue(RESEND)
+            store.due_now()
+        assert len(store.messages()) == 1000
+        assert store.mailbox.pending() == {QUEUE: 1000}
+
+
+def test_a_worker_killed_with_messages_in_hand_delays_them_by_twice_the_resend_time_at_most(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(workers=1, settings=QUICK | {"resend_seconds": 2.0})
+    site.redis.start()
+    vms = [new_vm() for _ in range(20)]
+    events = [vm.event("start") for vm in vms]
+    site.publisher.publish_many(events)
+    with site.redis.client() as client:
+        for _ in range(10):  # what a worker had popped when it was killed
+            assert client.rpop(f"{site.settings.key_prefix}{QUEUE}")
+    lost_at = time.monotonic()
+    site.start_workers()
+    ready = time.monotonic()
+    found = site.outcomes([EventId(event["id"]) for event in events], timeout=30)
+    assert time.monotonic() - max(lost_at, ready) < 2 * 2.0 + 2.0, "and what the work itself takes"
+    assert {outcome.status for (outcome,) in found.values()} == {"applied"}
+
+
+def test_a_redis_that_lost_the_whole_list_gets_it_back(make_site: Callable[..., Site]) -> None:
+    site = make_site(workers=1, settings=QUICK | {"resend_seconds": RESEND})
+    site.redis.start()
+    events = [new_vm().event("start") for _ in range(50)]
+    site.publisher.publish_many(events)
+    with site.redis.client() as client:
+        client.delete(f"{site.settings.key_prefix}{QUEUE}")
+    site.start_workers()
+    found = site.outcomes([EventId(event["id"]) for event in events], timeout=30)
+    assert all(len(outcomes) == 1 for outcomes in found.values())
