@@ -5,12 +5,12 @@ The checks read plain data (audit lines, outcomes, what Redis holds), so that ea
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from configdrive.model import ImageName, VmUuid
 from rigs.simulated.audit import Entry, Mark
+from rigs.simulated.spans import Span
 from tests.chaos.findings import Finding, unlike
 from tests.chaos.model import in_order
 from tests.e2e.known_secrets import PASSWORD, USER_DATA, betrayed
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from configdrive.contract.outcome import Outcome
     from tests.chaos.model import Model
     from tests.chaos.troubles import Freeze
-
-CHANGING = frozenset({"upload", "copy", "attach", "detach", "delete"})
-"""The verbs before which a worker looks whether the VM is its own still."""
 
 WORDS = (PASSWORD, USER_DATA)
 """What all secrets of a storm contain."""
@@ -85,45 +82,6 @@ def right_content(kept: Iterable[Path], models: Mapping[str, Model]) -> Iterator
             continue
         for problem in unlike(path.read_bytes(), model.contents.get(name.generation), model.life):
             yield Finding("content", f"{name} was attached with {problem}", model.life.number)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """One verb of one process."""
-
-    verb: str
-    begin: int
-    end: int
-    pid: int
-    thread: int
-
-
-def spans_of(entries: Iterable[Entry]) -> dict[str, list[Span]]:
-    """Return each VM's changing verbs, in the order of their begin. One that was killed ends with its last line."""
-    spans: dict[str, list[Span]] = defaultdict(list)
-    open_: dict[tuple[str, int, int], tuple[str, int, int]] = {}
-
-    def close(key: tuple[str, int, int]) -> None:
-        verb, begin, end = open_.pop(key)
-        spans[key[0]].append(Span(verb, begin, end, key[1], key[2]))
-
-    for entry in entries:
-        if entry.verb not in CHANGING:
-            continue
-        key = (entry.vm, entry.pid, entry.thread)
-        if entry.mark is Mark.BEGIN and key in open_:
-            close(key)
-        if entry.mark is Mark.BEGIN or key not in open_:  # its beginning was torn
-            open_[key] = (entry.verb, entry.tick, entry.tick)
-        else:
-            open_[key] = (open_[key][0], open_[key][1], entry.tick)
-        if entry.mark is Mark.END:
-            close(key)
-    for key in list(open_):
-        close(key)
-    for found in spans.values():
-        found.sort(key=lambda span: span.begin)
-    return spans
 
 
 def was_frozen(span: Span, freezes: Iterable[Freeze], lease: int) -> bool:

@@ -23,6 +23,7 @@ from rigs.cloud import Cloud
 from rigs.fleet import Fleet, Supervisor
 from rigs.process import Daemon, RigError, core_files_on, wait_until
 from rigs.redis import RedisServer
+from rigs.simulated.spans import CHANGING, spans_of
 from rigs.worker import CONFIGDRIVE
 from tasks.mailbox import OperatorAction
 from tests.chaos import judge
@@ -190,7 +191,7 @@ class Storm(Ground):
     @override
     def was_frozen(self, life: Life) -> bool:
         """See in the audit log whether a process stood still while it worked on this VM."""
-        spans = judge.spans_of(entry for entry in self._cloud.audit() if entry.vm == life.uuid)[life.uuid]
+        spans = spans_of((entry for entry in self._cloud.audit() if entry.vm == life.uuid), CHANGING)[life.uuid]
         return any(judge.was_frozen(span, self.left.chronicle.freezes, LEASE_NS) for span in spans)
 
     @override

@@ -11,9 +11,9 @@ import pytest
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import HostName, InstanceName, VmUuid
 from rigs.simulated.audit import Entry, Mark
+from rigs.simulated.spans import CHANGING, Span, spans_of
 from tests.chaos import judge
 from tests.chaos.findings import unlike
-from tests.chaos.judge import Span
 from tests.chaos.model import Content, Model, State
 from tests.chaos.plan import POOL, Life, secret_password, secret_user_data
 from tests.chaos.troubles import Freeze
@@ -99,7 +99,7 @@ def test_spans_end_with_the_last_line_of_a_killed_process() -> None:
         verb(Mark.BEGIN, 26, 2, "attach"),
         verb(Mark.BEGIN, 30, 2, "observe"),
     ]
-    assert judge.spans_of(entries) == {
+    assert spans_of(entries, CHANGING) == {
         ONE: [Span("upload", 10, 12, 1, 1), Span("upload", 20, 25, 2, 1), Span("attach", 26, 26, 2, 1)]
     }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from configdrive.lifecycle import state
 from configdrive.model import VmUuid
 from rigs.simulated.audit import KEPT
+from rigs.simulated.spans import CHANGING, spans_of
 from tests.chaos import judge
 from tests.chaos.storm import LEASE_NS, Left
 from tests.chaos.troubles import BALLAST
@@ -31,7 +32,7 @@ def _checks(left: Left) -> Iterator[Finding]:
     entries = left.cloud.audit()
     models: dict[str, Model] = {one.life.uuid: one.model for one in left.orchestrators}
     keyspace = left.witness.keyspace.values
-    spans = judge.spans_of(entries)
+    spans = spans_of(entries, CHANGING)
     frozen = {
         VmUuid(uuid)
         for uuid, found in spans.items()

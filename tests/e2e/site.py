@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import EventId, VmUuid
 from rigs.cloud import Cloud, VmScript
 from rigs.fleet import Fleet
 from rigs.process import RigError, wait_until
+from rigs.simulated.spans import VERBS, spans_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from configdrive.contract.outcome import Outcome
     from rigs.redis import RedisServer
     from rigs.simulated.faults import Fault
 
@@ -134,6 +135,22 @@ class Site(Fleet):
 
         wait_until(claimed, f"a worker to take VM {vm.uuid}", timeout=10)
 
+    def require_all_done(self, published: Mapping[VmScript, Sequence[EventId]], timeout: float = 60) -> list[Outcome]:
+        """See that each of these events ended once, in order, and that each VM has what its last one asks for.
+
+        The events of a VM are starts and stops alternating; one that a later one made pointless may have been dropped.
+        Returns the outcomes.
+        """
+        found = self.outcomes([event for events in published.values() for event in events], timeout)
+        order = self.stream()
+        assert len(order) == len(set(order))
+        for vm, events in published.items():
+            assert [event for event in order if event in set(events)] == list(events)
+            assert {found[event][0].status for event in events} <= {Status.APPLIED, Status.DROPPED}
+            self.require(vm, vm.last if vm.last % 2 else None)
+        self.require_no_overlap(published)
+        return [found[event][-1] for events in published.values() for event in events]
+
     def require(self, vm: VmScript, generation: int | None) -> None:
         """See that a VM has exactly the image of one generation, in its drive; or, with `None`, nothing at all."""
         wanted = None if generation is None else vm.image(generation)
@@ -141,33 +158,14 @@ class Site(Fleet):
         assert self.cloud.images(vm.uuid) == ([] if wanted is None else [wanted])
 
     def require_no_overlap(self, vms: Iterable[VmScript]) -> int:
-        """See in the audit log that never two processes were at one of these VMs at once; returns the number of verbs.
-
-        A process that was killed within a verb has no end of it: it ends with the last line it wrote.
-        """
-        wanted = {vm.uuid for vm in vms}
-        verbs = 0
-        by_vm: dict[str, list[tuple[int, int, tuple[int, int]]]] = defaultdict(list)
-        open_: dict[tuple[str, tuple[int, int]], list[int]] = {}
-        for entry in self.cloud.audit():
-            if entry.verb.startswith("world.") or entry.vm not in wanted:
-                continue
-            who = (entry.pid, entry.thread)
-            key = (entry.vm, who)
-            if entry.mark == "begin":
-                open_[key] = [entry.tick, entry.tick]
-                by_vm[entry.vm].append((entry.tick, 0, who))
-                verbs += 1
-            else:
-                open_[key][1] = entry.tick
-            begun = by_vm[entry.vm]
-            position = max(index for index, (tick, _, by) in enumerate(begun) if by == who and tick == open_[key][0])
-            begun[position] = (open_[key][0], open_[key][1], who)
-        for vm, spans in by_vm.items():
-            spans.sort()
-            for (_, end, who), (begin, _, then) in pairwise(spans):
-                assert who == then or end <= begin, f"VM {vm}: {who} and {then} at once"
-        return verbs
+        """See in the audit log that never two processes were at one VM at once; returns the number of verbs."""
+        spans = spans_of(self.cloud.audit(), VERBS)
+        found = [spans.get(vm.uuid, []) for vm in vms]
+        for of_vm in found:
+            for first, second in pairwise(of_vm):
+                same = (first.pid, first.thread) == (second.pid, second.thread)
+                assert same or first.end <= second.begin, f"{first} and {second} at once"
+        return sum(map(len, found))
 
 
 def new_vm() -> VmScript:
