@@ -171,7 +171,10 @@ def test_what_is_named_of_this_repository_is_there(page: Path) -> None:
     for line in (*quoted, *re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)):
         for target in re.findall(r"(?:^|\s)make ([a-z][a-z-]+)", line):
             assert f"\n{target}:" in makefile, target
-        for path in re.findall(r"(?:^|\s)((?:tests|guest|docs|deploy|workers|tasks|configdrive|rigs|benchmarks|demo|examples)/[\w./-]+)", line):
+        for path in re.findall(
+            r"(?:^|\s)((?:tests|guest|docs|deploy|workers|tasks|configdrive|rigs|benchmarks|demo|examples)/[\w./-]+)",
+            line,
+        ):
             assert "NNNN" in path or (ROOT / path.rstrip(".")).exists(), path
 
 
