@@ -24,12 +24,13 @@ from tasks.mailbox import Leases
 from tasks.policy import Limits
 from tasks.storage_sweep import StorageSweeper
 from tasks.wakeup import wake_due
+from workers.config.clock import SystemClock
 from workers.config.hypervisors import queues
 from workers.config.inventory import read_inventory
 from workers.config.key_ring import make_sealer
 from workers.config.settings import Settings
 from workers.driverkit.load import make_driver
-from workers.observability.logs import LoggingObserver, SystemClock
+from workers.observability.logs import LoggingObserver
 from workers.observability.observers import Observers, WorkObserver
 from workers.observability.optional import count_connections, open_tracing, open_worker_metrics
 from workers.queueing import bootsteps

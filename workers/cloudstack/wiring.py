@@ -14,10 +14,10 @@ from workers.cloudstack.adapter import Adapter, Result
 from workers.cloudstack.api import Api, ApiKey
 from workers.cloudstack.directory import ApiDirectory
 from workers.cloudstack.redis_memory import RedisMemory
+from workers.config.clock import SystemClock
 from workers.config.cloudstack import CloudStackSettings
 from workers.config.key_ring import make_sealer
 from workers.config.settings import Settings
-from workers.observability.logs import SystemClock
 from workers.store.mailbox import RedisMailbox
 
 _log: Final = logging.getLogger("configdrive.cloudstack")

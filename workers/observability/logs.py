@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from datetime import UTC, datetime
 from typing_extensions import override
 
 from configdrive.lifecycle.settled import Settled
-from configdrive.ports import Clock, StepRecord
+from configdrive.ports import StepRecord
 from tasks.mailbox import Claim, Ending
 from workers.observability.observers import WorkObserver, hypervisor_of, what_became
 
@@ -23,14 +22,6 @@ _events = logging.getLogger("configdrive.contract.events")
 
 _in_work: ContextVar[Claim | None] = ContextVar("claim in work", default=None)
 """What this thread works on: whatever is logged meanwhile, by whom ever, names its event and VM."""
-
-
-class SystemClock(Clock):
-    """The machine's clock."""
-
-    @override
-    def now(self) -> float:
-        return time.time()
 
 
 class LoggingObserver(WorkObserver):

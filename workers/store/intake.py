@@ -23,6 +23,7 @@ from configdrive.client.publisher import Publisher
 from configdrive.client.store import EventStore
 from configdrive.contract.events import MAX_EVENT_BYTES
 from tasks.intake import Ingester, Intake, Refusal, Taken, Unsealed
+from workers.config.clock import SystemClock
 from workers.store import scripts
 from workers.store.mailbox import MailboxOptions
 
@@ -103,7 +104,6 @@ def make_ingester(settings: Settings) -> Ingester | None:
     if settings.intake == "off":
         return None
     from workers.config.key_ring import make_sealer  # noqa: PLC0415 - many processes read this module, few seal
-    from workers.observability.logs import SystemClock  # noqa: PLC0415
 
     client, options = connect_redis(settings), MailboxOptions.of(settings)
     sealer = Unsealed() if settings.intake == "sealed" else make_sealer(settings)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from configdrive.client.publisher import Publisher
 from configdrive.model import HypervisorName, VmUuid
 from tasks.intake import Ingester, Unsealed
-from workers.observability.logs import SystemClock
+from workers.config.clock import SystemClock
 from workers.store.intake import RedisIntake
 from workers.store.scripts import FunctionLibrary
 

@@ -13,7 +13,8 @@ from configdrive.model import HypervisorName, VmUuid
 from configdrive.ports import StepRecord
 from tests.unit.documents import UUID
 from tests.unit.workers.observability.watching import SECRET, TRACEPARENT, claim, finish, park
-from workers.observability.logs import JsonFormatter, LoggingObserver, SystemClock, set_up_logging
+from workers.config.clock import SystemClock
+from workers.observability.logs import JsonFormatter, LoggingObserver, set_up_logging
 
 STEP = StepRecord("upload", "event-1", "start", VmUuid(UUID), HypervisorName("kvm"), 0.012345678)
 FAILED = StepRecord("attach", "event-1", "start", VmUuid(UUID), HypervisorName("kvm"), 2.0, "drive_locked")

@@ -1,0 +1,48 @@
+"""No circle in what is imported at run time, neither between modules nor between rooms."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
+
+import grimp
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    graph = grimp.build_graph("configdrive", "tasks", "workers", exclude_type_checking_imports=True, cache_dir=None)
+    return {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+
+
+def circle(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def room(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def test_a_circle_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) != []
+    assert circle({"a": {"b", "c"}, "b": {"c"}}) == []
+
+
+def test_no_module_imports_itself_by_way_of_others(imports: dict[str, set[str]]) -> None:
+    assert len(imports) > 150
+    assert circle(imports) == []
+
+
+def test_no_room_imports_itself_by_way_of_others(imports: dict[str, set[str]]) -> None:
+    rooms: dict[str, set[str]] = defaultdict(set)
+    for module, imported in imports.items():
+        rooms[room(module)] |= {room(other) for other in imported} - {room(module)}
+    assert circle(rooms) == []
