@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 import time
-from pathlib import PurePosixPath
+import uuid
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import asyncssh
@@ -22,6 +22,7 @@ from workers.driverkit.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import PurePosixPath
 
     from configdrive.errors import Code
     from configdrive.model import HostName, VmUuid
@@ -253,14 +254,36 @@ async def list_directory(client: asyncssh.SFTPClient, directory: PurePosixPath) 
         return []
 
 
-async def read_file(client: asyncssh.SFTPClient, path: PurePosixPath) -> bytes | None:
-    """Return a file's bytes; `None` when it is not there."""
+async def look_at(client: asyncssh.SFTPClient, path: PurePosixPath) -> asyncssh.SFTPAttrs | None:
+    """Look at what bears this name, itself when it is a link; `None` when nothing does."""
     try:
-        async with client.open(str(path), "rb") as file:
-            content: bytes = await file.read()
+        return await client.lstat(str(path))
     except _ABSENT:
         return None
-    return content
+
+
+async def is_file(client: asyncssh.SFTPClient, path: PurePosixPath) -> bool:
+    """Say whether this is a file, and not a link to one."""
+    return await _lstat(client, path) is not None
+
+
+async def read_file(client: asyncssh.SFTPClient, path: PurePosixPath) -> bytes | None:
+    """Return a file's bytes; `None` when there is none. A link is none: the fleet's user may read what others may not.
+
+    SFTP opens links without asking, so what is open is held against what was seen.
+    """
+    seen = await _lstat(client, path)
+    if seen is None:
+        return None
+    try:
+        async with client.open(str(path), "rb") as file:
+            opened = await file.stat()
+            if not _same(seen, opened):
+                return None
+            content: bytes = await file.read()
+            return content
+    except _ABSENT:
+        return None
 
 
 async def write_file(client: asyncssh.SFTPClient, path: PurePosixPath, content: bytes) -> None:
@@ -270,24 +293,66 @@ async def write_file(client: asyncssh.SFTPClient, path: PurePosixPath, content: 
         TransientError: `UPLOAD_CORRUPT` when what is read back is not what was written, `STORAGE_FULL`.
         asyncssh.SFTPError: what the host answered.
     """
-    part = PurePosixPath(f"{path}{PART}")
+    part = part_of(path)
+    await _write_part(client, part, content)
+    try:
+        await client.posix_rename(str(part), str(path))
+    except asyncssh.SFTPError:
+        await unlink(client, part)
+        raise
+
+
+async def write_new_file(client: asyncssh.SFTPClient, path: PurePosixPath, content: bytes) -> bool:
+    """As `write_file`, unless there is a file of that name; say whether it was written."""
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PART}")
+    await _write_part(client, part, content)
+    try:
+        await client.rename(str(part), str(path))  # not the POSIX one: it replaces nothing
+    except asyncssh.SFTPFailure:
+        await unlink(client, part)
+        return False
+    return True
+
+
+def part_of(path: PurePosixPath) -> PurePosixPath:
+    """Name the file in which another one is written."""
+    return path.with_name(path.name + PART)
+
+
+async def _write_part(client: asyncssh.SFTPClient, part: PurePosixPath, content: bytes) -> None:
     await unlink(client, part)
     try:
         # Made anew: a link that somebody has put there is not followed.
         async with client.open(str(part), "xb", asyncssh.SFTPAttrs(permissions=_PRIVATE)) as file:
             await file.write(content)
         if await read_file(client, part) != content:
-            detail = f"file {path.name} reads back otherwise than written"
+            detail = f"file {part.stem} reads back otherwise than written"
             raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)  # noqa: TRY301
-        await client.posix_rename(str(part), str(path))
     except (asyncssh.SFTPError, TransientError) as error:
         # OpenSSH says "failure" to a full disk, as to all else: ask how much room there is.
-        full = type(error) is asyncssh.SFTPFailure and await _is_full(client, path.parent, len(content))
+        full = type(error) is asyncssh.SFTPFailure and await _is_full(client, part.parent, len(content))
         await unlink(client, part)
         if full:
-            detail = f"{path.parent} has no room for an image"
+            detail = f"{part.parent} has no room for an image"
             raise TransientError(TransientCode.STORAGE_FULL, detail, "free some space there") from None
         raise
+
+
+async def _lstat(client: asyncssh.SFTPClient, path: PurePosixPath) -> asyncssh.SFTPAttrs | None:
+    """Look at a file; `None` when there is none of that name, or something else."""
+    found = await look_at(client, path)
+    return found if found is not None and found.type == asyncssh.FILEXFER_TYPE_REGULAR else None
+
+
+def _same(seen: asyncssh.SFTPAttrs, opened: asyncssh.SFTPAttrs) -> bool:
+    """Whether two looks show one file, as far as SFTP tells (it has no inode numbers)."""
+    return (seen.uid, seen.gid, seen.permissions, seen.size, seen.mtime) == (
+        opened.uid,
+        opened.gid,
+        opened.permissions,
+        opened.size,
+        opened.mtime,
+    )
 
 
 async def unlink(client: asyncssh.SFTPClient, path: PurePosixPath) -> None:
