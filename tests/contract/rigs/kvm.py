@@ -33,9 +33,11 @@ class KvmRig:
     """
 
     def __init__(self, folder: Path, cloud: Cloud, table: dict[str, object], second: tuple[Place, Path]) -> None:
+        from tests.integration.kvm.cloud import identified  # noqa: PLC0415
+
         self.host = HOST
-        self.home = Place(StorageName("local"), HOST)
-        self.second = second[0]
+        self.home = identified(Place(StorageName("local"), HOST), folder / "local" / "configdrive")
+        self.second = identified(*second)
         self._cloud = cloud
         self._folder = folder
         self._table = table

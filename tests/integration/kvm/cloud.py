@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -13,8 +13,9 @@ from xml.etree import ElementTree as ET
 import libvirt
 import libvirt_qemu
 
-from configdrive.model import HostName, HypervisorName, InstanceName, Vm, VmUuid
+from configdrive.model import HostName, HypervisorName, InstanceName, Place, Vm, VmUuid
 from tests.support import wait_until
+from workers.hypervisors.kvm.image_folder import ID_FILE
 
 if TYPE_CHECKING:
     from rigs.libvirt import LibvirtHost
@@ -74,6 +75,14 @@ class Drive:
     path: str | None
     read_only: bool
     locked: bool
+
+
+def identified(place: Place, folder: Path) -> Place:
+    """Give the folder of a storage's images an identity, as the first upload would."""
+    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    if not (folder / ID_FILE).exists():
+        (folder / ID_FILE).write_text(f"{uuid.uuid4().hex}\n")
+    return replace(place, identity=(folder / ID_FILE).read_text().strip())
 
 
 class Cloud:

@@ -54,8 +54,10 @@ def cloud(session_cloud: Cloud) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def home() -> Place:
-    return Place(StorageName("local"), HostName("h1"))
+def home(cloud: Cloud) -> Place:
+    from tests.integration.kvm.cloud import identified  # noqa: PLC0415  # needs libvirt-python
+
+    return identified(Place(StorageName("local"), HostName("h1")), cloud.pool / "configdrive")
 
 
 @pytest.fixture(scope="session")

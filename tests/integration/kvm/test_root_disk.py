@@ -111,11 +111,16 @@ def test_our_own_disk_is_never_the_root(cloud: Cloud, driver: KvmDriver, home: P
     assert driver.observe(vm).storage == home
 
 
-def test_a_pool_that_is_not_active_is_reported(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
+def test_a_pool_that_is_not_active_is_the_vm_s_storage_and_cannot_be_reached(
+    cloud: Cloud, driver: KvmDriver, tmp_path: Path
+) -> None:
     cloud.add_pool("asleep", tmp_path / "asleep", active=False)
     vm = cloud.define(root=disk(tmp_path / "asleep" / "root.raw", "vda", "virtio", "disk"))
+    for names in (None, [image_name(vm)]):
+        seen = driver.observe(vm, (), names)
+        assert (seen.storage, seen.unreachable) == (place("asleep"), (place("asleep"),))
     with pytest.raises(FleetError) as caught:
-        driver.observe(vm)
+        driver.upload(vm, make_image(vm), place("asleep"))
     assert caught.value.code is TransientCode.STORAGE_UNAVAILABLE
     assert caught.value.remedy == "virsh pool-start asleep"
     assert not (tmp_path / "asleep" / "configdrive").exists()

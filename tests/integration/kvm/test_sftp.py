@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configdrive.model import HostName, Place, StorageName
+import pytest
+
+from configdrive.errors import PermanentCode, TransientCode
+from configdrive.model import HostName, Place, StorageName, StoredImage
 from configdrive.ports import Connections
-from tests.contract.rig import image_name, make_image
+from tests.contract.rig import failure_of, image_name, make_image
+from tests.integration.kvm.cloud import disk
+from workers.driverkit.ssh import ABANDONED_SECONDS
 
 if TYPE_CHECKING:
     from rigs.sshd import SshServer
@@ -46,6 +52,86 @@ def test_a_link_in_place_of_a_part_is_not_followed(
     driver.upload(vm, make_image(vm), CACHE)
     assert (tmp_path / "victim").read_bytes() == b"untouched"
     assert (folder / str(image_name(vm))).read_bytes() == make_image(vm).content
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file that root alone may read, as an SFTP user who is root can."""
+    path = tmp_path / "shadow"
+    path.write_bytes(b"root:$6$only-root-may-read-this" + bytes(4096))
+    path.chmod(0o600)
+    return path
+
+
+def test_a_link_under_an_image_s_name_is_no_image(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path, secret: Path
+) -> None:
+    driver = make_driver(ssh=ssh_table)
+    vm, image = cloud.define(disk(None, "hdd", "ide")), None
+    target = Place(StorageName("target"), HOST)
+    cloud.add_pool("target", tmp_path / "target")
+    folder = tmp_path / "cache"
+    folder.mkdir(mode=0o711)
+    (folder / str(image_name(vm))).symlink_to(secret)
+    for verb in (
+        lambda: driver.copy(vm, image_name(vm), CACHE, target),
+        lambda: driver.attach(vm, image_name(vm), CACHE),
+    ):
+        failure = failure_of(verb)
+        assert failure is not None
+        assert failure.code in {PermanentCode.IMAGE_LOST, TransientCode.UPLOAD_CORRUPT}
+    assert not (tmp_path / "target" / "configdrive" / str(image_name(vm))).exists()
+    assert cloud.media(vm) == {"hdd": None}
+
+    image = make_image(vm)
+    driver.upload(vm, image, CACHE)
+    assert not (folder / str(image.name)).is_symlink()
+    assert (folder / str(image.name)).read_bytes() == image.content
+    (folder / str(image.name)).unlink()
+    (folder / str(image.name)).symlink_to(secret)
+    driver.delete(vm, StoredImage(image.name, CACHE), anyones=False)
+    assert not (folder / str(image.name)).is_symlink()
+    assert secret.read_bytes().startswith(b"root:")
+
+
+def test_a_link_in_place_of_the_folder_is_refused(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
+) -> None:
+    driver = make_driver(ssh=ssh_table, storage_route="sftp")
+    cloud.add_pool("writable", tmp_path / "writable")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "writable" / "configdrive").symlink_to(tmp_path / "theirs")
+    vm = cloud.define(root=disk(tmp_path / "writable" / "root.raw", "vda", "virtio", "disk"))
+    place = Place(StorageName("writable"), HOST)
+    seen = driver.observe(vm, (), [image_name(vm)])
+    assert (seen.storage, seen.unreachable) == (place, (place,))
+    failure = failure_of(lambda: driver.upload(vm, make_image(vm), place))
+    assert failure is not None
+    assert failure.code is PermanentCode.ACCESS_DENIED
+    assert "symbolic link" in failure.detail
+    assert list((tmp_path / "theirs").iterdir()) == []
+
+
+def test_what_a_killed_upload_left_goes_with_the_next_event_that_names_it_and_with_a_later_survey(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], home: Place
+) -> None:
+    """Killed in the middle, and nothing is remembered of it: a file with a password, under no image's name."""
+    driver = make_driver(ssh=ssh_table, storage_route="sftp")
+    vms = [cloud.define() for _ in range(4)]
+    parts = [cloud.pool / "configdrive" / f"{image_name(vm)}.part" for vm in vms]
+    for vm, part in zip(vms, parts, strict=True):
+        part.write_bytes(make_image(vm).content[:1000])
+    old = time.time() - 2 * ABANDONED_SECONDS
+    os.utime(parts[3], (old, old))
+
+    driver.observe(vms[0], (), [image_name(vms[0])])
+    driver.observe(vms[1])
+    driver.delete(vms[2], StoredImage(image_name(vms[2]), home), anyones=False)
+    assert [part.exists() for part in parts] == [False, False, False, True]
+    parts[2].write_bytes(b"an upload that is going on")
+    assert {vm.uuid for vm in vms}.isdisjoint(image.name.vm_uuid for image in driver.survey(HOST).images)
+    assert [part.exists() for part in parts] == [False, False, True, False]
+    parts[2].unlink()
 
 
 def test_sftp_goes_on_when_sshd_was_started_anew(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import libvirt
@@ -15,8 +16,6 @@ from tests.contract.rig import image_name, make_image
 from tests.integration.kvm.cloud import disk
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from configdrive.model import Place, Vm
     from configdrive.ports import Attachment
     from tests.integration.kvm.cloud import Cloud
@@ -197,39 +196,47 @@ def test_definitions_that_differ_end_with_one_drive_each(  # noqa: PLR0913, PLR0
     assert {None, paths["user"]}.issuperset(cloud.media(vm, inactive=True).values())
 
 
-def test_another_vm_s_image_in_any_drive_is_refused_before_anything_is_changed(
-    cloud: Cloud, driver: KvmDriver, home: Place
+@pytest.mark.parametrize("running", [False, True])
+def test_a_clone_s_drive_with_the_original_s_image_is_used_and_the_original_s_is_left_alone(
+    cloud: Cloud, driver: KvmDriver, home: Place, *, running: bool
 ) -> None:
-    other = cloud.define()
-    driver.upload(other, make_image(other), home)
-    foreign = cloud.pool / "configdrive" / str(image_name(other))
-    vm = cloud.define(disk(None, "hdd", "ide") + disk(foreign, "hdc", "ide"))
-    with pytest.raises(FleetError) as caught:
-        give(driver, vm, home)
-    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
-    assert cloud.media(vm) == {"hdd": None, "hdc": str(foreign)}
-
-    vm = cloud.define(disk(None, "hdd", "ide"), running=True)
-    cloud.define(disk(foreign, "hdc", "ide"), vm=vm)  # for its next boot
-    with pytest.raises(FleetError) as caught:
-        give(driver, vm, home)
-    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
-    assert cloud.media(vm) == {"hdd": None}
-    assert cloud.media(vm, inactive=True) == {"hdc": str(foreign)}
+    original = cloud.define(disk(None, "hdd", "ide"))
+    theirs = give(driver, original, home).path
+    clone = cloud.define(disk(theirs, "hdd", "ide") + disk(theirs, "hdc", "ide"), running=running)
+    attachment = give(driver, clone, home)
+    assert (attachment.how, attachment.device) == (AttachedHow.INSERTED, "hdd")
+    for inactive in (False, True):
+        assert cloud.media(clone, inactive=inactive) == {"hdd": attachment.path, "hdc": None}
+    assert cloud.media(original) == {"hdd": theirs}
+    assert driver.observe(original).drive == Inserted(image_name(original), home)
 
 
-def test_a_vm_that_bears_another_name_is_refused_and_can_be_cleaned_up(
+def test_a_clone_holds_up_neither_the_original_s_next_start_nor_its_end(
     cloud: Cloud, driver: KvmDriver, home: Place
 ) -> None:
     vm = cloud.define(disk(None, "hdd", "ide"))
-    give(driver, vm, home)
-    renamed = replace(vm, instance_name=type(vm.instance_name)("i-9-9-VM"))
-    for attach_by in AttachBy:
-        with pytest.raises(FleetError) as caught:
-            driver.attach(replace(renamed, attach_by=attach_by), image_name(vm), home)
-        assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
-    driver.detach(renamed)
-    assert cloud.media(vm) == {}
+    first = give(driver, vm, home).path
+    clone = cloud.define(disk(first, "hdd", "ide"))
+    second = give(driver, vm, home, 2).path
+    driver.delete(vm, StoredImage(image_name(vm), home), anyones=False)
+    driver.detach(vm, [image_name(vm, 2)])
+    driver.delete(vm, StoredImage(image_name(vm, 2), home), anyones=False)
+    assert [(cloud.pool / "configdrive" / Path(path).name).exists() for path in (first, second)] == [False, False]
+    assert cloud.media(clone) == {"hdd": first}, "its definition is not ours to change"
+
+
+@pytest.mark.parametrize("name", ["i-9-9-VM", "Web 01 (prod) [x]", "müller"])
+def test_a_vm_is_known_by_its_uuid_whatever_it_is_called(
+    cloud: Cloud, driver: KvmDriver, home: Place, name: str
+) -> None:
+    vm = cloud.define(disk(None, "hdd", "ide"))
+    cloud.domain(vm).rename(name, 0)
+    for event in (vm, replace(vm, instance_name=type(vm.instance_name)("another"))):
+        path = give(driver, event, home).path
+        assert cloud.media(vm) == {"hdd": path}
+        driver.detach(event, [image_name(event)])
+        driver.delete(event, StoredImage(image_name(event), home), anyones=False)
+        assert (cloud.media(vm), Path(path).exists()) == ({"hdd": None}, False)
 
 
 def test_a_halted_vm_s_drive_can_be_a_disk(cloud: Cloud, driver: KvmDriver, home: Place) -> None:

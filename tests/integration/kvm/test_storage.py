@@ -6,7 +6,6 @@ import itertools
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import pytest
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import HostName, Image, Place, StorageName, StoredImage
-from tests.contract.rig import image_name, make_image
+from tests.contract.rig import failure_of, image_name, make_image
 from tests.integration.kvm.cloud import disk
 from workers.hypervisors.kvm.image_folder import SftpFolder, VolumeFolder
 
@@ -81,7 +80,47 @@ def test_images_are_private_and_their_folder_lists_nothing_to_others(
     cloud.add_pool("fresh", tmp_path / "fresh")
     vm = cloud.new_vm()
     routed.upload(vm, make_image(vm), Place(StorageName("fresh"), HOST))
-    assert seen_on_host(cloud, tmp_path / "fresh") == ["configdrive 711", f"configdrive/{image_name(vm)} 600"]
+    assert seen_on_host(cloud, tmp_path / "fresh") == sorted(
+        ["configdrive 711", f"configdrive/{image_name(vm)} 600", "configdrive/storage.id 600"]
+    )
+
+
+@pytest.mark.parametrize("looked", [False, True])
+def test_a_folder_that_others_could_read_or_write_is_taken_from_them(
+    cloud: Cloud, routed: KvmDriver, tmp_path: Path, *, looked: bool
+) -> None:
+    cloud.add_pool("open", tmp_path / "open")
+    (tmp_path / "open" / "configdrive").mkdir()
+    (tmp_path / "open" / "configdrive").chmod(0o777)
+    vm = cloud.define(root=disk(tmp_path / "open" / "root", "vda", "virtio", "disk"))
+    if looked:
+        routed.observe(vm)
+    routed.upload(vm, make_image(vm), Place(StorageName("open"), HOST))
+    assert "configdrive 711" in seen_on_host(cloud, tmp_path / "open")
+
+
+def test_a_tampered_image_does_not_travel(cloud: Cloud, routed: KvmDriver, home: Place) -> None:
+    vm = cloud.define()
+    image = make_image(vm)
+    routed.upload(vm, image, home)
+    asked: list[str] = []
+
+    def genuine(sha256: str) -> bool:
+        asked.append(sha256)
+        return sha256 == image.sha256
+
+    path = cloud.pool / "configdrive" / str(image.name)
+    path.write_bytes(image.content.replace(b"swordfish", b"swordfisH"))
+    for place in (CACHE, home):
+        failure = failure_of(lambda: routed.copy(vm, image.name, home, place, genuine))  # noqa: B023
+        assert failure is not None
+        assert failure.code is PermanentCode.IMAGE_LOST
+    assert routed.observe(vm, [CACHE]).images == (StoredImage(image.name, home),)
+    path.write_bytes(image.content)
+    routed.copy(vm, image.name, home, CACHE, genuine)
+    assert [stored.place.storage for stored in routed.observe(vm, [CACHE]).images] == [home.storage, CACHE.storage]
+    assert asked[-1] == image.sha256
+    assert image.sha256 not in asked[:-1]
 
 
 def test_looking_makes_no_folder(cloud: Cloud, routed: KvmDriver, tmp_path: Path) -> None:
@@ -127,52 +166,46 @@ def test_workers_that_begin_at_once_make_one_folder(cloud: Cloud, tmp_path: Path
         == [b"kvm host h1: " + cloud.host.uri.encode() + b" is neither encrypted nor authenticated; use qemu+tls://\n"]
         * 3
     )  # and nothing of libvirt's
-    assert len(list((tmp_path / "busy" / "configdrive").iterdir())) == len(vms)
+    assert len(list((tmp_path / "busy" / "configdrive").glob("*.iso"))) == len(vms)
     assert [pool.name() for pool in cloud.connection.listAllStoragePools(0)].count("configdrive-busy") == 1
 
 
 def test_threads_that_begin_at_once_make_one_folder(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
-    place = Place(StorageName("busy"), HOST)
     for round_ in range(5):
-        cloud.add_pool("busy", tmp_path / str(round_))
+        place = Place(StorageName(f"busy-{round_}"), HOST)
+        cloud.add_pool(place.storage, tmp_path / str(round_))
         vms = [cloud.new_vm() for _ in range(8)]
         with ThreadPoolExecutor(len(vms)) as pool:
             for done in [pool.submit(driver.upload, vm, make_image(vm), place) for vm in vms]:
                 done.result(timeout=60)
-        assert len(list((tmp_path / str(round_) / "configdrive").iterdir())) == len(vms)
+        assert len(list((tmp_path / str(round_) / "configdrive").glob("*.iso"))) == len(vms)
         cloud.clean()
 
 
-def test_somebody_else_s_pool_in_that_directory_is_used(
-    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path
-) -> None:
+def test_somebody_else_s_pool_in_that_directory_is_used(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
     cloud.add_pool("other", tmp_path / "other")
     cloud.add_pool("their-iso-pool", tmp_path / "other" / "configdrive")
     vm = cloud.define()
-    place = replace(home, storage=StorageName("other"))
+    place = Place(StorageName("other"), HOST)
     driver.upload(vm, make_image(vm), place)
     assert [image.name for image in driver.observe(vm, [place]).images] == [image_name(vm)]
 
 
-def test_a_pool_that_bears_our_name_elsewhere_is_refused(
-    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path
-) -> None:
+def test_a_pool_that_bears_our_name_elsewhere_is_refused(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
     cloud.add_pool("other", tmp_path / "other")
     cloud.add_pool("configdrive-other", tmp_path / "elsewhere")
     vm = cloud.define()
     with pytest.raises(FleetError) as caught:
-        driver.upload(vm, make_image(vm), replace(home, storage=StorageName("other")))
+        driver.upload(vm, make_image(vm), Place(StorageName("other"), HOST))
     assert caught.value.code is PermanentCode.MISCONFIGURED
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_our_pool_is_started_when_somebody_has_made_it_last(
-    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path
-) -> None:
+def test_our_pool_is_started_when_somebody_has_made_it_last(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
     cloud.add_pool("other", tmp_path / "other")
     cloud.add_pool("configdrive-other", tmp_path / "other" / "configdrive", active=False)
     vm = cloud.define()
-    driver.upload(vm, make_image(vm), replace(home, storage=StorageName("other")))
+    driver.upload(vm, make_image(vm), Place(StorageName("other"), HOST))
     assert (tmp_path / "other" / "configdrive" / str(image_name(vm))).exists()
 
 
@@ -203,6 +236,7 @@ def test_a_network_pool_is_shared_and_its_folder_lies_on_it(
 
     # Unmounted, nothing is written into the directory below.
     cloud.connection.storagePoolLookupByName("nfs").destroy()
+    assert routed.observe(vm).unreachable == (place,)
     with pytest.raises(FleetError) as caught:
         routed.upload(vm, make_image(vm, 2), place)
     assert caught.value.code is TransientCode.STORAGE_UNAVAILABLE
@@ -264,7 +298,7 @@ def test_the_largest_image_goes_through(cloud: Cloud, routed: KvmDriver, home: P
     assert (cloud.pool / "configdrive" / str(image.name)).read_bytes() == image.content
     routed.copy(vm, image.name, home, CACHE)
     routed.delete(vm, StoredImage(image.name, home))
-    assert [found.place for found in routed.observe(vm, [CACHE]).images] == [CACHE]
+    assert [found.place.storage for found in routed.observe(vm, [CACHE]).images] == [CACHE.storage]
     routed.delete(vm, StoredImage(image.name, CACHE))
 
 

@@ -1,4 +1,4 @@
-"""What `configdrive doctor` asks of a KVM host: each finding with its remedy. Raises nothing, changes nothing."""
+"""The questions of `configdrive doctor` to a KVM host: each finding with its remedy. Raises and changes nothing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from configdrive.errors import FleetError
 from configdrive.ports import Check
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.inventory import StorageRoute
+from workers.hypervisors.kvm.visit import REPEATED, host_uuid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from workers.driverkit.ssh import Sftp
     from workers.hypervisors.kvm.storages import Pool
@@ -22,12 +23,18 @@ OLDEST: Final = 6_000_000
 """libvirt 6.0, of 2020: the oldest whose answers the driver's table of errors was made for."""
 
 
-def diagnose(host: Host) -> Iterator[Check]:
-    """Try the connection, the version, every pool, and SFTP when the inventory has it."""
+def diagnose(host: Host, others: Collection[Host]) -> Iterator[Check]:
+    """Try the connection, the version, every pool, and SFTP when the inventory has it.
+
+    Args:
+        host: the one to try.
+        others: of the inventory; none of those that were tried before may be this one.
+    """
     subject = f"kvm host {host.name}"
     try:
         with translated(f"host {host.name}"), host.visit() as visit:
-            findings = [_version(subject, visit), *(_pool(subject, visit, pool) for pool in visit.storages.pools)]
+            findings = [_version(subject, visit), _identity(f"{subject}, identity", host, visit, others)]
+            findings += (_pool(subject, visit, pool) for pool in visit.storages.pools)
             if not any(pool.holds_files for pool in visit.storages.pools):
                 findings.append(_no_pool(subject, host))
     except FleetError as error:
@@ -45,6 +52,21 @@ def _version(subject: str, visit: Visit) -> Check:
     if version < OLDEST:
         return Check(subject, ok=False, detail=f"{text}: too old", remedy="upgrade libvirt to 6.0 or newer")
     return Check(subject, ok=True, detail=text)
+
+
+def _identity(subject: str, host: Host, visit: Visit, others: Collection[Host]) -> Check:
+    same = [other.name for other in others if other.identity == visit.host_id]
+    if same:
+        detail = f"is the same host as {', '.join(sorted(same))}, by its uuid {visit.host_id}"
+        remedy = (
+            "leave one of them in the inventory; if they are two machines whose boards bear one uuid, give each a"
+            " 'host_uuid' of its own (uuidgen)"
+        )
+        return Check(subject, ok=False, detail=detail, remedy=remedy)
+    if host.table.host_uuid is None and host_uuid(visit.link) in REPEATED:
+        detail = f"is known as {visit.host_id}: thousands of boards bear its uuid; better give it a 'host_uuid'"
+        return Check(subject, ok=True, detail=detail)
+    return Check(subject, ok=True, detail=f"is known by the uuid {visit.host_id}")
 
 
 def _pool(subject: str, visit: Visit, pool: Pool) -> Check:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -11,7 +11,11 @@ from xml.etree import ElementTree as ET
 from configdrive.model import ImageName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+MARK: Final = "ua-configdrive"
+"""The alias of a drive that the fleet has added: libvirt keeps an alias that begins with `ua-` in every definition."""
 
 
 class Device(StrEnum):
@@ -54,7 +58,8 @@ class Disk:
         target: where it is plugged in.
         source: what is in it; `None` for an empty drive.
         boot: its own place in the boot order.
-        alias: QEMU's name for it while it runs; empty otherwise.
+        alias: QEMU's name for it while it runs, and its user's in every definition; empty otherwise.
+        xml: its element.
     """
 
     device: str
@@ -62,11 +67,17 @@ class Disk:
     source: Source | None
     boot: int | None = None
     alias: str = ""
+    xml: str = field(default="", repr=False)
 
     @property
     def image(self) -> ImageName | None:
         """The fleet's image in it, if any."""
         return None if self.source is None else self.source.image
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the fleet has added it, and so takes it away again; what it has found stays."""
+        return self.alias == MARK
 
     @property
     def has_tray(self) -> bool:
@@ -78,6 +89,34 @@ class Disk:
         """Whether it is a CD drive with nothing in it."""
         return self.device == Device.CDROM and self.source is None
 
+    def holds(self, path: str) -> bool:
+        """Whether this file is in it."""
+        return self.source is not None and self.source.path == path
+
+    def with_medium(self, path: str | None) -> str:
+        """Write its element with another file in it, or none; all else as it is: boot order, serial, alias, address."""
+        disk = read_xml(self.xml) if self.xml else _new_element(self.target, self.device, mark=self.is_ours)
+        _exchange(disk, path)
+        return ET.tostring(disk, encoding="unicode")
+
+    def for_config(self, path: str) -> str:
+        """Write its element, as a running VM has it, for a persistent definition that has no such drive yet."""
+        disk = read_xml(self.with_medium(path))
+        for address in disk.findall("address"):
+            disk.remove(address)
+        return ET.tostring(disk, encoding="unicode")
+
+    @property
+    def frame(self) -> str:
+        """What the drive is without its medium: the same in two definitions when one change can do for both."""
+        disk = read_xml(self.with_medium(None))
+        for driver in disk.findall("driver"):
+            driver.attrib.pop("type", None)  # a running VM's empty drive has none
+        for alias in disk.findall("alias"):
+            if not self.alias.startswith("ua-"):  # QEMU's own, which only a running VM has
+                disk.remove(alias)
+        return ET.canonicalize(ET.tostring(disk, encoding="unicode"), strip_text=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Definition:
@@ -87,6 +126,7 @@ class Definition:
         arch, machine: as libvirt has them, such as `x86_64` and `pc-q35-7.2`.
         disks: in the order of the XML.
         controllers: (type, model) of each; the model is empty when none is given.
+        id: libvirt's number of a running VM, in the definition that it runs with; empty in all others.
     """
 
     name: str
@@ -94,6 +134,12 @@ class Definition:
     machine: str
     disks: tuple[Disk, ...]
     controllers: frozenset[tuple[str, str]]
+    id: str = ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is what a running VM has."""
+        return bool(self.id)
 
     @property
     def fleet_disks(self) -> Iterator[tuple[ImageName, Disk]]:
@@ -147,6 +193,7 @@ def read_definition(text: str) -> Definition:
         controllers=frozenset(
             (found.get("type", ""), found.get("model", "")) for found in domain.iterfind("devices/controller")
         ),
+        id=domain.get("id", ""),
     )
 
 
@@ -160,6 +207,7 @@ def _disks(elements: Iterable[ET.Element]) -> Iterator[Disk]:
                 source=_source(element.find("source")),
                 boot=None if boot is None else int(boot.get("order", "0")),
                 alias="" if alias is None else alias.get("name", ""),
+                xml=ET.tostring(element, encoding="unicode"),
             )
 
 
@@ -176,27 +224,47 @@ def _source(element: ET.Element | None) -> Source | None:
     return Source(named.get("file") or named.get("dev"), named.get("pool"), named.get("volume"))
 
 
-def disk_xml(target: Target, path: str | None, device: str = Device.CDROM) -> str:
-    """Write the element of one drive: raw, read-only, with the file at `path` in it or empty."""
-    disk = ET.Element("disk", type="file", device=device)
-    ET.SubElement(disk, "driver", name="qemu", type="raw")
-    if path is not None:
-        ET.SubElement(disk, "source", file=path)
-    ET.SubElement(disk, "target", dev=target.dev, bus=target.bus)
-    ET.SubElement(disk, "readonly")
+def disk_xml(target: Target, path: str | None, device: str = Device.CDROM, *, mark: bool = True) -> str:
+    """Write the element of a drive of the fleet's own: raw, read-only, with the file at `path` in it or empty."""
+    disk = _new_element(target, device, mark=mark)
+    _exchange(disk, path)
     return ET.tostring(disk, encoding="unicode")
 
 
-def with_medium(text: str, dev: str, path: str | None) -> str:
-    """Return a domain's XML with another file in one of its drives, or none: what is left of a saved VM to change."""
+def _new_element(target: Target, device: str, *, mark: bool) -> ET.Element:
+    disk = ET.Element("disk", type="file", device=device)
+    ET.SubElement(disk, "driver", name="qemu", type="raw")
+    ET.SubElement(disk, "target", dev=target.dev, bus=target.bus)
+    ET.SubElement(disk, "readonly")
+    if mark:
+        ET.SubElement(disk, "alias", name=MARK)
+    return disk
+
+
+def _exchange(disk: ET.Element, path: str | None) -> None:
+    """Put a file into a drive's element, or take out what is in it; what follows from the medium goes with it."""
+    for tag in ("source", "backingStore", "mirror"):
+        for found in disk.findall(tag):
+            disk.remove(found)
+    disk.set("type", "file")
+    target, driver = disk.find("target"), disk.find("driver")
+    if target is not None:
+        target.attrib.pop("tray", None)
+    if path is None:
+        return
+    if driver is None:
+        driver = ET.Element("driver", name="qemu")
+        disk.insert(0, driver)
+    driver.set("type", "raw")
+    disk.insert(1, ET.Element("source", file=path))
+
+
+def with_media(text: str, media: Mapping[str, str | None]) -> str:
+    """Return a domain's XML with other files in some drives (target name -> path), or none: for a saved VM."""
     domain = read_xml(text)
     for disk in domain.iterfind("devices/disk"):
         target = disk.find("target")
-        if target is None or target.get("dev") != dev:
-            continue
-        for source in disk.findall("source"):
-            disk.remove(source)
-        disk.set("type", "file")
-        if path is not None:
-            ET.SubElement(disk, "source", file=path)
+        dev = "" if target is None else target.get("dev", "")
+        if dev in media:
+            _exchange(disk, media[dev])
     return ET.tostring(domain, encoding="unicode")

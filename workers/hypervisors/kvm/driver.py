@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import hashlib
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import libvirt
 
-from configdrive.errors import PermanentError
-from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, Vm
-from configdrive.ports import AttachedHow, Attachment, Check, Genuine, NoDrive, Observation, Survey, trusted
+from configdrive.errors import FleetError, PermanentError, TransientCode, TransientError
+from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
+from configdrive.ports import AttachedHow, Attachment, Check, Genuine, Observation, Survey, trusted
 from workers.driverkit.storage_routes import (
     first_way,
     hosts_of,
-    list_images,
     not_on_host,
     nothing_to_attach,
     nothing_to_copy,
-    require_name,
     require_own,
     store,
 )
 from workers.hypervisors.kvm.doctor import diagnose
-from workers.hypervisors.kvm.domain_xml import disk_xml
+from workers.hypervisors.kvm.domain_xml import MARK, disk_xml
 from workers.hypervisors.kvm.drives import Drives
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.inventory import parse
@@ -31,14 +30,15 @@ from workers.hypervisors.kvm.sessions import LinkBrokenError
 from workers.hypervisors.kvm.slots import content, device_of, find_slot, no_free_slot, targets
 from workers.hypervisors.kvm.survey import survey
 from workers.hypervisors.kvm.visit import Host, find_host
-from workers.hypervisors.kvm.vms import find_domain
+from workers.hypervisors.kvm.vms import find_domain, find_user, lies_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from configdrive.model import Image, StoredImage
+    from configdrive.model import Image
     from configdrive.ports import Connections
+    from workers.hypervisors.kvm.domain_xml import Source
     from workers.hypervisors.kvm.image_folder import ImageFolder
     from workers.hypervisors.kvm.visit import Visit
     from workers.hypervisors.kvm.vms import Domain
@@ -79,44 +79,54 @@ class KvmDriver:
         hosts = {HostName(name): Host(HostName(name), one, call_timeout) for name, one in table.hosts.items()}
         return cls(hosts, force_eject=force_eject)
 
-    def observe(
-        self,
-        vm: Vm,
-        also: Collection[Place] = (),
-        names: Collection[ImageName] | None = None,  # noqa: ARG002 - lists
-    ) -> Observation:
-        """Look at the VM and list its images.
+    def observe(self, vm: Vm, also: Collection[Place] = (), names: Collection[ImageName] | None = None) -> Observation:
+        """Look at the VM, which is known by its uuid alone, and at its images.
 
-        A VM is known by its uuid alone here, so that it can be cleaned up whatever its name is; `attach` looks at the
-        name as well.
+        With `names` it is an event that asks: the storages get an identity when they have none yet, so that what is
+        remembered of them is remembered under that.
         """
-        return _looked(partial(self._observe, vm, also))
+        return _looked(partial(self._observe, vm, also, names))
 
-    def _observe(self, vm: Vm, also: Collection[Place]) -> Observation:
-        with self._visit(vm.host) as visit:
+    def _observe(self, vm: Vm, also: Collection[Place], names: Collection[ImageName] | None) -> Observation:
+        images: list[StoredImage] = []
+        unreachable: list[Place] = []
+        with self._visit(vm.host, tried=False) as visit:
+            visit.link.known.begin()
             domain = find_domain(visit.link, vm.uuid)
             storage = _own_storage(visit, vm, domain)
-            own = () if storage is None else visit.storages.folder(storage).names(vm.uuid)
-            choices = targets(domain.layers[0] if domain else None, visit.table.cd_targets, device_of(vm.presentation))
-            drive = (
-                NoDrive()
-                if domain is None
-                else content(domain.layers, vm.uuid, visit.storages.place_of, storage, choices)
-            )
-
-        def listed(place: Place) -> tuple[ImageName, ...]:
-            if place == storage:
-                return own
-            with self._reach(place, vm.host) as (_, folder):
-                return folder.names(vm.uuid)
-
-        images, unreachable = list_images([*([] if storage is None else [storage]), *also], listed)
+            if storage is not None:
+                try:
+                    with translated(f"storage {storage.storage}"):
+                        storage = visit.storages.identified(storage, make=names is not None)
+                        images += _images(visit.storages.folder(storage), vm, names, storage)
+                except FleetError as error:
+                    visit.link.require_alive(error)
+                    unreachable.append(storage)
+            layers = () if domain is None else domain.layers
+            choices = targets(layers[0] if layers else None, visit.table.cd_targets, device_of(vm.presentation))
+            drive = content(layers, vm.uuid, visit.storages.place_of, storage, choices)
+            media = tuple(dict.fromkeys(image for layer in layers for image, _ in layer.fleet_disks))
+            visit.link.known.held.keep(vm.uuid, frozenset(media))
+            vm_ref = None if domain is None else f"{visit.host_id}/{vm.uuid}"
+        for place in dict.fromkeys(also):
+            if place in {storage, *unreachable}:
+                continue
+            try:
+                with self._reach(place, vm.host) as (there, folder):
+                    found = there.storages.identified(place, make=names is not None)
+                    if found not in {storage, *(image.place for image in images)}:
+                        images += _images(folder, vm, names, found)
+            except FleetError:
+                unreachable.append(place)
         return Observation(
             power=PowerState.UNDEFINED if domain is None else domain.power,
             storage=storage,
             drive=drive,
-            images=images,
-            unreachable=unreachable,
+            images=tuple(images),
+            unreachable=tuple(unreachable),
+            media=media,
+            host_id=visit.host_id,
+            vm_ref=vm_ref,
         )
 
     def upload(self, vm: Vm, image: Image, place: Place) -> None:
@@ -124,76 +134,91 @@ class KvmDriver:
         require_own(vm, image.name)
         self._store(vm, image.name, image.content, place)
 
-    def copy(
-        self,
-        vm: Vm,
-        name: ImageName,
-        source: Place,
-        target: Place,
-        genuine: Genuine = trusted,  # noqa: ARG002 - trusts
-    ) -> None:
-        """Make `target` hold the same bytes as `source` under the same name."""
+    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place, genuine: Genuine = trusted) -> None:
+        """Make `target` hold the same bytes as `source` under the same name, if they are what the name promises."""
         require_own(vm, name)
         with self._reach(source, vm.host) as (_, folder):
             there = folder.read(name)
-        if there is None:
+        if there is None or not genuine(hashlib.sha256(there).hexdigest()):
             raise nothing_to_copy(name, source)
         if source != target:
             self._store(vm, name, there, target)
 
     def attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
-        """Make this image the read-only medium of the VM's config drive, now and after the next power-on."""
+        """Make this image the read-only medium of the VM's config drive, now and after the next power-on.
+
+        Another VM's image in its drive is replaced too: a clone's definition still names the original's.
+        """
         require_own(vm, name)
         device = device_of(vm.presentation)
         with self._visit(vm.host) as visit:
             folder = visit.storages.folder(place)
             path = str(folder.directory / str(name))
-            domain = find_domain(visit.link, vm.uuid)
-            if domain is not None:
-                require_name(vm, domain.name)
+            domain = find_domain(visit.link, vm.uuid, again=True)
             if vm.attach_by is AttachBy.ORCHESTRATOR:
                 return _for_the_orchestrator(vm, visit, domain, path)
             if domain is None:
                 raise not_on_host(vm)
             if not folder.has(name):
                 raise nothing_to_attach(name, place)
+            visit.link.known.change(vm.uuid)
             drives = Drives(visit.link, vm.uuid, domain, force=self._force)
-            how, target = drives.insert(path, device, visit.table.cd_targets)
-        return Attachment(how, target.dev, path, disk_xml(target, path, device))
+            done = drives.insert(path, device, visit.table.cd_targets)
+            visit.link.known.held.keep(vm.uuid, frozenset({name}))
+        xml = disk_xml(done.target, path, device, mark=done.is_ours)
+        return Attachment(done.how, done.target.dev, path, xml, MARK if done.is_ours else None)
 
     def detach(
         self,
         vm: Vm,
-        media: Collection[ImageName] | None = None,  # noqa: ARG002 - takes all
-        added: str | None = None,  # noqa: ARG002 - asks nobody
+        media: Collection[ImageName] | None = None,
+        added: str | None = None,  # noqa: ARG002  # a drive that the fleet has added bears its mark
     ) -> None:
-        """Leave no image of the fleet in any drive of the VM, now and in its persistent definition."""
+        """Take images out of the VM's drives, now and in its persistent definition; all of them without `media`."""
         with self._visit(vm.host) as visit:
-            domain = find_domain(visit.link, vm.uuid)
+            domain = find_domain(visit.link, vm.uuid, again=media is not None, config=media is None)
             if domain is None:
                 return
+            held = visit.link.known.held.get(vm.uuid)
+            visit.link.known.change(vm.uuid)
+            if media is None:
+                held = frozenset(image for layer in domain.layers for image, _ in layer.fleet_disks)
+            gone = frozenset((held or ()) if media is None else media)
             try:
-                Drives(visit.link, vm.uuid, domain, force=self._force).remove_all()
+                Drives(visit.link, vm.uuid, domain, force=self._force).remove(gone)
             except libvirt.libvirtError:
                 if find_domain(visit.link, vm.uuid) is not None:
                     raise  # otherwise it was transient and was powered off meanwhile
+            if held is not None:
+                visit.link.known.held.keep(vm.uuid, held - gone)
 
-    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:  # noqa: ARG002 - always
+    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:
         """Delete one image file; gone already is success."""
         with self._reach(image.place, vm.host) as (visit, folder):
-            if folder.has(image.name):
-                visit.require_unused(folder, image.name)
-                folder.remove(image.name)
+            if not anyones:
+                self._require_free(vm, image, visit, folder)
+            elif folder.has(image.name):
+                user = find_user(visit.link, image.name, partial(lies_in, directory=folder.directory, pool=folder.pool))
+                if user is not None:
+                    raise _in_use(image.name, user, visit.host)
+            folder.remove(image.name)
 
-    def host_of(self, host_id: str) -> HostName | None:  # noqa: ARG002 - none is known
-        """Return the inventory's name of the host that says this of itself."""
+    def host_of(self, host_id: str) -> HostName | None:
+        """Return the inventory's name of the host that says this of itself, asking those that were not asked yet."""
+        for host in sorted(self._hosts.values(), key=lambda one: one.identity != host_id):
+            with suppress(FleetError):
+                if host.identity is None:
+                    with self._visit(host.name):
+                        pass
+                if host.identity == host_id:
+                    return host.name
         return None
 
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet."""
 
         def look() -> Survey:
-            with self._visit(host) as visit:
+            with self._visit(host, tried=False) as visit:
                 return survey(visit)
 
         return _looked(look)
@@ -208,7 +233,7 @@ class KvmDriver:
             found = find_host(self._hosts, host)
         except PermanentError as error:
             return iter([Check(f"kvm host {host}", ok=False, detail=error.detail, remedy=error.remedy)])
-        return diagnose(found)
+        return diagnose(found, [other for other in self._hosts.values() if other is not found])
 
     def connections(self) -> Collection[Connections]:
         """Count the connections of this process to each host: to libvirt, and for SFTP."""
@@ -222,10 +247,10 @@ class KvmDriver:
     # --- inside ---------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _visit(self, name: HostName) -> Iterator[Visit]:
+    def _visit(self, name: HostName, *, tried: bool = True) -> Iterator[Visit]:
         """Give a connection to a host; whatever its SDKs raise meanwhile comes out as a `FleetError`."""
         host = find_host(self._hosts, name)
-        with translated(f"host {name}"), host.visit() as visit:
+        with translated(f"host {name}"), host.visit(tried=tried) as visit:
             yield visit
 
     def _reach(self, place: Place, via: HostName) -> AbstractContextManager[tuple[Visit, ImageFolder]]:
@@ -234,7 +259,60 @@ class KvmDriver:
 
     def _store(self, vm: Vm, name: ImageName, data: bytes, place: Place) -> None:
         with self._reach(place, vm.host) as (visit, folder):
-            store(folder, name, data, lambda: visit.require_unused(folder, name))
+            visit.storages.identified(place, make=True)
+            unused = partial(self._require_free, vm, StoredImage(name, place), visit, folder)
+            store(folder, name, data, unused)
+
+    def _require_free(self, vm: Vm, image: StoredImage, there: Visit, folder: ImageFolder) -> None:
+        """Return when this VM does not have the file in a drive; other VMs' definitions, such as clones', do not count.
+
+        A VM that its host does not know may have been moved: then every other host that shares the storage is asked.
+
+        Raises:
+            TransientError: `IMAGE_IN_USE`; `HOST_UNREACHABLE` when one cannot be asked.
+        """
+        place = there.storages.identified(image.place, make=False)
+
+        def known_on(visit: Visit) -> bool:
+            held = visit.link.known.held.get(vm.uuid) if visit.host == vm.host else None
+            if held is not None and image.name not in held:
+                return bool(held)
+            domain = find_domain(visit.link, vm.uuid)
+            sources = () if domain is None else tuple(_sources(domain, image.name))
+            here = visit.host == there.host
+            if any(
+                lies_in(one, folder.directory, folder.pool) if here else visit.storages.place_of(one) == place
+                for one in sources
+            ):
+                raise _in_use(image.name, vm.instance_name, visit.host)
+            return domain is not None
+
+        asked = [there.host]
+        known = known_on(there)
+        if vm.host != there.host and vm.host in self._hosts:
+            asked.append(vm.host)
+            with self._visit(vm.host) as visit:
+                known = known_on(visit) or known
+        if not known and place.host is None:
+            for name in self._hosts:
+                if name not in asked:
+                    with self._visit(name) as visit:
+                        known_on(visit)
+
+
+def _sources(domain: Domain, name: ImageName) -> Iterator[Source]:
+    for layer in domain.layers:
+        yield from (disk.source for image, disk in layer.fleet_disks if image == name and disk.source is not None)
+
+
+def _in_use(name: ImageName, user: str, host: HostName) -> TransientError:
+    detail = f"VM {user} on host {host} has the image {name} in a drive"
+    return TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
+
+
+def _images(folder: ImageFolder, vm: Vm, names: Collection[ImageName] | None, place: Place) -> Iterator[StoredImage]:
+    found = folder.names(vm.uuid) if names is None else folder.find(names)
+    return (StoredImage(name, place) for name in found)
 
 
 def _looked(look: Callable[[], _Seen]) -> _Seen:

@@ -14,41 +14,38 @@ Order and flags follow from what libvirt and QEMU do (measured, libvirt 9.0 and 
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import libvirt
 
 from configdrive.errors import TransientCode, TransientError
 from configdrive.ports import AttachedHow
-from workers.hypervisors.kvm.domain_xml import (
-    Definition,
-    Device,
-    Disk,
-    Target,
-    disk_xml,
-    read_definition,
-    with_medium,
-)
-from workers.hypervisors.kvm.slots import find_plugged, find_slot, hot_target, no_free_slot, own_slots, targets
+from workers.hypervisors.kvm.domain_xml import Definition, Device, Disk, Target, disk_xml, read_definition, with_media
+from workers.hypervisors.kvm.slots import find_plugged, find_slot, hot_target, no_free_slot, targets
 from workers.hypervisors.kvm.tray import Tray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
-    from configdrive.model import VmUuid
+    from configdrive.model import ImageName, VmUuid
     from workers.hypervisors.kvm.sessions import Link
     from workers.hypervisors.kvm.vms import Domain
 
 LIVE: Final = libvirt.VIR_DOMAIN_AFFECT_LIVE
 CONFIG: Final = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+INACTIVE: Final = libvirt.VIR_DOMAIN_XML_INACTIVE
 
 _NO_ROOM: Final = ("no more available pci", "no free ")
 """How libvirt says that a running VM has no connector left for another device."""
 
 
-Insertion: TypeAlias = tuple[AttachedHow, Target]
-"""How an image came to the guest, and on which drive."""
+class Insertion(NamedTuple):
+    """How an image came to the guest, on which drive, and whether the fleet has added that drive."""
+
+    how: AttachedHow
+    target: Target
+    is_ours: bool
 
 
 class Drives:
@@ -68,7 +65,7 @@ class Drives:
         self._tray = Tray(link, vm, domain.handle, force=force)
 
     def insert(self, path: str, device: Device, wanted: tuple[str, ...]) -> Insertion:
-        """Make the file the medium of the config drive, and of no other drive.
+        """Make the file the medium of the config drive, and have no other image of the fleet in any drive.
 
         Args:
             path: of the image, as the host sees it.
@@ -76,29 +73,61 @@ class Drives:
             wanted: the inventory's `cd_targets`.
 
         Raises:
-            PermanentError: `NOT_ITS_DRIVE`, `NO_FREE_SLOT`.
+            PermanentError: `NO_FREE_SLOT`.
             TransientError: `DRIVE_LOCKED`.
         """
         domain = self._domain
-        for layer in domain.layers:
-            own_slots(layer, self._vm)  # refuses another VM's image, before anything is changed
         if domain.live is None:
             return self._insert_halted(path, device, wanted)
         return self._insert_running(domain.live, path, device, targets(domain.live, wanted, device))
 
-    def remove_all(self) -> None:
-        """Leave no image of the fleet in any drive, whosever it is; the persistent definition loses the drive as well.
+    def remove(self, media: Collection[ImageName]) -> None:
+        """Take these images out of every drive: a drive that the fleet has added goes, one that it has found stays.
+
+        Each change follows a look of its own: what came into a drive meanwhile is the next event's.
 
         Raises:
             TransientError: `DRIVE_LOCKED`; `VM_BUSY` when a saved state has it as a disk.
         """
         domain = self._domain
-        if domain.config is not None:
-            self._without(domain.config, (disk for _, disk in domain.config.fleet_disks))
-        if domain.live is not None:
-            for _, disk in domain.live.fleet_disks:
-                self._take_out(disk)
-        self._change_saved({})
+        unplugged = 0 if domain.live is None else self._unplug(domain.live, media)
+        if domain.live is not None and not unplugged:
+            self._for_each(domain.live, media, partial(self._read, 0), partial(self._take_out, media=media))
+        if domain.saved is not None:
+            self._change_saved({disk.target.dev: None for disk in _holders(domain.saved, media)})
+        if domain.is_persistent and not unplugged & CONFIG:
+            config = self._read(INACTIVE) if domain.config is None else domain.config
+            self._for_each(config, media, partial(self._read, INACTIVE), self._clear)
+
+    def _unplug(self, live: Definition, media: Collection[ImageName]) -> int:
+        """Unplug the one drive that holds an image, if the fleet has added it and no guest need help.
+
+        Answers the flags of the definitions that are done with: none, the running one's, or both.
+        """
+        holders = _holders(live, media)
+        if len(holders) != 1 or not holders[0].is_ours or holders[0].target.bus != "scsi":
+            return 0
+        drive, flags = holders[0], LIVE
+        there = self._read(INACTIVE).at(drive.target.dev) if self._domain.is_persistent else None
+        if there is not None and there.is_ours and there.frame == drive.frame and there.image in media:
+            flags |= CONFIG
+        self._link.change(self._domain.handle.detachDeviceFlags, drive.xml, flags)
+        self._require_gone(drive)
+        return flags
+
+    @staticmethod
+    def _for_each(
+        seen: Definition, media: Collection[ImageName], read: Callable[[], Definition], take: Callable[[Disk], None]
+    ) -> None:
+        """Do something with each drive that holds one of the images, looking again before all but the first."""
+        for number, held in enumerate(_holders(seen, media)):
+            now = read() if number else seen
+            disk = now.at(held.target.dev)
+            if disk is not None and disk.image in media:
+                take(disk)
+
+    def _read(self, flags: int) -> Definition:
+        return read_definition(self._link.call(self._domain.handle.XMLDesc, flags))
 
     # --- a VM that does not run ------------------------------------------------------------------------------------
 
@@ -110,34 +139,37 @@ class Drives:
         if saved is None:
             return done
         plugged = find_plugged(saved, targets(saved, wanted, device), self._vm, device)
+        emptied: dict[str, str | None] = {disk.target.dev: None for _, disk in saved.fleet_disks}
         if plugged is None or plugged.device != Device.CDROM:
-            self._change_saved({})
-            return AttachedHow.NEXT_BOOT, done[1]
-        changed = self._change_saved({plugged.target.dev: path})
-        return (AttachedHow.INSERTED, plugged.target) if changed else done
+            self._change_saved(emptied)
+            return done._replace(how=AttachedHow.NEXT_BOOT)
+        changed = self._change_saved({**emptied, plugged.target.dev: path})
+        return Insertion(AttachedHow.INSERTED, plugged.target, plugged.is_ours) if changed else done
 
     def _insert_config(self, config: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
         slot = find_slot(config, choices, self._vm, device)
         if slot is None:
             raise no_free_slot(self._vm, choices)
-        others = [disk for disk in own_slots(config, self._vm) if disk.target != slot.target]
-        self._without(config, others)
-        if _holds(slot.disk, path):
-            return AttachedHow.INSERTED if others else AttachedHow.ALREADY, slot.target
-        handle, xml = self._domain.handle, disk_xml(slot.target, path, device)
+        others = _others(config, slot.target)
+        for disk in others:
+            self._clear(disk)
+        how, marked = AttachedHow.INSERTED, _may_mark(config, others)
         if slot.disk is None:
-            self._link.change(handle.attachDeviceFlags, xml, CONFIG)
-        else:
-            self._link.change(handle.updateDeviceFlags, xml, CONFIG)
-        return AttachedHow.INSERTED, slot.target
+            xml = disk_xml(slot.target, path, device, mark=marked)
+            self._link.change(self._domain.handle.attachDeviceFlags, xml, CONFIG)
+        elif not slot.disk.holds(path):
+            self._link.change(self._domain.handle.updateDeviceFlags, slot.disk.with_medium(path), CONFIG)
+        elif not others:
+            how = AttachedHow.ALREADY
+        return Insertion(how, slot.target, marked if slot.disk is None else slot.disk.is_ours)
 
     # --- a VM that runs --------------------------------------------------------------------------------------------
 
     def _insert_running(self, live: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
         plugged = find_plugged(live, choices, self._vm, device)
-        if plugged is not None and not _holds(plugged, path) and not plugged.has_tray:
+        if plugged is not None and not plugged.holds(path) and not plugged.has_tray:
             plugged = None
-        for disk in own_slots(live, self._vm):
+        for _, disk in live.fleet_disks:
             if disk != plugged:
                 self._take_out(disk)
         if plugged is not None:
@@ -145,53 +177,55 @@ class Drives:
         return self._plug(live, path, device, choices)
 
     def _exchange(self, plugged: Disk, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
-        """Put the image into a drive that the guest has."""
-        config, target = self._domain.config, plugged.target
-        both = config is not None and self._align(config, plugged)
-        if _holds(plugged, path):
-            if config is None:
-                return AttachedHow.ALREADY, target
-            there = config.at(target.dev)
-            if both and _holds(there, path):
-                return AttachedHow.ALREADY, target
-            if both:
-                self._link.change(self._domain.handle.updateDeviceFlags, disk_xml(target, path, device), CONFIG)
-                return AttachedHow.INSERTED, target
-            return self._insert_config(config, path, device, choices)[0], target
-        if config is not None and not both:
-            self._insert_config(config, path, device, choices)
-        self._tray.change(plugged, path, LIVE | CONFIG if both else LIVE)
-        return AttachedHow.INSERTED, target
+        """Put the image into a drive that the guest has, and into the same one for the next boot."""
+        done = Insertion(AttachedHow.INSERTED, plugged.target, plugged.is_ours)
+        config, handle, how = self._domain.config, self._domain.handle, AttachedHow.ALREADY
+        there = None if config is None else config.at(plugged.target.dev)
+        if config is not None and not self._may_hold(config, plugged, there):
+            how = self._insert_config(config, path, device, choices).how
+        elif config is not None:
+            for disk in _others(config, plugged.target):
+                self._clear(disk)
+                how = AttachedHow.INSERTED
+            if there is not None and there.frame == plugged.frame and not plugged.holds(path):
+                self._tray.change(plugged, path, LIVE | CONFIG)
+                return done
+            if there is None:
+                self._link.change(handle.attachDeviceFlags, plugged.for_config(path), CONFIG)
+                how = AttachedHow.INSERTED
+            elif not there.holds(path):
+                self._link.change(handle.updateDeviceFlags, there.with_medium(path), CONFIG)
+                how = AttachedHow.INSERTED
+        if plugged.holds(path):
+            return done._replace(how=how)
+        self._tray.change(plugged, path, LIVE)
+        return done
 
-    def _align(self, config: Definition, plugged: Disk) -> bool:
-        """See that the persistent definition has the drive that the guest has, and no other of ours.
+    @staticmethod
+    def _may_hold(config: Definition, plugged: Disk, there: Disk | None) -> bool:
+        """Whether the persistent definition has, or takes, the drive that the guest has.
 
-        False when it cannot: something else is in its place there, or it lacks the controller.
+        Not when something else is in its place there, or it lacks the controller.
         """
-        target, there = plugged.target, config.at(plugged.target.dev)
         if there is None:
-            can_be_added = plugged.device == Device.CDROM and (target.bus != "scsi" or config.has_virtio_scsi)
-            if not can_be_added:
-                return False
-            self._link.change(self._domain.handle.attachDeviceFlags, disk_xml(target, None), CONFIG)
-        elif (there.device, there.target) != (plugged.device, target) or not (there.is_empty_cd or there.image):
-            return False
-        self._without(config, (disk for disk in own_slots(config, self._vm) if disk.target != target))
-        return True
+            return plugged.device == Device.CDROM and (plugged.target.bus != "scsi" or config.has_virtio_scsi)
+        same = (there.device, there.target) == (plugged.device, plugged.target)
+        return same and (there.is_empty_cd or there.image is not None)
 
     def _plug(self, live: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
         """Add a drive to a VM that has none: for the next boot, and now if it takes one while it runs."""
         config, target = self._domain.config, hot_target(live, self._domain.config, device)
-        later: Target | None = None
+        later: Insertion | None = None
         if config is not None:
             fits = target is not None and (target.bus != "scsi" or config.has_virtio_scsi)
             wanted = (target, *choices) if fits and target is not None else choices
-            later = self._insert_config(config, path, device, wanted)[1]
-        if target is not None and self._hot_add(disk_xml(target, path, device)):
-            return AttachedHow.HOT_ADDED, target
+            later = self._insert_config(config, path, device, wanted)
+        marked = _may_mark(live)
+        if target is not None and self._hot_add(disk_xml(target, path, device, mark=marked)):
+            return Insertion(AttachedHow.HOT_ADDED, target, marked)
         if later is None:
             raise no_free_slot(self._vm, choices)
-        return AttachedHow.NEXT_BOOT, later
+        return later._replace(how=AttachedHow.NEXT_BOOT)
 
     def _hot_add(self, xml: str) -> bool:
         """Plug a drive in now; false when the running VM has no room for it."""
@@ -206,54 +240,68 @@ class Drives:
 
     # --- single changes --------------------------------------------------------------------------------------------
 
-    def _take_out(self, disk: Disk) -> None:
-        """Eject the medium of a drive that the guest has, or unplug what has no tray."""
+    def _take_out(self, disk: Disk, media: Collection[ImageName] | None = None) -> None:
+        """Eject the medium of a drive that the guest has, or unplug what has no tray.
+
+        Args:
+            disk: the drive, as it was just now.
+            media: what may be taken out, when that is not all.
+        """
+
+        def still_there() -> bool:
+            now = self._read(0).at(disk.target.dev)
+            return now is not None and (media is None or now.image in media)
+
         if disk.has_tray:
-            self._tray.change(disk, None, LIVE)
+            self._tray.change(disk, None, LIVE, still_there)
             return
-        handle = self._domain.handle
-        self._link.change(handle.detachDeviceFlags, _xml_of(disk), LIVE)
-        if read_definition(self._link.call(handle.XMLDesc, 0)).at(disk.target.dev) is not None:
+        self._link.change(self._domain.handle.detachDeviceFlags, disk.xml, LIVE)
+        self._require_gone(disk)
+
+    def _require_gone(self, disk: Disk) -> None:
+        now = self._read(0).at(disk.target.dev)
+        if now is not None and now.image == disk.image:
             detail = f"the guest of VM {self._vm} does not release its config drive {disk.target.dev}"
             raise TransientError(TransientCode.DRIVE_LOCKED, detail, "unmount it in the guest, or power the VM off")
 
-    def _without(self, config: Definition, disks: Iterable[Disk]) -> Definition:
-        """Take drives out of the persistent definition, and return what is left of it."""
-        for disk in disks:
-            self._link.change(self._domain.handle.detachDeviceFlags, _xml_of(disk), CONFIG)
-            config = replace(config, disks=tuple(other for other in config.disks if other != disk))
-        return config
+    def _clear(self, disk: Disk) -> None:
+        """Take an image out of the persistent definition: what the fleet has added goes, what it has found is empty."""
+        handle = self._domain.handle
+        if disk.is_ours or disk.device != Device.CDROM:
+            self._link.change(handle.detachDeviceFlags, disk.xml, CONFIG)
+        else:
+            self._link.change(handle.updateDeviceFlags, disk.with_medium(None), CONFIG)
 
-    def _change_saved(self, media: Mapping[str, str]) -> bool:
+    def _change_saved(self, media: Mapping[str, str | None]) -> bool:
         """Change the media of a VM that was saved to a file, and say whether that was needed.
 
         Args:
-            media: target name -> path; every other drive with an image of the fleet becomes empty.
+            media: target name -> path; `None` for a drive that becomes empty.
         """
         saved, text = self._domain.saved, self._domain.saved_xml
-        if saved is None or text is None:
-            return False
-        wanted: dict[str, str | None] = {disk.target.dev: None for _, disk in saved.fleet_disks}
-        wanted.update(media)
-        changed = False
-        for dev, path in wanted.items():
-            disk = saved.at(dev)
-            if disk is None or (path is not None and _holds(disk, path)):
-                continue
-            if disk.device == Device.DISK:
-                detail = f"VM {self._vm} was saved to a file with its config drive plugged in as a disk"
-                remedy = "start it, or discard its saved state (virsh managedsave-remove)"
-                raise TransientError(TransientCode.VM_BUSY, detail, remedy)
-            text, changed = with_medium(text, dev, path), True
-        if changed:
-            self._link.change(self._domain.handle.managedSaveDefineXML, text, 0)
-        return changed
+        assert saved is not None  # noqa: S101  # looked at by whoever calls
+        assert text is not None  # noqa: S101
+        drives = [(saved.at(dev), path) for dev, path in media.items()]
+        wanted = {disk.target.dev: path for disk, path in drives if disk and not (path and disk.holds(path))}
+        if any(disk.device == Device.DISK for disk, _ in drives if disk and disk.target.dev in wanted):
+            detail = f"VM {self._vm} was saved to a file with its config drive plugged in as a disk"
+            remedy = "start it, or discard its saved state (virsh managedsave-remove)"
+            raise TransientError(TransientCode.VM_BUSY, detail, remedy)
+        if wanted:
+            self._link.change(self._domain.handle.managedSaveDefineXML, with_media(text, wanted), 0)
+        return bool(wanted)
 
 
-def _holds(disk: Disk | None, path: str) -> bool:
-    return disk is not None and disk.source is not None and disk.source.path == path
+def _holders(definition: Definition, media: Collection[ImageName]) -> list[Disk]:
+    return [disk for image, disk in definition.fleet_disks if image in media]
 
 
-def _xml_of(disk: Disk) -> str:
-    """Write what identifies a drive; its medium does not."""
-    return disk_xml(disk.target, None if disk.source is None else disk.source.path, disk.device)
+def _others(config: Definition, target: Target) -> list[Disk]:
+    """Give the drives that hold an image of the fleet, or that the fleet has added and nobody uses, but one."""
+    ours = [disk for disk in config.disks if disk.image is not None or (disk.is_ours and disk.is_empty_cd)]
+    return [disk for disk in ours if disk.target != target]
+
+
+def _may_mark(definition: Definition, going: Collection[Disk] = ()) -> bool:
+    """Whether a drive that is added can bear the mark: two drives cannot have one alias."""
+    return not any(disk.is_ours for disk in definition.disks if disk not in going)

@@ -1,4 +1,4 @@
-"""What libvirt, SSH and the operating system say, in the words of the taxonomy. Nothing else may leave the driver."""
+"""The faults of libvirt, SSH and the operating system in the words of the taxonomy. Nothing else leaves the driver."""
 
 from __future__ import annotations
 

@@ -10,10 +10,15 @@ drives name an image by its path.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
+import re
+import stat
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from xml.etree import ElementTree as ET
 
 import asyncssh
@@ -21,22 +26,48 @@ import libvirt
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import ImageName
-from workers.driverkit.ssh import MOST, clear_parts, list_directory, read_file, unlink, write_file
+from workers.driverkit.ssh import (
+    MOST,
+    clear_parts,
+    is_file,
+    list_directory,
+    look_at,
+    part_of,
+    read_file,
+    unlink,
+    write_file,
+    write_new_file,
+)
 from workers.driverkit.storage_routes import Files
+from workers.hypervisors.kvm.domain_xml import read_xml
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
     from pathlib import PurePosixPath
 
     from configdrive.model import VmUuid
     from workers.driverkit.ssh import Sftp
     from workers.hypervisors.kvm.sessions import Link
 
+R = TypeVar("R")
+
 PRIVATE: Final = 0o600
 """An image's mode: it may hold a password. When libvirt attaches the file it makes QEMU's user its owner
 (`dynamic_ownership` in qemu.conf, which is the default)."""
 
 PASSABLE: Final = 0o711
-"""The folder's mode: QEMU's user may reach a file by its name, nobody but the owner may list them."""
+"""The folder's mode: QEMU's user may reach a file by its name, nobody but the owner may list them. A folder that was
+there with another mode is given this one."""
+
+WRITABLE: Final = 0o022
+"""Bits of a folder's mode with which others may put files, and links, in the place of images."""
+
+ID_FILE: Final = "storage.id"
+"""The file that says which storage a folder is, whatever hosts and pools call it: 32 hexadecimal digits, made once."""
+
+_ID: Final = re.compile(rb"[0-9a-f]{32}\n")
+_HALF_ID_SECONDS: Final = 5.0
+"""How long an id file that is empty may be somebody's who is just writing it."""
 
 CHUNK: Final = 256 * 1024 - 64
 """Bytes per message: what fits into one of libvirt's stream packets."""
@@ -46,6 +77,7 @@ _PAUSE_SECONDS: Final = 0.02
 _BUSY: Final = (libvirt.VIR_FROM_STORAGE, libvirt.VIR_ERR_INTERNAL_ERROR)
 """How libvirt refuses to look at a pool in which somebody is just making a volume."""
 
+_NOT_ACTIVE: Final = "is not active"
 _RACED: Final = frozenset(
     {
         libvirt.VIR_ERR_OPERATION_FAILED,  # made meanwhile
@@ -68,14 +100,28 @@ class ImageFolder(Files, Protocol):
     def pool(self) -> str:
         """The libvirt pool of this folder (it need not exist), by which a drive may name a file in it."""
 
+    def identity(self, *, make: bool) -> str | None:
+        """Return which storage this is; `None` when nobody has said yet, and it is not to be said now."""
+
     def names(self, vm: VmUuid | None = None) -> tuple[ImageName, ...]:
-        """List the images, of one VM or of all; of one VM, what a killed upload has left half-written is deleted.
+        """List the images, of one VM or of all; what a killed upload has left half-written is deleted.
 
         A folder that is not there has none.
         """
 
+    def find(self, names: Collection[ImageName]) -> tuple[ImageName, ...]:
+        """Say which of these files are there, without listing any other; half-written ones of that name are deleted."""
+
     def has(self, name: ImageName) -> bool:
         """Say whether the file is there now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """What is known of a file: libvirt's handle, `None` when it is not there; and whether this process wrote it."""
+
+    handle: libvirt.virStorageVol | None
+    written: bool = False
 
 
 class VolumeFolder:
@@ -85,76 +131,144 @@ class VolumeFolder:
         link: to the host.
         directory: the images'.
         pool: the libvirt pool's name.
+        shared: whether other hosts write there past this libvirt.
     """
 
-    def __init__(self, link: Link, directory: PurePosixPath, pool: str) -> None:
+    def __init__(self, link: Link, directory: PurePosixPath, pool: str, *, shared: bool) -> None:
         self._link = link
         self.directory = directory
         self.pool = pool
+        self._shared = shared
+
+    def identity(self, *, make: bool) -> str | None:
+        """Return which storage this is. A volume is made at once but filled afterwards: an empty one is waited for."""
+        deadline = time.monotonic() + _HALF_ID_SECONDS
+        while True:
+            volume = self._find(ID_FILE, expected=make)
+            content = None if volume is None else self._download(volume)
+            if content is not None and _ID.fullmatch(content):
+                return content.decode().strip()
+            if not make:
+                return None
+            if volume is None:
+                try:
+                    self._create(ID_FILE, _new_id())
+                except libvirt.libvirtError:
+                    if self._find(ID_FILE, expected=True) is None:
+                        raise  # otherwise another worker was faster
+            elif time.monotonic() > deadline:  # who made it has died
+                self._upload(volume, _new_id())
+            else:
+                time.sleep(_PAUSE_SECONDS)
 
     def names(self, vm: VmUuid | None = None) -> tuple[ImageName, ...]:
         """List the images, of one VM or of all."""
-        pool = self._pool(make=False)
-        if pool is None:
-            return ()
-        self._refresh(pool)
-        found = (ImageName.parse(name) for name in self._link.call(pool.listVolumes))
+
+        def listed(pool: libvirt.virStoragePool) -> list[str]:
+            self._refresh(pool)
+            return list(self._link.call(pool.listVolumes))
+
+        found = (ImageName.parse(name) for name in self._on_pool(listed) or ())
         return tuple(name for name in found if name is not None and vm in {None, name.vm_uuid})
+
+    def find(self, names: Collection[ImageName]) -> tuple[ImageName, ...]:
+        """Say which of these files are there, as far as libvirt knows."""
+        return tuple(name for name in names if self._find(str(name), expected=self._shared) is not None)
 
     def has(self, name: ImageName) -> bool:
         """Say whether the file is there now."""
-        pool = self._pool(make=False)
-        volume = None if pool is None else self._find(pool, name)
+        known = self._link.known.files.get(self.directory / str(name))
+        if known is not None and known.written:
+            return True
+        volume = self._find(str(name), expected=True)
         if volume is None:
             return False
         try:
             self._link.call(volume.info)  # looks at the file, where libvirt may only remember it
         except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_VOL:
-                return False
-            raise
+            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+                raise
+            self._on_pool(self._refresh)  # so that the next look finds it gone
+            return False
         return True
 
     def read(self, name: ImageName) -> bytes | None:
         """Return the file's bytes; `None` when it is not there."""
-        pool = self._pool(make=False)
-        volume = None if pool is None else self._find(pool, name)
+        volume = self._find(str(name), expected=False)
         return None if volume is None else self._download(volume)
 
     def put(self, name: ImageName, content: bytes) -> None:
         """Write a file that is not there yet, and read it back."""
-        pool = self._pool(make=True)
-        assert pool is not None  # noqa: S101  # it was made
-        volume = self._link.call(pool.createXML, _volume_xml(name, len(content)), 0)
-        try:
-            self._require_path(self._link.call(volume.path), name)
-            self._upload(volume, content)
-            if self._download(volume) != content:
-                detail = f"volume {name} reads back otherwise than written"
-                raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)  # noqa: TRY301
-        except BaseException:
-            with contextlib.suppress(libvirt.libvirtError, TransientError):
-                self._link.call(volume.delete, 0)
-            raise
+        volume = self._create(str(name), content)
+        if self._download(volume) != content:
+            self._drop(volume)
+            detail = f"volume {name} reads back otherwise than written"
+            raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)
+        self._link.known.files.keep(self.directory / str(name), Volume(volume, written=True))
 
     def remove(self, name: ImageName) -> None:
         """Delete the file; gone already is success."""
-        pool = self._pool(make=False)
-        volume = None if pool is None else self._find(pool, name)
+        volume = self._find(str(name), expected=True)
+        self._link.known.files.forget(self.directory / str(name))
         if volume is not None:
             self._link.call(volume.delete, 0)
 
-    def _find(self, pool: libvirt.virStoragePool, name: ImageName) -> libvirt.virStorageVol | None:
-        """Find a file, also one that came past libvirt since its last look."""
-        for looking_again in (False, True):
-            if looking_again:
+    def _create(self, name: str, content: bytes) -> libvirt.virStorageVol:
+        """Make a new file and fill it."""
+        self._link.known.files.forget(self.directory / name)
+
+        def create(pool: libvirt.virStoragePool) -> libvirt.virStorageVol:
+            return self._link.call(self._private(pool).createXML, _volume_xml(name, len(content)), 0)
+
+        try:
+            volume = self._on_pool(create, make=True)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:  # a file that libvirt does not know yet
+                self._on_pool(self._refresh)
+                detail = f"file {name} came into {self.directory} just now"
+                raise TransientError(TransientCode.UPLOAD_CORRUPT, detail) from error
+            raise
+        assert volume is not None  # noqa: S101  # its pool was made
+        try:
+            self._upload(volume, content)
+        except BaseException:
+            self._drop(volume)
+            raise
+        return volume
+
+    def _drop(self, volume: libvirt.virStorageVol) -> None:
+        with contextlib.suppress(libvirt.libvirtError, TransientError):
+            self._link.call(volume.delete, 0)
+
+    def _find(self, name: str, *, expected: bool) -> libvirt.virStorageVol | None:
+        """Find a file.
+
+        Args:
+            name: the file's.
+            expected: also one that came past libvirt since its last look. libvirt looks at all files of the folder
+                whenever it is told to, and after every upload; a folder that only this host sees has no others.
+        """
+        path, known = self.directory / name, self._link.known
+        seen = known.files.get(path)
+        if seen is not None and (seen.handle is not None or not expected):
+            return seen.handle
+
+        def look(pool: libvirt.virStoragePool) -> libvirt.virStorageVol | None:
+            volume = self._lookup(pool, name)
+            if volume is None and (expected or known.listed.get(self.directory) is None):
                 self._refresh(pool)
-            try:
-                return self._link.call(pool.storageVolLookupByName, str(name))
-            except libvirt.libvirtError as error:
-                if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
-                    raise
-        return None
+                volume = self._lookup(pool, name)
+            return volume
+
+        return known.files.keep(path, Volume(self._on_pool(look))).handle
+
+    def _lookup(self, pool: libvirt.virStoragePool, name: str) -> libvirt.virStorageVol | None:
+        try:
+            return self._link.call(pool.storageVolLookupByName, name)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+                raise
+            return None
 
     def _refresh(self, pool: libvirt.virStoragePool) -> None:
         """Look at the directory; another worker's file that is just being made puts it off."""
@@ -168,19 +282,31 @@ class VolumeFolder:
                     raise
                 time.sleep(_PAUSE_SECONDS)
             else:
+                self._link.known.listed.keep(self.directory, value=True)
+                self._link.known.files.clear()
                 return
 
-    def _pool(self, *, make: bool) -> libvirt.virStoragePool | None:
-        """Give the pool of this folder, started; `None` when there is no folder and none is to be made."""
+    def _on_pool(self, work: Callable[[libvirt.virStoragePool], R], *, make: bool = False) -> R | None:
+        """Do something with the pool of this folder, started; `None` when there is no folder and none is to be made."""
+        known = self._link.known.folders
+        kept = known.get(self.directory)
+        if kept is not None:
+            try:
+                return work(kept)
+            except libvirt.libvirtError as error:
+                gone = error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_POOL
+                if not gone and _NOT_ACTIVE not in (error.get_error_message() or ""):
+                    raise
+                known.forget(self.directory)
+        pool = self._start(make=make)
+        return None if pool is None else work(known.keep(self.directory, pool))
+
+    def _start(self, *, make: bool) -> libvirt.virStoragePool | None:
         flags = libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD if make else 0
         deadline = time.monotonic() + _WAIT_SECONDS
         while True:
             try:
-                pool = self._known_pool()
-                if pool is None:
-                    return self._link.call(self._link.connection.storagePoolCreateXML, self._pool_xml(), flags)
-                if not self._link.call(pool.isActive):
-                    self._link.call(pool.create, flags)
+                return self._active() or self._activated(flags)
             except libvirt.libvirtError as error:
                 if not make and error.get_int1() == errno.ENOENT:
                     return None
@@ -188,25 +314,55 @@ class VolumeFolder:
                 if error.get_error_code() not in _RACED or time.monotonic() > deadline:
                     raise
                 time.sleep(_PAUSE_SECONDS)
-            else:
-                return pool
 
-    def _known_pool(self) -> libvirt.virStoragePool | None:
-        try:
-            return self._link.call(self._link.connection.storagePoolLookupByName, self.pool)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
-                raise
-            return self._foreign_pool()
+    def _active(self) -> libvirt.virStoragePool | None:
+        """Find the active pool of this directory, whatever it is called: libvirt allows one only."""
+        return self._known(self._link.connection.storagePoolLookupByTargetPath, str(self.directory))
 
-    def _foreign_pool(self) -> libvirt.virStoragePool | None:
-        """Find a pool of another name in the same directory: libvirt allows one only."""
+    def _activated(self, flags: int) -> libvirt.virStoragePool:
+        """Start the pool of our name, or make it."""
+        call, connection = self._link.call, self._link.connection
+        pool = self._known(connection.storagePoolLookupByName, self.pool)
+        if pool is None:
+            return call(connection.storagePoolCreateXML, self._pool_xml(), flags)
+        if read_xml(call(pool.XMLDesc, 0)).findtext("target/path") == str(self.directory):
+            call(pool.create, flags)
+            return pool
+        if call(pool.isPersistent):
+            detail = f"the libvirt pool {self.pool!r} is not the directory {self.directory}"
+            raise PermanentError(PermanentCode.MISCONFIGURED, detail, "rename that pool: the fleet needs this name")
+        call(pool.destroy)  # we made it when the pool around it lay elsewhere; its files stay
+        return call(connection.storagePoolCreateXML, self._pool_xml(), flags)
+
+    def _known(self, lookup: Callable[[str], libvirt.virStoragePool], argument: str) -> libvirt.virStoragePool | None:
         try:
-            return self._link.call(self._link.connection.storagePoolLookupByTargetPath, str(self.directory))
+            return self._link.call(lookup, argument)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
                 raise
             return None
+
+    def _private(self, pool: libvirt.virStoragePool) -> libvirt.virStoragePool:
+        """Take a folder that was there before from others: libvirt sets its mode when it makes the pool.
+
+        Raises:
+            PermanentError: `ACCESS_DENIED` when others may write into it, and the pool is not ours to make again.
+        """
+        if self._link.known.private.get(self.directory):
+            return pool
+        call = self._link.call
+        mode = int(read_xml(call(pool.XMLDesc, 0)).findtext("target/permissions/mode", "0"), 8)
+        if mode != PASSABLE and not call(pool.isPersistent):
+            call(pool.destroy)
+            pool = call(
+                self._link.connection.storagePoolCreateXML, self._pool_xml(), libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD
+            )
+            self._link.known.folders.keep(self.directory, pool)
+        elif mode & WRITABLE:
+            detail = f"others may write into {self.directory} (mode {mode:o})"
+            raise PermanentError(PermanentCode.ACCESS_DENIED, detail, f"chmod {PASSABLE:o} {self.directory}")
+        self._link.known.private.keep(self.directory, value=True)
+        return pool
 
     def _pool_xml(self) -> str:
         pool = ET.Element("pool", type="dir")
@@ -215,11 +371,6 @@ class VolumeFolder:
         ET.SubElement(target, "path").text = str(self.directory)
         ET.SubElement(ET.SubElement(target, "permissions"), "mode").text = f"{PASSABLE:04o}"
         return ET.tostring(pool, encoding="unicode")
-
-    def _require_path(self, path: str, name: ImageName) -> None:
-        if path != str(self.directory / str(name)):
-            detail = f"the libvirt pool {self.pool!r} is not the directory {self.directory}"
-            raise PermanentError(PermanentCode.MISCONFIGURED, detail, "rename that pool: the fleet needs this name")
 
     def _upload(self, volume: libvirt.virStorageVol, content: bytes) -> None:
         call, stream = self._link.call, self._link.connection.newStream(0)
@@ -249,6 +400,8 @@ class VolumeFolder:
 class SftpFolder:
     """The images in a directory of a host.
 
+    Links are not followed: neither one in the place of the folder nor one under an image's name.
+
     Args:
         sftp: to the host.
         directory: the images'.
@@ -262,10 +415,27 @@ class SftpFolder:
         self.pool = pool
         self._with_parents = with_parents
 
+    def identity(self, *, make: bool) -> str | None:
+        """Return which storage this is."""
+        path = self.directory / ID_FILE
+
+        async def work(client: asyncssh.SFTPClient) -> str | None:
+            if not await self._open(client, make=make):
+                return None
+            content = await read_file(client, path)
+            if content is None and make:
+                await write_new_file(client, path, _new_id())
+                content = await read_file(client, path)
+            return content.decode().strip() if content is not None and _ID.fullmatch(content) else None
+
+        return self._sftp.run(work)
+
     def names(self, vm: VmUuid | None = None) -> tuple[ImageName, ...]:
         """List the images, of one VM or of all; what a killed upload has left is deleted."""
 
         async def work(client: asyncssh.SFTPClient) -> tuple[ImageName, ...]:
+            if not await self._open(client):
+                return ()
             files = await list_directory(client, self.directory)
             await clear_parts(client, self.directory, files, ImageName.parse, vm)
             names = (ImageName.parse(file) for file in files)
@@ -273,38 +443,79 @@ class SftpFolder:
 
         return self._sftp.run(work)
 
+    def find(self, names: Collection[ImageName]) -> tuple[ImageName, ...]:
+        """Say which of these files are there; what a killed upload has left of them is deleted."""
+
+        async def look(client: asyncssh.SFTPClient, name: ImageName) -> bool:
+            path = self.directory / str(name)
+            await unlink(client, part_of(path))
+            return await look_at(client, path) is not None
+
+        async def work(client: asyncssh.SFTPClient) -> tuple[ImageName, ...]:
+            if not await self._open(client):
+                return ()
+            found = await asyncio.gather(*(look(client, name) for name in names))
+            return tuple(name for name, there in zip(names, found, strict=True) if there)
+
+        return self._sftp.run(work)
+
     def has(self, name: ImageName) -> bool:
         """Say whether the file is there now."""
-        return self._sftp.run(lambda client: client.isfile(str(self.directory / str(name))))
+
+        async def work(client: asyncssh.SFTPClient) -> bool:
+            return await self._open(client) and await is_file(client, self.directory / str(name))
+
+        return self._sftp.run(work)
 
     def read(self, name: ImageName) -> bytes | None:
         """Return the file's bytes; `None` when it is not there."""
-        return self._sftp.run(lambda client: read_file(client, self.directory / str(name)), transfer=MOST)
+
+        async def work(client: asyncssh.SFTPClient) -> bytes | None:
+            return await read_file(client, self.directory / str(name)) if await self._open(client) else None
+
+        return self._sftp.run(work, transfer=MOST)
 
     def put(self, name: ImageName, content: bytes) -> None:
         """Write a file that is not there yet, and read it back before it has its name."""
 
         async def work(client: asyncssh.SFTPClient) -> None:
-            await self._make_directory(client)
+            await self._open(client, make=True)
             await write_file(client, self.directory / str(name), content)
 
         self._sftp.run(work, transfer=2 * len(content))
 
     def remove(self, name: ImageName) -> None:
         """Delete the file; gone already is success."""
-        self._sftp.run(lambda client: unlink(client, self.directory / str(name)))
 
-    async def _make_directory(self, client: asyncssh.SFTPClient) -> None:
-        path, mode = str(self.directory), asyncssh.SFTPAttrs(permissions=PASSABLE)
-        if await client.isdir(path):
-            return
-        if self._with_parents:
-            await client.makedirs(str(self.directory.parent), exist_ok=True)
-        try:
-            await client.mkdir(path, mode)
-        except asyncssh.SFTPFailure:  # another worker was faster
-            if not await client.isdir(path):
-                raise
+        async def work(client: asyncssh.SFTPClient) -> None:
+            if await self._open(client):
+                path = self.directory / str(name)
+                await asyncio.gather(unlink(client, path), unlink(client, part_of(path)))
+
+        self._sftp.run(work)
+
+    async def _open(self, client: asyncssh.SFTPClient, *, make: bool = False) -> bool:
+        """Say whether the folder is there, and see that it is nobody else's; make it if need be.
+
+        Raises:
+            PermanentError: `ACCESS_DENIED` when it is a link, which would lead the fleet's user anywhere.
+        """
+        path = str(self.directory)
+        found = await look_at(client, self.directory)
+        if found is None and make:
+            if self._with_parents:
+                await client.makedirs(str(self.directory.parent), exist_ok=True)
+            with contextlib.suppress(asyncssh.SFTPFailure):  # another worker was faster
+                await client.mkdir(path, asyncssh.SFTPAttrs(permissions=PASSABLE))
+            found = await look_at(client, self.directory)
+        if found is None:
+            return False
+        if found.type == asyncssh.FILEXFER_TYPE_SYMLINK:
+            detail = f"{path} on the host is a symbolic link, not the folder of the fleet's images"
+            raise PermanentError(PermanentCode.ACCESS_DENIED, detail, "see who made it, and remove it")
+        if found.permissions is not None and stat.S_IMODE(found.permissions) != PASSABLE:
+            await client.chmod(path, PASSABLE)
+        return True
 
 
 def _abort(link: Link, stream: libvirt.virStream) -> None:
@@ -312,12 +523,16 @@ def _abort(link: Link, stream: libvirt.virStream) -> None:
         link.call(stream.abort)
 
 
-def _volume_xml(name: ImageName, size: int) -> str:
+def _volume_xml(name: str, size: int) -> str:
     volume = ET.Element("volume")
-    ET.SubElement(volume, "name").text = str(name)
+    ET.SubElement(volume, "name").text = name
     for amount in ("capacity", "allocation"):
         ET.SubElement(volume, amount, unit="bytes").text = str(size)
     target = ET.SubElement(volume, "target")
     ET.SubElement(target, "format", type="raw")
     ET.SubElement(ET.SubElement(target, "permissions"), "mode").text = f"{PRIVATE:04o}"
     return ET.tostring(volume, encoding="unicode")
+
+
+def _new_id() -> bytes:
+    return f"{uuid.uuid4().hex}\n".encode()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from configdrive.model import UUID_PATTERN
 from workers.driverkit.tables import AbsolutePath, Name, SshTable, Table, parse_section
 from workers.hypervisors.kvm.uris import is_ssh, names_keys, uri_problem, with_ssh
 
@@ -74,6 +75,8 @@ class HostTable(Table):
         connections: to this host's libvirtd, per worker process, at most.
         ssh: needed for `sftp` routes and for the cache directory (without it the cache is made a libvirt pool).
         pools: what cannot be seen from libvirt.
+        host_uuid: what the host is known by, instead of the uuid that its libvirt reports: for boards that all bear the
+            same one, or that libvirt makes up anew at each start (`configdrive doctor` says so).
     """
 
     uri: Annotated[str, AfterValidator(_uri)]
@@ -83,6 +86,7 @@ class HostTable(Table):
     connections: int = Field(default=4, ge=1, le=64)
     ssh: SshTable | None = None
     pools: dict[Name, PoolTable] = Field(default_factory=dict)
+    host_uuid: Annotated[str, StringConstraints(pattern=rf"(?i)^{UUID_PATTERN}$", to_lower=True)] | None = None
 
     @model_validator(mode="after")
     def _ssh_is_known(self) -> Self:

@@ -26,13 +26,18 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 import libvirt
 
 from configdrive.errors import TransientCode, TransientError
+from workers.driverkit.cache import Cache
 from workers.driverkit.connections import Tally
 from workers.hypervisors.kvm.faults import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import PurePosixPath
 
-    from configdrive.model import HostName
+    from configdrive.model import HostName, ImageName, VmUuid
+    from workers.hypervisors.kvm.domain_xml import Source
+    from workers.hypervisors.kvm.image_folder import Volume
+    from workers.hypervisors.kvm.storages import Pool
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,6 +54,15 @@ OPEN_SECONDS: Final = 10.0
 UNTESTED_SECONDS: Final = 1.0
 """A kept connection that rested longer than this is tried before it is used again."""
 
+EVENT_SECONDS: Final = 10.0
+"""How long what was seen is believed by the next steps of the same event."""
+
+MEDIA_SECONDS: Final = 2.0
+"""How long one look at what all VMs of a host have in their drives serves the storage sweep."""
+
+LISTED_SECONDS: Final = 60.0
+"""How long libvirt is believed on what lies in a folder that only this host sees: it lists it anew at every upload."""
+
 SILENT_SECONDS: Final = 2.0
 REST_SECONDS: Final = 15.0
 """A host that let an opening wait for longer than the first is not asked again for the second: when a host fails, each
@@ -57,6 +71,44 @@ of its VMs wants something of it, and each would wait again."""
 
 class LinkBrokenError(TransientError):
     """The connection broke under a call: what only looks may look again at once, on a new one."""
+
+
+class Known:
+    """What a connection was just given by libvirt: handles, and facts that hold for the length of an event.
+
+    libvirt finds by uuid what a handle means, however old it is; of what is no more it says so.
+    """
+
+    def __init__(self) -> None:
+        self.vms: Cache[str, libvirt.virDomain] = Cache()
+        self.flags: Cache[str, bool] = Cache(EVENT_SECONDS)
+        self.pools: Cache[str, Pool] = Cache(EVENT_SECONDS)
+        self.pools_at: Cache[PurePosixPath, Pool] = Cache(EVENT_SECONDS)
+        self.pool_definitions: Cache[str, Pool] = Cache(LISTED_SECONDS)
+        self.folders: Cache[PurePosixPath, libvirt.virStoragePool] = Cache()
+        self.files: Cache[PurePosixPath, Volume] = Cache(EVENT_SECONDS)
+        self.host_uuid: Cache[HostName, str] = Cache()
+        self.nameless: Cache[PurePosixPath, bool] = Cache(EVENT_SECONDS)
+        self.private: Cache[PurePosixPath, bool] = Cache(LISTED_SECONDS)
+        self.held: Cache[VmUuid, frozenset[ImageName]] = Cache(EVENT_SECONDS)
+        self.media: Cache[str, tuple[tuple[str, Source], ...]] = Cache(MEDIA_SECONDS)
+        self.trays: Cache[tuple[VmUuid, str], bool] = Cache()
+        self.listed: Cache[PurePosixPath, bool] = Cache(LISTED_SECONDS)
+
+    def begin(self) -> None:
+        """Drop what holds for the length of an event: another one begins, with a look of its own."""
+        for cache in (self.flags, self.pools, self.pools_at, self.files, self.nameless, self.held):
+            cache.clear()
+
+    def change(self, vm: VmUuid) -> None:
+        """Drop what is known of drives: those of a VM are about to be changed."""
+        self.held.forget(vm)
+        self.media.clear()
+
+    def clear(self) -> None:
+        """Drop all: a connection is closed only when nobody has anything that came over it."""
+        for cache in vars(self).values():
+            cache.clear()
 
 
 class Link:
@@ -70,6 +122,7 @@ class Link:
 
     def __init__(self, host: HostName, uri: str, timeout: float) -> None:
         self.host = host
+        self.known = Known()
         self._uri = uri
         self._timeout = timeout
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -130,14 +183,14 @@ class Link:
             self.abandon()
             raise
 
-    def fresh(self) -> bool:
-        """Say whether the connection still works; tries it when it has rested for a while."""
+    def fresh(self, *, tried: bool) -> bool:
+        """Say whether the connection still works, as far as is known; tries it when it has rested for a while."""
         if not self._usable or self._connection is None:
             return False
         try:
             if not self.call(self._connection.isAlive):
                 return False
-            if time.monotonic() - self._rested_since > UNTESTED_SECONDS:
+            if tried and time.monotonic() - self._rested_since > UNTESTED_SECONDS:
                 self.call(self._connection.getLibVersion)
         except (libvirt.libvirtError, TransientError):
             return False
@@ -152,6 +205,16 @@ class Link:
         except (libvirt.libvirtError, TransientError):
             return True
 
+    def require_alive(self, error: object) -> None:
+        """Return when the connection still is of use, and the error so was about something else.
+
+        Raises:
+            LinkBrokenError: it is not.
+        """
+        if not self._usable or self.is_broken():
+            detail = f"host {self.host}: {error}"
+            raise LinkBrokenError(TransientCode.HOST_UNREACHABLE, detail, "see whether libvirtd runs there")
+
     def rest(self) -> bool:
         """Note that nobody uses it now; say whether it may be kept."""
         self._rested_since = time.monotonic()
@@ -160,6 +223,7 @@ class Link:
     def abandon(self) -> None:
         """Give the connection up without waiting: its thread closes it as soon as it is free."""
         self._usable = False
+        self.known.clear()
         self._jobs.put(None)
 
     def disown(self) -> None:
@@ -194,10 +258,14 @@ class HostLinks:
         self._timeout = timeout
         self._limit = limit
         self._state = _State(limit)
+        self._inherited: _State | None = None
 
     @contextlib.contextmanager
-    def borrow(self) -> Iterator[Link]:
+    def borrow(self, *, tried: bool = True) -> Iterator[Link]:
         """Give a working connection for a while.
+
+        Args:
+            tried: see first whether one that has rested still works; not for who only looks, and then looks again.
 
         Raises:
             FleetError: `HOST_UNREACHABLE`, also when all were busy for too long; `ACCESS_DENIED`.
@@ -209,7 +277,7 @@ class HostLinks:
             detail = f"host {self._host}: all {self._limit} connections of this process were busy"
             raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "raise 'connections' in the inventory")
         try:
-            link = self._take(state)
+            link = self._take(state, tried=tried)
             try:
                 yield link
             except libvirt.libvirtError as error:
@@ -217,6 +285,9 @@ class HostLinks:
                     raise
                 detail = f"host {self._host}: {error.get_error_message()}"
                 remedy = "see whether libvirtd runs there"
+                for other in state.drain():  # they ended with the same libvirtd
+                    other.abandon()
+                    self.tally.lost()
                 raise LinkBrokenError(TransientCode.HOST_UNREACHABLE, detail, remedy) from error
             finally:
                 if not state.give_back(link):
@@ -230,9 +301,9 @@ class HostLinks:
             link.abandon()
             self.tally.closed()
 
-    def _take(self, state: _State) -> Link:
+    def _take(self, state: _State, *, tried: bool) -> Link:
         while (kept := state.pop()) is not None:
-            if kept.fresh():
+            if kept.fresh(tried=tried):
                 return kept
             kept.abandon()
             self.tally.lost()
@@ -242,7 +313,7 @@ class HostLinks:
             link.open()
         except BaseException as error:
             link.abandon()
-            if isinstance(error, TransientError):
+            if isinstance(error, TransientError) and self.tally.now.open == 0:  # nothing says that the host is up
                 state.note_silence(time.monotonic() - asked)
             raise
         self.tally.opened()
@@ -251,8 +322,8 @@ class HostLinks:
     def _own_state(self) -> _State:
         """Return this process's connections; a forked child begins without any."""
         if self._state.process != os.getpid():
-            inherited, self._state = self._state, _State(self._limit)
-            inherited.disown()
+            self._inherited, self._state = self._state, _State(self._limit)
+            self._inherited.disown()
         return self._state
 
 
@@ -262,6 +333,7 @@ class _State:
         self.free = threading.BoundedSemaphore(limit)
         self._lock = threading.Lock()
         self._idle: list[Link] = []
+        self._mine = threading.local()
         self._asked_again = 0.0
 
     def note_silence(self, seconds: float) -> None:
@@ -281,13 +353,19 @@ class _State:
             raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "see whether it is up")
 
     def pop(self) -> Link | None:
+        """Take one that rests: the one that this thread had last, as it knows what the thread is about."""
+        mine: Link | None = getattr(self._mine, "link", None)
         with self._lock:
+            if mine in self._idle:
+                self._idle.remove(mine)
+                return mine
             return self._idle.pop() if self._idle else None
 
     def give_back(self, link: Link) -> bool:
         """Keep a connection that is of use still; say whether it is."""
         usable = link.rest()
         if usable:
+            self._mine.link = link
             with self._lock:
                 self._idle.append(link)
         return usable

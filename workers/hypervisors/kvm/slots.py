@@ -1,8 +1,9 @@
 """Which drive of a VM is the config drive: pure decisions on definitions.
 
-The config drive is the drive with an image of the fleet in it. A VM without one gets the first of its targets (the
-inventory's `cd_targets`, else by machine type) that is an empty CD drive or is not taken. A drive with anybody else's
-medium is never touched, and neither is CloudStack's slot of the user's ISO (`hdc`, `sdc`), which no default names.
+The config drive is the drive with an image of the fleet in it, or an empty one that the fleet has added. A VM without
+one gets the first of its targets (the inventory's `cd_targets`, else by machine type) that is an empty CD drive or is
+not taken. A drive with anybody else's medium is never touched, and neither is CloudStack's slot of the user's ISO
+(`hdc`, `sdc`), which no default names.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Place, Presentation, VmUuid
+from configdrive.model import Presentation
 from configdrive.ports import DriveContent, EmptyDrive, Inserted, NoDrive
 from workers.hypervisors.kvm.domain_xml import Definition, Device, Disk, Source, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from configdrive.model import Place, VmUuid
 
 _IDE: Final = ("hdd", "hdb")
 _SD: Final = ("sda", "sdb", "sdd", "sde", "sdf")
@@ -68,32 +71,23 @@ def _sd_bus(definition: Definition | None) -> str:
     return "scsi" if _is_ide_pc(definition) and definition.has_virtio_scsi else "sata"
 
 
-def own_slots(definition: Definition, vm: VmUuid) -> tuple[Disk, ...]:
-    """Give the drives with an image of this VM.
+def config_drives(definition: Definition, choices: Iterable[Target], vm: VmUuid, device: Device) -> Iterator[Disk]:
+    """Give the drives that are the VM's config drive, what the fleet has added first.
 
-    Raises:
-        PermanentError: `NOT_ITS_DRIVE` when any drive holds another VM's image.
+    One that holds the VM's image is; and one that holds another VM's when a config drive may be there: a clone's still
+    names the original's.
     """
-    own = []
-    for image, disk in definition.fleet_disks:
-        if image.vm_uuid != vm:
-            detail = f"drive {disk.target.dev} of VM {vm} holds the image of VM {image.vm_uuid}"
-            raise PermanentError(
-                PermanentCode.NOT_ITS_DRIVE, detail, "find out who inserted it, then eject it and retry"
-            )
-        own.append(disk)
-    return tuple(own)
+    names = {target.dev for target in choices}
+    mine = [disk for disk in definition.disks if disk.is_ours and (disk.image is not None or disk.is_empty_cd)]
+    mine += [disk for image, disk in definition.fleet_disks if image.vm_uuid == vm]
+    mine += [disk for _, disk in definition.fleet_disks if disk.target.dev in names]
+    return (disk for disk in mine if disk.device == device)
 
 
-def find_slot(definition: Definition, choices: Iterable[Target], vm: VmUuid, device: Device) -> Slot | None:
-    """Find the drive that is, or can be made, the config drive in this definition.
-
-    Raises:
-        PermanentError: `NOT_ITS_DRIVE`.
-    """
-    same = [disk for disk in own_slots(definition, vm) if disk.device == device]
-    if same:
-        return Slot(same[0].target, same[0])
+def find_slot(definition: Definition, choices: Collection[Target], vm: VmUuid, device: Device) -> Slot | None:
+    """Find the drive that is, or can be made, the config drive in this definition."""
+    for disk in config_drives(definition, choices, vm, device):
+        return Slot(disk.target, disk)
     for target in choices:
         there = definition.at(target.dev)
         if there is None:
@@ -103,15 +97,10 @@ def find_slot(definition: Definition, choices: Iterable[Target], vm: VmUuid, dev
     return None
 
 
-def find_plugged(definition: Definition, choices: Iterable[Target], vm: VmUuid, device: Device) -> Disk | None:
-    """Find the config drive of a VM that runs: one that is plugged in already.
-
-    Raises:
-        PermanentError: `NOT_ITS_DRIVE`.
-    """
-    same = [disk for disk in own_slots(definition, vm) if disk.device == device]
-    if same:
-        return same[0]
+def find_plugged(definition: Definition, choices: Collection[Target], vm: VmUuid, device: Device) -> Disk | None:
+    """Find the config drive of a VM that runs: one that is plugged in already."""
+    for disk in config_drives(definition, choices, vm, device):
+        return disk
     if device is Device.DISK:
         return None
     plugged = (definition.at(target.dev) for target in choices)
@@ -176,7 +165,7 @@ def content(
     # The first layer is the one that the guest has.
     first = layers[:1]
     if any(
-        disk.is_empty_cd and disk.target.dev in {target.dev for target in choices}
+        disk.is_empty_cd and (disk.is_ours or disk.target.dev in {target.dev for target in choices})
         for layer in first
         for disk in layer.disks
     ):

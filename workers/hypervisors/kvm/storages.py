@@ -1,5 +1,8 @@
 """Where images lie on a KVM host: its storage pools that hold files, and the host's cache directory for all others.
 
+A storage is known by the id file in its folder, whatever the pool around it is called and whichever host sees it; where
+nobody has made one yet, by the pool's name and the host.
+
 Decision: the folder `configdrive` of a pool is a second libvirt pool.
 libvirt's directory pools are flat: a volume's name has no slash. So the folder `<target>/configdrive` of a pool (dir,
 fs or netfs) gets a pool of type dir of its own, `configdrive-<pool>`. It is transient (virStoragePoolCreateXML with
@@ -11,23 +14,26 @@ storage as the root disk, and drives name it by path.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import libvirt
 
-from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import IMAGE_FOLDER, HostName, Place, StorageName
 from workers.hypervisors.kvm.domain_xml import read_xml
+from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.image_folder import SftpFolder, VolumeFolder
 from workers.hypervisors.kvm.inventory import StorageRoute
 from workers.hypervisors.kvm.vms import lies_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from workers.driverkit.cache import Cache
     from workers.driverkit.ssh import Sftp
     from workers.hypervisors.kvm.domain_xml import Definition, Source
     from workers.hypervisors.kvm.image_folder import ImageFolder
@@ -62,25 +68,6 @@ class Pool:
         return self.kind in _FILE_POOLS and self.target is not None
 
 
-def read_pools(link: Link, cache: PurePosixPath) -> tuple[Pool, ...]:
-    """Read all pools of a host but the fleet's own: those of its folders, and that of the directory `cache`."""
-    connection = link.connection
-    up = libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
-    active = {one.name() for one in link.call(connection.listAllStoragePools, up)}
-    found = {one.name(): one for one in link.call(connection.listAllStoragePools, 0)}
-    others = [one for name, one in found.items() if not (name.startswith(_OURS) and name.removeprefix(_OURS) in found)]
-    pools = [_pool(link.call(one.XMLDesc, 0), active=one.name() in active) for one in others]
-    return tuple(pool for pool in pools if pool.name != IMAGE_FOLDER or pool.target != cache)
-
-
-def _pool(text: str, *, active: bool) -> Pool:
-    xml = read_xml(text)
-    path = xml.findtext("target/path")
-    return Pool(
-        StorageName(xml.findtext("name", "")), xml.get("type", ""), PurePosixPath(path) if path else None, active
-    )
-
-
 class Storages:
     """The storages of one host, as they are at this moment.
 
@@ -89,27 +76,42 @@ class Storages:
         table: its part of the inventory.
         link: to its libvirtd.
         sftp: to the same machine, when the inventory has it.
+        identities: those that this process has read not long ago, by directory.
     """
 
-    def __init__(self, host: HostName, table: HostTable, link: Link, sftp: Sftp | None) -> None:
+    def __init__(
+        self,
+        host: HostName,
+        table: HostTable,
+        link: Link,
+        sftp: Sftp | None,
+        identities: Cache[PurePosixPath, str],
+    ) -> None:
         self._host = host
         self._table = table
         self._link = link
         self._sftp = sftp
+        self._identities = identities
 
     @cached_property
     def pools(self) -> tuple[Pool, ...]:
-        """The host's pools, read once for the length of a verb."""
-        return read_pools(self._link, self._cache_directory)
+        """All pools of the host but the fleet's own: those of its folders, and that of the cache directory."""
+        connection = self._link.connection
+        up = libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
+        active = {one.UUID() for one in self._link.call(connection.listAllStoragePools, up)}
+        found = {one.name(): one for one in self._link.call(connection.listAllStoragePools, 0)}
+        others = [one for name, one in found.items() if not (name.startswith(_OURS) and name[len(_OURS) :] in found)]
+        pools = [self._read(one, active=one.UUID() in active) for one in others]
+        return tuple(pool for pool in pools if pool.name != IMAGE_FOLDER or pool.target != self._cache_directory)
 
     @property
     def cache(self) -> Place:
         """The host's cache directory."""
-        return Place(HOST_CACHE, self._host)
+        return self._placed(Place(HOST_CACHE, self._host), self._cache_folder)
 
     @property
     def of_files(self) -> Iterator[Place]:
-        """Every storage that can hold images, also one that is not active now."""
+        """Every storage that can hold images, also one that is not active now, or whose pool was undefined."""
         yield from (self._place(pool) for pool in self.pools if pool.holds_files)
         yield self.cache
 
@@ -126,7 +128,7 @@ class Storages:
         Raises:
             PermanentError: `STORAGE_NOT_FOUND`.
         """
-        return self.cache if name == HOST_CACHE else self._place(self._find(name))
+        return self.cache if name == HOST_CACHE else self._place(self._require(name))
 
     def of_root_disk(self, definition: Definition) -> Place | None:
         """Where images of this VM belong: on the pool of its root disk, else in the host's cache.
@@ -143,10 +145,14 @@ class Storages:
         """Which storage's folder a medium lies in; `None` when in none."""
         if lies_in(source, self._cache_directory, IMAGE_FOLDER):
             return self.cache
-        for pool in self.pools:
-            if pool.holds_files and lies_in(source, self._directory(pool), _OURS + pool.name):
-                return self._place(pool)
-        return None
+        if source.path is not None:
+            directory = PurePosixPath(source.path).parent
+            if directory.name != IMAGE_FOLDER:
+                return None
+            pool = self._at(directory.parent) or self._first(lambda one: one.target == directory.parent)
+        else:
+            pool = self._named(StorageName((source.pool or "").removeprefix(_OURS)))
+        return None if pool is None or not pool.holds_files else self._place(pool)
 
     def folder(self, place: Place) -> ImageFolder:
         """Give the folder with the images of a storage.
@@ -155,55 +161,160 @@ class Storages:
             PermanentError: `STORAGE_NOT_FOUND`, also for a pool that other hosts share but this one does not.
             TransientError: `STORAGE_UNAVAILABLE` when the pool is not active.
         """
-        if place.storage == HOST_CACHE:
-            if self._sftp is not None:
-                return SftpFolder(self._sftp, self._cache_directory, IMAGE_FOLDER, with_parents=True)
-            return VolumeFolder(self._link, self._cache_directory, IMAGE_FOLDER)
-        pool = self._find(place.storage)
-        if self._place(pool) != place:
-            detail = (
-                f"host {self._host} has no storage {place.storage!r} that is the one of {place.host or 'all hosts'}"
-            )
-            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "see 'shared' of the pool in the inventory")
+        if place.storage == HOST_CACHE and (place.host == self._host or place == self.cache):
+            return self._cache_folder
+        pool = self._that_is(place)
         if not pool.active:
             detail = f"storage pool {pool.name!r} on host {self._host} is not active"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, f"virsh pool-start {pool.name}")
-        directory, own_pool = self._directory(pool), _OURS + pool.name
-        if self._sftp is not None and self._by_sftp(pool):
-            return SftpFolder(self._sftp, directory, own_pool, with_parents=False)
-        return VolumeFolder(self._link, directory, own_pool)
+        return self._folder_of(pool)
+
+    def identified(self, place: Place, *, make: bool) -> Place:
+        """Return the place with its identity; without one when nobody has made it, and it is not to be made now.
+
+        Raises:
+            PermanentError, TransientError: as `folder`.
+        """
+        if place.identity is not None:
+            return place
+        return replace(place, identity=self._identity(self.folder(place), make=make))
 
     @property
     def _cache_directory(self) -> PurePosixPath:
         return PurePosixPath(self._table.cache_directory)
 
-    def _by_sftp(self, pool: Pool) -> bool:
-        if self._table.storage_route is StorageRoute.AUTO:
-            return self.is_shared(pool)
-        return self._table.storage_route is StorageRoute.SFTP
+    @property
+    def _cache_folder(self) -> ImageFolder:
+        return self._folder(self._cache_directory, IMAGE_FOLDER, shared=False)
+
+    def _folder_of(self, pool: Pool) -> ImageFolder:
+        assert pool.target is not None  # noqa: S101  # it holds files
+        return self._folder(pool.target / IMAGE_FOLDER, _OURS + pool.name, shared=self.is_shared(pool))
+
+    def _folder(self, directory: PurePosixPath, pool: str, *, shared: bool) -> ImageFolder:
+        route, is_cache = self._table.storage_route, directory == self._cache_directory
+        by_sftp = is_cache or route is StorageRoute.SFTP or (route is StorageRoute.AUTO and shared)
+        if self._sftp is not None and by_sftp:
+            return SftpFolder(self._sftp, directory, pool, with_parents=is_cache)
+        return VolumeFolder(self._link, directory, pool, shared=shared)
 
     def _place(self, pool: Pool) -> Place:
         if not pool.holds_files:
             return self.cache
-        return Place(pool.name, None if self.is_shared(pool) else self._host)
+        place = Place(pool.name, None if self.is_shared(pool) else self._host)
+        return self._placed(place, self._folder_of(pool)) if pool.active else place
 
-    def _directory(self, pool: Pool) -> PurePosixPath:
-        assert pool.target is not None  # noqa: S101  # it holds files
-        return pool.target / IMAGE_FOLDER
+    def _placed(self, place: Place, folder: ImageFolder) -> Place:
+        return replace(place, identity=self._identity(folder, make=False))
 
-    def _find(self, name: StorageName) -> Pool:
-        for pool in self.pools:
-            if pool.name == name:
-                return pool
+    def _identity(self, folder: ImageFolder, *, make: bool) -> str | None:
+        """Return a folder's identity, read once in a while; `None` when there is none, or it cannot be read now."""
+        kept = self._identities.get(folder.directory)
+        if kept is not None or (self._link.known.nameless.get(folder.directory) and not make):
+            return kept
+        identity = None
+        with contextlib.suppress(FleetError), translated(f"folder {folder.directory}"):
+            identity = folder.identity(make=make)
+        if identity is None:
+            self._link.known.nameless.keep(folder.directory, value=True)
+            return None
+        self._link.known.nameless.forget(folder.directory)
+        return self._identities.keep(folder.directory, identity)
+
+    # --- pools: the one that is meant is asked for, all are listed only when it is not found ------------------------
+
+    def _that_is(self, place: Place) -> Pool:
+        """Find the pool of a storage: by its name, and by its identity when the name means another one here."""
+        pool = self._named(place.storage)
+        if pool is not None and pool.holds_files and self._is(pool, place):
+            return pool
+        if place.identity is not None:
+            found = self._first(lambda one: one.holds_files and self._place(one).identity == place.identity)
+            if found is not None:
+                return found
+        if pool is None:
+            raise self._not_found(place.storage)
+        detail = f"host {self._host} has no storage {place.storage!r} that is the one of {place.host or 'all hosts'}"
+        raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "see 'shared' of the pool in the inventory")
+
+    def _is(self, pool: Pool, place: Place) -> bool:
+        """Whether a pool is this storage; one that is not active now is taken by its name."""
+        here = self._place(pool)
+        if place.identity not in {None, here.identity} and here.identity is not None:
+            self._identities.forget(self._folder_of(pool).directory)  # the folder may have been exchanged
+            here = self._place(pool)
+        if None in {here.identity, place.identity}:
+            return (here.storage, here.host) == (place.storage, place.host)
+        return here.identity == place.identity
+
+    def _require(self, name: StorageName) -> Pool:
+        pool = self._named(name)
+        if pool is None:
+            raise self._not_found(name)
+        return pool
+
+    def _not_found(self, name: StorageName) -> PermanentError:
         detail = f"host {self._host} has no storage pool {name!r}"
-        raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "correct the event, or define the pool")
+        return PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "correct the event, or define the pool")
+
+    def _named(self, name: StorageName) -> Pool | None:
+        """Find a pool by its name."""
+        kept = self._link.known.pools.get(name)
+        if kept is not None:
+            return kept
+        lookup = self._link.connection.storagePoolLookupByName
+        handle = self._looked_up(lookup, name) or self._looked_up(lookup, _OURS + name)
+        return None if handle is None else self._read(handle, active=bool(self._link.call(handle.isActive)))
+
+    def _at(self, directory: PurePosixPath) -> Pool | None:
+        """Find the active pool of this very directory."""
+        kept = self._link.known.pools_at.get(directory)
+        if kept is None:
+            handle = self._looked_up(self._link.connection.storagePoolLookupByTargetPath, str(directory))
+            kept = None if handle is None else self._read(handle, active=True)
+            if handle is not None and kept is not None and kept.target != directory:  # it was given another one
+                self._link.known.pool_definitions.forget(handle.UUIDString())
+                kept = self._read(handle, active=True)
+        return kept
+
+    def _looked_up(
+        self, lookup: Callable[[str], libvirt.virStoragePool], argument: str
+    ) -> libvirt.virStoragePool | None:
+        try:
+            return self._link.call(lookup, argument)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
+                raise
+            return None
+
+    def _read(self, handle: libvirt.virStoragePool, *, active: bool) -> Pool:
+        """Read a pool's definition, once in a while."""
+        known, uuid = self._link.known, handle.UUIDString()
+        pool = known.pool_definitions.get(uuid)
+        if pool is None:
+            xml = read_xml(self._link.call(handle.XMLDesc, 0))
+            path = xml.findtext("target/path")
+            name, kind, target = handle.name(), xml.get("type", ""), PurePosixPath(path) if path else None
+            if name.startswith(_OURS) and target is not None and target.name == IMAGE_FOLDER:
+                name, target = name[len(_OURS) :], target.parent  # all that is left of a pool that was undefined
+            pool = known.pool_definitions.keep(uuid, Pool(StorageName(name), kind, target, active=True))
+        pool = known.pools.keep(pool.name, replace(pool, active=active))
+        if active and pool.target is not None:
+            known.pools_at.keep(pool.target, pool)
+        return pool
+
+    def _first(self, fits: Callable[[Pool], bool]) -> Pool | None:
+        return next((pool for pool in self.pools if fits(pool)), None)
 
     def _around(self, source: Source) -> Pool | None:
         """The pool that a disk lies on: the one that it names, else the one with the innermost directory around it."""
         if source.pool is not None:
-            return self._find(StorageName(source.pool))
+            return self._require(StorageName(source.pool))
         if source.path is None:
             return None
         path = PurePosixPath(source.path)
+        innermost = self._at(path.parent)
+        if innermost is not None:
+            return innermost
         around = [pool for pool in self.pools if pool.target is not None and path.is_relative_to(pool.target)]
         return max(around, key=lambda pool: len(pool.target.parts) if pool.target else 0, default=None)

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from configdrive.errors import FleetError
+from configdrive.model import StoredImage
 from configdrive.ports import Survey, SurveyedVm
-from workers.driverkit.storage_routes import list_images
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.slots import media_of
 from workers.hypervisors.kvm.vms import read_domains
 
 if TYPE_CHECKING:
-    from configdrive.model import ImageName, Place
+    from configdrive.model import Place
     from workers.hypervisors.kvm.visit import Visit
 
 
 def survey(visit: Visit) -> Survey:
-    """Look at all that one host has of the fleet."""
-
-    def names(place: Place) -> tuple[ImageName, ...]:
-        with translated(f"storage {place.storage} of host {visit.host}"):
-            return visit.storages.folder(place).names()
-
-    images, unreachable = list_images(visit.storages.of_files, names)
-    place_of = visit.storages.place_of
+    """Look at all that one host has of the fleet. A storage that has images but no identity yet gets one."""
+    images: list[StoredImage] = []
+    unreachable: list[Place] = []
+    storages = visit.storages
+    for place in dict.fromkeys(storages.of_files):
+        try:
+            with translated(f"storage {place.storage} of host {visit.host}"):
+                names = storages.folder(place).names()
+                here = storages.identified(place, make=bool(names))
+                images += (StoredImage(name, here) for name in names)
+        except FleetError as error:
+            visit.link.require_alive(error)
+            unreachable.append(place)
     vms = tuple(
-        SurveyedVm(uuid, domain.name, domain.power, tuple(dict.fromkeys(media_of(domain.layers, place_of))))
+        SurveyedVm(uuid, domain.name, domain.power, tuple(dict.fromkeys(media_of(domain.layers, storages.place_of))))
         for uuid, domain in read_domains(visit.link)
     )
-    return Survey(images, vms, unreachable)
+    return Survey(tuple(dict.fromkeys(images)), vms, tuple(unreachable), visit.host_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -11,10 +12,12 @@ import libvirt
 import libvirt_qemu
 
 from configdrive.errors import TransientCode, TransientError
-from workers.hypervisors.kvm.domain_xml import Disk, disk_xml
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from configdrive.model import VmUuid
+    from workers.hypervisors.kvm.domain_xml import Disk
     from workers.hypervisors.kvm.sessions import Link
 
 FORCE: Final = libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
@@ -40,10 +43,16 @@ class Tray:
         self._handle = handle
         self._force = force
 
-    def change(self, disk: Disk, path: str | None, flags: int) -> None:
+    def change(self, disk: Disk, path: str | None, flags: int, still_meant: Callable[[], bool] = lambda: True) -> None:
         """Put a file into the drive, or eject what is in it (`None`).
 
         A guest that has mounted the medium holds the tray: libvirt waits 5 s for it to let go.
+
+        Args:
+            disk: the drive.
+            path: of the file.
+            flags: libvirt's.
+            still_meant: asked before force is used: whether the drive is as it was.
 
         Raises:
             TransientError: `DRIVE_LOCKED` when it does not, and force is not allowed.
@@ -58,7 +67,8 @@ class Tray:
                 detail = f"the guest of VM {self._vm} holds the tray of its config drive {disk.target.dev}"
                 remedy = "unmount it in the guest, or turn the setting force_eject on"
                 raise TransientError(TransientCode.DRIVE_LOCKED, detail, remedy) from error
-            self._update(disk, path, flags | FORCE)
+            if still_meant():
+                self._update(disk, path, flags | FORCE)
 
     def _update(self, disk: Disk, path: str | None, flags: int) -> None:
         """Change the medium, and put right what libvirt thinks of the tray.
@@ -66,14 +76,19 @@ class Tray:
         A guest that resets the drive (a BIOS or kernel at its start) shuts the tray, and QEMU says nothing of it. When
         that happens during a change, libvirt takes the tray for open ever after, and every change fails. Opening it
         past libvirt makes the two agree again (libvirt notes in the VM's log that somebody used the monitor).
+        Of a drive that was added while the VM ran, libvirt 9.0 never knows that it has a tray.
         """
-        xml = disk_xml(disk.target, path, disk.device)
+        xml, drive = disk.with_medium(path), (self._vm, disk.target.dev)
+        if self._link.known.trays.get(drive):
+            with contextlib.suppress(libvirt.libvirtError):  # the guest holds it: libvirt waits for it
+                self._open(disk, force=bool(flags & FORCE))
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self._link.change(self._handle.updateDeviceFlags, xml, flags)
             except libvirt.libvirtError as error:
                 if attempt == _ATTEMPTS or not _is_shut(error):
                     raise
+                self._link.known.trays.keep(drive, value=True)
                 self._open(disk, force=bool(flags & FORCE))
                 time.sleep(_PAUSE_SECONDS)
             else:

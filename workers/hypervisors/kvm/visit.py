@@ -5,48 +5,53 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
-from configdrive.errors import TransientCode, TransientError
+from workers.driverkit.cache import Cache
 from workers.driverkit.ssh import Sftp
 from workers.driverkit.tables import unknown_host
+from workers.hypervisors.kvm.domain_xml import read_xml
 from workers.hypervisors.kvm.faults import translated
-from workers.hypervisors.kvm.sessions import HostLinks
+from workers.hypervisors.kvm.sessions import LISTED_SECONDS, HostLinks
 from workers.hypervisors.kvm.storages import Storages
 from workers.hypervisors.kvm.uris import is_plain_tcp
-from workers.hypervisors.kvm.vms import find_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import PurePosixPath
 
-    from configdrive.model import HostName, ImageName
+    from configdrive.model import HostName
     from configdrive.ports import Connections
-    from workers.hypervisors.kvm.image_folder import ImageFolder
     from workers.hypervisors.kvm.inventory import HostTable
     from workers.hypervisors.kvm.sessions import Link
 
 _log = logging.getLogger(__name__)
 
+REPEATED: Final = frozenset(
+    {
+        "03000200-0400-0500-0006-000700080009",
+        "00020003-0004-0005-0006-000700080009",
+        "12345678-1234-5678-90ab-cddeefaabbcc",
+    }
+)
+"""Host uuids that makers of boards have given to thousands of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A connection to a host for the length of a verb, with the host's storages as they are now."""
+    """A connection to a host for the length of a verb, with the host's storages as they are now.
+
+    Args:
+        host, table: its name and part of the inventory.
+        host_id: what the host is, whatever it is called: `Observation.host_id`.
+    """
 
     host: HostName
     table: HostTable
     link: Link
     storages: Storages
-
-    def require_unused(self, folder: ImageFolder, name: ImageName) -> None:
-        """Return when no VM of this host has the image in a drive, running, saved or defined.
-
-        Raises:
-            TransientError: `IMAGE_IN_USE`.
-        """
-        user = find_user(self.link, folder.directory, folder.pool, name)
-        if user is not None:
-            detail = f"VM {user} on host {self.host} has the image {name} in a drive"
-            raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
+    host_id: str
 
 
 class Host:
@@ -65,26 +70,24 @@ class Host:
         self.table = table
         self.sftp = None if table.ssh is None else Sftp("kvm", name, table.ssh, timeout, translated)
         self._links = HostLinks(name, table.libvirt_uri, timeout, table.connections)
+        self.identity: str | None = table.host_uuid
+        self._identities: Cache[PurePosixPath, str] = Cache(LISTED_SECONDS)
 
     @contextmanager
-    def connect(self) -> Iterator[Link]:
-        """Give a working connection to libvirt for a while.
-
-        Raises:
-            FleetError: `HOST_UNREACHABLE`, `ACCESS_DENIED`.
-        """
-        with self._links.borrow() as link:
-            yield link
-
-    @contextmanager
-    def visit(self) -> Iterator[Visit]:
+    def visit(self, *, tried: bool = True) -> Iterator[Visit]:
         """Give a connection and the host's storages for the length of a verb.
 
+        Args:
+            tried: see `HostLinks.borrow`.
+
         Raises:
             FleetError: `HOST_UNREACHABLE`, `ACCESS_DENIED`.
         """
-        with self.connect() as link:
-            yield Visit(self.name, self.table, link, Storages(self.name, self.table, link, self.sftp))
+        with self._links.borrow(tried=tried) as link:
+            storages = Storages(self.name, self.table, link, self.sftp, self._identities)
+            if self.table.host_uuid is None:
+                self.identity = self._identity(link)
+            yield Visit(self.name, self.table, link, storages, self.identity or "")
 
     def connections(self) -> list[Connections]:
         """Count the connections of this process."""
@@ -95,6 +98,19 @@ class Host:
         self._links.close()
         if self.sftp is not None:
             self.sftp.close()
+
+    def _identity(self, link: Link) -> str:
+        uuid = host_uuid(link)
+        return f"{uuid}@{urlsplit(self.table.uri).hostname or 'localhost'}" if uuid in REPEATED else uuid
+
+
+def host_uuid(link: Link) -> str:
+    """Return the uuid that a host's libvirt reports, asked once on each connection."""
+    known = link.known.host_uuid.get(link.host)
+    if known is not None:
+        return known
+    capabilities = read_xml(link.call(link.connection.getCapabilities))
+    return link.known.host_uuid.keep(link.host, capabilities.findtext("host/uuid", "").lower())
 
 
 def find_host(hosts: Mapping[HostName, Host], name: HostName) -> Host:

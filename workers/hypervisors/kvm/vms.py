@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -13,12 +14,14 @@ from configdrive.model import ImageName, PowerState, VmUuid
 from workers.hypervisors.kvm.domain_xml import Definition, read_definition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from workers.hypervisors.kvm.domain_xml import Source
     from workers.hypervisors.kvm.sessions import Link
 
 _ATTEMPTS: Final = 5
+_ALL: Final = "all"
+_PERSISTENT: Final = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_PERSISTENT
 
 _POWER: Final = {
     libvirt.VIR_DOMAIN_NOSTATE: PowerState.RUNNING,
@@ -42,7 +45,8 @@ class Domain:
         power: the power state; a VM that libvirt has saved to a file (managed save) is suspended.
         live: what runs now; `None` when nothing does.
         saved_xml: the definition in the saved state's file, with which the VM will come back.
-        config: the persistent definition, for the next boot; `None` for a transient domain.
+        config: the persistent definition, for the next boot; `None` for a transient domain, and when it was not read.
+        is_persistent: whether there is one.
     """
 
     handle: libvirt.virDomain
@@ -50,6 +54,7 @@ class Domain:
     live: Definition | None
     saved_xml: str | None
     config: Definition | None
+    is_persistent: bool = True
 
     @property
     def saved(self) -> Definition | None:
@@ -67,8 +72,15 @@ class Domain:
         return self.layers[0].name
 
 
-def find_domain(link: Link, uuid: VmUuid) -> Domain | None:
+def find_domain(link: Link, uuid: VmUuid, *, again: bool = False, config: bool = True) -> Domain | None:
     """Read a VM; `None` when the host does not know it.
+
+    Args:
+        link: to the host.
+        uuid: the VM's.
+        again: a moment after an earlier look, before a change: read what is in its drives, and believe what was seen
+            of it then; its power is as good as unknown.
+        config: read the persistent definition of a VM that runs as well.
 
     Raises:
         TransientError: `VM_BUSY` when it changes faster than it can be read.
@@ -76,10 +88,13 @@ def find_domain(link: Link, uuid: VmUuid) -> Domain | None:
     """
     for _ in range(_ATTEMPTS):
         try:
-            handle = link.call(link.connection.lookupByUUIDString, uuid)
-            domain = _read(link, handle)
+            handle = link.known.vms.get(uuid)
+            if handle is None:
+                handle = link.known.vms.keep(uuid, link.call(link.connection.lookupByUUIDString, uuid))
+            domain = _read(link, handle, again=again, config=config)
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                link.known.vms.forget(uuid)
                 return None
             raise
         if domain is not None:
@@ -95,41 +110,70 @@ def read_domains(link: Link) -> Iterator[tuple[VmUuid, Domain]]:
     """
     for handle in link.call(link.connection.listAllDomains, 0):
         uuid = VmUuid(handle.UUIDString())
+        link.known.vms.keep(uuid, handle)
         domain = find_domain(link, uuid)
         if domain is not None:
             yield uuid, domain
 
 
-def _read(link: Link, handle: libvirt.virDomain) -> Domain | None:
+def _read(link: Link, handle: libvirt.virDomain, *, again: bool, config: bool) -> Domain | None:
     """Read one; `None` when it was powered on or off meanwhile."""
-    active = handle.ID() >= 0
-    persistent = bool(link.call(handle.isPersistent))
-    live = config = saved_xml = None
-    if active:
-        live = read_definition(link.call(handle.XMLDesc, 0))
-    elif link.call(handle.hasManagedSaveImage, 0):
+    first = read_definition(link.call(handle.XMLDesc, 0))
+    if first.runs:
+        return _read_running(link, handle, first, again=again, config=config)
+    saved_xml = None
+    if _flag(link, f"{handle.UUIDString()} saved", partial(handle.hasManagedSaveImage, 0), again=again):
         saved_xml = link.call(handle.managedSaveGetXMLDesc, 0)
-    if persistent:
-        config = read_definition(link.call(handle.XMLDesc, libvirt.VIR_DOMAIN_XML_INACTIVE))
-    state = int(link.call(handle.state, 0)[0])
-    if active == (state == libvirt.VIR_DOMAIN_SHUTOFF) or (live is None and config is None):
+    power = PowerState.HALTED if saved_xml is None else PowerState.SUSPENDED
+    return Domain(handle, power, None, saved_xml, first)
+
+
+def _read_running(
+    link: Link, handle: libvirt.virDomain, live: Definition, *, again: bool, config: bool
+) -> Domain | None:
+    states: list[int] = []
+
+    def is_persistent() -> bool:
+        """Ask for the state of a VM that is persistent, and for none when it is not: two questions in one."""
+        answer = link.connection.domainListGetStats([handle], libvirt.VIR_DOMAIN_STATS_STATE, _PERSISTENT)
+        states.extend(int(stats["state.state"]) for _, stats in answer)
+        return bool(answer)
+
+    persistent = _flag(link, f"{handle.UUIDString()} {live.id} persistent", is_persistent, again=again)
+    if not again and not persistent:
+        states.append(int(link.call(handle.state, 0)[0]))
+    if libvirt.VIR_DOMAIN_SHUTOFF in states:
         return None
-    power = _POWER.get(state, PowerState.RUNNING)
-    if not active:
-        power = PowerState.HALTED if saved_xml is None else PowerState.SUSPENDED
-    return Domain(handle, power, live, saved_xml, config)
+    later = None
+    if persistent and config:
+        later = read_definition(link.call(handle.XMLDesc, libvirt.VIR_DOMAIN_XML_INACTIVE))
+    return Domain(handle, _POWER.get(next(iter(states), -1), PowerState.RUNNING), live, None, later, persistent)
 
 
-def find_user(link: Link, directory: PurePosixPath, pool: str, name: ImageName) -> str | None:
+def _flag(link: Link, key: str, ask: Callable[[], object], *, again: bool) -> bool:
+    known = link.known.flags.get(key) if again else None
+    return link.known.flags.keep(key, bool(link.call(ask))) if known is None else known
+
+
+def find_user(link: Link, name: ImageName, lies_there: Callable[[Source], bool]) -> str | None:
     """Name a domain of this host that has the image in a drive, running, saved or defined; `None` when nobody has.
 
     Args:
         link: to the host.
-        directory: where the image lies.
-        pool: the libvirt pool of that directory, for drives that name a pool and a volume.
         name: the image.
+        lies_there: says whether what is in a drive is the file that is meant.
     """
-    return next((user for user, text in _definitions(link) if _uses(text, directory, pool, name)), None)
+    media = link.known.media.get(_ALL)
+    if media is None:
+        media = link.known.media.keep(_ALL, tuple(_media(link)))
+    return next((user for user, source in media if source.image == name and lies_there(source)), None)
+
+
+def _media(link: Link) -> Iterator[tuple[str, Source]]:
+    """Give (name, medium) of every image of the fleet in any definition of any domain."""
+    for name, text in _definitions(link):
+        if ".iso" in text:  # the usual case, without parsing hundreds of definitions
+            yield from ((name, disk.source) for _, disk in read_definition(text).fleet_disks if disk.source is not None)
 
 
 def _definitions(link: Link) -> Iterator[tuple[str, str]]:
@@ -150,13 +194,6 @@ def _definitions(link: Link) -> Iterator[tuple[str, str]]:
             gone = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID}
             if error.get_error_code() not in gone:
                 raise
-
-
-def _uses(text: str, directory: PurePosixPath, pool: str, name: ImageName) -> bool:
-    if str(name) not in text:  # the usual case, without parsing hundreds of definitions
-        return False
-    sources = (disk.source for disk in read_definition(text).disks)
-    return any(source is not None and source.image == name and lies_in(source, directory, pool) for source in sources)
 
 
 def lies_in(source: Source, directory: PurePosixPath, pool: str) -> bool:

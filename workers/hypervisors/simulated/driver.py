@@ -152,7 +152,7 @@ class SimulatedDriver:
             content = self._topology.reach(source, vm.host).read(name)
             if content is None:
                 raise PermanentError(
-                    PermanentCode.STORAGE_NOT_FOUND, f"storage {source.storage!r} does not hold the image {name}"
+                    PermanentCode.IMAGE_LOST, f"storage {source.storage!r} does not hold the image {name}"
                 )
             self._store(Verb.COPY, vm, name, content, target)
 

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configdrive.model import ImageName
-from workers.hypervisors.kvm.domain_xml import Device, Source, Target, disk_xml, read_definition, with_medium
+from workers.hypervisors.kvm.domain_xml import (
+    MARK,
+    Device,
+    Disk,
+    Source,
+    Target,
+    disk_xml,
+    read_definition,
+    with_media,
+)
 
 IMAGE = "i-2-3-VM.00000000-0000-4000-8000-000000000001.7.iso"
 DOMAIN: Final = """
@@ -102,8 +111,71 @@ def test_only_the_wanted_drive_of_a_saved_vm_is_changed() -> None:
         "<disk type='volume' device='cdrom'><source pool='p' volume='v'/><target dev='hdd' bus='ide'/></disk>"
         "<disk type='file' device='disk'><source file='/root'/><target dev='vda' bus='virtio'/></disk>"
     )
-    changed = read_definition(with_medium(saved, "hdd", "/new.iso"))
+    changed = read_definition(with_media(saved, {"hdd": "/new.iso"}))
     assert [disk.source for disk in changed.disks] == [Source("/new.iso"), Source("/root")]
-    emptied = read_definition(with_medium(saved, "hdd", None))
+    emptied = read_definition(with_media(saved, {"hdd": None}))
     assert [disk.source for disk in emptied.disks] == [None, Source("/root")]
-    assert "urn:x" in with_medium(saved, "hdd", None)
+    assert "urn:x" in with_media(saved, {"hdd": None})
+
+
+def drive(xml: str) -> Disk:
+    (found,) = read_definition(DOMAIN.format(xml)).disks
+    return found
+
+
+USER_CD: Final = (
+    "<disk type='file' device='cdrom'><driver name='qemu' type='raw' cache='none'/>{source}<target dev='hdc' bus='ide'"
+    "{tray}/><readonly/><boot order='2'/><serial>CD-7</serial>{alias}<address type='drive' bus='1' unit='0'/></disk>"
+)
+
+
+def test_a_drive_of_the_user_s_keeps_all_that_it_has_but_its_medium() -> None:
+    found = drive(USER_CD.format(source="", tray=" tray='open'", alias="<alias name='ua-mine'/>"))
+    assert not found.is_ours
+    for path in ("/new.iso", None):
+        element = ET.fromstring(found.with_medium(path))  # noqa: S314  # our own
+        assert [child.tag for child in element if child.tag != "source"] == [
+            "driver", "target", "readonly", "boot", "serial", "alias", "address",
+        ]  # fmt: skip
+        source, target = element.find("source"), element.find("target")
+        assert (None if source is None else source.get("file")) == path
+        assert target is not None
+        assert target.attrib == {"dev": "hdc", "bus": "ide"}
+
+
+def test_a_drive_of_another_kind_becomes_a_file_s() -> None:
+    xml = (
+        "<disk type='block' device='cdrom'><source dev='/dev/sr0'/><backingStore/><target dev='hdc' bus='ide'/></disk>"
+    )
+    element = ET.fromstring(drive(xml).with_medium("/a.iso"))  # noqa: S314  # our own
+    assert element.get("type") == "file"
+    assert [(child.tag, child.attrib) for child in element] == [
+        ("driver", {"name": "qemu", "type": "raw"}),
+        ("source", {"file": "/a.iso"}),
+        ("target", {"dev": "hdc", "bus": "ide"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("live", "config", "same"),
+    [
+        ({"source": "<source file='/a' index='3'/><backingStore/>", "alias": "<alias name='ide0-1-0'/>"}, {}, True),
+        ({"alias": "<alias name='ua-mine'/>"}, {"alias": "<alias name='ua-mine'/>"}, True),
+        ({"alias": "<alias name='ua-mine'/>"}, {}, False),
+        ({"tray": " tray='open'"}, {}, True),
+    ],
+)
+def test_one_change_does_for_two_definitions_only_if_the_drive_is_the_same_in_both(
+    live: dict[str, str],
+    config: dict[str, str],
+    same: bool,  # noqa: FBT001  # a case
+) -> None:
+    plain = {"source": "", "tray": "", "alias": ""}
+    frames = [drive(USER_CD.format(**{**plain, **words})).frame for words in (live, config)]
+    assert (frames[0] == frames[1]) is same
+
+
+def test_a_drive_that_the_fleet_adds_is_marked() -> None:
+    assert drive(disk_xml(Target("sda", "scsi"), "/a.iso")).is_ours
+    assert not drive(disk_xml(Target("sda", "scsi"), "/a.iso", mark=False)).is_ours
+    assert f"<alias name='{MARK}'/>".replace("'", '"') in disk_xml(Target("sda", "scsi"), None).replace(" />", "/>")

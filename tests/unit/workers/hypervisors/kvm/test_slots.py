@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import Generation, HostName, ImageName, InstanceName, Place, StorageName, VmUuid
 from configdrive.ports import EmptyDrive, Inserted, NoDrive
-from workers.hypervisors.kvm.domain_xml import Definition, Device, Disk, Source, Target
+from workers.hypervisors.kvm.domain_xml import MARK, Definition, Device, Disk, Source, Target
 from workers.hypervisors.kvm.slots import content, find_plugged, find_slot, hot_target, targets
 
 VM = VmUuid("00000000-0000-4000-8000-000000000001")
@@ -24,6 +25,10 @@ def cd(dev: str, path: str | None = None, bus: str = "ide") -> Disk:
 
 def ours(dev: str, generation: int = 1, vm: VmUuid = VM) -> Disk:
     return cd(dev, f"/p/configdrive/{name(vm, generation)}")
+
+
+def marked(disk: Disk) -> Disk:
+    return replace(disk, alias=MARK)
 
 
 def machine(arch: str, kind: str, *disks: Disk, controllers: tuple[tuple[str, str], ...] = ()) -> Definition:
@@ -81,11 +86,24 @@ def test_our_own_drive_goes_first_then_the_first_target_that_is_empty_or_free(
     assert (slot and (slot.target.dev, slot.disk is not None)) == expected
 
 
-def test_another_vm_s_image_in_any_drive_is_refused() -> None:
-    for find in (find_slot, find_plugged):
-        with pytest.raises(PermanentError) as caught:
-            find(pc(cd("hdd"), ours("hdc", vm=OTHER)), targets(pc(), (), Device.CDROM), VM, Device.CDROM)
-        assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+@pytest.mark.parametrize(
+    ("disks", "expected"),
+    [
+        ((cd("hdd"), ours("hdc", vm=OTHER)), "hdd"),
+        ((cd("hdb"), ours("hdd", vm=OTHER)), "hdd"),
+        ((ours("hdd", vm=OTHER), ours("hdc")), "hdc"),
+        ((cd("hdd"), marked(cd("hdc"))), "hdc"),
+        ((ours("hdd"), marked(ours("hdc"))), "hdc"),
+        ((cd("hdd"), marked(cd("hdc", "/user.iso"))), "hdd"),
+    ],
+)
+def test_a_drive_of_the_fleet_s_own_goes_first_and_a_clone_s_where_a_config_drive_may_be(
+    disks: tuple[Disk, ...], expected: str
+) -> None:
+    choices = targets(pc(), (), Device.CDROM)
+    slot = find_slot(pc(*disks), choices, VM, Device.CDROM)
+    plugged = find_plugged(pc(*disks), choices, VM, Device.CDROM)
+    assert (slot and slot.target.dev, plugged and plugged.target.dev) == (expected, expected)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +136,7 @@ def elsewhere(source: Source) -> Place | None:
         ([pc()], NoDrive()),
         ([pc(cd("hdd"))], EmptyDrive()),
         ([pc(cd("hdc"))], NoDrive()),
+        ([pc(marked(cd("hdc")))], EmptyDrive()),
         ([pc(), pc(cd("hdd"))], NoDrive()),
         ([pc(ours("hdd"))], Inserted(name(), HOME)),
         ([pc(ours("hdd", 2)), pc(ours("hdb", 1))], Inserted(name(VM, 1), HOME)),

@@ -1,0 +1,296 @@
+"""Storages, hosts and VMs are known by what they are: an id file in the folder, libvirt's host uuid, the VM's uuid."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.errors import TransientCode
+from configdrive.model import HostName, StoredImage
+from configdrive.ports import Inserted
+from rigs.libvirt import LibvirtHost
+from tests.contract.rig import failure_of, image_name, make_image
+from tests.integration.kvm.cloud import Cloud, disk
+from tests.support import require_rig
+from workers.hypervisors.kvm.driver import KvmDriver
+from workers.hypervisors.kvm.image_folder import ID_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from configdrive.model import Vm
+    from tests.integration.kvm.conftest import MakeDriver
+
+H1, H2 = HostName("h1"), HostName("h2")
+ROUTES = ["volume", "sftp"]
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """Another host, with a pool and VMs of its own; it sees the same files."""
+    with require_rig():
+        host = LibvirtHost(tmp_path_factory.mktemp("kvm-2"), "kvm-2")
+        host.start()
+    cloud = Cloud(host, "local", tmp_path_factory.mktemp("local-2"), H2)
+    yield cloud
+    cloud.close()
+    host.stop()
+
+
+@pytest.fixture
+def both(cloud: Cloud, second: Cloud, tmp_path: Path) -> Iterator[KvmDriver]:
+    driver = driver_of(cloud, second, tmp_path)
+    yield driver
+    driver.close()
+    second.clean()
+
+
+def driver_of(first: Cloud, second: Cloud, tmp_path: Path, **pool: object) -> KvmDriver:
+    """A driver with both hosts, each with its own cache; `pool`: what the inventory says of the pool `smp`."""
+    hosts = {
+        one.name: {
+            "uri": one.host.uri,
+            "cache_directory": str(tmp_path / f"cache-{one.name}"),
+            "pools": {"smp": pool} if pool else {},
+        }
+        for one in (first, second)
+    }
+    return KvmDriver.from_inventory({"hosts": hosts}, call_timeout=20.0)
+
+
+def on_pool(cloud: Cloud, folder: Path, extra: str = "", vm: Vm | None = None) -> Vm:
+    """Define a VM whose root disk lies in this folder."""
+    return cloud.define(extra, root=disk(folder / "root.raw", "vda", "virtio", "disk"), vm=vm)
+
+
+def test_one_directory_of_two_hosts_is_one_storage_whatever_the_pools_are_called(
+    cloud: Cloud, second: Cloud, both: KvmDriver, tmp_path: Path
+) -> None:
+    cloud.add_pool("smp", tmp_path / "smp")
+    second.add_pool("3f0c1a52-a-uuid-as-cloudstack-has-it", tmp_path / "smp")
+    here, there = on_pool(cloud, tmp_path / "smp"), on_pool(second, tmp_path / "smp")
+    places = [both.observe(vm, (), [image_name(vm)]).storage for vm in (here, there)]
+    assert [(place and place.storage, place and place.host) for place in places] == [
+        ("smp", H1),
+        ("3f0c1a52-a-uuid-as-cloudstack-has-it", H2),
+    ]
+    assert places[0] == places[1]
+    assert re.fullmatch("[0-9a-f]{32}", (places[0] and places[0].identity) or "")
+    assert (tmp_path / "smp" / "configdrive" / ID_FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_two_directories_are_two_storages_though_their_pools_are_called_the_same(
+    cloud: Cloud, second: Cloud, both: KvmDriver, tmp_path: Path
+) -> None:
+    cloud.add_pool("smp", tmp_path / "one")
+    second.add_pool("smp", tmp_path / "two")
+    here, there = on_pool(cloud, tmp_path / "one"), on_pool(second, tmp_path / "two")
+    first, other = (both.observe(vm, (), []).storage for vm in (here, there))
+    assert first is not None
+    assert first != other
+    assert failure_of(lambda: both.upload(there, make_image(there), replace(first, host=H2))) is not None
+
+
+def test_what_the_vm_has_in_its_drive_after_a_migration_is_no_copy_of_its_old_host_s(
+    cloud: Cloud, second: Cloud, both: KvmDriver, tmp_path: Path
+) -> None:
+    """A pool over a directory that both hosts share, of which nobody has told the fleet."""
+    cloud.add_pool("smp", tmp_path / "smp")
+    second.add_pool("smp", tmp_path / "smp")
+    vm = on_pool(cloud, tmp_path / "smp", disk(None, "hdd", "ide"))
+    old = both.observe(vm, (), []).storage
+    assert old is not None
+    both.upload(vm, make_image(vm), old)
+    path = both.attach(vm, image_name(vm), old).path
+    moved = replace(vm, host=H2)
+    on_pool(second, tmp_path / "smp", disk(path, "hdd", "ide"), vm=moved)
+    cloud.domain(vm).undefine()
+
+    seen = both.observe(moved, [old], [image_name(vm)])
+    assert seen.images == (StoredImage(image_name(vm), old),), "one file, reported once"
+    assert seen.drive == Inserted(image_name(vm), old)
+    for place in (old, replace(old, identity=None)):  # also as it was remembered before anybody gave it an identity
+        failure = failure_of(lambda: both.delete(moved, StoredImage(image_name(vm), place), anyones=False))  # noqa: B023
+        assert failure is not None
+        assert failure.code is TransientCode.IMAGE_IN_USE
+    both.detach(moved, seen.media)
+    both.delete(moved, seen.images[0], anyones=False)
+    assert list((tmp_path / "smp" / "configdrive").glob("*.iso")) == []
+
+
+def test_an_image_is_not_deleted_under_a_vm_that_was_moved_by_hand(cloud: Cloud, second: Cloud, tmp_path: Path) -> None:
+    driver = driver_of(cloud, second, tmp_path, shared=True)
+    for one in (cloud, second):
+        one.add_pool("smp", tmp_path / "smp")
+    vm = on_pool(cloud, tmp_path / "smp", disk(None, "hdd", "ide"))
+    place = driver.observe(vm, (), []).storage
+    assert place is not None
+    driver.upload(vm, make_image(vm), place)
+    path = driver.attach(vm, image_name(vm), place).path
+    on_pool(second, tmp_path / "smp", disk(path, "hdd", "ide"), vm=vm)
+    cloud.domain(vm).undefine()
+    image = StoredImage(image_name(vm), place)
+
+    failure = failure_of(lambda: driver.delete(vm, image, anyones=False))
+    assert failure is not None
+    assert (failure.code, "h2" in failure.detail) == (TransientCode.IMAGE_IN_USE, True)
+
+    second.host.kill_daemon()
+    try:
+        failure = failure_of(lambda: driver.delete(vm, image, anyones=False))
+        assert failure is not None
+        assert failure.code is TransientCode.HOST_UNREACHABLE, "it may have the image in its drive there"
+    finally:
+        second.host.start_daemon()
+        second.reconnect()
+    second.domain(vm).undefine()
+    driver.delete(vm, image, anyones=False)
+    assert list((tmp_path / "smp" / "configdrive").glob("*.iso")) == []
+    driver.close()
+    second.clean()
+
+
+def test_a_storage_is_found_again_when_its_pool_has_another_name(
+    cloud: Cloud, make_driver: MakeDriver, tmp_path: Path
+) -> None:
+    driver = make_driver()
+    cloud.add_pool("before", tmp_path / "moving")
+    vm = on_pool(cloud, tmp_path / "moving")
+    place = driver.observe(vm, (), []).storage
+    assert place is not None
+    driver.upload(vm, make_image(vm), place)
+    for name in ("configdrive-before", "before"):
+        cloud.connection.storagePoolLookupByName(name).destroy()
+    cloud.connection.storagePoolLookupByName("before").undefine()
+    cloud.add_pool("after", tmp_path / "moving")
+    seen = driver.observe(vm, [place], [image_name(vm)])
+    assert (seen.storage, seen.storage and seen.storage.storage) == (place, "after")
+    assert seen.images == (StoredImage(image_name(vm), place),)
+    driver.delete(vm, StoredImage(image_name(vm), place), anyones=False)
+    assert driver.observe(vm, [place], [image_name(vm)]).images == ()
+
+
+def test_a_pool_that_was_given_another_directory_is_another_storage(
+    cloud: Cloud, make_driver: MakeDriver, tmp_path: Path
+) -> None:
+    cloud.add_pool("moved", tmp_path / "first")
+    vm = on_pool(cloud, tmp_path / "first")
+    driver = make_driver()
+    before = driver.observe(vm, (), []).storage
+    assert before is not None
+    driver.upload(vm, make_image(vm), before)
+    pool = cloud.connection.storagePoolLookupByName("moved")
+    pool.destroy()
+    pool.undefine()
+    cloud.add_pool("moved", tmp_path / "second")
+    vm = on_pool(cloud, tmp_path / "second", vm=vm)
+    seen = driver.observe(vm, [before], [image_name(vm)])
+    assert seen.storage is not None
+    assert seen.storage != before
+    assert (seen.unreachable, seen.images) == ((before,), ())
+    driver.upload(vm, make_image(vm), seen.storage)
+    assert (tmp_path / "second" / "configdrive" / str(image_name(vm))).exists()
+
+
+def test_images_of_a_pool_that_was_undefined_are_still_found_and_go(
+    cloud: Cloud, make_driver: MakeDriver, tmp_path: Path
+) -> None:
+    cloud.add_pool("former", tmp_path / "former")
+    vm = on_pool(cloud, tmp_path / "former")
+    driver = make_driver()
+    place = driver.observe(vm, (), []).storage
+    assert place is not None
+    driver.upload(vm, make_image(vm), place)
+    pool = cloud.connection.storagePoolLookupByName("former")
+    pool.destroy()
+    pool.undefine()
+    image = StoredImage(image_name(vm), place)
+    assert image in make_driver().survey(H1).images
+    assert driver.observe(vm, [place], [image_name(vm)]).images == (image,)
+    driver.delete(vm, image, anyones=False)
+    assert not (tmp_path / "former" / "configdrive" / str(image_name(vm))).exists()
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_workers_that_begin_at_once_give_a_storage_one_identity(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path, route: str
+) -> None:
+    cloud.add_pool("fresh", tmp_path / "fresh")
+    vm = on_pool(cloud, tmp_path / "fresh")
+    drivers = [make_driver(storage_route=route, ssh=ssh_table if route == "sftp" else None) for _ in range(6)]
+    with ThreadPoolExecutor(len(drivers)) as pool:
+        seen = [pool.submit(driver.observe, vm, (), []) for driver in drivers]
+        places = [one.result(timeout=60).storage for one in seen]
+    identities = {place and place.identity for place in places}
+    assert len(identities) == 1, identities
+    assert identities == {(tmp_path / "fresh" / "configdrive" / ID_FILE).read_text().strip()}
+    assert [path.name for path in (tmp_path / "fresh" / "configdrive").iterdir()] == [ID_FILE]
+
+
+def test_an_id_file_that_its_maker_has_left_empty_is_filled(
+    cloud: Cloud, make_driver: MakeDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.hypervisors.kvm.image_folder._HALF_ID_SECONDS", 0.2)
+    cloud.add_pool("half", tmp_path / "half")
+    (tmp_path / "half" / "configdrive").mkdir()
+    (tmp_path / "half" / "configdrive" / ID_FILE).write_bytes(bytes(33))
+    vm = on_pool(cloud, tmp_path / "half")
+    place = make_driver().observe(vm, (), []).storage
+    assert place is not None
+    assert place.identity is not None
+    assert make_driver().observe(vm, (), []).storage == place
+
+
+def test_a_host_is_known_by_its_uuid_under_whatever_name(cloud: Cloud, second: Cloud) -> None:
+    inventory = {name: {"uri": cloud.host.uri} for name in ("kvm-01", "kvm-01.example")}
+    driver = KvmDriver.from_inventory({"hosts": {**inventory, "kvm-02": {"uri": second.host.uri}}})
+    vm = cloud.define()
+    seen = [driver.observe(replace(vm, host=HostName(name))) for name in inventory]
+    assert {one.host_id for one in seen} == {str(cloud.host.uuid)}
+    assert len({one.vm_ref for one in seen}) == 1
+    assert seen[0].vm_ref is not None
+    other = driver.observe(replace(vm, host=HostName("kvm-02")))
+    assert (other.host_id, other.vm_ref) == (str(second.host.uuid), None)
+
+    assert driver.host_of(str(second.host.uuid)) == "kvm-02"
+    assert driver.host_of(str(cloud.host.uuid)) in inventory
+    assert driver.host_of(str(uuid.uuid4())) is None
+    assert driver.survey(HostName("kvm-02")).host_id == str(second.host.uuid)
+
+    findings = [list(driver.check(HostName(name))) for name in inventory]
+    bad = [[check for check in checks if not check.ok] for checks in findings]
+    assert [len(checks) for checks in bad] == [1, 1]
+    assert "the same host as kvm-01" in bad[1][0].detail
+    assert "host_uuid" in bad[1][0].remedy
+    driver.close()
+    second.clean()
+
+
+def test_the_inventory_can_say_which_of_two_hosts_with_one_uuid_is_which(cloud: Cloud) -> None:
+    names = {"kvm-01": str(uuid.uuid4()), "kvm-02": str(uuid.uuid4()).upper()}
+    hosts = {name: {"uri": cloud.host.uri, "host_uuid": identity} for name, identity in names.items()}
+    driver = KvmDriver.from_inventory({"hosts": hosts})
+    vm = cloud.define()
+    assert [driver.observe(replace(vm, host=HostName(name))).host_id for name in names] == [
+        identity.lower() for identity in names.values()
+    ]
+    assert driver.host_of(names["kvm-01"]) == "kvm-01"
+    assert [check for name in names for check in driver.check(HostName(name)) if not check.ok] == []
+    driver.close()
+
+
+def test_a_uuid_that_thousands_of_boards_bear_is_not_enough(
+    cloud: Cloud, make_driver: MakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.hypervisors.kvm.visit.REPEATED", frozenset({str(cloud.host.uuid)}))
+    monkeypatch.setattr("workers.hypervisors.kvm.doctor.REPEATED", frozenset({str(cloud.host.uuid)}))
+    driver = make_driver()
+    assert driver.observe(cloud.define()).host_id == f"{cloud.host.uuid}@127.0.0.1"
+    found = {check.subject: check for check in driver.check(H1)}["kvm host h1, identity"]
+    assert (found.ok, "host_uuid" in found.detail) == (True, True)
