@@ -122,7 +122,7 @@ def _genisoimage(vm: Vm, data: VmData) -> bytes:
 
 
 def main() -> int:
-    """Work until told to end."""
+    """Work until asked to end."""
     pool, concurrency = sys.argv[1], int(sys.argv[2])
     settings = load_settings()
     set_up_logging(settings.log_format)

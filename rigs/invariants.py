@@ -169,7 +169,7 @@ def _events(now: Keyspace, reported: _Reported, *, trimmed: bool) -> Iterator[st
         if len(final) > 1 or (final and statuses[-1] == _PARKED):
             yield f"11: event {event} came to {statuses}"
         if len(set(outcomes)) != len(outcomes):
-            yield f"11: event {event}: an outcome was told twice"
+            yield f"11: event {event}: an outcome was published twice"
         if final and event in waiting:
             yield f"3: event {event} waits and is {final[0]}"
     for event, seen in now.named("seen").items():
@@ -250,7 +250,7 @@ class _Vm:
             if not self._mail or {"owner", "retry_at"} & known.keys():
                 yield f"6: parked, {len(self._mail)} wait: {known}"
             elif _status(_last(self._reported, self._ids[0])) != _PARKED:
-                yield f"6: parked, and {self._ids[0]} was not told to be"
+                yield f"6: parked, and {self._ids[0]} was not asked to be"
         if "retry_at" in known:
             if "owner" in known or int(known.get("attempts", 0)) < 1 or not known.get("reason"):
                 yield f"8: a back-off with {known}"

@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class AttemptObserver(Observer, Protocol):
-    """Told of each attempt at an event, and of each step of it, in the thread that does it; must not raise."""
+    """Notified of each attempt at an event, and of each step of it, in the thread that does it; must not raise."""
 
     def attempt_started(self, claim: Claim) -> None:
         """Take note that a worker has begun an attempt."""
@@ -53,7 +53,7 @@ class Attempts:
     Args:
         leases: keeps them alive while the work goes on.
         timeouts: exceptions by which the pool says that an attempt's time is over.
-        observer: is told of each attempt.
+        observer: is notified of each attempt.
     """
 
     def __init__(  # noqa: PLR0913 - all by name, in the one place that constructs

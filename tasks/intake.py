@@ -85,7 +85,7 @@ class Unsealed(Sealer):
         raise PermanentError(PermanentCode.INVALID_EVENT, detail, remedy)
 
     @override
-    def open(self, box: str, context: str) -> bytes:
+    def open(self, sealed: str, context: str) -> bytes:
         raise PermanentError(PermanentCode.UNSEALABLE, "an ingester has no key", "workers open sealed data")
 
 
@@ -113,7 +113,7 @@ class Ingester:
         self._pause = pause
 
     def run(self, ended: threading.Event) -> None:
-        """Take events until told to end; a Redis that is away is waited for."""
+        """Take events until asked to end; a Redis that is away is waited for."""
         _log.debug("ready to take from the intake")
         while not ended.is_set():
             try:

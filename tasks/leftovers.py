@@ -30,7 +30,7 @@ _BUDGET_SECONDS = 60.0
 
 
 class LeftoverObserver(Protocol):
-    """Told of what hosts have given up; must not raise."""
+    """Notified of what hosts have given up; must not raise."""
 
     def leftover_removed(self, queue: str) -> None:
         """Take note that a host which was away has nothing of one VM any more."""
@@ -43,7 +43,7 @@ class Leftovers:
         mailbox: says what is left.
         drivers: of the hypervisors that this worker serves.
         leases: keeps the lease on a VM alive while it is cleaned.
-        observer: is told of what is gone.
+        observer: is notified of what is gone.
     """
 
     def __init__(

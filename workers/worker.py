@@ -67,7 +67,7 @@ def make_leases(settings: Settings, mailbox: Leases) -> LeaseKeeper:
 def make_runtime(
     settings: Settings, hypervisors: Collection[HypervisorName], observers: Sequence[WorkObserver] = ()
 ) -> Runtime:
-    """Return what works in a worker's process, with drivers of its own; `observers` are told beside the log.
+    """Return what works in a worker's process, with drivers of its own; `observers` are notified beside the log.
 
     Raises:
         PermanentError: `MISCONFIGURED` or `UNKNOWN_HYPERVISOR`.

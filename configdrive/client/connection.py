@@ -20,7 +20,7 @@ def connect_redis(settings: ClientSettings, *, patient: bool = True) -> redis.Re
     """Return a client with time limits; it connects when it is first used.
 
     `patient` is for processes that go on without a person: they sit a restart of Redis out. Otherwise a Redis that is
-    away is told within a second, one that hangs within five.
+    away is reported within a second, one that hangs within five.
 
     Raises:
         PermanentError: `MISCONFIGURED`, when the URL cannot be read.
@@ -70,7 +70,7 @@ def endpoint_of(settings: ClientSettings) -> Endpoint:
 
 
 def tls_options(settings: ClientSettings) -> dict[str, Any]:
-    """Return what redis-py is told of TLS: the server's certificate and name are always checked."""
+    """Return what redis-py needs for TLS: the server's certificate and name are always checked."""
     files = {
         "ssl_ca_certs": settings.redis_ca,
         "ssl_certfile": settings.redis_certificate,

@@ -38,15 +38,15 @@ class PublicSealer(Sealer):
     """Seals with a public key; opens nothing. What a publisher has."""
 
     def __init__(self, public: PublicKey) -> None:
-        self._box = SealedBox(public)
+        self._public = SealedBox(public)
         self._prefix = f"{VERSION}.{identity_of(public)}."
 
     @override
     def seal(self, plaintext: bytes, context: str) -> str:
-        sealed = self._box.encrypt(context.encode() + b"\n" + plaintext)
+        sealed = self._public.encrypt(context.encode() + b"\n" + plaintext)
         return self._prefix + base64.urlsafe_b64encode(sealed).decode()
 
     @override
-    def open(self, box: str, context: str) -> bytes:
+    def open(self, sealed: str, context: str) -> bytes:
         detail = "this process has only the public key"
         raise PermanentError(PermanentCode.UNSEALABLE, detail, "workers open sealed data: they have the key file")

@@ -264,7 +264,7 @@ class _NoKey(Sealer):
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
 
     @override
-    def open(self, box: str, context: str) -> bytes:
+    def open(self, sealed: str, context: str) -> bytes:
         raise PermanentError(PermanentCode.UNSEALABLE, "this process has no key", "workers open sealed data")
 
 

@@ -73,7 +73,7 @@ func run(words []string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if said, _ := answer.([]any); len(said) == 2 && said[1] == "told" {
+		if said, _ := answer.([]any); len(said) == 2 && said[1] == "published" {
 			position = "0" // a duplicate whose outcome was published before: it may stand anywhere on the stream
 		}
 	}

@@ -114,10 +114,10 @@ def no_overlap(spans: Mapping[str, Sequence[Span]], freezes: Sequence[Freeze], l
 
 
 def nothing_waits(keyspace: Mapping[str, Any]) -> Iterator[Finding]:
-    """Redis is at rest: no mail, nothing due, parked or owed, no lease."""
+    """Redis is at rest: no mail, nothing due or parked, no leftover, no lease."""
     for key, value in keyspace.items():
         kind = key.partition(":")[0]
-        if kind in {"mail", "body", "due", "parked", "left", "dead", "strays"}:
+        if kind in {"mail", "body", "due", "parked", "left", "dead", "orphans"}:
             yield Finding("at rest", f"{key} is left: {str(value)[:200]}")
         if kind == "vm" and (unrest := {"owner", "until", "attempts", "deaths", "parked", "retry_at"} & set(value)):
             yield Finding("at rest", f"{key} is not at rest: {sorted(unrest)}")

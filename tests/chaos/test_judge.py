@@ -121,7 +121,7 @@ def test_two_at_one_vm_are_found(first: Span, second: Span, freezes: list[Freeze
     assert checks(judge.no_overlap({ONE: [first, second]}, freezes, 100)) == found
 
 
-@pytest.mark.parametrize("kind", ["mail", "body", "due", "parked", "left", "dead", "strays"])
+@pytest.mark.parametrize("kind", ["mail", "body", "due", "parked", "left", "dead", "orphans"])
 def test_what_still_waits_is_found(kind: str) -> None:
     assert checks(judge.nothing_waits({f"{kind}:x": ["1"], "outcomes": []})) == ["at rest"]
 

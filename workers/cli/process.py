@@ -80,7 +80,7 @@ def collect_later() -> None:
 
 
 def collect_as_usual() -> None:
-    """Collect as Python does: this process goes on until it is told to end."""
+    """Collect as Python does: this process goes on until it is asked to end."""
     gc.set_threshold(*_PYTHONS_OWN)
 
 

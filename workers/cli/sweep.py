@@ -85,7 +85,7 @@ def _sweep_once(*, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
 
 
 def _sweep_always(pause: float, ended: threading.Event, metrics_port: int | None = None) -> ExitCode:
-    """Make a round every `pause` seconds until told to end; a Redis that is away is waited for."""
+    """Make a round every `pause` seconds until asked to end; a Redis that is away is waited for."""
     import redis
 
     from workers.observability.optional import open_sweeper_metrics

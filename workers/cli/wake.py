@@ -74,7 +74,7 @@ def _wake_once(*, dry_run: bool, as_json: bool) -> ExitCode:
 
 
 def _wake_always(pause: float, ended: threading.Event) -> ExitCode:
-    """Make a pass every `pause` seconds until told to end, and take from the intake. Redis may be away."""
+    """Make a pass every `pause` seconds until asked to end, and take from the intake. Redis may be away."""
     import redis
 
     settings = load_settings()

@@ -47,7 +47,7 @@ def worker(  # noqa: PLR0913, PLR0917 - one for each option
     name: str | None,
     metrics_port: int | None,
 ) -> ExitCode:
-    """Work on the events of one hypervisor until told to stop.
+    """Work on the events of one hypervisor until asked to stop.
 
     Run as many as you like, on as many machines: a VM is worked on by one of them at a time. TERM or Ctrl-C ends the
     worker when its events in work are done; what it had not begun is done by another. Every worker also sweeps: it

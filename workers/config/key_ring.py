@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from workers.config.settings import Settings
 
 _PADDING = "=="  # as much as may be lacking: more than is due does no harm, and half of the world leaves it out
-_BOX = re.compile(rf"{VERSION}\.(?P<key>[0-9a-f]{{16}})\.(?P<sealed>[A-Za-z0-9_-]+={{0,2}})")
+_FORM = re.compile(rf"{VERSION}\.(?P<key>[0-9a-f]{{16}})\.(?P<sealed>[A-Za-z0-9_-]+={{0,2}})")
 
 
 class KeyRing(Sealer):
@@ -38,29 +38,29 @@ class KeyRing(Sealer):
     def _load(self) -> None:
         keys = self._read()
         self._sealer = PublicSealer(keys[-1].private.public_key)
-        self._boxes = {key.identity: SealedBox(key.private) for key in keys}
+        self._openers = {key.identity: SealedBox(key.private) for key in keys}
 
     @override
     def seal(self, plaintext: bytes, context: str) -> str:
         return self._sealer.seal(plaintext, context)
 
     @override
-    def open(self, box: str, context: str) -> bytes:
-        form = _BOX.fullmatch(box)
+    def open(self, sealed: str, context: str) -> bytes:
+        form = _FORM.fullmatch(sealed)
         if form is None:
             raise _refused("a sealed value has not the form v1.<key id>.<base64url>", "seal it as the contract says")
         identity = form["key"]
-        if identity not in self._boxes:
+        if identity not in self._openers:
             self._load()
-        key = self._boxes.get(identity)
+        key = self._openers.get(identity)
         if key is None:
-            detail = f"a box was sealed for key {identity}, which is not in the key file"
+            detail = f"it was sealed for key {identity}, which is not in the key file"
             raise _refused(detail, "add that key, or seal again")
         with suppress(CryptoError, ValueError):  # their own text never travels, not even as the context of ours
             found, _, plaintext = key.decrypt(base64.urlsafe_b64decode(form["sealed"] + _PADDING)).partition(b"\n")
             if found == context.encode():
                 return plaintext
-        raise _refused("a box is damaged, or was made for another VM or event", "publish the event anew")
+        raise _refused("a sealed box is damaged, or was made for another VM or event", "publish the event anew")
 
 
 def make_sealer(settings: Settings) -> Sealer:
@@ -75,9 +75,9 @@ def make_sealer(settings: Settings) -> Sealer:
     return KeyRing(lambda: read_keys(settings.keys_file))
 
 
-def key_of(box: str) -> str:
-    """Return the id of the key that a box was sealed for; empty when it is no box."""
-    form = _BOX.fullmatch(box)
+def key_of(sealed: str) -> str:
+    """Return the id of the key that something was sealed for; empty when it is nothing sealed."""
+    form = _FORM.fullmatch(sealed)
     return "" if form is None else form["key"]
 
 

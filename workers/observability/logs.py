@@ -95,7 +95,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time, level, logger, message; the event, when one is in work; what is told of it."""
+    """One JSON object per line: time, level, logger, message; the event, when one is in work; what is known of it."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:

@@ -38,7 +38,7 @@ _CLIENT_SECONDS = 10.0
 class MetricsEndpoint:
     """Answers `GET /metrics` from a registry, as OpenMetrics or in Prometheus' older format, as the asker prefers.
 
-    It is bound when it is made, so that a mistake is told at once; it answers from `start` on. A child that is forked
+    It is bound when it is made, so that a mistake shows at once; it answers from `start` on. A child that is forked
     later closes its copy of the socket: it must not hold the port when its main process is no more.
 
     Raises:

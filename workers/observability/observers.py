@@ -1,4 +1,4 @@
-"""Observers of a worker's work (log, metrics, traces): the port they fulfil, and how several are told of one thing."""
+"""Observers of a worker's work (log, metrics, traces): the port they fulfil, and how several hear of one thing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class WorkObserver(AttemptObserver, LeftoverObserver, Protocol):
-    """Told of all that a worker does: attempts, their steps, and leftovers."""
+    """Notified of all that a worker does: attempts, their steps, and leftovers."""
 
 
 class Observers(WorkObserver):

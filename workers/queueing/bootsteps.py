@@ -84,7 +84,7 @@ def _behind_the_pool(name: str, job: Callable[[], None]) -> type[bootsteps.Start
 
 def _thread_behind_the_pool(name: str, job: Callable[[threading.Event], None]) -> type[bootsteps.StartStopStep]:
     class ThreadBehindThePool(bootsteps.StartStopStep):
-        """Has a thread do a job from when the pool is there until the worker is told to end."""
+        """Has a thread do a job from when the pool is there until the worker is asked to end."""
 
         requires: tuple[type[bootsteps.Step] | str, ...] = ("celery.worker.components:Pool",)
 

@@ -1,4 +1,4 @@
-"""The channels of the fleet as an AsyncAPI 3.0 document. Its schemas are those by which events are read and told."""
+"""The channels of the fleet as an AsyncAPI 3.0 document, with the schemas of events and outcomes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SEALED = (
 def document(library: FunctionLibrary) -> dict[str, Any]:
     """Return the document of the fleet whose functions these are."""
     event, event_parts = _parted(events.json_schema(_REF))
-    told, told_parts = _parted(outcome.json_schema(_REF))
+    came_to, parts = _parted(outcome.json_schema(_REF))
     letter = TypeAdapter(DeadLetter).json_schema(ref_template=_REF)
     prefix = library.prefix
     return {
@@ -42,13 +42,14 @@ def document(library: FunctionLibrary) -> dict[str, Any]:
             "intake": _channel(
                 f"{prefix}intake",
                 "event",
-                "A list. LPUSH one event; it is taken within moments, and its outcome told.",
+                "A list. LPUSH one event; it is taken within moments, and its outcome published.",
             ),
             "put": _channel(
                 f"FCALL {library.put} 0",
                 "event",
-                "A function. Its answer is `accepted`, or, when the id is known, `duplicate` and `waiting` or `told`; "
-                "an error says what is wrong, and nothing was stored. `time` must be given, and guest data be sealed.",
+                "A function. Its answer is `accepted`, or, when the id is known, `duplicate` and `waiting` or "
+                "`published`; an error says what is wrong, and nothing was stored. `time` must be given, and guest "
+                "data be sealed.",
             ),
             "outcomes": _channel(
                 f"{prefix}outcomes",
@@ -61,8 +62,8 @@ def document(library: FunctionLibrary) -> dict[str, Any]:
         "operations": {
             "publish": _operation("receive", "intake", "event"),
             "put": _operation("receive", "put", "event"),
-            "tell": _operation("send", "outcomes", "outcome"),
-            "bury": _operation("send", "dead", "deadLetter"),
+            "report": _operation("send", "outcomes", "outcome"),
+            "deadLetter": _operation("send", "dead", "deadLetter"),
         },
         "components": {
             "messages": {
@@ -70,7 +71,7 @@ def document(library: FunctionLibrary) -> dict[str, Any]:
                 "outcome": _message("outcome", "What became of an event; all but `parked` are final.", None),
                 "deadLetter": _message("deadLetter", "Why something was no event. Never its content.", None),
             },
-            "schemas": {**event_parts, **told_parts, "event": event, "outcome": told, "deadLetter": _plain(letter)},
+            "schemas": {**event_parts, **parts, "event": event, "outcome": came_to, "deadLetter": _plain(letter)},
         },
     }
 

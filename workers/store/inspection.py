@@ -125,7 +125,7 @@ class Inspection(RedisMailbox):
 def _sealed_in_state(text: str) -> tuple[str, ...]:
     try:
         sealed = peek(text).sealed
-    except PermanentError:  # written by a newer version: whose key it needs cannot be told
+    except PermanentError:  # written by a newer version: whose key it needs cannot be known
         return ()
     return tuple(one for one in (sealed.data, sealed.pending, sealed.carried) if one is not None)
 

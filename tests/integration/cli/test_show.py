@@ -46,7 +46,7 @@ def test_a_vm_is_shown_with_its_drive(place: Place, vm: VmScript) -> None:
     document, text = place.json("show", vm.uuid), place.run("show", vm.uuid).stdout
 
     assert document["definition"]["instance_name"] == vm.name
-    assert document["places"] == [{"storage": "p1", "host": "h1"}]
+    assert document["places"] == [{"storage": "p1", "host": "h1", "identity": None}]
     assert (document["mailbox"], document["parked"], document["in_work"]) == ([], None, False)
     assert text.splitlines()[0] == f"VM {vm.uuid}  {vm.name} on simulated host h1"
     assert "drive      attached, generation 1, on p1@h1" in text

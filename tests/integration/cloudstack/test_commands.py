@@ -32,7 +32,7 @@ def test_lines_are_taken_from_a_pipe_and_each_is_reported(site: AdapterSite, run
     assert site.types(running) == ["start"]
 
 
-def test_a_file_is_taken_and_told_as_json(site: AdapterSite, running: str, tmp_path: Path) -> None:
+def test_a_file_is_taken_and_shown_as_json(site: AdapterSite, running: str, tmp_path: Path) -> None:
     path = tmp_path / "notices.jsonl"
     path.write_bytes(b"{" * (MAX_PAYLOAD_BYTES * 2) + b"\n" + started(running))
     shown = site.run("read", str(path), "--json")

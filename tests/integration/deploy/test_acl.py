@@ -93,7 +93,7 @@ def test_a_publisher_can_put_events_whatever_their_vm_is_at(publisher: Inspectio
     assert all(receipt.accepted for receipt in receipts)
 
 
-def test_a_publisher_can_wait_for_outcomes_and_is_told_of_duplicates(publisher: Inspection, worker: Store) -> None:
+def test_a_publisher_can_wait_for_outcomes_and_gets_duplicates_answered(publisher: Inspection, worker: Store) -> None:
     item = posting(new_vm())
     publisher.put(item)
     position = publisher.end_of_outcomes()

@@ -287,7 +287,7 @@ def test_without_chpasswd(drive: Drive, play_in: Play) -> None:
         assert seen.text("input") == "sword: $fish\\n\n"
 
 
-def test_a_refused_password_is_told_and_tried_again(drive: Drive, play_in: Play) -> None:
+def test_a_refused_password_is_reported_and_tried_again(drive: Drive, play_in: Play) -> None:
     scenario = """
     mount -t tmpfs tmpfs /usr/local/sbin
     hide chpasswd

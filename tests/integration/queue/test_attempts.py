@@ -181,12 +181,12 @@ def test_vm_of_which_nothing_is_known_is_forgotten_too(store: Store) -> None:
 def test_a_vm_whose_next_event_is_for_another_queue_is_left_to_its_workers(store: Store) -> None:
     vm, zone = new_vm(), f"{QUEUE}.zone-1"
     header = store.put(vm, queue=zone)
-    stray = Wakeup(header.event_id, vm, QUEUE)
-    assert store.mailbox.claim(stray) is NotNow.ELSEWHERE
+    misdirected = Wakeup(header.event_id, vm, QUEUE)
+    assert store.mailbox.claim(misdirected) is NotNow.ELSEWHERE
     assert store.sent(zone) == [(header.event_id, 1)], "they are woken already"
     store.lose_messages(zone)
     store.client.delete(store.key("wakeups", zone))
-    assert store.mailbox.claim(stray) is NotNow.ELSEWHERE
+    assert store.mailbox.claim(misdirected) is NotNow.ELSEWHERE
     assert store.sent(zone) == [(header.event_id, 1)]
     assert store.claim(header).attempt == 1
 

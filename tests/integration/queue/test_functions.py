@@ -147,10 +147,10 @@ def test_what_is_wrong_is_said_with_the_field_and_the_remedy(
     store: Store, caller: Caller, place: str, value: object, said: str
 ) -> None:
     event = start(VmScript())
-    told = caller.refused(changed(event, place, value))
-    assert told.startswith(said), told
-    assert told.endswith(")")
-    assert "swordfish" not in told
+    answer = caller.refused(changed(event, place, value))
+    assert answer.startswith(said), answer
+    assert answer.endswith(")")
+    assert "swordfish" not in answer
     assert store.all_keys() == set()
 
 
@@ -177,7 +177,7 @@ def test_it_takes_one_argument(store: Store, caller: Caller) -> None:
         store.client.fcall(caller.library.put, 0)
 
 
-def test_stop_and_destroy_carry_no_box(caller: Caller) -> None:
+def test_stop_and_destroy_carry_nothing_sealed(caller: Caller) -> None:
     event = {**VmScript().event("stop", sealed=SEALED), "time": TIME}
     assert caller.refused(event).startswith("INVALID_EVENT data.sealed: ")
 

@@ -304,7 +304,7 @@ def test_an_attempt_that_did_not_end_the_event_notes_no_leftover(store: Store) -
 # --- orphans ----------------------------------------------------------------------------------------------------------
 
 
-def test_for_how_long_an_image_is_nobody_s_is_told_by_the_store_s_clock(store: Store) -> None:
+def test_for_how_long_an_image_is_nobody_s_goes_by_the_store_s_clock(store: Store) -> None:
     image = ImageName.of(InstanceName("i-2-14-VM"), new_vm(), Generation(3))
     other = ImageName.of(image.instance_name, image.vm_uuid, Generation(4))
     assert store.mailbox.orphan_for(image, note=False) is None

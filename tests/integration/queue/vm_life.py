@@ -95,7 +95,7 @@ class Life:
         self.events: dict[EventId, LifecycleEvent] = {}
         self.unended: list[EventId] = []
         self.ended: list[Outcome] = []
-        self.told = 0
+        self.seen = 0
         self.overtaken = False
         self.uncertain = False
         """An operator gave up an event that was half done: until the next one that makes or removes a drive, the twin
@@ -260,8 +260,8 @@ class Life:
 
     def _settle(self) -> None:
         """Let the twin have what has ended since; events end in their order, each once."""
-        told = self.store.outcomes()
-        for outcome in told[self.told :]:
+        outcomes = self.store.outcomes()
+        for outcome in outcomes[self.seen :]:
             if outcome.status is Status.PARKED:
                 assert outcome.event_id == self.unended[0]
                 continue
@@ -269,7 +269,7 @@ class Life:
             self.ended.append(outcome)
             if outcome.status is not Status.SKIPPED:
                 self._follow(outcome)
-        self.told = len(told)
+        self.seen = len(outcomes)
 
     def _follow(self, outcome: Outcome) -> None:
         event = self.events[EventId(outcome.event_id)]

@@ -48,7 +48,7 @@ class StoreClock(FakeClock):
 
 @dataclass
 class RecordingAttempts(AttemptObserver):
-    """Remembers the attempts it was told of."""
+    """Remembers the attempts it was notified of."""
 
     started: list[Claim] = field(default_factory=list)
     ended: list[tuple[Claim, Ending | None]] = field(default_factory=list)

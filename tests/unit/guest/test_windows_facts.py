@@ -50,16 +50,16 @@ def test_exit_codes_are_those_of_the_linux_program() -> None:
     assert windows == {"done": 0} | codes
 
 
-def test_every_event_that_is_told_has_a_number_and_a_row_in_the_guide() -> None:
+def test_every_event_that_is_written_has_a_number_and_a_row_in_the_guide() -> None:
     ids = table("Log.ps1", "EventId")
     assert len(set(ids.values())) == len(ids)
-    told = set()
+    written = set()
     for path in MODULE.glob("*.ps1"):
         for command in commands(root(path)):
             if command.name in {"Write-GuestEvent", "Write-GuestFailure"}:
-                told.update(re.findall(r"-Name '(\w+)'", command.text))
-            told.update(re.findall(r"-Failure '(\w+)'", command.text))
-    assert told == set(ids)
+                written.update(re.findall(r"-Name '(\w+)'", command.text))
+            written.update(re.findall(r"-Failure '(\w+)'", command.text))
+    assert written == set(ids)
     once = set(re.findall(r"'(\w+)'", source("Log.ps1").partition("$script:SaidOnce = @(")[2].partition(")")[0]))
     assert once < set(ids)
     rows = {int(number) for number in re.findall(r"^\| (\d+) \|", GUIDE.read_text(), re.MULTILINE)}

@@ -274,7 +274,7 @@ def test_stale_work_that_the_use_case_meets_is_dropped(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_a_worker_that_is_told_to_stop_stops(queue: Queue, error: type[BaseException]) -> None:
+def test_a_worker_that_is_asked_to_stop_stops(queue: Queue, error: type[BaseException]) -> None:
     queue.raising(error)
     with pytest.raises(error):
         queue.take(queue.put("start"))

@@ -221,7 +221,7 @@ def test_what_is_lost_is_not_asked_for_again_from_the_side(
         assert lost(lease)
 
 
-def test_a_store_that_does_not_answer_is_asked_again_and_told_without_its_text(
+def test_a_store_that_does_not_answer_is_asked_again_and_reported_without_its_text(
     queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = threading.Semaphore(0)

@@ -227,15 +227,15 @@ def test_events_are_read_only_as_far_as_they_are_stored(site: Site) -> None:
     assert len(read) == len(site.headers) == 500
 
 
-def test_progress_is_told_of_each_event_once_it_is_stored(site: Site) -> None:
-    told: list[tuple[int, str, int]] = []
+def test_progress_is_reported_for_each_event_once_it_is_stored(site: Site) -> None:
+    reported: list[tuple[int, str, int]] = []
 
     def progress(index: int, receipt: Receipt) -> None:
-        told.append((index, receipt.event_id, len(site.headers)))
+        reported.append((index, receipt.event_id, len(site.headers)))
 
     events: list[Json | str] = [*many(2), "nonsense", document("update", sequence=4)]
     site.publisher.publish_many(events, refused=lambda _index, _error: None, progress=progress)
-    assert told == [(0, "event-1", 3), (1, "event-2", 3), (3, "event-4", 3)]
+    assert reported == [(0, "event-1", 3), (1, "event-2", 3), (3, "event-4", 3)]
 
 
 def test_at_the_first_bad_event_those_before_it_are_stored_and_none_behind(site: Site) -> None:

@@ -46,9 +46,9 @@ def ring(file: KeyFile) -> KeyRing:
     return KeyRing(file.read)
 
 
-def unsealable(sealer: Sealer, box: str, context: str = CONTEXT) -> PermanentError:
+def unsealable(sealer: Sealer, sealed: str, context: str = CONTEXT) -> PermanentError:
     with pytest.raises(PermanentError) as caught:
-        sealer.open(box, context)
+        sealer.open(sealed, context)
     error = caught.value
     assert error.code is PermanentCode.UNSEALABLE
     assert error.remedy
@@ -60,21 +60,21 @@ def unsealable(sealer: Sealer, box: str, context: str = CONTEXT) -> PermanentErr
 @given(st.binary(max_size=200), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=60))
 def test_what_is_sealed_is_opened_under_the_same_context(plaintext: bytes, context: str) -> None:
     ring = KeyRing(lambda: [OLD])
-    box = ring.seal(plaintext, context)
-    assert ring.open(box, context) == plaintext
-    assert box.isascii()
-    assert box.isprintable()
-    assert len(plaintext) < 6 or plaintext not in box.encode()
+    sealed = ring.seal(plaintext, context)
+    assert ring.open(sealed, context) == plaintext
+    assert sealed.isascii()
+    assert sealed.isprintable()
+    assert len(plaintext) < 6 or plaintext not in sealed.encode()
 
 
-def test_a_box_begins_with_its_version_and_the_key_it_is_for(ring: KeyRing) -> None:
-    box = ring.seal(SECRET, CONTEXT)
-    assert box.startswith(f"v1.{OLD.identity}.")
-    assert key_of(box) == OLD.identity
-    assert key_of("no box") == key_of("v1.x.y") == ""
+def test_a_sealed_box_begins_with_its_version_and_the_key_it_is_for(ring: KeyRing) -> None:
+    sealed = ring.seal(SECRET, CONTEXT)
+    assert sealed.startswith(f"v1.{OLD.identity}.")
+    assert key_of(sealed) == OLD.identity
+    assert key_of("nothing sealed") == key_of("v1.x.y") == ""
 
 
-def test_the_same_secret_makes_another_box_each_time(ring: KeyRing) -> None:
+def test_the_same_secret_makes_another_sealed_box_each_time(ring: KeyRing) -> None:
     assert ring.seal(SECRET, CONTEXT) != ring.seal(SECRET, CONTEXT)
 
 
@@ -88,39 +88,39 @@ def test_the_same_secret_makes_another_box_each_time(ring: KeyRing) -> None:
         "",
     ],
 )
-def test_a_box_is_refused_for_another_vm_or_event(ring: KeyRing, context: str) -> None:
+def test_a_sealed_box_is_refused_for_another_vm_or_event(ring: KeyRing, context: str) -> None:
     assert "another VM or event" in unsealable(ring, ring.seal(SECRET, CONTEXT), context).detail
 
 
-def test_a_context_cannot_be_forged_by_what_is_in_the_box(ring: KeyRing) -> None:
+def test_a_context_cannot_be_forged_by_what_is_in_the_sealed_box(ring: KeyRing) -> None:
     forged = ring.seal(b"event-1\nswordfish", "3a9c10f9")
     unsealable(ring, forged, "3a9c10f9\nevent-1")
 
 
-def flipped(box: str, position: int) -> str:
-    head, _, text = box.rpartition(".")
-    sealed = bytearray(base64.urlsafe_b64decode(text))
-    sealed[position] ^= 1
-    return f"{head}.{base64.urlsafe_b64encode(sealed).decode()}"
+def flipped(sealed: str, position: int) -> str:
+    head, _, text = sealed.rpartition(".")
+    changed = bytearray(base64.urlsafe_b64decode(text))
+    changed[position] ^= 1
+    return f"{head}.{base64.urlsafe_b64encode(changed).decode()}"
 
 
 @given(st.data())
-def test_a_box_with_any_bit_changed_is_refused(data: st.DataObject) -> None:
+def test_a_sealed_box_with_any_bit_changed_is_refused(data: st.DataObject) -> None:
     ring = KeyRing(lambda: [OLD])
-    box = ring.seal(SECRET, CONTEXT)
-    size = len(base64.urlsafe_b64decode(box.rpartition(".")[2]))
-    unsealable(ring, flipped(box, data.draw(st.integers(0, size - 1))))
+    sealed = ring.seal(SECRET, CONTEXT)
+    size = len(base64.urlsafe_b64decode(sealed.rpartition(".")[2]))
+    unsealable(ring, flipped(sealed, data.draw(st.integers(0, size - 1))))
 
 
 @given(st.integers(0, 60))
-def test_a_box_that_was_cut_off_is_refused(kept: int) -> None:
+def test_a_sealed_box_that_was_cut_off_is_refused(kept: int) -> None:
     ring = KeyRing(lambda: [OLD])
-    box = ring.seal(SECRET, CONTEXT)
-    unsealable(ring, box[: len(box) - 1 - kept])
+    sealed = ring.seal(SECRET, CONTEXT)
+    unsealable(ring, sealed[: len(sealed) - 1 - kept])
 
 
 @pytest.mark.parametrize(
-    "box",
+    "sealed",
     [
         "",
         "v1",
@@ -138,62 +138,62 @@ def test_a_box_that_was_cut_off_is_refused(kept: int) -> None:
         f"v1.{OLD.identity}.AAAA\n",
         f"v1..{OLD.identity}",
     ],
-    ids=map("box {}".format, range(15)),  # a key has another name in each process
+    ids=map("form {}".format, range(15)),  # a key has another name in each process
 )
-def test_what_is_no_box_is_refused(ring: KeyRing, box: str) -> None:
-    unsealable(ring, box)
+def test_what_is_no_sealed_box_is_refused(ring: KeyRing, sealed: str) -> None:
+    unsealable(ring, sealed)
 
 
-def test_a_box_is_taken_only_as_it_was_written(ring: KeyRing) -> None:
+def test_a_sealed_box_is_taken_only_as_it_was_written(ring: KeyRing) -> None:
     """Python's decoder would skip what is no base64."""
-    box = ring.seal(SECRET, CONTEXT)
-    unsealable(ring, f"{box[:-20]}!{box[-20:]}")
-    unsealable(ring, f"{box[:-20]} {box[-20:]}")
+    sealed = ring.seal(SECRET, CONTEXT)
+    unsealable(ring, f"{sealed[:-20]}!{sealed[-20:]}")
+    unsealable(ring, f"{sealed[:-20]} {sealed[-20:]}")
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_box_for_a_stranger_is_refused_with_the_key_s_name(ring: KeyRing) -> None:
-    box = PublicSealer(STRANGER.private.public_key).seal(SECRET, CONTEXT)
-    assert STRANGER.identity in unsealable(ring, box).detail
+def test_a_sealed_box_for_a_stranger_is_refused_with_the_key_s_name(ring: KeyRing) -> None:
+    sealed = PublicSealer(STRANGER.private.public_key).seal(SECRET, CONTEXT)
+    assert STRANGER.identity in unsealable(ring, sealed).detail
 
 
 def test_a_publisher_seals_what_it_cannot_open(ring: KeyRing) -> None:
     publisher = PublicSealer(OLD.private.public_key)
-    box = publisher.seal(SECRET, CONTEXT)
-    assert ring.open(box, CONTEXT) == SECRET
-    assert "public key" in unsealable(publisher, box).detail
+    sealed = publisher.seal(SECRET, CONTEXT)
+    assert ring.open(sealed, CONTEXT) == SECRET
+    assert "public key" in unsealable(publisher, sealed).detail
 
 
 def test_a_new_key_is_found_without_a_restart(file: KeyFile, ring: KeyRing) -> None:
     file.keys = (OLD, NEW)
     assert file.reads == 1
-    box = PublicSealer(NEW.private.public_key).seal(SECRET, CONTEXT)
-    assert ring.open(box, CONTEXT) == SECRET
+    sealed = PublicSealer(NEW.private.public_key).seal(SECRET, CONTEXT)
+    assert ring.open(sealed, CONTEXT) == SECRET
     assert file.reads == 2
     assert key_of(ring.seal(SECRET, CONTEXT)) == NEW.identity, "it seals with the newest"
 
 
-def test_old_boxes_are_opened_as_long_as_their_key_is_there(file: KeyFile, ring: KeyRing) -> None:
-    box = ring.seal(SECRET, CONTEXT)
+def test_what_old_keys_sealed_is_opened_as_long_as_their_key_is_there(file: KeyFile, ring: KeyRing) -> None:
+    sealed = ring.seal(SECRET, CONTEXT)
     file.keys = (OLD, NEW)
     renewed = KeyRing(file.read)
-    assert renewed.open(box, CONTEXT) == SECRET
+    assert renewed.open(sealed, CONTEXT) == SECRET
     file.keys = (NEW,)
-    assert OLD.identity in unsealable(KeyRing(file.read), box).detail
+    assert OLD.identity in unsealable(KeyRing(file.read), sealed).detail
 
 
 def test_the_file_is_read_again_only_for_an_unknown_key(file: KeyFile, ring: KeyRing) -> None:
-    box = ring.seal(SECRET, CONTEXT)
+    sealed = ring.seal(SECRET, CONTEXT)
     for _ in range(5):
-        ring.open(box, CONTEXT)
-        unsealable(ring, box, "another")
+        ring.open(sealed, CONTEXT)
+        unsealable(ring, sealed, "another")
         unsealable(ring, "swordfish")
     assert file.reads == 1
 
 
-def test_a_key_file_that_cannot_be_read_again_is_told(file: KeyFile, ring: KeyRing) -> None:
+def test_a_key_file_that_cannot_be_read_again_is_reported(file: KeyFile, ring: KeyRing) -> None:
     file.fails = True
     with pytest.raises(PermanentError) as caught:
         ring.open(PublicSealer(NEW.private.public_key).seal(SECRET, CONTEXT), CONTEXT)

@@ -26,14 +26,14 @@ def test_the_keys_belong_together() -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS["opens"], ids=lambda vector: vector["sealed"][-8:])
-def test_each_box_opens_and_holds_guest_data(vector: dict[str, str]) -> None:
+def test_each_sealed_box_opens_and_holds_guest_data(vector: dict[str, str]) -> None:
     guest = KeyRing(lambda: [KEY]).open(vector["sealed"], f"{vector['vm']}/{vector['event']}")
     assert guest.decode() == vector["guest"]
     GuestData.model_validate_json(guest)
 
 
 @pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda vector: vector["why"])
-def test_each_other_box_is_refused(vector: dict[str, str]) -> None:
+def test_each_other_sealed_box_is_refused(vector: dict[str, str]) -> None:
     with pytest.raises(PermanentError) as caught:
         KeyRing(lambda: [KEY]).open(vector["sealed"], f"{vector['vm']}/{vector['event']}")
     assert caught.value.code is PermanentCode.UNSEALABLE

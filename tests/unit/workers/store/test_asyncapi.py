@@ -69,9 +69,9 @@ def test_its_channels_are_those_of_the_fleet(described: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("name", "schema"), [("event", events.json_schema), ("outcome", outcome.json_schema)])
 def test_its_schemas_say_what_the_contracts_say(described: dict[str, Any], name: str, schema: Any) -> None:  # noqa: ANN401
     """Apart from where definitions lie, and from OpenAPI's discriminator."""
-    told = json.dumps(described["components"]["schemas"][name], sort_keys=True)
+    came_to = json.dumps(described["components"]["schemas"][name], sort_keys=True)
     own = {key: value for key, value in schema().items() if key not in {"$defs", "$schema", "discriminator"}}
-    assert told == json.dumps(own, sort_keys=True).replace("#/$defs/", "#/components/schemas/")
+    assert came_to == json.dumps(own, sort_keys=True).replace("#/$defs/", "#/components/schemas/")
     for part, definition in schema()["$defs"].items():
         there = json.dumps(described["components"]["schemas"][part], sort_keys=True)
         assert re.sub("#/components/schemas/", "#/$defs/", there) == json.dumps(definition, sort_keys=True)
@@ -88,7 +88,9 @@ def test_an_event_of_each_type_is_valid_by_it(described: dict[str, Any], word: s
 @pytest.mark.parametrize("status", Status)
 def test_every_outcome_is_valid_by_its_schema(status: Status) -> None:
     validator = Draft202012Validator(outcome.json_schema())
-    told = json.loads(Outcome("e1", "start", "vm", 1, status, 1.5, "vm_gone", facts={"attach": "inserted"}).to_json())
-    assert validator.is_valid(told)
+    came_to = json.loads(
+        Outcome("e1", "start", "vm", 1, status, 1.5, "vm_gone", facts={"attach": "inserted"}).to_json()
+    )
+    assert validator.is_valid(came_to)
     assert validator.is_valid(json.loads(Outcome("e1", "start", "vm", 1, status, 1.5).to_json()))
-    assert not validator.is_valid({**told, "status": "fine"})
+    assert not validator.is_valid({**came_to, "status": "fine"})

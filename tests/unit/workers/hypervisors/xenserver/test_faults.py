@@ -103,7 +103,7 @@ def test_our_own_errors_and_interruptions_pass(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("details", [["SESSION_INVALID", "OpaqueRef:secret"], [], None, "text"])
-def test_a_session_is_not_told_and_odd_details_are_no_trouble(details: Any) -> None:  # noqa: ANN401
+def test_a_session_is_not_shown_and_odd_details_are_no_trouble(details: Any) -> None:  # noqa: ANN401
     with pytest.raises(FleetError) as caught, translated("x"):
         raise Failure(details)  # type: ignore[no-untyped-call]
     assert "secret" not in repr(caught.value)
