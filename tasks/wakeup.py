@@ -18,8 +18,8 @@ from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import UUID_PATTERN, EventId, HostName, VmUuid
 from tasks.mailbox import Sent, Wakeup, WakeupMailbox
 
-TASK_NAME = "configdrive.lifecycle.transitions"
-LEFTOVERS_NAME = "configdrive.lifecycle.leftovers"
+TASK_NAME = "configdrive.lifecycle"
+LEFTOVERS_NAME = "configdrive.leftovers"
 AT_ONCE = 1000
 
 _UUID = re.compile(UUID_PATTERN)

@@ -75,7 +75,7 @@ end
 
 -- Wake a worker for a VM's next event, which begins its `attempt`-th time. False when one will be woken already.
 local function wake(prefix, uuid, header, attempt)
-  return send(prefix, header.queue, 'wakeups:', uuid, 'configdrive.lifecycle.transitions', header.id,
+  return send(prefix, header.queue, 'wakeups:', uuid, 'configdrive.lifecycle', header.id,
     {header.type, uuid, attempt}, attempt - 1)
 end
 

@@ -35,7 +35,7 @@ def test_worker_answers_remote_control_and_is_set_as_measured(celery_setup: Cele
     assert celery_setup.ready(control=True)
     node = celery_setup.worker.hostname()
     inspect: Any = celery_setup.app.control.inspect([node], timeout=5)
-    assert inspect.registered()[node] == ["configdrive.lifecycle.leftovers", "configdrive.lifecycle.transitions"]
+    assert inspect.registered()[node] == ["configdrive.leftovers", "configdrive.lifecycle"]
     assert [queue["name"] for queue in inspect.active_queues()[node]] == [celery_setup.worker.worker_queue]
     conf = inspect.conf(with_defaults=True)[node]
     assert {name: conf[name] for name in CONF} == CONF
