@@ -11,7 +11,7 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'L
   redis.call('ZADD', KEYS[1], now + ARGV[3], member)
   local host = string.sub(member, 38)
   local id = 'leftovers.' .. queue .. '.' .. string.format('%.0f', now) .. '.' .. #asked
-  if send(prefix, queue, 'questions:', host, 'configdrive.lifecycle.leftovers', id, {host}, 0) then
+  if send(prefix, queue, 'questions:', host, 'configdrive.leftovers', id, {host}, 0) then
     asked[#asked + 1] = host
   end
 end
