@@ -144,10 +144,11 @@ class XapiPool(Rig):
             name: the host's.
             dead: whether the pool knows; else only its toolstack is away.
         """
+        reference = self.world.machine(name).reference
+        self.world.restarts[reference] += 1
         server = self._servers.pop(name, None)
         if server is not None:
             server.stop()
-        reference = self.world.machine(name).reference
         self.world.away.add(reference)
         if reference == self.world.master:
             self.world.forget_transient()
@@ -162,6 +163,11 @@ class XapiPool(Rig):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self._identities[name].certificate, self._identities[name].key)
             self._servers[name] = HostServer(self.world, self.world.machine(name), context)
+
+    def restart_toolstack(self, name: str) -> None:
+        """Start a host's toolstack anew: an import that it was at leaves the image with the control domain."""
+        self.take_down(name, dead=False)
+        self.bring_up(name)
 
     def break_connections(self) -> None:
         """Break what connections there are, as a firewall does with idle ones; new ones are taken."""

@@ -83,7 +83,7 @@ def serve_import(request: Request) -> None:
         with _task(request, "Importing raw VDI") as task:
             with world.lock:
                 path = _open_task(request, task, vdi)
-            with _held_by_dom0(request, vdi):
+            with _held_by_dom0(request, vdi, task):
                 _send(request, ("HTTP/1.1 200 OK", *_closing(task)))
                 try:
                     _receive(request, path, vdi, task, fault)
@@ -224,17 +224,23 @@ def _open_task(request: Request, task: str, vdi: str) -> Path:
 
 
 @contextmanager
-def _held_by_dom0(request: Request, vdi: str) -> Iterator[None]:
-    """Attach the image to the host's control domain meanwhile: it cannot be destroyed."""
-    db = request.world.db
+def _held_by_dom0(request: Request, vdi: str, task: str) -> Iterator[None]:
+    """Attach the image to the host's control domain meanwhile: it cannot be destroyed.
+
+    A toolstack that is restarted meanwhile leaves it so (seen on a real xapi 23.14).
+    """
+    db, host = request.world.db, request.machine.reference
     with request.world.lock:
-        vm = db.row("host", request.machine.reference)["control_domain"]
-        vbd = db.add("VBD", VM=vm, VDI=vdi, mode="RW", type="Disk", userdevice="0", currently_attached=True)
+        restarts = request.world.restarts[host]
+        vm = db.row("host", host)["control_domain"]
+        kind = {"mode": "RW", "type": "Disk", "userdevice": "0", "other_config": {"task_id": task}}
+        vbd = db.add("VBD", VM=vm, VDI=vdi, currently_attached=True, **kind)
     try:
         yield
     finally:
         with request.world.lock:
-            db.remove("VBD", vbd)
+            if request.world.restarts[host] == restarts:
+                db.remove("VBD", vbd)
 
 
 def _receive(request: Request, path: Path, vdi: str, task: str, fault: Fault | None) -> None:

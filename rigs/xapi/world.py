@@ -49,6 +49,7 @@ class World:
         pool: the reference of the pool's row.
         calls: how often each method was called from outside, by name.
         uuids: those of the next SRs; random ones when it is empty.
+        restarts: how often each host's toolstack was stopped, by reference.
     """
 
     directory: Path
@@ -63,6 +64,7 @@ class World:
     away: set[str] = field(default_factory=set)
     calls: Counter[str] = field(default_factory=Counter)
     uuids: list[str] = field(default_factory=list)
+    restarts: Counter[str] = field(default_factory=Counter)
     pool: str = ""
 
     @property

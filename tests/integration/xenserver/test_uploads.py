@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.model import StoredImage
 from rigs.xapi.faults import EXPORT, IMPORT
 from tests.contract.rig import image_name, make_image
-from tests.integration.xenserver.cloud import LOCAL_B, NFS, B, Cloud
+from tests.integration.xenserver.cloud import LOCAL_B, NFS, A, B, Cloud
 from tests.support import wait_until
 
 if TYPE_CHECKING:
@@ -163,3 +166,62 @@ def test_a_session_that_expired_is_opened_again_before_an_import(cloud: Cloud, d
     assert cloud.pool.expire_sessions() == 1
     driver.upload(vm, make_image(vm, 2), NFS)
     assert len(cloud.images(NFS)) == 2
+
+
+def interrupted(cloud: Cloud, driver: XenServerDriver, vm: Vm) -> None:
+    """Bring an image while the host's toolstack is restarted."""
+    cloud.pool.calls.clear()
+    cloud.pool.faults.delay(IMPORT, 2.0)
+
+    def upload() -> None:
+        with suppress(FleetError):  # whether it is in time with its second try is not said
+            driver.upload(vm, make_image(vm), NFS)
+
+    thread = threading.Thread(target=upload)
+    thread.start()
+    wait_until(lambda: bool(held(cloud)), "the import to begin", timeout=10)
+    cloud.pool.restart_toolstack(A)
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def held(cloud: Cloud) -> list[dict[str, object]]:
+    """What the control domains have."""
+    vbds = cloud.call("VBD.get_all_records").values()
+    return [vbd for vbd in vbds if cloud.call("VM.get_is_control_domain", vbd["VM"])]
+
+
+def test_an_import_that_a_restart_of_the_toolstack_has_broken_blocks_nothing(
+    cloud: Cloud, driver: XenServerDriver
+) -> None:
+    vm = cloud.vm()
+    interrupted(cloud, driver, vm)
+    assert len(held(cloud)) == 1
+    driver.upload(vm, make_image(vm), NFS)
+    assert cloud.images(NFS) == {image_name(vm).file: make_image(vm).content}
+    driver.attach(vm, image_name(vm), NFS)
+    driver.detach(vm, [image_name(vm)])
+    driver.delete(vm, StoredImage(image_name(vm), NFS), anyones=False)
+    assert (cloud.images(NFS), held(cloud)) == ({}, [])
+
+
+@pytest.mark.parametrize("anyones", [True, False])
+def test_what_a_restarted_toolstack_has_left_is_deleted_by_events_and_by_the_storage_sweep(
+    cloud: Cloud, driver: XenServerDriver, *, anyones: bool
+) -> None:
+    vm = cloud.vm()
+    interrupted(cloud, driver, vm)
+    driver.delete(vm, StoredImage(image_name(vm), NFS), anyones=anyones)
+    assert (cloud.images(NFS), held(cloud)) == ({}, [])
+
+
+def test_an_import_that_goes_on_is_left_alone(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    interrupted(cloud, driver, vm)
+    (vbd,) = held(cloud)
+    config = vbd["other_config"]
+    assert isinstance(config, dict)
+    config["task_id"] = cloud.call("task.create", "somebody's import", "")
+    error = failing(lambda: driver.delete(vm, StoredImage(image_name(vm), NFS), anyones=False))
+    assert error.code is TransientCode.IMAGE_IN_USE
+    assert len(held(cloud)) == 1

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from configdrive.model import Place, Vm, VmUuid
     from configdrive.ports import Inserted
     from workers.driverkit.ssh import Sftp
-    from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord, VdiRecord, VmRecord
+    from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord, VbdRecord, VdiRecord
     from workers.hypervisors.xenserver.visit import Visit
 
 
@@ -235,20 +235,33 @@ class ImageFolder:
             self._xapi.name_vdi(vdi.ref, label, description)
 
     def _destroy(self, vdi: VdiRecord, vm: Vm | None) -> None:
-        users = [user for user in map(self._user_of, vdi.vbds) if user is not None]
-        if vm is not None:
-            own = find(self._visit, vm) if users else None
-            users = [user for user in users if own is not None and user.ref == own.ref]
-        if users:
-            detail = f"VM {users[0].uuid} has the image {vdi.location} in a drive"
-            raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
+        own = find(self._visit, vm) if vdi.vbds and vm is not None else None
+        for ref in vdi.vbds:
+            vbd = self._xapi.vbd(ref)
+            user = None if vbd is None else self._xapi.vm(vbd.vm)
+            if vbd is None or user is None:
+                continue
+            if user.is_control_domain:
+                self._end_import(vdi, vbd)
+            elif (user.is_a_vm and vm is None) or (own is not None and user.ref == own.ref):
+                detail = f"VM {user.uuid} has the image {vdi.location} in a drive"
+                raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
         self._xapi.destroy_vdi(vdi.ref)
 
-    def _user_of(self, ref: Ref) -> VmRecord | None:
-        """Return who has the image in this drive; the drive of a snapshot or template is nobody's, and goes with it."""
-        vbd = self._xapi.vbd(ref)
-        vm = None if vbd is None else self._xapi.vm(vbd.vm)
-        return None if vm is None or vm.is_a_snapshot or vm.is_a_template else vm
+    def _end_import(self, vdi: VdiRecord, vbd: VbdRecord) -> None:
+        """Take the image from the control domain, with which an import leaves it when its toolstack was restarted.
+
+        Raises:
+            TransientError: `IMAGE_IN_USE` when the import goes on, as far as its task says.
+        """
+        task = vbd.other_config.get("task_id")
+        record = None if task is None else self._xapi.task(task)
+        if task is None or (record is not None and record.status in {"pending", "cancelling"}):
+            detail = f"the image {vdi.location} is being imported"
+            raise TransientError(TransientCode.IMAGE_IN_USE, detail, "wait until `xe task-list` has it no more")
+        if vbd.currently_attached:
+            self._xapi.unplug(vbd.ref)
+        self._xapi.destroy_vbd(vbd.ref)
 
 
 def find_images(visit: Visit, vm: Vm, names: Collection[ImageName] | None) -> list[Inserted]:
