@@ -106,7 +106,7 @@ def _used(arena: Arena) -> int:
 
 
 class Crowd:
-    """VMs that a fleet knows, though no worker ever saw them: deployed and started, by the store's own door.
+    """VMs that a fleet knows, though no worker ever saw them: deployed and started, by the store's own scripts.
 
     What is remembered of each is what a worker has written of one real VM, with a uuid, names and a key of its own.
     """
@@ -136,12 +136,14 @@ class Crowd:
         )
 
     def come(self, count: int) -> None:
-        """Let so many VMs be known."""
-        for first in range(0, count, _AT_ONCE):
-            vms = [SampleVm(first + number) for number in range(min(_AT_ONCE, count - first))]
-            for outcome in self._outcomes:
-                self._happen(vms, outcome)
-            self._ids = [vm.uuid for vm in vms]
+        """Let so many VMs be known; the worker stands still, and gets none of the wake-ups."""
+        with self._arena.held():
+            for first in range(0, count, _AT_ONCE):
+                vms = [SampleVm(first + number) for number in range(min(_AT_ONCE, count - first))]
+                for outcome in self._outcomes:
+                    self._happen(vms, outcome)
+                self._ids = [vm.uuid for vm in vms]
+                self._arena.redis.delete(f"{self._arena.fleet.settings.key_prefix}{QUEUE}")
 
     def _happen(self, vms: Sequence[SampleVm], outcome: Outcome | None) -> None:
         if outcome is None:
