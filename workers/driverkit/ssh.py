@@ -17,6 +17,7 @@ import asyncssh
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import ImageName
+from workers.driverkit import connections
 from workers.driverkit.connections import Tally
 from workers.driverkit.faults import Fault
 
@@ -111,6 +112,8 @@ class _Session:
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         self.opening = asyncio.Lock()
+        self._users = 0
+        self._resting: asyncio.TimerHandle | None = None
         self.connection: asyncssh.SSHClientConnection | None = None
         self.client: asyncssh.SFTPClient | None = None
 
@@ -118,6 +121,18 @@ class _Session:
         self.lose()  # one whose SFTP has never begun
         self.connection = connection
         self._tally.opened()
+
+    def use(self) -> None:
+        """Note that somebody uses it."""
+        self._users += 1
+        if self._resting is not None:
+            self._resting.cancel()
+
+    def rest(self) -> None:
+        """Note that somebody uses it no more: it is closed when that lasts."""
+        self._users -= 1
+        if self._users == 0:
+            self._resting = asyncio.get_running_loop().call_later(connections.IDLE_SECONDS, self.close)
 
     def lose(self) -> None:
         if self.connection is not None:
@@ -212,13 +227,17 @@ class Sftp:
 
     async def _attempts(self, session: _Session, work: Callable[[asyncssh.SFTPClient], Awaitable[R]]) -> R:
         kept = session.client is not None
+        session.use()
         try:
+            try:
+                return await work(await self._client(session))
+            except _LOST:
+                session.lose()
+                if not kept:
+                    raise
             return await work(await self._client(session))
-        except _LOST:
-            session.lose()
-            if not kept:
-                raise
-        return await work(await self._client(session))
+        finally:
+            session.rest()
 
     async def _client(self, session: _Session) -> asyncssh.SFTPClient:
         async with session.opening:

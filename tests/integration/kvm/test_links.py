@@ -250,6 +250,36 @@ def test_a_soft_time_limit_ends_the_wait_for_sftp(
     driver.upload(vm, make_image(vm, 2), CACHE)
 
 
+def test_connections_that_nobody_uses_are_closed_and_opened_again_when_they_are_needed(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over SSH each one costs its host 27 MB."""
+    monkeypatch.setattr("workers.driverkit.connections.IDLE_SECONDS", 0.4)
+    driver = make_driver(ssh=ssh_table)
+    vm = cloud.new_vm()
+    for generation in (1, 2):
+        driver.upload(vm, make_image(vm, generation), CACHE)
+        assert [one.open for one in driver.connections()] == [1, 1]
+        wait_until(lambda: sum(one.open for one in driver.connections()) == 0, "them to be closed", timeout=20)
+    assert [one.reopened for one in driver.connections()] == [0, 0], "none was lost"
+
+
+def test_one_opening_that_waits_in_vain_closes_no_host_that_other_connections_reach(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.hypervisors.kvm.sessions.SILENT_SECONDS", 0.0)
+    links = HostLinks(HOST, cloud.host.uri, 20, 4)
+    with links.borrow() as works:
+        monkeypatch.setattr(links, "_uri", "qemu+tcp://127.0.0.1:1/system")
+        failure = failure_of(lambda: links.borrow().__enter__())
+        assert failure is not None
+        assert failure.code is TransientCode.HOST_UNREACHABLE
+        assert works.call(works.connection.isAlive)
+    with links.borrow() as again:
+        assert again is works
+    links.close()
+
+
 def test_no_thread_is_left_when_the_driver_is_closed(cloud: Cloud, driver: KvmDriver) -> None:
     def mine() -> list[str]:
         return [thread.name for thread in threading.enumerate() if thread.name == "libvirt-h1"]

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 import libvirt
 
 from configdrive.errors import TransientCode, TransientError
+from workers.driverkit import connections
 from workers.driverkit.cache import Cache
 from workers.driverkit.connections import Tally
 from workers.hypervisors.kvm.faults import translated
@@ -190,7 +191,7 @@ class Link:
         try:
             if not self.call(self._connection.isAlive):
                 return False
-            if tried and time.monotonic() - self._rested_since > UNTESTED_SECONDS:
+            if tried and self.rested > UNTESTED_SECONDS:
                 self.call(self._connection.getLibVersion)
         except (libvirt.libvirtError, TransientError):
             return False
@@ -214,6 +215,11 @@ class Link:
         if not self._usable or self.is_broken():
             detail = f"host {self.host}: {error}"
             raise LinkBrokenError(TransientCode.HOST_UNREACHABLE, detail, "see whether libvirtd runs there")
+
+    @property
+    def rested(self) -> float:
+        """Seconds for which nobody has used it."""
+        return time.monotonic() - self._rested_since
 
     def rest(self) -> bool:
         """Note that nobody uses it now; say whether it may be kept."""
@@ -292,12 +298,22 @@ class HostLinks:
             finally:
                 if not state.give_back(link):
                     self.tally.lost()
+                state.close_idle(self._close_idle)
         finally:
             state.free.release()
 
     def close(self) -> None:
         """Close what is not in use now."""
-        for link in self._own_state().drain():
+        self._close(self._own_state().drain())
+
+    def _close_idle(self) -> None:
+        """Close what nobody has used for a while."""
+        state = self._own_state()
+        self._close(state.drain(connections.IDLE_SECONDS))
+        state.close_idle(self._close_idle, again=True)
+
+    def _close(self, links: list[Link]) -> None:
+        for link in links:
             link.abandon()
             self.tally.closed()
 
@@ -334,6 +350,7 @@ class _State:
         self._lock = threading.Lock()
         self._idle: list[Link] = []
         self._mine = threading.local()
+        self._timer: threading.Timer | None = None
         self._asked_again = 0.0
 
     def note_silence(self, seconds: float) -> None:
@@ -370,10 +387,23 @@ class _State:
                 self._idle.append(link)
         return usable
 
-    def drain(self) -> list[Link]:
+    def drain(self, rested: float = 0.0) -> list[Link]:
+        """Give up those that nobody has used for so many seconds."""
         with self._lock:
-            drained, self._idle = self._idle, []
+            drained = [link for link in self._idle if link.rested >= rested]
+            self._idle = [link for link in self._idle if link not in drained]
+            if not self._idle and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
         return drained
+
+    def close_idle(self, close: Callable[[], None], *, again: bool = False) -> None:
+        """Have those closed that rest for long, as long as there are any."""
+        with self._lock:
+            if self._idle and (self._timer is None or again):
+                self._timer = threading.Timer(connections.IDLE_SECONDS / 2, close)
+                self._timer.daemon = True
+                self._timer.start()
 
     def disown(self) -> None:
         """The lock is left alone: the parent's thread that held it does not exist here."""
