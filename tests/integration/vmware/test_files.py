@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from os import utime
 from typing import TYPE_CHECKING
@@ -64,6 +65,19 @@ def test_the_folder_is_made_with_the_first_image(site: Site, driver: VmwareDrive
     assert not (site.center.datastore("pod-b") / "configdrive").exists()
     driver.upload(vm, make_image(vm), place)
     assert [image.place for image in driver.observe(vm).images] == [place]
+
+
+def test_of_several_who_make_the_folder_at_once_none_fails(site: Site, make_driver: MakeDriver) -> None:
+    driver, vms = make_driver(connections=4), [site.define(datastore="pod-a") for _ in range(4)]
+    for vm in vms:
+        driver.observe(vm, names=[])
+    site.center.delay(100)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda vm: driver.upload(vm, make_image(vm), site.place("pod-a")), vms))
+    finally:
+        site.center.delay(0)
+    assert [driver.observe(vm, names=[image_name(vm)]).images != () for vm in vms] == [True] * 4
 
 
 def test_a_file_without_session_is_not_given_away(site: Site, make_driver: MakeDriver) -> None:

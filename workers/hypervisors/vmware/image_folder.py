@@ -7,6 +7,7 @@ itself says when there is one of that name already.
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -137,22 +138,20 @@ class ImageFolder:
 
     def _write(self, file: str, content: bytes) -> None:
         reply = self._request("PUT", file, content)
-        if reply.status in _NO_FOLDER and self._make():
+        if reply.status in _NO_FOLDER:
+            self._make()
             reply = self._request("PUT", file, content)
         if reply.status not in {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}:
             raise status_error(reply.status, f"datastore {self.store.name}, upload of {file}")
 
-    def _make(self) -> bool:
-        """Make the folder; false when it was there."""
-        try:
+    def _make(self) -> None:
+        """Make the folder, unless somebody else has done it meanwhile."""
+        with suppress(vim.fault.FileAlreadyExists):
             self._session.content.fileManager.MakeDirectory(
                 name=f"[{self.store.name}] {IMAGE_FOLDER}",
                 datacenter=self.store.datacenter,
                 createParentDirectories=False,
             )
-        except vim.fault.FileAlreadyExists:
-            return False
-        return True
 
     def _bring(self, part: str, name: ImageName, content: bytes, require_unused: Callable[[], None]) -> None:
         """Give a file that was written its name, if it is whole."""
