@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import images, latency, pools, scale, storm, throughput, vsphere
+from benchmarks import images, kvm, latency, pools, scale, storm, throughput, vsphere
 from benchmarks.plot import draw
 from benchmarks.report import HEAD, Effort, Item, Panel, Row, headlines, machine, markdown, rewrite
 from rigs import RigUnavailable
@@ -24,6 +24,7 @@ SECTIONS: dict[str, tuple[str, Measure]] = {
     "scale": ("Many VMs", scale.measure),
     "pools": ("Which pool, and how many at a time", pools.measure),
     "vsphere": ("vSphere, on the simulated vCenter", vsphere.measure),
+    "kvm": ("KVM, on a real libvirtd", kvm.measure),
     "latency": ("One event on a real KVM host", latency.measure),
 }
 
