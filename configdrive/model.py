@@ -223,12 +223,14 @@ class Intent:
         host_id: what the host says of itself (`ports.Observation.host_id`).
         place: the storage.
         file: the image file's exact name.
+        hypervisor: of the host; a VM may change it.
     """
 
     host: HostName
     host_id: str
     place: Place
     file: str
+    hypervisor: HypervisorName = HypervisorName("")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from configdrive.model import (
     HypervisorName,
     Image,
     ImageName,
+    Intent,
     Place,
     PowerState,
     StoredImage,
@@ -302,6 +303,13 @@ class Lease(Protocol):
 
         Raises:
             StaleError: `LEASE_LOST`, when another worker holds a newer token.
+        """
+
+    def intend(self, intents: Collection[Intent]) -> None:
+        """Write down what is about to be tried, before the first effect of an attempt; checks the right as well.
+
+        Raises:
+            StaleError: as `check`.
         """
 
 

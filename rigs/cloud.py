@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import uuid
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from configdrive.model import HostName, StorageName, VmUuid
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 HOST = "h1"
 STORAGE = "p1"
+_SIGNED = re.compile(r"(-[0-9a-f]{12}\.[0-9]+)\.[a-z2-7]{16}-[a-z2-7]{8}\.iso")
 
 
 class Cloud:
@@ -61,18 +64,27 @@ class Cloud:
 
     def images(self, vm: str) -> list[str]:
         """The files of one VM on all storages, half-written ones included."""
-        return [path.name for path in self.world.files() if vm in path.name]
+        return [plain(path.name) for path in self.world.files() if vm in path.name]
 
     def medium(self, vm: str) -> str | None:
         """The file in the VM's config drive; `None` when there is none, or no VM."""
         record = self.world.vm(VmUuid(vm))
         media = [] if record is None else [medium.file for medium in record.media]
         assert len(set(media)) <= 1, f"VM {vm} has several media: {media}"
-        return media[0] if media else None
+        return plain(media[0]) if media else None
 
     def audit(self) -> list[Entry]:
         """All that was ever done, oldest first."""
-        return list(read_audit(self.directory))
+        return [_plain_entry(entry) for entry in read_audit(self.directory)]
+
+
+def plain(name: str) -> str:
+    """Return an image's name without its fingerprint and its fleet, which no test can foresee."""
+    return _SIGNED.sub(r"\1.iso", name)
+
+
+def _plain_entry(entry: Entry) -> Entry:
+    return Entry(**json.loads(plain(json.dumps(asdict(entry)))) | {"mark": entry.mark})
 
 
 def _table(spec: StorageSpec) -> str:
@@ -85,7 +97,7 @@ class VmScript:
 
     def __init__(self, *, uuid_: str | None = None) -> None:
         self.uuid = uuid_ or str(uuid.uuid4())
-        self.name = f"i-2-{self.uuid[:4]}-VM"
+        self.name = f"i-2-{self.uuid[:4]}-vm"
         self._sequence = itertools.count(1)
         self.last = 0
 

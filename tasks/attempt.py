@@ -17,7 +17,7 @@ from configdrive.errors import (
     TransientCode,
     TransientError,
 )
-from configdrive.lifecycle.reconcile import Attempt, Reconciler
+from configdrive.lifecycle.reconcile import Attempt, Reconciler, Waiting
 from configdrive.lifecycle.settled import Settled
 from configdrive.ports import Clock, Observer
 from tasks.lease import LeaseKeeper
@@ -106,8 +106,9 @@ class Attempts:
             return self._failed(claim, PermanentError(PermanentCode.UNCLASSIFIED, detail, "see the workers' logs"))
         try:
             with self._leases.keep(claim, asked) as lease:
-                waiting = tuple(header.event_type for header in claim.waiting)
-                return self._reconciler.handle(Attempt(event, claim.state, waiting, claim.attempt, lease))
+                waiting = tuple(Waiting(header.event_type, header.sequence) for header in claim.waiting)
+                attempt = Attempt(event, claim.state, waiting, claim.attempt, lease)
+                return self._handle(attempt)
         except BadContentError as error:
             return self._reject(claim, error)
         except self._timeouts:
@@ -116,6 +117,17 @@ class Attempts:
             )
         except Exception as error:  # noqa: BLE001 - every exception must lead to a decision, or the event would spin
             return self._failed(claim, error)
+
+    def _handle(self, attempt: Attempt) -> Settled:
+        """Make the attempt. A stop or destroy ends whatever nobody foresaw: the leftover pass finishes it."""
+        try:
+            return self._reconciler.handle(attempt)
+        except Exception as error:
+            foreseen = isinstance(error, (FleetError, *self._timeouts))
+            if foreseen or not attempt.only_takes_away or attempt.attempt < self._limits.unclassified_attempts:
+                raise
+            cause = PermanentError(PermanentCode.UNCLASSIFIED, f"an unforeseen {type(error).__name__}")
+            return self._reconciler.leave(attempt, cause)
 
     def _failed(self, claim: Claim, error: Exception) -> Ending | Dropped:
         if not isinstance(error, FleetError):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from celery.exceptions import SoftTimeLimitExceeded
 
 from configdrive.errors import StaleCode, StaleError
+from configdrive.model import Intent
 from tasks.mailbox import Leases, Right
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,11 @@ class KeptLease:
     def vm(self) -> str:
         """The VM, for messages."""
         return self._right.vm_uuid
+
+    def intend(self, intents: Collection[Intent]) -> None:
+        """Write down what is about to be tried; see `configdrive.ports.Lease`."""
+        del intents  # the store keeps none yet
+        self.check()
 
     def check(self) -> None:
         """Return when the lease still holds.

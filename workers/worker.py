@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from celery import Celery, signals
 from celery.exceptions import SoftTimeLimitExceeded
@@ -27,7 +28,7 @@ from tasks.wakeup import wake_due
 from workers.config.clock import SystemClock
 from workers.config.hypervisors import queues
 from workers.config.inventory import read_inventory
-from workers.config.key_ring import make_sealer
+from workers.config.key_ring import make_namer, make_sealer
 from workers.config.settings import Settings
 from workers.driverkit.load import make_driver
 from workers.observability.logs import LoggingObserver
@@ -35,6 +36,7 @@ from workers.observability.observers import Observers, WorkObserver
 from workers.observability.optional import count_connections, open_tracing, open_worker_metrics
 from workers.queueing import bootsteps
 from workers.queueing.app import GRACE_SECONDS, make_app
+from workers.store.fleet_id import fleet_id
 from workers.store.intake import make_ingester
 from workers.store.mailbox import MailboxOptions, RedisMailbox
 
@@ -76,13 +78,15 @@ def make_runtime(
     drivers = {name: make_driver(settings, name, inventory) for name in hypervisors}
     clock = SystemClock()
     observer = Observers([LoggingObserver(), *observers, *open_tracing(settings)])
-    mailbox = RedisMailbox(connect_redis(settings), MailboxOptions.of(settings))
+    client = connect_redis(settings)
+    mailbox = RedisMailbox(client, MailboxOptions.of(settings))
     leases = make_leases(settings, mailbox)
     attempts = Attempts(
         mailbox=mailbox,
         reconciler=Reconciler(
             drivers,
             make_sealer(settings),
+            make_namer(settings, partial(fleet_id, client, settings.key_prefix, settings.fleet_id)),
             clock,
             observer,
             label=settings.label,

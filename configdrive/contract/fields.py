@@ -55,8 +55,8 @@ EventIdField = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9
 UuidField = Annotated[str, StringConstraints(pattern=f"^{UUID_PATTERN.replace('a-f', 'A-Fa-f')}$", to_lower=True)]
 """A uuid in its usual form; taken in either case, kept in lower case."""
 
-InstanceNameField = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-"""A VM's name on its hypervisor; part of a file name, hence narrow."""
+InstanceNameField = OneLine
+"""A VM's name on its hypervisor, for people: a VM is known by its uuid."""
 
 HypervisorField = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$", to_lower=True)]
 """A driver's name, kept in lower case; part of a queue name."""

@@ -1,7 +1,7 @@
 """The adoption of drives that are there although nothing is remembered of them: Redis was lost.
 
-What lies on a found image is not known, so it can be moved and taken away but not rebuilt (`VmState.adopted`); the next
-start with the VM's data makes a new one. Its generation is the least that the next event's sequence must exceed.
+What lies on a found image is not known, so it can be moved and taken away but not rebuilt (`VmRecord.adopted`). The
+next start with the VM's data makes a new one. Its generation is the least that the next event's sequence must exceed.
 """
 
 from __future__ import annotations
@@ -11,33 +11,39 @@ from dataclasses import replace
 from configdrive.contract.events import LifecycleEvent
 from configdrive.lifecycle.leftovers import in_order
 from configdrive.lifecycle.orphans import Scene, of_vm
+from configdrive.lifecycle.plan import media_of
 from configdrive.lifecycle.state import ImageRecord, Phase, VmRecord, VmState
-from configdrive.model import Generation, HostName, HypervisorName, InstanceName, StoredImage, Vm, VmUuid
+from configdrive.model import HostName, HypervisorName, InstanceName, StoredImage, Vm, VmUuid
 from configdrive.ports import Inserted, Observation
 
 
 def adopted(known: VmState, event: LifecycleEvent, seen: Observation) -> VmState:
-    """Take over what an event finds of a VM of which nothing is remembered."""
-    drive = seen.drive
-    inserted = isinstance(drive, Inserted) and drive.name.vm_uuid == event.data.vm.uuid
-    generations = {stored.name.generation for stored in seen.images}
-    if isinstance(drive, Inserted) and inserted:
-        generations = {drive.name.generation}
-    generations.discard(Generation(event.data.sequence))  # the work of this very event, in an attempt that was cut off
-    if not generations:
+    """Take over what an event finds of a VM of which nothing is remembered: what is in its drive, else the newest.
+
+    But not the work of this very event, in an attempt that was cut off.
+    """
+    uuid, own = event.data.vm.uuid, event.data.sequence
+    media = [name for name in media_of(seen) if name.vm_uuid == uuid]
+    names = [name for name in media or (one.name for one in seen.images) if name.generation != own]
+    if not names:
         return known
+    newest = max(names, key=lambda name: name.generation)
     return replace(
         known,
-        image=ImageRecord(max(generations), event.time.timestamp()),
-        phase=Phase.ATTACHED if inserted else Phase.STAGED,
+        image=ImageRecord(newest.file, newest.generation, event.time.timestamp()),
+        phase=Phase.ATTACHED if media else Phase.STAGED,
         places=in_order(stored.place for stored in seen.images),
+        others=tuple(sorted({stored.name.file for stored in seen.images} - {newest.file})),
         adopted=True,
     )
 
 
-def adoptable(seen: Scene) -> list[VmUuid]:
-    """Return the VMs that have a drive, or an image on a storage, in a steady order."""
-    with_image = {image.name.vm_uuid for image in seen.images}
+def adoptable(seen: Scene, fleet: str | None = None) -> list[VmUuid]:
+    """Return the VMs that have a drive, or an image on a storage, in a steady order.
+
+    With `fleet`, only those with an image that this fleet has made, or one of the first form, which names none.
+    """
+    with_image = {image.name.vm_uuid for image in seen.images if fleet is None or image.name.fleet in {fleet, None}}
     with_drive = {uuid for uuid, (_, one) in seen.vms.items() if _own_media(uuid, one.media)}
     return sorted(with_image | with_drive)
 
@@ -59,13 +65,14 @@ def record_of(uuid: VmUuid, hypervisor: HypervisorName, seen: Scene, at: float) 
     return VmRecord(
         vm=Vm(
             uuid=uuid,
-            instance_name=InstanceName(newest.instance_name),
+            instance_name=InstanceName((one[1].name if one else "") or newest.instance_name),
             hypervisor=hypervisor,
             host=_host_of(newest.vm_uuid, seen, stored),
         ),
         sequence=newest.generation,  # an image beyond the one in the drive is of an event that was not finished
         phase=Phase.ATTACHED if media else Phase.STAGED,
-        image=ImageRecord(newest.generation, at),
+        image=ImageRecord(newest.file, newest.generation, at),
+        others=tuple(sorted({image.name.file for image in stored} - {newest.file})),
         places=in_order(image.place for image in stored),
         adopted=True,
     )

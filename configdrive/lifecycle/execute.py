@@ -1,4 +1,4 @@
-"""The executor of a plan: one event, one driver, under one lease, every step timed and fenced."""
+"""The executor of a plan: one VM, one driver, under one lease, every step timed and fenced."""
 
 from __future__ import annotations
 
@@ -9,34 +9,52 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from pydantic import SecretStr
+
 from configdrive.contents.render import render
-from configdrive.contract.events import DestroyEvent, LifecycleEvent, MigrateEvent, MigratePhase, StopEvent, short_type
 from configdrive.errors import FleetError, PermanentCode, PermanentError, StaleError, TransientCode, TransientError
 from configdrive.iso.build import build
-from configdrive.lifecycle.plan import Attach, Copy, Delete, Detach, Leave, Step, Upload, image_name
-from configdrive.lifecycle.state import ImageRecord
-from configdrive.lifecycle.transitions import DriveGoal, Goal
-from configdrive.model import HostName, Image, Place, PowerState, StorageName, StoredImage, Vm, VmData, VmUuid
-from configdrive.ports import Attachment, HypervisorDriver, Inserted, Lease, Observation, Observer, StepRecord
+from configdrive.lifecycle.plan import (
+    Attach,
+    Copy,
+    Delete,
+    Detach,
+    Leave,
+    Observed,
+    Step,
+    Upload,
+    distrust,
+    is_lost,
+    media_of,
+    plan,
+)
+from configdrive.lifecycle.state import ImageRecord, VmState
+from configdrive.lifecycle.transitions import LIVE, DriveGoal, Goal
+from configdrive.model import HostName, Image, ImageName, Intent, Place, PowerState, StoredImage, Vm, VmData, VmUuid
+from configdrive.ports import (
+    Attachment,
+    HypervisorDriver,
+    ImageNamer,
+    Inserted,
+    Lease,
+    Observation,
+    Observer,
+    StepRecord,
+)
 
-LIVE = frozenset({PowerState.RUNNING, PowerState.PAUSED})
-"""The power states in which a guest can notice a new medium."""
-
-AWAY = frozenset({TransientCode.HOST_UNREACHABLE, TransientCode.STORAGE_UNAVAILABLE})
-"""A host, or a storage of it, is down: it may come back with what it has."""
-
-_NO_MORE = frozenset({PermanentCode.UNKNOWN_HOST, PermanentCode.STORAGE_NOT_FOUND})
-"""A host, or a storage of it, is no longer in the inventory."""
+_NO_MORE = frozenset({PermanentCode.UNKNOWN_HOST})
+"""A host is no longer in the inventory."""
 
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """What an image is built from: the VM's data, and the label of drives whose VM names none."""
+class Job:
+    """What the steps are for, as the observer has it: an event's id and short type, and its VM."""
 
-    data: VmData
-    label: str
+    event_id: str
+    event_type: str
+    vm_uuid: VmUuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,180 +63,235 @@ class Executed:
 
     Args:
         attachment: how the image is attached.
-        away: the host that should have given the drive up but is away.
-        kept: images that could not be deleted because a host in `Executor.leftover` uses them still.
+        away: other hosts that could not give up what they have of the VM.
+        deleted: images that are gone.
+        kept: images that could not be deleted.
+        intents: what was written down before.
     """
 
     attachment: Attachment | None = None
-    away: HostName | None = None
+    away: tuple[HostName, ...] = ()
+    deleted: tuple[StoredImage, ...] = ()
     kept: tuple[StoredImage, ...] = ()
+    intents: tuple[Intent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """One event's work on one hypervisor.
+    """The work on one VM of one hypervisor.
 
     Args:
-        event, driver, lease, observer: whose, where, by which right, and who takes note.
-        leftover: hosts that were away when they should have given up what they have of the VM (`VmState.left_on`).
+        job, driver, lease, observer: what for, where, by which right, and who takes note.
+        namer: names images by their bytes.
+        label: of drives whose VM names none.
     """
 
-    event: LifecycleEvent
+    job: Job
     driver: HypervisorDriver
     lease: Lease
     observer: Observer
-    leftover: tuple[HostName, ...] = ()
+    namer: ImageNamer
+    label: str
 
-    def look(self, vm: Vm, also: Collection[Place]) -> tuple[Vm, Observation]:
-        """Observe the VM where the event's goal lies; returns the VM as it was looked at.
+    def look(self, vm: Vm, also: Collection[Place], names: Collection[ImageName] | None, *, named: bool) -> Observation:
+        """Observe the VM where its goal lies.
 
-        The storage is found from the root disk unless this event names one; what an earlier event named is the
-        fallback for a VM that the hypervisor does not know (yet). While a migration is prepared the VM and its drive
-        are still on the old host, and its image is wanted on the destination where it lies here, which need not be the
-        root disk's storage any more: a hypervisor looks for what is in the drive in the very same place.
+        The storage is found from the root disk unless an event names one (`named`); what an earlier event named is the
+        fallback for a VM that the hypervisor does not know (yet).
+
+        Raises:
+            FleetError: as the driver's `observe`.
         """
-        named = self.event.data.primary_storage
-        seen = self._observe(replace(vm, primary_storage=None if named is None else StorageName(named)), also)
+        seen = self._observe(vm if named else replace(vm, primary_storage=None), also, names)
         if seen.storage is None and vm.primary_storage is not None:
-            seen = self._fall_back(vm, also, seen)
-        event = self.event
-        if not isinstance(event, MigrateEvent) or event.data.phase is not MigratePhase.PREPARE:
-            return vm, seen
-        here = _place_of_drive(seen, vm) or seen.storage
-        there = replace(
-            vm,
-            host=HostName(event.data.destination),
-            primary_storage=None if here is None else here.storage,
-        )
-        observed = self._observe(there, {*also, *(() if here is None else (here,))})
-        return there, replace(observed, power=seen.power, drive=seen.drive)
+            seen = self._observe(vm, also, names)
+        return seen
 
-    def _fall_back(self, vm: Vm, also: Collection[Place], seen: Observation) -> Observation:
-        """Look on the storage that an earlier event named. Nothing has to be removed from one that is no more."""
-        try:
-            return self._observe(vm, also)
-        except PermanentError as error:
-            if error.code is PermanentCode.STORAGE_NOT_FOUND and isinstance(self.event, StopEvent | DestroyEvent):
-                return seen
-            raise
-
-    def execute(
+    def look_ahead(
         self,
         vm: Vm,
-        goal: Goal,
-        steps: tuple[Step, ...],
-        place: Place | None,
-        content: Content,
-    ) -> Executed:
-        """Take the steps in order; answers how the image on `place` is attached, when the goal is that it is.
+        destination: HostName,
+        also: Collection[Place],
+        names: Collection[ImageName] | None,
+        *,
+        named: bool,
+    ) -> tuple[Vm, Observation]:
+        """Observe a VM that is about to move to `destination`; returns it as it was looked at.
 
-        When a step fails for good, an image that this plan brought onto a storage and did not attach goes again.
+        The VM and its drive are still on the old host. Its image is wanted on the destination where it lies here, which
+        need not be the root disk's storage any more: a hypervisor looks for what is in the drive in the same place.
         """
+        seen = self.look(vm, also, names, named=named)
+        here = _place_of_drive(seen, vm) or seen.storage
+        there = replace(vm, host=destination, primary_storage=None if here is None else here.storage)
+        observed = self._observe(there, {*also, *(() if here is None else (here,))}, names)
+        return there, replace(observed, power=seen.power, drive=seen.drive, media=seen.media)
+
+    def is_defined(self, vm: Vm) -> bool:
+        """Whether the VM's host knows it.
+
+        Raises:
+            FleetError: as the driver's `observe`.
+        """
+        seen = self._observe(replace(vm, primary_storage=None), (), ())
+        return seen.power is not PowerState.UNDEFINED
+
+    # --- a goal ---------------------------------------------------------------------------------------------------
+
+    def carry_out(
+        self, observed: Observed, reached: VmState, goal: Goal, *, half_done: bool
+    ) -> tuple[VmState, Goal, Executed]:
+        """Build what is to be built, plan, and do it. An image that is lost is built again, if its content is known.
+
+        Returns the state that is reached and the goal, with the image's name in both.
+
+        Raises:
+            FleetError: as `plan` and the driver's verbs; `IMAGE_LOST` when the content is not known.
+        """
+        image: Image | None = None
+        if goal.fresh or is_lost(observed.seen, goal):
+            reached, goal, image = self._build(observed.vm, reached, goal)
+        try:
+            return reached, goal, self._do(observed, goal, image, half_done=half_done)
+        except PermanentError as error:
+            if error.code is not PermanentCode.IMAGE_LOST or image is not None:
+                raise
+        reached, goal, image = self._build(observed.vm, reached, goal)
+        return reached, goal, self._do(observed, goal, image, half_done=True)
+
+    def _do(self, observed: Observed, goal: Goal, image: Image | None, *, half_done: bool) -> Executed:
+        return self._execute(observed, goal, plan(distrust(observed, goal) if half_done else observed, goal), image)
+
+    def _build(self, vm: Vm, reached: VmState, goal: Goal) -> tuple[VmState, Goal, Image]:
+        """Build the goal's image, whose bytes name it."""
+        if goal.image is None or reached.adopted:
+            detail = f"the drive of VM {vm.instance_name} is not the fleet's own work: its content is not known"
+            raise PermanentError(PermanentCode.IMAGE_LOST, detail, "send a start event that carries the VM's data")
+        image = self._timed("build", partial(self._built, vm, goal.image, reached.data, goal.password))
+        record = replace(goal.image, file=image.name.file)
+        return replace(reached, image=record), replace(goal, image=record, fresh=True), image
+
+    def _built(self, vm: Vm, record: ImageRecord, data: VmData, password: SecretStr | None) -> Image:
+        files = render(vm, data, password)
+        unnamed = ImageName.of(vm.instance_name, vm.uuid, record.generation)
+        image = build(unnamed, files, label=data.label or self.label, built_at=record.built_at)
+        return replace(image, name=self.namer.name(vm, record.generation, image.sha256))
+
+    def _intend(self, vm: Vm, seen: Observation, steps: Collection[Step]) -> tuple[Intent, ...]:
+        """Write down what these steps are about to bring, before any of them is taken."""
+        brought = (step for step in steps if isinstance(step, Upload | Copy | Attach))
+        places = {(step.target if isinstance(step, Copy) else step.place): step.name for step in brought}
+        intents = tuple(
+            Intent(vm.host, seen.host_id, place, name.file, self.driver.name) for place, name in places.items()
+        )
+        if intents:
+            self.lease.intend(intents)
+        return intents
+
+    def _execute(self, observed: Observed, goal: Goal, steps: Collection[Step], image: Image | None) -> Executed:
+        """Take the steps in order; answers how the image is attached, when the goal is that it is.
+
+        When a step fails for good, an image that this plan brought onto a storage and did not attach goes again. What
+        cannot be deleted, or taken from another host, fails nothing: it is answered.
+        """
+        vm, seen = observed.vm, observed.seen
+        intents = self._intend(vm, seen, steps)
         brought: list[StoredImage] = []
-        kept: list[StoredImage] = []
-        attachment = away = None
+        gone: dict[StoredImage, bool] = {}
+        away: list[HostName] = []
+        attachment: Attachment | None = None
         try:
             for step in steps:
                 if isinstance(step, Leave):
-                    away = self._leave(replace(vm, host=step.host, primary_storage=None))
+                    away += self._leave(step.host, observed, goal)
                 elif isinstance(step, Delete):
-                    kept += self._delete(vm, step.image, goal)
+                    gone[step.image] = self._delete(vm, step.image)
                 else:
-                    attachment = self._take(step, vm, goal, content, brought) or attachment
+                    attachment = self._take(step, observed, image, brought) or attachment
         except PermanentError:
             for stored in brought:
                 self._undo(vm, stored)
             raise
-        if attachment is None and goal.drive is DriveGoal.ATTACHED and goal.image is not None and place is not None:
-            attachment = self._attach(vm, goal.image, place)  # already so: asked only for the outcome's facts
-        return Executed(attachment, away, tuple(kept))
+        if attachment is None and goal.drive is DriveGoal.ATTACHED and goal.image and seen.storage:
+            attachment = self._attach(vm, goal.image.name, seen.storage)  # already so: for the outcome's facts only
+        deleted, kept = (tuple(one for one, is_gone in gone.items() if is_gone is which) for which in (True, False))
+        return Executed(attachment, tuple(away), deleted, kept, intents)
 
     def _take(
         self,
         step: Upload | Copy | Attach | Detach,
-        vm: Vm,
-        goal: Goal,
-        content: Content,
+        observed: Observed,
+        image: Image | None,
         brought: list[StoredImage],
     ) -> Attachment | None:
+        vm = observed.vm
         match step:
-            case Upload(record, place):
-                finished = self._timed("build", partial(_build, vm, record, goal, content))
-                brought.append(StoredImage(finished.name, place))
-                self._change("upload", partial(self.driver.upload, vm, finished, place))
-            case Copy(record, source, target):
-                name = image_name(vm, record)
+            case Upload(name, place):
+                brought.append(StoredImage(name, place))
+                if image is not None:
+                    self._change("upload", partial(self.driver.upload, vm, image, place))
+            case Copy(name, source, target):
                 brought.append(StoredImage(name, target))
-                self._change("copy", partial(self.driver.copy, vm, name, source, target))
-            case Attach(record, place):
-                attachment = self._attach(vm, record, place)
+                self._change("copy", partial(self._copy, vm, name, source, target))
+            case Attach(name, place):
+                attachment = self._attach(vm, name, place)
                 brought.clear()
                 return attachment
-            case Detach():
-                self._change("detach", partial(self.driver.detach, vm))
+            case Detach(media):
+                self._change("detach", partial(self.driver.detach, vm, media, observed.known.added))
         return None
 
-    def _delete(self, vm: Vm, stored: StoredImage, goal: Goal) -> list[StoredImage]:
-        """Delete an image. A leftover host that has it in its drive is asked to give it up now: no reason to fail.
+    def _copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
+        self.driver.copy(vm, name, source, target, partial(self.namer.is_genuine, name))
 
-        This event holds up those who would ask it otherwise. Answers the image when the host needs it still.
-        """
-        for hosts in ((), self.leftover):
-            for host in hosts:
-                self._give_up(replace(vm, host=host, primary_storage=None), goal)
-            try:
-                self._change("delete", partial(self.driver.delete, vm, stored))
-            except TransientError as error:
-                if error.code is not TransientCode.IMAGE_IN_USE or not self.leftover:
-                    raise
-            else:
-                return []
-        return [stored]
-
-    def _give_up(self, vm: Vm, goal: Goal) -> None:
-        """Empty the drive on a leftover host, if it can be; of a VM that runs there only if the event says so."""
+    def _delete(self, vm: Vm, stored: StoredImage) -> bool:
+        """Delete an image; answers whether it is gone."""
         try:
-            power = self._observe(vm, ()).power
-            if power not in LIVE or goal.drive is DriveGoal.EMPTY:
-                self._change("detach", partial(self.driver.detach, vm))
+            self._change("delete", partial(self.driver.delete, vm, stored, anyones=False))
         except StaleError:
             raise
-        except FleetError:  # it stays a leftover
-            return
+        except FleetError:
+            return False
+        return True
 
-    def _attach(self, vm: Vm, record: ImageRecord, place: Place) -> Attachment:
-        return self._change("attach", partial(self.driver.attach, vm, image_name(vm, record), place))
+    def _attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
+        return self._change("attach", partial(self.driver.attach, vm, name, place))
 
-    def _leave(self, vm: Vm) -> HostName | None:
-        """Empty the drive on the host that the VM has left; one that has failed, or is no more, holds nothing up.
+    def _leave(self, host: HostName, observed: Observed, goal: Goal) -> list[HostName]:
+        """Empty the drive on another host, unless it is the same one; answers the host when it could not be done now.
 
-        Answers the host when it is away, and so still has what it has.
+        A host that is no more holds nothing up.
 
         Raises:
-            FleetError: `VM_BUSY` when the VM has not left it, and as the driver's verbs.
+            FleetError: `VM_BUSY` when the VM, which is to have its drive elsewhere, runs there.
         """
+        vm = replace(observed.vm, host=host, primary_storage=None)
         try:
-            power = self._observe(vm, ()).power
+            seen = self._observe(vm, (), ())
         except FleetError as error:
-            if error.code in AWAY:
-                return vm.host
-            if error.code in _NO_MORE:
-                return None
-            raise
-        if power in LIVE:
+            return [] if error.code in _NO_MORE else [vm.host]
+        media = media_of(seen)
+        if _is_same(seen, observed.seen) or seen.power is PowerState.UNDEFINED:
+            return []
+        if seen.power in LIVE and goal.drive is not DriveGoal.EMPTY:
             detail = f"VM {vm.instance_name} ({vm.uuid}) runs on host {vm.host} still"
             remedy = "send this event when the migration has ended; if the VM runs on two hosts, power one of them off"
             raise TransientError(TransientCode.VM_BUSY, detail, remedy)
-        if power is not PowerState.UNDEFINED:
-            self._change("detach", partial(self.driver.detach, vm))
-        return None
+        try:
+            if media:
+                self._change("detach", partial(self.driver.detach, vm, media, observed.known.added))
+        except StaleError:
+            raise
+        except FleetError:
+            return [vm.host]
+        return []
 
-    def _observe(self, vm: Vm, also: Collection[Place]) -> Observation:
-        return self._timed("observe", partial(self.driver.observe, vm, also))
+    def _observe(self, vm: Vm, also: Collection[Place], names: Collection[ImageName] | None) -> Observation:
+        return self._timed("observe", partial(self.driver.observe, vm, also, names))
 
     def _undo(self, vm: Vm, stored: StoredImage) -> None:
-        with suppress(FleetError):  # the first error is the one to report; the sweep finds what stays behind
-            self._change("delete", partial(self.driver.delete, vm, stored))
+        with suppress(FleetError):  # the first error is the one to report; the intent names what stays behind
+            self._change("delete", partial(self.driver.delete, vm, stored, anyones=False))
 
     def _change(self, step: str, action: Callable[[], _Result]) -> _Result:
         """Take a step that changes the world, if the lease still holds."""
@@ -240,9 +313,9 @@ class Executor:
             self.observer.step(
                 StepRecord(
                     step=step,
-                    event_id=self.event.id,
-                    event_type=short_type(self.event.type),
-                    vm_uuid=VmUuid(self.event.data.vm.uuid),
+                    event_id=self.job.event_id,
+                    event_type=self.job.event_type,
+                    vm_uuid=self.job.vm_uuid,
                     hypervisor=self.driver.name,
                     seconds=time.perf_counter() - started,
                     error=error,
@@ -250,12 +323,13 @@ class Executor:
             )
 
 
+def _is_same(there: Observation, here: Observation) -> bool:
+    """Whether two inventory names have led to one VM, or to one host."""
+    return (there.vm_ref is not None and there.vm_ref == here.vm_ref) or (
+        bool(there.host_id) and there.host_id == here.host_id
+    )
+
+
 def _place_of_drive(seen: Observation, vm: Vm) -> Place | None:
     own = isinstance(seen.drive, Inserted) and seen.drive.name.vm_uuid == vm.uuid
     return seen.drive.place if own and isinstance(seen.drive, Inserted) else None
-
-
-def _build(vm: Vm, record: ImageRecord, goal: Goal, content: Content) -> Image:
-    files = render(vm, content.data, goal.password)
-    label = content.data.label or content.label
-    return build(image_name(vm, record), files, label=label, built_at=record.built_at)

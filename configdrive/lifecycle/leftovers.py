@@ -1,55 +1,85 @@
-"""Leftovers: what a host that was away still has of a VM, how it is noted, and taken away when the host is back.
+"""Leftovers: what hosts still have of a VM, how it is noted, and taken away when they can give it up.
 
-A stop or destroy must not wait for a host that may never come back, and neither must a start on another host. So the
-event ends, its outcome says what was left behind, the VM's state remembers the host (`VmState.left_on`), and `Cleaner`
-finishes the work when that host answers again.
+A stop or destroy must not wait for a host or storage that may never come back, and neither must a start on another
+host. So the event ends, its outcome says what was left behind, the VM's state remembers it (`VmRecord.left`), and
+`Cleaner` finishes the work when the host can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from configdrive.errors import TransientCode, TransientError
-from configdrive.lifecycle.execute import LIVE, Executed
-from configdrive.lifecycle.plan import Delete, Step
-from configdrive.lifecycle.state import Phase, VmRecord, VmState
-from configdrive.lifecycle.transitions import Goal
-from configdrive.model import HostName, Place, StoredImage, Vm
-from configdrive.ports import HypervisorDriver, Inserted, Lease, Observation
-
-_PRESENT = frozenset({Phase.STAGED, Phase.ATTACHED})
+from configdrive.errors import FleetError, StaleError, TransientCode, TransientError
+from configdrive.lifecycle.plan import media_of
+from configdrive.lifecycle.state import Leftover, Phase, VmRecord, name_of
+from configdrive.lifecycle.transitions import LIVE
+from configdrive.model import HostName, HypervisorName, Intent, Place, StoredImage, Vm
+from configdrive.ports import HypervisorDriver, Lease, Observation
 
 
-def places_left(seen: Observation, goal: Goal, steps: tuple[Step, ...], executed: Executed) -> tuple[Place, ...]:
-    """Return the storages on which images of the VM may lie once the goal is reached."""
-    deleted = {step.image for step in steps if isinstance(step, Delete)} - {*executed.kept}
-    left = {*seen.unreachable, *(stored.place for stored in seen.images if stored not in deleted)}
-    if goal.image is not None and seen.storage is not None:
-        left.add(seen.storage)
-    return in_order(left)
+def merged(found: Iterable[Leftover]) -> tuple[Leftover, ...]:
+    """Return leftovers with one entry for each host, in a steady order."""
+    hosts: dict[tuple[HypervisorName, HostName], Leftover] = {}
+    for one in found:
+        key = one.hypervisor, one.host
+        known = hosts.setdefault(key, one)
+        hosts[key] = replace(
+            known,
+            zone=known.zone or one.zone,
+            host_id=known.host_id or one.host_id,
+            places=in_order((*known.places, *one.places)),
+            files=tuple(sorted({*known.files, *one.files})),
+            drive=known.drive or one.drive,
+            added=known.added or one.added,
+        )
+    return tuple(hosts[key] for key in sorted(hosts))
 
 
-def hosts_left(known: VmState, vm: Vm, goal: Goal, seen: Observation, executed: Executed) -> tuple[HostName, ...]:
-    """Return the hosts on which something was left behind: earlier and not taken away now, or by this plan."""
-    cleaned = {vm.host, goal.left} if goal.others_go else set()
-    left = {place.host or vm.host for place in seen.unreachable}
-    if executed.away is not None:
-        left.add(executed.away)
-    return tuple(sorted({*known.left_on} - cleaned | left))
+def of_drives(vm: Vm, hosts: Collection[HostName], files: Collection[str], added: str | None) -> tuple[Leftover, ...]:
+    """Note hosts on which the VM's drive may hold one of these files."""
+    return tuple(
+        Leftover(vm.hypervisor, host, vm.zone, files=tuple(sorted(files)), drive=True, added=added) for host in hosts
+    )
 
 
-def remembering(reached: VmState, vm: Vm, places: tuple[Place, ...], left_on: Iterable[HostName]) -> VmState:
-    """Return the state with what was left behind; of a VM that is gone, who it was is kept until nothing is."""
-    hosts = tuple(sorted(set(left_on)))
-    owner = vm if reached.phase is Phase.GONE and hosts else reached.vm
-    return replace(reached, vm=owner, places=places, left_on=hosts)
+def of_images(vm: Vm, images: Iterable[StoredImage]) -> tuple[Leftover, ...]:
+    """Note images that could not be deleted."""
+    return merged(
+        Leftover(vm.hypervisor, one.place.host or vm.host, vm.zone, places=(one.place,), files=(one.name.file,))
+        for one in images
+    )
 
 
-def named(places: Iterable[Place], drives: Iterable[HostName] = ()) -> str:
+def of_places(vm: Vm, places: Iterable[Place], files: Collection[str]) -> tuple[Leftover, ...]:
+    """Note storages that could not be reached, and may hold one of these files."""
+    return merged(
+        Leftover(vm.hypervisor, place.host or vm.host, vm.zone, places=(place,), files=tuple(files)) for place in places
+    )
+
+
+def of_state(known: VmRecord, intents: Collection[Intent]) -> tuple[Leftover, ...]:
+    """Note all that the present state and the intents say of where something of the VM may be."""
+    found = [
+        Leftover(one.hypervisor, one.host, None, one.host_id, (one.place,), (one.file,), drive=True) for one in intents
+    ]
+    if known.vm is not None and (known.is_present or known.places):
+        vm = known.vm
+        found.append(
+            Leftover(
+                vm.hypervisor, vm.host, vm.zone, known.host_id, known.places, known.files, drive=True, added=known.added
+            )
+        )
+        if known.destination is not None and known.destination != vm.host:
+            found.append(Leftover(vm.hypervisor, known.destination, vm.zone, files=known.files, drive=True))
+    return merged(found)
+
+
+def named(left: Iterable[Leftover]) -> str:
     """Name what was left behind: `drive@<host>`, and images as `<storage>@<host>` or `<storage>@shared`."""
-    left = [f"drive@{host}" for host in drives]
-    return ", ".join(left + [f"{place.storage}@{place.host or 'shared'}" for place in places])
+    drives = [f"drive@{one.host}" for one in left if one.drive]
+    places = in_order(place for one in left for place in one.places)
+    return ", ".join(drives + [f"{place.storage}@{place.host or 'shared'}" for place in places])
 
 
 def in_order(places: Iterable[Place]) -> tuple[Place, ...]:
@@ -59,10 +89,10 @@ def in_order(places: Iterable[Place]) -> tuple[Place, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Cleaner:
-    """Takes away what one VM has left on hosts that answer again.
+    """Takes away what one VM has left on a host.
 
     Args:
-        driver: the VM's hypervisor.
+        driver: of the host's hypervisor.
         lease: the right to work on the VM, checked before each change.
     """
 
@@ -72,69 +102,96 @@ class Cleaner:
     def clean(self, record: VmRecord, host: HostName) -> VmRecord:
         """Take away what a VM has left on one host; returns what is to be remembered.
 
-        What the VM needs now stays. A host that is no longer in the inventory is given up.
+        What the VM needs now stays. A host that is no longer in the inventory is given up, unless it is there under
+        another name.
 
         Raises:
-            FleetError: the host is away still, or the VM runs on it; nothing is to be remembered.
+            FleetError: nothing could be done now; nothing is to be remembered.
         """
-        if host not in record.left_on or record.vm is None:
+        left = next((one for one in record.left if (one.hypervisor, one.host) == (self.driver.name, host)), None)
+        if left is None or record.vm is None:
             return record
-        if host not in self.driver.hosts():
-            kept = tuple(place for place in record.places if place.host != host)
-            return _without(record, host, kept)
-        there = replace(record.vm, host=host, primary_storage=None)
-        seen = self.driver.observe(there, record.places)
-        at_home = record.phase in _PRESENT and record.vm.host == host
-        if not at_home:
-            self._empty_drive(there, seen, record)
-        wanted = [stored for stored in seen.images if _is_wanted(record, stored)]
-        for stored in seen.images:
-            if stored not in wanted:
-                self.lease.check()
-                self.driver.delete(there, stored)
-        down = self._down(seen, host)
-        elsewhere = (place for place in seen.unreachable if _is_elsewhere(place, host, record))
-        left = in_order([*down, *elsewhere, *(stored.place for stored in wanted)])
-        return replace(record, places=left) if down else _without(record, host, left)
+        remains = self.remains(record, record.vm, left)
+        others = (one for one in record.left if one is not left)
+        all_left = merged((*others, *(() if remains is None else (remains,))))
+        owner = None if record.phase is Phase.GONE and not all_left else record.vm
+        return replace(record, vm=owner, host_id="" if owner is None else record.host_id, left=all_left)
 
-    def _empty_drive(self, there: Vm, seen: Observation, record: VmRecord) -> None:
+    def remains(self, record: VmRecord, vm: Vm, left: Leftover) -> Leftover | None:
+        """Take away what can be; returns what could not.
+
+        Raises:
+            FleetError: as `clean`.
+        """
+        host = self._present_name(left)
+        if host is None:
+            return None
+        there = replace(vm, hypervisor=self.driver.name, host=host, primary_storage=None)
+        names = [name_of(file) for file in left.files] or None
+        seen = self.driver.observe(there, left.places, names)
+        if not self._is_home(record, host, seen):
+            self._empty_drive(there, seen, record, left.added)
+        kept = [stored for stored in self._unwanted(record, left, seen) if not self._deleted(there, stored)]
+        down = self._down(seen, left, host)
+        if not kept and not down:
+            return None
+        files = {*(one.name.file for one in kept), *(left.files if down else ())}
+        places = in_order((*down, *(one.place for one in kept)))
+        return replace(left, host=host, places=places, files=tuple(sorted(files)), drive=False)
+
+    def _present_name(self, left: Leftover) -> HostName | None:
+        if left.host in self.driver.hosts():
+            return left.host
+        return self.driver.host_of(left.host_id) if left.host_id else None
+
+    def _is_home(self, record: VmRecord, host: HostName, seen: Observation) -> bool:
+        if not record.is_present or record.vm is None or record.vm.hypervisor != self.driver.name:
+            return False
+        return record.vm.host == host or (bool(seen.host_id) and seen.host_id == record.host_id)
+
+    def _unwanted(self, record: VmRecord, left: Leftover, seen: Observation) -> list[StoredImage]:
+        """Return what is to be deleted: what is seen, and what may be there though it is not seen."""
+        here = record.is_present and record.vm is not None and record.vm.hypervisor == self.driver.name
+        unseen = (
+            StoredImage(name_of(file), place)
+            for place in left.places
+            if place not in seen.unreachable
+            for file in left.files
+        )
+        return [
+            stored
+            for stored in dict.fromkeys((*seen.images, *unseen))
+            if not (here and stored.name.file in record.files and stored.place in record.places)
+        ]
+
+    def _down(self, seen: Observation, left: Leftover, host: HostName) -> tuple[Place, ...]:
+        """Return what could not be looked at, without the storages that the host does not have any more."""
+        missed = [place for place in seen.unreachable if place in left.places]
+        down = self.driver.survey(host).unreachable if missed else ()
+        there = {(place.storage, place.host) for place in down}  # what is down may not say who it is
+        return tuple(place for place in missed if (place.storage, place.host) in there)
+
+    def _deleted(self, there: Vm, stored: StoredImage) -> bool:
+        self.lease.check()
+        try:
+            self.driver.delete(there, stored, anyones=False)
+        except StaleError:
+            raise
+        except FleetError:
+            return False
+        return True
+
+    def _empty_drive(self, there: Vm, seen: Observation, record: VmRecord, added: str | None) -> None:
         """Empty the drive. A VM that was stopped or destroyed is not spared because it runs: the event said so.
 
         Raises:
             TransientError: `VM_BUSY`, when it runs here but is remembered elsewhere: a migration may have brought it.
         """
-        if not isinstance(seen.drive, Inserted):
+        media = media_of(seen)
+        if not media:
             return
-        if record.phase in _PRESENT and seen.power in LIVE:
+        if record.is_present and seen.power in LIVE:
             detail = f"VM {there.instance_name} ({there.uuid}) runs on host {there.host}, not where it is meant to be"
             raise TransientError(TransientCode.VM_BUSY, detail, "send the event that says where it runs")
         self.lease.check()
-        self.driver.detach(there)
-
-    def _down(self, seen: Observation, host: HostName) -> tuple[Place, ...]:
-        """Return what could not be listed on this host, without the storages that it does not have any more."""
-        missed = [place for place in seen.unreachable if place.host in {None, host}]
-        down = self.driver.survey(host).unreachable if missed else ()
-        return tuple(place for place in missed if place in down)
-
-
-def _is_wanted(record: VmRecord, stored: StoredImage) -> bool:
-    """Whether it is the VM's present image, on a storage of the host it is on, or is prepared to go to."""
-    if record.phase not in _PRESENT or record.vm is None or record.image is None:
-        return False
-    here = {None, record.vm.host, record.destination}
-    # By its generation, not its name: the VM may have been renamed since.
-    return stored.name.generation == record.image.generation and stored.place.host in here
-
-
-def _is_elsewhere(place: Place, host: HostName, record: VmRecord) -> bool:
-    """Whether a storage that cannot be listed from a host is other hosts' concern, and stays known."""
-    if place.host is None:
-        return record.phase in _PRESENT and record.vm is not None and record.vm.host != host
-    return place.host != host
-
-
-def _without(record: VmRecord, host: HostName, places: tuple[Place, ...]) -> VmRecord:
-    left_on = tuple(one for one in record.left_on if one != host)
-    owner = None if record.phase is Phase.GONE and not left_on else record.vm
-    return replace(record, vm=owner, places=places, left_on=left_on)
+        self.driver.detach(there, media, added)

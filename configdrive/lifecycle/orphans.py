@@ -25,12 +25,12 @@ class Why(StrEnum):
     NOT_REMEMBERED = "its VM is there, but nothing is remembered of it: see `configdrive adopt`"
     HOST_AWAY = "a host does not answer that may need it"
     NEW = "nothing is known of its VM; it goes when that is still so after the grace period"
+    OTHER_FLEET = "another fleet has made it: see `configdrive adopt --fleet`"
 
     VM_GONE = "its VM was destroyed"
     VM_UNKNOWN = "neither the fleet nor any host knows its VM"
     STOPPED = "its VM is stopped"
     OLD = "an older image of its VM"
-    UNFINISHED = "of an event that was given up"
     ELSEWHERE = "a copy that its VM does not need"
 
     @property
@@ -39,7 +39,7 @@ class Why(StrEnum):
         return self in _GOES
 
 
-_GOES = frozenset({Why.VM_GONE, Why.VM_UNKNOWN, Why.STOPPED, Why.OLD, Why.UNFINISHED, Why.ELSEWHERE})
+_GOES = frozenset({Why.VM_GONE, Why.VM_UNKNOWN, Why.STOPPED, Why.OLD, Why.ELSEWHERE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +75,43 @@ def scene(surveys: Mapping[HostName, Survey], away: Iterable[HostName]) -> Scene
     return Scene(images, users, vms, frozenset(away))
 
 
-def judge(image: StoredImage, seen: Scene, known: VmRecord | None) -> Why:
+def judge(image: StoredImage, seen: Scene, known: VmRecord | None, fleet: str | None = None) -> Why:
     """Say whether an image is needed.
 
     Args:
         image: the image.
         seen: what the hosts show.
         known: what is remembered of its VM, for which no event waits; `None` when nothing is.
+        fleet: whose images may be deleted; `None`: any.
     """
     if image.name in seen.users:
         return Why.IN_DRIVE
+    if _is_another_fleets(image, known, fleet):
+        return Why.OTHER_FLEET
     if image.place.host is None and seen.away:
         return Why.HOST_AWAY
     return _judge_unknown(image, seen) if known is None else _judge_known(image, known)
 
 
+def _is_another_fleets(image: StoredImage, known: VmRecord | None, fleet: str | None) -> bool:
+    """Whether an image has another fleet's tag, or none, as in names of the first form, and its VM is not known."""
+    if fleet is None or image.name.fleet == fleet:
+        return False
+    return image.name.fleet is not None or known is None
+
+
 def _judge_known(image: StoredImage, known: VmRecord) -> Why:
     if known.phase is Phase.GONE:
         return Why.VM_GONE
-    if known.image is not None and image.name.generation == known.image.generation:
-        return Why.CURRENT if image.place in known.places else Why.ELSEWHERE
-    if image.name.generation > known.sequence:
-        return Why.UNFINISHED
+    if known.image is not None and image.name.file == known.image.file:
+        return Why.ELSEWHERE if _is_elsewhere(image, known) else Why.CURRENT
     return Why.STOPPED if known.image is None else Why.OLD
+
+
+def _is_elsewhere(image: StoredImage, known: VmRecord) -> bool:
+    """Whether a storage is none of the VM's, for sure: without identities two names may be those of one folder."""
+    places = (image.place, *known.places)
+    return image.place not in known.places and all(place.identity is not None for place in places)
 
 
 def _judge_unknown(image: StoredImage, seen: Scene) -> Why:

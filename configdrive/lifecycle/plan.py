@@ -1,9 +1,9 @@
 """The plan from what is to what shall be: the steps that a hypervisor driver has to take. Pure, and a table to read.
 
 In this order: make the image exist on the VM's primary storage (upload, or copy from where it lies), then bring it into
-the drive (or empty the drive) and out of what another host keeps of the VM, then delete what is no longer wanted. So a
+the drive (or empty the drive) and out of what other hosts keep of the VM, then delete what is no longer wanted. So a
 VM that runs is never without its drive, and an interrupted plan is finished by planning again from what is then
-observed.
+observed. Images are known by their exact names: the same name means the same bytes.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from configdrive.contract.events import LifecycleEvent, MigrateEvent, MigratePhase
-from configdrive.errors import PermanentCode, PermanentError
-from configdrive.lifecycle.state import ImageRecord, VmState
+from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.lifecycle.state import VmState
 from configdrive.lifecycle.transitions import DriveGoal, Goal
 from configdrive.model import AttachBy, HostName, ImageName, Place, PowerState, StoredImage, Vm
 from configdrive.ports import Inserted, Observation
@@ -20,9 +20,9 @@ from configdrive.ports import Inserted, Observation
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Build the image and put it on the storage."""
+    """Put the image, which was built, on the storage."""
 
-    record: ImageRecord
+    name: ImageName
     place: Place
 
 
@@ -30,7 +30,7 @@ class Upload:
 class Copy:
     """Copy the image, which lies on `source` already, to `target`."""
 
-    record: ImageRecord
+    name: ImageName
     source: Place
     target: Place
 
@@ -39,18 +39,20 @@ class Copy:
 class Attach:
     """Make the image the medium of the drive."""
 
-    record: ImageRecord
+    name: ImageName
     place: Place
 
 
 @dataclass(frozen=True, slots=True)
 class Detach:
-    """Empty the drive."""
+    """Take these images out of the VM's drives."""
+
+    media: tuple[ImageName, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Take the drive out of what the host that the VM has left still has of it: a migration may keep a definition."""
+    """Take the drive out of what another host still has of the VM: a migration may keep a definition."""
 
     host: HostName
 
@@ -65,36 +67,80 @@ class Delete:
 Step = Upload | Copy | Attach | Detach | Leave | Delete
 
 
-def plan(vm: Vm, seen: Observation, goal: Goal) -> tuple[Step, ...]:
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """What state, intents and leftovers say of where something of a VM may be (`configdrive.lifecycle.whereabouts`).
+
+    Args:
+        places: storages to which the fleet has brought images, or was about to.
+        names: the exact names of the images to look for; `None`: list the folders.
+        unseen: images that were about to be brought, and may be there in a form that no look shows.
+        hosts: other hosts that may have a drive of the VM.
+    """
+
+    places: tuple[Place, ...] = ()
+    names: tuple[ImageName, ...] | None = None
+    unseen: tuple[StoredImage, ...] = ()
+    hosts: tuple[HostName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A VM as its hypervisor shows it.
+
+    Args:
+        known: what is remembered, with what was found of a VM of which nothing was.
+        vm: as it was looked at.
+        seen: what was seen.
+        where: where else something of the VM may be.
+    """
+
+    known: VmState
+    vm: Vm
+    seen: Observation
+    where: Whereabouts = Whereabouts()
+
+
+def plan(observed: Observed, goal: Goal) -> tuple[Step, ...]:
     """Return the steps from what is seen to the goal; none when it is reached (what is on another host is not seen).
 
     Raises:
-        PermanentError: `NOT_ITS_DRIVE` when the drive holds another VM's image, `VM_NOT_FOUND` or
-            `STORAGE_NOT_FOUND` when there is nowhere to put the image.
+        PermanentError: `VM_NOT_FOUND` or `STORAGE_NOT_FOUND` when there is nowhere to put the image.
+        TransientError: `STORAGE_UNAVAILABLE` when its storage is away.
     """
+    seen = observed.seen
+    left = tuple(Leave(host) for host in observed.where.hosts) if goal.others_go else ()
     if goal.image is None:
-        empty = (Detach(),) if goal.drive is DriveGoal.EMPTY and isinstance(seen.drive, Inserted) else ()
-        return (*empty, *_deletions(vm, seen, goal, keep=None))
-    _refuse_foreign(vm, seen)
-    wanted = StoredImage(image_name(vm, goal.image), _target(vm, seen))
-    brought = _placement(seen, goal, goal.image, wanted)
+        media = media_of(seen) if goal.drive is DriveGoal.EMPTY else ()
+        empty = (Detach(media),) if media else ()
+        return (*empty, *left, *_deletions(observed, goal, keep=None))
+    wanted = StoredImage(goal.image.name, _target(observed.vm, seen))
+    brought = _placement(seen, goal, wanted)
     insert = goal.drive is DriveGoal.ATTACHED and (brought or not _in_drive(seen, wanted))
-    attached = (Attach(goal.image, wanted.place),) if insert else ()
-    left = () if goal.left is None else (Leave(goal.left),)
-    return (*brought, *attached, *left, *_deletions(vm, seen, goal, keep=wanted))
+    attached = (Attach(wanted.name, wanted.place),) if insert else ()
+    return (*brought, *attached, *left, *_deletions(observed, goal, keep=wanted))
 
 
-def steps_for(vm: Vm, seen: Observation, goal: Goal, *, half_done: bool, adopted: bool) -> tuple[Step, ...]:
-    """Plan for an event, whose image may be half done, or adopted (of a content that is not known).
+def media_of(seen: Observation) -> tuple[ImageName, ...]:
+    """Return every image of a fleet in the VM's drives, whosever it is."""
+    drive = (seen.drive.name,) if isinstance(seen.drive, Inserted) else ()
+    return tuple(dict.fromkeys((*seen.media, *drive)))
 
-    Raises:
-        PermanentError: as `plan`, and `IMAGE_LOST` when an image would have to be built whose content is not known.
+
+def is_lost(seen: Observation, goal: Goal) -> bool:
+    """Whether the goal's image, which is not built anew, is nowhere to be found."""
+    return goal.image is not None and not goal.fresh and all(one.name != goal.image.name for one in seen.images)
+
+
+def may_be_one_folder(observed: Observed, goal: Goal) -> bool:
+    """Whether the goal's image is where nobody has brought it, on a storage without identity.
+
+    Then it may lie in the folder of another place, by another name: what is deleted there would be gone here.
     """
-    steps = plan(vm, distrust(vm, seen, goal) if half_done else seen, goal)
-    if adopted and any(isinstance(step, Upload) for step in steps):
-        detail = f"the drive of VM {vm.instance_name} is not the fleet's own work: its content is not known"
-        raise PermanentError(PermanentCode.IMAGE_LOST, detail, "send a start event that carries the VM's data")
-    return steps
+    here, places = observed.seen.storage, observed.where.places
+    if goal.image is None or goal.fresh or here is None or here.identity is not None:
+        return False
+    return StoredImage(goal.image.name, here) in observed.seen.images and bool(places) and here not in places
 
 
 def may_be_half_done(known: VmState, event: LifecycleEvent, goal: Goal, *, again: bool) -> bool:
@@ -109,32 +155,25 @@ def may_be_half_done(known: VmState, event: LifecycleEvent, goal: Goal, *, again
     return event.data.phase is MigratePhase.PREPARE or (event.data.phase is MigratePhase.COMPLETE and not prepared)
 
 
-def image_name(vm: Vm, record: ImageRecord) -> ImageName:
-    """Return the file name of a VM's image."""
-    return ImageName.of(vm.instance_name, vm.uuid, record.generation)
-
-
-def distrust(vm: Vm, seen: Observation, goal: Goal) -> Observation:
+def distrust(observed: Observed, goal: Goal) -> Observed:
     """Forget the goal's image on its storage, so that it is brought there again: it may be half-written.
 
-    Not one in the drive, which was verified before it came there, and not the last of an image that is not built anew.
+    Not one in the drive, which was verified before it came there, not the last of an image that is not built anew, and
+    not one whose other copies may be the very same file.
     """
-    if goal.image is None or seen.storage is None:
-        return seen
-    suspect = StoredImage(image_name(vm, goal.image), seen.storage)
+    seen = observed.seen
+    if goal.image is None or seen.storage is None or may_be_one_folder(observed, goal):
+        return observed
+    suspect = StoredImage(goal.image.name, seen.storage)
     others = tuple(stored for stored in seen.images if stored != suspect)
     last = not goal.fresh and not any(stored.name == suspect.name for stored in others)
-    return seen if last or _in_drive(seen, suspect) else replace(seen, images=others)
-
-
-def _refuse_foreign(vm: Vm, seen: Observation) -> None:
-    if isinstance(seen.drive, Inserted) and seen.drive.name.vm_uuid != vm.uuid:
-        detail = f"the config drive of VM {vm.uuid} holds the image of VM {seen.drive.name.vm_uuid}"
-        remedy = "eject it on the hypervisor after finding out who inserted it, then `configdrive retry`"
-        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, remedy)
+    return observed if last or _in_drive(seen, suspect) else replace(observed, seen=replace(seen, images=others))
 
 
 def _target(vm: Vm, seen: Observation) -> Place:
+    if seen.storage is not None and seen.storage in seen.unreachable:
+        detail = f"storage {seen.storage.storage!r} of VM {vm.instance_name} on host {vm.host} cannot be reached"
+        raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "bring it back, or wait until it is")
     if seen.storage is not None:
         return seen.storage
     if seen.power is PowerState.UNDEFINED:
@@ -145,27 +184,34 @@ def _target(vm: Vm, seen: Observation) -> Place:
     raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "name it in the event: 'primary_storage'")
 
 
-def _placement(seen: Observation, goal: Goal, record: ImageRecord, wanted: StoredImage) -> tuple[Step, ...]:
+def _placement(seen: Observation, goal: Goal, wanted: StoredImage) -> tuple[Step, ...]:
     if wanted in seen.images:
         return ()
     holders = [stored.place for stored in seen.images if stored.name == wanted.name]
     if holders and not goal.fresh:
-        return (Copy(record, holders[0], wanted.place),)
-    return (Upload(record, wanted.place),)
+        return (Copy(wanted.name, holders[0], wanted.place),)
+    return (Upload(wanted.name, wanted.place),)
 
 
-def _deletions(vm: Vm, seen: Observation, goal: Goal, *, keep: StoredImage | None) -> tuple[Step, ...]:
+def _deletions(observed: Observed, goal: Goal, *, keep: StoredImage | None) -> tuple[Step, ...]:
     """Delete all others. What stays in the drive stays on its storage too, until an orchestrator has exchanged it."""
     if not goal.others_go:
         return ()
-    stays = goal.drive is DriveGoal.AS_IT_IS or (keep is not None and vm.attach_by is AttachBy.ORCHESTRATOR)
-    return tuple(Delete(stored) for stored in seen.images if stored != keep and not (stays and _in_drive(seen, stored)))
+    seen = observed.seen
+    stays = goal.drive is DriveGoal.AS_IT_IS or (keep is not None and observed.vm.attach_by is AttachBy.ORCHESTRATOR)
+    same = may_be_one_folder(observed, goal)
+    unseen = (stored for stored in observed.where.unseen if stored.place not in seen.unreachable)
+    return tuple(
+        Delete(stored)
+        for stored in dict.fromkeys((*seen.images, *unseen))
+        if stored != keep
+        and not (stays and _in_drive(seen, stored))
+        and not (same and keep is not None and stored.name == keep.name)
+    )
 
 
 def _in_drive(seen: Observation, image: StoredImage) -> bool:
     """Whether this image is the medium; one whose place is not known may be any of that name."""
-    return (
-        isinstance(seen.drive, Inserted)
-        and seen.drive.name == image.name
-        and (seen.drive.place is None or seen.drive.place == image.place)
-    )
+    if isinstance(seen.drive, Inserted) and seen.drive.name == image.name:
+        return seen.drive.place is None or seen.drive.place == image.place
+    return False

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from configdrive.contract.outcome import Outcome
-from configdrive.model import HostName
+from configdrive.lifecycle.state import Leftover
+from configdrive.model import HostName, Intent
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +17,24 @@ class Settled:
         outcome: what became of the event.
         state: to remember; `None`: as it was.
         gone: the state is a tombstone, and may be forgotten after a while.
-        left_on: the hosts on which something of the VM is left.
+        left_on: hosts of the event's hypervisor that are to be asked again for what they still have of the VM.
+        left: what hosts of any hypervisor still have of it.
+        intents: those that were looked at, and are no more.
     """
 
     outcome: Outcome
     state: str | None = None
     gone: bool = False
     left_on: tuple[HostName, ...] = ()
+    left: tuple[Leftover, ...] = ()
+    intents: tuple[Intent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What came of looking after a VM that a worker may have left half-done; as in `Settled`."""
+
+    state: str | None = None
+    gone: bool = False
+    left: tuple[Leftover, ...] = ()
+    intents: tuple[Intent, ...] = ()

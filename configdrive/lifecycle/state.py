@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter
 from pydantic_core import from_json
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Generation, HostName, Place, Vm, VmData, VmUuid
+from configdrive.model import Generation, HostName, HypervisorName, ImageName, Place, Vm, VmData, VmUuid
 from configdrive.ports import Sealer
 
 
@@ -36,10 +36,51 @@ class Passwords:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """The VM's current image: its generation and build time (seconds since 1970, UTC); the same two, the same bytes."""
+    """The VM's current image.
 
+    Args:
+        file: the image file's exact name; empty before it is built.
+        generation: the sequence number of the event that it is built for.
+        built_at: its build time (seconds since 1970, UTC): the same content at the same time gives the same bytes.
+    """
+
+    file: str
     generation: Generation
     built_at: float
+
+    @property
+    def name(self) -> ImageName:
+        """The file's name, as drivers take it."""
+        return name_of(self.file)
+
+
+def name_of(file: str) -> ImageName:
+    """Return an image's name as drivers take it."""
+    return ImageName.parse(file) or ImageName(file, VmUuid(""), Generation(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What a host may still have of a VM, because it could not give it up when it should have.
+
+    Args:
+        hypervisor, host: where.
+        zone: selects the queue whose workers ask the host again.
+        host_id: what the host says of itself; empty when it was not asked.
+        places: storages on which images may lie.
+        files: the exact names of the images that may lie there, or be in the drive; without any, all are looked for.
+        drive: whether the VM's drive there may hold one.
+        added: as in `VmRecord`.
+    """
+
+    hypervisor: HypervisorName
+    host: HostName
+    zone: str | None = None
+    host_id: str = ""
+    places: tuple[Place, ...] = ()
+    files: tuple[str, ...] = ()
+    drive: bool = False
+    added: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +98,47 @@ class VmRecord:
 
     Args:
         vm: where the VM is meant to be; `None` before its first event.
-        sequence: of the newest event that was applied; older events are stale.
+        host_id: what its host says of itself; empty when it was not asked.
+        sequence: of the newest event that was applied; older events are stale, but for a destroy.
         wanted: whether its network offering names ConfigDrive as UserData provider.
+        image: what its drive holds, or is to hold.
+        others: the exact names of other images that may lie on `places`.
         places: every storage on which an image of this VM may lie.
+        added: how the hypervisor knows the drive again that was added for the image (`ports.Attachment`).
         destination: the host that a prepared migration goes to.
         adopted: the image was found, not made: its content is not known here, so it can be moved but not rebuilt.
-        left_on: hosts that could not be reached when they should have given up what they have of this VM. It is
-            finished when they answer again (`configdrive.lifecycle.leftovers`).
+        left: what hosts may still have of the VM (`configdrive.lifecycle.leftovers`).
     """
 
     vm: Vm | None = None
+    host_id: str = ""
     sequence: int = -1
     phase: Phase = Phase.ABSENT
     wanted: bool = True
     password_enabled: bool = True
     image: ImageRecord | None = None
+    others: tuple[str, ...] = ()
     places: tuple[Place, ...] = ()
+    added: str | None = None
     destination: HostName | None = None
     adopted: bool = False
-    left_on: tuple[HostName, ...] = ()
+    left: tuple[Leftover, ...] = ()
     sealed: Sealed = Sealed()
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the VM has an image, on a storage or in its drive."""
+        return self.phase in _PRESENT
+
+    @property
+    def left_on(self) -> tuple[HostName, ...]:
+        """The hosts that still have something of the VM."""
+        return tuple(dict.fromkeys(one.host for one in self.left))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The exact names of the images that may lie on `places`."""
+        return (*self.others, *(() if self.image is None else (self.image.file,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +148,10 @@ class VmState(VmRecord):
     data: VmData = field(default_factory=VmData)
     passwords: Passwords = Passwords()
 
+
+_PRESENT = frozenset({Phase.STAGED, Phase.ATTACHED})
+_VERSION = 2
+"""Of the state at rest. What another version has written is refused, and found again by `configdrive adopt`."""
 
 _RECORD: TypeAdapter[VmRecord] = TypeAdapter(VmRecord)
 _DATA: TypeAdapter[VmData] = TypeAdapter(VmData)
@@ -100,7 +166,8 @@ def dump(state: VmState, sealer: Sealer, uuid: VmUuid) -> str:
 
 def write(record: VmRecord) -> str:
     """Return a record at rest; what is sealed in it stays so."""
-    return _RECORD.dump_json(record, exclude_defaults=True).decode()
+    document = {"v": _VERSION} | _RECORD.dump_python(record, mode="json", exclude_defaults=True)
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def load(text: str | None, sealer: Sealer, uuid: VmUuid, *, sealed_too: bool = True) -> VmState:
@@ -133,9 +200,20 @@ def peek(text: str) -> VmRecord:
     Raises:
         PermanentError: `MISCONFIGURED` when the record is not one of ours.
     """
-    with suppress(ValidationError):  # its own text never travels, not even as the context of ours
-        return _RECORD.validate_json(text)
+    with suppress(ValueError):  # pydantic's errors are some; their text never travels, not even as the context of ours
+        document = from_json(text)
+        if isinstance(document, dict) and document.get("v") == _VERSION:
+            return _RECORD.validate_python(document)
     raise _unreadable()
+
+
+def with_sequence(text: str | None, sequence: int) -> str:
+    """Return a state at rest with another sequence: for a counter that went back, or was once too high.
+
+    Raises:
+        PermanentError: as `peek`.
+    """
+    return write(replace(VmRecord() if text is None else peek(text), sequence=sequence))
 
 
 _CLEAR = tuple(one.name for one in fields(VmRecord) if one.name != "sealed")
@@ -143,7 +221,7 @@ _CLEAR = tuple(one.name for one in fields(VmRecord) if one.name != "sealed")
 
 def _unreadable() -> PermanentError:
     detail = "the VM's stored state cannot be read"
-    remedy = "it was written by another version: upgrade this worker"
+    remedy = "it was written by another version: flush Redis, then run `configdrive adopt`"
     return PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
 
 

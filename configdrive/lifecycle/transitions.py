@@ -17,9 +17,9 @@
 | update, password_delivered | when live, as `now`                            | carried one is consumed | as `now` |
 | destroy                    | drive empty, no image anywhere                 | forgotten               | GONE     |
 
-Migrations move what is there: what was staged stays staged, and where no image is, there is nothing to do. A VM whose
-network offering does not name ConfigDrive has no goal; what an earlier offering has left behind goes with its next
-deploy, start or stop.
+Migrations move what is there: what was staged stays staged, and where no image is, there is nothing to do; nor is there
+for the rollback of a migration that was completed. A VM whose network offering does not name ConfigDrive has no goal;
+what an earlier offering has left behind goes with its next deploy, start or stop.
 """
 
 from __future__ import annotations
@@ -51,11 +51,15 @@ from configdrive.model import (
     HostName,
     HypervisorName,
     InstanceName,
+    PowerState,
     Presentation,
     StorageName,
     Vm,
     VmUuid,
 )
+
+LIVE = frozenset({PowerState.RUNNING, PowerState.PAUSED})
+"""The power states in which a guest can notice a new medium."""
 
 
 class DriveGoal(StrEnum):
@@ -72,11 +76,10 @@ class Goal:
 
     Args:
         drive: what shall be in the drive.
-        image: the image that shall exist; with `others_go` the only one.
-        fresh: build it from the newest data. Otherwise an image of this generation that lies elsewhere is copied.
+        image: the image that shall exist; with `others_go` the only one. It has no name before it is built.
+        fresh: build it from the newest data. Otherwise, where it lies elsewhere, it is copied.
         password: what the image carries.
         others_go: delete every other image of the VM.
-        left: the host that the VM has left: what it still has of the VM names no image any more.
     """
 
     drive: DriveGoal
@@ -84,7 +87,6 @@ class Goal:
     fresh: bool = False
     password: SecretStr | None = field(default=None, repr=False)
     others_go: bool = True
-    left: HostName | None = None
 
 
 class Note(StrEnum):
@@ -94,6 +96,7 @@ class Note(StrEnum):
     NO_CONFIG_DRIVE = "the network offering does not name ConfigDrive as UserData provider"
     PASSWORD_NOT_ENABLED = "the VM's template is not password-enabled"  # noqa: S105 - a sentence, not a password
     PENDING = "comes with the next start"
+    LATE = "the migration was completed before: nothing is to be rolled back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +109,18 @@ class Transition:
 
 
 def absorb(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmState:
-    """Take in what an event says, without acting on it: also what a superseded event leaves behind.
+    """Take in what an event says, without acting on it.
 
     Raises:
         PermanentError: `INVALID_EVENT` when the VM's host is neither in the event nor known.
     """
-    state = replace(known, vm=vm_of(known.vm, event), sequence=event.data.sequence)
+    sequence = max(event.data.sequence, known.sequence)
+    state = replace(known, vm=vm_of(known.vm, event), sequence=sequence)
     if not isinstance(event, ContentEvent):
         return state
     if isinstance(event, DeployEvent):
-        state = VmState(
-            state.vm, state.sequence, state.phase, image=state.image, places=state.places, left_on=state.left_on
-        )
+        kept = {name: getattr(state, name) for name in _OF_THE_DRIVE}
+        state = VmState(**kept)
     elif isinstance(event, StartEvent) and guest.model_fields_set - {"password"}:
         state = replace(state, adopted=False)  # it brings the content that was not known
     data = guest.merged_into(state.data)
@@ -133,6 +136,34 @@ def absorb(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmState:
         passwords=passwords if enabled else Passwords(),
         wanted=state.wanted if offering is None else offering.names_config_drive,
     )
+
+
+_OF_THE_DRIVE = ("vm", "host_id", "sequence", "phase", "image", "others", "places", "added", "destination", "left")
+"""What a deploy finds of the VM's drive, and does not begin anew."""
+
+
+def superseded(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmState:
+    """Take in what an event says that a stop or destroy behind it supersedes: its data, and where the VM is.
+
+    Raises:
+        PermanentError: as `absorb`.
+    """
+    state = absorb(known, event, guest)
+    match event:
+        case MigrateEvent() if event.data.phase is MigratePhase.COMPLETE and state.vm is not None:
+            return replace(state, vm=at_goal(state.vm, event), host_id="", destination=_before(known, event))
+        case MigrateEvent() if event.data.phase is MigratePhase.PREPARE:
+            return replace(state, destination=HostName(event.data.destination))
+        case UpdateEvent() if event.data.password_delivered:
+            return replace(state, passwords=replace(state.passwords, carried=None))
+        case _:
+            return state
+
+
+def _before(known: VmState, event: MigrateEvent) -> HostName | None:
+    """Return the host that a migrated VM was on."""
+    before = known.vm.host if known.vm else event.data.host
+    return None if before is None else HostName(before)
 
 
 def looks(known: VmState, event: LifecycleEvent) -> bool:
@@ -152,6 +183,18 @@ def looks(known: VmState, event: LifecycleEvent) -> bool:
             return True
 
 
+def may_be_late(known: VmState, event: LifecycleEvent) -> bool:
+    """Whether a rollback comes after its migration was completed; it is late if the VM is on the destination."""
+    if not isinstance(event, MigrateEvent) or event.data.phase is not MigratePhase.ROLLBACK or known.vm is None:
+        return False
+    return known.vm.host == event.data.destination != event.data.host and known.destination is None
+
+
+def late(known: VmState, event: LifecycleEvent) -> Transition:
+    """Say what comes of such a rollback: nothing."""
+    return Transition(replace(known, sequence=max(known.sequence, event.data.sequence)), None, Note.LATE)
+
+
 def transition(known: VmState, event: LifecycleEvent, guest: GuestData, *, live: bool) -> Transition:
     """Say what an event makes of a VM's state, and what must be true for it.
 
@@ -167,19 +210,19 @@ def transition(known: VmState, event: LifecycleEvent, guest: GuestData, *, live:
     state = absorb(known, event, guest)
     match event:
         case DestroyEvent():
-            gone = VmState(sequence=state.sequence, phase=Phase.GONE, places=state.places, left_on=state.left_on)
+            gone = VmState(sequence=state.sequence, phase=Phase.GONE, left=state.left)
             reached = Transition(gone, _nothing_left())
         case MigrateEvent():
-            reached = _migrate(state, event, known.vm.host if known.vm else event.data.host)
+            reached = _migrate(state, event)
         case _ if not state.wanted:
             reached = _unwanted(state, event)
         case StopEvent():
             passwords = _after_stop(state.passwords, booted=event.data.booted)
             reached = Transition(replace(_emptied(state), passwords=passwords), _nothing_left())
         case StartEvent():
-            reached = _start(state, event, known)
+            reached = _attach_fresh(state, event)
         case DeployEvent():
-            reached = _start(state, event, known) if event.data.start else _stage(state, event)
+            reached = _attach_fresh(state, event) if event.data.start else _stage(state, event)
         case PasswordResetEvent():
             reached = _reset(state, event, live=live)
         case _:
@@ -192,11 +235,11 @@ def _nothing_left() -> Goal:
 
 
 def _record(event: LifecycleEvent) -> ImageRecord:
-    return ImageRecord(Generation(event.data.sequence), event.time.timestamp())
+    return ImageRecord("", Generation(event.data.sequence), event.time.timestamp())
 
 
 def _emptied(state: VmState) -> VmState:
-    return replace(state, phase=Phase.ABSENT, image=None, destination=None)
+    return replace(state, phase=Phase.ABSENT, image=None, destination=None, added=None)
 
 
 def _unwanted(state: VmState, event: LifecycleEvent) -> Transition:
@@ -207,22 +250,14 @@ def _unwanted(state: VmState, event: LifecycleEvent) -> Transition:
 
 
 def _unwanted_goes(state: VmState, event: LifecycleEvent) -> bool:
-    leftover = state.image is not None or bool(state.places)
+    leftover = state.image is not None or bool(state.places or state.left)
     return leftover and isinstance(event, DeployEvent | StartEvent | StopEvent)
 
 
 def _stage(state: VmState, event: LifecycleEvent) -> Transition:
     record = _record(event)
     goal = Goal(DriveGoal.AS_IT_IS, record, fresh=True, password=state.passwords.pending)
-    return Transition(replace(state, phase=Phase.STAGED, image=record), goal)
-
-
-def _start(state: VmState, event: LifecycleEvent, known: VmState) -> Transition:
-    """Attach afresh; a VM that was never stopped (HA) may still be defined, with its drive, on the host before."""
-    reached = _attach_fresh(state, event)
-    if reached.goal is None or known.vm is None or state.vm is None or known.phase is not Phase.ATTACHED:
-        return reached
-    return replace(reached, goal=replace(reached.goal, left=_left(state, state.vm.host, known.vm.host)))
+    return Transition(replace(state, phase=Phase.STAGED, image=record, destination=None), goal)
 
 
 def _attach_fresh(state: VmState, event: LifecycleEvent) -> Transition:
@@ -271,28 +306,19 @@ def at_goal(vm: Vm, event: LifecycleEvent) -> Vm:
     return vm
 
 
-def _migrate(state: VmState, event: MigrateEvent, before: str | None) -> Transition:
+def _migrate(state: VmState, event: MigrateEvent) -> Transition:
     destination = HostName(event.data.destination)
     prepare = event.data.phase is MigratePhase.PREPARE
-    state = replace(state, vm=None if state.vm is None else at_goal(state.vm, event))
-    state = replace(state, destination=destination if prepare else None)
+    vm = None if state.vm is None else at_goal(state.vm, event)
+    state = replace(state, vm=vm, destination=destination if prepare else None)
     if state.image is None:
         return Transition(state, None, Note.NONE if state.wanted else Note.NO_CONFIG_DRIVE)
     attached = state.phase is Phase.ATTACHED and not prepare
     drive = DriveGoal.ATTACHED if attached else DriveGoal.AS_IT_IS
-    left = _left(state, destination, before) if attached else None
-    return Transition(state, Goal(drive, state.image, password=_password_of(state), others_go=not prepare, left=left))
+    return Transition(state, Goal(drive, state.image, password=password_of(state), others_go=not prepare))
 
 
-def _left(state: VmState, destination: HostName, before: str | None) -> HostName | None:
-    """Return the host that a migrated VM is not on (any more). Its orchestrator's drives are the orchestrator's."""
-    if state.vm is None or state.vm.attach_by is AttachBy.ORCHESTRATOR:
-        return None
-    other = HostName(before) if before is not None and state.vm.host == destination else destination
-    return other if other != state.vm.host else None
-
-
-def _password_of(state: VmState) -> SecretStr | None:
+def password_of(state: VmState) -> SecretStr | None:
     """Return what the present image carries: a rebuild while a boot lasts must not lose it."""
     return state.passwords.carried if state.phase is Phase.ATTACHED else state.passwords.pending
 

@@ -56,9 +56,8 @@ def dot() -> str:
 def transitions() -> Iterator[tuple[Phase, str, Phase]]:
     """Ask the state machine for every phase and event: the phase before, the event, and the phase after."""
     for phase in _TAKE_EVENTS:
-        image = (
-            None if phase is Phase.ABSENT else ImageRecord(Generation(1), datetime(2026, 1, 1, tzinfo=UTC).timestamp())
-        )
+        built = ImageRecord("vm.iso", Generation(1), datetime(2026, 1, 1, tzinfo=UTC).timestamp())
+        image = None if phase is Phase.ABSENT else built
         known = VmState(_VM, sequence=1, phase=phase, image=image)
         for name, (word, data) in _EVENTS.items():
             event = _event(word, data)

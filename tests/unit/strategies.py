@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents.render import extra_key_problem, password_problem
-from configdrive.lifecycle.state import ImageRecord, Passwords, Phase, VmState
+from configdrive.lifecycle.state import ImageRecord, Leftover, Passwords, Phase, VmState
 from configdrive.model import (
     Address,
     AttachBy,
@@ -210,7 +210,15 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 places = st.builds(
     Place, st.sampled_from(["primary", "second"]).map(StorageName), st.sampled_from([None, HostName("host-1")])
 )
-records = st.builds(ImageRecord, st.integers(0, 2**53 - 1).map(Generation), st.floats(0, 4e9))
+files = st.builds("vm.{}.{}.iso".format, uuids, st.integers(0, 9))
+records = st.builds(ImageRecord, files, st.integers(0, 2**53 - 1).map(Generation), st.floats(0, 4e9))
+leftovers = st.builds(
+    Leftover,
+    st.sampled_from(["kvm", "xenserver"]).map(HypervisorName),
+    st.sampled_from(["host-1", "host-2"]).map(HostName),
+    files=st.lists(files, max_size=2).map(tuple),
+    drive=st.booleans(),
+)
 vms = st.builds(
     Vm,
     uuid=uuids.map(VmUuid),
@@ -265,4 +273,8 @@ states = st.builds(
     places=st.lists(places, max_size=3, unique=True).map(tuple),
     destination=st.none() | st.just(HostName("host-2")),
     adopted=st.booleans(),
+    host_id=st.sampled_from(["", "id-1"]),
+    others=st.lists(files, max_size=2).map(tuple),
+    added=st.none() | st.just("mark"),
+    left=st.lists(leftovers, max_size=2).map(tuple),
 )

@@ -7,9 +7,12 @@ refused, so it can be moved neither to another VM nor to another event.
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 from nacl.exceptions import CryptoError
@@ -18,12 +21,15 @@ from typing_extensions import override
 
 from configdrive.client.public_key import VERSION, PublicSealer, read_public
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.ports import Sealer
+from configdrive.model import Generation, ImageName, Vm
+from configdrive.ports import ImageNamer, Sealer
 from workers.config.keys import Key, read_keys, read_or_make_keys
 
 if TYPE_CHECKING:
     from workers.config.settings import Settings
 
+_INFO = b"configdrive/image-name/1"
+_FINGERPRINT = 16
 _PADDING = "=="  # as much as may be lacking: more than is due does no harm, and half of the world leaves it out
 _FORM = re.compile(rf"{VERSION}\.(?P<key>[0-9a-f]{{16}})\.(?P<sealed>[A-Za-z0-9_-]+={{0,2}})")
 
@@ -61,6 +67,47 @@ class KeyRing(Sealer):
             if found == context.encode():
                 return plaintext
         raise _refused("a sealed box is damaged, or was made for another VM or event", "publish the event anew")
+
+
+class ImageNames(ImageNamer):
+    """Names images by a digest of their bytes that is keyed with the fleet's secret: a listing tells nothing of them.
+
+    Args:
+        read: reads the key file.
+        fleet: returns the fleet's id.
+    """
+
+    def __init__(self, read: Callable[[], Sequence[Key]], fleet: Callable[[], str]) -> None:
+        self._read = read
+        self._fleet = cache(fleet)
+
+    @override
+    def name(self, vm: Vm, generation: Generation, sha256: str) -> ImageName:
+        newest = self._read()[-1]
+        fingerprint = _fingerprint(newest, sha256)
+        return ImageName.of(vm.instance_name, vm.uuid, generation, fingerprint, self._fleet())
+
+    @override
+    def is_genuine(self, name: ImageName, sha256: str) -> bool:
+        return any(name.fingerprint == _fingerprint(key, sha256) for key in self._read())
+
+
+def _fingerprint(key: Key, sha256: str) -> str:
+    """Return 16 characters of HMAC-SHA-256, under a key that HKDF-SHA-256 (RFC 5869) derives from a private one."""
+    extracted = hmac.digest(bytes(hashlib.sha256().digest_size), bytes(key.private), "sha256")
+    derived = hmac.digest(extracted, _INFO + b"\x01", "sha256")
+    digest = hmac.digest(derived, bytes.fromhex(sha256), "sha256")
+    return base64.b32encode(digest).decode().lower()[:_FINGERPRINT]
+
+
+def make_namer(settings: Settings, fleet: Callable[[], str]) -> ImageNames:
+    """Return what names a worker's images.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    read_or_make_keys(settings.keys_file)
+    return ImageNames(lambda: read_keys(settings.keys_file), fleet)
 
 
 def make_sealer(settings: Settings) -> Sealer:

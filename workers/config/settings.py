@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from configdrive.client.settings import ClientSettings, read_settings, refuse
@@ -37,6 +37,10 @@ class Settings(ClientSettings):
 
     keys_file: Path = Field(default_factory=lambda: _config_home() / "keys.json")
     """The private keys (mode 0600). Made on the first run when it is missing."""
+
+    fleet_id: Annotated[str, StringConstraints(pattern=r"^[a-z2-7]{8}$")] | None = None
+    """The id that every image's name carries, so that a sweep deletes its own fleet's only: eight of `a-z` and `2-7`.
+    Unset, the first worker makes one and keeps it in Redis. Keep it beside the keys: who loses Redis needs it."""
 
     label: LabelField = DEFAULT_LABEL
     """Volume label of drives whose VM names none. The seed's default is `config`; cloud-init, cloudbase-init, Ignition

@@ -37,7 +37,7 @@ from tests.unit.documents import OTHER_UUID, Json, document
 from tests.unit.fakes.cloud import Cloud, Machine, MemoryDriver
 from tests.unit.fakes.fleet import HOST_1, VM, Fleet, foreign_image, read_image
 from tests.unit.fakes.queue import RecordingAttempts
-from tests.unit.fakes.small import FakeClock, RecordingObserver
+from tests.unit.fakes.small import FakeClock, FakeNamer, RecordingObserver
 from workers.config.key_ring import KeyRing
 from workers.config.keys import Key
 
@@ -118,7 +118,13 @@ class Life:
         return Attempts(
             mailbox=self.mailbox,
             reconciler=Reconciler(
-                {driver.name: driver}, self.keys, self.clock, RecordingObserver(), label="config", leave_after=2
+                {driver.name: driver},
+                self.keys,
+                FakeNamer(),
+                self.clock,
+                RecordingObserver(),
+                label="config",
+                leave_after=2,
             ),
             clock=self.clock,
             limits=LIMITS,

@@ -6,6 +6,7 @@ under the image's name.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -54,13 +55,17 @@ class At(Enum):
 
 @dataclass
 class Machine:
-    """A VM on its host: the storage of its root disk, its power state, and the medium in its config drive."""
+    """A VM on its host: the storage of its root disk, its power state, and the medium in its config drive.
+
+    `found` says that the drive is the user's own: it is emptied, never removed.
+    """
 
     host: HostName
     root: StorageName | None
     power: PowerState = PowerState.HALTED
     slot: bool = False
     medium: StoredImage | None = None
+    found: bool = False
 
 
 @dataclass
@@ -71,6 +76,8 @@ class Cloud:
         shared: storages whose files every host sees.
         local: storages that each host has one of its own of.
         remains: what another host still has of a VM that has left it.
+        aliases: other inventory names of a host.
+        identities: whether storages say who they are.
         hook: called before, during and after each verb; what it raises comes out of the verb.
     """
 
@@ -79,6 +86,8 @@ class Cloud:
     local: set[StorageName] = field(default_factory=lambda: {StorageName("local")})
     machines: dict[VmUuid, Machine] = field(default_factory=dict)
     remains: list[tuple[VmUuid, Machine]] = field(default_factory=list)
+    aliases: dict[HostName, HostName] = field(default_factory=dict)
+    identities: bool = False
     files: dict[StoredImage, bytes] = field(default_factory=dict)
     down: set[HostName | StorageName] = field(default_factory=set)
     hook: Callable[[str, At], None] = lambda _verb, _at: None
@@ -86,15 +95,13 @@ class Cloud:
 
     def place(self, storage: StorageName, host: HostName) -> Place:
         if storage in self.shared:
-            return Place(storage)
+            return Place(storage, None, f"{storage}" if self.identities else None)
         if storage in self.local:
-            return Place(storage, host)
+            return Place(storage, host, f"{storage}@{host}" if self.identities else None)
         raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, f"there is no storage {storage}")
 
     def answers(self, place: Place) -> bool:
-        known = place in {Place(name) for name in self.shared} or (
-            place.storage in self.local and place.host in self.hosts
-        )
+        known = place.storage in self.shared or (place.storage in self.local and place.host in self.hosts)
         return known and not {place.storage, place.host} & self.down
 
     def images_of(self, uuid: VmUuid) -> set[StoredImage]:
@@ -120,16 +127,22 @@ class MemoryDriver(HypervisorDriver):
         machine = self._machine(vm)
         storage = vm.primary_storage or (machine.root if machine else None)
         own = None if storage is None else self.cloud.place(storage, vm.host)
-        if own is not None:
-            self._require_up(own.storage)
-        unreachable = tuple(place for place in also if not self.cloud.answers(place))
-        listed = {own, *also} - set(unreachable)
+        asked = dict.fromkeys([*([] if own is None else [own]), *also])
+        unreachable = tuple(place for place in asked if not self.cloud.answers(place))
+        images = [
+            image
+            for image in self.cloud.images_of(vm.uuid)
+            if image.place in asked and image.place not in unreachable and (names is None or image.name in names)
+        ]
         seen = Observation(
             power=machine.power if machine else PowerState.UNDEFINED,
             storage=own,
             drive=_drive(machine),
-            images=tuple(sorted((image for image in self.cloud.images_of(vm.uuid) if image.place in listed), key=repr)),
+            images=tuple(sorted(images, key=repr)),
             unreachable=unreachable,
+            media=() if machine is None or machine.medium is None else (machine.medium.name,),
+            host_id=self._host_id(vm.host),
+            vm_ref=None if machine is None else f"{vm.uuid}@{self._host_id(vm.host)}",
         )
         self.cloud.hook("observe", At.AFTER)
         return seen
@@ -142,10 +155,10 @@ class MemoryDriver(HypervisorDriver):
     @override
     def copy(self, vm: Vm, name: ImageName, source: Place, target: Place, genuine: Genuine = trusted) -> None:
         self._begin("copy", target.host or vm.host)
-        self._require_up(source.storage)
+        self._require_up(source)
         content = self.cloud.files.get(StoredImage(name, source))
-        if content is None:
-            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, f"{source} does not hold {name}")
+        if content is None or not genuine(hashlib.sha256(content).hexdigest()):
+            raise PermanentError(PermanentCode.IMAGE_LOST, f"{source} does not hold {name} as it was made")
         self._store("copy", vm, StoredImage(name, target), content)
 
     @override
@@ -160,8 +173,6 @@ class MemoryDriver(HypervisorDriver):
         machine = self._machine(vm)
         if machine is None:
             raise PermanentError(PermanentCode.VM_NOT_FOUND, f"{vm.host} does not know VM {vm.uuid}")
-        if machine.medium is not None:
-            _require_own(vm, machine.medium.name)
         if place.host not in {None, vm.host}:
             raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, f"{vm.host} does not see {place}")
         if stored not in self.cloud.files:
@@ -169,29 +180,34 @@ class MemoryDriver(HypervisorDriver):
         how = AttachedHow.INSERTED if machine.slot or machine.power is PowerState.HALTED else AttachedHow.HOT_ADDED
         if machine.medium == stored:
             how = AttachedHow.ALREADY
+        added = None if machine.slot else "cd"
         machine.slot, machine.medium = True, stored
         self.cloud.hook("attach", At.AFTER)
-        return Attachment(how, "cd", path, xml="<disk/>")
+        return Attachment(how, "cd", path, xml="<disk/>", added=added)
 
     @override
     def detach(self, vm: Vm, media: Collection[ImageName] | None = None, added: str | None = None) -> None:
         self._begin("detach", vm.host)
         machine = self._machine(vm)
-        if machine is not None:
-            machine.medium = None
+        if machine is not None and machine.medium is not None and (media is None or machine.medium.name in media):
+            assert not (machine.found and added), "the user's own drive would be removed"
+            machine.medium, machine.slot = None, added is None
         self.cloud.hook("detach", At.AFTER)
 
     @override
     def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:
         self._begin("delete", image.place.host or vm.host)
-        self._require_up(image.place.storage)
-        self._require_unused(image)
+        self._require_up(image.place)
+        users = ((uuid, machine) for uuid, machine in self._everything() if machine.medium == image)
+        own = self._machine(vm)
+        if any(anyones or machine is own for _, machine in users):
+            raise TransientError(TransientCode.IMAGE_IN_USE, f"{image.name} is in a drive")
         self.cloud.files.pop(image, None)
         self.cloud.hook("delete", At.AFTER)
 
     @override
     def host_of(self, host_id: str) -> HostName | None:
-        return None
+        return next((host for host in sorted(self.cloud.hosts) if self._host_id(host) == host_id), None)
 
     @override
     def survey(self, host: HostName) -> Survey:
@@ -207,6 +223,7 @@ class MemoryDriver(HypervisorDriver):
             images=tuple(stored for stored in seen if self.cloud.answers(stored.place)),
             vms=tuple(vms),
             unreachable=tuple(place for place in storages if not self.cloud.answers(place)),
+            host_id=self._host_id(host),
         )
 
     @override
@@ -236,16 +253,18 @@ class MemoryDriver(HypervisorDriver):
         if host in self.cloud.down:
             raise TransientError(TransientCode.HOST_UNREACHABLE, f"host {host} does not answer")
 
-    def _require_up(self, storage: StorageName) -> None:
-        if storage in self.cloud.down:
-            raise TransientError(TransientCode.STORAGE_UNAVAILABLE, f"storage {storage} does not answer")
+    def _require_up(self, place: Place) -> None:
+        if place.host is not None and place.host not in self.cloud.hosts:
+            raise PermanentError(PermanentCode.UNKNOWN_HOST, f"host {place.host} is not in the inventory")
+        if {place.storage, place.host} & self.cloud.down:
+            raise TransientError(TransientCode.STORAGE_UNAVAILABLE, f"storage {place.storage} does not answer")
 
-    def _require_unused(self, image: StoredImage) -> None:
-        if any(machine.medium == image for _, machine in self._everything()):
-            raise TransientError(TransientCode.IMAGE_IN_USE, f"{image.name} is in a drive")
+    def _host_id(self, host: HostName) -> str:
+        return f"id-{self.cloud.aliases.get(host, host)}"
 
     def _machine(self, vm: Vm) -> Machine | None:
-        here = (machine for uuid, machine in self._everything() if (uuid, machine.host) == (vm.uuid, vm.host))
+        host = self.cloud.aliases.get(vm.host, vm.host)
+        here = (machine for uuid, machine in self._everything() if (uuid, machine.host) == (vm.uuid, host))
         return next(here, None)
 
     def _everything(self) -> Iterator[tuple[VmUuid, Machine]]:
@@ -255,9 +274,10 @@ class MemoryDriver(HypervisorDriver):
     def _store(self, verb: str, vm: Vm, image: StoredImage, content: bytes) -> None:
         _require_own(vm, image.name)
         self.cloud.place(image.place.storage, vm.host)  # there is such a storage
-        self._require_up(image.place.storage)
+        self._require_up(image.place)
         if self.cloud.files.get(image) != content:
-            self._require_unused(image)
+            if any(machine.medium == image for _, machine in self._everything()):
+                raise TransientError(TransientCode.IMAGE_IN_USE, f"{image.name} is in a drive")
             self.cloud.files[image] = content[: len(content) // 2]
             self.cloud.hook(verb, At.DURING)
             self.cloud.files[image] = content

@@ -15,7 +15,7 @@ from configdrive.iso import read
 from configdrive.iso.ecma119 import SECTOR
 from configdrive.iso.verify import verify
 from configdrive.lifecycle import state
-from configdrive.lifecycle.reconcile import Attempt, Reconciler
+from configdrive.lifecycle.reconcile import Attempt, Reconciler, Waiting
 from configdrive.lifecycle.settled import Settled
 from configdrive.lifecycle.state import VmState
 from configdrive.model import (
@@ -31,7 +31,7 @@ from configdrive.model import (
 )
 from tests.unit.documents import UUID, Json, document
 from tests.unit.fakes.cloud import Cloud, Machine, MemoryDriver
-from tests.unit.fakes.small import FakeClock, FakeLease, FakeSealer, RecordingObserver
+from tests.unit.fakes.small import FakeClock, FakeLease, FakeNamer, FakeSealer, RecordingObserver
 
 VM = VmUuid(UUID)
 HOST_1, HOST_2 = HostName("host-1"), HostName("host-2")
@@ -47,6 +47,7 @@ class Fleet:
 
     cloud: Cloud = field(default_factory=Cloud)
     sealer: FakeSealer = field(default_factory=FakeSealer)
+    namer: FakeNamer = field(default_factory=FakeNamer)
     clock: FakeClock = field(default_factory=FakeClock)
     observer: RecordingObserver = field(default_factory=RecordingObserver)
     lease: FakeLease = field(default_factory=FakeLease)
@@ -56,7 +57,7 @@ class Fleet:
     def __post_init__(self) -> None:
         self.driver = MemoryDriver(self.cloud)
         self.reconciler = Reconciler(
-            {self.driver.name: self.driver}, self.sealer, self.clock, self.observer, label="config"
+            {self.driver.name: self.driver}, self.sealer, self.namer, self.clock, self.observer, label="config"
         )
         self.cloud.machines.setdefault(VM, Machine(HOST_1, PRIMARY))
 
@@ -88,8 +89,15 @@ class Fleet:
         """Make an attempt at one event, and remember what came of it."""
         return self.handle(self.event(word, **data), waiting=waiting, attempt=attempt)
 
-    def handle(self, event: LifecycleEvent, *, waiting: tuple[str, ...] = (), attempt: int = 1) -> Settled:
-        settled = self.reconciler.handle(Attempt(event, self.remembered, waiting, attempt, self.lease))
+    def handle(
+        self, event: LifecycleEvent, *, waiting: tuple[str | Waiting, ...] = (), attempt: int = 1, waited: float = 0.0
+    ) -> Settled:
+        newer = event.data.sequence + 1
+        behind = tuple(one if isinstance(one, Waiting) else Waiting(one, newer) for one in waiting)
+        settled = self.reconciler.handle(
+            Attempt(event, self.remembered, behind, attempt, self.lease, tuple(self.lease.intents), waited)
+        )
+        self.lease.intents = [one for one in self.lease.intents if one not in settled.intents]
         if settled.state is not None:
             self.remembered = settled.state
         return settled

@@ -153,7 +153,7 @@ class Queue:
 
 class _Failing(Reconciler):
     def __init__(self, fleet: Fleet, error: Callable[[], BaseException]) -> None:
-        super().__init__({}, fleet.sealer, fleet.clock, fleet.observer, label="config")
+        super().__init__({}, fleet.sealer, fleet.namer, fleet.clock, fleet.observer, label="config")
         self._error = error
 
     @override

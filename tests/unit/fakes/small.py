@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from typing_extensions import override
 
 from configdrive.errors import PermanentCode, PermanentError, StaleCode, StaleError
-from configdrive.ports import Clock, Lease, Observer, Sealer, StepRecord
+from configdrive.model import Generation, ImageName, Intent, Vm
+from configdrive.ports import Clock, ImageNamer, Lease, Observer, Sealer, StepRecord
 
 
 class FakeSealer(Sealer):
@@ -53,6 +55,13 @@ class FakeLease(Lease):
     loses: Callable[[], bool] = lambda: False
     checks: int = 0
 
+    intents: list[Intent] = field(default_factory=list)
+
+    @override
+    def intend(self, intents: Collection[Intent]) -> None:
+        self.check()
+        self.intents += intents
+
     @override
     def check(self) -> None:
         self.checks += 1
@@ -73,3 +82,26 @@ class RecordingObserver(Observer):
     @property
     def steps(self) -> list[str]:
         return [record.step for record in self.records]
+
+
+FLEET = "fleetaaa"
+"""The fleet of these tests."""
+
+
+@dataclass
+class FakeNamer(ImageNamer):
+    """Names images with a key that may be changed."""
+
+    key: str = "key"
+
+    @override
+    def name(self, vm: Vm, generation: Generation, sha256: str) -> ImageName:
+        return ImageName.of(vm.instance_name, vm.uuid, generation, self._fingerprint(sha256), FLEET)
+
+    @override
+    def is_genuine(self, name: ImageName, sha256: str) -> bool:
+        return name.fingerprint == self._fingerprint(sha256)
+
+    def _fingerprint(self, sha256: str) -> str:
+        digest = hashlib.sha256(f"{self.key}{sha256}".encode()).digest()
+        return base64.b32encode(digest).decode().lower()[:16]

@@ -11,7 +11,7 @@ from configdrive.errors import (
 from configdrive.lifecycle.leftovers import Cleaner
 from configdrive.lifecycle.settled import Settled
 from configdrive.lifecycle.state import VmRecord, peek, write
-from configdrive.model import HostName, VmUuid
+from configdrive.model import HostName, Place, VmUuid
 from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.cloud import Machine
 from tests.unit.fakes.fleet import (
@@ -42,6 +42,11 @@ def fails(fleet: Fleet, host: HostName = HOST_1) -> FleetError:
     with pytest.raises(FleetError) as caught:
         Cleaner(fleet.driver, fleet.lease).clean(record(fleet), host)
     return caught.value
+
+
+def left_places(fleet: Fleet) -> set[Place]:
+    """Where images are left."""
+    return {place for left in record(fleet).left for place in left.places}
 
 
 def leaves(fleet: Fleet, word: str = "stop") -> Settled:

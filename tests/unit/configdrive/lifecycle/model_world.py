@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from configdrive.lifecycle.plan import Attach, Copy, Delete, Detach, Leave, Step, Upload, image_name, plan
-from configdrive.lifecycle.state import ImageRecord
+from configdrive.lifecycle.plan import Attach, Copy, Delete, Detach, Leave, Observed, Step, Upload, plan
+from configdrive.lifecycle.state import ImageRecord, VmState
 from configdrive.lifecycle.transitions import DriveGoal, Goal
 from configdrive.model import (
     AttachBy,
@@ -34,7 +34,6 @@ SECOND = Place(StorageName("second"))
 LOCAL = Place(StorageName("local"), HostName("host-1"))
 UNKNOWN = Place(StorageName("no storage of ours"))
 PLACES = (HOME, SECOND, LOCAL)
-GOAL = ImageRecord(Generation(5), 0.0)
 
 
 def named(generation: int, *, uuid: str = UUID, instance: str = "i-2-14-VM") -> ImageName:
@@ -42,6 +41,7 @@ def named(generation: int, *, uuid: str = UUID, instance: str = "i-2-14-VM") -> 
 
 
 WANTED = named(5)
+GOAL = ImageRecord(WANTED.file, WANTED.generation, 0.0)
 FOREIGN = named(9, uuid=OTHER_UUID, instance="i-2-99-VM")
 own_names = st.one_of(
     st.integers(3, 7).map(named),
@@ -75,19 +75,20 @@ class World:
 
     def take(self, step: Step, goal: Goal) -> None:
         match step:
-            case Upload(record, place):
-                self.files.add(StoredImage(image_name(self.vm, record), place))
-            case Copy(record, source, target):
-                assert StoredImage(image_name(self.vm, record), source) in self.files, "copied from where nothing lies"
-                self.files.add(StoredImage(image_name(self.vm, record), target))
-            case Attach(record, place):
-                self.answered = StoredImage(image_name(self.vm, record), place)
+            case Upload(name, place):
+                self.files.add(StoredImage(name, place))
+            case Copy(name, source, target):
+                assert StoredImage(name, source) in self.files, "copied from where nothing lies"
+                self.files.add(StoredImage(name, target))
+            case Attach(name, place):
+                self.answered = StoredImage(name, place)
                 assert self.answered in self.files, "attached what is not there"
-                assert self.drive is None or self.drive[0].vm_uuid == self.vm.uuid, "took another VM's medium out"
                 if self.vm.attach_by is AttachBy.FLEET:
                     self.drive, self.slot = (self.answered.name, place), True
-            case Detach():
+            case Detach(media):
                 assert goal.drive is DriveGoal.EMPTY
+                assert self.drive is not None
+                assert self.drive[0] in media, "did not take out what is in the drive"
                 self.drive = None
             case Leave(host):
                 assert host != self.vm.host, "left the host that it is on"
@@ -105,7 +106,7 @@ class World:
         if goal.image is None:
             return self.drive is None and not self.files
         assert self.storage is not None
-        wanted = StoredImage(image_name(self.vm, goal.image), self.storage)
+        wanted = StoredImage(goal.image.name, self.storage)
         there = wanted in self.files
         others = {stored for stored in self.files if stored != wanted and not self.may_stay(stored, goal)}
         attached = self.drive in {(wanted.name, wanted.place), (wanted.name, UNKNOWN)} or (
@@ -143,21 +144,24 @@ goals = st.builds(
     st.sampled_from(DriveGoal),
     fresh=st.booleans(),
     others_go=st.booleans(),
-    left=st.sampled_from([None, HostName("host-2")]),
 )
+
+
+def planned(world: World, goal: Goal) -> tuple[Step, ...]:
+    return plan(Observed(VmState(), world.vm, world.observe()), goal)
 
 
 def done(world: World, goal: Goal) -> bool:
     """Whether the goal is reached and planning again yields nothing but what cannot be seen to be done."""
     unseen = (Leave, Attach) if world.vm.attach_by is AttachBy.ORCHESTRATOR else (Leave,)
-    return world.reached(goal) and all(isinstance(step, unseen) for step in plan(world.vm, world.observe(), goal))
+    return world.reached(goal) and all(isinstance(step, unseen) for step in planned(world, goal))
 
 
 def carried_out(world: World, goal: Goal, *, most: int | None = None) -> Iterator[Step]:
     """Take the steps of one plan (at most so many), looking at the world between any two."""
     had_medium = world.drive is not None
     before = world.drive
-    for step in plan(world.vm, world.observe(), goal)[:most]:
+    for step in planned(world, goal)[:most]:
         world.take(step, goal)
         if goal.drive is not DriveGoal.EMPTY:
             assert (world.drive is not None) >= had_medium, "a VM was without its drive for a moment"

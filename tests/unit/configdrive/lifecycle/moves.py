@@ -11,11 +11,12 @@ from configdrive.contract.guest_data import GuestData
 from configdrive.lifecycle.state import ImageRecord, Passwords, Phase, VmState
 from configdrive.lifecycle.transitions import DriveGoal, Goal, Transition, transition, vm_of
 from configdrive.model import Generation, HostName, Metadata, Place, StorageName, VmData
-from tests.unit.documents import event
+from tests.unit.documents import UUID, event
 
 OLD, NEW = SecretStr("old"), SecretStr("new")
 HOME = Place(StorageName("primary"))
-IMAGE = ImageRecord(Generation(3), 1.0)
+FILE = f"vm.{UUID}.3.iso"
+IMAGE = ImageRecord(FILE, Generation(3), 1.0)
 SOURCE, DESTINATION = HostName("host-1"), HostName("host-2")
 VIRTUAL_ROUTER = {"services": {"UserData": "VirtualRouter"}}
 CONFIG_DRIVE = {"services": {"UserData": "ConfigDrive"}}
@@ -35,7 +36,7 @@ RESET = replace(ATTACHED, passwords=Passwords(pending=NEW, carried=OLD))
 STAGED = replace(ATTACHED, phase=Phase.STAGED, passwords=Passwords(pending=OLD))
 ABSENT = replace(ATTACHED, phase=Phase.ABSENT, passwords=Passwords(), image=None, places=())
 
-FRESH = ImageRecord(Generation(5), BUILT_AT)
+FRESH = ImageRecord("", Generation(5), BUILT_AT)
 """The image of an event with the number 5."""
 
 NOTHING_LEFT = Goal(DriveGoal.EMPTY)

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
+from configdrive.contract.outcome import Status
 from configdrive.errors import (
     PermanentCode,
-    PermanentError,
     StaleError,
     TransientCode,
 )
-from configdrive.lifecycle.state import Phase, write
-from configdrive.model import Generation, ImageName, Place, PowerState, StoredImage
-from tests.unit.configdrive.lifecycle.leaving import OTHER_VM, clean, fails, leaves, record, starts_elsewhere
+from configdrive.lifecycle.state import Leftover, Phase, write
+from configdrive.model import Generation, HypervisorName, ImageName, PowerState, StoredImage
+from tests.unit.configdrive.lifecycle.leaving import clean, fails, leaves, left_places, record, starts_elsewhere
 from tests.unit.documents import OTHER_UUID
-from tests.unit.fakes.cloud import At, Machine
+from tests.unit.fakes.cloud import At
 from tests.unit.fakes.fleet import (
     AT_DESTINATION,
     AT_SOURCE,
@@ -28,9 +28,10 @@ from tests.unit.fakes.fleet import (
     VM,
     Fleet,
     foreign_image,
-    refused,
     running,
 )
+
+MEMORY = HypervisorName("memory")
 
 
 @pytest.mark.parametrize("word", ["stop", "destroy"])
@@ -106,7 +107,7 @@ def test_of_two_hosts_with_leftovers_each_is_asked_for_itself(local: Fleet) -> N
     assert record(local).left_on == (HOST_1, HOST_2)
     local.cloud.down.remove(HOST_2)
     after = clean(local, HOST_2)
-    assert (after.left_on, after.vm is None, after.places) == ((HOST_1,), False, (AT_SOURCE,))
+    assert (after.left_on, after.vm is None, left_places(local)) == ((HOST_1,), False, {AT_SOURCE})
     local.cloud.down.clear()
     after = clean(local)
     assert (after.left_on, after.vm, after.places) == ((), None, ())
@@ -119,7 +120,7 @@ def test_a_storage_of_the_host_that_is_down_is_waited_for_with_the_drive_empty_a
     fleet.machine.root = None
     fleet.cloud.down = {PRIMARY}
     after = clean(fleet)
-    assert (after.left_on, after.places) == ((HOST_1,), (HOME,))
+    assert (after.left_on, left_places(fleet)) == ((HOST_1,), {HOME})
     assert fleet.medium() is None
     fleet.cloud.down.clear()
     assert clean(fleet).left_on == ()
@@ -149,23 +150,11 @@ def test_a_storage_that_only_the_vm_s_own_host_sees_is_not_forgotten(fleet: Flee
     assert (after.left_on, after.places) == ((), (HOME,))
 
 
-def test_what_is_prepared_for_a_migration_back_stays(local: Fleet) -> None:
-    leaves(local)
-    kept = starts_elsewhere(local)
-    local.cloud.down.clear()
-    kept.power = PowerState.HALTED
-    generation = local.sequence
-    local.send("migrate", phase="prepare", host=None, destination="host-1")
-    local.remembered = write(replace(record(local), left_on=(HOST_1,)))
-    after = clean(local)
-    assert after.places == (AT_SOURCE, AT_DESTINATION)
-    assert local.generations() == [generation, generation]
-
-
 def test_the_drive_of_a_vm_that_came_home_is_its_own(local: Fleet) -> None:
-    local.remembered = write(replace(record(local), left_on=(HOST_1,)))
     medium = local.medium()
     older = an_older(local)
+    left = Leftover(MEMORY, HOST_1, places=(AT_SOURCE,), files=(older.name.file,), drive=True)
+    local.remembered = write(replace(record(local), left=(left,)))
     after = clean(local)
     assert (after.left_on, after.places) == ((), (AT_SOURCE,))
     assert local.medium() == medium
@@ -201,30 +190,27 @@ def test_another_vm_s_image_on_the_host_is_no_business_of_ours(local: Fleet) -> 
     assert set(local.cloud.files) == {other}
 
 
-def test_an_image_that_is_in_a_drive_of_another_vm_is_waited_for(local: Fleet) -> None:
-    leaves(local)
-    local.cloud.down.clear()
-    (image,) = local.cloud.images_of(VM)
-    local.cloud.remains.append((OTHER_VM, Machine(HOST_1, LOCAL, slot=True, medium=image)))
-    assert fails(local).code is TransientCode.IMAGE_IN_USE
-    assert image in local.cloud.files
-    local.cloud.remains.clear()
-    assert clean(local).left_on == ()
-    assert local.generations() == []
+@pytest.mark.parametrize("word", ["stop", "destroy"])
+def test_an_event_that_names_a_host_that_is_not_there_takes_away_where_the_vm_is_known_to_be(
+    local: Fleet, word: str
+) -> None:
+    settled = local.send(word, host="no-such-host")
+    assert settled.outcome.status is Status.APPLIED
+    assert (local.medium(), local.generations()) == (None, [])
 
 
-def test_a_destroy_of_a_vm_that_is_gone_on_a_host_that_is_no_more_is_refused_with_the_remedy(local: Fleet) -> None:
+def test_a_destroy_on_a_host_that_is_no_more_ends_and_names_what_it_left(local: Fleet) -> None:
     local.cloud.hosts.remove(HOST_1)
-    error = refused(local, "destroy")
-    assert isinstance(error, PermanentError)
-    assert error.code is PermanentCode.UNKNOWN_HOST
+    outcome = local.send("destroy").outcome
+    assert (outcome.status, outcome.code) == (Status.APPLIED, PermanentCode.UNKNOWN_HOST)
+    assert "drive@host-1" in outcome.facts["left_behind"]
 
 
-def test_a_place_of_a_host_that_is_away_is_not_forgotten_by_another_host_s_payment(local: Fleet) -> None:
+def test_what_is_left_on_one_host_is_not_forgotten_when_another_is_asked(local: Fleet) -> None:
     leaves(local)
-    local.remembered = write(
-        replace(record(local), left_on=(HOST_1, HOST_2), places=(AT_SOURCE, AT_DESTINATION, Place(PRIMARY)))
-    )
+    known = record(local)
+    there = Leftover(MEMORY, HOST_2, places=(AT_DESTINATION,), files=("x.iso",))
+    local.remembered = write(replace(known, left=(*known.left, there)))
     local.cloud.down = {HOST_2}
     after = clean(local)
-    assert (after.left_on, after.places) == ((HOST_2,), (AT_DESTINATION,))
+    assert (after.left_on, left_places(local)) == ((HOST_2,), {AT_DESTINATION})

@@ -6,10 +6,13 @@ import pytest
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import (
+    PermanentCode,
+    PermanentError,
     StaleCode,
     TransientCode,
     TransientError,
 )
+from configdrive.lifecycle.reconcile import Attempt
 from configdrive.lifecycle.state import Phase, Sealed
 from configdrive.model import PowerState, StorageName
 from tests.unit.configdrive.lifecycle.leaving import (
@@ -17,6 +20,7 @@ from tests.unit.configdrive.lifecycle.leaving import (
     clean,
     fails,
     leaves,
+    left_places,
     record,
     starts_elsewhere,
     still_in_drive,
@@ -32,7 +36,6 @@ from tests.unit.fakes.fleet import (
     VM,
     Fleet,
     places_of,
-    refused,
     running,
 )
 
@@ -55,10 +58,10 @@ def test_an_event_that_takes_away_waits_twice_for_a_host_and_then_leaves_it(
     outcome = settled.outcome
     assert (outcome.status, outcome.code) == (Status.APPLIED, TransientCode.HOST_UNREACHABLE)
     assert outcome.facts == {"attach": "left", "left_behind": "drive@host-1, local@host-1"}
-    assert "host host-1 cannot be reached" in outcome.detail
+    assert "host host-1 does not answer" in outcome.detail
     assert "configdrive sweep" in outcome.remedy
     known = record(local)
-    assert (known.phase, known.left_on, known.places) == (phase, (HOST_1,), (AT_SOURCE,))
+    assert (known.phase, known.left_on, known.places, left_places(local)) == (phase, (HOST_1,), (), {AT_SOURCE})
     assert (settled.gone, settled.left_on) == (False, (HOST_1,)), "the tombstone must outlast what is left"
     assert known.vm is not None, "who it was is needed to take away what is left"
     assert local.generations() == [2]
@@ -86,24 +89,72 @@ def test_an_event_that_brings_something_never_leaves_its_host(local: Fleet, word
     assert caught.value.code is TransientCode.HOST_UNREACHABLE
 
 
-def test_a_storage_that_is_down_is_no_host_that_is_away(local: Fleet) -> None:
+@pytest.mark.parametrize("word", ["stop", "destroy"])
+def test_a_storage_that_is_down_ends_no_stop_and_is_finished_later(local: Fleet, word: str) -> None:
     local.cloud.down.add(LOCAL)
+    settled = local.send(word)
+    assert (settled.outcome.status, settled.outcome.facts["left_behind"]) == (Status.APPLIED, "local@host-1")
+    assert local.medium() is None
+    assert (settled.left_on, settled.gone) == ((HOST_1,), False)
+    local.cloud.down.clear()
+    assert clean(local).left_on == ()
+    assert local.generations() == []
+
+
+@pytest.mark.parametrize("word", ["stop", "destroy"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        TransientError(TransientCode.VM_BUSY, "the VM is suspended"),
+        TransientError(TransientCode.DRIVE_LOCKED, "the guest holds the tray"),
+        TransientError(TransientCode.HYPERVISOR_ERROR, "hung"),
+    ],
+)
+def test_a_stop_ends_after_three_attempts_or_a_minute_whatever_is_broken(
+    local: Fleet, word: str, error: TransientError
+) -> None:
+    def broken(verb: str, at: At) -> None:
+        if (verb, at) == ("detach", At.BEFORE):
+            raise error
+
+    local.cloud.hook = broken
+    event = local.event(word)
+    with pytest.raises(TransientError):
+        local.handle(event, attempt=2, waited=59.0)
+    settled = local.handle(event, attempt=1, waited=60.0)
+    assert (settled.outcome.status, settled.outcome.code) == (Status.APPLIED, error.code)
+    assert "drive@host-1" in settled.outcome.facts["left_behind"]
+    local.cloud.hook = lambda _verb, _at: None
+    clean(local)
+    assert (local.medium(), local.generations(), record(local).left_on) == (None, [], ())
+
+
+def test_what_trying_again_cannot_help_ends_a_stop_at_once(local: Fleet) -> None:
+    def denied(verb: str, at: At) -> None:
+        if (verb, at) == ("detach", At.BEFORE):
+            raise PermanentError(PermanentCode.ACCESS_DENIED, "not allowed")
+
+    local.cloud.hook = denied
+    outcome = local.send("stop").outcome
+    assert (outcome.status, outcome.code) == (Status.APPLIED, PermanentCode.ACCESS_DENIED)
+
+
+def test_a_queue_that_gives_a_stop_up_has_it_left_behind(local: Fleet) -> None:
+    """Time limits, dead workers and what nobody foresaw are the queue's to see."""
     event = local.event("stop")
-    with pytest.raises(TransientError) as caught:
-        local.handle(event, attempt=99)
-    assert caught.value.code is TransientCode.STORAGE_UNAVAILABLE
+    error = PermanentError(PermanentCode.UNCLASSIFIED, "workers died")
+    settled = local.reconciler.leave(Attempt(event, local.remembered, (), 3, local.lease), error)
+    assert (settled.outcome.status, settled.outcome.code) == (Status.APPLIED, PermanentCode.UNCLASSIFIED)
+    assert settled.left_on == (HOST_1,)
 
 
-def test_a_host_that_goes_away_in_the_middle_of_a_stop_is_left_by_its_next_attempt(local: Fleet) -> None:
+def test_a_host_that_goes_away_in_the_middle_of_a_stop_is_left_behind(local: Fleet) -> None:
     def fail(verb: str, at: At) -> None:
         if (verb, at) == ("detach", At.AFTER):
             local.cloud.down.add(HOST_1)
 
     local.cloud.hook = fail
-    event = local.event("stop")
-    with pytest.raises(TransientError):
-        local.handle(event, attempt=3)
-    assert local.handle(event, attempt=4).left_on == (HOST_1,)
+    assert local.send("stop").left_on == (HOST_1,)
 
 
 def test_a_late_event_for_a_destroyed_vm_that_left_something_keeps_its_tombstone(local: Fleet) -> None:
@@ -120,7 +171,7 @@ def test_a_stopped_vm_starts_on_another_host_and_the_first_gives_up_what_it_has_
     kept = starts_elsewhere(local)
     assert local.user_data() == b"hello"
     assert record(local).left_on == (HOST_1,)
-    assert AT_SOURCE in record(local).places
+    assert AT_SOURCE in left_places(local)
     medium = local.medium()
     local.cloud.down.clear()
     kept.power = PowerState.HALTED
@@ -173,38 +224,44 @@ def test_a_host_that_is_back_and_was_not_asked_yet_holds_nothing_up(fleet: Fleet
     fleet.cloud.down.clear()
     fleet.power(PowerState.HALTED)
     kept = starts_elsewhere(fleet, word)
+    assert clean(fleet).left_on == ()
     assert kept.medium is None
     assert fleet.generations() == [fleet.sequence]
-    assert clean(fleet).left_on == ()
-    assert fleet.generations() == [fleet.sequence]
 
 
-def test_what_runs_on_in_the_wrong_place_holds_up_no_start_and_stays_a_leftover(local: Fleet) -> None:
+def test_what_runs_on_in_the_wrong_place_holds_up_no_start_and_goes_after_the_stop(local: Fleet) -> None:
     leaves(local)
     local.cloud.down.clear()
     kept = starts_elsewhere(local)
-    medium = kept.medium
-    assert medium is not None
-    assert (record(local).left_on, record(local).places) == ((HOST_1,), (AT_SOURCE, AT_DESTINATION))
+    assert kept.medium is not None
+    assert (record(local).left_on, record(local).places) == ((HOST_1,), (AT_DESTINATION,))
     assert fails(local).code is TransientCode.VM_BUSY
-    settled = local.send("stop", host=HOST_2)
+    local.send("stop", host=HOST_2)
+    clean(local)
     assert kept.medium is None, "a stop means every host"
-    assert "left_behind" not in settled.outcome.facts
+    assert local.generations() == []  # type: ignore[unreachable]  # the stop has changed it
+
+
+def test_a_clone_s_definition_holds_no_stop_and_no_destroy_up(local: Fleet) -> None:
+    """Another VM's definition names this VM's image: a clone, or a copy that was restored."""
+    (image,) = local.cloud.images_of(VM)
+    local.cloud.remains.append((OTHER_VM, Machine(HOST_1, LOCAL, slot=True, medium=image)))
+    settled = local.send("stop")
+    assert (settled.outcome.status, settled.outcome.facts) == (Status.APPLIED, {"attach": "removed"})
     assert local.generations() == []
 
 
-def test_an_outcome_says_which_image_could_not_be_taken_from_a_host_with_leftovers(local: Fleet) -> None:
-    leaves(local)
-    local.cloud.down.clear()
-    local.cloud.remains.append((VM, local.machine))
-    local.cloud.machines[VM] = Machine(HOST_2, LOCAL)
-    assert local.send("start", host=HOST_2).outcome.facts["left_behind"] == "local@host-1"
+def test_an_image_that_cannot_be_deleted_is_left_behind_and_fails_nothing(local: Fleet) -> None:
+    def denied(verb: str, at: At) -> None:
+        if (verb, at) == ("delete", At.BEFORE):
+            raise PermanentError(PermanentCode.ACCESS_DENIED, "not allowed")
 
-
-def test_an_image_that_is_in_use_without_leftovers_is_waited_for(local: Fleet) -> None:
-    (image,) = local.cloud.images_of(VM)
-    local.cloud.remains.append((OTHER_VM, Machine(HOST_1, LOCAL, slot=True, medium=image)))
-    assert refused(local, "stop").code is TransientCode.IMAGE_IN_USE
+    local.cloud.hook = denied
+    settled = local.send("start")
+    assert (settled.outcome.status, settled.outcome.facts["left_behind"]) == (Status.APPLIED, "local@host-1")
+    local.cloud.hook = lambda _verb, _at: None
+    assert local.send("start").left_on == (), "the next event on that host asks again"
+    assert local.generations() == [local.sequence]
 
 
 def test_an_event_on_the_host_itself_removes_its_leftovers(local: Fleet) -> None:
@@ -215,7 +272,7 @@ def test_an_event_on_the_host_itself_removes_its_leftovers(local: Fleet) -> None
     assert local.generations() == [local.sequence]
 
 
-def test_a_prepared_migration_pays_nothing(local: Fleet) -> None:
+def test_a_prepared_migration_removes_no_leftover(local: Fleet) -> None:
     leaves(local)
     starts_elsewhere(local)
     assert local.send("migrate", phase="prepare", host=None, destination="host-2").left_on == (HOST_1,)

@@ -10,7 +10,7 @@ from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.lifecycle.state import Phase
 from configdrive.model import HostName, ImageName, PowerState, StorageName, StoredImage
-from tests.unit.documents import OTHER_UUID
+from tests.unit.configdrive.lifecycle.leaving import left_places
 from tests.unit.fakes.cloud import Machine
 from tests.unit.fakes.fleet import (
     AT_DESTINATION,
@@ -22,7 +22,6 @@ from tests.unit.fakes.fleet import (
     SECOND,
     VM,
     Fleet,
-    foreign_image,
     moves,
     places_of,
     refused,
@@ -76,7 +75,8 @@ def test_complete_builds_the_image_again_with_its_password_when_the_source_is_lo
     local.cloud.down.add(HOST_1)
     local.send("migrate", host=None)
     assert local.cloud.medium(VM) == before, "the same build time, the same bytes"
-    assert local.known().places == (AT_SOURCE, AT_DESTINATION)
+    assert local.known().places == (AT_DESTINATION,)
+    assert left_places(local) == {AT_SOURCE}
 
 
 def test_rollback_leaves_everything_as_before_prepare(local: Fleet) -> None:
@@ -213,18 +213,60 @@ def test_a_stopped_vm_has_nothing_to_move(local: Fleet) -> None:
     assert vm.host == HOST_2
 
 
-def test_another_vm_s_medium_is_found_before_the_migration_too(local: Fleet) -> None:
-    foreign = foreign_image(local.cloud, OTHER_UUID)
-    local.machine.medium = foreign
-    assert refused(local, "migrate", phase="prepare", host=None).code is PermanentCode.NOT_ITS_DRIVE
-    assert places_of(local) == {AT_SOURCE}
-
-
-def test_an_image_of_a_vm_that_was_renamed_gets_the_new_name(local: Fleet) -> None:
+def test_an_image_keeps_its_name_when_its_vm_is_renamed(local: Fleet) -> None:
+    before = local.medium()
     local.machine.host, local.machine.medium = HOST_2, None
-    local.send("migrate", host=None, vm={"uuid": VM, "instance_name": "i-2-15-VM"})
+    local.send("migrate", host=None, vm={"uuid": VM, "instance_name": "Web 01 (prod)"})
     medium = local.medium()
+    assert before is not None
     assert medium is not None
-    assert medium.name.instance_name == "i-2-15-VM"
+    assert medium.name == before.name
     assert local.password() == "first"
     assert places_of(local) == {AT_DESTINATION}
+
+
+def test_a_late_rollback_after_the_migration_was_completed_does_nothing(local: Fleet) -> None:
+    local.send("migrate", phase="prepare", host=None)
+    moves(local)
+    local.send("migrate", phase="complete", host=None)
+    medium = local.medium()
+    settled = local.send("migrate", phase="rollback", host="host-1")
+    assert settled.outcome.status is Status.NOT_APPLICABLE
+    assert local.medium() == medium
+    vm = local.known().vm
+    assert vm is not None
+    assert vm.host == HOST_2
+    assert local.send("start", host="host-2").outcome.status is Status.APPLIED
+
+
+def test_a_doubled_rollback_is_as_one(local: Fleet) -> None:
+    local.send("migrate", phase="prepare", host=None)
+    for _ in range(2):
+        assert local.send("migrate", phase="rollback", host="host-1").outcome.status is Status.APPLIED
+    assert places_of(local) == {AT_SOURCE}
+    assert local.password() == "first"
+
+
+@pytest.mark.parametrize("phase", ["prepare", "complete"])
+def test_a_migration_to_a_host_that_is_not_there_is_rejected_and_holds_nothing_up(local: Fleet, phase: str) -> None:
+    outcome = local.send("migrate", phase=phase, host=None, destination="no-such-host").outcome
+    assert (outcome.status, outcome.code) == (Status.REJECTED, PermanentCode.UNKNOWN_HOST)
+    assert local.send("start").outcome.status is Status.APPLIED
+
+
+def test_a_copy_that_is_not_what_was_made_is_built_again(local: Fleet) -> None:
+    (image,) = local.cloud.images_of(VM)
+    local.cloud.files[image] = b"tampered"
+    local.machine.host, local.machine.medium = HOST_2, None
+    local.send("migrate", host=None)
+    assert local.password() == "first"
+    assert places_of(local) == {AT_DESTINATION}
+
+
+def test_a_copy_of_an_image_whose_content_is_not_known_must_be_genuine(local: Fleet) -> None:
+    (image,) = local.cloud.images_of(VM)
+    local.remembered = None
+    local.send("update")
+    local.cloud.files[image] = b"tampered"
+    local.machine.host, local.machine.medium = HOST_2, None
+    assert refused(local, "migrate", host=None).code is PermanentCode.IMAGE_LOST

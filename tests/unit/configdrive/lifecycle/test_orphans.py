@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,10 +39,12 @@ def one(uuid: VmUuid, *media: StoredImage, power: PowerState = PowerState.RUNNIN
 
 def known(phase: Phase = Phase.ATTACHED, generation: int | None = 5, sequence: int = 7, *places: Place) -> VmRecord:
     vm = Vm(VM, InstanceName("i-2-14-VM"), HypervisorName("memory"), HOST_1)
-    record = None if generation is None else ImageRecord(Generation(generation), 1.0)
+    record = None if generation is None else ImageRecord(str(image(generation).name), Generation(generation), 1.0)
     return VmRecord(vm=vm, sequence=sequence, phase=phase, image=record, places=places or (HOME,))
 
 
+HERE, THERE = replace(AT_SOURCE, identity="a"), replace(AT_DESTINATION, identity="b")
+"""Two places that can be told apart for sure."""
 GONE = known(Phase.GONE, None)
 STOPPED = known(Phase.ABSENT, None)
 
@@ -54,11 +58,12 @@ def seen(*images: StoredImage, vms: tuple[SurveyedVm, ...] = (), away: tuple[Hos
     [
         (image(5), known(), Why.CURRENT),
         (image(5, AT_SOURCE), known(Phase.ATTACHED, 5, 7, AT_SOURCE, AT_DESTINATION), Why.CURRENT),
-        (image(5, AT_SOURCE), known(Phase.ATTACHED, 5, 7, AT_DESTINATION), Why.ELSEWHERE),
+        (image(5, AT_SOURCE), known(Phase.ATTACHED, 5, 7, AT_DESTINATION), Why.CURRENT),
+        (image(5, HERE), known(Phase.ATTACHED, 5, 7, THERE), Why.ELSEWHERE),
         (image(4), known(), Why.OLD),
         (image(7), known(), Why.OLD),
-        (image(8), known(), Why.UNFINISHED),
-        (image(8), STOPPED, Why.UNFINISHED),
+        (image(8), known(), Why.OLD),
+        (image(8), STOPPED, Why.STOPPED),
         (image(5), STOPPED, Why.STOPPED),
         (image(7), STOPPED, Why.STOPPED),
         (image(5), GONE, Why.VM_GONE),
@@ -106,19 +111,31 @@ def test_on_a_host_s_own_storage_only_that_host_can_need_an_image_of_a_known_vm(
     assert judge(stored, seen(stored, away=(HOST_2,)), None) is Why.HOST_AWAY, "the VM may be on the other"
 
 
+def test_only_the_fleet_s_own_images_are_swept() -> None:
+    def tagged(fleet: str | None) -> StoredImage:
+        fingerprint = None if fleet is None else "a" * 16
+        return StoredImage(ImageName.of("vm", VM, Generation(5), fingerprint, fleet), HOME)
+
+    own, other, old = tagged("fleetaaa"), tagged("fleetbbb"), tagged(None)
+    for remembered in (None, GONE, STOPPED, known()):
+        assert judge(own, seen(own), remembered, "fleetaaa").goes
+        assert judge(other, seen(other), remembered, "fleetaaa") is Why.OTHER_FLEET
+    assert judge(old, seen(old), GONE, "fleetaaa") is Why.VM_GONE, "it is one of a VM that this fleet has made"
+    assert judge(old, seen(old), None, "fleetaaa") is Why.OTHER_FLEET
+
+
 def test_what_goes_is_what_no_vm_needs() -> None:
     assert {why for why in Why if why.goes} == {
         Why.VM_GONE,
         Why.VM_UNKNOWN,
         Why.STOPPED,
         Why.OLD,
-        Why.UNFINISHED,
         Why.ELSEWHERE,
     }
 
 
 generations = st.integers(0, 9)
-places = st.sampled_from([HOME, AT_SOURCE, AT_DESTINATION])
+places = st.sampled_from([HOME, AT_SOURCE, AT_DESTINATION, HERE, THERE])
 images = st.builds(image, generations, places, st.sampled_from([VM, OTHER]))
 vms = st.builds(
     lambda uuid, media, power: one(uuid, *media, power=power),
@@ -158,7 +175,7 @@ def test_nothing_that_is_needed_ever_goes(
             assert not away
             assert each.name.vm_uuid not in looked.vms
         elif remembered.phase is not Phase.GONE and remembered.image is not None and each.place in remembered.places:
-            assert each.name.generation != remembered.image.generation
+            assert each.name.file != remembered.image.file
 
 
 # --- what the hosts show together -------------------------------------------------------------------------------------

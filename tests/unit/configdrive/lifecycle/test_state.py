@@ -34,7 +34,7 @@ def test_any_state_comes_back_as_it_was(known: VmState) -> None:
 
 def test_nothing_remembered_is_an_empty_state() -> None:
     assert state.load(None, FakeSealer(), VM) == VmState()
-    assert json.loads(state.dump(VmState(), FakeSealer(), VM)) == {}
+    assert json.loads(state.dump(VmState(), FakeSealer(), VM)) == {"v": 2}
 
 
 def test_nothing_of_a_drive_stands_in_the_clear() -> None:
@@ -44,6 +44,21 @@ def test_nothing_of_a_drive_stands_in_the_clear() -> None:
     assert SECRET not in repr(record)
     assert (record.phase, record.sequence, record.vm) == (Phase.ATTACHED, 7, KNOWN.vm)
     assert all((record.sealed.data, record.sealed.pending, record.sealed.carried))
+
+
+def test_a_state_of_another_version_is_refused_with_the_way_out() -> None:
+    with pytest.raises(PermanentError) as caught:
+        state.peek('{"v": 1, "sequence": 3}')
+    assert (caught.value.code, "configdrive adopt" in caught.value.remedy) == (PermanentCode.MISCONFIGURED, True)
+
+
+def test_a_field_that_is_not_known_yet_is_passed_over() -> None:
+    assert state.peek('{"v": 2, "sequence": 3, "from the future": [1]}').sequence == 3
+
+
+def test_the_sequence_can_be_set() -> None:
+    assert state.peek(state.with_sequence(state.dump(KNOWN, FakeSealer(), VM), 2)).sequence == 2
+    assert state.peek(state.with_sequence(None, 2)).sequence == 2
 
 
 def test_a_state_moved_to_another_vm_cannot_be_opened() -> None:
@@ -100,7 +115,7 @@ def test_a_record_that_is_none_is_refused_without_quoting_it(text: str) -> None:
 def test_sealed_content_of_another_version_is_refused_without_quoting_it(plaintext: bytes) -> None:
     sealed = FakeSealer().seal(plaintext, f"{VM}/data")
     with pytest.raises(PermanentError) as caught:
-        state.load(json.dumps({"sealed": {"data": sealed}}), FakeSealer(), VM)
+        state.load(json.dumps({"v": 2, "sealed": {"data": sealed}}), FakeSealer(), VM)
     assert caught.value.code is PermanentCode.MISCONFIGURED
     assert SECRET not in f"{caught.value!r}"
     assert caught.value.__context__ is None
@@ -110,7 +125,7 @@ def test_sealed_content_of_another_version_is_refused_without_quoting_it(plainte
 def test_a_password_that_is_no_text_is_refused_without_quoting_it(name: str) -> None:
     sealed = FakeSealer().seal(b"swordfish\xc2", f"{VM}/password")
     with pytest.raises(PermanentError) as caught:
-        state.load(json.dumps({"sealed": {name: sealed}}), FakeSealer(), VM)
+        state.load(json.dumps({"v": 2, "sealed": {name: sealed}}), FakeSealer(), VM)
     assert caught.value.code is PermanentCode.MISCONFIGURED
     assert SECRET not in f"{caught.value!r}"
     assert caught.value.__context__ is None

@@ -10,6 +10,7 @@ from configdrive.errors import (
 )
 from configdrive.lifecycle import state
 from configdrive.model import Place, PowerState
+from tests.unit.configdrive.lifecycle.leaving import clean, left_places
 from tests.unit.fakes.cloud import Machine
 from tests.unit.fakes.fleet import (
     HELLO,
@@ -83,10 +84,11 @@ def test_what_lies_on_a_storage_that_is_away_is_reported_and_fetched_later(fleet
     settled = fleet.send("start", host="host-2")
     assert settled.outcome.facts["left_behind"] == "drive@host-1, local@host-1"
     assert fleet.known().left_on == (HOST_1,)
-    assert fleet.known().places == (Place(LOCAL, HOST_1), Place(LOCAL, HOST_2))
+    assert fleet.known().places == (Place(LOCAL, HOST_2),)
     assert fleet.generations() == [2, 3]
     fleet.cloud.down.clear()
     fleet.send("stop", host="host-2")
+    clean(fleet)
     assert fleet.generations() == []
     assert fleet.known().places == ()
 
@@ -96,7 +98,7 @@ def test_a_destroyed_vm_s_images_on_a_storage_that_is_away_are_reported(fleet: F
     fleet.cloud.down.add(SECOND)
     settled = fleet.send("destroy")
     assert settled.outcome.facts["left_behind"] == "second@shared"
-    assert fleet.known().places == (Place(SECOND),)
+    assert left_places(fleet) == {Place(SECOND)}
 
 
 def test_a_destroy_goes_through_when_the_vm_and_the_storage_it_once_named_are_no_more(fleet: Fleet) -> None:
@@ -119,7 +121,7 @@ def test_an_orchestrator_that_attaches_by_itself_learns_what_to_attach(fleet: Fl
     settled = fleet.send("start")
     assert fleet.medium() is None
     assert settled.outcome.facts["attach"] == "orchestrator"
-    assert settled.outcome.facts["path"].endswith(".2.iso")
+    assert ".2." in settled.outcome.facts["path"]
     assert fleet.generations() == [2]
 
 

@@ -9,6 +9,7 @@ from configdrive.errors import (
     PermanentCode,
     StaleCode,
 )
+from configdrive.lifecycle.reconcile import Waiting
 from configdrive.lifecycle.state import Phase
 from tests.unit.documents import Json
 from tests.unit.fakes.fleet import (
@@ -34,12 +35,49 @@ def test_a_start_behind_which_a_stop_waits_is_not_done_but_remembered(fleet: Fle
     assert (known.vm.primary_storage, known.sequence, known.phase) == ("second", 1, Phase.ABSENT)
 
 
-@pytest.mark.parametrize("word", ["stop", "migrate", "password_reset", "update"])
-def test_only_a_destroy_supersedes_everything(fleet: Fleet, word: str) -> None:
+@pytest.mark.parametrize("word", ["migrate", "password_reset", "update"])
+@pytest.mark.parametrize("successor", ["stop", "destroy"])
+def test_what_takes_away_supersedes_all_that_brings(fleet: Fleet, word: str, successor: str) -> None:
     running(fleet)
     data: Json = {"phase": "rollback"} if word == "migrate" else {}
-    assert fleet.send(word, waiting=("stop", "start"), **data).outcome.status is Status.APPLIED
-    assert fleet.send(word, waiting=("start", "destroy")).outcome.code is StaleCode.SUPERSEDED
+    assert fleet.send(word, waiting=("start", successor), **data).outcome.code is StaleCode.SUPERSEDED
+
+
+def test_a_stop_supersedes_no_stop_and_a_start_nothing(fleet: Fleet) -> None:
+    running(fleet)
+    assert fleet.send("stop", waiting=("stop", "start")).outcome.status is Status.APPLIED
+    assert fleet.send("update", waiting=("start",)).outcome.status is Status.APPLIED
+
+
+@pytest.mark.parametrize("late", ["stop", "destroy"])
+def test_what_came_out_of_order_supersedes_nothing_newer(fleet: Fleet, late: str) -> None:
+    """start#10 waits, and stop#9 arrives after it: the start is done, and then the stop is too late."""
+    running(fleet)
+    start, behind = fleet.event("start", sequence=10), fleet.event(late, sequence=9)
+    settled = fleet.handle(start, waiting=(Waiting(late, 9),))
+    assert settled.outcome.status is Status.APPLIED
+    outcome = fleet.handle(behind).outcome
+    if late == "stop":
+        assert outcome.code is StaleCode.STALE_SEQUENCE
+        assert fleet.medium() is not None
+    else:
+        assert outcome.status is Status.APPLIED
+        assert (fleet.medium(), fleet.generations()) == (None, [])
+
+
+def test_a_destroy_is_never_stale(fleet: Fleet) -> None:
+    running(fleet, sequence=1_000_000)
+    assert fleet.send("destroy", sequence=3).gone
+    assert fleet.generations() == []
+
+
+def test_a_superseded_migration_says_where_the_vm_is(local: Fleet) -> None:
+    local.send("migrate", phase="complete", host=None, waiting=("stop",))
+    vm = local.known().vm
+    assert vm is not None
+    assert vm.host == "host-2"
+    local.send("stop", host=None)
+    assert (local.medium(), local.generations()) == (None, []), "it was still on the host before"
 
 
 def test_a_destroy_and_a_start_with_other_events_behind_them_are_done(fleet: Fleet) -> None:
@@ -58,6 +96,7 @@ def test_a_password_survives_the_power_events_that_were_not_done(fleet: Fleet) -
 def test_what_cannot_be_opened_does_not_hold_up_what_supersedes_it(fleet: Fleet) -> None:
     settled = fleet.send("start", waiting=("stop",), sealed="v1.ffffffffffffffff.AAAA", primary_storage="second")
     assert settled.outcome.code is StaleCode.SUPERSEDED
+    assert "cannot be opened, and is lost" in settled.outcome.detail
     vm = fleet.known().vm
     assert vm is not None
     assert vm.primary_storage == "second"

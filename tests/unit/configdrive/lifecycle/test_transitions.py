@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
@@ -22,7 +22,6 @@ from tests.unit.configdrive.lifecycle.moves import (
     BUILT_AT,
     DESTINATION,
     FRESH,
-    HOME,
     IMAGE,
     NEW,
     NOTHING_LEFT,
@@ -90,11 +89,11 @@ ROWS = [
     Row("migrate, prepare", STAGED, Goal(DriveGoal.AS_IT_IS, IMAGE, password=OLD, others_go=False), PENDING_OLD,
         Phase.STAGED),
     Row("migrate, prepare", ABSENT, None, NO_PASSWORD, Phase.ABSENT),
-    Row("migrate, complete", ATTACHED, Goal(DriveGoal.ATTACHED, IMAGE, password=OLD, left=SOURCE), CARRIED_OLD,
+    Row("migrate, complete", ATTACHED, Goal(DriveGoal.ATTACHED, IMAGE, password=OLD), CARRIED_OLD,
         Phase.ATTACHED),
     Row("migrate, complete", STAGED, Goal(DriveGoal.AS_IT_IS, IMAGE, password=OLD), PENDING_OLD, Phase.STAGED),
     Row("migrate, complete", ABSENT, None, NO_PASSWORD, Phase.ABSENT),
-    Row("migrate, rollback", ATTACHED, Goal(DriveGoal.ATTACHED, IMAGE, password=OLD, left=DESTINATION), CARRIED_OLD,
+    Row("migrate, rollback", ATTACHED, Goal(DriveGoal.ATTACHED, IMAGE, password=OLD), CARRIED_OLD,
         Phase.ATTACHED),
     Row("migrate, rollback", STAGED, Goal(DriveGoal.AS_IT_IS, IMAGE, password=OLD), PENDING_OLD, Phase.STAGED),
     Row("password_reset", ATTACHED, None, Passwords(NEW, OLD), Phase.ATTACHED),
@@ -147,7 +146,7 @@ def test_the_table_for_readers_has_exactly_these_rows() -> None:
 def test_a_fresh_image_has_the_event_s_number_and_time() -> None:
     goal = moved(ABSENT, "start", sequence=41).goal
     assert goal is not None
-    assert goal.image == ImageRecord(Generation(41), BUILT_AT)
+    assert goal.image == ImageRecord("", Generation(41), BUILT_AT)
 
 
 def test_the_state_follows_the_image() -> None:
@@ -174,24 +173,14 @@ def test_a_second_complete_has_no_host_to_leave(host: HostName | None) -> None:
     assert moved(there, "migrate", sequence=6, host=host).goal == Goal(DriveGoal.ATTACHED, IMAGE, password=OLD)
 
 
-def test_a_vm_of_which_nothing_was_remembered_leaves_the_host_that_the_event_names() -> None:
-    goal = moved(replace(ATTACHED, vm=None), "migrate").goal
-    assert goal is not None
-    assert goal.left == SOURCE
-
-
-def test_an_orchestrator_s_definitions_are_left_alone() -> None:
-    assert moved(ATTACHED, "migrate", attach="orchestrator").goal == Goal(DriveGoal.ATTACHED, IMAGE, password=OLD)
-
-
 @pytest.mark.parametrize("word", ["start", "stop"])
 def test_a_power_event_ends_a_prepared_migration(word: str) -> None:
     prepared = moved(ATTACHED, "migrate", phase="prepare").state
     assert moved(prepared, word, sequence=6).state.destination is None
 
 
-def test_a_destroyed_vm_leaves_its_number_and_where_its_images_may_lie() -> None:
-    assert moved(ATTACHED, "destroy").state == VmState(sequence=5, phase=Phase.GONE, places=(HOME,))
+def test_a_destroyed_vm_leaves_its_number() -> None:
+    assert moved(ATTACHED, "destroy").state == VmState(sequence=5, phase=Phase.GONE)
 
 
 def test_where_the_event_is_silent_the_vm_stays_as_it_is_known() -> None:
