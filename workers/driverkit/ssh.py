@@ -7,7 +7,9 @@ configuration and no agent takes part: what the inventory says is all there is. 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import stat
 import threading
 import time
 import uuid
@@ -286,6 +288,32 @@ async def is_file(client: asyncssh.SFTPClient, path: PurePosixPath) -> bool:
     return await _lstat(client, path) is not None
 
 
+async def open_folder(
+    client: asyncssh.SFTPClient, directory: PurePosixPath, mode: int, *, make: bool = False, parents: bool = False
+) -> bool:
+    """Say whether a folder is there, and see that nobody else can do anything in it; make it if need be.
+
+    Raises:
+        PermanentError: `ACCESS_DENIED` when it is a link, which would lead the fleet's user anywhere.
+    """
+    path = str(directory)
+    found = await look_at(client, directory)
+    if found is None and make:
+        if parents:
+            await client.makedirs(str(directory.parent), exist_ok=True)
+        with contextlib.suppress(asyncssh.SFTPFailure):  # another worker was faster
+            await client.mkdir(path, asyncssh.SFTPAttrs(permissions=mode))
+        found = await look_at(client, directory)
+    if found is None:
+        return False
+    if found.type == asyncssh.FILEXFER_TYPE_SYMLINK:
+        detail = f"{path} on the host is a symbolic link, not the folder of the fleet's images"
+        raise PermanentError(PermanentCode.ACCESS_DENIED, detail, "see who made it, and remove it")
+    if found.permissions is not None and stat.S_IMODE(found.permissions) != mode:
+        await client.chmod(path, mode)
+    return True
+
+
 async def read_file(client: asyncssh.SFTPClient, path: PurePosixPath) -> bytes | None:
     """Return a file's bytes; `None` when there is none. A link is none: the fleet's user may read what others may not.
 
@@ -316,9 +344,8 @@ async def write_file(client: asyncssh.SFTPClient, path: PurePosixPath, content: 
     await _write_part(client, part, content)
     try:
         await client.posix_rename(str(part), str(path))
-    except asyncssh.SFTPError:
-        await unlink(client, part)
-        raise
+    except asyncssh.SFTPError as error:
+        raise await _given_up(client, part, len(content), error) from None
 
 
 async def write_new_file(client: asyncssh.SFTPClient, path: PurePosixPath, content: bytes) -> bool:
@@ -348,13 +375,19 @@ async def _write_part(client: asyncssh.SFTPClient, part: PurePosixPath, content:
             detail = f"file {part.stem} reads back otherwise than written"
             raise TransientError(TransientCode.UPLOAD_CORRUPT, detail)  # noqa: TRY301
     except (asyncssh.SFTPError, TransientError) as error:
-        # OpenSSH says "failure" to a full disk, as to all else: ask how much room there is.
-        full = type(error) is asyncssh.SFTPFailure and await _is_full(client, part.parent, len(content))
-        await unlink(client, part)
-        if full:
-            detail = f"{part.parent} has no room for an image"
-            raise TransientError(TransientCode.STORAGE_FULL, detail, "free some space there") from None
-        raise
+        raise await _given_up(client, part, len(content), error) from None
+
+
+async def _given_up(client: asyncssh.SFTPClient, part: PurePosixPath, needed: int, error: Exception) -> Exception:
+    """Take away a file that is not to be whole; answers the error, or `STORAGE_FULL` when there was no room for it."""
+    # OpenSSH says "failure" to a full disk, as to all else: ask how much room there is.
+    full = type(error) is asyncssh.SFTPFailure and await _is_full(client, part.parent, needed)
+    await unlink(client, part)
+    if not full:
+        return error
+    return TransientError(
+        TransientCode.STORAGE_FULL, f"{part.parent} has no room for an image", "free some space there"
+    )
 
 
 async def _lstat(client: asyncssh.SFTPClient, path: PurePosixPath) -> asyncssh.SFTPAttrs | None:

@@ -124,3 +124,29 @@ def test_a_link_in_place_of_a_part_is_not_followed(cloud: Cloud, dom0: Dom0Serve
     driver.upload(vm, make_image(vm), NFS)
     assert victim.read_bytes() == b"untouched"
     assert cloud.images(NFS) == {str(image_name(vm)): make_image(vm).content}
+
+
+@pytest.mark.parametrize("what", ["the image", "the folder"])
+def test_a_link_is_not_followed_to_what_only_root_may_read(cloud: Cloud, dom0: Dom0Server, what: str) -> None:
+    driver, vm = by_sftp(cloud, dom0), cloud.vm(BLOCK_A)
+    driver.upload(vm, make_image(vm), BLOCK_A)
+    folder, aside = cloud.folder(BLOCK_A), cloud.folder(BLOCK_A).with_name("aside")
+    if what == "the folder":
+        folder.rename(aside)
+        folder.symlink_to("aside")
+    else:
+        (folder.parent / "secret").write_bytes(b"root's own".ljust(len(make_image(vm).content), b"!"))
+        (folder / image_name(vm).file).unlink()
+        (folder / image_name(vm).file).symlink_to("../secret")
+    error = failing(lambda: driver.copy(vm, image_name(vm), BLOCK_A, NFS))
+    assert error.code in {PermanentCode.ACCESS_DENIED, PermanentCode.IMAGE_LOST}
+    assert cloud.images(NFS) == {}
+    if what == "the folder":
+        assert failing(lambda: driver.upload(vm, make_image(vm, 2), BLOCK_A)).code is PermanentCode.ACCESS_DENIED
+
+
+def test_a_folder_that_others_may_look_into_is_closed(cloud: Cloud, dom0: Dom0Server) -> None:
+    driver, vm = by_sftp(cloud, dom0), cloud.vm()
+    cloud.folder(NFS).chmod(0o755)
+    driver.upload(vm, make_image(vm), NFS)
+    assert cloud.folder(NFS).stat().st_mode & 0o777 == 0o700

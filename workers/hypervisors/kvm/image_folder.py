@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import errno
 import re
-import stat
 import time
 import uuid
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from workers.driverkit.ssh import (
     is_file,
     list_directory,
     look_at,
+    open_folder,
     part_of,
     read_file,
     unlink,
@@ -500,22 +500,7 @@ class SftpFolder:
         Raises:
             PermanentError: `ACCESS_DENIED` when it is a link, which would lead the fleet's user anywhere.
         """
-        path = str(self.directory)
-        found = await look_at(client, self.directory)
-        if found is None and make:
-            if self._with_parents:
-                await client.makedirs(str(self.directory.parent), exist_ok=True)
-            with contextlib.suppress(asyncssh.SFTPFailure):  # another worker was faster
-                await client.mkdir(path, asyncssh.SFTPAttrs(permissions=PASSABLE))
-            found = await look_at(client, self.directory)
-        if found is None:
-            return False
-        if found.type == asyncssh.FILEXFER_TYPE_SYMLINK:
-            detail = f"{path} on the host is a symbolic link, not the folder of the fleet's images"
-            raise PermanentError(PermanentCode.ACCESS_DENIED, detail, "see who made it, and remove it")
-        if found.permissions is not None and stat.S_IMODE(found.permissions) != PASSABLE:
-            await client.chmod(path, PASSABLE)
-        return True
+        return await open_folder(client, self.directory, PASSABLE, make=make, parents=self._with_parents)
 
 
 def _abort(link: Link, stream: libvirt.virStream) -> None:

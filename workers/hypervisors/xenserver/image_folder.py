@@ -10,11 +10,11 @@ from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, TransientCode, TransientError
 from configdrive.model import ImageName, StoredImage
-from workers.driverkit.ssh import MOST, PART, clear_parts, list_directory, read_file, unlink, write_file
+from workers.driverkit.ssh import MOST, clear_parts, list_directory, open_folder, part_of, read_file, unlink, write_file
 from workers.hypervisors.xenserver import transfer
 from workers.hypervisors.xenserver.faults import NAME_TAKEN, code_of
 from workers.hypervisors.xenserver.inventory import StorageRoute
-from workers.hypervisors.xenserver.iso_sr import require
+from workers.hypervisors.xenserver.iso_sr import PRIVATE, require
 from workers.hypervisors.xenserver.names import description_of
 from workers.hypervisors.xenserver.vms import find
 
@@ -84,7 +84,8 @@ class ImageFolder:
         if vdi is None:
             return None
         content = self._read(vdi)
-        self._note(name, vdi.ref)
+        if content is not None:
+            self._note(name, vdi.ref)
         return content
 
     def store(self, name: ImageName, content: bytes, vm: Vm) -> None:
@@ -117,8 +118,9 @@ class ImageFolder:
             path = self._directory / name.file
 
             async def work(client: asyncssh.SFTPClient) -> None:
-                for left in (path, path.with_name(f"{path.name}{PART}")):
-                    await unlink(client, left)
+                if await open_folder(client, path.parent, PRIVATE):
+                    await unlink(client, path)
+                    await unlink(client, part_of(path))
 
             sftp.run(work)
 
@@ -135,7 +137,8 @@ class ImageFolder:
             directory = self._directory
 
             async def work(client: asyncssh.SFTPClient) -> None:
-                await clear_parts(client, directory, await list_directory(client, directory), ImageName.parse, vm)
+                if await open_folder(client, directory, PRIVATE):
+                    await clear_parts(client, directory, await list_directory(client, directory), ImageName.parse, vm)
 
             sftp.run(work)
 
@@ -186,10 +189,9 @@ class ImageFolder:
 
     def _bring(self, sftp: Sftp, name: ImageName, content: bytes, vm: Vm) -> Ref:
         path = self._directory / name.file
-        there = sftp.run(lambda client: read_file(client, path), transfer=MOST)
+        there = _read_by(sftp, path)
         if there is not None and there != content:
             self._destroy(self._there_already(name), vm)
-            sftp.run(lambda client: unlink(client, path))
         if there != content:
             sftp.run(lambda client: write_file(client, path, content), transfer=2 * len(content))
             self._xapi.scan(self._sr.ref)
@@ -221,12 +223,11 @@ class ImageFolder:
         if self.iso_sr is not None:
             self._visit.note_upload(self.iso_sr.ref, name.file, vdi)
 
-    def _read(self, vdi: VdiRecord) -> bytes:
+    def _read(self, vdi: VdiRecord) -> bytes | None:
         sftp = self._sftp
         if sftp is None:
             return transfer.fetch(self._xapi, vdi.ref, vdi.size)
-        path = self._directory / vdi.location
-        return sftp.run(lambda client: read_file(client, path), transfer=MOST) or b""
+        return _read_by(sftp, self._directory / vdi.location)
 
     def _name(self, vdi: VdiRecord, name: ImageName) -> None:
         """Give a VDI that a scan has found its names."""
@@ -286,6 +287,13 @@ def stored_on(places: Collection[Place], images: Iterable[Inserted]) -> list[Sto
     """Return those of the images that lie on these places."""
     found = dict.fromkeys((image.name, image.place) for image in images)
     return [StoredImage(name, place) for name, place in found if place is not None and place in places]
+
+
+def _read_by(sftp: Sftp, path: PurePosixPath) -> bytes | None:
+    async def work(client: asyncssh.SFTPClient) -> bytes | None:
+        return await read_file(client, path) if await open_folder(client, path.parent, PRIVATE) else None
+
+    return sftp.run(work, transfer=MOST)
 
 
 def _corrupt(name: ImageName) -> TransientError:

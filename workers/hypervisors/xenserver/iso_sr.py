@@ -15,17 +15,15 @@ from contextlib import suppress
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Final
 
-import asyncssh
 from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+from workers.driverkit.ssh import open_folder
 from workers.hypervisors.xenserver.faults import translated
 from workers.hypervisors.xenserver.names import CLAIM, HOST_MARK, POINTER, STORAGE_MARK, iso_sr_label
 from workers.hypervisors.xenserver.topology import is_shared, pointer
 
 if TYPE_CHECKING:
-    from pathlib import PurePosixPath
-
     from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord
     from workers.hypervisors.xenserver.visit import Visit
 
@@ -36,7 +34,8 @@ overtaken, to no harm."""
 _PAUSES: Final = (0.1, 0.2, 0.5, 1.0)
 """Between two looks at who makes it; each is one call."""
 
-_PRIVATE: Final = asyncssh.SFTPAttrs(permissions=0o700)
+PRIVATE: Final = 0o700
+"""The mode of the images' folder: dom0's root reads it."""
 
 _NOWHERE: Final = "make the directory {directory} in dom0 (of NFS: once, on any host), or give the host a table 'ssh'"
 
@@ -133,7 +132,9 @@ def _create(visit: Visit, storage: SrRecord, host: HostRecord, label: str) -> Re
     site = visit.topology.site(storage, host.ref, visit.pool.table)
     sftp = visit.sftp(host)
     if sftp is not None:
-        sftp.run(lambda client: _make_folder(client, site.directory))
+        directory = site.directory
+        parents = directory.parent.parent.name != "sr-mount"  # not the mount point
+        sftp.run(lambda client: open_folder(client, directory, PRIVATE, make=True, parents=parents))
     about = f"config drives of the VMs on {storage.name_label}"
     try:
         with translated(f"the ISO SR of storage {storage.name_label!r} on host {visit.name}"):
@@ -142,17 +143,6 @@ def _create(visit: Visit, storage: SrRecord, host: HostRecord, label: str) -> Re
         if error.code is not PermanentCode.MISCONFIGURED:
             raise
         raise PermanentError(error.code, error.detail, _NOWHERE.format(directory=site.directory)) from None
-
-
-async def _make_folder(client: asyncssh.SFTPClient, path: PurePosixPath) -> None:
-    """Make a directory that may be there already, for root alone; not the mount point above it."""
-    if not await client.isdir(str(path.parent)) and path.parent.parent.name != "sr-mount":
-        await client.makedirs(str(path.parent), _PRIVATE, exist_ok=True)
-    try:
-        await client.mkdir(str(path), _PRIVATE)
-    except asyncssh.SFTPFailure:
-        if not await client.isdir(str(path)):
-            raise
 
 
 def _attach(visit: Visit, iso_sr: SrRecord, storage: SrRecord, host: HostRecord) -> None:
