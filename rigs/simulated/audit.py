@@ -126,7 +126,7 @@ class AuditLog:
         """Keep an image that is about to be attached."""
         if not self._keep:
             return
-        with suppress(FileExistsError):  # attached before
+        with suppress(FileExistsError, FileNotFoundError):  # attached before; or a halted VM was moved before its image
             (self._kept / f"{image.name}.{image.stat().st_ino}").hardlink_to(image)
 
     def _open(self) -> int:

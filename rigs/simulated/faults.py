@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from enum import StrEnum
@@ -73,6 +74,13 @@ class Kill(_At):
     action: Literal["kill"] = "kill"
 
 
+class Freeze(_At):
+    """The process that runs the verb stands still (SIGSTOP) for `seconds`; 0: until somebody lets it go on."""
+
+    action: Literal["freeze"] = "freeze"
+    seconds: float = Field(default=0.0, ge=0)
+
+
 class Touch(_At):
     """An empty file appears, so that a test knows that this point was reached."""
 
@@ -80,8 +88,10 @@ class Touch(_At):
     path: Path
 
 
-Fault = Raise | Hang | Kill | Touch
+Fault = Raise | Hang | Kill | Freeze | Touch
 
+FREEZES: Final = "freezes"
+"""The file with a line for each process that stood still by a fault: its id, since when, until when (in ticks)."""
 
 _FAULT: Final[TypeAdapter[Fault]] = TypeAdapter(Annotated[Fault, Field(discriminator="action")])
 
@@ -119,19 +129,35 @@ class Faults:
             path = self._folder / name
             fault = _read(path)
             if fault is not None and fault.matches(verb, point, vm, host) and _take(path, fault):
-                _act(fault, wait)
+                self._act(fault, wait)
 
+    def freezes(self) -> list[tuple[int, int, int]]:
+        """Return the processes that stood still by a fault and went on, since when and until (audit log's ticks)."""
+        path = self._folder.parent / FREEZES
+        lines = path.read_text("ascii").splitlines() if path.exists() else []
+        return [(int(pid), int(since), int(until)) for pid, since, until in map(str.split, lines)]
 
-def _act(fault: Fault, wait: Callable[[float], None]) -> None:
-    match fault:
-        case Raise(code=code):
-            raise error_of(code, f"injected {fault.when} {fault.verb}")
-        case Hang(seconds=seconds):
-            wait(seconds)
-        case Kill():
-            os.kill(os.getpid(), signal.SIGKILL)
-        case Touch(path=path):
-            path.touch()
+    def _act(self, fault: Fault, wait: Callable[[float], None]) -> None:
+        match fault:
+            case Raise(code=code):
+                raise error_of(code, f"injected {fault.when} {fault.verb}")
+            case Hang(seconds=seconds):
+                wait(seconds)
+            case Kill():
+                os.kill(os.getpid(), signal.SIGKILL)
+            case Freeze(seconds=seconds):
+                self._freeze(seconds)
+            case Touch(path=path):
+                path.touch()
+
+    def _freeze(self, seconds: float) -> None:
+        if seconds:  # by a process of its own: nothing in this one runs meanwhile
+            waker = ["sh", "-c", 'sleep "$1"; kill -CONT "$2"', "waker", str(seconds), str(os.getpid())]
+            subprocess.Popen(waker, start_new_session=True)
+        since = time.monotonic_ns()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        with (self._folder.parent / FREEZES).open("a", encoding="ascii") as file:
+            file.write(f"{os.getpid()} {since} {time.monotonic_ns()}\n")
 
 
 def _read(path: Path) -> Fault | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rigs.simulated import PLUGIN
-from rigs.simulated.faults import Hang, Point
+from rigs.simulated.faults import Freeze, Hang, Point
 from tests.chaos.plan import Chapter, Plan, Step
 from tests.chaos.plan_from_seed import make_plan
 from tests.chaos.storm import Storm
@@ -27,10 +27,14 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Mutation:
-    """What is broken, and the checks of which at least one must find it; none: the product saves itself."""
+    """What is broken, and the checks of which at least one must find it; none: the product saves itself.
+
+    `frozen`: a worker stands still before a step of one start, longer than its lease.
+    """
 
     code: str
     checks: frozenset[str]
+    frozen: bool = False
 
 
 NO_RENEWALS = """
@@ -72,27 +76,43 @@ driver.insert = swapped
     ),
     "another VM's bytes on the image": Mutation(
         """
-from configdrive.contents.render import render
-render, last = render, []
+from configdrive.contents import render as module
+render, last = module.render, []
 def stale(vm, data, password):
     last.append(data)
     return render(vm, last[-2] if len(last) > 1 else data, password)
-render = stale
+module.render = stale
 """,
         frozenset({"content"}),
     ),
     "a password in the log": Mutation(
         """
 import logging
-from configdrive.contents.render import render
-render = render
+from configdrive.contents import render as module
+render = module.render
 def talkative(vm, data, password):
     if password is not None:
         logging.getLogger("mutation").warning("its password is %s", password.get_secret_value())
     return render(vm, data, password)
-render = talkative
+module.render = talkative
 """,
         frozenset({"secret"}),
+    ),
+    "a worker that stands still": Mutation("", frozenset(), frozen=True),
+    "scripts that fence nobody off": Mutation(
+        """
+import re
+from workers.store import scripts
+source = scripts.source
+def unfenced(name, *package):
+    text = source(name, *package)
+    return re.sub(r"then return (0|.*'fenced') end", "then end", text) if name in {"renew", "done"} else text
+for name in ("renew", "done"):
+    assert unfenced(name, scripts.PACKAGE) != source(name, scripts.PACKAGE)
+scripts.source = unfenced
+""",
+        frozenset({"one end", "overlap", "remembered", "at rest"}),
+        frozen=True,
     ),
     "the newest event first": Mutation(
         """
@@ -108,8 +128,11 @@ scripts.source = backwards
 }
 
 
-def calm_plan() -> Plan:
-    """Return a plan in which nothing goes wrong, but for a start that takes longer than a lease, in short steps."""
+def calm_plan(*, frozen: bool) -> Plan:
+    """Return a plan in which nothing goes wrong, but for a start that takes longer than a lease, in short steps.
+
+    `frozen`: the worker that makes it stands still, instead, until another one has taken the VM over.
+    """
     plan = make_plan(SEED, 1)
     life = next(life for life in plan.lives if life.defined and life.wanted)
     slow = tuple(
@@ -117,7 +140,8 @@ def calm_plan() -> Plan:
         for verb in (Verb.UPLOAD, Verb.ATTACH)
         for when in (Point.BEFORE, Point.AFTER)
     )
-    begin = Chapter((Step("start", 1, {"host": life.host}, password=None, faults=slow),))
+    still = (Freeze(verb=Verb.UPLOAD, vm=life.uuid, seconds=3.0),)
+    begin = Chapter((Step("start", 1, {"host": life.host}, password=None, faults=still if frozen else slow),))
     lives = tuple(replace(other, chapters=(begin,)) if other is life else other for other in plan.lives)
     return replace(plan, pool="prefork", latency_ms=0, lives=lives, troubles=())
 
@@ -130,7 +154,7 @@ def test_break_is_found(name: str, tmp_path: Path) -> None:
     (tmp_path / "broken" / "sitecustomize.py").write_text(broken.code)
     path = os.pathsep.join((str(tmp_path / "broken"), PLUGIN))
     storm = Storm(
-        calm_plan(),
+        calm_plan(frozen=broken.frozen),
         tmp_path / "storm",
         environment={"PYTHONPATH": path},
         patience=15,
