@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Life(Orchestrator):
-    """A VM that is defined, halted, on `h1`, with its root disk on a datastore and no CD drive."""
+    """A VM that is defined, halted, with its root disk on a datastore.
+
+    Args:
+        cloud, fleet: where it is, and who gets its events.
+        datastore: of its root disk.
+        script: its events.
+        host: what its events call its host.
+        drive: with an empty CD drive of the user's.
+        called: its name; one that nobody else has otherwise.
+    """
 
     hypervisor: ClassVar = "vmware"
     cloud: Cloud
@@ -24,10 +33,12 @@ class Life(Orchestrator):
     datastore: str
     script: VmScript = field(default_factory=VmScript)
     host: str = "h1"
+    drive: bool = False
+    called: str = ""
 
     def __post_init__(self) -> None:
-        self.script.name = f"i-2-{self.script.uuid[:13]}-VM"  # there are many: shorter ones meet
-        self.cloud.define(self.script.uuid, self.name, datastore=self.datastore, drive=False)
+        self.script.name = self.called or f"i-2-{self.script.uuid[:13]}-VM"  # there are many: shorter ones meet
+        self.cloud.define(self.script.uuid, self.name, datastore=self.datastore, drive=self.drive)
 
     @property
     def name(self) -> str:

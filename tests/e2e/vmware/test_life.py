@@ -49,7 +49,7 @@ def test_deploy_start_reset_stop_start_destroy(new_vm: NewVm, cloud: Cloud) -> N
 
     vm.power_off()
     assert vm.send("stop").status is Status.APPLIED
-    assert (vm.images(), vm.medium()) == ([], None)
+    assert (vm.images(), vm.medium(), cloud.drives(vm.name)) == ([], None, [])
 
     assert vm.send("start").status is Status.APPLIED
     assert PASSWORD_FILE not in read_iso(vm.content())

@@ -1,0 +1,182 @@
+"""Lives of drives where names repeat and overlap, and others have to do with the VM: the right one, always an end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from configdrive.contract.outcome import Status
+from rigs.cloud import VmScript
+from rigs.fleet import Fleet
+from rigs.iso_files import read_iso
+from rigs.process import wait_until
+from rigs.worker import CONFIGDRIVE
+from tests.e2e.orchestrator import GUEST
+from tests.e2e.vmware.conftest import SETTINGS
+from tests.e2e.vmware.life import Life
+from tests.support import require_rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rigs.vcsim.cloud import Cloud
+
+CLUSTERS = {("DC0", "cluster-01"): ["esx-01", "esx-02"], ("DC1", "cluster-02"): ["esx-11"]}
+DATASTORES = {"shared": ["esx-01", "esx-02"], "local-1": ["esx-01"], "DC1/shared": ["esx-11"]}
+HOSTS = {
+    "esx-01": {"esxi": "esx-01"},
+    "cluster-01": {"cluster": "cluster-01"},
+    "cluster-02": {"cluster": "cluster-02"},
+    "everything": {},
+}
+"""As the documentation and the example have them: they overlap."""
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
+    from rigs.vcsim.server import VCenter  # noqa: PLC0415
+
+    with require_rig():
+        center = VCenter(tmp_path_factory.mktemp("wide"), DATASTORES, clusters=CLUSTERS)
+        center.start()
+    with center, closing(Cloud(center)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def fleet(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    settings = {**SETTINGS, "orphan_seconds": 0.1, "leftover_seconds": 1}
+    inventory = cloud.center.inventory_text(HOSTS)
+    with require_rig():
+        fleet = Fleet(tmp_path_factory.mktemp("fleet"), inventory, hypervisor="vmware", settings=settings)
+    with fleet:
+        yield fleet
+
+
+def sweep(fleet: Fleet) -> str:
+    """Sweep the storages, as an operator does."""
+    environment = {**os.environ, **fleet.environment}
+    done = subprocess.run(
+        [CONFIGDRIVE, "sweep"], env=environment, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_what_moves_to_another_datacenter_leaves_nothing_on_the_datastore_of_the_same_name(
+    cloud: Cloud, fleet: Fleet
+) -> None:
+    vm = Life(cloud, fleet, "shared", host="cluster-01")
+    assert vm.send("start", guest=GUEST).status is Status.APPLIED
+    vm.power_on()
+    before = vm.content()
+    assert vm.migrate("prepare", "cluster-02").status is Status.APPLIED
+    cloud.relocate(vm.name, host="esx-11", datastore="DC1/shared")
+    completed = vm.migrate("complete", "cluster-02")
+    assert (completed.status, completed.facts["attach"]) == (Status.APPLIED, "inserted")
+    assert "left_behind" not in completed.facts
+    [image] = vm.images()
+    assert image.startswith("[DC1-shared] ")
+    assert vm.medium() == image.replace("DC1-shared", "shared")
+    assert (cloud.center.datastore("DC1/shared") / image.partition("] ")[2]).read_bytes() == before
+    vm.host = "cluster-02"
+    assert vm.send("destroy").status is Status.APPLIED
+    assert (vm.images(), vm.medium()) == ([], None)
+
+
+@pytest.mark.parametrize("datastore", ["shared", "local-1"])
+def test_events_by_another_name_of_the_same_host_keep_the_drive(cloud: Cloud, fleet: Fleet, datastore: str) -> None:
+    vm = Life(cloud, fleet, datastore, host="esx-01")
+    assert vm.send("start", guest=GUEST).status is Status.APPLIED
+    vm.power_on()
+    before = vm.content()
+    for host in ("cluster-01", "everything", "esx-01"):
+        vm.host = host
+        started = vm.send("start", guest=GUEST)
+        assert (started.status, "left_behind" in started.facts) == (Status.APPLIED, False)
+        assert read_iso(vm.content()) == read_iso(before)
+        assert vm.images() == [vm.medium()]
+    assert vm.migrate("complete", "cluster-01").status is Status.APPLIED
+    assert vm.images() == [vm.medium()]
+    vm.host = "everything"
+    assert vm.send("destroy").status is Status.APPLIED
+    assert (vm.images(), vm.medium()) == ([], None)
+
+
+def test_the_sweep_keeps_the_only_copy_whatever_host_it_is_found_by(cloud: Cloud, fleet: Fleet) -> None:
+    vms = [Life(cloud, fleet, "local-1", host=host) for host in ("esx-01", "cluster-01", "everything")]
+    for vm in vms[:2]:
+        assert vm.send("deploy", guest=GUEST).status is Status.APPLIED
+    assert vms[2].send("start", guest=GUEST).status is Status.APPLIED
+    before = [vm.images() for vm in vms]
+    for _ in range(2):
+        sweep(fleet)
+    assert [vm.images() for vm in vms] == before
+    for vm in vms:
+        assert vm.send("destroy").status is Status.APPLIED
+        assert vm.images() == []
+
+
+@pytest.mark.parametrize("drive", [True, False])
+def test_a_stop_leaves_the_devices_as_they_were(cloud: Cloud, fleet: Fleet, *, drive: bool) -> None:
+    vm = Life(cloud, fleet, "shared", host="cluster-01", drive=drive)
+    before = [one.key for one in cloud.drives(vm.name)]
+    for number in range(2):
+        assert vm.send("start", **({"guest": GUEST} if number == 0 else {})).status is Status.APPLIED
+        vm.power_on()
+        assert vm.medium() is not None
+        vm.power_off()
+        assert vm.send("stop").status is Status.APPLIED
+        assert (vm.images(), vm.medium()) == ([], None)
+        assert [one.key for one in cloud.drives(vm.name)] == before
+    assert vm.send("start").status is Status.APPLIED
+    assert vm.send("destroy").status is Status.APPLIED
+    assert [one.key for one in cloud.drives(vm.name)] == before
+
+
+def test_stop_of_a_suspended_vm_ends_and_is_finished_when_the_vm_is_off(cloud: Cloud, fleet: Fleet) -> None:
+    vm = Life(cloud, fleet, "shared", host="cluster-01")
+    assert vm.send("start", guest=GUEST).status is Status.APPLIED
+    vm.power_on()
+    cloud.suspend(vm.name)
+    stopped = vm.send("stop")
+    assert stopped.status is Status.APPLIED
+    assert "left_behind" in stopped.facts
+    assert vm.images() != []
+    vm.power_on()
+    vm.power_off()
+    wait_until(lambda: vm.images() == [], "the leftover to go", timeout=60)
+    assert vm.medium() is None
+
+
+def test_a_clone_holds_nothing_up_and_gets_a_drive_of_its_own(cloud: Cloud, fleet: Fleet) -> None:
+    vm = Life(cloud, fleet, "shared", host="cluster-01")
+    assert vm.send("start", guest=GUEST).status is Status.APPLIED
+    script = VmScript(uuid_=cloud.clone(vm.name, f"{vm.name}-clone"))
+    changed = vm.send("start", guest={"password": "changed"})
+    assert (changed.status, "left_behind" in changed.facts) == (Status.APPLIED, False)
+    assert vm.images() == [vm.medium()]
+    stopped = vm.send("stop")
+    assert (stopped.status, vm.images(), vm.medium()) == (Status.APPLIED, [], None)
+
+    script.name = f"{vm.name}-clone"
+    event = script.event("start", hypervisor="vmware", host="cluster-01", guest=GUEST)
+    outcome = vm.outcome(fleet.publisher.publish(event).event_id)
+    assert outcome.status is Status.APPLIED
+    [medium] = cloud.media(script.name).values()
+    assert script.uuid in medium
+
+
+@pytest.mark.parametrize("name", ["Web 01 (prod)", "Büro-Server übermorgen"])
+def test_a_vm_of_any_name_is_served_and_may_be_renamed(cloud: Cloud, fleet: Fleet, name: str) -> None:
+    vm = Life(cloud, fleet, "shared", host="cluster-01", called=name)
+    assert vm.send("start", guest=GUEST).status is Status.APPLIED
+    assert vm.images() == [vm.medium()]
+    cloud.rename(name, f"{name} 2")
+    assert vm.send("destroy").status is Status.APPLIED
+    assert vm.images() == []
