@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from contextlib import contextmanager
 from functools import partial
@@ -103,22 +104,15 @@ class SimulatedDriver:
             call_timeout=call_timeout,
         )
 
-    def observe(
-        self,
-        vm: Vm,
-        also: Collection[Place] = (),
-        names: Collection[ImageName] | None = None,  # noqa: ARG002 - lists
-    ) -> Observation:
-        """Look at the VM and list its images; clears what a killed upload of it has left half-written."""
+    def observe(self, vm: Vm, also: Collection[Place] = (), names: Collection[ImageName] | None = None) -> Observation:
+        """Look at the VM and at its images; clears what a killed upload of it has left half-written."""
         with self._call(Verb.OBSERVE, vm.uuid, vm.host):
             self._topology.require_up(vm.host)
             record = self._known(vm) or self._auto_defined(vm)
             storage = self._own_storage(vm, record)
             found: dict[Place, tuple[StoredImage, ...]] = {}
-            if storage is not None:
-                found[storage.place] = self._images.list(storage, vm.uuid)
-            unreachable = []
-            for place in also:
+            unreachable: list[Place] = []
+            for place in dict.fromkeys([*([] if storage is None else [storage.place]), *also]):
                 try:
                     with translated(f"storage {place.storage!r}"):
                         other = self._topology.reach(place, vm.host)
@@ -126,12 +120,16 @@ class SimulatedDriver:
                             found[other.place] = self._images.list(other, vm.uuid)
                 except FleetError:
                     unreachable.append(place)
+            images = (image for images in found.values() for image in images)
             return Observation(
                 power=PowerState.UNDEFINED if record is None else record.power,
                 storage=None if storage is None else storage.place,
                 drive=NoDrive() if record is None else self._drive(record),
-                images=tuple(image for images in found.values() for image in images),
+                images=tuple(image for image in images if names is None or image.name in names),
                 unreachable=tuple(unreachable),
+                media=() if record is None else tuple(dict.fromkeys(one.name for one in self._media(record))),
+                host_id=_host_id(vm.host),
+                vm_ref=None if record is None else f"{record.uuid}@{record.host}",
             )
 
     def upload(self, vm: Vm, image: Image, place: Place) -> None:
@@ -139,21 +137,13 @@ class SimulatedDriver:
         with self._call(Verb.UPLOAD, vm.uuid, place.host or vm.host, image.name, place):
             self._store(Verb.UPLOAD, vm, image.name, image.content, place)
 
-    def copy(
-        self,
-        vm: Vm,
-        name: ImageName,
-        source: Place,
-        target: Place,
-        genuine: Genuine = trusted,  # noqa: ARG002 - trusts
-    ) -> None:
+    def copy(self, vm: Vm, name: ImageName, source: Place, target: Place, genuine: Genuine = trusted) -> None:
         """Make `target` hold the same bytes as `source` under the same name."""
         with self._call(Verb.COPY, vm.uuid, target.host or vm.host, name, target):
             content = self._topology.reach(source, vm.host).read(name)
-            if content is None:
-                raise PermanentError(
-                    PermanentCode.IMAGE_LOST, f"storage {source.storage!r} does not hold the image {name}"
-                )
+            if content is None or not genuine(hashlib.sha256(content).hexdigest()):
+                detail = f"storage {source.storage!r} does not hold the image {name} as it was made"
+                raise PermanentError(PermanentCode.IMAGE_LOST, detail)
             self._store(Verb.COPY, vm, name, content, target)
 
     def _store(self, verb: Verb, vm: Vm, name: ImageName, content: bytes, place: Place) -> None:
@@ -179,7 +169,7 @@ class SimulatedDriver:
                         "correct the event's host, or define the VM",
                     )
                 medium = Medium(storage.place.storage, str(name))
-                after, how = insert(record, medium, vm.presentation, force=self._force)
+                after, how, added = insert(record, medium, vm.presentation, force=self._force)
                 storage.require_up()
                 if storage.size(name) is None:
                     raise TransientError(
@@ -187,31 +177,26 @@ class SimulatedDriver:
                     )
                 if after != record:
                     self.world.records.put(after)
-            return Attachment(how, device, path)
+            return Attachment(how, device, path, added=added)
 
-    def detach(
-        self,
-        vm: Vm,
-        media: Collection[ImageName] | None = None,  # noqa: ARG002 - takes all
-        added: str | None = None,  # noqa: ARG002 - asks nobody
-    ) -> None:
-        """Leave no image of the fleet in any drive of the VM."""
+    def detach(self, vm: Vm, media: Collection[ImageName] | None = None, added: str | None = None) -> None:
+        """Take these images, or all of a fleet's, out of the VM's drives; a drive that was added goes with them."""
         with self._call(Verb.DETACH, vm.uuid, vm.host):
             self._topology.require_up(vm.host)
             with self.world.change(Verb.DETACH, vm.uuid, self._timeout):
                 record = self._known(vm)
-                after = None if record is None else eject(record, force=self._force)
+                after = None if record is None else eject(record, media, added, force=self._force)
                 if after is not None and after != record:
                     self.world.records.put(after)
 
-    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:  # noqa: ARG002 - always
+    def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:
         """Delete one image file; gone already is success."""
         with self._call(Verb.DELETE, vm.uuid, image.place.host or vm.host, image.name, image.place):
-            self._images.delete(image.name, self._topology.reach(image.place, vm.host))
+            self._images.delete(image.name, self._topology.reach(image.place, vm.host), None if anyones else vm.uuid)
 
-    def host_of(self, host_id: str) -> HostName | None:  # noqa: ARG002 - none is known
+    def host_of(self, host_id: str) -> HostName | None:
         """Return the inventory's name of the host that says this of itself."""
-        return None
+        return next((host for host in self.hosts() if _host_id(host) == host_id), None)
 
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet."""
@@ -226,7 +211,7 @@ class SimulatedDriver:
                 except FleetError:
                     unreachable.append(storage.place)
             vms = tuple(self._surveyed(record) for record in self.world.records.on(host))
-        return Survey(tuple(images), vms, tuple(unreachable))
+        return Survey(tuple(images), vms, tuple(unreachable), _host_id(host))
 
     def hosts(self) -> Collection[HostName]:
         """Name the hosts of the inventory."""
@@ -303,6 +288,11 @@ class SimulatedDriver:
             storage = self._topology.find(record.host, medium.storage)
             found.append(Inserted(image, None if storage is None else storage.place))
         return found
+
+
+def _host_id(host: HostName) -> str:
+    """Return what a simulated host says of itself."""
+    return f"simulated/{host}"
 
 
 def _require_own(vm: Vm, name: ImageName) -> None:

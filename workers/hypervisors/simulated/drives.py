@@ -10,7 +10,7 @@ from configdrive.model import ImageName, Presentation
 from configdrive.ports import AttachedHow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from workers.hypervisors.simulated.vms import Drives, Medium, VmRecord
 
@@ -43,16 +43,19 @@ def has_slot(record: VmRecord) -> bool:
 
 def insert(
     record: VmRecord, medium: Medium, presentation: Presentation, *, force: bool
-) -> tuple[VmRecord, AttachedHow]:
-    """Put the medium into the VM's config drive, now and in its definition.
+) -> tuple[VmRecord, AttachedHow, str | None]:
+    """Put the medium into the VM's config drive, now and in its definition, in the place of any fleet's image.
+
+    Answers the device too, when the drive was added for it.
 
     Raises:
-        PermanentError: `NOT_ITS_DRIVE` when another VM's image is in the slot; `NO_FREE_SLOT` when a user's file is,
-            or when the VM has no slot and takes none while it runs.
+        PermanentError: `NO_FREE_SLOT` when a user's file is in the slot, or when the VM has none and takes none while
+            it runs.
         TransientError: `DRIVE_LOCKED` when the guest holds the tray and `force` is not set.
     """
     device = SLOTS[presentation]
-    _require_own(record, device)
+    _require_no_users(record, device)
+    added = None if device in record.live or device in record.config else device
     live, config = _without_own(record, record.live, device), _without_own(record, record.config, device)
     if record.persistent:
         config[device] = medium
@@ -73,42 +76,44 @@ def insert(
     after = _with_live(record, live, config, force=force)
     if after == record and how is not AttachedHow.NEXT_BOOT:
         how = AttachedHow.ALREADY
-    return after, how
+    return after, how, added
 
 
-def eject(record: VmRecord, *, force: bool) -> VmRecord:
-    """Take every image of the fleet out of every drive; the definition loses our slots, the running VM keeps its CD.
+def eject(record: VmRecord, media: Collection[ImageName] | None, added: str | None, *, force: bool) -> VmRecord:
+    """Take these images, or every one of a fleet's, out of every drive.
+
+    A drive that was `added` is taken out of the definition with them, and so is a disk, which cannot be empty; a
+    running VM keeps its CD drive. What was found is left empty.
 
     Raises:
         TransientError: `DRIVE_LOCKED` when the guest holds the tray and `force` is not set.
     """
-    live = {device: _unless_ours(medium) for device, medium in record.live.items()}
-    if live.get(DISK) is None:
-        live.pop(DISK, None)
-    config = {device: _unless_ours(medium) for device, medium in record.config.items()}
-    for device in _OURS:
-        if config.get(device) is None:
-            config.pop(device, None)
+    live = _emptied(record.live, media, frozenset({DISK}))
+    config = _emptied(record.config, media, frozenset({DISK, added}))
     return _with_live(record, live, config, force=force)
 
 
-def _require_own(record: VmRecord, device: str) -> None:
+def _emptied(
+    drives: Drives, media: Collection[ImageName] | None, removed: frozenset[str | None]
+) -> dict[str, Medium | None]:
+    after = dict(drives)
+    for device, medium in drives.items():
+        image = None if medium is None else medium.image
+        if image is not None and (media is None or image in media):
+            after[device] = None
+            if device in removed:
+                del after[device]
+    return after
+
+
+def _require_no_users(record: VmRecord, device: str) -> None:
     for drives in (record.live, record.config):
         medium = drives.get(device)
-        if medium is None:
-            continue
-        image = medium.image
-        if image is None:
+        if medium is not None and medium.image is None:
             raise PermanentError(
                 PermanentCode.NO_FREE_SLOT,
                 f"the config drive slot {device} of VM {record.uuid} holds a medium that is not the fleet's",
                 "eject it, or move it to the slot of the user's ISO",
-            )
-        if image.vm_uuid != record.uuid:
-            raise PermanentError(
-                PermanentCode.NOT_ITS_DRIVE,
-                f"the config drive slot {device} of VM {record.uuid} holds the image of VM {image.vm_uuid}",
-                "find out who inserted it, then eject it",
             )
 
 
@@ -133,10 +138,6 @@ def _with_live(record: VmRecord, live: Drives, config: Drives, *, force: bool) -
             "unmount it in the guest, or turn force_eject on",
         )
     return replace(record, live=live, config=config, tray_locked=False)
-
-
-def _unless_ours(medium: Medium | None) -> Medium | None:
-    return None if medium is None or medium.image is not None else medium
 
 
 def _is_foreign(medium: Medium | None) -> bool:

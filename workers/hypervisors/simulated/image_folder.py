@@ -191,17 +191,18 @@ class Images:
             storage.write(name, content, halfway)
             self._changed(vm, name, storage, None if before is None else len(before), len(content))
 
-    def delete(self, name: ImageName, storage: Storage) -> None:
-        """Delete an image; gone already is success.
+    def delete(self, name: ImageName, storage: Storage, of: VmUuid | None = None) -> None:
+        """Delete an image, with what a killed upload has left of it; gone already is success.
 
         Raises:
-            TransientError: `IMAGE_IN_USE` when any VM has it in a drive, `VM_BUSY`.
+            TransientError: `IMAGE_IN_USE` when the VM `of`, or without it any, has it in a drive, `VM_BUSY`.
         """
         with self._world.records.lock(name.vm_uuid, self._timeout):
+            storage.remove_half_written(name.vm_uuid)
             size = storage.size(name)
             if size is None:
                 return
-            self._require_unused(name, storage)
+            self._require_unused(name, storage, of)
             storage.remove(name)
             self._changed(name.vm_uuid, name, storage, size, None)
 
@@ -223,8 +224,10 @@ class Images:
     def _changed(self, vm: VmUuid, name: ImageName, storage: Storage, before: int | None, after: int | None) -> None:
         """Do nothing about a file that has come or gone, of so many bytes: a rig writes it down."""
 
-    def _require_unused(self, name: ImageName, storage: Storage) -> None:
+    def _require_unused(self, name: ImageName, storage: Storage, of: VmUuid | None = None) -> None:
         for record in self._world.records.users(name):
+            if of is not None and record.uuid != of:
+                continue
             for image, medium in fleet_media(record):
                 seen = self._world.topology.find(record.host, medium.storage)
                 if image == name and seen is not None and seen.place == storage.place:

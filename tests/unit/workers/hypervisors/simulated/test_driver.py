@@ -84,7 +84,8 @@ def test_a_storage_that_is_down_is_unavailable_and_the_others_are_still_listed(c
     cloud.driver.upload(vm, make_image(vm, 2), AT_H1)
     cloud.world.set_storage_up(AT_H1, up=False)
 
-    assert code_of(lambda: cloud.driver.observe(vm)) is TransientCode.STORAGE_UNAVAILABLE
+    down = cloud.driver.observe(vm)
+    assert (down.storage, down.unreachable, down.media) == (AT_H1, (AT_H1,), (name,))
     assert code_of(lambda: cloud.driver.upload(vm, make_image(vm, 3), AT_H1)) is TransientCode.STORAGE_UNAVAILABLE
     assert code_of(lambda: cloud.driver.attach(vm, make_image(vm).name, AT_H1)) is TransientCode.STORAGE_UNAVAILABLE
     seen = cloud.driver.observe(replace(vm, primary_storage=NFS), [AT_H1])

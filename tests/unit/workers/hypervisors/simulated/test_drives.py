@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
-from configdrive.model import HostName, InstanceName, PowerState, Presentation, StorageName, VmUuid
+from configdrive.model import HostName, ImageName, InstanceName, PowerState, Presentation, StorageName, VmUuid
 from configdrive.ports import AttachedHow
 from workers.hypervisors.simulated.drives import CD, DISK, SLOTS, USER_CD, eject, fleet_media, has_slot, insert
 from workers.hypervisors.simulated.vms import Drives, Medium, VmRecord
@@ -51,23 +51,20 @@ def test_insert_puts_the_medium_in_or_says_why_not(record: VmRecord, presentatio
     device = SLOTS[presentation]
     held = {drives.get(device) for drives in (record.live, record.config)}
     try:
-        after, how = insert(record, NEW, presentation, force=True)
+        after, how, _ = insert(record, NEW, presentation, force=True)
     except FleetError as error:
         reason = error.code
     else:
         assert_inserted(record, after, how, presentation)
         return
-    if reason is PermanentCode.NOT_ITS_DRIVE:
-        assert THEIRS in held
-    else:
-        assert reason is PermanentCode.NO_FREE_SLOT
-        assert FOREIGN in held or not (record.persistent or record.hot_add or device in record.live)
+    assert reason is PermanentCode.NO_FREE_SLOT
+    assert FOREIGN in held or not (record.persistent or record.hot_add or device in record.live)
 
 
 def assert_inserted(record: VmRecord, after: VmRecord, how: AttachedHow, presentation: Presentation) -> None:
     device = SLOTS[presentation]
     held = {drives.get(device) for drives in (record.live, record.config)}
-    assert not held & {THEIRS, FOREIGN}
+    assert FOREIGN not in held
     if record.persistent:
         assert after.config[device] == NEW
     if record.active and how is not AttachedHow.NEXT_BOOT:
@@ -78,31 +75,48 @@ def assert_inserted(record: VmRecord, after: VmRecord, how: AttachedHow, present
     assert (how is AttachedHow.ALREADY) == (after == record and how is not AttachedHow.NEXT_BOOT)
     assert rest(after.live, CD, DISK) == rest(record.live, CD, DISK)
     assert rest(after.config, CD, DISK) == rest(record.config, CD, DISK)
-    again, how_again = insert(after, NEW, presentation, force=True)
+    again, how_again, _ = insert(after, NEW, presentation, force=True)
     assert again == after
     assert how_again is (AttachedHow.NEXT_BOOT if how is AttachedHow.NEXT_BOOT else AttachedHow.ALREADY)
 
 
 @given(records())
 def test_eject_leaves_no_image_of_the_fleet_and_every_other_medium(record: VmRecord) -> None:
-    after = eject(record, force=True)
+    after = eject(record, None, None, force=True)
     assert list(fleet_media(after)) == []
     assert [medium for medium in after.media if medium == FOREIGN] == [m for m in record.media if m == FOREIGN]
-    assert eject(after, force=True) == after
+    assert eject(after, None, None, force=True) == after
     assert set(after.live) >= set(record.live) - {DISK}
+
+
+def test_eject_takes_out_the_named_images_only_and_the_added_drive_only() -> None:
+    record = vm(config={CD: OLD, USER_CD: None})
+    assert eject(record, (new_image(),), None, force=True) == record
+    assert eject(record, (old_image(),), None, force=True).config == {CD: None, USER_CD: None}
+    assert eject(record, (old_image(),), CD, force=True).config == {USER_CD: None}
+
+
+def old_image() -> ImageName:
+    assert OLD.image is not None
+    return OLD.image
+
+
+def new_image() -> ImageName:
+    assert NEW.image is not None
+    return NEW.image
 
 
 @given(records())
 def test_a_locked_tray_keeps_the_live_drives_without_force(record: VmRecord) -> None:
     locked = replace(record, tray_locked=True)
-    forced = eject(locked, force=True)
+    forced = eject(locked, None, None, force=True)
     if forced.live == locked.live:
-        assert eject(locked, force=False) == forced
+        assert eject(locked, None, None, force=False) == forced
         assert forced.tray_locked
     else:
         assert not forced.tray_locked
         with pytest.raises(FleetError) as caught:
-            eject(locked, force=False)
+            eject(locked, None, None, force=False)
         assert caught.value.code is TransientCode.DRIVE_LOCKED
 
 
@@ -112,12 +126,12 @@ def vm(**fields: object) -> VmRecord:
 
 
 def test_a_changed_presentation_moves_the_image() -> None:
-    after, _ = insert(vm(config={CD: OLD}), NEW, Presentation.DISK, force=True)
+    after, _, _ = insert(vm(config={CD: OLD}), NEW, Presentation.DISK, force=True)
     assert after.config == {DISK: NEW}
 
 
 def test_a_stranger_in_the_other_slot_is_not_touched() -> None:
-    after, _ = insert(vm(config={DISK: FOREIGN}), NEW, Presentation.CDROM, force=True)
+    after, _, _ = insert(vm(config={DISK: FOREIGN}), NEW, Presentation.CDROM, force=True)
     assert after.config == {CD: NEW, DISK: FOREIGN}
 
 

@@ -87,7 +87,7 @@ def test_the_log_tells_a_life_step_by_step(cloud: Cloud) -> None:
     assert (upload.image, upload.place, upload.before, upload.after) == (str(name), "h1/local", None, {"bytes": size})
     assert attach.after == {"host": "h1", "power": "halted", "live": {}, "config": {"hdd": f"local/{name}"}}
     assert start.before == attach.after
-    assert detach.after == {"host": "h1", "power": "running", "live": {"hdd": None}, "config": {}}
+    assert detach.after == {"host": "h1", "power": "running", "live": {"hdd": None}, "config": {"hdd": None}}
 
 
 def test_a_change_that_is_none_is_not_written(cloud: Cloud) -> None:
