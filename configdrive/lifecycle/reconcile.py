@@ -196,6 +196,8 @@ class Reconciler:
             return self._supersede(attempt, known, successor)
         if known.vm is None and event.data.host is None and attempt.only_takes_away and not attempt.intents:
             return self._end(attempt, Status.NOT_APPLICABLE, "nothing is known of this VM")
+        if known.vm is None and event.data.host is None:
+            known = replace(known, vm=_of_intents(attempt))
         return _Admitted(attempt, known, guest_of(event, self._sealer))
 
     def _remembered(self, attempt: Attempt) -> VmState:
@@ -287,9 +289,7 @@ class Reconciler:
 
     def _observe(self, attempt: Attempt, known: VmState, executor: Executor) -> Observed:
         event = attempt.event
-        vm = _present_vm(
-            at_goal(vm_of(known.vm or _of_intents(attempt), event), event), known, attempt, executor.driver
-        )
+        vm = _present_vm(at_goal(vm_of(known.vm, event), event), known, attempt, executor.driver)
         where = whereabouts(known, attempt.intents, vm, event, executor.driver)
         named = event.data.primary_storage is not None
         if isinstance(event, MigrateEvent) and event.data.phase is MigratePhase.PREPARE:

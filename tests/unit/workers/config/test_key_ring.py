@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import base64
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nacl.public import PrivateKey
 
 from configdrive.client.public_key import PublicSealer
 from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import Generation, HostName, HypervisorName, ImageName, InstanceName, Vm, VmUuid
 from configdrive.ports import Sealer
-from workers.config.key_ring import KeyRing, key_of
+from workers.config.key_ring import ImageNames, KeyRing, key_of
 from workers.config.keys import Key
 
 OLD, NEW, STRANGER = Key.generate(), Key.generate(), Key.generate()
 CONTEXT = "3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f/event-1"
 SECRET = b"swordfish"
+HOST = HostName("host-1")
 
 
 @dataclass
@@ -205,3 +210,31 @@ def test_no_key_shows_in_the_repr_of_a_sealer(ring: KeyRing) -> None:
     for shown in (repr(ring), repr(PublicSealer(OLD.private.public_key))):
         assert bytes(OLD.private).hex() not in shown
         assert repr(bytes(OLD.private)) not in shown
+
+
+def test_an_image_s_name_is_keyed_and_known_by_every_key(file: KeyFile) -> None:
+    vm = Vm(VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"), InstanceName("Web 01 (prod)"), HypervisorName("kvm"), HOST)
+    names = ImageNames(file.read, lambda: "abcdefgh")
+    content, other = sha256(b"image").hexdigest(), sha256(b"another").hexdigest()
+    name = names.name(vm, Generation(7), content)
+    assert str(name) == f"web-01-prod.{vm.uuid}.7.{name.fingerprint}-abcdefgh.iso"
+    assert (name.fleet, name) == ("abcdefgh", ImageName.parse(name.file))
+    assert names.name(vm, Generation(7), other).fingerprint != name.fingerprint
+    file.keys = (OLD, NEW)
+    assert names.name(vm, Generation(7), content).fingerprint != name.fingerprint, "the newest key names"
+    assert names.is_genuine(name, content)
+    assert not names.is_genuine(name, other)
+    assert not names.is_genuine(ImageName.of("i", vm.uuid, Generation(7)), content), "a name of the first form"
+    file.keys = (STRANGER,)
+    assert not names.is_genuine(name, content)
+
+
+def test_the_fingerprint_is_derived_as_rfc_5869_says() -> None:
+    """HKDF-SHA-256 of the private key, as another implementation computes it; then HMAC of the image's digest."""
+    key = Key("", "", PrivateKey(bytes(range(32))))
+    vm = Vm(VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"), InstanceName("i"), HypervisorName("kvm"), HOST)
+    name = ImageNames(lambda: (key,), lambda: "abcdefgh").name(vm, Generation(1), sha256(b"image").hexdigest())
+    extracted = hmac.new(bytes(32), bytes(range(32)), "sha256").digest()
+    derived = hmac.new(extracted, b"configdrive/image-name/1\x01", "sha256").digest()
+    digest = hmac.new(derived, sha256(b"image").digest(), "sha256").digest()
+    assert name.fingerprint == base64.b32encode(digest[:10]).decode().lower()

@@ -1,0 +1,254 @@
+"""Identity and intent: the right VM, the right image, and nothing left behind by an attempt that never ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from configdrive.contract.outcome import Status
+from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.lifecycle.reconcile import Reconciler
+from configdrive.lifecycle.verify import Verifier
+from configdrive.model import HostName, HypervisorName, Intent, PowerState
+from tests.unit.configdrive.lifecycle.leaving import record
+from tests.unit.fakes.cloud import At, Cloud, Machine, MemoryDriver
+from tests.unit.fakes.fleet import AT_SOURCE, HELLO, HOST_1, HOST_2, VM, Fleet, running
+
+FIRST = {"user_data": {"text": "FIRST"}, "password": "PasswordAAA"}
+SECOND = {"user_data": {"text": "SECOND"}, "password": "PasswordBBB"}
+
+
+def dies_after(fleet: Fleet, verb: str) -> None:
+    def hook(at_verb: str, at: At) -> None:
+        if (at_verb, at) == (verb, At.AFTER):
+            raise KeyboardInterrupt
+
+    fleet.cloud.hook = hook
+
+
+def calm(fleet: Fleet) -> None:
+    fleet.cloud.hook = lambda _verb, _at: None
+
+
+# --- the right image --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("remembered", [True, False], ids=["skipped", "Redis is lost"])
+def test_a_start_with_a_number_that_was_used_puts_its_own_content_into_the_drive(
+    fleet: Fleet, *, remembered: bool
+) -> None:
+    fleet.send("start", guest=HELLO)
+    dies_after(fleet, "attach")
+    with pytest.raises(KeyboardInterrupt):
+        fleet.handle(fleet.event("start", sequence=2, guest=FIRST))
+    calm(fleet)
+    assert fleet.password() == "PasswordAAA"
+    if not remembered:
+        fleet.remembered, fleet.lease.intents = None, []
+    settled = fleet.handle(fleet.event("start", sequence=2, guest=SECOND))
+    assert (settled.outcome.status, settled.outcome.facts["attach"]) == (Status.APPLIED, "inserted")
+    assert (fleet.password(), fleet.user_data()) == ("PasswordBBB", b"SECOND")
+    assert fleet.generations() == [2]
+
+
+def test_after_a_key_was_rotated_the_image_has_another_name_and_the_old_one_goes(fleet: Fleet) -> None:
+    running(fleet)
+    before = fleet.medium()
+    fleet.namer.key = "rotated"
+    fleet.send("start")
+    after = fleet.medium()
+    assert before is not None
+    assert after is not None
+    assert before.name.fingerprint != after.name.fingerprint
+    assert set(fleet.cloud.images_of(VM)) == {after}
+    fleet.send("stop")
+    assert fleet.generations() == []
+
+
+def test_the_state_names_the_very_file_that_is_in_the_drive(fleet: Fleet) -> None:
+    running(fleet)
+    medium, image = fleet.medium(), fleet.known().image
+    assert medium is not None
+    assert image is not None
+    assert image.file == medium.name.file
+
+
+# --- intents ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("storage", [None, "second"])
+@pytest.mark.parametrize("host", [HOST_1, HOST_2])
+def test_a_destroy_takes_away_what_an_attempt_brought_that_never_ended(
+    fleet: Fleet, storage: str | None, host: HostName
+) -> None:
+    """The VM is undefined meanwhile, or is defined on another host."""
+    dies_after(fleet, "upload")
+    with pytest.raises(KeyboardInterrupt):
+        fleet.send("deploy", start=True, guest=FIRST, primary_storage=storage)
+    calm(fleet)
+    assert len(fleet.generations()) == 1
+    del fleet.cloud.machines[VM]
+    settled = fleet.send("destroy", host=host)
+    assert settled.outcome.status is Status.APPLIED
+    assert fleet.generations() == []
+    assert fleet.lease.intents == []
+
+
+def test_a_destroy_without_a_host_finds_what_only_an_intent_knows(fleet: Fleet) -> None:
+    dies_after(fleet, "attach")
+    with pytest.raises(KeyboardInterrupt):
+        fleet.send("start", guest=FIRST)
+    calm(fleet)
+    assert fleet.remembered is None
+    assert fleet.send("destroy", host=None).outcome.status is Status.APPLIED
+    assert (fleet.medium(), fleet.generations()) == (None, [])
+
+
+def test_what_a_failed_prepare_copied_goes_with_the_stop(local: Fleet) -> None:
+    def fails(verb: str, at: At) -> None:
+        if (verb, at) == ("copy", At.AFTER):
+            raise TransientError(TransientCode.HYPERVISOR_ERROR, "what a copy did is not known")
+
+    local.cloud.hook = fails
+    with pytest.raises(TransientError):
+        local.send("migrate", phase="prepare", host=None)
+    calm(local)
+    assert len(local.generations()) == 2
+    local.send("stop", host=None)
+    assert local.generations() == []
+
+
+def test_the_intent_is_written_before_anything_is_brought(fleet: Fleet) -> None:
+    seen: list[int] = []
+
+    def hook(verb: str, at: At) -> None:
+        if (verb, at) == ("upload", At.BEFORE):
+            seen.append(len(fleet.lease.intents))
+
+    fleet.cloud.hook = hook
+    fleet.send("start", guest=FIRST)
+    assert seen == [1]
+    assert fleet.lease.intents == [], "an event that ends gives them back"
+
+
+# --- hosts, hypervisors, drives ---------------------------------------------------------------------------------------
+
+
+def test_a_second_name_of_one_host_is_the_same_host(fleet: Fleet) -> None:
+    """vSphere: `esx-01` and the cluster that it is in."""
+    alias = HostName("cluster-01")
+    fleet.cloud.hosts.add(alias)
+    fleet.cloud.aliases[alias] = HOST_1
+    running(fleet)
+    settled = fleet.send("start", host=alias)
+    assert settled.outcome.status is Status.APPLIED
+    assert fleet.user_data() == b"hello"
+
+
+def test_a_host_that_was_renamed_in_the_inventory_is_found_by_what_it_says_of_itself(fleet: Fleet) -> None:
+    running(fleet)
+    new = HostName("host-1-new")
+    fleet.cloud.hosts = {new, HOST_2}
+    fleet.cloud.aliases[new] = HOST_1
+    settled = fleet.send("stop", host=None)
+    assert (settled.outcome.status, settled.outcome.code) == (Status.APPLIED, None)
+    assert (fleet.medium(), fleet.generations()) == (None, [])
+
+
+@pytest.mark.parametrize("word", ["stop", "destroy"])
+def test_what_takes_away_cleans_the_host_that_is_remembered_as_well_as_the_one_that_is_named(
+    local: Fleet, word: str
+) -> None:
+    local.power(PowerState.HALTED)
+    settled = local.send(word, host=HOST_2)
+    assert (settled.outcome.status, "left_behind" in settled.outcome.facts) == (Status.APPLIED, False)
+    assert (local.medium(), local.generations()) == (None, [])
+
+
+class OtherDriver(MemoryDriver):
+    name = HypervisorName("other")
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_a_vm_that_changes_its_hypervisor_leaves_nothing_in_the_old_drive(fleet: Fleet, *, away: bool) -> None:
+    running(fleet)
+    old = fleet.machine
+    cloud = Cloud()
+    cloud.machines[VM] = Machine(HOST_1, old.root)
+    drivers = {"memory": fleet.driver, "other": OtherDriver(cloud)}
+    fleet.reconciler = Reconciler(
+        {HypervisorName(name): driver for name, driver in drivers.items()},
+        fleet.sealer, fleet.namer, fleet.clock, fleet.observer, label="config",
+    )  # fmt: skip
+    if away:
+        fleet.cloud.down.add(HOST_1)
+    settled = fleet.send("start", hypervisor="other")
+    assert settled.outcome.status is Status.APPLIED
+    assert cloud.medium(VM) is not None
+    if away:
+        assert settled.outcome.facts["left_behind"] == "drive@host-1, primary@shared"
+        assert [(one.hypervisor, one.host) for one in settled.left] == [("memory", HOST_1)]
+    else:
+        assert (old.medium, fleet.cloud.images_of(VM), settled.left) == (None, set(), ())
+
+
+def test_the_user_s_own_drive_is_emptied_and_stays(fleet: Fleet) -> None:
+    fleet.machine.slot = fleet.machine.found = True
+    running(fleet)
+    fleet.send("stop")
+    assert (fleet.machine.slot, fleet.machine.medium) == (True, None)
+
+
+def test_a_drive_that_was_added_goes_with_the_stop_also_after_a_second_start(fleet: Fleet) -> None:
+    running(fleet)
+    fleet.send("start")
+    assert fleet.known().added == "cd"
+    fleet.send("stop")
+    assert fleet.machine.slot is False
+    assert fleet.known().added is None
+
+
+# --- verification -----------------------------------------------------------------------------------------------------
+
+
+def verify(fleet: Fleet) -> None:
+    verifier = Verifier({fleet.driver.name: fleet.driver}, fleet.sealer, fleet.namer, fleet.observer, "config")
+    done = verifier.verify(VM, fleet.remembered, tuple(fleet.lease.intents), fleet.lease)
+    fleet.remembered = done.state or fleet.remembered
+    fleet.lease.intents = [one for one in fleet.lease.intents if one not in done.intents]
+
+
+@pytest.mark.parametrize("word", ["stop", "destroy"])
+def test_an_image_that_a_frozen_worker_uploads_after_the_end_goes(local: Fleet, word: str) -> None:
+    late, bytes_ = local.medium(), local.cloud.medium(VM)
+    assert late is not None
+    assert bytes_ is not None
+    local.send(word)
+    local.cloud.files[late] = bytes_
+    local.machine.medium = late
+    local.lease.intents = [Intent(HOST_1, "id-host-1", AT_SOURCE, late.name.file, local.driver.name)]
+    verify(local)
+    assert (local.medium(), local.generations()) == (None, [])
+
+
+def test_a_drive_that_a_frozen_worker_emptied_is_filled_again(local: Fleet) -> None:
+    before = local.cloud.medium(VM)
+    local.machine.medium = None
+    local.cloud.files.clear()
+    verify(local)
+    assert local.cloud.medium(VM) == before, "the same content at the same time gives the same bytes"
+    assert record(local).phase == "attached"
+
+
+def test_a_vm_of_which_nothing_is_known_needs_no_verification(fleet: Fleet) -> None:
+    verify(fleet)
+    assert fleet.remembered is None
+
+
+def test_what_cannot_be_verified_now_is_refused_with_the_cause(local: Fleet) -> None:
+    local.cloud.down.add(HOST_1)
+    with pytest.raises(TransientError):
+        verify(local)
+    local.remembered = local.remembered and local.remembered.replace('"memory"', '"gone"')
+    with pytest.raises(PermanentError) as caught:
+        verify(local)
+    assert caught.value.code is PermanentCode.UNKNOWN_HYPERVISOR
