@@ -38,7 +38,8 @@ class Claim:
     """The right to work on a VM's next event.
 
     Args:
-        epoch: the fencing token; only the newest may change anything.
+        epoch: the fencing token, with `owner`; only the newest may change anything.
+        owner: another for every claim. A store that lost its newest writes hands an epoch out twice.
         attempt: how many times this event was begun, this time included.
         deaths: how many of them ended with a worker that never gave its lease back.
         body: the event's JSON; empty when it is missing.
@@ -48,6 +49,7 @@ class Claim:
 
     header: Header
     epoch: int
+    owner: str
     attempt: int
     deaths: int
     body: bytes
@@ -62,10 +64,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The right to work on a VM for which no event waits. `epoch` and `state` as in a claim."""
+    """The right to work on a VM for which no event waits. `epoch`, `owner` and `state` as in a claim."""
 
     vm_uuid: VmUuid
     epoch: int
+    owner: str
     state: str | None
 
 

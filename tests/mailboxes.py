@@ -107,6 +107,7 @@ class Store:
 
     client: redis.Redis = field(default_factory=shared_redis)
     lease: float = LEASE
+    longest_pause: float = 300.0
     resend: float = RESEND
     seen: float = 3600
     tombstone: float = 7200
@@ -122,6 +123,7 @@ class Store:
         return MailboxOptions(
             prefix=self.prefix,
             lease=self.lease,
+            longest_pause=self.longest_pause,
             resend=self.resend,
             seen=self.seen,
             tombstone=self.tombstone,

@@ -5,7 +5,7 @@ that lost the reply asks again. Keys, behind the prefix:
 
 | key                 | type       | what                                                                            |
 |---------------------|------------|---------------------------------------------------------------------------------|
-| `vm:<uuid>`         | hash       | state (JSON), epoch (fencing token), owner, until, attempts, parked, queue, ...   |
+| `vm:<uuid>`         | hash       | state (JSON), epoch and owner (fencing token), until, attempts, parked, ...      |
 | `mail:<uuid>`       | list       | headers of the VM's events, oldest first                                        |
 | `body:<uuid>`       | hash       | event id -> the event's JSON, secrets sealed                                    |
 | `due:<queue>`       | sorted set | VM -> time (ms) at which its lease or back-off ends: then it needs a wake-up     |
@@ -71,6 +71,7 @@ class MailboxOptions(StoreOptions):
     """How long things are kept. Times are seconds; `outcomes_kept` is a number of stream entries."""
 
     lease: float
+    longest_pause: float
     resend: float
     seen: float
     tombstone: float
@@ -84,6 +85,7 @@ class MailboxOptions(StoreOptions):
             replicas=settings.replicas,
             replica_seconds=settings.replica_seconds,
             lease=settings.lease_seconds,
+            longest_pause=settings.backoff_most_seconds,
             resend=settings.resend_seconds,
             seen=settings.seen_seconds,
             tombstone=settings.tombstone_seconds,
@@ -102,19 +104,20 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
     @override
     def claim(self, wakeup: Wakeup) -> Claim | NotNow:
         uuid = wakeup.vm_uuid
-        args = [self.prefix, uuid, wakeup.queue, wakeup.number, uuids.uuid4().hex, ms(self._options.lease)]
+        owner = uuids.uuid4().hex
+        args = [self.prefix, uuid, wakeup.queue, wakeup.number, owner, ms(self._options.lease)]
         answer = self._confirmed.one(self._scripts["claim"], (self._vm_keys(uuid), args))
         word = answer[0].decode()
         if word != "claimed":
             return NotNow(word)
         _, epoch, attempt, deaths, body, state, *rest = answer
         head, waiting = encoding.header(uuid, rest[:5]), tuple(encoding.readable(rest[5:]))
-        return Claim(head, int(epoch), int(attempt), int(deaths), body, encoding.state_of(state), waiting)
+        return Claim(head, int(epoch), owner, int(attempt), int(deaths), body, encoding.state_of(state), waiting)
 
     @override
     def renew(self, right: Right) -> bool:
         uuid = right.vm_uuid
-        args: list[str | int] = [self.prefix, uuid, right.epoch, ms(self._options.lease)]
+        args: list[str | int] = [self.prefix, uuid, right.epoch, right.owner, ms(self._options.lease)]
         return bool(self._scripts["renew"](keys=[self._key("vm", uuid)], args=args))
 
     @override
@@ -129,7 +132,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
                 self._key("parked"),
             ],
             args=[
-                *(options.prefix, uuid, claim.epoch, claim.header.event_id),
+                *(options.prefix, uuid, claim.epoch, claim.owner, claim.header.event_id),
                 *(mode, outcome, state, ms(delay)),
                 *(int(options.seen), options.outcomes_kept, int(options.tombstone), ms(options.resend)),
                 code,
@@ -141,12 +144,13 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
 
     @override
     def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
-        args = [f"hold {uuids.uuid4().hex}", ms(self._options.lease), int(self._options.tombstone)]
+        owner = f"hold {uuids.uuid4().hex}"
+        args = [owner, ms(self._options.lease), int(self._options.tombstone)]
         answer = self._confirmed.one(self._scripts["hold"], (self._vm_keys(vm_uuid)[:2], args))
         word = answer[0].decode()
         if word != "held":
             return NotNow(word)
-        return Held(vm_uuid, int(answer[1]), encoding.state_of(answer[2]))
+        return Held(vm_uuid, int(answer[1]), owner, encoding.state_of(answer[2]))
 
     @override
     def release(
@@ -155,7 +159,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         answer = self._scripts["release"](
             keys=[*self._vm_keys(held.vm_uuid)[:2], self._key("left", finished.queue if finished else "")],
             args=[
-                *(self.prefix, held.vm_uuid, held.epoch, state or "", "gone" if gone else ""),
+                *(self.prefix, held.vm_uuid, held.epoch, held.owner, state or "", "gone" if gone else ""),
                 int(self._options.tombstone),
                 f"{held.vm_uuid} {finished.host}" if finished else "",
             ],
@@ -202,6 +206,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
     @override
     def wake_due(self, queue: str, limit: int, *, at_once: bool = False) -> list[Sent]:
         args: list[str | int] = [self.prefix, queue, limit, 0 if at_once else ms(self._options.resend)]
+        args.append(ms(max(self._options.lease, self._options.longest_pause)))
         looks = LOOKS_UNTIL_LOST if at_once else 1
         answers = [self._scripts["wakeup"](keys=[self._key("due", queue)], args=args) for _ in range(looks)]
         return encoding.sent([part for answer in answers for part in answer])

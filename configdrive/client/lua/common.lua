@@ -7,6 +7,28 @@ local function clock()  -- Redis' own, in ms
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Whether a VM is still theirs who have claimed or held it. The epoch alone does not tell: a Redis that lost its newest
+-- writes hands an epoch out twice.
+local function is_theirs(vm, epoch, owner)
+  local known = redis.call('HMGET', vm, 'epoch', 'owner')
+  return known[1] == epoch and known[2] == owner
+end
+
+local function give_back(vm, owner)  -- who asks again (a reply was lost) is known by `ended`
+  redis.call('HDEL', vm, 'owner', 'until', 'lease')
+  redis.call('HSET', vm, 'ended', owner)
+end
+
+-- When a VM's lease ("until", as long as "lease" says) or back-off ("retry_at", "delay") ends; 0 when it has none. One that
+-- is longer than it was made to be was made before the clock was set back, and is cut to its length.
+local function end_of(vm, name, length, now)
+  local known = redis.call('HMGET', vm, name, length)
+  local ends, most = tonumber(known[1] or 0), tonumber(known[2] or '')
+  if not most or ends <= now + most then return ends end
+  redis.call('HSET', vm, name, now + most)
+  return now + most
+end
+
 local function read(text)  -- {} when it is no header: a stranger has written to our keys
   local readable, found = pcall(cjson.decode, text or '')
   return readable and type(found) == 'table' and found or {}
@@ -45,6 +67,23 @@ local function head_of(prefix, uuid)
     redis.call('LPOP', mail)
     dead_letter(prefix, cjson.encode({at = clock() / 1000, origin = 'mailbox', reason = 'not a header', vm_uuid = uuid}))
   end
+end
+
+-- Whether an event makes the head pointless: a newer one that only takes away, of whatever is not the same or more.
+local function supersedes(header, head)
+  if header.sequence <= head.sequence or head.type == 'destroy' then return false end
+  return header.type == 'destroy' or header.type == 'stop' and head.type ~= 'stop'
+end
+
+-- The first that supersedes the head, as it stands; those from the `first` on are looked at.
+local function successor_of(mail, head, first)
+  for _, text in ipairs(redis.call('LRANGE', mail, first, -1)) do
+    if string.find(text, '"type":"destroy"', 1, true) or string.find(text, '"type":"stop"', 1, true) then
+      local header = read(text)
+      if is_header(header, head.vm) and supersedes(header, head) then return text end
+    end
+  end
+  return nil
 end
 
 -- Messages. A Celery message on Redis is JSON in a list: no program is needed to send one. Each of a queue has a number

@@ -22,17 +22,19 @@ end
 -- Nothing of the VM is read here but whether fields are there, and a number: a publisher's login can read no more of it.
 local head = read(redis.call('LINDEX', KEYS[2], 0))
 if not is_header(head, ARGV[2]) then  -- a stranger's: whoever claims the VM makes a dead letter of it
-  head = {id = ARGV[3], type = ARGV[6], queue = ARGV[7]}
+  head = {id = ARGV[3], type = ARGV[6], queue = ARGV[7], sequence = -1}
 end
+local supersedes_head = supersedes({type = ARGV[6], sequence = read(ARGV[4]).sequence}, head)
 if head.id == ARGV[3] then redis.call('HSET', KEYS[1], 'queue', ARGV[7]) end
 local due, attempt = ARGV[1] .. 'due:' .. head.queue, 1
 if redis.call('HEXISTS', KEYS[1], 'parked') == 1 then
-  if ARGV[6] ~= 'destroy' then return {'accepted'} end
-  -- A destroy goes through whatever is parked before it: the parked event is superseded when it is claimed.
+  if not supersedes_head then return {'accepted'} end
+  -- It goes through whatever is parked before it: the parked event is dropped when it is claimed.
   redis.call('HDEL', KEYS[1], 'parked', 'attempts', 'deaths')
   redis.call('ZREM', KEYS[6], ARGV[2])
-elseif (ARGV[6] == 'destroy' or ARGV[6] == 'stop') and redis.call('HDEL', KEYS[1], 'retry_at') == 1 then
-  -- It may supersede the head: no reason to wait for the end of a back-off.
+elseif supersedes_head and redis.call('HDEL', KEYS[1], 'retry_at') == 1 then
+  -- No reason to wait for the end of a back-off.
+  redis.call('HDEL', KEYS[1], 'delay')
   attempt = redis.call('HINCRBY', KEYS[1], 'attempts', 0) + 1
   redis.call('ZREM', due, ARGV[2])
 elseif redis.call('ZSCORE', due, ARGV[2]) then

@@ -6,14 +6,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from configdrive.contract.outcome import Status
 from rigs.process import wait_until
-from tasks.mailbox import Claim, FencedError, NotNow, Wakeup
-from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park, posting
+from tasks.mailbox import Claim, FencedError, Held, NotNow, OperatorAction, Wakeup
+from tests.mailboxes import LEASE, QUEUE, Store, again, finish, new_vm, outcome, park, posting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,9 +230,122 @@ def test_event_is_not_parked_in_front_of_a_destroy_that_came_meanwhile(store: St
     claim = store.claim(first)
     store.put(vm, "destroy")
     store.mailbox.done(claim, park(claim))
-    assert store.sent() == [(first.event_id, 1)]
+    assert store.sent() == [(first.event_id, 2)]
     assert store.mailbox.parked(10) == []
     assert store.outcomes() == []
     claim = store.claim(first)
     assert [header.event_type for header in claim.waiting] == ["destroy"]
-    assert (claim.attempt, claim.deaths) == (1, 0)
+    assert (claim.attempt, claim.deaths) == (2, 0)
+
+
+@pytest.mark.parametrize("kind", ["stop", "destroy"])
+@pytest.mark.parametrize("how", ["again", "park"])
+def test_event_that_was_superseded_meanwhile_is_looked_at_again_at_once_and_only_once(
+    store: Store, kind: str, how: str
+) -> None:
+    vm = new_vm()
+    first = store.put(vm)
+    claim = store.claim(first)
+    store.put(vm, kind)
+    store.mailbox.done(claim, park(claim) if how == "park" else again(300))
+    assert store.sent() == [(first.event_id, 2)]
+    claim = store.claim(first)
+    store.mailbox.done(claim, park(claim) if how == "park" else again(300))  # it could not be dropped
+    assert store.sent() == []
+    assert store.refused(first) is (NotNow.PARKED if how == "park" else NotNow.TOO_EARLY)
+
+
+def test_an_owner_is_fenced_off_although_the_epoch_was_handed_out_twice(store: Store) -> None:
+    """A Redis that comes back with an older copy of its data counts the epochs from there."""
+    vm = new_vm()
+    header = store.put(vm)
+    store.mailbox.done(store.claim(header), again(0))
+    before: Any = store.client.dump(store.key("vm", vm))
+    old = store.claim(header)
+    store.client.restore(store.key("vm", vm), 0, before, replace=True)
+    new = store.claim(header)
+    assert (old.epoch, old.owner != new.owner) == (new.epoch, True)
+    assert not store.mailbox.renew(old)
+    for ending in (finish(old, "the old one's"), again(300), park(old)):
+        with pytest.raises(FencedError):
+            store.mailbox.done(old, ending)
+    assert store.mailbox.renew(new)
+    store.mailbox.done(new, finish(new, "the new one's"))
+    assert store.field(vm, "state") == "the new one's"
+    assert store.field(vm, "owner") is None
+    store.mailbox.done(new, finish(new, "the new one's"))  # its answer was lost
+    assert len(store.outcomes()) == 1
+
+
+def test_a_hold_is_fenced_off_although_the_epoch_was_handed_out_twice(store: Store) -> None:
+    vm = new_vm()
+    claim = store.claim(store.put(vm))
+    store.mailbox.done(claim, finish(claim, "known"))
+    before: Any = store.client.dump(store.key("vm", vm))
+    old = store.mailbox.hold(vm)
+    store.client.restore(store.key("vm", vm), 0, before, replace=True)
+    new = store.mailbox.hold(vm)
+    assert isinstance(old, Held)
+    assert isinstance(new, Held)
+    assert old.epoch == new.epoch
+    assert not store.mailbox.renew(old)
+    with pytest.raises(FencedError):
+        store.mailbox.release(old, "the old one's")
+    store.mailbox.release(new, "the new one's")
+    store.mailbox.release(new, "the new one's")  # its answer was lost
+    assert store.field(vm, "state") == "the new one's"
+
+
+HOUR = 3600
+
+
+def test_a_clock_that_was_set_back_makes_no_lease_longer(store: Store) -> None:
+    vm = new_vm()
+    header = store.put(vm)
+    claim = store.claim(header)
+    store.age(vm, -HOUR)
+    assert store.refused(header) is NotNow.BUSY
+    due = store.due(vm)
+    assert due is not None
+    assert LEASE - 5 < due <= LEASE
+    assert store.mailbox.renew(claim), "the living go on"
+    store.age(vm, LEASE + 1)
+    assert store.claim(header).deaths == 1, "the dead end after one lease"
+
+
+def test_a_clock_that_was_set_back_makes_no_back_off_longer(store: Store) -> None:
+    vm = new_vm()
+    header = store.put(vm)
+    store.mailbox.done(store.claim(header), again(8))
+    store.age(vm, -HOUR)
+    assert store.due_now() == []
+    due = store.due(vm)
+    assert due is not None
+    assert 3 < due <= 8
+    store.age(vm, 9)
+    assert store.due_now() == [(header.event_id, 2)]
+
+
+def test_a_clock_that_was_set_back_holds_up_no_hold_and_no_operator(store: Store) -> None:
+    vm = new_vm()
+    held = store.mailbox.hold(vm)
+    assert isinstance(held, Held)
+    store.age(vm, -HOUR)
+    assert store.mailbox.hold(vm) is NotNow.BUSY
+    header = store.put(vm)
+    assert store.mailbox.act(vm, header.event_id, OperatorAction.RETRY, None) == "busy"
+    store.age(vm, LEASE + 1)
+    assert store.mailbox.act(vm, header.event_id, OperatorAction.RETRY, None) is None
+
+
+def test_a_clock_that_was_set_forward_ends_leases_and_the_fence_holds(store: Store) -> None:
+    vm = new_vm()
+    header = store.put(vm)
+    old = store.claim(header)
+    store.age(vm, HOUR)
+    new = store.claim(header)
+    assert not store.mailbox.renew(old), "it does nothing more"
+    with pytest.raises(FencedError):
+        store.mailbox.done(old, finish(old, "the old one's"))
+    store.mailbox.done(new, finish(new, "the new one's"))
+    assert store.outcomes() == [outcome(header, attempts=2)]

@@ -59,7 +59,7 @@ def test_a_vm_without_events_is_held_by_one_at_a_time(store: Store) -> None:
     vm = new_vm()
     done(store, vm)
     held = hold(store, vm)
-    assert held == Held(vm, 2, '{"sequence":1}')
+    assert held == Held(vm, 2, held.owner, '{"sequence":1}')
     assert store.mailbox.hold(vm) is NotNow.BUSY
     assert store.mailbox.renew(held)
     store.mailbox.release(held)

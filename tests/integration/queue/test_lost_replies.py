@@ -184,7 +184,8 @@ def test_a_look_for_wake_ups_sends_each_once(lossy: Lossy) -> None:
 def test_hold(lossy: Lossy) -> None:
     store, vm = lossy.store, new_vm()
     held = lossy.lose().hold(vm)
-    assert held == Held(vm, 1, None)
+    assert isinstance(held, Held)
+    assert held == Held(vm, 1, held.owner, None)
     assert store.mailbox.hold(vm) is NotNow.BUSY
     assert store.mailbox.renew(held)
 

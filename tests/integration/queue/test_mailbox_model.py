@@ -65,9 +65,9 @@ class Mailboxes(RuleBasedStateMachine):
         vm.mail.append(item.header)
         vm.seen[item.header.event_id] = None
         if vm.parked:
-            if kind == "destroy":
+            if vm.superseded_by(item.header):
                 vm.next_head()
-        elif vm.retry_set and kind != "start":
+        elif vm.retry_set and vm.superseded_by(item.header):
             vm.retry_set = vm.backing_off = vm.overdue = False
             vm.wake()
         elif not vm.due:
@@ -100,6 +100,7 @@ class Mailboxes(RuleBasedStateMachine):
         assert answer == Claim(
             vm.head,
             vm.epoch,
+            answer.owner,
             vm.attempts,
             vm.deaths,
             f"body of {vm.head.event_id}".encode(),
@@ -156,12 +157,15 @@ class Mailboxes(RuleBasedStateMachine):
             self._ended(vm, how, result)
 
     def _ended(self, vm: VmModel, how: str, result: Outcome) -> None:
+        if how in {"again", "park"} and vm.through != result.event_id and any(map(vm.superseded_by, vm.mail)):
+            vm.through = result.event_id
+            vm.deaths, vm.due, vm.overdue = 0, False, False
+            vm.give_back()
+            vm.wake()
+            return
         if how == "again":
             vm.give_back()
             vm.retry_set, vm.backing_off, vm.due, vm.overdue = True, True, True, False
-            return
-        if how == "park" and any(header.event_type == "destroy" for header in vm.mail[1:]):
-            vm.next_head()
             return
         self.stream.append(result)
         vm.seen[result.event_id] = result
@@ -185,7 +189,7 @@ class Mailboxes(RuleBasedStateMachine):
             return
         vm.epoch += 1
         assert isinstance(answer, Held)
-        assert answer == Held(vm.uuid, vm.epoch, vm.state)
+        assert answer == Held(vm.uuid, vm.epoch, answer.owner, vm.state)
         vm.holder, vm.live = answer, True
         vm.holds.append(answer)
 
@@ -236,7 +240,7 @@ class Mailboxes(RuleBasedStateMachine):
             assert answer == "busy"
             return
         vm.epoch += 1
-        vm.seen[head.event_id] = None
+        vm.seen[head.event_id] = vm.through = None
         if action is OperatorAction.SKIP:
             self.stream.append(skipped)
             vm.seen[head.event_id] = skipped

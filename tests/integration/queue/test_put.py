@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import pytest
 
 from configdrive.client.postings import Receipt
@@ -9,6 +12,10 @@ from configdrive.contract.outcome import Status
 from configdrive.model import EventId
 from tasks.mailbox import NotNow
 from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park, posting
+
+if TYPE_CHECKING:
+    from configdrive.client.postings import Posting
+    from configdrive.model import VmUuid
 
 
 def test_first_event_of_an_idle_vm_wakes_and_the_next_ones_wait_behind_it(store: Store) -> None:
@@ -67,26 +74,52 @@ def test_known_id_is_refused_with_the_first_ones_outcome_so_far(store: Store) ->
     assert store.mailbox.view(other_vm.header.vm_uuid) is None
 
 
-def test_parked_vm_keeps_what_comes_and_a_destroy_goes_through(store: Store) -> None:
+@pytest.mark.parametrize("kind", ["stop", "destroy"])
+def test_parked_vm_keeps_what_comes_and_a_newer_stop_or_destroy_goes_through(store: Store, kind: str) -> None:
     vm = new_vm()
     parked = store.parked(vm)
-    store.put(vm, "stop")
+    store.put(vm, "update")
     assert store.sent() == []
     assert store.due(vm) is None
     assert store.refused(parked) is NotNow.PARKED
 
-    store.put(vm, "destroy")
+    store.put(vm, kind)
     assert store.sent() == [(parked.event_id, 1)]
     assert store.mailbox.parked(10) == []
     claim = store.claim(parked)
-    assert [header.event_type for header in claim.waiting] == ["stop", "destroy"]
+    assert [header.event_type for header in claim.waiting] == ["update", kind]
     assert (claim.attempt, claim.deaths) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "kind", "sequence"), [("start", "stop", 9), ("start", "destroy", 9), ("stop", "stop", 11)]
+)
+def test_what_has_no_higher_sequence_or_takes_away_no_more_supersedes_nothing(
+    store: Store, waiting: str, kind: str, sequence: int
+) -> None:
+    vm = new_vm()
+    first = numbered(vm, waiting, 10)
+    store.mailbox.put(first)
+    store.mailbox.done(store.claim(first.header), again(300))
+    store.mailbox.put(numbered(vm, kind, sequence))
+    assert store.refused(first.header) is NotNow.TOO_EARLY, "its back-off goes on"
+    store.age(vm, 300)
+    claim = store.claim(first.header)
+    store.mailbox.done(claim, park(claim))
+    assert [uuid for uuid, _ in store.mailbox.parked(10)] == [vm]
+    store.mailbox.put(numbered(vm, kind, sequence))
+    assert store.refused(first.header) is NotNow.PARKED
+
+
+def numbered(vm: VmUuid, kind: str, sequence: int) -> Posting:
+    item = posting(vm, kind)
+    return replace(item, header=replace(item.header, sequence=sequence))
 
 
 def test_destroy_is_seen_behind_any_number_of_events(store: Store) -> None:
     vm = new_vm()
     parked = store.parked(vm)
-    store.mailbox.put_many([posting(vm, "stop") for _ in range(300)])
+    store.mailbox.put_many([posting(vm, "start") for _ in range(300)])
     store.put(vm, "destroy")
     store.put(vm, "start")
     types = [header.event_type for header in store.claim(parked).waiting]

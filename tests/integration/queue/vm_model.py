@@ -25,6 +25,7 @@ class VmModel:
     deaths: int = 0
     parked: bool = False
     holder: Right | None = None
+    through: str | None = None
     live: bool = False
     backing_off: bool = False
     retry_set: bool = False
@@ -41,6 +42,11 @@ class VmModel:
     @property
     def head(self) -> Header | None:
         return self.mail[0] if self.mail else None
+
+    def superseded_by(self, header: Header) -> bool:
+        """Whether an event makes the head pointless."""
+        takes_away = {"start": {"stop", "destroy"}, "stop": {"destroy"}}.get(self.mail[0].event_type, set())
+        return header.event_type in takes_away and header.sequence > self.mail[0].sequence
 
     def wake(self) -> None:
         """A worker is woken for the head, unless a message is on its way."""

@@ -41,7 +41,7 @@ def stale() -> StaleError:
 
 def claim(attempt: int) -> Claim:
     header = Header(EventId("event-1"), "start", VmUuid(UUID), "configdrive.kvm", 7)
-    return Claim(header, 1, attempt, 0, b"", None, ())
+    return Claim(header, 1, "owner", attempt, 0, b"", None, ())
 
 
 def follows(error: Exception, attempt: int, limits: Limits = LIMITS) -> tuple[str, float | str]:

@@ -4,11 +4,12 @@
 -- ARGV  1 prefix   2 vm uuid   3 queue and 4 number of the message (0: there was none)   5 owner (different for every claim)
 --       6 lease ms
 -- Answers {"claimed", epoch, attempt, deaths (workers that never gave the lease back), body, state, id, type, queue, sequence
--- and traceparent of the head, headers behind it ...}, or one word: "empty", "parked", "busy" (a live lease), "too_early" (a back-off is not over: the
--- message was a double), "elsewhere" (the next event is for another queue, whose workers are woken).
+-- and traceparent of the head, headers behind it ...}, or one word: "empty", "parked", "busy" (a live lease), "too_early"
+-- (a back-off is not over: the message was a double), "elsewhere" (the next event is for another queue, whose workers are
+-- woken).
 -- Asked again by the same owner (a reply was lost) it answers as before.
 
-local LOOK_AHEAD = 255  -- enough to see what supersedes what; a destroy is looked for behind that too
+local LOOK_AHEAD = 255  -- enough for whoever looks at them; what supersedes the head is handed in any case
 
 local prefix, uuid, queue = ARGV[1], ARGV[2], ARGV[3]
 local now = clock()
@@ -17,7 +18,7 @@ redis.call('HDEL', KEYS[1], '')
 arrived(prefix, queue, 'wakeups:', uuid, tonumber(ARGV[4]))
 
 local head = head_of(prefix, uuid)
-local known = redis.call('HMGET', KEYS[1], 'queue', 'parked', 'retry_at', 'owner', 'until')
+local known = redis.call('HMGET', KEYS[1], 'queue', 'parked', 'owner')
 if not head then
   if known[1] then redis.call('ZREM', prefix .. 'due:' .. known[1], uuid) end
   return {'empty'}
@@ -25,8 +26,8 @@ end
 if known[2] then return {'parked'} end
 
 local due = prefix .. 'due:' .. head.queue
-if known[4] ~= ARGV[5] then
-  local busy, early = tonumber(known[5] or 0), tonumber(known[3] or 0)
+if known[3] ~= ARGV[5] then
+  local busy, early = end_of(KEYS[1], 'until', 'lease', now), end_of(KEYS[1], 'retry_at', 'delay', now)
   if busy > now or early > now then
     redis.call('ZADD', due, math.max(busy, early), uuid)
     return {busy > now and 'busy' or 'too_early'}
@@ -35,22 +36,17 @@ if known[4] ~= ARGV[5] then
     wake(prefix, uuid, head, 1)
     return {'elsewhere'}
   end
-  redis.call('HDEL', KEYS[1], 'retry_at', 'reason')
-  if known[4] and string.sub(known[4], 1, 5) ~= 'hold ' then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
+  redis.call('HDEL', KEYS[1], 'retry_at', 'delay', 'reason')
+  if known[3] and string.sub(known[3], 1, 5) ~= 'hold ' then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
   redis.call('HINCRBY', KEYS[1], 'epoch', 1)
   redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 end
-redis.call('HSET', KEYS[1], 'queue', head.queue, 'owner', ARGV[5], 'until', now + ARGV[6])
+redis.call('HSET', KEYS[1], 'queue', head.queue, 'owner', ARGV[5], 'until', now + ARGV[6], 'lease', ARGV[6])
 redis.call('ZADD', due, now + ARGV[6], uuid)
 
 local attempt = redis.call('HMGET', KEYS[1], 'epoch', 'attempts', 'deaths', 'state')
 local answer = {'claimed', attempt[1], attempt[2], attempt[3] or 0, redis.call('HGET', KEYS[3], head.id) or '',
   attempt[4] or '', fields_of(head)}
 for _, header in ipairs(redis.call('LRANGE', KEYS[2], 1, LOOK_AHEAD)) do answer[#answer + 1] = header end
-for _, header in ipairs(redis.call('LRANGE', KEYS[2], LOOK_AHEAD + 1, -1)) do
-  if string.find(header, '"type":"destroy"', 1, true) then
-    answer[#answer + 1] = header
-    break
-  end
-end
+if redis.call('LLEN', KEYS[2]) > LOOK_AHEAD + 1 then answer[#answer + 1] = successor_of(KEYS[2], head, LOOK_AHEAD + 1) end
 return answer

@@ -6,14 +6,13 @@
 -- Asked again by the same owner (a reply was lost) it answers as before.
 
 local now = clock()
-local known = redis.call('HMGET', KEYS[1], 'owner', 'until')
-if known[1] ~= ARGV[1] then
-  if known[2] and tonumber(known[2]) > now then return {'busy'} end
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then
+  if end_of(KEYS[1], 'until', 'lease', now) > now then return {'busy'} end
   if redis.call('LLEN', KEYS[2]) > 0 then return {'waiting'} end
   redis.call('HINCRBY', KEYS[1], 'epoch', 1)
   -- Of a VM that nothing is known of, nothing stays when the holder dies.
   if redis.call('HEXISTS', KEYS[1], 'state') == 0 then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
 end
-redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'until', now + ARGV[2])
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'until', now + ARGV[2], 'lease', ARGV[2])
 local held = redis.call('HMGET', KEYS[1], 'epoch', 'state')
 return {'held', held[1], held[2] or ''}

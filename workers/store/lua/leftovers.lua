@@ -7,6 +7,10 @@
 local prefix, queue = ARGV[1], ARGV[2]
 local now = clock()
 local asked = {}
+-- Nobody is asked so much later: the clock was set back.
+for _, member in ipairs(redis.call('ZRANGE', KEYS[1], now + ARGV[3] + 1, '+inf', 'BYSCORE', 'LIMIT', 0, ARGV[4])) do
+  redis.call('ZADD', KEYS[1], now + ARGV[3], member)
+end
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[4])) do
   redis.call('ZADD', KEYS[1], now + ARGV[3], member)
   local host = string.sub(member, 38)

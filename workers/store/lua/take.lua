@@ -8,9 +8,14 @@
 -- first. Both lists hand over at their right ends only: whoever moves an entry, their order stays.
 
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return {'busy', redis.call('PTTL', KEYS[1])} end
+local left = redis.call('PTTL', KEYS[1])
+if left > tonumber(ARGV[2]) then  -- the clock was set back
+  left = tonumber(ARGV[2])
+  redis.call('PEXPIRE', KEYS[1], left)
+end
+if holder and holder ~= ARGV[1] then return {'busy', left} end
 -- Not each time: an idle list is looked at often, and should cost no write to Redis' file.
-if not holder or redis.call('PTTL', KEYS[1]) < ARGV[2] / 2 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
+if not holder or left < ARGV[2] / 2 then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 
 local entries_most, bytes_most, entry_most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local answer = {'held', redis.call('GET', KEYS[4]) or '0'}

@@ -9,16 +9,18 @@
 
 local prefix, uuid = ARGV[1], ARGV[2]
 local nonce, outcome = string.match(redis.call('GET', KEYS[4]) or '', '^(%S*) ?(.*)$')
-local known = redis.call('HMGET', KEYS[1], 'until', 'queue')
+local queue = redis.call('HGET', KEYS[1], 'queue')
 
 if not (ARGV[3] == 'skip' and outcome == ARGV[5]) then
   local head = head_of(prefix, uuid)
   if not head then return 'empty' end
   if head.id ~= ARGV[4] then return 'not_head' end
-  if known[1] and tonumber(known[1]) > clock() then return 'busy' end
+  local now = clock()
+  if end_of(KEYS[1], 'until', 'lease', now) > now then return 'busy' end
 
   redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-  redis.call('HDEL', KEYS[1], 'parked', 'attempts', 'deaths', 'reason', 'retry_at', 'owner', 'until')
+  redis.call('HDEL', KEYS[1], 'parked', 'attempts', 'deaths', 'reason', 'retry_at', 'delay', 'owner', 'until', 'lease',
+    'superseded')
   redis.call('ZREM', KEYS[6], uuid)
   if ARGV[3] == 'retry' then
     redis.call('SET', KEYS[4], nonce .. ' ')
@@ -32,7 +34,7 @@ elseif redis.call('HEXISTS', KEYS[1], 'owner') == 1 then
   return 'done'  -- the answer was lost, and a worker has found the next event meanwhile
 end
 
-if known[2] then redis.call('ZREM', prefix .. 'due:' .. known[2], uuid) end
+if queue then redis.call('ZREM', prefix .. 'due:' .. queue, uuid) end
 local head = head_of(prefix, uuid)
 if head then
   redis.call('HSET', KEYS[1], 'queue', head.queue)

@@ -2,7 +2,7 @@
 -- again what was lost on its way.
 --
 -- KEYS  1 due (of the queue)
--- ARGV  1 prefix   2 queue   3 at most   4 resend ms
+-- ARGV  1 prefix   2 queue   3 at most   4 resend ms   5 ms that no lease and no back-off is longer than
 -- Answers a flat list, seven for each message that was sent: VM uuid, attempt, and id, type, queue, sequence and traceparent
 -- of its next event.
 --
@@ -16,14 +16,14 @@ local answer = {}
 
 local function look_after(uuid)
   redis.call('ZREM', KEYS[1], uuid)
-  local head = head_of(prefix, uuid)
-  local known = redis.call('HMGET', prefix .. 'vm:' .. uuid, 'parked', 'until', 'retry_at', 'attempts')
+  local vm, head = prefix .. 'vm:' .. uuid, head_of(prefix, uuid)
+  local known = redis.call('HMGET', vm, 'parked', 'attempts')
   if not head or known[1] then return end
-  local later = math.max(tonumber(known[2] or 0), tonumber(known[3] or 0))
+  local later = math.max(end_of(vm, 'until', 'lease', now), end_of(vm, 'retry_at', 'delay', now))
   if later > now then
     redis.call('ZADD', prefix .. 'due:' .. head.queue, later, uuid)
   else
-    local attempt = tonumber(known[4] or 0) + 1
+    local attempt = tonumber(known[2] or 0) + 1
     if wake(prefix, uuid, head, attempt) then
       for _, one in ipairs({uuid, attempt, fields_of(head)}) do answer[#answer + 1] = one end
     end
@@ -31,6 +31,8 @@ local function look_after(uuid)
 end
 
 for _, uuid in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, most)) do look_after(uuid) end
+-- Nobody is away for so long: the clock was set back.
+for _, uuid in ipairs(redis.call('ZRANGE', KEYS[1], now + ARGV[5], '+inf', 'BYSCORE', 'LIMIT', 0, most)) do look_after(uuid) end
 
 local wakeups, questions, counts = prefix .. 'wakeups:' .. queue, prefix .. 'questions:' .. queue, prefix .. 'queue:' .. queue
 if redis.call('EXISTS', wakeups, questions) == 0 then return answer end

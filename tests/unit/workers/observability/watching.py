@@ -22,7 +22,7 @@ def claim(
     traceparent: str | None = None,
 ) -> Claim:
     header = Header(EventId(event_id), event_type, VmUuid(UUID), queue, 7, traceparent)
-    return Claim(header, 3, attempt, 0, SECRET.encode(), None, ())
+    return Claim(header, 3, "owner", attempt, 0, SECRET.encode(), None, ())
 
 
 def outcome(status: Status, code: str | None = None) -> Outcome:
