@@ -81,7 +81,11 @@ def test_one_directory_of_two_hosts_is_one_storage_whatever_the_pools_are_called
         ("3f0c1a52-a-uuid-as-cloudstack-has-it", H2),
     ]
     assert places[0] == places[1]
-    assert re.fullmatch("[0-9a-f]{32}", (places[0] and places[0].identity) or "")
+    assert places[0] is not None
+    named = replace(here, host=H2, primary_storage=places[0].storage)
+    assert both.observe(named, [places[0]], []).storage == places[0], "h2 knows it by another name"
+    assert failure_of(lambda: both.observe(named, (), [])) is not None
+    assert re.fullmatch("[0-9a-f]{32}", places[0].identity or "")
     assert (tmp_path / "smp" / "configdrive" / ID_FILE).stat().st_mode & 0o777 == 0o600
 
 

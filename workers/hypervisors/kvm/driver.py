@@ -93,7 +93,7 @@ class KvmDriver:
         with self._visit(vm.host, tried=False) as visit:
             visit.link.known.begin()
             domain = find_domain(visit.link, vm.uuid)
-            storage = _own_storage(visit, vm, domain)
+            storage = _own_storage(visit, vm, domain, also)
             if storage is not None:
                 try:
                     with translated(f"storage {storage.storage}"):
@@ -323,10 +323,18 @@ def _looked(look: Callable[[], _Seen]) -> _Seen:
         return look()
 
 
-def _own_storage(visit: Visit, vm: Vm, domain: Domain | None) -> Place | None:
-    if vm.primary_storage is not None:
+def _own_storage(visit: Visit, vm: Vm, domain: Domain | None, also: Collection[Place]) -> Place | None:
+    """Find where the VM's images belong; a storage of another host's is found by its identity, if not by its name."""
+    if vm.primary_storage is None:
+        return None if domain is None else visit.storages.of_root_disk(domain.layers[0])
+    try:
         return visit.storages.named(vm.primary_storage)
-    return None if domain is None else visit.storages.of_root_disk(domain.layers[0])
+    except PermanentError:
+        for place in also:
+            if place.storage == vm.primary_storage and place.identity is not None:
+                with suppress(PermanentError):
+                    return visit.storages.here(place)
+        raise
 
 
 def _for_the_orchestrator(vm: Vm, visit: Visit, domain: Domain | None, path: str) -> Attachment:

@@ -130,6 +130,14 @@ class Storages:
         """
         return self.cache if name == HOST_CACHE else self._place(self._require(name))
 
+    def here(self, place: Place) -> Place:
+        """What a storage of another host's is called on this one, where its pool has another name.
+
+        Raises:
+            PermanentError: `STORAGE_NOT_FOUND`.
+        """
+        return self._place(self._that_is(place))
+
     def of_root_disk(self, definition: Definition) -> Place | None:
         """Where images of this VM belong: on the pool of its root disk, else in the host's cache.
 
