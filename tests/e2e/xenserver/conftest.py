@@ -25,6 +25,7 @@ SETTINGS = {
     "backoff_most_seconds": 0.3,
     "wakeup_seconds": 0.2,
     "call_seconds": 10.0,
+    "leftover_seconds": 0.5,
 }
 """Two workers of four children: eight starts at once. An event that cannot succeed is parked within two seconds."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Life(Orchestrator):
-    """A VM that is defined, halted, with its root disk on a storage."""
+    """A VM that is defined now, unless it is there already, halted, with its root disk on a storage."""
 
     hypervisor: ClassVar = "xenserver"
     cloud: Cloud
@@ -27,9 +27,11 @@ class Life(Orchestrator):
     place: Place
     host: str = A
     script: VmScript = field(default_factory=VmScript)
+    is_there: bool = False
 
     def __post_init__(self) -> None:
-        self.cloud.site.define_vm(self.script.name, self.cloud.storages[self.place], uuid=self.script.uuid)
+        if not self.is_there:
+            self.cloud.site.define_vm(self.script.name, self.cloud.storages[self.place], uuid=self.script.uuid)
 
     @property
     def vm(self) -> Vm:
