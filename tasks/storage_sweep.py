@@ -54,6 +54,7 @@ class StorageSweeper:
         leases: keeps the lease on a VM alive while its images are judged.
         grace: seconds for which an image must have been seen to be nobody's.
         leftovers: collects from hosts that were away.
+        fleet: the fleet's id: another one's images are shown, and stay. `None`: any may be swept.
     """
 
     mailbox: SweeperMailbox
@@ -62,6 +63,7 @@ class StorageSweeper:
     leases: LeaseKeeper
     grace: float
     leftovers: Leftovers
+    fleet: str | None = None
 
     def look(self) -> Scene:
         """Look at all hosts; those that do not answer are named."""
@@ -131,7 +133,7 @@ class StorageSweeper:
     def _judge(self, image: StoredImage, seen: Scene, state: str | None, *, note: bool) -> Why:
         """Judge one image; what is nobody's has to be so for a while, to be safe from a Redis that was just lost."""
         try:
-            why = judge(image, seen, None if state is None else peek(state))
+            why = judge(image, seen, None if state is None else peek(state), self.fleet)
         except PermanentError:
             return Why.UNREADABLE
         if why is not Why.VM_UNKNOWN:

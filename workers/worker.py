@@ -152,6 +152,7 @@ def make_storage_sweepers(settings: Settings, mailbox: RedisMailbox) -> list[Sto
     """
     inventory = read_inventory(settings.inventory)
     leases = make_leases(settings, mailbox)
+    fleet = fleet_id(connect_redis(settings), settings.key_prefix, settings.fleet_id)
     sweepers = []
     for name in sorted(set(inventory) & set(known_hypervisors(settings))):
         driver = make_driver(settings, name, inventory)
@@ -163,6 +164,7 @@ def make_storage_sweepers(settings: Settings, mailbox: RedisMailbox) -> list[Sto
                 leases=leases,
                 grace=settings.orphan_seconds,
                 leftovers=Leftovers(mailbox, {name: driver}, leases=leases),
+                fleet=fleet,
             )
         )
     return sweepers

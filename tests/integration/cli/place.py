@@ -30,7 +30,8 @@ PASSWORD = "Hunter2-of-the-guest"
 USER_DATA = "#cloud-config\nruncmd: [echo the-users-own-secret]\n"
 SECRETS = (PASSWORD, USER_DATA, "the-users-own-secret")
 
-QUICK = {"wakeup_seconds": 0.1, "backoff_seconds": 0.1, "lease_seconds": 2}
+FLEET = "fleetaaa"
+QUICK = {"wakeup_seconds": 0.1, "backoff_seconds": 0.1, "lease_seconds": 2, "fleet_id": FLEET}
 
 
 class Place:

@@ -9,7 +9,7 @@ from configdrive.errors import TransientCode
 from configdrive.model import HostName, StorageName
 from rigs.cloud import HOST, STORAGE, VmScript, plain
 from rigs.simulated.faults import Raise
-from tests.integration.cli.place import PASSWORD, USER_DATA, Place
+from tests.integration.cli.place import FLEET, PASSWORD, USER_DATA, Place
 from tests.support import wait_until
 from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.inventory import Verb
@@ -101,15 +101,25 @@ def test_the_table_names_what_goes_and_with_all_what_stays(place: Place, vm: VmS
 
 def test_an_image_that_is_nobody_s_goes_after_its_time(quiet_place: Callable[..., Place], vm: VmScript) -> None:
     place = quiet_place()
-    orphan = put_file(place, vm.image(3))
+    orphan, others = (put_file(place, signed(vm.image(3), fleet)) for fleet in (FLEET, "another2"))
+    name = vm.image(3)
 
-    assert of(place.json("sweep"), vm)[orphan.name]["why"] == "new"
+    def why() -> set[str]:
+        return {row["why"] for row in place.json("sweep", "--dry-run")["images"] if row["vm"] == vm.uuid}
+
+    place.json("sweep")
+    assert why() == {"new", "other_fleet"}
     assert orphan.exists()
     place.environment["CONFIGDRIVE_ORPHAN_SECONDS"] = "0"
-    assert of(place.json("sweep", "--dry-run"), vm)[orphan.name]["why"] == "vm_unknown"
+    assert why() == {"vm_unknown", "other_fleet"}
     assert orphan.exists()
-    assert of(place.json("sweep"), vm)[orphan.name]["deleted"]
+    assert name in of(place.json("sweep"), vm)
     assert not orphan.exists()
+    assert others.exists(), "what another fleet has made is another fleet's to sweep"
+
+
+def signed(name: str, fleet: str) -> str:
+    return f"{name.removesuffix('.iso')}.{'a' * 16}-{fleet}.iso"
 
 
 def test_what_a_host_may_need_that_is_away_stays(place: Place, vm: VmScript) -> None:
