@@ -6,6 +6,7 @@ The checks read plain data (audit lines, outcomes, what Redis holds), so that ea
 from __future__ import annotations
 
 from collections import Counter
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from configdrive.model import ImageName, VmUuid
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from configdrive.contract.outcome import Outcome
     from tests.chaos.model import Model
     from tests.chaos.troubles import Freeze
+
+MORE_MESSAGES = 100
+"""Messages in Celery's list beyond one for each VM that waits."""
+
+FRESH_SECONDS = 10.0
+"""For an event of another VM right after a storm: two seconds may go by for a worker that was killed a moment ago."""
 
 WORDS = (PASSWORD, USER_DATA)
 """What all secrets of a storm contain."""
@@ -193,6 +200,14 @@ def no_orphans(
         image = ImageName.parse(name)
         if image is not None and image.vm_uuid not in others:
             yield Finding("orphan", f"{name} was left until a sweep came by")
+
+
+def no_backlog(excess: int, fresh: Sequence[float]) -> Iterator[Finding]:
+    """Celery's list was never much longer than VMs were waiting, and who comes after the storm waits for nobody."""
+    if excess > MORE_MESSAGES:
+        yield Finding("backlog", f"{excess} messages more than VMs that wait")
+    if fresh and median(fresh) > FRESH_SECONDS:
+        yield Finding("backlog", f"an event after the storm takes {median(fresh):.1f} s")
 
 
 def no_secret(places: Mapping[str, bytes]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import random
 import subprocess
 import time
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,8 @@ from typing_extensions import override
 
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import FleetError
-from configdrive.model import EventId
-from rigs.cloud import Cloud
+from configdrive.model import EventId, InstanceName, VmUuid
+from rigs.cloud import Cloud, VmScript
 from rigs.fleet import Fleet, Supervisor
 from rigs.process import Daemon, RigError, core_files_on, wait_until
 from rigs.redis import RedisServer
@@ -59,6 +59,7 @@ SETTINGS: dict[str, Any] = {
 LEASE_NS = int(SETTINGS["lease_seconds"] * 1e9)
 _CAPACITY = 64 * 2**20
 _OLD_AT_ONCE = 20
+_FRESH = 10
 
 
 @dataclass
@@ -67,6 +68,9 @@ class Left:
 
     Args:
         swept: the images that the last round of the sweep deleted.
+        excess: by how many messages Celery's list was longer, at most, than VMs were waiting; old wake-ups that the
+            storm itself sent again are not counted.
+        fresh: seconds from publishing to the outcome of events of other VMs, right after the storm.
     """
 
     plan: Plan
@@ -78,6 +82,8 @@ class Left:
     witness: Witness
     outcomes: list[Outcome] = field(default_factory=list)
     swept: list[str] = field(default_factory=list)
+    excess: int = 0
+    fresh: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -120,6 +126,7 @@ class Storm(Ground):
         self.left = Left(plan, self._fleet, self._cloud, orchestrators, [], chronicle, witness)
         self._headers: deque[Header] = deque(maxlen=500)
         self._again = 0
+        self._sent_again = 0
         self.swept = False
         self._todo: list[tuple[Life, EventId, Outcome, bool]] = []
         self._dice = random.Random(plan.seed)  # noqa: S311  # which old wake-ups come again
@@ -151,6 +158,7 @@ class Storm(Ground):
             self.left.chronicle.write("all lives have ended")
             if breaker.error is not None:
                 raise breaker.error
+            self.left.fresh += [self._time_of_fresh_event() for _ in range(_FRESH)]
             self._calm_down()
             self.swept = True
             for one in self.left.orchestrators:
@@ -245,6 +253,7 @@ class Storm(Ground):
                     continue
                 self.left.outcomes.append(outcome)
                 self._of[outcome.vm_uuid].take(outcome)  # type: ignore[index]  # a uuid as text
+            self._count_messages()
             while self._again:
                 self._again -= 1
                 self._patiently(self._send_old_wakeups, "old wake-ups")
@@ -262,7 +271,28 @@ class Storm(Ground):
             self.left.chronicle.write(f"no outcomes: {type(error).__name__}")
             time.sleep(0.05)
 
+    def _count_messages(self) -> None:
+        """Note how many messages there are that no VM waits for."""
+        queue = "configdrive.simulated"
+        with suppress(redis.RedisError), self._fleet.redis.client() as client:
+            prefix = self._fleet.settings.key_prefix
+            counts = client.pipeline().llen(f"{prefix}{queue}").zcard(f"{prefix}due:{queue}")
+            messages, due, woken = counts.zcard(f"{prefix}wakeups:{queue}").execute()
+            self.left.excess = max(self.left.excess, messages - due - woken - self._sent_again)
+
+    def _time_of_fresh_event(self) -> float:
+        """Return how long an event of a VM takes that had no part in the storm; the VM is gone then."""
+        vm = VmScript()
+        self.world.define_vm(VmUuid(vm.uuid), InstanceName(vm.name), HOSTS[0], root_storage=POOL)
+        began = time.monotonic()
+        self._fleet.publisher.wait(self._fleet.publisher.publish(vm.event("deploy")).event_id, self._patience)
+        seconds = time.monotonic() - began
+        self._fleet.publisher.wait(self._fleet.publisher.publish(vm.event("destroy")).event_id, self._patience)
+        self.world.destroy_vm(VmUuid(vm.uuid))
+        return seconds
+
     def _send_old_wakeups(self) -> None:
+        self._sent_again += _OLD_AT_ONCE
         for _ in range(_OLD_AT_ONCE):
             self._fleet.wake_again(self._dice.choice(self._headers))
 

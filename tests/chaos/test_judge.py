@@ -167,5 +167,11 @@ def test_a_secret_is_found_in_every_disguise() -> None:
     assert checks(judge.no_secret({"a log": b"nothing of that kind"})) == []
 
 
+def test_messages_that_nobody_waits_for_and_a_late_start_are_found() -> None:
+    assert checks(judge.no_backlog(100, [0.1, 0.2, 60.0])) == []
+    assert checks(judge.no_backlog(101, [])) == ["backlog"]
+    assert checks(judge.no_backlog(0, [0.1, 11.0, 12.0])) == ["backlog"]
+
+
 def test_an_unforeseen_exception_in_a_log_is_found() -> None:
     assert checks(judge.calm_logs({"worker-1": "fine\nunforeseen KeyError in start\n"})) == ["log"]

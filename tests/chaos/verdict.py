@@ -56,6 +56,7 @@ def _checks(left: Left) -> Iterator[Finding]:
     yield from judge.nothing_of([model.life.uuid for model in models.values() if model.state.gone], keyspace, files)
     yield from judge.remembered(models.values(), _states(left))
     yield from judge.no_orphans(files, wanted, [*swept, *left.swept], excused)
+    yield from judge.no_backlog(left.excess, left.fresh)
     yield from judge.no_secret(_readable_by_spies(left))
     yield from judge.no_core(Path.cwd(), left.fleet.directory)
     yield from judge.calm_logs({worker.name: worker.log for worker in left.fleet.workers})
