@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from configdrive.model import HostName
 
-POWER_EVENTS = frozenset({"deploy", "start"})
-
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -110,7 +108,7 @@ class Model:
             case Status.APPLIED:
                 self._require(step.sent is not Sent.STOLEN, step, outcome, "its box is another VM's")
                 self._require(step.kind == "destroy" or self._applies(step), step, outcome, "it does not apply")
-                left = outcome.code == "host_unreachable" and step.kind in {"stop", "destroy"}
+                left = step.kind in {"stop", "destroy"}  # they end whatever is broken, and say what and why they left
                 self._require(outcome.code is None or left, step, outcome, "an applied event has no such code")
                 self.state = after
             case Status.NOT_APPLICABLE:
@@ -120,6 +118,8 @@ class Model:
                 self._require(outcome.code == "superseded", step, outcome, "no reason to drop it")
                 self._require(self._successor_waits(step), step, outcome, "nothing behind it supersedes it")
                 self.state = self._taken_in(before, step)
+                if step.data.get("phase") == "complete":
+                    self.state = replace(self.state, host=step.data["destination"], destination=None)
             case Status.SKIPPED:
                 self._require(step.skip, step, outcome, "no person gave it up")
                 self.skipped = True
@@ -138,8 +138,8 @@ class Model:
 
     def _successor_waits(self, step: Step) -> bool:
         position = next(index for index, other in enumerate(self.published) if other is step)
-        behind = {other.kind for other in self.published[position + 1 :]}
-        return "destroy" in behind or ("stop" in behind and step.kind in POWER_EVENTS)
+        behind = {other.kind for other in self.published[position + 1 :] if other.sequence > step.sequence}
+        return "destroy" in behind or ("stop" in behind and step.kind != "stop")
 
     def _taken_in(self, state: State, step: Step) -> State:
         """What an event leaves behind that is not acted on: what it says of the content."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from configdrive.contract.outcome import Outcome
 from configdrive.model import EventId
+from rigs.cloud import plain
 from rigs.simulated.driver import RiggedWorld
 from tests.chaos.findings import Finding, unlike
 from tests.chaos.model import Model, WrongError
@@ -111,7 +112,7 @@ class Orchestrator:
             return
         state, record, world = self.model.state, self.ground.world.vm(self.life.uuid), self.ground.world
         media = {} if record is None else {**record.config, **(record.live if record.active else {})}
-        names = {medium.file for medium in media.values() if medium is not None}
+        names = {plain(medium.file) for medium in media.values() if medium is not None}
         files = sorted(_placed(world, self.life))
         if state.unsettled:
             return
@@ -267,4 +268,4 @@ def _placed(world: World, life: Life) -> Iterable[tuple[str, str]]:
     """Give every file of a VM with the host on whose storage it lies (`None`: the shared one)."""
     for path in world.files():
         if life.uuid in path.name:
-            yield (path.parents[2].name if path.parents[3].name == "hosts" else "None"), path.name
+            yield (path.parents[2].name if path.parents[3].name == "hosts" else "None"), plain(path.name)

@@ -121,7 +121,7 @@ class _Fate:
         return Life(
             number=self._number,
             uuid=self._uuid,
-            name=InstanceName(f"i-2-{self._number}-VM"),
+            name=InstanceName(f"i-2-{self._number}-vm"),
             host=host,
             root=self._root,
             begins=self._begins,

@@ -24,7 +24,7 @@ LIFE = Life(0, ONE, InstanceName("i-2-0-VM"), HostName("h1"), POOL, 0.0, ())
 
 
 def image(generation: int, uuid: VmUuid = ONE) -> str:
-    return f"i-2-0-VM.{uuid}.{generation}.iso"
+    return f"i-2-0-vm.{uuid}.{generation}.iso"
 
 
 def attached(name: str, tick: int = 1, verb: str = "attach", vm: str = ONE) -> Entry:

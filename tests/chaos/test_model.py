@@ -63,7 +63,7 @@ def test_a_local_image_is_on_both_hosts_while_a_migration_is_prepared() -> None:
     [
         (Step("start", 0), (), Status.APPLIED, None),  # stale
         (Step("start", 2), (), Status.DROPPED, "superseded"),  # by nothing
-        (Step("update", 2), (Step("stop", 3),), Status.DROPPED, "superseded"),  # a stop does not make it pointless
+        (Step("update", 5), (Step("stop", 3),), Status.DROPPED, "superseded"),  # by a stop that is older
         (Step("start", 2), (), Status.SKIPPED, None),  # nobody said so
         (Step("start", 2), (), Status.NOT_APPLICABLE, None),
         (Step("start", 2), (), Status.REJECTED, "invalid_event"),

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ONE, OTHER = VmUuid("11111111-1111-4111-8111-111111111111"), VmUuid("22222222-2222-4222-8222-222222222222")
-LIFE = Life(0, ONE, InstanceName("i-2-0-VM"), HostName("h1"), LOCAL, 0.0, ())
-IMAGE = f"i-2-0-VM.{ONE}.3.iso"
+LIFE = Life(0, ONE, InstanceName("i-2-0-vm"), HostName("h1"), LOCAL, 0.0, ())
+IMAGE = f"i-2-0-vm.{ONE}.3.iso"
 
 
 class Place(Ground):
@@ -84,7 +84,7 @@ def test_wrong_content_is_found(place: Place) -> None:
     assert looked(place) == ["content"]
 
 
-@pytest.mark.parametrize("name", [f"i-2-1-VM.{OTHER}.3.iso", f"i-2-0-VM.{ONE}.2.iso"])
+@pytest.mark.parametrize("name", [f"i-2-1-vm.{OTHER}.3.iso", f"i-2-0-vm.{ONE}.2.iso"])
 def test_wrong_image_in_the_drive_is_found_and_never_excused(place: Place, name: str) -> None:
     place.put(name, b"")
     place.world.insert(ONE, StorageName(LOCAL), name)
@@ -102,7 +102,7 @@ def test_empty_drive_is_found_unless_a_worker_stood_still(place: Place) -> None:
 
 
 def test_another_image_is_found_unless_a_worker_stood_still_and_the_sweep_is_to_come(place: Place) -> None:
-    place.put(f"i-2-0-VM.{ONE}.2.iso", b"", host="h2")
+    place.put(f"i-2-0-vm.{ONE}.2.iso", b"", host="h2")
     assert looked(place) == ["images"]
     place.frozen = True
     assert looked(place) == []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from configdrive.lifecycle import state
 from configdrive.model import VmUuid
+from rigs.cloud import plain
 from rigs.simulated.audit import KEPT
 from rigs.simulated.spans import CHANGING, spans_of
 from tests.chaos import judge
@@ -44,7 +45,7 @@ def _checks(left: Left) -> Iterator[Finding]:
         for entry in entries
         if entry.pid in left.chronicle.sweeps and entry.verb == "delete" and entry.mark == "change" and entry.image
     ]
-    files = [path.name for path in left.cloud.world.files() if path.name != BALLAST]
+    files = [plain(path.name) for path in left.cloud.world.files() if path.name != BALLAST]
     wanted = [
         f"{model.life.name}.{uuid}.{model.state.generation}.iso" for uuid, model in models.items() for _ in model.places
     ]
