@@ -36,6 +36,7 @@ from workers.observability.observers import Observers, WorkObserver
 from workers.observability.optional import count_connections, open_tracing, open_worker_metrics
 from workers.queueing import bootsteps
 from workers.queueing.app import GRACE_SECONDS, make_app
+from workers.queueing.remote_control import restrict_to_questions
 from workers.store.fleet_id import fleet_id
 from workers.store.intake import make_ingester
 from workers.store.mailbox import MailboxOptions, RedisMailbox
@@ -133,6 +134,7 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     celery_tasks.register(app, lambda: runtime().attempts, mailbox)
     leftovers.register(app, lambda: runtime().leftovers, mailbox)
     ingester = make_ingester(settings)
+    restrict_to_questions()
     bootsteps.install(
         app,
         wake_due=lambda: wake_due(mailbox, served, pause=settings.leftover_seconds),
