@@ -38,3 +38,14 @@ def open_mailbox(settings: Settings | None = None, *, patient: bool = False) -> 
     mailbox = Inspection(connect_redis(settings, patient=patient), MailboxOptions.of(settings))
     click.get_current_context().call_on_close(mailbox.close)
     return mailbox
+
+
+def note_action(mailbox: Inspection, action: str, vm: str | None, reason: str) -> None:
+    """Record what an operator does: who, when, to which VM, and why; `configdrive show` prints it."""
+    import getpass
+    import socket
+    import time
+
+    from workers.store.inspection import OperatorEntry
+
+    mailbox.note(OperatorEntry(time.time(), f"{getpass.getuser()}@{socket.gethostname()}", action, vm, reason))

@@ -25,6 +25,7 @@ COMMANDS = {
     "show": ("workers.cli.show", "show", "Show one VM, or what is waiting and parked."),
     "retry": ("workers.cli.retry", "retry", "Try a parked event again."),
     "skip": ("workers.cli.skip", "skip", "Give up the event at the head of a VM's mailbox."),
+    "sequence": ("workers.cli.sequence", "sequence", "Show or set the sequence that a VM's next event must exceed."),
     "dead": ("workers.cli.dead", "dead", "List what could not be taken as an event."),
     "worker": ("workers.cli.worker", "worker", "Work on the events of one hypervisor."),
     "cloudstack": ("workers.cli.cloudstack", "cloudstack", "Take what CloudStack publishes, as events."),

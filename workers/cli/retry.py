@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.cli.context import open_mailbox
+from workers.cli.context import note_action, open_mailbox
 from workers.cli.errors import ExitCode, code_of
 from workers.cli.options import VM, WaitCommand, json_option, wait_option
 from workers.cli.output import as_document, outcome_line, print_json
@@ -69,24 +69,32 @@ def retry(  # noqa: PLR0913 - a parameter for each option
       configdrive retry 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10 --wait
       configdrive retry --all-parked --code storage_full
     """
+    mailbox = open_mailbox()
+    chosen = chosen_heads(mailbox, vm, event_id, code, all_parked=all_parked)
+    return ExitCode.FAILED if chosen is None else _retry(mailbox, chosen, wait_seconds, as_json=as_json)
+
+
+def chosen_heads(
+    mailbox: Inspection, vm: str | None, event_id: str | None, code: str | None, *, all_parked: bool
+) -> list[Head] | None:
+    """Return the events that the arguments choose; `None` when there is no such one, which was said.
+
+    Raises:
+        UsageError: the arguments do not go together.
+    """
     if (vm is None) is not all_parked:
         raise click.UsageError("give a VM, or --all-parked")
     if code is not None and not all_parked:
         raise click.UsageError("--code needs --all-parked")
     if event_id is not None and all_parked:
         raise click.UsageError("--event needs a VM")
-    mailbox = open_mailbox()
     if vm is None:
-        chosen = _parked(mailbox, code)
-    else:
-        head = head_of(mailbox, vm, event_id)
-        if head is None:
-            return ExitCode.FAILED
-        chosen = [head]
-    return _retry(mailbox, chosen, wait_seconds, as_json=as_json)
+        return _parked(mailbox, code)
+    head = _head_of(mailbox, vm, event_id)
+    return None if head is None else [head]
 
 
-def head_of(mailbox: Inspection, uuid: str, event_id: str | None) -> Head | None:
+def _head_of(mailbox: Inspection, uuid: str, event_id: str | None) -> Head | None:
     """Return the event at the head of a VM's mailbox, if it is the one that is meant; says so otherwise."""
     from configdrive.model import VmUuid
 
@@ -102,7 +110,11 @@ def head_of(mailbox: Inspection, uuid: str, event_id: str | None) -> Head | None
 
 
 def carry_out(
-    mailbox: Inspection, heads: Iterable[Head], action: OperatorAction, outcome: Outcome | None = None
+    mailbox: Inspection,
+    heads: Iterable[Head],
+    action: OperatorAction,
+    outcome: Outcome | None = None,
+    reason: str | None = None,
 ) -> list[Head]:
     """Do it to each event, and wake workers for what is at the head then; returns those that it was done to."""
     done: list[Head] = []
@@ -110,6 +122,8 @@ def carry_out(
         why_not = mailbox.act(head.header.vm_uuid, head.header.event_id, action, outcome)
         if why_not is None:
             done.append(head)
+            what = f"{head.header.event_type} #{head.header.sequence}"
+            note_action(mailbox, action.value, head.header.vm_uuid, what + (f": {reason}" if reason else ""))
         else:
             click.echo(f"not done: {head.shown}: {_WHY_NOT.get(why_not, why_not)}", err=True)
     return done

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tasks.mailbox import VmView
     from workers.store.inspection import Inspection
 
+_ACTIONS = 5
+"""Of so many of an operator's actions, the newest, `show` reminds."""
+
 
 @click.command(short_help="Show one VM, or what is waiting and parked.")
 @click.argument("vm", type=VM, required=False, metavar="[VM]")
@@ -51,10 +54,13 @@ def _show_vm(uuid: str, *, as_json: bool) -> ExitCode:
         return ExitCode.FAILED
     outcome = _why(mailbox, view)
     summary = _summary(view)
+    actions = mailbox.actions(view.uuid, _ACTIONS)
     if as_json:
-        print_json(_vm_document(view, summary, outcome))
+        print_json(_vm_document(view, summary, outcome) | {"operators": [asdict(one) for one in actions]})
     else:
         _print_vm(view, summary, outcome)
+        for one in actions:
+            click.echo(f"  operator   {one.who} {ago(one.at)}: {one.action} {one.reason}")
     return ExitCode.DONE
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,15 +12,31 @@ from workers.cli.context import open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import VM, json_option
 from workers.cli.output import as_document, outcome_line, print_json
-from workers.cli.retry import Head, carry_out, head_of, only_event
+from workers.cli.retry import Head, carry_out, chosen_heads, only_event
+
+if TYPE_CHECKING:
+    from configdrive.contract.outcome import Outcome
+    from workers.store.inspection import Inspection
 
 
 @click.command(short_help="Give up the event at the head of a VM's mailbox.")
-@click.argument("vm", type=VM)
+@click.argument("vm", type=VM, required=False, metavar="[VM]")
+@click.option("--all-parked", is_flag=True, help="Every parked VM's.")
+@click.option("--code", metavar="CODE", help="With --all-parked: only those parked for this cause.")
 @only_event
+@click.option("--reason", metavar="TEXT", help="Why, for the outcome and the record that `configdrive show VM` prints.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def skip(vm: str, event_id: str | None, *, yes: bool, as_json: bool) -> ExitCode:
+def skip(  # noqa: PLR0913 - a parameter for each option
+    vm: str | None,
+    event_id: str | None,
+    code: str | None,
+    reason: str | None,
+    *,
+    all_parked: bool,
+    yes: bool,
+    as_json: bool,
+) -> ExitCode:
     """Give up the event at the head of a VM's mailbox, so that those behind it go on.
 
     The event is not done; its outcome says "skipped". What it would have changed stays as it is until the VM's next
@@ -29,14 +46,22 @@ def skip(vm: str, event_id: str | None, *, yes: bool, as_json: bool) -> ExitCode
     Examples:
       configdrive skip 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10
       configdrive skip 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10 --event 0f0b... --yes --json
+      configdrive skip --all-parked --code unknown_host --reason "kvm-07 was scrapped"
     """
+    mailbox = open_mailbox()
+    heads = chosen_heads(mailbox, vm, event_id, code, all_parked=all_parked)
+    if heads is None or (heads and not (yes or not sys.stdin.isatty() or _agreed(heads))):
+        return ExitCode.FAILED
+    skipped = [outcome for head in heads if (outcome := _skip(mailbox, head, reason)) is not None]
+    for outcome in skipped:
+        print_json(as_document(outcome), lines=True) if as_json else click.echo(outcome_line(outcome))
+    return ExitCode.DONE if len(skipped) == len(heads) else ExitCode.FAILED
+
+
+def _skip(mailbox: Inspection, head: Head, reason: str | None) -> Outcome | None:
     from configdrive.contract.outcome import Outcome, Status
     from tasks.mailbox import OperatorAction
 
-    mailbox = open_mailbox()
-    head = head_of(mailbox, vm, event_id)
-    if head is None or not (yes or not sys.stdin.isatty() or _agreed(head)):
-        return ExitCode.FAILED
     header = head.header
     outcome = Outcome(
         event_id=header.event_id,
@@ -45,18 +70,15 @@ def skip(vm: str, event_id: str | None, *, yes: bool, as_json: bool) -> ExitCode
         sequence=header.sequence,
         status=Status.SKIPPED,
         at=time.time(),
-        detail="given up by a person",
+        detail="given up by an operator" + (f": {reason}" if reason else ""),
         attempts=head.attempts,
     )
-    if not carry_out(mailbox, [head], OperatorAction.SKIP, outcome):
-        return ExitCode.FAILED
-    if as_json:
-        print_json(as_document(outcome), lines=True)
-    else:
-        click.echo(outcome_line(outcome))
-    return ExitCode.DONE
+    return outcome if carry_out(mailbox, [head], OperatorAction.SKIP, outcome, reason) else None
 
 
-def _agreed(head: Head) -> bool:
+def _agreed(heads: list[Head]) -> bool:
+    if len(heads) > 1:
+        return click.confirm(f"give up the next event of {len(heads)} VMs?", err=True)
+    (head,) = heads
     waiting = f" ({head.behind} wait behind it)" if head.behind else ""
     return click.confirm(f"give up {head.shown}{waiting}?", err=True)

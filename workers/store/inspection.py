@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from configdrive.client.encoding import ms
@@ -17,6 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from configdrive.contract.outcome import Outcome
+
+
+_ACTIONS_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorEntry:
+    """What an operator did: when (seconds since 1970 UTC), who, what, to which VM, and why."""
+
+    at: float
+    who: str
+    action: str
+    vm_uuid: str | None
+    reason: str
 
 
 class Inspection(RedisMailbox):
@@ -101,6 +117,17 @@ class Inspection(RedisMailbox):
             ],
         )
         return None if answer == b"done" else str(answer.decode())
+
+    def note(self, entry: OperatorEntry) -> None:
+        """Record an operator's action."""
+        text = json.dumps(asdict(entry), separators=(",", ":"))
+        self._redis.xadd(self._key("operators"), {"entry": text}, maxlen=_ACTIONS_KEPT, approximate=True)
+
+    def actions(self, vm_uuid: VmUuid, limit: int) -> list[OperatorEntry]:
+        """Return what operators did to one VM, newest first, among all that is kept."""
+        found: Any = self._redis.xrevrange(self._key("operators"), count=_ACTIONS_KEPT)
+        entries = (OperatorEntry(**json.loads(fields[b"entry"])) for _position, fields in found)
+        return list(islice((entry for entry in entries if entry.vm_uuid in {None, vm_uuid}), limit))
 
     def dead_letters(self, limit: int) -> list[DeadLetter]:
         """Return the newest dead letters."""

@@ -18,6 +18,7 @@ that lost the reply asks again. Keys, behind the prefix:
 | `orphans`           | sorted set | image that is nobody's -> time (ms) at which a sweep first saw it               |
 | `parked`            | sorted set | VM -> time (ms) of its parking                                                  |
 | `outcomes`          | stream     | every outcome                                                                   |
+| `operators`         | stream     | what operators did, and why (`configdrive show VM`)                             |
 | `dead`              | list       | dead letters, newest first                                                      |
 | `replicated`        | string     | written before each `WAIT` (`configdrive.client.replication`)                   |
 

@@ -75,3 +75,18 @@ def answer(place: Place, args: list[str], typed: bytes) -> tuple[int, str]:
     os.close(theirs)
     os.close(ours)
     return done.returncode, done.stdout
+
+
+def test_all_that_is_parked_for_one_cause_is_given_up_with_the_reason(place: Place) -> None:
+    denied, elsewhere = VmScript(), VmScript()
+    place.parked(denied)
+    place.lines("publish", "-", "--wait", stdin=json.dumps(elsewhere.event("deploy", host="nowhere")), code=1)
+    outcomes = place.lines("skip", "--all-parked", "--code", "unknown_host", "--reason", "kvm-07 was scrapped")
+
+    assert {outcome["vm_uuid"] for outcome in outcomes} == {elsewhere.uuid}
+    assert outcomes[0]["detail"] == "given up by an operator: kvm-07 was scrapped"
+    assert place.json("show", denied.uuid)["parked"] == "access_denied"
+    assert place.json("show", elsewhere.uuid)["mailbox"] == []
+    assert "skip deploy #1: kvm-07 was scrapped" in place.run("show", elsewhere.uuid).stdout
+    assert place.lines("skip", "--all-parked", "--code", "unknown_host") == []
+    place.run("skip", denied.uuid)
