@@ -68,13 +68,15 @@ def _show_fleet(limit: int, *, as_json: bool) -> ExitCode:
     mailbox = open_mailbox()
     parked = [(mailbox.view(uuid), at) for uuid, at in mailbox.parked(limit)]
     rows = [(view, at, _why(mailbox, view)) for view, at in parked if view is not None and view.parked is not None]
-    pending, dead = mailbox.pending(), mailbox.count_dead()
+    numbers = mailbox.numbers(())
+    dead = numbers.dead_letters
     newest = mailbox.dead_letters(1)
     if as_json:
         print_json(
             {
                 "parked": [{**_parked_document(view, outcome), "parked_at": at} for view, at, outcome in rows],
-                "pending": pending,
+                "pending": {queue.name: queue.pending for queue in numbers.queues},
+                "wakeups": {queue.name: queue.messages for queue in numbers.queues},
                 "dead_letters": {"count": dead, "newest": asdict(newest[0]) if newest else None},
             },
         )
@@ -82,8 +84,9 @@ def _show_fleet(limit: int, *, as_json: bool) -> ExitCode:
     for view, at, outcome in rows:
         _print_parked(view, at, outcome)
     click.echo(f"{len(rows)} parked" + (f" (the oldest; --limit {limit})" if len(rows) == limit else ""))
-    if any(pending.values()):
-        table(("queue", "VMs with events"), [(queue, str(count)) for queue, count in pending.items()])
+    if any(queue.pending or queue.messages for queue in numbers.queues):
+        counts = [(queue.name, str(queue.pending), str(queue.messages)) for queue in numbers.queues]
+        table(("queue", "VMs with events", "wake-ups"), counts)
     else:
         click.echo("no event waits or is in work")
     last = f", the newest {ago(newest[0].at)}: {newest[0].reason}" if newest else ""

@@ -26,7 +26,8 @@ from configdrive.model import HypervisorName
 from workers.config.settings import Settings
 from workers.observability.metrics import NoticeMetrics, SweepMetrics, WorkMetrics
 from workers.observability.metrics_files import MetricFiles
-from workers.observability.metrics_fleet import FleetCollector, Numbers
+from workers.observability.metrics_fleet import FleetCollector
+from workers.store.inspection import Inspection
 from workers.store.mailbox import MailboxOptions
 
 _log = logging.getLogger(__name__)
@@ -81,8 +82,8 @@ class _Metrics:
         self._registry.register(_About(hypervisor))
 
     def _add_fleet(self, settings: Settings, served: Collection[str]) -> None:
-        numbers = Numbers(connect_redis(settings, patient=False), MailboxOptions.of(settings))
-        self._registry.register(FleetCollector(numbers, served))
+        inspection = Inspection(connect_redis(settings, patient=False), MailboxOptions.of(settings))
+        self._registry.register(FleetCollector(inspection, served))
 
     def start(self) -> None:
         """Begin to answer."""

@@ -10,8 +10,9 @@ import pytest
 from rigs.redis import RedisServer
 from tests.mailboxes import QUEUE, Store, finish, new_vm, posting
 from tests.support import require_rig
-from workers.observability.metrics_fleet import FleetCollector, Numbers, QueueNumbers
+from workers.observability.metrics_fleet import FleetCollector
 from workers.store.encoding import posted_at
+from workers.store.inspection import Inspection, QueueNumbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 def test_everything_is_counted_by_queue(store: Store) -> None:
     client, prefix = store.client, store.prefix
-    numbers = Numbers(client, store.mailbox._options)
+    inspection = Inspection(client, store.mailbox._options)
     first = posting(new_vm())
     store.mailbox.put_many([first, posting(first.header.vm_uuid), posting(new_vm()), posting(new_vm(), queue=ZONE)])
     client.zadd(f"{prefix}left:{QUEUE}", {f"{new_vm()} {host}": 1 for host in ("h1", "h1", "h2")})
@@ -40,7 +41,7 @@ def test_everything_is_counted_by_queue(store: Store) -> None:
     client.rpush(f"{prefix}intake:taken", "two", "three")
     client.set(f"{prefix}intake:number", 7)
     time.sleep(0.05)
-    seen = numbers.read(["configdrive.kvm"])
+    seen = inspection.numbers(["configdrive.kvm"])
 
     assert [(one.name, one.messages, one.pending, one.leftover_hosts, one.leftover_vms) for one in seen.queues] == [
         ("configdrive.kvm", 0, 0, 0, 0),
@@ -59,8 +60,8 @@ def test_an_age_counts_from_the_publishing_whoever_asks_first_and_goes_over_to_t
     old, young = posting(vm, queue=queue), posting(vm, queue=queue)
 
     def oldest() -> float:
-        fresh = Numbers(store.client, store.mailbox._options)
-        return {one.name: one.oldest for one in fresh.read([]).queues}[queue]
+        fresh = Inspection(store.client, store.mailbox._options)
+        return {one.name: one.oldest for one in fresh.numbers([]).queues}[queue]
 
     store.mailbox.put(old)
     time.sleep(0.3)
@@ -84,7 +85,7 @@ def test_what_is_no_header_has_no_age(spoiled: bytes | None) -> None:
 
 def test_the_answer_has_the_numbers_of_each_queue(store: Store) -> None:
     families = {
-        family.name: family for family in FleetCollector(Numbers(store.client, store.mailbox._options), []).collect()
+        family.name: family for family in FleetCollector(Inspection(store.client, store.mailbox._options), []).collect()
     }
     assert families["configdrive_redis_up"].samples[0].value == 1
     for field, name in {
@@ -103,5 +104,5 @@ COUNTED = QueueNumbers(QUEUE, messages=2, pending=2, oldest=0, leftover_hosts=2,
 
 def test_keys_that_a_stranger_has_spoiled_count_as_no_answer(store: Store) -> None:
     store.client.set(f"{store.prefix}dead", "no list")
-    families = list(FleetCollector(Numbers(store.client, store.mailbox._options), []).collect())
+    families = list(FleetCollector(Inspection(store.client, store.mailbox._options), []).collect())
     assert [(family.name, family.samples[0].value) for family in families] == [("configdrive_redis_up", 0)]
