@@ -7,15 +7,16 @@ All times are the store's own, so that workers' clocks do not matter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
 from configdrive.client.postings import Header
 from configdrive.contract.outcome import Outcome
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import EventId, HostName, ImageName, VmUuid
+from configdrive.model import EventId, HostName, HypervisorName, ImageName, VmUuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +240,36 @@ class LeftoverMailbox(HoldMailbox, Protocol):
         """Note that a worker has come with the question to a host, so that it may be sent again."""
 
 
+@dataclass(frozen=True, slots=True)
+class SweepCounts:
+    """What sweeps of one hypervisor's storages found, in numbers: the last one, and all of them added up.
+
+    Args:
+        images: of the last one, by what is said of them (`configdrive.lifecycle.orphans.Why`).
+        away: hosts that did not answer in the last one.
+        rounds: how many there were.
+        deleted: images that were deleted, by the reason.
+        failed: images that should have been and could not be, by the error's code.
+        at: when the last one ended, or was begun; seconds since 1970 UTC.
+    """
+
+    images: Mapping[str, int] = field(default_factory=dict)
+    away: int = 0
+    rounds: int = 0
+    deleted: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
+    at: float = 0.0
+
+    def followed_by(self, other: SweepCounts) -> SweepCounts:
+        """Return these with those of a later one added."""
+        return replace(
+            other,
+            rounds=self.rounds + other.rounds,
+            deleted=dict(Counter(self.deleted) + Counter(other.deleted)),
+            failed=dict(Counter(self.failed) + Counter(other.failed)),
+        )
+
+
 class SweeperMailbox(HoldMailbox, Protocol):
     """What the storage sweeper needs."""
 
@@ -250,6 +281,15 @@ class SweeperMailbox(HoldMailbox, Protocol):
 
     def forget_orphan(self, image: ImageName) -> None:
         """Note that an image is gone, or is somebody's."""
+
+    def sweep_is_due(self, hypervisor: HypervisorName, seconds: float) -> bool:
+        """Say whether a hypervisor's storages are to be swept now, the last sweep being so long ago; to one who asks.
+
+        Of a fleet that never swept the time begins with the first question.
+        """
+
+    def note_sweep(self, hypervisor: HypervisorName, found: SweepCounts) -> None:
+        """Note that a hypervisor's storages were swept just now, and what was found."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from workers.observability.observers import Observers, WorkObserver
 from workers.observability.optional import count_connections, open_tracing, open_worker_metrics
 from workers.queueing import bootsteps
 from workers.queueing.app import GRACE_SECONDS, make_app
+from workers.queueing.daily_sweep import DailySweep
 from workers.queueing.remote_control import restrict_to_questions
 from workers.store.fleet_id import fleet_id
 from workers.store.intake import make_ingester
@@ -133,21 +134,26 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
         ended.connect(lambda **_named: runtime.close(), weak=False)
     celery_tasks.register(app, lambda: runtime().attempts, mailbox)
     leftovers.register(app, lambda: runtime().leftovers, mailbox)
-    ingester = make_ingester(settings)
     restrict_to_questions()
+    ingester, every = make_ingester(settings), settings.storage_sweep_seconds
+    sweep = DailySweep(hypervisor, every, partial(mailbox.sweep_is_due, hypervisor, every))
     bootsteps.install(
         app,
         wake_due=lambda: wake_due(mailbox, served, pause=settings.leftover_seconds),
         wakeup_seconds=settings.wakeup_seconds,
+        served=served,
         health_file=settings.health_file,
         ingest=None if ingester is None else ingester.run,
+        sweep_storage=sweep.run if every else None,
         serve_metrics=None if metrics is None else metrics.start,
     )
     return app
 
 
-def make_storage_sweepers(settings: Settings, mailbox: RedisMailbox) -> list[StorageSweeper]:
-    """Return one for each hypervisor of the inventory that is known here; they share a process's connections.
+def make_storage_sweepers(
+    settings: Settings, mailbox: RedisMailbox, only: HypervisorName | None = None
+) -> list[StorageSweeper]:
+    """Return one for each hypervisor of the inventory that is known here, or for `only` this one.
 
     Raises:
         PermanentError: `MISCONFIGURED` or `UNKNOWN_HYPERVISOR`.
@@ -156,7 +162,8 @@ def make_storage_sweepers(settings: Settings, mailbox: RedisMailbox) -> list[Sto
     leases = make_leases(settings, mailbox)
     fleet = fleet_id(connect_redis(settings), settings.key_prefix, settings.fleet_id)
     sweepers = []
-    for name in sorted(set(inventory) & set(known_hypervisors(settings))):
+    known = set(inventory) & set(known_hypervisors(settings))
+    for name in sorted(known) if only is None else [only]:
         driver = make_driver(settings, name, inventory)
         sweepers.append(
             StorageSweeper(

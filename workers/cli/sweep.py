@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from configdrive.lifecycle.orphans import Scene
     from configdrive.model import HostName, Place
+    from tasks.mailbox import SweepCounts
     from tasks.storage_sweep import Finding, StorageSweeper
     from workers.config.settings import Settings
     from workers.store.inspection import Inspection
@@ -31,10 +33,19 @@ _log = logging.getLogger("configdrive.storage_sweep")
 @click.command(short_help="Delete images that no VM needs any more.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted, and why.")
 @click.option("--all", "show_all", is_flag=True, help="List the images that stay as well.")
+@click.option("--hypervisor", metavar="NAME", help="Only the storages of this one's hosts.")
 @click.option("--every", "pause", type=click.FloatRange(min=1), metavar="SECONDS", help="Again and again, until TERM.")
 @metrics_port_option
 @json_option
-def sweep(pause: float | None, metrics_port: int | None, *, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
+def sweep(  # noqa: PLR0913 - a parameter for each option
+    hypervisor: str | None,
+    pause: float | None,
+    metrics_port: int | None,
+    *,
+    dry_run: bool,
+    show_all: bool,
+    as_json: bool,
+) -> ExitCode:
     """Look at every storage of every host in the inventory, and delete what belongs to no VM as it is now.
 
     That is: images of destroyed and stopped VMs, older images, copies that a migration has left. An image in any VM's
@@ -54,10 +65,10 @@ def sweep(pause: float | None, metrics_port: int | None, *, dry_run: bool, show_
     if pause is None:
         if metrics_port is not None:
             raise click.UsageError("--metrics-port goes with --every only")
-        return _sweep_once(dry_run=dry_run, show_all=show_all, as_json=as_json)
+        return _sweep_once(hypervisor, dry_run=dry_run, show_all=show_all, as_json=as_json)
     if dry_run or as_json or show_all:
         raise click.UsageError("--every goes with none of --dry-run, --all and --json")
-    return _sweep_always(pause, until_term(), metrics_port)
+    return _sweep_always(hypervisor, pause, until_term(), metrics_port)
 
 
 @dataclass
@@ -72,9 +83,9 @@ class _Round:
         return bool(self.away) or any(finding.error is not None for finding in self.findings)
 
 
-def _sweep_once(*, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
+def _sweep_once(hypervisor: str | None, *, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
     settings = load_settings()
-    with storages(settings, open_mailbox(settings)) as sweepers:
+    with storages(settings, open_mailbox(settings), hypervisor) as sweepers:
         found = _sweep(sweepers, settings, dry_run=dry_run)
     if as_json:
         documents = [_finding(finding) for finding in found.findings]
@@ -84,7 +95,7 @@ def _sweep_once(*, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
     return ExitCode.FAILED if found.failed else ExitCode.DONE
 
 
-def _sweep_always(pause: float, ended: threading.Event, metrics_port: int | None = None) -> ExitCode:
+def _sweep_always(hypervisor: str | None, pause: float, ended: threading.Event, metrics_port: int | None) -> ExitCode:
     """Make a round every `pause` seconds until asked to end; a Redis that is away is waited for."""
     import redis
 
@@ -92,17 +103,15 @@ def _sweep_always(pause: float, ended: threading.Event, metrics_port: int | None
 
     settings = with_metrics_port(load_settings(), metrics_port)
     begin_logging(settings)
-    metrics = open_sweeper_metrics(settings)
+    open_sweeper_metrics(settings)
     _log.info("sweeping all storages every %g s", pause)
-    with storages(settings, open_mailbox(settings, patient=True)) as sweepers:
+    with storages(settings, open_mailbox(settings, patient=True), hypervisor) as sweepers:
         while not ended.is_set():
             try:
                 found = _sweep(sweepers, settings, dry_run=False)
             except redis.RedisError as error:
                 _log.warning("the round failed: %s", type(error).__name__)
             else:
-                if metrics is not None:
-                    metrics.rounds.round(found.findings, len(found.away))
                 for finding in found.findings:
                     if finding.why.goes:
                         _log.info("%s %s: %s", _verdict(finding, dry_run=False), finding.image.name, _reason(finding))
@@ -113,11 +122,12 @@ def _sweep_always(pause: float, ended: threading.Event, metrics_port: int | None
 
 
 @contextmanager
-def storages(settings: Settings, mailbox: Inspection) -> Iterator[list[StorageSweeper]]:
+def storages(settings: Settings, mailbox: Inspection, hypervisor: str | None = None) -> Iterator[list[StorageSweeper]]:
     """Yield what goes through the storages, one for each hypervisor, and close its connections at the end."""
+    from configdrive.model import HypervisorName
     from workers.worker import make_storage_sweepers
 
-    sweepers = make_storage_sweepers(settings, mailbox)
+    sweepers = make_storage_sweepers(settings, mailbox, None if hypervisor is None else HypervisorName(hypervisor))
     try:
         yield sweepers
     finally:
@@ -135,8 +145,23 @@ def _sweep(sweepers: list[StorageSweeper], settings: Settings, *, dry_run: bool)
                 _log.info("%s", answer)
         seen: Scene = sweeper.look()
         found.away += sorted(seen.away)
-        found.findings += sweeper.judge_all(seen) if dry_run else sweeper.sweep(seen)
+        findings = list(sweeper.judge_all(seen) if dry_run else sweeper.sweep(seen))
+        found.findings += findings
+        if not dry_run:
+            sweeper.mailbox.note_sweep(sweeper.driver.name, _counts(findings, len(seen.away)))
     return found
+
+
+def _counts(findings: list[Finding], away: int) -> SweepCounts:
+    from tasks.mailbox import SweepCounts
+
+    return SweepCounts(
+        images=dict(Counter(one.why.name.lower() for one in findings)),
+        away=away,
+        rounds=1,
+        deleted=dict(Counter(one.why.name.lower() for one in findings if one.deleted)),
+        failed=dict(Counter(str(one.error.code) for one in findings if one.error is not None)),
+    )
 
 
 def _show(found: _Round, *, dry_run: bool, show_all: bool) -> None:

@@ -62,6 +62,10 @@ class Settings(ClientSettings):
     """How long an image whose VM neither the fleet nor any host knows must have been seen so, before `sweep` deletes
     it: time for `configdrive adopt` after a loss of Redis. 0: at once."""
 
+    storage_sweep_seconds: Annotated[float, Field(ge=0, le=365 * 86_400)] = 86_400.0
+    """How often workers sweep storages by themselves: delete images that no VM needs, as `configdrive sweep` does.
+    Counted from the fleet's last sweep, whoever made it; one worker of all makes the next. 0: never."""
+
     attempts: Annotated[int, Field(ge=1, le=1000)] = 12
     """Tries of an event with a cause that may pass, before it is parked. 1 turns retries off."""
 

@@ -7,7 +7,6 @@ stranger may have written to Redis is counted as `other`.
 from __future__ import annotations
 
 import threading
-from collections import Counter as Counted
 from collections.abc import Collection
 from typing import Literal
 
@@ -16,11 +15,9 @@ from typing_extensions import override
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, StaleCode, TransientCode
-from configdrive.lifecycle.orphans import Why
 from configdrive.model import HypervisorName
 from configdrive.ports import Connections, StepRecord
 from tasks.mailbox import Claim, Ending, Retry
-from tasks.storage_sweep import Finding
 from workers.observability.observers import WorkObserver, hypervisor_of, what_became
 
 OTHER = "other"
@@ -167,48 +164,6 @@ class WorkMetrics(WorkObserver):
 
     def _known(self, hypervisor: str) -> str:
         return _one_of(self._hypervisors, hypervisor)
-
-
-class SweepMetrics:
-    """What `sweep --every` has found on the storages, round by round."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        make = _Maker(registry)
-        self._rounds = make.counter("storage_sweep_rounds", "Rounds through all storages")
-        self._found = make.gauge(
-            "storage_sweep_images", "Images that the last round found, by what is said of them", "why"
-        )
-        self._deleted = make.counter("storage_sweep_deleted", "Images that were deleted, by the reason", "why")
-        self._failed = make.counter("storage_sweep_failed", "Images that should be deleted and could not be", "code")
-        self._away = make.gauge("storage_sweep_hosts_away", "Hosts that did not answer in the last round")
-        self._ended = make.gauge(
-            "storage_sweep_last_round_timestamp_seconds",
-            "When the last round ended; before the first one, when this process began",
-        )
-        self._begin_at_zero()
-
-    def round(self, findings: Collection[Finding], hosts_away: int) -> None:
-        """Take note of one round."""
-        found = Counted(finding.why for finding in findings)
-        for why in Why:
-            self._found.labels(why.name.lower()).set(found[why])
-        for finding in findings:
-            if finding.deleted:
-                self._deleted.labels(finding.why.name.lower()).inc()
-            if finding.error is not None:
-                self._failed.labels(_one_of(_CODES, str(finding.error.code))).inc()
-        self._away.set(hosts_away)
-        self._rounds.inc()
-        self._ended.set_to_current_time()
-
-    def _begin_at_zero(self) -> None:
-        self._ended.set_to_current_time()
-        for why in Why:
-            self._found.labels(why.name.lower())
-            if why.goes:
-                self._deleted.labels(why.name.lower())
-        for code in (*TransientCode, *PermanentCode):
-            self._failed.labels(str(code))
 
 
 class NoticeMetrics:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import redis
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from configdrive.errors import PermanentCode, TransientCode
+from configdrive.lifecycle.orphans import Why
+from tasks.mailbox import SweepCounts
 from workers.store.inspection import Inspection, QueueNumbers
 
 _log = logging.getLogger(__name__)
@@ -43,6 +46,7 @@ class FleetCollector(Collector):
             "configdrive_intake_settled", "Entries of the intake that were taken in or refused", value=found.settled
         )
         yield from _per_queue(found.queues)
+        yield from _of_sweeps(found.swept)
 
 
 def _per_queue(queues: Sequence[QueueNumbers]) -> Iterator[Metric]:
@@ -70,6 +74,44 @@ def _per_queue(queues: Sequence[QueueNumbers]) -> Iterator[Metric]:
         for one in queues:
             family.add_metric((one.name,), value(one))
         yield family
+
+
+def _of_sweeps(swept: Mapping[str, SweepCounts]) -> Iterator[Metric]:
+    """Yield what the storage sweeps found; every label is of a list, whatever stands on Redis."""
+    labels = ("hypervisor",)
+    rounds = CounterMetricFamily("configdrive_storage_sweep_rounds", "Sweeps of all storages", labels=labels)
+    ended = GaugeMetricFamily(
+        "configdrive_storage_sweep_last_round_timestamp_seconds",
+        "When the last sweep ended; of a fleet that never swept, when its first worker began",
+        labels=labels,
+    )
+    away = GaugeMetricFamily(
+        "configdrive_storage_sweep_hosts_away", "Hosts that did not answer in the last sweep", labels=labels
+    )
+    images = GaugeMetricFamily(
+        "configdrive_storage_sweep_images",
+        "Images that the last sweep found, by what is said of them",
+        labels=(*labels, "why"),
+    )
+    deleted = CounterMetricFamily(
+        "configdrive_storage_sweep_deleted", "Images that were deleted, by the reason", labels=(*labels, "why")
+    )
+    failed = CounterMetricFamily(
+        "configdrive_storage_sweep_failed",
+        "Images that should be deleted and could not be",
+        labels=(*labels, "code"),
+    )
+    for name, counts in swept.items():
+        rounds.add_metric((name,), counts.rounds)
+        ended.add_metric((name,), counts.at)
+        away.add_metric((name,), counts.away)
+        for why in Why:
+            images.add_metric((name, why.name.lower()), counts.images.get(why.name.lower(), 0))
+            if why.goes:
+                deleted.add_metric((name, why.name.lower()), counts.deleted.get(why.name.lower(), 0))
+        for code in (*TransientCode, *PermanentCode):
+            failed.add_metric((name, str(code)), counts.failed.get(str(code), 0))
+    yield from (rounds, ended, away, images, deleted, failed)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -24,7 +24,7 @@ from configdrive.client.connection import connect_redis
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
 from workers.config.settings import Settings
-from workers.observability.metrics import NoticeMetrics, SweepMetrics, WorkMetrics
+from workers.observability.metrics import NoticeMetrics, WorkMetrics
 from workers.observability.metrics_files import MetricFiles
 from workers.observability.metrics_fleet import FleetCollector
 from workers.store.inspection import Inspection
@@ -120,7 +120,6 @@ class SweeperMetrics(_Metrics):
         super().__init__(settings)
         # They double the counters, to say when this process began.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.rounds = SweepMetrics(self._registry)
         self._add_fleet(settings, served)
         self.start()
 

@@ -11,7 +11,7 @@ from celery import Celery, bootsteps
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from tasks.wakeup import Pass
@@ -26,8 +26,10 @@ def install(  # noqa: PLR0913 - all by name, in the one place that installs
     *,
     wake_due: Callable[[], Pass],
     wakeup_seconds: float,
+    served: Collection[str],
     health_file: Path | None,
     ingest: Callable[[threading.Event], None] | None = None,
+    sweep_storage: Callable[[threading.Event], None] | None = None,
     serve_metrics: Callable[[], None] | None = None,
 ) -> None:
     """Add the look for wake-ups, the sign of life, the ingester and the metrics' endpoint to every worker of this app.
@@ -37,17 +39,20 @@ def install(  # noqa: PLR0913 - all by name, in the one place that installs
     """
     if ingest is not None:
         app.steps["worker"].add(_thread_behind_the_pool("Intake", ingest))
+    if sweep_storage is not None:
+        app.steps["worker"].add(_thread_behind_the_pool("StorageSweep", sweep_storage))
     if serve_metrics is not None:
         app.steps["worker"].add(_behind_the_pool("Metrics", serve_metrics))
     app.steps["worker"].add(_periodic("Wakeups", wakeup_seconds, partial(_wake_quietly, wake_due)))
     if health_file is not None:
         health_file.touch()
-        app.steps["worker"].add(_periodic("SignOfLife", _SIGN_OF_LIFE_SECONDS, health_file.touch))
+        sign = partial(_give_sign_of_life, health_file, served)
+        app.steps["worker"].add(_periodic("SignOfLife", _SIGN_OF_LIFE_SECONDS, sign))
 
 
-def _periodic(name: str, seconds: float, job: Callable[[], None]) -> type[bootsteps.StartStopStep]:
+def _periodic(name: str, seconds: float, job: Callable[[Any], None]) -> type[bootsteps.StartStopStep]:
     class Periodic(bootsteps.StartStopStep):
-        """Calls a job at its interval, on the worker's timer."""
+        """Calls a job with the worker at its interval, on the worker's timer."""
 
         requires: tuple[type[bootsteps.Step] | str, ...] = ("celery.worker.components:Timer",)
 
@@ -57,7 +62,7 @@ def _periodic(name: str, seconds: float, job: Callable[[], None]) -> type[bootst
 
         @override
         def start(self, parent: Any) -> None:
-            self._entry = parent.timer.call_repeatedly(seconds, job)
+            self._entry = parent.timer.call_repeatedly(seconds, job, (parent,))
 
         @override
         def stop(self, parent: Any) -> None:
@@ -110,7 +115,18 @@ def _thread_behind_the_pool(name: str, job: Callable[[threading.Event], None]) -
     return ThreadBehindThePool
 
 
-def _wake_quietly(wake_due: Callable[[], Pass]) -> None:
+def _give_sign_of_life(health_file: Path, served: Collection[str], worker: Any) -> None:  # noqa: ANN401 - Celery's
+    """Touch the file, unless the worker is connected and yet takes from one of its queues no more."""
+    consumer = worker.consumer
+    connected = consumer is not None and consumer.blueprint.started == len(consumer.steps)
+    deaf = [name for name in served if connected and not consumer.task_consumer.consuming_from(name)]
+    if deaf:
+        _log.error("takes nothing from %s: no sign of life", ", ".join(deaf))
+    else:
+        health_file.touch()
+
+
+def _wake_quietly(wake_due: Callable[[], Pass], _worker: object) -> None:
     try:
         sent = wake_due()
     except Exception as error:  # noqa: BLE001 - Redis may be away; the next pass tries again

@@ -9,7 +9,7 @@ from configdrive.client.encoding import decode
 from configdrive.client.postings import Header
 from configdrive.lifecycle.settled import Settled
 from configdrive.model import EventId, VmUuid
-from tasks.mailbox import Ending, Park, Retry, Sent
+from tasks.mailbox import Ending, Park, Retry, Sent, SweepCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -76,3 +76,11 @@ def ending(what: Ending) -> tuple[str, str, str, float, str]:
             return "retry", "", "", delay, code
         case Park(result):
             return "park", result.to_json(), "", 0, result.code or "unclassified"
+
+
+def sweep_counts(stored: bytes | None) -> SweepCounts | None:
+    """Read what is noted of sweeps; `None` when there is nothing, or nothing of ours."""
+    try:
+        return None if stored is None else SweepCounts(**json.loads(stored))
+    except (ValueError, TypeError):
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,12 @@ from configdrive.client.encoding import ms
 from configdrive.errors import PermanentError
 from configdrive.lifecycle.state import peek
 from configdrive.model import EventId, VmUuid
-from tasks.mailbox import DeadLetter, OperatorAction, VmView
+from tasks.mailbox import DeadLetter, OperatorAction, SweepCounts, VmView
 from workers.store import encoding
 from workers.store.mailbox import RedisMailbox
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from configdrive.contract.outcome import Outcome
 
@@ -64,6 +64,7 @@ class FleetNumbers:
     orphans: int
     intake: int = 0
     settled: int = 0
+    swept: Mapping[str, SweepCounts] = field(default_factory=dict)
 
 
 class Inspection(RedisMailbox):
@@ -126,6 +127,7 @@ class Inspection(RedisMailbox):
         for key in ("intake", "intake:taken"):
             pipeline.llen(self._key(key))
         pipeline.get(self._key("intake:number"))
+        pipeline.hgetall(self._key("swept"))
         for name in names:
             pipeline.llen(f"{self.prefix}{name}")  # Celery's list, behind the same prefix
             pipeline.zrange(self._key("due", name), 0, _MOST - 1)
@@ -133,14 +135,24 @@ class Inspection(RedisMailbox):
             pipeline.zcard(self._key("due", name))
             pipeline.zcard(self._key("wakeups", name))
             pipeline.zrange(self._key("left", name), 0, -1)
-        moment, parked, first_parked, dead, orphans, there, taken, settled, *rest = pipeline.execute()
+        moment, parked, first_parked, dead, orphans, there, taken, settled, swept, *rest = pipeline.execute()
         now = moment[0] + moment[1] / 1e6
         queues = [
             self._queue(name, rest[start : start + 6], now)
             for name, start in zip(names, range(0, len(rest), 6), strict=True)
         ]
         oldest_parked = max(0.0, now - first_parked[0][1] / 1000) if first_parked else 0.0
-        return FleetNumbers(tuple(queues), parked, oldest_parked, dead, orphans, there + taken, int(settled or 0))
+        sweeps = {name.decode("utf-8", "replace"): encoding.sweep_counts(stored) for name, stored in swept.items()}
+        return FleetNumbers(
+            queues=tuple(queues),
+            parked=parked,
+            oldest_parked=oldest_parked,
+            dead_letters=dead,
+            orphans=orphans,
+            intake=there + taken,
+            settled=int(settled or 0),
+            swept={name: counts for name, counts in sweeps.items() if counts is not None},
+        )
 
     def _queue(self, name: str, answers: Sequence[Any], now: float) -> QueueNumbers:
         messages, due, woken, in_work, waiting, left = answers

@@ -16,6 +16,7 @@ that lost the reply asks again. Keys, behind the prefix:
 | `seen:<id>`         | string     | `<nonce> <outcome so far, JSON>`: refuses a duplicate id with the first's outcome |
 | `left:<queue>`      | sorted set | VM and host that still has something of it -> time (ms) to ask that host again  |
 | `orphans`           | sorted set | image that is nobody's -> time (ms) at which a sweep first saw it               |
+| `swept`             | hash       | hypervisor -> the sweeps of its storages: when, and what they found (JSON)      |
 | `parked`            | sorted set | VM -> time (ms) of its parking                                                  |
 | `outcomes`          | stream     | every outcome                                                                   |
 | `operators`         | stream     | what operators did, and why (`configdrive show VM`)                             |
@@ -30,7 +31,7 @@ from __future__ import annotations
 
 import json
 import uuid as uuids
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -38,7 +39,7 @@ from typing_extensions import override
 from configdrive.client.encoding import ms
 from configdrive.client.store import EventStore, StoreOptions
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import HostName, ImageName, VmUuid
+from configdrive.model import HostName, HypervisorName, ImageName, VmUuid
 from tasks.mailbox import (
     AttemptMailbox,
     Claim,
@@ -48,13 +49,17 @@ from tasks.mailbox import (
     LeftoverMailbox,
     NotNow,
     Snapshot,
+    SweepCounts,
     SweeperMailbox,
     WakeupMailbox,
 )
 from workers.store import encoding, scripts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import redis
+    from redis.client import Pipeline
 
     from tasks.mailbox import Ending, Leftover, Right, Sent, Wakeup
     from workers.config.settings import Settings
@@ -190,6 +195,39 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
     @override
     def forget_orphan(self, image: ImageName) -> None:
         self._redis.zrem(self._key("orphans"), str(image))
+
+    @override
+    def sweep_is_due(self, hypervisor: HypervisorName, seconds: float) -> bool:
+        def take(known: SweepCounts | None, now: float) -> tuple[bool, SweepCounts]:
+            if known is None:
+                return False, SweepCounts(at=now)
+            due = now - known.at >= seconds
+            return due, replace(known, at=now) if due else known
+
+        return self._swept(hypervisor, take)
+
+    @override
+    def note_sweep(self, hypervisor: HypervisorName, found: SweepCounts) -> None:
+        def add(known: SweepCounts | None, now: float) -> tuple[bool, SweepCounts]:
+            return True, replace((known or SweepCounts()).followed_by(found), at=now)
+
+        self._swept(hypervisor, add)
+
+    def _swept(
+        self, hypervisor: HypervisorName, change: Callable[[SweepCounts | None, float], tuple[bool, SweepCounts]]
+    ) -> bool:
+        """Change what is noted of a hypervisor's sweeps, whole or not at all."""
+        key, now = self._key("swept"), self._now()
+
+        def commit(pipeline: Pipeline) -> bool:
+            stored: Any = pipeline.hget(key, hypervisor)
+            answer, counts = change(encoding.sweep_counts(stored), now)
+            pipeline.multi()
+            pipeline.hset(key, hypervisor, json.dumps(asdict(counts), separators=(",", ":")))
+            return answer
+
+        # Its types know no callable that answers.
+        return bool(self._redis.transaction(commit, key, value_from_callable=True))  # type: ignore[arg-type]
 
     @override
     def leftovers(self, queue: str) -> dict[HostName, list[VmUuid]]:

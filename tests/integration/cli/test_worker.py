@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -136,3 +138,37 @@ def test_logs_can_be_for_machines(quiet_place: Callable[..., Place], vm: VmScrip
 
     assert {"level", "logger", "message", "time"} <= lines[0].keys()
     assert {line["step"] for line in lines if "step" in line} >= {"observe", "build", "upload"}
+
+
+DEAF = """
+from celery import signals
+from workers.cli import main
+
+def deafen(sender, **_named):
+    sender.cancel_task_queue("configdrive.simulated")
+
+signals.worker_ready.connect(deafen)
+main()
+"""
+"""A worker that takes from its queue no more, by whatever cause; all else in it goes on."""
+
+
+@pytest.mark.parametrize("pool", ["solo", "prefork"])
+def test_a_worker_that_takes_nothing_any_more_gives_no_sign_of_life(
+    quiet_place: Callable[..., Place], tmp_path: Path, pool: str
+) -> None:
+    alive = tmp_path / "alive"
+    place = quiet_place(health_file=alive)
+    words = ["worker", "--hypervisor", "simulated", "--pool", pool, "--concurrency", "1"]
+    log = tmp_path / "log"
+    with (
+        log.open("w") as file,
+        subprocess.Popen([sys.executable, "-c", DEAF, *words], env=place.process_environment(), stderr=file) as process,
+    ):
+        said = "takes nothing from configdrive.simulated: no sign of life"
+        wait_until(lambda: said in log.read_text(), "the worker to notice", timeout=60)
+        os.utime(alive, (1, 1))
+        wait_until(lambda: log.read_text().count(said) >= 3, "it to be said again", timeout=60)
+        assert alive.stat().st_mtime == 1
+        process.terminate()
+    place.said.append(log.read_text())

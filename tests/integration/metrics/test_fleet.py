@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from configdrive.model import HypervisorName
 from rigs.redis import RedisServer
+from tasks.mailbox import SweepCounts
 from tests.mailboxes import QUEUE, Store, finish, new_vm, posting
 from tests.support import require_rig
 from workers.observability.metrics_fleet import FleetCollector
@@ -100,6 +102,43 @@ def test_the_answer_has_the_numbers_of_each_queue(store: Store) -> None:
 
 
 COUNTED = QueueNumbers(QUEUE, messages=2, pending=2, oldest=0, leftover_hosts=2, leftover_vms=3)
+
+
+def test_what_sweeps_found_is_kept_for_every_hypervisor_and_added_up(store: Store) -> None:
+    kvm = HypervisorName("kvm")
+    found = SweepCounts({"current": 1, "old": 2}, 2, 1, {"old": 2}, {"access_denied": 1})
+    store.mailbox.note_sweep(kvm, found)
+    store.mailbox.note_sweep(kvm, SweepCounts({"current": 1}, 0, 1, {"old": 1}))
+    store.client.hset(f"{store.prefix}swept", "spoiled", "no JSON")
+    families = FleetCollector(Inspection(store.client, store.mailbox._options), []).collect()
+    samples = {(sample.name, *sample.labels.values()): sample.value for one in families for sample in one.samples}
+
+    def value(name: str, *labels: str) -> float:
+        return samples[f"configdrive_storage_sweep_{name}", "kvm", *labels]
+
+    assert value("rounds_total") == 2
+    assert (value("images", "current"), value("images", "old")) == (1, 0)
+    assert (value("deleted_total", "old"), value("deleted_total", "stopped")) == (3, 0)
+    assert (value("failed_total", "access_denied"), value("failed_total", "storage_full")) == (1, 0)
+    assert value("hosts_away") == 0
+    assert abs(value("last_round_timestamp_seconds") - time.time()) < 60
+    assert not any("spoiled" in labels for _, *labels in samples)
+
+
+def test_a_sweep_is_due_to_one_who_asks_once_its_time_has_passed(store: Store) -> None:
+    kvm, other = HypervisorName("kvm-1"), HypervisorName("vmware-1")
+
+    def long_ago() -> None:
+        store.client.hset(f"{store.prefix}swept", kvm, '{"at": 1}')
+
+    assert not store.mailbox.sweep_is_due(kvm, 0), "the first question begins the time"
+    assert not store.mailbox.sweep_is_due(kvm, 3600)
+    long_ago()
+    assert [store.mailbox.sweep_is_due(kvm, 3600) for _ in range(2)] == [True, False]
+    assert not store.mailbox.sweep_is_due(other, 0)
+    long_ago()
+    store.mailbox.note_sweep(kvm, SweepCounts(rounds=1))
+    assert not store.mailbox.sweep_is_due(kvm, 3600), "somebody else has swept"
 
 
 def test_keys_that_a_stranger_has_spoiled_count_as_no_answer(store: Store) -> None:

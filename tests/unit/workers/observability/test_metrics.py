@@ -8,15 +8,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from configdrive.contract.outcome import Status
-from configdrive.errors import PermanentCode, PermanentError, TransientCode
-from configdrive.lifecycle.orphans import Why
-from configdrive.model import HostName, HypervisorName, ImageName, Place, StorageName, StoredImage, VmUuid
+from configdrive.errors import TransientCode
+from configdrive.model import HypervisorName, VmUuid
 from configdrive.ports import Connections, StepRecord
 from tasks.mailbox import Ending, Retry
-from tasks.storage_sweep import Finding
 from tests.unit.documents import UUID
 from tests.unit.workers.observability.watching import SECRET, claim, finish, park
-from workers.observability.metrics import EVENTS, SweepMetrics, WorkMetrics
+from workers.observability.metrics import EVENTS, WorkMetrics
 
 KVM = HypervisorName("kvm")
 
@@ -148,42 +146,3 @@ def test_no_vm_no_event_and_no_content_is_in_what_is_shown(counted: Counted) -> 
     text = generate_latest(counted.registry).decode()
     for word in (UUID, "event-1", SECRET):
         assert word not in text
-
-
-# --- the storage sweeper ----------------------------------------------------------------------------------------------
-
-
-def finding(why: Why, *, deleted: bool = False, error: PermanentCode | None = None) -> Finding:
-    name = ImageName.parse(f"i-2-7-VM.{UUID}.3.iso")
-    assert name is not None
-    image = StoredImage(name, Place(StorageName("p1"), HostName("h1")))
-    failure = None if error is None else PermanentError(error, "no")
-    return Finding(image, HostName("h1"), why, deleted=deleted, error=failure)
-
-
-def test_a_round_tells_what_it_found_and_what_became_of_it() -> None:
-    registry = CollectorRegistry()
-    metrics = SweepMetrics(registry)
-    assert registry.get_sample_value("configdrive_storage_sweep_deleted_total", {"why": "old"}) == 0
-    began = registry.get_sample_value("configdrive_storage_sweep_last_round_timestamp_seconds")
-    found = [
-        finding(Why.CURRENT),
-        finding(Why.OLD, deleted=True),
-        finding(Why.OLD, deleted=True),
-        finding(Why.STOPPED, error=PermanentCode.ACCESS_DENIED),
-    ]
-    metrics.round(found, hosts_away=2)
-    metrics.round(found[:1], hosts_away=0)
-
-    def value(name: str, **labels: str) -> float | None:
-        return registry.get_sample_value(f"configdrive_storage_sweep_{name}", labels)
-
-    assert value("rounds_total") == 2
-    assert (value("images", why="current"), value("images", why="old")) == (1, 0)
-    assert value("deleted_total", why="old") == 2
-    assert value("failed_total", code="access_denied") == 1
-    assert value("hosts_away") == 0
-    ended = value("last_round_timestamp_seconds")
-    assert began is not None
-    assert ended is not None
-    assert ended >= began > 0
