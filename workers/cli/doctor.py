@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from workers.cli.options import json_option
 from workers.cli.output import coloured, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from configdrive.model import HostName, HypervisorName
     from configdrive.ports import HypervisorDriver
@@ -174,8 +176,27 @@ def _hypervisor(settings: Settings, name: HypervisorName, tables: Mapping[Hyperv
             yield _warn(name, "events for it are refused: the setting 'hypervisors' does not name it", remedy)
         for host in hosts:
             yield from _host(driver, host)
+        yield from _one_host_twice(driver, hosts)
     finally:
         driver.close()
+
+
+def _one_host_twice(driver: HypervisorDriver, hosts: Sequence[HostName]) -> Iterator[Finding]:
+    """Find entries of the inventory that are one host: what is done by one name would be undone by the other."""
+    from configdrive.model import HostName, InstanceName, Vm, VmUuid
+
+    nobody = Vm(VmUuid(str(uuid.UUID(int=0))), InstanceName("doctor"), driver.name, HostName(""))
+    names: dict[str, list[HostName]] = {}
+    for host in hosts:
+        with suppress(Exception):  # a host that cannot be asked was reported already
+            names.setdefault(driver.observe(replace(nobody, host=host), names=()).host_id, []).append(host)
+    for identity, same in names.items():
+        if identity and len(same) > 1:
+            yield _fail(
+                f"{driver.name} hosts {' and '.join(same)}",
+                f"are one host by what it says of itself ({identity})",
+                "keep one of them in the inventory; on KVM, boards that share a uuid need `host_uuid` in its table",
+            )
 
 
 def _host(driver: HypervisorDriver, host: HostName) -> Iterator[Finding]:
