@@ -162,7 +162,7 @@ class StaleCode(StrEnum):
     STALE_SEQUENCE = "stale_sequence"
     """An event of this VM with the same or a larger sequence was applied before.
 
-    Remedy: count upwards; by hand, `--sequence next`."""
+    Remedy: count upwards; by hand, `--sequence next`. A counter that went back: `configdrive sequence VM --set N`."""
 
     VM_GONE = "vm_gone"
     """The VM was destroyed; its uuid is refused for `tombstone_seconds` (30 days).

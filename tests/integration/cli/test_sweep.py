@@ -214,6 +214,26 @@ def test_a_sweep_of_its_own_goes_on_until_it_is_asked_to_end(
     assert "Traceback" not in errors
 
 
+def test_a_worker_sweeps_by_itself_when_it_is_time(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place(storage_sweep_seconds=1)
+    with place.with_worker() as worker:
+        started(place, vm)
+        for _ in range(2):
+            orphan = put_file(place, vm.image(0))
+            wait_until(lambda file=orphan: not file.exists(), "the next sweep", timeout=60)  # type: ignore[misc]
+        assert "swept: 2 images, 1 deleted" in worker.log
+        assert "Traceback" not in worker.log
+    assert place.cloud.medium(vm.uuid) == vm.image(1)
+
+
+def test_only_one_hypervisor_is_swept_when_it_is_named(place: Place, vm: VmScript) -> None:
+    started(place, vm)
+    assert vm.image() in of(place.json("sweep", "--hypervisor", "simulated", "--dry-run"), vm)
+    shown = place.run("sweep", "--hypervisor", "kvm")
+    assert shown.exit_code == ExitCode.MISCONFIGURED
+    assert "has no table [kvm]" in shown.stderr
+
+
 def test_for_ever_and_only_looking_do_not_go_together(place: Place) -> None:
     for option in ("--dry-run", "--json", "--all"):
         shown = place.run("sweep", "--every", "60", option)

@@ -197,7 +197,7 @@ def test_wrong_usage_is_reported_without_the_secret(
     [
         (["--label", "seventeen-letters"], "", "data.label"),
         (["--sequence", "-1"], "", "data.sequence"),
-        (["--name", "../etc"], "", "data.vm.instance_name"),
+        (["--name", "a\nb"], "", "data.vm.instance_name"),
         (["--host", "kvm 01"], "", "data.host"),
         (["--password-file", "-"], PASSWORD + "\x07", "data.guest: password"),
         (["--password-file", "-"], PASSWORD * 100, "data.guest.password"),
