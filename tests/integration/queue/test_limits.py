@@ -40,13 +40,13 @@ def test_dead_letters_are_bounded_and_newest_first(store: Store) -> None:
     for number in range(8):
         store.mailbox.dead_letter(DeadLetter(float(number), "broker", "why"))
     assert [letter.at for letter in store.mailbox.dead_letters(3)] == [7.0, 6.0, 5.0]
-    assert store.mailbox.count_dead() == DEAD_LETTERS_KEPT
+    assert store.mailbox.numbers(()).dead_letters == DEAD_LETTERS_KEPT
     vm = new_vm()
     header = store.put(vm)
     store.client.lpush(store.key("mail", vm), *["garbage"] * 9)
     store.claim(header)
     assert [letter.reason for letter in store.mailbox.dead_letters(10)] == ["not a header"] * 9 + ["why"]
-    assert store.mailbox.count_dead() == DEAD_LETTERS_KEPT
+    assert store.mailbox.numbers(()).dead_letters == DEAD_LETTERS_KEPT
 
 
 def test_outcome_stream_is_trimmed(make_store: Callable[..., Store]) -> None:
