@@ -25,7 +25,7 @@ class Why(StrEnum):
     NOT_REMEMBERED = "its VM is there, but nothing is remembered of it: see `configdrive adopt`"
     HOST_AWAY = "a host does not answer that may need it"
     NEW = "nothing is known of its VM; it goes when that is still so after the grace period"
-    OTHER_FLEET = "another fleet has made it: see `configdrive adopt --fleet`"
+    OTHER_FLEET = "another fleet has made it"
 
     VM_GONE = "its VM was destroyed"
     VM_UNKNOWN = "neither the fleet nor any host knows its VM"

@@ -32,6 +32,6 @@ def fleet_id(client: Redis, prefix: str, wanted: str | None) -> str:
     found = kept.decode() if isinstance(kept, bytes) else str(kept)
     if wanted is not None and found != wanted:
         detail = f"fleet_id: is {wanted!r}, and Redis has {found!r}"
-        remedy = "set it to the one in Redis; after a loss of Redis, run `configdrive adopt --fleet` with the other one"
+        remedy = f"set it to the one in Redis; after a loss of Redis, `redis-cli del {prefix}{KEY}` and start again"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
     return found
