@@ -26,9 +26,12 @@ def fleet_id(client: Redis, prefix: str, wanted: str | None) -> str:
     Raises:
         PermanentError: `MISCONFIGURED`, when the setting is another one than Redis'.
     """
-    new = wanted or "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
-    client.set(f"{prefix}{KEY}", new, nx=True)
-    kept = client.get(f"{prefix}{KEY}")
+    key = f"{prefix}{KEY}"
+    if (
+        kept := client.get(key)
+    ) is None:  # asked before it is written: a full Redis refuses even a SET that changes nothing
+        client.set(key, wanted or "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH)), nx=True)
+        kept = client.get(key)
     found = kept.decode() if isinstance(kept, bytes) else str(kept)
     if wanted is not None and found != wanted:
         detail = f"fleet_id: is {wanted!r}, and Redis has {found!r}"
