@@ -56,6 +56,8 @@ _TYPES = {
     "due": "zset",
     "queues": "set",
     "seen": "string",
+    "intents": "set",
+    "fleet": "string",
     "left": "zset",
     "orphans": "zset",
     "queue": "hash",

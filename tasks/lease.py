@@ -47,8 +47,12 @@ class KeptLease:
 
     def intend(self, intents: Collection[Intent]) -> None:
         """Write down what is about to be tried; see `configdrive.ports.Lease`."""
-        del intents  # the store keeps none yet
-        self.check()
+        if self.is_over():
+            raise StaleError(StaleCode.LEASE_LOST, f"the attempt for VM {self.vm} took longer than an attempt may")
+        asked = self._keeper.now()
+        if not self._keeper.mailbox.intend(self._right, intents):
+            raise StaleError(StaleCode.LEASE_LOST, f"another worker has taken over VM {self.vm}")
+        self._asked = asked
 
     def check(self) -> None:
         """Return when the lease still holds.

@@ -8,7 +8,7 @@ All times are the store's own, so that workers' clocks do not matter.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
@@ -16,7 +16,7 @@ from typing import Protocol
 from configdrive.client.postings import Header
 from configdrive.contract.outcome import Outcome
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import EventId, HostName, HypervisorName, ImageName, VmUuid
+from configdrive.model import EventId, HostName, HypervisorName, ImageName, Intent, VmUuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class Claim:
         body: the event's JSON; empty when it is missing.
         state: what is remembered of the VM; `None` when nothing.
         waiting: the headers of the events behind it, oldest first.
+        intents: what earlier attempts were about to do, and no event has looked at since.
     """
 
     header: Header
@@ -56,6 +57,7 @@ class Claim:
     body: bytes
     state: str | None
     waiting: tuple[Header, ...]
+    intents: tuple[Intent, ...] = ()
 
     @property
     def vm_uuid(self) -> VmUuid:
@@ -182,6 +184,9 @@ class Leases(Protocol):
 
     def renew(self, right: Right) -> bool:
         """Keep the lease; false when it is another's by now."""
+
+    def intend(self, right: Right, intents: Collection[Intent]) -> bool:
+        """Keep the lease, and write down what is about to be done under it; false as for `renew`."""
 
 
 class DeadLetters(Protocol):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
 
 from configdrive.client.encoding import decode
 from configdrive.client.postings import Header
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import EventId, VmUuid
+from configdrive.model import EventId, Intent, VmUuid
 from tasks.mailbox import Ending, Park, Retry, Sent, SweepCounts
 
 if TYPE_CHECKING:
@@ -65,6 +68,23 @@ def state_of(text: bytes | None) -> str | None:
         return text.decode() if text else None
     except ValueError:
         return "damaged"
+
+
+_INTENT: TypeAdapter[Intent] = TypeAdapter(Intent)
+
+
+def intent(one: Intent) -> bytes:
+    """Return an intent as it is kept."""
+    return _INTENT.dump_json(one)
+
+
+def intents(members: Iterable[bytes]) -> tuple[Intent, ...]:
+    """Read what is kept of intents, in a steady order; what a stranger wrote is passed over."""
+    found = []
+    for member in sorted(members):
+        with suppress(ValueError):  # pydantic's errors are some
+            found.append(_INTENT.validate_json(member))
+    return tuple(found)
 
 
 def ending(what: Ending) -> tuple[str, str, str, float, str]:

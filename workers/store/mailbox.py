@@ -39,7 +39,7 @@ from typing_extensions import override
 from configdrive.client.encoding import ms
 from configdrive.client.store import EventStore, StoreOptions
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import HostName, HypervisorName, ImageName, VmUuid
+from configdrive.model import HostName, HypervisorName, ImageName, Intent, VmUuid
 from tasks.mailbox import (
     AttemptMailbox,
     Claim,
@@ -56,7 +56,7 @@ from tasks.mailbox import (
 from workers.store import encoding, scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     import redis
     from redis.client import Pipeline
@@ -118,13 +118,24 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
             return NotNow(word)
         _, epoch, attempt, deaths, body, state, *rest = answer
         head, waiting = encoding.header(uuid, rest[:5]), tuple(encoding.readable(rest[5:]))
-        return Claim(head, int(epoch), owner, int(attempt), int(deaths), body, encoding.state_of(state), waiting)
+        intents = encoding.intents(
+            member for member in self._redis.smembers(self._key("intents", uuid)) if isinstance(member, bytes)
+        )
+        known = encoding.state_of(state)
+        return Claim(head, int(epoch), owner, int(attempt), int(deaths), body, known, waiting, intents)
 
     @override
     def renew(self, right: Right) -> bool:
         uuid = right.vm_uuid
         args: list[str | int] = [self.prefix, uuid, right.epoch, right.owner, ms(self._options.lease)]
         return bool(self._scripts["renew"](keys=[self._key("vm", uuid)], args=args))
+
+    @override
+    def intend(self, right: Right, intents: Collection[Intent]) -> bool:
+        if not self.renew(right):
+            return False
+        self._redis.sadd(self._key("intents", right.vm_uuid), *map(encoding.intent, intents))
+        return True
 
     @override
     def done(self, claim: Claim, ending: Ending) -> None:
@@ -147,6 +158,8 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         )
         if answer == b"fenced":
             raise FencedError
+        if isinstance(ending, Settled) and ending.intents:  # behind the state that names what became of them
+            self._redis.srem(self._key("intents", uuid), *map(encoding.intent, ending.intents))
 
     @override
     def hold(self, vm_uuid: VmUuid) -> Held | NotNow:

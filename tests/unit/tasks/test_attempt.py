@@ -44,6 +44,28 @@ def test_an_event_is_done_remembered_and_published(queue: Queue) -> None:
     assert queue.fleet.medium() is None, "the state was remembered"
 
 
+def test_a_destroy_finds_what_a_start_brought_that_failed_and_was_given_up(queue: Queue) -> None:
+    """The VM is no more; only the intent says where its image lies, with the password."""
+
+    def no_slot(verb: str, at: At) -> None:
+        if (verb, at) == ("attach", At.BEFORE):
+            raise TransientError(TransientCode.HYPERVISOR_ERROR, "what it did is not known")
+
+    start = queue.put("start", guest={"password": "first"})
+    queue.fleet.cloud.hook = no_slot
+    assert isinstance(queue.take(start), Retry)
+    queue.fleet.cloud.hook = lambda _verb, _at: None
+    queue.fleet.cloud.machines.clear()
+    assert queue.fleet.generations() == [1]
+    queue.fleet.clock.time += 13
+    destroy = queue.put("destroy")
+    assert queue.ended(start).code is StaleCode.SUPERSEDED
+    assert queue.store.client.exists(queue.store.key("intents", VM)), "it was not looked at"
+    assert queue.ended(destroy).status is Status.APPLIED
+    assert queue.fleet.generations() == []
+    assert not queue.store.client.exists(queue.store.key("intents", VM))
+
+
 def test_the_next_event_is_woken_in_order(queue: Queue) -> None:
     first, second, third = queue.put("deploy"), queue.put("update"), queue.put("start")
     assert queue.sent == [(first.event_id, 1)]
