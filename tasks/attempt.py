@@ -107,7 +107,7 @@ class Attempts:
         try:
             with self._leases.keep(claim, asked) as lease:
                 waiting = tuple(Waiting(header.event_type, header.sequence) for header in claim.waiting)
-                attempt = Attempt(event, claim.state, waiting, claim.attempt, lease, claim.intents)
+                attempt = Attempt(event, claim.state, waiting, claim.attempt, lease, claim.intents, claim.waited)
                 return self._handle(attempt)
         except BadContentError as error:
             return self._reject(claim, error)

@@ -47,6 +47,7 @@ class Claim:
         state: what is remembered of the VM; `None` when nothing.
         waiting: the headers of the events behind it, oldest first.
         intents: what earlier attempts were about to do, and no event has looked at since.
+        waited: seconds since the event was posted.
     """
 
     header: Header
@@ -58,6 +59,7 @@ class Claim:
     state: str | None
     waiting: tuple[Header, ...]
     intents: tuple[Intent, ...] = ()
+    waited: float = 0.0
 
     @property
     def vm_uuid(self) -> VmUuid:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from configdrive.client.encoding import decode
-from configdrive.client.postings import Header
+from configdrive.client.postings import Header, queue_name
 from configdrive.lifecycle.settled import Settled
 from configdrive.model import EventId, Intent, VmUuid
 from tasks.mailbox import Ending, Park, Retry, Sent, SweepCounts
@@ -85,6 +85,13 @@ def intents(members: Iterable[bytes]) -> tuple[Intent, ...]:
         with suppress(ValueError):  # pydantic's errors are some
             found.append(_INTENT.validate_json(member))
     return tuple(found)
+
+
+def left_by(settled: Settled, queue: str) -> list[str]:
+    """Return the hosts that are to be asked again, each behind the queue whose workers ask it."""
+    found = [(queue, host) for host in settled.left_on]
+    found += [(queue_name(one.hypervisor, one.zone), one.host) for one in settled.left]
+    return [part for pair in dict.fromkeys(found) for part in pair]
 
 
 def ending(what: Ending) -> tuple[str, str, str, float, str]:

@@ -116,13 +116,13 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         word = answer[0].decode()
         if word != "claimed":
             return NotNow(word)
-        _, epoch, attempt, deaths, body, state, *rest = answer
+        _, epoch, attempt, deaths, waited, body, state, *rest = answer
         head, waiting = encoding.header(uuid, rest[:5]), tuple(encoding.readable(rest[5:]))
         intents = encoding.intents(
             member for member in self._redis.smembers(self._key("intents", uuid)) if isinstance(member, bytes)
         )
-        known = encoding.state_of(state)
-        return Claim(head, int(epoch), owner, int(attempt), int(deaths), body, known, waiting, intents)
+        known, seconds = encoding.state_of(state), float(waited) / 1000
+        return Claim(head, int(epoch), owner, int(attempt), int(deaths), body, known, waiting, intents, seconds)
 
     @override
     def renew(self, right: Right) -> bool:
@@ -153,7 +153,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
                 *(mode, outcome, state, ms(delay)),
                 *(int(options.seen), options.outcomes_kept, int(options.tombstone), ms(options.resend)),
                 code,
-                *(ending.left_on if isinstance(ending, Settled) else ()),
+                *(encoding.left_by(ending, claim.header.queue) if isinstance(ending, Settled) else ()),
             ],
         )
         if answer == b"fenced":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -349,3 +350,17 @@ def test_a_clock_that_was_set_forward_ends_leases_and_the_fence_holds(store: Sto
         store.mailbox.done(old, finish(old, "the old one's"))
     store.mailbox.done(new, finish(new, "the new one's"))
     assert store.outcomes() == [outcome(header, attempts=2)]
+
+
+def test_a_claim_says_how_long_its_event_has_waited(store: Store) -> None:
+    """By Redis' clock, and not less than nothing when that was set back."""
+    vm = new_vm()
+    header = store.put(vm)
+    assert 0 <= store.claim(header).waited < LEASE
+    key = store.key("mail", vm)
+    text: Any = store.client.lindex(key, 0)
+    for ago, expected in ((100, 100), (-HOUR, 0)):
+        at = round((store.now() - ago) * 1000)
+        store.client.lset(key, 0, json.dumps(json.loads(text) | {"at": at}, separators=(",", ":")))
+        store.age(vm, LEASE + 1)
+        assert expected <= store.claim(header).waited < expected + LEASE

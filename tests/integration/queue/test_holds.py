@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from configdrive.contract.outcome import Status
-from configdrive.model import Generation, HostName, ImageName, InstanceName
+from configdrive.lifecycle.state import Leftover as RememberedLeftover
+from configdrive.model import Generation, HostName, HypervisorName, ImageName, InstanceName
 from rigs.process import wait_until
 from tasks.mailbox import FencedError, Held, Leftover, NotNow, OperatorAction, Snapshot
 from tests.mailboxes import QUEUE, RESEND, Store, again, finish, new_vm, outcome
@@ -316,3 +317,21 @@ def test_for_how_long_an_image_is_nobody_s_goes_by_the_store_s_clock(store: Stor
     store.mailbox.forget_orphan(image)
     store.mailbox.forget_orphan(image)
     assert store.mailbox.orphan_for(image, note=False) is None
+
+
+def test_what_is_left_is_asked_for_by_the_workers_of_its_own_hypervisor_and_zone(store: Store) -> None:
+    vm = new_vm()
+    claim = store.claim(store.put(vm, "stop"))
+    elsewhere = RememberedLeftover(HypervisorName("other"), H1, "north")
+    store.mailbox.done(claim, replace(leaving(claim, H2), left=(elsewhere,)))
+    assert store.mailbox.leftovers(QUEUE) == {H2: [vm]}
+    assert store.mailbox.leftovers("configdrive.other.north") == {H1: [vm]}
+
+
+def test_a_clock_that_was_set_back_lets_no_host_be_asked_later_than_its_pause(store: Store) -> None:
+    vm = new_vm()
+    left(store, vm, H1)
+    store.client.zincrby(store.key("left", QUEUE), 3600_000, f"{vm} {H1}")
+    assert store.mailbox.ask_hosts(QUEUE, 30) == []
+    store.client.zincrby(store.key("left", QUEUE), -30_000, f"{vm} {H1}")
+    assert store.mailbox.ask_hosts(QUEUE, 30) == [H1]

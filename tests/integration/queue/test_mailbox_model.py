@@ -106,6 +106,7 @@ class Mailboxes(RuleBasedStateMachine):
             f"body of {vm.head.event_id}".encode(),
             vm.state,
             tuple(vm.mail[1:]),
+            waited=answer.waited,
         )
         vm.give_back()
         vm.holder, vm.live, vm.due, vm.overdue = answer, True, True, False

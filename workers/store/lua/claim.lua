@@ -3,10 +3,10 @@
 -- KEYS  1 vm   2 mail   3 body
 -- ARGV  1 prefix   2 vm uuid   3 queue and 4 number of the message (0: there was none)   5 owner (different for every claim)
 --       6 lease ms
--- Answers {"claimed", epoch, attempt, deaths (workers that never gave the lease back), body, state, id, type, queue, sequence
--- and traceparent of the head, headers behind it ...}, or one word: "empty", "parked", "busy" (a live lease), "too_early"
--- (a back-off is not over: the message was a double), "elsewhere" (the next event is for another queue, whose workers are
--- woken).
+-- Answers {"claimed", epoch, attempt, deaths (workers that never gave the lease back), ms since the head was posted, body,
+-- state, id, type, queue, sequence and traceparent of the head, headers behind it ...}, or one word: "empty", "parked",
+-- "busy" (a live lease), "too_early" (a back-off is not over: the message was a double), "elsewhere" (the next event is for
+-- another queue, whose workers are woken).
 -- Asked again by the same owner (a reply was lost) it answers as before.
 
 local LOOK_AHEAD = 255  -- enough for whoever looks at them; what supersedes the head is handed in any case
@@ -45,7 +45,8 @@ redis.call('HSET', KEYS[1], 'queue', head.queue, 'owner', ARGV[5], 'until', now 
 redis.call('ZADD', due, now + ARGV[6], uuid)
 
 local attempt = redis.call('HMGET', KEYS[1], 'epoch', 'attempts', 'deaths', 'state')
-local answer = {'claimed', attempt[1], attempt[2], attempt[3] or 0, redis.call('HGET', KEYS[3], head.id) or '',
+local waited = math.max(0, now - (type(head.at) == 'number' and head.at or now))
+local answer = {'claimed', attempt[1], attempt[2], attempt[3] or 0, waited, redis.call('HGET', KEYS[3], head.id) or '',
   attempt[4] or '', fields_of(head)}
 for _, header in ipairs(redis.call('LRANGE', KEYS[2], 1, LOOK_AHEAD)) do answer[#answer + 1] = header end
 if redis.call('LLEN', KEYS[2]) > LOOK_AHEAD + 1 then answer[#answer + 1] = successor_of(KEYS[2], head, LOOK_AHEAD + 1) end
