@@ -29,7 +29,7 @@ def app(site: Site) -> Celery:
     return make_app(site.settings)
 
 
-def test_a_worker_does_nothing_that_it_is_told_and_answers_what_it_is_asked(site: Site, app: Celery) -> None:
+def test_a_worker_does_nothing_that_is_asked_of_it_and_answers_questions(site: Site, app: Celery) -> None:
     vm = new_vm()
     event = vm.event("start")
     app.control.broadcast("revoke", arguments={"task_id": event["id"], "terminate": True})

@@ -198,7 +198,7 @@ def test_an_image_where_nobody_has_brought_it_is_not_deleted_in_a_place_that_may
     assert plan(brought, MOVE) == (ATTACH, Delete(at(5, SECOND)))
 
 
-def test_places_with_identities_are_told_apart_by_them() -> None:
+def test_places_with_identities_differ_by_them() -> None:
     here, there = replace(HOME, identity="a"), replace(SECOND, identity="b")
     images = at(5, here), at(5, there)
     moved = Observed(VmState(), VM, seen(EmptyDrive(), *images, storage=here), Whereabouts(places=(there,)))
