@@ -101,29 +101,34 @@ class Attempts:
             event = _event(claim)
         except PermanentError as error:
             return self._reject(claim, error)
-        if claim.deaths >= self._limits.unclassified_attempts:
-            detail = f"workers died over this event {claim.deaths} times"
-            return self._failed(claim, PermanentError(PermanentCode.UNCLASSIFIED, detail, "see the workers' logs"))
         try:
             with self._leases.keep(claim, asked) as lease:
                 waiting = tuple(Waiting(header.event_type, header.sequence) for header in claim.waiting)
                 attempt = Attempt(event, claim.state, waiting, claim.attempt, lease, claim.intents, claim.waited)
-                return self._handle(attempt)
+                return self._handle(attempt, claim.deaths)
         except BadContentError as error:
             return self._reject(claim, error)
         except self._timeouts:
-            return self._failed(
-                claim, TransientError(TransientCode.TASK_TIMEOUT, "the time limit of one attempt ran out")
-            )
+            return self._failed(claim, _out_of_time())
         except Exception as error:  # noqa: BLE001 - every exception must lead to a decision, or the event would spin
             return self._failed(claim, error)
 
-    def _handle(self, attempt: Attempt) -> Settled:
+    def _handle(self, attempt: Attempt, deaths: int) -> Settled:
         """Make the attempt. A stop or destroy ends whatever nobody foresaw: the leftover pass finishes it."""
+        if deaths >= self._limits.unclassified_attempts:
+            detail = f"workers died over this event {deaths} times"
+            cause = PermanentError(PermanentCode.UNCLASSIFIED, detail, "see the workers' logs")
+            if attempt.only_takes_away:
+                return self._reconciler.leave(attempt, cause)
+            raise cause
         try:
             return self._reconciler.handle(attempt)
+        except self._timeouts:
+            if not attempt.only_takes_away:
+                raise
+            return self._reconciler.leave(attempt, _out_of_time())
         except Exception as error:
-            foreseen = isinstance(error, (FleetError, *self._timeouts))
+            foreseen = isinstance(error, FleetError)
             if foreseen or not attempt.only_takes_away or attempt.attempt < self._limits.unclassified_attempts:
                 raise
             cause = PermanentError(PermanentCode.UNCLASSIFIED, f"an unforeseen {type(error).__name__}")
@@ -144,6 +149,10 @@ class Attempts:
         reason = f"{error.code}: {error.detail}"
         self._mailbox.dead_letter(DeadLetter(at, "mailbox", reason, header.event_id, header.vm_uuid))
         return Settled(outcome_of(error, claim, Status.REJECTED, at))
+
+
+def _out_of_time() -> TransientError:
+    return TransientError(TransientCode.TASK_TIMEOUT, "the time limit of one attempt ran out")
 
 
 def _event(claim: Claim) -> LifecycleEvent:

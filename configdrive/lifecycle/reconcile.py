@@ -175,10 +175,13 @@ class Reconciler:
     def leave(self, attempt: Attempt, error: FleetError) -> Settled:
         """End a stop or destroy whatever is broken: what it could not take away, the leftover pass does.
 
+        One that is stale or superseded is dropped, as by `handle`.
+
         Raises:
             PermanentError: the VM's state cannot be read.
         """
-        return self._leave(attempt, self._remembered(attempt), error)
+        admitted = self._admit(attempt)
+        return admitted if isinstance(admitted, Settled) else self._leave(attempt, admitted.known, error)
 
     # --- admit ----------------------------------------------------------------------------------------------------
 

@@ -218,6 +218,18 @@ def test_an_attempt_whose_time_is_over_is_tried_again(queue: Queue) -> None:
     assert verdict.code is TransientCode.TASK_TIMEOUT
 
 
+@pytest.mark.parametrize("word", ["stop", "destroy"])
+def test_a_stop_or_destroy_whose_time_is_over_ends_and_leaves_what_it_has(queue: Queue, word: str) -> None:
+    def slow(_verb: str, _at: At) -> None:
+        raise OutOfTimeError
+
+    queue.take(queue.put("deploy", start=True))
+    queue.fleet.cloud.hook = slow
+    outcome = queue.ended(queue.put(word))
+    assert (outcome.status, outcome.code) == (Status.APPLIED, TransientCode.TASK_TIMEOUT)
+    assert queue.mailbox.leftovers(QUEUE) == {HOST_1: [VM]}
+
+
 def test_what_nobody_foresaw_is_tried_a_few_times_and_then_parked_without_its_text(
     queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:

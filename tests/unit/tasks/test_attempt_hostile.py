@@ -10,10 +10,10 @@ import pytest
 from configdrive.contract.events import MAX_EVENT_BYTES
 from configdrive.contract.outcome import Status
 from configdrive.contract.sealing import body_of
-from configdrive.errors import PermanentCode, TransientCode, TransientError
+from configdrive.errors import PermanentCode, StaleCode, TransientCode, TransientError
 from tests.unit.documents import OTHER_UUID, document, event
-from tests.unit.fakes.fleet import VM
-from tests.unit.fakes.queue import Queue
+from tests.unit.fakes.fleet import HOST_1, VM
+from tests.unit.fakes.queue import QUEUE, Queue
 
 SECRET = "sw0rdfish"
 
@@ -38,6 +38,28 @@ def test_an_event_over_which_workers_die_is_parked(queue: Queue) -> None:
     assert (outcome.status, outcome.code) == (Status.PARKED, PermanentCode.UNCLASSIFIED)
     assert "2 times" in outcome.detail
     assert len(queue.fleet.cloud.verbs) == verbs, "it is not tried once more"
+
+
+@pytest.mark.parametrize("word", ["stop", "destroy"])
+def test_a_stop_or_destroy_over_which_workers_die_ends_and_leaves_what_it_has(queue: Queue, word: str) -> None:
+    queue.take(queue.put("deploy", start=True))
+    header = queue.put(word)
+    queue.die_over(header, times=2)
+    verbs = len(queue.fleet.cloud.verbs)
+    outcome = queue.ended(header)
+    assert (outcome.status, outcome.code) == (Status.APPLIED, PermanentCode.UNCLASSIFIED)
+    assert "2 times" in outcome.detail
+    assert len(queue.fleet.cloud.verbs) == verbs, "it is not tried once more"
+    assert queue.mailbox.leftovers(QUEUE) == {HOST_1: [VM]}
+
+
+def test_a_stale_stop_over_which_workers_die_takes_nothing_away(queue: Queue) -> None:
+    queue.take(queue.put("deploy", start=True, sequence=9))
+    header = queue.put("stop", sequence=8)
+    queue.die_over(header, times=2)
+    outcome = queue.ended(header)
+    assert (outcome.status, outcome.code) == (Status.DROPPED, StaleCode.STALE_SEQUENCE)
+    assert queue.mailbox.leftovers(QUEUE) == {}
 
 
 def test_one_death_is_no_reason_to_park(queue: Queue) -> None:
