@@ -160,6 +160,7 @@ class VmView:
     """One VM as operators see it. Times are seconds since 1970 UTC; `state` is the record at rest, secrets sealed.
 
     `message` is the number of the wake-up that is on its way for it, `due` when it is looked at again without one.
+    `intents` are effects that were about to be tried, of which no event has said yet what became of them.
     """
 
     uuid: VmUuid
@@ -172,6 +173,7 @@ class VmView:
     due: float | None
     message: int | None
     reason: str | None
+    intents: tuple[Intent, ...] = ()
 
 
 class OperatorAction(StrEnum):

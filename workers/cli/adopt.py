@@ -9,8 +9,8 @@ import click
 from workers.cli.context import load_settings, open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import json_option
-from workers.cli.output import print_json, table
-from workers.cli.sweep import show_away, storages, where
+from workers.cli.output import print_json, table, where
+from workers.cli.sweep import show_away, storages
 
 if TYPE_CHECKING:
     from configdrive.model import HostName

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from configdrive.contract.outcome import Outcome
+    from configdrive.model import Place
 
 _COLOURS = {
     "applied": "green",
@@ -91,3 +92,8 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for number, row in enumerate(everything):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         click.echo(click.style(line, bold=True) if number == 0 else line)
+
+
+def where(place: Place) -> str:
+    """Return a storage in words."""
+    return f"{place.storage}@{place.host or 'shared'}"

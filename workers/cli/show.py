@@ -12,12 +12,12 @@ from configdrive.errors import PermanentError
 from workers.cli.context import open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import VM, json_option
-from workers.cli.output import ago, as_document, coloured, print_json, table
+from workers.cli.output import ago, as_document, coloured, print_json, table, where
 
 if TYPE_CHECKING:
     from configdrive.client.postings import Header
     from configdrive.contract.outcome import Outcome
-    from configdrive.lifecycle.state import VmRecord
+    from configdrive.lifecycle.state import Leftover, VmRecord
     from tasks.mailbox import VmView
     from workers.store.inspection import Inspection
 
@@ -32,8 +32,9 @@ _ACTIONS = 5
 def show(vm: str | None, limit: int, *, as_json: bool) -> ExitCode:
     """Show what is known of one VM, by its uuid; without VM: parked VMs, waiting events, dead letters.
 
-    Of a VM: where its drive is, whether a password is pending or on the drive (never which), the events in its mailbox,
-    and why the first of them is not done: parked (with cause and remedy), in a pause between two tries, or in work.
+    Of a VM: where its drive is, the exact name of each image file that may lie somewhere, whether a password is pending
+    or on the drive (never which), the events in its mailbox, and why the first of them is not done: parked (with cause
+    and remedy), in a pause between two tries, or in work.
 
     \b
     Examples:
@@ -125,11 +126,15 @@ def _vm_document(view: VmView, summary: VmRecord, outcome: Outcome | None) -> di
         "phase": summary.phase.value,
         "sequence": summary.sequence,
         "generation": None if summary.image is None else summary.image.generation,
+        "image": _image(summary),
+        "others": list(summary.others),
         "places": [asdict(place) for place in summary.places],
         "password": _password(summary),
         "wanted": summary.wanted,
         "adopted": summary.adopted,
         "left_on": list(summary.left_on),
+        "left": [asdict(one) for one in summary.left],
+        "intents": [asdict(one) for one in view.intents],
         "mailbox": [_header(header) for header in view.mail],
         "attempts": view.attempts,
         "in_work": view.owner is not None,
@@ -140,6 +145,11 @@ def _vm_document(view: VmView, summary: VmRecord, outcome: Outcome | None) -> di
         "parked": view.parked,
         "parked_outcome": as_document(outcome),
     }
+
+
+def _image(summary: VmRecord) -> str | None:
+    """Return the exact file that the state names; none before it is built."""
+    return None if summary.image is None else summary.image.file or None
 
 
 def _header(header: Header) -> dict[str, Any]:
@@ -180,17 +190,21 @@ def _print_vm(view: VmView, summary: VmRecord, outcome: Outcome | None) -> None:
     known = "no event was applied so far" if vm is None else f"{vm.instance_name} on {vm.hypervisor} host {vm.host}"
     click.echo(f"VM {click.style(view.uuid, bold=True)}  {known}")
     generation = "" if summary.image is None else f", generation {summary.image.generation}"
-    places = ", ".join(f"{place.storage}@{place.host or 'shared'}" for place in summary.places)
+    places = ", ".join(map(where, summary.places))
     drive = f"{summary.phase.value}{generation}" + (f", on {places}" if places else "")
-    facts = [("drive", drive), ("password", _password(summary).replace("_", " "))]
+    facts = [("drive", drive)]
+    if file := _image(summary):
+        facts.append(("image", file))
+    facts += [("other", f"{file} may lie there, too") for file in summary.others]
+    facts.append(("password", _password(summary).replace("_", " ")))
     if summary.sequence >= 0:
         facts.append(("sequence", f"{summary.sequence} was applied last"))
     if not summary.wanted:
         facts.append(("offering", "does not name ConfigDrive: this VM gets no drive"))
     if summary.adopted:
         facts.append(("adopted", "the image was found, not made: it can be moved, not rebuilt"))
-    if summary.left_on:
-        facts.append(("left on", f"{', '.join(summary.left_on)}: away when the VM left, finished when it answers"))
+    facts += [("left on", _left(one)) for one in summary.left]
+    facts += [("intent", f"{one.file} may lie on {where(one.place)}, by host {one.host}") for one in view.intents]
     facts.append(("work", _work(view)))
     for name, text in facts:
         click.echo(f"  {name:<9}  {text}")
@@ -199,6 +213,16 @@ def _print_vm(view: VmView, summary: VmRecord, outcome: Outcome | None) -> None:
         click.echo(f"  {mark:<9}  {header.event_type} #{header.sequence}  {header.event_id}  on {header.queue}")
     if view.parked is not None:
         _print_cause(view, outcome, "  ")
+
+
+def _left(one: Leftover) -> str:
+    """What a host may still have of the VM."""
+    parts = ["the drive"] if one.drive else []
+    if one.places:
+        files = ", ".join(one.files) or "every image of the VM"
+        parts.append(f"{files} on {', '.join(map(where, one.places))}")
+    what = "; ".join(parts) or "anything of the VM"
+    return f"{one.host}: {what}; finished when the host gives it up"
 
 
 def _work(view: VmView) -> str:

@@ -13,7 +13,7 @@ import click
 from workers.cli.context import load_settings, open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import json_option, metrics_port_option
-from workers.cli.output import print_json, table
+from workers.cli.output import print_json, table, where
 from workers.cli.process import begin_logging, until_term, with_metrics_port
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from configdrive.lifecycle.orphans import Scene
-    from configdrive.model import HostName, Place
+    from configdrive.model import HostName
     from tasks.mailbox import SweepCounts
     from tasks.storage_sweep import Finding, StorageSweeper
     from workers.config.settings import Settings
@@ -195,11 +195,6 @@ def _verdict(finding: Finding, *, dry_run: bool) -> str:
 
 def _reason(finding: Finding) -> str:
     return finding.why.value if finding.error is None else f"{finding.why.value}; {finding.error}"
-
-
-def where(place: Place) -> str:
-    """Return a storage in words."""
-    return f"{place.storage}@{place.host or 'shared'}"
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class Inspection(RedisMailbox):
         queue = fields.get("queue", "")
         due: Any = self._redis.zscore(self._key("due", queue), vm_uuid)
         message: Any = self._redis.zscore(self._key("wakeups", queue), vm_uuid)
+        intents: Any = self._redis.smembers(self._key("intents", vm_uuid))
         return VmView(
             uuid=vm_uuid,
             mail=tuple(encoding.readable(mail)),
@@ -92,6 +93,7 @@ class Inspection(RedisMailbox):
             due=encoding.seconds(due),
             message=None if message is None else int(message),
             reason=fields.get("reason"),
+            intents=encoding.intents(intents),
         )
 
     def parked(self, limit: int) -> list[tuple[VmUuid, float]]:

@@ -3,8 +3,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from configdrive.model import EventId, VmUuid
-from tasks.mailbox import DeadLetter, NotNow, Wakeup
+from configdrive.lifecycle.state import ImageRecord, Leftover, Phase, VmRecord, write
+from configdrive.model import (
+    EventId,
+    Generation,
+    HostName,
+    HypervisorName,
+    InstanceName,
+    Intent,
+    StorageName,
+    Vm,
+    VmUuid,
+)
+from configdrive.model import Place as Storage
+from tasks.mailbox import DeadLetter, Held, NotNow, Wakeup
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place, event_lines
 from workers.cli.errors import ExitCode
 
@@ -52,6 +64,59 @@ def test_a_vm_is_shown_with_its_drive(place: Place, vm: VmScript) -> None:
     assert "drive      attached, generation 1, on p1@h1" in text
     assert "password   on drive" in text
     assert "nothing waits" in text
+
+
+def test_the_file_that_is_shown_is_the_one_on_the_storage(place: Place, vm: VmScript) -> None:
+    publish(place, vm.event("deploy", start=True, guest=GUEST))
+    document, text = place.json("show", vm.uuid), place.run("show", vm.uuid).stdout
+
+    assert [document["image"]] == [file.name for file in place.cloud.directory.rglob(f"*{vm.uuid}*.iso")]
+    assert f"image      {document['image']}\n" in text
+    assert (document["others"], document["left"], document["intents"]) == ([], [], [])
+    publish(place, vm.event("stop"))
+    assert place.json("show", vm.uuid)["image"] is None
+
+
+def test_whatever_may_lie_somewhere_is_shown_by_its_exact_name(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place, uuid = quiet_place(lease_seconds=60), VmUuid(vm.uuid)
+    simulated, here, there = HypervisorName("simulated"), Storage(StorageName("p1"), HostName("h1")), HostName("h0")
+    record = VmRecord(
+        vm=Vm(uuid, InstanceName(vm.name), simulated, HostName("h1")),
+        phase=Phase.ATTACHED,
+        image=ImageRecord("new.iso", Generation(3), 1.0),
+        others=("older.iso",),
+        places=(here,),
+        left=(
+            Leftover(simulated, there, places=(Storage(StorageName("p0"), there),), files=("left.iso",), drive=True),
+            Leftover(simulated, HostName("h9"), places=(Storage(StorageName("p9"), None),)),
+        ),
+    )
+    held = place.fleet.mailbox.hold(uuid)
+    assert isinstance(held, Held)
+    place.fleet.mailbox.release(held, write(record))
+    event = vm.event("start")
+    place.run("publish", "-", stdin=json.dumps(event))
+    claim = place.fleet.mailbox.claim(Wakeup(EventId(event["id"]), uuid, "configdrive.simulated"))
+    assert not isinstance(claim, NotNow)
+    assert place.fleet.mailbox.intend(claim, [Intent(HostName("h1"), "", here, "next.iso", simulated)])
+    document, text = place.json("show", vm.uuid), place.run("show", vm.uuid).stdout
+
+    assert (document["image"], document["others"]) == ("new.iso", ["older.iso"])
+    assert [(one["host"], one["files"], one["drive"]) for one in document["left"]] == [
+        ("h0", ["left.iso"], True),
+        ("h9", [], False),
+    ]
+    assert [(one["host"], one["file"], one["place"]["storage"]) for one in document["intents"]] == [
+        ("h1", "next.iso", "p1")
+    ]
+    for line in (
+        "image      new.iso",
+        "other      older.iso may lie there, too",
+        "left on    h0: the drive; left.iso on p0@h0; finished when the host gives it up",
+        "left on    h9: every image of the VM on p9@shared; finished when the host gives it up",
+        "intent     next.iso may lie on p1@h1, by host h1",
+    ):
+        assert f"  {line}\n" in text
 
 
 def test_a_parked_vm_is_shown_with_cause_remedy_and_what_waits_behind(place: Place, vm: VmScript) -> None:
