@@ -98,9 +98,9 @@ class StorageSweeper:
             finally:
                 self._release(held)
 
-    def adopt(self, seen: Scene, *, dry_run: bool) -> Iterator[Adoption]:
-        """Remember every VM that has a drive or an image and is not remembered."""
-        for uuid in adoptable(seen):
+    def adopt(self, seen: Scene, *, dry_run: bool, fleet: str | None = None) -> Iterator[Adoption]:
+        """Remember every VM that has a drive or an image of this fleet's, or of `fleet`'s, and is not remembered."""
+        for uuid in adoptable(seen, fleet or self.fleet):
             record = record_of(uuid, self.driver.name, seen, self.clock.now())
             if uuid not in seen.vms and seen.away:
                 yield Adoption(uuid, record, "a host that does not answer may have it")

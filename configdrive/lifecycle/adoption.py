@@ -6,6 +6,7 @@ next start with the VM's data makes a new one. Its generation is the least that 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from configdrive.contract.events import LifecycleEvent
@@ -13,7 +14,7 @@ from configdrive.lifecycle.leftovers import in_order
 from configdrive.lifecycle.orphans import Scene, of_vm
 from configdrive.lifecycle.plan import media_of
 from configdrive.lifecycle.state import ImageRecord, Phase, VmRecord, VmState
-from configdrive.model import HostName, HypervisorName, InstanceName, StoredImage, Vm, VmUuid
+from configdrive.model import HostName, HypervisorName, ImageName, InstanceName, StoredImage, Vm, VmUuid
 from configdrive.ports import Inserted, Observation
 
 
@@ -41,11 +42,22 @@ def adopted(known: VmState, event: LifecycleEvent, seen: Observation) -> VmState
 def adoptable(seen: Scene, fleet: str | None = None) -> list[VmUuid]:
     """Return the VMs that have a drive, or an image on a storage, in a steady order.
 
-    With `fleet`, only those with an image that this fleet has made, or one of the first form, which names none.
+    With `fleet`, only those with one that this fleet has made, or one of the first form, which names none.
     """
-    with_image = {image.name.vm_uuid for image in seen.images if fleet is None or image.name.fleet in {fleet, None}}
-    with_drive = {uuid for uuid, (_, one) in seen.vms.items() if _own_media(uuid, one.media)}
-    return sorted(with_image | with_drive)
+    wanted = None if fleet is None else {fleet, None}
+    return sorted({name.vm_uuid for name in _names(seen) if wanted is None or name.fleet in wanted})
+
+
+def other_fleets(seen: Scene, fleet: str | None) -> frozenset[str]:
+    """Return the other fleets that have made an image of a VM, on a storage or in its drive."""
+    return frozenset(name.fleet for name in _names(seen) if name.fleet not in {None, fleet})
+
+
+def _names(seen: Scene) -> Iterator[ImageName]:
+    """Yield the images on all storages, and those that VMs have in their own drives."""
+    yield from (image.name for image in seen.images)
+    for uuid, (_, one) in seen.vms.items():
+        yield from (medium.name for medium in _own_media(uuid, one.media))
 
 
 def record_of(uuid: VmUuid, hypervisor: HypervisorName, seen: Scene, at: float) -> VmRecord:

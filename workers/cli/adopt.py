@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,35 +18,61 @@ if TYPE_CHECKING:
     from tasks.storage_sweep import Adoption
 
 
+def _checked(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[a-z2-7]{8}", value):
+        raise click.BadParameter("a fleet's id is eight of a-z and 2-7")
+    return value
+
+
 @click.command(short_help="Remember the drives that are there: after the loss of Redis.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be remembered.")
+@click.option("--fleet", metavar="ID", callback=_checked, help="Take over what this fleet has made: the id it had.")
 @json_option
-def adopt(*, dry_run: bool, as_json: bool) -> ExitCode:
+def adopt(fleet: str | None, *, dry_run: bool, as_json: bool) -> ExitCode:
     """Look at every host in the inventory, and remember each VM that has a config drive or an image on a storage.
+
+    Images carry the id of the fleet that made them, and another fleet's are left alone. When the id was lost with Redis
+    the old images count as another fleet's: --fleet takes them over.
 
     What is remembered already, and VMs whose events wait, are left alone, so it may be run at any time. What stands on
     a found drive is not known: it can be moved and taken away, and the next start that brings the VM's data makes a new
-    one. The exit code is 1 when a host did not answer: run it again then.
+    one. The exit code is 1 when a host did not answer (run it again then), and when all there is carries another id.
 
     \b
     Examples:
       configdrive adopt --dry-run
       configdrive adopt
+      configdrive adopt --fleet q7x2kd3m
     """
+    from configdrive.lifecycle.adoption import other_fleets
+
     settings = load_settings()
     found: list[Adoption] = []
     away: list[HostName] = []
+    others: set[str] = set()
     with storages(settings, open_mailbox(settings)) as sweepers:
         for sweeper in sweepers:
             seen = sweeper.look()
             away += sorted(seen.away)
-            found += sweeper.adopt(seen, dry_run=dry_run)
+            found += sweeper.adopt(seen, dry_run=dry_run, fleet=fleet)
+            others |= other_fleets(seen, sweeper.fleet) - {fleet}
     if as_json:
-        print_json({"dry_run": dry_run, "vms": [_adoption(one) for one in found], "hosts_away": away})
+        documents = [_adoption(one) for one in found]
+        print_json({"dry_run": dry_run, "vms": documents, "hosts_away": away, "other_fleets": sorted(others)})
     else:
         _show_adopted(found, dry_run=dry_run)
+        _show_others(sorted(others), alone=not found)
         show_away(away)
-    return ExitCode.FAILED if away else ExitCode.DONE
+    return ExitCode.FAILED if away or (others and not found) else ExitCode.DONE
+
+
+def _show_others(others: list[str], *, alone: bool) -> None:
+    """Say whose images were left alone, and how to take them over."""
+    if len(others) == 1 and alone:
+        text = f"all images carry the id of fleet {others[0]}: if it was this fleet's before Redis was lost, run"
+        click.echo(f"{text} `configdrive adopt --fleet {others[0]}`", err=True)
+    elif others:
+        click.echo(f"left alone: images of fleet {', '.join(others)}; --fleet takes one's over", err=True)
 
 
 def _show_adopted(found: list[Adoption], *, dry_run: bool) -> None:

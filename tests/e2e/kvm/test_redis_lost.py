@@ -37,9 +37,12 @@ def swept(fleet: Fleet, *words: str, **settings: str) -> dict[str, dict[str, Any
     return {image["image"]: image for image in run(fleet, "sweep", *words, **settings)["images"]}
 
 
-def lose_redis(fleet: Fleet) -> None:
+def lose_redis(fleet: Fleet) -> str:
+    """Lose all that is on Redis; returns the fleet's id, which an operator has beside the keys."""
     with fleet.redis.client() as client:
+        identity: Any = client.get(f"{fleet.settings.key_prefix}fleet")
         client.flushall()
+    return str(identity.decode())
 
 
 def test_drives_are_adopted_and_follow_their_vms_although_redis_was_lost(new_vm: NewVm, fleet: Fleet) -> None:
@@ -48,11 +51,11 @@ def test_drives_are_adopted_and_follow_their_vms_although_redis_was_lost(new_vm:
     content = moving.images("h1")[path]
     staged.define()
     assert staged.send("deploy", guest=GUEST).status is Status.APPLIED
-    lose_redis(fleet)
+    identity = lose_redis(fleet)
 
-    looked = {vm["vm"]: vm for vm in run(fleet, "adopt", "--dry-run")["vms"]}
-    found = {vm["vm"]: vm for vm in run(fleet, "adopt")["vms"]}
-    again = {vm["vm"]: vm for vm in run(fleet, "adopt")["vms"]}
+    looked = {vm["vm"]: vm for vm in run(fleet, "adopt", "--fleet", identity, "--dry-run")["vms"]}
+    found = {vm["vm"]: vm for vm in run(fleet, "adopt", "--fleet", identity)["vms"]}
+    again = {vm["vm"]: vm for vm in run(fleet, "adopt", "--fleet", identity)["vms"]}
 
     assert found == looked
     assert found[moving.script.uuid] == {
@@ -89,8 +92,7 @@ def test_drives_are_adopted_and_follow_their_vms_although_redis_was_lost(new_vm:
 def test_a_start_with_data_makes_a_new_drive_for_an_adopted_vm(new_vm: NewVm, fleet: Fleet) -> None:
     vm = new_vm(LOCAL)
     old = running(vm)
-    lose_redis(fleet)
-    run(fleet, "adopt")
+    run(fleet, "adopt", "--fleet", lose_redis(fleet))
     assert vm.send("start", guest=GUEST).status is Status.APPLIED
     (new,) = vm.images("h1")
     assert new != old

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from configdrive.iso.build import build
 from configdrive.model import Generation, HostName, HypervisorName, ImageName, InstanceName, Vm, VmUuid
 from rigs.cloud import HOST, STORAGE, VmScript
 from rigs.simulated.faults import Raise
-from tests.integration.cli.place import PASSWORD, USER_DATA, Place
+from tests.integration.cli.place import FLEET, PASSWORD, USER_DATA, Place
 from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.driver import SimulatedDriver
 from workers.hypervisors.simulated.inventory import Verb
@@ -101,7 +102,62 @@ def test_a_host_that_does_not_answer_is_named(lost: Place) -> None:
     lost.cloud.world.faults.inject(Raise(verb=Verb.SURVEY, code=TransientCode.HOST_UNREACHABLE, times=2))
     shown = lost.run("adopt")
 
-    assert lost.json("adopt", code=ExitCode.FAILED) == {"dry_run": False, "vms": [], "hosts_away": [HOST]}
+    assert lost.json("adopt", code=ExitCode.FAILED) == {
+        "dry_run": False,
+        "vms": [],
+        "hosts_away": [HOST],
+        "other_fleets": [],
+    }
     assert (shown.exit_code, shown.stdout) == (ExitCode.FAILED, "0 VMs with a drive or an image: 0 adopted\n")
     assert f"not answering: {HOST}" in shown.stderr
     assert lost.json("adopt")["vms"][0]["adopted"]
+
+
+def with_images(place: Place, vm: VmScript, *fleets: str) -> list[str]:
+    """Put an image of each fleet on the storage, of a VM of its own; returns these VMs."""
+    driver = SimulatedDriver(place.cloud.world, auto_define=True)
+    vms = []
+    for fleet in fleets:
+        owner = Vm(VmUuid(str(uuid.uuid4())), InstanceName(vm.name), HypervisorName("simulated"), HostName(HOST))
+        name = ImageName.of(owner.instance_name, owner.uuid, Generation(1), "a" * 16, fleet)
+        storage = driver.observe(owner).storage
+        assert storage is not None
+        made = build(name, {}, label="config", built_at=1.0)
+        driver.upload(owner, made, storage)
+        driver.attach(owner, made.name, storage)
+        vms.append(str(owner.uuid))
+    driver.close()
+    return vms
+
+
+def test_another_fleets_images_are_taken_over_only_when_it_is_named(
+    quiet_place: Callable[..., Place], vm: VmScript
+) -> None:
+    place = quiet_place()
+    (old,) = with_images(place, vm, "oldfleet")
+    shown = place.run("adopt")
+    refused = place.json("adopt", code=ExitCode.FAILED)
+
+    assert (shown.exit_code, shown.stdout) == (ExitCode.FAILED, "0 VMs with a drive or an image: 0 adopted\n")
+    assert "`configdrive adopt --fleet oldfleet`" in shown.stderr
+    assert (refused["vms"], refused["other_fleets"]) == ([], ["oldfleet"])
+    assert place.run("show", old).exit_code == ExitCode.FAILED, "nothing was remembered"
+
+    taken = place.json("adopt", "--fleet", "oldfleet")
+    assert [(one["vm"], one["adopted"]) for one in taken["vms"]] == [(old, True)]
+    assert (taken["other_fleets"], place.json("show", old)["adopted"]) == ([], True)
+
+
+def test_of_several_fleets_on_one_storage_one_is_adopted(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place()
+    _, second, own = with_images(place, vm, "firstone", "secondxx", FLEET)
+    shown = place.run("adopt", "--dry-run")
+    taken = place.json("adopt", "--fleet", "secondxx")
+
+    assert own in shown.stdout
+    assert (shown.exit_code, shown.stderr) == (
+        ExitCode.DONE,
+        "left alone: images of fleet firstone, secondxx; --fleet takes one's over\n",
+    )
+    assert [one["vm"] for one in taken["vms"]] == [second]
+    assert place.run("adopt", "--fleet", "Not-one").exit_code == ExitCode.USAGE
