@@ -15,6 +15,8 @@ from tests.e2e.kvm.moving import GUEST, require_moved, running
 from tests.e2e.kvm.site import LOCAL, SHARED
 
 if TYPE_CHECKING:
+    from pathlib import PurePath
+
     from rigs.fleet import Fleet
     from tests.e2e.kvm.conftest import NewVm
     from tests.e2e.kvm.site import Site
@@ -37,12 +39,17 @@ def swept(fleet: Fleet, *words: str, **settings: str) -> dict[str, dict[str, Any
     return {image["image"]: image for image in run(fleet, "sweep", *words, **settings)["images"]}
 
 
-def lose_redis(fleet: Fleet) -> str:
-    """Lose all that is on Redis; returns the fleet's id, which an operator has beside the keys."""
+def lose_redis(fleet: Fleet) -> None:
     with fleet.redis.client() as client:
-        identity: Any = client.get(f"{fleet.settings.key_prefix}fleet")
         client.flushall()
-    return str(identity.decode())
+
+
+def fleet_of(path: PurePath) -> str:
+    """Return the id in an image's name: workers keep theirs while they run, whatever is on Redis."""
+    name = ImageName.parse(path.name)
+    assert name is not None
+    assert name.fleet is not None
+    return name.fleet
 
 
 def test_drives_are_adopted_and_follow_their_vms_although_redis_was_lost(new_vm: NewVm, fleet: Fleet) -> None:
@@ -51,7 +58,8 @@ def test_drives_are_adopted_and_follow_their_vms_although_redis_was_lost(new_vm:
     content = moving.images("h1")[path]
     staged.define()
     assert staged.send("deploy", guest=GUEST).status is Status.APPLIED
-    identity = lose_redis(fleet)
+    identity = fleet_of(path)
+    lose_redis(fleet)
 
     looked = {vm["vm"]: vm for vm in run(fleet, "adopt", "--fleet", identity, "--dry-run")["vms"]}
     found = {vm["vm"]: vm for vm in run(fleet, "adopt", "--fleet", identity)["vms"]}
@@ -92,7 +100,8 @@ def test_drives_are_adopted_and_follow_their_vms_although_redis_was_lost(new_vm:
 def test_a_start_with_data_makes_a_new_drive_for_an_adopted_vm(new_vm: NewVm, fleet: Fleet) -> None:
     vm = new_vm(LOCAL)
     old = running(vm)
-    run(fleet, "adopt", "--fleet", lose_redis(fleet))
+    lose_redis(fleet)
+    run(fleet, "adopt", "--fleet", fleet_of(old))
     assert vm.send("start", guest=GUEST).status is Status.APPLIED
     (new,) = vm.images("h1")
     assert new != old
