@@ -222,5 +222,5 @@ def loaded(shared_place: Place) -> set[str]:
         timeout=60,
     )
     modules = set(shown.stdout.splitlines()[-1].split())
-    assert "tasks.publish" in modules
+    assert "configdrive.client.publisher" in modules
     return modules

@@ -78,7 +78,7 @@ def test_redis_user_for_it_is_a_publisher_with_a_memory_and_dead_letters_that_ca
         "(+evalsha +get +set +del +exists +pexpire ~@prefix@cloudstack:*)",
         "(+lpush +ltrim %W~@prefix@dead)",
     ]
-    assert [rule for rule in publisher if rule not in own] == ["+fcall", "(+llen +rpush ~@prefix@intake:wakes)"]
+    assert [rule for rule in publisher if rule not in own] == ["+fcall"]
 
 
 def test_that_user_is_enough(site: AdapterSite, redis_server: RedisServer, running: str) -> None:
