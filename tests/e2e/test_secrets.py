@@ -283,11 +283,12 @@ def test_celery_keeps_its_keys_behind_the_prefix_and_sends_nothing_but_wake_ups(
         message = json.loads(line.decode("unicode_escape"))
         headers = message["headers"]
         assert (headers["eta"], headers["expires"]) == (None, None)
-        arguments, named, embedded = json.loads(base64.b64decode(message["body"]))
-        kind, uuid, attempt = arguments
+        arguments, named, embedded = json.loads(message["body"])
+        kind, uuid, attempt, number = arguments
         assert kind in {"deploy", "start", "stop", "password_reset", "update"}
         assert re.fullmatch("[0-9a-f-]{36}", uuid)
         assert attempt in {1, 2, 3}
+        assert isinstance(number, int)
         assert (named, set(embedded.values())) == ({}, {None})
     commands = {line.split(b'"')[1] for line in run.monitor.seen.splitlines() if line.count(b'"') > 1}
     assert b"LPUSH" in commands

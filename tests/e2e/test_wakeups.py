@@ -76,7 +76,7 @@ def test_a_stock_celery_worker_takes_what_the_scripts_push(server: RedisServer) 
                 wait_until(lambda: not client.exists(unacked), "both to be acknowledged", timeout=10)
             finally:
                 worker.terminate()
-        shown = f"('start', '{header.vm_uuid}', '1')"
+        shown = f"('start', '{header.vm_uuid}', 1)"
         assert wakeup == [TASK_NAME, header.event_id, ["start", header.vm_uuid, 1, 1], {}, 0, shown]
         assert question[0] == LEFTOVERS_NAME
         assert question[2:] == [["host-1", 2], {}, 0, "('host-1')"]

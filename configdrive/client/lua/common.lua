@@ -93,7 +93,8 @@ local function send(prefix, queue, flags, subject, task, id, arguments, retries)
   if redis.call('ZSCORE', prefix .. flags .. queue, subject) then return false end
   local number = redis.call('HINCRBY', prefix .. 'queue:' .. queue, 'sent', 1)
   redis.call('ZADD', prefix .. flags .. queue, number, subject)
-  local shown = "('" .. table.concat(arguments, "', '") .. "')"
+  local shown = {}  -- what Flower shows of the arguments
+  for index, value in ipairs(arguments) do shown[index] = type(value) == 'number' and value or "'" .. value .. "'" end
   arguments[#arguments + 1] = number
   local null = cjson.null
   redis.call('LPUSH', prefix .. queue, cjson.encode({
@@ -102,7 +103,7 @@ local function send(prefix, queue, flags, subject, task, id, arguments, retries)
     ['content-encoding'] = 'utf-8',
     headers = {
       lang = 'lua', task = task, id = id, root_id = id, parent_id = null, group = null, retries = retries, eta = null,
-      expires = null, timelimit = {null, null}, argsrepr = shown, kwargsrepr = '{}', origin = 'redis', ignore_result = true,
+      expires = null, timelimit = {null, null}, argsrepr = '(' .. table.concat(shown, ', ') .. ')', kwargsrepr = '{}', origin = 'redis', ignore_result = true,
     },
     properties = {
       delivery_tag = queue .. ':' .. number, delivery_mode = 2, priority = 0,
@@ -115,7 +116,7 @@ end
 -- Wake a worker for a VM's next event, which begins its `attempt`-th time. False when one will be woken already.
 local function wake(prefix, uuid, header, attempt)
   return send(prefix, header.queue, 'wakeups:', uuid, 'configdrive.lifecycle', header.id,
-    {header.type, uuid, attempt}, attempt - 1)
+    {header.type, uuid, tonumber(attempt)}, attempt - 1)
 end
 
 -- Note that a worker has come with a message. One that was overtaken by a newer one leaves that one's mark.

@@ -75,6 +75,8 @@ def test_redis_user_for_it_is_a_publisher_with_a_memory_and_dead_letters_that_ca
     own, publisher = rules_of("cloudstack"), rules_of("publisher")
 
     assert [rule for rule in own if rule not in publisher] == [
+        "+multi",
+        "+exec",
         "(+evalsha +get +set +del +exists +pexpire ~@prefix@cloudstack:*)",
         "(+lpush +ltrim %W~@prefix@dead)",
     ]

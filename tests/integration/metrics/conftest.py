@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
+from configdrive.model import Generation, ImageName, VmUuid
 from rigs.process import Daemon
 from rigs.simulated.faults import Raise
 from rigs.worker import CONFIGDRIVE
@@ -58,7 +59,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
             (event,) = site.publish(vm.event("deploy", guest=guest, start=True))
             site.ended(event)
         image = site.cloud.world.files()[0]
-        shutil.copy(image, image.with_name(new_vm().image(1)))
+        made = ImageName.parse(image.name)
+        assert made is not None
+        other = ImageName.of("nobody-s", VmUuid(new_vm().uuid), Generation(1), made.fingerprint, made.fleet)
+        shutil.copy(image, image.with_name(str(other)))
         with site.redis.client() as client:
             client.lpush(f"{site.settings.key_prefix}configdrive.simulated", "no wake-up")
         sweeper.start()
