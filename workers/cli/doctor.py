@@ -20,6 +20,8 @@ from workers.cli.output import coloured, print_json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import redis
+
     from configdrive.model import HostName, HypervisorName
     from configdrive.ports import HypervisorDriver
     from workers.config.inventory import Table
@@ -232,12 +234,30 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield from _facts(subject, info)
         client.eval(_PROBE, 1, f"{settings.key_prefix}doctor")
         yield _ok(subject, "runs scripts that write")
+        yield from _fleet(settings, client)
         yield from _work(settings, Inspection(client, MailboxOptions.of(settings)))
     except redis.RedisError as error:
         problem = problem_of(error)
         yield _fail(subject, problem.message, problem.remedy)
     finally:
         client.close()
+
+
+def _fleet(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
+    """Say which id images carry; a publisher names none."""
+    from workers.store.fleet_id import another_id, read_fleet_id
+
+    if settings.public_key is not None:
+        return
+    found = read_fleet_id(client, settings.key_prefix)
+    if found is None:
+        made = "will make one" if settings.fleet_id is None else f"will set it to {settings.fleet_id}, as fleet_id says"
+        yield _ok("fleet id", f"not on Redis so far: the first worker {made}")
+    elif settings.fleet_id not in {None, found}:
+        error = another_id(settings.key_prefix, settings.fleet_id or "", found)
+        yield _fail("fleet id", error.detail, error.remedy)
+    else:
+        yield _ok("fleet id", f"{found}, which every image's name carries: keep it beside the keys")
 
 
 def _facts(subject: str, info: dict[str, Any]) -> Iterator[Finding]:

@@ -96,14 +96,20 @@ def _node(name: str | None, hypervisor: str) -> str:
 
 
 def _greet_redis(settings: Settings) -> None:
-    """Say soon when Redis is away; Celery then tries until it is there. A refused login is raised: it will not pass."""
+    """Say soon when Redis is away; Celery then tries until it is there. What will not pass is raised.
+
+    That is a refused login, and a setting `fleet_id` that is not what Redis has: every event would be parked.
+    """
     import redis
 
     from configdrive.client.connection import connect_redis
+    from workers.store.fleet_id import fleet_id
 
     client = connect_redis(settings, patient=False)
     try:
         client.ping()
+        if settings.fleet_id is not None:
+            fleet_id(client, settings.key_prefix, settings.fleet_id)
     except redis.AuthenticationError:
         raise
     except redis.RedisError as error:

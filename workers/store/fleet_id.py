@@ -26,15 +26,27 @@ def fleet_id(client: Redis, prefix: str, wanted: str | None) -> str:
     Raises:
         PermanentError: `MISCONFIGURED`, when the setting is another one than Redis'.
     """
-    key = f"{prefix}{KEY}"
-    if (
-        kept := client.get(key)
-    ) is None:  # asked before it is written: a full Redis refuses even a SET that changes nothing
-        client.set(key, wanted or "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH)), nx=True)
-        kept = client.get(key)
-    found = kept.decode() if isinstance(kept, bytes) else str(kept)
+    found = read_fleet_id(client, prefix)
+    if found is None:  # asked before it is written: a full Redis refuses even a SET that changes nothing
+        made = wanted or "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+        client.set(f"{prefix}{KEY}", made, nx=True)
+        found = read_fleet_id(client, prefix) or made
     if wanted is not None and found != wanted:
-        detail = f"fleet_id: is {wanted!r}, and Redis has {found!r}"
-        remedy = f"set it to the one in Redis; after a loss of Redis, `redis-cli del {prefix}{KEY}` and start again"
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
+        raise another_id(prefix, wanted, found)
     return found
+
+
+def read_fleet_id(client: Redis, prefix: str) -> str | None:
+    """Return the id that Redis has; `None` before it is made."""
+    kept = client.get(f"{prefix}{KEY}")
+    return None if kept is None else kept.decode("utf-8", "replace") if isinstance(kept, bytes) else str(kept)
+
+
+def another_id(prefix: str, wanted: str, found: str) -> PermanentError:
+    """Return what is to be said of a setting that is not what Redis has."""
+    detail = f"fleet_id: is {wanted!r}, and Redis has {found!r}"
+    remedy = (
+        "set it to the one in Redis; after a loss of Redis stop all workers, "
+        f"`redis-cli del {prefix}{KEY}`, and start them again"
+    )
+    return PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)

@@ -7,7 +7,7 @@ import pytest
 
 from configdrive.model import HostName
 from rigs.redis import RedisServer
-from tests.integration.cli.place import PASSWORD, Place
+from tests.integration.cli.place import FLEET, PASSWORD, Place
 from workers.cli.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -172,3 +172,20 @@ def test_a_publisher_needs_neither_key_file_nor_inventory(quiet_place: Callable[
 
     assert {finding["level"] for finding in found} == {"ok"}
     assert one(found, "opens nothing")
+
+
+def test_the_fleets_id_is_shown_and_another_setting_is_a_failure(quiet_place: Callable[..., Place]) -> None:
+    place = quiet_place()
+    place.run("keys", "generate")
+    key = f"{place.fleet.settings.key_prefix}fleet"
+    before = one(findings(place), "not on Redis so far")
+    with place.fleet.redis.client() as client:
+        client.set(key, FLEET)
+        kept = one(findings(place), FLEET)
+        client.set(key, "another2")
+    differs = one(findings(place, ExitCode.FAILED), "another2")
+
+    assert before["detail"] == f"not on Redis so far: the first worker will set it to {FLEET}, as fleet_id says"
+    assert kept["detail"] == f"{FLEET}, which every image's name carries: keep it beside the keys"
+    assert (differs["level"], differs["subject"]) == ("fail", "fleet id")
+    assert f"`redis-cli del {key}`" in differs["remedy"]

@@ -11,7 +11,7 @@ import pytest
 
 from rigs.redis import RedisServer
 from rigs.worker import Worker
-from tests.integration.cli.place import PASSWORD, Place
+from tests.integration.cli.place import FLEET, PASSWORD, Place
 from tests.support import wait_until
 from workers.cli.errors import ExitCode
 
@@ -82,6 +82,25 @@ def test_a_login_that_redis_refuses_ends_a_worker(quiet_place: Callable[..., Pla
     assert shown.returncode == ExitCode.MISCONFIGURED
     assert "refuses the login" in shown.stderr
     assert "Hunter2" not in shown.stdout + shown.stderr
+
+
+def test_a_fleet_id_that_differs_from_redis_ends_a_worker_and_the_remedy_works(
+    quiet_place: Callable[..., Place], vm: VmScript
+) -> None:
+    place = quiet_place()
+    key = f"{place.fleet.settings.key_prefix}fleet"
+    with place.fleet.redis.client() as client:
+        client.set(key, "another2")
+        shown = place.process("worker", "--hypervisor", "simulated", "--pool", "solo")
+        assert client.get(key) == b"another2"
+        client.delete(key)
+
+    assert shown.returncode == ExitCode.MISCONFIGURED
+    assert f"fleet_id: is '{FLEET}', and Redis has 'another2'" in shown.stderr
+    assert f"`redis-cli del {key}`" in shown.stderr
+    with place.with_worker():
+        (reported,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy")))
+    assert reported["outcome"]["status"] == "applied"
 
 
 def test_a_worker_of_one_zone_leaves_the_others_alone(quiet_place: Callable[..., Place], vm: VmScript) -> None:
