@@ -60,6 +60,7 @@ _TYPES = {
     "fleet": "string",
     "left": "zset",
     "orphans": "zset",
+    "verify": "zset",
     "queue": "hash",
     "questions": "zset",
     "wakeups": "zset",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from configdrive.contract.events import LifecycleEvent, parse
@@ -19,6 +20,7 @@ from configdrive.errors import (
 )
 from configdrive.lifecycle.reconcile import Attempt, Reconciler, Waiting
 from configdrive.lifecycle.settled import Settled
+from configdrive.model import Intent
 from configdrive.ports import Clock, Observer
 from tasks.lease import LeaseKeeper
 from tasks.mailbox import (
@@ -82,21 +84,35 @@ class Attempts:
         if isinstance(claim, NotNow):
             return Dropped(claim.value, self._mailbox.outcome_of(wakeup.event_id))
         stored: Ending | None = None
+        intended: list[Intent] = []
         started = time.perf_counter()
         self._observer.attempt_started(claim)
         try:
-            ending = self._work(claim, asked)
-            if not isinstance(ending, Dropped):
+            ending = self._work(claim, asked, intended)
+            if isinstance(ending, Dropped):
+                self._note_doubt(claim, intended)
+            else:
                 self._mailbox.done(claim, ending)
                 stored = ending
         except FencedError:
+            self._note_doubt(claim, intended)
             return Dropped(StaleCode.LEASE_LOST)
         finally:
             self._observer.attempt_ended(claim, stored, time.perf_counter() - started)
         return ending
 
-    def _work(self, claim: Claim, asked: float) -> Ending | Dropped:
-        """Work on the event under its lease."""
+    def _note_doubt(self, claim: Claim, intended: Sequence[Intent]) -> None:
+        """Have the VM verified that was another's while this attempt may have changed something.
+
+        Whoever had it meanwhile has looked for what was intended, perhaps before it was there.
+        """
+        try:
+            self._mailbox.note_doubt(claim, intended)
+        except Exception as error:  # noqa: BLE001 - whoever takes the VM over notes the same
+            _log.warning("VM %s is not noted to be verified: %s", claim.vm_uuid, type(error).__name__)
+
+    def _work(self, claim: Claim, asked: float, intended: list[Intent]) -> Ending | Dropped:
+        """Work on the event under its lease; `intended` gets what was about to be done."""
         try:
             event = _event(claim)
         except PermanentError as error:
@@ -105,7 +121,10 @@ class Attempts:
             with self._leases.keep(claim, asked) as lease:
                 waiting = tuple(Waiting(header.event_type, header.sequence) for header in claim.waiting)
                 attempt = Attempt(event, claim.state, waiting, claim.attempt, lease, claim.intents, claim.waited)
-                return self._handle(attempt, claim.deaths)
+                try:
+                    return self._handle(attempt, claim.deaths)
+                finally:
+                    intended += lease.intended
         except BadContentError as error:
             return self._reject(claim, error)
         except self._timeouts:

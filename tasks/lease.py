@@ -38,6 +38,7 @@ class KeptLease:
         self._keeper = keeper
         self._right = right
         self._asked = asked
+        self.intended: tuple[Intent, ...] = ()
         self._last = keeper.now() + keeper.longest
 
     @property
@@ -52,6 +53,7 @@ class KeptLease:
         asked = self._keeper.now()
         if not self._keeper.mailbox.intend(self._right, intents):
             raise StaleError(StaleCode.LEASE_LOST, f"another worker has taken over VM {self.vm}")
+        self.intended = (*self.intended, *intents)
         self._asked = asked
 
     def check(self) -> None:

@@ -1,5 +1,6 @@
 """Asking a host that was away for what it still has of VMs: one task per host, sent when its time comes.
 
+And verifying VMs that workers may have left half-done: one task for all of a queue (`configdrive.lifecycle.verify`).
 Nothing is lost with such a message: what is left stands in the store until it is gone (`WakeupMailbox.ask_hosts`).
 """
 
@@ -15,13 +16,15 @@ from celery import Celery, Task
 
 from configdrive.errors import FleetError, PermanentError, TransientCode
 from configdrive.lifecycle.leftovers import Cleaner
+from configdrive.lifecycle.settled import Verified
 from configdrive.lifecycle.state import Phase, VmRecord, peek, write
+from configdrive.lifecycle.verify import Verifier
 from configdrive.model import HostName, VmUuid
 from configdrive.ports import Drivers
 from tasks.celery_tasks import Refused, taken
 from tasks.lease import LeaseKeeper
-from tasks.mailbox import DeadLetters, FencedError, Held, Leftover, LeftoverMailbox, NotNow
-from tasks.wakeup import LEFTOVERS_NAME, Question, read_question
+from tasks.mailbox import DeadLetters, Doubt, FencedError, Held, Leftover, LeftoverMailbox, NotNow
+from tasks.wakeup import LEFTOVERS_NAME, VERIFY, Question, read_question
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ class Leftovers:
         mailbox: says what is left.
         drivers: of the hypervisors that this worker serves.
         leases: keeps the lease on a VM alive while it is cleaned.
+        verifier: verifies VMs; whoever only asks hosts has none.
         observer: is notified of what is gone.
     """
 
@@ -52,16 +56,20 @@ class Leftovers:
         drivers: Drivers,
         *,
         leases: LeaseKeeper,
+        verifier: Verifier | None = None,
         observer: LeftoverObserver | None = None,
     ) -> None:
         self._mailbox = mailbox
         self._drivers = drivers
         self._leases = leases
+        self._verifier = verifier
         self._observer = observer
 
     def answer(self, question: Question) -> str:
         """Ask the host that a message names; returns what came of it, in a sentence."""
         self._mailbox.question_arrived(question.queue, question.host, question.number)
+        if question.host == VERIFY:
+            return self.verify_all(question.queue)
         return self.ask(question.queue, question.host)
 
     def ask_all(self, queues: Iterable[str]) -> Iterator[str]:
@@ -89,6 +97,55 @@ class Leftovers:
             finished += done
             waiting += not done
         return f"host {host}: {finished} VMs finished, {waiting} wait"
+
+    def verify_all(self, queue: str) -> str:
+        """Verify the VMs of a queue that may have been left half-done; returns what came of it, in a sentence."""
+        verified, waiting = 0, 0
+        ends = time.monotonic() + _BUDGET_SECONDS
+        doubts = self._mailbox.doubts(queue)
+        for doubt in random.sample(doubts, len(doubts)):
+            if time.monotonic() > ends or self._verifier is None:
+                break
+            try:
+                done = self.verify(doubt, self._verifier)
+            except FleetError as error:
+                _log.info("VM %s cannot be verified now: %s", doubt.vm_uuid, error)
+                done = False
+            verified += done
+            waiting += not done
+        return f"{verified} VMs verified, {waiting} wait"
+
+    def verify(self, doubt: Doubt, verifier: Verifier) -> bool:
+        """Verify one VM; false when that has to wait for an event of the VM.
+
+        Raises:
+            FleetError: it cannot be done now.
+        """
+        uuid, asked = doubt.vm_uuid, self._leases.now()
+        held = self._mailbox.hold(uuid)
+        if isinstance(held, NotNow):
+            return False
+        found: Verified | None = None
+        try:
+            with self._leases.keep(held, asked) as lease:
+                found = verifier.verify(uuid, held.state, self._mailbox.intents(uuid), lease)
+        except PermanentError as error:  # no later look finds it otherwise
+            _log.warning("VM %s is not verified, that is left to its next event and the sweep: %s", uuid, error)
+            found = Verified()
+        finally:
+            written = self._release_verified(held, doubt, found)
+        return written
+
+    def _release_verified(self, held: Held, doubt: Doubt, found: Verified | None) -> bool:
+        """Give the hold back; false when nothing was found, or the VM is another worker's by now."""
+        if found is None:
+            self._release(held, None, None)
+            return False
+        try:
+            self._mailbox.release_verified(held, doubt, found)
+        except FencedError:
+            return False
+        return True
 
     def finish(self, queue: str, host: HostName, uuid: VmUuid) -> bool:
         """Take away what a host has of one VM; false when that has to wait for an event of the VM.

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from configdrive.client.postings import Header
 from configdrive.contract.outcome import Outcome
-from configdrive.lifecycle.settled import Settled
+from configdrive.lifecycle.settled import Settled, Verified
 from configdrive.model import EventId, HostName, HypervisorName, ImageName, Intent, VmUuid
 
 
@@ -137,6 +137,15 @@ class Leftover:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A VM that a worker may have left half-done. Its `mark` is another when that was noted again, or is looked at."""
+
+    queue: str
+    vm_uuid: VmUuid
+    mark: float
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A VM at a moment, without any right to it: whether its events wait or are in work, and what is remembered."""
 
@@ -213,6 +222,9 @@ class AttemptMailbox(Leases, DeadLetters, Protocol):
             FencedError: another worker has the VM by now.
         """
 
+    def note_doubt(self, claim: Claim, intents: Collection[Intent] = ()) -> None:
+        """Have the VM verified: an attempt at it went on when it was another's already, and may have done these."""
+
     def outcome_of(self, event_id: EventId) -> Outcome | None:
         """Return the outcome so far; `None` while the event waits or when it is not known (any more)."""
 
@@ -244,6 +256,19 @@ class LeftoverMailbox(HoldMailbox, Protocol):
 
     def leftovers(self, queue: str) -> dict[HostName, list[VmUuid]]:
         """Return the VMs of a queue of which hosts still have something."""
+
+    def doubts(self, queue: str) -> list[Doubt]:
+        """Return the VMs of a queue that are to be verified."""
+
+    def intents(self, vm_uuid: VmUuid) -> tuple[Intent, ...]:
+        """Return what attempts were about to do, and nobody has looked at since."""
+
+    def release_verified(self, held: Held, doubt: Doubt, found: Verified) -> None:
+        """Give back the hold on a VM that was verified, and write what came of it. A doubt that is new since stays.
+
+        Raises:
+            FencedError: another worker has the VM by now.
+        """
 
     def question_arrived(self, queue: str, host: HostName, number: int) -> None:
         """Note that a worker has come with the question to a host, so that it may be sent again."""
@@ -316,4 +341,7 @@ class WakeupMailbox(Protocol):
         """Send the wake-ups of one queue that are due or were lost; `at_once`: also those lost a moment ago."""
 
     def ask_hosts(self, queue: str, pause: float) -> list[HostName]:
-        """Have hosts asked that still have something of a queue's VMs; again after `pause` seconds."""
+        """Have hosts asked that still have something of a queue's VMs; again after `pause` seconds.
+
+        And have the queue's VMs verified that may have been left half-done.
+        """

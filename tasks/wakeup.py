@@ -3,7 +3,7 @@
 It carries the event's id (as the task's id), short type, VM uuid, attempt and its own number, and nothing else: losing
 or doubling it does no harm, and there is nothing in it to leak. The scripts on Redis send it, in the step in which the
 event is stored or ended (`configdrive/client/lua/common.lua`, docs/adr/0022). The same holds for the other message
-there is, which names a host to be asked for what it still has of VMs (`tasks.leftovers`).
+there is, which names a host to be asked for what it still has of VMs (`tasks.leftovers`), or `*`: VMs to be verified.
 
 Every worker also makes the pass of this module: wake-ups that were lost or are due now, and hosts to be asked again.
 """
@@ -20,6 +20,9 @@ from tasks.mailbox import Sent, Wakeup, WakeupMailbox
 
 TASK_NAME = "configdrive.lifecycle"
 LEFTOVERS_NAME = "configdrive.leftovers"
+VERIFY = HostName("*")
+"""No host's name: the question is for the VMs that are to be verified, wherever they are."""
+
 AT_ONCE = 1000
 
 _UUID = re.compile(UUID_PATTERN)
@@ -58,7 +61,7 @@ def read_question(task_id: object, arguments: Sequence[object], queue: str) -> Q
         PermanentError: `INVALID_EVENT` when it is none of ours.
     """
     match list(arguments):
-        case [str(host), int(number)] if _is_id(task_id) and _HOST.fullmatch(host) and number >= 0:
+        case [str(host), int(number)] if _is_id(task_id) and _is_host(host) and number >= 0:
             return Question(HostName(host), queue, number)
         case _:
             detail = "a task message that does not name one host"
@@ -78,6 +81,10 @@ def check(task: object, task_id: object, arguments: Sequence[object], queue: str
     else:
         detail = "a message for another task"
         raise PermanentError(PermanentCode.INVALID_EVENT, detail, _REMEDY)
+
+
+def _is_host(name: str) -> bool:
+    return name == VERIFY or _HOST.fullmatch(name) is not None
 
 
 def _is_id(value: object) -> bool:

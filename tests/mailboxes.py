@@ -214,6 +214,7 @@ class Store:
         for queue in self.mailbox.pending():
             self.age_queue(seconds, queue)
             self._shift(self.key("left", queue), seconds)
+            self._shift(self.key("verify", queue), seconds)
         self._shift(self.key("orphans"), seconds)
 
     def _shift(self, key: str, seconds: float) -> None:

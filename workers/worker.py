@@ -15,6 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from configdrive.client.connection import connect_redis
 from configdrive.client.hypervisors import known_hypervisors
 from configdrive.lifecycle.reconcile import LEAVE_AFTER, Reconciler
+from configdrive.lifecycle.verify import Verifier
 from configdrive.model import HypervisorName
 from configdrive.ports import Drivers
 from tasks import celery_tasks, leftovers
@@ -83,12 +84,14 @@ def make_runtime(
     client = connect_redis(settings)
     mailbox = RedisMailbox(client, MailboxOptions.of(settings))
     leases = make_leases(settings, mailbox)
+    sealer = make_sealer(settings)
+    namer = make_namer(settings, partial(fleet_id, client, settings.key_prefix, settings.fleet_id))
     attempts = Attempts(
         mailbox=mailbox,
         reconciler=Reconciler(
             drivers,
-            make_sealer(settings),
-            make_namer(settings, partial(fleet_id, client, settings.key_prefix, settings.fleet_id)),
+            sealer,
+            namer,
             clock,
             observer,
             label=settings.label,
@@ -105,7 +108,8 @@ def make_runtime(
         timeouts=(SoftTimeLimitExceeded,),
         observer=observer,
     )
-    return Runtime(attempts, Leftovers(mailbox, drivers, leases=leases, observer=observer), drivers)
+    verifier = Verifier(drivers, sealer, namer, observer, settings.label)
+    return Runtime(attempts, Leftovers(mailbox, drivers, leases=leases, verifier=verifier, observer=observer), drivers)
 
 
 def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequence[str] = ()) -> Celery:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from configdrive.client.encoding import decode
 from configdrive.client.postings import Header, queue_name
-from configdrive.lifecycle.settled import Settled
+from configdrive.lifecycle.settled import Settled, Verified
 from configdrive.model import EventId, Intent, VmUuid
 from tasks.mailbox import Ending, Park, Retry, Sent, SweepCounts
 
@@ -87,9 +87,9 @@ def intents(members: Iterable[bytes]) -> tuple[Intent, ...]:
     return tuple(found)
 
 
-def left_by(settled: Settled, queue: str) -> list[str]:
+def left_by(settled: Settled | Verified, queue: str) -> list[str]:
     """Return the hosts that are to be asked again, each behind the queue whose workers ask it."""
-    found = [(queue, host) for host in settled.left_on]
+    found = [(queue, host) for host in settled.left_on] if isinstance(settled, Settled) else []
     found += [(queue_name(one.hypervisor, one.zone), one.host) for one in settled.left]
     return [part for pair in dict.fromkeys(found) for part in pair]
 
@@ -98,7 +98,7 @@ def ending(what: Ending) -> tuple[str, str, str, float, str]:
     """Return DONE's mode, outcome JSON, state, delay in seconds, and code."""
     match what:
         case Settled(result, known, gone):
-            return "gone" if gone else "finish", result.to_json(), known or "", 0, ""
+            return "gone" if gone else "finish", result.to_json(), known or "", 0, result.code or ""
         case Retry(delay, code):
             return "retry", "", "", delay, code
         case Park(result):

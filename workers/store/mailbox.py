@@ -15,6 +15,7 @@ that lost the reply asks again. Keys, behind the prefix:
 | `queues`            | set        | every queue that ever had an event                                              |
 | `seen:<id>`         | string     | `<nonce> <outcome so far, JSON>`: refuses a duplicate id with the first's outcome |
 | `left:<queue>`      | sorted set | VM and host that still has something of it -> time (ms) to ask that host again  |
+| `verify:<queue>`    | sorted set | VM that may have been left half-done -> time (ms) to look after it              |
 | `orphans`           | sorted set | image that is nobody's -> time (ms) at which a sweep first saw it               |
 | `swept`             | hash       | hypervisor -> the sweeps of its storages: when, and what they found (JSON)      |
 | `parked`            | sorted set | VM -> time (ms) of its parking                                                  |
@@ -44,6 +45,7 @@ from tasks.mailbox import (
     AttemptMailbox,
     Claim,
     DeadLetter,
+    Doubt,
     FencedError,
     Held,
     LeftoverMailbox,
@@ -56,11 +58,12 @@ from tasks.mailbox import (
 from workers.store import encoding, scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     import redis
     from redis.client import Pipeline
 
+    from configdrive.lifecycle.settled import Verified
     from tasks.mailbox import Ending, Leftover, Right, Sent, Wakeup
     from workers.config.settings import Settings
 
@@ -118,11 +121,14 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
             return NotNow(word)
         _, epoch, attempt, deaths, waited, body, state, *rest = answer
         head, waiting = encoding.header(uuid, rest[:5]), tuple(encoding.readable(rest[5:]))
-        intents = encoding.intents(
-            member for member in self._redis.smembers(self._key("intents", uuid)) if isinstance(member, bytes)
-        )
         known, seconds = encoding.state_of(state), float(waited) / 1000
+        intents = self.intents(uuid)
         return Claim(head, int(epoch), owner, int(attempt), int(deaths), body, known, waiting, intents, seconds)
+
+    @override
+    def intents(self, vm_uuid: VmUuid) -> tuple[Intent, ...]:
+        members = self._redis.smembers(self._key("intents", vm_uuid))
+        return encoding.intents(member for member in members if isinstance(member, bytes))
 
     @override
     def renew(self, right: Right) -> bool:
@@ -162,6 +168,17 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
             self._redis.srem(self._key("intents", uuid), *map(encoding.intent, ending.intents))
 
     @override
+    def note_doubt(self, claim: Claim, intents: Collection[Intent] = ()) -> None:
+        if intents:
+            self._redis.sadd(self._key("intents", claim.vm_uuid), *map(encoding.intent, intents))
+        self._redis.zadd(self._key("verify", claim.header.queue), {claim.vm_uuid: ms(self._now())})
+
+    @override
+    def doubts(self, queue: str) -> list[Doubt]:
+        members: Any = self._redis.zrange(self._key("verify", queue), 0, -1, withscores=True)
+        return [Doubt(queue, VmUuid(uuid.decode()), mark) for uuid, mark in members]
+
+    @override
     def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
         owner = f"hold {uuids.uuid4().hex}"
         args = [owner, ms(self._options.lease), int(self._options.tombstone)]
@@ -175,12 +192,31 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
     def release(
         self, held: Held, state: str | None = None, *, gone: bool = False, finished: Leftover | None = None
     ) -> None:
+        self._release(held, state, "gone" if gone else "", finished, [""])
+
+    @override
+    def release_verified(self, held: Held, doubt: Doubt, found: Verified) -> None:
+        intents, left = [encoding.intent(one) for one in found.intents], encoding.left_by(found, doubt.queue)
+        end: list[str | int | bytes] = [
+            doubt.queue,
+            repr(doubt.mark),
+            ms(self._options.resend),
+            len(intents),
+            *intents,
+            *left,
+        ]
+        self._release(held, found.state, "gone" if found.gone else "", None, end)
+
+    def _release(
+        self, held: Held, state: str | None, gone: str, finished: Leftover | None, verified: Sequence[str | int | bytes]
+    ) -> None:
         answer = self._scripts["release"](
             keys=[*self._vm_keys(held.vm_uuid)[:2], self._key("left", finished.queue if finished else "")],
             args=[
-                *(self.prefix, held.vm_uuid, held.epoch, held.owner, state or "", "gone" if gone else ""),
+                *(self.prefix, held.vm_uuid, held.epoch, held.owner, state or "", gone),
                 int(self._options.tombstone),
                 f"{held.vm_uuid} {finished.host}" if finished else "",
+                *verified,
             ],
         )
         if answer == b"fenced":
@@ -266,7 +302,8 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
     @override
     def ask_hosts(self, queue: str, pause: float) -> list[HostName]:
         args: list[str | int] = [self.prefix, queue, ms(pause), VMS_AT_ONCE]
-        answer = self._scripts["leftovers"](keys=[self._key("left", queue)], args=args)
+        keys = [self._key("left", queue), self._key("verify", queue)]
+        answer = self._scripts["leftovers"](keys=keys, args=args)
         return [HostName(host.decode()) for host in answer]
 
     @override

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from configdrive.lifecycle.settled import Verified
 from configdrive.model import HostName
 from tasks.mailbox import Held, Leftover, OperatorAction
 from tests.integration.deploy.compose import Stack
@@ -123,6 +124,12 @@ def test_a_worker_can_do_all_that_is_done_with_a_mailbox(worker: Store) -> None:
     mailbox.wake_due(QUEUE, 10)
     mailbox.ask_hosts(QUEUE, 30)
     mailbox.question_arrived(QUEUE, HostName("h1"), 0)
+    mailbox.note_doubt(claim)
+    (doubt,) = mailbox.doubts(QUEUE)
+    held = mailbox.hold(vm)
+    assert isinstance(held, Held)
+    mailbox.release_verified(held, doubt, Verified(intents=mailbox.intents(vm)))
+    assert mailbox.doubts(QUEUE) == []
     assert mailbox.leftovers(QUEUE) == {}
     mailbox.dead_letters(10)
     assert QUEUE in mailbox.pending()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from configdrive.contract.outcome import Status
 from configdrive.errors import TransientCode
 from configdrive.lifecycle.state import VmRecord, peek
+from configdrive.lifecycle.verify import Verifier
 from configdrive.model import HostName, VmUuid
 from configdrive.ports import Drivers
 from tasks.leftovers import Leftovers
@@ -23,7 +24,9 @@ class World:
         self.leftovers = self.make({self.queue.fleet.driver.name: self.queue.fleet.driver})
 
     def make(self, drivers: Drivers) -> Leftovers:
-        return Leftovers(self.mailbox, drivers, leases=self.queue.leases, observer=self)
+        fleet = self.queue.fleet
+        verifier = Verifier(drivers, fleet.sealer, fleet.namer, fleet.observer, "config")
+        return Leftovers(self.mailbox, drivers, leases=self.queue.leases, verifier=verifier, observer=self)
 
     def leftover_removed(self, queue: str) -> None:
         self.removed.append(queue)

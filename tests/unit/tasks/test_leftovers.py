@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from celery import Celery, Task, states
 
+from configdrive.contract.outcome import Status
+from configdrive.errors import StaleCode
 from configdrive.lifecycle.state import Phase
 from configdrive.model import HostName, PowerState, VmUuid
 from tasks.leftovers import Leftovers, register
-from tasks.mailbox import Dropped, NotNow
+from tasks.mailbox import Dropped, NotNow, OperatorAction
 from tasks.wakeup import LEFTOVERS_NAME, read_question, wake_due
+from tests.mailboxes import outcome
 from tests.unit.documents import OTHER_UUID, UUID
 from tests.unit.fakes.cloud import At, Machine
 from tests.unit.fakes.fleet import HOST_1, HOST_2, PRIMARY, VM
@@ -202,6 +205,99 @@ def test_it_ends_in_time_and_goes_on_with_the_rest_later(world: World, monkeypat
     monkeypatch.setattr("tasks.leftovers._BUDGET_SECONDS", -1.0)
     assert world.ask() == "host host-1: 0 VMs finished, 0 wait"
     assert world.left() == {HOST_1: [VM]}
+
+
+# --- verification -----------------------------------------------------------------------------------------------------
+
+
+def answered(world: World) -> str:
+    """Let the wake-up pass send its question once it is time, and a worker answer it."""
+    world.queue.fleet.clock.time += 31
+    assert wake_due(world.mailbox, [QUEUE], pause=30).hosts == ()
+    messages = [one for one in world.queue.store.messages(QUEUE) if one.task == LEFTOVERS_NAME]
+    question = read_question(messages[-1].task_id, messages[-1].arguments, QUEUE)
+    world.queue.store.lose_messages(QUEUE)
+    return world.leftovers.answer(question)
+
+
+def doubted(world: World) -> list[VmUuid]:
+    return [doubt.vm_uuid for doubt in world.mailbox.doubts(QUEUE)]
+
+
+@pytest.mark.parametrize("word", ["stop", "destroy"])
+def test_what_a_frozen_worker_brings_after_the_end_goes(world: World, word: str) -> None:
+    queue = world.queue
+
+    def overtaken(verb: str, at: At) -> None:
+        if (verb, at) == ("upload", At.BEFORE):
+            world.cloud.hook = lambda _verb, _at: None
+            queue.fleet.clock.time += 31
+            assert queue.ended(start).status is Status.APPLIED
+            assert queue.ended(queue.put(word)).status is Status.APPLIED
+            assert answered(world) == "1 VMs verified, 0 wait"
+
+    start = queue.put("deploy", start=True)
+    world.cloud.hook = overtaken
+    assert queue.take(start) == Dropped(StaleCode.LEASE_LOST)
+    assert queue.fleet.generations() == [1]
+    assert doubted(world) == [VM]
+    assert answered(world) == "1 VMs verified, 0 wait"
+    assert (queue.fleet.medium(), queue.fleet.generations()) == (None, [])
+    assert doubted(world) == []
+    assert (world.queue.store.field(VM, "gone") is not None) == (word == "destroy")
+    assert not queue.owned()
+
+
+def test_a_drive_that_a_frozen_worker_emptied_is_filled_again(world: World) -> None:
+    queue, cloud = world.queue, world.cloud
+    queue.take(queue.put("deploy", start=True))
+    content: list[bytes | None] = []
+
+    def overtaken(verb: str, at: At) -> None:
+        if (verb, at) == ("detach", At.BEFORE):
+            cloud.hook = lambda _verb, _at: None
+            queue.fleet.clock.time += 31
+            assert queue.ended(stop).status is Status.APPLIED
+            queue.ended(queue.put("start"))
+            content.append(cloud.medium(VM))
+
+    stop = queue.put("stop")
+    cloud.hook = overtaken
+    assert queue.take(stop) == Dropped(StaleCode.LEASE_LOST)
+    queue.fleet.machine.medium = None
+    assert doubted(world) == [VM]
+    assert answered(world) == "1 VMs verified, 0 wait"
+    assert content == [cloud.medium(VM)]
+    assert content != [None]
+    assert world.known().phase is Phase.ATTACHED
+
+
+def test_a_vm_is_verified_behind_its_events_and_when_its_host_is_back(world: World) -> None:
+    queue, cloud = world.queue, world.cloud
+    queue.take(queue.put("deploy", start=True))
+    skipped, waits = queue.put("start"), queue.put("start")
+    queue.claim(skipped)
+    queue.fleet.clock.time += 31
+    assert queue.mailbox.act(VM, skipped.event_id, OperatorAction.SKIP, outcome(skipped)) is None
+    assert answered(world) == "0 VMs verified, 1 wait"
+    queue.ended(waits)
+    cloud.down.add(HOST_1)
+    assert answered(world) == "0 VMs verified, 1 wait"
+    assert not queue.owned(), "the hold is given back"
+    cloud.down.clear()
+    assert answered(world) == "1 VMs verified, 0 wait"
+    assert doubted(world) == []
+
+
+def test_a_vm_that_can_never_be_verified_is_asked_for_no_more(world: World) -> None:
+    queue = world.queue
+    start, _destroy = queue.put("start"), queue.put("stop")
+    assert queue.ended(start).code is StaleCode.SUPERSEDED
+    queue.ended(_destroy)
+    queue.store.client.hset(queue.store.key("vm", VM), "state", '{"phase": "of a later version"}')
+    assert answered(world) == "1 VMs verified, 0 wait"
+    assert queue.store.field(VM, "state") == '{"phase": "of a later version"}'
+    assert doubted(world) == []
 
 
 # --- the task ---------------------------------------------------------------------------------------------------------

@@ -37,7 +37,10 @@ if known[3] ~= ARGV[5] then
     return {'elsewhere'}
   end
   redis.call('HDEL', KEYS[1], 'retry_at', 'delay', 'reason')
-  if known[3] and string.sub(known[3], 1, 5) ~= 'hold ' then redis.call('HINCRBY', KEYS[1], 'deaths', 1) end
+  if known[3] and string.sub(known[3], 1, 5) ~= 'hold ' then  -- it never gave back, and may be at it still
+    redis.call('HINCRBY', KEYS[1], 'deaths', 1)
+    redis.call('ZADD', prefix .. 'verify:' .. head.queue, now + ARGV[6], uuid)
+  end
   redis.call('HINCRBY', KEYS[1], 'epoch', 1)
   redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 end

@@ -4,7 +4,8 @@
 -- ARGV  1 prefix   2 vm uuid   3 epoch and 4 owner of the claim   5 event id
 --       6 "finish" | "gone" (finish, and the VM is no more) | "retry" | "park"   7 outcome JSON   8 state ("": as it was)
 --       9 delay ms ("retry")   10 seen seconds   11 outcomes kept   12 tombstone seconds
---       13 ms after which a host that was away is asked   14 code ("retry": the reason, "park": what it is parked for)
+--       13 ms after which a host that was away is asked   14 code ("retry": the reason, "park": what it is parked for,
+--       "finish": of the outcome)
 --       15... hosts that still have something of the VM, each behind the queue whose workers ask it again
 -- Answers "ended", or "fenced" when the VM is another's by now. Asked again (a reply was lost) nothing is written twice.
 local prefix, uuid, how = ARGV[1], ARGV[2], ARGV[6]
@@ -43,6 +44,9 @@ if how == 'park' then
 end
 if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'state', ARGV[8]) end
 if how == 'gone' then redis.call('HSET', KEYS[1], 'gone', 1) end
+if ARGV[14] == 'superseded' then  -- an attempt at it may have begun, and nobody looks any more at what that did
+  redis.call('ZADD', prefix .. 'verify:' .. (queue or head.queue), now + ARGV[13], uuid)
+end
 for index = 15, #ARGV, 2 do
   redis.call('ZADD', prefix .. 'left:' .. ARGV[index], 'NX', now + ARGV[13], uuid .. ' ' .. ARGV[index + 1])
 end

@@ -18,6 +18,9 @@ if not (ARGV[3] == 'skip' and outcome == ARGV[5]) then
   local now = clock()
   if end_of(KEYS[1], 'until', 'lease', now) > now then return 'busy' end
 
+  if ARGV[3] == 'skip' or redis.call('HEXISTS', KEYS[1], 'owner') == 1 then
+    redis.call('ZADD', prefix .. 'verify:' .. head.queue, now, uuid)
+  end
   redis.call('HINCRBY', KEYS[1], 'epoch', 1)
   redis.call('HDEL', KEYS[1], 'parked', 'attempts', 'deaths', 'reason', 'retry_at', 'delay', 'owner', 'until', 'lease',
     'superseded')

@@ -1,0 +1,115 @@
+"""VERIFY: VMs that may have been left half-done are noted, and stay noted until somebody has looked."""
+
+from __future__ import annotations
+
+import pytest
+
+from configdrive.contract.outcome import Status
+from configdrive.lifecycle.settled import Settled, Verified
+from configdrive.lifecycle.state import Leftover
+from configdrive.model import HostName, HypervisorName, Intent, Place, StorageName, VmUuid
+from tasks.mailbox import Doubt, FencedError, Held, OperatorAction
+from tasks.wakeup import VERIFY
+from tests.mailboxes import LEASE, QUEUE, RESEND, Store, again, finish, new_vm, outcome
+
+SIMULATED, H1 = HypervisorName("simulated"), HostName("h1")
+INTENT = Intent(H1, "id of h1", Place(StorageName("s"), H1), "an image", SIMULATED)
+
+
+def hold(store: Store, vm: VmUuid) -> Held:
+    held = store.mailbox.hold(vm)
+    assert isinstance(held, Held)
+    return held
+
+
+def doubted(store: Store) -> list[VmUuid]:
+    return [doubt.vm_uuid for doubt in store.mailbox.doubts(QUEUE)]
+
+
+def noted(store: Store) -> tuple[VmUuid, Doubt]:
+    """Have a VM verified; nothing waits for it."""
+    vm = new_vm()
+    claim = store.claim(store.put(vm))
+    store.mailbox.done(claim, finish(claim))
+    store.mailbox.note_doubt(claim)
+    return vm, next(doubt for doubt in store.mailbox.doubts(QUEUE) if doubt.vm_uuid == vm)
+
+
+def test_a_vm_whose_events_ended_as_usual_is_not_noted(store: Store) -> None:
+    vm = new_vm()
+    header = store.put(vm)
+    store.mailbox.done(store.claim(header), again(1))
+    store.age(vm, 1)
+    claim = store.claim(header)
+    store.mailbox.done(claim, finish(claim))
+    hold(store, vm)
+    store.age(vm, LEASE)
+    store.claim(store.put(vm))  # the holder died
+    assert doubted(store) == []
+
+
+def test_a_vm_is_noted_whose_event_was_superseded_or_skipped_or_whose_worker_gave_nothing_back(store: Store) -> None:
+    superseded, skipped, dead, retried = (new_vm() for _ in range(4))
+    claim = store.claim(store.put(superseded))
+    store.mailbox.done(claim, Settled(outcome(claim.header, Status.DROPPED, "superseded")))
+    header = store.parked(skipped)
+    assert store.mailbox.act(skipped, header.event_id, OperatorAction.SKIP, outcome(header)) is None
+    header = store.put(dead)
+    store.claim(header)
+    store.age(dead, LEASE)
+    store.claim(header)
+    header = store.put(retried)
+    store.claim(header)
+    store.age(retried, LEASE)
+    assert store.mailbox.act(retried, header.event_id, OperatorAction.RETRY, None) is None
+    assert sorted(doubted(store)) == sorted([superseded, skipped, dead, retried])
+
+
+def test_one_message_is_sent_for_all_at_their_pace(store: Store) -> None:
+    noted(store)
+    noted(store)
+    store.lose_messages()
+    assert store.mailbox.ask_hosts(QUEUE, 30) == [], "no host is meant"
+    (message,) = store.messages()
+    assert message.arguments == [VERIFY, message.number]
+    store.age_all(31)
+    store.mailbox.ask_hosts(QUEUE, 30)
+    assert len(store.messages()) == 1, "it was not taken yet"
+    store.mailbox.question_arrived(QUEUE, VERIFY, message.number)
+    store.mailbox.ask_hosts(QUEUE, 30)
+    assert len(store.messages()) == 1, "nor is it time"
+    store.age_all(31)
+    store.mailbox.ask_hosts(QUEUE, 30)
+    assert len(store.messages()) == 2
+
+
+def test_what_was_found_is_written_and_the_vm_noted_no_more_in_one_step(store: Store) -> None:
+    vm, doubt = noted(store)
+    held = hold(store, vm)
+    assert store.mailbox.intend(held, [INTENT])
+    left = Leftover(SIMULATED, H1, places=(INTENT.place,))
+    store.mailbox.release_verified(held, doubt, Verified("state", left=(left,), intents=(INTENT,)))
+    store.mailbox.release_verified(held, doubt, Verified("state", left=(left,), intents=(INTENT,)))  # a lost answer
+    assert (doubted(store), store.mailbox.intents(vm), store.field(vm, "state")) == ([], (), "state")
+    assert store.mailbox.leftovers(QUEUE) == {H1: [vm]}
+    assert store.mailbox.ask_hosts(QUEUE, 30) == []
+    store.age_all(RESEND)
+    assert store.mailbox.ask_hosts(QUEUE, 30) == [H1]
+
+
+def test_a_doubt_that_came_meanwhile_stays(store: Store) -> None:
+    vm, doubt = noted(store)
+    held = hold(store, vm)
+    store.client.zincrby(store.key("verify", QUEUE), 1, vm)
+    store.mailbox.release_verified(held, doubt, Verified())
+    assert doubted(store) == [vm]
+
+
+def test_one_who_has_lost_the_vm_settles_no_doubt(store: Store) -> None:
+    vm, doubt = noted(store)
+    held = hold(store, vm)
+    store.age(vm, LEASE)
+    hold(store, vm)
+    with pytest.raises(FencedError):
+        store.mailbox.release_verified(held, doubt, Verified("late", gone=True))
+    assert (doubted(store), store.field(vm, "state")) == ([vm], '{"sequence":1}')
