@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.e2e.kvm.conftest import NewVm
     from tests.e2e.kvm.site import Site
 
-NOBODY = ImageName.of(InstanceName("i-9-9-VM"), VmUuid("99999999-9999-4999-8999-999999999999"), Generation(3))
+NOBODY = VmUuid("99999999-9999-4999-8999-999999999999")
 
 
 def run(fleet: Fleet, *words: str, **settings: str) -> dict[str, Any]:
@@ -115,8 +115,11 @@ def test_a_sweep_deletes_what_no_vm_needs_and_nothing_else(new_vm: NewVm, hosts:
     folder = hosts.hosts["h1"].outside(path.parent)
     older = ImageName.of(vm.vm.instance_name, vm.vm.uuid, Generation(0))
     used = ImageName.of(InstanceName("i-7-7-VM"), VmUuid("77777777-7777-4777-8777-777777777777"), Generation(1))
+    with fleet.redis.client() as client:
+        identity: Any = client.get(f"{fleet.settings.key_prefix}fleet")
+    nobodys = ImageName.of("i-9-9-vm", NOBODY, Generation(3), "a" * 16, identity.decode())
     strangers = ["notes.iso", f"{older}.txt", "config.iso"]
-    for name in (str(older), str(NOBODY), str(used), *strangers):
+    for name in (str(older), str(nobodys), str(used), *strangers):
         (folder / name).write_bytes(bytes(4096))
     other.change_medium("h1", path.parent / str(used))  # past the fleet, and in the drive of a VM of another name
 
@@ -133,8 +136,8 @@ def test_a_sweep_deletes_what_no_vm_needs_and_nothing_else(new_vm: NewVm, hosts:
     assert looked[path.name]["why"] == "in_drive"
     assert not any(name in looked for name in strangers)
 
-    assert swept(fleet)[str(NOBODY)]["why"] == "new", "it may be of a VM that only Redis has forgotten"
-    assert swept(fleet, CONFIGDRIVE_ORPHAN_SECONDS="0")[str(NOBODY)]["deleted"]
-    assert names() == before - {str(older), str(NOBODY)}
+    assert swept(fleet)[str(nobodys)]["why"] == "new", "it may be of a VM that only Redis has forgotten"
+    assert swept(fleet, CONFIGDRIVE_ORPHAN_SECONDS="0")[str(nobodys)]["deleted"]
+    assert names() == before - {str(older), str(nobodys)}
     assert vm.guest_has("h1") == str(path)
     assert others.name in names()
