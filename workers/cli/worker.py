@@ -108,8 +108,7 @@ def _greet_redis(settings: Settings) -> None:
     client = connect_redis(settings, patient=False)
     try:
         client.ping()
-        if settings.fleet_id is not None:
-            fleet_id(client, settings.key_prefix, settings.fleet_id)
+        fleet_id(client, settings.key_prefix, settings.fleet_id)  # made now: a full Redis would refuse it later
     except redis.AuthenticationError:
         raise
     except redis.RedisError as error:

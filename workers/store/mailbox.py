@@ -138,10 +138,11 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
 
     @override
     def intend(self, right: Right, intents: Collection[Intent]) -> bool:
-        if not self.renew(right):
-            return False
-        self._redis.sadd(self._key("intents", right.vm_uuid), *map(encoding.intent, intents))
-        return True
+        uuid = right.vm_uuid
+        keys = [self._key("vm", uuid), self._key("intents", uuid)]
+        args: list[str | int] = [self._options.prefix, uuid, right.epoch, right.owner, ms(self._options.lease)]
+        call = (keys, [*args, *map(encoding.intent, intents)])
+        return bool(self._confirmed.one(self._scripts["renew"], call))
 
     @override
     def done(self, claim: Claim, ending: Ending) -> None:

@@ -54,6 +54,7 @@ class Store:
         self.asked: list[Claim] = []
         self._held = held
         monkeypatch.setattr(queue.mailbox, "renew", self.renew)
+        monkeypatch.setattr(queue.mailbox, "intend", lambda right, _intents: self.renew(right))
 
     def renew(self, claim: Claim) -> bool:
         self.asked.append(claim)
