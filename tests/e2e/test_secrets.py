@@ -20,6 +20,7 @@ from rigs.process import wait_until
 from rigs.redis import RedisServer
 from rigs.simulated.faults import Kill, Point, Raise
 from tasks.mailbox import OperatorAction
+from tasks.wakeup import LEFTOVERS_NAME
 from tests.e2e.known_secrets import (
     LAST_PASSWORD,
     PASSWORD,
@@ -284,6 +285,9 @@ def test_celery_keeps_its_keys_behind_the_prefix_and_sends_nothing_but_wake_ups(
         headers = message["headers"]
         assert (headers["eta"], headers["expires"]) == (None, None)
         arguments, named, embedded = json.loads(message["body"])
+        if headers["task"] == LEFTOVERS_NAME:
+            assert len(arguments) == 2, "a host, and the message's number"
+            continue
         kind, uuid, attempt, number = arguments
         assert kind in {"deploy", "start", "stop", "password_reset", "update"}
         assert re.fullmatch("[0-9a-f-]{36}", uuid)

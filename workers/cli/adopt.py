@@ -63,7 +63,7 @@ def adopt(fleet: str | None, *, dry_run: bool, as_json: bool) -> ExitCode:
         _show_adopted(found, dry_run=dry_run)
         _show_others(sorted(others), alone=not found)
         show_away(away)
-    return ExitCode.FAILED if away or (others and not found) else ExitCode.DONE
+    return ExitCode.FAILED if away or (others and not found and not dry_run) else ExitCode.DONE
 
 
 def _show_others(others: list[str], *, alone: bool) -> None:

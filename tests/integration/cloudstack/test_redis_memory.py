@@ -75,8 +75,8 @@ def test_a_notice_is_known_again_unless_a_look_is_as_good(
         lock.keep(PUBLISHED)
 
     assert memory.seen(notice(body)) is known
-    lifetimes = [client.ttl(key) for key in client.scan_iter("*:seen:*") if client.ttl(key) != -1]
-    assert len(lifetimes) == len(list(client.scan_iter("*:seen:*")))  # all of them end some day
+    lifetimes = [client.ttl(key) for key in client.scan_iter("*:cloudstack:seen:*") if client.ttl(key) != -1]
+    assert len(lifetimes) == len(list(client.scan_iter("*:cloudstack:seen:*")))  # all of them end some day
 
 
 def test_one_adapter_at_a_time_is_at_a_vm(memory: RedisMemory, vm: str) -> None:
