@@ -6,6 +6,8 @@ it saw at its last look (`refresh`).
 
 SFTP is for hosts whose pools hold no files, and for pools that many hosts share. libvirt need not know of a file:
 drives name an image by its path.
+
+The file is long since both ways keep one promise (`ImageFolder`): they are read side by side and changed together.
 """
 
 from __future__ import annotations
