@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.contract.outcome import Status
+from configdrive.model import VmUuid
 from rigs.certificates import Certificates
 from rigs.cloudstack import CloudStack, machine
 from rigs.process import LOOPBACK, wait_until
@@ -74,11 +75,9 @@ class Guest:
 
     def drive(self) -> dict[str, bytes] | None:
         """Return the files that it sees; `None` without a drive."""
-        medium = self.site.cloud.medium(self.uuid)
-        if medium is None:
-            return None
-        (path,) = (path for path in self.site.cloud.world.files() if path.name == medium)
-        return read_image(path.read_bytes())
+        world, vm = self.site.cloud.world, VmUuid(self.uuid)
+        image = None if world.vm(vm) is None else world.medium(vm)
+        return None if image is None else read_image(image)
 
     def wait(self, types: list[str]) -> None:
         """Wait until events of these types, no more, have been applied."""
@@ -137,4 +136,4 @@ def test_a_forged_payload_attaches_nothing(hook: Hook, guest: Guest) -> None:
     assert hook.post(guest.recorded("action-start-completed"), signature="") == 401
 
     assert guest.drive() is None
-    assert guest.site.mailbox.view(guest.uuid) is None  # type: ignore[arg-type]
+    assert guest.site.mailbox.view(VmUuid(guest.uuid)) is None

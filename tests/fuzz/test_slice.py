@@ -57,11 +57,14 @@ def test_a_hang_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         runner.run("x", hangs, 1, SEED)
 
 
-def test_memory_that_grows_is_found() -> None:
-    kept: list[bytes] = []
+def test_memory_that_grows_is_found_also_where_as_much_was_freed_before() -> None:
+    piece = 2**16  # small enough for the heap, which keeps what is freed below something that stays
+    freed = [b"x" * piece for _ in range(2000)]
+    kept = [b"x" * piece]
+    del freed
 
     def leaks(_random: Random) -> bool:
-        kept.append(b"x" * 2**20)
+        kept.extend(b"x" * piece for _ in range(16))
         return True
 
     with pytest.raises(runner.FoundError, match="memory grew"):
