@@ -125,9 +125,14 @@ class Place:
         finally:
             self.said.append(worker.log)
 
-    def parked(self, vm: VmScript, **data: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of an event's data
-        """Publish a VM's first event, which is parked: nobody may look at the VM this once."""
-        self.cloud.world.faults.inject(Raise(verb=Verb.OBSERVE, code=PermanentCode.ACCESS_DENIED, vm=vm.uuid))
+    def parked(
+        self,
+        vm: VmScript,
+        code: PermanentCode = PermanentCode.ACCESS_DENIED,
+        **data: Any,  # noqa: ANN401 - the fields of an event's data
+    ) -> dict[str, Any]:
+        """Publish a VM's first event, which is parked for `code`: nobody may look at the VM this once."""
+        self.cloud.world.faults.inject(Raise(verb=Verb.OBSERVE, code=code, vm=vm.uuid))
         event = vm.event("deploy", **data)
         (reported,) = self.lines("publish", "-", "--wait", stdin=json.dumps(event), code=ExitCode.FAILED)
         assert reported["outcome"]["status"] == "parked"

@@ -6,6 +6,7 @@ import pty
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+from configdrive.errors import PermanentCode
 from configdrive.model import EventId, VmUuid
 from rigs.cloud import VmScript
 from rigs.worker import CONFIGDRIVE
@@ -78,15 +79,16 @@ def answer(place: Place, args: list[str], typed: bytes) -> tuple[int, str]:
 
 
 def test_all_that_is_parked_for_one_cause_is_given_up_with_the_reason(place: Place) -> None:
-    denied, elsewhere = VmScript(), VmScript()
+    denied, scrapped = VmScript(), VmScript()
+    code = PermanentCode.NOT_SUPPORTED  # no other test at this place parks anything for it
     place.parked(denied)
-    place.lines("publish", "-", "--wait", stdin=json.dumps(elsewhere.event("deploy", host="nowhere")), code=1)
-    outcomes = place.lines("skip", "--all-parked", "--code", "unknown_host", "--reason", "kvm-07 was scrapped")
+    place.parked(scrapped, code)
+    outcomes = place.lines("skip", "--all-parked", "--code", code, "--reason", "kvm-07 was scrapped")
 
-    assert {outcome["vm_uuid"] for outcome in outcomes} == {elsewhere.uuid}
+    assert {outcome["vm_uuid"] for outcome in outcomes} == {scrapped.uuid}
     assert outcomes[0]["detail"] == "given up by an operator: kvm-07 was scrapped"
     assert place.json("show", denied.uuid)["parked"] == "access_denied"
-    assert place.json("show", elsewhere.uuid)["mailbox"] == []
-    assert "skip deploy #1: kvm-07 was scrapped" in place.run("show", elsewhere.uuid).stdout
-    assert place.lines("skip", "--all-parked", "--code", "unknown_host") == []
+    assert place.json("show", scrapped.uuid)["mailbox"] == []
+    assert "skip deploy #1: kvm-07 was scrapped" in place.run("show", scrapped.uuid).stdout
+    assert place.lines("skip", "--all-parked", "--code", code) == []
     place.run("skip", denied.uuid)
