@@ -10,7 +10,6 @@ import base64
 import json
 import ssl
 import threading
-import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -61,8 +60,9 @@ class CloudStack(Rig):
         """VMs that are only shown to who asks for those of all projects."""
         self.status: int | None = None
         """Answer everything with this HTTP status."""
-        self.pause = 0.0
-        """Seconds before each answer."""
+        self.well = threading.Event()
+        """Without it, nothing is answered."""
+        self.well.set()
         self.calls: list[dict[str, str]] = []
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
@@ -137,14 +137,15 @@ class CloudStack(Rig):
 
     def forget_faults(self) -> None:
         """Be well again, and forget who has asked."""
-        self.status, self.pause = None, 0.0
+        self.status = None
+        self.well.set()
         self.calls.clear()
         if self._thread is None:
             self.start()
 
     def answer(self, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
         """Answer one call."""
-        time.sleep(self.pause)
+        self.well.wait()
         self.calls.append(form)
         if self.status is not None:
             return self.status, {}

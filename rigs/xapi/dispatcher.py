@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
@@ -47,7 +46,7 @@ def answer(world: World, machine: Machine, name: str, arguments: list[object]) -
     with world.lock:
         world.calls[name] += 1
     if not name.startswith(_ASYNC):
-        time.sleep(seconds)
+        world.faults.wait(seconds)
         seconds = 0.0
     if fault is not None and fault.kind is Kind.DROP_BEFORE:
         raise Dropped
@@ -102,7 +101,7 @@ def _start(call: Call, name: str, method: Method, arguments: list[object], plan:
     task = new_task(world, call.machine.reference, name)
 
     def work() -> None:
-        time.sleep(plan.seconds)
+        world.faults.wait(plan.seconds)
         with world.lock:
             try:
                 fail_if_planted(plan.fault)

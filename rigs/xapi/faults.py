@@ -59,6 +59,7 @@ class Faults:
     def __init__(self) -> None:
         self._planted: dict[str, list[Fault]] = {}
         self._lock = threading.Lock()
+        self._cleared = threading.Event()
 
     def fail(self, method: str, *description: str, times: int | None = 1) -> None:
         """Answer `description` (code, parameters) instead of doing anything.
@@ -75,16 +76,23 @@ class Faults:
         self._plant(method, Fault(Kind.DROP_AFTER if after_effect else Kind.DROP_BEFORE, times))
 
     def delay(self, method: str, seconds: float, *, times: int | None = 1) -> None:
-        """Wait before the call has its effect; other calls go on.
+        """Wait before the call has its effect, until `clear` at the longest; other calls go on.
 
         An import waits before its task ends; of `Async.VDI.create` it is the task that waits.
         """
         self._plant(method, Fault(Kind.DELAY, times, seconds=seconds))
 
     def clear(self) -> None:
-        """Forget every fault."""
+        """Forget every fault, and let those that wait go on."""
         with self._lock:
             self._planted.clear()
+            cleared, self._cleared = self._cleared, threading.Event()
+        cleared.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait as a planted delay says."""
+        if seconds:
+            self._cleared.wait(seconds)
 
     def take(self, method: str) -> tuple[float, Fault | None]:
         """Use up what is planted for one call: the seconds to wait, and what happens then."""

@@ -133,7 +133,8 @@ class XapiPool(Rig):
 
     @override
     def stop(self) -> None:
-        """Let no host listen; what they know stays."""
+        """Let no host listen; what they know stays, and planted faults are forgotten."""
+        self.faults.clear()
         for name in list(self._servers):
             self._servers.pop(name).stop()
 

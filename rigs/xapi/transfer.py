@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -87,7 +86,7 @@ def serve_import(request: Request) -> None:
                 _send(request, ("HTTP/1.1 200 OK", *_closing(task)))
                 try:
                     _receive(request, path, vdi, task, fault)
-                    time.sleep(seconds)
+                    request.world.faults.wait(seconds)
                     fail_if_planted(fault)
                 except XapiError as error:
                     with world.lock:
@@ -106,7 +105,7 @@ def serve_export(request: Request) -> None:
     """
     world = request.world
     seconds, fault = _begin(request, EXPORT)
-    time.sleep(seconds)
+    request.world.faults.wait(seconds)
     with _session(request):
         with world.lock:
             vdi = _image(request)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import pickle
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 SECRET = "swordfish-in-a-forged-event"
 GUEST = {"password": SECRET, "user_data": {"text": SECRET}}
-PROMPT_SECONDS = 20.0
-"""Nobody waits for a back-off or a lease; a slow machine may need its time."""
 
 
 def sealed_of(posting: Posting) -> str:
@@ -80,18 +77,17 @@ def test_a_sealed_box_that_is_not_for_this_event_is_not_opened(
     event = forge(site, vm)
     logs = [(worker, len(worker.log)) for worker in site.workers]
     uploads = _uploads(site, vm)
-    outcome = site.outcome(event, timeout=PROMPT_SECONDS)
-    assert (outcome.status, outcome.code) == (Status.PARKED, PermanentCode.UNSEALABLE)
+    outcome = site.outcome(event)
+    assert (outcome.status, outcome.code, outcome.attempts) == (Status.PARKED, PermanentCode.UNSEALABLE, 1)
     assert uuid_of(vm) in {uuid for uuid, _ in site.mailbox.parked(10_000)}
     assert _uploads(site, vm) == uploads
     site.require(vm, None)
-    assert site.outcome(other.event("deploy"), timeout=PROMPT_SECONDS).status is Status.APPLIED, "another VM waits not"
+    assert site.outcome(other.event("deploy")).status is Status.APPLIED, "another VM waits not"
 
     (behind,) = site.publish(vm.event("start"))
     assert site.mailbox.outcome_of(behind) is None
-    begun = time.monotonic()
-    assert site.outcome(vm.event("destroy"), timeout=PROMPT_SECONDS).status is Status.APPLIED
-    assert time.monotonic() - begun < PROMPT_SECONDS
+    destroyed = site.outcome(vm.event("destroy"))
+    assert (destroyed.status, destroyed.attempts) == (Status.APPLIED, 1)
     assert {outcome.code for outcome in (site.ended(_id(event)), site.ended(behind))} == {"superseded"}
     _require_silence(logs)
 
@@ -147,9 +143,9 @@ def test_what_is_no_event_goes_to_the_dead_letters_and_the_vm_s_next_event_goes_
     real = site.publisher.posting(vm.event("deploy", guest=GUEST))
     receipt = site.mailbox.put(replace(real, body=forge(real)))
     (behind,) = site.publish(vm.event("start"))
-    outcome = site.ended(receipt.event_id, PROMPT_SECONDS)
+    outcome = site.ended(receipt.event_id)
     assert (outcome.status, outcome.code) == (Status.REJECTED, PermanentCode.INVALID_EVENT)
-    assert site.ended(behind, PROMPT_SECONDS).status is Status.APPLIED
+    assert site.ended(behind).status is Status.APPLIED
     site.require(vm, 2)
     assert [entry.mark for entry in _uploads(site, vm)] == ["begin", "change", "end"], "only the real event's"
     (letter,) = [letter for letter in site.mailbox.dead_letters(10_000) if letter.event_id == receipt.event_id]

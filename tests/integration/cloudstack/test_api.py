@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -163,10 +162,8 @@ def test_what_a_person_has_to_mend_is_permanent(cloudstack: CloudStack, status: 
 
 def test_a_server_that_is_away_or_hangs_is_transient(cloudstack: CloudStack) -> None:
     client = api(cloudstack, seconds=0.5)
-    cloudstack.pause = 3
-    begin = time.monotonic()
+    cloudstack.well.clear()
     assert isinstance(refused(client), TransientError)
-    assert time.monotonic() - begin < 2.5
     cloudstack.stop()
     assert isinstance(refused(client), TransientError)
 

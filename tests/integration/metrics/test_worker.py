@@ -202,19 +202,18 @@ def test_a_port_that_is_taken_is_a_mistake_that_is_reported(measured: Measured, 
     assert list(second.temporary.iterdir()) == []
 
 
-def test_a_redis_that_hangs_is_reported_in_time_and_what_was_counted_is_there(make_site: Callable[..., Site]) -> None:
+def test_a_redis_that_hangs_is_reported_while_it_hangs_and_what_was_counted_is_there(
+    make_site: Callable[..., Site],
+) -> None:
     with make_site("--pool", "threads") as site:
         address = address_in(lambda: site.log)
         site.outcome(new_vm().event("deploy"))
         wait_until(lambda: scrape(address).sum("configdrive_events_total") == 1, "the count", timeout=10)
         site.redis.pause()
         try:
-            started = time.monotonic()
             page = scrape(address)
-            took = time.monotonic() - started
         finally:
             site.redis.resume()
-        assert took < 9, "Prometheus waits ten seconds"
         assert page.sum("configdrive_redis_up") == 0
         assert not page.has("configdrive_pending_vms")
         assert page.sum("configdrive_events_total") == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -244,21 +243,20 @@ def test_a_batch_has_bounds_in_number_and_bytes(store: Store, monkeypatch: pytes
     assert (rig.left(), len(rig.letters())) == (0, 10)
 
 
-def test_it_keeps_up_with_thousands_of_events(store: Store) -> None:
-    """Compared with publishing the same in batches: the way through the list is of the same order of magnitude."""
+def test_it_keeps_up_with_thousands_of_events(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As publishing in batches does: it goes to Redis a few times for each batch, not for each event."""
     rig, vms = IntakeRig(store), [VmScript() for _ in range(100)]
-    events = [vm.event("stop") for _ in range(10) for vm in vms]
-    rig.push(*events)
-    began = time.perf_counter()
+    rig.push(*(vm.event("stop") for _ in range(10) for vm in vms))
+    sent: list[object] = []
+    send: Any = redis.Connection.send_packed_command
+
+    def counted(*arguments: Any, **named: Any) -> None:  # noqa: ANN401 - redis-py's own
+        sent.append(arguments)
+        send(*arguments, **named)
+
+    monkeypatch.setattr(redis.Connection, "send_packed_command", counted)
     rig.drain()
-    through_the_list = time.perf_counter() - began
-    others = IntakeRig(store)
-    lines = [json.dumps({**event, "id": f"{event['id']}-again"}).encode() for event in events]
-    began = time.perf_counter()
-    for start in range(0, len(lines), 500):
-        store.mailbox.put_many([others.ingester._check(line) for line in lines[start : start + 500]])
-    published = time.perf_counter() - began
-    assert through_the_list < 5 * published
+    assert 0 < len(sent) < 30
 
 
 class Dead(BaseException):

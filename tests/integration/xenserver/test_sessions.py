@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -168,10 +167,9 @@ def test_a_host_that_boots_is_waited_for(cloud: Cloud) -> None:
 def test_a_call_that_hangs_is_given_up_and_its_late_answer_is_nobody_s(cloud: Cloud) -> None:
     vm, driver = cloud.vm(), cloud.driver(timeout=0.5)
     before = driver.observe(vm)
-    cloud.pool.faults.delay("VM.get_record", 2.0)
-    began = time.monotonic()
+    cloud.pool.faults.delay("VM.get_record", 3600)  # longer than any test may take
     assert failing(lambda: driver.observe(vm)).code is TransientCode.HOST_UNREACHABLE
-    assert time.monotonic() - began < 1.8
+    cloud.pool.faults.clear()  # and now it answers
     assert driver.observe(vm) == before
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -84,24 +83,20 @@ def test_zero_times_is_until_it_is_taken_away(cloud: Cloud) -> None:
     cloud.driver.observe(vm)
 
 
-def test_a_hanging_hypervisor_is_given_up_after_the_time_limit(cloud: Cloud) -> None:
+def test_a_hanging_hypervisor_is_given_up_after_the_time_limit(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
     vm = cloud.define()
     driver = cloud.make_driver(call_timeout=0.05)
     cloud.inject(Hang(verb=Verb.ATTACH, seconds=60))
     driver.upload(vm, make_image(vm), AT_H1)
-    began = time.monotonic()
     failure = failure_of(lambda: driver.attach(vm, make_image(vm).name, AT_H1))
     assert failure is not None
     assert failure.code is TransientCode.TASK_TIMEOUT
-    assert 0.05 <= time.monotonic() - began < 5
-
-
-def test_a_slow_hypervisor_is_waited_for(cloud: Cloud) -> None:
-    vm = cloud.define()
-    cloud.inject(Hang(verb=Verb.OBSERVE, seconds=0.05))
-    began = time.monotonic()
-    cloud.driver.observe(vm)
-    assert time.monotonic() - began >= 0.05
+    assert waited == [0.05]
+    cloud.inject(Hang(verb=Verb.OBSERVE, seconds=2.0))
+    cloud.driver.observe(vm)  # a slow one is waited for
+    assert waited == [0.05, 2.0]
 
 
 def test_several_faults_for_one_point_strike_in_their_order(cloud: Cloud, tmp_path: Path) -> None:
