@@ -168,11 +168,35 @@ class Presentation(StrEnum):
     DISK = "disk"
 
 
+class GuestOs(StrEnum):
+    """The family of a guest's operating system: some readers are on one of them only."""
+
+    WINDOWS = "windows"
+    LINUX = "linux"
+    OTHER = "other"
+
+
+class AdminPass(StrEnum):
+    """Which guests get their password in `admin_pass` too.
+
+    cloudbase-init reads no other field; cloud-init does not need it, and shows it to every user of the guest.
+    """
+
+    WINDOWS = "windows"
+    """Those of which an event says that they run Windows."""
+
+    ALWAYS = "always"
+    """Also those of which no event says what they run."""
+
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class Vm:
     """One VM and where it is meant to be.
 
     `primary_storage` is `None` when the driver shall find it from the root disk; `zone` only selects the queue.
+    `guest_os` is `None` when no event has said it.
     """
 
     uuid: VmUuid
@@ -183,6 +207,7 @@ class Vm:
     zone: str | None = None
     attach_by: AttachBy = AttachBy.FLEET
     presentation: Presentation = Presentation.CDROM
+    guest_os: GuestOs | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -407,6 +432,19 @@ class VmData:
     ssh_keys: tuple[SshKey, ...] = ()
     nics: tuple[Nic, ...] | None = None
     label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DriveSettings:
+    """What the fleet's settings say of all its drives.
+
+    Args:
+        label: of drives whose VM names none.
+        admin_pass: which guests find their password in `admin_pass` too.
+    """
+
+    label: str = DEFAULT_LABEL
+    admin_pass: AdminPass = AdminPass.WINDOWS
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ from configdrive.iso.build import build
 from configdrive.model import (
     Address,
     Generation,
+    GuestOs,
     HostName,
     HypervisorName,
     ImageName,
@@ -35,6 +37,7 @@ VM: Final = Vm(
     HypervisorName("kvm"),
     HostName("host-1"),
 )
+WINDOWS_VM: Final = replace(VM, guest_os=GuestOs.WINDOWS)
 SEED: Final = Metadata(
     availability_zone="zone1",
     cloud_identifier="CloudStack-{5d53a4d3-9f3a-4a7d-8c2b-3e4f5a6b7c8d}",
@@ -68,9 +71,9 @@ def write_image(path: Path, files: Mapping[str, bytes], label: str = "config") -
     return path
 
 
-def files_of(data: VmData, password: str | None) -> Mapping[str, bytes]:
+def files_of(data: VmData, password: str | None, vm: Vm = VM) -> Mapping[str, bytes]:
     """Return what stands on the VM's drive."""
-    return render(VM, data, None if password is None else SecretStr(password))
+    return render(vm, data, None if password is None else SecretStr(password))
 
 
 def secret(user_data: bytes | None) -> SecretBytes | None:

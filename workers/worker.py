@@ -94,7 +94,7 @@ def make_runtime(
             namer,
             clock,
             observer,
-            label=settings.label,
+            drives=settings.drives,
             leave_after=min(LEAVE_AFTER, settings.attempts),
         ),
         clock=clock,
@@ -108,7 +108,7 @@ def make_runtime(
         timeouts=(SoftTimeLimitExceeded,),
         observer=observer,
     )
-    verifier = Verifier(drivers, sealer, namer, observer, settings.label)
+    verifier = Verifier(drivers, sealer, namer, observer, settings.drives)
     return Runtime(attempts, Leftovers(mailbox, drivers, leases=leases, verifier=verifier, observer=observer), drivers)
 
 

@@ -8,24 +8,22 @@ Sources: Nova's metadata documentation ("config drive", "network_data.json"), an
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from configdrive.contents.network_data import network_data
-
-if TYPE_CHECKING:
-    from configdrive.model import Vm, VmData
+from configdrive.model import AdminPass, GuestOs, Vm, VmData
 
 Json: TypeAlias = dict[str, Any]
 
 
-def files(vm: Vm, data: VmData, password: str | None) -> dict[str, bytes]:
+def files(vm: Vm, data: VmData, password: str | None, admin_pass: AdminPass) -> dict[str, bytes]:
     """Return the documents, and the user data once more, by their path on the drive.
 
     Raises:
         PermanentError: `INVALID_CONTENT`, for a network configuration that contradicts itself.
     """
     found = {
-        "openstack/latest/meta_data.json": meta_data(vm, data, password),
+        "openstack/latest/meta_data.json": meta_data(vm, data, password if reads_admin_pass(vm, admin_pass) else None),
         "openstack/latest/vendor_data.json": vendor_data(password),
         "ec2/latest/meta-data.json": ec2_meta_data(vm, data),
     }
@@ -37,9 +35,29 @@ def files(vm: Vm, data: VmData, password: str | None) -> dict[str, bytes]:
     return files | ({} if data.user_data is None else {"openstack/latest/user_data": data.user_data.get_secret_value()})
 
 
-def meta_data(vm: Vm, data: VmData, password: str | None) -> Json:
-    """Return `meta_data.json`. cloud-init insists on `uuid`; cloudbase-init takes its password from `admin_pass`."""
+def reads_admin_pass(vm: Vm, admin_pass: AdminPass) -> bool:
+    """Say whether a guest is one that gets its password by `admin_pass`.
+
+    cloudbase-init takes it from nowhere else. cloud-init does not take it: it copies the document's top level into
+    `/run/cloud-init/instance-data.json`, which every user of the guest may read.
+    """
+    match admin_pass:
+        case AdminPass.NEVER:
+            return False
+        case AdminPass.ALWAYS:
+            return vm.guest_os in {None, GuestOs.WINDOWS}
+        case AdminPass.WINDOWS:
+            return vm.guest_os is GuestOs.WINDOWS
+
+
+def meta_data(vm: Vm, data: VmData, admin_pass: str | None) -> Json:
+    """Return `meta_data.json`. cloud-init insists on `uuid`; `admin_pass` is the password for cloudbase-init.
+
+    So are keys that begin with `admin_`, which other guests would show to all their users.
+    """
     metadata = data.metadata
+    is_windows = vm.guest_os is GuestOs.WINDOWS
+    meta = {key: value for key, value in sorted(metadata.extra.items()) if is_windows or not _is_of_admin(key)}
     document: Json = {
         "uuid": vm.uuid,
         "name": vm.instance_name,
@@ -47,10 +65,14 @@ def meta_data(vm: Vm, data: VmData, password: str | None) -> Json:
         "availability_zone": metadata.availability_zone,
         "public_keys": {key.name: key.key for key in data.ssh_keys},
         "keys": [{"name": key.name, "type": "ssh", "data": key.key} for key in data.ssh_keys],
-        "admin_pass": password,
-        "meta": dict(sorted(metadata.extra.items())),
+        "admin_pass": admin_pass,
+        "meta": meta,
     }
     return _known(document)
+
+
+def _is_of_admin(key: str) -> bool:
+    return key.lower().startswith("admin_")
 
 
 def vendor_data(password: str | None) -> Json:

@@ -17,7 +17,10 @@ from typing_extensions import override
 from configdrive.contents import cloudstack, openstack
 from configdrive.contents.network_data import network_data
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import SshKey, Vm, VmData, line_problem
+from configdrive.model import DriveSettings, SshKey, Vm, VmData, line_problem
+
+DEFAULTS: Final = DriveSettings()
+"""The settings of a fleet that has set none."""
 
 DIRECTORIES: Final = (
     "cloudstack/metadata",
@@ -63,20 +66,21 @@ class Files(Mapping[str, bytes]):
         return f"Files({sorted(self._files)})"
 
 
-def render(vm: Vm, data: VmData, password: SecretStr | None) -> Files:
+def render(vm: Vm, data: VmData, password: SecretStr | None, settings: DriveSettings = DEFAULTS) -> Files:
     """Return every file of the drive of `vm`.
 
     Args:
         vm: whose drive it is; its uuid is cloud-init's instance id.
         data: what its guest finds.
         password: only while one is to be delivered.
+        settings: the fleet's.
 
     Raises:
         PermanentError: `INVALID_CONTENT` or `CONTENT_TOO_LARGE`, naming the field and the remedy, never the value.
     """
     _check_values(data, password)  # the NICs are checked where they become a document
     secret = None if password is None else password.get_secret_value()
-    return Files(cloudstack.files(data, secret) | openstack.files(vm, data, secret))
+    return Files(cloudstack.files(data, secret) | openstack.files(vm, data, secret, settings.admin_pass))
 
 
 def check(data: VmData, password: SecretStr | None) -> None:

@@ -39,7 +39,7 @@ from configdrive.contract.fields import (
 from configdrive.contract.guest_data import GuestData, Strict
 from configdrive.contract.validation import explain
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import AttachBy, OneLine, Presentation
+from configdrive.model import AttachBy, GuestOs, OneLine, Presentation
 
 MAX_EVENT_BYTES = 64 * 2**20
 """Bytes of one event's JSON: the largest user data in base64, sealed and in base64 again, still fits."""
@@ -89,7 +89,7 @@ class NetworkOffering(Strict):
 
 
 class EventData(Strict):
-    """What every event carries. `host` may be left out where the fleet knows it from an earlier event."""
+    """What every event carries. `host` may be left out where an earlier event has said it, and so may `guest_os`."""
 
     sequence: SequenceField
     vm: VmField
@@ -99,6 +99,7 @@ class EventData(Strict):
     primary_storage: StorageField | None = None
     attach: AttachBy | None = None
     presentation: Presentation | None = None
+    guest_os: GuestOs | None = None
 
 
 class GuestEventData(EventData):

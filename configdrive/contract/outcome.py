@@ -44,7 +44,8 @@ class Outcome:
         remedy: what to do about it.
         attempts: how many times it was tried.
         at: when, in seconds since 1970 UTC.
-        facts: what was reached: `attach`, `device`, `path`, `xml`, `storage`, `generation`, `password`, `left_behind`.
+        facts: what was reached: `attach`, `device`, `path`, `xml`, `storage`, `generation`, `password`, `left_behind`,
+            `remarks` (what is not on the drive, or will not work there, as one may expect).
     """
 
     event_id: str

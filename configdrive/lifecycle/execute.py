@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
+from configdrive.contents.remarks import remarks
 from configdrive.contents.render import render
 from configdrive.errors import FleetError, PermanentCode, PermanentError, StaleError, TransientCode, TransientError
 from configdrive.iso.build import build
@@ -30,7 +31,19 @@ from configdrive.lifecycle.plan import (
 )
 from configdrive.lifecycle.state import ImageRecord, VmState
 from configdrive.lifecycle.transitions import LIVE, DriveGoal, Goal
-from configdrive.model import HostName, Image, ImageName, Intent, Place, PowerState, StoredImage, Vm, VmData, VmUuid
+from configdrive.model import (
+    DriveSettings,
+    HostName,
+    Image,
+    ImageName,
+    Intent,
+    Place,
+    PowerState,
+    StoredImage,
+    Vm,
+    VmData,
+    VmUuid,
+)
 from configdrive.ports import (
     Attachment,
     HypervisorDriver,
@@ -67,6 +80,7 @@ class Executed:
         deleted: images that are gone.
         kept: images that could not be deleted.
         intents: what was written down before.
+        remarks: on the drive that was made.
     """
 
     attachment: Attachment | None = None
@@ -74,6 +88,7 @@ class Executed:
     deleted: tuple[StoredImage, ...] = ()
     kept: tuple[StoredImage, ...] = ()
     intents: tuple[Intent, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +98,7 @@ class Executor:
     Args:
         job, driver, lease, observer: what for, where, by which right, and who takes note.
         namer: names images by their bytes.
-        label: of drives whose VM names none.
+        drives: the fleet's settings.
     """
 
     job: Job
@@ -91,7 +106,7 @@ class Executor:
     lease: Lease
     observer: Observer
     namer: ImageNamer
-    label: str
+    drives: DriveSettings
 
     def look(self, vm: Vm, also: Collection[Place], names: Collection[ImageName] | None, *, named: bool) -> Observation:
         """Observe the VM where its goal lies.
@@ -160,7 +175,10 @@ class Executor:
         return reached, goal, self._do(observed, goal, image, half_done=True)
 
     def _do(self, observed: Observed, goal: Goal, image: Image | None, *, half_done: bool) -> Executed:
-        return self._execute(observed, goal, plan(distrust(observed, goal) if half_done else observed, goal), image)
+        executed = self._execute(observed, goal, plan(distrust(observed, goal) if half_done else observed, goal), image)
+        if image is None:
+            return executed
+        return replace(executed, remarks=remarks(observed.vm, self.drives, has_password=goal.password is not None))
 
     def _build(self, vm: Vm, reached: VmState, goal: Goal) -> tuple[VmState, Goal, Image]:
         """Build the goal's image, whose bytes name it."""
@@ -172,9 +190,9 @@ class Executor:
         return replace(reached, image=record), replace(goal, image=record, fresh=True), image
 
     def _built(self, vm: Vm, record: ImageRecord, data: VmData, password: SecretStr | None) -> Image:
-        files = render(vm, data, password)
+        files = render(vm, data, password, self.drives)
         unnamed = ImageName.of(vm.instance_name, vm.uuid, record.generation)
-        image = build(unnamed, files, label=data.label or self.label, built_at=record.built_at)
+        image = build(unnamed, files, label=data.label or self.drives.label, built_at=record.built_at)
         return replace(image, name=self.namer.name(vm, record.generation, image.sha256))
 
     def _intend(self, vm: Vm, seen: Observation, steps: Collection[Step]) -> tuple[Intent, ...]:

@@ -50,7 +50,7 @@ from configdrive.lifecycle.transitions import (
     vm_of,
 )
 from configdrive.lifecycle.whereabouts import remember, whereabouts
-from configdrive.model import HostName, HypervisorName, InstanceName, Intent, Vm, VmUuid
+from configdrive.model import DriveSettings, HostName, HypervisorName, InstanceName, Intent, Vm, VmUuid
 from configdrive.ports import Clock, Drivers, HypervisorDriver, ImageNamer, Lease, Observation, Observer, Sealer
 
 NONE, PENDING, ON_DRIVE = "none", "pending", "on_drive"
@@ -125,7 +125,7 @@ class Reconciler:
 
     Args:
         drivers, sealer, namer, clock, observer: see `configdrive.ports`.
-        label: of drives whose VM names none.
+        drives: the fleet's settings.
         leave_after: attempts after which a stop or destroy ends whatever is broken. One that has an event behind it
             waits only once for what is away.
         leave_seconds: the same in seconds since it was posted.
@@ -139,7 +139,7 @@ class Reconciler:
         clock: Clock,
         observer: Observer,
         *,
-        label: str,
+        drives: DriveSettings,
         leave_after: int = LEAVE_AFTER,
         leave_seconds: float = LEAVE_SECONDS,
     ) -> None:
@@ -148,7 +148,7 @@ class Reconciler:
         self._namer = namer
         self._clock = clock
         self._observer = observer
-        self._label = label
+        self._settings = drives
         self._leave_after = leave_after
         self._leave_seconds = leave_seconds
 
@@ -248,7 +248,7 @@ class Reconciler:
     def _executor(self, attempt: Attempt) -> Executor:
         driver = self._driver(HypervisorName(attempt.event.data.hypervisor))
         job = Job(attempt.event.id, short_type(attempt.event.type), attempt.uuid)
-        return Executor(job, driver, attempt.lease, self._observer, self._namer, self._label)
+        return Executor(job, driver, attempt.lease, self._observer, self._namer, self._settings)
 
     def _driver(self, name: HypervisorName) -> HypervisorDriver:
         driver = self._drivers.get(name)
@@ -483,4 +483,6 @@ def _facts(goal: Goal, seen: Observation, executed: Executed, left: tuple[Leftov
             facts["xml"] = attachment.xml
     elif goal.drive is DriveGoal.EMPTY:
         facts["attach"] = "removed"
+    if executed.remarks:
+        facts["remarks"] = "; ".join(executed.remarks)
     return facts | ({"left_behind": leftovers.named(left)} if left else {})

@@ -344,4 +344,5 @@ def vm_of(known: Vm | None, event: LifecycleEvent) -> Vm:
         zone=data.zone or (known.zone if known else None),
         attach_by=data.attach or (known.attach_by if known else AttachBy.FLEET),
         presentation=data.presentation or (known.presentation if known else Presentation.CDROM),
+        guest_os=data.guest_os or (known.guest_os if known else None),
     )

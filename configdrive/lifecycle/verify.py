@@ -16,19 +16,19 @@ from configdrive.lifecycle.settled import Verified
 from configdrive.lifecycle.state import Leftover, Phase, VmState
 from configdrive.lifecycle.transitions import DriveGoal, Goal, password_of
 from configdrive.lifecycle.whereabouts import remember, whereabouts
-from configdrive.model import HypervisorName, InstanceName, Intent, Vm, VmUuid
+from configdrive.model import DriveSettings, HypervisorName, InstanceName, Intent, Vm, VmUuid
 from configdrive.ports import Drivers, HypervisorDriver, ImageNamer, Lease, Observer, Sealer
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """Looks after VMs; see `configdrive.ports` for the parts, and `Reconciler` for the label."""
+    """Looks after VMs; see `configdrive.ports` for the parts, and `Reconciler` for the settings."""
 
     drivers: Drivers
     sealer: Sealer
     namer: ImageNamer
     observer: Observer
-    label: str
+    drives: DriveSettings
 
     def verify(self, uuid: VmUuid, text: str | None, intents: tuple[Intent, ...], lease: Lease) -> Verified:
         """Make true what the state says.
@@ -75,7 +75,7 @@ class Verifier:
     def _restore(
         self, known: VmState, vm: Vm, intents: tuple[Intent, ...], driver: HypervisorDriver, lease: Lease
     ) -> VmState:
-        executor = Executor(Job("", "verify", vm.uuid), driver, lease, self.observer, self.namer, self.label)
+        executor = Executor(Job("", "verify", vm.uuid), driver, lease, self.observer, self.namer, self.drives)
         where = whereabouts(known, intents, vm, None, driver)
         seen = executor.look(vm, where.places, where.names, named=False)
         attached = known.phase is Phase.ATTACHED

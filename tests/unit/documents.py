@@ -93,6 +93,7 @@ def full_document(word: str) -> Json:
         "primary_storage": "primary 1",
         "attach": "orchestrator",
         "presentation": "disk",
+        "guest_os": "linux",
     }
     if word in CONTENT_WORDS:
         data |= {

@@ -16,6 +16,7 @@ from configdrive.model import (
     Address,
     AttachBy,
     Generation,
+    GuestOs,
     HostName,
     HypervisorName,
     InstanceName,
@@ -158,6 +159,7 @@ def documents(draw: st.DrawFn, words: tuple[str, ...] = WORDS) -> Json:
             primary_storage=storages,
             attach=st.sampled_from(["fleet", "orchestrator"]),
             presentation=st.sampled_from(["cdrom", "disk"]),
+            guest_os=st.sampled_from(["windows", "linux", "other"]),
         )
     )
     if word in CONTENT_WORDS:
@@ -229,6 +231,7 @@ vms = st.builds(
     zone=st.none() | st.just("zone-1"),
     attach_by=st.sampled_from(AttachBy),
     presentation=st.sampled_from(Presentation),
+    guest_os=st.none() | st.sampled_from(GuestOs),
 )
 model_ips = st.ip_addresses(v=4)
 model_routes = st.builds(Route, to=networks[4].map(ip_network), via=model_ips)

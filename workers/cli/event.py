@@ -30,6 +30,7 @@ _PLAIN = {
     "storage": "primary_storage",
     "attach": "attach",
     "presentation": "presentation",
+    "guest_os": "guest_os",
 }
 _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
 
@@ -50,6 +51,7 @@ _COMMON = (
     click.option("--storage", metavar="NAME", help="Its primary storage; found from the root disk otherwise."),
     click.option("--attach", type=click.Choice(["fleet", "orchestrator"]), help="Who puts the drive into the VM."),
     click.option("--presentation", type=click.Choice(["cdrom", "disk"]), help="How the guest sees the drive."),
+    click.option("--guest-os", type=click.Choice(["windows", "linux", "other"]), help="What the guest runs."),
     click.option("--publish", is_flag=True, help="Publish the event instead of printing it."),
     wait_option,
     click.option("--json", "as_json", is_flag=True, help="With --publish: JSON for scripts."),

@@ -94,6 +94,7 @@ def _vm(uuid: VmUuid, found: Document) -> VmRecord:
         key_names=tuple(name.strip() for name in names.split(",") if name.strip()),
         key_lines=tuple(line.strip() for line in (text(details.get(_KEYS)) or "").splitlines() if line.strip()),
         public_ip=text(found.get("publicip")),
+        os_name=text(found.get("osdisplayname")),
     )
 
 

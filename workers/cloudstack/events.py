@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from configdrive.contract.events import Apply
-from configdrive.model import VmUuid
+from configdrive.model import GuestOs, VmUuid
 from workers.cloudstack.decide import Act, Kind
 from workers.cloudstack.ports import NetworkRecord, NicRecord, Published, VmContent, VmRecord
 from workers.config.cloudstack import DrivesFor
@@ -26,6 +26,12 @@ Fields = dict[str, Any]
 
 _HYPERVISORS: Final = {"simulator": "simulated", "xcp-ng": "xenserver"}
 _WANTED: Final = {"services": {"UserData": ["ConfigDrive"]}}
+_WINDOWS: Final = "windows"
+_LINUX: Final = (
+    *("linux", "ubuntu", "debian", "centos", "fedora", "red hat", "rocky", "suse", "coreos", "flatcar", "photon"),
+    *("alpine", "gentoo", "turbolinux", "asianux", "neokylin", "openeuler"),
+)
+"""What CloudStack's names of OS types have in them. Of `Other (64-bit)` and the like nobody knows what runs there."""
 _NOT_IN_A_QUEUE_NAME: Final = re.compile(r"[^a-z0-9-]+")
 
 
@@ -38,6 +44,14 @@ def hypervisor_of(published: Published) -> str | None:
     """Return our name of a VM's hypervisor."""
     name = (published.hypervisor or "").lower()
     return _HYPERVISORS.get(name, name) or None
+
+
+def guest_os_of(os_name: str | None) -> GuestOs | None:
+    """Return the family of what CloudStack calls, for example, `Windows Server 2019 (64-bit)`; `None`: unknown."""
+    name = (os_name or "").lower()
+    if _WINDOWS in name:
+        return GuestOs.WINDOWS
+    return GuestOs.LINUX if any(word in name for word in _LINUX) else None
 
 
 def event_of(  # noqa: PLR0913 - all that an event is made of
@@ -78,6 +92,8 @@ def event_of(  # noqa: PLR0913 - all that an event is made of
         data["host"] = hosts.get(act.host, act.host)
     if record is not None and (zone := _queue_name(record.zone)):
         data["zone"] = zone
+    if record is not None and (guest_os := guest_os_of(record.os_name)) is not None:
+        data["guest_os"] = guest_os.value
     if act.kind is Kind.STOP:
         data["booted"] = act.booted
     if act.destination is not None and act.phase is not None:

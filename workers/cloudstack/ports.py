@@ -52,6 +52,7 @@ class VmRecord:
         key_names: of its ssh key pairs.
         key_lines: their public keys, as `authorized_keys` has them.
         public_ip: of a static NAT.
+        os_name: what its guest runs, as people call it.
     """
 
     uuid: VmUuid
@@ -68,6 +69,7 @@ class VmRecord:
     key_names: tuple[str, ...] = ()
     key_lines: tuple[str, ...] = ()
     public_ip: str | None = None
+    os_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pydantic_settings import SettingsConfigDict
 
 from configdrive.client.settings import ClientSettings, read_settings, refuse
 from configdrive.contract.fields import LabelField
-from configdrive.model import DEFAULT_LABEL
+from configdrive.model import DEFAULT_LABEL, AdminPass, DriveSettings
 from workers.config.cloudstack import CloudStackSettings
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
@@ -45,6 +45,11 @@ class Settings(ClientSettings):
     label: LabelField = DEFAULT_LABEL
     """Volume label of drives whose VM names none. The seed's default is `config`; cloud-init, cloudbase-init, Ignition
     and afterburn find only `config-2`."""
+
+    admin_pass: AdminPass = AdminPass.WINDOWS
+    """Which guests find their password in `admin_pass` of `meta_data.json` too, from where cloudbase-init takes it, and
+    cloud-init shows it to every user of the guest. `windows`: those of which an event says `guest_os: windows`.
+    `always`: also those of which none says what they run. `never`: none."""
 
     lease_seconds: Seconds = 30.0
     """How long a dead worker holds up its VM. Renewed within every third of it while the work goes on."""
@@ -133,6 +138,11 @@ class Settings(ClientSettings):
 
     cloudstack: CloudStackSettings = CloudStackSettings()
     """CloudStack's API, webhooks and event bus, for `configdrive cloudstack`: see `workers/config/cloudstack.py`."""
+
+    @property
+    def drives(self) -> DriveSettings:
+        """What they say of what is on drives."""
+        return DriveSettings(label=self.label, admin_pass=self.admin_pass)
 
     @model_validator(mode="after")
     def _refuse_what_loses_work(self) -> Self:

@@ -22,7 +22,7 @@ from configdrive.errors import StaleCode
 from configdrive.lifecycle import state
 from configdrive.lifecycle.reconcile import Reconciler
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import EventId
+from configdrive.model import DriveSettings, EventId
 from rigs.invariants import Auditor
 from tasks.attempt import Attempts
 from tasks.lease import KeptLease, LeaseKeeper
@@ -123,7 +123,7 @@ class Life:
                 FakeNamer(),
                 self.clock,
                 RecordingObserver(),
-                label="config",
+                drives=DriveSettings(),
                 leave_after=2,
             ),
             clock=self.clock,

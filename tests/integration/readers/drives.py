@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from configdrive.model import VmData
 from rigs.process import find_program
-from tests.drives import KEYS, NIC, PASSWORD, SEED, files_of, secret, write_image
+from tests.drives import KEYS, NIC, PASSWORD, SEED, VM, files_of, secret, write_image
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from configdrive.model import Nic
+    from configdrive.model import Nic, Vm
 
 LABELS: Final = ("config", "config-2", "CONFIG-2")
 METADATA: Final = replace(SEED, local_hostname="web-14", local_ipv4="10.1.1.14", public_ipv4="192.0.2.14")
@@ -22,13 +22,19 @@ METADATA: Final = replace(SEED, local_hostname="web-14", local_ipv4="10.1.1.14",
 USER_DATA: Final = b"#!/bin/sh\r\necho \xff\0\n"
 
 
-def write_drive(
-    path: Path, label: str, *, user_data: bytes = USER_DATA, password: str | None = PASSWORD, nic: Nic | None = NIC
+def write_drive(  # noqa: PLR0913 - all by name but the first two
+    path: Path,
+    label: str,
+    *,
+    user_data: bytes = USER_DATA,
+    password: str | None = PASSWORD,
+    nic: Nic | None = NIC,
+    vm: Vm = VM,
 ) -> Path:
     """Write the image of a VM that has everything, and return its path."""
     nics = () if nic is None else (nic,)
     data = VmData(metadata=METADATA, user_data=secret(user_data), ssh_keys=KEYS, nics=nics)
-    return write_image(path, files_of(data, password), label)
+    return write_image(path, files_of(data, password, vm), label)
 
 
 def as_linux_shows(drive: Path, target: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.drives import KEYS, MAC, PASSWORD, VM
+from tests.drives import KEYS, MAC, PASSWORD, VM, WINDOWS_VM
 from tests.integration.readers.drives import LABELS, USER_DATA, as_windows_shows, write_drive
 from tests.support import find_program, require_rig
 
@@ -54,7 +54,7 @@ def assert_everything(taken: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("label", LABELS)
 def test_what_it_takes_from_a_cd_drive_with_each_label(label: str, tmp_path: Path) -> None:
     with require_rig():
-        tree = as_windows_shows(write_drive(tmp_path / "drive.iso", label), tmp_path / "tree")
+        tree = as_windows_shows(write_drive(tmp_path / "drive.iso", label, vm=WINDOWS_VM), tmp_path / "tree")
     taken = cloudbase_init(label, tree=tree)
     if label == "config":
         assert taken == {"found": False}
@@ -64,12 +64,12 @@ def test_what_it_takes_from_a_cd_drive_with_each_label(label: str, tmp_path: Pat
 
 @pytest.mark.parametrize("label", LABELS)
 def test_from_a_raw_disk_it_takes_all_whatever_the_label(label: str, tmp_path: Path) -> None:
-    assert_everything(cloudbase_init(label, image=write_drive(tmp_path / "drive.iso", label)))
+    assert_everything(cloudbase_init(label, image=write_drive(tmp_path / "drive.iso", label, vm=WINDOWS_VM)))
 
 
 def test_without_password_and_addresses_it_changes_neither(tmp_path: Path) -> None:
     with require_rig():
-        drive = write_drive(tmp_path / "drive.iso", "config-2", password=None, nic=None)
+        drive = write_drive(tmp_path / "drive.iso", "config-2", password=None, nic=None, vm=WINDOWS_VM)
         taken = cloudbase_init("config-2", tree=as_windows_shows(drive, tmp_path / "tree"))
     assert taken["found"] is True
     assert taken["password"] is None

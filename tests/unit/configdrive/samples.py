@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from configdrive.contents import render as contents
 from configdrive.contents.cloudstack import METADATA
 from configdrive.iso import build as image
 from configdrive.iso import layout
-from configdrive.model import Generation, Image, ImageName, Metadata, SshKey, VmData
+from configdrive.model import DriveSettings, Generation, GuestOs, Image, ImageName, Metadata, SshKey, VmData
 from tests.drives import VM
 
 if TYPE_CHECKING:
@@ -43,8 +44,14 @@ vm_data = st.builds(
 )
 
 
-def render(data: VmData | None = None, password: str | None = None) -> contents.Files:
-    return contents.render(VM, data or VmData(), None if password is None else SecretStr(password))
+def render(
+    data: VmData | None = None,
+    password: str | None = None,
+    guest_os: GuestOs | None = None,
+    settings: DriveSettings = contents.DEFAULTS,
+) -> contents.Files:
+    vm = replace(VM, guest_os=guest_os)
+    return contents.render(vm, data or VmData(), None if password is None else SecretStr(password), settings)
 
 
 def document(files: contents.Files, path: str) -> Any:  # noqa: ANN401

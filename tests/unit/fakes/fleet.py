@@ -19,6 +19,7 @@ from configdrive.lifecycle.reconcile import Attempt, Reconciler, Waiting
 from configdrive.lifecycle.settled import Settled
 from configdrive.lifecycle.state import VmState
 from configdrive.model import (
+    DriveSettings,
     Generation,
     HostName,
     ImageName,
@@ -57,7 +58,7 @@ class Fleet:
     def __post_init__(self) -> None:
         self.driver = MemoryDriver(self.cloud)
         self.reconciler = Reconciler(
-            {self.driver.name: self.driver}, self.sealer, self.namer, self.clock, self.observer, label="config"
+            {self.driver.name: self.driver}, self.sealer, self.namer, self.clock, self.observer, drives=DriveSettings()
         )
         self.cloud.machines.setdefault(VM, Machine(HOST_1, PRIMARY))
 

@@ -15,7 +15,7 @@ from configdrive.contract.outcome import Outcome
 from configdrive.contract.sealing import body_of
 from configdrive.lifecycle.reconcile import Attempt, Reconciler
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import EventId, VmUuid
+from configdrive.model import DriveSettings, EventId, VmUuid
 from configdrive.ports import StepRecord
 from tasks.attempt import AttemptObserver, Attempts
 from tasks.lease import LeaseKeeper
@@ -153,7 +153,7 @@ class Queue:
 
 class _Failing(Reconciler):
     def __init__(self, fleet: Fleet, error: Callable[[], BaseException]) -> None:
-        super().__init__({}, fleet.sealer, fleet.namer, fleet.clock, fleet.observer, label="config")
+        super().__init__({}, fleet.sealer, fleet.namer, fleet.clock, fleet.observer, drives=DriveSettings())
         self._error = error
 
     @override

@@ -6,7 +6,7 @@ from configdrive.contract.outcome import Status
 from configdrive.errors import TransientCode
 from configdrive.lifecycle.state import VmRecord, peek
 from configdrive.lifecycle.verify import Verifier
-from configdrive.model import HostName, VmUuid
+from configdrive.model import DriveSettings, HostName, VmUuid
 from configdrive.ports import Drivers
 from tasks.leftovers import Leftovers
 from tests.unit.fakes.fleet import HOST_1, VM
@@ -25,7 +25,7 @@ class World:
 
     def make(self, drivers: Drivers) -> Leftovers:
         fleet = self.queue.fleet
-        verifier = Verifier(drivers, fleet.sealer, fleet.namer, fleet.observer, "config")
+        verifier = Verifier(drivers, fleet.sealer, fleet.namer, fleet.observer, DriveSettings())
         return Leftovers(self.mailbox, drivers, leases=self.queue.leases, verifier=verifier, observer=self)
 
     def leftover_removed(self, queue: str) -> None:

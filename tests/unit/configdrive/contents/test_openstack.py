@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from configdrive.contents.openstack import yaml_string
-from configdrive.model import VmData
+from configdrive.contents.remarks import remarks
+from configdrive.model import AdminPass, DriveSettings, GuestOs, Metadata, VmData
 from tests.drives import KEYS, SEED, VM
 from tests.unit.configdrive.samples import document, render
 
@@ -38,6 +40,27 @@ def test_meta_data_has_the_vms_uuid_whatever_else_is_known() -> None:
         "availability_zone": "zone1",
         "meta": {"role": "web", "tier": ""},
     }
+
+
+@pytest.mark.parametrize("admin_pass", AdminPass)
+@pytest.mark.parametrize("guest_os", [None, *GuestOs])
+def test_only_a_guest_that_reads_admin_pass_is_given_it(guest_os: GuestOs | None, admin_pass: AdminPass) -> None:
+    """cloud-init copies the top level of this document into a file that every user of the guest may read."""
+    settings = DriveSettings(admin_pass=admin_pass)
+    data = VmData(metadata=Metadata(extra={"admin_username": "Boss", "role": "web"}))
+    files = render(data, "swordfish", guest_os, settings)
+    written = document(files, "openstack/latest/meta_data.json")
+    wanted = {
+        AdminPass.WINDOWS: guest_os is GuestOs.WINDOWS,
+        AdminPass.ALWAYS: guest_os in {None, GuestOs.WINDOWS},
+        AdminPass.NEVER: False,
+    }[admin_pass]
+    assert written.get("admin_pass") == ("swordfish" if wanted else None)
+    assert ("admin_username" in written["meta"]) == (guest_os is GuestOs.WINDOWS)
+    assert written["meta"]["role"] == "web"
+    said = remarks(replace(VM, guest_os=guest_os), settings, has_password=True)
+    assert said == (("no admin_pass: guest_os unknown",) if guest_os is None and not wanted else ())
+    assert remarks(replace(VM, guest_os=guest_os), settings, has_password=False) == ()
 
 
 def test_ec2_form_falls_back_to_the_uuid() -> None:

@@ -138,6 +138,7 @@ LONG = "x" * 70_000
         ("primary_storage", "s" * 256),
         ("attach", "somebody"),
         ("presentation", "floppy"),
+        ("guest_os", "plan9"),
         ("label", ""),
         ("label", "a" * 17),
         ("label", "config drive"),

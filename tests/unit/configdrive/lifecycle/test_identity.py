@@ -8,7 +8,7 @@ from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.lifecycle.reconcile import Reconciler
 from configdrive.lifecycle.verify import Verifier
-from configdrive.model import HostName, HypervisorName, Intent, PowerState
+from configdrive.model import DriveSettings, HostName, HypervisorName, Intent, PowerState
 from tests.unit.configdrive.lifecycle.leaving import record
 from tests.unit.fakes.cloud import At, Cloud, Machine, MemoryDriver
 from tests.unit.fakes.fleet import AT_SOURCE, HELLO, HOST_1, HOST_2, VM, Fleet, running
@@ -177,7 +177,7 @@ def test_a_vm_that_changes_its_hypervisor_leaves_nothing_in_the_old_drive(fleet:
     drivers = {"memory": fleet.driver, "other": OtherDriver(cloud)}
     fleet.reconciler = Reconciler(
         {HypervisorName(name): driver for name, driver in drivers.items()},
-        fleet.sealer, fleet.namer, fleet.clock, fleet.observer, label="config",
+        fleet.sealer, fleet.namer, fleet.clock, fleet.observer, drives=DriveSettings(),
     )  # fmt: skip
     if away:
         fleet.cloud.down.add(HOST_1)
@@ -211,7 +211,7 @@ def test_a_drive_that_was_added_goes_with_the_stop_also_after_a_second_start(fle
 
 
 def verify(fleet: Fleet) -> None:
-    verifier = Verifier({fleet.driver.name: fleet.driver}, fleet.sealer, fleet.namer, fleet.observer, "config")
+    verifier = Verifier({fleet.driver.name: fleet.driver}, fleet.sealer, fleet.namer, fleet.observer, DriveSettings())
     done = verifier.verify(VM, fleet.remembered, tuple(fleet.lease.intents), fleet.lease)
     fleet.remembered = done.state or fleet.remembered
     fleet.lease.intents = [one for one in fleet.lease.intents if one not in done.intents]

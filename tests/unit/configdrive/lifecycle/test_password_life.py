@@ -121,3 +121,14 @@ def test_rule_6_a_password_that_came_meanwhile_stays_pending(fleet: Fleet) -> No
     assert settled.outcome.facts["password"] == "pending"
     fleet.send("start")
     assert fleet.password() == "second"
+
+
+@pytest.mark.parametrize(("guest_os", "remark"), [(None, "no admin_pass: guest_os unknown"), ("windows", None)])
+def test_an_outcome_says_when_cloudbase_init_would_not_find_the_password(
+    fleet: Fleet, guest_os: str | None, remark: str | None
+) -> None:
+    settled = fleet.send("start", guest={"password": "first"}, guest_os=guest_os)
+    assert settled.outcome.facts.get("remarks") == remark
+    files = fleet.files()
+    assert files is not None
+    assert (b"first" in files["openstack/latest/meta_data.json"]) == (guest_os == "windows")

@@ -16,6 +16,7 @@ from configdrive.errors import (
 )
 from configdrive.iso import build
 from configdrive.lifecycle.reconcile import Attempt, Reconciler
+from configdrive.model import DriveSettings
 from tests.unit.documents import OTHER_UUID, Json
 from tests.unit.fakes.cloud import At, Cloud
 from tests.unit.fakes.fleet import (
@@ -48,7 +49,7 @@ def test_an_unknown_hypervisor_is_refused_with_those_that_there_are(fleet: Fleet
     error = refused(fleet, "start", hypervisor="hyperv")
     assert error.code is PermanentCode.UNKNOWN_HYPERVISOR
     assert "memory" in error.remedy
-    lonely = Reconciler({}, fleet.sealer, fleet.namer, fleet.clock, fleet.observer, label="config")
+    lonely = Reconciler({}, fleet.sealer, fleet.namer, fleet.clock, fleet.observer, drives=DriveSettings())
     with pytest.raises(PermanentError) as caught:
         lonely.handle(Attempt(fleet.event("start"), None, (), 1, fleet.lease))
     assert "none" in caught.value.remedy

@@ -13,6 +13,7 @@ from configdrive.lifecycle.transitions import DriveGoal, Goal, vm_of
 from configdrive.model import (
     AttachBy,
     Generation,
+    GuestOs,
     HostName,
     Presentation,
 )
@@ -186,10 +187,20 @@ def test_a_destroyed_vm_leaves_its_number() -> None:
 def test_where_the_event_is_silent_the_vm_stays_as_it_is_known() -> None:
     known = vm_of(
         None,
-        event("deploy", primary_storage="p", zone="z", attach="orchestrator", presentation="disk", host="host-9"),
+        event(
+            "deploy",
+            primary_storage="p",
+            zone="z",
+            attach="orchestrator",
+            presentation="disk",
+            guest_os="windows",
+            host="host-9",
+        ),
     )
     assert vm_of(known, event("stop", host=None)) == known
     assert (known.attach_by, known.presentation) == (AttachBy.ORCHESTRATOR, Presentation.DISK)
+    assert known.guest_os is GuestOs.WINDOWS
+    assert vm_of(known, event("stop")).guest_os is GuestOs.WINDOWS
     changed = vm_of(known, event("stop", host="h", primary_storage="q", zone="y", attach="fleet", presentation="cdrom"))
     assert changed.host == "h"
     assert (changed.primary_storage, changed.zone) == ("q", "y")

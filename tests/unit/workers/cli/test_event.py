@@ -52,6 +52,7 @@ def printed(run: Run, *args: str, stdin: str | bytes = "") -> dict[str, Any]:
         ("start", ["--no-password-enabled"], "start", {"password_enabled": False}),
         ("start", ["--attach", "orchestrator"], "start", {"attach": "orchestrator"}),
         ("start", ["--presentation", "disk"], "start", {"presentation": "disk"}),
+        ("start", ["--guest-os", "windows"], "start", {"guest_os": "windows"}),
         (
             "start",
             ["--service", "UserData=ConfigDrive", "--service", "Dhcp=A", "--service", "Dhcp=B"],

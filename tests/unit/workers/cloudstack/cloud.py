@@ -50,6 +50,7 @@ RECORD = VmRecord(
         ),
         NicRecord("net-2", "02:00:45:47:00:01", default=False, ip6="2001:db8::7", cidr6="2001:db8::/64"),
     ),
+    os_name="Debian GNU/Linux 12 (64-bit)",
     key_names=("mine",),
     key_lines=("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExampleExampleExample00 me",),
 )

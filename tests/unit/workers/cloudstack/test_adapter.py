@@ -10,9 +10,11 @@ import pytest
 
 from configdrive.contract.events import MigrateEvent, PasswordResetEvent, StartEvent, StopEvent
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.model import GuestOs
 from tests.unit.workers.cloudstack.cloud import CONTENT, RECORD, Cloud
 from tests.unit.workers.cloudstack.recorded import BEGIN, NEW_PASSWORD, PASSWORD, UUID, action, body, job, short, state
 from workers.cloudstack.adapter import Result
+from workers.cloudstack.events import guest_os_of
 from workers.cloudstack.ports import NetworkRecord
 from workers.cloudstack.retrying import take
 from workers.config.cloudstack import DrivesFor, StartAt
@@ -209,6 +211,21 @@ def test_a_vm_that_ran_before_it_was_heard_of_is_stopped(cloud: Cloud) -> None:
     assert cloud.types == ["stop"]
 
 
+@pytest.mark.parametrize(
+    ("os_name", "guest_os"),
+    [
+        ("Windows Server 2022 (64-bit)", GuestOs.WINDOWS),
+        ("Debian GNU/Linux 12 (64-bit)", GuestOs.LINUX),
+        ("Red Hat Enterprise Linux 9", GuestOs.LINUX),
+        ("FreeBSD 14 (64-bit)", None),
+        ("Other PV (64-bit)", None),
+        (None, None),
+    ],
+)
+def test_what_cloudstack_calls_an_os_is_a_family(os_name: str | None, guest_os: GuestOs | None) -> None:
+    assert guest_os_of(os_name) is guest_os
+
+
 def test_a_start_says_all_that_belongs_on_the_drive(running: Cloud) -> None:
     (event,) = running.events
     assert isinstance(event, StartEvent)
@@ -217,6 +234,7 @@ def test_a_start_says_all_that_belongs_on_the_drive(running: Cloud) -> None:
     assert (event.data.host, event.data.zone, event.data.password_enabled) == ("h1", "zone-1", True)
     assert (event.data.vm.instance_name, event.subject, event.source) == ("i-2-36-VM", UUID, "cloudstack")
     assert event.data.primary_storage is None
+    assert event.data.guest_os is GuestOs.LINUX
     guest = running.guest()
     assert guest.metadata is not None
     assert {name: value for name, value in asdict(guest.metadata).items() if value} == {
