@@ -20,6 +20,7 @@ from rigs.guest import GuestKernel
 from rigs.guest.cpio import Archive
 from rigs.guest.packages import put_in_place, unpack
 from rigs.process import RigError, RigUnavailable, cache_directory, find_program
+from rigs.trees import in_own_mounts, scratch_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,10 +80,10 @@ class Debian:
             if os.geteuid() != 0:
                 raise RigUnavailable("debootstrap needs root")
             guest = GuestKernel.prepare()
-            with tempfile.TemporaryDirectory(dir=cache, prefix="make-") as scratch:
-                made = Path(scratch) / "made"
+            with scratch_tree(cache, "make-") as scratch:  # debootstrap mounts /proc in it
+                made = scratch / "made"
                 made.mkdir()
-                _make(guest, Path(scratch) / "root", made)
+                _make(guest, scratch / "root", made)
                 put_in_place(made, target)
         return cls(target / "vmlinuz", target / "initrd", target / "root.ext4")
 
@@ -90,7 +91,7 @@ class Debian:
 def _make(guest: GuestKernel, root: Path, made: Path) -> None:
     include = f"--include={','.join(_PACKAGES)}"
     debootstrap = find_program("debootstrap", "debootstrap")
-    _run([debootstrap, "--variant=minbase", include, _SUITE, str(root), *_mirror()])
+    _run(in_own_mounts([debootstrap, "--variant=minbase", include, _SUITE, str(root), *_mirror()]))
     with tempfile.TemporaryDirectory(dir=root.parent, prefix="kernel-") as scratch:
         kernel = Path(scratch)
         unpack(_packages(guest), kernel)

@@ -11,13 +11,15 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
-from rigs.process import Daemon, RigError, RigUnavailable, cache_directory, find_program
+from typing_extensions import override
+
+from rigs.process import Daemon, Rig, RigError, RigUnavailable, cache_directory, find_program
+from rigs.trees import in_own_mounts, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
 ROOT: Final = Path(__file__).parents[3]
 BASE: Final = "debian:bookworm-slim"
@@ -48,7 +50,7 @@ ENTRYPOINT ["prometheus"]
 IMAGES: Final = {"redis:7.0-bookworm": _REDIS, "prom/prometheus:v2.42.0": _PROMETHEUS}
 
 
-class Engine:
+class Engine(Rig):
     """dockerd with all its files below one directory, the images of the stack in it.
 
     Args:
@@ -83,6 +85,7 @@ class Engine:
         """What the clients need to find it."""
         return {**os.environ, "DOCKER_HOST": f"unix://{self._socket}", "DOCKER_BUILDKIT": "0"}
 
+    @override
     def start(self) -> None:
         """Start it, and make the base images that are not there yet.
 
@@ -119,32 +122,20 @@ class Engine:
         argv = [self._compose, "--project-name", "configdrive-test", "--file", str(ROOT / "docker-compose.yml")]
         return _checked(_run([*argv, *words], environment=self.environment))
 
+    @override
     def stop(self) -> None:
         """End it; what it had goes with it, as it is large."""
         self._daemon.stop(timeout=30)
-        shutil.rmtree(self._directory / "data", ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        """Start; what was started is stopped when something goes wrong."""
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
+        if (self._directory / "data").exists():
+            remove_tree(self._directory / "data")
 
     def _import_debian(self) -> None:
         """Make Debian's smallest system, with the packages that are going to be asked for in a repository inside."""
         root = cache_directory("compose") / "bookworm"
         if not (root / "srv/debs/Packages").exists():
-            shutil.rmtree(root, ignore_errors=True)
-            _checked(_run([self._debootstrap, "--variant=minbase", "bookworm", str(root)]))
+            if root.exists():
+                remove_tree(root)
+            _checked(_run(in_own_mounts([self._debootstrap, "--variant=minbase", "bookworm", str(root)])))
             shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
             fetch = (
                 f"apt-get update && apt-get install --yes --no-install-recommends --download-only {' '.join(_PACKAGES)}"
