@@ -17,7 +17,7 @@ class TransientCode(StrEnum):
     """Causes that may pass by themselves: the event is tried again."""
 
     HOST_UNREACHABLE = "host_unreachable"
-    """The host, its libvirtd, XAPI or vCenter did not answer, or all connections to it are taken.
+    """The host, its libvirtd, XAPI or vCenter did not answer.
 
     Remedy: bring the host back; `configdrive doctor` asks each one. A `stop` or `destroy` ends all the same and
     names what it left behind; workers finish that when the host answers again."""
@@ -51,6 +51,17 @@ class TransientCode(StrEnum):
     """The image is not on the storage as it was written: gone, shorter, or with other bytes. It is uploaded anew.
 
     Remedy: when it comes back again and again, look at the storage and at the network to it."""
+
+    DEFERRED = "deferred"
+    """The host or the storage hangs, or was silent a moment ago, and was not asked: another VM's attempt finds out
+    whether it answers again. Counts as no attempt.
+
+    Remedy: see what is wrong with the place that the message names."""
+
+    SATURATED = "saturated"
+    """All connections of the worker's process to this host or endpoint were in use for too long. Counts as no attempt.
+
+    Remedy: raise `connections` or `sessions` in the inventory, or lower `concurrency`."""
 
     TASK_TIMEOUT = "task_timeout"
     """The attempt, or a task of the hypervisor, took longer than its limit (`task_seconds`).
@@ -174,6 +185,9 @@ class StaleCode(StrEnum):
 
     Remedy: none for one of them; when there are many, the workers' machine or Redis is starved."""
 
+
+UNCOUNTED: Final = frozenset({TransientCode.DEFERRED, TransientCode.SATURATED})
+"""Codes that say that nothing was tried: the event comes again, and they count as no attempt."""
 
 Code: TypeAlias = TransientCode | PermanentCode | StaleCode
 

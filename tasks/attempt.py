@@ -20,8 +20,10 @@ from configdrive.errors import (
 )
 from configdrive.lifecycle.reconcile import Attempt, Reconciler, Waiting
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import Intent
+from configdrive.model import HypervisorName, Intent
 from configdrive.ports import Clock, Observer
+from configdrive.visits import PlaceHangs, deferred
+from tasks.isolation import Isolation
 from tasks.lease import LeaseKeeper
 from tasks.mailbox import (
     AttemptMailbox,
@@ -54,6 +56,7 @@ class Attempts:
 
     Args:
         leases: keeps them alive while the work goes on.
+        isolation: watches where attempts are.
         timeouts: exceptions by which the pool says that an attempt's time is over.
         observer: is notified of each attempt.
     """
@@ -66,6 +69,7 @@ class Attempts:
         clock: Clock,
         limits: Limits,
         leases: LeaseKeeper,
+        isolation: Isolation,
         timeouts: tuple[type[Exception], ...],
         observer: AttemptObserver,
     ) -> None:
@@ -74,6 +78,7 @@ class Attempts:
         self._clock = clock
         self._limits = limits
         self._leases = leases
+        self._isolation = isolation
         self._timeouts = timeouts
         self._observer = observer
 
@@ -121,14 +126,18 @@ class Attempts:
             with self._leases.keep(claim, asked) as lease:
                 waiting = tuple(Waiting(header.event_type, header.sequence) for header in claim.waiting)
                 attempt = Attempt(event, claim.state, waiting, claim.attempt, lease, claim.intents, claim.waited)
+                hypervisor = HypervisorName(event.data.hypervisor)
                 try:
-                    return self._handle(attempt, claim.deaths)
+                    with self._isolation.watch(hypervisor, claim.owner, claim.hanging):
+                        return self._handle(attempt, claim.deaths)
                 finally:
                     intended += lease.intended
         except BadContentError as error:
             return self._reject(claim, error)
         except self._timeouts:
             return self._failed(claim, _out_of_time())
+        except PlaceHangs:  # told on its way out of the place
+            return self._failed(claim, deferred("a place"))
         except Exception as error:  # noqa: BLE001 - every exception must lead to a decision, or the event would spin
             return self._failed(claim, error)
 

@@ -48,6 +48,7 @@ class Claim:
         waiting: the headers of the events behind it, oldest first.
         intents: what earlier attempts were about to do, and no event has looked at since.
         waited: seconds since the event was posted.
+        hanging: the hosts and storages that hang (`tasks.isolation`).
     """
 
     header: Header
@@ -60,6 +61,7 @@ class Claim:
     waiting: tuple[Header, ...]
     intents: tuple[Intent, ...] = ()
     waited: float = 0.0
+    hanging: frozenset[str] = frozenset()
 
     @property
     def vm_uuid(self) -> VmUuid:
@@ -96,10 +98,11 @@ class NotNow(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try the event again after `delay` seconds; `code` says why."""
+    """Try the event again after `delay` seconds; `code` says why. What is not `counted` was no attempt."""
 
     delay: float
     code: str
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ import random
 from dataclasses import dataclass
 
 from configdrive.contract.outcome import Outcome, Status
-from configdrive.errors import FleetError, PermanentCode, PermanentError, StaleError, TransientError
+from configdrive.errors import UNCOUNTED, FleetError, PermanentCode, PermanentError, StaleError, TransientError
 from tasks.mailbox import Claim, Dropped, Park, Retry
+
+_PAUSE_LEAST, _PAUSE_SHARE, _PAUSE_MOST = 1.0, 0.25, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +21,14 @@ class Limits:
         unclassified_attempts: the same for an exception that nobody foresaw, and for workers that died over an event.
         backoff: seconds before the second attempt; doubled for each further one.
         backoff_most: the longest pause in seconds.
+        give_up: seconds since its posting after which an event is parked for which nothing was tried for so long.
     """
 
     attempts: int = 12
     unclassified_attempts: int = 3
     backoff: float = 1.0
     backoff_most: float = 300.0
+    give_up: float = 3600.0
 
 
 def decide(
@@ -40,6 +44,10 @@ def decide(
             return Dropped(code)
         case PermanentError():
             return Park(outcome_of(error, claim, Status.PARKED, at))
+        case TransientError(code=code) if code in UNCOUNTED:
+            if claim.waited >= limits.give_up:
+                return Park(outcome_of(error, claim, Status.PARKED, at))
+            return Retry(pause(claim.waited, spread), code, counted=False)
         case TransientError(code=code):
             most = limits.attempts
         case _:
@@ -53,6 +61,14 @@ def backoff(attempt: int, limits: Limits, spread: float) -> float:
     """Return the pause in seconds after the `attempt`-th attempt: half of the exponential value up to all of it."""
     exponential = min(limits.backoff * 2.0 ** min(attempt - 1, 30), limits.backoff_most)
     return exponential * (0.5 + 0.5 * spread)
+
+
+def pause(waited: float, spread: float) -> float:
+    """Return the pause in seconds after what was no attempt: longer for an event that has waited for long.
+
+    A thousand VMs of a storage that hangs must not keep the workers busy with asking whether it does.
+    """
+    return max(_PAUSE_LEAST, min(waited * _PAUSE_SHARE, _PAUSE_MOST) * (0.5 + 0.5 * spread))
 
 
 def outcome_of(error: Exception, claim: Claim, status: Status, at: float) -> Outcome:

@@ -25,6 +25,7 @@ from tasks.mailbox import Claim, NotNow, Park, Retry, Wakeup
 from tests.support import require_rig
 from workers.store.inspection import Inspection
 from workers.store.mailbox import MailboxOptions
+from workers.store.places import RedisPlaces
 
 if TYPE_CHECKING:
     import redis
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 QUEUE = "configdrive.simulated"
 LEASE = 30.0
 RESEND = 15.0
+DOUBT = 0.05
 
 _sequence = itertools.count(1)
 
@@ -129,6 +131,11 @@ class Store:
             tombstone=self.tombstone,
             outcomes_kept=self.outcomes_kept,
         )
+
+    @property
+    def places(self) -> RedisPlaces:
+        """What the fleet knows of hosts and storages."""
+        return RedisPlaces(self.client, self.prefix, DOUBT)
 
     def through(self, client: redis.Redis) -> Inspection:
         """Return the same store by other connections."""

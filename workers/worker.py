@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import redis
 from celery import Celery, signals
 from celery.exceptions import SoftTimeLimitExceeded
 
@@ -20,6 +21,7 @@ from configdrive.model import HypervisorName
 from configdrive.ports import Drivers
 from tasks import celery_tasks, leftovers
 from tasks.attempt import Attempts
+from tasks.isolation import DOUBT_SECONDS, Isolation
 from tasks.lease import LeaseKeeper
 from tasks.leftovers import Leftovers
 from tasks.mailbox import Leases
@@ -38,10 +40,12 @@ from workers.observability.optional import count_connections, open_tracing, open
 from workers.queueing import bootsteps
 from workers.queueing.app import GRACE_SECONDS, make_app
 from workers.queueing.daily_sweep import DailySweep
+from workers.queueing.interrupts import interrupter
 from workers.queueing.remote_control import restrict_to_questions
 from workers.store.fleet_id import fleet_id
 from workers.store.intake import make_ingester
 from workers.store.mailbox import MailboxOptions, RedisMailbox
+from workers.store.places import RedisPlaces
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +71,12 @@ def make_leases(settings: Settings, mailbox: Leases) -> LeaseKeeper:
     """Return what keeps the leases of a process alive."""
     longest = settings.task_seconds + GRACE_SECONDS
     return LeaseKeeper(mailbox, seconds=settings.lease_seconds, longest=longest)
+
+
+def make_isolation(settings: Settings, client: redis.Redis) -> Isolation:
+    """Return what isolates places that hang; made in the thread that works, where there is one only."""
+    doubt = min(DOUBT_SECONDS, settings.call_seconds / 3)
+    return Isolation(RedisPlaces(client, settings.key_prefix, doubt), doubt=doubt, interrupt=interrupter())
 
 
 def make_runtime(
@@ -103,8 +113,10 @@ def make_runtime(
             unclassified_attempts=settings.unclassified_attempts,
             backoff=settings.backoff_seconds,
             backoff_most=settings.backoff_most_seconds,
+            give_up=settings.give_up_seconds,
         ),
         leases=leases,
+        isolation=make_isolation(settings, client),
         timeouts=(SoftTimeLimitExceeded,),
         observer=observer,
     )

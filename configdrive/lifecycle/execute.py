@@ -54,6 +54,7 @@ from configdrive.ports import (
     Observer,
     StepRecord,
 )
+from configdrive.visits import at
 
 _NO_MORE = frozenset({PermanentCode.UNKNOWN_HOST})
 """A host is no longer in the inventory."""
@@ -247,16 +248,16 @@ class Executor:
             case Upload(name, place):
                 brought.append(StoredImage(name, place))
                 if image is not None:
-                    self._change("upload", partial(self.driver.upload, vm, image, place))
+                    self._change("upload", partial(self.driver.upload, vm, image, place), vm.host, place)
             case Copy(name, source, target):
                 brought.append(StoredImage(name, target))
-                self._change("copy", partial(self._copy, vm, name, source, target))
+                self._change("copy", partial(self._copy, vm, name, source, target), vm.host, source, target)
             case Attach(name, place):
                 attachment = self._attach(vm, name, place)
                 brought.clear()
                 return attachment
             case Detach(media):
-                self._change("detach", partial(self.driver.detach, vm, media, observed.known.added))
+                self._change("detach", partial(self.driver.detach, vm, media, observed.known.added), vm.host)
         return None
 
     def _copy(self, vm: Vm, name: ImageName, source: Place, target: Place) -> None:
@@ -265,7 +266,7 @@ class Executor:
     def _delete(self, vm: Vm, stored: StoredImage) -> bool:
         """Delete an image; answers whether it is gone."""
         try:
-            self._change("delete", partial(self.driver.delete, vm, stored, anyones=False))
+            self._change("delete", partial(self.driver.delete, vm, stored, anyones=False), vm.host, stored.place)
         except StaleError:
             raise
         except FleetError:
@@ -273,7 +274,7 @@ class Executor:
         return True
 
     def _attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
-        return self._change("attach", partial(self.driver.attach, vm, name, place))
+        return self._change("attach", partial(self.driver.attach, vm, name, place), vm.host, place)
 
     def _leave(self, host: HostName, observed: Observed, goal: Goal) -> list[HostName]:
         """Empty the drive on another host, unless it is the same one; answers the host when it could not be done now.
@@ -297,7 +298,7 @@ class Executor:
             raise TransientError(TransientCode.VM_BUSY, detail, remedy)
         try:
             if media:
-                self._change("detach", partial(self.driver.detach, vm, media, observed.known.added))
+                self._change("detach", partial(self.driver.detach, vm, media, observed.known.added), vm.host)
         except StaleError:
             raise
         except FleetError:
@@ -305,22 +306,23 @@ class Executor:
         return []
 
     def _observe(self, vm: Vm, also: Collection[Place], names: Collection[ImageName] | None) -> Observation:
-        return self._timed("observe", partial(self.driver.observe, vm, also, names))
+        return self._timed("observe", partial(self.driver.observe, vm, also, names), vm.host)
 
     def _undo(self, vm: Vm, stored: StoredImage) -> None:
         with suppress(FleetError):  # the first error is the one to report; the intent names what stays behind
-            self._change("delete", partial(self.driver.delete, vm, stored, anyones=False))
+            self._change("delete", partial(self.driver.delete, vm, stored, anyones=False), vm.host, stored.place)
 
-    def _change(self, step: str, action: Callable[[], _Result]) -> _Result:
+    def _change(self, step: str, action: Callable[[], _Result], *places: HostName | Place) -> _Result:
         """Take a step that changes the world, if the lease still holds."""
         self.lease.check()
-        return self._timed(step, action)
+        return self._timed(step, action, *places)
 
-    def _timed(self, step: str, action: Callable[[], _Result]) -> _Result:
+    def _timed(self, step: str, action: Callable[[], _Result], *places: HostName | Place) -> _Result:
         started = time.perf_counter()
         error: str | None = None
         try:
-            return action()
+            with at(*places):
+                return action()
         except FleetError as failure:
             error = str(failure.code)
             raise

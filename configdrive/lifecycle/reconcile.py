@@ -63,7 +63,7 @@ LEAVE_SECONDS = 60.0
 """The same in seconds since it was posted."""
 
 _STOP, _DESTROY = "stop", "destroy"
-_AWAY = frozenset({TransientCode.HOST_UNREACHABLE, TransientCode.STORAGE_UNAVAILABLE})
+_AWAY = frozenset({TransientCode.HOST_UNREACHABLE, TransientCode.STORAGE_UNAVAILABLE, TransientCode.DEFERRED})
 _AS_IF = {
     Note.NO_CONFIG_DRIVE: Status.NOT_APPLICABLE,
     Note.PASSWORD_NOT_ENABLED: Status.NOT_APPLICABLE,

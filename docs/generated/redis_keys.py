@@ -1,4 +1,4 @@
-"""The keys on Redis, from the docstrings of `workers.store.mailbox` and `workers.store.intake`."""
+"""The keys on Redis, from the docstrings of `workers.store.mailbox`, `intake` and `places`."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from docs.generated.source import table_of
 
 def markdown() -> str:
     """Return the table of keys."""
-    _head, _line, *intake = table_of("workers.store.intake").splitlines()
-    return "\n".join((table_of("workers.store.mailbox"), *intake))
+    more = [line for module in ("intake", "places") for line in table_of(f"workers.store.{module}").splitlines()[2:]]
+    return "\n".join((table_of("workers.store.mailbox"), *more))

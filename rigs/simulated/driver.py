@@ -11,7 +11,7 @@ from typing_extensions import override
 from configdrive.errors import FleetError
 from rigs.iso_files import read_iso
 from rigs.simulated.audit import AuditLog, Fact, Mark
-from rigs.simulated.faults import Faults, Point
+from rigs.simulated.faults import Faults, Point, Spot
 from workers.hypervisors.simulated.driver import SimulatedDriver
 from workers.hypervisors.simulated.image_folder import Images, Storage
 from workers.hypervisors.simulated.inventory import Verb
@@ -109,9 +109,13 @@ class RiggedDriver(SimulatedDriver):
         place: Place | None = None,
     ) -> Iterator[None]:
         with self._audited(verb, vm, image, place), super()._call(verb, vm, host, image, place):
-            self._fire(verb, Point.BEFORE, vm, host)
+            self._fire(verb, Point.BEFORE, vm, host, place)
             yield
-            self._fire(verb, Point.AFTER, vm, host)
+            self._fire(verb, Point.AFTER, vm, host, place)
+
+    @override
+    def _arrive(self, verb: Verb, vm: VmUuid, host: HostName, place: Place) -> None:
+        self._fire(verb, Point.MIDDLE, vm, host, place)
 
     @override
     def _halfway(self, verb: Verb, vm: VmUuid, host: HostName) -> None:
@@ -121,8 +125,9 @@ class RiggedDriver(SimulatedDriver):
     def close(self) -> None:
         self.world.audit.close()
 
-    def _fire(self, verb: Verb, point: Point, vm: VmUuid | None, host: HostName) -> None:
-        self.world.faults.fire(verb, point, vm, host, self._wait)
+    def _fire(self, verb: Verb, point: Point, vm: VmUuid | None, host: HostName, place: Place | None = None) -> None:
+        storage = None if place is None else place.storage
+        self.world.faults.fire(verb, point, Spot(vm, host, storage), self._wait)
 
     @contextmanager
     def _audited(self, verb: Verb, vm: VmUuid | None, image: ImageName | None, place: Place | None) -> Iterator[None]:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -27,15 +28,30 @@ FOLDER: Final = "faults"
 
 
 class Point(StrEnum):
-    """Where in a verb: before it does anything, with half of the bytes written (upload, copy), when all is done."""
+    """Where in a verb: before it does anything, halfway, when all is done.
+
+    Halfway is with half of the bytes written (upload, copy), or at each storage (observe).
+    """
 
     BEFORE = "before"
     MIDDLE = "middle"
     AFTER = "after"
 
 
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a verb is: at which VM, host and storage."""
+
+    vm: str | None
+    host: str | None
+    storage: str | None = None
+
+
 class _At(BaseModel):
-    """Which verb, and where in it; `vm` (uuid) and `host` narrow it down. `times` 0 fires until the file is removed."""
+    """Which verb, and where in it; `vm` (uuid), `host` and `storage` narrow it down.
+
+    `times` 0 fires until the file is removed.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,14 +59,16 @@ class _At(BaseModel):
     when: Point = Point.BEFORE
     vm: str | None = None
     host: str | None = None
+    storage: str | None = None
     times: int = Field(default=1, ge=0)
 
-    def matches(self, verb: Verb, point: Point, vm: str | None, host: str | None) -> bool:
+    def matches(self, verb: Verb, point: Point, spot: Spot) -> bool:
         """Say whether this is the place."""
         return (
             (self.verb, self.when) == (verb, point)
-            and (self.vm is None or self.vm == vm)
-            and (self.host is None or self.host == host)
+            and self.vm in {None, spot.vm}
+            and self.host in {None, spot.host}
+            and self.storage in {None, spot.storage}
         )
 
 
@@ -117,7 +135,7 @@ class Faults:
         for path in self._folder.iterdir():
             path.unlink(missing_ok=True)
 
-    def fire(self, verb: Verb, point: Point, vm: str | None, host: str | None, wait: Callable[[float], None]) -> None:
+    def fire(self, verb: Verb, point: Point, spot: Spot, wait: Callable[[float], None]) -> None:
         """Let happen what waits for this point; `wait` is how the driver waits for a hypervisor, in seconds.
 
         Raises:
@@ -128,7 +146,7 @@ class Faults:
         for name in names:
             path = self._folder / name
             fault = _read(path)
-            if fault is not None and fault.matches(verb, point, vm, host) and _take(path, fault):
+            if fault is not None and fault.matches(verb, point, spot) and _take(path, fault):
                 self._act(fault, wait)
 
     def freezes(self) -> list[tuple[int, int, int]]:

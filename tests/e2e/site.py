@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from rigs.redis import RedisServer
     from rigs.simulated.faults import Fault
+    from workers.hypervisors.simulated.topology import Hosts
 
 QUICK: dict[str, Any] = {
     "concurrency": 2,
@@ -46,8 +47,9 @@ class Site(Fleet):
         settings: Mapping[str, Any] | None = None,
         audit: bool = True,
         latency_ms: int = 0,
+        hosts: Hosts | None = None,
     ) -> None:
-        self.cloud = Cloud(directory / "world", audit=audit, latency_ms=latency_ms)
+        self.cloud = Cloud(directory / "world", hosts=hosts, audit=audit, latency_ms=latency_ms)
         super().__init__(
             directory, self.cloud.inventory, workers=workers, redis=redis, options=options, settings=settings
         )

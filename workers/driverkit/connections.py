@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
+from configdrive.errors import TransientCode, TransientError
 from configdrive.ports import Connections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 IDLE_SECONDS: Final = 60.0
 """How long a connection that nobody uses is kept: over SSH each one costs its host 27 MB."""
@@ -59,3 +64,33 @@ class Tally:
         if self._process != os.getpid():  # and the parent's thread that held the lock does not exist here
             self._begin()
         return self._lock
+
+
+class Limit:
+    """How many of a process may use one endpoint at once.
+
+    Args:
+        most: so many.
+        what: the endpoint, and what is limited, for messages: "host kvm-01: all 4 connections".
+        field: of the inventory, that raises it.
+    """
+
+    def __init__(self, most: int, what: str, field: str) -> None:
+        self._free = threading.BoundedSemaphore(most)
+        self._what = what
+        self._field = field
+
+    @contextmanager
+    def one(self, seconds: float) -> Iterator[None]:
+        """Be one of them within the block.
+
+        Raises:
+            TransientError: `SATURATED`: none of the others has gone for so many seconds. Nobody was asked.
+        """
+        if not self._free.acquire(timeout=seconds):
+            detail = f"{self._what} of this process were busy for {seconds:g} s"
+            raise TransientError(TransientCode.SATURATED, detail, f"raise '{self._field}' in the inventory")
+        try:
+            yield
+        finally:
+            self._free.release()

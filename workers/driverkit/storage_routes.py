@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import StoredImage
+from configdrive.visits import at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -56,15 +57,22 @@ def first_way(
 
 
 def list_images(
-    places: Iterable[Place], names: Callable[[Place], Iterable[ImageName]]
+    places: Iterable[Place], names: Callable[[Place], Iterable[ImageName]], *, needed: bool = False
 ) -> tuple[tuple[StoredImage, ...], tuple[Place, ...]]:
-    """List what lies on several storages; also which of them cannot be listed now."""
+    """List what lies on several storages; also which of them cannot be listed now.
+
+    Raises:
+        TransientError: `DEFERRED`: one that is `needed` hangs.
+    """
     images: list[StoredImage] = []
     unreachable: list[Place] = []
     for place in dict.fromkeys(places):
         try:
-            images += (StoredImage(name, place) for name in names(place))
-        except FleetError:
+            with at(place):
+                images += (StoredImage(name, place) for name in names(place))
+        except FleetError as error:
+            if needed and error.code is TransientCode.DEFERRED:
+                raise
             unreachable.append(place)
     return tuple(images), tuple(unreachable)
 

@@ -99,8 +99,8 @@ def ending(what: Ending) -> tuple[str, str, str, float, str]:
     match what:
         case Settled(result, known, gone):
             return "gone" if gone else "finish", result.to_json(), known or "", 0, result.code or ""
-        case Retry(delay, code):
-            return "retry", "", "", delay, code
+        case Retry(delay, code, counted):
+            return "retry" if counted else "defer", "", "", delay, code
         case Park(result):
             return "park", result.to_json(), "", 0, result.code or "unclassified"
 

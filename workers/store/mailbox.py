@@ -119,11 +119,21 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         word = answer[0].decode()
         if word != "claimed":
             return NotNow(word)
-        _, epoch, attempt, deaths, waited, body, state, *rest = answer
+        _, epoch, attempt, deaths, waited, body, state, intents, hanging, *rest = answer
         head, waiting = encoding.header(uuid, rest[:5]), tuple(encoding.readable(rest[5:]))
-        known, seconds = encoding.state_of(state), float(waited) / 1000
-        intents = self.intents(uuid)
-        return Claim(head, int(epoch), owner, int(attempt), int(deaths), body, known, waiting, intents, seconds)
+        return Claim(
+            head,
+            int(epoch),
+            owner,
+            int(attempt),
+            int(deaths),
+            body,
+            encoding.state_of(state),
+            waiting,
+            encoding.intents(intents),
+            float(waited) / 1000,
+            frozenset(place.decode() for place in hanging),
+        )
 
     @override
     def intents(self, vm_uuid: VmUuid) -> tuple[Intent, ...]:

@@ -25,6 +25,7 @@ from configdrive.lifecycle.settled import Settled
 from configdrive.model import DriveSettings, EventId
 from rigs.invariants import Auditor
 from tasks.attempt import Attempts
+from tasks.isolation import Isolation
 from tasks.lease import KeptLease, LeaseKeeper
 from tasks.leftovers import Leftovers
 from tasks.mailbox import Claim, Dropped, Ending, NotNow, OperatorAction, Park, Wakeup
@@ -129,6 +130,7 @@ class Life:
             clock=self.clock,
             limits=LIMITS,
             leases=leases,
+            isolation=Isolation(self.store.places),
             timeouts=(),
             observer=RecordingAttempts(),
         )

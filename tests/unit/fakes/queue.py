@@ -18,6 +18,7 @@ from configdrive.lifecycle.settled import Settled
 from configdrive.model import DriveSettings, EventId, VmUuid
 from configdrive.ports import StepRecord
 from tasks.attempt import AttemptObserver, Attempts
+from tasks.isolation import Isolation
 from tasks.lease import LeaseKeeper
 from tasks.mailbox import Claim, Dropped, Ending, Park
 from tasks.policy import Limits
@@ -88,6 +89,7 @@ class Queue:
             clock=self.fleet.clock,
             limits=LIMITS,
             leases=self.leases,
+            isolation=Isolation(self.store.places),
             timeouts=(OutOfTimeError,),
             observer=self.observer,
         )

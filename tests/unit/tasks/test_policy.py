@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from configdrive.client.postings import Header
 from configdrive.contract.outcome import Status
 from configdrive.errors import (
+    UNCOUNTED,
     FleetError,
     PermanentCode,
     PermanentError,
@@ -39,9 +40,9 @@ def stale() -> StaleError:
     return StaleError(StaleCode.LEASE_LOST, "another worker")
 
 
-def claim(attempt: int) -> Claim:
+def claim(attempt: int, waited: float = 0.0) -> Claim:
     header = Header(EventId("event-1"), "start", VmUuid(UUID), "configdrive.kvm", 7)
-    return Claim(header, 1, "owner", attempt, 0, b"", None, ())
+    return Claim(header, 1, "owner", attempt, 0, b"", None, (), waited=waited)
 
 
 def follows(error: Exception, attempt: int, limits: Limits = LIMITS) -> tuple[str, float | str]:
@@ -81,13 +82,21 @@ def test_the_table(error: Callable[[], Exception], attempt: int, decision: tuple
     assert follows(error(), attempt) == decision
 
 
-@pytest.mark.parametrize("code", TransientCode)
+@pytest.mark.parametrize("code", set(TransientCode) - UNCOUNTED)
 def test_every_transient_code_is_tried_again_and_then_parked_under_its_own_name(code: TransientCode) -> None:
     error = TransientError(code, "x")
     retry = decide(error, claim(1), LIMITS, 5.0)
     assert isinstance(retry, Retry)
     assert retry.code == code
     assert follows(error, 4) == ("park", code)
+
+
+@pytest.mark.parametrize("code", UNCOUNTED)
+def test_what_was_not_tried_counts_as_no_attempt_until_it_is_given_up(code: TransientCode) -> None:
+    error = TransientError(code, "x")
+    for waited, delay in ((0.0, 1.0), (8.0, 2.0), (3599.0, 30.0)):
+        assert decide(error, claim(99, waited), LIMITS, 5.0, jitter=1.0) == Retry(delay, code, counted=False)
+    assert isinstance(decide(error, claim(1, 3600.0), LIMITS, 5.0), Park)
 
 
 @pytest.mark.parametrize("code", PermanentCode)

@@ -12,6 +12,7 @@ import libvirt
 from configdrive.errors import FleetError, PermanentError, TransientCode, TransientError
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
 from configdrive.ports import AttachedHow, Attachment, Check, Genuine, Observation, Survey, trusted
+from configdrive.visits import at
 from workers.driverkit.storage_routes import (
     first_way,
     hosts_of,
@@ -96,10 +97,12 @@ class KvmDriver:
             storage = _own_storage(visit, vm, domain, also)
             if storage is not None:
                 try:
-                    with translated(f"storage {storage.storage}"):
+                    with at(storage), translated(f"storage {storage.storage}"):
                         storage = visit.storages.identified(storage, make=names is not None)
                         images += _images(visit.storages.folder(storage), vm, names, storage)
                 except FleetError as error:
+                    if error.code is TransientCode.DEFERRED:
+                        raise
                     visit.link.require_alive(error)
                     unreachable.append(storage)
             layers = () if domain is None else domain.layers
@@ -112,7 +115,7 @@ class KvmDriver:
             if place in {storage, *unreachable}:
                 continue
             try:
-                with self._reach(place, vm.host) as (there, folder):
+                with at(place), self._reach(place, vm.host) as (there, folder):
                     found = there.storages.identified(place, make=names is not None)
                     if found not in {storage, *(image.place for image in images)}:
                         images += _images(folder, vm, names, found)

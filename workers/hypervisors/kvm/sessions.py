@@ -28,7 +28,7 @@ import libvirt
 from configdrive.errors import TransientCode, TransientError
 from workers.driverkit import connections
 from workers.driverkit.cache import Cache
-from workers.driverkit.connections import Tally
+from workers.driverkit.connections import Limit, Tally
 from workers.hypervisors.kvm.faults import translated
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class HostLinks:
         self._uri = uri
         self._timeout = timeout
         self._limit = limit
-        self._state = _State(limit)
+        self._state = _State(host, limit)
         self._inherited: _State | None = None
 
     @contextlib.contextmanager
@@ -274,15 +274,14 @@ class HostLinks:
             tried: see first whether one that has rested still works; not for who only looks, and then looks again.
 
         Raises:
-            FleetError: `HOST_UNREACHABLE`, also when all were busy for too long; `ACCESS_DENIED`.
+            FleetError: `HOST_UNREACHABLE`, `ACCESS_DENIED`; `SATURATED` when all were busy for too long, `DEFERRED`
+                when the host was silent a moment ago.
             LinkBrokenError: libvirtd ended, or was started anew, while the connection was in use.
         """
         state = self._own_state()
-        state.require_speaking(self._host)
-        if not state.free.acquire(timeout=self._timeout):
-            detail = f"host {self._host}: all {self._limit} connections of this process were busy"
-            raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "raise 'connections' in the inventory")
-        try:
+        if self.tally.now.open == 0:  # otherwise it speaks to somebody
+            state.require_speaking(self._host)
+        with state.limit.one(self._timeout):
             link = self._take(state, tried=tried)
             try:
                 yield link
@@ -299,8 +298,6 @@ class HostLinks:
                 if not state.give_back(link):
                     self.tally.lost()
                 state.close_idle(self._close_idle)
-        finally:
-            state.free.release()
 
     def close(self) -> None:
         """Close what is not in use now."""
@@ -338,15 +335,15 @@ class HostLinks:
     def _own_state(self) -> _State:
         """Return this process's connections; a forked child begins without any."""
         if self._state.process != os.getpid():
-            self._inherited, self._state = self._state, _State(self._limit)
+            self._inherited, self._state = self._state, _State(self._host, self._limit)
             self._inherited.disown()
         return self._state
 
 
 class _State:
-    def __init__(self, limit: int) -> None:
+    def __init__(self, host: HostName, limit: int) -> None:
         self.process = os.getpid()
-        self.free = threading.BoundedSemaphore(limit)
+        self.limit = Limit(limit, f"host {host}: all {limit} connections", "connections")
         self._lock = threading.Lock()
         self._idle: list[Link] = []
         self._mine = threading.local()
@@ -362,12 +359,12 @@ class _State:
         """Return unless the host was silent a moment ago.
 
         Raises:
-            TransientError: `HOST_UNREACHABLE`.
+            TransientError: `DEFERRED`.
         """
         rest = self._asked_again - time.monotonic()
         if rest > 0:
             detail = f"host {host}: did not answer a moment ago, and is asked again in {rest:.0f} s"
-            raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "see whether it is up")
+            raise TransientError(TransientCode.DEFERRED, detail, "see whether it is up")
 
     def pop(self) -> Link | None:
         """Take one that rests: the one that this thread had last, as it knows what the thread is about."""

@@ -36,6 +36,7 @@ from configdrive.ports import (
     SurveyedVm,
     trusted,
 )
+from configdrive.visits import at
 from workers.hypervisors.simulated.doctor import diagnose
 from workers.hypervisors.simulated.drives import SLOTS, eject, fleet_media, has_slot, insert
 from workers.hypervisors.simulated.faults import translated
@@ -114,11 +115,14 @@ class SimulatedDriver:
             unreachable: list[Place] = []
             for place in dict.fromkeys([*([] if storage is None else [storage.place]), *also]):
                 try:
-                    with translated(f"storage {place.storage!r}"):
+                    with at(place), translated(f"storage {place.storage!r}"):
+                        self._arrive(Verb.OBSERVE, vm.uuid, vm.host, place)
                         other = self._topology.reach(place, vm.host)
                         if other.place not in found:
                             found[other.place] = self._images.list(other, vm.uuid)
-                except FleetError:
+                except FleetError as error:
+                    if error.code is TransientCode.DEFERRED and storage is not None and place == storage.place:
+                        raise
                     unreachable.append(place)
             images = (image for images in found.values() for image in images)
             return Observation(
@@ -243,6 +247,9 @@ class SimulatedDriver:
         with translated(f"{verb} on host {host!r}"):
             self._wait(self._latency.get(verb, 0.0))
             yield
+
+    def _arrive(self, verb: Verb, vm: VmUuid, host: HostName, place: Place) -> None:
+        """Do nothing when a verb comes to one of several storages."""
 
     def _halfway(self, verb: Verb, vm: VmUuid, host: HostName) -> None:
         """Do nothing when half of an image's bytes are written."""

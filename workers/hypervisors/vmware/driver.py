@@ -106,7 +106,7 @@ class VmwareDriver:
         with self._visit(vm.host) as visit:
             seen = visit.find(vm)
             storage = _own_storage(visit.storages, vm, seen)
-            images, unreachable = list_images([] if storage is None else [storage], look_near)
+            images, unreachable = list_images([] if storage is None else [storage], look_near, needed=True)
             observed = Observation(
                 power=PowerState.UNDEFINED if seen is None else seen.power,
                 storage=storage,

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from pyVmomi import vmodl
 
-from configdrive.errors import TransientCode, TransientError
 from workers.driverkit.cache import Cache
-from workers.driverkit.connections import Tally
+from workers.driverkit.connections import Limit, Tally
 from workers.hypervisors.vmware.session import Session
 from workers.hypervisors.vmware.tls import trusting
 from workers.hypervisors.vmware.topology import topology_of
@@ -46,7 +45,7 @@ class Server:
 
     Args:
         session: with it.
-        limit: so many may use it at once.
+        limit: how many may use it at once.
 
     Attributes:
         topology: its datastores, hosts and clusters.
@@ -56,10 +55,10 @@ class Server:
         files: datastore path with the datastore's identity -> whether a whole file was there lately.
     """
 
-    def __init__(self, session: Session, limit: int) -> None:
+    def __init__(self, session: Session, limit: Limit) -> None:
         self.process = os.getpid()
         self.session = session
-        self.free = threading.BoundedSemaphore(limit)
+        self.limit = limit
         self.topology = topology_of(session)
         self.usage = Usage(session)
         self.vms: Cache[VmUuid, str] = Cache(most=_VMS)
@@ -95,16 +94,11 @@ class Sessions:
         """Give this process's session for a while, when it is not in too much use already.
 
         Raises:
-            TransientError: `HOST_UNREACHABLE` when all of its connections were busy for too long.
+            TransientError: `SATURATED` when all of its connections were busy for too long.
         """
         server = self._own()
-        if not server.free.acquire(timeout=self._timeout):
-            detail = f"endpoint {self.name}: all {self.table.connections} connections of this process were busy"
-            raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "raise 'connections' in the inventory")
-        try:
+        with server.limit.one(self._timeout):
             yield server
-        finally:
-            server.free.release()
 
     def close(self) -> None:
         """Log out, if this process has logged in."""
@@ -123,5 +117,7 @@ class Sessions:
                 server = self._server
                 if server is None or server.process != os.getpid():
                     session = Session(self.table, self._context, self._timeout, self.tally)
-                    server = self._server = Server(session, self.table.connections)
+                    most = self.table.connections
+                    limit = Limit(most, f"endpoint {self.name}: all {most} connections", "connections")
+                    server = self._server = Server(session, limit)
         return server

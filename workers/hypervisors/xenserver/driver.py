@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 from XenAPI.XenAPI import Failure
 
-from configdrive.errors import FleetError, PermanentCode, PermanentError
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, Vm
 from configdrive.ports import AttachedHow, Attachment, Check, Genuine, Inserted, Observation, Survey, trusted
+from configdrive.visits import at
 from workers.driverkit.storage_routes import (
     first_way,
     not_on_host,
@@ -96,9 +97,11 @@ class XenServerDriver:
             storage = None if root is None else visit.place_of(root, host)
             for place in dict.fromkeys((*(() if storage is None else (storage,)), *also)):
                 try:
-                    with self._reach(place, vm.host, visit) as (there, _):
+                    with at(place), self._reach(place, vm.host, visit) as (there, _):
                         pools.setdefault(place, there.pool)
-                except FleetError:
+                except FleetError as error:
+                    if place == storage and error.code is TransientCode.DEFERRED:
+                        raise
                     unreachable.append(place)
             drives = () if found is None else found.drives
             places = [place for place, pool in pools.items() if pool is visit.pool]

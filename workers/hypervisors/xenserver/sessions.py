@@ -25,7 +25,7 @@ from XenAPI.XenAPI import Failure
 from XenAPI.XenAPI import Session as SdkSession
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
-from workers.driverkit.connections import Tally
+from workers.driverkit.connections import Limit, Tally
 from workers.hypervisors.xenserver.faults import code_of, param_of, translated
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ class PoolSessions:
         self.tally = Tally(name, "xapi")
         self._credentials = credentials
         self._limit = limit
-        self._state = _State(limit)
+        self._state = _State(name, limit)
         self._master: XapiServer | None = None
 
     @contextmanager
@@ -248,13 +248,10 @@ class PoolSessions:
         """Give a session for a while.
 
         Raises:
-            FleetError: `HOST_UNREACHABLE`, also when all were busy for too long; `ACCESS_DENIED`.
+            FleetError: `HOST_UNREACHABLE`, `ACCESS_DENIED`; `SATURATED` when all were busy for too long.
         """
         state = self._own_state()
-        if not state.free.acquire(timeout=self.timeout):
-            detail = f"pool {self.name}: all {self._limit} sessions of this process were busy"
-            raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "raise 'sessions' in the inventory")
-        try:
+        with state.limit.one(self.timeout):
             kept = state.pop()
             if kept is not None and not kept.alive():
                 self.tally.lost()
@@ -265,8 +262,6 @@ class PoolSessions:
             finally:
                 if not borrowed.lost:
                     state.give_back(borrowed.session)
-        finally:
-            state.free.release()
 
     def open(self, master: str | None = None) -> Session:
         """Log in at the master: the one that is named, else the last one known, else whoever knows it.
@@ -334,14 +329,14 @@ class PoolSessions:
     def _own_state(self) -> _State:
         """Return this process's sessions; a forked child begins without any, and leaves its parent's alone."""
         if self._state.process != os.getpid():
-            self._state = _State(self._limit)
+            self._state = _State(self.name, self._limit)
         return self._state
 
 
 class _State:
-    def __init__(self, limit: int) -> None:
+    def __init__(self, pool: str, limit: int) -> None:
         self.process = os.getpid()
-        self.free = threading.BoundedSemaphore(limit)
+        self.limit = Limit(limit, f"pool {pool}: all {limit} sessions", "sessions")
         self._lock = threading.Lock()
         self._idle: list[Session] = []
 

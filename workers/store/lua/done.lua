@@ -2,7 +2,7 @@
 --
 -- KEYS  1 vm   2 mail   3 body   4 seen   5 outcomes   6 parked
 -- ARGV  1 prefix   2 vm uuid   3 epoch and 4 owner of the claim   5 event id
---       6 "finish" | "gone" (finish, and the VM is no more) | "retry" | "park"   7 outcome JSON   8 state ("": as it was)
+--       6 "finish" | "gone" (finish, and the VM is no more) | "retry" | "defer" (a retry, and this was no attempt) | "park"   7 outcome JSON   8 state ("": as it was)
 --       9 delay ms ("retry")   10 seen seconds   11 outcomes kept   12 tombstone seconds
 --       13 ms after which a host that was away is asked   14 code ("retry": the reason, "park": what it is parked for,
 --       "finish": of the outcome)
@@ -19,6 +19,10 @@ if not is_header(head, uuid) or head.id ~= ARGV[5] then return 'fenced' end
 give_back(KEYS[1], ARGV[4])
 local due = prefix .. 'due:' .. (queue or head.queue)
 redis.call('ZREM', due, uuid)
+if how == 'defer' then
+  redis.call('HINCRBY', KEYS[1], 'attempts', -1)
+  how = 'retry'
+end
 if how == 'retry' or how == 'park' then
   -- What supersedes it has come meanwhile: the next claim drops the event, at once. Only once: an event that cannot be
   -- dropped either gets its back-off, and is parked.

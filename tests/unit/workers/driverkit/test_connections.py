@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
+from configdrive.errors import TransientCode, TransientError
 from configdrive.ports import Connections
-from workers.driverkit.connections import Tally
+from workers.driverkit.connections import Limit, Tally
 
 
 def counts(tally: Tally) -> tuple[int, int]:
@@ -45,3 +48,13 @@ def test_a_forked_child_begins_with_none_and_counts_for_itself() -> None:
         os._exit(0 if (before, counts(tally)) == ((0, 0), (1, 0)) else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert counts(tally) == (0, 0)
+
+
+def test_who_finds_all_connections_in_use_has_asked_nobody() -> None:
+    limit = Limit(2, "host kvm-01: all 2 connections", "connections")
+    with limit.one(0.01), limit.one(0.01), pytest.raises(TransientError) as failure, limit.one(0.01):
+        pass
+    assert failure.value.code is TransientCode.SATURATED
+    assert "kvm-01" in failure.value.detail
+    with limit.one(0.01), limit.one(0.01):
+        pass

@@ -1,0 +1,206 @@
+"""The isolation of places that hang: one attempt of the whole fleet waits at such a host or storage, no more.
+
+Processes share no memory, so what they know of places stands in the store (`Places`). An attempt that has waited
+somewhere for a while doubts the place; when nobody has come out of it for as long again, or a call there has timed out,
+it hangs. Then one attempt at a time may be there: the others leave, are `deferred`, and count as none. Whoever comes
+out well ends that.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Protocol
+
+from configdrive.errors import FleetError, PermanentError, TransientCode
+from configdrive.model import HypervisorName
+from configdrive.visits import PlaceHangs, deferred, watched_by
+
+_log = logging.getLogger(__name__)
+
+DOUBT_SECONDS = 5.0
+"""How long an attempt waits at a place before it doubts it, and how long doubt lasts before it counts as hanging."""
+
+_LOOKS = 5
+"""How often a process looks at its attempts while the first of these times passes."""
+
+
+class Found(StrEnum):
+    """What is known of a place: it is open to all, one attempt may be there and it is this one, or another's."""
+
+    OPEN = "open"
+    MINE = "mine"
+    TAKEN = "taken"
+
+
+class Places(Protocol):
+    """What the fleet knows of places. An `owner` is one attempt."""
+
+    def enter_place(self, hypervisor: HypervisorName, place: str, owner: str) -> Found:
+        """Be the one at a place that hangs; again while one is. `OPEN`: it hangs no more."""
+
+    def doubt_place(self, hypervisor: HypervisorName, place: str, owner: str) -> Found:
+        """Say that an attempt has waited there for long, and waits still; again while it does."""
+
+    def leave_place(self, hypervisor: HypervisorName, place: str, owner: str, *, hangs: bool | None) -> None:
+        """Be there no more; `hangs`: whether it does, `None` when that is not known."""
+
+
+class Isolation:
+    """Watches the attempts of one process.
+
+    Args:
+        places: what the fleet knows.
+        doubt: seconds after which a place is doubted (`DOUBT_SECONDS`).
+        interrupt: has a thread call `Visit.require_welcome`, though it waits in a call; `None` where nothing can.
+    """
+
+    def __init__(
+        self, places: Places, *, doubt: float = DOUBT_SECONDS, interrupt: Callable[[int], None] | None = None
+    ) -> None:
+        self.places = places
+        self.doubt = doubt
+        self.interrupt = interrupt
+        self._visits: set[Visit] = set()
+        self._lock = threading.Lock()
+        self._watching = False
+
+    @contextmanager
+    def watch(self, hypervisor: HypervisorName, owner: str, hanging: frozenset[str]) -> Iterator[Visit]:
+        """Watch the attempt that this thread makes within the block.
+
+        Args:
+            hypervisor: whose places.
+            owner: of the claim.
+            hanging: the places that hung when it was claimed.
+        """
+        visit = Visit(self, hypervisor, owner, hanging)
+        with self._lock:
+            self._visits.add(visit)
+            if not self._watching:
+                self._watching = True
+                threading.Thread(target=self._watch, name="isolation", daemon=True).start()
+        try:
+            with watched_by(visit):
+                yield visit
+        finally:
+            with self._lock:
+                self._visits.discard(visit)
+            visit.end()
+
+    def look(self) -> None:
+        """Look at all attempts once."""
+        with self._lock:
+            visits = list(self._visits)
+        for visit in visits:
+            visit.look()
+
+    def _watch(self) -> None:
+        idle = 0
+        while True:
+            time.sleep(self.doubt / _LOOKS)
+            self.look()
+            with self._lock:
+                idle = 0 if self._visits else idle + 1
+                if idle > _LOOKS:
+                    self._watching = False
+                    return
+
+
+class Visit:
+    """One attempt, and where it is (`configdrive.visits.Visitor`)."""
+
+    def __init__(self, isolation: Isolation, hypervisor: HypervisorName, owner: str, hanging: frozenset[str]) -> None:
+        self._isolation = isolation
+        self._hypervisor = hypervisor
+        self._owner = owner
+        self._thread = threading.get_ident()
+        self._inside: list[tuple[str, float]] = []
+        self._known = set(hanging)
+        self._held: set[str] = set()
+        self._unwelcome = ""
+        self._blamed: BaseException | None = None
+
+    def enter(self, place: str) -> None:
+        """Go to a place, unless it hangs and another attempt is there; see `configdrive.visits.Visitor`."""
+        if place in self._known and place not in self._held:
+            match self._ask(place, self._isolation.places.enter_place):
+                case Found.TAKEN:
+                    raise deferred(place)
+                case Found.MINE:
+                    self._held.add(place)
+                case Found.OPEN:
+                    self._known.discard(place)
+        self._inside.append((place, time.monotonic()))
+
+    def leave(self, error: BaseException | None) -> None:
+        """Come out of the place that was entered last."""
+        place, since = self._inside.pop()
+        self._unwelcome = ""
+        waited = time.monotonic() - since >= self._isolation.doubt
+        if error is None:
+            hangs = False if place in self._known else None
+        elif waited and self._blamed is None and not _has_answered(error):
+            hangs, self._blamed = True, error  # not also the host around the storage
+        else:
+            hangs = None
+        if hangs is not None or place in self._held:
+            self._tell(place, hangs)
+        if hangs is False:
+            self._known.discard(place)
+
+    def end(self) -> None:
+        """Be nowhere any more."""
+        for place in list(self._held):
+            self._tell(place, None)
+
+    def require_welcome(self) -> None:
+        """Return unless the attempt is to leave where it is; see `configdrive.visits.Visitor`."""
+        if self._inside and self._unwelcome == self._inside[-1][0]:
+            raise PlaceHangs
+
+    def look(self) -> None:
+        """Doubt where the attempt has been for long; called by another thread."""
+        for place in list(self._held):
+            self._ask(place, self._isolation.places.enter_place)
+        inside = self._inside[-1:]
+        if not inside or time.monotonic() - inside[0][1] < self._isolation.doubt:
+            return
+        place = inside[0][0]
+        self._known.add(place)
+        found = self._ask(place, self._isolation.places.doubt_place)
+        if self._inside[-1:] != inside:  # it has just come out of it
+            return
+        if found is Found.MINE:
+            self._held.add(place)
+        elif found is Found.TAKEN and self._isolation.interrupt is not None:
+            _log.warning("%s hangs: leaving it to another attempt", place)
+            self._unwelcome = place
+            self._isolation.interrupt(self._thread)
+
+    def _ask(self, place: str, question: Callable[[HypervisorName, str, str], Found]) -> Found:
+        try:
+            return question(self._hypervisor, place, self._owner)
+        except Exception as error:  # noqa: BLE001 - Redis may be away: the attempt has other guards
+            _log.warning("nothing is known of %s: %s", place, type(error).__name__)
+            return Found.OPEN
+
+    def _tell(self, place: str, hangs: bool | None) -> None:  # noqa: FBT001 - as in `leave_place`
+        self._held.discard(place)
+        try:
+            self._isolation.places.leave_place(self._hypervisor, place, self._owner, hangs=hangs)
+        except Exception as error:  # noqa: BLE001 - as above
+            _log.warning("not said of %s that it was left: %s", place, type(error).__name__)
+
+
+def _has_answered(error: BaseException) -> bool:
+    """Whether an error says that somebody answered, or that nobody was asked."""
+    return isinstance(error, PermanentError) or (
+        isinstance(error, FleetError)
+        and error.code
+        not in {TransientCode.HOST_UNREACHABLE, TransientCode.STORAGE_UNAVAILABLE, TransientCode.TASK_TIMEOUT}
+    )

@@ -1,0 +1,63 @@
+"""What the fleet knows of hosts and storages that hang, on Redis.
+
+| key                         | type   | what                                                                      |
+|-----------------------------|--------|---------------------------------------------------------------------------|
+| `places:<hypervisor>`       | hash   | host or storage -> "doubted", "hangs" or "forgiven", and a time (ms)      |
+| `busy:<hypervisor> <place>` | string | the owner of the one attempt that may be at a place that hangs            |
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from typing_extensions import override
+
+from configdrive.client.encoding import ms
+from tasks.isolation import Found, Places
+from workers.store import scripts
+
+if TYPE_CHECKING:
+    import redis
+
+    from configdrive.model import HypervisorName
+
+HANGS_SECONDS: Final = 60.0
+"""A place at which nobody was again for so long is open to all, to find out."""
+
+FORGIVEN_SECONDS: Final = 600.0
+"""A place that was slow and answered is not doubted for so long; a call that times out counts all the same."""
+
+BUSY_SECONDS: Final = 10.0
+"""Who died at such a place keeps the others out for so long."""
+
+
+class RedisPlaces(Places):
+    """The port of the tasks.
+
+    Args:
+        client: of Redis.
+        prefix: of the fleet's keys.
+        doubt: seconds after which doubt counts as hanging.
+    """
+
+    def __init__(self, client: redis.Redis, prefix: str, doubt: float) -> None:
+        self._prefix = prefix
+        self._script = scripts.register(client, "place")
+        self._times = [ms(doubt), ms(HANGS_SECONDS), ms(FORGIVEN_SECONDS), ms(BUSY_SECONDS)]
+
+    @override
+    def enter_place(self, hypervisor: HypervisorName, place: str, owner: str) -> Found:
+        return self._call("enter", hypervisor, place, owner)
+
+    @override
+    def doubt_place(self, hypervisor: HypervisorName, place: str, owner: str) -> Found:
+        return self._call("doubt", hypervisor, place, owner)
+
+    @override
+    def leave_place(self, hypervisor: HypervisorName, place: str, owner: str, *, hangs: bool | None) -> None:
+        how = "leave" if hangs is None else "hangs" if hangs else "well"
+        self._call(how, hypervisor, place, owner)
+
+    def _call(self, how: str, hypervisor: HypervisorName, place: str, owner: str) -> Found:
+        keys = [f"{self._prefix}places:{hypervisor}", f"{self._prefix}busy:{hypervisor} {place}"]
+        return Found(self._script(keys=keys, args=[how, place, owner, *self._times]).decode())
