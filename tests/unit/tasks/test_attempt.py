@@ -321,4 +321,6 @@ def test_however_many_events_there_are_one_thread_keeps_their_leases(queue: Queu
     queue.take(queue.put("start"))
     queue.raising(away)
     queue.take(queue.put("start"))
-    assert len(set(threading.enumerate()) - before) <= 1
+    names = [thread.name for thread in set(threading.enumerate()) - before]
+    assert names.count("leases") <= 1
+    assert names.count("isolation") <= 2  # `raising` makes another worker
