@@ -15,6 +15,7 @@ from benchmarks.arena import Arena
 from benchmarks.report import Effort, Item, Panel, Row, milliseconds
 from benchmarks.samples import LIFE, SampleVm
 from configdrive.client.postings import Header, Posting, queue_name
+from configdrive.contract.event_key import event_key
 from configdrive.contract.outcome import Outcome
 from configdrive.lifecycle import state
 from configdrive.lifecycle.settled import Settled
@@ -120,7 +121,9 @@ class Crowd:
         for event in (deploy, start):
             arena.one_by_one(arena.ours, [event])
         arena.require_applied([deploy, start])
-        self._outcomes = [self._mailbox.outcome_of(EventId(event["id"])) for event in (deploy, start)]
+        self._outcomes = [
+            self._mailbox.outcome_of(event_key(event["source"], event["id"])) for event in (deploy, start)
+        ]
         self._text = self._mailbox.snapshot(VmUuid(vm.uuid)).state
         self._state = state.load(self._text, self._sealer, VmUuid(vm.uuid))
         self._ids: list[str] = []
@@ -149,12 +152,14 @@ class Crowd:
         if outcome is None:
             raise RuntimeError("the model VM has no outcome")
         headers = [
-            Header(EventId(uuid.uuid4().hex), outcome.event_type, VmUuid(vm.uuid), QUEUE, outcome.sequence)
+            Header(
+                EventId(uuid.uuid4().hex), outcome.source, outcome.event_type, VmUuid(vm.uuid), QUEUE, outcome.sequence
+            )
             for vm in vms
         ]
         self._mailbox.put_many([Posting(header, b"{}") for header in headers])
         for vm, header in zip(vms, headers, strict=True):
-            claim = self._mailbox.claim(Wakeup(header.event_id, header.vm_uuid, QUEUE, 2**31))
+            claim = self._mailbox.claim(Wakeup(header.key, header.vm_uuid, QUEUE, 2**31))
             if not isinstance(claim, Claim):
                 raise TypeError(f"not claimed: {claim}")
             facts = {name: fact.replace(str(outcome.vm_uuid), vm.uuid) for name, fact in outcome.facts.items()}

@@ -86,7 +86,7 @@ def _event(kind: str, fleet: Fleet, center: VCenter, vms: list[VmScript]) -> Cos
     for vm in vms:
         guest = {"guest": {"password": "swordfish"}} if kind == "start" else {}
         receipt = fleet.publisher.publish(vm.event(kind, hypervisor="vmware", host=ESXI, **guest))
-        outcome = fleet.publisher.wait(receipt.event_id, _PATIENCE)
+        outcome = fleet.publisher.wait(receipt, _PATIENCE)
         if outcome is None or outcome.status is not Status.APPLIED:
             raise RuntimeError(f"a {kind} came to {outcome}")
     cpu = cpu_seconds([worker.pid]) - before

@@ -84,6 +84,12 @@ class PermanentCode(StrEnum):
 
     Remedy: correct the field and publish the event again under a new id."""
 
+    ID_CONFLICT = "id_conflict"
+    """Another event has this source and id: one of another type, VM or sequence. Nothing was stored.
+
+    Remedy: give each event an id that no other event of its source has, and publish it again; only the very same event
+    may come again under its id."""
+
     CONTENT_TOO_LARGE = "content_too_large"
     """The event or the drive would be larger than 64 MiB.
 

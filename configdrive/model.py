@@ -47,7 +47,10 @@ StorageName = NewType("StorageName", str)
 """A primary storage's name on its hypervisor: storage pool, SR or datastore."""
 
 EventId = NewType("EventId", str)
-"""The CloudEvents `id` of a lifecycle event; also the Celery task's id."""
+"""The CloudEvents `id` of a lifecycle event: unique among those of its `source`, and of no other."""
+
+EventKey = NewType("EventKey", str)
+"""The one word for an event's source and id (`contract.event_key`); also the Celery task's id."""
 
 Generation = NewType("Generation", int)
 """Which of a VM's images: the sequence number of the event that it was built for."""

@@ -109,7 +109,7 @@ class Story:
         }
         began = time.perf_counter()
         receipt = self.services.publisher.publish(event)
-        outcome = self.services.publisher.wait(receipt.event_id, _PATIENCE)
+        outcome = self.services.publisher.wait(receipt, _PATIENCE)
         if outcome is None:
             raise DemoFailed(f"no outcome for {event_type} within {_PATIENCE:g} s")
         self.narrator.outcome(outcome, time.perf_counter() - began)

@@ -9,12 +9,14 @@ import uuid
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from configdrive.model import HostName, StorageName, VmUuid
+from configdrive.contract.event_key import event_key
+from configdrive.model import EventKey, HostName, StorageName, VmUuid
 from rigs.simulated.audit import Entry, begin_audit, read_audit
 from rigs.simulated.driver import RiggedWorld
 from workers.hypervisors.simulated.topology import Hosts, StorageSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 HOST = "h1"
@@ -90,6 +92,11 @@ def _plain_entry(entry: Entry) -> Entry:
 def _table(spec: StorageSpec) -> str:
     capacity = "" if spec.capacity_bytes is None else f", capacity_bytes = {spec.capacity_bytes}"
     return f"{{shared = {json.dumps(spec.shared)}{capacity}}}"
+
+
+def key_of(event: Mapping[str, Any]) -> EventKey:
+    """Return the key of an event that a VM's script says."""
+    return event_key(event["source"], event["id"])
 
 
 class VmScript:

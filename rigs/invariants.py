@@ -165,7 +165,7 @@ def _last(reported: _Reported, event: str) -> str:
 
 
 def _events(now: Keyspace, reported: _Reported, *, trimmed: bool) -> Iterator[str]:
-    waiting = {json.loads(header)["id"] for mail in now.named("mail").values() for header in mail}
+    waiting = {json.loads(header)["key"] for mail in now.named("mail").values() for header in mail}
     for event, outcomes in reported.items():
         statuses = [_status(outcome) for outcome in outcomes]
         final = [status for status in statuses if status != _PARKED]
@@ -176,7 +176,7 @@ def _events(now: Keyspace, reported: _Reported, *, trimmed: bool) -> Iterator[st
         if final and event in waiting:
             yield f"3: event {event} waits and is {final[0]}"
     for event, seen in now.named("seen").items():
-        _, _, outcome = seen.partition(" ")
+        outcome = "".join(seen.split(" ", 2)[2:])
         if outcome and outcome != _last(reported, event) and not (trimmed and event not in reported):
             yield f"11: event {event}: seen tells another outcome than the stream"
         yield from _of_seen(event, _status(outcome), now.ttls[f"seen:{event}"], waits=event in waiting)
@@ -202,7 +202,7 @@ class _Vm:
         self._reported = reported
         self._known: dict[str, str] = now.named("vm").get(uuid, {})
         self._mail = [json.loads(header) for header in now.named("mail").get(uuid, ())]
-        self._ids = [header["id"] for header in self._mail]
+        self._ids = [header["key"] for header in self._mail]
 
     def problems(self) -> Iterator[str]:
         yield from self._of_mail()
@@ -220,8 +220,8 @@ class _Vm:
         for header in self._mail:
             if header["vm"] != self._uuid or header["queue"] not in queues:
                 yield f"2: a header of {header['vm']} for {header['queue']}"
-            if header["id"] not in seen:
-                yield f"3: {header['id']} waits and was never seen"
+            if header["key"] not in seen:
+                yield f"3: {header['key']} waits and was never seen"
 
     def _of_due(self) -> Iterator[str]:
         wanted = bool(self._mail) and "parked" not in self._known

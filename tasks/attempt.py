@@ -87,7 +87,7 @@ class Attempts:
         asked = self._leases.now()
         claim = self._mailbox.claim(wakeup)
         if isinstance(claim, NotNow):
-            return Dropped(claim.value, self._mailbox.outcome_of(wakeup.event_id))
+            return Dropped(claim.value, self._mailbox.outcome_of(wakeup.key))
         stored: Ending | None = None
         intended: list[Intent] = []
         started = time.perf_counter()
@@ -175,7 +175,7 @@ class Attempts:
         """An entry that is no event, or has none in its sealed data, must not block its VM: it is a dead letter."""
         header, at = claim.header, self._clock.now()
         reason = f"{error.code}: {error.detail}"
-        self._mailbox.dead_letter(DeadLetter(at, "mailbox", reason, header.event_id, header.vm_uuid))
+        self._mailbox.dead_letter(DeadLetter(at, "mailbox", reason, header.event_id, header.vm_uuid, header.source))
         return Settled(outcome_of(error, claim, Status.REJECTED, at))
 
 
@@ -187,8 +187,9 @@ def _event(claim: Claim) -> LifecycleEvent:
     """Read the claimed event, and make sure that it is the one whose header was queued."""
     event = parse(claim.body)
     header = claim.header
-    if (event.id, event.data.vm.uuid, event.data.sequence) != (header.event_id, header.vm_uuid, header.sequence):
-        detail = "the event's id, VM or sequence differs from the header under which it lies in the mailbox"
+    said = (event.id, event.source, event.data.vm.uuid, event.data.sequence)
+    if header.forged_key is not None or said != (header.event_id, header.source, header.vm_uuid, header.sequence):
+        detail = "the event's id, source, VM or sequence differs from the header under which it lies in the mailbox"
         raise PermanentError(PermanentCode.INVALID_EVENT, detail, "publish through configdrive.client")
     return event
 

@@ -35,6 +35,7 @@ _AFTER_TROUBLE_SECONDS = 1.0
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=~-]{0,127}")
 _UUID = re.compile(UUID_PATTERN)
+_SOURCE = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 _TYPE = re.compile(r"configdrive\.vm\.[a-z_]{1,32}\.v1")
 
 
@@ -66,7 +67,7 @@ class Intake(Protocol):
         """Look at the oldest entries; while another ingester is at it, the seconds for which it may be."""
 
     def settle(self, first: int, judged: Sequence[Posting | Refusal]) -> int | None:
-        """Write down what became of the entries from `first` on; answers how many had an id that was known.
+        """Write down what became of the entries from `first` on; answers how many were known, or had another's id.
 
         `None` when they were settled already.
         """
@@ -155,12 +156,14 @@ class Ingester:
         identity = _matching(_ID, event.get("id"))
         uuid = _matching(_UUID, vm.get("uuid") if isinstance(vm, dict) else None, lower=True)
         at = self._clock.now()
-        letter = DeadLetter(at, "intake", str(error), identity, uuid)
-        if identity is None or uuid is None:
+        source = _matching(_SOURCE, event.get("source"))
+        letter = DeadLetter(at, "intake", str(error), identity, uuid, source)
+        if identity is None or source is None or uuid is None:
             return Refusal(letter)
         kind, sequence = _matching(_TYPE, event.get("type")), data.get("sequence") if isinstance(data, dict) else None
         outcome = Outcome(
             event_id=identity,
+            source=source,
             event_type=short_type(kind) if kind else "unknown",
             vm_uuid=uuid,
             sequence=sequence if type(sequence) is int and 0 <= sequence <= MAX_SEQUENCE else 0,

@@ -16,19 +16,19 @@ from typing import Protocol
 from configdrive.client.postings import Header
 from configdrive.contract.outcome import Outcome
 from configdrive.lifecycle.settled import Settled, Verified
-from configdrive.model import EventId, HostName, HypervisorName, ImageName, Intent, VmUuid
+from configdrive.model import EventKey, HostName, HypervisorName, ImageName, Intent, VmUuid
 
 
 @dataclass(frozen=True, slots=True)
 class Wakeup:
-    """The message with which a worker comes: its task's id is the event's that was next when it was sent.
+    """The message with which a worker comes: its task's id is the key of the event that was next when it was sent.
 
     Args:
         queue: from which it was taken.
         number: of the message among those of its queue; 0 of none.
     """
 
-    event_id: EventId
+    key: EventKey
     vm_uuid: VmUuid
     queue: str
     number: int = 0
@@ -165,6 +165,7 @@ class DeadLetter:
     reason: str
     event_id: str | None = None
     vm_uuid: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,7 @@ class AttemptMailbox(Leases, DeadLetters, Protocol):
     def note_doubt(self, claim: Claim, intents: Collection[Intent] = ()) -> None:
         """Have the VM verified: an attempt at it went on when it was another's already, and may have done these."""
 
-    def outcome_of(self, event_id: EventId) -> Outcome | None:
+    def outcome_of(self, key: EventKey) -> Outcome | None:
         """Return the outcome so far; `None` while the event waits or when it is not known (any more)."""
 
 

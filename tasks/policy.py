@@ -79,6 +79,7 @@ def outcome_of(error: Exception, claim: Claim, status: Status, at: float) -> Out
         code, detail, remedy = str(error.code), error.detail, error.remedy
     return Outcome(
         event_id=claim.header.event_id,
+        source=claim.header.source,
         event_type=claim.header.event_type,
         vm_uuid=claim.header.vm_uuid,
         sequence=claim.header.sequence,

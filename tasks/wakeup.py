@@ -1,6 +1,6 @@
 """The wake-up: the disposable Celery message that tells a worker to look into a VM's mailbox.
 
-It carries the event's id (as the task's id), short type, VM uuid, attempt and its own number, and nothing else: losing
+It carries the event's key (as the task's id), short type, VM uuid, attempt and its own number, and nothing else: losing
 or doubling it does no harm, and there is nothing in it to leak. The scripts on Redis send it, in the step in which the
 event is stored or ended (`configdrive/client/lua/common.lua`, docs/adr/0022). The same holds for the other message
 there is, which names a host to be asked for what it still has of VMs (`tasks.leftovers`), or `*`: VMs to be verified.
@@ -14,8 +14,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from configdrive.contract.event_key import KEY_PATTERN
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import UUID_PATTERN, EventId, HostName, VmUuid
+from configdrive.model import UUID_PATTERN, EventKey, HostName, VmUuid
 from tasks.mailbox import Sent, Wakeup, WakeupMailbox
 
 TASK_NAME = "configdrive.lifecycle"
@@ -47,10 +48,10 @@ def read(task_id: object, arguments: Sequence[object], queue: str) -> Wakeup:
         PermanentError: `INVALID_EVENT` when it is not a wake-up of ours.
     """
     match list(arguments):
-        case [str(), str(uuid), int(), int(number)] if _is_id(task_id) and _UUID.fullmatch(uuid) and number >= 0:
-            return Wakeup(EventId(str(task_id)), VmUuid(uuid), queue, number)
+        case [str(), str(uuid), int(), int(number)] if _is_key(task_id) and _UUID.fullmatch(uuid) and number >= 0:
+            return Wakeup(EventKey(str(task_id)), VmUuid(uuid), queue, number)
         case _:
-            detail = "a task message that is not [event type, VM uuid, attempt, number] with the event's id as task id"
+            detail = "a task message that is not [event type, VM uuid, attempt, number] with the event's key as task id"
             raise PermanentError(PermanentCode.INVALID_EVENT, detail, _REMEDY)
 
 
@@ -85,6 +86,10 @@ def check(task: object, task_id: object, arguments: Sequence[object], queue: str
 
 def _is_host(name: str) -> bool:
     return name == VERIFY or _HOST.fullmatch(name) is not None
+
+
+def _is_key(value: object) -> bool:
+    return isinstance(value, str) and KEY_PATTERN.fullmatch(value) is not None
 
 
 def _is_id(value: object) -> bool:

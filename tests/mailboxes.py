@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configdrive.client.postings import Header, Posting
+from configdrive.client.postings import Header, Posting, Receipt
 from configdrive.contract.outcome import Outcome, Status
+from configdrive.errors import PermanentError
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import EventId, VmUuid
+from configdrive.model import EventId, EventKey, VmUuid
 from rigs.redis import RedisServer
 from tasks.mailbox import Claim, NotNow, Park, Retry, Wakeup
 from tests.support import require_rig
@@ -28,6 +29,8 @@ from workers.store.mailbox import MailboxOptions
 from workers.store.places import RedisPlaces
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import redis
 
 QUEUE = "configdrive.simulated"
@@ -54,16 +57,33 @@ def new_vm() -> VmUuid:
     return VmUuid(str(uuid.uuid4()))
 
 
-def posting(vm: VmUuid, kind: str = "start", *, queue: str = QUEUE, event_id: str | None = None) -> Posting:
+def posting(
+    vm: VmUuid, kind: str = "start", *, queue: str = QUEUE, event_id: str | None = None, source: str = "/tests"
+) -> Posting:
     identity = EventId(event_id or uuid.uuid4().hex)
-    return Posting(Header(identity, kind, vm, queue, next(_sequence)), f"body of {identity}".encode())
+    return Posting(Header(identity, source, kind, vm, queue, next(_sequence)), f"body of {identity}".encode())
+
+
+def receipts(answers: Iterable[Receipt | PermanentError]) -> list[Receipt]:
+    """Return the answers to postings of which none is refused."""
+    found = list(answers)
+    assert [answer for answer in found if isinstance(answer, PermanentError)] == []
+    return [answer for answer in found if isinstance(answer, Receipt)]
 
 
 def outcome(
     header: Header, status: Status = Status.APPLIED, code: str | None = None, *, attempts: int = 1, at: float = 1.0
 ) -> Outcome:
     return Outcome(
-        header.event_id, header.event_type, header.vm_uuid, header.sequence, status, at, code, attempts=attempts
+        header.event_id,
+        header.source,
+        header.event_type,
+        header.vm_uuid,
+        header.sequence,
+        status,
+        at,
+        code,
+        attempts=attempts,
     )
 
 
@@ -95,7 +115,7 @@ class Message:
     @property
     def wakeup(self) -> Wakeup:
         """What a worker makes of it."""
-        return Wakeup(EventId(self.task_id), VmUuid(self.arguments[1]), self.queue, self.number)
+        return Wakeup(EventKey(self.task_id), VmUuid(self.arguments[1]), self.queue, self.number)
 
     @property
     def woken(self) -> tuple[str, int]:
@@ -158,7 +178,7 @@ class Store:
             if message.arguments[1:2] == [header.vm_uuid]:
                 self.client.lrem(key, -1, text)
                 return message.wakeup
-        return Wakeup(header.event_id, header.vm_uuid, header.queue)
+        return Wakeup(header.key, header.vm_uuid, header.queue)
 
     def claim(self, header: Header) -> Claim:
         """Claim what must be there to be claimed."""
@@ -195,7 +215,7 @@ class Store:
 
     def due_now(self, queue: str = QUEUE) -> list[tuple[str, int]]:
         """Make the look for wake-ups that every worker makes; returns what it sent."""
-        return [(sent.header.event_id, sent.attempt) for sent in self.mailbox.wake_due(queue, 100)]
+        return [(sent.header.key, sent.attempt) for sent in self.mailbox.wake_due(queue, 100)]
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -246,13 +266,13 @@ class Store:
         value: Any = self.client.hget(self.key("vm", vm), name)
         return None if value is None else value.decode()
 
-    def mail(self, vm: VmUuid) -> list[EventId]:
-        """Return the ids in the VM's mailbox, oldest first."""
+    def mail(self, vm: VmUuid) -> list[EventKey]:
+        """Return the keys in the VM's mailbox, oldest first."""
         view = self.mailbox.view(vm)
-        return [] if view is None else [header.event_id for header in view.mail]
+        return [] if view is None else [header.key for header in view.mail]
 
     def bodies(self, vm: VmUuid) -> set[str]:
-        """Return the ids of the events whose bodies are kept."""
+        """Return the keys of the events whose bodies are kept."""
         names: Any = self.client.hkeys(self.key("body", vm))
         return {name.decode() for name in names}
 

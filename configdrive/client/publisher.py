@@ -17,11 +17,12 @@ from configdrive.client.hypervisors import known_hypervisors
 from configdrive.client.postings import Header, Posting, Receipt, queue_name
 from configdrive.client.settings import ClientSettings, read_settings
 from configdrive.client.store import EventStore, StoreOptions
+from configdrive.contract.event_key import event_key
 from configdrive.contract.events import LifecycleEvent, parse, short_type
 from configdrive.contract.outcome import Outcome
 from configdrive.contract.sealing import body_of
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import EventId, HypervisorName, VmUuid
+from configdrive.model import EventId, EventKey, HypervisorName, VmUuid
 from configdrive.ports import Sealer
 
 _BATCH = 500
@@ -138,11 +139,11 @@ class Publisher:
         self._store.close()
 
     def publish(self, event: Event) -> Receipt:
-        """Store one event and wake a worker. An id that is known already is not stored again: see the receipt.
+        """Store one event and wake a worker. One whose source and id are known is not stored again: see the receipt.
 
         Raises:
-            PermanentError: `INVALID_EVENT`, `CONTENT_TOO_LARGE`, `UNKNOWN_HYPERVISOR`, or `MISCONFIGURED` when there is
-                no public key to seal with; nothing was stored.
+            PermanentError: `INVALID_EVENT`, `CONTENT_TOO_LARGE`, `UNKNOWN_HYPERVISOR`, `ID_CONFLICT` when source and id
+                are another event's, or `MISCONFIGURED` when there is no public key to seal with; nothing was stored.
             redis.RedisError: Redis is away, or full, or too few replicas have the event. It may be stored all the same:
                 publish it again under the same id, nothing is doubled.
         """
@@ -163,7 +164,8 @@ class Publisher:
             progress: is called with the index and the receipt of each event once it is stored.
 
         Raises:
-            PermanentError: without `refused`, as `publish`, at the first bad event; those before it are stored.
+            PermanentError: without `refused`, as `publish`, at the first bad event; those before it are stored. At an
+                `ID_CONFLICT` some behind it may be, too.
             redis.RedisError: as `publish`; `progress` was called for those that are stored for certain.
         """
         receipts: list[Receipt] = []
@@ -171,27 +173,37 @@ class Publisher:
         while batch := _batch(postings):
             good = [(index, item) for index, item in batch if isinstance(item, Posting)]
             answers = self._store.put_many([posting for _, posting in good])
-            receipts += answers
-            if progress is not None:
-                for (index, _), receipt in zip(good, answers, strict=True):
-                    progress(index, receipt)
-            for _, item in batch:
-                if isinstance(item, PermanentError):
-                    raise item
+            errors = [item for _, item in batch if isinstance(item, PermanentError)]
+            for (index, _), answer in zip(good, answers, strict=True):
+                if isinstance(answer, Receipt):
+                    receipts.append(answer)
+                    if progress is not None:
+                        progress(index, answer)
+                elif refused is None:
+                    errors.insert(0, answer)
+                else:
+                    refused(index, answer)
+            if errors:
+                raise errors[0]
         return receipts
 
-    def wait(self, event_id: str, timeout: float) -> Outcome | None:
+    def wait(self, event: Receipt | Event, timeout: float) -> Outcome | None:
         """Wait for an event's outcome (final, or parked), at most `timeout` seconds; `None` when the time is over.
 
+        Args:
+            event: its receipt, or the event; a dict of its `source` and `id` will do.
+            timeout: in seconds.
+
         Raises:
+            PermanentError: `INVALID_EVENT`, when source and id are not given: an id alone may be several events'.
             redis.RedisError: Redis is away.
         """
-        identity = EventId(event_id)
+        key = _key_of(event)
         position = self._store.end_of_outcomes()
-        outcome = self._store.outcome_of(identity)
+        outcome = self._store.outcome_of(key)
         if outcome is None:
-            outcome = next(self._store.outcomes_of([identity], position, timeout), None)
-        return outcome or self._store.outcome_of(identity)
+            outcome = next(self._store.outcomes_of([key], position, timeout), None)
+        return outcome or self._store.outcome_of(key)
 
     def outcomes(self, after: str | None = None, *, timeout: float | None = None) -> Iterator[tuple[str, Outcome]]:
         """Follow the outcomes of all events, each with its position in the stream, to go on from later.
@@ -231,6 +243,7 @@ class Publisher:
         zone = data.zone if data.zone in self._zones else None
         header = Header(
             event_id=EventId(checked.id),
+            source=checked.source,
             event_type=short_type(checked.type),
             vm_uuid=VmUuid(data.vm.uuid),
             queue=queue_name(data.hypervisor, zone),
@@ -275,6 +288,34 @@ def _sealer(settings: ClientSettings) -> Sealer:
     from configdrive.client.public_key import PublicSealer, read_public  # noqa: PLC0415
 
     return PublicSealer(read_public(settings.public_key))
+
+
+def _key_of(event: Receipt | Event) -> EventKey:
+    match event:
+        case Receipt():
+            return event.key
+        case Mapping():
+            source, identity = event.get("source"), event.get("id")
+        case str() | bytes():
+            source, identity = _named(event)
+        case _:
+            source, identity = event.source, event.id
+    if isinstance(source, str) and isinstance(identity, str):
+        return event_key(source, identity)
+    raise PermanentError(
+        PermanentCode.INVALID_EVENT,
+        "event: does not say which event is meant",
+        "give the receipt of `publish`, or the event, of which 'source' and 'id' are read",
+    )
+
+
+def _named(text: str | bytes) -> tuple[object, object]:
+    """Return source and id of an event's JSON."""
+    try:
+        event = json.loads(text)
+    except (ValueError, RecursionError):
+        return None, None
+    return (event.get("source"), event.get("id")) if isinstance(event, dict) else (None, None)
 
 
 def _checked(event: Event) -> LifecycleEvent:

@@ -19,7 +19,8 @@ from configdrive.client.postings import Posting, Receipt
 from configdrive.client.replication import Call, Confirmed
 from configdrive.client.settings import ClientSettings
 from configdrive.contract.outcome import Outcome
-from configdrive.model import EventId, VmUuid
+from configdrive.errors import PermanentError
+from configdrive.model import EventKey, VmUuid
 
 _POLL_SECONDS = 0.25
 
@@ -59,18 +60,25 @@ class EventStore:
         self._redis.close()
 
     def put(self, posting: Posting) -> Receipt:
-        """Take one event in, once."""
-        return encoding.receipt(posting, self._confirmed.one(self._put, self._posted(posting)))
+        """Take one event in, once.
 
-    def put_many(self, postings: Sequence[Posting]) -> list[Receipt]:
-        """Take many events in, in order, with one round trip."""
+        Raises:
+            PermanentError: `ID_CONFLICT`; nothing was stored.
+        """
+        answer = encoding.receipt(posting, self._confirmed.one(self._put, self._posted(posting)))
+        if isinstance(answer, PermanentError):
+            raise answer
+        return answer
+
+    def put_many(self, postings: Sequence[Posting]) -> list[Receipt | PermanentError]:
+        """Take many events in, in order, with one round trip; each is answered as by `put`."""
         answers = self._confirmed.many(self._put, [self._posted(posting) for posting in postings])
         return [encoding.receipt(posting, answer) for posting, answer in zip(postings, answers, strict=True)]
 
-    def outcome_of(self, event_id: EventId) -> Outcome | None:
-        """Return the outcome so far; `None` while the event waits or when it is not known (any more)."""
-        seen: Any = self._redis.get(self._key("seen", event_id))
-        return encoding.outcome((seen or b"").partition(b" ")[2])
+    def outcome_of(self, key: EventKey) -> Outcome | None:
+        """Return an event's outcome so far; `None` while it waits or when it is not known (any more)."""
+        seen: Any = self._redis.get(self._key("seen", key))
+        return encoding.outcome(b"".join((seen or b"").split(b" ", 2)[2:]))
 
     def outcomes(self, after: str, block_seconds: float) -> Iterator[tuple[str, Outcome | None]]:
         """Follow the outcome stream from a position (`$`: only new ones, `0`: all that are kept).
@@ -84,7 +92,7 @@ class EventStore:
             for position, fields in entries:
                 yield position.decode(), encoding.outcome(fields.get(b"outcome", b""))
 
-    def outcomes_of(self, wanted: Collection[str], since: str, seconds: float) -> Iterator[Outcome]:
+    def outcomes_of(self, wanted: Collection[EventKey], since: str, seconds: float) -> Iterator[Outcome]:
         """Yield the outcome of each wanted event as it comes, for so many seconds at most.
 
         `since` is a position in the stream (`end_of_outcomes`) from before the events could have had one.
@@ -94,8 +102,8 @@ class EventStore:
         while missing and (left := deadline - time.monotonic()) > 0:
             for position, outcome in self.outcomes(since, min(left, _POLL_SECONDS)):
                 since = position
-                if outcome is not None and outcome.event_id in missing:
-                    missing.discard(outcome.event_id)
+                if outcome is not None and (key := outcome.key) in missing:
+                    missing.discard(key)
                     yield outcome
 
     def end_of_outcomes(self) -> str:
@@ -107,11 +115,11 @@ class EventStore:
         header = posting.header
         keys = [
             *self._vm_keys(header.vm_uuid),
-            self._key("seen", header.event_id),
+            self._key("seen", header.key),
             *map(self._key, ("queues", "parked")),
         ]
         return keys, [
-            *(self.prefix, header.vm_uuid, header.event_id, encoding.encode(header), posting.body),
+            *(self.prefix, header.vm_uuid, header.key, encoding.encode(header), posting.body),
             *(header.event_type, header.queue, secrets.token_urlsafe(9)),
         ]
 

@@ -9,6 +9,9 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema
 
+from configdrive.contract.event_key import event_key
+from configdrive.model import EventKey
+
 
 class Status(StrEnum):
     """How an event ended. All but `PARKED` are final."""
@@ -38,6 +41,8 @@ class Outcome:
     """The end of one event, or its parking.
 
     Args:
+        event_id: of the event, with `source`: neither alone says which event it is.
+        source: where the event comes from, as its publisher wrote it.
         status: how it ended.
         code: the stable word for the cause when it was not simply applied (`configdrive.errors`).
         detail: one sentence for people; never a secret.
@@ -49,6 +54,7 @@ class Outcome:
     """
 
     event_id: str
+    source: str
     event_type: str
     vm_uuid: str
     sequence: int
@@ -59,6 +65,11 @@ class Outcome:
     remedy: str = ""
     attempts: int = 1
     facts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> EventKey:
+        """The event's key."""
+        return event_key(self.source, self.event_id)
 
     @property
     def final(self) -> bool:

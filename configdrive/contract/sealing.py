@@ -1,7 +1,7 @@
 """The sealing of a drive's content: `guest` becomes `sealed` before an event leaves its publisher for the queue.
 
 A sealed box is bound to the context `<vm uuid>/<event id>`, so that it can neither be moved to another VM nor sent
-again under another event.
+again under another id.
 """
 
 from __future__ import annotations

@@ -410,6 +410,7 @@ class Reconciler:
         """Settle an event; `known` is to be remembered, without it all stays as it was."""
         outcome = Outcome(
             event_id=attempt.event.id,
+            source=attempt.event.source,
             event_type=short_type(attempt.event.type),
             vm_uuid=attempt.uuid,
             sequence=attempt.event.data.sequence,

@@ -11,6 +11,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,7 +54,7 @@ func run(words []string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	events, ids, err := readEvents(os.Stdin, os.Getenv("CONFIGDRIVE_PUBLIC_KEY"))
+	events, keys, err := readEvents(os.Stdin, os.Getenv("CONFIGDRIVE_PUBLIC_KEY"))
 	if err != nil {
 		return false, err
 	}
@@ -77,17 +79,17 @@ func run(words []string) (bool, error) {
 			position = "0" // a duplicate whose outcome was published before: it may stand anywhere on the stream
 		}
 	}
-	return awaitOutcomes(redis, position, ids)
+	return awaitOutcomes(redis, position, keys)
 }
 
-// readEvents reads events and seals what they say of the drive's content; returns them as JSON, with their ids.
-func readEvents(input io.Reader, publicKey string) (events, ids []string, err error) {
+// readEvents reads events and seals what they say of the drive's content; returns them as JSON, with their keys.
+func readEvents(input io.Reader, publicKey string) (events, keys []string, err error) {
 	decoder := json.NewDecoder(input)
 	decoder.UseNumber() // a sequence may be larger than a float holds
 	for {
 		var event map[string]any
 		if err := decoder.Decode(&event); err == io.EOF {
-			return events, ids, nil
+			return events, keys, nil
 		} else if err != nil {
 			return nil, nil, err
 		}
@@ -109,8 +111,15 @@ func readEvents(input io.Reader, publicKey string) (events, ids []string, err er
 		if err != nil {
 			return nil, nil, err
 		}
-		events, ids = append(events, string(whole)), append(ids, id)
+		source, _ := event["source"].(string)
+		events, keys = append(events, string(whole)), append(keys, keyOf(source, id))
 	}
+}
+
+// keyOf returns the key of an event, by which the fleet keeps whatever it keeps of it.
+func keyOf(source, id string) string {
+	digest := sha256.Sum256([]byte(source + "\n" + id))
+	return base64.URLEncoding.EncodeToString(digest[:])[:22]
 }
 
 // endOf returns the id of the newest entry of a stream, "0" when there is none.
@@ -126,10 +135,10 @@ func endOf(redis *Redis, stream string) (string, error) {
 }
 
 // awaitOutcomes prints the outcome of each event; returns whether all were applied.
-func awaitOutcomes(redis *Redis, position string, ids []string) (bool, error) {
+func awaitOutcomes(redis *Redis, position string, keys []string) (bool, error) {
 	waiting := map[string]bool{}
-	for _, id := range ids {
-		waiting[id] = true
+	for _, key := range keys {
+		waiting[key] = true
 	}
 	applied := true
 	for deadline := time.Now().Add(patience); len(waiting) > 0; {

@@ -14,6 +14,7 @@ redis() {
 }
 
 id=$(cat /proc/sys/kernel/random/uuid)
+key=$(printf 'publish.sh\n%s' "$id" | openssl dgst -sha256 -binary | base64 | tr '+/' '-_' | cut -c 1-22)
 event=$(printf '{"specversion":"1.0","id":"%s","source":"publish.sh","time":"%s","type":"configdrive.vm.%s.v1","data":{"sequence":%s,"vm":{"uuid":"%s","instance_name":"%s"},"hypervisor":"%s","host":"%s"}}' \
   "$id" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$6" "$2" "$3" "$4" "$5")
 
@@ -23,8 +24,8 @@ redis LPUSH configdrive:intake "$event" >/dev/null
 ends=$(($(date +%s) + 60))
 while [ "$(date +%s)" -lt "$ends" ]; do
   found=$(redis XREAD BLOCK 1000 COUNT 100 STREAMS configdrive:outcomes "${position:-0}")
-  # Each entry is five lines: position, "event", id, "outcome", JSON.
-  outcome=$(printf '%s\n' "$found" | grep -F -x -A 2 -- "$id" | tail -n 1) || true
+  # Each entry is five lines: position, "event", key, "outcome", JSON.
+  outcome=$(printf '%s\n' "$found" | grep -F -x -A 2 -- "$key" | tail -n 1) || true
   if [ -n "$outcome" ]; then
     printf '%s\n' "$outcome"
     case $outcome in *'"status":"applied"'*) exit 0 ;; *) exit 1 ;; esac

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from configdrive.contract.outcome import Outcome
-from configdrive.model import EventId
-from rigs.cloud import plain
+from configdrive.model import EventKey
+from rigs.cloud import key_of, plain
 from rigs.simulated.driver import RiggedWorld
 from tests.chaos.findings import Finding, unlike
 from tests.chaos.model import Model, WrongError
@@ -34,7 +34,7 @@ class Ground(Protocol):
     def publish(self, life: Life, step: Step, event: dict[str, Any]) -> None:
         """Have an event stored and a worker woken, or not, as the step says."""
 
-    def decide(self, life: Life, event: EventId, outcome: Outcome, *, skip: bool) -> None:
+    def decide(self, life: Life, event: EventKey, outcome: Outcome, *, skip: bool) -> None:
         """Have a person speak on a parked event."""
 
     def has_leftovers(self, life: Life) -> bool:
@@ -55,9 +55,9 @@ class Orchestrator:
     ground: Ground
     model: Model = field(init=False)
     chapter: int = -1
-    waiting: dict[EventId, Step] = field(default_factory=dict)
-    ids: list[EventId] = field(default_factory=list)
-    parkings: dict[EventId, int] = field(default_factory=dict)
+    waiting: dict[EventKey, Step] = field(default_factory=dict)
+    ids: list[EventKey] = field(default_factory=list)
+    parkings: dict[EventKey, int] = field(default_factory=dict)
     since: float = 0.0
     left_behind: bool = False
     _faults: list[Path] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Orchestrator:
 
     def take(self, outcome: Outcome) -> None:
         """Take in how one of its events ended; after the last of a chapter, look, and go on."""
-        event = EventId(outcome.event_id)
+        event = outcome.key
         step = self.waiting.get(event)
         if step is None:
             self._wrong("one end", f"event {event} ended again: {outcome.status} {outcome.code}")
@@ -144,8 +144,8 @@ class Orchestrator:
         for number, planned in enumerate(chapter.steps):
             step = self._as_it_came(planned)
             event = self._event(step, number)
-            self.waiting[EventId(event["id"])] = step
-            self.ids.append(EventId(event["id"]))
+            self.waiting[key_of(event)] = step
+            self.ids.append(key_of(event))
             self.model.published.append(step)
             events.append((step, event))
         for step, event in events:
@@ -180,7 +180,7 @@ class Orchestrator:
             "data": {**data, "guest": guest} if guest else data,
         }
 
-    def _parked(self, event: EventId, step: Step, outcome: Outcome) -> None:
+    def _parked(self, event: EventKey, step: Step, outcome: Outcome) -> None:
         self.parkings[event] = self.parkings.get(event, 0) + 1
         if outcome.detail.startswith("an unforeseen") or self.parkings[event] > MOST_PARKINGS:
             self._wrong("parked", f"{step.kind} #{step.sequence} is parked: {outcome.code}: {outcome.detail}")

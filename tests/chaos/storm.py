@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import FleetError
-from configdrive.model import EventId, InstanceName, VmUuid
+from configdrive.model import EventKey, InstanceName, VmUuid
 from rigs.cloud import Cloud, VmScript
 from rigs.fleet import Fleet, Supervisor
 from rigs.process import Daemon, RigError, core_files_on, wait_until
@@ -128,7 +128,7 @@ class Storm(Ground):
         self._again = 0
         self._sent_again = 0
         self.swept = False
-        self._todo: list[tuple[Life, EventId, Outcome, bool]] = []
+        self._todo: list[tuple[Life, EventKey, Outcome, bool]] = []
         self._dice = random.Random(plan.seed)  # noqa: S311  # which old wake-ups come again
 
     def run(self) -> Left:
@@ -180,11 +180,17 @@ class Storm(Ground):
                 self.found(Finding("once", f"event {event['id']} was accepted twice", life.number))
 
     @override
-    def decide(self, life: Life, event: EventId, outcome: Outcome, *, skip: bool) -> None:
+    def decide(self, life: Life, event: EventKey, outcome: Outcome, *, skip: bool) -> None:
         """Say it, unless the event is not parked any more."""
         action = OperatorAction.SKIP if skip else OperatorAction.RETRY
         skipped = Outcome(
-            outcome.event_id, outcome.event_type, outcome.vm_uuid, outcome.sequence, Status.SKIPPED, time.time()
+            outcome.event_id,
+            outcome.source,
+            outcome.event_type,
+            outcome.vm_uuid,
+            outcome.sequence,
+            Status.SKIPPED,
+            time.time(),
         )
         self._patiently(
             lambda: self._fleet.mailbox.act(life.uuid, event, action, skipped if skip else None), "an operator"
@@ -285,9 +291,9 @@ class Storm(Ground):
         vm = VmScript()
         self.world.define_vm(VmUuid(vm.uuid), InstanceName(vm.name), HOSTS[0], root_storage=POOL)
         began = time.monotonic()
-        self._fleet.publisher.wait(self._fleet.publisher.publish(vm.event("deploy")).event_id, self._patience)
+        self._fleet.publisher.wait(self._fleet.publisher.publish(vm.event("deploy")), self._patience)
         seconds = time.monotonic() - began
-        self._fleet.publisher.wait(self._fleet.publisher.publish(vm.event("destroy")).event_id, self._patience)
+        self._fleet.publisher.wait(self._fleet.publisher.publish(vm.event("destroy")), self._patience)
         self.world.destroy_vm(VmUuid(vm.uuid))
         return seconds
 

@@ -33,7 +33,7 @@ def attached(name: str, tick: int = 1, verb: str = "attach", vm: str = ONE) -> E
 
 
 def outcome(event: str, status: Status = Status.APPLIED) -> Outcome:
-    return Outcome(event, "start", ONE, 1, status, 0.0)
+    return Outcome(event, "/tests", "start", ONE, 1, status, 0.0)
 
 
 def checks(findings: Any) -> list[str]:  # noqa: ANN401  # what a check yields

@@ -20,7 +20,7 @@ DEPLOY = Step("deploy", 1, {"start": False}, password="first", user_data="blue")
 def model_after(model: Model, *steps: Step, status: Status = Status.APPLIED, code: str | None = None) -> Model:
     model.published += steps
     for step in steps:
-        model.ended(step, Outcome("e", step.kind, model.life.uuid, step.sequence, status, 0.0, code))
+        model.ended(step, Outcome("e", "/tests", step.kind, model.life.uuid, step.sequence, status, 0.0, code))
     return model
 
 
@@ -77,16 +77,16 @@ def test_an_end_that_must_not_be_is_found(
     model = model_after(Model(LIFE), replace(DEPLOY, sequence=1))
     model.published += [step, *behind]
     with pytest.raises(WrongError, match=step.kind):
-        model.ended(step, Outcome("e", step.kind, LIFE.uuid, step.sequence, status, 0.0, code))
+        model.ended(step, Outcome("e", "/tests", step.kind, LIFE.uuid, step.sequence, status, 0.0, code))
 
 
 def test_ends_that_may_be() -> None:
     model = model_after(Model(LIFE), DEPLOY)
     start, stop = Step("start", 2, password="second"), Step("stop", 3)
     model.published += [start, stop]
-    model.ended(start, Outcome("e", "start", LIFE.uuid, 2, Status.DROPPED, 0.0, "superseded"))
+    model.ended(start, Outcome("e", "/tests", "start", LIFE.uuid, 2, Status.DROPPED, 0.0, "superseded"))
     assert model.state.pending == "second"
-    model.ended(stop, Outcome("f", "stop", LIFE.uuid, 3, Status.APPLIED, 0.0, "host_unreachable"))
+    model.ended(stop, Outcome("f", "/tests", "stop", LIFE.uuid, 3, Status.APPLIED, 0.0, "host_unreachable"))
     model_after(model, Step("start", 4, skip=True), status=Status.SKIPPED)
     assert model.state.unsettled
     model_after(model, Step("destroy", 5))

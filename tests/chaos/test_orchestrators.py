@@ -9,7 +9,7 @@ import pytest
 from typing_extensions import override
 
 from configdrive.contract.outcome import Outcome
-from configdrive.model import EventId, HostName, InstanceName, StorageName, VmUuid
+from configdrive.model import EventKey, HostName, InstanceName, StorageName, VmUuid
 from rigs.cloud import Cloud
 from tests.chaos.findings import Finding
 from tests.chaos.model import Content, State
@@ -39,7 +39,7 @@ class Place(Ground):
     def publish(self, life: Life, step: Step, event: dict[str, Any]) -> None: ...
 
     @override
-    def decide(self, life: Life, event: EventId, outcome: Outcome, *, skip: bool) -> None: ...
+    def decide(self, life: Life, event: EventKey, outcome: Outcome, *, skip: bool) -> None: ...
 
     @override
     def has_leftovers(self, life: Life) -> bool:

@@ -24,7 +24,7 @@ from workers.hypervisors.simulated.inventory import Verb
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from configdrive.model import EventId
+    from configdrive.model import EventKey
 
 PASSWORD = "Hunter2-of-the-guest"
 USER_DATA = "#cloud-config\nruncmd: [echo the-users-own-secret]\n"
@@ -41,7 +41,7 @@ class Watched:
     site: Site
     flower: Flower
     vms: dict[str, str]
-    events: dict[str, EventId]
+    events: dict[str, EventKey]
 
 
 @contextmanager

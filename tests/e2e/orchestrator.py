@@ -28,7 +28,7 @@ class Orchestrator:
         event = self.script.event(kind, hypervisor=self.hypervisor, **{"host": self.host} | data)
         receipt = self.fleet.publisher.publish(event)
         assert receipt.accepted
-        return receipt.event_id
+        return receipt.key
 
     def send(self, kind: str, **data: Any) -> Outcome:  # noqa: ANN401 - as above
         """Publish the VM's next event and wait for its outcome, final or parked."""

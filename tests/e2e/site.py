@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from configdrive.contract.outcome import Outcome, Status
-from configdrive.model import EventId, VmUuid
+from configdrive.model import EventKey, VmUuid
 from rigs.cloud import Cloud, VmScript
 from rigs.fleet import Fleet
 from rigs.process import RigError, wait_until
@@ -61,25 +61,25 @@ class Site(Fleet):
             worker.kill()
             worker.sweep_up()
 
-    def publish(self, *events: Mapping[str, Any]) -> list[EventId]:
-        """Publish events that are accepted; returns their ids."""
+    def publish(self, *events: Mapping[str, Any]) -> list[EventKey]:
+        """Publish events that are accepted; returns their keys."""
         receipts = self.publisher.publish_many(events)
         assert all(receipt.accepted for receipt in receipts)
-        return [receipt.event_id for receipt in receipts]
+        return [receipt.key for receipt in receipts]
 
     def inject(self, *faults: Fault) -> None:
         """Lay faults down."""
         for fault in faults:
             self.cloud.world.faults.inject(fault)
 
-    def outcomes(self, events: Iterable[EventId], timeout: float = 30) -> dict[EventId, list[Outcome]]:
+    def outcomes(self, events: Iterable[EventKey], timeout: float = 30) -> dict[EventKey, list[Outcome]]:
         """Wait until each event has a final outcome; returns what the stream says of each, oldest first.
 
         Raises:
             RigError: the time is over.
         """
         wanted = list(events)
-        found: dict[EventId, list[Outcome]] = defaultdict(list)
+        found: dict[EventKey, list[Outcome]] = defaultdict(list)
         position = "0"
 
         def all_there() -> bool:
@@ -87,7 +87,7 @@ class Site(Fleet):
             for latest, outcome in list(self.mailbox.outcomes(position, 0.05)):
                 position = latest
                 if outcome is not None:
-                    found[EventId(outcome.event_id)].append(outcome)
+                    found[outcome.key].append(outcome)
             return all(found[event] and found[event][-1].final for event in wanted)
 
         try:
@@ -99,27 +99,28 @@ class Site(Fleet):
             ) from None
         return {event: found[event] for event in wanted}
 
-    def stream(self) -> list[EventId]:
+    def stream(self) -> list[EventKey]:
         """Return the events of the whole outcome stream, in its order."""
-        position, events = "0", list[EventId]()
+        position, events = "0", list[EventKey]()
         while page := list(self.mailbox.outcomes(position, 0.01)):
             position = page[-1][0]
-            events += [EventId(outcome.event_id) for _, outcome in page if outcome is not None]
+            events += [outcome.key for _, outcome in page if outcome is not None]
         return events
 
     def outcome(self, event: Mapping[str, Any], timeout: float = 30) -> Outcome:
         """Publish one event and wait for its outcome, final or parked."""
         receipt = self.publisher.publish(event)
         assert receipt.accepted
-        return self.ended(receipt.event_id, timeout)
+        return self.ended(receipt.key, timeout)
 
-    def ended(self, event: EventId, timeout: float = 30) -> Outcome:
+    def ended(self, event: EventKey, timeout: float = 30) -> Outcome:
         """Wait for an event's outcome, final or parked.
 
         Raises:
             RigError: the time is over.
         """
-        outcome = self.publisher.wait(event, timeout)
+        since = self.mailbox.end_of_outcomes()
+        outcome = self.mailbox.outcome_of(event) or next(self.mailbox.outcomes_of([event], since, timeout), None)
         if outcome is None:
             raise RigError(f"no outcome of {event}\n{self.log[-3000:]}")
         return outcome
@@ -137,7 +138,7 @@ class Site(Fleet):
 
         wait_until(claimed, f"a worker to take VM {vm.uuid}", timeout=10)
 
-    def require_all_done(self, published: Mapping[VmScript, Sequence[EventId]], timeout: float = 60) -> list[Outcome]:
+    def require_all_done(self, published: Mapping[VmScript, Sequence[EventKey]], timeout: float = 60) -> list[Outcome]:
         """See that each of these events ended once, in order, and that each VM has what its last one asks for.
 
         The events of a VM are starts and stops alternating; one that a later one made pointless may have been dropped.

@@ -13,7 +13,7 @@ import pytest
 from nacl.public import PrivateKey
 
 from configdrive.client.public_key import identity_of
-from configdrive.model import EventId
+from rigs.cloud import key_of
 from rigs.go_client import EXAMPLES, GoClient
 from rigs.worker import CONFIGDRIVE
 from tests.e2e.known_secrets import betrayed
@@ -89,7 +89,7 @@ def test_publishing_again_under_the_same_id_does_nothing_and_finds_the_outcome(s
     event = timed(vm.event("start"))
     (first,) = client.send("call", event)
     assert client.send("call", event) == [first]
-    assert site.stream().count(EventId(event["id"])) == 1
+    assert site.stream().count(key_of(event)) == 1
 
 
 def test_what_is_refused_is_reported_to_whoever_waits_and_the_next_one_is_done(site: Site, client: GoClient) -> None:
@@ -153,7 +153,7 @@ def test_an_event_of_redis_own_function_wakes_a_worker_at_once(site: Site, clien
         vm = new_vm()
         event = timed(vm.event("start"))
         assert redis.fcall("configdrive_put_v1", 0, json.dumps(event)) == [b"accepted"]
-    assert site.ended(EventId(event["id"])).status == "applied"
+    assert site.ended(key_of(event)).status == "applied"
 
 
 @pytest.fixture(autouse=True)

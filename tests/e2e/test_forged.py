@@ -21,7 +21,7 @@ from workers.config.keys import Key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from configdrive.model import EventId
+    from configdrive.model import EventKey
     from rigs.cloud import VmScript
 
 SECRET = "swordfish-in-a-forged-event"
@@ -49,7 +49,7 @@ def replayed(site: Site, vm: VmScript) -> dict[str, Any]:
     """What was sealed for an earlier event of the same VM, which was applied."""
     posting = site.publisher.posting(vm.event("deploy", guest=GUEST))
     receipt = site.mailbox.put(posting)
-    assert site.ended(receipt.event_id).status is Status.APPLIED
+    assert site.ended(receipt.key).status is Status.APPLIED
     assert site.outcome(vm.event("stop")).status is Status.APPLIED
     return with_sealed(vm, sealed_of(posting))
 
@@ -143,7 +143,7 @@ def test_what_is_no_event_goes_to_the_dead_letters_and_the_vm_s_next_event_goes_
     real = site.publisher.posting(vm.event("deploy", guest=GUEST))
     receipt = site.mailbox.put(replace(real, body=forge(real)))
     (behind,) = site.publish(vm.event("start"))
-    outcome = site.ended(receipt.event_id)
+    outcome = site.ended(receipt.key)
     assert (outcome.status, outcome.code) == (Status.REJECTED, PermanentCode.INVALID_EVENT)
     assert site.ended(behind).status is Status.APPLIED
     site.require(vm, 2)
@@ -155,7 +155,7 @@ def test_what_is_no_event_goes_to_the_dead_letters_and_the_vm_s_next_event_goes_
     _require_silence(logs)
 
 
-def _id(event: dict[str, Any]) -> EventId:
+def _id(event: dict[str, Any]) -> EventKey:
     return event["id"]  # type: ignore[no-any-return]
 
 

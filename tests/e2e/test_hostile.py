@@ -142,7 +142,7 @@ def test_doubled_wake_ups_do_nothing_twice(site: Site) -> None:
     posting = site.publisher.posting(vm.event("deploy"))
     assert site.mailbox.put(posting).accepted
     site.wake_again(posting.header, 20)
-    outcome = site.ended(posting.header.event_id)
+    outcome = site.ended(posting.header.key)
     assert (outcome.status, outcome.attempts) == (Status.APPLIED, 1)
     site.wake_again(posting.header, 20)
     assert site.outcome(vm.event("start")).status is Status.APPLIED

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from configdrive.contract.outcome import Status
-from configdrive.model import EventId
+from configdrive.model import EventKey
+from rigs.cloud import key_of
 from rigs.fleet import Supervisor
 from rigs.process import wait_until
 from rigs.simulated.faults import Kill, Point
@@ -49,7 +50,7 @@ class Case:
     last: str
     verb: Verb
     when: Point
-    event: EventId | None = None
+    event: EventKey | None = None
 
     @property
     def name(self) -> str:
@@ -164,7 +165,7 @@ def test_wake_ups_that_died_with_their_worker_are_sent_again(make_site: Callable
     )
     assert process.returncode == -signal.SIGKILL, process.stderr
     site.start_workers()
-    found = site.outcomes([EventId(event["id"]) for event in events])
+    found = site.outcomes([key_of(event) for event in events])
     assert [outcome.status for (outcome,) in found.values()] == [Status.APPLIED] * 3
     site.require(vm, 2)
     site.require(other, 1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from configdrive.contract.outcome import Status
+from configdrive.errors import PermanentCode, PermanentError
 from rigs.simulated.faults import Hang, Point
 from tests.e2e.site import Site, new_vm
 from workers.hypervisors.simulated.inventory import Verb
@@ -57,3 +60,23 @@ def test_stale_doubled_and_late_events_are_reported_and_do_nothing(site: Site) -
     codes = [outcomes[-1].code for outcomes in site.outcomes(ids).values()]
     assert codes == [None, "superseded", "superseded", None, "vm_gone"]
     site.require(vm, None)
+
+
+def test_two_publishers_with_one_id_each_have_their_event_done_and_get_their_own_outcome(site: Site) -> None:
+    one, other = new_vm(), new_vm()
+    site.outcome(other.event("start"))
+    started, destroyed = one.event("start"), {**other.event("destroy"), "source": "/others"}
+    destroyed["id"] = started["id"]
+    receipts = [site.publisher.publish(event) for event in (started, destroyed)]
+    assert [receipt.accepted for receipt in receipts] == [True, True]
+    for event, receipt in zip((started, destroyed), receipts, strict=True):
+        outcome = site.publisher.wait(receipt, 30)
+        assert outcome is not None
+        assert (outcome.vm_uuid, outcome.source) == (event["data"]["vm"]["uuid"], event["source"])
+        assert outcome.status is Status.APPLIED
+        assert site.publisher.publish(event).first == outcome == site.publisher.wait(event, 1)
+    site.require(one, 1)
+    site.require(other, None)
+    with pytest.raises(PermanentError) as caught:
+        site.publisher.publish({**other.event("destroy"), "id": started["id"]})
+    assert caught.value.code is PermanentCode.ID_CONFLICT

@@ -17,7 +17,7 @@ from tests.e2e.site import QUICK, Site, new_vm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from configdrive.model import EventId
+    from configdrive.model import EventKey
     from rigs.cloud import VmScript
 
 
@@ -29,7 +29,7 @@ class Stream(threading.Thread):
         self._site = site
         self._ended = threading.Event()
         self.vms: list[VmScript] = [new_vm() for _ in range(8)]
-        self.published: dict[VmScript, list[EventId]] = {vm: [] for vm in self.vms}
+        self.published: dict[VmScript, list[EventKey]] = {vm: [] for vm in self.vms}
         self.error: Exception | None = None
 
     @property
@@ -45,7 +45,7 @@ class Stream(threading.Thread):
                     event = vm.event("start" if number % 2 == 0 else "stop")
                     receipt = self._site.publisher.publish(event)
                     assert receipt.accepted  # asked again after a lost reply, it is no duplicate of itself
-                    self.published[vm].append(receipt.event_id)
+                    self.published[vm].append(receipt.key)
                 number += 1
         except Exception as error:  # noqa: BLE001  # handed to the test
             self.error = error

@@ -15,7 +15,7 @@ from tests.e2e.site import QUICK, Site, new_vm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from configdrive.model import EventId
+    from configdrive.model import EventKey
     from rigs.cloud import VmScript
 
 VMS = 100
@@ -30,7 +30,7 @@ class Stream(threading.Thread):
     def __init__(self, site: Site, vms: list[VmScript]) -> None:
         super().__init__(daemon=True)
         self._site = site
-        self.published: dict[VmScript, list[EventId]] = {vm: [] for vm in vms}
+        self.published: dict[VmScript, list[EventKey]] = {vm: [] for vm in vms}
         self.ended = threading.Event()
 
     @override

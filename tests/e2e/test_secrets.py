@@ -13,7 +13,8 @@ import pytest
 
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import EventId
+from configdrive.model import EventKey
+from rigs.cloud import key_of
 from rigs.flower import Flower
 from rigs.monitor import RedisMonitor
 from rigs.process import wait_until
@@ -50,7 +51,7 @@ class Run:
     monitor: RedisMonitor
     states_seen: dict[str, set[str]] = field(default_factory=dict)
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
-    events: dict[str, EventId] = field(default_factory=dict)
+    events: dict[str, EventKey] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +105,7 @@ def lead_many_lives(run: Run) -> None:
         vms["quiet"].event("update", guest={"password": LAST_PASSWORD, "user_data": {"base64": b64(USER_DATA)}}),
         vms["quiet"].event("start"),
     ]
-    run.events |= {
-        f"{number}. {event['type'].split('.')[2]}": EventId(event["id"]) for number, event in enumerate(life)
-    }
+    run.events |= {f"{number}. {event['type'].split('.')[2]}": key_of(event) for number, event in enumerate(life)}
     for event in life:
         site.outcome(event)
 
@@ -123,7 +122,7 @@ def lead_many_lives(run: Run) -> None:
         run.outcomes.setdefault(outcome.event_id, []).append(outcome)
 
 
-def publish_to_another_vm(site: Site, vm: VmScript, guest: Mapping[str, Any]) -> EventId:
+def publish_to_another_vm(site: Site, vm: VmScript, guest: Mapping[str, Any]) -> EventKey:
     """Publish an event whose box was made for another VM: it cannot be opened, and is parked."""
     stolen = site.publisher.posting(new_vm().event("deploy", guest=guest))
     event = vm.event("deploy")

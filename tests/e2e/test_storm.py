@@ -21,7 +21,7 @@ from tests.e2e.site import QUICK, Site, new_vm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from configdrive.model import EventId
+    from configdrive.model import EventKey
     from rigs.cloud import VmScript
 
 VMS = 50
@@ -86,7 +86,7 @@ def test_every_event_has_one_outcome_in_order_whoever_dies(
     scripts = {vm: script_of(vm, dice) for vm in (new_vm() for _ in range(VMS))}
     started = time.monotonic()
     chaos = Chaos(site, dice)
-    ids: dict[VmScript, list[EventId]] = {vm: [] for vm in scripts}
+    ids: dict[VmScript, list[EventKey]] = {vm: [] for vm in scripts}
     with Supervisor(site.workers) as supervisor:
         chaos.start()
         # In three waves, so that some events find their VM idle and others find it busy.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from configdrive.model import EventId
+from configdrive.model import EventKey
 from rigs.process import wait_until
 from rigs.redis import RedisServer
 from tasks.wakeup import LEFTOVERS_NAME, TASK_NAME
@@ -76,7 +76,7 @@ def test_a_stock_celery_worker_takes_what_the_scripts_push(server: RedisServer) 
             finally:
                 worker.terminate()
         shown = f"('start', '{header.vm_uuid}', 1)"
-        assert wakeup == [TASK_NAME, header.event_id, ["start", header.vm_uuid, 1, 1], {}, 0, shown]
+        assert wakeup == [TASK_NAME, header.key, ["start", header.vm_uuid, 1, 1], {}, 0, shown]
         assert question[0] == LEFTOVERS_NAME
         assert question[2:] == [["host-1", 2], {}, 0, "('host-1')"]
 
@@ -105,7 +105,7 @@ class Watch:
         return max(messages - vms for messages, vms in self.seen)
 
 
-def storm(site: Site, seconds: float, vms: int) -> tuple[Watch, list[EventId]]:
+def storm(site: Site, seconds: float, vms: int) -> tuple[Watch, list[EventKey]]:
     """Publish a start for many VMs, more than the workers can do within some resend times, and watch."""
     with site.redis.client() as client:
         watch = Watch(client, site.settings.key_prefix)
@@ -114,11 +114,11 @@ def storm(site: Site, seconds: float, vms: int) -> tuple[Watch, list[EventId]]:
         try:
             events = [new_vm().event("start") for _ in range(vms)]
             receipts = site.publisher.publish_many(events)
-            site.outcomes([receipt.event_id for receipt in receipts], timeout=seconds)
+            site.outcomes([receipt.key for receipt in receipts], timeout=seconds)
         finally:
             watch.ended.set()
             thread.join()
-    return watch, [receipt.event_id for receipt in receipts]
+    return watch, [receipt.key for receipt in receipts]
 
 
 @pytest.mark.timeout(240)
@@ -154,7 +154,7 @@ def test_what_a_killed_worker_had_taken_and_a_list_that_redis_lost_come_again(ma
     site = make_site(workers=1, settings=QUICK | {"resend_seconds": RESEND})
     site.redis.start()
 
-    def publish(times: int) -> list[EventId]:
+    def publish(times: int) -> list[EventKey]:
         return site.publish(*(new_vm().event("start") for _ in range(times)))
 
     queue = f"{site.settings.key_prefix}{QUEUE}"

@@ -31,7 +31,6 @@ def dead(limit: int, *, as_json: bool) -> None:
     if not letters:
         click.echo("no dead letters")
     for letter in letters:
-        whose = "".join(
-            f"  {word} {value}" for word, value in (("VM", letter.vm_uuid), ("event", letter.event_id)) if value
-        )
+        named = (("VM", letter.vm_uuid), ("event", letter.event_id), ("of", letter.source))
+        whose = "".join(f"  {word} {value}" for word, value in named if value)
         click.echo(f"{clock(letter.at)}  from {letter.origin}{whose}  {letter.reason}")

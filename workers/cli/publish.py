@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from configdrive.client.postings import Receipt
     from configdrive.client.publisher import Publisher
     from configdrive.contract.outcome import Outcome
+    from configdrive.model import EventKey
     from workers.store.inspection import Inspection
 
 _BOM = b"\xef\xbb\xbf"
@@ -219,12 +220,12 @@ class Report:
         as_json: a line of JSON for each.
         waiting: outcomes are waited for, so that an event that is only stored is not worth a line.
 
-    `open` holds the ids of stored events that have no outcome so far, with their places in the input.
+    `open` holds the stored events that have no outcome so far, by their keys, with their places in the input.
     """
 
     def __init__(self, total: int, *, as_json: bool, waiting: bool) -> None:
         self.code = ExitCode.DONE
-        self.open: dict[str, str] = {}
+        self.open: dict[EventKey, tuple[str, Receipt]] = {}
         self._single = total == 1
         self._as_json = as_json
         self._waiting = waiting
@@ -244,9 +245,9 @@ class Report:
         """Report an event that is stored, or was stored before."""
         result = "stored" if receipt.accepted else "duplicate"
         self._counts[result] += 1
-        fields: dict[str, Any] = {"where": where, "result": result, "event_id": receipt.event_id}
+        fields: dict[str, Any] = {"where": where, "result": result, **_named(receipt)}
         if receipt.first is None:
-            self.open[receipt.event_id] = where
+            self.open[receipt.key] = (where, receipt)
         else:
             self._judge(receipt.first)
         if not receipt.accepted:
@@ -260,16 +261,17 @@ class Report:
         """Report an outcome that was waited for."""
         self._counts[outcome.status.value] += 1
         self._judge(outcome)
-        where = self.open.pop(outcome.event_id)
-        fields = {"where": where, "result": "outcome", "event_id": outcome.event_id, "outcome": as_document(outcome)}
+        where, _ = self.open.pop(outcome.key)
+        fields = {"where": where, "result": "outcome", **_named(outcome), "outcome": as_document(outcome)}
         self._say(fields, outcome_line(outcome), bad=code_of(outcome) is not ExitCode.DONE)
 
     def finish(self) -> None:
         """Report the outcomes that have not come in time, and sum up."""
         if self._waiting:
-            for event_id, where in self.open.items():
-                fields = {"where": where, "result": "time_over", "event_id": event_id}
-                self._say(fields, f"{where}: no outcome so far for {event_id}; `configdrive watch` shows it", bad=True)
+            for where, receipt in self.open.values():
+                fields = {"where": where, "result": "time_over", **_named(receipt)}
+                text = f"{where}: no outcome so far for {receipt.event_id}; `configdrive watch` shows it"
+                self._say(fields, text, bad=True)
                 self._counts["without outcome"] += 1
             if self.open and self.code is ExitCode.DONE:
                 self.code = ExitCode.TIME_OVER
@@ -281,8 +283,8 @@ class Report:
     def broken_off(self) -> None:
         """Report what is stored already, when the rest could not be published or waited for."""
         if self._as_json:
-            for event_id, where in self.open.items() if self._waiting else ():
-                print_json({"where": where, "result": "stored", "event_id": event_id}, lines=True)
+            for where, receipt in self.open.values() if self._waiting else ():
+                print_json({"where": where, "result": "stored", **_named(receipt)}, lines=True)
         elif not self._single:
             so_far = ", ".join(f"{number} {word}" for word, number in self._counts.items()) or "nothing is stored"
             click.echo(f"so far: {so_far}; to publish all of it again is safe, nothing is done twice", err=True)
@@ -307,6 +309,10 @@ class Report:
             click.echo(text, err=bad and fields["result"] != "outcome")
         elif bad:
             self._held_back.append(text)  # a line now would tear the bar
+
+
+def _named(event: Receipt | Outcome) -> dict[str, str]:
+    return {"event_id": event.event_id, "source": event.source}
 
 
 def _nothing(_steps: int) -> None:

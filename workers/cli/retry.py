@@ -27,7 +27,9 @@ _WHY_NOT = {
     "busy": "a worker is at it; if that worker is dead, its lease ends within `lease_seconds`",
 }
 
-only_event = click.option("--event", "event_id", metavar="ID", help="Only if this is the event at the head.")
+only_event = click.option(
+    "--event", "event_id", metavar="ID", help="Only if this is the event at the head: its id, or its key."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,13 @@ def _head_of(mailbox: Inspection, uuid: str, event_id: str | None) -> Head | Non
         click.echo(f"no event of VM {uuid} waits", err=True)
         return None
     header = view.mail[0]
-    if event_id not in {None, header.event_id}:
-        click.echo(f"the event at the head of VM {uuid} is {header.event_id}", err=True)
+    if event_id not in {None, header.event_id, header.key}:
+        click.echo(f"the event at the head of VM {uuid} is {header.event_id} of {header.source}", err=True)
+        return None
+    alike = [other for other in view.mail if other.event_id == event_id]
+    if len(alike) > 1:
+        sources = ", ".join(f"{other.key} ({other.source})" for other in alike)
+        click.echo(f"{len(alike)} events of VM {uuid} have this id; give the key: {sources}", err=True)
         return None
     return Head(header, view.attempts, len(view.mail) - 1)
 
@@ -119,7 +126,7 @@ def carry_out(
     """Do it to each event, and wake workers for what is at the head then; returns those that it was done to."""
     done: list[Head] = []
     for head in heads:
-        why_not = mailbox.act(head.header.vm_uuid, head.header.event_id, action, outcome)
+        why_not = mailbox.act(head.header.vm_uuid, head.header.key, action, outcome)
         if why_not is None:
             done.append(head)
             what = f"{head.header.event_type} #{head.header.sequence}"
@@ -149,12 +156,13 @@ def _retry(mailbox: Inspection, chosen: list[Head], wait_seconds: float | None, 
     code = ExitCode.DONE if len(taken) == len(chosen) else ExitCode.FAILED
     if wait_seconds is None:
         for head in taken:
-            answer = {"event_id": head.header.event_id, "vm": head.header.vm_uuid, "result": "retried"}
+            named = {"event_id": head.header.event_id, "source": head.header.source}
+            answer = {**named, "vm": head.header.vm_uuid, "result": "retried"}
             print_json(answer, lines=True) if as_json else click.echo(f"tried again: {head.shown}")
         return code
-    left: dict[str, Head] = {head.header.event_id: head for head in taken}
+    left = {head.header.key: head for head in taken}
     for outcome in mailbox.outcomes_of(list(left), since, wait_seconds):
-        del left[outcome.event_id]
+        del left[outcome.key]
         print_json(as_document(outcome), lines=True) if as_json else click.echo(outcome_line(outcome))
         code = max(code, code_of(outcome))
     for head in left.values():

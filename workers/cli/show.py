@@ -97,7 +97,7 @@ def _show_fleet(limit: int, *, as_json: bool) -> ExitCode:
 
 def _why(mailbox: Inspection, view: VmView) -> Outcome | None:
     """Return the outcome that parked the head event."""
-    return mailbox.outcome_of(view.mail[0].event_id) if view.parked is not None and view.mail else None
+    return mailbox.outcome_of(view.mail[0].key) if view.parked is not None and view.mail else None
 
 
 def _summary(view: VmView) -> VmRecord:
@@ -155,6 +155,8 @@ def _image(summary: VmRecord) -> str | None:
 def _header(header: Header) -> dict[str, Any]:
     return {
         "event_id": header.event_id,
+        "source": header.source,
+        "key": header.key,
         "type": header.event_type,
         "sequence": header.sequence,
         "queue": header.queue,
@@ -210,7 +212,8 @@ def _print_vm(view: VmView, summary: VmRecord, outcome: Outcome | None) -> None:
         click.echo(f"  {name:<9}  {text}")
     for position, header in enumerate(view.mail):
         mark = "next" if position == 0 else "then"
-        click.echo(f"  {mark:<9}  {header.event_type} #{header.sequence}  {header.event_id}  on {header.queue}")
+        named = f"{header.event_id} of {header.source}"
+        click.echo(f"  {mark:<9}  {header.event_type} #{header.sequence}  {named}  on {header.queue}")
     if view.parked is not None:
         _print_cause(view, outcome, "  ")
 

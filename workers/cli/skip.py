@@ -65,6 +65,7 @@ def _skip(mailbox: Inspection, head: Head, reason: str | None) -> Outcome | None
     header = head.header
     outcome = Outcome(
         event_id=header.event_id,
+        source=header.source,
         event_type=header.event_type,
         vm_uuid=header.vm_uuid,
         sequence=header.sequence,

@@ -137,6 +137,7 @@ def _document(sent: Sent) -> dict[str, object]:
     return {
         "vm": header.vm_uuid,
         "event_id": header.event_id,
+        "source": header.source,
         "type": header.event_type,
         "queue": header.queue,
         "attempt": sent.attempt,

@@ -211,10 +211,11 @@ class Adapter:
         self, case: _Case, act: Act, published: Published, content: VmContent | None, password: SecretStr | None
     ) -> str:
         notice = case.notice
+        identity = _event_id(notice, act, published)
         event = events.event_of(
             act,
             vm=case.vm,
-            identity=_event_id(notice, act, published),
+            identity=identity,
             at=notice.at or datetime.fromtimestamp(int(self._clock.now()), UTC),
             published=published,
             sequence=published.sequence,
@@ -224,7 +225,13 @@ class Adapter:
             password=password,
             drives_for=self._drives_for,
         )
-        return str(self._publisher.publish(event).event_id)
+        try:
+            return str(self._publisher.publish(event).event_id)
+        except PermanentError as error:
+            if error.code is not PermanentCode.ID_CONFLICT:
+                raise
+            # The id is this act's for this notice alone: it was published before a crash, under an earlier sequence.
+            return identity
 
     def _refused(self, case: _Case, error: PermanentError, published: Published, events: list[str]) -> Taken:
         """The fleet refuses an event: the next notice looks again, as if nothing had been published."""

@@ -106,7 +106,7 @@ class Settings(ClientSettings):
     """Whether a guest that holds the CD tray is overruled after being asked politely."""
 
     seen_seconds: Annotated[float, Field(ge=60, le=90 * 86_400)] = 7 * 86_400.0
-    """How long a finished event's id is remembered, to refuse it when it comes again."""
+    """How long a finished event's source and id are remembered, to refuse it when it comes again."""
 
     tombstone_seconds: Annotated[float, Field(ge=60, le=365 * 86_400)] = 30 * 86_400.0
     """How long a destroyed VM is remembered, to refuse late events for it."""

@@ -47,15 +47,16 @@ def document(library: FunctionLibrary) -> dict[str, Any]:
             "put": _channel(
                 f"FCALL {library.put} 0",
                 "event",
-                "A function. Its answer is `accepted`, or, when the id is known, `duplicate` and `waiting` or "
+                "A function. Its answer is `accepted`, or, when the event is known, `duplicate` and `waiting` or "
                 "`published`; an error says what is wrong, and nothing was stored. `time` must be given, and guest "
                 "data be sealed.",
             ),
             "outcomes": _channel(
                 f"{prefix}outcomes",
                 "outcome",
-                "A stream, each entry with the fields `event` (an id) and `outcome` (JSON). Note its end before an "
-                "event is published, then XREAD BLOCK from there.",
+                "A stream, each entry with the fields `event` (the key: 22 characters of the base64url of SHA-256 over "
+                "source, line feed and id) and `outcome` (JSON). Note its end before an event is published, then "
+                "XREAD BLOCK from there.",
             ),
             "dead": _channel(f"{prefix}dead", "deadLetter", "A list of what could not be taken, newest first."),
         },

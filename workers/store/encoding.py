@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from configdrive.client.encoding import decode
+from configdrive.client.encoding import header as made_header
 from configdrive.client.postings import Header, queue_name
 from configdrive.lifecycle.settled import Settled, Verified
-from configdrive.model import EventId, Intent, VmUuid
+from configdrive.model import Intent, VmUuid
 from tasks.mailbox import Ending, Park, Retry, Sent, SweepCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+FIELDS = 7
+"""How many strings the scripts answer of a header."""
 
 _END_OF_TIME = 2**53
 """Milliseconds; every time is less, and what a stranger wrote may be any number."""
@@ -51,15 +55,16 @@ def readable(texts: Iterable[bytes]) -> Iterator[Header]:
 def sent(answer: list[Any]) -> list[Sent]:
     """Read what WAKEUP answers."""
     return [
-        Sent(header(VmUuid(answer[start].decode()), answer[start + 2 : start + 7]), int(answer[start + 1]))
-        for start in range(0, len(answer), 7)
+        Sent(header(VmUuid(answer[start].decode()), answer[start + 2 : start + 2 + FIELDS]), int(answer[start + 1]))
+        for start in range(0, len(answer), 2 + FIELDS)
     ]
 
 
 def header(vm_uuid: VmUuid, fields: Sequence[bytes]) -> Header:
-    """Make a header of what a script has read: id, type, queue, sequence and traceparent."""
-    event_id, event_type, queue, sequence, traceparent = (field.decode() for field in fields)
-    return Header(EventId(event_id), event_type, vm_uuid, queue, int(sequence), traceparent or None)
+    """Make a header of what a script has read (`fields_of` of `lua/common.lua`)."""
+    # A stranger's source may be no text; then the key is not that of what is made of it.
+    key, event_id, source, event_type, queue, sequence, trace = (field.decode("utf-8", "replace") for field in fields)
+    return made_header(vm_uuid, key, event_id, source, event_type, queue, int(sequence), trace or None)
 
 
 def state_of(text: bytes | None) -> str | None:

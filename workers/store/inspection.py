@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from configdrive.client.encoding import ms
 from configdrive.errors import PermanentError
 from configdrive.lifecycle.state import peek
-from configdrive.model import EventId, VmUuid
+from configdrive.model import EventKey, VmUuid
 from tasks.mailbox import DeadLetter, OperatorAction, SweepCounts, VmView
 from workers.store import encoding
 from workers.store.mailbox import RedisMailbox
@@ -195,18 +195,18 @@ class Inspection(RedisMailbox):
         lost = [(VmUuid(uuid.decode()), None) for uuid, number in woken if number <= passed]
         return [*((VmUuid(uuid.decode()), score / 1000) for uuid, score in due), *lost]
 
-    def act(self, vm_uuid: VmUuid, event_id: EventId, action: OperatorAction, outcome: Outcome | None) -> str | None:
+    def act(self, vm_uuid: VmUuid, key: EventKey, action: OperatorAction, outcome: Outcome | None) -> str | None:
         """Retry or skip the next event, if it is this one; answers why not, or `None` when it is done."""
         options = self._options
         answer = self._scripts["unpark"](
             keys=[
                 *self._vm_keys(vm_uuid),
-                self._key("seen", event_id),
+                self._key("seen", key),
                 self._key("outcomes"),
                 self._key("parked"),
             ],
             args=[
-                *(options.prefix, vm_uuid, action.value, event_id, outcome.to_json() if outcome else ""),
+                *(options.prefix, vm_uuid, action.value, key, outcome.to_json() if outcome else ""),
                 *(int(options.seen), options.outcomes_kept, int(options.tombstone)),
             ],
         )

@@ -89,10 +89,10 @@ class RedisIntake(Intake):
 def _entry(item: Posting | Refusal) -> tuple[str | bytes, ...]:
     if isinstance(item, Refusal):
         outcome = item.outcome
-        answer = ("", "") if outcome is None else (outcome.event_id, outcome.to_json())
+        answer = ("", "") if outcome is None else (outcome.key, outcome.to_json())
         return ("refuse", json.dumps(asdict(item.letter), separators=(",", ":")), *answer, "", "", "")
     header = item.header
-    return ("put", header.vm_uuid, header.event_id, encoding.encode(header), item.body, header.event_type, header.queue)
+    return ("put", header.vm_uuid, header.key, encoding.encode(header), item.body, header.event_type, header.queue)
 
 
 def make_ingester(settings: Settings) -> Ingester | None:

@@ -7,13 +7,13 @@ that lost the reply asks again. Keys, behind the prefix:
 |---------------------|------------|---------------------------------------------------------------------------------|
 | `vm:<uuid>`         | hash       | state (JSON), epoch and owner (fencing token), until, attempts, parked, ...      |
 | `mail:<uuid>`       | list       | headers of the VM's events, oldest first                                        |
-| `body:<uuid>`       | hash       | event id -> the event's JSON, secrets sealed                                    |
+| `body:<uuid>`       | hash       | event key -> the event's JSON, secrets sealed                                   |
 | `due:<queue>`       | sorted set | VM -> time (ms) at which its lease or back-off ends: then it needs a wake-up     |
 | `wakeups:<queue>`   | sorted set | VM -> number of the message that is on its way to a worker for it               |
 | `questions:<queue>` | sorted set | host -> number of the message that asks it for what it still has                |
 | `queue:<queue>`     | hash       | numbers of messages: sent, taken, and those that find lost ones (ADR 0022)|
 | `queues`            | set        | every queue that ever had an event                                              |
-| `seen:<id>`         | string     | `<nonce> <outcome so far, JSON>`: refuses a duplicate id with the first's outcome |
+| `seen:<key>`        | string     | `<nonce> <type>:<vm>:<sequence> <outcome so far, JSON>`: refuses a duplicate      |
 | `left:<queue>`      | sorted set | VM and host that still has something of it -> time (ms) to ask that host again  |
 | `verify:<queue>`    | sorted set | VM that may have been left half-done -> time (ms) to look after it              |
 | `orphans`           | sorted set | image that is nobody's -> time (ms) at which a sweep first saw it               |
@@ -120,16 +120,16 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         if word != "claimed":
             return NotNow(word)
         _, epoch, attempt, deaths, waited, body, state, intents, hanging, *rest = answer
-        head, waiting = encoding.header(uuid, rest[:5]), tuple(encoding.readable(rest[5:]))
+        fields, behind = rest[: encoding.FIELDS], rest[encoding.FIELDS :]
         return Claim(
-            head,
+            encoding.header(uuid, fields),
             int(epoch),
             owner,
             int(attempt),
             int(deaths),
             body,
             encoding.state_of(state),
-            waiting,
+            tuple(encoding.readable(behind)),
             encoding.intents(intents),
             float(waited) / 1000,
             frozenset(place.decode() for place in hanging),
@@ -161,12 +161,12 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         answer = self._scripts["done"](
             keys=[
                 *self._vm_keys(uuid),
-                self._key("seen", claim.header.event_id),
+                self._key("seen", claim.header.key),
                 self._key("outcomes"),
                 self._key("parked"),
             ],
             args=[
-                *(options.prefix, uuid, claim.epoch, claim.owner, claim.header.event_id),
+                *(options.prefix, uuid, claim.epoch, claim.owner, claim.header.key),
                 *(mode, outcome, state, ms(delay)),
                 *(int(options.seen), options.outcomes_kept, int(options.tombstone), ms(options.resend)),
                 code,

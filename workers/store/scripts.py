@@ -79,7 +79,7 @@ class FunctionLibrary:
             f"local HYPERVISORS = {_set(self.hypervisors)}",
             f"local ZONES = {_set(self.zones)}",
         )
-        return "\n".join((f"#!lua name={self.name}", *constants, _with_put("functions")))
+        return "\n".join((f"#!lua name={self.name}", *constants, source("sha256", PACKAGE), _with_put("functions")))
 
 
 def _with_put(name: str) -> str:

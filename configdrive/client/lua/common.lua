@@ -39,16 +39,33 @@ local function is_text(value, pattern, most)
 end
 
 local function is_header(header, uuid)
-  return header.vm == uuid and is_text(header.id, '^[A-Za-z0-9][A-Za-z0-9%._:@%+=~%-]*$', 128)
+  return header.vm == uuid and is_text(header.key, '^[A-Za-z0-9_%-]+$', 22) and #header.key == 22
+    and is_text(header.id, '^[A-Za-z0-9][A-Za-z0-9%._:@%+=~%-]*$', 128) and is_text(header.source, '^[^%c]+$', 1020)
     and is_text(header.type, '^[a-z_]+$', 64) and is_text(header.queue, '^configdrive%.[A-Za-z0-9%._%-]+$', 200)
     and type(header.sequence) == 'number' and header.sequence >= 0 and header.sequence <= 9007199254740991
     and header.sequence % 1 == 0
 end
 
--- What a header says, as five strings: whatever else a stranger has written beside it, Python reads it as well.
+-- What a header says, as strings: whatever else a stranger has written beside it, Python reads it as well.
 local function fields_of(header)
   local trace = is_text(header.traceparent, '^[%x%-]+$', 64) and header.traceparent or ''
-  return header.id, header.type, header.queue, string.format('%.0f', header.sequence), trace
+  return header.key, header.id, header.source, header.type, header.queue, string.format('%.0f', header.sequence), trace
+end
+
+-- What is remembered of an event by its key (`seen:<key>`): the nonce of the call that stored it (nil: nothing is known),
+-- what tells another event under the same key, and its outcome so far ("" while it waits).
+local function seen_of(key)
+  return string.match(redis.call('GET', key) or '', '^(%S+) (%S+) (.*)$')
+end
+
+-- The same to be written. Sealing makes every byte of two events differ, but not type, VM and sequence of one that comes
+-- again. Where nothing was known any more, no call is the one that stored it.
+local function content_of(header)
+  return header.type .. ':' .. header.vm .. ':' .. string.format('%.0f', header.sequence)
+end
+
+local function seen_as(nonce, header, outcome)
+  return (nonce or '-') .. ' ' .. content_of(header) .. ' ' .. outcome
 end
 
 local function dead_letter(prefix, letter)
@@ -115,7 +132,7 @@ end
 
 -- Wake a worker for a VM's next event, which begins its `attempt`-th time. False when one will be woken already.
 local function wake(prefix, uuid, header, attempt)
-  return send(prefix, header.queue, 'wakeups:', uuid, 'configdrive.lifecycle', header.id,
+  return send(prefix, header.queue, 'wakeups:', uuid, 'configdrive.lifecycle', header.key,
     {header.type, uuid, tonumber(attempt)}, attempt - 1)
 end
 

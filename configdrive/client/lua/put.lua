@@ -1,18 +1,20 @@
 -- PUT: take one event into its VM's mailbox, once, and wake a worker for it.
 --
 -- KEYS  1 vm   2 mail   3 body   4 seen   5 queues   6 parked
--- ARGV  1 prefix   2 vm uuid   3 event id   4 header   5 body   6 short type   7 queue   8 nonce
--- Answers {"accepted"}, or {"duplicate", outcome of the first ("" while it waits)}.
+-- ARGV  1 prefix   2 vm uuid   3 event key   4 header   5 body   6 short type   7 queue   8 nonce
+-- Answers {"accepted"}, {"duplicate", outcome of the first ("" while it waits)}, or {"conflict", "<type>:<vm>:<sequence>"} when
+-- the key is that of another event.
 -- The header gets the time of its posting, "at", in ms.
 -- Asked again with the same nonce (a reply was lost), the event is not a duplicate of itself, whatever it has come to.
 
-local seen = redis.call('GET', KEYS[4])
-if seen then
-  local nonce, outcome = string.match(seen, '^(%S*) (.*)$')
+local event = {key = ARGV[3], type = ARGV[6], vm = ARGV[2], queue = ARGV[7], sequence = read(ARGV[4]).sequence}
+local nonce, content, outcome = seen_of(KEYS[4])
+if nonce then
+  if content ~= content_of(event) then return {'conflict', content} end
   if nonce ~= ARGV[8] then return {'duplicate', outcome} end
   if outcome ~= '' then return {'accepted'} end
 else
-  redis.call('SET', KEYS[4], ARGV[8] .. ' ')
+  redis.call('SET', KEYS[4], seen_as(ARGV[8], event, ''))
   redis.call('RPUSH', KEYS[2], string.format('%s,"at":%d}', string.sub(ARGV[4], 1, -2), clock()))
   redis.call('HSET', KEYS[3], ARGV[3], ARGV[5])
   redis.call('SADD', KEYS[5], ARGV[7])
@@ -22,10 +24,10 @@ end
 -- Nothing of the VM is read here but whether fields are there, and a number: a publisher's login can read no more of it.
 local head = read(redis.call('LINDEX', KEYS[2], 0))
 if not is_header(head, ARGV[2]) then  -- a stranger's: whoever claims the VM makes a dead letter of it
-  head = {id = ARGV[3], type = ARGV[6], queue = ARGV[7], sequence = -1}
+  head = {key = event.key, type = event.type, queue = event.queue, sequence = -1}
 end
-local supersedes_head = supersedes({type = ARGV[6], sequence = read(ARGV[4]).sequence}, head)
-if head.id == ARGV[3] then redis.call('HSET', KEYS[1], 'queue', ARGV[7]) end
+local supersedes_head = supersedes(event, head)
+if head.key == ARGV[3] then redis.call('HSET', KEYS[1], 'queue', ARGV[7]) end
 local due, attempt = ARGV[1] .. 'due:' .. head.queue, 1
 if redis.call('HEXISTS', KEYS[1], 'parked') == 1 then
   if not supersedes_head then return {'accepted'} end

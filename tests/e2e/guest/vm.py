@@ -53,7 +53,7 @@ class DebianVm:
         """
         receipt = self._fleet.publisher.publish(self.script.event(kind, hypervisor="kvm", **data))
         assert receipt.accepted
-        outcome = self._fleet.publisher.wait(receipt.event_id, 30)
+        outcome = self._fleet.publisher.wait(receipt, 30)
         if outcome is None:
             raise RigError(f"no outcome of {kind}\n{self._fleet.log[-3000:]}")
         return outcome

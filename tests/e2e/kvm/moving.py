@@ -12,7 +12,7 @@ import libvirt
 import libvirt_qemu
 
 from configdrive.contract.outcome import Status
-from configdrive.model import EventId, HypervisorName, ImageName, InstanceName, Vm, VmUuid
+from configdrive.model import HypervisorName, ImageName, InstanceName, Vm, VmUuid
 from rigs.cloud import VmScript
 from rigs.guest import Disk, Machine, domain_xml
 from rigs.process import RigError, wait_until
@@ -166,7 +166,7 @@ class Moving:
         event = self.script.event(kind, hypervisor="kvm", **data)
         receipt = self.fleet.publisher.publish(event)
         assert receipt.accepted
-        outcome = self.fleet.publisher.wait(receipt.event_id, 30)
+        outcome = self.fleet.publisher.wait(receipt, 30)
         if outcome is None:
             raise RigError(f"no outcome of {kind}\n{self.fleet.log[-3000:]}")
         return outcome
@@ -182,7 +182,7 @@ class Moving:
         subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=30)
 
         def ended() -> Outcome | None:
-            outcome = self.fleet.mailbox.outcome_of(EventId(parked.event_id))
+            outcome = self.fleet.mailbox.outcome_of(parked.key)
             return outcome if outcome is not None and outcome.final else None
 
         return wait_until(ended, "the outcome of what was tried again", timeout=30)

@@ -136,7 +136,7 @@ def play_round(fleet: Fleet, vms: list[tuple[VmScript, str]]) -> list[float]:
         events = [script.event(kind, hypervisor="kvm", host=host, **data) for script, host in vms]
         begun = time.time()
         receipts = fleet.publisher.publish_many(events)
-        outcomes = [fleet.publisher.wait(receipt.event_id, 60) for receipt in receipts]
+        outcomes = [fleet.publisher.wait(receipt, 60) for receipt in receipts]
         assert [(one.status, one.attempts) for one in outcomes if one] == [(Status.APPLIED, 1)] * len(vms), outcomes
         took += [one.at - begun for one in outcomes if one]
     return took

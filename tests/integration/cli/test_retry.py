@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from configdrive.errors import PermanentCode
-from rigs.cloud import VmScript
+from rigs.cloud import VmScript, key_of
 from rigs.simulated.faults import Raise
 from tests.integration.cli.place import PASSWORD, Place
 from workers.cli.errors import ExitCode
@@ -55,6 +55,20 @@ def test_only_the_event_that_is_meant_is_decided_on(place: Place, vm: VmScript) 
         assert shown.exit_code == ExitCode.FAILED
         assert f"is {parked['id']}" in shown.stderr
     assert place.run("skip", vm.uuid, "--event", parked["id"]).exit_code == ExitCode.DONE
+
+
+def test_an_id_that_two_events_have_is_ambiguous_and_their_keys_are_named(place: Place, vm: VmScript) -> None:
+    parked = place.parked(vm)
+    behind = {**vm.event("update"), "id": parked["id"], "source": "/others"}
+    place.run("publish", "-", stdin=json.dumps(behind))
+    shown = place.run("skip", vm.uuid, "--event", parked["id"])
+
+    assert shown.exit_code == ExitCode.FAILED
+    assert all(f"{key_of(event)} ({event['source']})" in shown.stderr for event in (parked, behind))
+    assert place.run("skip", vm.uuid, "--event", key_of(behind)).exit_code == ExitCode.FAILED
+    (outcome,) = place.lines("skip", vm.uuid, "--event", key_of(parked))
+    assert (outcome["source"], outcome["status"]) == (parked["source"], "skipped")
+    assert place.fleet.publisher.wait(behind, 10) is not None
 
 
 def test_where_nothing_waits_there_is_nothing_to_decide(place: Place, vm: VmScript) -> None:

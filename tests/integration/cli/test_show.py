@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from configdrive.lifecycle.state import ImageRecord, Leftover, Phase, VmRecord, write
 from configdrive.model import (
-    EventId,
+    EventKey,
     Generation,
     HostName,
     HypervisorName,
@@ -16,6 +16,7 @@ from configdrive.model import (
     VmUuid,
 )
 from configdrive.model import Place as Storage
+from rigs.cloud import key_of
 from tasks.mailbox import DeadLetter, Held, NotNow, Wakeup
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place, event_lines
 from workers.cli.errors import ExitCode
@@ -96,7 +97,7 @@ def test_whatever_may_lie_somewhere_is_shown_by_its_exact_name(quiet_place: Call
     place.fleet.mailbox.release(held, write(record))
     event = vm.event("start")
     place.run("publish", "-", stdin=json.dumps(event))
-    claim = place.fleet.mailbox.claim(Wakeup(EventId(event["id"]), uuid, "configdrive.simulated"))
+    claim = place.fleet.mailbox.claim(Wakeup(key_of(event), uuid, "configdrive.simulated"))
     assert not isinstance(claim, NotNow)
     assert place.fleet.mailbox.intend(claim, [Intent(HostName("h1"), "", here, "next.iso", simulated)])
     document, text = place.json("show", vm.uuid), place.run("show", vm.uuid).stdout
@@ -153,7 +154,7 @@ def test_an_event_in_work_is_shown_as_such(quiet_place: Callable[..., Place], vm
     place = quiet_place(lease_seconds=60)
     event = vm.event("deploy")
     place.run("publish", "-", stdin=json.dumps(event))
-    claim = place.fleet.mailbox.claim(Wakeup(EventId(event["id"]), VmUuid(vm.uuid), "configdrive.simulated"))
+    claim = place.fleet.mailbox.claim(Wakeup(key_of(event), VmUuid(vm.uuid), "configdrive.simulated"))
 
     assert not isinstance(claim, NotNow)
     assert place.json("show", vm.uuid)["in_work"] is True
@@ -164,7 +165,7 @@ def test_dead_letters_are_counted_and_listed(quiet_place: Callable[..., Place], 
     place = quiet_place()
     assert place.run("dead").stdout == "no dead letters\n"
     place.fleet.mailbox.dead_letter(DeadLetter(1000.0, "broker", "an older one"))
-    place.fleet.mailbox.dead_letter(DeadLetter(2000.0, "mailbox", "not an event", EventId("e-9"), VmUuid(vm.uuid)))
+    place.fleet.mailbox.dead_letter(DeadLetter(2000.0, "mailbox", "not an event", EventKey("e-9"), VmUuid(vm.uuid)))
 
     assert [letter["reason"] for letter in place.json("dead")] == ["not an event", "an older one"]
     assert [letter["event_id"] for letter in place.json("dead", "--limit", "1")] == ["e-9"]

@@ -7,8 +7,8 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from configdrive.errors import PermanentCode
-from configdrive.model import EventId, VmUuid
-from rigs.cloud import VmScript
+from configdrive.model import VmUuid
+from rigs.cloud import VmScript, key_of
 from rigs.worker import CONFIGDRIVE
 from tasks.mailbox import Wakeup
 from tests.integration.cli.place import PASSWORD, Place
@@ -25,12 +25,12 @@ def test_a_skipped_event_is_given_up_and_the_next_goes_on(place: Place, vm: VmSc
     behind = vm.event("deploy", start=True)
     place.run("publish", "-", stdin=json.dumps(behind))
     (outcome,) = place.lines("skip", vm.uuid)
-    following = place.fleet.publisher.wait(behind["id"], 10)
+    following = place.fleet.publisher.wait(behind, 10)
 
     assert (outcome["event_id"], outcome["status"]) == (parked["id"], "skipped")
     assert following is not None
     assert following.status == "applied"
-    assert place.fleet.mailbox.outcome_of(EventId(parked["id"])) is not None
+    assert place.fleet.mailbox.outcome_of(key_of(parked)) is not None
     assert place.cloud.medium(vm.uuid) == vm.image(2)
 
 
@@ -38,7 +38,7 @@ def test_an_event_that_a_worker_is_at_is_left_to_it(quiet_place: Callable[..., P
     place = quiet_place(lease_seconds=60)
     event = vm.event("deploy")
     place.run("publish", "-", stdin=json.dumps(event))
-    place.fleet.mailbox.claim(Wakeup(EventId(event["id"]), VmUuid(vm.uuid), "configdrive.simulated"))
+    place.fleet.mailbox.claim(Wakeup(key_of(event), VmUuid(vm.uuid), "configdrive.simulated"))
     shown = place.run("skip", vm.uuid)
 
     assert shown.exit_code == ExitCode.FAILED

@@ -13,7 +13,7 @@ from configdrive.lifecycle.settled import Verified
 from configdrive.model import HostName
 from tasks.mailbox import Held, Leftover, OperatorAction
 from tests.integration.deploy.compose import Stack
-from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park, posting
+from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park, posting, receipts
 from tests.support import require_rig, wait_until
 from workers.store.inspection import Inspection
 
@@ -80,29 +80,29 @@ def test_a_publisher_can_put_events_whatever_their_vm_is_at(publisher: Inspectio
     item = posting(vm)
     assert publisher.put(item).accepted
     assert not publisher.put(item).accepted
-    assert (item.header.event_id, 1) in worker.sent(), "a worker is woken"
+    assert (item.header.key, 1) in worker.sent(), "a worker is woken"
     worker.mailbox.done(worker.claim(item.header), again(300))
     for kind in ("start", "stop"):
         assert publisher.put(posting(vm, kind)).accepted
-    assert (item.header.event_id, 2) in worker.sent(), "a stop ends a back-off"
+    assert (item.header.key, 2) in worker.sent(), "a stop ends a back-off"
     parked = worker.parked(new_vm())
     for kind in ("start", "destroy"):
         assert publisher.put(posting(parked.vm_uuid, kind)).accepted
-    assert (parked.event_id, 1) in worker.sent(), "a destroy goes through"
-    receipts = publisher.put_many([posting(new_vm()) for _ in range(3)])
-    assert all(receipt.accepted for receipt in receipts)
+    assert (parked.key, 1) in worker.sent(), "a destroy goes through"
+    answers = publisher.put_many([posting(new_vm()) for _ in range(3)])
+    assert all(receipt.accepted for receipt in receipts(answers))
 
 
 def test_a_publisher_can_wait_for_outcomes_and_gets_duplicates_answered(publisher: Inspection, worker: Store) -> None:
     item = posting(new_vm())
     publisher.put(item)
     position = publisher.end_of_outcomes()
-    assert publisher.outcome_of(item.header.event_id) is None
+    assert publisher.outcome_of(item.header.key) is None
     claim = worker.claim(item.header)
     worker.mailbox.done(claim, finish(claim))
     assert [found for _, found in publisher.outcomes(position, 0.1)] == [outcome(item.header)]
-    assert publisher.outcome_of(item.header.event_id) == outcome(item.header)
-    assert publisher.put(posting(item.header.vm_uuid, event_id=item.header.event_id)).first == outcome(item.header)
+    assert publisher.outcome_of(item.header.key) == outcome(item.header)
+    assert publisher.put(item).first == outcome(item.header)
 
 
 def test_a_worker_can_do_all_that_is_done_with_a_mailbox(worker: Store) -> None:
@@ -114,8 +114,8 @@ def test_a_worker_can_do_all_that_is_done_with_a_mailbox(worker: Store) -> None:
     claim = worker.claim(second)
     mailbox.done(claim, park(claim))
     assert [uuid for uuid, _ in mailbox.parked(10)][-1] == vm
-    assert mailbox.act(vm, second.event_id, OperatorAction.RETRY, None) is None
-    assert mailbox.act(vm, second.event_id, OperatorAction.SKIP, outcome(second, at=2.0)) is None
+    assert mailbox.act(vm, second.key, OperatorAction.RETRY, None) is None
+    assert mailbox.act(vm, second.key, OperatorAction.SKIP, outcome(second, at=2.0)) is None
     held = mailbox.hold(vm)
     assert isinstance(held, Held)
     mailbox.release(held, "state", finished=Leftover(QUEUE, HostName("h1")))
@@ -146,8 +146,8 @@ def test_who_has_the_list_alone_can_put_an_event_there_and_read_what_became_of_i
         claim = worker.claim(header)
         worker.mailbox.done(claim, finish(claim))
         ((_stream, entries),) = client.xread({f"{PREFIX}outcomes": "0"})
-        assert header.event_id.encode() in {fields[b"event"] for _, fields in entries}
-        assert client.get(f"{PREFIX}seen:{header.event_id}")
+        assert header.key.encode() in {fields[b"event"] for _, fields in entries}
+        assert client.get(f"{PREFIX}seen:{header.key}")
     with guarded.client("worker") as client:
         client.delete(f"{PREFIX}intake")
 

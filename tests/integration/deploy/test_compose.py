@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from rigs.cloud import VmScript
+from rigs.cloud import VmScript, key_of
 from rigs.go_client import GoClient
 from tests.integration.deploy.compose import ROOT, configdrive, read_services
 from tests.support import require_rig, wait_until
@@ -67,8 +67,9 @@ def test_a_program_in_another_language_needs_no_more_than_its_role_has(stack: St
     (outcome,) = client.send(way, event)
     assert (outcome["status"], client.said) == ("applied", "")
     with redis.Redis.from_url(settings["redis_url"]) as asking:
-        nonce, _, reported = asking.get(f"configdrive:seen:{event['id']}").partition(b" ")
+        nonce, content, reported = asking.get(f"configdrive:seen:{key_of(event)}").split(b" ", 2)
     assert nonce
+    assert content.decode() == f"start:{vm.uuid}:1"
     assert reported
 
 

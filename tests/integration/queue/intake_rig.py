@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from configdrive.client.publisher import Publisher
-from configdrive.model import HypervisorName, VmUuid
+from configdrive.model import EventKey, HypervisorName, VmUuid
+from rigs.cloud import key_of
 from tasks.intake import Ingester, Unsealed
 from workers.config.clock import SystemClock
 from workers.store.intake import RedisIntake
@@ -59,8 +60,8 @@ class IntakeRig:
         return self.store.mailbox.dead_letters(10_000)[::-1]
 
 
-def ids(events: Sequence[dict[str, Any]]) -> list[str]:
-    return [event["id"] for event in events]
+def keys(events: Sequence[dict[str, Any]]) -> list[EventKey]:
+    return [key_of(event) for event in events]
 
 
 def vm_of(event: dict[str, Any]) -> VmUuid:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from configdrive.client.postings import Posting, Receipt
     from configdrive.contract.outcome import Outcome
-    from configdrive.model import EventId, VmUuid
+    from configdrive.model import EventKey, VmUuid
     from tasks.mailbox import Claim, DeadLetter, Ending, Held, Leftover, NotNow, Right, Wakeup
     from tests.integration.queue.lost_replies import Loss
     from workers.store.mailbox import MailboxOptions
@@ -129,7 +129,7 @@ class PointedMailbox(RedisMailbox):
     def __init__(self, client: redis.Redis, options: MailboxOptions, points: Points) -> None:
         super().__init__(client, options)
         self._points = points
-        self.claims: dict[EventId, Claim] = {}
+        self.claims: dict[EventKey, Claim] = {}
 
     @override
     def put(self, posting: Posting) -> Receipt:
@@ -143,7 +143,7 @@ class PointedMailbox(RedisMailbox):
         self._points.at_store("claim", At.BEFORE)
         answer = super().claim(wakeup)
         if not isinstance(answer, str):
-            self.claims[answer.header.event_id] = answer
+            self.claims[answer.header.key] = answer
         self._points.at_store("claim", At.AFTER)
         return answer
 
@@ -176,9 +176,9 @@ class PointedMailbox(RedisMailbox):
         self._points.at_store("release", At.AFTER)
 
     @override
-    def outcome_of(self, event_id: EventId) -> Outcome | None:
+    def outcome_of(self, key: EventKey) -> Outcome | None:
         self._points.at_store("outcome", At.BEFORE)
-        return super().outcome_of(event_id)
+        return super().outcome_of(key)
 
     @override
     def dead_letter(self, letter: DeadLetter) -> None:

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 def test_the_next_event_is_claimed_whatever_the_message_names_and_only_once(store: Store) -> None:
     vm = new_vm()
     first, second = store.put(vm), store.put(vm)
-    claim = store.mailbox.claim(replace(store.wakeup(first), event_id=second.event_id))
+    claim = store.mailbox.claim(replace(store.wakeup(first), key=second.key))
     assert isinstance(claim, Claim)
     assert (claim.header, claim.epoch, claim.attempt, claim.deaths) == (first, 1, 1, 0)
     assert store.refused(first) is NotNow.BUSY
     store.mailbox.done(claim, finish(claim, "state 1"))
-    assert store.sent() == [(second.event_id, 1)]
+    assert store.sent() == [(second.key, 1)]
     claim = store.claim(second)
     assert (claim.epoch, claim.attempt, claim.state) == (2, 1, "state 1")
     store.mailbox.done(claim, finish(claim, None))
@@ -36,7 +36,7 @@ def test_the_next_event_is_claimed_whatever_the_message_names_and_only_once(stor
     assert store.sent() == []
     assert store.field(vm, "state") == "state 1"
     assert store.outcomes() == [outcome(first), outcome(second)]
-    kept = {"queues", f"queue:{QUEUE}", f"vm:{vm}", f"seen:{first.event_id}", f"seen:{second.event_id}", "outcomes"}
+    kept = {"queues", f"queue:{QUEUE}", f"vm:{vm}", f"seen:{first.key}", f"seen:{second.key}", "outcomes"}
     assert store.all_keys() == kept
 
 
@@ -98,7 +98,7 @@ def test_back_off_is_a_due_time_that_a_doubled_message_does_not_shorten(store: S
     assert store.refused(header) is NotNow.TOO_EARLY
     assert store.due_now() == []
     store.age(vm, 40)
-    assert store.due_now() == store.sent() == [(header.event_id, 2)]
+    assert store.due_now() == store.sent() == [(header.key, 2)]
     claim = store.claim(header)
     assert (claim.attempt, claim.deaths) == (2, 0)
     store.mailbox.done(claim, finish(claim))
@@ -119,15 +119,15 @@ def test_parked_event_waits_for_an_operator_and_is_listed(store: Store) -> None:
     assert all(abs(at - store.now()) < 5 for _, at in store.mailbox.parked(10))
     view = store.mailbox.view(vm)
     assert view is not None
-    assert (view.parked, view.due, view.owner, [each.event_id for each in view.mail]) == (
+    assert (view.parked, view.due, view.owner, [each.key for each in view.mail]) == (
         "not_its_drive",
         None,
         None,
-        [header.event_id],
+        [header.key],
     )
-    assert store.mailbox.outcome_of(header.event_id) == outcome(header, Status.PARKED, "not_its_drive")
+    assert store.mailbox.outcome_of(header.key) == outcome(header, Status.PARKED, "not_its_drive")
     assert store.mailbox.pending() == {QUEUE: 0}
-    assert store.ttl("seen", header.event_id) == -1  # not forgotten while it waits
+    assert store.ttl("seen", header.key) == -1  # not forgotten while it waits
     assert not store.mailbox.renew(claim)
 
 
@@ -137,7 +137,7 @@ def test_destroyed_vm_is_remembered_for_a_time_and_late_events_do_not_make_it_im
     late = store.put(vm)
     claim = store.claim(header)
     store.mailbox.done(claim, finish(claim, "gone", gone=True))
-    assert store.sent() == [(late.event_id, 1)]
+    assert store.sent() == [(late.key, 1)]
     assert store.ttl("vm", vm) == -1  # it has mail
     claim = store.claim(late)
     assert claim.state == "gone"
@@ -149,7 +149,7 @@ def test_destroyed_vm_is_remembered_for_a_time_and_late_events_do_not_make_it_im
     claim = store.claim(later)
     store.mailbox.done(claim, finish(claim, None))
     assert 7190 <= store.ttl("vm", vm) <= 7200
-    assert 3590 <= store.ttl("seen", later.event_id) <= 3600
+    assert 3590 <= store.ttl("seen", later.key) <= 3600
 
 
 def test_tombstone_does_not_last_for_ever(make_store: Callable[..., Store]) -> None:
@@ -182,13 +182,13 @@ def test_vm_of_which_nothing_is_known_is_forgotten_too(store: Store) -> None:
 def test_a_vm_whose_next_event_is_for_another_queue_is_left_to_its_workers(store: Store) -> None:
     vm, zone = new_vm(), f"{QUEUE}.zone-1"
     header = store.put(vm, queue=zone)
-    misdirected = Wakeup(header.event_id, vm, QUEUE)
+    misdirected = Wakeup(header.key, vm, QUEUE)
     assert store.mailbox.claim(misdirected) is NotNow.ELSEWHERE
-    assert store.sent(zone) == [(header.event_id, 1)], "they are woken already"
+    assert store.sent(zone) == [(header.key, 1)], "they are woken already"
     store.lose_messages(zone)
     store.client.delete(store.key("wakeups", zone))
     assert store.mailbox.claim(misdirected) is NotNow.ELSEWHERE
-    assert store.sent(zone) == [(header.event_id, 1)]
+    assert store.sent(zone) == [(header.key, 1)]
     assert store.claim(header).attempt == 1
 
 
@@ -231,7 +231,7 @@ def test_event_is_not_parked_in_front_of_a_destroy_that_came_meanwhile(store: St
     claim = store.claim(first)
     store.put(vm, "destroy")
     store.mailbox.done(claim, park(claim))
-    assert store.sent() == [(first.event_id, 2)]
+    assert store.sent() == [(first.key, 2)]
     assert store.mailbox.parked(10) == []
     assert store.outcomes() == []
     claim = store.claim(first)
@@ -249,7 +249,7 @@ def test_event_that_was_superseded_meanwhile_is_looked_at_again_at_once_and_only
     claim = store.claim(first)
     store.put(vm, kind)
     store.mailbox.done(claim, park(claim) if how == "park" else again(300))
-    assert store.sent() == [(first.event_id, 2)]
+    assert store.sent() == [(first.key, 2)]
     claim = store.claim(first)
     store.mailbox.done(claim, park(claim) if how == "park" else again(300))  # it could not be dropped
     assert store.sent() == []
@@ -324,7 +324,7 @@ def test_a_clock_that_was_set_back_makes_no_back_off_longer(store: Store) -> Non
     assert due is not None
     assert 3 < due <= 8
     store.age(vm, 9)
-    assert store.due_now() == [(header.event_id, 2)]
+    assert store.due_now() == [(header.key, 2)]
 
 
 def test_a_clock_that_was_set_back_holds_up_no_hold_and_no_operator(store: Store) -> None:
@@ -334,9 +334,9 @@ def test_a_clock_that_was_set_back_holds_up_no_hold_and_no_operator(store: Store
     store.age(vm, -HOUR)
     assert store.mailbox.hold(vm) is NotNow.BUSY
     header = store.put(vm)
-    assert store.mailbox.act(vm, header.event_id, OperatorAction.RETRY, None) == "busy"
+    assert store.mailbox.act(vm, header.key, OperatorAction.RETRY, None) == "busy"
     store.age(vm, LEASE + 1)
-    assert store.mailbox.act(vm, header.event_id, OperatorAction.RETRY, None) is None
+    assert store.mailbox.act(vm, header.key, OperatorAction.RETRY, None) is None
 
 
 def test_a_clock_that_was_set_forward_ends_leases_and_the_fence_holds(store: Store) -> None:

@@ -102,7 +102,7 @@ def test_an_event_that_comes_meanwhile_waits_and_is_woken(store: Store) -> None:
     assert store.due(vm, ZONE) == pytest.approx(30, abs=1), "the end of the hold, should the holder die"
     assert store.sent(ZONE) == []
     store.mailbox.release(held, "tidied up")
-    assert store.sent(ZONE) == [(header.event_id, 1)]
+    assert store.sent(ZONE) == [(header.key, 1)]
     assert store.due(vm, ZONE) is None
     claim = store.claim(header)
     assert (claim.state, claim.epoch, claim.attempt, claim.deaths) == ("tidied up", 3, 1, 0)
@@ -118,7 +118,7 @@ def test_of_a_holder_that_dies_the_event_hears_at_the_end_of_its_lease_and_is_no
     store.age(vm, 20)
     assert store.due_now() == []
     store.age(vm, 20)
-    assert store.due_now() == [(header.event_id, 1)]
+    assert store.due_now() == [(header.key, 1)]
     claim = store.claim(header)
     assert (claim.attempt, claim.deaths) == (1, 0)
     with pytest.raises(FencedError):
@@ -150,7 +150,7 @@ def test_an_operator_does_not_interrupt_a_hold(store: Store, action: OperatorAct
     vm = new_vm()
     held = hold(store, vm)
     header = store.put(vm)
-    assert store.mailbox.act(vm, header.event_id, action, outcome(header, Status.SKIPPED)) == "busy"
+    assert store.mailbox.act(vm, header.key, action, outcome(header, Status.SKIPPED)) == "busy"
     assert store.mailbox.renew(held)
 
 
@@ -181,7 +181,7 @@ def test_an_event_for_a_vm_that_is_held_and_of_which_nothing_was_known_is_not_fo
     header = store.put(vm)
     assert store.ttl("vm", vm) == -1
     store.mailbox.release(held)
-    assert store.sent() == [(header.event_id, 1)]
+    assert store.sent() == [(header.key, 1)]
     assert store.ttl("vm", vm) == -1
     claim = store.claim(header)
     store.mailbox.done(claim, finish(claim))

@@ -12,10 +12,10 @@ import redis
 
 from configdrive.contract.events import MAX_EVENT_BYTES
 from configdrive.contract.outcome import Status
-from rigs.cloud import VmScript
+from rigs.cloud import VmScript, key_of
 from tasks.intake import Taken
 from tasks.mailbox import Claim
-from tests.integration.queue.intake_rig import SEALED, IntakeRig, ids, vm_of
+from tests.integration.queue.intake_rig import SEALED, IntakeRig, keys, vm_of
 from tests.mailboxes import QUEUE, Store, finish
 from tests.unit.fakes.small import FakeSealer
 from workers.store import intake
@@ -30,8 +30,8 @@ def test_events_go_into_their_mailboxes_in_the_order_of_the_list(store: Store) -
     rig.push(*events)
     rig.drain()
     for vm in vms:
-        assert store.mail(vm_of(vm.event("stop"))) == [event["id"] for event in events if vm.uuid in str(event)]
-    assert store.sent() == [(identity, 1) for identity in ids(events[:5])]
+        assert store.mail(vm_of(vm.event("stop"))) == [key_of(event) for event in events if vm.uuid in str(event)]
+    assert store.sent() == [(identity, 1) for identity in keys(events[:5])]
     assert (rig.left(), rig.letters(), store.mailbox.pending()) == (0, [], {QUEUE: 5})
 
 
@@ -51,7 +51,7 @@ def test_what_is_taken_in_is_an_event_like_any_other(store: Store) -> None:
     assert body["time"]  # given now, so that every attempt builds the same bytes
     assert claim.header.traceparent == event["traceparent"]
     store.mailbox.done(claim, finish(claim))
-    assert [outcome.event_id for outcome in store.outcomes()] == [event["id"]]
+    assert [outcome.key for outcome in store.outcomes()] == [key_of(event)]
 
 
 BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
@@ -84,21 +84,21 @@ def test_a_bad_entry_is_refused_and_the_next_one_is_not_delayed(store: Store, na
     first, bad, last = vm.event("start"), vm.event("start"), vm.event("start")
     rig.push(first, change(bad), last)
     rig.drain()
-    assert store.mail(vm_of(first)) == ids([first, last])
+    assert store.mail(vm_of(first)) == keys([first, last])
     (letter,) = rig.letters()
     assert (letter.origin, letter.reason.startswith(reason)) == ("intake", True), letter.reason
     assert "swordfish" not in repr(letter)
     readable = isinstance(change(bad), dict)
     assert (letter.event_id, letter.vm_uuid) == ((bad["id"], vm.uuid) if readable else (None, None))
-    published, expected = store.outcomes(), [(bad["id"], Status.REJECTED)] if readable else []
-    assert [(outcome.event_id, outcome.status) for outcome in published] == expected
+    published, expected = store.outcomes(), [(key_of(bad), Status.REJECTED)] if readable else []
+    assert [(outcome.key, outcome.status) for outcome in published] == expected
     assert all("swordfish" not in outcome.to_json() for outcome in published)
     assert rig.left() == 0
 
     if readable:  # it was never stored: mended, it may come under the same id
         rig.push(bad)
         rig.drain()
-        assert store.mail(vm_of(first)) == ids([first, last, bad])
+        assert store.mail(vm_of(first)) == keys([first, last, bad])
 
 
 def test_a_known_id_is_a_duplicate_and_nothing_is_said_of_the_first_one(store: Store) -> None:
@@ -109,10 +109,22 @@ def test_a_known_id_is_a_duplicate_and_nothing_is_said_of_the_first_one(store: S
     rig.drain()
     rig.push(event)
     rig.drain()
-    assert store.mail(vm_of(event)) == [event["id"]]
+    assert store.mail(vm_of(event)) == [key_of(event)]
     assert [letter.reason.partition(":")[0] for letter in rig.letters()] == ["duplicate", "invalid_event", "duplicate"]
     assert {(letter.event_id, letter.vm_uuid) for letter in rig.letters()} == {(event["id"], vm.uuid)}
     assert store.outcomes() == []  # whoever waits for the first one must not hear that it was rejected
+
+
+def test_another_event_under_a_known_source_and_id_is_a_dead_letter_and_has_no_outcome(store: Store) -> None:
+    rig, vm, other = IntakeRig(store), VmScript(), VmScript()
+    event, another = vm.event("start"), {**other.event("stop")}
+    rig.push(event, {**another, "id": event["id"]}, {**another, "id": event["id"], "source": "/others"})
+    rig.drain()
+    (letter,) = rig.letters()
+    assert letter.reason == f"id_conflict: source and id are those of start #1 of VM {vm.uuid}"
+    assert (letter.event_id, letter.source, letter.vm_uuid) == (event["id"], event["source"], other.uuid)
+    assert [len(store.mail(vm_of(one))) for one in (event, another)] == [1, 1]
+    assert store.outcomes() == []
 
 
 def test_guest_data_in_the_clear_is_sealed_where_that_is_allowed(store: Store) -> None:
@@ -153,11 +165,11 @@ def test_what_a_dead_ingester_had_taken_comes_first_and_once(store: Store) -> No
     dead.push(*events[3:])
     store.client.delete(store.key("intake:lease"))  # its time is over
     heir.drain()
-    assert store.mail(vm_of(events[0])) == ids(events)
+    assert store.mail(vm_of(events[0])) == keys(events)
     # It was not dead, only slow: what it has in hand is settled by now, and it may neither add to it nor take it away.
     heir.push(vm.event("stop"))
     assert dead.intake.settle(taken.first, [dead.ingester._judged(entry) for entry in taken.entries]) is None
-    assert store.mail(vm_of(events[0])) == ids(events)
+    assert store.mail(vm_of(events[0])) == keys(events)
     heir.drain()
     assert len(store.mail(vm_of(events[0]))) == 7
     assert heir.letters() == []
@@ -174,7 +186,7 @@ def test_an_ingester_whose_lease_is_over_does_no_harm_when_it_is_the_first_to_se
     assert seen == taken
     assert slow.intake.settle(taken.first, [slow.ingester._judged(entry) for entry in taken.entries]) is not None
     assert heir.intake.settle(taken.first, [heir.ingester._judged(entry) for entry in taken.entries]) is None
-    assert store.mail(vm_of(events[0])) == ids(events)
+    assert store.mail(vm_of(events[0])) == keys(events)
     assert (heir.letters(), heir.left()) == ([], 0)
 
 
@@ -211,7 +223,7 @@ def test_a_full_redis_takes_nothing_and_loses_nothing(store: Store) -> None:
             store.client.config_set("maxmemory", 0)
         assert (store.mail(vm_of(events[0])), rig.letters(), store.outcomes()) == ([], [], [])
     rig.drain()
-    assert store.mail(vm_of(events[0])) == ids([events[0], events[2]])
+    assert store.mail(vm_of(events[0])) == keys([events[0], events[2]])
     assert len(rig.letters()) == 1
 
 
@@ -298,5 +310,5 @@ def test_an_ingester_may_die_before_and_after_anything_it_does(store: Store, mon
         store.client.delete(store.key("intake:lease"))
     assert deaths > 50
     for vm in vms:
-        assert store.mail(vm_of(vm.event("stop"))) == [event["id"] for event in events if vm.uuid in str(event)]
+        assert store.mail(vm_of(vm.event("stop"))) == [key_of(event) for event in events if vm.uuid in str(event)]
     assert len(feeder.letters()) == bad

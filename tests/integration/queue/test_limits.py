@@ -12,7 +12,7 @@ import redis
 
 from configdrive.contract.outcome import Status
 from tasks.mailbox import DeadLetter, OperatorAction
-from tests.mailboxes import Store, finish, new_vm, outcome, posting
+from tests.mailboxes import Store, finish, new_vm, outcome, posting, receipts
 from workers.store.mailbox import DEAD_LETTERS_KEPT
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def test_server_that_forgot_the_scripts_is_taught_them_again(store: Store) -> No
         return store
 
     first = forget().put(vm)
-    receipts = forget().mailbox.put_many([posting(vm), posting(vm)])
+    stored = receipts(forget().mailbox.put_many([posting(vm), posting(vm)]))
     claim = forget().claim(first)
     assert forget().mailbox.renew(claim)
     forget().mailbox.done(claim, finish(claim))
     assert forget().due_now() == []
-    assert forget().mailbox.act(vm, receipts[0].event_id, OperatorAction.RETRY, None) is None
+    assert forget().mailbox.act(vm, stored[0].key, OperatorAction.RETRY, None) is None
 
 
 def test_dead_letters_are_bounded_and_newest_first(store: Store) -> None:
@@ -54,11 +54,11 @@ def test_outcome_stream_is_trimmed(make_store: Callable[..., Store]) -> None:
     vm = new_vm()
     items = [posting(vm) for _ in range(400)]
     store.mailbox.put_many(items)
-    headers = [item.header.event_id for item in items]
+    headers = [item.header.key for item in items]
     for item in items:
         claim = store.claim(item.header)
         store.mailbox.done(claim, finish(claim))
-    kept = [each.event_id for each in store.outcomes()]
+    kept = [each.key for each in store.outcomes()]
     assert 100 <= len(kept) < 300  # whole nodes of the stream are dropped, so "about"
     assert kept == headers[-len(kept) :]
 
@@ -71,7 +71,7 @@ def test_full_server_refuses_an_event_whole(store: Store) -> None:
         refused = posting(new_vm())
         with pytest.raises(redis.OutOfMemoryError):
             store.mailbox.put(refused)
-        assert not {key for key in store.all_keys() if refused.header.vm_uuid in key or refused.header.event_id in key}
+        assert not {key for key in store.all_keys() if refused.header.vm_uuid in key or refused.header.key in key}
         claim = store.claim(before.header)  # what is in goes on: it makes room
         assert store.mailbox.renew(claim)
         store.mailbox.done(claim, finish(claim))

@@ -12,7 +12,7 @@ from configdrive.contract.outcome import Status
 from configdrive.model import HostName
 from tasks.mailbox import Claim, FencedError, Held, Leftover, NotNow, OperatorAction
 from tests.integration.queue.lost_replies import Loss, lossy_pool
-from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park, posting
+from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park, posting, receipts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ def lossy(redis_server: RedisServer, store: Store) -> Iterator[Lossy]:
         held = mailbox.hold(warm_up.header.vm_uuid)
         assert isinstance(held, Held)
         mailbox.release(held)
-        mailbox.act(warm_up.header.vm_uuid, warm_up.header.event_id, OperatorAction.RETRY, None)
+        mailbox.act(warm_up.header.vm_uuid, warm_up.header.key, OperatorAction.RETRY, None)
         yield Lossy(store, mailbox, loss)
         assert loss.lost >= 1
         assert not loss.armed
@@ -63,8 +63,8 @@ def lossy(redis_server: RedisServer, store: Store) -> Iterator[Lossy]:
 def test_put(lossy: Lossy) -> None:
     item = posting(new_vm())
     assert lossy.lose().put(item).accepted
-    assert lossy.store.sent() == [(item.header.event_id, 1)]
-    assert lossy.store.mail(item.header.vm_uuid) == [item.header.event_id]
+    assert lossy.store.sent() == [(item.header.key, 1)]
+    assert lossy.store.mail(item.header.vm_uuid) == [item.header.key]
 
 
 def test_put_of_an_event_that_a_worker_finished_meanwhile_is_no_duplicate_of_itself(lossy: Lossy) -> None:
@@ -95,9 +95,9 @@ def test_put_into_a_back_off_does_not_end_it(lossy: Lossy) -> None:
 
 def test_put_many(lossy: Lossy) -> None:
     items = [posting(new_vm()) for _ in range(3)]
-    assert all(receipt.accepted for receipt in lossy.lose().put_many(items))
-    assert lossy.store.sent() == [(item.header.event_id, 1) for item in items]
-    assert [lossy.store.mail(item.header.vm_uuid) for item in items] == [[item.header.event_id] for item in items]
+    assert all(receipt.accepted for receipt in receipts(lossy.lose().put_many(items)))
+    assert lossy.store.sent() == [(item.header.key, 1) for item in items]
+    assert [lossy.store.mail(item.header.vm_uuid) for item in items] == [[item.header.key] for item in items]
 
 
 def test_claim(lossy: Lossy) -> None:
@@ -114,8 +114,8 @@ def test_finish_writes_one_outcome_and_still_wakes_the_next(lossy: Lossy) -> Non
     first, second, third = (store.put(vm) for _ in range(3))
     claim = store.claim(first)
     lossy.lose().done(claim, finish(claim))
-    assert store.sent() == [(second.event_id, 1)]
-    assert store.mail(vm) == [second.event_id, third.event_id]
+    assert store.sent() == [(second.key, 1)]
+    assert store.mail(vm) == [second.key, third.key]
     assert store.outcomes()[1:] == [outcome(first)]
 
 
@@ -157,20 +157,20 @@ def test_skip_and_retry(lossy: Lossy) -> None:
     store, vm = lossy.store, new_vm()
     parked = store.parked(vm)
     second, third = store.put(vm), store.put(vm)
-    assert lossy.lose().act(vm, parked.event_id, OperatorAction.RETRY, None) is None
-    assert store.sent() == [(parked.event_id, 1)]
+    assert lossy.lose().act(vm, parked.key, OperatorAction.RETRY, None) is None
+    assert store.sent() == [(parked.key, 1)]
     skipped = outcome(parked, Status.SKIPPED, at=2.0)
-    assert lossy.lose().act(vm, parked.event_id, OperatorAction.SKIP, skipped) is None
+    assert lossy.lose().act(vm, parked.key, OperatorAction.SKIP, skipped) is None
     assert len(store.messages()) == 1
     assert store.outcomes()[2:] == [skipped]
 
     skipped = outcome(second, Status.SKIPPED, at=3.0)
     taken: list[Claim] = []
     going_on = lossy.lose(lambda: taken.append(store.claim(third)))
-    assert going_on.act(vm, second.event_id, OperatorAction.SKIP, skipped) is None
+    assert going_on.act(vm, second.key, OperatorAction.SKIP, skipped) is None
     assert store.sent() == []
     assert store.mailbox.renew(taken[0])
-    assert store.mail(vm) == [third.event_id]
+    assert store.mail(vm) == [third.key]
 
 
 def test_a_look_for_wake_ups_sends_each_once(lossy: Lossy) -> None:
@@ -178,7 +178,7 @@ def test_a_look_for_wake_ups_sends_each_once(lossy: Lossy) -> None:
     store.mailbox.done(store.claim(header), again(1))
     store.age(header.vm_uuid, 15)
     assert lossy.lose().wake_due(QUEUE, 10) == []
-    assert store.sent() == [(header.event_id, 2)]
+    assert store.sent() == [(header.key, 2)]
 
 
 def test_hold(lossy: Lossy) -> None:
@@ -220,7 +220,7 @@ def test_release(lossy: Lossy) -> None:
     assert isinstance(held, Held)
     header = store.put(vm)
     lossy.lose().release(held, "cleaned", finished=Leftover(QUEUE, HOST))
-    assert store.sent() == [(header.event_id, 1)]
+    assert store.sent() == [(header.key, 1)]
     assert store.mailbox.leftovers(QUEUE) == {}
     assert store.claim(header).state == "cleaned"
 

@@ -63,7 +63,8 @@ class Mailboxes(RuleBasedStateMachine):
         item = posting(vm.uuid, kind, queue=queue)
         assert self.store.mailbox.put(item).accepted
         vm.mail.append(item.header)
-        vm.seen[item.header.event_id] = None
+        vm.seen[item.header.key] = None
+        vm.items[item.header.key] = item
         if vm.parked:
             if vm.superseded_by(item.header):
                 vm.next_head()
@@ -77,9 +78,9 @@ class Mailboxes(RuleBasedStateMachine):
     def put_again(self, index: int, which: int) -> None:
         vm = self.vms[index]
         if vm.seen:
-            identity = list(vm.seen)[which % len(vm.seen)]
-            receipt = self.store.mailbox.put(posting(vm.uuid, event_id=identity))
-            assert (receipt.accepted, receipt.first) == (False, vm.seen[identity])
+            key = list(vm.seen)[which % len(vm.seen)]
+            receipt = self.store.mailbox.put(vm.items[key])
+            assert (receipt.accepted, receipt.first) == (False, vm.seen[key])
 
     @rule(index=index)
     def claim(self, index: int) -> None:
@@ -103,7 +104,7 @@ class Mailboxes(RuleBasedStateMachine):
             answer.owner,
             vm.attempts,
             vm.deaths,
-            f"body of {vm.head.event_id}".encode(),
+            f"body of {vm.head.key}".encode(),
             vm.state,
             tuple(vm.mail[1:]),
             waited=answer.waited,
@@ -117,7 +118,7 @@ class Mailboxes(RuleBasedStateMachine):
         vm = self.vms[index]
         if vm.head is None or vm.head.queue == queue:
             return
-        answer = self.store.mailbox.claim(Wakeup(vm.head.event_id, vm.uuid, queue))
+        answer = self.store.mailbox.claim(Wakeup(vm.head.key, vm.uuid, queue))
         if vm.parked or vm.live or vm.backing_off:
             vm.due |= not vm.parked
             assert isinstance(answer, NotNow)
@@ -158,8 +159,8 @@ class Mailboxes(RuleBasedStateMachine):
             self._ended(vm, how, result)
 
     def _ended(self, vm: VmModel, how: str, result: Outcome) -> None:
-        if how in {"again", "park"} and vm.through != result.event_id and any(map(vm.superseded_by, vm.mail)):
-            vm.through = result.event_id
+        if how in {"again", "park"} and vm.through != result.key and any(map(vm.superseded_by, vm.mail)):
+            vm.through = result.key
             vm.deaths, vm.due, vm.overdue = 0, False, False
             vm.give_back()
             vm.wake()
@@ -169,7 +170,7 @@ class Mailboxes(RuleBasedStateMachine):
             vm.retry_set, vm.backing_off, vm.due, vm.overdue = True, True, True, False
             return
         self.stream.append(result)
-        vm.seen[result.event_id] = result
+        vm.seen[result.key] = result
         if how == "park":
             vm.give_back()
             vm.parked, vm.due, vm.overdue = True, False, False
@@ -236,15 +237,15 @@ class Mailboxes(RuleBasedStateMachine):
             return
         head = vm.head
         skipped = outcome(head, Status.SKIPPED, at=float(next(self.clock)))
-        answer = self.store.mailbox.act(vm.uuid, head.event_id, action, skipped)
+        answer = self.store.mailbox.act(vm.uuid, head.key, action, skipped)
         if vm.live:
             assert answer == "busy"
             return
         vm.epoch += 1
-        vm.seen[head.event_id] = vm.through = None
+        vm.seen[head.key] = vm.through = None
         if action is OperatorAction.SKIP:
             self.stream.append(skipped)
-            vm.seen[head.event_id] = skipped
+            vm.seen[head.key] = skipped
             vm.mail.pop(0)
         assert answer is None
         vm.next_head()
@@ -264,9 +265,9 @@ class Mailboxes(RuleBasedStateMachine):
         self.auditor.check()
 
     def _is_as_the_model_says(self, vm: VmModel) -> None:
-        assert self.store.mail(vm.uuid) == [header.event_id for header in vm.mail]
+        assert self.store.mail(vm.uuid) == [header.key for header in vm.mail]
         bodies = self.store.bodies(vm.uuid)
-        assert bodies == {header.event_id for header in vm.mail}
+        assert bodies == {header.key for header in vm.mail}
         due = [queue for queue in QUEUES if self.store.due(vm.uuid, queue) is not None]
         assert due == ([vm.mail[0].queue] if vm.due else [])
         woken = {

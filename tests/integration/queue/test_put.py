@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from configdrive.client.postings import Receipt
 from configdrive.contract.outcome import Status
-from configdrive.model import EventId
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.lifecycle.settled import Settled
+from configdrive.model import EventKey
 from tasks.mailbox import NotNow
-from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park, posting
+from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park, posting, receipts
 
 if TYPE_CHECKING:
     from configdrive.client.postings import Posting
@@ -23,8 +25,8 @@ def test_first_event_of_an_idle_vm_wakes_and_the_next_ones_wait_behind_it(store:
     items = [posting(vm) for _ in range(3)]
     for item in items:
         assert store.mailbox.put(item).accepted
-    assert store.sent() == [(items[0].header.event_id, 1)]
-    assert store.mail(vm) == [item.header.event_id for item in items]
+    assert store.sent() == [(items[0].header.key, 1)]
+    assert store.mail(vm) == [item.header.key for item in items]
     assert store.mailbox.pending() == {QUEUE: 1}
 
     claim = store.claim(items[0].header)
@@ -36,24 +38,23 @@ def test_first_event_of_an_idle_vm_wakes_and_the_next_ones_wait_behind_it(store:
 def test_many_at_once_keep_their_order_and_wake_each_vm_once(store: Store) -> None:
     vms = [new_vm() for _ in range(5)]
     items = [posting(vm) for _ in range(4) for vm in vms]
-    double = posting(vms[0], event_id=items[0].header.event_id)
-    receipts = store.mailbox.put_many([*items, double])
-    assert store.sent() == [(item.header.event_id, 1) for item in items[:5]]
-    assert [receipt.event_id for receipt in receipts] == [item.header.event_id for item in [*items, double]]
-    assert [receipt.accepted for receipt in receipts] == [True] * 20 + [False]
+    double = items[0]
+    stored = receipts(store.mailbox.put_many([*items, double]))
+    assert store.sent() == [(item.header.key, 1) for item in items[:5]]
+    assert [receipt.key for receipt in stored] == [item.header.key for item in [*items, double]]
+    assert [receipt.accepted for receipt in stored] == [True] * 20 + [False]
     for vm in vms:
-        assert store.mail(vm) == [item.header.event_id for item in items if item.header.vm_uuid == vm]
+        assert store.mail(vm) == [item.header.key for item in items if item.header.vm_uuid == vm]
 
 
-def test_known_id_is_refused_with_the_first_ones_outcome_so_far(store: Store) -> None:
+def test_an_event_that_comes_again_is_refused_with_its_outcome_so_far(store: Store) -> None:
     vm = new_vm()
-    header = store.put(vm)
-    double = posting(vm, event_id=header.event_id)
-    other_vm = posting(new_vm(), event_id=header.event_id)
+    item = posting(vm)
+    header = item.header
+    store.mailbox.put(item)
 
     def refused() -> Receipt:
-        receipt = store.mailbox.put(double)
-        assert store.mailbox.put(other_vm) == receipt
+        receipt = store.mailbox.put(replace(item, body=b"sealed anew"))
         assert not receipt.accepted
         return receipt
 
@@ -62,16 +63,50 @@ def test_known_id_is_refused_with_the_first_ones_outcome_so_far(store: Store) ->
     assert refused().first is None
     store.mailbox.done(claim, park(claim, "storage_not_found"))
     assert refused().first == outcome(header, Status.PARKED, "storage_not_found")
-    assert store.mail(vm) == [header.event_id]
+    assert store.mail(vm) == [header.key]
 
     store.put(vm, "destroy")
     claim = store.claim(header)
     store.mailbox.done(claim, finish(claim))
     assert refused().first == outcome(header)
-    assert store.mailbox.outcome_of(header.event_id) == outcome(header)
-    assert store.mailbox.outcome_of(EventId("never-seen")) is None
+    assert store.mailbox.outcome_of(header.key) == outcome(header)
+    assert store.mailbox.outcome_of(EventKey("never-seen")) is None
     assert len(store.mail(vm)) == 1
-    assert store.mailbox.view(other_vm.header.vm_uuid) is None
+
+
+def test_an_id_of_two_sources_is_two_events_and_each_has_its_outcome(store: Store) -> None:
+    one, other = posting(new_vm(), event_id="order-1"), posting(new_vm(), event_id="order-1", source="/others")
+    assert [receipt.accepted for receipt in receipts(store.mailbox.put_many([one, other]))] == [True, True]
+    for item, status in ((one, Status.APPLIED), (other, Status.REJECTED)):
+        claim = store.claim(item.header)
+        assert claim.body == item.body
+        store.mailbox.done(claim, Settled(outcome(item.header, status)))
+    found = [store.mailbox.outcome_of(item.header.key) for item in (one, other)]
+    assert found == store.outcomes() == [outcome(one.header), outcome(other.header, Status.REJECTED)]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("change", [{"event_type": "stop"}, {"vm_uuid": new_vm()}, {"sequence": 7}])
+def test_another_event_under_a_known_source_and_id_is_refused_by_name(
+    store: Store, change: dict[str, Any], *, ended: bool
+) -> None:
+    item = posting(new_vm())
+    store.mailbox.put(item)
+    if ended:
+        claim = store.claim(item.header)
+        store.mailbox.done(claim, finish(claim))
+    before = store.everything()
+    another = replace(item, header=replace(item.header, **change))
+    (answer,) = store.mailbox.put_many([another])
+    with pytest.raises(PermanentError) as caught:
+        store.mailbox.put(another)
+    assert isinstance(answer, PermanentError)
+    for error in (caught.value, answer):
+        assert error.code is PermanentCode.ID_CONFLICT
+        for words in (f"that of start #{item.header.sequence} of VM {item.header.vm_uuid}", item.header.event_id):
+            assert words in error.detail
+        assert error.remedy
+    assert store.everything() == before
 
 
 @pytest.mark.parametrize("kind", ["stop", "destroy"])
@@ -84,7 +119,7 @@ def test_parked_vm_keeps_what_comes_and_a_newer_stop_or_destroy_goes_through(sto
     assert store.refused(parked) is NotNow.PARKED
 
     store.put(vm, kind)
-    assert store.sent() == [(parked.event_id, 1)]
+    assert store.sent() == [(parked.key, 1)]
     assert store.mailbox.parked(10) == []
     claim = store.claim(parked)
     assert [header.event_type for header in claim.waiting] == ["update", kind]
@@ -132,7 +167,7 @@ def test_back_off_ends_early_for_what_may_supersede_the_head(store: Store, kind:
     header = store.put(vm)
     store.mailbox.done(store.claim(header), again(300))
     store.put(vm, kind)
-    assert store.sent() == ([(header.event_id, 2)] if wakes else [])
+    assert store.sent() == ([(header.key, 2)] if wakes else [])
     due = store.due(vm)
     if wakes:
         assert due is None
@@ -159,10 +194,10 @@ def test_vm_whose_next_event_has_another_queue_is_woken_for_there(store: Store) 
     vm, zone = new_vm(), f"{QUEUE}.zone-1"
     first = store.put(vm)
     second = store.put(vm, queue=zone)
-    assert (store.sent(), store.sent(zone)) == ([(first.event_id, 1)], [])
+    assert (store.sent(), store.sent(zone)) == ([(first.key, 1)], [])
     claim = store.claim(first)
     store.mailbox.done(claim, finish(claim))
-    assert (store.sent(), store.sent(zone)) == ([], [(second.event_id, 1)])
+    assert (store.sent(), store.sent(zone)) == ([], [(second.key, 1)])
     assert store.mailbox.pending() == {QUEUE: 0, zone: 1}
     claim = store.claim(second)
     store.mailbox.done(claim, finish(claim))
@@ -175,4 +210,4 @@ def test_a_vm_that_nobody_is_woken_for_any_more_is_found_by_its_next_event(store
     store.lose_messages()
     store.client.delete(store.key("wakeups", QUEUE))  # somebody has tidied up
     store.put(vm)
-    assert store.sent() == [(first.event_id, 1)]
+    assert store.sent() == [(first.key, 1)]

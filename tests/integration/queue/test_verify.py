@@ -53,7 +53,7 @@ def test_a_vm_is_noted_whose_event_was_superseded_or_skipped_or_whose_worker_gav
     claim = store.claim(store.put(superseded))
     store.mailbox.done(claim, Settled(outcome(claim.header, Status.DROPPED, "superseded")))
     header = store.parked(skipped)
-    assert store.mailbox.act(skipped, header.event_id, OperatorAction.SKIP, outcome(header)) is None
+    assert store.mailbox.act(skipped, header.key, OperatorAction.SKIP, outcome(header)) is None
     header = store.put(dead)
     store.claim(header)
     store.age(dead, LEASE)
@@ -61,7 +61,7 @@ def test_a_vm_is_noted_whose_event_was_superseded_or_skipped_or_whose_worker_gav
     header = store.put(retried)
     store.claim(header)
     store.age(retried, LEASE)
-    assert store.mailbox.act(retried, header.event_id, OperatorAction.RETRY, None) is None
+    assert store.mailbox.act(retried, header.key, OperatorAction.RETRY, None) is None
     assert sorted(doubted(store)) == sorted([superseded, skipped, dead, retried])
 
 

@@ -25,7 +25,7 @@ def looks(store: Store, count: int, seconds: float = RESEND / 2) -> list[tuple[s
 def test_a_message_that_waits_for_a_worker_is_not_sent_again_however_long_it_waits(store: Store) -> None:
     headers = [store.put(new_vm()) for _ in range(5)]
     assert looks(store, 100) == []
-    assert store.sent() == [(header.event_id, 1) for header in headers]
+    assert store.sent() == [(header.key, 1) for header in headers]
     store.claim(headers[0])
     assert looks(store, 100) == []
     assert len(store.messages()) == 4
@@ -38,7 +38,7 @@ def test_a_message_that_was_lost_on_its_way_is_sent_again_within_twice_the_resen
     store.claim(behind)
     sent_after = next(number for number in range(1, 10) if looks(store, 1))
     assert 3 <= sent_after <= 4, "not before the resend time, and within twice of it"
-    assert store.sent() == [(lost.event_id, 1)]
+    assert store.sent() == [(lost.key, 1)]
     assert looks(store, 10) == [], "once"
     claim = store.claim(lost)
     assert (claim.attempt, claim.deaths) == (1, 0)  # a lost message is nobody's fault
@@ -48,14 +48,14 @@ def test_the_last_message_of_a_list_that_was_lost_is_found_when_the_list_is_empt
     header = store.put(new_vm())
     store.lose_messages()
     assert looks(store, 2) == []
-    assert looks(store, 2) == [(header.event_id, 1)]
+    assert looks(store, 2) == [(header.key, 1)]
 
 
 def test_a_list_that_was_lost_as_a_whole_is_sent_again_once(store: Store) -> None:
     headers = [store.put(new_vm()) for _ in range(250)]
     store.lose_messages()
     assert len(looks(store, 8)) == 250
-    assert sorted(store.sent()) == sorted((header.event_id, 1) for header in headers)
+    assert sorted(store.sent()) == sorted((header.key, 1) for header in headers)
 
 
 @pytest.mark.parametrize("step", [-3600, 3600])
@@ -73,7 +73,7 @@ def test_a_clock_that_steps_delays_no_lost_message(store: Store, step: float) ->
     store.lose_messages()
     looks(store, 1)
     store.age_queue(step)
-    assert looks(store, 4) == [(header.event_id, 1)]
+    assert looks(store, 4) == [(header.key, 1)]
 
 
 def test_a_message_that_came_back_is_worked_on_and_breeds_no_other(store: Store) -> None:
@@ -81,30 +81,30 @@ def test_a_message_that_came_back_is_worked_on_and_breeds_no_other(store: Store)
     vm = new_vm()
     first, second, third = store.put(vm), store.put(vm), store.put(vm)
     old = store.wakeup(first)
-    assert looks(store, 4) == [(first.event_id, 1)], "it was held for lost"
+    assert looks(store, 4) == [(first.key, 1)], "it was held for lost"
     claim = store.mailbox.claim(old)  # and is there after all
     assert not isinstance(claim, NotNow)
     store.mailbox.done(claim, finish(claim))
     assert len(store.messages()) == 1, "there is a message for the VM already"
     claim = store.claim(second)
     store.mailbox.done(claim, finish(claim))
-    assert store.sent() == [(third.event_id, 1)]
+    assert store.sent() == [(third.key, 1)]
 
 
 def test_a_message_for_a_vm_in_work_leaves_the_vm_to_its_worker(store: Store) -> None:
     header = store.put(new_vm())
     claim = store.claim(header)
-    double = Wakeup(header.event_id, header.vm_uuid, QUEUE, 1)
+    double = Wakeup(header.key, header.vm_uuid, QUEUE, 1)
     assert store.mailbox.claim(double) is NotNow.BUSY
     store.age(header.vm_uuid, 31)
-    assert store.due_now() == [(header.event_id, 2)], "whose death is noticed as ever"
+    assert store.due_now() == [(header.key, 2)], "whose death is noticed as ever"
     assert not isinstance(store.mailbox.claim(store.wakeup(header)), NotNow)
     assert not store.mailbox.renew(claim)
 
 
 def test_a_stranger_s_number_makes_no_message_lost_for_long(store: Store) -> None:
     headers = [store.put(new_vm()) for _ in range(3)]
-    store.mailbox.claim(Wakeup(headers[0].event_id, new_vm(), QUEUE, 10**15))
+    store.mailbox.claim(Wakeup(headers[0].key, new_vm(), QUEUE, 10**15))
     taken: Any = store.client.hget(store.key("queue", QUEUE), "taken")
     assert int(taken) == 3
     assert len(looks(store, 20)) == 3, "each is doubled once"
@@ -121,7 +121,7 @@ def test_dead_workers_lease_is_found_when_it_has_run_out(store: Store) -> None:
     assert store.mailbox.renew(claim)
     assert store.due(vm) == pytest.approx(30, abs=1)
     store.age(vm, 30)
-    assert store.due_now() == store.sent() == [(header.event_id, 2)]
+    assert store.due_now() == store.sent() == [(header.key, 2)]
     assert store.claim(header).deaths == 1
 
 
@@ -142,7 +142,7 @@ def test_each_queue_is_looked_after_by_itself_oldest_first_and_no_more_than_aske
         store.age(header.vm_uuid, 100 - number)
     assert [sent.header for sent in store.mailbox.wake_due(QUEUE, 2)] == headers[:2]
     assert [sent.header for sent in store.mailbox.wake_due(QUEUE, 10)] == headers[2:]
-    assert store.due_now(ZONE) == [(zone.event_id, 2)]
+    assert store.due_now(ZONE) == [(zone.key, 2)]
     assert store.due_now("configdrive.nobody") == []
 
 
@@ -177,12 +177,16 @@ def test_garbage_behind_a_skipped_event_is_a_dead_letter(store: Store) -> None:
     store.client.rpush(store.key("mail", vm), "garbage")
     behind = store.put(vm)
     skipped = outcome(header, Status.SKIPPED, at=2.0)
-    assert store.mailbox.act(vm, header.event_id, OperatorAction.SKIP, skipped) is None
-    assert store.sent() == [(behind.event_id, 1)]
+    assert store.mailbox.act(vm, header.key, OperatorAction.SKIP, skipped) is None
+    assert store.sent() == [(behind.key, 1)]
     assert [letter.vm_uuid for letter in store.mailbox.dead_letters(10)] == [vm]
 
 
-LIKE_A_HEADER = '{"id":"stranger","type":"start","vm":"VM","queue":"configdrive.simulated","sequence":1,"x":X}'
+FORGED_KEY = "of-no-event-whatsoever"
+LIKE_A_HEADER = (
+    f'{{"key":"{FORGED_KEY}","id":"stranger","source":"/s","type":"start","vm":"VM"'
+    ',"queue":"configdrive.simulated","sequence":1,"x":X}'
+)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +201,8 @@ LIKE_A_HEADER = '{"id":"stranger","type":"start","vm":"VM","queue":"configdrive.
         b"\xff\xfe",
         LIKE_A_HEADER.replace("VM", "another").replace("X", "1"),
         LIKE_A_HEADER.replace("stranger", "bad id!").replace("X", "1"),
+        LIKE_A_HEADER.replace(FORGED_KEY, "short").replace("X", "1"),
+        LIKE_A_HEADER.replace("/s", "\t").replace("X", "1"),
         LIKE_A_HEADER.replace('"sequence":1', '"sequence":1.5').replace("X", "1"),
         LIKE_A_HEADER.replace("configdrive.simulated", "somebody's list").replace("X", "1"),
     ],
@@ -209,7 +215,7 @@ def test_garbage_in_a_mailbox_is_a_dead_letter_and_holds_up_nobody(store: Store,
     third = store.put(vm)
     claim = store.claim(first)
     store.mailbox.done(claim, finish(claim))
-    assert store.sent() == [(third.event_id, 1)]
+    assert store.sent() == [(third.key, 1)]
     (letter,) = store.mailbox.dead_letters(10)
     assert (letter.origin, letter.reason, letter.vm_uuid, letter.event_id) == ("mailbox", "not a header", vm, None)
     assert abs(letter.at - store.now()) < 5
@@ -223,7 +229,7 @@ def test_garbage_before_a_vm_s_first_event_does_not_hold_it_up(store: Store, gar
     vm = new_vm()
     store.client.rpush(store.key("mail", vm), garbage)
     header = store.put(vm)
-    assert store.sent() == [(header.event_id, 1)]
+    assert store.sent() == [(header.key, 1)]
     claim = store.claim(header)
     assert len(store.mailbox.dead_letters(10)) == 1
     store.mailbox.done(claim, finish(claim))
@@ -243,7 +249,7 @@ def test_what_only_the_script_can_read_as_a_header_is_claimed_as_an_event_withou
     store.mailbox.done(claim, finish(claim))
     stranger = store.mailbox.claim(store.messages()[0].wakeup)
     assert not isinstance(stranger, NotNow)
-    assert (stranger.header.event_id, stranger.body) == ("stranger", b"")
+    assert (stranger.header.key, stranger.header.forged_key, stranger.body) == (FORGED_KEY, FORGED_KEY, b"")
     store.mailbox.done(stranger, finish(stranger))
     claim = store.claim(third)
     store.mailbox.done(claim, finish(claim))

@@ -22,7 +22,7 @@ from configdrive.errors import StaleCode
 from configdrive.lifecycle import state
 from configdrive.lifecycle.reconcile import Reconciler
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import DriveSettings, EventId
+from configdrive.model import DriveSettings, EventId, EventKey
 from rigs.invariants import Auditor
 from tasks.attempt import Attempts
 from tasks.isolation import Isolation
@@ -93,8 +93,8 @@ class Life:
         self.keys = KeyRing(lambda: [KEY])
         self.mailbox = PointedMailbox(lossy, self.store.options, self.points)
         self.doubled: list[Wakeup] = []
-        self.events: dict[EventId, LifecycleEvent] = {}
-        self.unended: list[EventId] = []
+        self.events: dict[EventKey, LifecycleEvent] = {}
+        self.unended: list[EventKey] = []
         self.ended: list[Outcome] = []
         self.seen = 0
         self.overtaken = False
@@ -140,17 +140,17 @@ class Life:
     def posting(self, word: str, data: Json) -> tuple[Posting, LifecycleEvent]:
         """Check and seal an event, as a publisher does."""
         event = parse(json.dumps(document(word, **{"sequence": next(self.sequence)} | data)))
-        header = Header(EventId(event.id), short_type(event.type), VM, QUEUE, event.data.sequence)
+        header = Header(EventId(event.id), event.source, short_type(event.type), VM, QUEUE, event.data.sequence)
         return Posting(header, body_of(event, self.keys)), event
 
     def publish(self, word: str, data: Json, trouble: Trouble | None = None) -> None:
         """Publish an event; a publisher that was killed over it publishes it again, and is told that it is known."""
         posting, event = self.posting(word, data)
-        self.events[posting.header.event_id] = event
-        self.unended.append(posting.header.event_id)
+        self.events[posting.header.key] = event
+        self.unended.append(posting.header.key)
         if self.process(lambda: self._put(posting), trouble):
             return
-        known = self.store.client.exists(self.store.key("seen", posting.header.event_id))
+        known = self.store.client.exists(self.store.key("seen", posting.header.key))
         assert self.store.mailbox.put(posting).accepted is not bool(known)
 
     def _put(self, posting: Posting) -> None:
@@ -221,7 +221,7 @@ class Life:
         head = self.head
         self.overtaken = head is not None and isinstance(self.store.mailbox.claim(self._own(head)), Claim)
 
-    def _own(self, head: EventId) -> Wakeup:
+    def _own(self, head: EventKey) -> Wakeup:
         return Wakeup(head, VM, QUEUE)
 
     # --- the world ------------------------------------------------------------------------------------------------
@@ -244,7 +244,14 @@ class Life:
         event = self.events[head]
         half_done = head in self.mailbox.claims
         skipped = Outcome(
-            event.id, short_type(event.type), VM, event.data.sequence, Status.SKIPPED, self.clock.now(), None
+            event.id,
+            event.source,
+            short_type(event.type),
+            VM,
+            event.data.sequence,
+            Status.SKIPPED,
+            self.clock.now(),
+            None,
         )
         answer = self.store.mailbox.act(VM, head, action, skipped if action is OperatorAction.SKIP else None)
         if action is OperatorAction.SKIP and answer != "busy":
@@ -257,7 +264,7 @@ class Life:
     # --- what must be ---------------------------------------------------------------------------------------------
 
     @property
-    def head(self) -> EventId | None:
+    def head(self) -> EventKey | None:
         mail = self.store.mail(VM)
         return mail[0] if mail else None
 
@@ -271,17 +278,17 @@ class Life:
         outcomes = self.store.outcomes()
         for outcome in outcomes[self.seen :]:
             if outcome.status is Status.PARKED:
-                assert outcome.event_id == self.unended[0]
+                assert outcome.key == self.unended[0]
                 continue
-            assert outcome.event_id == self.unended.pop(0)
+            assert outcome.key == self.unended.pop(0)
             self.ended.append(outcome)
             if outcome.status is not Status.SKIPPED:
                 self._follow(outcome)
         self.seen = len(outcomes)
 
     def _follow(self, outcome: Outcome) -> None:
-        event = self.events[EventId(outcome.event_id)]
-        waiting = tuple(header.event_type for header in self.mailbox.claims[EventId(outcome.event_id)].waiting)
+        event = self.events[EventKey(outcome.key)]
+        waiting = tuple(header.event_type for header in self.mailbox.claims[EventKey(outcome.key)].waiting)
         settled = self.twin.handle(event, waiting=waiting)
         assert (outcome.status, outcome.code) == (settled.outcome.status, settled.outcome.code)
         if outcome.status is Status.APPLIED and short_type(event.type) in {"start", "stop", "destroy"}:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.mailbox import Claim, Held
 
 if TYPE_CHECKING:
-    from configdrive.client.postings import Header
+    from configdrive.client.postings import Header, Posting
     from configdrive.contract.outcome import Outcome
     from configdrive.model import VmUuid
     from tasks.mailbox import Right
@@ -36,6 +36,7 @@ class VmModel:
     due: bool = False
     woken: set[str] = field(default_factory=set)
     seen: dict[str, Outcome | None] = field(default_factory=dict)
+    items: dict[str, Posting] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
     holds: list[Held] = field(default_factory=list)
 

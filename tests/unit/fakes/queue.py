@@ -113,7 +113,7 @@ class Queue:
         return self.post(event.id, short_type(event.type), body_of(event, self.fleet.sealer), event.data.sequence)
 
     def post(self, event_id: str, word: str, body: bytes, sequence: int = 1, uuid: str = VM) -> Header:
-        header = Header(EventId(event_id), word, VmUuid(uuid), QUEUE, sequence)
+        header = Header(EventId(event_id), "orchestrator/1", word, VmUuid(uuid), QUEUE, sequence)
         assert self.mailbox.put(Posting(header, body)).accepted
         return header
 

@@ -12,7 +12,7 @@ from redis import ResponseError
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, PermanentError, StaleCode, StaleError, TransientCode, TransientError
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import EventId, VmUuid
+from configdrive.model import EventKey, VmUuid
 from tasks.mailbox import Dropped, NotNow, OperatorAction, Park, Retry, Wakeup
 from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.cloud import At
@@ -68,11 +68,11 @@ def test_a_destroy_finds_what_a_start_brought_that_failed_and_was_given_up(queue
 
 def test_the_next_event_is_woken_in_order(queue: Queue) -> None:
     first, second, third = queue.put("deploy"), queue.put("update"), queue.put("start")
-    assert queue.sent == [(first.event_id, 1)]
+    assert queue.sent == [(first.key, 1)]
     queue.take(first)
-    assert queue.sent == [(second.event_id, 1)]
+    assert queue.sent == [(second.key, 1)]
     queue.take(second)
-    assert queue.sent == [(third.event_id, 1)]
+    assert queue.sent == [(third.key, 1)]
     queue.take(third)
     assert queue.sent == []
     assert [outcome.event_id for outcome in queue.stream] == ["event-1", "event-2", "event-3"]
@@ -93,7 +93,7 @@ def test_a_wake_up_for_a_vm_that_a_worker_is_at_finds_nothing_to_do(queue: Queue
 
 
 def test_a_wake_up_for_nobody_finds_nothing_to_do(queue: Queue) -> None:
-    assert queue.attempts.make(Wakeup(EventId("never-published"), VmUuid(OTHER_UUID), QUEUE)) == Dropped(NotNow.EMPTY)
+    assert queue.attempts.make(Wakeup(EventKey("never-published"), VmUuid(OTHER_UUID), QUEUE)) == Dropped(NotNow.EMPTY)
 
 
 def test_what_waits_behind_an_event_supersedes_it(queue: Queue) -> None:
@@ -103,11 +103,11 @@ def test_what_waits_behind_an_event_supersedes_it(queue: Queue) -> None:
 
 def test_a_worker_works_on_what_is_next_whatever_event_its_message_names(queue: Queue) -> None:
     first, second = queue.put("deploy"), queue.put("update")
-    named_second = replace(queue.store.wakeup(first), event_id=second.event_id)
+    named_second = replace(queue.store.wakeup(first), key=second.key)
     ending = queue.attempts.make(named_second)
     assert isinstance(ending, Settled)
-    assert ending.outcome.event_id == first.event_id
-    assert queue.sent == [(second.event_id, 1)]
+    assert ending.outcome.key == first.key
+    assert queue.sent == [(second.key, 1)]
 
 
 def test_a_destroyed_vm_is_a_tombstone_for_the_store(queue: Queue) -> None:
@@ -163,7 +163,7 @@ def test_what_may_pass_is_tried_again_after_a_pause_and_not_before(queue: Queue)
     assert queue.stream == []
     assert queue.take(header) == Dropped(NotNow.TOO_EARLY)
     queue.fleet.clock.time += verdict.delay
-    assert queue.store.due_now(QUEUE) == [(header.event_id, 2)]
+    assert queue.store.due_now(QUEUE) == [(header.key, 2)]
     queue.fleet.cloud.down.clear()
     outcome = queue.ended(header)
     assert (outcome.status, outcome.attempts) == (Status.APPLIED, 2)
@@ -192,7 +192,7 @@ def test_a_parked_event_goes_on_when_an_operator_says_so(queue: Queue) -> None:
     queue.raising(lambda: PermanentError(PermanentCode.ACCESS_DENIED, "no"))
     assert queue.ended(header).status is Status.PARKED
     queue.mended()
-    assert queue.mailbox.act(VM, header.event_id, OperatorAction.RETRY, None) is None
+    assert queue.mailbox.act(VM, header.key, OperatorAction.RETRY, None) is None
     assert queue.ended(header).status is Status.APPLIED
 
 
@@ -283,7 +283,7 @@ def test_a_worker_that_has_lost_its_vm_writes_nothing(queue: Queue) -> None:
     assert queue.sent == []
     assert queue.store.field(VM, "epoch") == "2"
     assert queue.owned(), "the lease is the other worker's"
-    assert queue.store.mail(VM) == [header.event_id]
+    assert queue.store.mail(VM) == [header.key]
     assert queue.observer.ended[0][1] is None, "no end of it was written"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,8 @@ from configdrive.contract.events import MAX_EVENT_BYTES
 from configdrive.contract.outcome import Status
 from configdrive.contract.sealing import body_of
 from configdrive.errors import PermanentCode, StaleCode, TransientCode, TransientError
+from configdrive.lifecycle.settled import Settled
+from configdrive.model import EventKey
 from tests.unit.documents import OTHER_UUID, document, event
 from tests.unit.fakes.fleet import HOST_1, VM
 from tests.unit.fakes.queue import QUEUE, Queue
@@ -93,7 +96,7 @@ def test_mail_that_is_no_event_goes_to_the_dead_letters_and_the_next_event_goes_
     assert (letter.origin, letter.event_id, letter.vm_uuid) == ("mailbox", "event-0", VM)
     assert letter.reason.startswith("invalid_event: ")
     assert letter.at == queue.fleet.clock.time
-    assert queue.sent == [(after.event_id, 1)]
+    assert queue.sent == [(after.key, 1)]
     assert queue.ended(after).status is Status.APPLIED
     assert SECRET not in caplog.text + queue.store.everything()
 
@@ -113,6 +116,20 @@ def test_an_event_in_another_vm_s_mailbox_is_rejected(queue: Queue) -> None:
     assert (outcome.status, outcome.vm_uuid) == (Status.REJECTED, VM)
     assert queue.fleet.cloud.verbs == []
     assert len(queue.mailbox.dead_letters(10)) == 1
+
+
+def test_an_event_under_another_s_key_is_rejected(queue: Queue) -> None:
+    header = queue.put("start")
+    store = queue.store
+    text: Any = store.client.lindex(store.key("mail", header.vm_uuid), 0)
+    forged = EventKey("of-no-event-whatsoever")
+    store.client.lset(store.key("mail", header.vm_uuid), 0, text.replace(header.key.encode(), forged.encode()))
+    body: Any = store.client.hget(store.key("body", header.vm_uuid), header.key)
+    store.client.hset(store.key("body", header.vm_uuid), forged, body)
+    ending = queue.attempts.make(store.wakeup(header))
+    assert isinstance(ending, Settled)
+    assert (ending.outcome.status, ending.outcome.code) == (Status.REJECTED, PermanentCode.INVALID_EVENT)
+    assert store.mail(header.vm_uuid) == []
 
 
 def test_an_event_under_another_id_is_rejected(queue: Queue) -> None:

@@ -39,7 +39,7 @@ class Worker:
         return self.arrive(self.queue.store.wakeup(header), header)
 
     def arrive(self, wakeup: Wakeup, header: Header) -> tuple[str, Any]:
-        return self.message(wakeup.event_id, [header.event_type, wakeup.vm_uuid, 1, wakeup.number])
+        return self.message(wakeup.key, [header.event_type, wakeup.vm_uuid, 1, wakeup.number])
 
     def message(self, task_id: str, arguments: list[object], **named: object) -> tuple[str, Any]:
         """Let a message arrive; returns the row's state and its result."""
@@ -105,7 +105,7 @@ def test_an_event_whose_next_queue_is_another_is_left_to_its_workers(worker: Wor
     header = worker.queue.put("deploy")
     elsewhere = replace(worker.queue.store.wakeup(header), queue="configdrive.other")
     done = worker.task.apply(
-        args=("deploy", elsewhere.vm_uuid, 1, 0), task_id=header.event_id, throw=False, routing_key=elsewhere.queue
+        args=("deploy", elsewhere.vm_uuid, 1, 0), task_id=header.key, throw=False, routing_key=elsewhere.queue
     )
     assert done.state == states.RETRY
 
@@ -117,16 +117,16 @@ def test_a_row_that_is_another_worker_s_is_left_alone(worker: Worker) -> None:
 
 
 def test_a_wake_up_for_nobody_is_shown_as_such(worker: Worker) -> None:
-    assert worker.message("never-published", ["start", OTHER_UUID, 1, 1]) == (states.SUCCESS, "nothing to do: empty")
+    assert worker.message("k" * 22, ["start", OTHER_UUID, 1, 1]) == (states.SUCCESS, "nothing to do: empty")
 
 
 @pytest.mark.parametrize(
     ("task_id", "arguments", "named"),
     [
         ("../etc", ["start", UUID, 1, 1], {}),
-        ("event-1", [SECRET], {}),
-        ("event-1", [], {"password": SECRET}),
-        ("event-1", ["start", {"uuid": SECRET}, 1, 1], {}),
+        ("k" * 22, [SECRET], {}),
+        ("k" * 22, [], {"password": SECRET}),
+        ("k" * 22, ["start", {"uuid": SECRET}, 1, 1], {}),
     ],
 )
 def test_a_message_that_is_no_wake_up_goes_to_the_dead_letters(

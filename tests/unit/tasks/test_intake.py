@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 UUID = "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10"
-POSTING = Posting(Header(EventId("e1"), "start", VmUuid(UUID), "configdrive.kvm", 1), b"{}")
+NAMED: dict[str, Any] = {"id": "e1", "source": "/a"}
+POSTING = Posting(Header(EventId("e1"), "/tests", "start", VmUuid(UUID), "configdrive.kvm", 1), b"{}")
 
 
 class FakeIntake(Intake):
@@ -79,16 +80,26 @@ def test_one_that_stands_by_looks_again_when_the_lease_may_be_over() -> None:
     ("event", "named"),
     [
         (
-            {"id": "e1", "type": "configdrive.vm.stop.v1", "data": {"vm": {"uuid": UUID}, "sequence": 3}},
+            {
+                "id": "e1",
+                "source": "/a",
+                "type": "configdrive.vm.stop.v1",
+                "data": {"vm": {"uuid": UUID}, "sequence": 3},
+            },
             ("e1", "stop", 3),
         ),
-        ({"id": "e1", "type": "x", "data": {"vm": {"uuid": UUID.upper()}, "sequence": True}}, ("e1", "unknown", 0)),
-        ({"id": "e1", "data": {"vm": {"uuid": UUID}, "sequence": 2**53}}, ("e1", "unknown", 0)),
+        (
+            {"id": "e1", "source": "/a", "type": "x", "data": {"vm": {"uuid": UUID.upper()}, "sequence": True}},
+            ("e1", "unknown", 0),
+        ),
+        ({"id": "e1", "source": "/a", "data": {"vm": {"uuid": UUID}, "sequence": 2**53}}, ("e1", "unknown", 0)),
+        ({"id": "e1", "source": "a\nb", "data": {"vm": {"uuid": UUID}}}, None),
+        ({"id": "e1", "data": {"vm": {"uuid": UUID}}}, None),
         ({"id": "a b", "data": {"vm": {"uuid": UUID}}}, None),
         ({"id": 7, "data": {"vm": {"uuid": UUID}}}, None),
-        ({"id": "e1", "data": {"vm": {"uuid": "x"}}}, None),
-        ({"id": "e1", "data": {"vm": []}}, None),
-        ({"id": "e1", "data": "x"}, None),
+        ({"id": "e1", "source": "/a", "data": {"vm": {"uuid": "x"}}}, None),
+        ({"id": "e1", "source": "/a", "data": {"vm": []}}, None),
+        ({"id": "e1", "source": "/a", "data": "x"}, None),
         ([], None),
         ("text", None),
     ],

@@ -108,7 +108,7 @@ def test_an_event_that_comes_while_the_host_is_asked_is_woken_afterwards(world: 
 
     world.cloud.hook = comes
     world.ask()
-    assert world.queue.sent == [(put[0].event_id, 1)]
+    assert world.queue.sent == [(put[0].key, 1)]
     world.cloud.hook = lambda _verb, _at: None
     world.queue.ended(put[0])
     assert world.queue.fleet.generations() == [put[0].sequence]
@@ -278,7 +278,7 @@ def test_a_vm_is_verified_behind_its_events_and_when_its_host_is_back(world: Wor
     skipped, waits = queue.put("start"), queue.put("start")
     queue.claim(skipped)
     queue.fleet.clock.time += 31
-    assert queue.mailbox.act(VM, skipped.event_id, OperatorAction.SKIP, outcome(skipped)) is None
+    assert queue.mailbox.act(VM, skipped.key, OperatorAction.SKIP, outcome(skipped)) is None
     assert answered(world) == "0 VMs verified, 1 wait"
     queue.ended(waits)
     cloud.down.add(HOST_1)

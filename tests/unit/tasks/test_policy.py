@@ -41,7 +41,7 @@ def stale() -> StaleError:
 
 
 def claim(attempt: int, waited: float = 0.0) -> Claim:
-    header = Header(EventId("event-1"), "start", VmUuid(UUID), "configdrive.kvm", 7)
+    header = Header(EventId("event-1"), "/tests", "start", VmUuid(UUID), "configdrive.kvm", 7)
     return Claim(header, 1, "owner", attempt, 0, b"", None, (), waited=waited)
 
 

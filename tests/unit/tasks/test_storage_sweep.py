@@ -155,7 +155,7 @@ def test_an_event_that_comes_meanwhile_is_woken_afterwards(queue: Queue, sweeper
 
     queue.fleet.cloud.hook = comes
     swept(sweeper)
-    assert queue.sent == [(put[0].event_id, 1)]
+    assert queue.sent == [(put[0].key, 1)]
     queue.ended(put[0])
 
 

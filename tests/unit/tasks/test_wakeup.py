@@ -7,16 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import EventId, HostName, VmUuid
+from configdrive.model import EventKey, HostName, VmUuid
 from tasks.mailbox import Sent, Wakeup
 from tasks.wakeup import AT_ONCE, LEFTOVERS_NAME, Question, check, read, read_question, wake_due
 from tests.unit import strategies
 from tests.unit.documents import OTHER_UUID, UUID
 from tests.unit.fakes.queue import QUEUE, Queue
 
+KEY = EventKey("-Q3_rWv0yhbCwTq8z1oXkA")
+
 
 def test_a_wake_up_is_read() -> None:
-    assert read("event-1", ["start", UUID, 1, 7], QUEUE) == Wakeup(EventId("event-1"), VmUuid(UUID), QUEUE, 7)
+    assert read(KEY, ["start", UUID, 1, 7], QUEUE) == Wakeup(KEY, VmUuid(UUID), QUEUE, 7)
 
 
 def test_a_question_to_a_host_is_read() -> None:
@@ -30,20 +32,21 @@ def test_a_question_to_a_host_is_read() -> None:
         (7, ["start", UUID, 1, 1]),
         ("", ["start", UUID, 1, 1]),
         ("../x", ["start", UUID, 1, 1]),
-        ("x" * 129, ["start", UUID, 1, 1]),
-        ("event-1\n", ["start", UUID, 1, 1]),
-        ("event-1", []),
-        ("event-1", ["start", UUID]),
-        ("event-1", ["start", UUID, 1]),
-        ("event-1", ["start", UUID, 1, -1]),
-        ("event-1", ["start", UUID, 1, 1, 2]),
-        ("event-1", ["start", UUID, "1", 1]),
-        ("event-1", ["start", UUID, 1, "1"]),
-        ("event-1", [5, UUID, 1, 1]),
-        ("event-1", ["start", "swordfish", 1, 1]),
-        ("event-1", ["start", UUID.upper(), 1, 1]),
-        ("event-1", ["start", f"{UUID}\n", 1, 1]),
-        ("event-1", [["start"], {"a": UUID}, 1, 1]),
+        ("x" * 23, ["start", UUID, 1, 1]),
+        ("event-1", ["start", UUID, 1, 1]),
+        (f"{KEY}\n", ["start", UUID, 1, 1]),
+        (KEY, []),
+        (KEY, ["start", UUID]),
+        (KEY, ["start", UUID, 1]),
+        (KEY, ["start", UUID, 1, -1]),
+        (KEY, ["start", UUID, 1, 1, 2]),
+        (KEY, ["start", UUID, "1", 1]),
+        (KEY, ["start", UUID, 1, "1"]),
+        (KEY, [5, UUID, 1, 1]),
+        (KEY, ["start", "swordfish", 1, 1]),
+        (KEY, ["start", UUID.upper(), 1, 1]),
+        (KEY, ["start", f"{UUID}\n", 1, 1]),
+        (KEY, [["start"], {"a": UUID}, 1, 1]),
     ],
 )
 def test_what_is_no_wake_up_is_refused_without_quoting_it(task_id: object, arguments: list[object]) -> None:

@@ -4,7 +4,8 @@
 -- ARGV  1 prefix   2 vm uuid   3 queue and 4 number of the message (0: there was none)   5 owner (different for every claim)
 --       6 lease ms
 -- Answers {"claimed", epoch, attempt, deaths (workers that never gave the lease back), ms since the head was posted, body,
--- state, {intents}, {places of the hypervisor that hang}, id, type, queue, sequence and traceparent of the head, headers behind it ...}, or one word: "empty", "parked",
+-- state, {intents}, {places of the hypervisor that hang}, key, id, source, type, queue, sequence and traceparent of the head,
+-- headers behind it ...}, or one word: "empty", "parked",
 -- "busy" (a live lease), "too_early" (a back-off is not over: the message was a double), "elsewhere" (the next event is for
 -- another queue, whose workers are woken).
 -- Asked again by the same owner (a reply was lost) it answers as before.
@@ -55,7 +56,7 @@ for index = 1, #places, 2 do
   local ends = tonumber(string.match(places[index + 1], '^hangs (%d+)$') or 0)
   if ends > now then hanging[#hanging + 1] = places[index] end
 end
-local answer = {'claimed', attempt[1], attempt[2], attempt[3] or 0, waited, redis.call('HGET', KEYS[3], head.id) or '',
+local answer = {'claimed', attempt[1], attempt[2], attempt[3] or 0, waited, redis.call('HGET', KEYS[3], head.key) or '',
   attempt[4] or '', redis.call('SMEMBERS', prefix .. 'intents:' .. uuid), hanging, fields_of(head)}
 for _, header in ipairs(redis.call('LRANGE', KEYS[2], 1, LOOK_AHEAD)) do answer[#answer + 1] = header end
 if redis.call('LLEN', KEYS[2]) > LOOK_AHEAD + 1 then answer[#answer + 1] = successor_of(KEYS[2], head, LOOK_AHEAD + 1) end

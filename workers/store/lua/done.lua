@@ -1,7 +1,7 @@
 -- DONE: end an attempt. Fenced: only the owner of the newest epoch may.
 --
 -- KEYS  1 vm   2 mail   3 body   4 seen   5 outcomes   6 parked
--- ARGV  1 prefix   2 vm uuid   3 epoch and 4 owner of the claim   5 event id
+-- ARGV  1 prefix   2 vm uuid   3 epoch and 4 owner of the claim   5 event key
 --       6 "finish" | "gone" (finish, and the VM is no more) | "retry" | "defer" (a retry, and this was no attempt) | "park"   7 outcome JSON   8 state ("": as it was)
 --       9 delay ms ("retry")   10 seen seconds   11 outcomes kept   12 tombstone seconds
 --       13 ms after which a host that was away is asked   14 code ("retry": the reason, "park": what it is parked for,
@@ -10,12 +10,12 @@
 -- Answers "ended", or "fenced" when the VM is another's by now. Asked again (a reply was lost) nothing is written twice.
 local prefix, uuid, how = ARGV[1], ARGV[2], ARGV[6]
 local now = clock()
-local nonce, known = string.match(redis.call('GET', KEYS[4]) or '', '^(%S*) ?(.*)$')
+local nonce, _, known = seen_of(KEYS[4])
 local repeated = redis.call('HGET', KEYS[1], 'ended') == ARGV[4] or ARGV[7] ~= '' and known == ARGV[7]
 if not is_theirs(KEYS[1], ARGV[3], ARGV[4]) then return repeated and 'ended' or 'fenced' end
 
 local queue, head = redis.call('HGET', KEYS[1], 'queue'), read(redis.call('LINDEX', KEYS[2], 0))
-if not is_header(head, uuid) or head.id ~= ARGV[5] then return 'fenced' end
+if not is_header(head, uuid) or head.key ~= ARGV[5] then return 'fenced' end
 give_back(KEYS[1], ARGV[4])
 local due = prefix .. 'due:' .. (queue or head.queue)
 redis.call('ZREM', due, uuid)
@@ -26,9 +26,9 @@ end
 if how == 'retry' or how == 'park' then
   -- What supersedes it has come meanwhile: the next claim drops the event, at once. Only once: an event that cannot be
   -- dropped either gets its back-off, and is parked.
-  if redis.call('HGET', KEYS[1], 'superseded') ~= head.id and successor_of(KEYS[2], head, 1) then
+  if redis.call('HGET', KEYS[1], 'superseded') ~= head.key and successor_of(KEYS[2], head, 1) then
     redis.call('HDEL', KEYS[1], 'deaths', 'reason')
-    redis.call('HSET', KEYS[1], 'superseded', head.id)
+    redis.call('HSET', KEYS[1], 'superseded', head.key)
     wake(prefix, uuid, head, redis.call('HINCRBY', KEYS[1], 'attempts', 0) + 1)
     return 'ended'
   end
@@ -43,7 +43,7 @@ redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[11], '*', 'event', ARGV[5], 'out
 if how == 'park' then
   redis.call('HSET', KEYS[1], 'parked', ARGV[14])
   redis.call('ZADD', KEYS[6], now, uuid)
-  redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[7])
+  redis.call('SET', KEYS[4], seen_as(nonce, head, ARGV[7]))
   return 'ended'
 end
 if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'state', ARGV[8]) end
@@ -56,7 +56,7 @@ for index = 15, #ARGV, 2 do
 end
 redis.call('LPOP', KEYS[2])
 redis.call('HDEL', KEYS[3], ARGV[5])
-redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[7], 'EX', ARGV[10])
+redis.call('SET', KEYS[4], seen_as(nonce, head, ARGV[7]), 'EX', ARGV[10])
 
 head = head_of(prefix, uuid)
 if head then

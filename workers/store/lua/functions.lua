@@ -1,8 +1,9 @@
--- The same PUT for clients of any language: FCALL <name of the fleet>_put_v1 0 <event JSON>. `put` is PUT (put.lua); PREFIX,
+-- The same PUT for clients of any language: FCALL <name of the fleet>_put_v1 0 <event JSON>. `put` is PUT (put.lua),
+-- `event_key` stands in sha256.lua; PREFIX,
 -- MOST_BYTES, HYPERVISORS, ZONES and PUT_NAME stand above, from the settings of whoever loads the library.
 --
--- Answers {"accepted"}, or, as the id is known, {"duplicate", "waiting"} or {"duplicate", "published"} when the first one's
--- outcome stands on the stream: an event of this id is stored in all these cases.
+-- Answers {"accepted"}, or, as the event is known, {"duplicate", "waiting"} or {"duplicate", "published"} when its outcome
+-- stands on the stream: it is stored in all these cases.
 -- An error is "<CODE> <field>: <what is wrong> (<remedy>)", and nothing was stored. What Lua cannot check, a worker does when
 -- the event comes first: what is no event then is `rejected`, and holds nobody up.
 
@@ -49,7 +50,7 @@ local function check(raw)
   local id = text(event.id, 'id', '^[A-Za-z0-9][A-Za-z0-9%._:@%+=~%-]*$', 128)
   local kind = string.match(text(event.type, 'type', '^.', 64), '^configdrive%.vm%.([a-z_]+)%.v1$')
   if not KINDS[kind] then refused('type', 'is no type of event') end
-  text(event.source, 'source', '^.', 4 * 255)
+  local source = text(event.source, 'source', '^[^%c]+$', 4 * 255)
   if type(event.time) ~= 'string' or not string.match(event.time, '^%d%d%d%d%-%d%d%-%d%d[Tt ]%d%d:%d%d') then
     refused('time', 'is missing, or has not the form of RFC 3339', 'give the time of the event: it is the date on the drive')
   end
@@ -57,7 +58,7 @@ local function check(raw)
   local vm = object(data.vm, 'data.vm')
   local uuid = string.lower(text(vm.uuid, 'data.vm.uuid', '^%x+%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x+$', 36))
   if #uuid ~= 36 or string.find(uuid, '-', 1, true) ~= 9 then refused('data.vm.uuid', 'is not a uuid') end
-  text(vm.instance_name, 'data.vm.instance_name', '^[A-Za-z0-9][A-Za-z0-9%._%-]*$', 64)
+  text(vm.instance_name, 'data.vm.instance_name', '^[^%c]+$', 4 * 255)
   if optional(event.subject) and string.lower(tostring(event.subject)) ~= uuid then
     refused('subject', "differs from 'data.vm.uuid'", 'give the same uuid or leave it out')
   end
@@ -82,25 +83,31 @@ local function check(raw)
   if traceparent then text(traceparent, 'traceparent', '^%x%x%-%x+%-%x+%-%x%x$', 55) end
   local zone = optional(data.zone)
   local queue = 'configdrive.' .. hypervisor .. (ZONES[zone] and '.' .. zone or '')
-  return id, kind, uuid, queue, sequence, traceparent
+  return source, id, kind, uuid, queue, sequence, traceparent
 end
 
--- By hand: cjson would round a large number, and every value has been held against a pattern without quotation marks.
-local function header_of(id, kind, uuid, queue, sequence, traceparent)
-  return '{"id":"' .. id .. '","type":"' .. kind .. '","vm":"' .. uuid .. '","queue":"' .. queue
+-- By hand: cjson would round a large number; every other value has been held against a pattern without quotation marks.
+local function header_of(key, source, id, kind, uuid, queue, sequence, traceparent)
+  return '{"key":"' .. key .. '","id":"' .. id .. '","source":' .. cjson.encode(source) .. ',"type":"' .. kind .. '","vm":"' .. uuid .. '","queue":"' .. queue
     .. '","sequence":' .. string.format('%.0f', sequence)
     .. (traceparent and ',"traceparent":"' .. traceparent .. '"' or '') .. '}'
 end
 
 local function put_event(raw)
-  local id, kind, uuid, queue, sequence, traceparent = check(raw)
-  local header = header_of(id, kind, uuid, queue, sequence, traceparent)
-  local keys = {PREFIX .. 'vm:' .. uuid, PREFIX .. 'mail:' .. uuid, PREFIX .. 'body:' .. uuid, PREFIX .. 'seen:' .. id,
+  local source, id, kind, uuid, queue, sequence, traceparent = check(raw)
+  local key = event_key(source, id)
+  local header = header_of(key, source, id, kind, uuid, queue, sequence, traceparent)
+  local keys = {PREFIX .. 'vm:' .. uuid, PREFIX .. 'mail:' .. uuid, PREFIX .. 'body:' .. uuid, PREFIX .. 'seen:' .. key,
     PREFIX .. 'queues', PREFIX .. 'parked'}
   local time = redis.call('TIME')
   local nonce = 'fcall.' .. time[1] .. '.' .. time[2]
-  local answer = put(keys, {PREFIX, uuid, id, header, raw, kind, queue, nonce})
+  local answer = put(keys, {PREFIX, uuid, key, header, raw, kind, queue, nonce})
   if answer[1] == 'duplicate' then return {'duplicate', answer[2] == '' and 'waiting' or 'published'} end
+  if answer[1] == 'conflict' then
+    local other, vm, number = string.match(answer[2], '^(.-):(.-):(.*)$')
+    refused('id', 'that of ' .. other .. ' #' .. number .. ' of VM ' .. vm .. ', of the same source',
+      'give each event an id of its own', 'ID_CONFLICT')
+  end
   return answer
 end
 

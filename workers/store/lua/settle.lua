@@ -3,9 +3,9 @@
 -- KEYS  1 taken   2 number   3 outcomes
 -- ARGV  1 prefix   2 number of the first entry   3 how many   4 outcomes kept
 --       5 ... seven for each entry:
---         "put"      vm uuid      event id   header    body   short type   queue
---         "refuse"   dead letter  event id   outcome   ""     ""           ""      (the last two of these may be "")
--- Answers {"settled", how many duplicates}.
+--         "put"      vm uuid      event key   header    body   short type   queue
+--         "refuse"   dead letter  event key   outcome   ""     ""           ""      (the last two of these may be "")
+-- Answers {"settled", how many events were known, or had another's source and id}.
 -- {"moved"} when these entries are done with: another ingester was faster, or the reply was lost. The number is the fence:
 -- it counts the entries that were settled, so nobody settles twice, or what he has not seen.
 
@@ -15,21 +15,27 @@ local PASSING = {OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true,
 local prefix, duplicates = ARGV[1], 0
 local now = clock() / 1000
 
-local function letter(uuid, id, reason)
-  return cjson.encode({at = now, origin = 'intake', reason = reason, event_id = id, vm_uuid = uuid})
+local function letter(uuid, header, reason)
+  local event = read(header)
+  return cjson.encode({at = now, origin = 'intake', reason = reason, event_id = event.id, source = event.source, vm_uuid = uuid})
 end
 
-local function take_in(number, uuid, id, header, body, kind, queue)
-  local keys = {prefix .. 'vm:' .. uuid, prefix .. 'mail:' .. uuid, prefix .. 'body:' .. uuid, prefix .. 'seen:' .. id,
+local function take_in(number, uuid, key, header, body, kind, queue)
+  local keys = {prefix .. 'vm:' .. uuid, prefix .. 'mail:' .. uuid, prefix .. 'body:' .. uuid, prefix .. 'seen:' .. key,
     prefix .. 'queues', prefix .. 'parked'}
   local nonce = 'intake.' .. number
-  local fine, answer = pcall(put, keys, {prefix, uuid, id, header, body, kind, queue, nonce})
+  local fine, answer = pcall(put, keys, {prefix, uuid, key, header, body, kind, queue, nonce})
   if not fine then
     -- A Redis that takes nothing now will later. Anything else is a stranger's work on this VM's keys, and its own affair.
     if PASSING[string.match(type(answer) == 'table' and answer.err or '', '^%-?(%u+)')] then error(answer) end
-    dead_letter(prefix, letter(uuid, id, 'misconfigured: the keys of this VM on Redis are not as the fleet writes them'))
+    dead_letter(prefix, letter(uuid, header, 'misconfigured: the keys of this VM on Redis are not as the fleet writes them'))
   elseif answer[1] == 'duplicate' then
-    dead_letter(prefix, letter(uuid, id, 'duplicate: an event with this id was published before'))
+    dead_letter(prefix, letter(uuid, header, 'duplicate: the event was published before'))
+    duplicates = duplicates + 1
+  elseif answer[1] == 'conflict' then  -- no outcome: it would be taken for the other's
+    local other, vm, sequence = string.match(answer[2], '^(.-):(.-):(.*)$')
+    local whose = other .. ' #' .. sequence .. ' of VM ' .. vm
+    dead_letter(prefix, letter(uuid, header, 'id_conflict: source and id are those of ' .. whose))
     duplicates = duplicates + 1
   end
 end

@@ -2,19 +2,19 @@
 -- off.
 --
 -- KEYS  1 vm   2 mail   3 body   4 seen   5 outcomes   6 parked
--- ARGV  1 prefix   2 vm uuid   3 "retry" | "skip"   4 event id that the operator has seen at the head
+-- ARGV  1 prefix   2 vm uuid   3 "retry" | "skip"   4 key of the event that the operator has seen at the head
 --       5 outcome JSON of a skip   6 seen seconds   7 outcomes kept   8 tombstone seconds
 -- Answers "done", "empty" when nothing waited, "not_head" when the head has changed, "busy" when a worker is at it.
 -- A skip that is asked again (a reply was lost) answers as before; a retry may be asked as often as one likes.
 
 local prefix, uuid = ARGV[1], ARGV[2]
-local nonce, outcome = string.match(redis.call('GET', KEYS[4]) or '', '^(%S*) ?(.*)$')
+local nonce, _, outcome = seen_of(KEYS[4])
 local queue = redis.call('HGET', KEYS[1], 'queue')
 
 if not (ARGV[3] == 'skip' and outcome == ARGV[5]) then
   local head = head_of(prefix, uuid)
   if not head then return 'empty' end
-  if head.id ~= ARGV[4] then return 'not_head' end
+  if head.key ~= ARGV[4] then return 'not_head' end
   local now = clock()
   if end_of(KEYS[1], 'until', 'lease', now) > now then return 'busy' end
 
@@ -26,12 +26,12 @@ if not (ARGV[3] == 'skip' and outcome == ARGV[5]) then
     'superseded')
   redis.call('ZREM', KEYS[6], uuid)
   if ARGV[3] == 'retry' then
-    redis.call('SET', KEYS[4], nonce .. ' ')
+    redis.call('SET', KEYS[4], seen_as(nonce, head, ''))
   else
     redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[7], '*', 'event', ARGV[4], 'outcome', ARGV[5])
     redis.call('LPOP', KEYS[2])
     redis.call('HDEL', KEYS[3], ARGV[4])
-    redis.call('SET', KEYS[4], nonce .. ' ' .. ARGV[5], 'EX', ARGV[6])
+    redis.call('SET', KEYS[4], seen_as(nonce, head, ARGV[5]), 'EX', ARGV[6])
   end
 elseif redis.call('HEXISTS', KEYS[1], 'owner') == 1 then
   return 'done'  -- the answer was lost, and a worker has found the next event meanwhile

@@ -3,8 +3,8 @@
 --
 -- KEYS  1 due (of the queue)
 -- ARGV  1 prefix   2 queue   3 at most   4 resend ms   5 ms that no lease and no back-off is longer than
--- Answers a flat list, seven for each message that was sent: VM uuid, attempt, and id, type, queue, sequence and traceparent
--- of its next event.
+-- Answers a flat list, nine for each message that was sent: VM uuid, attempt, and key, id, source, type, queue, sequence and
+-- traceparent of its next event.
 --
 -- A message is lost when messages behind it were taken, or none is left in Celery's list, and no worker has come with it for
 -- the resend time. Messages go in at one end of the list and out at the other, so their numbers tell that, whatever clocks do:

@@ -12,6 +12,7 @@ import pytest
 
 from configdrive.client import Publisher, Receipt, connect, publisher
 from configdrive.client.postings import Header, Posting
+from configdrive.contract.event_key import event_key
 from configdrive.contract.events import parse
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.contract.sealing import guest_of
@@ -24,6 +25,7 @@ from tests.unit.fakes.small import FakeSealer
 
 SECRET = "sw0rdfish"
 QUEUE = "configdrive.memory"
+SOURCE = document("stop")["source"]
 
 
 class Site:
@@ -47,13 +49,15 @@ class Site:
 
     def body(self) -> bytes:
         """The content of the VM's first event."""
-        body: Any = self.store.client.hget(self.store.key("body", UUID), self.headers[0].event_id)
+        body: Any = self.store.client.hget(self.store.key("body", UUID), self.headers[0].key)
         return bytes(body)
 
     def finish(self, status: Status = Status.APPLIED) -> Outcome:
         """Let a worker finish the VM's first event."""
         header = self.headers[0]
-        outcome = Outcome(header.event_id, header.event_type, header.vm_uuid, header.sequence, status, 1.0)
+        outcome = Outcome(
+            header.event_id, header.source, header.event_type, header.vm_uuid, header.sequence, status, 1.0
+        )
         self.store.mailbox.done(self.store.claim(header), Settled(outcome))
         return outcome
 
@@ -89,7 +93,7 @@ def test_takes_an_event_in_every_form(site: Site, form: str) -> None:
     }
     receipt = site.publisher.publish(forms[form])
     assert receipt.accepted
-    assert site.store.sent(QUEUE) == [("event-1", 1)]
+    assert site.store.sent(QUEUE) == [(receipt.key, 1)]
     taken = parse(site.body())
     assert guest_of(taken, site.sealer).password is not None
 
@@ -117,10 +121,10 @@ def test_secrets_are_sealed_before_anything_is_stored(site: Site) -> None:
 def test_an_id_that_is_known_is_not_stored_again_and_tells_the_first_outcome(site: Site) -> None:
     first = site.publisher.publish(event("deploy"))
     again = site.publisher.publish(event("deploy"))
-    assert (first.accepted, again) == (True, Receipt(EventId("event-1"), accepted=False))
+    assert (first.accepted, again) == (True, Receipt(EventId("event-1"), SOURCE, accepted=False))
     assert len(site.store.messages(QUEUE)) == 1
     outcome = site.finish()
-    assert site.publisher.publish(event("destroy")).first == outcome
+    assert site.publisher.publish(event("deploy")).first == outcome
     assert site.headers == []
     assert site.store.messages(QUEUE) == []
 
@@ -128,7 +132,7 @@ def test_an_id_that_is_known_is_not_stored_again_and_tells_the_first_outcome(sit
 def test_only_the_first_of_a_vm_s_events_wakes_a_worker(site: Site) -> None:
     for number in (1, 2, 3):
         site.publisher.publish(event("update", sequence=number))
-    assert site.store.sent(QUEUE) == [("event-1", 1)]
+    assert site.store.sent(QUEUE) == [(event_key(SOURCE, "event-1"), 1)]
     site.publisher.publish(document("update", sequence=9, vm={"uuid": OTHER_UUID, "instance_name": "i"}))
     assert len(site.store.messages(QUEUE)) == 2
 
@@ -184,7 +188,7 @@ def counted(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     put_many = site.store.mailbox.put_many
 
-    def put(postings: list[Posting]) -> list[Receipt]:
+    def put(postings: list[Posting]) -> list[Receipt | PermanentError]:
         sizes.append(len(postings))
         return put_many(postings)
 
@@ -266,9 +270,9 @@ def test_no_events_are_no_work(site: Site) -> None:
 
 
 def test_waiting_for_what_has_come_already_returns_at_once(site: Site) -> None:
-    site.publisher.publish(event("deploy"))
+    receipt = site.publisher.publish(event("deploy"))
     outcome = site.finish()
-    assert site.publisher.wait("event-1", 0) == outcome
+    assert site.publisher.wait(receipt, 0) == outcome
 
 
 def test_waiting_returns_when_the_outcome_comes_and_not_another_s(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +288,7 @@ def test_waiting_returns_when_the_outcome_comes_and_not_another_s(site: Site, mo
         return outcomes(after, block_seconds)
 
     monkeypatch.setattr(site.store.mailbox, "outcomes", working)
-    found = site.publisher.wait("event-2", 30)
+    found = site.publisher.wait({"source": SOURCE, "id": "event-2"}, 30)
     assert found is not None
     assert found.event_id == "event-2"
     assert len(set(asked)) == len(asked) == 2, "the position moves on"
@@ -293,7 +297,7 @@ def test_waiting_returns_when_the_outcome_comes_and_not_another_s(site: Site, mo
 def test_waiting_passes_over_what_a_newer_version_has_written(site: Site) -> None:
     site.publisher.publish(event("deploy"))
     client, key = site.store.client, site.store.key("outcomes")
-    newer = Outcome("x", "start", UUID, 1, Status.APPLIED, 1.0).to_json().replace('"applied"', '"postponed"')
+    newer = Outcome("x", "/tests", "start", UUID, 1, Status.APPLIED, 1.0).to_json().replace('"applied"', '"postponed"')
     followed = site.publisher.outcomes("0", timeout=0.3)
     client.xadd(key, {"event": "x", "outcome": newer})
     client.xadd(key, {"foo": "bar"})
@@ -302,8 +306,7 @@ def test_waiting_passes_over_what_a_newer_version_has_written(site: Site) -> Non
 
 
 def test_waiting_ends_when_the_time_is_over(site: Site) -> None:
-    site.publisher.publish(event("deploy"))
-    assert site.publisher.wait("event-1", 0.01) is None
+    assert site.publisher.wait(site.publisher.publish(event("deploy")), 0.01) is None
 
 
 # --- following --------------------------------------------------------------------------------------------------------

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from configdrive.client.store import EventStore
+from configdrive.contract.event_key import event_key
 from configdrive.contract.outcome import Outcome, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OUTCOME = Outcome("e1", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 1, Status.APPLIED, 0.0)
+OUTCOME = Outcome("e1", "/tests", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 1, Status.APPLIED, 0.0)
 
 
 class Stream(EventStore):
@@ -31,7 +32,10 @@ class Stream(EventStore):
 
 
 def wait_for(stream: Stream, *wanted: str, since: str = "0", seconds: float = 0.05) -> list[str]:
-    return [outcome.event_id for outcome in stream.outcomes_of(wanted, since, seconds)]
+    return [
+        outcome.event_id
+        for outcome in stream.outcomes_of([event_key("/tests", name) for name in wanted], since, seconds)
+    ]
 
 
 def test_only_the_wanted_outcomes_come_each_once() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from configdrive.contract.outcome import Outcome, Status
 from tests.unit.documents import UUID
 
-OUTCOME = Outcome("event-1", "start", UUID, 7, Status.APPLIED, 1_773_126_780.25)
+OUTCOME = Outcome("event-1", "/tests", "start", UUID, 7, Status.APPLIED, 1_773_126_780.25)
 
 
 @given(
@@ -34,6 +34,7 @@ def test_is_one_line_with_what_is_known() -> None:
     assert "\n" not in text
     assert json.loads(text) == {
         "event_id": "event-1",
+        "source": "/tests",
         "event_type": "start",
         "vm_uuid": UUID,
         "sequence": 7,
@@ -49,4 +50,4 @@ def test_is_one_line_with_what_is_known() -> None:
 
 @pytest.mark.parametrize("status", Status)
 def test_only_a_parked_event_may_still_come_to_something_else(status: Status) -> None:
-    assert Outcome("e", "start", UUID, 1, status, 0.0).final is (status is not Status.PARKED)
+    assert Outcome("e", "/tests", "start", UUID, 1, status, 0.0).final is (status is not Status.PARKED)

@@ -10,7 +10,7 @@ from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import StaleCode
 from workers.cli.errors import ExitCode, code_of, problem_of, redis_address
 
-OUTCOME = Outcome("e1", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 1, Status.APPLIED, 0.0)
+OUTCOME = Outcome("e1", "/tests", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 1, Status.APPLIED, 0.0)
 
 
 @pytest.mark.parametrize(

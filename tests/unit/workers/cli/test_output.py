@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from configdrive.contract.outcome import Outcome, Status
 from workers.cli.output import ago, clock, coloured, duration, outcome_line, table
 
-OUTCOME = Outcome("e1", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 7, Status.APPLIED, 0.0)
+OUTCOME = Outcome("e1", "/tests", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 7, Status.APPLIED, 0.0)
 
 
 def plain(text: str) -> str:

@@ -111,7 +111,7 @@ def test_what_cannot_be_read_is_reported_with_its_place_and_not_its_text(
     assert "Hunter2" not in repr(found)
 
 
-OUTCOME = Outcome("a", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 7, Status.APPLIED, 0.0)
+OUTCOME = Outcome("a", "/tests", "start", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", 7, Status.APPLIED, 0.0)
 PARKED = replace(OUTCOME, status=Status.PARKED, code="storage_full", detail="pool a is full", remedy="make room")
 
 
@@ -127,7 +127,7 @@ def reported(tell: Callable[[Report], None], *, total: int = 1, as_json: bool = 
 
 
 def receipt(name: str, *, accepted: bool = True, first: Outcome | None = None) -> Receipt:
-    return Receipt(EventId(name), accepted=accepted, first=first)
+    return Receipt(EventId(name), "/tests", accepted=accepted, first=first)
 
 
 def lines(shown: Result) -> list[dict[str, object]]:
@@ -175,7 +175,7 @@ def test_a_duplicate_is_reported_with_the_first_one_s_outcome(
 def test_a_duplicate_that_waits_is_waited_for() -> None:
     def tell(report: Report) -> None:
         report.receipt("event", receipt("a", accepted=False))
-        assert list(report.open) == ["a"]
+        assert [receipt.event_id for _, receipt in report.open.values()] == ["a"]
         report.outcome(OUTCOME)
         assert list(report.open) == []
 
@@ -199,7 +199,7 @@ def test_an_outcome_that_does_not_come_is_time_over_unless_something_worse_happe
 @pytest.mark.parametrize(
     ("as_json", "stdout", "stderr"),
     [
-        (True, '{"where":"line 1","result":"stored","event_id":"a"}\n', ""),
+        (True, '{"where":"line 1","result":"stored","event_id":"a","source":"/tests"}\n', ""),
         (False, "", "so far: 1 stored; to publish all of it again is safe, nothing is done twice\n"),
     ],
     ids=["json", "text"],
@@ -227,15 +227,27 @@ def test_scripts_get_a_line_of_json_for_each() -> None:
     shown = reported(tell, total=4, as_json=True, waiting=True)
 
     assert shown.stderr == ""
+    event = {"event_id": "a", "source": "/tests"}
     assert lines(shown) == [
         {"where": "line 1", "result": "refused", "code": "invalid_event", "detail": "is wrong", "remedy": "mend it"},
-        {"where": "line 2", "result": "duplicate", "event_id": "x", "outcome": json.loads(PARKED.to_json())},
-        {"where": "line 3", "result": "outcome", "event_id": "a", "outcome": json.loads(OUTCOME.to_json())},
-        {"where": "line 4", "result": "time_over", "event_id": "b"},
+        {
+            "where": "line 2",
+            "result": "duplicate",
+            **event,
+            "event_id": "x",
+            "outcome": json.loads(PARKED.to_json()),
+        },
+        {
+            "where": "line 3",
+            "result": "outcome",
+            **event,
+            "outcome": json.loads(OUTCOME.to_json()),
+        },
+        {"where": "line 4", "result": "time_over", **event, "event_id": "b"},
     ]
 
 
 def test_without_waiting_scripts_see_what_is_stored() -> None:
     shown = reported(lambda report: report.receipt("line 1", receipt("a")), total=2, as_json=True)
 
-    assert lines(shown) == [{"where": "line 1", "result": "stored", "event_id": "a"}]
+    assert lines(shown) == [{"where": "line 1", "result": "stored", "event_id": "a", "source": "/tests"}]

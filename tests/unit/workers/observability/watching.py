@@ -21,12 +21,12 @@ def claim(
     attempt: int = 1,
     traceparent: str | None = None,
 ) -> Claim:
-    header = Header(EventId(event_id), event_type, VmUuid(UUID), queue, 7, traceparent)
+    header = Header(EventId(event_id), "/tests", event_type, VmUuid(UUID), queue, 7, traceparent)
     return Claim(header, 3, "owner", attempt, 0, SECRET.encode(), None, ())
 
 
 def outcome(status: Status, code: str | None = None) -> Outcome:
-    return Outcome("event-1", "start", UUID, 7, status, 0.0, code, detail=SECRET)
+    return Outcome("event-1", "/tests", "start", UUID, 7, status, 0.0, code, detail=SECRET)
 
 
 def finish(status: Status = Status.APPLIED, code: str | None = None) -> Settled:

@@ -89,8 +89,8 @@ def test_an_event_of_each_type_is_valid_by_it(described: dict[str, Any], word: s
 def test_every_outcome_is_valid_by_its_schema(status: Status) -> None:
     validator = Draft202012Validator(outcome.json_schema())
     came_to = json.loads(
-        Outcome("e1", "start", "vm", 1, status, 1.5, "vm_gone", facts={"attach": "inserted"}).to_json()
+        Outcome("e1", "/tests", "start", "vm", 1, status, 1.5, "vm_gone", facts={"attach": "inserted"}).to_json()
     )
     assert validator.is_valid(came_to)
-    assert validator.is_valid(json.loads(Outcome("e1", "start", "vm", 1, status, 1.5).to_json()))
+    assert validator.is_valid(json.loads(Outcome("e1", "/tests", "start", "vm", 1, status, 1.5).to_json()))
     assert not validator.is_valid({**came_to, "status": "fine"})

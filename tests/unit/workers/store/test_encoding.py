@@ -13,12 +13,12 @@ from tests.unit.documents import UUID
 from workers.store.encoding import readable
 
 WHOLE = {"id": "event-1", "type": "start", "vm": UUID, "queue": "configdrive.kvm", "sequence": 1}
-HEADER = Header(EventId("event-1"), "start", VmUuid(UUID), "configdrive.kvm", 1)
+HEADER = Header(EventId("event-1"), "/tests", "start", VmUuid(UUID), "configdrive.kvm", 1)
 
 
 @pytest.mark.parametrize("traceparent", [None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"])
 def test_a_header_comes_back_as_it_was(traceparent: str | None) -> None:
-    header = Header(EventId("event-1"), "start", VmUuid(UUID), "configdrive.kvm", 1, traceparent)
+    header = Header(EventId("event-1"), "/tests", "start", VmUuid(UUID), "configdrive.kvm", 1, traceparent)
     assert decode(encode(header).encode()) == header
 
 
