@@ -24,6 +24,7 @@ from pydantic import (
     SecretBytes,
     StrictBool,
     StringConstraints,
+    WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
 from typing_extensions import override
@@ -63,6 +64,10 @@ DEFAULT_LABEL = "config"
 
 MAX_LABEL = 16
 """Characters of a volume label. ISO 9660 has room for 32, Joliet (UCS-2) for 16: both carry the same label."""
+
+_HOST_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOST_NAME: Final = rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*"
+"""Labels of letters, digits and hyphens, with dots between them (RFC 1123, section 2.1)."""
 
 LABEL_PATTERN = rf"[A-Za-z0-9._-]{{1,{MAX_LABEL}}}"
 
@@ -317,6 +322,32 @@ def _public_key(value: str) -> str:
     return line
 
 
+def _mac(value: str) -> str:
+    mac = value.lower()
+    if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", mac):
+        code = "mac"
+        raise PydanticCustomError(code, "is no MAC address; write it like 02:00:5e:10:00:01")
+    if int(mac[1], 16) % 2 or mac == "00:00:00:00:00:00":
+        code = "mac"
+        raise PydanticCustomError(code, "is a group's address, and no NIC's; give the NIC's own")
+    return mac
+
+
+def _with_prefix(value: object) -> object:
+    """Refuse an address alone, which `ipaddress` takes for a network of its own."""
+    if isinstance(value, str) and "/" not in value:
+        code = "ip_interface"
+        raise PydanticCustomError(code, "has no prefix length; write it like 192.0.2.7/24 or 2001:db8::7/64")
+    return _written_out(value)
+
+
+def _domain(value: str) -> str:
+    if not re.fullmatch(HOST_NAME, value):
+        code = "domain"
+        raise PydanticCustomError(code, "is no domain name; write it like example.com, without a dot at the end")
+    return value
+
+
 def _written_out(value: object) -> object:
     """Refuse what `ipaddress` takes besides addresses: numbers (1 would be 0.0.0.1), and scopes, which it may drop."""
     if isinstance(value, (int, bytes, list)) or (isinstance(value, str) and "%" in value):
@@ -337,14 +368,21 @@ ExtraKey = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9._-]{{1,{MAX_E
 PublicKey = Annotated[str, StringConstraints(max_length=16_384), AfterValidator(_public_key)]
 """The line of an OpenSSH `.pub` file."""
 
-Mac = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$", to_lower=True)]
-"""A MAC address with colons; kept in lower case."""
+Mac = Annotated[
+    str,
+    AfterValidator(_mac),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$"}),
+]
+"""A NIC's MAC address with colons; kept in lower case. Group addresses are refused."""
 
 Ip = Annotated[IPvAnyAddress, BeforeValidator(_written_out)]
 """An IPv4 or IPv6 address."""
 
-Interface = Annotated[IPvAnyInterface, BeforeValidator(_written_out)]
-"""An address with the prefix length (or netmask) of its network."""
+Interface = Annotated[IPvAnyInterface, BeforeValidator(_with_prefix)]
+"""An address with the prefix length (or netmask) of its network, which must be given."""
+
+Domain = Annotated[str, StringConstraints(max_length=253), AfterValidator(_domain)]
+"""A domain name of letters, digits, hyphens and dots."""
 
 Network = Annotated[IPvAnyNetwork, BeforeValidator(_written_out)]
 """A network: its first address, and its prefix length (or netmask)."""
@@ -365,33 +403,52 @@ class Route(_OnDrive):
     via: Ip
 
 
+class Ipv6Auto(StrEnum):
+    """How a NIC gets IPv6 addresses by router advertisements alone."""
+
+    SLAAC = "slaac"
+    STATELESS = "stateless"
+    """As `slaac`, and DHCPv6 says the rest, such as name servers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address(_OnDrive):
-    """One IP network of a NIC: `cidr` (address/prefix), or `dhcp` with the family, 4 or 6.
+    """One IP network of a NIC: `cidr` (address/prefix), `dhcp` with the family, 4 or 6, or `auto`.
 
-    `gateway` becomes the default route, and only on the default NIC.
+    `gateway` becomes the default route on the default NIC, or where no other NIC has one. `on_link`: it answers,
+    although it is not in the network of `cidr`.
     """
 
     cidr: Interface | None = None
     dhcp: Annotated[int, Field(strict=True)] | None = None
+    auto: Ipv6Auto | None = None
     gateway: Ip | None = None
+    on_link: StrictBool = False
     routes: Annotated[tuple[Route, ...], Field(max_length=64)] = ()
 
     @property
     def family(self) -> int:
         """4 or 6."""
-        return self.cidr.version if self.cidr is not None else int(self.dhcp or 4)
+        if self.cidr is not None:
+            return self.cidr.version
+        return 6 if self.auto is not None else int(self.dhcp or 4)
 
 
 @dataclass(frozen=True, slots=True)
 class Nic(_OnDrive):
-    """One network interface. `mtu` is in bytes (RFC 791 and the largest jumbo frame are the bounds)."""
+    """One network interface.
+
+    `mtu` is in bytes (RFC 791 and the largest jumbo frame are the bounds); without it DHCP or the guest decides. Of
+    `addresses` three things can be said: left out, nothing is known; empty, the NIC has none on purpose; or they are
+    given. `search` are the domains in which the guest looks for short names.
+    """
 
     mac: Mac
-    mtu: Annotated[int, Field(ge=68, le=65_535, strict=True)] = 1500
+    mtu: Annotated[int, Field(ge=68, le=65_535, strict=True)] | None = None
     default: StrictBool = False
     dns: Annotated[tuple[Ip, ...], Field(max_length=16)] = ()
-    addresses: Annotated[tuple[Address, ...], Field(max_length=32)] = ()
+    addresses: Annotated[tuple[Address, ...], Field(max_length=32)] | None = None
+    search: Annotated[tuple[Domain, ...], Field(max_length=6)] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,78 +1,44 @@
 """`network_data.json`: how the guest shall configure its NICs, in OpenStack's form. Pure.
 
-Source: Nova's schema of the document, and what cloud-init and cloudbase-init read of it. What values mean together is
-checked here, as only here it is known. That a NIC with DHCP must not take a default route cannot be said in this form.
+Source: Nova's schema of the document, and what cloud-init and cloudbase-init read of it. `dns_nameservers`,
+`dns_search`, `search` and `gateway` (of one outside of its network) are not in Nova's schema, but cloud-init reads
+them. That a NIC with DHCP must not take a default route cannot be said in this form.
 """
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.contents.networks import Link, Subnet, domains_of, links_of, servers_of
+from configdrive.model import Ipv6Auto
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from configdrive.model import Address, Nic
+    from configdrive.model import Ip, Nic, Route
 
 Json: TypeAlias = dict[str, Any]
 
-_ANYWHERE: Final[dict[int, IPv4Network | IPv6Network]] = {4: IPv4Network((0, 0)), 6: IPv6Network((0, 0))}
+_TYPES = {Ipv6Auto.SLAAC: "ipv6_slaac", Ipv6Auto.STATELESS: "ipv6_dhcpv6-stateless"}
 
 
 def network_data(nics: Sequence[Nic]) -> Json | None:
-    """Return the document, or `None` when no address of any NIC is known.
+    """Return the document, or `None` when nothing is known of any NIC.
 
     The file must be left out then: with it cloud-init does not fall back to DHCP (CloudStack issue 14020).
-    A VM's only NIC is its default NIC, whether it says so or not.
 
     Raises:
         PermanentError: `INVALID_CONTENT`, naming the field, for values that contradict each other.
     """
-    _check_nics(nics)
-    if not any(nic.addresses for nic in nics):
+    links = links_of(nics)
+    if not links:
         return None
-    networks = [
-        _network(f"nics[{index}].addresses[{number}]", nic, number, is_default=nic.default or len(nics) == 1)
-        for index, nic in enumerate(nics)
-        for number in range(len(nic.addresses))
-    ]
-    # The default NIC's name servers first: resolvers ask in this order.
-    servers = dict.fromkeys(server for nic in sorted(nics, key=lambda nic: not nic.default) for server in nic.dns)
-    services = [_dns(server) for server in servers]
-    return {"links": [_link(nic) for nic in nics], "networks": networks, "services": services}
-
-
-def _check_nics(nics: Sequence[Nic]) -> None:
-    seen = set[str]()
-    for index, nic in enumerate(nics):
-        if nic.mac in seen:
-            raise _invalid(f"nics[{index}].mac", "another NIC has the same address", "name each NIC once")
-        seen.add(nic.mac)
-        for number, address in enumerate(nic.addresses):
-            _check_address(f"nics[{index}].addresses[{number}]", address)
-    if sum(nic.default for nic in nics) > 1:
-        raise _invalid("nics", "more than one is the default NIC", "mark one only")
-
-
-def _check_address(field: str, address: Address) -> None:
-    if (address.cidr is None) == (address.dhcp is None):
-        raise _invalid(field, "needs exactly one of 'cidr' and 'dhcp'", "give each network an entry of its own")
-    if address.family not in _ANYWHERE:
-        raise _invalid(f"{field}.dhcp", "is the family", "give 4 or 6")
-    if address.dhcp is not None and address.gateway is not None:
-        raise _invalid(f"{field}.gateway", "DHCP brings its own gateway", "leave it out, or give the address too")
-    if any(other.version != address.family for other in _others(address)):
-        raise _invalid(field, "mixes IPv4 and IPv6", "give each family an entry of its own")
-
-
-def _others(address: Address) -> Iterator[IPv4Address | IPv6Address | IPv4Network | IPv6Network]:
-    """Yield what has to be of the same family as the address."""
-    if address.gateway is not None:
-        yield address.gateway
-    for route in address.routes:
-        yield from (route.to, route.via)
+    domains = domains_of(links)
+    services = [_dns(server) for server in servers_of(links)]
+    if services and domains:
+        services[0]["search"] = list(domains)
+    networks = [_network(link, subnet) for link in links for subnet in link.subnets]
+    return {"links": [_link(link.nic) for link in links], "networks": networks, "services": services}
 
 
 def _link_id(nic: Nic) -> str:
@@ -81,49 +47,37 @@ def _link_id(nic: Nic) -> str:
 
 
 def _link(nic: Nic) -> Json:
-    return {"id": _link_id(nic), "type": "phy", "ethernet_mac_address": nic.mac, "mtu": nic.mtu}
+    link = {"id": _link_id(nic), "type": "phy", "ethernet_mac_address": nic.mac}
+    return link if nic.mtu is None else {**link, "mtu": nic.mtu}
 
 
-def _network(field: str, nic: Nic, number: int, *, is_default: bool) -> Json:
-    address = nic.addresses[number]
-    network: Json = {"id": f"{_link_id(nic)}-{number}", "link": _link_id(nic), "type": f"ipv{address.family}"}
-    if address.cidr is None:
-        network["type"] += "_dhcp"
-    else:
+def _network(link: Link, subnet: Subnet) -> Json:
+    nic, address = link.nic, subnet.address
+    network: Json = {"id": f"{_link_id(nic)}-{subnet.number}", "link": _link_id(nic), "type": _type(subnet)}
+    if address.cidr is not None:
         network |= {"ip_address": str(address.cidr.ip), "netmask": str(address.cidr.netmask)}
-        # Here for cloudbase-init, which sets the servers of each network; cloud-init takes the document's.
+        # For cloudbase-init and newer cloud-init, which set the servers of each network.
         network["services"] = [_dns(server) for server in nic.dns if server.version == address.family]
-    network["routes"] = _routes(field, address, is_default=is_default)
+    if subnet is next((one for one in link.subnets if one.address.cidr is not None), None):
+        # Under netplan, a NIC that has servers or domains of its own does without the document's: it has to have both.
+        network |= {"dns_nameservers": [str(server) for server in nic.dns]} if nic.dns else {}
+        network |= {"dns_search": list(nic.search)} if nic.search else {}
+    if subnet.on_link is not None:
+        network["gateway"] = str(subnet.on_link)
+    network["routes"] = [_route(route) for route in subnet.routes]
     return network
 
 
-def _routes(field: str, address: Address, *, is_default: bool) -> list[Json]:
-    """Return the routes of one network; a default route on the default NIC only, as a second one breaks the first."""
-    routes = []
-    if address.gateway is not None and is_default:
-        routes.append(_route(_ANYWHERE[address.family], address.gateway))
-    for number, route in enumerate(address.routes):
-        if route.to.prefixlen == 0 and not is_default:
-            raise _invalid(
-                f"{field}.routes[{number}]",
-                "a default route on a NIC that is not the default one",
-                "leave it out, or mark this NIC as the default one",
-            )
-        routes.append(_route(route.to, route.via))
-    return routes
+def _type(subnet: Subnet) -> str:
+    address = subnet.address
+    if address.auto is not None:
+        return _TYPES[address.auto]
+    return f"ipv{address.family}" if address.cidr is not None else f"ipv{address.family}_dhcp"
 
 
-def _route(destination: IPv4Network | IPv6Network, gateway: IPv4Address | IPv6Address) -> Json:
-    return {
-        "network": str(destination.network_address),
-        "netmask": str(destination.netmask),
-        "gateway": str(gateway),
-    }
+def _route(route: Route) -> Json:
+    return {"network": str(route.to.network_address), "netmask": str(route.to.netmask), "gateway": str(route.via)}
 
 
-def _dns(server: IPv4Address | IPv6Address) -> Json:
+def _dns(server: Ip) -> Json:
     return {"type": "dns", "address": str(server)}
-
-
-def _invalid(field: str, problem: str, remedy: str) -> PermanentError:
-    return PermanentError(PermanentCode.INVALID_CONTENT, f"{field}: {problem}", remedy)

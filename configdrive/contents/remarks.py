@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from configdrive.contents.networks import IPV6, links_of, servers_of
 from configdrive.contents.openstack import reads_admin_pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from configdrive.model import DriveSettings, Vm
+    from configdrive.model import DriveSettings, Vm, VmData
 
 
-def remarks(vm: Vm, settings: DriveSettings, *, has_password: bool) -> tuple[str, ...]:
+def remarks(vm: Vm, data: VmData, settings: DriveSettings, *, has_password: bool) -> tuple[str, ...]:
     """Return a sentence for each thing that the sender of an event should know of the drive that was made for it."""
-    return tuple(_of_password(vm, settings) if has_password else ())
+    return (*(_of_password(vm, settings) if has_password else ()), *_of_nics(data))
 
 
 def _of_password(vm: Vm, settings: DriveSettings) -> Iterator[str]:
     if vm.guest_os is None and not reads_admin_pass(vm, settings.admin_pass):
         yield "no admin_pass: guest_os unknown"
+
+
+def _of_nics(data: VmData) -> Iterator[str]:
+    links = links_of(data.nics or ())
+    if servers_of(links) and not any(link.is_static for link in links):
+        yield "nics: netplan takes name servers from DHCP alone, as no NIC has a fixed address"
+    for index, link in enumerate(links):
+        six = [subnet.address for subnet in link.subnets if subnet.address.cidr and subnet.address.family == IPV6]
+        if six and not any(address.gateway or address.routes for address in six):
+            yield f"nics[{index}]: no IPv6 gateway, and beside a fixed address cloud-init heeds no router advertisement"

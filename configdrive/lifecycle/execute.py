@@ -168,18 +168,20 @@ class Executor:
         if goal.fresh or is_lost(observed.seen, goal):
             reached, goal, image = self._build(observed.vm, reached, goal)
         try:
-            return reached, goal, self._do(observed, goal, image, half_done=half_done)
+            return reached, goal, self._do(observed, reached.data, goal, image, half_done=half_done)
         except PermanentError as error:
             if error.code is not PermanentCode.IMAGE_LOST or image is not None:
                 raise
         reached, goal, image = self._build(observed.vm, reached, goal)
-        return reached, goal, self._do(observed, goal, image, half_done=True)
+        return reached, goal, self._do(observed, reached.data, goal, image, half_done=True)
 
-    def _do(self, observed: Observed, goal: Goal, image: Image | None, *, half_done: bool) -> Executed:
+    def _do(self, observed: Observed, data: VmData, goal: Goal, image: Image | None, *, half_done: bool) -> Executed:
         executed = self._execute(observed, goal, plan(distrust(observed, goal) if half_done else observed, goal), image)
         if image is None:
             return executed
-        return replace(executed, remarks=remarks(observed.vm, self.drives, has_password=goal.password is not None))
+        return replace(
+            executed, remarks=remarks(observed.vm, data, self.drives, has_password=goal.password is not None)
+        )
 
     def _build(self, vm: Vm, reached: VmState, goal: Goal) -> tuple[VmState, Goal, Image]:
         """Build the goal's image, whose bytes name it."""

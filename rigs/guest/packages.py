@@ -74,6 +74,27 @@ class Packages:
         _run([self._apt_get, *self._options, "-o", "APT::Sandbox::User=root", "-q", "update"])
 
 
+def fetch_pinned(path: str, sha256: str, directory: Path) -> None:
+    """Fetch one file of Debian's archive, of whatever suite, into `directory`, from the mirror that apt uses here.
+
+    Raises:
+        RigUnavailable: there is no mirror, it has the file no more, or the file has another hash.
+    """
+    apt_get = find_program("apt-get", "apt")
+    helper = Path("/usr/lib/apt/apt-helper")
+    if not helper.exists():
+        raise RigUnavailable("apt-helper is missing; apt-get install apt")
+    targets = _run([apt_get, "indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages"]).splitlines()
+    mirrors = [uri for origin, uri in (line.split(maxsplit=1) for line in targets) if origin == "Debian"]
+    if not mirrors:
+        raise RigUnavailable("apt knows no mirror of Debian's archive here")
+    target = directory / Path(path).name
+    # As root, apt would give the download to a user who may not write here.
+    options = ("-o", "APT::Sandbox::User=root")
+    address = f"{mirrors[0].rstrip('/')}/{path}"
+    _run([str(helper), *options, "download-file", address, str(target), f"SHA256:{sha256}"])
+
+
 def unpack(packages: Path, root: Path) -> None:
     """Unpack every package in a directory into `root`, over each other.
 

@@ -20,6 +20,7 @@ from configdrive.model import (
     HostName,
     HypervisorName,
     InstanceName,
+    Ipv6Auto,
     Metadata,
     Nic,
     Place,
@@ -63,7 +64,9 @@ ssh_lines = st.builds(
     st.text(WORD + "+/", min_size=16, max_size=40),
     st.sampled_from(["", "=", "==", " someone@somewhere", " a comment"]),
 )
-macs = st.lists(st.integers(0, 255), min_size=6, max_size=6).map(lambda octets: ":".join(f"{o:02x}" for o in octets))
+macs = st.tuples(st.integers(1, 127), *(st.integers(0, 255) for _ in range(5))).map(
+    lambda octets: ":".join(f"{octet:02x}" for octet in (octets[0] * 2, *octets[1:]))
+)
 extra_keys = st.text(WORD + "_-", min_size=1, max_size=20).filter(lambda key: extra_key_problem(key) is None)
 extras = st.dictionaries(extra_keys, texts, max_size=4).filter(
     lambda extra: len({key.lower().replace("_", "-") for key in extra}) == len(extra)
@@ -76,20 +79,31 @@ networks = {
 
 
 @st.composite
-def addresses(draw: st.DrawFn) -> Json:
+def addresses(draw: st.DrawFn, index: int) -> Json:
+    """What an event may say of the NIC of this index; two addresses of one are in different networks, without doubt."""
     family = draw(st.sampled_from([4, 6]))
-    address: Json = {}
     if draw(st.booleans()):
-        address["cidr"] = f"{draw(ips[family])}/{draw(st.integers(0, 32 if family == 4 else 128))}"
-        if draw(st.booleans()):
-            address["gateway"] = draw(ips[family])
-    else:
-        address["dhcp"] = family
+        return {"dhcp": family}
+    network = draw(st.integers(0, 99))
+    prefix = f"10.{index}.{network}." if family == 4 else f"2001:db8:{index}:{network:x}::"
+    address: Json = {"cidr": f"{prefix}9/{24 if family == 4 else 64}"}
+    if index == 0 and draw(st.booleans()):
+        address["gateway"] = f"{prefix}1"
     if draw(st.booleans()):
-        address["routes"] = draw(
-            st.lists(st.fixed_dictionaries({"to": networks[family], "via": ips[family]}), max_size=2)
-        )
+        route = st.fixed_dictionaries({"to": networks[family], "via": st.just(f"{prefix}2")})
+        address["routes"] = draw(st.lists(route, max_size=2))
     return address
+
+
+def _once(found: list[Json]) -> list[Json]:
+    """Leave out what would stand there twice: an address, and a second gateway of a family."""
+    kept = list[Json]()
+    for address in found:
+        families = {":" in one["gateway"] for one in kept if "gateway" in one}
+        if address not in kept and not ("gateway" in address and (":" in address["gateway"]) in families):
+            kept.append(address)
+    own = [address.get("cidr") for address in kept]
+    return [address for index, address in enumerate(kept) if own[index] is None or own[index] not in own[:index]]
 
 
 @st.composite
@@ -103,9 +117,9 @@ def nics(draw: st.DrawFn) -> list[Json]:
             st.fixed_dictionaries(
                 {},
                 optional={
-                    "mtu": st.integers(68, 65_535),
+                    "mtu": st.none() | st.integers(1280, 65_535),
                     "dns": st.lists(ips[4] | ips[6], max_size=2),
-                    "addresses": st.lists(addresses(), max_size=2),
+                    "addresses": st.none() | st.lists(addresses(index), max_size=2).map(_once),
                 },
             )
         )
@@ -240,12 +254,12 @@ model_addresses = st.builds(
     cidr=st.builds("{}/{}".format, model_ips, st.integers(0, 32)).map(ip_interface),
     gateway=st.none() | model_ips,
     routes=st.lists(model_routes, max_size=2).map(tuple),
-) | st.just(Address(dhcp=6))
+) | st.sampled_from([Address(dhcp=6), Address(auto=Ipv6Auto.SLAAC)])
 model_nics = st.builds(
     Nic,
     mac=macs,
-    addresses=st.lists(model_addresses, max_size=2).map(tuple),
-    mtu=st.integers(68, 65_535),
+    addresses=st.none() | st.lists(model_addresses, max_size=2).map(tuple),
+    mtu=st.none() | st.integers(68, 65_535),
     default=st.booleans(),
     dns=st.lists(model_ips, max_size=2).map(tuple),
 )

@@ -75,7 +75,8 @@ _CONTENT = (
         "nics",
         multiple=True,
         metavar="mac=MAC[,KEY=VALUE...]",
-        help="A NIC (repeatable). Keys: cidr, gateway, dhcp=4|6, dns (repeatable), mtu, default.",
+        help="A NIC (repeatable). Keys: cidr, gateway, on_link, dhcp=4|6, auto=slaac|stateless, none (no address), dns"
+        " and search (repeatable), mtu, default.",
     ),
     click.option("--label", help="The drive's volume label for this VM, such as config-2."),
     click.option(
@@ -359,23 +360,32 @@ def _nic(text: str) -> dict[str, Any]:
     nic: dict[str, Any] = {}
     address: dict[str, Any] = {}
     for part in text.split(","):
-        if part == "default":
-            nic["default"] = True
-            continue
+        match part:
+            case "default":
+                nic["default"] = True
+                continue
+            case "on_link":
+                address["on_link"] = True
+                continue
+            case "none":
+                nic["addresses"] = []
+                continue
+            case _:
+                pass
         key, value = _pair(part, "--nic")
         match key:
             case "mac":
                 nic["mac"] = value
             case "mtu":
                 nic["mtu"] = _number(value)
-            case "dns":
-                nic.setdefault("dns", []).append(value)
-            case "cidr" | "gateway":
+            case "dns" | "search":
+                nic.setdefault(key, []).append(value)
+            case "cidr" | "gateway" | "auto":
                 address[key] = value
             case "dhcp":
                 address["dhcp"] = _number(value)
             case _:
-                known = "mac, cidr, gateway, dhcp, dns, mtu, default"
+                known = "mac, cidr, gateway, on_link, dhcp, auto, none, dns, search, mtu, default"
                 raise click.BadParameter(f"has the unknown key {key!r}; known are {known}", param_hint="--nic")
     return {**nic, "addresses": [address]} if address else nic
 

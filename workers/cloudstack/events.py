@@ -159,7 +159,9 @@ def _nic(nic: NicRecord, network: NetworkRecord | None) -> Fields:
     if nic.ip6 and nic.cidr6:
         addresses.append(_address(f"{nic.ip6}/{nic.cidr6.rpartition('/')[2]}", nic.gateway6))
     dns = list(network.dns) if network else []
-    return {"mac": nic.mac, "default": nic.default, "addresses": addresses, "dns": dns}
+    # Without an address here it may have one from elsewhere: then nothing is said of them.
+    known = {"addresses": addresses} if addresses else {}
+    return {"mac": nic.mac, "default": nic.default, "dns": dns} | known
 
 
 def _address(cidr: str, gateway: str | None) -> Fields:

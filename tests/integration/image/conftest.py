@@ -9,7 +9,7 @@ import pytest
 
 from configdrive.contents.render import DIRECTORIES
 from configdrive.model import Address, VmData
-from tests.drives import KEYS, NIC, PASSWORD, SEED, files_of, secret, write_image
+from tests.drives import ADDRESS, KEYS, NIC, PASSWORD, SEED, files_of, secret, write_image
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,7 +24,7 @@ DATA = VmData(
     ),
     user_data=secret(bytes(range(256)) * 40),
     ssh_keys=KEYS,
-    nics=(replace(NIC, addresses=(*NIC.addresses, Address(dhcp=6))),),
+    nics=(replace(NIC, addresses=(ADDRESS, Address(dhcp=6))),),
 )
 # Sizes around a sector's end, directories of several sectors, deep paths: more than any drive has.
 ODD = {

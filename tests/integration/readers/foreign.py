@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from rigs.guest.packages import Packages, put_in_place, unpack
+from rigs.guest.packages import Packages, fetch_pinned, put_in_place, unpack
 from rigs.process import RigUnavailable, cache_directory
 
 # What ds-identify and DataSourceConfigDrive import, directly or not; cloud-init's other dependencies are programs.
@@ -20,6 +20,9 @@ _CLOUD_INIT: Final = (
     *("python3-json-pointer", "python3-jsonpatch", "python3-jsonschema", "python3-markupsafe", "python3-netifaces"),
     *("python3-oauthlib", "python3-pyrsistent", "python3-requests", "python3-six", "python3-urllib3", "python3-yaml"),
 )
+
+_NEWER: Final = "pool/main/c/cloud-init/cloud-init_25.1.4-1+deb13u1_all.deb"
+_NEWER_SHA256: Final = "1b120a44110e7234c9cf9ccde78fb5d5ea1292c94ef0ca70d09a580f72980df3"
 
 
 def cloud_init() -> Path:
@@ -31,6 +34,23 @@ def cloud_init() -> Path:
     if not Path("/usr/bin/python3").exists():
         raise RigUnavailable("cloud-init runs on Debian's own Python; apt-get install --no-install-recommends python3")
     return _unpacked("cloud-init", _CLOUD_INIT)
+
+
+def newer_cloud_init() -> Path:
+    """Return the directory that has the `usr` of a newer cloud-init, Debian 13's; it runs with the other one's beside.
+
+    Raises:
+        RigUnavailable: as `cloud_init`; or the mirror that this machine's apt uses has it no more.
+    """
+    cache = cache_directory("readers")
+    target = cache / f"cloud-init-{_NEWER_SHA256[:12]}"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=cache, prefix="unpack-") as scratch:
+            fetch_pinned(_NEWER, _NEWER_SHA256, Path(scratch))
+            root = Path(scratch) / "root"
+            unpack(Path(scratch), root)
+            put_in_place(root, target)
+    return target
 
 
 def ignition() -> Path:

@@ -42,7 +42,7 @@ def assert_everything(taken: Mapping[str, Any]) -> None:
     assert taken["password"] == PASSWORD
     assert bytes.fromhex(taken["user_data"]) == USER_DATA
     [link], [network] = taken["network"]["links"], taken["network"]["networks"]
-    assert (link["mac_address"], link["mtu"]) == (MAC, 1500)
+    assert (link["mac_address"], link["mtu"]) == (MAC, None)
     assert (network["link"], network["address_cidr"]) == (link["id"], "10.1.1.14/24")
     assert network["dns_nameservers"] == ["192.0.2.53"]
     assert [(route["network_cidr"], route["gateway"]) for route in network["routes"]] == [

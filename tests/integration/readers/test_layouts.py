@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.drives import KEYS, PASSWORD, VM
+from tests.drives import KEYS, MAC, PASSWORD, VM
 from tests.integration.readers.drives import METADATA, USER_DATA, as_linux_shows, as_windows_shows, write_drive
 from tests.support import require_rig
 
@@ -108,4 +108,4 @@ def test_openstacks_layout(linux: Path) -> None:
     assert document["uuid"] == VM.uuid
     assert document["hostname"] == "web-14"
     assert document["public_keys"] == {key.name: key.key for key in KEYS}
-    assert json.loads((latest / "network_data.json").read_bytes())["links"][0]["mtu"] == 1500
+    assert json.loads((latest / "network_data.json").read_bytes())["links"][0]["ethernet_mac_address"] == MAC

@@ -58,9 +58,9 @@ def test_only_a_guest_that_reads_admin_pass_is_given_it(guest_os: GuestOs | None
     assert written.get("admin_pass") == ("swordfish" if wanted else None)
     assert ("admin_username" in written["meta"]) == (guest_os is GuestOs.WINDOWS)
     assert written["meta"]["role"] == "web"
-    said = remarks(replace(VM, guest_os=guest_os), settings, has_password=True)
+    said = remarks(replace(VM, guest_os=guest_os), data, settings, has_password=True)
     assert said == (("no admin_pass: guest_os unknown",) if guest_os is None and not wanted else ())
-    assert remarks(replace(VM, guest_os=guest_os), settings, has_password=False) == ()
+    assert remarks(replace(VM, guest_os=guest_os), data, settings, has_password=False) == ()
 
 
 def test_ec2_form_falls_back_to_the_uuid() -> None:
