@@ -82,6 +82,7 @@ class Executed:
         kept: images that could not be deleted.
         intents: what was written down before.
         remarks: on the drive that was made.
+        arrived: of a migration that is prepared: whether the VM was on the destination before its image was whole.
     """
 
     attachment: Attachment | None = None
@@ -90,6 +91,7 @@ class Executed:
     kept: tuple[StoredImage, ...] = ()
     intents: tuple[Intent, ...] = ()
     remarks: tuple[str, ...] = ()
+    arrived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,7 @@ class Executor:
         gone: dict[StoredImage, bool] = {}
         away: list[HostName] = []
         attachment: Attachment | None = None
+        arrived = False
         try:
             for step in steps:
                 if isinstance(step, Leave):
@@ -229,6 +232,8 @@ class Executor:
                     gone[step.image] = self._delete(vm, step.image)
                 else:
                     attachment = self._take(step, observed, image, brought) or attachment
+            if not goal.others_go:
+                arrived = self._observe(replace(vm, primary_storage=None), (), ()).power in LIVE
         except PermanentError:
             for stored in brought:
                 self._undo(vm, stored)
@@ -236,7 +241,7 @@ class Executor:
         if attachment is None and goal.drive is DriveGoal.ATTACHED and goal.image and seen.storage:
             attachment = self._attach(vm, goal.image.name, seen.storage)  # already so: for the outcome's facts only
         deleted, kept = (tuple(one for one, is_gone in gone.items() if is_gone is which) for which in (True, False))
-        return Executed(attachment, tuple(away), deleted, kept, intents)
+        return Executed(attachment, tuple(away), deleted, kept, intents, arrived=arrived)
 
     def _take(
         self,

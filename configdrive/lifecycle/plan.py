@@ -2,8 +2,9 @@
 
 In this order: make the image exist on the VM's primary storage (upload, or copy from where it lies), then bring it into
 the drive (or empty the drive) and out of what other hosts keep of the VM, then delete what is no longer wanted. So a
-VM that runs is never without its drive, and an interrupted plan is finished by planning again from what is then
-observed. Images are known by their exact names: the same name means the same bytes.
+VM that runs is never without its drive, but for one that came with a migration before its image was whole. An
+interrupted plan is finished by planning again from what is then observed. Images are known by their exact names: the
+same name means the same bytes.
 """
 
 from __future__ import annotations
@@ -93,12 +94,14 @@ class Observed:
         vm: as it was looked at.
         seen: what was seen.
         where: where else something of the VM may be.
+        suspect: whether what is in the drive came there before it was whole: the guest may have read anything of it.
     """
 
     known: VmState
     vm: Vm
     seen: Observation
     where: Whereabouts = Whereabouts()
+    suspect: bool = False
 
 
 def plan(observed: Observed, goal: Goal) -> tuple[Step, ...]:
@@ -118,6 +121,8 @@ def plan(observed: Observed, goal: Goal) -> tuple[Step, ...]:
     brought = _placement(seen, goal, wanted)
     insert = goal.drive is DriveGoal.ATTACHED and (brought or not _in_drive(seen, wanted))
     attached = (Attach(wanted.name, wanted.place),) if insert else ()
+    if observed.suspect:
+        brought = (Detach((wanted.name,)), *brought)
     return (*brought, *attached, *left, *_deletions(observed, goal, keep=wanted))
 
 
@@ -147,19 +152,20 @@ def may_be_half_done(known: VmState, event: LifecycleEvent, goal: Goal, *, again
     """Whether the goal's image, where it is found in its place, may be what an interrupted attempt has left.
 
     An image that only this event can have made is never trusted: an operator's retry sets the attempts back to one. The
-    copy for a migration was verified when `prepare` was applied, and what a rollback goes back to is the original.
+    copy for a migration was verified when `prepare` was applied; what the guest has read of it is right only if it was
+    whole before the VM came. What a rollback goes back to is the original.
     """
     if not isinstance(event, MigrateEvent):
         return goal.fresh
-    prepared = known.destination == event.data.destination and not again
+    prepared = known.destination == event.data.destination and known.copied and not again
     return event.data.phase is MigratePhase.PREPARE or (event.data.phase is MigratePhase.COMPLETE and not prepared)
 
 
 def distrust(observed: Observed, goal: Goal) -> Observed:
     """Forget the goal's image on its storage, so that it is brought there again: it may be half-written.
 
-    Not one in the drive, which was verified before it came there, not the last of an image that is not built anew, and
-    not one whose other copies may be the very same file.
+    Not one in the drive, which was verified before it came there, unless the drive came there with the VM; not the last
+    of an image that is not built anew, and not one whose other copies may be the very same file.
     """
     seen = observed.seen
     if goal.image is None or seen.storage is None or may_be_one_folder(observed, goal):
@@ -167,7 +173,11 @@ def distrust(observed: Observed, goal: Goal) -> Observed:
     suspect = StoredImage(goal.image.name, seen.storage)
     others = tuple(stored for stored in seen.images if stored != suspect)
     last = not goal.fresh and not any(stored.name == suspect.name for stored in others)
-    return observed if last or _in_drive(seen, suspect) else replace(observed, seen=replace(seen, images=others))
+    with_the_vm = not goal.fresh and suspect.place.host is not None and observed.vm.attach_by is AttachBy.FLEET
+    in_drive = _in_drive(seen, suspect)
+    if last or (in_drive and not with_the_vm):
+        return observed
+    return replace(observed, seen=replace(seen, images=others), suspect=in_drive)
 
 
 def _target(vm: Vm, seen: Observation) -> Place:

@@ -106,6 +106,7 @@ class VmRecord:
         places: every storage on which an image of this VM may lie.
         added: how the hypervisor knows the drive again that was added for the image (`ports.Attachment`).
         destination: the host that a prepared migration goes to.
+        copied: whether the image lay whole on the destination before the VM came there.
         adopted: the image was found, not made: its content is not known here, so it can be moved but not rebuilt.
         left: what hosts may still have of the VM (`configdrive.lifecycle.leftovers`).
     """
@@ -121,6 +122,7 @@ class VmRecord:
     places: tuple[Place, ...] = ()
     added: str | None = None
     destination: HostName | None = None
+    copied: bool = False
     adopted: bool = False
     left: tuple[Leftover, ...] = ()
     sealed: Sealed = Sealed()

@@ -138,7 +138,19 @@ def absorb(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmState:
     )
 
 
-_OF_THE_DRIVE = ("vm", "host_id", "sequence", "phase", "image", "others", "places", "added", "destination", "left")
+_OF_THE_DRIVE = (
+    "vm",
+    "host_id",
+    "sequence",
+    "phase",
+    "image",
+    "others",
+    "places",
+    "added",
+    "destination",
+    "copied",
+    "left",
+)
 """What a deploy finds of the VM's drive, and does not begin anew."""
 
 
@@ -310,7 +322,7 @@ def _migrate(state: VmState, event: MigrateEvent) -> Transition:
     destination = HostName(event.data.destination)
     prepare = event.data.phase is MigratePhase.PREPARE
     vm = None if state.vm is None else at_goal(state.vm, event)
-    state = replace(state, vm=vm, destination=destination if prepare else None)
+    state = replace(state, vm=vm, destination=destination if prepare else None, copied=False)
     if state.image is None:
         return Transition(state, None, Note.NONE if state.wanted else Note.NO_CONFIG_DRIVE)
     attached = state.phase is Phase.ATTACHED and not prepare

@@ -110,6 +110,7 @@ def remember(observed: Observed, reached: VmState, goal: Goal, done: Executed) -
             places=leftovers.in_order(places),
             others=tuple(sorted(files)),
             added=mark or kept_mark,
+            copied=not goal.others_go and not done.arrived,
             left=all_left,
         ),
         left,

@@ -18,6 +18,18 @@ MARK: Final = "ua-configdrive"
 """The alias of a drive that the fleet has added: libvirt keeps an alias that begins with `ua-` in every definition."""
 
 
+class StartupPolicy(StrEnum):
+    """What libvirt does with a drive whose image it cannot look at (`startupPolicy`).
+
+    `optional`: the VM starts, restores, reverts or arrives with an empty drive. `requisite`: it does not start without
+    the image, but may arrive or revert without. `mandatory`: never without.
+    """
+
+    OPTIONAL = "optional"
+    REQUISITE = "requisite"
+    MANDATORY = "mandatory"
+
+
 class Device(StrEnum):
     """The kinds of disk that a config drive can be."""
 
@@ -35,11 +47,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is in a drive: a file's path, or a pool's volume, or something else (both `None`)."""
+    """What is in a drive: a file's path, or a pool's volume, or something else (both `None`).
+
+    `policy` says what libvirt does when it cannot look at it (`StartupPolicy`); `None` is as `mandatory`.
+    """
 
     path: str | None = None
     pool: str | None = None
     volume: str | None = None
+    policy: str | None = field(default=None, compare=False)
 
     @property
     def image(self) -> ImageName | None:
@@ -89,19 +105,19 @@ class Disk:
         """Whether it is a CD drive with nothing in it."""
         return self.device == Device.CDROM and self.source is None
 
-    def holds(self, path: str) -> bool:
-        """Whether this file is in it."""
-        return self.source is not None and self.source.path == path
+    def holds(self, path: str, policy: StartupPolicy | None = None) -> bool:
+        """Whether this file is in it, under this policy when one is given."""
+        return self.source is not None and self.source.path == path and policy in {None, self.source.policy}
 
-    def with_medium(self, path: str | None) -> str:
+    def with_medium(self, path: str | None, policy: StartupPolicy = StartupPolicy.OPTIONAL) -> str:
         """Write its element with another file in it, or none; all else as it is: boot order, serial, alias, address."""
         disk = read_xml(self.xml) if self.xml else _new_element(self.target, self.device, mark=self.is_ours)
-        _exchange(disk, path)
+        _exchange(disk, path, policy)
         return ET.tostring(disk, encoding="unicode")
 
-    def for_config(self, path: str) -> str:
+    def for_config(self, path: str, policy: StartupPolicy) -> str:
         """Write its element, as a running VM has it, for a persistent definition that has no such drive yet."""
-        disk = read_xml(self.with_medium(path))
+        disk = read_xml(self.with_medium(path, policy))
         for address in disk.findall("address"):
             disk.remove(address)
         return ET.tostring(disk, encoding="unicode")
@@ -221,13 +237,21 @@ def _source(element: ET.Element | None) -> Source | None:
     named = {key: value for key, value in element.attrib.items() if key not in _EMPTY_KEYS and value}
     if not named:
         return None
-    return Source(named.get("file") or named.get("dev"), named.get("pool"), named.get("volume"))
+    path = named.get("file") or named.get("dev")
+    return Source(path, named.get("pool"), named.get("volume"), element.get("startupPolicy"))
 
 
-def disk_xml(target: Target, path: str | None, device: str = Device.CDROM, *, mark: bool = True) -> str:
+def disk_xml(
+    target: Target,
+    path: str | None,
+    device: str = Device.CDROM,
+    *,
+    mark: bool = True,
+    policy: StartupPolicy = StartupPolicy.OPTIONAL,
+) -> str:
     """Write the element of a drive of the fleet's own: raw, read-only, with the file at `path` in it or empty."""
     disk = _new_element(target, device, mark=mark)
-    _exchange(disk, path)
+    _exchange(disk, path, policy)
     return ET.tostring(disk, encoding="unicode")
 
 
@@ -241,8 +265,11 @@ def _new_element(target: Target, device: str, *, mark: bool) -> ET.Element:
     return disk
 
 
-def _exchange(disk: ET.Element, path: str | None) -> None:
-    """Put a file into a drive's element, or take out what is in it; what follows from the medium goes with it."""
+def _exchange(disk: ET.Element, path: str | None, policy: StartupPolicy) -> None:
+    """Put a file into a drive's element, or take out what is in it; what follows from the medium goes with it.
+
+    The policy goes with the medium, too: it is written again with each.
+    """
     for tag in ("source", "backingStore", "mirror"):
         for found in disk.findall(tag):
             disk.remove(found)
@@ -256,15 +283,20 @@ def _exchange(disk: ET.Element, path: str | None) -> None:
         driver = ET.Element("driver", name="qemu")
         disk.insert(0, driver)
     driver.set("type", "raw")
-    disk.insert(1, ET.Element("source", file=path))
+    disk.insert(1, ET.Element("source", file=path, startupPolicy=_possible(policy, disk.get("device", Device.DISK))))
 
 
-def with_media(text: str, media: Mapping[str, str | None]) -> str:
+def _possible(policy: StartupPolicy, device: str) -> StartupPolicy:
+    """Give the nearest policy that this kind of disk can have: `requisite` is for removable media only."""
+    return StartupPolicy.MANDATORY if policy is StartupPolicy.REQUISITE and device == Device.DISK else policy
+
+
+def with_media(text: str, media: Mapping[str, str | None], policy: StartupPolicy = StartupPolicy.OPTIONAL) -> str:
     """Return a domain's XML with other files in some drives (target name -> path), or none: for a saved VM."""
     domain = read_xml(text)
     for disk in domain.iterfind("devices/disk"):
         target = disk.find("target")
         dev = "" if target is None else target.get("dev", "")
         if dev in media:
-            _exchange(disk, media[dev])
+            _exchange(disk, media[dev], policy)
     return ET.tostring(domain, encoding="unicode")

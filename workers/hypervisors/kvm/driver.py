@@ -165,10 +165,11 @@ class KvmDriver:
             if not folder.has(name):
                 raise nothing_to_attach(name, place)
             visit.link.known.change(vm.uuid)
-            drives = Drives(visit.link, vm.uuid, domain, force=self._force)
+            policy = visit.table.startup_policy
+            drives = Drives(visit.link, vm.uuid, domain, force=self._force, policy=policy)
             done = drives.insert(path, device, visit.table.cd_targets)
             visit.link.known.held.keep(vm.uuid, frozenset({name}))
-        xml = disk_xml(done.target, path, device, mark=done.is_ours)
+        xml = disk_xml(done.target, path, device, mark=done.is_ours, policy=policy)
         return Attachment(done.how, done.target.dev, path, xml, MARK if done.is_ours else None)
 
     def detach(
@@ -352,4 +353,5 @@ def _for_the_orchestrator(vm: Vm, visit: Visit, domain: Domain | None, path: str
         if slot is None:
             raise no_free_slot(vm.uuid, choices)
         target = slot.target
-    return Attachment(AttachedHow.ORCHESTRATOR, target.dev, path, disk_xml(target, path, device))
+    xml = disk_xml(target, path, device, policy=visit.table.startup_policy)
+    return Attachment(AttachedHow.ORCHESTRATOR, target.dev, path, xml)

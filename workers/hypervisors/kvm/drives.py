@@ -21,7 +21,16 @@ import libvirt
 
 from configdrive.errors import TransientCode, TransientError
 from configdrive.ports import AttachedHow
-from workers.hypervisors.kvm.domain_xml import Definition, Device, Disk, Target, disk_xml, read_definition, with_media
+from workers.hypervisors.kvm.domain_xml import (
+    Definition,
+    Device,
+    Disk,
+    StartupPolicy,
+    Target,
+    disk_xml,
+    read_definition,
+    with_media,
+)
 from workers.hypervisors.kvm.slots import find_plugged, find_slot, hot_target, no_free_slot, targets
 from workers.hypervisors.kvm.tray import Tray
 
@@ -56,13 +65,23 @@ class Drives:
         vm: its uuid.
         domain: as it was read just now.
         force: whether a medium is exchanged although the guest holds the tray.
+        policy: what libvirt does when it cannot look at an image.
     """
 
-    def __init__(self, link: Link, vm: VmUuid, domain: Domain, *, force: bool) -> None:
+    def __init__(
+        self,
+        link: Link,
+        vm: VmUuid,
+        domain: Domain,
+        *,
+        force: bool,
+        policy: StartupPolicy = StartupPolicy.OPTIONAL,
+    ) -> None:
         self._link = link
         self._vm = vm
         self._domain = domain
-        self._tray = Tray(link, vm, domain.handle, force=force)
+        self._policy = policy
+        self._tray = Tray(link, vm, domain.handle, force=force, policy=policy)
 
     def insert(self, path: str, device: Device, wanted: tuple[str, ...]) -> Insertion:
         """Make the file the medium of the config drive, and have no other image of the fleet in any drive.
@@ -155,10 +174,10 @@ class Drives:
             self._clear(disk)
         how, marked = AttachedHow.INSERTED, _may_mark(config, others)
         if slot.disk is None:
-            xml = disk_xml(slot.target, path, device, mark=marked)
+            xml = disk_xml(slot.target, path, device, mark=marked, policy=self._policy)
             self._link.change(self._domain.handle.attachDeviceFlags, xml, CONFIG)
-        elif not slot.disk.holds(path):
-            self._link.change(self._domain.handle.updateDeviceFlags, slot.disk.with_medium(path), CONFIG)
+        elif not slot.disk.holds(path, self._policy):
+            self._link.change(self._domain.handle.updateDeviceFlags, slot.disk.with_medium(path, self._policy), CONFIG)
         elif not others:
             how = AttachedHow.ALREADY
         return Insertion(how, slot.target, marked if slot.disk is None else slot.disk.is_ours)
@@ -166,7 +185,7 @@ class Drives:
     # --- a VM that runs --------------------------------------------------------------------------------------------
 
     def _insert_running(self, live: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
-        plugged = find_plugged(live, choices, self._vm, device)
+        plugged = find_plugged(live, choices, self._vm, device, self._domain.config)
         if plugged is not None and not plugged.holds(path) and not plugged.has_tray:
             plugged = None
         for _, disk in live.fleet_disks:
@@ -191,10 +210,10 @@ class Drives:
                 self._tray.change(plugged, path, LIVE | CONFIG)
                 return done
             if there is None:
-                self._link.change(handle.attachDeviceFlags, plugged.for_config(path), CONFIG)
+                self._link.change(handle.attachDeviceFlags, plugged.for_config(path, self._policy), CONFIG)
                 how = AttachedHow.INSERTED
             elif not there.holds(path):
-                self._link.change(handle.updateDeviceFlags, there.with_medium(path), CONFIG)
+                self._link.change(handle.updateDeviceFlags, there.with_medium(path, self._policy), CONFIG)
                 how = AttachedHow.INSERTED
         if plugged.holds(path):
             return done._replace(how=how)
@@ -221,7 +240,7 @@ class Drives:
             wanted = (target, *choices) if fits and target is not None else choices
             later = self._insert_config(config, path, device, wanted)
         marked = _may_mark(live)
-        if target is not None and self._hot_add(disk_xml(target, path, device, mark=marked)):
+        if target is not None and self._hot_add(disk_xml(target, path, device, mark=marked, policy=self._policy)):
             return Insertion(AttachedHow.HOT_ADDED, target, marked)
         if later is None:
             raise no_free_slot(self._vm, choices)
@@ -288,7 +307,7 @@ class Drives:
             remedy = "start it, or discard its saved state (virsh managedsave-remove)"
             raise TransientError(TransientCode.VM_BUSY, detail, remedy)
         if wanted:
-            self._link.change(self._domain.handle.managedSaveDefineXML, with_media(text, wanted), 0)
+            self._link.change(self._domain.handle.managedSaveDefineXML, with_media(text, wanted, self._policy), 0)
         return bool(wanted)
 
 

@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from configdrive.model import UUID_PATTERN
 from workers.driverkit.tables import AbsolutePath, Name, SshTable, Table, parse_section
+from workers.hypervisors.kvm.domain_xml import StartupPolicy
 from workers.hypervisors.kvm.uris import is_ssh, names_keys, uri_problem, with_ssh
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ class HostTable(Table):
         connections: to this host's libvirtd, per worker process, at most.
         ssh: needed for `sftp` routes and for the cache directory (without it the cache is made a libvirt pool).
         pools: what cannot be seen from libvirt.
+        startup_policy: what libvirt does with a VM when it cannot look at its image: `optional` starts it with an empty
+            drive, which is filled when the image is there again; `requisite` does not start it, but lets it arrive from
+            another host or a snapshot; `mandatory` does neither.
         host_uuid: what the host is known by, instead of the uuid that its libvirt reports: for boards that all bear the
             same one, or that libvirt makes up anew at each start (`configdrive doctor` says so).
     """
@@ -86,6 +90,7 @@ class HostTable(Table):
     connections: int = Field(default=4, ge=1, le=64)
     ssh: SshTable | None = None
     pools: dict[Name, PoolTable] = Field(default_factory=dict)
+    startup_policy: StartupPolicy = StartupPolicy.OPTIONAL
     host_uuid: Annotated[str, StringConstraints(pattern=rf"(?i)^{UUID_PATTERN}$", to_lower=True)] | None = None
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ from workers.hypervisors.kvm.domain_xml import Definition, Device, Disk, Source,
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from configdrive.model import Place, VmUuid
+    from configdrive.model import ImageName, Place, VmUuid
 
 _IDE: Final = ("hdd", "hdb")
 _SD: Final = ("sda", "sdb", "sdd", "sde", "sdf")
@@ -97,14 +97,39 @@ def find_slot(definition: Definition, choices: Collection[Target], vm: VmUuid, d
     return None
 
 
-def find_plugged(definition: Definition, choices: Collection[Target], vm: VmUuid, device: Device) -> Disk | None:
-    """Find the config drive of a VM that runs: one that is plugged in already."""
+def find_plugged(
+    definition: Definition, choices: Collection[Target], vm: VmUuid, device: Device, config: Definition | None = None
+) -> Disk | None:
+    """Find the config drive of a VM that runs: one that is plugged in already.
+
+    Args:
+        definition: what runs.
+        choices: the targets that a config drive may have.
+        vm: the VM.
+        device: CD or disk.
+        config: the persistent definition: it says which empty drive had an image that libvirt could not look at.
+    """
     for disk in config_drives(definition, choices, vm, device):
         return disk
     if device is Device.DISK:
         return None
+    dropped = () if config is None else dropped_drives(definition, config)
+    for disk, image in dropped:
+        if image.vm_uuid == vm:
+            return disk
     plugged = (definition.at(target.dev) for target in choices)
     return next((disk for disk in plugged if disk is not None and disk.is_empty_cd), None)
+
+
+def dropped_drives(live: Definition, config: Definition) -> Iterator[tuple[Disk, ImageName]]:
+    """Give the empty drives of a running VM that have an image in its persistent definition.
+
+    libvirt starts a VM with such a drive when it cannot look at the image (`startupPolicy`).
+    """
+    for image, disk in config.fleet_disks:
+        there = live.at(disk.target.dev)
+        if there is not None and there.is_empty_cd and there.target == disk.target:
+            yield there, image
 
 
 def hot_target(live: Definition, config: Definition | None, device: Device) -> Target | None:
@@ -158,16 +183,23 @@ def content(
     """
     layers = tuple(layers)
     found = media_of(layers, place_of)
-    if found:
+    if found and not _is_dropped(layers):
         return min(
             found, key=lambda one: (one.name.vm_uuid == vm, one.name.generation, one.place == storage, str(one.name))
         )
     # The first layer is the one that the guest has.
     first = layers[:1]
-    if any(
+    if _is_dropped(layers) or any(
         disk.is_empty_cd and (disk.is_ours or disk.target.dev in {target.dev for target in choices})
         for layer in first
         for disk in layer.disks
     ):
         return EmptyDrive()
     return NoDrive()
+
+
+def _is_dropped(layers: tuple[Definition, ...]) -> bool:
+    """Whether what runs has no image at all, and a drive that should have one: that is what is in the drive."""
+    if not layers or not layers[0].runs or any(layers[0].fleet_disks):
+        return False
+    return any(any(dropped_drives(layers[0], config)) for config in layers[1:])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from configdrive.model import VmUuid
-    from workers.hypervisors.kvm.domain_xml import Disk
+    from workers.hypervisors.kvm.domain_xml import Disk, StartupPolicy
     from workers.hypervisors.kvm.sessions import Link
 
 FORCE: Final = libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
@@ -35,13 +35,17 @@ class Tray:
         vm: its uuid.
         handle: libvirt's.
         force: whether a medium is exchanged although the guest holds the tray.
+        policy: what libvirt does when it cannot look at an image.
     """
 
-    def __init__(self, link: Link, vm: VmUuid, handle: libvirt.virDomain, *, force: bool) -> None:
+    def __init__(
+        self, link: Link, vm: VmUuid, handle: libvirt.virDomain, *, force: bool, policy: StartupPolicy
+    ) -> None:
         self._link = link
         self._vm = vm
         self._handle = handle
         self._force = force
+        self._policy = policy
 
     def change(self, disk: Disk, path: str | None, flags: int, still_meant: Callable[[], bool] = lambda: True) -> None:
         """Put a file into the drive, or eject what is in it (`None`).
@@ -78,7 +82,7 @@ class Tray:
         past libvirt makes the two agree again (libvirt notes in the VM's log that somebody used the monitor).
         Of a drive that was added while the VM ran, libvirt 9.0 never knows that it has a tray.
         """
-        xml, drive = disk.with_medium(path), (self._vm, disk.target.dev)
+        xml, drive = disk.with_medium(path, self._policy), (self._vm, disk.target.dev)
         if self._link.known.trays.get(drive):
             with contextlib.suppress(libvirt.libvirtError):  # the guest holds it: libvirt waits for it
                 self._open(disk, force=bool(flags & FORCE))

@@ -151,7 +151,7 @@ def test_a_drive_of_another_kind_becomes_a_file_s() -> None:
     assert element.get("type") == "file"
     assert [(child.tag, child.attrib) for child in element] == [
         ("driver", {"name": "qemu", "type": "raw"}),
-        ("source", {"file": "/a.iso"}),
+        ("source", {"file": "/a.iso", "startupPolicy": "optional"}),
         ("target", {"dev": "hdc", "bus": "ide"}),
     ]
 
