@@ -176,7 +176,7 @@ def _files(lines: list[str]) -> tuple[dict[str, bytes], dict[str, str]]:
     contents: dict[str, bytes] = {}
     digests: dict[str, str] = {}
     heads = [(index, head) for index, line in enumerate(lines) if (head := _FILE.match(line))]
-    ends = [index for index, _ in heads[1:]] + [len(lines)]
+    ends = [*(index for index, _ in heads[1:]), len(lines)][: len(heads)]
     for (start, head), end in zip(heads, ends, strict=True):
         path = head["path"]
         digests[path] = head["digest"]

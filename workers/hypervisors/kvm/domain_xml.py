@@ -11,11 +11,16 @@ from xml.etree import ElementTree as ET
 from configdrive.model import ImageName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 
 MARK: Final = "ua-configdrive"
 """The alias of a drive that the fleet has added: libvirt keeps an alias that begins with `ua-` in every definition."""
+
+SCSI_MARK: Final = f"{MARK}-scsi"
+"""The alias of a virtio-scsi controller that the fleet has added for its drive."""
+
+_VIRTIO_SCSI: Final = frozenset({"virtio-scsi", "virtio-transitional", "virtio-non-transitional"})
 
 
 class StartupPolicy(StrEnum):
@@ -76,6 +81,7 @@ class Disk:
         boot: its own place in the boot order.
         alias: QEMU's name for it while it runs, and its user's in every definition; empty otherwise.
         xml: its element.
+        address: controller, bus and unit, where it is on one.
     """
 
     device: str
@@ -83,6 +89,7 @@ class Disk:
     source: Source | None
     boot: int | None = None
     alias: str = ""
+    address: tuple[int, int, int] | None = None
     xml: str = field(default="", repr=False)
 
     @property
@@ -135,13 +142,39 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
+class ScsiController:
+    """One SCSI controller of a domain.
+
+    Args:
+        index: libvirt's number of it.
+        model: empty when none is given, which libvirt takes for one that few guests drive.
+        alias: as of a disk.
+        is_used: whether a device other than a disk is on it.
+        xml: its element.
+    """
+
+    index: int
+    model: str
+    alias: str = ""
+    is_used: bool = False
+    xml: str = field(default="", repr=False)
+
+    @property
+    def is_virtio(self) -> bool:
+        """Whether guests drive it that drive virtio at all."""
+        return self.model in _VIRTIO_SCSI
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """A domain's definition: the running one, the persistent one, or the one in its saved state.
 
     Args:
         arch, machine: as libvirt has them, such as `x86_64` and `pc-q35-7.2`.
         disks: in the order of the XML.
-        controllers: (type, model) of each; the model is empty when none is given.
+        scsi: its SCSI controllers.
+        has_usb: whether it has a USB controller; `model='none'` says that it has none.
+        boots_cd: whether `<boot dev='cdrom'/>` names CDs: libvirt boots from the first in the order of the disks.
         id: libvirt's number of a running VM, in the definition that it runs with; empty in all others.
     """
 
@@ -149,7 +182,9 @@ class Definition:
     arch: str
     machine: str
     disks: tuple[Disk, ...]
-    controllers: frozenset[tuple[str, str]]
+    scsi: tuple[ScsiController, ...] = ()
+    has_usb: bool = False
+    boots_cd: bool = False
     id: str = ""
 
     @property
@@ -172,12 +207,26 @@ class Definition:
     @property
     def has_virtio_scsi(self) -> bool:
         """Whether a SCSI drive has a controller that guests know without a driver disk."""
-        return bool({("scsi", "virtio-scsi"), ("scsi", "virtio-transitional")} & self.controllers)
+        return any(one.is_virtio for one in self.scsi)
 
     @property
-    def has_usb(self) -> bool:
-        """Whether it has a USB controller; `model='none'` says that it has none."""
-        return any(kind == "usb" and model != "none" for kind, model in self.controllers)
+    def scsi_of_drive(self) -> int:
+        """The number of the SCSI controller for a config drive: a virtio one, also one that has to be added for it."""
+        virtio = [one.index for one in self.scsi if one.is_virtio]
+        if virtio:
+            return min(virtio)
+        root = self.root_disk
+        if root is not None and root.target.bus == "scsi":
+            return 0 if root.address is None else root.address[0]
+        return max((one.index + 1 for one in self.scsi), default=0)
+
+    def idle_scsi(self, going: Collection[Disk] = ()) -> ScsiController | None:
+        """The SCSI controller that the fleet has added, if nothing is on it once these disks are gone."""
+        ours = next((one for one in self.scsi if one.alias == SCSI_MARK and not one.is_used), None)
+        on_scsi = (disk for disk in self.disks if disk.target.bus == "scsi" and disk not in going)
+        if ours is None or any(disk.address is None or disk.address[0] == ours.index for disk in on_scsi):
+            return None
+        return ours
 
     def at(self, dev: str) -> Disk | None:
         """The disk with this target name."""
@@ -206,11 +255,34 @@ def read_definition(text: str) -> Definition:
         arch="" if kind is None else kind.get("arch", ""),
         machine="" if kind is None else kind.get("machine", ""),
         disks=tuple(_disks(domain.iterfind("devices/disk"))),
-        controllers=frozenset(
-            (found.get("type", ""), found.get("model", "")) for found in domain.iterfind("devices/controller")
+        scsi=tuple(_scsi(domain)),
+        has_usb=any(
+            found.get("type") == "usb" and found.get("model") != "none"
+            for found in domain.iterfind("devices/controller")
         ),
+        boots_cd=any(found.get("dev") == Device.CDROM for found in domain.iterfind("os/boot")),
         id=domain.get("id", ""),
     )
+
+
+def _scsi(domain: ET.Element) -> Iterator[ScsiController]:
+    used = {found.get("controller") for found in domain.iterfind("devices/hostdev/address[@type='drive']")}
+    for number, element in enumerate(domain.iterfind("devices/controller[@type='scsi']")):
+        index, alias = element.get("index", str(number)), element.find("alias")
+        yield ScsiController(
+            int(index),
+            element.get("model", ""),
+            "" if alias is None else alias.get("name", ""),
+            index in used,
+            ET.tostring(element, encoding="unicode"),
+        )
+
+
+def _address(element: ET.Element | None) -> tuple[int, int, int] | None:
+    if element is None or element.get("type") != "drive" or element.get("target", "0") != "0":
+        return None
+    controller, bus, unit = (int(element.get(name, "0")) for name in ("controller", "bus", "unit"))
+    return controller, bus, unit
 
 
 def _disks(elements: Iterable[ET.Element]) -> Iterator[Disk]:
@@ -223,6 +295,7 @@ def _disks(elements: Iterable[ET.Element]) -> Iterator[Disk]:
                 source=_source(element.find("source")),
                 boot=None if boot is None else int(boot.get("order", "0")),
                 alias="" if alias is None else alias.get("name", ""),
+                address=_address(element.find("address")),
                 xml=ET.tostring(element, encoding="unicode"),
             )
 
@@ -241,18 +314,32 @@ def _source(element: ET.Element | None) -> Source | None:
     return Source(path, named.get("pool"), named.get("volume"), element.get("startupPolicy"))
 
 
-def disk_xml(
+def disk_xml(  # noqa: PLR0913  # what an element says
     target: Target,
     path: str | None,
     device: str = Device.CDROM,
     *,
     mark: bool = True,
     policy: StartupPolicy = StartupPolicy.OPTIONAL,
+    address: tuple[int, int, int] | None = None,
 ) -> str:
-    """Write the element of a drive of the fleet's own: raw, read-only, with the file at `path` in it or empty."""
+    """Write the element of a drive of the fleet's own: raw, read-only, with the file at `path` in it or empty.
+
+    libvirt finds an `address` for itself, by the target's letter, on the first controllers.
+    """
     disk = _new_element(target, device, mark=mark)
+    if address is not None:
+        controller, bus, unit = map(str, address)
+        ET.SubElement(disk, "address", type="drive", controller=controller, bus=bus, target="0", unit=unit)
     _exchange(disk, path, policy)
     return ET.tostring(disk, encoding="unicode")
+
+
+def scsi_xml(index: int) -> str:
+    """Write the element of a virtio-scsi controller of the fleet's own."""
+    controller = ET.Element("controller", type="scsi", index=str(index), model="virtio-scsi")
+    ET.SubElement(controller, "alias", name=SCSI_MARK)
+    return ET.tostring(controller, encoding="unicode")
 
 
 def _new_element(target: Target, device: str, *, mark: bool) -> ET.Element:

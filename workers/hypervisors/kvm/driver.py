@@ -28,7 +28,7 @@ from workers.hypervisors.kvm.drives import Drives
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.inventory import parse
 from workers.hypervisors.kvm.sessions import LinkBrokenError
-from workers.hypervisors.kvm.slots import content, device_of, find_slot, no_free_slot, targets
+from workers.hypervisors.kvm.slots import Wanted, content, find_slot, no_free_slot, targets
 from workers.hypervisors.kvm.survey import survey
 from workers.hypervisors.kvm.visit import Host, find_host
 from workers.hypervisors.kvm.vms import find_domain, find_user, lies_in
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from configdrive.model import Image
     from configdrive.ports import Connections
-    from workers.hypervisors.kvm.domain_xml import Source
+    from workers.hypervisors.kvm.domain_xml import Source, StartupPolicy
     from workers.hypervisors.kvm.image_folder import ImageFolder
     from workers.hypervisors.kvm.visit import Visit
     from workers.hypervisors.kvm.vms import Domain
@@ -106,7 +106,7 @@ class KvmDriver:
                     visit.link.require_alive(error)
                     unreachable.append(storage)
             layers = () if domain is None else domain.layers
-            choices = targets(layers[0] if layers else None, visit.table.cd_targets, device_of(vm.presentation))
+            choices = targets(layers[0] if layers else None, Wanted.by(vm, visit.table.cd_targets))
             drive = content(layers, vm.uuid, visit.storages.place_of, storage, choices)
             media = tuple(dict.fromkeys(image for layer in layers for image, _ in layer.fleet_disks))
             visit.link.known.held.keep(vm.uuid, frozenset(media))
@@ -153,13 +153,13 @@ class KvmDriver:
         Another VM's image in its drive is replaced too: a clone's definition still names the original's.
         """
         require_own(vm, name)
-        device = device_of(vm.presentation)
         with self._visit(vm.host) as visit:
+            wanted = Wanted.by(vm, visit.table.cd_targets)
             folder = visit.storages.folder(place)
             path = str(folder.directory / str(name))
             domain = find_domain(visit.link, vm.uuid, again=True)
             if vm.attach_by is AttachBy.ORCHESTRATOR:
-                return _for_the_orchestrator(vm, visit, domain, path)
+                return _for_the_orchestrator(wanted, domain, path, visit.table.startup_policy)
             if domain is None:
                 raise not_on_host(vm)
             if not folder.has(name):
@@ -167,9 +167,9 @@ class KvmDriver:
             visit.link.known.change(vm.uuid)
             policy = visit.table.startup_policy
             drives = Drives(visit.link, vm.uuid, domain, force=self._force, policy=policy)
-            done = drives.insert(path, device, visit.table.cd_targets)
+            done = drives.insert(path, wanted)
             visit.link.known.held.keep(vm.uuid, frozenset({name}))
-        xml = disk_xml(done.target, path, device, mark=done.is_ours, policy=policy)
+        xml = disk_xml(done.target, path, wanted.device, mark=done.is_ours, policy=policy)
         return Attachment(done.how, done.target.dev, path, xml, MARK if done.is_ours else None)
 
     def detach(
@@ -341,17 +341,16 @@ def _own_storage(visit: Visit, vm: Vm, domain: Domain | None, also: Collection[P
         raise
 
 
-def _for_the_orchestrator(vm: Vm, visit: Visit, domain: Domain | None, path: str) -> Attachment:
+def _for_the_orchestrator(wanted: Wanted, domain: Domain | None, path: str, policy: StartupPolicy) -> Attachment:
     """Say what to attach and where, of a VM that need not exist yet."""
-    device = device_of(vm.presentation)
     definition = None if domain is None else domain.layers[-1]
-    choices = targets(definition, visit.table.cd_targets, device)
+    choices = targets(definition, wanted)
     if definition is None:
         target = choices[0]
     else:
-        slot = find_slot(definition, choices, vm.uuid, device)
+        slot = find_slot(definition, wanted)
         if slot is None:
-            raise no_free_slot(vm.uuid, choices)
+            raise no_free_slot(wanted.vm, choices)
         target = slot.target
-    xml = disk_xml(target, path, device, policy=visit.table.startup_policy)
+    xml = disk_xml(target, path, wanted.device, policy=policy)
     return Attachment(AttachedHow.ORCHESTRATOR, target.dev, path, xml)

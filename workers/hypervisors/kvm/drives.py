@@ -9,6 +9,8 @@ Order and flags follow from what libvirt and QEMU do (measured, libvirt 9.0 and 
 * A CD drive can be added to a running VM on SCSI and USB only; without either the drive comes with the next boot.
 * A disk's medium cannot be exchanged: it is unplugged, for which the guest has to help, and a new one is plugged in.
   QEMU makes a disk of a USB CD as well; unplugging that needs nobody's help.
+* Where a guest may have no driver for the buses of its machine, a virtio-scsi controller is added for the drive, and
+  goes with it.
 * A VM that libvirt saved to a file comes back with the definition in that file, so the medium is changed there too.
 """
 
@@ -29,9 +31,19 @@ from workers.hypervisors.kvm.domain_xml import (
     Target,
     disk_xml,
     read_definition,
+    scsi_xml,
     with_media,
 )
-from workers.hypervisors.kvm.slots import find_plugged, find_slot, hot_target, no_free_slot, targets
+from workers.hypervisors.kvm.places import keeps_boot
+from workers.hypervisors.kvm.slots import (
+    Wanted,
+    address_in,
+    find_plugged,
+    find_slot,
+    hot_target,
+    no_free_slot,
+    targets,
+)
 from workers.hypervisors.kvm.tray import Tray
 
 if TYPE_CHECKING:
@@ -83,13 +95,12 @@ class Drives:
         self._policy = policy
         self._tray = Tray(link, vm, domain.handle, force=force, policy=policy)
 
-    def insert(self, path: str, device: Device, wanted: tuple[str, ...]) -> Insertion:
+    def insert(self, path: str, wanted: Wanted) -> Insertion:
         """Make the file the medium of the config drive, and have no other image of the fleet in any drive.
 
         Args:
             path: of the image, as the host sees it.
-            device: CD or disk.
-            wanted: the inventory's `cd_targets`.
+            wanted: what drive.
 
         Raises:
             PermanentError: `NO_FREE_SLOT`.
@@ -97,8 +108,8 @@ class Drives:
         """
         domain = self._domain
         if domain.live is None:
-            return self._insert_halted(path, device, wanted)
-        return self._insert_running(domain.live, path, device, targets(domain.live, wanted, device))
+            return self._insert_halted(path, wanted)
+        return self._insert_running(domain.live, path, wanted)
 
     def remove(self, media: Collection[ImageName]) -> None:
         """Take these images out of every drive: a drive that the fleet has added goes, one that it has found stays.
@@ -117,6 +128,7 @@ class Drives:
         if domain.is_persistent and not unplugged & CONFIG:
             config = self._read(INACTIVE) if domain.config is None else domain.config
             self._for_each(config, media, partial(self._read, INACTIVE), self._clear)
+            self._drop_scsi(config, [disk for disk in _holders(config, media) if disk.is_ours])
 
     def _unplug(self, live: Definition, media: Collection[ImageName]) -> int:
         """Unplug the one drive that holds an image, if the fleet has added it and no guest need help.
@@ -127,11 +139,14 @@ class Drives:
         if len(holders) != 1 or not holders[0].is_ours or holders[0].target.bus != "scsi":
             return 0
         drive, flags = holders[0], LIVE
-        there = self._read(INACTIVE).at(drive.target.dev) if self._domain.is_persistent else None
+        config = self._read(INACTIVE) if self._domain.is_persistent else None
+        there = None if config is None else config.at(drive.target.dev)
         if there is not None and there.is_ours and there.frame == drive.frame and there.image in media:
             flags |= CONFIG
         self._link.change(self._domain.handle.detachDeviceFlags, drive.xml, flags)
         self._require_gone(drive)
+        if config is not None and there is not None and flags & CONFIG:
+            self._drop_scsi(config, [there])
         return flags
 
     @staticmethod
@@ -150,14 +165,14 @@ class Drives:
 
     # --- a VM that does not run ------------------------------------------------------------------------------------
 
-    def _insert_halted(self, path: str, device: Device, wanted: tuple[str, ...]) -> Insertion:
+    def _insert_halted(self, path: str, wanted: Wanted) -> Insertion:
         config = self._domain.config
         assert config is not None  # noqa: S101  # what neither runs nor is defined is no domain
-        done = self._insert_config(config, path, device, targets(config, wanted, device))
+        done = self._insert_config(config, path, wanted)
         saved = self._domain.saved
         if saved is None:
             return done
-        plugged = find_plugged(saved, targets(saved, wanted, device), self._vm, device)
+        plugged = find_plugged(saved, wanted)
         emptied: dict[str, str | None] = {disk.target.dev: None for _, disk in saved.fleet_disks}
         if plugged is None or plugged.device != Device.CDROM:
             self._change_saved(emptied)
@@ -165,43 +180,48 @@ class Drives:
         changed = self._change_saved({**emptied, plugged.target.dev: path})
         return Insertion(AttachedHow.INSERTED, plugged.target, plugged.is_ours) if changed else done
 
-    def _insert_config(self, config: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
-        slot = find_slot(config, choices, self._vm, device)
+    def _insert_config(self, config: Definition, path: str, wanted: Wanted, first: Target | None = None) -> Insertion:
+        slot = find_slot(config, wanted, first)
         if slot is None:
-            raise no_free_slot(self._vm, choices)
+            raise no_free_slot(self._vm, targets(config, wanted))
         others = _others(config, slot.target)
         for disk in others:
             self._clear(disk)
         how, marked = AttachedHow.INSERTED, _may_mark(config, others)
         if slot.disk is None:
-            xml = disk_xml(slot.target, path, device, mark=marked, policy=self._policy)
+            if slot.adds_scsi:
+                self._link.change(self._domain.handle.attachDeviceFlags, scsi_xml(config.scsi_of_drive), CONFIG)
+            address = address_in(config, slot.target)
+            xml = disk_xml(slot.target, path, wanted.device, mark=marked, policy=self._policy, address=address)
             self._link.change(self._domain.handle.attachDeviceFlags, xml, CONFIG)
         elif not slot.disk.holds(path, self._policy):
             self._link.change(self._domain.handle.updateDeviceFlags, slot.disk.with_medium(path, self._policy), CONFIG)
         elif not others:
             how = AttachedHow.ALREADY
+        if slot.target.bus != "scsi":
+            self._drop_scsi(config, others)
         return Insertion(how, slot.target, marked if slot.disk is None else slot.disk.is_ours)
 
     # --- a VM that runs --------------------------------------------------------------------------------------------
 
-    def _insert_running(self, live: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
-        plugged = find_plugged(live, choices, self._vm, device, self._domain.config)
+    def _insert_running(self, live: Definition, path: str, wanted: Wanted) -> Insertion:
+        plugged = find_plugged(live, wanted, self._domain.config)
         if plugged is not None and not plugged.holds(path) and not plugged.has_tray:
             plugged = None
         for _, disk in live.fleet_disks:
             if disk != plugged:
                 self._take_out(disk)
         if plugged is not None:
-            return self._exchange(plugged, path, device, choices)
-        return self._plug(live, path, device, choices)
+            return self._exchange(plugged, path, wanted)
+        return self._plug(live, path, wanted)
 
-    def _exchange(self, plugged: Disk, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
+    def _exchange(self, plugged: Disk, path: str, wanted: Wanted) -> Insertion:
         """Put the image into a drive that the guest has, and into the same one for the next boot."""
         done = Insertion(AttachedHow.INSERTED, plugged.target, plugged.is_ours)
         config, handle, how = self._domain.config, self._domain.handle, AttachedHow.ALREADY
         there = None if config is None else config.at(plugged.target.dev)
         if config is not None and not self._may_hold(config, plugged, there):
-            how = self._insert_config(config, path, device, choices).how
+            how = self._insert_config(config, path, wanted).how
         elif config is not None:
             for disk in _others(config, plugged.target):
                 self._clear(disk)
@@ -224,26 +244,29 @@ class Drives:
     def _may_hold(config: Definition, plugged: Disk, there: Disk | None) -> bool:
         """Whether the persistent definition has, or takes, the drive that the guest has.
 
-        Not when something else is in its place there, or it lacks the controller.
+        Not when something else is in its place there, it lacks the controller, or another CD drive would boot no more.
         """
         if there is None:
-            return plugged.device == Device.CDROM and (plugged.target.bus != "scsi" or config.has_virtio_scsi)
+            fits = plugged.target.bus != "scsi" or config.has_virtio_scsi
+            return plugged.device == Device.CDROM and fits and keeps_boot(config, plugged.target)
         same = (there.device, there.target) == (plugged.device, plugged.target)
         return same and (there.is_empty_cd or there.image is not None)
 
-    def _plug(self, live: Definition, path: str, device: Device, choices: tuple[Target, ...]) -> Insertion:
+    def _plug(self, live: Definition, path: str, wanted: Wanted) -> Insertion:
         """Add a drive to a VM that has none: for the next boot, and now if it takes one while it runs."""
-        config, target = self._domain.config, hot_target(live, self._domain.config, device)
+        config, target = self._domain.config, hot_target(live, self._domain.config, wanted.device)
         later: Insertion | None = None
         if config is not None:
             fits = target is not None and (target.bus != "scsi" or config.has_virtio_scsi)
-            wanted = (target, *choices) if fits and target is not None else choices
-            later = self._insert_config(config, path, device, wanted)
+            later = self._insert_config(config, path, wanted, target if fits else None)
         marked = _may_mark(live)
-        if target is not None and self._hot_add(disk_xml(target, path, device, mark=marked, policy=self._policy)):
-            return Insertion(AttachedHow.HOT_ADDED, target, marked)
+        if target is not None:
+            address = address_in(live, target)
+            xml = disk_xml(target, path, wanted.device, mark=marked, policy=self._policy, address=address)
+            if self._hot_add(xml):
+                return Insertion(AttachedHow.HOT_ADDED, target, marked)
         if later is None:
-            raise no_free_slot(self._vm, choices)
+            raise no_free_slot(self._vm, targets(live, wanted))
         return later._replace(how=AttachedHow.NEXT_BOOT)
 
     def _hot_add(self, xml: str) -> bool:
@@ -290,6 +313,12 @@ class Drives:
             self._link.change(handle.detachDeviceFlags, disk.xml, CONFIG)
         else:
             self._link.change(handle.updateDeviceFlags, disk.with_medium(None), CONFIG)
+
+    def _drop_scsi(self, config: Definition, gone: Collection[Disk]) -> None:
+        """Take away the controller that was added for the drive, once nothing is on it."""
+        idle = config.idle_scsi(gone)
+        if idle is not None:
+            self._link.change(self._domain.handle.detachDeviceFlags, idle.xml, CONFIG)
 
     def _change_saved(self, media: Mapping[str, str | None]) -> bool:
         """Change the media of a VM that was saved to a file, and say whether that was needed.

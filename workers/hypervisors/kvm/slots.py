@@ -1,9 +1,8 @@
 """Which drive of a VM is the config drive: pure decisions on definitions.
 
 The config drive is the drive with an image of the fleet in it, or an empty one that the fleet has added. A VM without
-one gets the first of its targets (the inventory's `cd_targets`, else by machine type) that is an empty CD drive or is
-not taken. A drive with anybody else's medium is never touched, and neither is CloudStack's slot of the user's ISO
-(`hdc`, `sdc`), which no default names.
+one gets the first of its places (`places.choose`). A drive with anybody else's medium is never touched, and neither is
+CloudStack's slot of the user's ISO (`hdc`, `sdc`), which no default names.
 """
 
 from __future__ import annotations
@@ -12,113 +11,130 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Presentation
+from configdrive.model import GuestOs, Presentation
 from configdrive.ports import DriveContent, EmptyDrive, Inserted, NoDrive
 from workers.hypervisors.kvm.domain_xml import Definition, Device, Disk, Source, Target
+from workers.hypervisors.kvm.places import Choice, address_of, choose, keeps_boot, possible_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from configdrive.model import ImageName, Place, VmUuid
+    from configdrive.model import ImageName, Place, Vm, VmUuid
 
-_IDE: Final = ("hdd", "hdb")
-_SD: Final = ("sda", "sdb", "sdd", "sde", "sdf")
 _VIRTIO: Final = tuple(f"vd{letter}" for letter in "zyxwvu")
 _HOT_PLUG: Final = tuple(f"sd{letter}" for letter in "abdefghijklmnopqrstuvwxyz")
-_BUS_OF: Final = {"hd": "ide", "vd": "virtio"}
+_SCSI_UNITS: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What config drive a VM is to have.
+
+    Args:
+        vm: whose.
+        device: CD or disk.
+        cd_targets: the inventory's: the places that a CD may have; empty for those that fit the machine and its guest.
+        guest_os: what runs in it, if that is known.
+    """
+
+    vm: VmUuid
+    device: Device = Device.CDROM
+    cd_targets: tuple[str, ...] = ()
+    guest_os: GuestOs | None = None
+
+    @classmethod
+    def by(cls, vm: Vm, cd_targets: tuple[str, ...]) -> Wanted:
+        """Say what an event wants."""
+        device = Device.DISK if vm.presentation is Presentation.DISK else Device.CDROM
+        return cls(vm.uuid, device, cd_targets, vm.guest_os)
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place for the config drive; `disk` is what is plugged in there now (`None`: nothing)."""
+    """A place for the config drive.
+
+    Args:
+        target: where.
+        disk: what is plugged in there now; `None`: nothing.
+        adds_scsi: whether a virtio-scsi controller has to be added for it.
+    """
 
     target: Target
     disk: Disk | None = None
+    adds_scsi: bool = False
 
 
-def targets(definition: Definition | None, wanted: Sequence[str], device: Device) -> tuple[Target, ...]:
-    """Give the targets that a config drive may have, the first choice first.
+def targets(definition: Definition | None, wanted: Wanted) -> tuple[Target, ...]:
+    """Give the targets at which a config drive may be, whatever is there now, the first choice first.
 
-    Args:
-        definition: of the VM; `None` when it is not known yet, then taken for a PC.
-        wanted: the inventory's `cd_targets`; empty for the machine type's own.
-        device: a disk takes neither, but virtio's last names, which no orchestrator gives to a data disk.
+    A disk takes virtio's last names, which no orchestrator gives to a data disk.
     """
-    if device is Device.DISK:
+    if wanted.device is Device.DISK:
         return tuple(Target(dev, "virtio") for dev in _VIRTIO)
-    return tuple(_target(definition, choice) for choice in wanted or _defaults(definition))
+    return possible_targets(definition, wanted.cd_targets, wanted.guest_os)
 
 
-def _defaults(definition: Definition | None) -> tuple[str, ...]:
-    return _IDE if definition is None or _is_ide_pc(definition) else _SD
-
-
-def _is_ide_pc(definition: Definition) -> bool:
-    return definition.arch in {"", "x86_64", "i686"} and "q35" not in definition.machine
-
-
-def _target(definition: Definition | None, choice: str) -> Target:
-    bus, _, dev = choice.rpartition(":")
-    return Target(dev, bus or _BUS_OF.get(dev[:2]) or _sd_bus(definition))
-
-
-def _sd_bus(definition: Definition | None) -> str:
-    """`sdX` is SATA on a PC, unless it is an IDE one with virtio-scsi, and SCSI on all that has no SATA (aarch64)."""
-    if definition is None:
-        return "sata"
-    if definition.arch not in {"", "x86_64", "i686"}:
-        return "scsi"
-    return "scsi" if _is_ide_pc(definition) and definition.has_virtio_scsi else "sata"
-
-
-def config_drives(definition: Definition, choices: Iterable[Target], vm: VmUuid, device: Device) -> Iterator[Disk]:
+def config_drives(definition: Definition, wanted: Wanted) -> Iterator[Disk]:
     """Give the drives that are the VM's config drive, what the fleet has added first.
 
     One that holds the VM's image is; and one that holds another VM's when a config drive may be there: a clone's still
     names the original's.
     """
-    names = {target.dev for target in choices}
+    names = {target.dev for target in targets(definition, wanted)}
     mine = [disk for disk in definition.disks if disk.is_ours and (disk.image is not None or disk.is_empty_cd)]
-    mine += [disk for image, disk in definition.fleet_disks if image.vm_uuid == vm]
+    mine += [disk for image, disk in definition.fleet_disks if image.vm_uuid == wanted.vm]
     mine += [disk for _, disk in definition.fleet_disks if disk.target.dev in names]
-    return (disk for disk in mine if disk.device == device)
+    return (disk for disk in mine if disk.device == wanted.device)
 
 
-def find_slot(definition: Definition, choices: Collection[Target], vm: VmUuid, device: Device) -> Slot | None:
-    """Find the drive that is, or can be made, the config drive in this definition."""
-    for disk in config_drives(definition, choices, vm, device):
-        return Slot(disk.target, disk)
-    for target in choices:
-        there = definition.at(target.dev)
-        if there is None:
-            return Slot(target)
-        if device is Device.CDROM and there.is_empty_cd:
-            return Slot(there.target, there)
-    return None
+def find_slot(definition: Definition, wanted: Wanted, first: Target | None = None) -> Slot | None:
+    """Find the drive that is, or can be made, the config drive in a definition with which the VM will boot.
+
+    Args:
+        definition: the persistent one.
+        wanted: what drive.
+        first: where it is best, if that can be: the running VM has it there.
+    """
+    found = next(config_drives(definition, wanted), None)
+    if found is not None and not (found.is_ours and not keeps_boot(definition, found.target)):
+        return Slot(found.target, found)
+    better = next(_free_places(definition, wanted, first), None)
+    if better is not None:
+        return Slot(better.target, definition.at(better.target.dev), better.adds_scsi)
+    return None if found is None else Slot(found.target, found)
 
 
-def find_plugged(
-    definition: Definition, choices: Collection[Target], vm: VmUuid, device: Device, config: Definition | None = None
-) -> Disk | None:
+def _free_places(definition: Definition, wanted: Wanted, first: Target | None) -> Iterator[Choice]:
+    if first is not None and definition.at(first.dev) is None and keeps_boot(definition, first):
+        yield Choice(first, "the running VM has it there")
+    if wanted.device is Device.DISK:
+        yield from (Choice(target, "") for target in targets(definition, wanted) if definition.at(target.dev) is None)
+    else:
+        yield from choose(definition, wanted.cd_targets, wanted.guest_os)
+
+
+def find_plugged(definition: Definition, wanted: Wanted, config: Definition | None = None) -> Disk | None:
     """Find the config drive of a VM that runs: one that is plugged in already.
 
     Args:
         definition: what runs.
-        choices: the targets that a config drive may have.
-        vm: the VM.
-        device: CD or disk.
+        wanted: what drive.
         config: the persistent definition: it says which empty drive had an image that libvirt could not look at.
     """
-    for disk in config_drives(definition, choices, vm, device):
+    for disk in config_drives(definition, wanted):
         return disk
-    if device is Device.DISK:
+    if wanted.device is Device.DISK:
         return None
     dropped = () if config is None else dropped_drives(definition, config)
     for disk, image in dropped:
-        if image.vm_uuid == vm:
+        if image.vm_uuid == wanted.vm:
             return disk
-    plugged = (definition.at(target.dev) for target in choices)
-    return next((disk for disk in plugged if disk is not None and disk.is_empty_cd), None)
+    plugged = (definition.at(target.dev) for target in targets(definition, wanted))
+    empty = next((disk for disk in plugged if disk is not None and disk.is_empty_cd), None)
+    root = definition.root_disk
+    driven = empty is None or empty.target.bus != "sata" or (root is not None and root.target.bus == "sata")
+    # Where a SCSI drive can be plugged in, a SATA one is not the best that there is.
+    return empty if driven or wanted.cd_targets or not definition.has_virtio_scsi else None
 
 
 def dropped_drives(live: Definition, config: Definition) -> Iterator[tuple[Disk, ImageName]]:
@@ -140,17 +156,19 @@ def hot_target(live: Definition, config: Definition | None, device: Device) -> T
     if device is Device.DISK:
         names, bus = _VIRTIO, "virtio"
     elif live.has_virtio_scsi:
-        names, bus = _HOT_PLUG, "scsi"
+        names, bus = _HOT_PLUG[: _SCSI_UNITS - 1], "scsi"
     elif live.has_usb:
         names, bus = _HOT_PLUG, "usb"
     else:
         return None
-    return next((Target(dev, bus) for dev in names if dev not in taken), None)
+    free = [Target(dev, bus) for dev in names if dev not in taken]
+    return min(free, key=lambda one: config is not None and not keeps_boot(config, one), default=None)
 
 
-def device_of(presentation: Presentation) -> Device:
-    """Say which kind of disk a presentation is."""
-    return Device.DISK if presentation is Presentation.DISK else Device.CDROM
+def address_in(definition: Definition, target: Target) -> tuple[int, int, int] | None:
+    """Return the address that a new drive must be given: libvirt's own, by the letter, is on the first controller."""
+    address = address_of(definition, target)
+    return address if target.bus == "scsi" and address is not None and address[0] > 0 else None
 
 
 def no_free_slot(vm: VmUuid, tried: Iterable[Target]) -> PermanentError:

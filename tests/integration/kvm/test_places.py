@@ -1,0 +1,165 @@
+"""Drives that need a controller, and drives beside one that the VM boots from: what libvirt and QEMU make of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import libvirt
+import libvirt_qemu
+import pytest
+
+from configdrive.ports import AttachedHow
+from tests.contract.rig import image_name, make_image
+from tests.integration.kvm.cloud import disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from configdrive.model import Place, Vm
+    from configdrive.ports import Attachment
+    from tests.integration.kvm.cloud import Cloud
+    from tests.integration.kvm.conftest import MakeDriver
+    from workers.hypervisors.kvm.driver import KvmDriver
+
+INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE
+VIRTIO = "<controller type='scsi' index='0' model='virtio-scsi'/>"
+LSILOGIC = "<controller type='scsi' index='0' model='lsilogic'/>"
+
+
+def give(driver: KvmDriver, vm: Vm, home: Place, generation: int = 1) -> Attachment:
+    driver.upload(vm, make_image(vm, generation), home)
+    return driver.attach(vm, image_name(vm, generation), home)
+
+
+def monitor(cloud: Cloud, vm: Vm, command: str, **arguments: object) -> object:
+    text = json.dumps({"execute": command, "arguments": arguments})
+    return json.loads(libvirt_qemu.qemuMonitorCommand(cloud.domain(vm), text, 0))["return"]
+
+
+def devices(cloud: Cloud, vm: Vm) -> dict[str, str]:
+    """QEMU's path of each device of a running VM that has a medium: the medium's path -> the device's."""
+    found = {path: qdev for qdev, drive in cloud.drives(vm).items() if (path := drive.path) is not None}
+    return {path: one if one.startswith("/") else f"/machine/peripheral/{one}" for path, one in found.items()}
+
+
+def boot_index(cloud: Cloud, vm: Vm, path: str) -> object:
+    return monitor(cloud, vm, "qom-get", path=devices(cloud, vm)[path], property="bootindex")
+
+
+def controllers(cloud: Cloud, vm: Vm) -> list[str]:
+    """The SCSI controllers of the persistent definition, by their models."""
+    return re.findall(r"<controller type='scsi' index='.' model='([^']*)'", cloud.domain(vm).XMLDesc(INACTIVE))
+
+
+def on(words: str, path: Path, device: str = "cdrom") -> str:
+    bus, dev = words.split()
+    return disk(path, dev, bus, device)
+
+
+def power_on(cloud: Cloud, vm: Vm) -> None:
+    cloud.domain(vm).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+
+
+@pytest.mark.parametrize(
+    ("machine", "before", "targets"),
+    [("q35", "", ()), ("q35", LSILOGIC, ()), ("pc", "", ("scsi:sda",)), ("q35", VIRTIO, ())],
+)
+def test_a_drive_on_scsi_has_a_virtio_controller_which_comes_and_goes_with_it(  # noqa: PLR0913, PLR0917
+    cloud: Cloud, make_driver: MakeDriver, home: Place, machine: str, before: str, targets: tuple[str, ...]
+) -> None:
+    driver = make_driver(cd_targets=list(targets))
+    vm = cloud.define(machine=machine, devices=before)
+    there = controllers(cloud, vm)
+    give(driver, vm, home)
+    attachment = give(driver, vm, home, 2)
+    assert (attachment.how, attachment.device) == (AttachedHow.INSERTED, "sda")
+    assert controllers(cloud, vm) == (there if before == VIRTIO else [*there, "virtio-scsi"])
+    power_on(cloud, vm)
+    tree = str(libvirt_qemu.qemuMonitorCommand(cloud.domain(vm), "info qtree", 1))
+    above = tree[: tree.index("dev: scsi-cd")]
+    assert above.rindex("dev: virtio-scsi-device") > above.rfind("dev: lsi53c895a")
+    driver.detach(vm, [image_name(vm, 2)])
+    assert (cloud.media(vm, inactive=True), controllers(cloud, vm)) == ({}, there)
+
+
+def test_a_controller_of_ours_stays_while_somebody_else_uses_it_and_goes_with_a_drive_on_another_bus(
+    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path
+) -> None:
+    vm = cloud.define(machine="q35")
+    give(driver, vm, home)
+    data = tmp_path / "data"
+    data.write_bytes(bytes(4096))
+    theirs = disk(data, "sdb", "scsi", "disk")
+    cloud.domain(vm).attachDeviceFlags(theirs, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    driver.detach(vm)
+    assert controllers(cloud, vm) == ["virtio-scsi"]
+    cloud.domain(vm).detachDeviceFlags(theirs, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    give(driver, vm, home)
+    assert controllers(cloud, vm) == ["virtio-scsi"]
+    driver.detach(vm)
+    assert controllers(cloud, vm) == []
+
+
+def test_an_arm_machine_gets_virtio_scsi(cloud: Cloud, driver: KvmDriver, home: Place) -> None:
+    vm = cloud.define()
+    xml = cloud.domain(vm).XMLDesc(INACTIVE)
+    xml = xml.replace("arch='x86_64'", "arch='aarch64'").replace("machine='pc-i440fx-7.2'", "machine='virt-7.2'")
+    xml = re.sub("<emulator>.*</emulator>|<address.*?/>|<features>.*?</features>|<cpu.*?/>", "", xml, flags=re.DOTALL)
+    xml = re.sub(
+        "<controller.*?(</controller>|/>)|<(input|audio|graphics|video).*?(/>|</video>)", "", xml, flags=re.DOTALL
+    )
+    if "/qemu-system-aarch64</emulator>" not in cloud.connection.getCapabilities():
+        pytest.skip("qemu-system-arm is not installed")
+    cloud.domain(vm).undefine()
+    cloud.connection.defineXML(xml)
+    attachment = give(driver, vm, home)
+    assert (attachment.device, controllers(cloud, vm)) == ("sda", ["virtio-scsi"])
+    power_on(cloud, vm)
+    assert attachment.path in devices(cloud, vm)
+    driver.detach(vm)
+
+
+@pytest.mark.parametrize(
+    ("machine", "root", "beside", "iso"),
+    [
+        ("q35", "", "", "sata sdc"),
+        ("q35", "", "", "sata sdb"),
+        ("q35", "scsi sdz", "", "sata sdc"),
+        ("q35", "sata sdz", "", "sata sdb"),
+        ("pc", "", "", "ide hdc"),
+        ("pc", "", "", "ide hdb"),
+        ("pc", "", "ide hdd", "ide hdc"),
+    ],
+)
+def test_the_installer_s_cd_keeps_its_place_in_the_boot_order(  # noqa: PLR0913, PLR0917  # fixtures and cases
+    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path, machine: str, root: str, beside: str, iso: str
+) -> None:
+    vm, user, data = cloud.new_vm(), tmp_path / "installer.iso", tmp_path / "data"
+    for path in (user, data):
+        path.write_bytes(bytes(4096))
+    element = on(root, cloud.root_disk(vm.uuid), "disk") if root else None
+    disks = on(iso, user) + (on(beside, data, "disk") if beside else "")
+    cloud.define(disks, machine=machine, root=element, devices=VIRTIO if "scsi" in root else "", vm=vm)
+    xml = cloud.domain(vm).XMLDesc(INACTIVE).replace("<boot dev='hd'/>", "<boot dev='cdrom'/><boot dev='hd'/>")
+    cloud.connection.defineXML(xml)
+    attachment = give(driver, vm, home)
+    power_on(cloud, vm)
+    assert boot_index(cloud, vm, str(user)) == 1
+    assert boot_index(cloud, vm, attachment.path) == -1
+    cloud.stop(vm)
+
+
+def test_a_drive_of_ours_before_the_installer_s_moves_and_a_user_s_is_left_where_it_is(
+    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path
+) -> None:
+    user = tmp_path / "installer.iso"
+    user.write_bytes(bytes(4096))
+    vm = cloud.define()
+    assert give(driver, vm, home).device == "hdd"
+    config = cloud.domain(vm).XMLDesc(INACTIVE).replace("<boot dev='hd'/>", "<boot dev='cdrom'/><boot dev='hd'/>")
+    config = config.replace("'hdd'", "'hdb'").replace("bus='1' target='0' unit='1'", "bus='0' target='0' unit='1'")
+    cloud.connection.defineXML(config.replace("</disk>", "</disk>" + disk(user, "hdc", "ide"), 1))
+    assert give(driver, vm, home, 2).device == "hdd"
+    assert set(cloud.media(vm)) == {"hdc", "hdd"}
