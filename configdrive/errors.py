@@ -90,6 +90,12 @@ class PermanentCode(StrEnum):
     Remedy: give each event an id that no other event of its source has, and publish it again; only the very same event
     may come again under its id."""
 
+    MAILBOX_FULL = "mailbox_full"
+    """So much waits for the VM that no more of it is taken, but its `stop` and `destroy`. Nothing was stored.
+
+    Remedy: `configdrive show VM` says what holds it up; retry or skip that and publish the event again, or raise the
+    setting `mailbox_bytes`."""
+
     CONTENT_TOO_LARGE = "content_too_large"
     """The event or the drive would be larger than 64 MiB.
 

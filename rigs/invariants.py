@@ -215,6 +215,10 @@ class _Vm:
         bodies = self._now.named("body").get(self._uuid, {})
         if sorted(bodies) != sorted(self._ids):
             yield f"1: mail has {self._ids}, body {sorted(bodies)}"
+        headers = self._now.named("mail").get(self._uuid, ())
+        waiting = sum(len(text.encode()) for text in (*headers, *bodies.values()))
+        if int(self._known.get("bytes", 0)) != waiting:
+            yield f"14: bytes are {self._known.get('bytes')}, and {waiting} wait"
         seen = self._now.named("seen")
         queues = self._now.values.get("queues", ())
         for header in self._mail:

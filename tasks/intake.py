@@ -67,7 +67,7 @@ class Intake(Protocol):
         """Look at the oldest entries; while another ingester is at it, the seconds for which it may be."""
 
     def settle(self, first: int, judged: Sequence[Posting | Refusal]) -> int | None:
-        """Write down what became of the entries from `first` on; answers how many were known, or had another's id.
+        """Write down what became of the entries from `first` on; answers how many events were not stored.
 
         `None` when they were settled already.
         """
@@ -200,5 +200,7 @@ def _log_taken(judged: Sequence[Posting | Refusal], duplicates: int) -> None:
     _log.info("took %d events from the intake", len(judged) - len(refusals) - duplicates)
     if refusals or duplicates:
         _log.warning(
-            "refused %d entries of the intake, and %d duplicates: see `configdrive dead`", len(refusals), duplicates
+            "refused %d entries of the intake, and stored %d others not: see `configdrive dead`",
+            len(refusals),
+            duplicates,
         )

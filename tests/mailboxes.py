@@ -134,6 +134,7 @@ class Store:
     seen: float = 3600
     tombstone: float = 7200
     outcomes_kept: int = 1000
+    mailbox_bytes: int = 2**27
     prefix: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}:")
 
     def __post_init__(self) -> None:
@@ -150,6 +151,7 @@ class Store:
             seen=self.seen,
             tombstone=self.tombstone,
             outcomes_kept=self.outcomes_kept,
+            mailbox_bytes=self.mailbox_bytes,
         )
 
     @property

@@ -97,6 +97,8 @@ def receipt(posting: Posting, answer: list[Any]) -> Receipt | PermanentError:
     match answer:
         case [b"conflict", first]:
             return id_conflict(header, first.decode())
+        case [b"full", detail, remedy]:
+            return PermanentError(PermanentCode.MAILBOX_FULL, detail.decode(), remedy.decode())
         case [b"duplicate", first]:
             return Receipt(header.event_id, header.source, accepted=False, first=outcome(first))
         case _:

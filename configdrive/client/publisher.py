@@ -143,7 +143,8 @@ class Publisher:
 
         Raises:
             PermanentError: `INVALID_EVENT`, `CONTENT_TOO_LARGE`, `UNKNOWN_HYPERVISOR`, `ID_CONFLICT` when source and id
-                are another event's, or `MISCONFIGURED` when there is no public key to seal with; nothing was stored.
+                are another event's, `MAILBOX_FULL` when too much waits for the VM, or `MISCONFIGURED` when there is no
+                public key to seal with; nothing was stored.
             redis.RedisError: Redis is away, or full, or too few replicas have the event. It may be stored all the same:
                 publish it again under the same id, nothing is doubled.
         """
@@ -165,7 +166,7 @@ class Publisher:
 
         Raises:
             PermanentError: without `refused`, as `publish`, at the first bad event; those before it are stored. At an
-                `ID_CONFLICT` some behind it may be, too.
+                `ID_CONFLICT` or a `MAILBOX_FULL` some behind it may be, too.
             redis.RedisError: as `publish`; `progress` was called for those that are stored for certain.
         """
         receipts: list[Receipt] = []

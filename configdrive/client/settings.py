@@ -63,6 +63,10 @@ class ClientSettings(BaseSettings):
     key_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_-]{0,64}$")] = "configdrive:"
     """In front of every Redis key, so that several fleets can share a Redis."""
 
+    mailbox_bytes: Annotated[int, Field(ge=2**16, le=2**32)] = 2**27
+    """How many bytes of events may wait for one VM on Redis, headers and sealed content; more are refused
+    (`mailbox_full`), but `stop` and `destroy`. 128 MiB hold two events of the largest size."""
+
     public_key: str | None = None
     """For publishers on other machines: the line of `configdrive keys public`. Then no key file is read."""
 

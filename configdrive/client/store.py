@@ -27,16 +27,25 @@ _POLL_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreOptions:
-    """Where the keys are, and by how many replicas what counts must be held. `replica_seconds`: how long to try."""
+    """Where the keys are, and by how many replicas what counts must be held. `replica_seconds`: how long to try.
+
+    `mailbox_bytes`: what may wait for one VM.
+    """
 
     prefix: str
     replicas: int = 0
     replica_seconds: float = 30.0
+    mailbox_bytes: int = 2**27
 
     @classmethod
     def of(cls, settings: ClientSettings) -> StoreOptions:
         """Take them from the settings."""
-        return cls(prefix=settings.key_prefix, replicas=settings.replicas, replica_seconds=settings.replica_seconds)
+        return cls(
+            prefix=settings.key_prefix,
+            replicas=settings.replicas,
+            replica_seconds=settings.replica_seconds,
+            mailbox_bytes=settings.mailbox_bytes,
+        )
 
 
 class EventStore:
@@ -45,6 +54,7 @@ class EventStore:
     def __init__(self, client: redis.Redis, options: StoreOptions) -> None:
         self._redis = client
         self.prefix = options.prefix
+        self._mailbox_bytes = options.mailbox_bytes
         self._put = scripts.register(client, "put")
         self._confirmed = Confirmed(
             client, replicas=options.replicas, seconds=options.replica_seconds, mark=self._key("replicated")
@@ -63,7 +73,7 @@ class EventStore:
         """Take one event in, once.
 
         Raises:
-            PermanentError: `ID_CONFLICT`; nothing was stored.
+            PermanentError: `ID_CONFLICT` or `MAILBOX_FULL`; nothing was stored.
         """
         answer = encoding.receipt(posting, self._confirmed.one(self._put, self._posted(posting)))
         if isinstance(answer, PermanentError):
@@ -120,7 +130,7 @@ class EventStore:
         ]
         return keys, [
             *(self.prefix, header.vm_uuid, header.key, encoding.encode(header), posting.body),
-            *(header.event_type, header.queue, secrets.token_urlsafe(9)),
+            *(header.event_type, header.queue, secrets.token_urlsafe(9), self._mailbox_bytes),
         ]
 
     def _key(self, kind: str, name: str = "") -> str:

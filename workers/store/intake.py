@@ -72,7 +72,10 @@ class RedisIntake(Intake):
         entries = [part for item in judged for part in _entry(item)]
         answer: Any = self._settle(
             keys=[*map(self._key, ("intake:taken", "intake:number", "outcomes"))],
-            args=[self._options.prefix, first, len(judged), self._options.outcomes_kept, *entries],
+            args=[
+                *(self._options.prefix, first, len(judged), self._options.outcomes_kept),
+                *(self._options.mailbox_bytes, *entries),
+            ],
         )
         return None if answer[0] == b"moved" else int(answer[1])
 

@@ -5,7 +5,7 @@ that lost the reply asks again. Keys, behind the prefix:
 
 | key                 | type       | what                                                                            |
 |---------------------|------------|---------------------------------------------------------------------------------|
-| `vm:<uuid>`         | hash       | state (JSON), epoch and owner (fencing token), until, attempts, parked, ...      |
+| `vm:<uuid>`         | hash       | state (JSON), epoch and owner (fencing token), bytes (that wait), parked, ...    |
 | `mail:<uuid>`       | list       | headers of the VM's events, oldest first                                        |
 | `body:<uuid>`       | hash       | event key -> the event's JSON, secrets sealed                                   |
 | `due:<queue>`       | sorted set | VM -> time (ms) at which its lease or back-off ends: then it needs a wake-up     |
@@ -93,6 +93,7 @@ class MailboxOptions(StoreOptions):
             prefix=settings.key_prefix,
             replicas=settings.replicas,
             replica_seconds=settings.replica_seconds,
+            mailbox_bytes=settings.mailbox_bytes,
             lease=settings.lease_seconds,
             longest_pause=settings.backoff_most_seconds,
             resend=settings.resend_seconds,

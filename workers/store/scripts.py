@@ -41,16 +41,18 @@ class FunctionLibrary:
         prefix: of the fleet's keys, one of `Settings.key_prefix`.
         hypervisors: whose events are taken; others are refused.
         zones: that have queues of their own.
+        mailbox_bytes: what may wait for one VM.
     """
 
     prefix: str
     hypervisors: tuple[str, ...]
     zones: tuple[str, ...] = ()
+    mailbox_bytes: int = 2**27
 
     @classmethod
     def of(cls, settings: Settings) -> FunctionLibrary:
         """Return PUT as a function of Redis, for the fleet of these settings."""
-        return cls(settings.key_prefix, tuple(known_hypervisors(settings)), settings.zones)
+        return cls(settings.key_prefix, tuple(known_hypervisors(settings)), settings.zones, settings.mailbox_bytes)
 
     @property
     def name(self) -> str:
@@ -74,7 +76,7 @@ class FunctionLibrary:
     def code(self) -> str:
         """What `FUNCTION LOAD` takes."""
         constants = (
-            f"local PREFIX, MOST_BYTES = '{self.prefix}', {MOST_BYTES}",
+            f"local PREFIX, MOST_BYTES, MAILBOX_BYTES = '{self.prefix}', {MOST_BYTES}, {self.mailbox_bytes}",
             f"local PUT_NAME = '{self.put}'",
             f"local HYPERVISORS = {_set(self.hypervisors)}",
             f"local ZONES = {_set(self.zones)}",

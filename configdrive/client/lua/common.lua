@@ -86,6 +86,16 @@ local function head_of(prefix, uuid)
   end
 end
 
+-- What waits for a VM, in bytes (`vm`, field `bytes`): those of its headers and bodies. What strangers wrote is not counted.
+local function taken_out(vm, mail, body, header, key)
+  if redis.call('LLEN', mail) == 0 then
+    redis.call('HDEL', vm, 'bytes')
+  else
+    redis.call('HINCRBY', vm, 'bytes', -#header - redis.call('HSTRLEN', body, key))
+  end
+  redis.call('HDEL', body, key)
+end
+
 -- Whether an event makes the head pointless: a newer one that only takes away, of whatever is not the same or more.
 local function supersedes(header, head)
   if header.sequence <= head.sequence or head.type == 'destroy' then return false end

@@ -2,8 +2,9 @@
 --
 -- KEYS  1 vm   2 mail   3 body   4 seen   5 queues   6 parked
 -- ARGV  1 prefix   2 vm uuid   3 event key   4 header   5 body   6 short type   7 queue   8 nonce
+--       9 bytes that may wait for one VM
 -- Answers {"accepted"}, {"duplicate", outcome of the first ("" while it waits)}, or {"conflict", "<type>:<vm>:<sequence>"} when
--- the key is that of another event.
+-- the key is that of another event, or {"full", what is wrong, remedy} when too much waits; a stop or destroy always gets in.
 -- The header gets the time of its posting, "at", in ms.
 -- Asked again with the same nonce (a reply was lost), the event is not a duplicate of itself, whatever it has come to.
 
@@ -14,8 +15,20 @@ if nonce then
   if nonce ~= ARGV[8] then return {'duplicate', outcome} end
   if outcome ~= '' then return {'accepted'} end
 else
+  local header = string.format('%s,"at":%d}', string.sub(ARGV[4], 1, -2), clock())
+  local bytes = #header + #ARGV[5]
+  local waiting = 0
+  if redis.call('LINDEX', KEYS[2], 0) and redis.call('HEXISTS', KEYS[1], 'bytes') == 1 then
+    waiting = redis.call('HINCRBY', KEYS[1], 'bytes', 0)
+  end
+  if waiting + bytes > tonumber(ARGV[9]) and event.type ~= 'stop' and event.type ~= 'destroy' then
+    return {'full', string.format('event: %d bytes wait for VM %s, and with its %d they were more than %d (mailbox_bytes)',
+      waiting, ARGV[2], bytes, ARGV[9]), 'see `configdrive show` for what holds the VM up, retry or skip that, and publish '
+      .. 'the event again; or raise the setting mailbox_bytes'}
+  end
+  redis.call('HSET', KEYS[1], 'bytes', waiting + bytes)
   redis.call('SET', KEYS[4], seen_as(ARGV[8], event, ''))
-  redis.call('RPUSH', KEYS[2], string.format('%s,"at":%d}', string.sub(ARGV[4], 1, -2), clock()))
+  redis.call('RPUSH', KEYS[2], header)
   redis.call('HSET', KEYS[3], ARGV[3], ARGV[5])
   redis.call('SADD', KEYS[5], ARGV[7])
   redis.call('PERSIST', KEYS[1])  -- a tombstone with mail must not vanish

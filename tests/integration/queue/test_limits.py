@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
 from configdrive.contract.outcome import Status
-from tasks.mailbox import DeadLetter, OperatorAction
-from tests.mailboxes import Store, finish, new_vm, outcome, posting, receipts
+from configdrive.errors import PermanentCode, PermanentError
+from configdrive.model import VmUuid
+from rigs.cloud import VmScript, key_of
+from tasks.mailbox import Claim, DeadLetter, OperatorAction, Wakeup
+from tests.integration.queue.intake_rig import SEALED, IntakeRig, library
+from tests.mailboxes import QUEUE, Store, finish, new_vm, outcome, posting, receipts
 from workers.store.mailbox import DEAD_LETTERS_KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from configdrive.client.postings import Posting
 
 
 def test_server_that_forgot_the_scripts_is_taught_them_again(store: Store) -> None:
@@ -33,6 +41,70 @@ def test_server_that_forgot_the_scripts_is_taught_them_again(store: Store) -> No
     forget().mailbox.done(claim, finish(claim))
     assert forget().due_now() == []
     assert forget().mailbox.act(vm, stored[0].key, OperatorAction.RETRY, None) is None
+
+
+def sized(vm: VmUuid, kind: str = "update", size: int = 1000) -> Posting:
+    return replace(posting(vm, kind), body=b"x" * size)
+
+
+def refused(store: Store, item: Posting) -> PermanentError:
+    with pytest.raises(PermanentError) as caught:
+        store.mailbox.put(item)
+    assert caught.value.code is PermanentCode.MAILBOX_FULL
+    return caught.value
+
+
+def test_what_waits_for_a_vm_is_bounded_and_a_stop_or_destroy_always_gets_in(make_store: Callable[..., Store]) -> None:
+    store, vm = make_store(mailbox_bytes=10_000), new_vm()
+    refused(store, sized(vm, size=10_000))
+    assert store.all_keys() == set(), "an event that is larger by itself leaves nothing"
+    store.mailbox.put_many([sized(vm) for _ in range(20)])
+    waiting = len(store.mail(vm))
+    assert 6 <= waiting <= 8, "headers count"
+    before = store.everything()
+    error = refused(store, sized(vm))
+    assert "mailbox_bytes" in error.detail + error.remedy
+    assert vm in error.detail
+    assert "configdrive show" in error.remedy
+    assert store.everything() == before
+    store.mailbox.put(sized(new_vm()))  # another VM's mailbox is its own
+
+    for kind in ("stop", "destroy"):
+        store.mailbox.put(sized(vm, kind, 20_000))
+    assert len(store.mail(vm)) == waiting + 2
+    refused(store, sized(vm))
+    for _ in range(waiting + 1):
+        claim = store.mailbox.claim(Wakeup(store.mail(vm)[0], vm, QUEUE))
+        assert isinstance(claim, Claim)
+        store.mailbox.done(claim, finish(claim))
+    refused(store, sized(vm))
+    (last,) = store.mail(vm)
+    view = store.mailbox.view(vm)
+    assert view is not None
+    assert store.mailbox.act(vm, last, OperatorAction.SKIP, outcome(view.mail[0], Status.SKIPPED)) is None
+    store.mailbox.put(sized(vm))
+    assert len(store.mail(vm)) == 1
+
+
+def test_by_the_other_ways_the_refusal_says_the_same(make_store: Callable[..., Store]) -> None:
+    store, vm = make_store(mailbox_bytes=1500), VmScript()
+    rig, functions = IntakeRig(store), library(store)
+    store.client.function_load(functions.code, replace=True)
+    large = {**vm.event("start", sealed=f"{SEALED}{'A' * 1500}", sequence=2**53 - 1), "time": "2026-03-10T12:33:00Z"}
+    said = refused(store, sized(VmUuid(vm.uuid), size=1500))
+    with pytest.raises(redis.ResponseError, match=r"^MAILBOX_FULL event: ") as caught:
+        store.client.fcall(functions.put, 0, json.dumps(large))
+    assert said.remedy in str(caught.value)
+    stop = vm.event("stop")
+    rig.push(large, stop)
+    rig.drain()
+    (letter,), (ended,) = rig.letters(), store.outcomes()
+    assert letter.reason.startswith("mailbox_full: event: 0 bytes wait for VM ")
+    assert (ended.key, ended.status, ended.code) == (key_of(large), Status.REJECTED, "mailbox_full")
+    assert (ended.sequence, ended.remedy, ended.vm_uuid) == (2**53 - 1, said.remedy, vm.uuid)
+    assert abs(ended.at - store.now()) < 60
+    assert store.mail(VmUuid(vm.uuid)) == [key_of(stop)]
+    store.client.function_delete(functions.name)
 
 
 def test_dead_letters_are_bounded_and_newest_first(store: Store) -> None:

@@ -54,8 +54,7 @@ end
 for index = 15, #ARGV, 2 do
   redis.call('ZADD', prefix .. 'left:' .. ARGV[index], 'NX', now + ARGV[13], uuid .. ' ' .. ARGV[index + 1])
 end
-redis.call('LPOP', KEYS[2])
-redis.call('HDEL', KEYS[3], ARGV[5])
+taken_out(KEYS[1], KEYS[2], KEYS[3], redis.call('LPOP', KEYS[2]), ARGV[5])
 redis.call('SET', KEYS[4], seen_as(nonce, head, ARGV[7]), 'EX', ARGV[10])
 
 head = head_of(prefix, uuid)

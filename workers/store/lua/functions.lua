@@ -1,6 +1,6 @@
 -- The same PUT for clients of any language: FCALL <name of the fleet>_put_v1 0 <event JSON>. `put` is PUT (put.lua),
 -- `event_key` stands in sha256.lua; PREFIX,
--- MOST_BYTES, HYPERVISORS, ZONES and PUT_NAME stand above, from the settings of whoever loads the library.
+-- MOST_BYTES, MAILBOX_BYTES, HYPERVISORS, ZONES and PUT_NAME stand above, from the settings of whoever loads the library.
 --
 -- Answers {"accepted"}, or, as the event is known, {"duplicate", "waiting"} or {"duplicate", "published"} when its outcome
 -- stands on the stream: it is stored in all these cases.
@@ -101,8 +101,9 @@ local function put_event(raw)
     PREFIX .. 'queues', PREFIX .. 'parked'}
   local time = redis.call('TIME')
   local nonce = 'fcall.' .. time[1] .. '.' .. time[2]
-  local answer = put(keys, {PREFIX, uuid, key, header, raw, kind, queue, nonce})
+  local answer = put(keys, {PREFIX, uuid, key, header, raw, kind, queue, nonce, MAILBOX_BYTES})
   if answer[1] == 'duplicate' then return {'duplicate', answer[2] == '' and 'waiting' or 'published'} end
+  if answer[1] == 'full' then error({err = 'MAILBOX_FULL ' .. answer[2] .. ' (' .. answer[3] .. ')'}) end
   if answer[1] == 'conflict' then
     local other, vm, number = string.match(answer[2], '^(.-):(.-):(.*)$')
     refused('id', 'that of ' .. other .. ' #' .. number .. ' of VM ' .. vm .. ', of the same source',

@@ -29,8 +29,7 @@ if not (ARGV[3] == 'skip' and outcome == ARGV[5]) then
     redis.call('SET', KEYS[4], seen_as(nonce, head, ''))
   else
     redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[7], '*', 'event', ARGV[4], 'outcome', ARGV[5])
-    redis.call('LPOP', KEYS[2])
-    redis.call('HDEL', KEYS[3], ARGV[4])
+    taken_out(KEYS[1], KEYS[2], KEYS[3], redis.call('LPOP', KEYS[2]), ARGV[4])
     redis.call('SET', KEYS[4], seen_as(nonce, head, ARGV[5]), 'EX', ARGV[6])
   end
 elseif redis.call('HEXISTS', KEYS[1], 'owner') == 1 then
