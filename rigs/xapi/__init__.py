@@ -17,19 +17,23 @@
   lies in `root / "srv/x"`, which must exist, as on a real host (`SR_BACKEND_FAILURE_226`). An `ext` SR is mounted
   at `root / "run/sr-mount/<uuid>"`, an NFS one too (a link to the export).
 * An NFS server is there when `site.export(server, path)` was called (`add_nfs_sr` does it); a folder below an export
-  can be mounted when it exists. Unknown server: `_108`; unknown folder: `_73`. An SR of type nfs makes, as the real
+  can be mounted when it exists. Unknown server: `_108`; missing folder: `_222`. An SR of type nfs makes, as the real
   driver, the folder `<export>/<sr uuid>`.
 * Faults: `pool.faults.fail("VBD.insert", "VBD_NOT_EMPTY", "OpaqueRef:x", times=2)`, `.drop("VDI.create")` (broken off
   after the effect), `.drop(..., after_effect=False)`, `.delay("VM.start", 2.0)`; `rigs.xapi.faults.IMPORT` is the
   name of the upload. `pool.expire_sessions()`, `pool.make_master("xapi-B")`, `pool.down(host)`, `pool.booting(host)`,
   `pool.take_down(host, dead=False)` (only the toolstack is away), `pool.break_connections()`,
-  `site.starting(vm)` (in the middle of its start: `OTHER_OPERATION_IN_PROGRESS`).
+  `site.starting(vm)`, `site.migrating(vm, host)` (in the middle of it: `OTHER_OPERATION_IN_PROGRESS`).
+* One at a time is at an SR (create, destroy, scan); `pool.exclusion.waits = (1.0, 20.0)` lets whoever comes second
+  sleep a random time, as xapi does. `pool.collect_garbage()` is what it does by itself every 30 s, `pool.protect(vm)`
+  turns HA on, `pool.world.newer = True` gives the errors of releases after 24.
 * Sessions and tasks live in the master's memory: a new master, or the old one come back, knows none of them.
 * Python's xmlrpc.client sends a call a second time, whatever it does, when its connection broke without an answer:
   plant a drop twice (`times=2`) to see the client's error, once to see what the repeated call leads to.
 * `pool.calls` counts the messages by name, `pool.sessions` the open sessions; `pool.call("VM.get_record", reference)`
   asks from inside, without session, faults and counting.
-* Guests with `hvm=True` show CD drives only when the drive was there at boot; `site.add_cd(vm)` adds an empty one.
+* Guests with `hvm=True` show CD drives only when the drive was there at boot, at 0 to 3; `site.add_cd(vm)` adds an
+  empty one. A disk that is read-only shows with PV drivers, and cannot be plugged. `Drive.seen` says it.
 
 `python -m rigs.xapi --help` runs it as a process of its own. How near it is to the real xapi is shown by
 `tests/integration/xenserver/test_recordings.py`, which replays recorded answers and lists every deviation.

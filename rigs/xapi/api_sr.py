@@ -120,7 +120,7 @@ def pbd_create(call: Call, record: dict[str, Any]) -> str:
     db.row("host", record["host"])
     db.row("SR", record["SR"])
     for pbd in db.find("PBD", host=record["host"], SR=record["SR"]):
-        raise XapiError("PBD_EXISTS", record["SR"], record["host"], pbd)  # as the XenAPI reference has it
+        raise XapiError("PBD_EXISTS", record["SR"], record["host"], pbd)
     other_config = record.get("other_config", {})
     fields = {"host": record["host"], "SR": record["SR"], "device_config": record["device_config"]}
     return db.add("PBD", **fields, other_config=other_config)
@@ -158,7 +158,7 @@ def pbd_unplug(call: Call, pbd: str) -> None:
 def pbd_destroy(call: Call, pbd: str) -> None:
     """Remove an unplugged PBD."""
     if call.db.row("PBD", pbd)["currently_attached"]:
-        raise XapiError("OPERATION_NOT_ALLOWED", "The PBD is plugged")  # text not recorded
+        raise XapiError("OPERATION_NOT_ALLOWED", "PBD is currently attached")
     call.db.remove("PBD", pbd)
 
 

@@ -34,11 +34,11 @@ def vbd_create(call: Call, record: dict[str, Any]) -> str:
         raise XapiError("VBD_NOT_REMOVABLE_MEDIA", "in constructor")
     if not empty:
         vdi = db.row("VDI", record["VDI"])
-        if record["type"] == "CD":
-            check_is_iso(call.world, record["VDI"])
         if record["mode"] == "RW" and vdi["read_only"]:
             raise XapiError("VDI_READONLY", record["VDI"])
-    db.row("VM", record["VM"])
+    call.world.busy("VM", record["VM"])  # such as its migration (xapi's sources)
+    if not empty:
+        check_agile(call.world, record["VM"], record["VDI"])
     userdevice = _choose_device(call.world, record["VM"], record["userdevice"])
     return db.add(
         "VBD",
@@ -72,16 +72,12 @@ def vbd_insert(call: Call, vbd: str, vdi: str) -> None:
     """Put an image into an empty drive, of a halted, running or paused VM."""
     world = call.world
     vbd_rules.check(world, vbd, "insert")
-    image = call.db.row("VDI", vdi)
     check_is_iso(world, vdi)
     row = call.db.row("VBD", vbd)
+    check_agile(world, row["VM"], vdi)
     vm = call.db.row("VM", row["VM"])
     if vm["power_state"] != "Halted":
-        _check_plugged(world, vm, row)
-        if not sees(world, vm["resident_on"], image["SR"]):
-            # Not recorded: what the storage layer says of an SR that is not attached on its host.
-            sr = call.db.row("SR", image["SR"])
-            raise XapiError("INTERNAL_ERROR", f"Storage_error ([S(Does_not_exist);[S(SR);S({sr['uuid']})]])")
+        _check_plugged(world, vm, row)  # an SR that its host has not is no reason (recorded)
     row.update(VDI=vdi, empty=False)
 
 
@@ -101,6 +97,8 @@ def vbd_plug(call: Call, vbd: str) -> None:
     """Show a drive to the running guest."""
     vbd_rules.check(call.world, vbd, "plug")
     row = call.db.row("VBD", vbd)
+    if (row["type"], row["mode"]) == ("Disk", "RO") and vbd_rules.domain_type(call.db.row("VM", row["VM"])) == "hvm":
+        raise XapiError("DISK_VBD_MUST_BE_READWRITE_FOR_HVM", vbd)
     row.update(currently_attached=True, device=vbd_rules.device_name(row["userdevice"]))
 
 
@@ -126,8 +124,28 @@ def vbd_assert_attachable(call: Call, vbd: str) -> None:
 
 def free_devices(world: World, vm: str) -> list[str]:
     """The numbers that a VM's next drive may have."""
-    used = {world.db.row("VBD", vbd)["userdevice"] for vbd in world.db.find("VBD", VM=vm)}
-    return [str(number) for number in range(DEVICES) if str(number) not in used]
+    used = _used(world, vm)
+    return [str(number) for number in range(DEVICES) if number not in used]
+
+
+def _used(world: World, vm: str) -> set[int]:
+    return {vbd_rules.position(world.db.row("VBD", vbd)["userdevice"]) for vbd in world.db.find("VBD", VM=vm)}
+
+
+def check_agile(world: World, vm: str, vdi: str) -> None:
+    """Refuse an image that binds a VM to some hosts when HA is to start it on any (xapi's sources).
+
+    Raises:
+        XapiError: `HA_OPERATION_WOULD_BREAK_FAILOVER_PLAN`, in newer releases `HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED`.
+    """
+    db = world.db
+    sr = db.row("VDI", vdi)["SR"]
+    everywhere = db.row("SR", sr)["shared"] and all(sees(world, host, sr) for host in db.references("host"))
+    protected = db.row("pool", world.pool)["ha_enabled"] and db.row("VM", vm)["ha_restart_priority"] == "restart"
+    if protected and not everywhere:
+        if world.newer:
+            raise XapiError("HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED", sr)
+        raise XapiError("HA_OPERATION_WOULD_BREAK_FAILOVER_PLAN")
 
 
 def _choose_device(world: World, vm: str, wanted: str) -> str:
@@ -135,7 +153,9 @@ def _choose_device(world: World, vm: str, wanted: str) -> str:
         return free_devices(world, vm)[0]
     if not wanted or not _DEVICE.fullmatch(wanted):
         raise XapiError("INVALID_DEVICE", wanted)
-    if next(world.db.find("VBD", VM=vm, userdevice=wanted), None) is not None:
+    if next(world.db.find("VBD", VM=vm, userdevice=wanted), None) is not None or (
+        vbd_rules.position(wanted) in _used(world, vm) - {-1}
+    ):
         raise XapiError("DEVICE_ALREADY_EXISTS", wanted)
     return wanted
 
@@ -145,3 +165,6 @@ def _check_plugged(world: World, vm: Record, vbd: Record) -> None:
     if not vbd["currently_attached"]:
         name = f"{vm['uuid']}/vbd.{vbd_rules.device_name(vbd['userdevice'])}"
         raise XapiError("INTERNAL_ERROR", f"Object with type VM and id {name} does not exist in xenopsd")
+    number = vbd_rules.position(vbd["userdevice"])
+    if vbd_rules.domain_type(vm) == "hvm" and number not in vbd_rules.EMULATED:
+        raise XapiError("INTERNAL_ERROR", f"unexpected disk for devid {(202 << 8) + (number << 4)}")  # its sources

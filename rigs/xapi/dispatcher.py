@@ -82,7 +82,7 @@ def _run(world: World, machine: Machine, name: str, arguments: list[object], pla
         session = ""
     method.check_count(len(arguments))
     method.check_types(arguments)
-    with world.lock:
+    with world.exclusion.alone(world, name, arguments), world.lock:
         if machine.reference in world.booting:
             raise XapiError("HOST_STILL_BOOTING")
         if machine.reference != world.master and not method.on_slaves:
@@ -102,7 +102,7 @@ def _start(call: Call, name: str, method: Method, arguments: list[object], plan:
 
     def work() -> None:
         world.faults.wait(plan.seconds)
-        with world.lock:
+        with world.exclusion.alone(world, method.name, arguments), world.lock:
             try:
                 fail_if_planted(plan.fault)
                 value = views.to_wire(method.function(call, *arguments))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rigs.certificates import Identity
+    from rigs.xapi.exclusion import Exclusion
     from rigs.xapi.faults import Faults
 
 
@@ -107,6 +108,21 @@ class XapiPool(Rig):
     def calls(self) -> Counter[str]:
         """How often each message came since the start, or since `calls.clear()`."""
         return self.world.calls
+
+    @property
+    def exclusion(self) -> Exclusion:
+        """How those wait that come second to an SR."""
+        return self.world.exclusion
+
+    def collect_garbage(self) -> None:
+        """Have the database empty the CD drives whose image is gone, as a real one does within 30 s."""
+        self.world.collect_garbage()
+
+    def protect(self, vm: str) -> None:
+        """Turn HA on, and have it restart a VM (its uuid) on whatever host is left."""
+        with self.world.lock:
+            self.world.db.row("pool", self.world.pool)["ha_enabled"] = True
+            self.world.db.row("VM", self.world.db.by_uuid("VM", vm))["ha_restart_priority"] = "restart"
 
     @property
     def hosts(self) -> tuple[XapiHost, ...]:

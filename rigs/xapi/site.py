@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from rigs.xapi import sm
+from rigs.xapi import sm, vbd_rules
 from rigs.xapi.api_sr import file_of, plugged
 from rigs.xapi.errors import XapiError
 from rigs.xapi.fields import NULL
@@ -33,6 +33,7 @@ class Drive:
         kind: `CD` or `Disk`.
         mode: `RO` or `RW`.
         attached: whether the running guest has it.
+        seen: whether a guest that has it can see it, too.
         location: the image's file name on its SR; `None` when the drive is empty.
         sr: the uuid of that SR.
         content: the image's bytes; `None` when the drive is empty or its image is gone.
@@ -43,6 +44,7 @@ class Drive:
     kind: str
     mode: str
     attached: bool
+    seen: bool = field(default=True, compare=False)
     location: str | None = None
     sr: str | None = None
     content: bytes | None = field(default=None, repr=False)
@@ -124,6 +126,15 @@ class XapiSite:
         """Give a VM an empty CD drive and return its VBD's reference."""
         return self._add_vbd(self._vm(vm), userdevice, None, kind="CD", other_config=other_config)
 
+    def add_disk(self, vm: str, userdevice: str, sr: str) -> None:
+        """Give a VM a data disk on the SR of that uuid."""
+        world = self.pool.world
+        with world.lock:
+            disk = {"SR": world.db.by_uuid("SR", sr), "virtual_size": 1 << 20, "name_label": f"DATA-{userdevice}"}
+            options = {"type": "user", "sharable": False, "read_only": False, "other_config": {}}
+            vdi = self.pool.call("VDI.create", {**disk, **options})
+            self._add_vbd(self._vm(vm), userdevice, str(vdi), kind="Disk")
+
     def add_user_iso(self, vm: str) -> None:
         """Put a user's ISO, from a library that all hosts share, into slot 3 of a halted VM."""
         world = self.pool.world
@@ -156,7 +167,7 @@ class XapiSite:
         world = self.pool.world
         with world.lock:
             found = [self._drive(vbd) for vbd in world.db.find("VBD", VM=self._vm(vm))]
-        return tuple(sorted(found, key=lambda drive: int(drive.userdevice)))
+        return tuple(sorted(found, key=lambda drive: vbd_rules.position(drive.userdevice)))
 
     def start_vm(self, vm: str, host: str | None = None) -> None:
         """Power a halted VM on, on any host or on that one."""
@@ -165,6 +176,20 @@ class XapiSite:
         else:
             reference = self.pool.world.machine(host).reference
             self.pool.call("VM.start_on", self._vm(vm), reference, False, False)  # noqa: FBT003
+
+    @contextmanager
+    def migrating(self, vm: str, host: str) -> Iterator[None]:
+        """Have a VM in the middle of a migration for a while: no drive can be made; it is there at the end."""
+        world = self.pool.world
+        with world.lock:
+            row = world.db.row("VM", self._vm(vm))
+            row["current_operations"] = {"OpaqueRef:migration": "pool_migrate"}
+        try:
+            yield
+        finally:
+            with world.lock:
+                row["current_operations"] = {}
+                self.migrate_vm(vm, host)
 
     @contextmanager
     def starting(self, vm: str) -> Iterator[None]:
@@ -223,7 +248,8 @@ class XapiSite:
     def _drive(self, vbd: str) -> Drive:
         world = self.pool.world
         row = world.db.row("VBD", vbd)
-        drive = Drive(vbd, row["userdevice"], row["type"], row["mode"], row["currently_attached"])
+        seen = vbd_rules.shows(row, world.db.row("VM", row["VM"]))
+        drive = Drive(vbd, row["userdevice"], row["type"], row["mode"], row["currently_attached"], seen)
         if row["empty"]:
             return drive
         try:

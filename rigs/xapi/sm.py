@@ -140,8 +140,8 @@ def _check_iso(world: World, machine: Machine, config: dict[str, str]) -> None:
     if not world.export(server, "").is_dir():
         raise backend_failure(108, "Unable to detect an NFS service on this target.")
     if not world.export(server, path).is_dir():
-        # Not recorded: a server that is there without that folder; as `mount` fails for an SR of type nfs.
-        raise backend_failure(73, "NFS mount error [opterr=mount failed with return code 32]")
+        reason = f"mount failed on server `{server}` with return code 110"
+        raise backend_failure(222, f"Could not mount the directory specified in Device Configuration [opterr={reason}]")
 
 
 def _exported(world: World, sr: Record, config: dict[str, str]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from rigs.xapi.errors import XapiError
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
     from rigs.xapi.world import World
 
 # In the order in which the recorded answers name those that they name.
-OPERATIONS = ("attach", "unpause", "insert", "pause", "eject", "plug", "unplug", "unplug_force")
+OPERATIONS = ("attach", "unpause", "insert", "plug", "pause", "eject", "unplug", "unplug_force")
+_LETTERS = re.compile(r"(?:xvd|hd|sd)([a-p])")
 _PLUGGING = ("plug", "unplug", "unplug_force")
 
 Refusals = dict[str, XapiError]
@@ -20,6 +22,25 @@ Refusals = dict[str, XapiError]
 def domain_type(vm: Record) -> str:
     """How a VM boots: with a boot policy as HVM, as the XenAPI reference has it."""
     return "hvm" if vm["HVM_boot_policy"] else "pv"
+
+
+EMULATED = range(4)
+"""The positions that the device model of an HVM guest emulates, as IDE (xenopsd's sources)."""
+
+
+def position(userdevice: str) -> int:
+    """A drive's position, which may have been given in letters: 3 for `3`, `xvdd`, `hdd` and `sdd`; -1 for others."""
+    letters = _LETTERS.fullmatch(userdevice)
+    if letters is not None:
+        return ord(letters[1]) - ord("a")
+    return int(userdevice) if userdevice.isdigit() else -1
+
+
+def shows(row: Record, vm: Record) -> bool:
+    """Whether a guest that has just booted finds a drive: an emulated one, or one that its PV drivers know."""
+    if domain_type(vm) == "hvm" and row["type"] == "CD":
+        return position(row["userdevice"]) in EMULATED  # Linux' own driver passes over CDs
+    return bool(vm.get("_pv_drivers"))
 
 
 def device_letter(number: int) -> str:
@@ -53,8 +74,10 @@ def refused(world: World, vbd: str) -> Refusals:
     found: Refusals = {}
     row = world.db.row("VBD", vbd)
     vm = world.db.row("VM", row["VM"])
-    for operation in row["current_operations"].values():  # not recorded; xapi's sources
-        _refuse(found, XapiError("OTHER_OPERATION_IN_PROGRESS", "VBD", vbd, operation), *OPERATIONS)
+    try:
+        world.busy("VBD", vbd)  # not recorded; xapi's sources
+    except XapiError as error:
+        _refuse(found, error, *OPERATIONS)
     _refuse_by_kind(found, vbd, row)
     _refuse_by_power(found, vbd, row, vm)
     if not row["empty"]:
@@ -92,7 +115,7 @@ def _refuse_by_power(found: Refusals, vbd: str, row: Record, vm: Record) -> None
         text = "HVM CDROMs cannot be hotplugged/unplugged, only inserted or ejected"
         _refuse(found, XapiError("OPERATION_NOT_ALLOWED", text), *_PLUGGING)
     elif power == "Running" and domain_type(vm) == "hvm" and not vm.get("_pv_drivers"):
-        _refuse(found, XapiError("VM_MISSING_PV_DRIVERS", row["VM"]), *_PLUGGING)  # not recorded; XenAPI reference
+        _refuse(found, XapiError("VM_MISSING_PV_DRIVERS", row["VM"]), *_PLUGGING)
     if is_cd and power == "Suspended":
         error = XapiError("VM_BAD_POWER_STATE", row["VM"], "halted, running", "suspended")
         _refuse(found, error, "insert", "eject")

@@ -40,8 +40,7 @@ def check_power(world: World, vm: str, operation: str) -> None:
         raise XapiError("VM_IS_TEMPLATE", vm)
     if row["is_control_domain"]:
         raise XapiError("OPERATION_NOT_ALLOWED", "This operation is not supported for the control domain")
-    for other in row["current_operations"].values():  # not recorded; xapi's sources
-        raise XapiError("OTHER_OPERATION_IN_PROGRESS", "VM", vm, other)
+    world.busy("VM", vm)  # not recorded; xapi's sources
     if row["power_state"] not in _NEEDS[operation]:
         expected = ", ".join(_NEEDS[operation]).lower()
         raise XapiError("VM_BAD_POWER_STATE", vm, expected, str(row["power_state"]).lower())

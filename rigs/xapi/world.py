@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from rigs.xapi.database import Database
 from rigs.xapi.errors import XapiError
+from rigs.xapi.exclusion import Exclusion
 from rigs.xapi.faults import Faults
+from rigs.xapi.fields import NULL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +52,8 @@ class World:
         calls: how often each method was called from outside, by name.
         uuids: those of the next SRs; random ones when it is empty.
         restarts: how often each host's toolstack was stopped, by reference.
+        exclusion: who is alone at which SR.
+        newer: whether errors are those of releases after 24.
     """
 
     directory: Path
@@ -65,6 +69,8 @@ class World:
     calls: Counter[str] = field(default_factory=Counter)
     uuids: list[str] = field(default_factory=list)
     restarts: Counter[str] = field(default_factory=Counter)
+    exclusion: Exclusion = field(default_factory=Exclusion)
+    newer: bool = False
     pool: str = ""
 
     @property
@@ -117,6 +123,28 @@ class World:
                 for reference in self.db.references(kind):
                     self.db.remove(kind, reference)
         return len(sessions)
+
+    def collect_garbage(self) -> None:
+        """Do what the database's garbage collection does within 30 s (13 s recorded): empty CDs whose image is gone."""
+        with self.lock:
+            for vbd in self.db.references("VBD"):
+                row = self.db.row("VBD", vbd)
+                if row["empty"] or self.db.has("VDI", row["VDI"]):
+                    continue
+                if row["type"] == "CD":
+                    row.update(VDI=NULL, empty=True)
+                else:
+                    self.db.remove("VBD", vbd)  # xapi's sources
+
+    def busy(self, kind: str, reference: str) -> None:
+        """Refuse what is to be done with something while something else is done with it.
+
+        Raises:
+            XapiError: `OTHER_OPERATION_IN_PROGRESS`; newer releases name the task too.
+        """
+        for task, operation in self.db.row(kind, reference)["current_operations"].items():
+            more = (task,) if self.newer else ()
+            raise XapiError("OTHER_OPERATION_IN_PROGRESS", kind, reference, operation, *more)
 
     def set_master(self, host: str) -> None:
         """Make a host the master: its toolstack and the old master's start anew."""

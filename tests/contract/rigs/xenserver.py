@@ -57,7 +57,7 @@ class XenServerRig:
         vm = new_vm("xenserver", self.host)
         self._site.define_vm(vm.instance_name, self._local, uuid=vm.uuid)
         if drive:
-            self._site.add_cd(vm.uuid, "4", {VM_MARK: vm.uuid})
+            self._site.add_cd(vm.uuid, "2", {VM_MARK: vm.uuid})
         if power is PowerState.RUNNING:
             self.start_vm(vm)
         return vm
@@ -80,7 +80,7 @@ class XenServerRig:
         return all((drive.mode, drive.kind) == ("RO", "CD") for drive in drives)
 
     def insert(self, vm: Vm, name: ImageName, place: Place) -> None:
-        self._site.insert(vm.uuid, "4", self._iso_sr(place), name.file)
+        self._site.insert(vm.uuid, "2", self._iso_sr(place), name.file)
 
     def insert_user_iso(self, vm: Vm) -> None:
         self._site.add_user_iso(vm.uuid)

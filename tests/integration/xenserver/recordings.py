@@ -9,7 +9,8 @@ from pathlib import Path
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "xapi"
 
-_TIMING = re.compile(r" \[\d+\.\d\ds\]$")
+_TIMING = re.compile(r" \[\d+(?:\.\d\d)?s\]$")
+_SECONDS = re.compile(r"(?<=\('ok', )\d+\.\d(?=\))")
 _BROKEN = re.compile(r"^(.*?) ?\b(?:ConnectionResetError|BrokenPipeError) (\[Errno.*)$")
 _TOKEN = re.compile(
     r"OpaqueRef:[0-9a-f-]{36}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b10\.99\.0\.\d+|\b127\.0\.0\.\d+"
@@ -37,12 +38,12 @@ def read(name: str) -> list[Answer]:
         status, _, rest = line.partition(" ")
         if status not in {"OK", "FAIL", "EXC"}:
             continue
-        rest = _TIMING.sub("", rest.strip("\n"))
+        rest = _SECONDS.sub("0.0", _TIMING.sub("", rest.strip("\n")))
         broken = _BROKEN.match(rest) if status == "EXC" else None
         label, _, value = (broken[1], "", "reset") if broken else rest.rpartition(" -> ")
         if rest.endswith(" ->"):
             label, value = rest.removesuffix(" ->"), ""
-        answers.append(Answer(status, label.strip(), value.removeprefix("XenAPI.Failure ").rstrip()))
+        answers.append(Answer(status, label.strip(), value.removeprefix("XenAPI.Failure ").strip()))
     return answers
 
 

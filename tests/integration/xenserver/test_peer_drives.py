@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rigs.xapi import XapiPool, XapiSite
 from tests.integration.xenserver.client import Failure
-from tests.integration.xenserver.stage import Stage
+from tests.integration.xenserver.stage import Stage, vbd_record
+from tests.support import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,23 +106,42 @@ def test_a_drive_made_on_a_running_vm_comes_with_the_next_boot(stage: Stage, sr:
     stage.master("VBD.insert", drive, image)
 
 
-def test_an_image_as_a_disk_is_plugged_with_drivers_in_the_guest(stage: Stage, site: XapiSite, sr: str) -> None:
-    root = site.add_local_sr("xapi-A", "root")
-    image = stage.vdi(sr, "a.iso")
+def test_a_guest_sees_cds_where_they_are_emulated_and_disks_with_drivers(stage: Stage, site: XapiSite, sr: str) -> None:
+    root, image = site.add_local_sr("xapi-A", "root"), stage.vdi(sr, "a.iso")
     for drivers in (True, False):
-        uuid = site.define_vm("vm", root, pv_drivers=drivers)
-        site.start_vm(uuid)
-        vm = stage.master("VM.get_by_uuid", uuid)
-        disk = stage.vbd(vm, "autodetect", image, type="Disk")
-        assert details(stage, "VBD.eject", disk) == ["VBD_NOT_REMOVABLE_MEDIA", disk]
-        if not drivers:
-            assert details(stage, "VBD.plug", disk) == ["VM_MISSING_PV_DRIVERS", vm]
-            continue
-        stage.master("VBD.plug", disk)
-        assert [(drive.kind, drive.mode, drive.attached) for drive in site.drives(uuid)][1] == ("Disk", "RO", True)
-        assert details(stage, "VDI.destroy", image) == ["VDI_IN_USE", image, "destroy"]
-        stage.master("VBD.unplug", disk)
-        stage.master("VBD.destroy", disk)
+        vm = site.define_vm("vm", root, pv_drivers=drivers)
+        cds = [site.add_cd(vm, device) for device in ("2", "4", "xvdf")]
+        stage.vbd(stage.master("VM.get_by_uuid", vm), "15", image, type="Disk")
+        site.start_vm(vm)
+        seen = {drive.userdevice: drive.seen for drive in site.drives(vm)[1:]}
+        assert seen == {"2": True, "4": False, "xvdf": False, "15": drivers}
+        stage.master("VBD.insert", cds[0], image)
+        for cd, devid in ((cds[1], 51776), (cds[2], 51792)):
+            wrong = ["INTERNAL_ERROR", f"unexpected disk for devid {devid}"]
+            assert details(stage, "VBD.insert", cd, image) == wrong
+
+
+def test_ha_takes_no_image_that_binds_its_vm_to_a_host(stage: Stage, site: XapiSite, sr: str) -> None:
+    vm = site.define_vm("vm", site.add_local_sr("xapi-A", "root"))
+    cd, image = site.add_cd(vm, "2"), stage.vdi(sr, "a.iso")
+    stage.pool.protect(vm)
+    assert details(stage, "VBD.insert", cd, image) == ["HA_OPERATION_WOULD_BREAK_FAILOVER_PLAN"]
+    stage.pool.world.newer = True
+    ref = stage.master("VM.get_by_uuid", vm)
+    wrong = ["HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED", sr]
+    assert details(stage, "VBD.create", vbd_record(ref, "1", image)) == wrong
+
+
+@pytest.mark.parametrize("waits", [None, (0.0, 0.01)])
+def test_one_at_a_time_is_at_a_storage(stage: Stage, sr: str, waits: tuple[float, float] | None) -> None:
+    """Whoever comes second waits until it is free, or as with a real one a while at random."""
+    stage.pool.exclusion.waits = waits
+    with ThreadPoolExecutor(1) as threads:
+        with stage.pool.exclusion.alone(stage.pool.world, "SR.scan", [sr]):
+            late = threads.submit(stage.vdi, sr, "a.iso")
+            wait_until(lambda: stage.pool.exclusion.conflicts > 0, "the second to come", timeout=10)
+            assert not late.done()
+        assert late.result(10)
 
 
 def test_what_is_on_no_iso_storage_is_not_inserted(stage: Stage, site: XapiSite) -> None:
@@ -157,7 +178,10 @@ def test_a_drive_is_busy_while_its_vm_starts(stage: Stage, site: XapiSite, sr: s
     vm = stage.master("VM.get_by_uuid", uuid)
     with site.starting(uuid):
         assert details(stage, "VBD.insert", drive, image) == ["OTHER_OPERATION_IN_PROGRESS", "VBD", drive, "attach"]
-        assert details(stage, "VM.start", vm, *NOT_PAUSED) == ["OTHER_OPERATION_IN_PROGRESS", "VM", vm, "start"]
+        wrong = ["OTHER_OPERATION_IN_PROGRESS", "VM", vm, "start"]
+        assert details(stage, "VBD.create", vbd_record(vm, "1")) == wrong
+        stage.pool.world.newer = True
+        assert details(stage, "VM.start", vm, *NOT_PAUSED) == [*wrong, "OpaqueRef:start"]
         assert stage.master("VM.get_power_state", vm) == "Halted"
         assert stage.master("VM.get_allowed_operations", vm) == []
     stage.master("VBD.insert", drive, image)

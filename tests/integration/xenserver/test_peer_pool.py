@@ -138,22 +138,6 @@ def test_a_shared_iso_storage_is_seen_by_both(stage: Stage) -> None:
         break
 
 
-def test_an_nfs_folder_that_is_not_there_is_not_mounted(stage: Stage) -> None:
-    XapiSite(stage.pool).export("nfs1", "/export/cd")
-    config = {"location": "nfs1:/export/other", "type": "nfs_iso"}
-    assert details(stage.iso_sr, config)[0] == "SR_BACKEND_FAILURE_73"
-
-
-def test_an_image_that_the_vms_host_does_not_see_is_not_inserted(stage: Stage) -> None:
-    here, there = stage.pool.hosts
-    image = stage.vdi(stage.iso_sr(LOCAL, host=there.reference), "b.iso")
-    vm = stage.vm()
-    drive = stage.vbd(vm, "3")
-    stage.master("VM.start_on", vm, here.reference, *NOT_PAUSED)
-    assert details(stage.master, "VBD.insert", drive, image)[0] == "INTERNAL_ERROR"
-    assert stage.master("VBD.get_empty", drive)
-
-
 def test_a_vm_moves_and_takes_a_shared_image_along(stage: Stage) -> None:
     XapiSite(stage.pool).export("nfs1", "/export/cd")
     image = stage.vdi(stage.iso_sr({"location": "nfs1:/export/cd", "type": "nfs_iso"}, shared=True), "a.iso")

@@ -125,10 +125,11 @@ def test_a_guest_that_sees_no_second_cd_gets_a_read_only_disk(
 ) -> None:
     vm = replace(cloud.vm(running=live), presentation=Presentation.DISK)
     for generation in (1, 2):
-        assert give(driver, vm, generation) is (AttachedHow.HOT_ADDED if live else AttachedHow.INSERTED)
-        assert driver.attach(vm, image_name(vm, generation), NFS).how is AttachedHow.ALREADY
+        assert give(driver, vm, generation) is (AttachedHow.NEXT_BOOT if live else AttachedHow.INSERTED)
+        again = driver.attach(vm, image_name(vm, generation), NFS).how
+        assert again is (AttachedHow.NEXT_BOOT if live else AttachedHow.ALREADY)
         (drive,) = cloud.config_drives(vm)
-        assert (drive.kind, drive.mode, drive.attached) == ("Disk", "RO", live)
+        assert (drive.kind, drive.mode, drive.attached) == ("Disk", "RO", False)
         assert drive.content == make_image(vm, generation).content
         assert driver.observe(vm).drive == Inserted(image_name(vm, generation), NFS)
     assert driver.observe(vm).storage == NFS  # the root disk is still found

@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     from workers.hypervisors.xenserver.visit import Visit
     from workers.hypervisors.xenserver.vms import FoundVm
 
-_NO_HOTPLUG: Final = frozenset({"OPERATION_NOT_ALLOWED", "VM_MISSING_PV_DRIVERS", "DEVICE_ATTACH_TIMEOUT"})
+_NO_HOTPLUG: Final = frozenset(
+    {
+        "OPERATION_NOT_ALLOWED",
+        "VM_MISSING_PV_DRIVERS",
+        "DISK_VBD_MUST_BE_READWRITE_FOR_HVM",
+        "DEVICE_ATTACH_TIMEOUT",
+    }
+)
 """How XAPI says that a running VM takes no new disk now."""
 
 
