@@ -67,6 +67,10 @@ chaos: setup ## storms of random lives and troubles; 20 seeds are 7 minutes of C
 chaos-proof: setup ## let storms rage on a product that was broken on purpose: each break must be found (3 minutes)
 	$(BIN)/pytest tests/chaos/mutations.py
 
+.PHONY: test-frozen
+test-frozen: setup ## a worker stands still at each point of an event, and goes on at each moment of the next ones (4 minutes)
+	CI=true $(BIN)/pytest -n 2 tests/long/frozen_anywhere.py
+
 .PHONY: test-compose
 test-compose: setup ## the compose stack on a Docker engine of its own, as root; ten minutes the first time, nothing is pulled
 	CI=true $(BIN)/pytest -s tests/long/compose/stack.py

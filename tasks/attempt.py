@@ -112,7 +112,7 @@ class Attempts:
         Whoever had it meanwhile has looked for what was intended, perhaps before it was there.
         """
         try:
-            self._mailbox.note_doubt(claim, intended)
+            self._mailbox.note_doubt(claim.header.queue, claim.vm_uuid, intended)
         except Exception as error:  # noqa: BLE001 - whoever takes the VM over notes the same
             _log.warning("VM %s is not noted to be verified: %s", claim.vm_uuid, type(error).__name__)
 

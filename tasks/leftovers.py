@@ -19,7 +19,7 @@ from configdrive.lifecycle.leftovers import Cleaner
 from configdrive.lifecycle.settled import Verified
 from configdrive.lifecycle.state import Phase, VmRecord, peek, write
 from configdrive.lifecycle.verify import Verifier
-from configdrive.model import HostName, VmUuid
+from configdrive.model import HostName, Intent, VmUuid
 from configdrive.ports import Drivers
 from tasks.celery_tasks import Refused, taken
 from tasks.lease import LeaseKeeper
@@ -126,26 +126,31 @@ class Leftovers:
         if isinstance(held, NotNow):
             return False
         found: Verified | None = None
+        intended: tuple[Intent, ...] = ()
         try:
             with self._leases.keep(held, asked) as lease:
-                found = verifier.verify(uuid, held.state, self._mailbox.intents(uuid), lease)
+                try:
+                    found = verifier.verify(uuid, held.state, self._mailbox.intents(uuid), lease)
+                finally:
+                    intended = lease.intended
         except PermanentError as error:  # no later look finds it otherwise
             _log.warning("VM %s is not verified, that is left to its next event and the sweep: %s", uuid, error)
             found = Verified()
         finally:
-            written = self._release_verified(held, doubt, found)
+            written = self._release_verified(held, doubt, found, intended)
         return written
 
-    def _release_verified(self, held: Held, doubt: Doubt, found: Verified | None) -> bool:
+    def _release_verified(self, held: Held, doubt: Doubt, found: Verified | None, intended: tuple[Intent, ...]) -> bool:
         """Give the hold back; false when nothing was found, or the VM is another worker's by now."""
-        if found is None:
-            self._release(held, None, None)
-            return False
         try:
-            self._mailbox.release_verified(held, doubt, found)
+            if found is None:
+                self._mailbox.release(held)
+            else:
+                self._mailbox.release_verified(held, doubt, found)
         except FencedError:
+            self._mailbox.note_doubt(doubt.queue, held.vm_uuid, intended)
             return False
-        return True
+        return found is not None
 
     def finish(self, queue: str, host: HostName, uuid: VmUuid) -> bool:
         """Take away what a host has of one VM; false when that has to wait for an event of the VM.
@@ -164,7 +169,7 @@ class Leftovers:
                 after = self._clean(held, asked, host, peek(held.state))
             gone = after is None or host not in after.left_on
         finally:
-            written = self._release(held, after, Leftover(queue, host) if gone else None)
+            written = self._release(queue, held, after, Leftover(queue, host) if gone else None)
         if gone and written:
             _log.info("host %s has nothing of VM %s any more", host, uuid)
             if self._observer is not None:
@@ -177,12 +182,13 @@ class Leftovers:
         with self._leases.keep(held, asked) as lease:
             return Cleaner(self._drivers[record.vm.hypervisor], lease).clean(record, host)
 
-    def _release(self, held: Held, after: VmRecord | None, finished: Leftover | None) -> bool:
+    def _release(self, queue: str, held: Held, after: VmRecord | None, finished: Leftover | None) -> bool:
         """Give the hold back; false when the VM is another worker's by now, and nothing was written."""
         gone = after is not None and after.phase is Phase.GONE and not after.left_on
         try:
             self._mailbox.release(held, None if after is None else write(after), gone=gone, finished=finished)
         except FencedError:
+            self._mailbox.note_doubt(queue, held.vm_uuid)
             return False  # asked again, the host has less to give up
         return True
 

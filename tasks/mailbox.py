@@ -213,7 +213,14 @@ class DeadLetters(Protocol):
         """Put something on the dead-letter list."""
 
 
-class AttemptMailbox(Leases, DeadLetters, Protocol):
+class Doubts(Protocol):
+    """The VMs that are to be verified, as those see it who may have left one half-done."""
+
+    def note_doubt(self, queue: str, vm_uuid: VmUuid, intents: Collection[Intent] = ()) -> None:
+        """Have a VM verified: a worker went on with it when it was another's already, and may have done these."""
+
+
+class AttemptMailbox(Leases, DeadLetters, Doubts, Protocol):
     """What an attempt at an event needs."""
 
     def claim(self, wakeup: Wakeup) -> Claim | NotNow:
@@ -225,9 +232,6 @@ class AttemptMailbox(Leases, DeadLetters, Protocol):
         Raises:
             FencedError: another worker has the VM by now.
         """
-
-    def note_doubt(self, claim: Claim, intents: Collection[Intent] = ()) -> None:
-        """Have the VM verified: an attempt at it went on when it was another's already, and may have done these."""
 
     def outcome_of(self, key: EventKey) -> Outcome | None:
         """Return the outcome so far; `None` while the event waits or when it is not known (any more)."""
@@ -255,7 +259,7 @@ class HoldMailbox(Leases, Protocol):
         """
 
 
-class LeftoverMailbox(HoldMailbox, Protocol):
+class LeftoverMailbox(HoldMailbox, Doubts, Protocol):
     """What those need who ask hosts for what they still have of VMs."""
 
     def leftovers(self, queue: str) -> dict[HostName, list[VmUuid]]:

@@ -218,7 +218,10 @@ class Executor:
         cannot be deleted, or taken from another host, fails nothing: it is answered.
         """
         vm, seen = observed.vm, observed.seen
-        intents = self._intend(vm, seen, steps)
+        already = None  # attached: once more, for the outcome's facts
+        if goal.drive is DriveGoal.ATTACHED and goal.image and seen.storage:
+            already = Attach(goal.image.name, seen.storage)
+        intents = self._intend(vm, seen, (*steps, *(() if already is None else (already,))))
         brought: list[StoredImage] = []
         gone: dict[StoredImage, bool] = {}
         away: list[HostName] = []
@@ -238,8 +241,8 @@ class Executor:
             for stored in brought:
                 self._undo(vm, stored)
             raise
-        if attachment is None and goal.drive is DriveGoal.ATTACHED and goal.image and seen.storage:
-            attachment = self._attach(vm, goal.image.name, seen.storage)  # already so: for the outcome's facts only
+        if attachment is None and already is not None:
+            attachment = self._attach(vm, already.name, already.place)
         deleted, kept = (tuple(one for one, is_gone in gone.items() if is_gone is which) for which in (True, False))
         return Executed(attachment, tuple(away), deleted, kept, intents, arrived=arrived)
 

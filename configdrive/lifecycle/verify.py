@@ -17,7 +17,7 @@ from configdrive.lifecycle.state import Leftover, Phase, VmState
 from configdrive.lifecycle.transitions import DriveGoal, Goal, password_of
 from configdrive.lifecycle.whereabouts import remember, whereabouts
 from configdrive.model import DriveSettings, HypervisorName, InstanceName, Intent, Vm, VmUuid
-from configdrive.ports import Drivers, HypervisorDriver, ImageNamer, Lease, Observer, Sealer
+from configdrive.ports import Drivers, HypervisorDriver, ImageNamer, Lease, Observation, Observer, Sealer
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,29 @@ class Verifier:
             seen = executor.look(vm, where.places, where.names, named=False)
         drive = DriveGoal.ATTACHED if attached else DriveGoal.AS_IT_IS
         goal = Goal(drive, known.image, password=password_of(known))
+        if known.destination is not None:
+            seen = self._without_orphans(known, vm, seen, driver, lease)
+            goal = replace(goal, others_go=False)
         observed = Observed(known, vm, seen, where)
         reached, goal, done = executor.carry_out(observed, known, goal, half_done=False)
+        known = remember(observed, reached, goal, done)[0]
+        if known.destination is None:
+            return known
+        goal = replace(goal, drive=DriveGoal.AS_IT_IS)  # as the migration's `prepare` has left it
+        there, seen = executor.look_ahead(vm, known.destination, where.places, where.names, named=False)
+        observed = Observed(known, there, seen, where)
+        reached, goal, done = executor.carry_out(observed, known, goal, half_done=False)
         return remember(observed, reached, goal, done)[0]
+
+    def _without_orphans(
+        self, known: VmState, vm: Vm, seen: Observation, driver: HypervisorDriver, lease: Lease
+    ) -> Observation:
+        """Delete what a prepared migration, which has the image in two places, needs in neither."""
+        stays = []
+        for stored in seen.images:
+            if stored.name.file in known.files and stored.place in known.places:
+                stays.append(stored)
+            else:
+                lease.check()
+                driver.delete(vm, stored, anyones=False)
+        return replace(seen, images=tuple(stays))

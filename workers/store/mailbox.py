@@ -180,10 +180,10 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
             self._redis.srem(self._key("intents", uuid), *map(encoding.intent, ending.intents))
 
     @override
-    def note_doubt(self, claim: Claim, intents: Collection[Intent] = ()) -> None:
+    def note_doubt(self, queue: str, vm_uuid: VmUuid, intents: Collection[Intent] = ()) -> None:
         if intents:
-            self._redis.sadd(self._key("intents", claim.vm_uuid), *map(encoding.intent, intents))
-        self._redis.zadd(self._key("verify", claim.header.queue), {claim.vm_uuid: ms(self._now())})
+            self._redis.sadd(self._key("intents", vm_uuid), *map(encoding.intent, intents))
+        self._redis.zadd(self._key("verify", queue), {vm_uuid: ms(self._now())})
 
     @override
     def doubts(self, queue: str) -> list[Doubt]:

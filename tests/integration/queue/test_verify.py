@@ -31,7 +31,7 @@ def noted(store: Store) -> tuple[VmUuid, Doubt]:
     vm = new_vm()
     claim = store.claim(store.put(vm))
     store.mailbox.done(claim, finish(claim))
-    store.mailbox.note_doubt(claim)
+    store.mailbox.note_doubt(QUEUE, vm)
     return vm, next(doubt for doubt in store.mailbox.doubts(QUEUE) if doubt.vm_uuid == vm)
 
 

@@ -181,6 +181,7 @@ class MemoryDriver(HypervisorDriver):
         if machine.medium == stored:
             how = AttachedHow.ALREADY
         added = None if machine.slot else "cd"
+        self.cloud.hook("attach", At.DURING)
         machine.slot, machine.medium = True, stored
         self.cloud.hook("attach", At.AFTER)
         return Attachment(how, "cd", path, xml="<disk/>", added=added)
@@ -191,6 +192,7 @@ class MemoryDriver(HypervisorDriver):
         machine = self._machine(vm)
         if machine is not None and machine.medium is not None and (media is None or machine.medium.name in media):
             assert not (machine.found and added), "the user's own drive would be removed"
+            self.cloud.hook("detach", At.DURING)
             machine.medium, machine.slot = None, added is None
         self.cloud.hook("detach", At.AFTER)
 
@@ -202,6 +204,7 @@ class MemoryDriver(HypervisorDriver):
         own = self._machine(vm)
         if any(anyones or machine is own for _, machine in users):
             raise TransientError(TransientCode.IMAGE_IN_USE, f"{image.name} is in a drive")
+        self.cloud.hook("delete", At.DURING)
         self.cloud.files.pop(image, None)
         self.cloud.hook("delete", At.AFTER)
 
@@ -276,7 +279,7 @@ class MemoryDriver(HypervisorDriver):
         self.cloud.place(image.place.storage, vm.host)  # there is such a storage
         self._require_up(image.place)
         if self.cloud.files.get(image) != content:
-            if any(machine.medium == image for _, machine in self._everything()):
+            if image in self.cloud.files and any(machine.medium == image for _, machine in self._everything()):
                 raise TransientError(TransientCode.IMAGE_IN_USE, f"{image.name} is in a drive")
             self.cloud.files[image] = content[: len(content) // 2]
             self.cloud.hook(verb, At.DURING)
