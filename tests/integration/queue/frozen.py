@@ -17,8 +17,9 @@ from configdrive.contract.outcome import Outcome, Status
 from configdrive.contract.sealing import body_of
 from configdrive.lifecycle.reconcile import Reconciler
 from configdrive.lifecycle.verify import Verifier
-from configdrive.model import EventId, HostName, StorageName, StoredImage
+from configdrive.model import DriveSettings, EventId, EventKey, HostName, StorageName, StoredImage
 from tasks.attempt import Attempts
+from tasks.isolation import Isolation
 from tasks.leftovers import Leftovers
 from tasks.mailbox import OperatorAction, Wakeup
 from tasks.policy import Limits
@@ -129,7 +130,7 @@ class Place:
         self.points: list[str] = []
         self.moments: list[str] = []
         self.went_on = "when all was at rest"
-        self.published: list[EventId] = []
+        self.published: list[EventKey] = []
         self._frozen, self._free, self._at_once = frozen, free, at_once
         self._first = threading.Thread(target=self._run_first)
         self._stands, self._goes_on = threading.Semaphore(0), threading.Semaphore(0)
@@ -139,14 +140,15 @@ class Place:
         driver = MemoryDriver(self.cloud)
         namer, observer, leases = FakeNamer(), RecordingObserver(), Asking(self.store.mailbox)
         drivers = {driver.name: driver}
-        verifier = Verifier(drivers, self.sealer, namer, observer, "config")
+        verifier = Verifier(drivers, self.sealer, namer, observer, DriveSettings())
         self.leftovers = Leftovers(self.store.mailbox, drivers, leases=leases, verifier=verifier)
         self.attempts = Attempts(
             mailbox=self.store.mailbox,
-            reconciler=Reconciler(drivers, self.sealer, namer, self.clock, observer, label="config"),
+            reconciler=Reconciler(drivers, self.sealer, namer, self.clock, observer, drives=DriveSettings()),
             clock=self.clock,
             limits=Limits(attempts=8, backoff=1.0, backoff_most=2.0),
             leases=leases,
+            isolation=Isolation(self.store.places),
             timeouts=(),
             observer=RecordingAttempts(),
         )
@@ -210,9 +212,9 @@ class Place:
     def _publish(self, happening: Event) -> None:
         number = len(self.published) + 1
         event = parse(json.dumps(document(happening.word, sequence=number, **happening.data)))
-        header = Header(EventId(event.id), short_type(event.type), VM, QUEUE, number)
+        header = Header(EventId(event.id), event.source, short_type(event.type), VM, QUEUE, number)
         assert self.store.mailbox.put(Posting(header, body_of(event, self.sealer))).accepted
-        self.published.append(header.event_id)
+        self.published.append(header.key)
 
     def _work(self) -> None:
         """Let time pass, and a worker take all messages that there are then."""
@@ -244,7 +246,8 @@ class Place:
         if not head:
             return  # it has ended meanwhile
         self.store.age(VM, AGES)
-        outcome = Outcome(head[0], "start", VM, 1, Status.SKIPPED, 0.0)
+        number = self.published.index(head[0]) + 1
+        outcome = Outcome(f"event-{number}", "orchestrator/1", "start", VM, number, Status.SKIPPED, 0.0)
         assert self.store.mailbox.act(VM, head[0], OperatorAction.SKIP, outcome) is None
 
     # --- the first worker -----------------------------------------------------------------------------------------
@@ -286,7 +289,7 @@ class Place:
 
     def problems(self) -> Iterator[str]:
         """Say what is not as the script's end has it."""
-        ended = [outcome.event_id for outcome in self.store.outcomes() if outcome.final]
+        ended = [outcome.key for outcome in self.store.outcomes() if outcome.final]
         if ended != self.published:
             yield f"{self.published} ended as {ended}"
         if self.cloud.machines[self.neighbour.name.vm_uuid].medium != self.neighbour:
