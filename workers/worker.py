@@ -40,6 +40,7 @@ from workers.observability.optional import count_connections, open_tracing, open
 from workers.queueing import bootsteps
 from workers.queueing.app import GRACE_SECONDS, make_app
 from workers.queueing.daily_sweep import DailySweep
+from workers.queueing.ending import end_without_redis
 from workers.queueing.interrupts import interrupter
 from workers.queueing.remote_control import restrict_to_questions
 from workers.store.fleet_id import fleet_id
@@ -151,6 +152,7 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     celery_tasks.register(app, lambda: runtime().attempts, mailbox)
     leftovers.register(app, lambda: runtime().leftovers, mailbox)
     restrict_to_questions()
+    end_without_redis(partial(connect_redis, settings, patient=False), settings.lease_seconds)
     ingester, every = make_ingester(settings), settings.storage_sweep_seconds
     sweep = DailySweep(hypervisor, every, partial(mailbox.sweep_is_due, hypervisor, every))
     bootsteps.install(

@@ -8,6 +8,7 @@ import pytest
 
 from configdrive.contract.outcome import Status
 from rigs.simulated.faults import Hang
+from rigs.worker import Worker
 from tests.e2e.site import QUICK, Site, new_vm
 from workers.hypervisors.simulated.inventory import Verb
 
@@ -48,3 +49,26 @@ def test_worker_ends_in_order(make_site: Callable[..., Site], pool: str) -> None
     worker.terminate()
     assert worker.wait_ended(timeout=50) == 0, "nothing is in work: neither lease nor resend time is waited for"
     assert "Traceback" not in site.log
+
+
+def test_a_worker_that_is_told_to_end_does_so_while_redis_hangs(make_site: Callable[..., Site]) -> None:
+    """Stopped, not closed: nothing tells a worker that no answer will come."""
+    site = make_site(workers=0, settings=QUICK)
+    pools = ("prefork", "threads", "solo")
+    site.workers += [Worker(site.directory, pool, site.environment, options=["--pool", pool]) for pool in pools]
+    site.start()
+    vms = [new_vm() for _ in range(5)]  # each place of each pool has one, in the middle of it
+    for vm in vms:
+        site.inject(Hang(verb=Verb.UPLOAD, vm=vm.uuid, seconds=2))
+    site.publish(*[vm.event("start") for vm in vms])
+    for vm in vms:
+        site.wait_claimed(vm)
+    site.redis.pause()
+    try:
+        for worker in site.workers:
+            worker.terminate()
+        codes = [worker.wait_ended(timeout=60) for worker in site.workers]
+    finally:
+        site.redis.resume()
+    assert codes == [69, 69, 69]
+    assert not any(worker.children() for worker in site.workers)

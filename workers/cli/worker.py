@@ -141,6 +141,8 @@ def _work(app: Celery, served: list[str], pool: str, concurrency: int, name: str
     # With a receiver Celery leaves all logging alone.
     signals.setup_logging.connect(_logging_is_set_up, weak=False)
     node = host_format(f"{name}@%h")
+    # A line for each event that comes: the attempt has one, which says more.
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
     _log.info(
         "%s takes from %s; pool %s", node, ", ".join(served), pool if pool == "solo" else f"{pool} of {concurrency}"
     )

@@ -99,9 +99,6 @@ class Settings(ClientSettings):
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 4
     """Events that one worker works on at the same time."""
 
-    visibility_seconds: Seconds = 7200.0
-    """Redis transport's visibility timeout. Must be longer than any task: see the validator."""
-
     force_eject: bool = True
     """Whether a guest that holds the CD tray is overruled after being asked politely."""
 
@@ -151,10 +148,6 @@ class Settings(ClientSettings):
     @model_validator(mode="after")
     def _refuse_what_loses_work(self) -> Self:
         refuse(
-            (
-                self.visibility_seconds < 2 * self.task_seconds,
-                "visibility_seconds: must be at least twice task_seconds, or Celery delivers a task again as it runs",
-            ),
             (
                 self.lease_seconds < 3 * self.wakeup_seconds,
                 "lease_seconds: must be at least three times wakeup_seconds, or a dead worker is noticed late",

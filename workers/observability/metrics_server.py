@@ -8,9 +8,10 @@ import os
 import socket
 import threading
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
@@ -33,7 +34,10 @@ from workers.store.mailbox import MailboxOptions
 _log = logging.getLogger(__name__)
 
 _CLIENT_SECONDS = 10.0
-"""How long somebody who has connected may take to ask."""
+"""How long somebody who has connected may take for all, to ask and to take the answer."""
+
+_CLIENTS = 16
+"""So many may be connected at once; more are turned away."""
 
 
 class MetricsEndpoint:
@@ -152,6 +156,29 @@ def _bound(address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> Th
         class Server(ThreadingHTTPServer):
             address_family: int = family
             daemon_threads = True
+            free = threading.BoundedSemaphore(_CLIENTS)
+
+            @override
+            def process_request(self, request: Any, client_address: Any) -> None:
+                if self.free.acquire(blocking=False):
+                    super().process_request(request, client_address)
+                else:
+                    self.shutdown_request(request)
+
+            @override
+            def process_request_thread(self, request: Any, client_address: Any) -> None:
+                cut = threading.Timer(_CLIENT_SECONDS, _cut, (request,))
+                cut.daemon = True
+                cut.start()
+                try:
+                    super().process_request_thread(request, client_address)
+                finally:
+                    cut.cancel()
+                    self.free.release()
+
+            @override
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """Who goes in the middle of it is of no interest."""
 
         return Server((str(place[0]), port), handler)
     except OSError as error:
@@ -162,6 +189,12 @@ def _bound(address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> Th
     raise PermanentError(
         PermanentCode.MISCONFIGURED, detail, remedy if taken else "correct metrics_address or metrics_port"
     )
+
+
+def _cut(client: socket.socket) -> None:
+    """End a connection, whatever its thread waits for."""
+    with suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)
 
 
 def _handler(registry: Collector) -> type[BaseHTTPRequestHandler]:

@@ -38,6 +38,7 @@ def make_app(
         from workers.queueing.transport import NAME, guarded  # noqa: PLC0415 - only workers need it
 
         guarded(served, dead_letters, sentinel=bool(endpoint_of(settings).nodes))
+        app.events.dispatcher_cls = "workers.queueing.task_events:BatchedDispatcher"
         app.conf.update(broker_transport=NAME, broker_url=broker_url(settings, unix=NAME))
     return app
 
@@ -63,13 +64,10 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {
-            "visibility_timeout": settings.visibility_seconds,
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 5,
-            "unacked_restore_throttle": 1,
-            "unacked_mutex_expire": 30,
             "global_keyprefix": settings.key_prefix,
             **_sentinel(settings),
         },

@@ -12,13 +12,12 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from queue import Empty
 from typing import Any, ClassVar
 
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport.redis import Channel, QoS, SentinelChannel, SentinelTransport, Transport
-from redis.exceptions import OutOfMemoryError
 from typing_extensions import override
 
 from configdrive.errors import PermanentError
@@ -73,51 +72,68 @@ def problem_of(raw: object, queue: str) -> str | None:
 
 
 class GuardedQoS(QoS):
-    """Keeps note of what was taken and not begun, and gives it back, when it can; when it cannot, it is sent again.
+    """Keeps in mind what was taken and not begun, and gives it back at the end, when it can.
 
-    A full Redis refuses every note: kombu writes them in transactions, where even deleting is refused. Celery knows no
-    such error and ends the worker, which is the one that makes room.
+    kombu's own writes both down on Redis, two transactions for each message, to give back what a dead worker had. A
+    wake-up that is lost so is sent again by its number (docs/adr/0022), and a full Redis would refuse the notes.
     """
 
     @override
     def append(self, message: Any, delivery_tag: str) -> None:
-        try:
-            super().append(message, delivery_tag)
-        except OutOfMemoryError:
-            _log.warning("Redis is full: a wake-up was taken without a note of it")
-            virtual.QoS.append(self, message, delivery_tag)
+        virtual.QoS.append(self, message, delivery_tag)
 
     @override
     def ack(self, delivery_tag: str) -> None:
-        try:
-            super().ack(delivery_tag)
-        except OutOfMemoryError:
-            _log.warning("Redis is full: the note of a wake-up stays, it will come again and find nothing to do")
-            virtual.QoS.ack(self, delivery_tag)
+        virtual.QoS.ack(self, delivery_tag)
+
+    @override
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        virtual.QoS.reject(self, delivery_tag, requeue=requeue)
 
     @override
     def restore_visible(self, *arguments: Any, **named: Any) -> None:
-        try:
-            super().restore_visible(*arguments, **named)
-        except OutOfMemoryError:
-            _log.warning("Redis is full: the wake-ups of workers that died are not looked for")
+        """Look for no note: there is none."""
 
     @override
     def restore_unacked(self, client: Any = None) -> None:
-        # kombu 5.7.0 does this while it closes a broken connection, too, and about one restart of Redis in ten it fails
-        # in a way that Celery does not know: the worker ends (AttributeError, no `hostname`).
-        try:
-            super().restore_unacked(client)
-        except Exception as error:  # noqa: BLE001 - see above
-            _log.warning("wake-ups were not given back, they will be sent again: %s", type(error).__name__)
+        # kombu does this while it closes a broken connection, too: nothing that goes wrong here may end the worker.
+        taken: dict[str, Any] = self._delivered or {}
+        for tag in list(self._dirty or ()):
+            taken.pop(tag, None)
+        while taken:
+            _, message = taken.popitem()
+            try:
+                self.channel._restore(message)  # noqa: SLF001 - ours
+            except Exception as error:  # noqa: BLE001 - see above
+                _log.warning("a wake-up was not given back, it will be sent again: %s", type(error).__name__)
 
 
 class GuardedChannel(Channel):
-    """A channel that survives what is no JSON."""
+    """A channel that survives what is no JSON, and keeps its client: kombu makes one for each command."""
 
     QoS: type[QoS] = GuardedQoS
+    _kept: Any = None
 
-    # Not in kombu's type stubs: what is called when a queue has answered.
+    # Not in kombu's type stubs, as what follows.
+    def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - kombu's
+        make: Callable[..., Any] = super()._create_client  # type: ignore[misc]
+        if asynchronous:
+            return make(asynchronous=True)
+        if self._kept is None or self._kept.connection_pool is not self.pool:
+            self._kept = make()
+        return self._kept
+
+    @override
+    def _restore(self, message: Any, leftmost: bool = False) -> None:
+        """Put a message that was taken back where it is taken next."""
+        with self.conn_or_acquire() as client:
+            client.rpush(message.delivery_info["routing_key"], json.dumps(message._raw))  # noqa: SLF001 - as it was
+
+    @override
+    def _restore_at_beginning(self, message: Any) -> None:
+        self._restore(message)
+
+    # What is called when a queue has answered.
     def _brpop_read(self, **options: object) -> bool:
         try:
             return bool(super()._brpop_read(**options))  # type: ignore[misc]

@@ -159,6 +159,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
     def done(self, claim: Claim, ending: Ending) -> None:
         uuid, options = claim.header.vm_uuid, self._options
         mode, outcome, state, delay, code = encoding.ending(ending)
+        intents = [encoding.intent(one) for one in ending.intents] if isinstance(ending, Settled) else []
         answer = self._scripts["done"](
             keys=[
                 *self._vm_keys(uuid),
@@ -171,13 +172,13 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
                 *(mode, outcome, state, ms(delay)),
                 *(int(options.seen), options.outcomes_kept, int(options.tombstone), ms(options.resend)),
                 code,
+                len(intents),
+                *intents,
                 *(encoding.left_by(ending, claim.header.queue) if isinstance(ending, Settled) else ()),
             ],
         )
         if answer == b"fenced":
             raise FencedError
-        if isinstance(ending, Settled) and ending.intents:  # behind the state that names what became of them
-            self._redis.srem(self._key("intents", uuid), *map(encoding.intent, ending.intents))
 
     @override
     def note_doubt(self, queue: str, vm_uuid: VmUuid, intents: Collection[Intent] = ()) -> None:

@@ -6,7 +6,8 @@
 --       9 delay ms ("retry")   10 seen seconds   11 outcomes kept   12 tombstone seconds
 --       13 ms after which a host that was away is asked   14 code ("retry": the reason, "park": what it is parked for,
 --       "finish": of the outcome)
---       15... hosts that still have something of the VM, each behind the queue whose workers ask it again
+--       15 number of intents that are no more   16... these intents, and then hosts that still have something of the VM,
+--       each behind the queue whose workers ask it again
 -- Answers "ended", or "fenced" when the VM is another's by now. Asked again (a reply was lost) nothing is written twice.
 local prefix, uuid, how = ARGV[1], ARGV[2], ARGV[6]
 local now = clock()
@@ -51,7 +52,9 @@ if how == 'gone' then redis.call('HSET', KEYS[1], 'gone', 1) end
 if ARGV[14] == 'superseded' then  -- an attempt at it may have begun, and nobody looks any more at what that did
   redis.call('ZADD', prefix .. 'verify:' .. (queue or head.queue), now + ARGV[13], uuid)
 end
-for index = 15, #ARGV, 2 do
+local past = 16 + ARGV[15]
+for index = 16, past - 1 do redis.call('SREM', prefix .. 'intents:' .. uuid, ARGV[index]) end
+for index = past, #ARGV, 2 do
   redis.call('ZADD', prefix .. 'left:' .. ARGV[index], 'NX', now + ARGV[13], uuid .. ' ' .. ARGV[index + 1])
 end
 taken_out(KEYS[1], KEYS[2], KEYS[3], redis.call('LPOP', KEYS[2]), ARGV[5])

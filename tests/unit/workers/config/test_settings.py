@@ -80,7 +80,6 @@ def test_settings_do_not_show_the_redis_password(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("field", "values"),
     [
-        ("visibility_seconds", {"visibility_seconds": "599", "task_seconds": "300"}),
         ("lease_seconds", {"lease_seconds": "2.9", "wakeup_seconds": "1"}),
         ("task_seconds", {"task_seconds": "34", "call_seconds": "30"}),
         ("backoff_most_seconds", {"backoff_seconds": "10", "backoff_most_seconds": "9"}),
@@ -102,7 +101,6 @@ def test_a_combination_that_loses_or_repeats_work_is_refused_with_the_field_s_na
 @pytest.mark.parametrize(
     "values",
     [
-        {"visibility_seconds": "600", "task_seconds": "300"},
         {"lease_seconds": "3", "wakeup_seconds": "1"},
         {"task_seconds": "35", "call_seconds": "30"},
         {"backoff_seconds": "10", "backoff_most_seconds": "10"},
