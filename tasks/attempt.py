@@ -21,8 +21,8 @@ from configdrive.errors import (
 from configdrive.lifecycle.reconcile import Attempt, Reconciler, Waiting
 from configdrive.lifecycle.settled import Settled
 from configdrive.model import HypervisorName, Intent
+from configdrive.places import PlaceHangs, deferred
 from configdrive.ports import Clock, Observer
-from configdrive.visits import PlaceHangs, deferred
 from tasks.isolation import Isolation
 from tasks.lease import LeaseKeeper
 from tasks.mailbox import (

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from configdrive.errors import FleetError, PermanentError, TransientCode
 from configdrive.model import HypervisorName
-from configdrive.visits import PlaceHangs, deferred, watched_by
+from configdrive.places import PlaceHangs, deferred, watched_by
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Isolation:
 
 
 class Visit:
-    """One attempt, and where it is (`configdrive.visits.Visitor`)."""
+    """One attempt, and where it is (`configdrive.places.Visitor`)."""
 
     def __init__(self, isolation: Isolation, hypervisor: HypervisorName, owner: str, hanging: frozenset[str]) -> None:
         self._isolation = isolation
@@ -126,7 +126,7 @@ class Visit:
         self._blamed: BaseException | None = None
 
     def enter(self, place: str) -> None:
-        """Go to a place, unless it hangs and another attempt is there; see `configdrive.visits.Visitor`."""
+        """Go to a place, unless it hangs and another attempt is there; see `configdrive.places.Visitor`."""
         if place in self._known and place not in self._held:
             match self._ask(place, self._isolation.places.enter_place):
                 case Found.TAKEN:
@@ -159,7 +159,7 @@ class Visit:
             self._tell(place, None)
 
     def require_welcome(self) -> None:
-        """Return unless the attempt is to leave where it is; see `configdrive.visits.Visitor`."""
+        """Return unless the attempt is to leave where it is; see `configdrive.places.Visitor`."""
         if self._inside and self._unwelcome == self._inside[-1][0]:
             raise PlaceHangs
 

@@ -44,6 +44,7 @@ from configdrive.model import (
     VmData,
     VmUuid,
 )
+from configdrive.places import at
 from configdrive.ports import (
     Attachment,
     HypervisorDriver,
@@ -54,7 +55,6 @@ from configdrive.ports import (
     Observer,
     StepRecord,
 )
-from configdrive.visits import at
 
 _NO_MORE = frozenset({PermanentCode.UNKNOWN_HOST})
 """A host is no longer in the inventory."""

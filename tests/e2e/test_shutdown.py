@@ -51,7 +51,7 @@ def test_worker_ends_in_order(make_site: Callable[..., Site], pool: str) -> None
     assert "Traceback" not in site.log
 
 
-def test_a_worker_that_is_told_to_end_does_so_while_redis_hangs(make_site: Callable[..., Site]) -> None:
+def test_a_worker_that_shall_end_does_so_while_redis_hangs(make_site: Callable[..., Site]) -> None:
     """Stopped, not closed: nothing tells a worker that no answer will come."""
     site = make_site(workers=0, settings=QUICK)
     pools = ("prefork", "threads", "solo")

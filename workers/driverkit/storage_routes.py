@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import StoredImage
-from configdrive.visits import at
+from configdrive.places import at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

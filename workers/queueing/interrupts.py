@@ -6,7 +6,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from configdrive import visits
+from configdrive import places
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,6 @@ def _interrupt(thread: int) -> None:
 
 def _ask(_number: int, _frame: FrameType | None) -> None:
     """Python calls this in the main thread, wherever that is: what it raises comes out of the call that waits."""
-    visitor = visits.current()
+    visitor = places.current()
     if visitor is not None:
         visitor.require_welcome()

@@ -11,8 +11,8 @@ import libvirt
 
 from configdrive.errors import FleetError, PermanentError, TransientCode, TransientError
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
+from configdrive.places import at
 from configdrive.ports import AttachedHow, Attachment, Check, Genuine, Observation, Survey, trusted
-from configdrive.visits import at
 from workers.driverkit.storage_routes import (
     first_way,
     hosts_of,

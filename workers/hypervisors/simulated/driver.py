@@ -21,6 +21,7 @@ from configdrive.model import (
     Vm,
     VmUuid,
 )
+from configdrive.places import at
 from configdrive.ports import (
     AttachedHow,
     Attachment,
@@ -36,7 +37,6 @@ from configdrive.ports import (
     SurveyedVm,
     trusted,
 )
-from configdrive.visits import at
 from workers.hypervisors.simulated.doctor import diagnose
 from workers.hypervisors.simulated.drives import SLOTS, eject, fleet_media, has_slot, insert
 from workers.hypervisors.simulated.faults import translated

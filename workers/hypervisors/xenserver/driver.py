@@ -11,8 +11,8 @@ from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, Vm
+from configdrive.places import at
 from configdrive.ports import AttachedHow, Attachment, Check, Genuine, Inserted, Observation, Survey, trusted
-from configdrive.visits import at
 from workers.driverkit.storage_routes import (
     first_way,
     not_on_host,

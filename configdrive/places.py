@@ -1,4 +1,4 @@
-"""Visits: at which host or storage a thread is right now, said by whoever makes calls there.
+"""Places: at which host or storage a thread is right now, said by whoever makes calls there.
 
 A place that hangs must hold up its own VMs only. So who starts an attempt may watch where it is: it is asked before
 each place, and may have the attempt leave one in which it waits.
