@@ -44,7 +44,7 @@ pictures: setup ## make the pictures in docs/images again: diagrams from their t
 
 .PHONY: test
 test: lint ## lint, then every test
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 4 --dist loadfile
 
 .PHONY: test-unit
 test-unit: setup ## the tests that start no daemon

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOPBACK = "127.0.0.1"
+
+patience = 1.0
+"""How many times its limit a wait may take: who shares the machine with others, as tests do, sets it higher."""
+
 _CACHE = Path(__file__).resolve().parents[1] / ".cache"
 
 # An ordinary user's PATH lacks these on Debian; libvirtd and sshd are there.
@@ -100,12 +104,13 @@ def wait_until(probe: Callable[[], T | None], what: str, *, timeout: float, inte
     Args:
         probe: is asked again and again; what it raises is not caught.
         what: ends the sentence "waited N s for ...".
-        timeout: seconds.
+        timeout: seconds, on a machine that does nothing else: see `patience`.
         interval: seconds between two questions.
 
     Raises:
         RigError: the time is over.
     """
+    timeout *= patience
     deadline = time.monotonic() + timeout
     while not (answer := probe()):
         if time.monotonic() > deadline:

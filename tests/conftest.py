@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from rigs import reaper, simulated
+from rigs import process, reaper, simulated
 from tests.support import on_ci
 
 HERE = Path(__file__).parent
@@ -19,11 +20,23 @@ settings.register_profile("thorough", deadline=None, max_examples=5000)
 settings.load_profile("ci" if on_ci() else "laptop")
 
 
+# A limit of a wait is for a machine that does nothing else; a failing test may take its time.
+process.patience = 5
+
+
 def pytest_configure() -> None:
     """Whatever a test starts ends with this run, whatever ends the run."""
     reaper.watch_over()
     reaper.heed_interrupts()
     simulated.plug_in()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:  # noqa: ANN401 - xdist's own
+    """With `-n`, files go to processes as `tests.schedule` says."""
+    from tests.schedule import Schedule  # noqa: PLC0415 - xdist may be missing
+
+    return Schedule(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

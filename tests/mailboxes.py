@@ -176,8 +176,7 @@ class Store:
         key = self.prefix + header.queue
         texts: Any = self.client.lrange(key, 0, -1)
         for text in reversed(texts):
-            message = _message(text)
-            if message.arguments[1:2] == [header.vm_uuid]:
+            if header.vm_uuid.encode() in text and (message := _message(text)).arguments[1:2] == [header.vm_uuid]:
                 self.client.lrem(key, -1, text)
                 return message.wakeup
         return Wakeup(header.key, header.vm_uuid, header.queue)

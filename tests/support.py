@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
 import pytest
 
+from configdrive.errors import FleetError
 from rigs.process import RigUnavailable, find_program, free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["find_program", "free_port", "on_ci", "require", "require_rig", "wait_until"]
+P = ParamSpec("P")
+
+__all__ = ["error_of", "find_program", "free_port", "on_ci", "require", "require_rig", "wait_until"]
 
 
 def on_ci() -> bool:
@@ -32,6 +35,14 @@ def require(condition: object, reason: str) -> None:
     if on_ci():
         pytest.fail(f"needed on CI: {reason}", pytrace=False)
     pytest.skip(reason, allow_module_level=True)
+
+
+def error_of(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> FleetError:
+    """Return the error that a call ends with; fail when it does not end with one of ours."""
+    __tracebackhide__ = True
+    with pytest.raises(FleetError) as caught:
+        call(*args, **kwargs)
+    return caught.value
 
 
 @contextmanager

@@ -33,10 +33,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for marker in metafunc.definition.iter_markers("needs"):
         needed.update(marker.args)
     names = [name for name, module in RIGS.items() if needed <= module.FEATURES]
-    metafunc.parametrize("rig", names, indirect=True, scope="session")
+    metafunc.parametrize("rig", names, indirect=True, scope="package")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DriverRig]:
     name: str = request.param
     with RIGS[name].open_rig(tmp_path_factory.mktemp(name)) as opened:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import Place, PowerState, StorageName, StoredImage
 from configdrive.ports import Inserted
 from tests.contract.rig import Feature, image_name, make_image, new_vm
+from tests.support import error_of
 
 if TYPE_CHECKING:
     from configdrive.ports import HypervisorDriver
@@ -70,26 +71,26 @@ def test_an_upload_does_not_replace_what_a_vm_has_in_its_drive(
     driver.upload(vm, image, rig.home)
     driver.attach(vm, image.name, rig.home)
     driver.upload(vm, image, rig.home)  # the same bytes are no change
-    with pytest.raises(FleetError) as caught:
-        driver.upload(vm, replace(make_image(vm, 2), name=image.name), rig.home)
-    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    assert (
+        error_of(driver.upload, vm, replace(make_image(vm, 2), name=image.name), rig.home).code
+        is TransientCode.IMAGE_IN_USE
+    )
     assert rig.file(rig.home, image.name) == image.content
     assert rig.leftovers(vm) == [str(image.name)]
 
 
 def test_an_upload_under_another_vm_s_name_is_refused(rig: DriverRig, driver: HypervisorDriver) -> None:
     vm, other = rig.define_vm(), rig.define_vm()
-    with pytest.raises(FleetError) as caught:
-        driver.upload(vm, make_image(other), rig.home)
-    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+    assert error_of(driver.upload, vm, make_image(other), rig.home).code is PermanentCode.NOT_ITS_DRIVE
     assert rig.leftovers(other) == []
 
 
 def test_an_upload_to_a_storage_that_does_not_exist_is_refused(rig: DriverRig, driver: HypervisorDriver) -> None:
     vm = rig.define_vm()
-    with pytest.raises(FleetError) as caught:
-        driver.upload(vm, make_image(vm), Place(StorageName("no-such-storage"), rig.home.host))
-    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
+    assert (
+        error_of(driver.upload, vm, make_image(vm), Place(StorageName("no-such-storage"), rig.home.host)).code
+        is PermanentCode.STORAGE_NOT_FOUND
+    )
     assert rig.leftovers(vm) == []
 
 
@@ -118,9 +119,7 @@ def test_the_same_copy_again_writes_nothing(rig: DriverRig, driver: HypervisorDr
 
 def test_a_copy_of_what_is_not_there_is_refused(rig: DriverRig, driver: HypervisorDriver) -> None:
     vm = rig.define_vm()
-    with pytest.raises(FleetError) as caught:
-        driver.copy(vm, image_name(vm), rig.home, rig.second)
-    assert caught.value.code is PermanentCode.IMAGE_LOST
+    assert error_of(driver.copy, vm, image_name(vm), rig.home, rig.second).code is PermanentCode.IMAGE_LOST
     assert rig.leftovers(vm) == []
 
 
@@ -140,9 +139,7 @@ def test_an_image_in_a_drive_is_not_deleted(rig: DriverRig, driver: HypervisorDr
     image = make_image(vm)
     driver.upload(vm, image, rig.home)
     driver.attach(vm, image.name, rig.home)
-    with pytest.raises(FleetError) as caught:
-        driver.delete(vm, StoredImage(image.name, rig.home))
-    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    assert error_of(driver.delete, vm, StoredImage(image.name, rig.home)).code is TransientCode.IMAGE_IN_USE
     assert rig.medium(vm) == image.content
     driver.detach(vm)
     driver.delete(vm, StoredImage(image.name, rig.home))
@@ -157,9 +154,9 @@ def test_an_image_in_another_vm_s_drive_is_not_deleted_by_the_storage_sweep(
     image = make_image(vm)
     driver.upload(vm, image, rig.home)
     rig.insert(other, image.name, rig.home)
-    with pytest.raises(FleetError) as caught:
-        driver.delete(vm, StoredImage(image.name, rig.home), anyones=True)
-    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    assert (
+        error_of(driver.delete, vm, StoredImage(image.name, rig.home), anyones=True).code is TransientCode.IMAGE_IN_USE
+    )
     assert rig.file(rig.home, image.name) == image.content
     driver.detach(other)
     driver.delete(vm, StoredImage(image.name, rig.home), anyones=True)

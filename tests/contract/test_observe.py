@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode
+from configdrive.errors import PermanentCode
 from configdrive.model import HostName, Place, PowerState, StorageName, StoredImage
 from configdrive.ports import EmptyDrive, Inserted, NoDrive
 from tests.contract.rig import image_name, make_image, new_vm
+from tests.support import error_of
 
 if TYPE_CHECKING:
     from configdrive.ports import HypervisorDriver
@@ -48,9 +49,9 @@ def test_the_event_s_storage_goes_before_the_root_disk_s(rig: DriverRig, driver:
 
 
 def test_a_named_storage_that_does_not_exist_is_refused(rig: DriverRig, driver: HypervisorDriver) -> None:
-    with pytest.raises(FleetError) as caught:
-        driver.observe(replace(rig.define_vm(), primary_storage=GONE))
-    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
+    assert (
+        error_of(driver.observe, replace(rig.define_vm(), primary_storage=GONE)).code is PermanentCode.STORAGE_NOT_FOUND
+    )
 
 
 def test_images_of_this_vm_alone_are_found_on_its_storage_and_the_places_asked_for(

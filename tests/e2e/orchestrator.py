@@ -40,7 +40,7 @@ class Orchestrator:
         Raises:
             RigError: there was none within 60 s.
         """
-        outcome = self.fleet.publisher.wait(event_id, 60)
+        outcome = self.fleet.publisher.wait(event_id, 300)
         if outcome is None:
             raise RigError(f"no outcome\n{self.fleet.log[-3000:]}")
         return outcome

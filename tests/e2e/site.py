@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import EventKey, VmUuid
+from rigs import process
 from rigs.cloud import Cloud, VmScript
 from rigs.fleet import Fleet
 from rigs.process import RigError, wait_until
@@ -120,7 +121,9 @@ class Site(Fleet):
             RigError: the time is over.
         """
         since = self.mailbox.end_of_outcomes()
-        outcome = self.mailbox.outcome_of(event) or next(self.mailbox.outcomes_of([event], since, timeout), None)
+        outcome = self.mailbox.outcome_of(event) or next(
+            self.mailbox.outcomes_of([event], since, timeout * process.patience), None
+        )
         if outcome is None:
             raise RigError(f"no outcome of {event}\n{self.log[-3000:]}")
         return outcome

@@ -47,7 +47,7 @@ class SimulatedRig:
         self._world = self.make_driver().world
 
     def make_driver(self, *, force_eject: bool = True) -> RiggedDriver:
-        return RiggedDriver.from_inventory(self._section, force_eject=force_eject, call_timeout=5.0)
+        return RiggedDriver.from_inventory(self._section, force_eject=force_eject, call_timeout=20.0)
 
     def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
         vm = new_vm("simulated", self.host)

@@ -51,7 +51,7 @@ class XenServerRig:
         table = {"password": self._pool.password, "user": self._pool.user, "ca_file": str(self._pool.ca), **self._table}
         hosts = {HOST: {"pool": "pool", "url": self._pool.host(HOST).url, **self._host_table}}
         section = {"pools": {"pool": table}, "hosts": hosts}
-        return XenServerDriver.from_inventory(section, force_eject=force_eject, call_timeout=5.0)
+        return XenServerDriver.from_inventory(section, force_eject=force_eject, call_timeout=20.0)
 
     def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
         vm = new_vm("xenserver", self.host)

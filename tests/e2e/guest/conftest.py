@@ -25,13 +25,13 @@ PACKAGES = Path(__file__).parents[3] / "guest" / "linux" / "packages.sh"
 POOL = "primary"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def guest() -> DebianGuest:
     with require_rig():
         return DebianGuest.prepare()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of our own Debian package, built now."""
     with require_rig():
@@ -41,7 +41,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtHost]:
     with require_rig():
         host = LibvirtHost(tmp_path_factory.mktemp("kvm"))
@@ -51,7 +51,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtHost]:
         yield host
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fleet(host: LibvirtHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     inventory = f"[kvm.hosts.h1]\nuri = {json.dumps(host.uri)}\n"
     with require_rig():

@@ -49,11 +49,11 @@ class DebianVm:
         """Publish the VM's next event and wait for its outcome.
 
         Raises:
-            RigError: there was none within 30 s.
+            RigError: there was none within 300 s.
         """
         receipt = self._fleet.publisher.publish(self.script.event(kind, hypervisor="kvm", **data))
         assert receipt.accepted
-        outcome = self._fleet.publisher.wait(receipt, 30)
+        outcome = self._fleet.publisher.wait(receipt, 300)
         if outcome is None:
             raise RigError(f"no outcome of {kind}\n{self._fleet.log[-3000:]}")
         return outcome

@@ -38,13 +38,13 @@ class NewVm(Protocol):
     def __call__(self, root: str) -> Moving: ...
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def guest() -> GuestKernel:
     with require_rig():
         return GuestKernel.prepare()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     from tests.e2e.kvm.site import Site  # noqa: PLC0415  # needs libvirt-python
 
@@ -61,7 +61,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         site.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fleet(hosts: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with require_rig():
         fleet = Fleet(

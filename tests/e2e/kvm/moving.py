@@ -156,12 +156,12 @@ class Moving:
         """Publish the VM's next event and wait for its outcome, final or parked.
 
         Raises:
-            RigError: there was none within 30 s.
+            RigError: there was none within 300 s.
         """
         event = self.script.event(kind, hypervisor="kvm", **data)
         receipt = self.fleet.publisher.publish(event)
         assert receipt.accepted
-        outcome = self.fleet.publisher.wait(receipt, 30)
+        outcome = self.fleet.publisher.wait(receipt, 300)
         if outcome is None:
             raise RigError(f"no outcome of {kind}\n{self.fleet.log[-3000:]}")
         return outcome
@@ -170,7 +170,7 @@ class Moving:
         """Tell the fleet to try a parked event again, as an operator does, and wait for its final outcome.
 
         Raises:
-            RigError: there was none within 30 s.
+            RigError: there was none within 300 s.
         """
         environment = {**os.environ, **self.fleet.environment}
         argv = [CONFIGDRIVE, "retry", self.script.uuid]

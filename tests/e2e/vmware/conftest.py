@@ -41,7 +41,7 @@ class NewVm(Protocol):
     def __call__(self, datastore: str = "shared") -> Life: ...
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
     from rigs.vcsim.server import VCenter  # noqa: PLC0415
@@ -60,7 +60,7 @@ def center(cloud: Cloud) -> VCenter:
     return cloud.center
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fleet(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     directory = tmp_path_factory.mktemp("fleet")
     with require_rig():

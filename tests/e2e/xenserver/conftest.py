@@ -36,7 +36,7 @@ class NewVm(Protocol):
     def __call__(self, place: Place = NFS, host: HostName = A) -> Life: ...
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     with require_rig():
         pool = XapiPool(tmp_path_factory.mktemp("xapi"), (A, B))
@@ -44,7 +44,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         yield Cloud(pool)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fleet(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     directory = tmp_path_factory.mktemp("fleet")
     with require_rig():

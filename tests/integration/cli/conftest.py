@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cli_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with require_rig(), RedisServer(tmp_path_factory.mktemp("cli-redis")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_place(cli_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     place = Place(tmp_path_factory.mktemp("place"), cli_redis)
     with place.fleet:

@@ -173,7 +173,7 @@ def test_many_events_on_a_terminal_have_a_progress_bar_and_a_summary(quiet_place
         stdout=theirs,
         stderr=theirs,
     ) as process:
-        process.communicate(event_lines(events).encode(), timeout=60)
+        process.communicate(event_lines(events).encode(), timeout=300)
     os.close(theirs)
     shown = b""
     while chunk := _read(ours):

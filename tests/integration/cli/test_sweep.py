@@ -204,7 +204,7 @@ def test_a_sweep_of_its_own_goes_on_until_it_is_asked_to_end(
         wait_until(lambda: not orphan.exists(), "the next round", timeout=20)
         assert (tmp_path / "alive").exists()
         process.send_signal(signal.SIGTERM)
-        _out, errors = process.communicate(timeout=20)
+        _out, errors = process.communicate(timeout=300)
     finally:
         process.kill()
         process.communicate()

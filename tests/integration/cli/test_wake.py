@@ -67,7 +67,7 @@ def test_a_sweeper_of_its_own_goes_on_until_it_is_asked_to_end(
         wait_until(lambda: lose_wakeups(place) >= 1, "the process to send the wake-up again", timeout=20)
         wait_until((tmp_path / "alive").exists, "a sign of life", timeout=10)  # it comes behind the wake-ups
         process.send_signal(signal.SIGTERM)
-        _out, errors = process.communicate(timeout=20)
+        _out, errors = process.communicate(timeout=300)
     finally:
         process.kill()
         process.communicate()
@@ -86,5 +86,5 @@ def test_a_sweeper_of_its_own_that_redis_fails_is_alive(quiet_place: Callable[..
         wait_until((tmp_path / "alive").exists, "a sign of life", timeout=20)
     finally:
         process.terminate()
-        _out, errors = process.communicate(timeout=20)
+        _out, errors = process.communicate(timeout=300)
     assert "the pass failed: ResponseError" in errors

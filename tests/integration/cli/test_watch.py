@@ -50,7 +50,7 @@ def test_outcomes_are_shown_as_they_happen_until_ctrl_c(place: Place, vm: VmScri
         applied(place, vm.event("start"))
         live = json.loads(first_line(process.stdout))
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=20)
+        rest, errors = process.communicate(timeout=300)
 
     assert [(outcome["event_type"], outcome["vm_uuid"]) for outcome in (past, live)] == [
         ("deploy", vm.uuid),

@@ -130,7 +130,7 @@ def test_workers_of_one_host_have_names_of_their_own(quiet_place: Callable[..., 
     finally:
         for process in processes:
             process.terminate()
-        codes = [(process.communicate(timeout=20), process.returncode)[1] for process in processes]
+        codes = [(process.communicate(timeout=300), process.returncode)[1] for process in processes]
     assert codes == [ExitCode.DONE, ExitCode.DONE]
 
 

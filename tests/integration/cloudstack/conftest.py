@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates.make(tmp_path_factory.mktemp("pki"), LOOPBACK)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with require_rig(), RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
     with require_rig(), RabbitMq(tmp_path_factory.mktemp("rabbitmq")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_cloudstack(certificates: Certificates) -> Iterator[CloudStack]:
     with CloudStack(certificates) as server:
         yield server
@@ -48,7 +48,7 @@ def cloudstack(shared_cloudstack: CloudStack) -> CloudStack:
     return shared_cloudstack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_site(
     tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, shared_cloudstack: CloudStack
 ) -> Iterator[AdapterSite]:
@@ -65,7 +65,7 @@ def site(shared_site: AdapterSite, cloudstack: CloudStack) -> AdapterSite:
     return shared_site
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_hook(shared_site: AdapterSite, certificates: Certificates) -> Hook:
     return shared_site.webhook(certificates)
 

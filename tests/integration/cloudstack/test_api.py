@@ -13,6 +13,7 @@ from configdrive.model import VmUuid
 from rigs.certificates import Certificates
 from rigs.cloudstack import API_KEY, NETWORK, SECRET_KEY, CloudStack, expected_signature, machine, network
 from rigs.process import LOOPBACK
+from tests.support import error_of
 from workers.cloudstack.api import Api, ApiKey, signature
 from workers.cloudstack.directory import ApiDirectory
 from workers.config.secret_files import read_secret
@@ -118,10 +119,9 @@ def test_the_password_in_a_job_s_result_is_read(cloudstack: CloudStack) -> None:
 
 
 def refused(server: Api) -> FleetError:
-    with pytest.raises(FleetError) as caught:
-        ApiDirectory(server).find(VmUuid("991558d9-5dfe-4272-85aa-98cbf7c10830"))
-    assert SECRET_KEY not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
-    return caught.value
+    caught = error_of(ApiDirectory(server).find, VmUuid("991558d9-5dfe-4272-85aa-98cbf7c10830"))
+    assert SECRET_KEY not in f"{caught!r} {caught.__cause__!r} {caught.__context__!r}"
+    return caught
 
 
 def test_wrong_keys_are_words(cloudstack: CloudStack) -> None:
@@ -176,11 +176,10 @@ def test_a_key_file_that_is_none_is_named(tmp_path: Path, content: str, mode: in
     path = tmp_path / "keys"
     path.write_text(content)
     path.chmod(mode)
-    with pytest.raises(PermanentError) as caught:
-        ApiKey.read(path)
+    caught = error_of(ApiKey.read, path)
 
-    assert words in caught.value.detail
-    assert API_KEY not in str(caught.value)
+    assert words in caught.detail
+    assert API_KEY not in str(caught)
 
 
 def test_a_key_file_is_read_and_not_shown(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ RUNNING = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """`init` has run, and all services run and are healthy, in the order in which an engine would start them."""
     with require_rig():

@@ -14,7 +14,7 @@ from tests.support import find_program, require_rig
 ROOT: Final = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of the HTML pages; fails when the build has anything to say."""
     with require_rig():

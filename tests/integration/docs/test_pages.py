@@ -28,7 +28,7 @@ QUESTIONS: Final = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pages(built: Path) -> dict[Path, str]:
     return {path: path.read_text("utf-8") for path in sorted(built.rglob("*.html"))}
 

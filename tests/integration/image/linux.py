@@ -13,6 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from rigs import process as process_rigs
 from rigs.process import RigError, RigUnavailable, find_program
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ echo '{end}'
 """
 
 
-def run_in_linux(image: Path, script: str, scratch: Path, timeout: float = 60.0) -> str:
+def run_in_linux(image: Path, script: str, scratch: Path, timeout: float = 90.0) -> str:
     """Boot Linux with an image as its disk `/dev/ubda`, run a shell script as root, and return what it prints.
 
     Args:
@@ -96,7 +97,7 @@ def _boot(command: Sequence[str], scratch: Path, timeout: float) -> str:
         start_new_session=True,
     ) as process:
         try:
-            printed, _ = process.communicate(timeout=timeout)
+            printed, _ = process.communicate(timeout=timeout * process_rigs.patience)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import PermanentCode
 from rigs.redis import RedisServer
-from tests.support import require_rig
+from tests.support import error_of, require_rig
 from workers.store.fleet_id import fleet_id
 
 if TYPE_CHECKING:
@@ -22,6 +20,4 @@ def test_it_is_made_once_and_read_while_redis_is_full(tmp_path: Path) -> None:
         found = fleet_id(client, "cd:", None)
         client.config_set("maxmemory", 1)
         assert fleet_id(client, "cd:", None) == fleet_id(client, "cd:", found) == found
-        with pytest.raises(PermanentError) as caught:
-            fleet_id(client, "cd:", "another2")
-        assert caught.value.code is PermanentCode.MISCONFIGURED
+        assert error_of(fleet_id, client, "cd:", "another2").code is PermanentCode.MISCONFIGURED

@@ -1,5 +1,5 @@
-# Run as root in the small Linux, with the drive as its disk: Ignition's own stage "fetch", for one platform.
-# {ignition}: the program, {platform}: its platform, {seconds}: after which it is given up.
+# Run as root in the small Linux, with the drive as its disk: Ignition's own stage "fetch", for two platforms.
+# {ignition}: the program, {seconds}: after which it is given up. Its platforms are cloudstack, then openstack.
 
 # What udev does in a booted system, which Ignition leaves to it.
 mount -t tmpfs tmpfs /run
@@ -7,9 +7,11 @@ mount -t devtmpfs devtmpfs /dev 2>/dev/null # the mount table of the machine tha
 mkdir -p /dev/disk/by-label /mnt/root /mnt/tmp
 ln -s /dev/ubda "/dev/disk/by-label/$(blkid -o value -s LABEL /dev/ubda)"
 
-TMPDIR=/mnt/tmp timeout {seconds} {ignition} -platform {platform} -stage fetch -root /mnt/root \
-  -config-cache /mnt/fetched.json -log-to-stdout >/mnt/log 2>&1
-echo "ignition: $?"
-cat /mnt/fetched.json 2>/dev/null && echo || echo nothing
-grep -c 'config drive .* not found' /mnt/log
+for platform in cloudstack openstack; do
+  TMPDIR=/mnt/tmp timeout {seconds} {ignition} -platform $platform -stage fetch -root /mnt/root \
+    -config-cache /mnt/$platform.json -log-to-stdout >/mnt/log 2>&1
+  echo "ignition: $?"
+  cat /mnt/$platform.json 2>/dev/null && echo || echo nothing
+  grep -c 'config drive .* not found' /mnt/log
+done
 ls -A /mnt/tmp

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def guest() -> GuestKernel:
     with require_rig():
         return GuestKernel.prepare()
@@ -40,19 +40,19 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtHost]:
         host.stop()
 
 
-@pytest.fixture(scope="session")
-def make_iso() -> Callable[[Path, Mapping[str, bytes]], Path]:
-    """Make an image labelled `config` with a tool that is not ours."""
+@pytest.fixture(scope="package")
+def make_iso() -> Callable[..., Path]:
+    """Make an image with a tool that is not ours."""
     with require_rig():
         genisoimage = find_program("genisoimage", "genisoimage")
 
-    def make(path: Path, files: Mapping[str, bytes]) -> Path:
+    def make(path: Path, files: Mapping[str, bytes], label: str = "config") -> Path:
         tree = path.with_suffix(".tree")
         for name, content in files.items():
             file = tree / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-        subprocess.run([genisoimage, "-quiet", "-R", "-J", "-V", "config", "-o", path, tree], check=True, timeout=30)
+        subprocess.run([genisoimage, "-quiet", "-R", "-J", "-V", label, "-o", path, tree], check=True, timeout=30)
         return path
 
     return make

@@ -95,7 +95,7 @@ class MakeDriver(Protocol):
     ) -> VmwareDriver: ...
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
     from rigs.vcsim.server import VCenter  # noqa: PLC0415

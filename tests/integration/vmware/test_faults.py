@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode, TransientCode, TransientError
+from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import PowerState, StoredImage
 from configdrive.ports import AttachedHow, NoDrive
 from rigs.vcsim.server import PASSWORD
 from tests.contract.rig import SECRET, image_name, make_image
 from tests.integration.vmware.conftest import give
+from tests.support import error_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,11 +46,10 @@ FAULTS: list[tuple[str, Code]] = [
 
 
 def code_of(action: Callable[[], object]) -> Code:
-    with pytest.raises(FleetError) as caught:
-        action()
-    assert SECRET.decode() not in str(caught.value)
-    assert PASSWORD not in str(caught.value)
-    return caught.value.code
+    caught = error_of(action)
+    assert SECRET.decode() not in str(caught)
+    assert PASSWORD not in str(caught)
+    return caught.code
 
 
 @pytest.mark.parametrize("as_task", [False, True], ids=["call", "task"])
@@ -135,11 +135,10 @@ def test_a_suspended_vm_is_reported_as_such_and_left_alone(site: Site, driver: V
     assert driver.attach(vm, image.name, site.shared).how is AttachedHow.ALREADY
     driver.upload(vm, make_image(vm, 2), site.shared)
     for verb in (lambda: driver.detach(vm), lambda: driver.attach(vm, image_name(vm, 2), site.shared)):
-        with pytest.raises(TransientError) as caught:
-            verb()
-        assert caught.value.code is T.VM_BUSY
-        assert "suspended" in caught.value.detail
-        assert "resume it" in caught.value.remedy
+        caught = error_of(verb)
+        assert caught.code is T.VM_BUSY
+        assert "suspended" in caught.detail
+        assert "resume it" in caught.remedy
     assert code_of(lambda: driver.delete(vm, StoredImage(image.name, site.shared), anyones=False)) is T.IMAGE_IN_USE
     assert site.cloud.media(vm.instance_name) == before
     site.cloud.start(vm.instance_name)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.errors import PermanentCode, TransientCode
 from tests.contract.rig import image_name, make_image
+from tests.support import error_of
 
 if TYPE_CHECKING:
     from configdrive.errors import Code
@@ -49,9 +50,7 @@ def test_an_upload_that_breaks_is_reported_and_the_next_one_leaves_the_one_image
     image = make_image(vm)
     driver.upload(vm, make_image(vm, 7), site.other)  # the folder is there, the session too
     with site.center.broken(rule):
-        with pytest.raises(FleetError) as caught:
-            driver.upload(vm, image, site.shared)
-        assert caught.value.code is code
+        assert error_of(driver.upload, vm, image, site.shared).code is code
     path = site.center.datastore("shared") / "configdrive" / str(image.name)
     assert not path.exists() or path.read_bytes() == image.content
     driver.upload(vm, image, site.shared)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import (
     Generation,
     HostName,
@@ -24,7 +24,7 @@ from configdrive.model import (
 from configdrive.ports import AttachedHow, Inserted
 from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.vmware.conftest import Site, give
-from tests.support import require_rig
+from tests.support import error_of, require_rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,18 +125,14 @@ def test_one_export_that_two_datacenters_have_mounted_is_one_place(wide: Site, w
     seen = wide_driver.observe(at(vm, "cluster-02"), [wide.place("nfs")], names=[image.name])
     assert seen.storage == wide.place("nfs")
     assert seen.images == (StoredImage(image.name, wide.place("nfs")),)
-    with pytest.raises(FleetError) as caught:
-        wide_driver.delete(at(vm, "cluster-02"), seen.images[0])
-    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    assert error_of(wide_driver.delete, at(vm, "cluster-02"), seen.images[0]).code is TransientCode.IMAGE_IN_USE
 
 
 def test_a_place_of_another_server_is_not_looked_for_by_its_name(wide: Site, wide_driver: VmwareDriver) -> None:
     vm = define(wide, "cluster-01", "esx-01", "shared")
     stranger = Place(wide.shared.storage, None, f"{'0' * 8}/datastore-1")
     assert wide_driver.observe(vm, [stranger], names=[]).unreachable == (stranger,)
-    with pytest.raises(FleetError) as caught:
-        wide_driver.upload(vm, make_image(vm), stranger)
-    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
+    assert error_of(wide_driver.upload, vm, make_image(vm), stranger).code is PermanentCode.STORAGE_NOT_FOUND
 
 
 # --- hosts of the inventory that overlap ------------------------------------------------------------------------------
@@ -165,9 +161,7 @@ def test_what_the_sweep_finds_through_one_host_is_not_deleted_while_another_s_vm
     image = give(wide_driver, vm)
     nobody = replace(new_vm("vmware", HostName("cluster-01")), host=HostName("cluster-01"))
     [stored] = [one for one in wide_driver.survey(nobody.host).images if one.name == image.name]
-    with pytest.raises(FleetError) as caught:
-        wide_driver.delete(nobody, stored)
-    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    assert error_of(wide_driver.delete, nobody, stored).code is TransientCode.IMAGE_IN_USE
     assert wide.files(vm) == [f"local-1/{image.name}"]
 
 
@@ -212,9 +206,10 @@ def test_a_vm_that_was_moved_by_hand_keeps_its_image_when_it_is_stopped_through_
     image = give(wide_driver, vm)
     wide.cloud.relocate(vm.instance_name, host="esx-02")
     assert wide_driver.observe(vm, names=[image.name]).power is PowerState.UNDEFINED
-    with pytest.raises(FleetError) as caught:
-        wide_driver.delete(vm, StoredImage(image.name, wide.shared), anyones=False)
-    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    assert (
+        error_of(wide_driver.delete, vm, StoredImage(image.name, wide.shared), anyones=False).code
+        is TransientCode.IMAGE_IN_USE
+    )
     assert wide.files(vm) == [f"shared/{image.name}"]
 
 
@@ -254,9 +249,10 @@ def test_a_running_clone_keeps_the_file_that_it_reads_and_no_more(site: Site, dr
     copy = clone(site, vm)
     site.cloud.start(copy.instance_name)
     driver.detach(vm, [first.name])
-    with pytest.raises(FleetError) as caught:  # vSphere itself says so
-        driver.delete(vm, StoredImage(first.name, site.shared), anyones=False)
-    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    assert (
+        error_of(driver.delete, vm, StoredImage(first.name, site.shared), anyones=False).code
+        is TransientCode.IMAGE_IN_USE
+    )
     driver.detach(copy, [first.name])
     driver.delete(vm, StoredImage(first.name, site.shared), anyones=False)
     assert site.files(vm) == []
@@ -299,9 +295,7 @@ def test_a_vm_that_was_found_by_its_name_alone_and_has_another_s_image_is_refuse
     give(by_name, vm)
     stranger = replace(vm, uuid=new_vm("vmware", vm.host).uuid)
     by_name.upload(stranger, make_image(stranger), site.shared)
-    with pytest.raises(FleetError) as caught:
-        by_name.attach(stranger, image_name(stranger), site.shared)
-    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+    assert error_of(by_name.attach, stranger, image_name(stranger), site.shared).code is PermanentCode.NOT_ITS_DRIVE
     assert by_name.observe(vm).media == (image_name(vm),)
 
 
@@ -321,9 +315,7 @@ def test_only_a_genuine_image_travels(site: Site, driver: VmwareDriver) -> None:
     for place in (site.shared, site.other):
         driver.delete(vm, StoredImage(image.name, place))
     _tampered(site, vm, image)
-    with pytest.raises(FleetError) as caught:
-        driver.copy(vm, image.name, site.shared, site.other, genuine)
-    assert caught.value.code is PermanentCode.IMAGE_LOST
+    assert error_of(driver.copy, vm, image.name, site.shared, site.other, genuine).code is PermanentCode.IMAGE_LOST
     assert site.files(vm) == [f"shared/{image.name}"]
 
 

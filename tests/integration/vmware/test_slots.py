@@ -14,6 +14,7 @@ from configdrive.ports import AttachedHow, EmptyDrive
 from rigs.process import wait_until
 from tests.contract.rig import image_name, make_image
 from tests.integration.vmware.conftest import give
+from tests.support import error_of
 
 if TYPE_CHECKING:
     from configdrive.model import Vm
@@ -194,9 +195,7 @@ def test_without_any_place_nothing_is_touched(site: Site, make_driver: MakeDrive
     else:
         site.cloud.start(vm.instance_name)
     before = site.cloud.media(vm.instance_name)
-    with pytest.raises(FleetError) as caught:
-        attach(driver, vm)
-    assert caught.value.code is PermanentCode.NO_FREE_SLOT
+    assert error_of(attach, driver, vm).code is PermanentCode.NO_FREE_SLOT
     assert site.cloud.media(vm.instance_name) == before
 
 
@@ -207,9 +206,7 @@ def test_a_place_on_sata_can_be_asked_for(site: Site, make_driver: MakeDriver) -
 
 def test_an_image_is_never_presented_as_a_disk(site: Site, driver: VmwareDriver) -> None:
     vm = replace(site.define(), presentation=Presentation.DISK)
-    with pytest.raises(FleetError) as caught:
-        attach(driver, vm)
-    assert caught.value.code is PermanentCode.NOT_SUPPORTED
+    assert error_of(attach, driver, vm).code is PermanentCode.NOT_SUPPORTED
 
 
 def test_a_medium_that_the_guest_has_ejected_is_connected_again(site: Site, driver: VmwareDriver) -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import HostName, Place, PowerState, StorageName, StoredImage
 from configdrive.ports import Inserted
 from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.vmware.conftest import give
-from tests.support import require_rig
+from tests.support import error_of, require_rig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,9 +80,7 @@ def test_capitals_do_not_make_another_file(site: Site, driver: VmwareDriver) -> 
     seen = driver.observe(vm)
     assert isinstance(seen.drive, Inserted)
     assert (seen.drive.name.vm_uuid, seen.drive.place) == (vm.uuid, site.shared)
-    with pytest.raises(FleetError) as caught:
-        driver.delete(vm, StoredImage(image_name(vm), site.shared))
-    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    assert error_of(driver.delete, vm, StoredImage(image_name(vm), site.shared)).code is TransientCode.IMAGE_IN_USE
     driver.detach(vm)
     driver.delete(vm, StoredImage(image_name(vm), site.shared))
     assert site.files(vm) == []
@@ -154,16 +152,15 @@ def test_two_vms_with_one_uuid_are_kept_apart_by_name_or_refused(
     give(driver, vm)
     assert site.cloud.media(twin) == {}
     assert len(site.cloud.media(vm.instance_name)) == 1
-    with pytest.raises(FleetError) as caught:
-        make_driver().observe(replace(vm, instance_name=new_vm("vmware", vm.host).instance_name))
-    assert caught.value.code is PermanentCode.NOT_ITS_DRIVE
+    assert (
+        error_of(make_driver().observe, replace(vm, instance_name=new_vm("vmware", vm.host).instance_name)).code
+        is PermanentCode.NOT_ITS_DRIVE
+    )
 
 
 def test_a_host_that_the_vcenter_does_not_know_is_reported(site: Site, make_driver: MakeDriver) -> None:
     driver = make_driver(hosts={"h1": {"esxi": "esx-99"}})
-    with pytest.raises(FleetError) as caught:
-        driver.observe(site.define())
-    assert caught.value.code is PermanentCode.UNKNOWN_HOST
+    assert error_of(driver.observe, site.define()).code is PermanentCode.UNKNOWN_HOST
     [finding] = driver.check(HostName("h1"))
     assert not finding.ok
     assert "[vmware.hosts.h1]" in finding.remedy

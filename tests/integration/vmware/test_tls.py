@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import PermanentCode
 from rigs.certificates import Authority
 from rigs.vcsim.server import ADDRESS, PASSWORD
 from tests.contract.rig import make_image
+from tests.support import error_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,11 +33,10 @@ def identities(site: Site, tmp_path: Path) -> dict[str, Identity]:
 
 def require_refused(site: Site, driver: VmwareDriver, what: str) -> None:
     """The first contact, with the API, is refused before anything is said."""
-    with pytest.raises(PermanentError) as caught:
-        driver.observe(site.define())
-    assert caught.value.code is PermanentCode.ACCESS_DENIED, what
-    assert "certificate" in caught.value.detail, what
-    assert PASSWORD not in str(caught.value)
+    caught = error_of(driver.observe, site.define())
+    assert caught.code is PermanentCode.ACCESS_DENIED, what
+    assert "certificate" in caught.detail, what
+    assert PASSWORD not in str(caught)
     assert site.center.calls() == [], what
 
 
@@ -48,9 +48,7 @@ def require_upload_refused(site: Site, driver: VmwareDriver, identity: Identity,
     with site.center.showing(identity), site.center.down():
         pass  # the old connections are gone
     with site.center.showing(identity):
-        with pytest.raises(PermanentError) as caught:
-            driver.upload(vm, make_image(vm), site.shared)
-        assert caught.value.code is PermanentCode.ACCESS_DENIED, what
+        assert error_of(driver.upload, vm, make_image(vm), site.shared).code is PermanentCode.ACCESS_DENIED, what
         assert site.center.calls() == [], what
     assert site.files(vm) == []
 
@@ -114,13 +112,10 @@ def test_files_pass_with_a_ticket_each(site: Site, make_driver: MakeDriver) -> N
 
 
 def test_a_ca_file_that_cannot_be_read_is_reported_at_the_start(make_driver: MakeDriver, tmp_path: Path) -> None:
-    with pytest.raises(PermanentError) as caught:
-        make_driver(ca_file=str(tmp_path / "none.pem"))
-    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert error_of(make_driver, ca_file=str(tmp_path / "none.pem")).code is PermanentCode.MISCONFIGURED
 
 
 def test_a_wrong_password_is_refused_and_not_shown(site: Site, make_driver: MakeDriver) -> None:
-    with pytest.raises(PermanentError) as caught:
-        make_driver(password="wrong-one").observe(site.define())
-    assert caught.value.code is PermanentCode.ACCESS_DENIED
-    assert "wrong-one" not in str(caught.value)
+    caught = error_of(make_driver(password="wrong-one").observe, site.define())
+    assert caught.code is PermanentCode.ACCESS_DENIED
+    assert "wrong-one" not in str(caught)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from configdrive.errors import FleetError, TransientCode
+from configdrive.errors import TransientCode
 from configdrive.model import StoredImage
 from tests.contract.rig import image_name, make_image
+from tests.support import error_of
 
 if TYPE_CHECKING:
     from tests.integration.vmware.conftest import Site
@@ -21,10 +20,9 @@ def test_what_a_vm_got_since_the_last_look_is_seen(site: Site, driver: VmwareDri
         driver.upload(vm, make_image(vm, generation), site.shared)
     driver.delete(vm, StoredImage(image_name(vm, 1), site.shared))  # now it is known that the thief has nothing
     site.cloud.insert(thief.instance_name, f"[shared] configdrive/{image_name(vm, 2)}")
-    with pytest.raises(FleetError) as caught:
-        driver.delete(vm, StoredImage(image_name(vm, 2), site.shared))
-    assert caught.value.code is TransientCode.IMAGE_IN_USE
-    assert thief.instance_name in caught.value.detail
+    caught = error_of(driver.delete, vm, StoredImage(image_name(vm, 2), site.shared))
+    assert caught.code is TransientCode.IMAGE_IN_USE
+    assert thief.instance_name in caught.detail
     driver.detach(thief)
     driver.delete(vm, StoredImage(image_name(vm, 2), site.shared))
     assert site.files(vm) == []
@@ -34,9 +32,7 @@ def test_a_vm_on_another_datastore_is_seen_as_well(site: Site, driver: VmwareDri
     vm, thief = site.define(datastore="other"), site.define(datastore="shared")
     driver.upload(vm, make_image(vm), site.other)
     site.cloud.insert(thief.instance_name, f"[other] configdrive/{image_name(vm)}")
-    with pytest.raises(FleetError) as caught:
-        driver.delete(vm, StoredImage(image_name(vm), site.other))
-    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    assert error_of(driver.delete, vm, StoredImage(image_name(vm), site.other)).code is TransientCode.IMAGE_IN_USE
     site.cloud.destroy(thief.instance_name)
     driver.delete(vm, StoredImage(image_name(vm), site.other))
     assert site.files(vm) == []

@@ -13,6 +13,7 @@ from configdrive.ports import AttachedHow, Inserted
 from rigs.xapi import XapiError
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, A, B, Cloud
+from tests.support import error_of
 from workers.hypervisors.xenserver.names import VM_MARK
 
 if TYPE_CHECKING:
@@ -36,9 +37,7 @@ def test_the_image_in_a_halted_vm_s_drive_is_not_deleted_and_the_drive_with_it(
 ) -> None:
     vm = cloud.vm()
     given(cloud, driver, vm)
-    with pytest.raises(FleetError) as caught:
-        driver.delete(vm, StoredImage(image_name(vm), NFS))
-    assert caught.value.code is TransientCode.IMAGE_IN_USE
+    assert error_of(driver.delete, vm, StoredImage(image_name(vm), NFS)).code is TransientCode.IMAGE_IN_USE
     driver.detach(vm)
     driver.delete(vm, StoredImage(image_name(vm), NFS))
     assert [drive.kind for drive in cloud.site.drives(vm.uuid)] == ["Disk"]  # the driver took it away itself
@@ -64,10 +63,9 @@ def test_an_image_deleted_past_the_fleet_under_a_running_vm_is_reported_with_the
         cloud.call("SR.scan", cloud.call("SR.get_by_uuid", iso_sr["uuid"]))
     except XapiError as error:
         assert error.description[:2] == ["HANDLE_INVALID", "VDI"]  # noqa: PT017  # the recorded answer
-    with pytest.raises(FleetError) as caught:
-        given(cloud, driver, vm, generation=2)
-    assert isinstance(caught.value.code, TransientCode)
-    assert "XAPI empties the drive by itself" in str(caught.value)
+    caught = error_of(given, cloud, driver, vm, generation=2)
+    assert isinstance(caught.code, TransientCode)
+    assert "XAPI empties the drive by itself" in str(caught)
     cloud.call("VM.clean_shutdown", cloud.ref(vm))
     driver.detach(vm)
     assert given(cloud, driver, vm, generation=3) is AttachedHow.INSERTED
@@ -98,9 +96,7 @@ def test_an_insert_that_somebody_else_was_faster_with_is_looked_at(cloud: Cloud,
     driver.upload(vm, make_image(vm), NFS)
     cloud.site.add_cd(vm.uuid, "1", {VM_MARK: vm.uuid})
     cloud.pool.faults.fail("VBD.insert", "VBD_NOT_EMPTY", "OpaqueRef:x")
-    with pytest.raises(FleetError) as caught:
-        driver.attach(vm, image_name(vm), NFS)
-    assert caught.value.code is TransientCode.VM_BUSY
+    assert error_of(driver.attach, vm, image_name(vm), NFS).code is TransientCode.VM_BUSY
     assert cloud.medium(vm) is None
 
 
@@ -167,9 +163,9 @@ def test_a_snapshot_s_drive_does_not_keep_an_image_from_being_deleted(cloud: Clo
     vbd = cloud.site.add_cd(snapshot.uuid, "1", {VM_MARK: vm.uuid})
     cloud.call("VBD.insert", vbd, vdi_of(cloud, vm))
     cloud.pool.world.db.row("VM", cloud.ref(snapshot))["is_a_snapshot"] = True
-    with pytest.raises(FleetError) as caught:
-        driver.delete(vm, StoredImage(image_name(vm), NFS))
-    assert caught.value.code is TransientCode.IMAGE_IN_USE  # the VM itself still has it
+    assert (
+        error_of(driver.delete, vm, StoredImage(image_name(vm), NFS)).code is TransientCode.IMAGE_IN_USE
+    )  # the VM itself still has it
     driver.detach(vm)
     driver.delete(vm, StoredImage(image_name(vm), NFS))
     assert cloud.images(NFS) == {}

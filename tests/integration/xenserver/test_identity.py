@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import HostName, ImageName, InstanceName, Place, PowerState, StorageName, StoredImage
 from configdrive.ports import AttachedHow, Inserted, NoDrive, SurveyedVm
 from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud
-from tests.support import wait_until
+from tests.support import error_of, wait_until
 from workers.hypervisors.xenserver.names import VM_MARK
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ def give(driver: XenServerDriver, vm: Vm, generation: int = 1, place: Place = NF
 
 
 def refused(verb: Callable[[], object]) -> str:
-    with pytest.raises(FleetError) as caught:
-        verb()
-    return str(caught.value.code)
+    caught = error_of(verb)
+    return str(caught.code)
 
 
 def namesake(vm: Vm) -> Vm:

@@ -13,6 +13,7 @@ from configdrive.errors import FleetError, PermanentCode
 from configdrive.model import Place
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, LOCAL_B, NFS, A, B, Cloud
+from tests.support import error_of
 from workers.hypervisors.xenserver import iso_sr as making
 from workers.hypervisors.xenserver.names import CLAIM, POINTER
 
@@ -174,10 +175,9 @@ def test_a_host_that_came_later_gets_the_shared_sr_attached(cloud: Cloud, driver
 def test_without_the_directory_the_remedy_names_it(xapi: XapiPool) -> None:
     cloud = Cloud(xapi, prepared=False)
     driver, vm = cloud.driver(), cloud.vm(LOCAL_A)
-    with pytest.raises(FleetError) as caught:
-        driver.upload(vm, make_image(vm), LOCAL_A)
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert f"/run/sr-mount/{cloud.storages[LOCAL_A]}/configdrive" in caught.value.remedy
+    caught = error_of(driver.upload, vm, make_image(vm), LOCAL_A)
+    assert caught.code is PermanentCode.MISCONFIGURED
+    assert f"/run/sr-mount/{cloud.storages[LOCAL_A]}/configdrive" in caught.remedy
     assert cloud.iso_srs() == []
     cloud.folder(LOCAL_A).mkdir()
     driver.upload(vm, make_image(vm), LOCAL_A)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import PowerState, StoredImage, Vm
 from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive
 from tests.contract.rig import failure_of, image_name, make_image, verbs
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud
+from tests.support import error_of
 
 if TYPE_CHECKING:
     from configdrive.model import Place
@@ -38,9 +39,7 @@ def test_a_running_vm_is_on_its_host_and_no_other(cloud: Cloud, driver: XenServe
     assert (away.power, away.storage, away.drive) == (PowerState.UNDEFINED, None, NoDrive())
     driver.detach(on_b(vm))
     assert cloud.medium(vm) == make_image(vm).content
-    with pytest.raises(FleetError) as caught:
-        driver.attach(on_b(vm), image_name(vm), NFS)
-    assert caught.value.code is PermanentCode.VM_NOT_FOUND
+    assert error_of(driver.attach, on_b(vm), image_name(vm), NFS).code is PermanentCode.VM_NOT_FOUND
 
 
 def test_on_shared_storage_the_drive_moves_with_the_vm(cloud: Cloud, driver: XenServerDriver) -> None:
@@ -136,6 +135,4 @@ def test_a_host_that_its_pool_has_lost_is_away_and_so_is_what_it_has(cloud: Clou
 def test_a_place_of_another_host_is_not_attached(cloud: Cloud, driver: XenServerDriver) -> None:
     vm = cloud.vm(BLOCK_A)
     driver.upload(vm, make_image(vm), BLOCK_B)
-    with pytest.raises(FleetError) as caught:
-        driver.attach(vm, image_name(vm), BLOCK_B)
-    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
+    assert error_of(driver.attach, vm, image_name(vm), BLOCK_B).code is PermanentCode.STORAGE_NOT_FOUND

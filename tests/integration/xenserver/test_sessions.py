@@ -14,20 +14,14 @@ from configdrive.errors import FleetError, PermanentCode, TransientCode
 from rigs.xapi import XapiPool
 from tests.contract.rig import failure_of, make_image, verbs
 from tests.integration.xenserver.cloud import NFS, A, B, Cloud
+from tests.support import error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from configdrive.errors import Code
 
 LOGIN = "session.login_with_password"
-
-
-def failing(action: Callable[[], object]) -> FleetError:
-    with pytest.raises(FleetError) as caught:
-        action()
-    return caught.value
 
 
 def test_one_session_serves_one_verb_after_the_other_and_is_logged_out_at_the_end(cloud: Cloud) -> None:
@@ -158,7 +152,7 @@ def test_a_pool_without_a_master_is_unreachable(cloud: Cloud) -> None:
 def test_a_host_that_boots_is_waited_for(cloud: Cloud) -> None:
     vm, driver = cloud.vm(), cloud.driver()
     with cloud.pool.booting(A):
-        error = failing(lambda: driver.observe(vm))
+        error = error_of(driver.observe, vm)
     assert error.code is TransientCode.HOST_UNREACHABLE
     assert "HOST_STILL_BOOTING" in error.detail
     driver.observe(vm)
@@ -168,7 +162,7 @@ def test_a_call_that_hangs_is_given_up_and_its_late_answer_is_nobody_s(cloud: Cl
     vm, driver = cloud.vm(), cloud.driver(timeout=0.5)
     before = driver.observe(vm)
     cloud.pool.faults.delay("VM.get_record", 3600)  # longer than any test may take
-    assert failing(lambda: driver.observe(vm)).code is TransientCode.HOST_UNREACHABLE
+    assert error_of(driver.observe, vm).code is TransientCode.HOST_UNREACHABLE
     cloud.pool.faults.clear()  # and now it answers
     assert driver.observe(vm) == before
 
@@ -202,7 +196,7 @@ def test_whoever_cannot_prove_who_he_is_gets_no_password(cloud: Cloud, stranger:
     elif tls == "wrong name":  # the certificate is for the address, not for this name of it
         hosts = {A: {"url": f"https://localhost:{cloud.pool.port}"}}
         pool = {}
-    error = failing(lambda: cloud.driver(hosts, **pool).observe(vm))
+    error = error_of(cloud.driver(hosts, **pool).observe, vm)
     assert error.code is PermanentCode.ACCESS_DENIED
     assert cloud.pool.calls[LOGIN] == 0
 
@@ -222,7 +216,7 @@ def test_turning_verification_off_works_and_is_warned_of(cloud: Cloud, caplog: p
     ],
 )
 def test_wrong_credentials_are_reported_and_not_shown(cloud: Cloud, pool: dict[str, Any], code: Code) -> None:
-    error = failing(lambda: cloud.driver(**pool).observe(cloud.vm()))
+    error = error_of(lambda: cloud.driver(**pool).observe(cloud.vm()))
     assert error.code is code
     assert "swordfish" not in repr((error, error.__cause__, error.__context__))
 

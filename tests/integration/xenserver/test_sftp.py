@@ -9,25 +9,20 @@ from typing import TYPE_CHECKING
 import asyncssh
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.errors import PermanentCode, TransientCode
 from configdrive.ports import AttachedHow
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
 from tests.integration.xenserver.dom0 import Dom0Server
+from tests.support import error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from configdrive.model import Place
     from rigs.xapi import XapiPool
     from workers.hypervisors.xenserver.driver import XenServerDriver
-
-
-def failing(action: Callable[[], object]) -> FleetError:
-    with pytest.raises(FleetError) as caught:
-        action()
-    return caught.value
 
 
 @pytest.fixture
@@ -71,7 +66,7 @@ def test_no_image_goes_over_xapi(cloud: Cloud, dom0: Dom0Server) -> None:
 def test_an_unknown_host_key_is_refused(cloud: Cloud, dom0: Dom0Server) -> None:
     driver, vm = by_sftp(cloud, dom0), cloud.vm()
     dom0.forget_host_key()
-    error = failing(lambda: driver.upload(vm, make_image(vm), NFS))
+    error = error_of(driver.upload, vm, make_image(vm), NFS)
     assert error.code is PermanentCode.ACCESS_DENIED
     assert dom0.opened == 0
     findings = [finding for finding in driver.check(A) if not finding.ok]
@@ -84,7 +79,7 @@ def test_a_write_that_fails_leaves_nothing(cloud: Cloud, dom0: Dom0Server, opera
     driver, vm = by_sftp(cloud, dom0), cloud.vm()
     dom0.faulty[operation], dom0.full = asyncssh.SFTPFailure("no"), full  # OpenSSH says no more of a full disk
     code = TransientCode.STORAGE_FULL if full else TransientCode.STORAGE_UNAVAILABLE
-    assert failing(lambda: driver.upload(vm, make_image(vm), NFS)).code is code
+    assert error_of(driver.upload, vm, make_image(vm), NFS).code is code
     assert cloud.images(NFS) == {}
     dom0.faulty.clear()
     driver.upload(vm, make_image(vm), NFS)
@@ -94,7 +89,7 @@ def test_a_write_that_fails_leaves_nothing(cloud: Cloud, dom0: Dom0Server, opera
 def test_a_worker_that_was_killed_before_the_scan_is_finished_by_the_next(cloud: Cloud, dom0: Dom0Server) -> None:
     driver, vm = by_sftp(cloud, dom0), cloud.vm()
     cloud.pool.faults.drop("SR.scan", after_effect=False)
-    assert isinstance(failing(lambda: driver.upload(vm, make_image(vm), NFS)).code, TransientCode)
+    assert isinstance(error_of(driver.upload, vm, make_image(vm), NFS).code, TransientCode)
     driver.upload(vm, make_image(vm), NFS)
     assert driver.attach(vm, image_name(vm), NFS).how is AttachedHow.INSERTED
     assert cloud.medium(vm) == make_image(vm).content
@@ -138,11 +133,11 @@ def test_a_link_is_not_followed_to_what_only_root_may_read(cloud: Cloud, dom0: D
         (folder.parent / "secret").write_bytes(b"root's own".ljust(len(make_image(vm).content), b"!"))
         (folder / image_name(vm).file).unlink()
         (folder / image_name(vm).file).symlink_to("../secret")
-    error = failing(lambda: driver.copy(vm, image_name(vm), BLOCK_A, NFS))
+    error = error_of(driver.copy, vm, image_name(vm), BLOCK_A, NFS)
     assert error.code in {PermanentCode.ACCESS_DENIED, PermanentCode.IMAGE_LOST}
     assert cloud.images(NFS) == {}
     if what == "the folder":
-        assert failing(lambda: driver.upload(vm, make_image(vm, 2), BLOCK_A)).code is PermanentCode.ACCESS_DENIED
+        assert error_of(driver.upload, vm, make_image(vm, 2), BLOCK_A).code is PermanentCode.ACCESS_DENIED
 
 
 def test_a_folder_that_others_may_look_into_is_closed(cloud: Cloud, dom0: Dom0Server) -> None:

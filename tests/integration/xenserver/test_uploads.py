@@ -15,11 +15,9 @@ from configdrive.model import StoredImage
 from rigs.xapi.faults import EXPORT, IMPORT
 from tests.contract.rig import failure_of, image_name, make_image
 from tests.integration.xenserver.cloud import LOCAL_B, NFS, A, B, Cloud
-from tests.support import wait_until
+from tests.support import error_of, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from configdrive.model import Vm
     from workers.hypervisors.xenserver.driver import XenServerDriver
 
@@ -28,12 +26,6 @@ LIMIT = 1.0
 
 FOR_EVER = 3600.0
 """Seconds: longer than any test may take."""
-
-
-def failing(action: Callable[[], object]) -> FleetError:
-    with pytest.raises(FleetError) as caught:
-        action()
-    return caught.value
 
 
 def vdis(cloud: Cloud) -> list[str]:
@@ -68,7 +60,7 @@ def test_a_dropped_import_leaves_nothing_after_the_retry_but_the_one_right_image
     if method.startswith("task"):
         cloud.pool.faults.drop(IMPORT)  # so that it is asked for
     cloud.pool.faults.drop(method, after_effect=after_effect, times=2 if method in {IMPORT, EXPORT} else 1)
-    error = failing(lambda: driver.upload(vm, make_image(vm), NFS))
+    error = error_of(driver.upload, vm, make_image(vm), NFS)
     assert isinstance(error.code, TransientCode)
     cloud.driver().upload(vm, make_image(vm), NFS)
     assert cloud.images(NFS) == {str(image_name(vm)): make_image(vm).content}
@@ -87,11 +79,11 @@ def test_an_import_whose_worker_was_killed_leaves_nothing_after_the_retry_but_th
             driver.upload(vm, make_image(vm), NFS)
         finally:
             os._exit(0)
-    wait_until(lambda: cloud.pool.calls[IMPORT] == 1, "the import to begin", timeout=10)
+    wait_until(lambda: bool(held(cloud)), "the import to begin", timeout=10)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     other = make_image(vm, 1, sectors=200)  # its generation, with other content
-    assert failing(lambda: driver.upload(vm, other, NFS)).code is TransientCode.IMAGE_IN_USE, "the import still goes on"
+    assert error_of(driver.upload, vm, other, NFS).code is TransientCode.IMAGE_IN_USE, "the import still goes on"
     cloud.pool.faults.clear()
     wait_until(lambda: failure_of(lambda: driver.upload(vm, other, NFS)) is None, "the retry", timeout=20)
     assert cloud.images(NFS) == {str(image_name(vm)): other.content}
@@ -111,7 +103,7 @@ def test_two_hundred_is_not_believed_when_the_task_says_otherwise(
 ) -> None:
     vm = cloud.vm()
     cloud.pool.faults.fail(IMPORT, *description, times=2)
-    assert failing(lambda: driver.upload(vm, make_image(vm), NFS)).code is code
+    assert error_of(driver.upload, vm, make_image(vm), NFS).code is code
     assert cloud.images(NFS) == {}
 
 
@@ -119,7 +111,7 @@ def test_an_import_that_does_not_end_is_given_up(cloud: Cloud) -> None:
     vm, driver = cloud.vm(), cloud.driver(timeout=LIMIT)
     driver.upload(vm, make_image(vm, 1), NFS)
     cloud.pool.faults.delay(IMPORT, FOR_EVER)
-    error = failing(lambda: driver.upload(vm, make_image(vm, 2), NFS))
+    error = error_of(driver.upload, vm, make_image(vm, 2), NFS)
     assert error.code in {TransientCode.TASK_TIMEOUT, TransientCode.HOST_UNREACHABLE}
 
 
@@ -127,7 +119,7 @@ def test_bytes_that_were_lost_on_the_way_are_noticed(cloud: Cloud, driver: XenSe
     vm = cloud.vm()
     driver.upload(vm, make_image(vm, 1), NFS)
     cloud.pool.faults.drop(EXPORT, times=2)  # half of the image comes back
-    error = failing(lambda: driver.upload(vm, make_image(vm, 2), NFS))
+    error = error_of(driver.upload, vm, make_image(vm, 2), NFS)
     assert error.code is TransientCode.UPLOAD_CORRUPT
     assert list(cloud.images(NFS)) == [str(image_name(vm, 1))]
 
@@ -147,7 +139,7 @@ def test_a_redirect_to_a_host_that_is_not_in_the_inventory_is_not_followed(cloud
         call_timeout=5.0,
     )
     vm = cloud.vm(LOCAL_B, B)
-    error = failing(lambda: lonely.upload(vm, make_image(vm), LOCAL_B))
+    error = error_of(lonely.upload, vm, make_image(vm), LOCAL_B)
     assert error.code is PermanentCode.MISCONFIGURED
     assert "which the inventory does not name" in error.detail
     lonely.close()
@@ -215,6 +207,6 @@ def test_an_import_that_goes_on_is_left_alone(cloud: Cloud, driver: XenServerDri
     config = vbd["other_config"]
     assert isinstance(config, dict)
     config["task_id"] = cloud.call("task.create", "somebody's import", "")
-    error = failing(lambda: driver.delete(vm, StoredImage(image_name(vm), NFS), anyones=False))
+    error = error_of(driver.delete, vm, StoredImage(image_name(vm), NFS), anyones=False)
     assert error.code is TransientCode.IMAGE_IN_USE
     assert len(held(cloud)) == 1

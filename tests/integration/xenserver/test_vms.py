@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode
+from configdrive.errors import PermanentCode
 from configdrive.model import AttachBy, Place, PowerState, Presentation, StorageName, StoredImage, VmUuid
 from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive, SurveyedVm
 from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, B, Cloud
+from tests.support import error_of
 from workers.hypervisors.xenserver.names import VM_MARK
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ def test_a_storage_is_called_by_its_uuid_where_its_label_says_too_little(cloud: 
     for asked in (vm, replace(vm, primary_storage=uuid)):
         storage = driver.observe(asked).storage
         assert (storage, storage and storage.storage) == (LOCAL_A, uuid)
-    with pytest.raises(FleetError) as caught:
-        driver.observe(replace(vm, primary_storage=LOCAL_A.storage))
-    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
+    assert (
+        error_of(driver.observe, replace(vm, primary_storage=LOCAL_A.storage)).code is PermanentCode.STORAGE_NOT_FOUND
+    )
 
 
 def test_a_uuid_in_the_event_means_the_storage_of_that_uuid(cloud: Cloud, driver: XenServerDriver) -> None:
@@ -64,9 +65,10 @@ def test_a_uuid_in_the_event_means_the_storage_of_that_uuid(cloud: Cloud, driver
 
 def test_an_iso_library_is_no_primary_storage(cloud: Cloud, driver: XenServerDriver) -> None:
     cloud.site.add_user_iso(cloud.vm().uuid)
-    with pytest.raises(FleetError) as caught:
-        driver.observe(replace(cloud.vm(), primary_storage=StorageName("ISO library")))
-    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
+    assert (
+        error_of(driver.observe, replace(cloud.vm(), primary_storage=StorageName("ISO library"))).code
+        is PermanentCode.STORAGE_NOT_FOUND
+    )
 
 
 # --- which drive ------------------------------------------------------------------------------------------------------
@@ -99,9 +101,7 @@ def test_a_user_s_medium_in_the_config_drive_is_left_alone(cloud: Cloud, driver:
     own = cloud.site.add_cd(vm.uuid, "4", {VM_MARK: vm.uuid})
     cloud.call("VBD.insert", own, cloud.call("VBD.get_VDI", iso.reference))
     assert driver.observe(vm).drive == NoDrive()
-    with pytest.raises(FleetError) as caught:
-        give(driver, vm)
-    assert caught.value.code is PermanentCode.NO_FREE_SLOT
+    assert error_of(give, driver, vm).code is PermanentCode.NO_FREE_SLOT
 
 
 def test_a_drive_that_comes_with_the_next_boot_can_be_exchanged_and_taken_back(

@@ -6,8 +6,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
-
 from configdrive.contents.render import Files
 from configdrive.contract.events import LifecycleEvent, parse
 from configdrive.errors import FleetError
@@ -30,6 +28,7 @@ from configdrive.model import (
     StoredImage,
     VmUuid,
 )
+from tests.support import error_of
 from tests.unit.documents import UUID, Json, document
 from tests.unit.fakes.cloud import Cloud, Machine, MemoryDriver
 from tests.unit.fakes.small import FakeClock, FakeLease, FakeNamer, FakeSealer, RecordingObserver
@@ -166,10 +165,9 @@ def running(fleet: Fleet, **data: Any) -> Fleet:  # noqa: ANN401 - fields of an 
 def refused(fleet: Fleet, word: str, **data: Any) -> FleetError:  # noqa: ANN401 - as above
     """Send an event that must fail; nothing of it is remembered."""
     before = fleet.remembered
-    with pytest.raises(FleetError) as caught:
-        fleet.send(word, **data)
+    caught = error_of(fleet.send, word, **data)
     assert fleet.remembered == before
-    return caught.value
+    return caught
 
 
 def places_of(fleet: Fleet) -> set[Place]:

@@ -10,6 +10,7 @@ from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import EventKey, HostName, VmUuid
 from tasks.mailbox import Sent, Wakeup
 from tasks.wakeup import AT_ONCE, LEFTOVERS_NAME, Question, check, read, read_question, wake_due
+from tests.support import error_of
 from tests.unit import strategies
 from tests.unit.documents import OTHER_UUID, UUID
 from tests.unit.fakes.queue import QUEUE, Queue
@@ -50,10 +51,9 @@ def test_a_question_to_a_host_is_read() -> None:
     ],
 )
 def test_what_is_no_wake_up_is_refused_without_quoting_it(task_id: object, arguments: list[object]) -> None:
-    with pytest.raises(PermanentError) as caught:
-        read(task_id, arguments, QUEUE)
-    assert caught.value.code is PermanentCode.INVALID_EVENT
-    assert "swordfish" not in repr(caught.value)
+    caught = error_of(read, task_id, arguments, QUEUE)
+    assert caught.code is PermanentCode.INVALID_EVENT
+    assert "swordfish" not in repr(caught)
 
 
 @given(strategies.json_values, st.lists(strategies.json_values, max_size=4))

@@ -16,10 +16,11 @@ from configdrive.contract.event_key import event_key
 from configdrive.contract.events import parse
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.contract.sealing import guest_of
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import FleetError, PermanentCode, PermanentError
 from configdrive.lifecycle.settled import Settled
 from configdrive.model import EventId, HypervisorName, VmUuid
 from tests.mailboxes import Store
+from tests.support import error_of
 from tests.unit.documents import OTHER_UUID, UUID, Json, document, event
 from tests.unit.fakes.small import FakeSealer
 
@@ -67,11 +68,10 @@ def site() -> Site:
     return Site()
 
 
-def refusal(site: Site, sent: Any) -> PermanentError:  # noqa: ANN401 - anything that somebody may send
-    with pytest.raises(PermanentError) as caught:
-        site.publisher.publish(sent)
+def refusal(site: Site, sent: Any) -> FleetError:  # noqa: ANN401 - anything that somebody may send
+    caught = error_of(site.publisher.publish, sent)
     assert site.store.all_keys() == set()
-    return caught.value
+    return caught
 
 
 def many(count: int, **data: object) -> Iterator[Json]:
@@ -349,11 +349,10 @@ def test_a_worker_s_settings_file_will_do_for_a_publisher(tmp_path: Path, monkey
 
 
 def test_what_cannot_connect_is_refused_without_its_password() -> None:
-    with pytest.raises(PermanentError) as caught:
-        connect(redis_url="http://:swordfish@redis")
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert "redis_url" in caught.value.detail
-    assert "swordfish" not in repr(caught.value)
+    caught = error_of(connect, redis_url="http://:swordfish@redis")
+    assert caught.code is PermanentCode.MISCONFIGURED
+    assert "redis_url" in caught.detail
+    assert "swordfish" not in repr(caught)
 
 
 def test_without_a_public_key_only_what_needs_no_sealing_is_taken() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from configdrive.contents.network_data import network_data
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import Address, Ipv6Auto, Nic, Route
+from tests.support import error_of
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - a destination
 FIRST, SECOND, THIRD = "02:00:5e:10:00:01", "02:00:5e:10:00:02", "02:00:5e:10:00:03"
@@ -78,11 +79,10 @@ def known(*nics: Nic) -> dict[str, Any]:
 
 
 def refused(*nics: Nic) -> str:
-    with pytest.raises(PermanentError) as caught:
-        network_data(nics)
-    assert caught.value.code is PermanentCode.INVALID_CONTENT
-    assert caught.value.remedy
-    return caught.value.detail
+    caught = error_of(network_data, nics)
+    assert caught.code is PermanentCode.INVALID_CONTENT
+    assert caught.remedy
+    return caught.detail
 
 
 def test_one_nic_with_both_families() -> None:

@@ -12,9 +12,10 @@ from pydantic import SecretBytes
 
 from configdrive.contents.cloudstack import METADATA
 from configdrive.contents.render import DIRECTORIES, MAX_BYTES
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import FleetError, PermanentCode
 from configdrive.model import Metadata, SshKey, VmData
 from tests.drives import KEYS, SEED
+from tests.support import error_of
 from tests.unit.configdrive.samples import document, lines, passwords, render, vm_data
 
 LATER = Metadata(
@@ -30,11 +31,10 @@ LATER = Metadata(
 LEADING_ZEROS = "leading-zeros-1055", b"0006d0e8904af0c4e69738a10951df90"
 
 
-def refused(data: VmData | None = None, password: str | None = None) -> PermanentError:
-    with pytest.raises(PermanentError) as caught:
-        render(data, password)
-    assert caught.value.remedy
-    return caught.value
+def refused(data: VmData | None = None, password: str | None = None) -> FleetError:
+    caught = error_of(render, data, password)
+    assert caught.remedy
+    return caught
 
 
 def test_the_seeds_six_files_stand_in_both_spellings_without_a_newline() -> None:

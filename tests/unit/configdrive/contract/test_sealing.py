@@ -12,6 +12,7 @@ from configdrive.contract.guest_data import GuestData
 from configdrive.contract.sealing import body_of, guest_of
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import VmData
+from tests.support import error_of
 from tests.unit import strategies
 from tests.unit.documents import CONTENT_WORDS, OTHER_UUID, WORDS, Json, document, event, full_document
 from tests.unit.fakes.small import FakeSealer
@@ -55,9 +56,7 @@ def test_what_is_sealed_is_refused_in_another_vm_s_or_another_event(change: str)
         body["data"]["vm"]["uuid"] = OTHER_UUID
     else:
         body["id"] = "another-event"
-    with pytest.raises(PermanentError) as caught:
-        guest_of(parse(json.dumps(body)), FakeSealer())
-    assert caught.value.code is PermanentCode.UNSEALABLE
+    assert error_of(guest_of, parse(json.dumps(body)), FakeSealer()).code is PermanentCode.UNSEALABLE
 
 
 def sealed_event(word: str, plaintext: bytes) -> LifecycleEvent:
@@ -82,12 +81,11 @@ def sealed_event(word: str, plaintext: bytes) -> LifecycleEvent:
     ],
 )
 def test_bad_content_that_was_sealed_is_refused_without_quoting_it(plaintext: bytes) -> None:
-    with pytest.raises(PermanentError) as caught:
-        guest_of(sealed_event("start", plaintext), FakeSealer())
-    assert caught.value.code is PermanentCode.INVALID_EVENT
-    assert "data.sealed" in caught.value.detail
-    assert "swordfish" not in f"{caught.value!r} {caught.value.args}"
-    assert caught.value.__context__ is None
+    caught = error_of(guest_of, sealed_event("start", plaintext), FakeSealer())
+    assert caught.code is PermanentCode.INVALID_EVENT
+    assert "data.sealed" in caught.detail
+    assert "swordfish" not in f"{caught!r} {caught.args}"
+    assert caught.__context__ is None
 
 
 def test_a_password_reset_needs_a_password_also_when_it_is_sealed() -> None:
@@ -115,7 +113,6 @@ def test_everything_of_a_full_event_arrives() -> None:
 def test_what_grows_too_large_by_sealing_is_refused_before_it_is_queued() -> None:
     """Each quote is one byte of user data, two in the sealed JSON, and more when it is sealed."""
     grown = event("start", guest={"user_data": {"text": '"' * (30 * 2**20)}})
-    with pytest.raises(PermanentError) as caught:
-        body_of(grown, FakeSealer())
-    assert caught.value.code is PermanentCode.CONTENT_TOO_LARGE
-    assert str(MAX_EVENT_BYTES) in caught.value.detail
+    caught = error_of(body_of, grown, FakeSealer())
+    assert caught.code is PermanentCode.CONTENT_TOO_LARGE
+    assert str(MAX_EVENT_BYTES) in caught.detail

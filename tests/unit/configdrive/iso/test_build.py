@@ -13,6 +13,7 @@ from configdrive.contents.render import DIRECTORIES, MAX_BYTES
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.iso import read
 from configdrive.iso.build import validate_label
+from tests.support import error_of
 from tests.unit.configdrive.samples import NAME, build, tell_apart, trees
 
 
@@ -114,11 +115,10 @@ def test_labels_that_some_reader_does_not_find(label: str) -> None:
     ],
 )
 def test_names_that_some_reader_cannot_tell_apart_are_refused(paths: tuple[str, ...]) -> None:
-    with pytest.raises(PermanentError) as caught:
-        build(dict.fromkeys(paths, b"secret"))
-    assert caught.value.code is PermanentCode.INVALID_CONTENT
-    assert caught.value.remedy
-    assert "secret" not in str(caught.value)
+    caught = error_of(build, dict.fromkeys(paths, b"secret"))
+    assert caught.code is PermanentCode.INVALID_CONTENT
+    assert caught.remedy
+    assert "secret" not in str(caught)
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,9 @@ def test_names_that_some_reader_cannot_tell_apart_are_refused(paths: tuple[str, 
     ],
 )
 def test_names_that_are_none_are_refused(path: str) -> None:
-    with pytest.raises(PermanentError) as caught:
-        build({path: b"secret"})
-    assert caught.value.code is PermanentCode.INVALID_CONTENT
-    assert "secret" not in str(caught.value)
+    caught = error_of(build, {path: b"secret"})
+    assert caught.code is PermanentCode.INVALID_CONTENT
+    assert "secret" not in str(caught)
 
 
 def test_pycdlib_would_corrupt_what_we_refuse() -> None:
@@ -156,10 +155,9 @@ def test_the_largest_drive_is_64_mib() -> None:
 def test_a_larger_one_is_refused(excess: str) -> None:
     overhead = len(build({"a": b"x"}).content) - 2048
     size = MAX_BYTES - overhead + 1 if excess == "a sector" else MAX_BYTES + 1
-    with pytest.raises(PermanentError) as caught:
-        build({"a": bytes(size)})
-    assert caught.value.code is PermanentCode.CONTENT_TOO_LARGE
-    assert str(MAX_BYTES) in caught.value.detail
+    caught = error_of(build, {"a": bytes(size)})
+    assert caught.code is PermanentCode.CONTENT_TOO_LARGE
+    assert str(MAX_BYTES) in caught.detail
 
 
 def test_what_stands_twice_counts_once() -> None:

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configdrive.contents.render import DIRECTORIES
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import FleetError, PermanentCode, PermanentError
 from configdrive.iso import read
 from configdrive.iso.ecma119 import DamagedImageError
 from configdrive.iso.layout import MOST_FILES, layout_of
 from configdrive.iso.verify import verify
+from tests.support import error_of
 from tests.unit.configdrive.samples import BUILT_AT, FILES, PASSWORD, build
 
 if TYPE_CHECKING:
@@ -40,15 +41,14 @@ def damaged(offset: int, flip: int = 0xFF) -> bytes:
     return bytes(content)
 
 
-def refused(content: bytes, files: Mapping[str, bytes] = FILES, label: str = "config") -> PermanentError:
+def refused(content: bytes, files: Mapping[str, bytes] = FILES, label: str = "config") -> FleetError:
     """Both opinions are asked: the reader's, and the expectation's, who need not say why."""
     assert files.keys() != FILES.keys() or not EXPECTED.fits(content, files, label, BUILT_AT)
-    with pytest.raises(PermanentError) as caught:
-        verify(content, files, label)
-    assert caught.value.code is PermanentCode.UNCLASSIFIED
-    assert caught.value.remedy
-    assert PASSWORD.decode() not in str(caught.value)
-    return caught.value
+    caught = error_of(verify, content, files, label)
+    assert caught.code is PermanentCode.UNCLASSIFIED
+    assert caught.remedy
+    assert PASSWORD.decode() not in str(caught)
+    return caught
 
 
 def test_a_sound_image_passes() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from configdrive.contract.outcome import Status
 from configdrive.errors import (
     FleetError,
@@ -12,6 +10,7 @@ from configdrive.lifecycle.leftovers import Cleaner
 from configdrive.lifecycle.settled import Settled
 from configdrive.lifecycle.state import VmRecord, peek, write
 from configdrive.model import HostName, Place, VmUuid
+from tests.support import error_of
 from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.cloud import Machine
 from tests.unit.fakes.fleet import (
@@ -39,9 +38,7 @@ def clean(fleet: Fleet, host: HostName = HOST_1) -> VmRecord:
 
 def fails(fleet: Fleet, host: HostName = HOST_1) -> FleetError:
     """Ask a host in vain; nothing is remembered of it."""
-    with pytest.raises(FleetError) as caught:
-        Cleaner(fleet.driver, fleet.lease).clean(record(fleet), host)
-    return caught.value
+    return error_of(Cleaner(fleet.driver, fleet.lease).clean, record(fleet), host)
 
 
 def left_places(fleet: Fleet) -> set[Place]:

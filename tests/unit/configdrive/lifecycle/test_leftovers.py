@@ -15,6 +15,7 @@ from configdrive.errors import (
 from configdrive.lifecycle.reconcile import Attempt
 from configdrive.lifecycle.state import Phase, Sealed
 from configdrive.model import PowerState, StorageName
+from tests.support import error_of
 from tests.unit.configdrive.lifecycle.leaving import (
     OTHER_VM,
     clean,
@@ -50,9 +51,7 @@ def test_an_event_that_takes_away_waits_twice_for_a_host_and_then_leaves_it(
     event = local.event(word)
     before = local.remembered
     for attempt in (1, 2):
-        with pytest.raises(TransientError) as caught:
-            local.handle(event, attempt=attempt)
-        assert caught.value.code is TransientCode.HOST_UNREACHABLE
+        assert error_of(local.handle, event, attempt=attempt).code is TransientCode.HOST_UNREACHABLE
         assert local.remembered == before
     settled = local.handle(event, attempt=3)
     outcome = settled.outcome
@@ -84,9 +83,7 @@ def test_an_event_that_brings_something_never_leaves_its_host(local: Fleet, word
     local.cloud.down.update({HOST_1, HOST_2})
     data = {} if word in {"start", "migrate"} else {"apply": "now"}
     event = local.event(word, **data)
-    with pytest.raises(TransientError) as caught:
-        local.handle(event, attempt=99, waiting=("update",))
-    assert caught.value.code is TransientCode.HOST_UNREACHABLE
+    assert error_of(local.handle, event, attempt=99, waiting=("update",)).code is TransientCode.HOST_UNREACHABLE
 
 
 @pytest.mark.parametrize("word", ["stop", "destroy"])

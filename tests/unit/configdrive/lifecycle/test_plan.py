@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.errors import PermanentCode, PermanentError, TransientCode
 from configdrive.lifecycle.plan import (
     Attach,
     Copy,
@@ -28,6 +28,7 @@ from configdrive.lifecycle.state import VmState
 from configdrive.lifecycle.transitions import DriveGoal, Goal
 from configdrive.model import AttachBy, HostName, Place, PowerState, StoredImage
 from configdrive.ports import DriveContent, EmptyDrive, Inserted, NoDrive, Observation
+from tests.support import error_of
 from tests.unit.configdrive.lifecycle.model_world import (
     GOAL,
     HOME,
@@ -207,9 +208,7 @@ def test_places_with_identities_differ_by_them() -> None:
 
 def test_a_storage_that_is_away_takes_no_image_and_keeps_a_stop_waiting_for_nothing() -> None:
     away = replace(seen(Inserted(WANTED, HOME)), unreachable=(HOME,))
-    with pytest.raises(TransientError) as caught:
-        plan(Observed(VmState(), VM, away), START)
-    assert caught.value.code is TransientCode.STORAGE_UNAVAILABLE
+    assert error_of(plan, Observed(VmState(), VM, away), START).code is TransientCode.STORAGE_UNAVAILABLE
     assert plan(Observed(VmState(), VM, away), STOP) == (Detach((WANTED,)),)
 
 
@@ -237,10 +236,9 @@ def test_what_an_orchestrator_has_not_exchanged_yet_stays_on_its_storage() -> No
 )
 @pytest.mark.parametrize("goal", [START, STAGE, MOVE, PREPARE])
 def test_without_a_storage_there_is_nowhere_to_put_an_image(goal: Goal, power: PowerState, code: PermanentCode) -> None:
-    with pytest.raises(PermanentError) as caught:
-        plan(Observed(VmState(), VM, seen(NoDrive(), storage=None, power=power)), goal)
-    assert caught.value.code is code
-    assert "primary_storage" in caught.value.remedy
+    caught = error_of(plan, Observed(VmState(), VM, seen(NoDrive(), storage=None, power=power)), goal)
+    assert caught.code is code
+    assert "primary_storage" in caught.remedy
 
 
 def test_a_goal_does_not_show_the_password() -> None:

@@ -10,11 +10,11 @@ from configdrive.contract.events import parse
 from configdrive.contract.outcome import Status
 from configdrive.errors import (
     PermanentCode,
-    PermanentError,
     StaleCode,
 )
 from configdrive.lifecycle.state import Phase, VmState
 from configdrive.model import HostName, PowerState
+from tests.support import error_of
 from tests.unit.documents import OTHER_UUID, document
 from tests.unit.fakes.cloud import At
 from tests.unit.fakes.fleet import (
@@ -190,9 +190,7 @@ def test_a_state_of_another_version_is_refused(fleet: Fleet) -> None:
 def test_the_state_at_rest_belongs_to_one_vm(fleet: Fleet) -> None:
     running(fleet)
     other = parse(json.dumps(document("start", sequence=9, vm={"uuid": OTHER_UUID, "instance_name": "i"})))
-    with pytest.raises(PermanentError) as caught:
-        fleet.handle(other)
-    assert caught.value.code is PermanentCode.UNSEALABLE
+    assert error_of(fleet.handle, other).code is PermanentCode.UNSEALABLE
 
 
 def test_hosts_of_the_inventory_are_the_driver_s() -> None:

@@ -10,13 +10,13 @@ from configdrive.errors import (
     PermanentCode,
     PermanentError,
     StaleCode,
-    StaleError,
     TransientCode,
     TransientError,
 )
 from configdrive.iso import build
 from configdrive.lifecycle.reconcile import Attempt, Reconciler
 from configdrive.model import DriveSettings
+from tests.support import error_of
 from tests.unit.documents import OTHER_UUID, Json
 from tests.unit.fakes.cloud import At, Cloud
 from tests.unit.fakes.fleet import (
@@ -50,9 +50,7 @@ def test_an_unknown_hypervisor_is_refused_with_those_that_there_are(fleet: Fleet
     assert error.code is PermanentCode.UNKNOWN_HYPERVISOR
     assert "memory" in error.remedy
     lonely = Reconciler({}, fleet.sealer, fleet.namer, fleet.clock, fleet.observer, drives=DriveSettings())
-    with pytest.raises(PermanentError) as caught:
-        lonely.handle(Attempt(fleet.event("start"), None, (), 1, fleet.lease))
-    assert "none" in caught.value.remedy
+    assert "none" in error_of(lonely.handle, Attempt(fleet.event("start"), None, (), 1, fleet.lease)).remedy
 
 
 @pytest.mark.parametrize(
@@ -143,9 +141,7 @@ def test_a_worker_that_has_lost_its_lease_changes_nothing_more(fleet: Fleet, aft
     fleet.send("deploy")
     fleet.cloud.verbs.clear()
     fleet.lease.loses = lambda: sum(verb in CHANGES for verb in fleet.cloud.verbs) == after
-    with pytest.raises(StaleError) as caught:
-        fleet.send("start")
-    assert caught.value.code is StaleCode.LEASE_LOST
+    assert error_of(fleet.send, "start").code is StaleCode.LEASE_LOST
     assert [verb for verb in fleet.cloud.verbs if verb in CHANGES] == ["upload", "attach", "delete"][:after]
 
 

@@ -12,6 +12,7 @@ from configdrive.errors import PermanentCode, PermanentError
 from configdrive.lifecycle import state
 from configdrive.lifecycle.state import Passwords, Phase, VmState
 from configdrive.model import HostName, HypervisorName, InstanceName, Metadata, Vm, VmData, VmUuid
+from tests.support import error_of
 from tests.unit import strategies
 from tests.unit.documents import OTHER_UUID, UUID
 from tests.unit.fakes.small import FakeSealer
@@ -47,9 +48,8 @@ def test_nothing_of_a_drive_stands_in_the_clear() -> None:
 
 
 def test_a_state_of_another_version_is_refused_with_the_way_out() -> None:
-    with pytest.raises(PermanentError) as caught:
-        state.peek('{"v": 1, "sequence": 3}')
-    assert (caught.value.code, "configdrive adopt" in caught.value.remedy) == (PermanentCode.MISCONFIGURED, True)
+    caught = error_of(state.peek, '{"v": 1, "sequence": 3}')
+    assert (caught.code, "configdrive adopt" in caught.remedy) == (PermanentCode.MISCONFIGURED, True)
 
 
 def test_a_field_that_is_not_known_yet_is_passed_over() -> None:
@@ -62,17 +62,16 @@ def test_the_sequence_can_be_set() -> None:
 
 
 def test_a_state_moved_to_another_vm_cannot_be_opened() -> None:
-    with pytest.raises(PermanentError) as caught:
-        state.load(state.dump(KNOWN, FakeSealer(), VM), FakeSealer(), VmUuid(OTHER_UUID))
-    assert caught.value.code is PermanentCode.UNSEALABLE
+    assert (
+        error_of(state.load, state.dump(KNOWN, FakeSealer(), VM), FakeSealer(), VmUuid(OTHER_UUID)).code
+        is PermanentCode.UNSEALABLE
+    )
 
 
 def test_what_is_sealed_and_moved_within_the_state_cannot_be_opened() -> None:
     record = json.loads(state.dump(KNOWN, FakeSealer(), VM))
     record["sealed"]["data"] = record["sealed"]["pending"]
-    with pytest.raises(PermanentError) as caught:
-        state.load(json.dumps(record), FakeSealer(), VM)
-    assert caught.value.code is PermanentCode.UNSEALABLE
+    assert error_of(state.load, json.dumps(record), FakeSealer(), VM).code is PermanentCode.UNSEALABLE
 
 
 def test_the_clear_part_can_be_had_with_lost_keys() -> None:
@@ -91,12 +90,11 @@ def test_the_clear_part_can_be_had_with_lost_keys() -> None:
     ["", "swordfish", "[]", '{"sequence": "swordfish"}', '{"phase": "swordfish"}', '{"places": ["swordfish"]}'],
 )
 def test_a_record_that_is_none_is_refused_without_quoting_it(text: str) -> None:
-    with pytest.raises(PermanentError) as caught:
-        state.load(text, FakeSealer(), VM)
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert caught.value.remedy
-    assert SECRET not in f"{caught.value!r}"
-    assert caught.value.__context__ is None
+    caught = error_of(state.load, text, FakeSealer(), VM)
+    assert caught.code is PermanentCode.MISCONFIGURED
+    assert caught.remedy
+    assert SECRET not in f"{caught!r}"
+    assert caught.__context__ is None
 
 
 @pytest.mark.parametrize(
@@ -114,18 +112,16 @@ def test_a_record_that_is_none_is_refused_without_quoting_it(text: str) -> None:
 )
 def test_sealed_content_of_another_version_is_refused_without_quoting_it(plaintext: bytes) -> None:
     sealed = FakeSealer().seal(plaintext, f"{VM}/data")
-    with pytest.raises(PermanentError) as caught:
-        state.load(json.dumps({"v": 2, "sealed": {"data": sealed}}), FakeSealer(), VM)
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert SECRET not in f"{caught.value!r}"
-    assert caught.value.__context__ is None
+    caught = error_of(state.load, json.dumps({"v": 2, "sealed": {"data": sealed}}), FakeSealer(), VM)
+    assert caught.code is PermanentCode.MISCONFIGURED
+    assert SECRET not in f"{caught!r}"
+    assert caught.__context__ is None
 
 
 @pytest.mark.parametrize("name", ["pending", "carried"])
 def test_a_password_that_is_no_text_is_refused_without_quoting_it(name: str) -> None:
     sealed = FakeSealer().seal(b"swordfish\xc2", f"{VM}/password")
-    with pytest.raises(PermanentError) as caught:
-        state.load(json.dumps({"v": 2, "sealed": {name: sealed}}), FakeSealer(), VM)
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert SECRET not in f"{caught.value!r}"
-    assert caught.value.__context__ is None
+    caught = error_of(state.load, json.dumps({"v": 2, "sealed": {name: sealed}}), FakeSealer(), VM)
+    assert caught.code is PermanentCode.MISCONFIGURED
+    assert SECRET not in f"{caught!r}"
+    assert caught.__context__ is None

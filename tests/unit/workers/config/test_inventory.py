@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import FleetError, PermanentCode
+from tests.support import error_of
 from workers.config.inventory import read_inventory
 
 SECRET = "sw0rdfish"
@@ -17,11 +18,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "inventory.toml"
 
 
-def misconfigured(path: Path, content: str | bytes) -> PermanentError:
+def misconfigured(path: Path, content: str | bytes) -> FleetError:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    with pytest.raises(PermanentError) as caught:
-        read_inventory(path)
-    error = caught.value
+    caught = error_of(read_inventory, path)
+    error = caught
     assert error.code is PermanentCode.MISCONFIGURED
     assert SECRET not in f"{error!r} {error.args}"
     return error
@@ -65,11 +65,10 @@ def test_a_table_that_has_more_than_a_secret_s_place_is_an_ordinary_table(path: 
 
 
 def test_a_missing_inventory_is_reported_with_the_setting(path: Path) -> None:
-    with pytest.raises(PermanentError) as caught:
-        read_inventory(path)
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert str(path) in caught.value.detail
-    assert "CONFIGDRIVE_INVENTORY" in caught.value.remedy
+    caught = error_of(read_inventory, path)
+    assert caught.code is PermanentCode.MISCONFIGURED
+    assert str(path) in caught.detail
+    assert "CONFIGDRIVE_INVENTORY" in caught.remedy
 
 
 @pytest.mark.parametrize(

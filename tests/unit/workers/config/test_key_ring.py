@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from nacl.public import PrivateKey
 
 from configdrive.client.public_key import PublicSealer
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import FleetError, PermanentCode, PermanentError
 from configdrive.model import Generation, HostName, HypervisorName, ImageName, InstanceName, Vm, VmUuid
 from configdrive.ports import Sealer
+from tests.support import error_of
 from workers.config.key_ring import ImageNames, KeyRing, key_of
 from workers.config.keys import Key
 
@@ -51,10 +52,9 @@ def ring(file: KeyFile) -> KeyRing:
     return KeyRing(file.read)
 
 
-def unsealable(sealer: Sealer, sealed: str, context: str = CONTEXT) -> PermanentError:
-    with pytest.raises(PermanentError) as caught:
-        sealer.open(sealed, context)
-    error = caught.value
+def unsealable(sealer: Sealer, sealed: str, context: str = CONTEXT) -> FleetError:
+    caught = error_of(sealer.open, sealed, context)
+    error = caught
     assert error.code is PermanentCode.UNSEALABLE
     assert error.remedy
     assert error.__context__ is None
@@ -200,9 +200,10 @@ def test_the_file_is_read_again_only_for_an_unknown_key(file: KeyFile, ring: Key
 
 def test_a_key_file_that_cannot_be_read_again_is_reported(file: KeyFile, ring: KeyRing) -> None:
     file.fails = True
-    with pytest.raises(PermanentError) as caught:
-        ring.open(PublicSealer(NEW.private.public_key).seal(SECRET, CONTEXT), CONTEXT)
-    assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert (
+        error_of(ring.open, PublicSealer(NEW.private.public_key).seal(SECRET, CONTEXT), CONTEXT).code
+        is PermanentCode.MISCONFIGURED
+    )
     assert ring.open(ring.seal(SECRET, CONTEXT), CONTEXT) == SECRET, "what it has, it keeps"
 
 

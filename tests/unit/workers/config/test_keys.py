@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from nacl.public import PrivateKey
 
 from configdrive.client.public_key import identity_of, read_public
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import FleetError, PermanentCode, PermanentError
+from tests.support import error_of
 from workers.config import keys
 from workers.config.keys import Key, public_text, read_keys, read_or_make_keys, write_keys
 
@@ -29,13 +30,12 @@ def private_text(key: Key) -> str:
     return base64.b64encode(bytes(key.private)).decode()
 
 
-def misconfigured(path: Path) -> PermanentError:
-    with pytest.raises(PermanentError) as caught:
-        read_keys(path)
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert str(path) in caught.value.detail
-    assert caught.value.remedy
-    return caught.value
+def misconfigured(path: Path) -> FleetError:
+    caught = error_of(read_keys, path)
+    assert caught.code is PermanentCode.MISCONFIGURED
+    assert str(path) in caught.detail
+    assert caught.remedy
+    return caught
 
 
 def test_keys_come_back_as_they_were_written_newest_last(path: Path) -> None:
@@ -98,10 +98,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_draft(path: Path, monkeyp
 
 def test_a_place_that_cannot_be_written_is_reported_with_the_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(PermanentError) as caught:
-        read_or_make_keys(tmp_path / "file" / "keys.json")
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert "CONFIGDRIVE_KEYS_FILE" in caught.value.remedy
+    caught = error_of(read_or_make_keys, tmp_path / "file" / "keys.json")
+    assert caught.code is PermanentCode.MISCONFIGURED
+    assert "CONFIGDRIVE_KEYS_FILE" in caught.remedy
 
 
 def test_the_first_run_makes_a_key_and_later_ones_take_it(path: Path) -> None:
@@ -222,12 +221,11 @@ def test_publishers_are_given_one_line() -> None:
 def test_what_is_no_public_key_is_refused(text: str) -> None:
     if text == "A" * 44:
         text = base64.b64encode(bytes(33)).decode()
-    with pytest.raises(PermanentError) as caught:
-        read_public(text)
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert "configdrive keys public" in caught.value.remedy
-    assert not text or text not in repr(caught.value)
-    assert caught.value.__context__ is None
+    caught = error_of(read_public, text)
+    assert caught.code is PermanentCode.MISCONFIGURED
+    assert "configdrive keys public" in caught.remedy
+    assert not text or text not in repr(caught)
+    assert caught.__context__ is None
 
 
 def test_a_private_key_is_32_random_bytes() -> None:

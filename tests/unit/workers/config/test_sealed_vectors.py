@@ -12,7 +12,8 @@ from nacl.public import PrivateKey
 
 from configdrive.client.public_key import identity_of
 from configdrive.contract.guest_data import GuestData
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import PermanentCode
+from tests.support import error_of
 from workers.config.key_ring import KeyRing
 from workers.config.keys import Key, public_text
 
@@ -34,6 +35,7 @@ def test_each_sealed_box_opens_and_holds_guest_data(vector: dict[str, str]) -> N
 
 @pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda vector: vector["why"])
 def test_each_other_sealed_box_is_refused(vector: dict[str, str]) -> None:
-    with pytest.raises(PermanentError) as caught:
-        KeyRing(lambda: [KEY]).open(vector["sealed"], f"{vector['vm']}/{vector['event']}")
-    assert caught.value.code is PermanentCode.UNSEALABLE
+    assert (
+        error_of(KeyRing(lambda: [KEY]).open, vector["sealed"], f"{vector['vm']}/{vector['event']}").code
+        is PermanentCode.UNSEALABLE
+    )

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from configdrive.client.settings import ClientSettings
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import FleetError, PermanentCode
+from tests.support import error_of
 from workers.config.settings import Settings, load_settings
 
 SECRET = "sw0rdfish"
@@ -26,12 +27,11 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, **values: str) -> PermanentError:
+def refused(monkeypatch: pytest.MonkeyPatch, **values: str) -> FleetError:
     for name, value in values.items():
         monkeypatch.setenv(f"CONFIGDRIVE_{name.upper()}", value)
-    with pytest.raises(PermanentError) as caught:
-        load_settings()
-    error = caught.value
+    caught = error_of(load_settings)
+    error = caught
     assert error.code is PermanentCode.MISCONFIGURED
     assert error.remedy
     assert error.__context__ is None, "pydantic's own text quotes values"

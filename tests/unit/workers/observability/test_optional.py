@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import PermanentCode
 from configdrive.model import HypervisorName
+from tests.support import error_of
 from workers.config.settings import Settings
 from workers.observability import optional
 
@@ -38,20 +39,18 @@ def test_metrics_need_their_extra(monkeypatch: pytest.MonkeyPatch, settings: Set
         lambda: optional.open_sweeper_metrics(settings),
         lambda: optional.open_adapter_metrics(settings, "amqp", []),
     ):
-        with pytest.raises(PermanentError) as caught:
-            open_()
-        assert caught.value.code is PermanentCode.MISCONFIGURED
-        assert caught.value.detail == "metrics_port: needs the module 'prometheus_client', which is not installed"
-        assert caught.value.remedy == "pip install 'configdrive-fleet[metrics]'"
+        caught = error_of(open_)
+        assert caught.code is PermanentCode.MISCONFIGURED
+        assert caught.detail == "metrics_port: needs the module 'prometheus_client', which is not installed"
+        assert caught.remedy == "pip install 'configdrive-fleet[metrics]'"
 
 
 def test_traces_need_their_extra(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     without(monkeypatch, "opentelemetry")
-    with pytest.raises(PermanentError) as caught:
-        optional.open_tracing(settings)
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert "'opentelemetry" in caught.value.detail
-    assert caught.value.remedy == "pip install 'configdrive-fleet[otel]'"
+    caught = error_of(optional.open_tracing, settings)
+    assert caught.code is PermanentCode.MISCONFIGURED
+    assert "'opentelemetry" in caught.detail
+    assert caught.remedy == "pip install 'configdrive-fleet[otel]'"
 
 
 def test_nothing_is_made_that_is_not_asked_for(settings: Settings) -> None:

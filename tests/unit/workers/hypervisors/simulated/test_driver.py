@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import (
     Generation,
     ImageName,
@@ -20,6 +20,7 @@ from configdrive.model import (
     VmUuid,
 )
 from configdrive.ports import AttachedHow, Inserted, NoDrive
+from tests.support import error_of
 from tests.unit.workers.hypervisors.simulated.cloud import (
     AT_H1,
     AT_H2,
@@ -40,9 +41,8 @@ if TYPE_CHECKING:
 
 
 def code_of(verb: Callable[[], object]) -> object:
-    with pytest.raises(FleetError) as caught:
-        verb()
-    return caught.value.code
+    caught = error_of(verb)
+    return caught.code
 
 
 # --- places ---------------------------------------------------------------------------------------------------------
@@ -121,9 +121,7 @@ def test_an_image_that_reads_back_otherwise_is_not_there(cloud: Cloud) -> None:
         with part.open("r+b") as file:
             file.write(b"damaged")
 
-    with pytest.raises(FleetError) as caught:
-        storage.write(image.name, image.content, damage)
-    assert caught.value.code is TransientCode.UPLOAD_CORRUPT
+    assert error_of(storage.write, image.name, image.content, damage).code is TransientCode.UPLOAD_CORRUPT
     assert cloud.names() == []
 
 
@@ -134,9 +132,7 @@ def test_an_image_that_reads_back_otherwise_is_not_there(cloud: Cloud) -> None:
 def test_a_uuid_that_is_none_reaches_no_file(cloud: Cloud, uuid: str) -> None:
     vm = replace(unknown_vm(), uuid=VmUuid(uuid))
     for verb in (cloud.driver.observe, cloud.driver.detach):
-        with pytest.raises(FleetError) as caught:
-            verb(vm)
-        assert caught.value.code is PermanentCode.INVALID_EVENT
+        assert error_of(verb, vm).code is PermanentCode.INVALID_EVENT
 
 
 def test_an_instance_name_with_path_parts_reaches_no_file(cloud: Cloud, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import HostName, ImageName, InstanceName, PowerState, Presentation, StorageName, VmUuid
 from configdrive.ports import AttachedHow
+from tests.support import error_of
 from workers.hypervisors.simulated.drives import CD, DISK, SLOTS, USER_CD, eject, fleet_media, has_slot, insert
 from workers.hypervisors.simulated.vms import Drives, Medium, VmRecord
 
@@ -115,9 +116,7 @@ def test_a_locked_tray_keeps_the_live_drives_without_force(record: VmRecord) -> 
         assert forced.tray_locked
     else:
         assert not forced.tray_locked
-        with pytest.raises(FleetError) as caught:
-            eject(locked, None, None, force=False)
-        assert caught.value.code is TransientCode.DRIVE_LOCKED
+        assert error_of(eject, locked, None, None, force=False).code is TransientCode.DRIVE_LOCKED
 
 
 def vm(**fields: object) -> VmRecord:

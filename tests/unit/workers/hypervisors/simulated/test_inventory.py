@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode
+from configdrive.errors import PermanentCode
 from configdrive.model import HostName, Place, StorageName
+from tests.support import error_of
 from workers.hypervisors.simulated.driver import SimulatedDriver
 from workers.hypervisors.simulated.inventory import Verb, parse
 
@@ -75,11 +76,10 @@ def storages(**named: object) -> dict[str, object]:
     ],
 )
 def test_a_wrong_field_is_named(changes: dict[str, object], field: str) -> None:
-    with pytest.raises(FleetError) as caught:
-        parse(table(**changes))
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert field in caught.value.detail
-    assert caught.value.remedy
+    caught = error_of(parse, table(**changes))
+    assert caught.code is PermanentCode.MISCONFIGURED
+    assert field in caught.detail
+    assert caught.remedy
 
 
 def test_the_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
@@ -91,9 +91,7 @@ def test_the_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_made_is_a_fleet_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FleetError) as caught:
-        SimulatedDriver.from_inventory(table(directory=tmp_path / "file" / "world"))
-    assert "file" in caught.value.detail
+    assert "file" in error_of(SimulatedDriver.from_inventory, table(directory=tmp_path / "file" / "world")).detail
 
 
 def test_storages_lie_where_the_documentation_says(tmp_path: Path) -> None:

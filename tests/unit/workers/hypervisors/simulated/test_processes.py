@@ -24,7 +24,7 @@ LIFE = ("observe", "upload", "attach", "detach", "delete")
 def test_processes_on_different_vms_do_not_disturb_one_another(cloud: Cloud) -> None:
     vms = [cloud.define(PowerState.RUNNING) for _ in range(3)]
     workers = [cloud.worker(*LIFE, vm=vm, rounds=40) for vm in vms]
-    assert [worker.communicate(timeout=60) for worker in workers] == [("", "")] * 3
+    assert [worker.communicate(timeout=300) for worker in workers] == [("", "")] * 3
     assert cloud.names() == []
     assert all(cloud.world.medium(vm.uuid) is None for vm in vms)
 
@@ -33,7 +33,7 @@ def test_processes_on_one_vm_find_it_whole_whatever_the_other_does(cloud: Cloud)
     vm = cloud.define(PowerState.RUNNING)
     workers = [cloud.worker(*LIFE, vm=vm, generation=generation, rounds=60) for generation in (1, 2)]
     workers.append(cloud.worker("survey", "observe", vm=vm, rounds=200))
-    printed = [worker.communicate(timeout=60) for worker in workers]
+    printed = [worker.communicate(timeout=300) for worker in workers]
     assert [errors for _, errors in printed] == [""] * 3
     # The one deletes what the other is about to attach, or has just attached: that is reported, and nothing worse.
     assert {code for out, _ in printed for code in out.split()} <= {
@@ -110,7 +110,7 @@ def test_a_verb_that_fails_ends_with_its_code(cloud: Cloud) -> None:
 def test_lines_of_many_processes_stay_whole_and_show_overlap(cloud: Cloud) -> None:
     vms = [cloud.define() for _ in range(2)]
     workers = [cloud.worker(*LIFE, vm=vm, rounds=40) for vm in vms]
-    assert [worker.communicate(timeout=60) for worker in workers] == [("", "")] * 2
+    assert [worker.communicate(timeout=300) for worker in workers] == [("", "")] * 2
     audit = cloud.audit()
     assert len({entry.pid for entry in audit}) == 3  # the workers, and this process that defined the VMs
     for vm in vms:

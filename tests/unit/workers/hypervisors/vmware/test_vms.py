@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import PermanentCode
 from configdrive.model import Generation, ImageName, InstanceName, Place, PowerState, StorageName, VmUuid
 from configdrive.ports import EmptyDrive, Inserted, NoDrive
+from tests.support import error_of
 
 pytest.importorskip("pyVmomi")
 
@@ -120,9 +121,7 @@ def test_the_config_drive_is_chosen(found: SeenVm, device: str) -> None:
 
 def test_where_no_place_is_left_it_is_reported() -> None:
     full = seen_vm(controllers={15000: ("sata", 0)}, taken=[(15000, unit) for unit in range(30)])
-    with pytest.raises(PermanentError) as caught:
-        find_slot(full, ("sata:0:3",))
-    assert caught.value.code is PermanentCode.NO_FREE_SLOT
+    assert error_of(find_slot, full, ("sata:0:3",)).code is PermanentCode.NO_FREE_SLOT
 
 
 def test_an_image_of_its_own_shows_the_config_drive_before_that_of_the_vm_it_was_cloned_from() -> None:

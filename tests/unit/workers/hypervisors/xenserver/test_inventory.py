@@ -8,6 +8,7 @@ import pytest
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HostName
+from tests.support import error_of
 from workers.hypervisors.xenserver.inventory import StorageRoute, parse
 from workers.hypervisors.xenserver.tls import XapiServer
 
@@ -76,11 +77,10 @@ def test_the_example_can_be_read() -> None:
     ],
 )
 def test_a_wrong_field_is_named_with_what_is_wrong(wrong: dict[str, Any], words: str) -> None:
-    with pytest.raises(PermanentError) as caught:
-        parse(wrong)
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert words in caught.value.detail
-    assert "swordfish" not in str(caught.value)
+    caught = error_of(parse, wrong)
+    assert caught.code is PermanentCode.MISCONFIGURED
+    assert words in caught.detail
+    assert "swordfish" not in str(caught)
 
 
 def test_a_host_without_its_pool_is_refused() -> None:

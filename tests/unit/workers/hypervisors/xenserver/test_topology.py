@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from configdrive.errors import PermanentCode, PermanentError
+from tests.support import error_of
 from workers.hypervisors.xenserver.inventory import PoolTable
 from workers.hypervisors.xenserver.records import HostRecord, PbdRecord, SrRecord
 from workers.hypervisors.xenserver.topology import Site, Topology
@@ -82,9 +83,7 @@ def test_of_all_else_each_host_has_its_own(kind: str, directory: str) -> None:
 
 
 def test_a_storage_that_the_host_has_not_has_no_site() -> None:
-    with pytest.raises(PermanentError) as caught:
-        topology().site(storage("s", "ext"), HOST.ref, TABLE)
-    assert caught.value.code is PermanentCode.STORAGE_NOT_FOUND
+    assert error_of(topology().site, storage("s", "ext"), HOST.ref, TABLE).code is PermanentCode.STORAGE_NOT_FOUND
 
 
 def test_storages_are_found_by_uuid_and_by_a_label_that_only_one_has() -> None:
