@@ -79,7 +79,8 @@ def test_an_import_whose_worker_was_killed_leaves_nothing_after_the_retry_but_th
             driver.upload(vm, make_image(vm), NFS)
         finally:
             os._exit(0)
-    wait_until(lambda: bool(held(cloud)), "the import to begin", timeout=10)
+    all_there = {str(image_name(vm)): make_image(vm).content}
+    wait_until(lambda: cloud.images(NFS) == all_there, "the import to have all", timeout=10)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     other = make_image(vm, 1, sectors=200)  # its generation, with other content
