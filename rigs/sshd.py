@@ -38,7 +38,7 @@ def as_is(argv: list[str]) -> list[str]:
 
 
 class SshServer(Rig):
-    """A real sshd of our own on a loopback port, for the user who runs us, with keys made for it.
+    """A real sshd of our own on a loopback port, for one user, with keys made for it.
 
     It serves commands and SFTP. The host's and the user's configuration and keys are neither read nor written.
 
@@ -46,15 +46,18 @@ class SshServer(Rig):
         directory: is made if missing; holds keys, `known_hosts` and `sshd.log`.
         within: rewrites the command that starts sshd, so that it sees another machine's files:
             `SshServer(directory, within=libvirt_host.within)`. That machine has to be on whenever this is started.
+        user: another one than who runs us, who has to be root then; must be able to read `directory`.
 
     Raises:
         RigUnavailable: sshd or ssh-keygen is not installed.
     """
 
-    def __init__(self, directory: Path, *, within: Callable[[list[str]], list[str]] = as_is) -> None:
+    def __init__(
+        self, directory: Path, *, within: Callable[[list[str]], list[str]] = as_is, user: str | None = None
+    ) -> None:
         self.directory = directory
         self.port = free_port()
-        self.user = getpass.getuser()
+        self.user = user or getpass.getuser()
         self._sshd = find_program("sshd", "openssh-server")
         self._keygen = find_program("ssh-keygen", "openssh-client")
         self._within = within

@@ -333,8 +333,15 @@ async def read_file(client: asyncssh.SFTPClient, path: PurePosixPath) -> bytes |
         return None
 
 
-async def write_file(client: asyncssh.SFTPClient, path: PurePosixPath, content: bytes) -> None:
+async def write_file(
+    client: asyncssh.SFTPClient,
+    path: PurePosixPath,
+    content: bytes,
+    finish: Callable[[asyncssh.SFTPClient, PurePosixPath], Awaitable[None]] | None = None,
+) -> None:
     """Write a file as `<name>.part`, read it back, and give it its name: it is whole when it is seen.
+
+    `finish` does what else there is to do with it before it has its name.
 
     Raises:
         TransientError: `UPLOAD_CORRUPT` when what is read back is not what was written, `STORAGE_FULL`.
@@ -343,6 +350,8 @@ async def write_file(client: asyncssh.SFTPClient, path: PurePosixPath, content: 
     part = part_of(path)
     await _write_part(client, part, content)
     try:
+        if finish is not None:
+            await finish(client, part)
         await client.posix_rename(str(part), str(path))
     except asyncssh.SFTPError as error:
         raise await _given_up(client, part, len(content), error) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import shutil
 import subprocess
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 QEMU_USER = "libvirt-qemu"
-AS_DEBIAN_HAS_IT = f"""\
+QEMU_CONF = f"""\
 user = "{QEMU_USER}"
 group = "{QEMU_USER}"
-dynamic_ownership = 1
+dynamic_ownership = {{dynamic}}
 remember_owner = 1
 security_driver = "none"
 stdio_handler = "file"
@@ -53,14 +54,14 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.fixture
-def unprivileged(folder: Path) -> Iterator[Cloud]:
+@pytest.fixture(params=[1, 0], ids=["dynamic ownership", "as they are"])
+def unprivileged(folder: Path, request: pytest.FixtureRequest) -> Iterator[Cloud]:
     with require_rig():
         host = LibvirtHost(folder / "host")
         host.start()
     try:
         require(any(one.pw_name == QEMU_USER for one in pwd.getpwall()), f"no user {QEMU_USER} here")
-        (host.directory / "etc" / "qemu.conf").write_text(AS_DEBIAN_HAS_IT)
+        (host.directory / "etc" / "qemu.conf").write_text(QEMU_CONF.format(dynamic=request.param))
         host.stop_daemon()
         subprocess.run(host.within(["sh", "-c", OPEN_KVM, str(folder / "kvm")]), check=True)
         host.start_daemon()
@@ -71,15 +72,40 @@ def unprivileged(folder: Path) -> Iterator[Cloud]:
         host.stop()
 
 
-def test_an_image_in_a_drive_belongs_to_qemu_s_user_and_to_nobody_else(unprivileged: Cloud) -> None:
+def owned(path: Path) -> tuple[int, int]:
+    return path.stat().st_uid, path.stat().st_mode & 0o777
+
+
+def test_a_vm_of_qemu_s_user_boots_with_its_image_which_is_nobody_else_s(unprivileged: Cloud) -> None:
     cloud, home = unprivileged, Place(StorageName("local"), HostName("h1"))
     driver = KvmDriver.from_inventory({"hosts": {"h1": {"uri": cloud.host.uri}}})
-    vm = cloud.define(disk(None, "hdd", "ide"), running=True)
+    vm = cloud.define(disk(None, "hdd", "ide"))
+    user = pwd.getpwnam(QEMU_USER)
+    os.chown(cloud.pool / f"{vm.uuid}.root", user.pw_uid, user.pw_gid)
     paths = [cloud.pool / "configdrive" / str(image_name(vm, generation)) for generation in (1, 2)]
-    for generation in (1, 2):
+    for generation, path in enumerate(paths, start=1):
         driver.upload(vm, make_image(vm, generation), home)
+        assert owned(path) == (user.pw_uid, 0o600)
         driver.attach(vm, image_name(vm, generation), home)
-    user = pwd.getpwnam(QEMU_USER).pw_uid
-    assert [(path.stat().st_uid, path.stat().st_mode & 0o777) for path in paths] == [(user, 0o600)] * 2
-    assert str(paths[1]) in {drive.path for drive in cloud.drives(vm).values()}
-    driver.close()
+        if generation == 1:
+            cloud.start(vm)
+        assert (owned(path), str(path) in {drive.path for drive in cloud.drives(vm).values()}) == (
+            (user.pw_uid, 0o600),
+            True,
+        )
+    (found,) = (check for check in driver.check(HostName("h1")) if "pool local" in check.subject)
+    assert (found.ok, f"owner {user.pw_uid}" in found.detail) == (True, True)
+    assert not (cloud.pool / "configdrive" / "configdrive-probe").exists()
+
+    # A directory that is given to a user of its own: QEMU's is to be in its group.
+    os.chown(cloud.pool, 36, 36)
+    cloud.connection.storagePoolLookupByName("local").refresh(0)
+    theirs = KvmDriver.from_inventory({"hosts": {"h1": {"uri": cloud.host.uri}}})
+    theirs.upload(vm, make_image(vm, 3), home)
+    assert owned(cloud.pool / "configdrive" / str(image_name(vm, 3))) == (36, 0o640)
+    squashed = KvmDriver.from_inventory({"hosts": {"h1": {"uri": cloud.host.uri, "image_owner": 0, "image_group": 0}}})
+    (found,) = (check for check in squashed.check(HostName("h1")) if "pool local" in check.subject)
+    assert (found.ok, "image_mode" in found.remedy) == (False, True)
+    for one in (driver, theirs, squashed):
+        one.close()
+    cloud.stop(vm)

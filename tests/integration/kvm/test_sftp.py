@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +15,12 @@ import pytest
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import HostName, Place, StorageName, StoredImage
 from configdrive.ports import Connections
+from rigs.sshd import SshServer
 from tests.contract.rig import failure_of, image_name, make_image
 from tests.integration.kvm.cloud import disk
 from workers.driverkit.ssh import ABANDONED_SECONDS
 
 if TYPE_CHECKING:
-    from rigs.sshd import SshServer
     from tests.integration.kvm.cloud import Cloud
     from tests.integration.kvm.conftest import MakeDriver
 
@@ -52,6 +54,45 @@ def test_a_link_in_place_of_a_part_is_not_followed(
     driver.upload(vm, make_image(vm), CACHE)
     assert (tmp_path / "victim").read_bytes() == b"untouched"
     assert (folder / str(image_name(vm))).read_bytes() == make_image(vm).content
+
+
+def test_an_image_by_sftp_belongs_to_whom_the_inventory_says(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
+) -> None:
+    driver = make_driver(ssh=ssh_table, image_owner=36, image_group=107, image_mode="0640")
+    driver.upload(vm := cloud.new_vm(), make_image(vm), CACHE)
+    found = (tmp_path / "cache" / str(image_name(vm))).stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (36, 107, 0o640)
+
+
+def test_an_image_that_is_qemu_s_by_now_is_read_through_libvirt_where_the_sftp_user_is_not_root(
+    cloud: Cloud, make_driver: MakeDriver
+) -> None:
+    directory = Path(tempfile.mkdtemp(prefix="configdrive-sftp-"))
+    directory.chmod(0o711)
+    server = SshServer(directory / "ssh", within=cloud.host.within, user="daemon")
+    try:
+        server.start()
+        (directory / "ssh").chmod(0o711)
+        (directory / "pool").mkdir()
+        shutil.chown(directory / "pool", "daemon")
+        cloud.add_pool("theirs", directory / "pool")
+        files = {"key_file": str(server.key_file), "known_hosts": str(server.known_hosts)}
+        driver = make_driver(
+            ssh={"host": server.host, "port": server.port, "user": server.user, **files}, storage_route="sftp"
+        )
+        vm, here = cloud.new_vm(), Place(StorageName("theirs"), HOST)
+        driver.upload(vm, make_image(vm), here)
+        image = directory / "pool" / "configdrive" / str(image_name(vm))
+        assert image.owner() == "daemon"
+        os.chown(image, 0, 0)
+        cloud.add_pool("target", directory / "target")
+        shutil.chown(directory / "target", "daemon")
+        driver.copy(vm, image_name(vm), here, Place(StorageName("target"), HOST))
+        assert (directory / "target" / "configdrive" / image.name).read_bytes() == make_image(vm).content
+    finally:
+        server.stop()
+        shutil.rmtree(directory)
 
 
 @pytest.fixture

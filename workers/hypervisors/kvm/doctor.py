@@ -8,9 +8,10 @@ import asyncssh
 
 from configdrive.errors import FleetError
 from configdrive.ports import Check
+from workers.hypervisors.kvm.access import Access, capabilities
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.inventory import StorageRoute
-from workers.hypervisors.kvm.visit import REPEATED, host_uuid
+from workers.hypervisors.kvm.visit import REPEATED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -63,7 +64,7 @@ def _identity(subject: str, host: Host, visit: Visit, others: Collection[Host]) 
             " 'host_uuid' of its own (uuidgen)"
         )
         return Check(subject, ok=False, detail=detail, remedy=remedy)
-    if host.table.host_uuid is None and host_uuid(visit.link) in REPEATED:
+    if host.table.host_uuid is None and capabilities(visit.link).uuid in REPEATED:
         detail = f"is known as {visit.host_id}: thousands of boards bear its uuid; better give it a 'host_uuid'"
         return Check(subject, ok=True, detail=detail)
     return Check(subject, ok=True, detail=f"is known by the uuid {visit.host_id}")
@@ -80,11 +81,31 @@ def _pool(subject: str, visit: Visit, pool: Pool) -> Check:
     try:
         with translated(subject):
             place = visit.storages.named(pool.name)
-            images = len(visit.storages.folder(place).names())
+            folder = visit.storages.folder(place)
+            images = len(folder.names())
+            access = folder.probe()
     except FleetError as error:
         return _bad(subject, error, f"look at {pool.target} on the host")
+    unreadable = _unreadable(subject, visit, access)
+    if unreadable is not None:
+        return unreadable
     seen = "shared" if place.host is None else "local"
-    return Check(subject, ok=True, detail=f"active, {seen}, {images} images of the fleet")
+    return Check(subject, ok=True, detail=f"active, {seen}, {images} images of the fleet; {access}")
+
+
+def _unreadable(subject: str, visit: Visit, access: Access) -> Check | None:
+    """Say that QEMU's user cannot read what is written there, unless libvirt can give it away when a VM starts."""
+    host = capabilities(visit.link)
+    if host.user is None or host.group is None or access.allows(host.user, host.group):
+        return None
+    if access.mode & 0o040 and access.group is not None and access.group > 0:
+        return None  # it may be in that group
+    detail = f"QEMU's user ({host.user}:{host.group}) cannot read an image there ({access})"
+    remedy = (
+        "give 'image_owner', 'image_group' or 'image_mode' of this host in the inventory; an NFS export that squashes"
+        ' root needs image_mode = "0644" (who reads the files there reads passwords), or no_root_squash'
+    )
+    return Check(subject, ok=False, detail=detail, remedy=remedy)
 
 
 def _no_pool(subject: str, host: Host) -> Check:

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import errno
 import re
+import stat
 import time
 import uuid
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from workers.driverkit.ssh import (
     write_new_file,
 )
 from workers.driverkit.storage_routes import Files
+from workers.hypervisors.kvm.access import PRIVATE, Access
 from workers.hypervisors.kvm.domain_xml import read_xml
 
 if TYPE_CHECKING:
@@ -52,10 +54,6 @@ if TYPE_CHECKING:
     from workers.hypervisors.kvm.sessions import Link
 
 R = TypeVar("R")
-
-PRIVATE: Final = 0o600
-"""An image's mode: it may hold a password. When libvirt attaches the file it makes QEMU's user its owner
-(`dynamic_ownership` in qemu.conf, which is the default)."""
 
 PASSABLE: Final = 0o711
 """The folder's mode: QEMU's user may reach a file by its name, nobody but the owner may list them. A folder that was
@@ -70,6 +68,9 @@ ID_FILE: Final = "storage.id"
 _ID: Final = re.compile(rb"[0-9a-f]{32}\n")
 _HALF_ID_SECONDS: Final = 5.0
 """How long an id file that is empty may be somebody's who is just writing it."""
+
+_PROBE: Final = "configdrive-probe"
+"""A file that is there for a moment only; no image's name."""
 
 CHUNK: Final = 256 * 1024 - 64
 """Bytes per message: what fits into one of libvirt's stream packets."""
@@ -89,6 +90,9 @@ _RACED: Final = frozenset(
     }
 )
 """What libvirt answers when several workers look for a pool and make it at once."""
+
+
+_NOBODY_S: Final = Access()
 
 
 class ImageFolder(Files, Protocol):
@@ -117,6 +121,9 @@ class ImageFolder(Files, Protocol):
     def has(self, name: ImageName) -> bool:
         """Say whether the file is there now."""
 
+    def probe(self) -> Access:
+        """Write a file as an image would be written, and take it away; returns who might have read it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -134,13 +141,17 @@ class VolumeFolder:
         directory: the images'.
         pool: the libvirt pool's name.
         shared: whether other hosts write there past this libvirt.
+        access: who may read the images.
     """
 
-    def __init__(self, link: Link, directory: PurePosixPath, pool: str, *, shared: bool) -> None:
+    def __init__(
+        self, link: Link, directory: PurePosixPath, pool: str, *, shared: bool, access: Access = _NOBODY_S
+    ) -> None:
         self._link = link
         self.directory = directory
         self.pool = pool
         self._shared = shared
+        self._access = access
 
     def identity(self, *, make: bool) -> str | None:
         """Return which storage this is. A volume is made at once but filled afterwards: an empty one is waited for."""
@@ -154,7 +165,7 @@ class VolumeFolder:
                 return None
             if volume is None:
                 try:
-                    self._create(ID_FILE, _new_id())
+                    self._create(ID_FILE, _new_id(), _NOBODY_S)
                 except libvirt.libvirtError:
                     if self._find(ID_FILE, expected=True) is None:
                         raise  # otherwise another worker was faster
@@ -201,7 +212,7 @@ class VolumeFolder:
 
     def put(self, name: ImageName, content: bytes) -> None:
         """Write a file that is not there yet, and read it back."""
-        volume = self._create(str(name), content)
+        volume = self._create(str(name), content, self._access)
         if self._download(volume) != content:
             self._drop(volume)
             detail = f"volume {name} reads back otherwise than written"
@@ -215,12 +226,29 @@ class VolumeFolder:
         if volume is not None:
             self._link.call(volume.delete, 0)
 
-    def _create(self, name: str, content: bytes) -> libvirt.virStorageVol:
+    def probe(self) -> Access:
+        """Write a file as an image would be written, and take it away; returns who might have read it."""
+        left = self._find(_PROBE, expected=True)
+        if left is not None:
+            self._drop(left)
+        volume = self._create(_PROBE, b"probe", self._access)
+        self._on_pool(self._refresh)  # what libvirt remembers of it is what it was told
+        try:
+            found = read_xml(self._link.call(volume.XMLDesc, 0)).find("target/permissions")
+        finally:
+            self._drop(volume)
+            self._link.known.files.forget(self.directory / _PROBE)
+        if found is None:
+            return _NOBODY_S
+        owner, group = (int(found.findtext(name, "-1")) for name in ("owner", "group"))
+        return Access(owner, group, int(found.findtext("mode", "0"), 8))
+
+    def _create(self, name: str, content: bytes, access: Access) -> libvirt.virStorageVol:
         """Make a new file and fill it."""
         self._link.known.files.forget(self.directory / name)
 
         def create(pool: libvirt.virStoragePool) -> libvirt.virStorageVol:
-            return self._link.call(self._private(pool).createXML, _volume_xml(name, len(content)), 0)
+            return self._link.call(self._private(pool).createXML, _volume_xml(name, len(content), access), 0)
 
         try:
             volume = self._on_pool(create, make=True)
@@ -409,13 +437,26 @@ class SftpFolder:
         directory: the images'.
         pool: the libvirt pool of that directory, if there is one.
         with_parents: make the directories above as well; not so below a pool, whose own must be there.
+        access: who may read the images.
+        through: the same folder through libvirt: it reads a file that is QEMU's user's by now, where ours is not root.
     """
 
-    def __init__(self, sftp: Sftp, directory: PurePosixPath, pool: str, *, with_parents: bool) -> None:
+    def __init__(  # noqa: PLR0913  # all by name but the first
+        self,
+        sftp: Sftp,
+        directory: PurePosixPath,
+        pool: str,
+        *,
+        with_parents: bool,
+        access: Access,
+        through: VolumeFolder,
+    ) -> None:
         self._sftp = sftp
         self.directory = directory
         self.pool = pool
         self._with_parents = with_parents
+        self._access = access
+        self._through = through
 
     def identity(self, *, make: bool) -> str | None:
         """Return which storage this is."""
@@ -475,14 +516,17 @@ class SftpFolder:
         async def work(client: asyncssh.SFTPClient) -> bytes | None:
             return await read_file(client, self.directory / str(name)) if await self._open(client) else None
 
-        return self._sftp.run(work, transfer=MOST)
+        try:
+            return self._sftp.run(work, transfer=MOST)
+        except asyncssh.SFTPPermissionDenied:
+            return self._through.read(name)
 
     def put(self, name: ImageName, content: bytes) -> None:
         """Write a file that is not there yet, and read it back before it has its name."""
 
         async def work(client: asyncssh.SFTPClient) -> None:
             await self._open(client, make=True)
-            await write_file(client, self.directory / str(name), content)
+            await write_file(client, self.directory / str(name), content, self._give_away)
 
         self._sftp.run(work, transfer=2 * len(content))
 
@@ -495,6 +539,32 @@ class SftpFolder:
                 await asyncio.gather(unlink(client, path), unlink(client, part_of(path)))
 
         self._sftp.run(work)
+
+    def probe(self) -> Access:
+        """Write a file as an image would be written, and take it away; returns who might have read it."""
+        path = self.directory / _PROBE
+
+        async def work(client: asyncssh.SFTPClient) -> asyncssh.SFTPAttrs:
+            await self._open(client, make=True)
+            try:
+                await write_file(client, path, b"probe", self._give_away)
+                return await client.lstat(str(path))
+            finally:
+                await unlink(client, path)
+
+        found = self._sftp.run(work)
+        return Access(found.uid, found.gid, stat.S_IMODE(found.permissions or 0))
+
+    async def _give_away(self, client: asyncssh.SFTPClient, path: PurePosixPath) -> None:
+        """Give a file to who is to read it. What the host refuses, `doctor` says: a user that is not root may not."""
+        access, seen = self._access, await client.lstat(str(path))
+        if access.mode != PRIVATE:
+            await client.chmod(str(path), access.mode)
+        owner = seen.uid if access.owner is None else access.owner
+        group = seen.gid if access.group is None else access.group
+        if owner is not None and group is not None and (owner, group) != (seen.uid, seen.gid):
+            with contextlib.suppress(asyncssh.SFTPPermissionDenied, asyncssh.SFTPFailure):
+                await client.chown(str(path), owner, group)
 
     async def _open(self, client: asyncssh.SFTPClient, *, make: bool = False) -> bool:
         """Say whether the folder is there, and see that it is nobody else's; make it if need be.
@@ -510,14 +580,18 @@ def _abort(link: Link, stream: libvirt.virStream) -> None:
         link.call(stream.abort)
 
 
-def _volume_xml(name: str, size: int) -> str:
+def _volume_xml(name: str, size: int, access: Access) -> str:
     volume = ET.Element("volume")
     ET.SubElement(volume, "name").text = name
     for amount in ("capacity", "allocation"):
         ET.SubElement(volume, amount, unit="bytes").text = str(size)
     target = ET.SubElement(volume, "target")
     ET.SubElement(target, "format", type="raw")
-    ET.SubElement(ET.SubElement(target, "permissions"), "mode").text = f"{PRIVATE:04o}"
+    permissions = ET.SubElement(target, "permissions")
+    ET.SubElement(permissions, "mode").text = f"{access.mode:04o}"
+    for name_, number in (("owner", access.owner), ("group", access.group)):
+        if number is not None:
+            ET.SubElement(permissions, name_).text = str(number)
     return ET.tostring(volume, encoding="unicode")
 
 

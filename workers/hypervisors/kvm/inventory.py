@@ -76,6 +76,9 @@ class HostTable(Table):
         connections: to this host's libvirtd, per worker process, at most.
         ssh: needed for `sftp` routes and for the cache directory (without it the cache is made a libvirt pool).
         pools: what cannot be seen from libvirt.
+        image_owner, image_group, image_mode: numbers of the user and group to whom image files belong, and their mode
+            such as "0640". Left out: the pool's owner when that is not root, else QEMU's user as libvirt knows it, and
+            "0600".
         startup_policy: what libvirt does with a VM when it cannot look at its image: `optional` starts it with an empty
             drive, which is filled when the image is there again; `requisite` does not start it, but lets it arrive from
             another host or a snapshot; `mandatory` does neither.
@@ -90,6 +93,9 @@ class HostTable(Table):
     connections: int = Field(default=4, ge=1, le=64)
     ssh: SshTable | None = None
     pools: dict[Name, PoolTable] = Field(default_factory=dict)
+    image_owner: Annotated[int, Field(ge=0)] | None = None
+    image_group: Annotated[int, Field(ge=0)] | None = None
+    image_mode: Annotated[str, StringConstraints(pattern=r"^0?[0-7][0-7][0-7]$")] | None = None
     startup_policy: StartupPolicy = StartupPolicy.OPTIONAL
     host_uuid: Annotated[str, StringConstraints(pattern=rf"(?i)^{UUID_PATTERN}$", to_lower=True)] | None = None
 

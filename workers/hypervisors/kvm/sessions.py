@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
     from configdrive.model import HostName, ImageName, VmUuid
+    from workers.hypervisors.kvm.access import Capabilities
     from workers.hypervisors.kvm.domain_xml import Source
     from workers.hypervisors.kvm.image_folder import Volume
     from workers.hypervisors.kvm.storages import Pool
@@ -88,7 +89,7 @@ class Known:
         self.pool_definitions: Cache[str, Pool] = Cache(LISTED_SECONDS)
         self.folders: Cache[PurePosixPath, libvirt.virStoragePool] = Cache()
         self.files: Cache[PurePosixPath, Volume] = Cache(EVENT_SECONDS)
-        self.host_uuid: Cache[HostName, str] = Cache()
+        self.capabilities: Cache[HostName, Capabilities] = Cache()
         self.nameless: Cache[PurePosixPath, bool] = Cache(EVENT_SECONDS)
         self.private: Cache[PurePosixPath, bool] = Cache(LISTED_SECONDS)
         self.held: Cache[VmUuid, frozenset[ImageName]] = Cache(EVENT_SECONDS)

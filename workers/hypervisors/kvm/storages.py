@@ -24,6 +24,7 @@ import libvirt
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import IMAGE_FOLDER, HostName, Place, StorageName
+from workers.hypervisors.kvm.access import access_of, capabilities, pool_owner
 from workers.hypervisors.kvm.domain_xml import read_xml
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.image_folder import SftpFolder, VolumeFolder
@@ -55,12 +56,14 @@ class Pool:
         kind: libvirt's type, such as `dir` or `rbd`.
         target: the directory in which it appears on the host; `None` when it has none.
         active: whether it is started (of a netfs pool: mounted).
+        owner: user and group of its directory, when it is not root's.
     """
 
     name: StorageName
     kind: str
     target: PurePosixPath | None
     active: bool
+    owner: tuple[int, int] | None = None
 
     @property
     def holds_files(self) -> bool:
@@ -193,18 +196,24 @@ class Storages:
 
     @property
     def _cache_folder(self) -> ImageFolder:
-        return self._folder(self._cache_directory, IMAGE_FOLDER, shared=False)
+        return self._folder(self._cache_directory, IMAGE_FOLDER, shared=False, owner=None)
 
     def _folder_of(self, pool: Pool) -> ImageFolder:
         assert pool.target is not None  # noqa: S101  # it holds files
-        return self._folder(pool.target / IMAGE_FOLDER, _OURS + pool.name, shared=self.is_shared(pool))
+        return self._folder(
+            pool.target / IMAGE_FOLDER, _OURS + pool.name, shared=self.is_shared(pool), owner=pool.owner
+        )
 
-    def _folder(self, directory: PurePosixPath, pool: str, *, shared: bool) -> ImageFolder:
+    def _folder(
+        self, directory: PurePosixPath, pool: str, *, shared: bool, owner: tuple[int, int] | None
+    ) -> ImageFolder:
         route, is_cache = self._table.storage_route, directory == self._cache_directory
         by_sftp = is_cache or route is StorageRoute.SFTP or (route is StorageRoute.AUTO and shared)
+        access = access_of(self._table, owner, capabilities(self._link))
+        volumes = VolumeFolder(self._link, directory, pool, shared=shared, access=access)
         if self._sftp is not None and by_sftp:
-            return SftpFolder(self._sftp, directory, pool, with_parents=is_cache)
-        return VolumeFolder(self._link, directory, pool, shared=shared)
+            return SftpFolder(self._sftp, directory, pool, with_parents=is_cache, access=access, through=volumes)
+        return volumes
 
     def _place(self, pool: Pool) -> Place:
         if not pool.holds_files:
@@ -305,7 +314,9 @@ class Storages:
             name, kind, target = handle.name(), xml.get("type", ""), PurePosixPath(path) if path else None
             if name.startswith(_OURS) and target is not None and target.name == IMAGE_FOLDER:
                 name, target = name[len(_OURS) :], target.parent  # all that is left of a pool that was undefined
-            pool = known.pool_definitions.keep(uuid, Pool(StorageName(name), kind, target, active=True))
+            pool = known.pool_definitions.keep(
+                uuid, Pool(StorageName(name), kind, target, active=True, owner=pool_owner(xml))
+            )
         pool = known.pools.keep(pool.name, replace(pool, active=active))
         if active and pool.target is not None:
             known.pools_at.keep(pool.target, pool)

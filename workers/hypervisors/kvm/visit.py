@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from workers.driverkit.cache import Cache
 from workers.driverkit.ssh import Sftp
 from workers.driverkit.tables import unknown_host
-from workers.hypervisors.kvm.domain_xml import read_xml
+from workers.hypervisors.kvm.access import capabilities
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.sessions import LISTED_SECONDS, HostLinks
 from workers.hypervisors.kvm.storages import Storages
@@ -100,17 +100,8 @@ class Host:
             self.sftp.close()
 
     def _identity(self, link: Link) -> str:
-        uuid = host_uuid(link)
+        uuid = capabilities(link).uuid
         return f"{uuid}@{urlsplit(self.table.uri).hostname or 'localhost'}" if uuid in REPEATED else uuid
-
-
-def host_uuid(link: Link) -> str:
-    """Return the uuid that a host's libvirt reports, asked once on each connection."""
-    known = link.known.host_uuid.get(link.host)
-    if known is not None:
-        return known
-    capabilities = read_xml(link.call(link.connection.getCapabilities))
-    return link.known.host_uuid.keep(link.host, capabilities.findtext("host/uuid", "").lower())
 
 
 def find_host(hosts: Mapping[HostName, Host], name: HostName) -> Host:
