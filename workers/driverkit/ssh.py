@@ -294,7 +294,8 @@ async def open_folder(
     """Say whether a folder is there, and see that nobody else can do anything in it; make it if need be.
 
     Raises:
-        PermanentError: `ACCESS_DENIED` when it is a link, which would lead the fleet's user anywhere.
+        PermanentError: `ACCESS_DENIED` when it is a link, which would lead the fleet's user anywhere; `MISCONFIGURED`
+            when it is a file.
     """
     path = str(directory)
     found = await look_at(client, directory)
@@ -309,9 +310,17 @@ async def open_folder(
     if found.type == asyncssh.FILEXFER_TYPE_SYMLINK:
         detail = f"{path} on the host is a symbolic link, not the folder of the fleet's images"
         raise PermanentError(PermanentCode.ACCESS_DENIED, detail, "see who made it, and remove it")
+    if found.type == asyncssh.FILEXFER_TYPE_REGULAR:
+        raise not_a_folder(directory)
     if found.permissions is not None and stat.S_IMODE(found.permissions) != mode:
         await client.chmod(path, mode)
     return True
+
+
+def not_a_folder(directory: PurePosixPath) -> PermanentError:
+    """Make the error for a file in the place of the folder of images."""
+    detail = f"{directory} on the host is a file, not the folder of the fleet's images"
+    return PermanentError(PermanentCode.MISCONFIGURED, detail, "rename it: the fleet needs this name for its folder")
 
 
 async def read_file(client: asyncssh.SFTPClient, path: PurePosixPath) -> bytes | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
+from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HostName, Place, StorageName
-from tests.contract.rig import make_image
+from tests.contract.rig import image_name, make_image
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from configdrive.ports import Check
     from rigs.sshd import SshServer
@@ -36,6 +37,7 @@ def test_a_well_host_is_reported_in_detail(
     assert found[""].ok
     assert found[""].detail.startswith("libvirt ")
     assert found["pool local"].ok
+    assert (found["pool blocks"].ok, "cache" in found["pool blocks"].detail) == (True, True)
     assert found["pool local"].detail.startswith("active, shared, ")
     assert found["ssh"].ok
     assert not (tmp_path / "cache").exists()
@@ -56,6 +58,29 @@ def test_a_folder_that_cannot_be_read_is_a_finding(cloud: Cloud, driver: KvmDriv
     found = findings(driver)
     assert not found["pool odd"].ok
     assert str(tmp_path / "odd") in found["pool odd"].remedy + found["pool odd"].detail
+    with pytest.raises(PermanentError) as caught:
+        driver.upload(vm := cloud.new_vm(), make_image(vm), Place(StorageName("odd"), HOST))
+    assert caught.value.code is PermanentCode.MISCONFIGURED
+
+
+def test_a_pool_that_was_given_another_directory_is_that_directory_now_and_one_that_is_no_more_is_said_and_swept(
+    cloud: Cloud, driver: KvmDriver, tmp_path: Path
+) -> None:
+    here = Place(StorageName("moved"), HOST)
+    vms = [cloud.new_vm() for _ in range(2)]
+    for vm, where in zip(vms, ("one", "two"), strict=True):
+        cloud.add_pool("moved", tmp_path / where)
+        driver.observe(vm)
+        driver.upload(vm, make_image(vm), here)
+        assert (tmp_path / where / "configdrive" / str(image_name(vm))).exists()
+        assert ", 1 images" in findings(driver)["pool moved"].detail
+        pool = cloud.connection.storagePoolLookupByName("moved")
+        pool.destroy()
+        pool.undefine()
+    found = findings(driver)
+    assert "pool moved" not in found
+    assert "is no more" in found["pool configdrive-moved"].detail
+    assert [stored.name for stored in driver.survey(HOST).images if stored.name.vm_uuid == vms[1].uuid] != []
 
 
 def test_a_cache_that_cannot_be_written_is_a_finding(

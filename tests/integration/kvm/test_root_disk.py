@@ -45,6 +45,30 @@ def test_a_file_lies_on_the_innermost_pool_around_it(cloud: Cloud, driver: KvmDr
     assert driver.observe(vm).storage == place("beside")
 
 
+def test_a_path_through_a_symbolic_link_lies_on_the_pool_to_which_it_leads(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
+) -> None:
+    cloud.add_pool("real", tmp_path / "real" / "pool")
+    (tmp_path / "linked").symlink_to(tmp_path / "real" / "pool")
+    (tmp_path / "real" / "pool" / "deep").mkdir()
+    driver = make_driver(ssh=ssh_table)
+    vm = cloud.define(root=disk(tmp_path / "linked" / "deep" / "root.raw", "vda", "virtio", "disk"))
+    assert driver.observe(vm).storage == place("real")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "by-link").symlink_to(tmp_path / "far")
+    cloud.add_pool("by-link", tmp_path / "by-link")
+    vm = cloud.define(root=disk(tmp_path / "far" / "root.raw", "vda", "virtio", "disk"))
+    assert make_driver(ssh=ssh_table).observe(vm).storage == place("by-link")
+
+
+def test_a_data_disk_is_not_the_root_of_a_vm_that_boots_from_a_lun(cloud: Cloud, driver: KvmDriver) -> None:
+    lun = BLOCK.format("/dev/loop7").replace("'disk'", "'lun'", 1).replace("vda", "sda").replace("'virtio'", "'scsi'")
+    vm = cloud.new_vm()
+    data = disk(cloud.root_disk(vm.uuid), "vdb", "virtio", "disk")
+    cloud.define(data, root=lun, devices="<controller type='scsi' model='virtio-scsi'/>", vm=vm)
+    assert driver.observe(vm).storage == CACHE
+
+
 def test_a_volume_lies_on_the_pool_that_it_names(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
     cloud.add_pool("named", tmp_path / "named")
     root = (

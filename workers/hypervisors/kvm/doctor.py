@@ -71,13 +71,18 @@ def _identity(subject: str, host: Host, visit: Visit, others: Collection[Host]) 
 
 
 def _pool(subject: str, visit: Visit, pool: Pool) -> Check:
+    if pool.is_left:
+        subject = f"{subject}, pool configdrive-{pool.name}"
+        detail = f"the pool {pool.name} is no more, and images of the fleet lie in {pool.target}/configdrive still"
+        remedy = "`configdrive sweep` deletes those that no VM needs; then nothing is left to do"
+        return Check(subject, ok=True, detail=f"{detail}: {remedy}")
     subject = f"{subject}, pool {pool.name}"
-    if not pool.active:
-        remedy = f"virsh pool-start {pool.name} && virsh pool-autostart {pool.name}, or undefine it"
-        return Check(subject, ok=False, detail="is not active: VMs on it get no config drive", remedy=remedy)
     if not pool.holds_files:
         cache = visit.table.cache_directory
         return Check(subject, ok=True, detail=f"type {pool.kind} holds no files: its VMs' images go to {cache}")
+    if not pool.active:
+        remedy = f"virsh pool-start {pool.name} && virsh pool-autostart {pool.name}, or undefine it"
+        return Check(subject, ok=False, detail="is not active: VMs on it get no config drive", remedy=remedy)
     try:
         with translated(subject):
             place = visit.storages.named(pool.name)

@@ -42,6 +42,10 @@ class Device(StrEnum):
     DISK = "disk"
 
 
+_ROOT: Final = frozenset({Device.DISK, "lun"})
+"""Kinds of disk from which a VM boots: a `lun` is a whole SCSI disk that is handed through."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a disk is plugged in: the name in libvirt (not in the guest), and the bus."""
@@ -200,7 +204,7 @@ class Definition:
     @property
     def root_disk(self) -> Disk | None:
         """The disk that the VM boots from: the first in its boot order, else the first of all; never one of ours."""
-        candidates = [disk for disk in self.disks if disk.device == Device.DISK and disk.image is None]
+        candidates = [disk for disk in self.disks if disk.device in _ROOT and disk.image is None]
         ordered = sorted((disk for disk in candidates if disk.boot is not None), key=lambda disk: disk.boot or 0)
         return next(iter(ordered or candidates), None)
 

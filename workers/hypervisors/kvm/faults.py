@@ -73,6 +73,10 @@ _HOST_KEY_WORDS: Final = ("host key", "authenticat", "access denied", "identity 
 """In libvirt's SSH transports a wrong key and a dead host differ by the text alone."""
 
 
+_HANGS: Final = "has asynchronous jobs running"
+"""What libvirt says of a pool while a call to its file system does not come back."""
+
+
 def libvirt_code(error: libvirt.libvirtError) -> Code:
     """Say which code of the taxonomy an error of libvirt is."""
     code, domain, text = error.get_error_code(), error.get_error_domain(), (error.get_error_message() or "").lower()
@@ -88,7 +92,8 @@ def libvirt_code(error: libvirt.libvirtError) -> Code:
         return _BY_ERRNO.get(number or 0, TransientCode.HYPERVISOR_ERROR)
     if code == libvirt.VIR_ERR_INTERNAL_ERROR and domain in _LINK_DOMAINS:
         return TransientCode.HOST_UNREACHABLE
-    return _BY_CODE.get(code or 0, TransientCode.HYPERVISOR_ERROR)
+    hangs = code == libvirt.VIR_ERR_INTERNAL_ERROR and domain == libvirt.VIR_FROM_STORAGE and _HANGS in text
+    return TransientCode.STORAGE_UNAVAILABLE if hangs else _BY_CODE.get(code or 0, TransientCode.HYPERVISOR_ERROR)
 
 
 def os_code(error: OSError) -> Code:

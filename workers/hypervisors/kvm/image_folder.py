@@ -34,6 +34,7 @@ from workers.driverkit.ssh import (
     is_file,
     list_directory,
     look_at,
+    not_a_folder,
     open_folder,
     part_of,
     read_file,
@@ -340,6 +341,8 @@ class VolumeFolder:
             except libvirt.libvirtError as error:
                 if not make and error.get_int1() == errno.ENOENT:
                     return None
+                if error.get_int1() in {errno.ENOTDIR, errno.EEXIST}:
+                    raise not_a_folder(self.directory) from error
                 # Another worker was faster, or is at it.
                 if error.get_error_code() not in _RACED or time.monotonic() > deadline:
                     raise

@@ -90,6 +90,7 @@ class Known:
         self.folders: Cache[PurePosixPath, libvirt.virStoragePool] = Cache()
         self.files: Cache[PurePosixPath, Volume] = Cache(EVENT_SECONDS)
         self.capabilities: Cache[HostName, Capabilities] = Cache()
+        self.real: Cache[PurePosixPath, PurePosixPath] = Cache(LISTED_SECONDS)
         self.nameless: Cache[PurePosixPath, bool] = Cache(EVENT_SECONDS)
         self.private: Cache[PurePosixPath, bool] = Cache(LISTED_SECONDS)
         self.held: Cache[VmUuid, frozenset[ImageName]] = Cache(EVENT_SECONDS)

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+import asyncssh
 import libvirt
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
@@ -57,6 +58,7 @@ class Pool:
         target: the directory in which it appears on the host; `None` when it has none.
         active: whether it is started (of a netfs pool: mounted).
         owner: user and group of its directory, when it is not root's.
+        is_left: whether it is no more: only our own pool in its directory is left.
     """
 
     name: StorageName
@@ -64,6 +66,7 @@ class Pool:
     target: PurePosixPath | None
     active: bool
     owner: tuple[int, int] | None = None
+    is_left: bool = False
 
     @property
     def holds_files(self) -> bool:
@@ -312,10 +315,11 @@ class Storages:
             xml = read_xml(self._link.call(handle.XMLDesc, 0))
             path = xml.findtext("target/path")
             name, kind, target = handle.name(), xml.get("type", ""), PurePosixPath(path) if path else None
-            if name.startswith(_OURS) and target is not None and target.name == IMAGE_FOLDER:
+            is_left = name.startswith(_OURS) and target is not None and target.name == IMAGE_FOLDER
+            if is_left and target is not None:
                 name, target = name[len(_OURS) :], target.parent  # all that is left of a pool that was undefined
             pool = known.pool_definitions.keep(
-                uuid, Pool(StorageName(name), kind, target, active=True, owner=pool_owner(xml))
+                uuid, Pool(StorageName(name), kind, target, active=True, owner=pool_owner(xml), is_left=is_left)
             )
         pool = known.pools.keep(pool.name, replace(pool, active=active))
         if active and pool.target is not None:
@@ -335,5 +339,30 @@ class Storages:
         innermost = self._at(path.parent)
         if innermost is not None:
             return innermost
-        around = [pool for pool in self.pools if pool.target is not None and path.is_relative_to(pool.target)]
-        return max(around, key=lambda pool: len(pool.target.parts) if pool.target else 0, default=None)
+        found = _innermost(path, [(pool, pool.target) for pool in self.pools if pool.target is not None])
+        return self._around_real(path) if found is None else found
+
+    def _around_real(self, path: PurePosixPath) -> Pool | None:
+        """The pool around a path that leads through symbolic links, as far as SFTP tells where they lead."""
+        sftp, targets = self._sftp, [pool.target for pool in self.pools if pool.target is not None and pool.holds_files]
+        if sftp is None or not targets:
+            return None
+        known = self._link.known.real
+        asked = [one for one in (path.parent, *targets) if known.get(one) is None]
+
+        async def work(client: asyncssh.SFTPClient) -> list[str]:
+            return [str(await client.realpath(str(one))) for one in asked]
+
+        with contextlib.suppress(asyncssh.SFTPError, FleetError):
+            for one, real in zip(asked, sftp.run(work), strict=True):
+                known.keep(one, PurePosixPath(real))
+        real_path = known.get(path.parent)
+        if real_path is None:
+            return None
+        pools = [(pool, known.get(pool.target)) for pool in self.pools if pool.target is not None]
+        return _innermost(real_path / path.name, [(pool, target) for pool, target in pools if target is not None])
+
+
+def _innermost(path: PurePosixPath, pools: list[tuple[Pool, PurePosixPath]]) -> Pool | None:
+    around = [(pool, target) for pool, target in pools if path.is_relative_to(target)]
+    return max(around, key=lambda one: len(one[1].parts), default=(None, path))[0]
