@@ -55,6 +55,14 @@ fuzz: setup ## give strange things to all that comes from outside (CASES=20000, 
 	@$(BIN)/python -m tests.fuzz --cases $(or $(CASES),20000) --seed $(or $(SEED),1) \
 	  $(if $(TARGET),--target $(TARGET)) $(if $(CASE),--case $(CASE))
 
+.PHONY: lives
+lives: setup ## any life of a VM ends as it must, whatever befalls it (LIVES=5000, SEED=1; half an hour of CPU)
+	@$(BIN)/python -m tests.lives --lives $(or $(LIVES),5000) --seed $(or $(SEED),1)
+
+.PHONY: lives-proof
+lives-proof: setup ## break the product on purpose: lives must find each break (5 minutes)
+	$(BIN)/pytest tests/lives/broken.py
+
 .PHONY: test-cloud-init
 test-cloud-init: setup ## boot a stock Debian 12 with cloud-init on our drive (root; 3 minutes; not in `make test`)
 	@CI=true $(BIN)/pytest tests/long/cloud_init_guest.py

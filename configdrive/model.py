@@ -29,8 +29,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import override
 
-from configdrive.public_keys import normal
-
 UUID_PATTERN: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 """A uuid as the fleet keeps it: lower case, with hyphens."""
 
@@ -284,6 +282,11 @@ MAX_EXTRA_KEY: Final = 60
 _NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 """Unicode categories that a one-line value may not have: controls, line and paragraph separators, lone surrogates."""
 
+_PUBLIC_KEY: Final = re.compile(
+    r"(ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
+    r" [A-Za-z0-9+/]{16,}={0,2}( [^\x00-\x1f\x7f]*)?",
+)
+
 
 def line_problem(value: str) -> str | None:
     """Say why a text is not one printable line, with the remedy, or `None` when it is."""
@@ -309,12 +312,12 @@ def _no_nul(value: str) -> str:
 
 
 def _public_key(value: str) -> str:
-    line = normal(value)
-    if line is None:
+    line = value.strip()
+    if not _PUBLIC_KEY.fullmatch(line):
         code = "ssh_public_key"
         raise PydanticCustomError(
             code,
-            "is not a public key as OpenSSH takes it ('ssh-ed25519 AAAA… comment'); give the content of the .pub file",
+            "is not an OpenSSH public key line ('ssh-ed25519 AAAA… comment'); give the content of the .pub file",
         )
     return line
 
@@ -341,11 +344,7 @@ def _with_prefix(value: object) -> object:
 def _domain(value: str) -> str:
     if not re.fullmatch(HOST_NAME, value):
         code = "domain"
-        raise PydanticCustomError(
-            code,
-            "is no host or domain name; give labels of up to 63 letters, digits and hyphens, with single dots between"
-            " them and no hyphen at either end (xn--… for others)",
-        )
+        raise PydanticCustomError(code, "is no domain name; write it like example.com, without a dot at the end")
     return value
 
 
@@ -367,7 +366,7 @@ ExtraKey = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9._-]{{1,{MAX_E
 """The name of an extra metadata entry, which becomes a file name."""
 
 PublicKey = Annotated[str, StringConstraints(max_length=16_384), AfterValidator(_public_key)]
-"""A line of an OpenSSH `.pub` or `authorized_keys` file: options, type, key, comment. Certificates are keys too."""
+"""The line of an OpenSSH `.pub` file."""
 
 Mac = Annotated[
     str,
@@ -382,13 +381,8 @@ Ip = Annotated[IPvAnyAddress, BeforeValidator(_written_out)]
 Interface = Annotated[IPvAnyInterface, BeforeValidator(_with_prefix)]
 """An address with the prefix length (or netmask) of its network, which must be given."""
 
-Domain = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=253),
-    AfterValidator(_domain),
-    WithJsonSchema({"type": "string", "maxLength": 253, "pattern": f"^{HOST_NAME}$"}),
-]
-"""A host's or a domain's name: labels of letters, digits and hyphens, with dots between them."""
+Domain = Annotated[str, StringConstraints(max_length=253), AfterValidator(_domain)]
+"""A domain name of letters, digits, hyphens and dots."""
 
 Network = Annotated[IPvAnyNetwork, BeforeValidator(_written_out)]
 """A network: its first address, and its prefix length (or netmask)."""
@@ -472,12 +466,12 @@ class Metadata(_OnDrive):
     availability_zone: OneLine | None = None
     cloud_identifier: OneLine | None = None
     instance_id: OneLine | None = None
-    local_hostname: Domain | None = None
+    local_hostname: OneLine | None = None
     service_offering: OneLine | None = None
     vm_id: OneLine | None = None
     local_ipv4: OneLine | None = None
     public_ipv4: OneLine | None = None
-    public_hostname: Domain | None = None
+    public_hostname: OneLine | None = None
     hypervisor_host_name: OneLine | None = None
     cloud_domain: OneLine | None = None
     cloud_domain_id: OneLine | None = None

@@ -294,7 +294,7 @@ def problems_between(before: Keyspace, now: Keyspace) -> Iterator[str]:
         if left == len(mail) and set(after) & set(mail):
             yield f"15: VM {uuid}: the order of its events changed"
         for header in mail[:left]:
-            event = json.loads(header)["id"]
+            event = json.loads(header)["key"]
             if _status(_last(reported, event)) in {None, _PARKED}:
                 yield f"16: VM {uuid}: event {event} left without a final outcome"
     stream = [position for position, _ in before.values.get("outcomes", ())]

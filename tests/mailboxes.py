@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import redis
+
 from configdrive.client.postings import Header, Posting, Receipt
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import PermanentError
@@ -30,8 +32,6 @@ from workers.store.places import RedisPlaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    import redis
 
 QUEUE = "configdrive.simulated"
 LEASE = 30.0
@@ -51,6 +51,15 @@ def shared_redis() -> redis.Redis:
     atexit.register(directory.cleanup)
     atexit.register(server.stop)
     return server.client()
+
+
+def shared_redis_url(database: int) -> str:
+    """Return where the same server has a database that is empty."""
+    known: Any = shared_redis().connection_pool.connection_kwargs
+    url = f"redis://{known['host']}:{known['port']}/{database}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
 
 
 def new_vm() -> VmUuid:

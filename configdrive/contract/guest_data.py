@@ -40,20 +40,15 @@ class Strict(BaseModel):
 
 
 def _decodable(value: SecretStr) -> SecretStr:
-    text = _joined(value.get_secret_value())
+    text = value.get_secret_value()
     if len(text) > MAX_USER_DATA * 4 // 3 + 4:
         raise _too_large()
     try:
         base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         code = "base64"
-        raise PydanticCustomError(code, "is not base64; encode the bytes by RFC 4648") from None
-    return SecretStr(text)
-
-
-def _joined(text: str) -> str:
-    """Leave out the line ends that `base64` writes: one at the end, and one after each 76 characters."""
-    return text.replace("\r", "").replace("\n", "")
+        raise PydanticCustomError(code, "is not base64; encode the bytes by RFC 4648, without line breaks") from None
+    return value
 
 
 def _small_enough(value: SecretStr) -> SecretStr:
@@ -102,7 +97,7 @@ class UserData(Strict):
 
 
 Password = Annotated[SecretStr, Field(min_length=1, max_length=256)]
-"""A guest password: one line of 1 to 256 characters, which are at most 511 bytes in UTF-8."""
+"""A guest password: one line of 1 to 256 characters."""
 
 
 def _named_keys(value: object) -> object:

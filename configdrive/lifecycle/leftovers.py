@@ -7,7 +7,7 @@ host. So the event ends, its outcome says what was left behind, the VM's state r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from configdrive.errors import FleetError, StaleError, TransientCode, TransientError
@@ -64,15 +64,21 @@ def of_state(known: VmRecord, intents: Collection[Intent]) -> tuple[Leftover, ..
         Leftover(one.hypervisor, one.host, None, one.host_id, (one.place,), (one.file,), drive=True) for one in intents
     ]
     if known.vm is not None and (known.is_present or known.places):
-        vm = known.vm
-        found.append(
-            Leftover(
-                vm.hypervisor, vm.host, vm.zone, known.host_id, known.places, known.files, drive=True, added=known.added
-            )
-        )
-        if known.destination is not None and known.destination != vm.host:
-            found.append(Leftover(vm.hypervisor, known.destination, vm.zone, files=known.files, drive=True))
+        found += _of_drives_and_places(known, known.vm)
     return merged(found)
+
+
+def _of_drives_and_places(known: VmRecord, vm: Vm) -> Iterator[Leftover]:
+    """Yield each host that may have a drive, with what every host sees of the storages, and what only it does."""
+    hosts = {vm.host: known.host_id, **{one.host: one.host_id for one in known.former}}
+    if known.destination is not None:
+        hosts.setdefault(known.destination, "")
+    shared = tuple(place for place in known.places if place.host is None)
+    for host, host_id in hosts.items():
+        yield Leftover(vm.hypervisor, host, vm.zone, host_id, shared, known.files, drive=True, added=known.added)
+    for place in known.places:
+        if place.host is not None:
+            yield Leftover(vm.hypervisor, place.host, vm.zone, places=(place,), files=known.files)
 
 
 def named(left: Iterable[Leftover]) -> str:
@@ -103,7 +109,7 @@ class Cleaner:
         """Take away what a VM has left on one host; returns what is to be remembered.
 
         What the VM needs now stays. A host that is no longer in the inventory is given up, unless it is there under
-        another name.
+        another name; what it shared with others is looked for through one of them.
 
         Raises:
             FleetError: nothing could be done now; nothing is to be remembered.
@@ -123,13 +129,16 @@ class Cleaner:
         Raises:
             FleetError: as `clean`.
         """
-        host = self._present_name(left)
-        if host is None:
+        known_as = self._present_name(left)
+        host = known_as or self._stand_in(vm)
+        if known_as is None:
+            left = replace(left, places=tuple(place for place in left.places if place.host != left.host), drive=False)
+        if host is None or (known_as is None and not left.places):
             return None
         there = replace(vm, hypervisor=self.driver.name, host=host, primary_storage=None)
         names = [name_of(file) for file in left.files] or None
         seen = self.driver.observe(there, left.places, names)
-        if not self._is_home(record, host, seen):
+        if known_as is not None and not self._is_home(record, host, seen):
             self._empty_drive(there, seen, record, left.added)
         kept = [stored for stored in self._unwanted(record, left, seen) if not self._deleted(there, stored)]
         down = self._down(seen, left, host)
@@ -137,12 +146,17 @@ class Cleaner:
             return None
         files = {*(one.name.file for one in kept), *(left.files if down else ())}
         places = in_order((*down, *(one.place for one in kept)))
-        return replace(left, host=host, places=places, files=tuple(sorted(files)), drive=False)
+        return replace(left, host=known_as or left.host, places=places, files=tuple(sorted(files)), drive=False)
 
     def _present_name(self, left: Leftover) -> HostName | None:
         if left.host in self.driver.hosts():
             return left.host
         return self.driver.host_of(left.host_id) if left.host_id else None
+
+    def _stand_in(self, vm: Vm) -> HostName | None:
+        """Return a host that may see the storages which a host shared that is no more."""
+        hosts = self.driver.hosts()
+        return vm.host if vm.host in hosts else min(hosts, default=None)
 
     def _is_home(self, record: VmRecord, host: HostName, seen: Observation) -> bool:
         if not record.is_present or record.vm is None or record.vm.hypervisor != self.driver.name:

@@ -273,7 +273,15 @@ class Reconciler:
             return known
         if known.vm.hypervisor != name:
             known = replace(
-                known, host_id="", phase=Phase.ABSENT, image=None, others=(), places=(), added=None, destination=None
+                known,
+                host_id="",
+                phase=Phase.ABSENT,
+                image=None,
+                others=(),
+                places=(),
+                added=None,
+                destination=None,
+                former=(),
             )
         for one in found:
             known = self._clean(replace(known, left=leftovers.merged((*known.left, one))), one, attempt.lease)
@@ -359,6 +367,7 @@ class Reconciler:
             vm=vm if reached.state.phase is Phase.GONE else reached.state.vm,
             places=(),
             others=(),
+            former=(),
             left=leftovers.merged((*reached.state.left, *found)),
         )
         return self._settle(

@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from pydantic import SecretStr, TypeAdapter
 from pydantic_core import from_json
@@ -84,6 +84,19 @@ class Leftover:
 
 
 @dataclass(frozen=True, slots=True)
+class Former:
+    """A host on which the VM's drive may be still: events that were not carried out have named another one since.
+
+    Args:
+        host: its name.
+        host_id: what it says of itself; empty when it was not asked.
+    """
+
+    host: HostName
+    host_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Sealed:
     """What goes on a drive, in sealed boxes: its content, and the two passwords, whose length must tell nothing."""
 
@@ -107,6 +120,7 @@ class VmRecord:
         added: how the hypervisor knows the drive again that was added for the image (`ports.Attachment`).
         destination: the host that a prepared migration goes to.
         copied: whether the image lay whole on the destination before the VM came there.
+        former: other hosts on which the drive may be.
         adopted: the image was found, not made: its content is not known here, so it can be moved but not rebuilt.
         left: what hosts may still have of the VM (`configdrive.lifecycle.leftovers`).
     """
@@ -123,6 +137,7 @@ class VmRecord:
     added: str | None = None
     destination: HostName | None = None
     copied: bool = False
+    former: tuple[Former, ...] = ()
     adopted: bool = False
     left: tuple[Leftover, ...] = ()
     sealed: Sealed = Sealed()
@@ -131,6 +146,14 @@ class VmRecord:
     def is_present(self) -> bool:
         """Whether the VM has an image, on a storage or in its drive."""
         return self.phase in _PRESENT
+
+    def moved(self, vm: Vm) -> Self:
+        """Return the record of the VM on another host, although nobody has taken its drive out where it was."""
+        if self.vm is None or self.vm.host == vm.host:
+            return replace(self, vm=vm)
+        here = (Former(self.vm.host, self.host_id),) if self.is_present else ()
+        former = tuple(one for one in (*self.former, *here) if one.host != vm.host)
+        return replace(self, vm=vm, host_id="", former=tuple(dict.fromkeys(former)))
 
     @property
     def left_on(self) -> tuple[HostName, ...]:

@@ -115,7 +115,7 @@ def absorb(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmState:
         PermanentError: `INVALID_EVENT` when the VM's host is neither in the event nor known.
     """
     sequence = max(event.data.sequence, known.sequence)
-    state = replace(known, vm=vm_of(known.vm, event), sequence=sequence)
+    state = replace(known.moved(vm_of(known.vm, event)), sequence=sequence)
     if not isinstance(event, ContentEvent):
         return state
     if isinstance(event, DeployEvent):
@@ -139,16 +139,7 @@ def absorb(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmState:
 
 
 _OF_THE_DRIVE = (
-    "vm",
-    "host_id",
-    "sequence",
-    "phase",
-    "image",
-    "others",
-    "places",
-    "added",
-    "destination",
-    "copied",
+    *("vm", "host_id", "sequence", "phase", "image", "others", "places", "added", "destination", "copied", "former"),
     "left",
 )
 """What a deploy finds of the VM's drive, and does not begin anew."""
@@ -163,19 +154,13 @@ def superseded(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmSta
     state = absorb(known, event, guest)
     match event:
         case MigrateEvent() if event.data.phase is MigratePhase.COMPLETE and state.vm is not None:
-            return replace(state, vm=at_goal(state.vm, event), host_id="", destination=_before(known, event))
+            return state.moved(at_goal(state.vm, event))
         case MigrateEvent() if event.data.phase is MigratePhase.PREPARE:
             return replace(state, destination=HostName(event.data.destination))
         case UpdateEvent() if event.data.password_delivered:
             return replace(state, passwords=replace(state.passwords, carried=None))
         case _:
             return state
-
-
-def _before(known: VmState, event: MigrateEvent) -> HostName | None:
-    """Return the host that a migrated VM was on."""
-    before = known.vm.host if known.vm else event.data.host
-    return None if before is None else HostName(before)
 
 
 def looks(known: VmState, event: LifecycleEvent) -> bool:

@@ -52,6 +52,8 @@ def _other_hosts(
     if known.vm is not None and known.phase is Phase.ATTACHED:
         yield known.vm.host, known.host_id
     yield known.destination, ""
+    for former in known.former:
+        yield former.host, former.host_id
     for one in intents:
         yield one.host, one.host_id
     if isinstance(event, MigrateEvent) and event.data.phase is MigratePhase.ROLLBACK:
@@ -89,6 +91,7 @@ def remember(observed: Observed, reached: VmState, goal: Goal, done: Executed) -
                 *leftovers.of_drives(vm, done.away, every, known.added),
             )
         )
+        reached = replace(reached, former=())
     else:
         places, files = places | {*known.places}, files | {*known.files}
     if goal.image is not None:

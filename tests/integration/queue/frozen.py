@@ -24,7 +24,7 @@ from tasks.leftovers import Leftovers
 from tasks.mailbox import OperatorAction, Wakeup
 from tasks.policy import Limits
 from tasks.wakeup import LEFTOVERS_NAME, Question
-from tests.integration.queue.vm_life import Asking
+from tests.lives.life import Asking
 from tests.mailboxes import Store
 from tests.unit.documents import OTHER_UUID, Json, document
 from tests.unit.fakes.cloud import At, Cloud, Machine, MemoryDriver

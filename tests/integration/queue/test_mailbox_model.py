@@ -49,7 +49,7 @@ class Mailboxes(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = Store(self.client)
+        self.store = Store(self.client, lease=3_000.0, resend=3_000.0)  # no machine is so slow as that
         self.vms = [VmModel(new_vm()) for _ in range(3)]
         self.stream: list[Outcome] = []
         self.clock = itertools.count(1)
@@ -173,6 +173,7 @@ class Mailboxes(RuleBasedStateMachine):
         vm.seen[result.key] = result
         if how == "park":
             vm.give_back()
+            vm.through = None
             vm.parked, vm.due, vm.overdue = True, False, False
             return
         vm.state = f"state {result.at}"

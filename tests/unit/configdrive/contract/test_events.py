@@ -18,7 +18,6 @@ from configdrive.contract.events import (
 )
 from configdrive.errors import PermanentCode
 from tests.unit import strategies
-from tests.unit.documents import ALICE as KEY
 from tests.unit.documents import OTHER_UUID, UUID, WORDS, Json, document, event, full_document
 from tests.unit.json_schema import fits
 from tests.unit.refusals import paths, planted, refusal
@@ -172,12 +171,12 @@ LONG = "x" * 70_000
         ("guest.user_data", {}),
         ("guest.user_data", {"text": "a", "base64": "YQ=="}),
         ("guest.user_data", {"base64": "not base64!"}),
+        ("guest.user_data", {"base64": "YQ==\n"}),
         ("guest.ssh_keys", ["no key"]),
         ("guest.ssh_keys", [f"ssh-rsa {'A' * 20}\nssh-rsa {'B' * 20}"]),
         ("guest.ssh_keys", [f"ssh-rsa {'A' * 17_000}"]),
-        ("guest.ssh_keys", [f"{KEY} {index}" for index in range(65)]),
-        ("guest.ssh_keys", [{"name": "a", "key": KEY}] * 2),
-        ("guest.ssh_keys", ["ssh-ed25519 AAAAthisisnotakeyatall= x"]),
+        ("guest.ssh_keys", [f"ssh-rsa {'A' * 20} {index}" for index in range(65)]),
+        ("guest.ssh_keys", [{"name": "a", "key": f"ssh-rsa {'A' * 20}"}] * 2),
         ("guest.nics", [{"mac": "02-00-5e-10-00-01"}]),
         ("guest.nics", [{"mac": "02:00:5e:10:00:01"}] * 2),
         ("guest.nics", [{"mac": "03:00:5e:10:00:01"}]),
@@ -209,12 +208,6 @@ LONG = "x" * 70_000
         ("guest.password", "two\nlines"),
         ("guest.password", "bell\x07"),
         ("guest.password", "p" * 257),
-        ("guest.password", "\N{GRINNING FACE}" * 128),
-        *(
-            ("guest.metadata", {"local_hostname": name})
-            for name in ("web 1", "a..b", "-x", "x-", "x" * 64, "x." * 127 + "x", "Bücher", "web_1", "a.", "")
-        ),
-        ("guest.metadata", {"public_hostname": "a..b"}),
         ("guest.password", "RANDOM"),
         ("guest.password", "$6$salt$hash"),
     ],

@@ -9,13 +9,15 @@ import pytest
 from configdrive.contract.outcome import Status
 from configdrive.errors import (
     PermanentCode,
+    PermanentError,
     StaleError,
     TransientCode,
 )
+from configdrive.lifecycle.reconcile import Attempt
 from configdrive.lifecycle.state import Leftover, Phase, write
-from configdrive.model import Generation, HypervisorName, ImageName, PowerState, StoredImage
+from configdrive.model import Generation, HypervisorName, ImageName, PowerState, StorageName, StoredImage
 from tests.unit.configdrive.lifecycle.leaving import clean, fails, leaves, left_places, record, starts_elsewhere
-from tests.unit.documents import OTHER_UUID
+from tests.unit.documents import OTHER_UUID, Json
 from tests.unit.fakes.cloud import At
 from tests.unit.fakes.fleet import (
     AT_DESTINATION,
@@ -214,3 +216,45 @@ def test_what_is_left_on_one_host_is_not_forgotten_when_another_is_asked(local: 
     local.cloud.down = {HOST_2}
     after = clean(local)
     assert (after.left_on, left_places(local)) == ((HOST_2,), {AT_DESTINATION})
+
+
+# --- another host was named, and the drive is still where it was ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        ("update", {"guest": {"user_data": {"text": "new"}}}),
+        ("password_reset", {}),
+        ("start", {"waiting": ("destroy",)}),
+        ("migrate", {"phase": "prepare", "destination": HOST_1, "waiting": ("destroy",)}),
+        ("migrate", {"phase": "complete", "destination": HOST_2, "waiting": ("destroy",)}),
+    ],
+)
+@pytest.mark.parametrize("storage", [PRIMARY, LOCAL])
+def test_a_drive_goes_although_events_that_were_not_carried_out_have_named_other_hosts(
+    fleet: Fleet, storage: StorageName, named: tuple[str, Json]
+) -> None:
+    fleet.machine.root = storage
+    running(fleet)
+    for host in ("host-9", HOST_2):
+        fleet.send(named[0], host=host, **named[1])
+    outcome = fleet.send("destroy", host=None, attempt=3).outcome
+    assert outcome.status is Status.APPLIED
+    for left in record(fleet).left:
+        clean(fleet, left.host)
+    assert (fleet.medium(), fleet.generations()) == (None, [])
+
+
+def test_what_a_host_that_is_no_more_shared_is_looked_for_through_another(fleet: Fleet) -> None:
+    running(fleet)
+    settled = fleet.reconciler.leave(
+        Attempt(fleet.event("destroy"), fleet.remembered, (), 1, fleet.lease),
+        PermanentError(PermanentCode.UNCLASSIFIED, "workers died over it"),
+    )
+    fleet.remembered = settled.state
+    fleet.cloud.hosts.discard(HOST_1)
+    fleet.cloud.machines.clear()
+    assert fleet.generations() == [2]
+    after = clean(fleet, HOST_1)
+    assert (fleet.generations(), after.left) == ([], ())

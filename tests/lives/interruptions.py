@@ -13,18 +13,26 @@ from tests.unit.fakes.cloud import At
 from workers.store.mailbox import RedisMailbox
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     import redis
 
     from configdrive.client.postings import Posting, Receipt
     from configdrive.contract.outcome import Outcome
-    from configdrive.model import EventKey, VmUuid
-    from tasks.mailbox import Claim, DeadLetter, Ending, Held, Leftover, NotNow, Right, Wakeup
+    from configdrive.lifecycle.settled import Verified
+    from configdrive.model import EventKey, Intent, VmUuid
+    from tasks.mailbox import Claim, DeadLetter, Doubt, Ending, Held, Leftover, NotNow, Right, Wakeup
     from tests.integration.queue.lost_replies import Loss
+    from tests.unit.documents import Json
     from workers.store.mailbox import MailboxOptions
 
 
 class Killed(BaseException):
     """`kill -9`: nothing that the process would still do is done."""
+
+
+class UnforeseenError(Exception):
+    """What no code expects."""
 
 
 class Mishap(StrEnum):
@@ -37,29 +45,36 @@ class Mishap(StrEnum):
     OVERTAKEN_BY_REPLY = "a reply is lost, and another worker has its turn before it is asked for again"
     FAILED_FOR_NOW = "the hypervisor fails for now"
     FAILED_FOR_GOOD = "the hypervisor fails for good"
+    UNFORESEEN = "something happens that nobody foresaw"
 
 
 STOPPED = frozenset({Mishap.OVERTAKEN, Mishap.OVERTAKEN_BY_DEAD})
-_OF_THE_STORE = STOPPED | {Mishap.REPLY_LOST, Mishap.OVERTAKEN_BY_REPLY}
-_OF_THE_DRIVER = frozenset({Mishap.FAILED_FOR_NOW, Mishap.FAILED_FOR_GOOD})
-_CHECKED = frozenset({"renew", "done", "release"})
-"""Before these a worker may be overtaken without harm: they tell it so. Between its last look and a verb nothing can:
-hypervisors know no fencing token (docs/adr/0001), and the next event or the storage sweep puts right what it did."""
+_OF_THE_STORE = frozenset({Mishap.REPLY_LOST, Mishap.OVERTAKEN_BY_REPLY})
+_OVER = frozenset({("done", At.AFTER), ("release", At.AFTER)})
+"""Whoever is stopped here has given the VM back."""
+
+_OF_THE_DRIVER = frozenset({Mishap.FAILED_FOR_NOW, Mishap.FAILED_FOR_GOOD, Mishap.UNFORESEEN})
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """One mishap, at the first point from this one on where it can happen."""
+    """One mishap, at the first point from this one on where it can happen.
+
+    Args:
+        mishap, point: what, and when.
+        meanwhile: events that are published, and done, before a worker goes on that was stopped.
+    """
 
     mishap: Mishap
     point: int
+    meanwhile: tuple[tuple[str, Json], ...] = ()
 
 
 class Others(Protocol):
     """What other workers do meanwhile."""
 
-    def take_over(self) -> None:
-        """Wait until the lease is over, and have a turn."""
+    def take_over(self, meanwhile: Sequence[tuple[str, Json]] = ()) -> None:
+        """Wait until the lease is over, and have a turn; with these events too."""
 
     def begin_and_die(self) -> None:
         """Wait until the lease is over, claim the VM, and never be heard of again."""
@@ -97,22 +112,26 @@ class Points:
             raise Killed
         self._passed += 1
         trouble = self._trouble
-        if trouble is None or self._passed <= trouble.point or trouble.mishap not in possible | {Mishap.KILLED}:
+        if (
+            trouble is None
+            or self._passed <= trouble.point
+            or trouble.mishap not in possible | STOPPED | {Mishap.KILLED}
+        ):
             return
-        if trouble.mishap in STOPPED and what not in _CHECKED:
+        if trouble.mishap in STOPPED and (what, at) in _OVER:
             return
         self._trouble = None
-        self._befall(trouble.mishap, f"{what}, {at.name}")
+        self._befall(trouble, f"{what}, {at.name}")
 
-    def _befall(self, mishap: Mishap, where: str) -> None:
-        match mishap:
+    def _befall(self, trouble: Trouble, where: str) -> None:
+        match trouble.mishap:
             case Mishap.KILLED:
                 self._dead = True
                 raise Killed(where)
             case Mishap.REPLY_LOST:
                 self._loss.next()
             case Mishap.OVERTAKEN:
-                self._others.take_over()
+                self._others.take_over(trouble.meanwhile)
             case Mishap.OVERTAKEN_BY_DEAD:
                 self._others.begin_and_die()
             case Mishap.OVERTAKEN_BY_REPLY:
@@ -121,6 +140,8 @@ class Points:
                 raise TransientError(TransientCode.HYPERVISOR_ERROR, where)
             case Mishap.FAILED_FOR_GOOD:
                 raise PermanentError(PermanentCode.ACCESS_DENIED, where)
+            case Mishap.UNFORESEEN:
+                raise UnforeseenError(where)
 
 
 class PointedMailbox(RedisMailbox):
@@ -153,6 +174,24 @@ class PointedMailbox(RedisMailbox):
         answer = super().renew(right)
         self._points.at_store("renew", At.AFTER)
         return answer
+
+    @override
+    def intend(self, right: Right, intents: Collection[Intent]) -> bool:
+        self._points.at_store("intend", At.BEFORE)
+        answer = super().intend(right, intents)
+        self._points.at_store("intend", At.AFTER)
+        return answer
+
+    @override
+    def note_doubt(self, queue: str, vm_uuid: VmUuid, intents: Collection[Intent] = ()) -> None:
+        self._points.at_store("note_doubt", At.BEFORE)
+        super().note_doubt(queue, vm_uuid, intents)
+
+    @override
+    def release_verified(self, held: Held, doubt: Doubt, found: Verified) -> None:
+        self._points.at_store("release", At.BEFORE)
+        super().release_verified(held, doubt, found)
+        self._points.at_store("release", At.AFTER)
 
     @override
     def done(self, claim: Claim, ending: Ending) -> None:

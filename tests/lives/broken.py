@@ -1,0 +1,155 @@
+"""Breaks of the product, each made on purpose: lives must find every one (`make lives-proof`)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from configdrive.client import scripts as client_scripts
+from configdrive.contents.render import render
+from configdrive.contract.events import short_type
+from configdrive.lifecycle import execute, orphans, plan, reconcile, verify
+from configdrive.lifecycle.settled import Verified
+from tasks import storage_sweep
+from tests.lives.machine import run_lives
+from tests.mailboxes import shared_redis_url
+from tests.unit.fakes import cloud
+from workers.store import scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from configdrive.contents.render import Files
+    from configdrive.contract.events import LifecycleEvent
+    from configdrive.lifecycle.orphans import Scene
+    from configdrive.lifecycle.state import VmRecord
+    from configdrive.model import StoredImage, Vm, VmData
+
+LIVES = 1_500
+"""So many at most are lived on a broken product before the break counts as not found."""
+
+
+def _in_script(patch: pytest.MonkeyPatch, names: set[str], pattern: str, instead: str) -> None:
+    source = client_scripts.source
+
+    def broken(name: str, *package: str) -> str:
+        text = source(name, *package)
+        return re.sub(pattern, instead, text) if name in names else text
+
+    assert all(broken(name, scripts.PACKAGE) != source(name, scripts.PACKAGE) for name in names)
+    patch.setattr(scripts, "source", broken)
+
+
+def no_fence(patch: pytest.MonkeyPatch) -> None:
+    """Whoever was overtaken goes on, and ends what is another's."""
+    _in_script(patch, {"renew", "done"}, r"then return (0|.*'fenced') end", "then end")
+
+
+def a_lower_number_supersedes(patch: pytest.MonkeyPatch) -> None:
+    """What takes away wins over what is newer."""
+
+    def successor(event: LifecycleEvent, waiting: tuple[reconcile.Waiting, ...]) -> str | None:
+        kinds = {one.event_type for one in waiting}
+        return next((kind for kind in ("destroy", "stop") if kind in kinds - {short_type(event.type)}), None)
+
+    patch.setattr(reconcile, "_successor", successor)
+
+
+def no_intents(patch: pytest.MonkeyPatch) -> None:
+    """Nobody knows what a worker was about to bring when it died."""
+    patch.setattr(execute.Executor, "_intend", lambda *_arguments: ())
+
+
+def detach_takes_all(patch: pytest.MonkeyPatch) -> None:
+    """What is taken out of the drive is whatever is there, not what was looked at."""
+    detach = cloud.MemoryDriver.detach
+    patch.setattr(cloud.MemoryDriver, "detach", lambda self, vm, _media=None, added=None: detach(self, vm, None, added))
+
+
+def destroy_leaves_images(patch: pytest.MonkeyPatch) -> None:
+    """Nothing is deleted."""
+    patch.setattr(plan, "_deletions", lambda *_observed, **_named: ())
+
+
+def the_named_host_only(patch: pytest.MonkeyPatch) -> None:
+    """An event looks at no host but the one that it names."""
+    patch.setattr(plan, "Leave", _Nowhere)
+
+
+class _Nowhere(plan.Detach):
+    def __init__(self, _host: str) -> None:
+        super().__init__(())
+
+
+def a_sweep_deletes_what_is_in_a_drive(patch: pytest.MonkeyPatch) -> None:
+    """Neither the sweep nor the hypervisor looks whether an image is in use."""
+    judge = orphans.judge
+
+    def blind(image: StoredImage, seen: Scene, known: VmRecord | None, fleet: str | None = None) -> orphans.Why:
+        return judge(image, replace(seen, users={}), known, fleet)
+
+    def delete(driver: cloud.MemoryDriver, _vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:
+        assert anyones is not None
+        driver.cloud.files.pop(image, None)
+
+    patch.setattr(storage_sweep, "judge", blind)
+    patch.setattr(cloud.MemoryDriver, "delete", delete)
+
+
+def nothing_is_verified(patch: pytest.MonkeyPatch) -> None:
+    """What a worker has left half-done is taken for well."""
+    patch.setattr(verify.Verifier, "verify", lambda *_arguments: Verified())
+
+
+def half_an_image_is_trusted(patch: pytest.MonkeyPatch) -> None:
+    """What an interrupted upload has left under an image's name is attached."""
+    patch.setattr(execute, "distrust", lambda observed, _goal: observed)
+
+
+def the_users_drive_goes(patch: pytest.MonkeyPatch) -> None:
+    """A stop removes the drive that was there before us."""
+    detach = cloud.MemoryDriver.detach
+    patch.setattr(cloud.MemoryDriver, "detach", lambda self, vm, media=None, _added=None: detach(self, vm, media, "cd"))
+
+
+def another_event_s_content(patch: pytest.MonkeyPatch) -> None:
+    """The drive holds what an earlier event asked for."""
+    last: list[VmData] = []
+
+    def stale(*arguments: Any, **named: Any) -> Files:  # noqa: ANN401 - whatever it takes
+        last.append(arguments[1])
+        return render(arguments[0], last[-2] if len(last) > 1 else last[-1], *arguments[2:], **named)
+
+    patch.setattr(execute, "render", stale)
+
+
+BREAKS = (
+    no_fence,
+    a_lower_number_supersedes,
+    no_intents,
+    detach_takes_all,
+    destroy_leaves_images,
+    the_named_host_only,
+    a_sweep_deletes_what_is_in_a_drive,
+    nothing_is_verified,
+    half_an_image_is_trusted,
+    the_users_drive_goes,
+    another_event_s_content,
+)
+
+
+def assert_found(broken: Callable[[pytest.MonkeyPatch], None], patch: pytest.MonkeyPatch, lives: int = LIVES) -> None:
+    """Break the product and let lives be lived, until one of them does not go as it must."""
+    broken(patch)
+    with pytest.raises(AssertionError):
+        run_lives(shared_redis_url(1), lives)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("broken", BREAKS, ids=lambda one: one.__name__)
+def test_break_is_found(broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is found."""
+    assert_found(broken, monkeypatch)
