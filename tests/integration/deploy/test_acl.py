@@ -273,6 +273,7 @@ FORBIDDEN: dict[str | None, tuple[str, ...]] = {
         "GET another:fleet",
         "SET another:fleet x",
         "PUBLISH another:channel x",
+        "PUBLISH {p}x x",
     ),
     "flower": (
         "LRANGE {p}mail:{vm} 0 -1",
@@ -300,6 +301,8 @@ FORBIDDEN: dict[str | None, tuple[str, ...]] = {
         "CLIENT KILL TYPE normal",
         "CLIENT PAUSE 1000",
         "GET another:fleet",
+        "PUBLISH {p}x x",
+        "PSUBSCRIBE {p}*",
     ),
     None: ("GET {p}queues", "INFO", "CLIENT LIST", "KEYS *", "SUBSCRIBE {p}x", "ACL WHOAMI"),
 }

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import tomllib
 import urllib.error
 import urllib.request
-from base64 import b64encode
-from typing import TYPE_CHECKING
+from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from celery.worker.control import Panel
+from pydantic import SecretStr
 
 from rigs.cloud import VmScript, key_of
 from rigs.go_client import GoClient
 from tests.integration.deploy.compose import ROOT, configdrive, read_services
+from tests.integration.deploy.conftest import RUNNING
 from tests.support import require_rig, wait_until
+from workers.config.settings import Settings
+from workers.queueing.app import make_app
 
 if TYPE_CHECKING:
+    from celery import Celery
+
     from tests.integration.deploy.compose import Stack
 
 SERVICES = read_services()
@@ -35,17 +43,9 @@ def test_an_event_goes_from_the_publisher_through_the_stack(stack: Stack) -> Non
     reported = configdrive(stack, "publisher", "publish", "--wait", "-", given=events)
     assert "2 stored, 2 applied" in reported
     flower = stack.services["flower"]
-    login = (stack.volume("secrets-flower") / "login").read_text().strip()
-    request = urllib.request.Request(  # noqa: S310  # our own loopback address
-        flower.outside("http://127.0.0.1:5555/api/tasks"),
-        headers={"Authorization": f"Basic {b64encode(login.encode()).decode()}"},
+    wait_until(
+        lambda: vm.uuid in asked_of_flower(stack, "/api/tasks"), "Flower to show the events", timeout=20, interval=0.2
     )
-
-    def seen() -> bool:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # as above
-            return vm.uuid in answer.read().decode()
-
-    wait_until(seen, "Flower to show the events", timeout=20, interval=0.2)
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(flower.outside("http://127.0.0.1:5555/"), timeout=10)  # noqa: S310  # as above
     # And nobody asked Redis for more than they may.
@@ -73,46 +73,92 @@ def test_a_program_in_another_language_needs_no_more_than_its_role_has(stack: St
     assert reported
 
 
-@pytest.mark.parametrize(
-    ("role", "command"),
-    [
-        ("publisher", "LRANGE configdrive:mail:{vm} 0 -1"),
-        ("publisher", "HGET configdrive:body:{vm} {event}"),
-        ("publisher", "HMGET configdrive:body:{vm} {event}"),
-        ("publisher", "HGETALL configdrive:body:{vm}"),
-        ("publisher", "HGETALL configdrive:vm:{vm}"),
-        ("publisher", "DEL configdrive:mail:{vm}"),
-        ("publisher", "KEYS *"),
-        ("publisher", "XADD configdrive:outcomes * event x outcome x"),
-        ("publisher", "BRPOP configdrive:configdrive.simulated 1"),
-        ("publisher", "FLUSHALL"),
-        ("worker", "FLUSHALL"),
-        ("worker", "FLUSHDB"),
-        ("worker", "SCRIPT FLUSH"),
-        ("worker", "CONFIG GET requirepass"),
-        ("worker", "ACL LIST"),
-        ("worker", "SHUTDOWN"),
-        ("worker", "GET another:fleet"),
-        ("flower", "LRANGE configdrive:mail:{vm} 0 -1"),
-        ("flower", "HGETALL configdrive:vm:{vm}"),
-        ("flower", "HGETALL configdrive:body:{vm}"),
-        ("flower", "RPUSH configdrive:mail:{vm} x"),
-        ("flower", "LPUSH configdrive:configdrive.simulated x"),
-        ("flower", "EVAL return 0"),
-        ("flower", "FLUSHALL"),
-        (None, "GET configdrive:queues"),
-        (None, "INFO"),
-        (None, "CLIENT LIST"),
-    ],
-)
-def test_a_role_may_not(stack: Stack, role: str | None, command: str) -> None:
-    words = command.format(vm="6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10", event="x").split()
-    if role is None:
-        client = redis.Redis(port=int(stack.services["redis"].outside("6379")), socket_timeout=5)
-    else:
-        client = client_of(stack, role)
-    with client, pytest.raises(redis.exceptions.NoPermissionError):
-        client.execute_command(*words)  # type: ignore[no-untyped-call]
+CHANNEL = "configdrive:/0.celery.pidbox"
+SILENT = ("publisher", "intake", "cloudstack", None)
+"""Logins that may publish on no channel."""
+
+
+def commands(event: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return every command that Celery's control panel has, whatever its version, with arguments that would do harm."""
+    harm = {
+        "task_id": key_of(event),
+        "terminate": True,
+        "signal": "SIGKILL",
+        "n": 1,
+        "max": 0,
+        "min": 0,
+        "queue": "configdrive.simulated",
+        "task_name": "configdrive.lifecycle",
+        "rate_limit": "1/h",
+        "soft": 0.001,
+        "hard": 0.001,
+        "from_node": "x@y",
+        "ids": [],
+        "headers": {"id": ["x"]},
+    }
+    named = {name: inspect.signature(function).parameters for name, function in Panel.data.items()}
+    return {name: {one: value for one, value in harm.items() if one in wanted} for name, wanted in named.items()}
+
+
+def test_no_login_can_stop_silence_or_slow_a_worker_by_any_command_of_celery_s(stack: Stack) -> None:
+    vm = VmScript()
+    event = vm.event("start", host="host-01")
+    sent = commands(event)
+    url = tomllib.loads((stack.volume("secrets-worker") / "settings.toml").read_text())["redis_url"]
+    app = make_app(Settings(redis_url=SecretStr(url)))
+    before = at_work(app)
+    payloads: dict[str, str] = {}
+    with client_of(stack, "worker") as client, client.pubsub(ignore_subscribe_messages=True) as listening:
+        listening.psubscribe(CHANNEL)
+        for name, arguments in sent.items():
+            app.control.broadcast(name, arguments=arguments)
+
+        def all_heard() -> bool:
+            while (heard := listening.get_message(timeout=0.05)) is not None:
+                payloads[json.loads(b64decode(json.loads(heard["data"])["body"]))["method"]] = heard["data"]
+            return payloads.keys() >= sent.keys()
+
+        wait_until(all_heard, "what a worker's login sends", timeout=20)
+    for role in SILENT:
+        with silent(stack, role) as client:
+            for payload in payloads.values():
+                with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.AuthenticationError)):
+                    client.publish(CHANNEL, payload)
+    with client_of(stack, "flower") as client:
+        for payload in payloads.values():
+            client.publish(CHANNEL, payload)
+    assert at_work(app) == before
+    reported = configdrive(stack, "publisher", "publish", "--wait", "-", given=json.dumps(event))
+    assert "applied" in reported
+    pages = json.loads(asked_of_flower(stack, "/api/workers?refresh=1"))
+    assert {worker for worker, about in pages.items() if about["active_queues"]} == before.keys()
+    assert stack.services["worker-simulated"].healthy()
+
+
+def at_work(app: Celery) -> dict[str, Any]:
+    """Return what each worker serves, and with how many processes."""
+    asking = app.control.inspect(timeout=10, limit=sum(name.startswith("worker-") for name in RUNNING))
+    queues, stats = asking.active_queues() or {}, asking.stats() or {}
+    return {
+        name: ([queue["name"] for queue in queues[name]], stats[name]["pool"]["processes"], stats[name]["pid"])
+        for name in queues
+    }
+
+
+def silent(stack: Stack, role: str | None) -> redis.Redis:
+    if role is not None:
+        return client_of(stack, role)
+    return redis.Redis(port=int(stack.services["redis"].outside("6379")), socket_timeout=5)
+
+
+def asked_of_flower(stack: Stack, path: str) -> str:
+    login = (stack.volume("secrets-flower") / "login").read_text().strip()
+    request = urllib.request.Request(  # noqa: S310  # our own loopback address
+        stack.services["flower"].outside(f"http://127.0.0.1:5555{path}"),
+        headers={"Authorization": f"Basic {b64encode(login.encode()).decode()}"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # as above
+        return str(answer.read().decode())
 
 
 def test_a_service_that_hangs_is_not_healthy(stack: Stack) -> None:
