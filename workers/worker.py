@@ -43,7 +43,7 @@ from workers.queueing.daily_sweep import DailySweep
 from workers.queueing.ending import end_without_redis
 from workers.queueing.interrupts import interrupter
 from workers.queueing.remote_control import restrict_to_questions
-from workers.store.fleet_id import fleet_id
+from workers.store.fleet_id import FleetId, fleet_id
 from workers.store.intake import make_ingester
 from workers.store.mailbox import MailboxOptions, RedisMailbox
 from workers.store.places import RedisPlaces
@@ -96,7 +96,7 @@ def make_runtime(
     mailbox = RedisMailbox(client, MailboxOptions.of(settings))
     leases = make_leases(settings, mailbox)
     sealer = make_sealer(settings)
-    namer = make_namer(settings, partial(fleet_id, client, settings.key_prefix, settings.fleet_id))
+    namer = make_namer(settings, FleetId(client, settings.key_prefix, settings.fleet_id))
     attempts = Attempts(
         mailbox=mailbox,
         reconciler=Reconciler(
@@ -161,6 +161,7 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
         wakeup_seconds=settings.wakeup_seconds,
         served=served,
         health_file=settings.health_file,
+        require=FleetId(mailbox.client, settings.key_prefix, settings.fleet_id),
         ingest=None if ingester is None else ingester.run,
         sweep_storage=sweep.run if every else None,
         serve_metrics=None if metrics is None else metrics.start,

@@ -160,6 +160,8 @@ def _work(app: Celery, served: list[str], pool: str, concurrency: int, name: str
     )
     share_with_children()
     controller.start()
+    if controller.exitcode == ExitCode.MISCONFIGURED:
+        return ExitCode.MISCONFIGURED
     asked: tuple[object, ...] = (state.should_stop, state.should_terminate)  # Celery's stubs know them as None only
     if any(asked):  # what its handlers of Ctrl-C and QUIT leave behind; that of TERM leaves 0
         return ExitCode.INTERRUPTED

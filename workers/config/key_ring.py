@@ -12,7 +12,6 @@ import hmac
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
 from typing import TYPE_CHECKING
 
 from nacl.exceptions import CryptoError
@@ -74,12 +73,12 @@ class ImageNames(ImageNamer):
 
     Args:
         read: reads the key file.
-        fleet: returns the fleet's id.
+        fleet: returns the fleet's id. It is asked each time: a Redis that was lost may have another one by now.
     """
 
     def __init__(self, read: Callable[[], Sequence[Key]], fleet: Callable[[], str]) -> None:
         self._read = read
-        self._fleet = cache(fleet)
+        self._fleet = fleet
 
     @override
     def name(self, vm: Vm, generation: Generation, sha256: str) -> ImageName:

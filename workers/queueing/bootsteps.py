@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery, bootsteps
+from celery import Celery, bootsteps, signals
+from celery.worker import state
 from typing_extensions import override
+
+from configdrive.errors import PermanentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -28,11 +32,15 @@ def install(  # noqa: PLR0913 - all by name, in the one place that installs
     wakeup_seconds: float,
     served: Collection[str],
     health_file: Path | None,
+    require: Callable[[], object] = lambda: None,
     ingest: Callable[[threading.Event], None] | None = None,
     sweep_storage: Callable[[threading.Event], None] | None = None,
     serve_metrics: Callable[[], None] | None = None,
 ) -> None:
     """Add the look for wake-ups, the sign of life, the ingester and the metrics' endpoint to every worker of this app.
+
+    `require` raises `PermanentError` when the worker must end: it is called before the first message is taken, and then
+    every few seconds, as Redis may have been away at the start, or may be another one by now.
 
     The first two hang on the timer of Celery's main loop: when that loop hangs, the health file grows old. The others
     begin when the pool is there: the ingester in a thread that uses nothing which a child of the pool uses as well.
@@ -44,6 +52,9 @@ def install(  # noqa: PLR0913 - all by name, in the one place that installs
     if serve_metrics is not None:
         app.steps["worker"].add(_behind_the_pool("Metrics", serve_metrics))
     app.steps["worker"].add(_periodic("Wakeups", wakeup_seconds, partial(_wake_quietly, wake_due)))
+    end = partial(_end_unless, require)
+    signals.worker_ready.connect(lambda **_named: end(None), weak=False)
+    app.steps["worker"].add(_periodic("Requirements", _SIGN_OF_LIFE_SECONDS, end))
     if health_file is not None:
         health_file.touch()
         sign = partial(_give_sign_of_life, health_file, served)
@@ -124,6 +135,17 @@ def _give_sign_of_life(health_file: Path, served: Collection[str], worker: Any) 
         _log.error("takes nothing from %s: no sign of life", ", ".join(deaf))
     else:
         health_file.touch()
+
+
+def _end_unless(require: Callable[[], object], _worker: object) -> None:
+    """Have the worker end with 78 (`EX_CONFIG`), as at its start, when what it needs is not so."""
+    try:
+        require()
+    except PermanentError as error:
+        _log.error("%s: %s. Remedy: %s", error.code, error.detail, error.remedy)
+        state.should_stop = os.EX_CONFIG  # type: ignore[assignment]  # Celery's stubs know None only
+    except Exception as error:  # noqa: BLE001 - Redis may be away; the next look tries again
+        _log.debug("not known whether all is as it must be: %s", type(error).__name__)
 
 
 def _wake_quietly(wake_due: Callable[[], Pass], _worker: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import TYPE_CHECKING, Final
 
@@ -9,6 +10,8 @@ from configdrive.errors import PermanentCode, PermanentError
 
 if TYPE_CHECKING:
     from redis import Redis
+
+_log = logging.getLogger(__name__)
 
 KEY: Final = "fleet"
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz234567"
@@ -34,6 +37,32 @@ def fleet_id(client: Redis, prefix: str, wanted: str | None) -> str:
     if wanted is not None and found != wanted:
         raise another_id(prefix, wanted, found)
     return found
+
+
+class FleetId:
+    """Asks for the fleet's id, and says when it is another than before: the Redis that had it was lost."""
+
+    def __init__(self, client: Redis, prefix: str, wanted: str | None) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._wanted = wanted
+        self._last: str | None = None
+
+    def __call__(self) -> str:
+        """Return the fleet's id.
+
+        Raises:
+            PermanentError: as `fleet_id`.
+        """
+        last, self._last = self._last, fleet_id(self._client, self._prefix, self._wanted)
+        if last not in {None, self._last}:
+            _log.error(
+                "the fleet's id is %s, and was %s: Redis has lost what it knew. Remedy: `configdrive adopt --fleet %s`",
+                self._last,
+                last,
+                last,
+            )
+        return self._last
 
 
 def read_fleet_id(client: Redis, prefix: str) -> str | None:

@@ -103,6 +103,41 @@ def test_a_fleet_id_that_differs_from_redis_ends_a_worker_and_the_remedy_works(
     assert reported["outcome"]["status"] == "applied"
 
 
+@pytest.mark.parametrize("when", ["Redis was away at its start", "Redis was lost while it worked"])
+def test_a_worker_that_meets_another_fleet_id_later_ends_and_parks_nothing(
+    tmp_path: Path, vm: VmScript, when: str
+) -> None:
+    server = RedisServer(tmp_path / "redis")
+    place = Place(tmp_path / "place", server)
+    (worker,) = place.fleet.workers
+    key = f"{place.fleet.settings.key_prefix}fleet"
+
+    def another_redis() -> None:
+        with server.client() as client:
+            client.flushall()
+            client.set(key, "another2")
+            place.run("publish", "-", stdin=json.dumps(vm.event("destroy")))
+
+    lost = when == "Redis was lost while it worked"
+    try:
+        with server:
+            if lost:
+                worker.start()
+            another_redis()
+            if lost:
+                assert worker.wait_ended(30) == ExitCode.MISCONFIGURED
+        if not lost:
+            worker.launch()
+            wait_until(lambda: "trying until it can" in worker.log, "the worker to say that Redis is away", timeout=20)
+        with server:
+            assert lost or worker.wait_ended(30) == ExitCode.MISCONFIGURED
+            assert place.json("show", vm.uuid)["parked"] is None
+    finally:
+        worker.stop()
+    assert f"fleet_id: is '{FLEET}', and Redis has 'another2'" in worker.log
+    assert f"`redis-cli del {key}`" in worker.log
+
+
 def test_a_worker_of_one_zone_leaves_the_others_alone(quiet_place: Callable[..., Place], vm: VmScript) -> None:
     place = quiet_place(zones=["berlin", "paris"])
     options = ["--pool", "solo", "--zone", "paris"]

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 from configdrive.errors import PermanentCode
 from rigs.redis import RedisServer
 from tests.support import error_of, require_rig
-from workers.store.fleet_id import fleet_id
+from workers.store.fleet_id import FleetId, fleet_id
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
+
+    from tests.mailboxes import Store
 
 
 def test_it_is_made_once_and_read_while_redis_is_full(tmp_path: Path) -> None:
@@ -21,3 +25,19 @@ def test_it_is_made_once_and_read_while_redis_is_full(tmp_path: Path) -> None:
         client.config_set("maxmemory", 1)
         assert fleet_id(client, "cd:", None) == fleet_id(client, "cd:", found) == found
         assert error_of(fleet_id, client, "cd:", "another2").code is PermanentCode.MISCONFIGURED
+
+
+def test_of_a_redis_that_was_lost_the_new_id_is_taken_and_both_are_named(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    ask, key = FleetId(store.client, store.prefix, None), store.key("fleet")
+    first = ask()
+    assert ask() == first
+    assert not caplog.messages
+    store.client.delete(key)
+    second = ask()
+    assert (store.client.get(key), second != first) == (second.encode(), True)
+    store.client.set(key, "another2")
+    assert ask() == ask() == "another2"
+    assert all(f"--fleet {old}`" in said for old, said in zip((first, second), caplog.messages, strict=True))
+    assert error_of(FleetId(store.client, store.prefix, first)).code is PermanentCode.MISCONFIGURED
