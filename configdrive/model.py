@@ -170,8 +170,13 @@ class AttachBy(StrEnum):
 
 
 class Presentation(StrEnum):
-    """How the guest sees the image. `disk` is for guests that never see a second CD (CloudStack issue 10318)."""
+    """How the guest sees the image.
 
+    `auto` is what its hypervisor's guests see best, which may depend on the VM's other drives. `disk`, read-only, is
+    for guests that never see a second CD.
+    """
+
+    AUTO = "auto"
     CDROM = "cdrom"
     DISK = "disk"
 
@@ -214,7 +219,7 @@ class Vm:
     primary_storage: StorageName | None = None
     zone: str | None = None
     attach_by: AttachBy = AttachBy.FLEET
-    presentation: Presentation = Presentation.CDROM
+    presentation: Presentation = Presentation.AUTO
     guest_os: GuestOs | None = None
 
 

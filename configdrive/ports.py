@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -126,6 +126,7 @@ class Attachment:
         path: the image's.
         xml: on KVM the disk element.
         added: how the drive is known again that was added for the image; `None` when a drive was found and used.
+        facts: what else the outcome says of it, such as what the guest needs to see it.
     """
 
     how: AttachedHow
@@ -133,6 +134,7 @@ class Attachment:
     path: str
     xml: str | None = None
     added: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

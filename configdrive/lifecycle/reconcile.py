@@ -489,6 +489,7 @@ def _facts(goal: Goal, seen: Observation, executed: Executed, left: tuple[Leftov
         facts["password"] = NONE if goal.password is None else ON_DRIVE
     if attachment is not None:
         facts |= {"attach": attachment.how, "device": attachment.device, "path": attachment.path}
+        facts |= attachment.facts
         if attachment.xml is not None:
             facts["xml"] = attachment.xml
     elif goal.drive is DriveGoal.EMPTY:

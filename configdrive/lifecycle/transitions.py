@@ -340,6 +340,6 @@ def vm_of(known: Vm | None, event: LifecycleEvent) -> Vm:
         primary_storage=None if storage is None else StorageName(storage),
         zone=data.zone or (known.zone if known else None),
         attach_by=data.attach or (known.attach_by if known else AttachBy.FLEET),
-        presentation=data.presentation or (known.presentation if known else Presentation.CDROM),
+        presentation=data.presentation or (known.presentation if known else Presentation.AUTO),
         guest_os=data.guest_os or (known.guest_os if known else None),
     )

@@ -50,7 +50,7 @@ _COMMON = (
     click.option("--zone", help="Its zone, for the queue."),
     click.option("--storage", metavar="NAME", help="Its primary storage; found from the root disk otherwise."),
     click.option("--attach", type=click.Choice(["fleet", "orchestrator"]), help="Who puts the drive into the VM."),
-    click.option("--presentation", type=click.Choice(["cdrom", "disk"]), help="How the guest sees the drive."),
+    click.option("--presentation", type=click.Choice(["auto", "cdrom", "disk"]), help="How the guest sees the drive."),
     click.option("--guest-os", type=click.Choice(["windows", "linux", "other"]), help="What the guest runs."),
     click.option("--publish", is_flag=True, help="Publish the event instead of printing it."),
     wait_option,

@@ -76,7 +76,7 @@ def test_of_six_inserts_at_once_one_wins_and_nobody_gets_a_wrong_answer(cloud: C
     vm = cloud.vm()
     drivers = [cloud.driver(timeout=20.0) for _ in range(6)]
     drivers[0].upload(vm, make_image(vm), NFS)
-    cloud.site.add_cd(vm.uuid, "1", {VM_MARK: vm.uuid})
+    cloud.site.add_cd(vm.uuid, "2", {VM_MARK: vm.uuid})
     cloud.site.start_vm(vm.uuid, A)
 
     def attach(driver: XenServerDriver) -> object:
@@ -94,7 +94,7 @@ def test_of_six_inserts_at_once_one_wins_and_nobody_gets_a_wrong_answer(cloud: C
 def test_an_insert_that_somebody_else_was_faster_with_is_looked_at(cloud: Cloud, driver: XenServerDriver) -> None:
     vm = cloud.vm()
     driver.upload(vm, make_image(vm), NFS)
-    cloud.site.add_cd(vm.uuid, "1", {VM_MARK: vm.uuid})
+    cloud.site.add_cd(vm.uuid, "2", {VM_MARK: vm.uuid})
     cloud.pool.faults.fail("VBD.insert", "VBD_NOT_EMPTY", "OpaqueRef:x")
     assert error_of(driver.attach, vm, image_name(vm), NFS).code is TransientCode.VM_BUSY
     assert cloud.medium(vm) is None
@@ -115,7 +115,7 @@ def test_a_name_that_xapi_s_unanchored_check_lets_pass_is_no_image(
 def test_one_image_in_two_vms_drives_is_refused_by_the_driver_alone(cloud: Cloud, driver: XenServerDriver) -> None:
     vm, other = cloud.vm(), cloud.vm()
     given(cloud, driver, vm)
-    vbd = cloud.site.add_cd(other.uuid, "4", {VM_MARK: other.uuid})
+    vbd = cloud.site.add_cd(other.uuid, "2", {VM_MARK: other.uuid})
     with pytest.raises(FleetError) as caught:
         driver.attach(other, image_name(vm), NFS)
     assert caught.value.code is PermanentCode.NOT_ITS_DRIVE

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pytest
-
 from configdrive.errors import PermanentCode
 from configdrive.model import AttachBy, Place, PowerState, Presentation, StorageName, StoredImage, VmUuid
 from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive, SurveyedVm
@@ -74,15 +72,6 @@ def test_an_iso_library_is_no_primary_storage(cloud: Cloud, driver: XenServerDri
 # --- which drive ------------------------------------------------------------------------------------------------------
 
 
-def test_the_slots_of_root_disk_and_user_iso_are_never_taken(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm()
-    for device in ("1", "2"):
-        cloud.site.add_cd(vm.uuid, device)
-    give(driver, vm)
-    (drive,) = cloud.config_drives(vm)
-    assert drive.userdevice == "4"
-
-
 def test_an_image_that_somebody_put_into_the_user_s_slot_goes_from_there(cloud: Cloud, driver: XenServerDriver) -> None:
     vm = cloud.vm()
     give(driver, vm)
@@ -98,7 +87,7 @@ def test_a_user_s_medium_in_the_config_drive_is_left_alone(cloud: Cloud, driver:
     vm, other = cloud.vm(), cloud.vm()
     cloud.site.add_user_iso(other.uuid)
     (iso,) = [drive for drive in cloud.site.drives(other.uuid) if drive.kind == "CD"]
-    own = cloud.site.add_cd(vm.uuid, "4", {VM_MARK: vm.uuid})
+    own = cloud.site.add_cd(vm.uuid, "2", {VM_MARK: vm.uuid})
     cloud.call("VBD.insert", own, cloud.call("VBD.get_VDI", iso.reference))
     assert driver.observe(vm).drive == NoDrive()
     assert error_of(give, driver, vm).code is PermanentCode.NO_FREE_SLOT
@@ -119,32 +108,6 @@ def test_a_drive_that_comes_with_the_next_boot_can_be_exchanged_and_taken_back(
 # --- as a disk --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("live", [True, False])
-def test_a_guest_that_sees_no_second_cd_gets_a_read_only_disk(
-    cloud: Cloud, driver: XenServerDriver, *, live: bool
-) -> None:
-    vm = replace(cloud.vm(running=live), presentation=Presentation.DISK)
-    for generation in (1, 2):
-        assert give(driver, vm, generation) is (AttachedHow.NEXT_BOOT if live else AttachedHow.INSERTED)
-        again = driver.attach(vm, image_name(vm, generation), NFS).how
-        assert again is (AttachedHow.NEXT_BOOT if live else AttachedHow.ALREADY)
-        (drive,) = cloud.config_drives(vm)
-        assert (drive.kind, drive.mode, drive.attached) == ("Disk", "RO", False)
-        assert drive.content == make_image(vm, generation).content
-        assert driver.observe(vm).drive == Inserted(image_name(vm, generation), NFS)
-    assert driver.observe(vm).storage == NFS  # the root disk is still found
-    driver.detach(vm)
-    assert [drive.kind for drive in cloud.site.drives(vm.uuid)] == ["Disk"]
-    driver.delete(vm, StoredImage(image_name(vm, 1), NFS))
-
-
-def test_a_running_guest_without_drivers_gets_the_disk_with_its_next_boot(
-    cloud: Cloud, driver: XenServerDriver
-) -> None:
-    vm = replace(cloud.vm(running=True, pv_drivers=False), presentation=Presentation.DISK)
-    assert give(driver, vm) is AttachedHow.NEXT_BOOT
-
-
 def test_from_cd_to_disk_and_back(cloud: Cloud, driver: XenServerDriver) -> None:
     vm = cloud.vm()
     for generation, presentation in enumerate((Presentation.CDROM, Presentation.DISK, Presentation.CDROM), 1):
@@ -161,7 +124,7 @@ def test_the_orchestrator_gets_the_free_slot_s_name(cloud: Cloud, driver: XenSer
     driver.upload(vm, make_image(vm), NFS)
     described = driver.attach(vm, image_name(vm), NFS)
     (iso_sr,) = cloud.iso_srs()
-    assert (described.device, described.path) == ("xvdb", f"{iso_sr['uuid']}/{image_name(vm)}")
+    assert (described.device, described.path) == ("xvdc", f"{iso_sr['uuid']}/{image_name(vm)}")
     (vdi,) = iso_sr["VDIs"]
     assert cloud.call("VDI.get_name_label", vdi) == str(image_name(vm))
 

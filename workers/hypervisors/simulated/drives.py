@@ -23,7 +23,7 @@ DISK: Final = "vdz"
 USER_CD: Final = "hdc"
 """The slot of a user's own ISO (CloudStack's device 3). The fleet puts nothing there."""
 
-SLOTS: Final = {Presentation.CDROM: CD, Presentation.DISK: DISK}
+SLOTS: Final = {Presentation.AUTO: CD, Presentation.CDROM: CD, Presentation.DISK: DISK}
 _OURS: Final = frozenset(SLOTS.values())
 
 

@@ -177,7 +177,7 @@ class XenServerDriver:
                     raise
                 folder.forget(name)
                 raise nothing_to_attach(name, place) from None
-        return Attachment(attached.how, device_name(attached.userdevice), path)
+        return Attachment(attached.how, device_name(attached.userdevice), path, facts=attached.facts)
 
     def detach(self, vm: Vm, media: Collection[ImageName] | None = None, added: str | None = None) -> None:
         """Take images out of the VM's drives, now and in its persistent definition; all of them without `media`.

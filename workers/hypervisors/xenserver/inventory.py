@@ -103,6 +103,10 @@ class PoolTable(TlsTable):
         user, password: of an account that may manage VMs and storages (role pool-operator).
         storage_route: see `StorageRoute`.
         identify_by: see `IdentifyBy`.
+        second_cd: whether a VM with a CD drive of its own gets the config drive as a second CD, at 2 or 1. Turned off,
+            it is a read-only disk: for pools whose guests see one CD only. XAPI snapshots no VM with such a disk.
+        borrow_empty_cd: whether a running VM without a config drive gets the image into a CD drive of its own that is
+            empty, until it stops.
         sessions: of this pool, per worker process, at most; also the number of its connections.
         folder: the images' folder on a storage that holds files. Made by SFTP where the hosts have a table `ssh`;
             otherwise make it yourself: `configdrive doctor` says where.
@@ -113,6 +117,8 @@ class PoolTable(TlsTable):
     password: SecretStr
     storage_route: StorageRoute = StorageRoute.IMPORT
     identify_by: IdentifyBy = IdentifyBy.UUID
+    second_cd: bool = True
+    borrow_empty_cd: bool = False
     sessions: int = Field(default=4, ge=1, le=64)
     folder: _Folder = "configdrive"
     cache_directory: AbsolutePath = Path("/var/opt/xen/configdrive")

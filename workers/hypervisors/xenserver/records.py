@@ -68,6 +68,13 @@ class VmRecord(Record):
     is_a_template: bool
     is_a_snapshot: bool
     is_control_domain: bool
+    domain_type: str = "unspecified"
+    hvm_boot_policy: str = Field(default="", alias="HVM_boot_policy")
+
+    @property
+    def is_hvm(self) -> bool:
+        """Whether a device model emulates its hardware; releases before 7.5 say it by the boot policy alone."""
+        return self.domain_type == "hvm" or (self.domain_type == "unspecified" and self.hvm_boot_policy != "")
 
     @property
     def is_a_vm(self) -> bool:
