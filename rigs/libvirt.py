@@ -8,7 +8,7 @@ import os
 import socket
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     import libvirt
 
-    from rigs.sshd import SshServer
 
 # A Unix socket's path has at most 107 bytes.
 _LONGEST_SOCKET = 107
@@ -106,22 +105,6 @@ class LibvirtHost(Rig):
     def tls_uri(self) -> str:
         """TLS with a client certificate: `qemu+tls://127.0.0.1:PORT/system?pkipath=DIR`."""
         return f"qemu+tls://{LOOPBACK}:{self.tls_port}/system?pkipath={self.certificates.directory}"
-
-    def ssh_uri(self, ssh: SshServer, transport: Literal["libssh2", "libssh"] = "libssh2") -> str:
-        """SSH, as to any KVM host: needs no open port but sshd's, and on the host virt-ssh-helper (Debian has it).
-
-        `qemu+libssh2://USER@HOST:PORT/system?keyfile=FILE&known_hosts=FILE&sshauth=privkey`. Both transports check the
-        host's key against the given file and refuse one that differs; plain `qemu+ssh` ignores `known_hosts`. A
-        `socket=` parameter must come with `proxy=native`, else netcat is used on the host.
-
-        Args:
-            ssh: made with `within=host.within`, so that it finds this host's libvirtd in its usual place.
-            transport: libvirt's client library for it; Ed25519 keys work with both.
-        """
-        return (
-            f"qemu+{transport}://{ssh.user}@{ssh.host}:{ssh.port}/system"
-            f"?keyfile={ssh.key_file}&known_hosts={ssh.known_hosts}&sshauth=privkey"
-        )
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[libvirt.virConnect]:

@@ -22,7 +22,7 @@
 * Faults: `pool.faults.fail("VBD.insert", "VBD_NOT_EMPTY", "OpaqueRef:x", times=2)`, `.drop("VDI.create")` (broken off
   after the effect), `.drop(..., after_effect=False)`, `.delay("VM.start", 2.0)`; `rigs.xapi.faults.IMPORT` is the
   name of the upload. `pool.expire_sessions()`, `pool.make_master("xapi-B")`, `pool.down(host)`, `pool.booting(host)`,
-  `pool.take_down(host, dead=False)` (only the toolstack is away), `pool.break_connections()`,
+  `pool.take_down(host, dead=False)` (only the toolstack is away),
   `site.starting(vm)`, `site.migrating(vm, host)` (in the middle of it: `OTHER_OPERATION_IN_PROGRESS`).
 * One at a time is at an SR (create, destroy, scan); `pool.exclusion.waits = (1.0, 20.0)` lets whoever comes second
   sleep a random time, as xapi does. `pool.collect_garbage()` is what it does by itself every 30 s, `pool.protect(vm)`
@@ -35,8 +35,8 @@
 * Guests with `hvm=True` show CD drives only when the drive was there at boot, at 0 to 3; `site.add_cd(vm)` adds an
   empty one. A disk that is read-only shows with PV drivers, and cannot be plugged. `Drive.seen` says it.
 
-`python -m rigs.xapi --help` runs it as a process of its own. How near it is to the real xapi is shown by
-`tests/integration/xenserver/test_recordings.py`, which replays recorded answers and lists every deviation.
+How near it is to the real xapi is shown by `tests/integration/xenserver/test_recordings.py`, which replays recorded
+answers and lists every deviation.
 """
 
 from __future__ import annotations

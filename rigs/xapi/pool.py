@@ -186,11 +186,6 @@ class XapiPool(Rig):
         self.take_down(name, dead=False)
         self.bring_up(name)
 
-    def break_connections(self) -> None:
-        """Break what connections there are, as a firewall does with idle ones; new ones are taken."""
-        for server in self._servers.values():
-            server.break_connections()
-
     @contextmanager
     def down(self, name: str) -> Iterator[None]:
         """Keep a host off the network for a while."""
