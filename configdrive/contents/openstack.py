@@ -77,10 +77,15 @@ def _is_of_admin(key: str) -> bool:
 
 def vendor_data(password: str | None) -> Json:
     """Return `vendor_data.json`: the only way to let cloud-init set a password, as it ignores `admin_pass`."""
+    config = cloud_config(password)
+    return {} if config is None else {"cloud-init": config}
+
+
+def cloud_config(password: str | None) -> str | None:
+    """Return the vendor data for cloud-init; `None` when there is nothing to say."""
     if password is None:
-        return {}
-    config = f"password: {yaml_string(password)}\nchpasswd: {{expire: false}}\nssh_pwauth: true\n"
-    return {"cloud-init": f"#cloud-config\n{config}"}
+        return None
+    return f"#cloud-config\npassword: {yaml_string(password)}\nchpasswd: {{expire: false}}\nssh_pwauth: true\n"
 
 
 def yaml_string(text: str) -> str:

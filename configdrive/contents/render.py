@@ -1,8 +1,9 @@
 """The files on a VM's drive, byte by byte. Pure; `configdrive.iso.build` makes an image of them.
 
 The layout is the seed's (`cloudstack/`) plus the forms that cloud-init, cloudbase-init, Ignition and afterburn read
-(`openstack/latest/`, `ec2/latest/`). A value that is absent gives no file; its directory is there all the same. Only
-`latest` stands under `openstack/`: cloud-init prefers dated directories, and two copies drift.
+(`openstack/latest/`, `ec2/latest/`), and NoCloud's in the root of a drive that is labelled for it. A value that is
+absent gives no file; its directory is there all the same. Only `latest` stands under `openstack/`: cloud-init prefers
+dated directories, and two copies drift.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final, final
 from pydantic import SecretStr
 from typing_extensions import override
 
-from configdrive.contents import cloudstack, openstack
+from configdrive.contents import cloudstack, nocloud, openstack
 from configdrive.contents.network_data import network_data
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import DriveSettings, SshKey, Vm, VmData, line_problem
@@ -80,7 +81,8 @@ def render(vm: Vm, data: VmData, password: SecretStr | None, settings: DriveSett
     """
     _check_values(data, password)  # the NICs are checked where they become a document
     secret = None if password is None else password.get_secret_value()
-    return Files(cloudstack.files(data, secret) | openstack.files(vm, data, secret, settings.admin_pass))
+    files = cloudstack.files(data, secret) | openstack.files(vm, data, secret, settings.admin_pass)
+    return Files(files | nocloud.files(vm, data, secret) if nocloud.is_for(data.label or settings.label) else files)
 
 
 def check(data: VmData, password: SecretStr | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 from typing import Final
 
@@ -43,11 +44,13 @@ _DATA: Final = VmData(
 def markdown() -> str:
     """Return the files of a VM that has all that a VM can have, with how each begins."""
     files = render(_VM, _DATA, SecretStr("correct horse"))
-    groups = [(folder, sorted(path for path in files if path.startswith(f"{folder}/"))) for folder in DIRECTORIES]
+    nocloud = render(_VM, replace(_DATA, label="cidata"), SecretStr("correct horse"))
+    groups = [(f"`{folder}/`", [path for path in files if path.startswith(f"{folder}/")]) for folder in DIRECTORIES]
+    groups.append(("The root, with the label `cidata` only", [path for path in nocloud if "/" not in path]))
     parts = [
-        f"## `{folder}/`\n\n"
-        + table(("file", "begins with"), ([f"`{path}`", _beginning(files[path])] for path in paths))
-        for folder, paths in groups
+        f"## {title}\n\n"
+        + table(("file", "begins with"), ([f"`{path}`", _beginning(nocloud[path])] for path in sorted(paths)))
+        for title, paths in groups
     ]
     return "\n\n".join(parts)
 

@@ -1,6 +1,6 @@
 # Run as root in the small Linux, with the drive as its disk: ds-identify, again in a template whose /etc/cloud/cloud.cfg.d
 # names the data source, then that source; all are cloud-init's own.
-# {root}: where the package is unpacked, {inside}: the program beside this script, {mac}: a NIC's address.
+# {root}: where the package is unpacked, {inside}: the program beside this script, {mac}: a NIC's address, {source}: which.
 
 # The machine that lends its files may be a container, where ds-identify looks at no device: this one is a VM.
 mkdir -p /mnt/bin /mnt/etc/cloud.cfg.d
@@ -18,4 +18,4 @@ identify() {
 identify
 echo 'datasource_list: [ConfigDrive, None]' >/mnt/etc/cloud.cfg.d/90_template.cfg
 identify
-PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={root}/usr/lib/python3/dist-packages /usr/bin/python3 {inside} {mac} 2>/dev/null
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={root}/usr/lib/python3/dist-packages /usr/bin/python3 {inside} {mac} {source} 2>/dev/null

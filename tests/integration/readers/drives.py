@@ -33,7 +33,7 @@ def write_drive(  # noqa: PLR0913 - all by name but the first two
 ) -> Path:
     """Write the image of a VM that has everything, and return its path."""
     nics = () if nic is None else (nic,)
-    data = VmData(metadata=METADATA, user_data=secret(user_data), ssh_keys=KEYS, nics=nics)
+    data = VmData(metadata=METADATA, user_data=secret(user_data), ssh_keys=KEYS, nics=nics, label=label)
     return write_image(path, files_of(data, password, vm), label)
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.drives import KEYS, MAC, PASSWORD, VM
+from configdrive.contents.nocloud import network_config
+from tests.drives import KEYS, MAC, NIC, PASSWORD, VM
 from tests.integration.image.linux import run_in_linux
 from tests.integration.readers import foreign
 from tests.integration.readers.drives import LABELS, USER_DATA, write_drive
@@ -24,13 +25,13 @@ HERE = Path(__file__).parent
 ON = ["ds-identify: 0", "datasource_list: [ ConfigDrive, None ]"]
 
 
-def cloud_init(drive: Path, scratch: Path) -> tuple[list[str], Mapping[str, Any]]:
-    """Return ds-identify's exit code and data sources, by itself and in a template, and what ConfigDrive has taken."""
+def cloud_init(drive: Path, scratch: Path, source: str = "ConfigDrive") -> tuple[list[str], Mapping[str, Any]]:
+    """Return ds-identify's exit code and data sources, by itself and in a template, and what a source has taken."""
     with require_rig():
         root = foreign.cloud_init()
         script = (HERE / "cloud_init.sh").read_text()
         inside = HERE / "cloud_init_inside.py"
-        for name, value in {"root": root, "inside": inside, "mac": MAC}.items():
+        for name, value in {"root": root, "inside": inside, "mac": MAC, "source": source}.items():
             script = script.replace(f"{{{name}}}", quote(str(value)))
         printed = run_in_linux(drive, script, scratch)
         *identified, document = printed.splitlines()
@@ -63,6 +64,17 @@ def test_what_it_takes_with_each_label(label: str, tmp_path: Path) -> None:
     assert default["gateway"] == "10.1.1.1"
     assert (other["network"], other["netmask"], other["gateway"]) == ("10.9.0.0", "255.255.0.0", "10.1.1.9")
     assert servers == {"type": "nameserver", "address": "192.0.2.53"}
+
+
+def test_nocloud_takes_all_from_a_drive_of_its_label(tmp_path: Path) -> None:
+    identified, taken = cloud_init(write_drive(tmp_path / "drive.iso", "cidata"), tmp_path, "NoCloud")
+    assert identified[:2] == ["ds-identify: 0", "datasource_list: [ NoCloud, None ]"]
+    assert taken["device"] == "/dev/ubda"
+    assert (taken["hostname"], taken["instance_id"]) == ("web-14", VM.uuid)
+    assert taken["keys"] == [key.key for key in KEYS]
+    assert bytes.fromhex(taken["user_data"]) == USER_DATA
+    assert yaml.safe_load(taken["vendor_data"])["password"] == PASSWORD
+    assert taken["network"] == network_config((NIC,))
 
 
 def test_without_password_and_addresses_it_changes_neither(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from configdrive.contents.network_data import network_data
+from configdrive.contents.nocloud import network_config
 from configdrive.contents.remarks import remarks
 from configdrive.errors import PermanentError
 from configdrive.model import DriveSettings, VmData
@@ -47,13 +48,16 @@ def render(version: str, documents: Sequence[object]) -> list[dict[str, Any]]:
     return answers
 
 
-@pytest.fixture(scope="module")
-def documents() -> dict[Cell, Any]:
-    """What each cell becomes: a document, `None`, or the refusal."""
+FORMS: Final = {"network_data.json": network_data, "network-config": network_config}
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def documents(request: pytest.FixtureRequest) -> dict[Cell, Any]:
+    """What each cell becomes in one of the forms: a document, `None`, or the refusal."""
     found: dict[Cell, Any] = {}
     for cell in cells():
         try:
-            found[cell] = network_data(cell.nics)
+            found[cell] = FORMS[request.param](cell.nics)
         except PermanentError as error:
             found[cell] = error
     return found

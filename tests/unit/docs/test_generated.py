@@ -71,6 +71,7 @@ def test_the_drive_has_every_file_that_there_can_be() -> None:
         "cloudstack/password/vm_password.txt",
         "openstack/latest/network_data.json",
         "ec2/latest/meta-data.json",
+        "network-config",
     ):
         assert f"| `{path}` |" in text
 
