@@ -273,7 +273,8 @@ class _Vm:
             yield f"9: nothing waits, and {sorted(left_over)} are left"
         if not known:
             return
-        kept = bool(self._mail) or ("state" in known and "gone" not in known)
+        intended = self._uuid in self._now.named("intents")
+        kept = bool(self._mail) or intended or ("state" in known and "gone" not in known)
         # A holder that found nothing known may be about to write a state; RELEASE decides.
         if (self._now.ttls[f"vm:{self._uuid}"] == _FOREVER) != kept and "owner" not in known:
             yield f"10: runs out in {self._now.ttls[f'vm:{self._uuid}']} s: {known}"

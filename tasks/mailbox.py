@@ -173,7 +173,8 @@ class VmView:
     """One VM as operators see it. Times are seconds since 1970 UTC; `state` is the record at rest, secrets sealed.
 
     `message` is the number of the wake-up that is on its way for it, `due` when it is looked at again without one.
-    `intents` are effects that were about to be tried, of which no event has said yet what became of them.
+    `intents` are effects that were about to be tried, of which no event has said yet what became of them; `unverified`:
+    a worker may have left the VM half-done, and nobody has looked since.
     """
 
     uuid: VmUuid
@@ -187,6 +188,7 @@ class VmView:
     message: int | None
     reason: str | None
     intents: tuple[Intent, ...] = ()
+    unverified: bool = False
 
 
 class OperatorAction(StrEnum):

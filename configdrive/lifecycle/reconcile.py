@@ -433,10 +433,8 @@ class Reconciler:
         )
         if known is None:
             return Settled(outcome)
-        name = attempt.event.data.hypervisor
-        left_on = tuple(one.host for one in known.left if one.hypervisor == name)
         text = state.dump(known, self._sealer, attempt.uuid)
-        return Settled(outcome, text, _is_gone(known), left_on, known.left)
+        return Settled(outcome, text, _is_gone(known), known.left)
 
 
 def _successor(event: LifecycleEvent, waiting: tuple[Waiting, ...]) -> str | None:

@@ -17,17 +17,20 @@ class Settled:
         outcome: what became of the event.
         state: to remember; `None`: as it was.
         gone: the state is a tombstone, and may be forgotten after a while.
-        left_on: hosts of the event's hypervisor that are to be asked again for what they still have of the VM.
-        left: what hosts of any hypervisor still have of it.
+        left: what hosts still have of the VM, and are to be asked for again.
         intents: those that were looked at, and are no more.
     """
 
     outcome: Outcome
     state: str | None = None
     gone: bool = False
-    left_on: tuple[HostName, ...] = ()
     left: tuple[Leftover, ...] = ()
     intents: tuple[Intent, ...] = ()
+
+    @property
+    def left_on(self) -> tuple[HostName, ...]:
+        """These hosts."""
+        return tuple(dict.fromkeys(one.host for one in self.left))
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ def _show_fleet(limit: int, *, as_json: bool) -> ExitCode:
                 "parked": [{**_parked_document(view, outcome), "parked_at": at} for view, at, outcome in rows],
                 "pending": {queue.name: queue.pending for queue in numbers.queues},
                 "wakeups": {queue.name: queue.messages for queue in numbers.queues},
+                "unverified": {queue.name: queue.unverified for queue in numbers.queues},
                 "dead_letters": {"count": dead, "newest": asdict(newest[0]) if newest else None},
             },
         )
@@ -90,6 +91,8 @@ def _show_fleet(limit: int, *, as_json: bool) -> ExitCode:
         table(("queue", "VMs with events", "wake-ups"), counts)
     else:
         click.echo("no event waits or is in work")
+    if unverified := sum(queue.unverified for queue in numbers.queues):
+        click.echo(f"{unverified} VMs that a worker may have left half-done are still to be looked at")
     last = f", the newest {ago(newest[0].at)}: {newest[0].reason}" if newest else ""
     click.echo(f"{dead} dead letters{last}")
     return ExitCode.DONE
@@ -135,6 +138,7 @@ def _vm_document(view: VmView, summary: VmRecord, outcome: Outcome | None) -> di
         "left_on": list(summary.left_on),
         "left": [asdict(one) for one in summary.left],
         "intents": [asdict(one) for one in view.intents],
+        "unverified": view.unverified,
         "mailbox": [_header(header) for header in view.mail],
         "attempts": view.attempts,
         "in_work": view.owner is not None,
@@ -207,6 +211,8 @@ def _print_vm(view: VmView, summary: VmRecord, outcome: Outcome | None) -> None:
         facts.append(("adopted", "the image was found, not made: it can be moved, not rebuilt"))
     facts += [("left on", _left(one)) for one in summary.left]
     facts += [("intent", f"{one.file} may lie on {where(one.place)}, by host {one.host}") for one in view.intents]
+    if view.unverified:
+        facts.append(("verify", "a worker may have left this VM half-done: it is looked at once no event waits"))
     facts.append(("work", _work(view)))
     for name, text in facts:
         click.echo(f"  {name:<9}  {text}")

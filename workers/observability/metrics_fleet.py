@@ -68,6 +68,11 @@ def _per_queue(queues: Sequence[QueueNumbers]) -> Iterator[Metric]:
             lambda one: one.leftover_hosts,
         ),
         ("configdrive_leftover_vms", "VMs of which such a host has something", lambda one: one.leftover_vms),
+        (
+            "configdrive_unverified_vms",
+            "VMs that a worker may have left half-done, and nobody has looked at since",
+            lambda one: one.unverified,
+        ),
     )
     for name, text, value in facts:
         family = GaugeMetricFamily(name, text, labels=("queue",))

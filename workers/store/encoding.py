@@ -11,12 +11,14 @@ from pydantic import TypeAdapter
 from configdrive.client.encoding import decode
 from configdrive.client.encoding import header as made_header
 from configdrive.client.postings import Header, queue_name
-from configdrive.lifecycle.settled import Settled, Verified
+from configdrive.lifecycle.settled import Settled
 from configdrive.model import Intent, VmUuid
 from tasks.mailbox import Ending, Park, Retry, Sent, SweepCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from configdrive.lifecycle.state import Leftover
 
 FIELDS = 7
 """How many strings the scripts answer of a header."""
@@ -92,10 +94,16 @@ def intents(members: Iterable[bytes]) -> tuple[Intent, ...]:
     return tuple(found)
 
 
-def left_by(settled: Settled | Verified, queue: str) -> list[str]:
-    """Return the hosts that are to be asked again, each behind the queue whose workers ask it."""
-    found = [(queue, host) for host in settled.left_on] if isinstance(settled, Settled) else []
-    found += [(queue_name(one.hypervisor, one.zone), one.host) for one in settled.left]
+def left_by(left: Iterable[Leftover], queue: str) -> list[str]:
+    """Return the hosts that are to be asked again, each behind the queue whose workers ask it.
+
+    One whose zone is not known is asked by those of `queue`, if they are its hypervisor's.
+    """
+    found = []
+    for one in left:
+        theirs = queue_name(one.hypervisor)
+        near = one.zone is None and queue.startswith(f"{theirs}.")
+        found.append((queue if near else queue_name(one.hypervisor, one.zone), one.host))
     return [part for pair in dict.fromkeys(found) for part in pair]
 
 

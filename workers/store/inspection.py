@@ -43,7 +43,11 @@ class OperatorEntry:
 
 @dataclass(frozen=True, slots=True)
 class QueueNumbers:
-    """One queue at a moment; `oldest` is how long ago the oldest of the VMs' next events was published, in seconds."""
+    """One queue at a moment.
+
+    `oldest` is how long ago the oldest of the VMs' next events was published, in seconds; `unverified` are VMs that a
+    worker may have left half-done.
+    """
 
     name: str
     messages: int
@@ -51,6 +55,7 @@ class QueueNumbers:
     oldest: float
     leftover_hosts: int
     leftover_vms: int
+    unverified: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class Inspection(RedisMailbox):
         due: Any = self._redis.zscore(self._key("due", queue), vm_uuid)
         message: Any = self._redis.zscore(self._key("wakeups", queue), vm_uuid)
         intents: Any = self._redis.smembers(self._key("intents", vm_uuid))
+        unverified = self._redis.zscore(self._key("verify", queue), vm_uuid) is not None
         return VmView(
             uuid=vm_uuid,
             mail=tuple(encoding.readable(mail)),
@@ -94,6 +100,7 @@ class Inspection(RedisMailbox):
             message=None if message is None else int(message),
             reason=fields.get("reason"),
             intents=encoding.intents(intents),
+            unverified=unverified,
         )
 
     def parked(self, limit: int) -> list[tuple[VmUuid, float]]:
@@ -137,11 +144,12 @@ class Inspection(RedisMailbox):
             pipeline.zcard(self._key("due", name))
             pipeline.zcard(self._key("wakeups", name))
             pipeline.zrange(self._key("left", name), 0, -1)
+            pipeline.zcard(self._key("verify", name))
         moment, parked, first_parked, dead, orphans, there, taken, settled, swept, *rest = pipeline.execute()
         now = moment[0] + moment[1] / 1e6
         queues = [
-            self._queue(name, rest[start : start + 6], now)
-            for name, start in zip(names, range(0, len(rest), 6), strict=True)
+            self._queue(name, rest[start : start + 7], now)
+            for name, start in zip(names, range(0, len(rest), 7), strict=True)
         ]
         oldest_parked = max(0.0, now - first_parked[0][1] / 1000) if first_parked else 0.0
         sweeps = {name.decode("utf-8", "replace"): encoding.sweep_counts(stored) for name, stored in swept.items()}
@@ -157,11 +165,11 @@ class Inspection(RedisMailbox):
         )
 
     def _queue(self, name: str, answers: Sequence[Any], now: float) -> QueueNumbers:
-        messages, due, woken, in_work, waiting, left = answers
+        messages, due, woken, in_work, waiting, left, unverified = answers
         hosts = {member.partition(b" ")[2] for member in left}
         posted = [at for head in self._heads([*due, *woken]) if (at := encoding.posted_at(head)) is not None]
         oldest = max(0.0, now - min(posted, default=now))
-        return QueueNumbers(name, messages, in_work + waiting, oldest, len(hosts), len(left))
+        return QueueNumbers(name, messages, in_work + waiting, oldest, len(hosts), len(left), unverified)
 
     def _heads(self, vms: Sequence[bytes]) -> Iterator[bytes | None]:
         """Yield what lies at the head of each VM's mailbox."""

@@ -159,7 +159,8 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
     def done(self, claim: Claim, ending: Ending) -> None:
         uuid, options = claim.header.vm_uuid, self._options
         mode, outcome, state, delay, code = encoding.ending(ending)
-        intents = [encoding.intent(one) for one in ending.intents] if isinstance(ending, Settled) else []
+        settled = ending if isinstance(ending, Settled) else None
+        intents = [encoding.intent(one) for one in settled.intents] if settled else []
         answer = self._scripts["done"](
             keys=[
                 *self._vm_keys(uuid),
@@ -171,10 +172,8 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
                 *(options.prefix, uuid, claim.epoch, claim.owner, claim.header.key),
                 *(mode, outcome, state, ms(delay)),
                 *(int(options.seen), options.outcomes_kept, int(options.tombstone), ms(options.resend)),
-                code,
-                len(intents),
-                *intents,
-                *(encoding.left_by(ending, claim.header.queue) if isinstance(ending, Settled) else ()),
+                *(code, len(intents), *intents),
+                *(encoding.left_by(settled.left, claim.header.queue) if settled else ()),
             ],
         )
         if answer == b"fenced":
@@ -194,7 +193,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
     @override
     def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
         owner = f"hold {uuids.uuid4().hex}"
-        args = [owner, ms(self._options.lease), int(self._options.tombstone)]
+        args = [owner, ms(self._options.lease), int(self._options.tombstone), self.prefix, vm_uuid]
         answer = self._confirmed.one(self._scripts["hold"], (self._vm_keys(vm_uuid)[:2], args))
         word = answer[0].decode()
         if word != "held":
@@ -209,7 +208,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
 
     @override
     def release_verified(self, held: Held, doubt: Doubt, found: Verified) -> None:
-        intents, left = [encoding.intent(one) for one in found.intents], encoding.left_by(found, doubt.queue)
+        intents, left = [encoding.intent(one) for one in found.intents], encoding.left_by(found.left, doubt.queue)
         end: list[str | int | bytes] = [
             doubt.queue,
             repr(doubt.mark),

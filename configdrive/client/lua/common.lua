@@ -19,6 +19,17 @@ local function give_back(vm, owner)  -- who asks again (a reply was lost) is kno
   redis.call('HSET', vm, 'ended', owner)
 end
 
+-- Let a VM be forgotten after a while of which nothing is to be remembered: neither a state nor what was about to be done.
+local function may_vanish(prefix, uuid, seconds)
+  local vm = prefix .. 'vm:' .. uuid
+  local kept = redis.call('HMGET', vm, 'state', 'gone')
+  if (kept[2] or not kept[1]) and redis.call('EXISTS', prefix .. 'intents:' .. uuid) == 0 then
+    redis.call('EXPIRE', vm, seconds)
+  else
+    redis.call('PERSIST', vm)
+  end
+end
+
 -- When a VM's lease ("until", as long as "lease" says) or back-off ("retry_at", "delay") ends; 0 when it has none. One that
 -- is longer than it was made to be was made before the clock was set back, and is cut to its length.
 local function end_of(vm, name, length, now)

@@ -100,9 +100,12 @@ def test_whatever_may_lie_somewhere_is_shown_by_its_exact_name(quiet_place: Call
     claim = place.fleet.mailbox.claim(Wakeup(key_of(event), uuid, "configdrive.simulated"))
     assert not isinstance(claim, NotNow)
     assert place.fleet.mailbox.intend(claim, [Intent(HostName("h1"), "", here, "next.iso", simulated)])
+    place.fleet.mailbox.note_doubt("configdrive.simulated", uuid)
     document, text = place.json("show", vm.uuid), place.run("show", vm.uuid).stdout
 
-    assert (document["image"], document["others"]) == ("new.iso", ["older.iso"])
+    assert place.json("show")["unverified"] == {"configdrive.simulated": 1}
+    assert "1 VMs that a worker may have left half-done" in place.run("show").stdout
+    assert (document["image"], document["others"], document["unverified"]) == ("new.iso", ["older.iso"], True)
     assert [(one["host"], one["files"], one["drive"]) for one in document["left"]] == [
         ("h0", ["left.iso"], True),
         ("h9", [], False),
@@ -116,6 +119,7 @@ def test_whatever_may_lie_somewhere_is_shown_by_its_exact_name(quiet_place: Call
         "left on    h0: the drive; left.iso on p0@h0; finished when the host gives it up",
         "left on    h9: every image of the VM on p9@shared; finished when the host gives it up",
         "intent     next.iso may lie on p1@h1, by host h1",
+        "verify     a worker may have left this VM half-done: it is looked at once no event waits",
     ):
         assert f"  {line}\n" in text
 

@@ -36,6 +36,7 @@ def test_everything_is_counted_by_queue(store: Store) -> None:
     first = posting(new_vm())
     store.mailbox.put_many([first, posting(first.header.vm_uuid), posting(new_vm()), posting(new_vm(), queue=ZONE)])
     client.zadd(f"{prefix}left:{QUEUE}", {f"{new_vm()} {host}": 1 for host in ("h1", "h1", "h2")})
+    store.mailbox.note_doubt(QUEUE, first.header.vm_uuid)
     client.zadd(f"{prefix}parked", {new_vm(): (time.time() - 60) * 1000, new_vm(): (time.time() - 90) * 1000})
     client.zadd(f"{prefix}orphans", {"i-2-3-VM.x.1.iso": 1})
     client.rpush(f"{prefix}dead", "one", "two", "three")
@@ -95,13 +96,14 @@ def test_the_answer_has_the_numbers_of_each_queue(store: Store) -> None:
         "pending": "pending_vms",
         "leftover_hosts": "leftover_hosts",
         "leftover_vms": "leftover_vms",
+        "unverified": "unverified_vms",
     }.items():
         found = {sample.labels["queue"]: sample.value for sample in families[f"configdrive_{name}"].samples}
         expected = {QUEUE: getattr(COUNTED, field), ZONE: int(field in {"pending", "messages"})}
         assert found == expected, name
 
 
-COUNTED = QueueNumbers(QUEUE, messages=2, pending=2, oldest=0, leftover_hosts=2, leftover_vms=3)
+COUNTED = QueueNumbers(QUEUE, messages=2, pending=2, oldest=0, leftover_hosts=2, leftover_vms=3, unverified=1)
 
 
 def test_what_sweeps_found_is_kept_for_every_hypervisor_and_added_up(store: Store) -> None:

@@ -25,6 +25,9 @@ H1, H2 = HostName("h1"), HostName("h2")
 ZONE = f"{QUEUE}.zone"
 
 
+SIMULATED = HypervisorName("simulated")
+
+
 def hold(store: Store, vm: VmUuid) -> Held:
     held = store.mailbox.hold(vm)
     assert isinstance(held, Held), held
@@ -38,7 +41,7 @@ def done(store: Store, vm: VmUuid, kind: str = "start", *, gone: bool = False) -
 
 
 def leaving(claim: Claim, *hosts: HostName, state: str | None = '{"sequence":1}') -> Settled:
-    return replace(finish(claim, state), left_on=hosts)
+    return replace(finish(claim, state), left=tuple(RememberedLeftover(SIMULATED, host) for host in hosts))
 
 
 def left(store: Store, vm: VmUuid, *hosts: HostName, queue: str = QUEUE) -> None:
@@ -320,12 +323,14 @@ def test_for_how_long_an_image_is_nobody_s_goes_by_the_store_s_clock(store: Stor
 
 
 def test_what_is_left_is_asked_for_by_the_workers_of_its_own_hypervisor_and_zone(store: Store) -> None:
-    vm = new_vm()
-    claim = store.claim(store.put(vm, "stop"))
-    elsewhere = RememberedLeftover(HypervisorName("other"), H1, "north")
-    store.mailbox.done(claim, replace(leaving(claim, H2), left=(elsewhere,)))
-    assert store.mailbox.leftovers(QUEUE) == {H2: [vm]}
-    assert store.mailbox.leftovers("configdrive.other.north") == {H1: [vm]}
+    """By those of the event, when the zone is not known and the hypervisor is theirs."""
+    vm, zone = new_vm(), f"{QUEUE}.berlin"
+    kvm = HypervisorName("kvm")
+    found = (RememberedLeftover(SIMULATED, H1), RememberedLeftover(SIMULATED, H2, "bonn"), RememberedLeftover(kvm, H1))
+    claim = store.claim(store.put(vm, "stop", queue=zone))
+    store.mailbox.done(claim, replace(finish(claim), left=found))
+    queues = (QUEUE, zone, f"{QUEUE}.bonn", "configdrive.kvm")
+    assert [store.mailbox.leftovers(queue) for queue in queues] == [{}, {H1: [vm]}, {H2: [vm]}, {H1: [vm]}]
 
 
 def test_a_clock_that_was_set_back_lets_no_host_be_asked_later_than_its_pause(store: Store) -> None:

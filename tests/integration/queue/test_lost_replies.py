@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from configdrive.contract.outcome import Status
-from configdrive.model import HostName
+from configdrive.lifecycle.state import Leftover as RememberedLeftover
+from configdrive.model import HostName, HypervisorName
 from tasks.mailbox import Claim, FencedError, Held, Leftover, NotNow, OperatorAction
 from tests.integration.queue.lost_replies import Loss, lossy_pool
 from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park, posting, receipts
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from workers.store.inspection import Inspection
 
 HOST = HostName("h1")
+LEFT = (RememberedLeftover(HypervisorName("simulated"), HOST),)
 
 
 @dataclass
@@ -215,7 +217,7 @@ def test_hold_that_ran_out_before_it_was_asked_again_is_the_event_s(lossy: Lossy
 def test_release(lossy: Lossy) -> None:
     store, vm = lossy.store, new_vm()
     claim = store.claim(store.put(vm, "stop"))
-    store.mailbox.done(claim, replace(finish(claim), left_on=(HOST,)))
+    store.mailbox.done(claim, replace(finish(claim), left=LEFT))
     held = store.mailbox.hold(vm)
     assert isinstance(held, Held)
     header = store.put(vm)
@@ -232,7 +234,7 @@ def test_release_after_which_the_same_host_was_left_again_takes_no_new_leftover(
 
     def leave_again() -> None:
         claim = store.claim(store.put(vm, "stop"))
-        store.mailbox.done(claim, replace(finish(claim, "left again"), left_on=(HOST,)))
+        store.mailbox.done(claim, replace(finish(claim, "left again"), left=LEFT))
 
     with pytest.raises(FencedError):  # it was written all the same: asked again, the host has nothing more to give up
         lossy.lose(leave_again).release(held, "cleaned", finished=Leftover(QUEUE, HOST))
@@ -243,14 +245,14 @@ def test_release_after_which_the_same_host_was_left_again_takes_no_new_leftover(
 def test_finish_that_leaves_something_is_asked_for_once(lossy: Lossy) -> None:
     store, vm = lossy.store, new_vm()
     claim = store.claim(store.put(vm, "stop"))
-    lossy.lose().done(claim, replace(finish(claim), left_on=(HOST,)))
+    lossy.lose().done(claim, replace(finish(claim), left=LEFT))
     assert store.mailbox.leftovers(QUEUE) == {HOST: [vm]}
 
 
 def test_a_host_is_asked_once(lossy: Lossy) -> None:
     store, vm = lossy.store, new_vm()
     claim = store.claim(store.put(vm, "stop"))
-    store.mailbox.done(claim, replace(finish(claim), left_on=(HOST,)))
+    store.mailbox.done(claim, replace(finish(claim), left=LEFT))
     store.client.zadd(store.key("left", QUEUE), {f"{vm} {HOST}": 0})
     assert lossy.lose().ask_hosts(QUEUE, 30) == []
     assert [message.arguments[0] for message in store.messages()] == [HOST]

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import HostName
+from configdrive.lifecycle.state import Leftover as RememberedLeftover
+from configdrive.model import HostName, HypervisorName
 from rigs.invariants import Auditor
 from tasks.mailbox import (
     Claim,
@@ -104,7 +105,7 @@ class Mailboxes(RuleBasedStateMachine):
             answer.owner,
             vm.attempts,
             vm.deaths,
-            f"body of {vm.head.key}".encode(),
+            f"body of {vm.head.event_id}".encode(),
             vm.state,
             tuple(vm.mail[1:]),
             waited=answer.waited,
@@ -144,7 +145,7 @@ class Mailboxes(RuleBasedStateMachine):
             result = outcome(claim.header, Status.PARKED if how == "park" else Status.APPLIED, at=at)
             endings: dict[str, Ending] = {
                 "finish": Settled(result, f"state {at}"),
-                "leave": Settled(result, f"state {at}", left_on=(HOST,)),
+                "leave": Settled(result, f"state {at}", left=(RememberedLeftover(HypervisorName("simulated"), HOST),)),
                 "gone": Settled(result, f"state {at}", gone=True),
                 "again": Retry(500, "host_unreachable"),
                 "park": Park(result),

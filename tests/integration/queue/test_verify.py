@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from configdrive.contract.outcome import Status
@@ -95,6 +97,24 @@ def test_what_was_found_is_written_and_the_vm_noted_no_more_in_one_step(store: S
     assert store.mailbox.ask_hosts(QUEUE, 30) == []
     store.age_all(RESEND)
     assert store.mailbox.ask_hosts(QUEUE, 30) == [H1]
+
+
+def test_a_vm_is_remembered_as_long_as_something_that_was_about_to_be_done_is(store: Store) -> None:
+    """And the event that has looked at it forgets it in the step in which it ends."""
+    vm = new_vm()
+    claim = store.claim(store.put(vm))
+    assert store.mailbox.intend(claim, [INTENT])
+    store.mailbox.done(claim, finish(claim, None))
+    assert (store.mailbox.intents(vm), store.ttl("vm", vm)) == ((INTENT,), -1)
+    store.mailbox.release(hold(store, vm))
+    assert store.ttl("vm", vm) == -1
+    header = store.parked(vm)
+    assert store.mailbox.act(vm, header.key, OperatorAction.SKIP, outcome(header)) is None
+    assert store.ttl("vm", vm) == -1
+    claim = store.claim(store.put(vm))
+    store.mailbox.done(claim, replace(finish(claim, None), intents=(INTENT,)))
+    assert store.mailbox.intents(vm) == ()
+    assert store.ttl("vm", vm) > 0
 
 
 def test_a_doubt_that_came_meanwhile_stays(store: Store) -> None:

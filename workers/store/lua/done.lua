@@ -2,7 +2,8 @@
 --
 -- KEYS  1 vm   2 mail   3 body   4 seen   5 outcomes   6 parked
 -- ARGV  1 prefix   2 vm uuid   3 epoch and 4 owner of the claim   5 event key
---       6 "finish" | "gone" (finish, and the VM is no more) | "retry" | "defer" (a retry, and this was no attempt) | "park"   7 outcome JSON   8 state ("": as it was)
+--       6 "finish" | "gone" (finish, and the VM is no more) | "retry" | "defer" (a retry, and this was no attempt) | "park"
+--       7 outcome JSON   8 state ("": as it was)
 --       9 delay ms ("retry")   10 seen seconds   11 outcomes kept   12 tombstone seconds
 --       13 ms after which a host that was away is asked   14 code ("retry": the reason, "park": what it is parked for,
 --       "finish": of the outcome)
@@ -65,7 +66,6 @@ if head then
   redis.call('HSET', KEYS[1], 'queue', head.queue)
   wake(prefix, uuid, head, 1)
 else
-  local kept = redis.call('HMGET', KEYS[1], 'state', 'gone')
-  if kept[2] or not kept[1] then redis.call('EXPIRE', KEYS[1], ARGV[12]) end
+  may_vanish(prefix, uuid, ARGV[12])
 end
 return 'ended'

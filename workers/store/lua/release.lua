@@ -33,10 +33,5 @@ if head then  -- it has come meanwhile
   wake(prefix, uuid, head, 1)
   return 'ended'
 end
-local kept = redis.call('HMGET', KEYS[1], 'state', 'gone')
-if kept[2] or not kept[1] then
-  redis.call('EXPIRE', KEYS[1], ARGV[7])
-else
-  redis.call('PERSIST', KEYS[1])  -- nothing was known of it until now
-end
+may_vanish(prefix, uuid, ARGV[7])
 return 'ended'

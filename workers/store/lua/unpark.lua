@@ -42,7 +42,6 @@ if head then
   redis.call('HSET', KEYS[1], 'queue', head.queue)
   wake(prefix, uuid, head, 1)
 else
-  local kept = redis.call('HMGET', KEYS[1], 'state', 'gone')
-  if kept[2] or not kept[1] then redis.call('EXPIRE', KEYS[1], ARGV[8]) end
+  may_vanish(prefix, uuid, ARGV[8])
 end
 return 'done'
