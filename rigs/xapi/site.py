@@ -126,6 +126,15 @@ class XapiSite:
         """Give a VM an empty CD drive and return its VBD's reference."""
         return self._add_vbd(self._vm(vm), userdevice, None, kind="CD", other_config=other_config)
 
+    def add_disk(self, vm: str, userdevice: str, sr: str) -> None:
+        """Give a VM a data disk on the SR of that uuid."""
+        world = self.pool.world
+        with world.lock:
+            disk = {"SR": world.db.by_uuid("SR", sr), "virtual_size": 1 << 20, "name_label": f"DATA-{userdevice}"}
+            options = {"type": "user", "sharable": False, "read_only": False, "other_config": {}}
+            vdi = self.pool.call("VDI.create", {**disk, **options})
+            self._add_vbd(self._vm(vm), userdevice, str(vdi), kind="Disk")
+
     def add_user_iso(self, vm: str) -> None:
         """Put a user's ISO, from a library that all hosts share, into slot 3 of a halted VM."""
         world = self.pool.world
