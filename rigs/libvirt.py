@@ -15,7 +15,7 @@ from typing_extensions import override
 from rigs.certificates import Certificates
 from rigs.host_files import HostFiles
 from rigs.namespace import Namespace
-from rigs.process import LOOPBACK, Daemon, Rig, RigError, RigUnavailable, find_program, free_port
+from rigs.process import LOOPBACK, DaemonRig, RigError, RigUnavailable, find_program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LONGEST_SOCKET = 107
 
 
-class LibvirtHost(Rig):
+class LibvirtHost(DaemonRig):
     """One KVM host of our own: libvirtd on loopback, its QEMU processes, its state below `directory`.
 
     Several run beside each other and beside the system's libvirtd, and touch neither. Each has its own host name, host
@@ -64,7 +64,9 @@ class LibvirtHost(Rig):
         self._libvirtd = find_program("libvirtd", "libvirt-daemon-system")
         find_program("qemu-system-x86_64", "qemu-system-x86")
         self._namespace = Namespace(directory, name, self._files.mounts())
-        self._daemon: Daemon | None = None
+        self._daemon = self._namespace.daemon(
+            [self._libvirtd, "--listen"], self._files.log, {"LIBVIRT_DRIVER_DIR": str(self._files.drivers)}
+        )
         self._certificates: Certificates | None = None
 
     # What a client connects to.
@@ -117,11 +119,6 @@ class LibvirtHost(Rig):
 
     # Its life.
 
-    @property
-    def running(self) -> bool:
-        """Whether libvirtd is there (a paused one is)."""
-        return self._daemon is not None and self._daemon.running
-
     @override
     def start(self) -> None:
         """Switch the host on: what ran before is off, what was defined is there.
@@ -137,9 +134,6 @@ class LibvirtHost(Rig):
         if self._tls and self._certificates is None:
             self._certificates = Certificates.make(self._files.pki, self.name)
         self._namespace.start()
-        self._daemon = self._namespace.daemon(
-            [self._libvirtd, "--listen"], self._files.log, {"LIBVIRT_DRIVER_DIR": str(self._files.drivers)}
-        )
         try:
             self.start_daemon()
         except BaseException:
@@ -159,30 +153,18 @@ class LibvirtHost(Rig):
         Raises:
             RigError: the host is off, or libvirtd did not answer in time.
         """
-        if self._daemon is None or not self._namespace.running:
+        if not self._namespace.running:
             raise RigError(f"{self.name} is off")
         self._daemon.start()
         self._daemon.wait_ready(self._answers, timeout=20)
 
     def stop_daemon(self) -> None:
         """End libvirtd alone, in order: the guests go on."""
-        if self._daemon is not None:
-            self._daemon.stop()
+        self._daemon.stop()
 
     def kill_daemon(self) -> None:
         """End libvirtd alone, at once (SIGKILL): the guests go on."""
-        if self._daemon is not None:
-            self._daemon.kill()
-
-    def pause(self) -> None:
-        """Make libvirtd hang: connections stay open, nothing is answered, the guests go on."""
-        if self._daemon is not None:
-            self._daemon.pause()
-
-    def resume(self) -> None:
-        """Let a paused libvirtd go on."""
-        if self._daemon is not None:
-            self._daemon.resume()
+        self._daemon.kill()
 
     # What it holds.
 

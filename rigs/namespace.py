@@ -88,7 +88,7 @@ class Namespace:
 
     def daemon(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> Daemon:
         """Return a daemon that will run wholly in here."""
-        return _Inside(self._enter("--mount", "--uts", "--pid", argv=argv), log, env)
+        return _Inside(lambda: self._enter("--mount", "--uts", "--pid", argv=argv), log, env)
 
     def _enter(self, *kinds: str, argv: Sequence[str]) -> list[str]:
         pid = self._ready.read_text().strip()
@@ -101,7 +101,7 @@ class _Inside(Daemon):
     @property
     @override
     def name(self) -> str:
-        return Path(self.argv[self.argv.index("--") + 1]).name
+        return Path(self.argv[self.argv.index("--") + 1]).name if self.argv else self.log.stem
 
     @property
     @override

@@ -152,13 +152,16 @@ class Daemon:
     """One process in the foreground that is known by its pid and dies with this process, and its children with it.
 
     Args:
-        argv: the command; the program itself must not fork away.
+        argv: the command, or what makes it at each start; the program itself must not fork away.
         log: receives what it prints; appended to, so that a restart keeps the earlier lines.
         env: additions to the environment.
     """
 
-    def __init__(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
-        self.argv = tuple(argv)
+    def __init__(
+        self, argv: Sequence[str] | Callable[[], Sequence[str]], log: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.argv: tuple[str, ...] = () if callable(argv) else tuple(argv)
+        self._make_argv = argv if callable(argv) else lambda: argv
         self.log = log
         self._env = dict(env or {})
         self._process: subprocess.Popen[bytes] | None = None
@@ -166,7 +169,7 @@ class Daemon:
     @property
     def name(self) -> str:
         """The program, for messages."""
-        return Path(self.argv[0]).name
+        return Path(self.argv[0]).name if self.argv else self.log.stem
 
     @property
     def pid(self) -> int:
@@ -198,6 +201,7 @@ class Daemon:
         if self.running:
             return
         setpriv = find_program("setpriv", "util-linux")
+        self.argv = tuple(self._make_argv())
         reaper.watch_over()
         with self.log.open("ab") as log:
             self._process = _STARTER.submit(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from rigs.process import LOOPBACK, Daemon, Rig, RigError, find_program, free_port
+from rigs.process import LOOPBACK, Daemon, DaemonRig, find_program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ def as_is(argv: list[str]) -> list[str]:
     return argv
 
 
-class SshServer(Rig):
+class SshServer(DaemonRig):
     """A real sshd of our own on a loopback port, for one user, with keys made for it.
 
     It serves commands and SFTP. The host's and the user's configuration and keys are neither read nor written.
@@ -60,8 +60,7 @@ class SshServer(Rig):
         self.user = user or getpass.getuser()
         self._sshd = find_program("sshd", "openssh-server")
         self._keygen = find_program("ssh-keygen", "openssh-client")
-        self._within = within
-        self._daemon: Daemon | None = None
+        self._daemon = Daemon(lambda: within(self._command()), directory / "sshd.log")
 
     @property
     def host(self) -> str:
@@ -83,17 +82,6 @@ class SshServer(Rig):
         """A known_hosts file that names this server and its key."""
         return self.directory / "known_hosts"
 
-    @property
-    def pid(self) -> int:
-        """The server's process id.
-
-        Raises:
-            RigError: it was never started.
-        """
-        if self._daemon is None:
-            raise RigError("sshd was not started")
-        return self._daemon.pid
-
     def make_key(self, path: Path) -> Path:
         """Make one more Ed25519 key pair, which nobody has authorised, and return `path`."""
         subprocess.run(
@@ -111,26 +99,8 @@ class SshServer(Rig):
         self.directory.mkdir(parents=True, exist_ok=True)
         if not self.known_hosts.exists():
             self._make_files()
-        if self._daemon is None or not self._daemon.running:
-            self._daemon = Daemon(self._within(self._command()), self.directory / "sshd.log")
         self._daemon.start()
         self._daemon.wait_ready(self._answers, timeout=10)
-
-    @override
-    def stop(self) -> None:
-        """End it; sessions that are open stay until their clients leave."""
-        if self._daemon is not None:
-            self._daemon.stop()
-
-    def pause(self) -> None:
-        """Make it hang: new connections are accepted and never greeted."""
-        if self._daemon is not None:
-            self._daemon.pause()
-
-    def resume(self) -> None:
-        """Let a paused server go on."""
-        if self._daemon is not None:
-            self._daemon.resume()
 
     def _command(self) -> list[str]:
         # It insists on a full path to itself, and as root on an empty directory that Debian's start script makes.

@@ -1,4 +1,7 @@
-"""Payloads in, events out: each row of the tables in `workers.cloudstack.decide`, and what can go wrong."""
+"""Payloads in, events out: each row of the tables in `workers.cloudstack.decide`, and what can go wrong.
+
+One long file, as the tables are: every row begins with the same VM, and changes one thing of its life, content or fate.
+"""
 
 from __future__ import annotations
 
