@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rigs.process import RigError
 
 if TYPE_CHECKING:
+    from configdrive.client.postings import Receipt
     from configdrive.contract.outcome import Outcome
     from rigs.cloud import VmScript
     from rigs.fleet import Fleet
@@ -23,24 +24,24 @@ class Orchestrator:
     script: VmScript
     host: str
 
-    def publish(self, kind: str, **data: Any) -> str:  # noqa: ANN401 - fields of an event
-        """Publish the VM's next event; returns its id."""
+    def publish(self, kind: str, **data: Any) -> Receipt:  # noqa: ANN401 - fields of an event
+        """Publish the VM's next event."""
         event = self.script.event(kind, hypervisor=self.hypervisor, **{"host": self.host} | data)
         receipt = self.fleet.publisher.publish(event)
         assert receipt.accepted
-        return receipt.key
+        return receipt
 
     def send(self, kind: str, **data: Any) -> Outcome:  # noqa: ANN401 - as above
         """Publish the VM's next event and wait for its outcome, final or parked."""
         return self.outcome(self.publish(kind, **data))
 
-    def outcome(self, event_id: str) -> Outcome:
+    def outcome(self, event: Receipt) -> Outcome:
         """Wait for the outcome of an event.
 
         Raises:
-            RigError: there was none within 60 s.
+            RigError: there was none within 300 s.
         """
-        outcome = self.fleet.publisher.wait(event_id, 300)
+        outcome = self.fleet.publisher.wait(event, 300)
         if outcome is None:
             raise RigError(f"no outcome\n{self.fleet.log[-3000:]}")
         return outcome

@@ -166,7 +166,7 @@ def test_a_clone_holds_nothing_up_and_gets_a_drive_of_its_own(cloud: Cloud, flee
 
     script.name = f"{vm.name}-clone"
     event = script.event("start", hypervisor="vmware", host="cluster-01", guest=GUEST)
-    outcome = vm.outcome(fleet.publisher.publish(event).event_id)
+    outcome = vm.outcome(fleet.publisher.publish(event))
     assert outcome.status is Status.APPLIED
     [medium] = cloud.media(script.name).values()
     assert script.uuid in medium
