@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from configdrive.model import (
     Generation,
@@ -268,6 +268,19 @@ class HypervisorDriver(Protocol):
 
     def close(self) -> None:
         """Close all connections."""
+
+
+@runtime_checkable
+class DropsMedia(Protocol):
+    """A driver of a hypervisor that starts a VM without its medium when it cannot look at that."""
+
+    def dropped(self, host: HostName) -> Mapping[VmUuid, ImageName]:
+        """Return the running VMs whose drive is empty that should hold an image of theirs, with that image.
+
+        Raises:
+            TransientError: the host cannot be reached.
+            PermanentError: the host is not in the inventory.
+        """
 
 
 class Sealer(Protocol):

@@ -314,7 +314,7 @@ class SweepCounts:
         )
 
 
-class SweeperMailbox(HoldMailbox, Protocol):
+class SweeperMailbox(HoldMailbox, Doubts, Protocol):
     """What the storage sweeper needs."""
 
     def snapshot(self, vm_uuid: VmUuid) -> Snapshot:
@@ -331,6 +331,9 @@ class SweeperMailbox(HoldMailbox, Protocol):
 
         Of a fleet that never swept the time begins with the first question.
         """
+
+    def drives_are_due(self, hypervisor: HypervisorName, seconds: float) -> bool:
+        """Say whether a hypervisor's drives are to be looked at now; to one who asks, so often."""
 
     def note_sweep(self, hypervisor: HypervisorName, found: SweepCounts) -> None:
         """Note that a hypervisor's storages were swept just now, and what was found."""

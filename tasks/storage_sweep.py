@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from configdrive.client.postings import queue_name
 from configdrive.errors import FleetError, PermanentError
 from configdrive.lifecycle.adoption import adoptable, record_of
 from configdrive.lifecycle.orphans import Scene, Why, judge, of_vm, scene
-from configdrive.lifecycle.state import VmRecord, peek, write
-from configdrive.model import HostName, InstanceName, StoredImage, Vm, VmUuid
-from configdrive.ports import Clock, HypervisorDriver, Survey
+from configdrive.lifecycle.state import Phase, VmRecord, peek, write
+from configdrive.model import HostName, ImageName, InstanceName, StoredImage, Vm, VmUuid
+from configdrive.ports import Clock, DropsMedia, HypervisorDriver, Survey
 from tasks.lease import LeaseKeeper
 from tasks.leftovers import Leftovers
 from tasks.mailbox import FencedError, Held, NotNow, SweeperMailbox
@@ -114,6 +115,26 @@ class StorageSweeper:
             if isinstance(held, Held):
                 self._release(held, None if why_not else write(record))
             yield Adoption(uuid, record, why_not)
+
+    def dropped(self) -> Iterator[tuple[VmUuid, HostName, ImageName]]:
+        """Have the drives filled that a hypervisor has left empty, and say whose they are.
+
+        The VM is verified like one that was left half-done: its image is put back, or built anew, once that can be.
+        """
+        if not isinstance(self.driver, DropsMedia):
+            return
+        for host in self.driver.hosts():
+            try:
+                found = self.driver.dropped(host)
+            except FleetError as error:
+                _log.warning("host %s was left out: %s", host, error)
+                continue
+            for uuid, image in found.items():
+                known = self.mailbox.snapshot(uuid)
+                record = None if known.state is None or known.in_work else peek(known.state)
+                if record is not None and record.vm is not None and record.phase is Phase.ATTACHED:
+                    self.mailbox.note_doubt(queue_name(self.driver.name, record.vm.zone), uuid)
+                    yield uuid, host, image
 
     def _sweep_vm(self, held: Held, asked: float, images: list[StoredImage], seen: Scene) -> Iterator[Finding]:
         with self.leases.keep(held, asked) as lease:

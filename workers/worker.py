@@ -18,7 +18,7 @@ from configdrive.client.hypervisors import known_hypervisors
 from configdrive.lifecycle.reconcile import LEAVE_AFTER, Reconciler
 from configdrive.lifecycle.verify import Verifier
 from configdrive.model import HypervisorName
-from configdrive.ports import Drivers
+from configdrive.ports import Drivers, DropsMedia
 from tasks import celery_tasks, leftovers
 from tasks.attempt import Attempts
 from tasks.isolation import DOUBT_SECONDS, Isolation
@@ -39,7 +39,7 @@ from workers.observability.observers import Observers, WorkObserver
 from workers.observability.optional import count_connections, open_tracing, open_worker_metrics
 from workers.queueing import bootsteps
 from workers.queueing.app import GRACE_SECONDS, make_app
-from workers.queueing.daily_sweep import DailySweep
+from workers.queueing.daily_sweep import DRIVES_COMMAND, DRIVES_SECONDS, DailySweep
 from workers.queueing.ending import end_without_redis
 from workers.queueing.interrupts import interrupter
 from workers.queueing.remote_control import restrict_to_questions
@@ -155,6 +155,14 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
     end_without_redis(partial(connect_redis, settings, patient=False), settings.lease_seconds)
     ingester, every = make_ingester(settings), settings.storage_sweep_seconds
     sweep = DailySweep(hypervisor, every, partial(mailbox.sweep_is_due, hypervisor, every))
+    noted = None if metrics is None else partial(metrics.watcher.drives_dropped, hypervisor)
+    drives = DailySweep(
+        hypervisor,
+        DRIVES_SECONDS,
+        partial(mailbox.drives_are_due, hypervisor, DRIVES_SECONDS),
+        DRIVES_COMMAND,
+        *(() if noted is None else (noted,)),
+    )
     bootsteps.install(
         app,
         wake_due=lambda: wake_due(mailbox, served, pause=settings.leftover_seconds),
@@ -164,6 +172,7 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
         require=FleetId(mailbox.client, settings.key_prefix, settings.fleet_id),
         ingest=None if ingester is None else ingester.run,
         sweep_storage=sweep.run if every else None,
+        fill_drives=drives.run if isinstance(driver, DropsMedia) else None,
         serve_metrics=None if metrics is None else metrics.start,
     )
     return app

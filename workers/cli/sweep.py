@@ -34,6 +34,7 @@ _log = logging.getLogger("configdrive.storage_sweep")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted, and why.")
 @click.option("--all", "show_all", is_flag=True, help="List the images that stay as well.")
 @click.option("--hypervisor", metavar="NAME", help="Only the storages of this one's hosts.")
+@click.option("--drives", is_flag=True, help="Only have the drives filled that a host has left empty.")
 @click.option("--every", "pause", type=click.FloatRange(min=1), metavar="SECONDS", help="Again and again, until TERM.")
 @metrics_port_option
 @json_option
@@ -44,6 +45,7 @@ def sweep(  # noqa: PLR0913 - a parameter for each option
     *,
     dry_run: bool,
     show_all: bool,
+    drives: bool,
     as_json: bool,
 ) -> ExitCode:
     """Look at every storage of every host in the inventory, and delete what belongs to no VM as it is now.
@@ -52,6 +54,9 @@ def sweep(  # noqa: PLR0913 - a parameter for each option
     drive stays, whatever is remembered; so does one that a host may need which does not answer, and every file that is
     not an image of the fleet by its name. An image whose VM neither the fleet nor any host knows goes once it has been
     seen so for a day (the setting orphan_seconds). What hosts could not give up while they were away goes first.
+
+    With --drives nothing is deleted: running VMs are looked for whose drive is empty because their host could not look
+    at the image when they came up (KVM: startupPolicy). Workers fill them again.
 
     After a loss of Redis, run `configdrive adopt` before. The exit code is 1 when a host did not answer or an image
     could not be deleted.
@@ -62,6 +67,10 @@ def sweep(  # noqa: PLR0913 - a parameter for each option
       configdrive sweep
       configdrive sweep --every 3600 --metrics-port 9109
     """
+    if drives and (dry_run or show_all or pause is not None):
+        raise click.UsageError("--drives goes with --hypervisor and --json only")
+    if drives:
+        return _fill_drives(hypervisor, as_json=as_json)
     if pause is None:
         if metrics_port is not None:
             raise click.UsageError("--metrics-port goes with --every only")
@@ -69,6 +78,18 @@ def sweep(  # noqa: PLR0913 - a parameter for each option
     if dry_run or as_json or show_all:
         raise click.UsageError("--every goes with none of --dry-run, --all and --json")
     return _sweep_always(hypervisor, pause, until_term(), metrics_port)
+
+
+def _fill_drives(hypervisor: str | None, *, as_json: bool) -> ExitCode:
+    settings = load_settings()
+    with storages(settings, open_mailbox(settings), hypervisor) as sweepers:
+        found = [one for sweeper in sweepers for one in sweeper.dropped()]
+    if as_json:
+        print_json({"drives": [{"vm": uuid, "host": host, "image": str(image)} for uuid, host, image in found]})
+    else:
+        table(("VM", "host", "image"), [(uuid, host, str(image)) for uuid, host, image in found])
+        click.echo(f"{len(found)} drives are to be filled" if found else "every running VM has its drive")
+    return ExitCode.DONE
 
 
 @dataclass

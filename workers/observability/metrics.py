@@ -83,6 +83,9 @@ class WorkMetrics(WorkObserver):
         self._collected = make.counter(
             "leftovers_collected", "VMs of which a host that was away has nothing any more", "hypervisor"
         )
+        self._dropped = make.counter(
+            "drives_dropped", "Running VMs found without their medium, as their host could not look at it", "hypervisor"
+        )
         self._connections = make.gauge(
             "connections", "Connections and sessions that this worker keeps open", "hypervisor endpoint kind"
         )
@@ -144,11 +147,16 @@ class WorkMetrics(WorkObserver):
     def leftover_removed(self, queue: str) -> None:
         self._collected.labels(self._known(hypervisor_of(queue))).inc()
 
+    def drives_dropped(self, hypervisor: HypervisorName, number: int) -> None:
+        """Take note of running VMs whose drive was found empty; those that are found again count again."""
+        self._dropped.labels(self._known(hypervisor)).inc(number)
+
     def _begin_at_zero(self) -> None:
         """Have the counters there before the first event: Prometheus cannot see a counter's jump from nothing."""
         self.forget_work()
         for hypervisor in self._hypervisors:
             self._collected.labels(hypervisor)
+            self._dropped.labels(hypervisor)
             for event in EVENTS:
                 self._attempts.labels(hypervisor, event)
                 self._lost.labels(hypervisor, event)

@@ -35,6 +35,7 @@ def install(  # noqa: PLR0913 - all by name, in the one place that installs
     require: Callable[[], object] = lambda: None,
     ingest: Callable[[threading.Event], None] | None = None,
     sweep_storage: Callable[[threading.Event], None] | None = None,
+    fill_drives: Callable[[threading.Event], None] | None = None,
     serve_metrics: Callable[[], None] | None = None,
 ) -> None:
     """Add the look for wake-ups, the sign of life, the ingester and the metrics' endpoint to every worker of this app.
@@ -49,6 +50,8 @@ def install(  # noqa: PLR0913 - all by name, in the one place that installs
         app.steps["worker"].add(_thread_behind_the_pool("Intake", ingest))
     if sweep_storage is not None:
         app.steps["worker"].add(_thread_behind_the_pool("StorageSweep", sweep_storage))
+    if fill_drives is not None:
+        app.steps["worker"].add(_thread_behind_the_pool("Drives", fill_drives))
     if serve_metrics is not None:
         app.steps["worker"].add(_behind_the_pool("Metrics", serve_metrics))
     app.steps["worker"].add(_periodic("Wakeups", wakeup_seconds, partial(_wake_quietly, wake_due)))

@@ -21,6 +21,12 @@ _END_SECONDS: Final = 5.0
 COMMAND: Final = (sys.executable, "-c", "from workers.cli import main; main()", "sweep", "--json", "--hypervisor")
 
 
+DRIVES_SECONDS: Final = 300.0
+"""How often it is looked whether running VMs have lost their drives; in the whole fleet."""
+
+DRIVES_COMMAND: Final = (*COMMAND[:-2], "--drives", *COMMAND[-2:])
+
+
 class DailySweep:
     """Starts `configdrive sweep` when its time has come, and waits for its end.
 
@@ -32,6 +38,7 @@ class DailySweep:
         every: seconds between two sweeps in the whole fleet.
         due: says whether the time has come, to one of all workers that ask.
         command: what is started, without the hypervisor's name.
+        dropped: takes note of how many VMs had lost their drives.
     """
 
     def __init__(
@@ -40,10 +47,12 @@ class DailySweep:
         every: float,
         due: Callable[[], bool],
         command: tuple[str, ...] = COMMAND,
+        dropped: Callable[[int], None] = lambda _number: None,
     ) -> None:
         self._argv = [*command, hypervisor]
         self._pause = min(_LOOK_SECONDS, every / _FIRST_LOOKS)
         self._due = due
+        self._dropped = dropped
 
     def run(self, ended: threading.Event) -> None:
         """Sweep whenever it is due, until told to end."""
@@ -55,7 +64,8 @@ class DailySweep:
                 _log.warning("no storage sweep: %s", type(error).__name__)
 
     def _sweep(self, ended: threading.Event) -> None:
-        _log.info("sweeping all storages")
+        if "--drives" not in self._argv:
+            _log.info("sweeping all storages")
         # Its standard error is ours: its log lines stand in the worker's log.
         with subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:  # noqa: S603
             said = _read(process, ended)
@@ -65,6 +75,11 @@ class DailySweep:
             found = json.loads(said)
         except ValueError:
             _log.warning("the storage sweep ended with code %d", process.returncode)
+            return
+        if "drives" in found:
+            for one in found["drives"]:
+                _log.warning("VM %s came up on host %s without %s: its drive is to be filled", *one.values())
+            self._dropped(len(found["drives"]))
             return
         deleted = sum(image["deleted"] for image in found["images"])
         away = ", ".join(found["hosts_away"])

@@ -18,6 +18,7 @@ that lost the reply asks again. Keys, behind the prefix:
 | `verify:<queue>`    | sorted set | VM that may have been left half-done -> time (ms) to look after it              |
 | `orphans`           | sorted set | image that is nobody's -> time (ms) at which a sweep first saw it               |
 | `swept`             | hash       | hypervisor -> the sweeps of its storages: when, and what they found (JSON)      |
+| `drives:<hyp.>`     | string     | there while nobody has to look whether running VMs have lost their drives       |
 | `parked`            | sorted set | VM -> time (ms) of its parking                                                  |
 | `outcomes`          | stream     | every outcome                                                                   |
 | `operators`         | stream     | what operators did, and why (`configdrive show VM`)                             |
@@ -268,6 +269,10 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
             return due, replace(known, at=now) if due else known
 
         return self._swept(hypervisor, take)
+
+    @override
+    def drives_are_due(self, hypervisor: HypervisorName, seconds: float) -> bool:
+        return bool(self._redis.set(self._key("drives", hypervisor), 1, nx=True, px=ms(seconds)))
 
     @override
     def note_sweep(self, hypervisor: HypervisorName, found: SweepCounts) -> None:

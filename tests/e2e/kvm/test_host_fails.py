@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,7 @@ from configdrive.errors import StaleCode, TransientCode
 from configdrive.lifecycle.state import Phase, peek
 from configdrive.model import VmUuid
 from rigs.process import wait_until
+from rigs.worker import CONFIGDRIVE
 from tests.e2e.kvm.moving import GUEST, running
 from tests.e2e.kvm.site import LOCAL, SHARED
 from tests.integration.kvm.cloud import disk
@@ -44,6 +48,22 @@ def away(site: Site, how: str) -> Iterator[None]:
         else:
             host.start_daemon()
         site.clouds["h1"].reconnect()
+
+
+def test_a_vm_that_comes_up_without_its_image_is_found_and_has_it_again(new_vm: NewVm, fleet: Fleet) -> None:
+    """As after a reboot of the host whose storage was not there yet: no event says so."""
+    vm = new_vm(LOCAL)
+    path = running(vm)
+    vm.power_off()
+    content, inside = vm.images("h1")[path], vm.site.hosts["h1"].outside(path)
+    inside.unlink()
+    vm.power_on()
+    assert vm.guest_has("h1") is None
+    argv = [CONFIGDRIVE, "sweep", "--drives", "--json"]
+    said = subprocess.run(argv, env={**os.environ, **fleet.environment}, check=True, capture_output=True, timeout=60)
+    assert [one["vm"] for one in json.loads(said.stdout)["drives"]] == [vm.script.uuid]
+    wait_until(lambda: vm.guest_has("h1") == str(path), "the drive to be filled", timeout=30)
+    assert inside.read_bytes() == content
 
 
 def remembered(vm: Moving) -> VmRecord:

@@ -29,7 +29,7 @@ from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.inventory import parse
 from workers.hypervisors.kvm.sessions import LinkBrokenError
 from workers.hypervisors.kvm.slots import Wanted, content, find_slot, no_free_slot, targets
-from workers.hypervisors.kvm.survey import survey
+from workers.hypervisors.kvm.survey import dropped, survey
 from workers.hypervisors.kvm.visit import Host, find_host
 from workers.hypervisors.kvm.vms import find_domain, find_user, lies_in
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from configdrive.model import Image
+    from configdrive.model import Image, VmUuid
     from configdrive.ports import Connections
     from workers.hypervisors.kvm.domain_xml import Source, StartupPolicy
     from workers.hypervisors.kvm.image_folder import ImageFolder
@@ -224,6 +224,15 @@ class KvmDriver:
         def look() -> Survey:
             with self._visit(host, tried=False) as visit:
                 return survey(visit)
+
+        return _looked(look)
+
+    def dropped(self, host: HostName) -> Mapping[VmUuid, ImageName]:
+        """Return the running VMs whose drive libvirt has left empty, as it could not look at the image."""
+
+        def look() -> Mapping[VmUuid, ImageName]:
+            with self._visit(host, tried=False) as visit:
+                return dropped(visit)
 
         return _looked(look)
 

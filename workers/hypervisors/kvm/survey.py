@@ -8,12 +8,23 @@ from configdrive.errors import FleetError
 from configdrive.model import StoredImage
 from configdrive.ports import Survey, SurveyedVm
 from workers.hypervisors.kvm.faults import translated
-from workers.hypervisors.kvm.slots import media_of
+from workers.hypervisors.kvm.slots import dropped_drives, media_of
 from workers.hypervisors.kvm.vms import read_domains
 
 if TYPE_CHECKING:
-    from configdrive.model import Place
+    from configdrive.model import ImageName, Place, VmUuid
     from workers.hypervisors.kvm.visit import Visit
+
+
+def dropped(visit: Visit) -> dict[VmUuid, ImageName]:
+    """Name the running VMs whose drive libvirt has left empty, as their persistent definitions say."""
+    found: dict[VmUuid, ImageName] = {}
+    for uuid, domain in read_domains(visit.link):
+        if domain.live is not None and domain.config is not None:
+            for _, image in dropped_drives(domain.live, domain.config):
+                if image.vm_uuid == uuid:
+                    found[uuid] = image
+    return found
 
 
 def survey(visit: Visit) -> Survey:

@@ -43,6 +43,22 @@ def test_what_a_sweep_found_is_logged_once_for_each_time_that_it_was_due(
     assert caplog.text.count("sweeping all storages") == 2
 
 
+def test_drives_that_were_found_empty_are_named_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    found = '{"drives": [{"vm": "VM-1", "host": "h1", "image": "a.iso"}]}'
+    counted: list[int] = []
+    due = iter([True])
+    sweep = DailySweep(
+        "kvm", 0.01, lambda: next(due, False), (sys.executable, "-c", f"print({found!r})"), counted.append
+    )
+    ended = threading.Event()
+    thread = threading.Thread(target=sweep.run, args=(ended,), daemon=True)
+    thread.start()
+    wait_until(lambda: counted, "the look", timeout=30)
+    ended.set()
+    thread.join(30)
+    assert (counted, "VM VM-1 came up on host h1 without a.iso" in caplog.text) == ([1], True)
+
+
 def test_a_sweep_that_fails_and_a_redis_that_is_away_end_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def due() -> Iterator[bool]:
         yield True
