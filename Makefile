@@ -67,6 +67,10 @@ lives-proof: setup ## break the product on purpose: lives must find each break (
 test-cloud-init: setup ## boot a stock Debian 12 with cloud-init on our drive (root; 3 minutes; not in `make test`)
 	@CI=true $(BIN)/pytest tests/long/cloud_init_guest.py
 
+.PHONY: test-guests
+test-guests: setup ## boot each machine, kernel, root disk and other CD drive that a KVM guest may have (half an hour; not in `make test`)
+	@CI=true $(BIN)/pytest tests/long/guest_matrix.py
+
 .PHONY: chaos
 chaos: setup ## storms of random lives and troubles; 20 seeds are 7 minutes of CPU (SEED=7 or 1..20, SECONDS=60 for longer ones, POOL=threads)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seeds $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(POOL),--pool $(POOL))

@@ -11,7 +11,7 @@ packages=(
   redis-server redis-tools                                         # the queue
   rabbitmq-server                                                  # the bus on which CloudStack publishes
   libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients # the KVM host of the demo and the tests
-  qemu-system-x86 qemu-utils seabios
+  qemu-system-x86 qemu-system-arm qemu-utils seabios
   util-linux iproute2                                              # blkid, setpriv; namespaces, and their loopback
   openssh-server openssh-client                                    # the host's cache is filled over SFTP
   golang-go golang-github-vmware-govmomi-dev                       # the vCenter of the tests is a simulator in Go

@@ -24,16 +24,25 @@ class Packages:
 
     Args:
         directory: for the lists.
+        architecture: Debian's name of another one than this machine's, such as `arm64`: lists of our own, too.
 
     Raises:
         RigUnavailable: this is no Debian system.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, architecture: str | None = None) -> None:
         self._directory = directory
         self._apt_get = find_program("apt-get", "apt")
         self._apt_cache = find_program("apt-cache", "apt")
         self._options: tuple[str, ...] = ()
+        self._foreign: tuple[str, ...] = ()
+        if architecture is not None:
+            words = (
+                f"APT::Architecture={architecture}",
+                f"APT::Architectures::={architecture}",
+                "Dir::State::status=/dev/null",
+            )
+            self._foreign = tuple(word for option in words for word in ("-o", option))
 
     def fetch(self, names: Sequence[str], target: Path) -> None:
         """Fetch the newest version of each package into the directory `target`, which appears when all are there.
@@ -47,6 +56,8 @@ class Packages:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-") as scratch:
             directory = Path(scratch) / "packages"
             directory.mkdir()
+            if self._foreign:
+                self._use_own_lists()
             try:
                 self._fetch(names, directory)
             except RigUnavailable:
@@ -70,7 +81,7 @@ class Packages:
         lists, cache = self._directory / "lists", self._directory / "cache"
         for directory in (lists / "partial", cache / "archives" / "partial"):
             directory.mkdir(parents=True, exist_ok=True)
-        self._options = ("-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={cache}")
+        self._options = ("-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={cache}", *self._foreign)
         _run([self._apt_get, *self._options, "-o", "APT::Sandbox::User=root", "-q", "update"])
 
 

@@ -48,7 +48,7 @@ def test_a_guest_reads_each_medium_and_lets_go_of_it(
 ) -> None:
     """A CD from its start, the next one while it runs, then disks that are plugged in and out."""
     console = tmp_path / "console"
-    vm = define(cloud, guest, console, Machine(wait=0))
+    vm = define(cloud, guest, console, Machine(type="q35", wait=0))
     driver.upload(vm, build(vm, 1, "one"), HOME)
     driver.attach(vm, image_name(vm, 1), HOME)
     cloud.start(vm)
