@@ -35,6 +35,12 @@ DIRECTORIES: Final = (
 MAX_BYTES: Final = 64 * 2**20
 """The largest drive, in bytes. Apache CloudStack enforces the same limit (`ConfigDriveBuilder`)."""
 
+MOST_OF_ITS_OWN: Final = 64 * 2**10
+"""Bytes of a file up to which its content is stored for it alone, though another file has the same.
+
+bsdtar, which is the `tar` of Windows and macOS, prints nothing for the second file of a shared content.
+"""
+
 WINDOWS_DEVICE: Final = r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)"
 """The beginning of a name that Windows takes for a device, whatever follows the dot: such a file cannot be opened."""
 

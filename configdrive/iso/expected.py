@@ -17,6 +17,7 @@ from operator import itemgetter
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
+from configdrive.contents.render import MOST_OF_ITS_OWN
 from configdrive.iso.ecma119 import SECTOR, SYSTEM_AREA
 
 if TYPE_CHECKING:
@@ -67,8 +68,11 @@ class Expected:
         """Say whether each content is in its sectors, and those follow one another up to the image's end."""
         stored = dict[int, bytes]()
         for extent, data in zip(extents, contents, strict=True):
-            # An empty file has no sector, which is written as 0.
-            if bool(extent) != bool(data) or stored.setdefault(extent, data) != data:
+            # An empty file has no sector, which is written as 0. Only large contents may be two files' at once.
+            is_shared = bool(data) and extent in stored
+            if bool(extent) != bool(data) or (is_shared and len(data) <= MOST_OF_ITS_OWN):
+                return False
+            if stored.setdefault(extent, data) != data:
                 return False
         stored.pop(0, None)
         end = self._pieces.size

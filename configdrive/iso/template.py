@@ -14,6 +14,7 @@ from operator import itemgetter
 from struct import Struct, unpack_from
 from typing import TYPE_CHECKING, Final
 
+from configdrive.contents.render import MOST_OF_ITS_OWN
 from configdrive.iso import write
 from configdrive.iso.write import SECTOR
 
@@ -65,14 +66,14 @@ class Template:
         """
         record_date, volume_date = write.dates(built_at)
         end = self._sectors
-        # Contents and their first sectors, by size: what has another size is another one, and needs no look.
-        known: dict[int, list[tuple[bytes, int]]] = {0: [(b"", 0)]}
+        # Large contents and their first sectors, by size: what has another size is another one, and needs no look.
+        known: dict[int, list[tuple[bytes, int]]] = {}
         stored, records = list[bytes](), list[bytes]()
         for path in self._paths:
             content = files[path]
             size = len(content)
-            same_size = known.setdefault(size, [])
-            extent = next((extent for other, extent in same_size if other == content), end)
+            same_size = known.setdefault(size, []) if size > MOST_OF_ITS_OWN else []
+            extent = next((extent for other, extent in same_size if other == content), end if size else 0)
             if extent == end:
                 same_size.append((content, extent))
                 stored += (content, _ZEROS[: -size % SECTOR])

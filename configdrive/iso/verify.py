@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from configdrive.contents.render import DIRECTORIES
+from configdrive.contents.render import DIRECTORIES, MOST_OF_ITS_OWN
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.iso import read
 from configdrive.iso.ecma119 import SECTOR, DamagedImageError
@@ -75,6 +75,9 @@ def _compare(content: bytes, tree: Tree, files: Mapping[str, bytes], folders: Co
         behind = content[end : end + -end % SECTOR].strip(b"\0")
         if node.size != len(data) or not content.startswith(data, start) or behind:
             raise _damaged(f"/{path} has another content, or something behind it")
+    own = [tree[path].extent for path, data in files.items() if 0 < len(data) <= MOST_OF_ITS_OWN]
+    if len(set(own)) != len(own):
+        raise _damaged("two files share a small content")
 
 
 def _damaged(what: str) -> PermanentError:

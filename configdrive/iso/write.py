@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from pycdlib import PyCdlib
 
+from configdrive.contents.render import MOST_OF_ITS_OWN
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
@@ -47,7 +49,7 @@ def write(files: Mapping[str, bytes], folders: Collection[str], label: str, buil
 
     Interchange level 4 with Rock Ridge 1.09 and Joliet is the combination that every reader takes: lower-case names
     that end in `;1` in the primary tree (Ironic asks for them), the exact names on Linux and on Windows. Of identical
-    contents, one is stored and all records point to it.
+    large contents, one is stored and all records point to it.
 
     Args:
         files: content by path.
@@ -69,7 +71,8 @@ def write(files: Mapping[str, bytes], folders: Collection[str], label: str, buil
             iso.add_hard_link(iso_old_path=stored[content], iso_new_path=iso_path, rr_name=name)
             iso.add_hard_link(iso_old_path=stored[content], joliet_new_path=f"/{path}")
         else:
-            stored[content] = iso_path
+            if len(content) > MOST_OF_ITS_OWN:
+                stored[content] = iso_path
             source = BytesIO(content)
             iso.add_fp(source, len(content), iso_path, rr_name=name, joliet_path=f"/{path}", file_mode=FILE_MODE)
     image = BytesIO()

@@ -7,6 +7,8 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
+from configdrive.model import VmData
+from tests.drives import files_of, secret, write_image
 from tests.support import find_program, require_rig
 
 if TYPE_CHECKING:
@@ -129,6 +131,20 @@ def test_bsdtar_unpacks_everything(drive: Drive, tmp_path: Path) -> None:
     target.mkdir()
     output("bsdtar", "-xf", drive.path, "-C", target)
     assert_whole(drive, target)
+
+
+def test_bsdtar_prints_each_file_alone(full: Drive) -> None:
+    """For the second file of a shared content it prints nothing, and ends well."""
+    for path, wanted in full.files.items():
+        assert run("bsdtar", "-xOf", full.path, path) == wanted, path
+
+
+def test_of_large_user_data_bsdtar_prints_one_of_the_two_files(tmp_path: Path) -> None:
+    """Which one, the readers' page says."""
+    large = os.urandom(2**17)
+    drive = write_image(tmp_path / "drive.iso", files_of(VmData(user_data=secret(large)), None))
+    assert run("bsdtar", "-xOf", drive, "cloudstack/userdata/user_data.txt") == large
+    assert run("bsdtar", "-xOf", drive, "openstack/latest/user_data") == b""
 
 
 def test_7zip_unpacks_everything_as_windows_shows_it(drive: Drive, tmp_path: Path) -> None:

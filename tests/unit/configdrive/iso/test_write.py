@@ -39,14 +39,16 @@ def time_zone(name: str) -> Iterator[None]:
         time.tzset()
 
 
-def test_identical_contents_are_stored_once() -> None:
-    built = build()
+@pytest.mark.parametrize(("size", "times"), [(64 * 1024, 2), (64 * 1024 + 1, 1)])
+def test_large_contents_are_stored_once_and_small_ones_for_each_file(size: int, times: int) -> None:
+    paths = ("cloudstack/userdata/user_data.txt", "openstack/latest/user_data")
+    content = os.urandom(size)
+    built = build(FILES | dict.fromkeys(paths, content))
     volume = read.read(built.content)
-    for tree in (volume.primary, volume.joliet):
-        user_data = {tree[path].extent for path in FILES if "user" in path}
-        assert len(user_data) == 1
-    assert volume.primary["openstack/latest/user_data"].extent == volume.joliet["openstack/latest/user_data"].extent
-    assert built.content.count(FILES["openstack/latest/user_data"]) == 1
+    for path in paths:
+        assert volume.primary[path].extent == volume.joliet[path].extent
+    assert len({volume.primary[path].extent for path in paths}) == times
+    assert built.content.count(content) == times
 
 
 def test_directories_that_outgrow_a_sector() -> None:
