@@ -349,7 +349,11 @@ def _with_prefix(value: object) -> object:
 def _domain(value: str) -> str:
     if not re.fullmatch(HOST_NAME, value):
         code = "domain"
-        raise PydanticCustomError(code, "is no domain name; write it like example.com, without a dot at the end")
+        raise PydanticCustomError(
+            code,
+            "is no host or domain name; give labels of up to 63 letters, digits and hyphens, with single dots between them"
+            " and no hyphen at either end (xn--… for others)",
+        )
     return value
 
 
@@ -386,8 +390,13 @@ Ip = Annotated[IPvAnyAddress, BeforeValidator(_written_out)]
 Interface = Annotated[IPvAnyInterface, BeforeValidator(_with_prefix)]
 """An address with the prefix length (or netmask) of its network, which must be given."""
 
-Domain = Annotated[str, StringConstraints(max_length=253), AfterValidator(_domain)]
-"""A domain name of letters, digits, hyphens and dots."""
+Domain = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=253),
+    AfterValidator(_domain),
+    WithJsonSchema({"type": "string", "maxLength": 253, "pattern": f"^{HOST_NAME}$"}),
+]
+"""A host's or a domain's name: labels of letters, digits and hyphens, with dots between them."""
 
 Network = Annotated[IPvAnyNetwork, BeforeValidator(_written_out)]
 """A network: its first address, and its prefix length (or netmask)."""
@@ -471,12 +480,12 @@ class Metadata(_OnDrive):
     availability_zone: OneLine | None = None
     cloud_identifier: OneLine | None = None
     instance_id: OneLine | None = None
-    local_hostname: OneLine | None = None
+    local_hostname: Domain | None = None
     service_offering: OneLine | None = None
     vm_id: OneLine | None = None
     local_ipv4: OneLine | None = None
     public_ipv4: OneLine | None = None
-    public_hostname: OneLine | None = None
+    public_hostname: Domain | None = None
     hypervisor_host_name: OneLine | None = None
     cloud_domain: OneLine | None = None
     cloud_domain_id: OneLine | None = None

@@ -44,6 +44,9 @@ bsdtar, which is the `tar` of Windows and macOS, prints nothing for the second f
 WINDOWS_DEVICE: Final = r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)"
 """The beginning of a name that Windows takes for a device, whatever follows the dot: such a file cannot be opened."""
 
+MAX_PASSWORD: Final = 511
+"""The longest password in bytes: PAM's answers have 512 with the NUL at the end (`PAM_MAX_RESP_SIZE`)."""
+
 _CLOUD_INIT_READS_OTHERWISE: Final = re.compile(r"R|RANDOM|\$(1|2[abxy]?|5|6|7|g?y)(\$[^:]+){2}")
 """Passwords that cloud-init (`cc_set_passwords`) does not set as they stand: two words ask it for a random password,
 and what has the form of crypt(5) is taken for a hash."""
@@ -136,6 +139,8 @@ def password_problem(password: str) -> str | None:
     problem = line_problem(password)
     if problem is not None:
         return problem
+    if len(password.encode("utf-8", "surrogatepass")) > MAX_PASSWORD:
+        return f"has more than {MAX_PASSWORD} bytes in UTF-8, which chpasswd does not take; choose a shorter one"
     if _CLOUD_INIT_READS_OTHERWISE.fullmatch(password):
         return "has a form that cloud-init takes for a crypt hash or for an instruction; choose another one"
     return None

@@ -97,7 +97,7 @@ class UserData(Strict):
 
 
 Password = Annotated[SecretStr, Field(min_length=1, max_length=256)]
-"""A guest password: one line of 1 to 256 characters."""
+"""A guest password: one line of 1 to 256 characters, which are at most 511 bytes in UTF-8."""
 
 
 def _named_keys(value: object) -> object:

@@ -13,6 +13,7 @@ from pydantic import SecretBytes, SecretStr
 from configdrive.contents.render import extra_key_problem, password_problem
 from configdrive.lifecycle.state import ImageRecord, Leftover, Passwords, Phase, VmState
 from configdrive.model import (
+    HOST_NAME,
     Address,
     AttachBy,
     Generation,
@@ -53,6 +54,7 @@ def optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
 
 lines = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=30)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
+host_names = st.from_regex(HOST_NAME, fullmatch=True).filter(lambda name: len(name) < 254)
 uuids = st.uuids().map(str)
 instance_names = _name(WORD, WORD + "._-", 64)
 storages = lines.filter(lambda text: not {"/", "\\"} & set(text) and text not in {".", ".."})
@@ -133,7 +135,10 @@ user_data = st.one_of(
 )
 named_keys = st.builds(lambda name, key: {"name": f"{name}.", "key": key}, lines, ssh_lines)
 guests = optional(
-    metadata=optional(**dict.fromkeys(METADATA, lines)) | st.builds(lambda extra: {"extra": extra}, extras),
+    metadata=optional(
+        **dict.fromkeys(METADATA, lines) | dict.fromkeys(("local_hostname", "public_hostname"), host_names)
+    )
+    | st.builds(lambda extra: {"extra": extra}, extras),
     user_data=user_data,
     ssh_keys=st.lists(
         named_keys | ssh_lines, max_size=3, unique_by=lambda key: key["name"] if isinstance(key, dict) else key
@@ -268,7 +273,7 @@ vm_data = st.builds(
     metadata=st.builds(
         Metadata,
         vm_id=st.none() | lines,
-        local_hostname=st.none() | lines,
+        local_hostname=st.none() | host_names,
         extra=extras,
     ),
     user_data=st.none() | st.binary(max_size=60).map(SecretBytes),

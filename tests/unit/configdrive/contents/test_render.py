@@ -124,6 +124,12 @@ def test_a_password_that_cloud_init_would_not_set_is_refused(password: str) -> N
     assert password not in str(error).split()
 
 
+def test_a_password_may_have_as_many_bytes_as_chpasswd_takes() -> None:
+    longest = "\N{GRINNING FACE}" * 127 + "abc"
+    assert render(password=longest)["cloudstack/password/vm_password.txt"] == longest.encode()
+    assert "511 bytes" in str(refused(password=f"{longest}d"))
+
+
 @pytest.mark.parametrize("password", ["r", "Random", "$6$only", "$x$salt$hash", "RANDOM1", "$6$a$b:c"])
 def test_a_password_that_only_resembles_those_is_delivered(password: str) -> None:
     assert render(password=password)["cloudstack/password/vm_password.txt"] == password.encode()

@@ -208,6 +208,12 @@ LONG = "x" * 70_000
         ("guest.password", "two\nlines"),
         ("guest.password", "bell\x07"),
         ("guest.password", "p" * 257),
+        ("guest.password", "\N{GRINNING FACE}" * 128),
+        *(
+            ("guest.metadata", {"local_hostname": name})
+            for name in ("web 1", "a..b", "-x", "x-", "x" * 64, "x." * 127 + "x", "Bücher", "web_1", "a.", "")
+        ),
+        ("guest.metadata", {"public_hostname": "a..b"}),
         ("guest.password", "RANDOM"),
         ("guest.password", "$6$salt$hash"),
     ],
