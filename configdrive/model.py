@@ -29,6 +29,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import override
 
+from configdrive.public_keys import normal
+
 UUID_PATTERN: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 """A uuid as the fleet keeps it: lower case, with hyphens."""
 
@@ -287,11 +289,6 @@ MAX_EXTRA_KEY: Final = 60
 _NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 """Unicode categories that a one-line value may not have: controls, line and paragraph separators, lone surrogates."""
 
-_PUBLIC_KEY: Final = re.compile(
-    r"(ssh-(rsa|dss|ed25519)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
-    r" [A-Za-z0-9+/]{16,}={0,2}( [^\x00-\x1f\x7f]*)?",
-)
-
 
 def line_problem(value: str) -> str | None:
     """Say why a text is not one printable line, with the remedy, or `None` when it is."""
@@ -317,12 +314,12 @@ def _no_nul(value: str) -> str:
 
 
 def _public_key(value: str) -> str:
-    line = value.strip()
-    if not _PUBLIC_KEY.fullmatch(line):
+    line = normal(value)
+    if line is None:
         code = "ssh_public_key"
         raise PydanticCustomError(
             code,
-            "is not an OpenSSH public key line ('ssh-ed25519 AAAA… comment'); give the content of the .pub file",
+            "is not a public key as OpenSSH takes it ('ssh-ed25519 AAAA… comment'); give the content of the .pub file",
         )
     return line
 
@@ -351,8 +348,8 @@ def _domain(value: str) -> str:
         code = "domain"
         raise PydanticCustomError(
             code,
-            "is no host or domain name; give labels of up to 63 letters, digits and hyphens, with single dots between them"
-            " and no hyphen at either end (xn--… for others)",
+            "is no host or domain name; give labels of up to 63 letters, digits and hyphens, with single dots between"
+            " them and no hyphen at either end (xn--… for others)",
         )
     return value
 
@@ -375,7 +372,7 @@ ExtraKey = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9._-]{{1,{MAX_E
 """The name of an extra metadata entry, which becomes a file name."""
 
 PublicKey = Annotated[str, StringConstraints(max_length=16_384), AfterValidator(_public_key)]
-"""The line of an OpenSSH `.pub` file."""
+"""A line of an OpenSSH `.pub` or `authorized_keys` file: options, type, key, comment. Certificates are keys too."""
 
 Mac = Annotated[
     str,

@@ -218,7 +218,7 @@ def machine(uuid: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         "passwordenabled": True,
         "keypairs": "mine",
         "details": {
-            "SSH.PublicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExampleExampleExample00 me"
+            "SSH.PublicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPbDOqbxebWnKOpUdNN61e9EwJgMsveZLdVrDMKJDAw9 me"
         },
         "nic": [
             {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PASSWORD: Final = "Hunter2-of-the-guide"
 _PROMPT: Final = b": "
 _SECONDS: Final = 100
-_KEY: Final = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPlZ0hWZkFPY1dRTmR4b3RkQ0h3cUZ1dHJGUnRa alice@example"
+_KEY: Final = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF3yIoku9him3v+bRwHFcxoR6h/u63XjgYMjcdnjS2PO alice@example"
 
 
 def furnish(home: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from configdrive.contract.events import LifecycleEvent, parse
 
+ALICE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBX/n6vr4GrJSYCkHPkw+I7IRSMI2qngzAPk/25P3XQ/"
+BOB = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIG2N9j80sbaY1nmljEToRcN55XktyW4TR4LTP2exYzp bob"
 UUID = "3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"
 OTHER_UUID = "0b7e21aa-1c2d-4e3f-8a9b-5c6d7e8f9a0b"
 WORDS = ("deploy", "start", "stop", "migrate", "password_reset", "update", "destroy")
@@ -62,8 +64,11 @@ def full_guest() -> Json:
         },
         "user_data": {"text": "#!/bin/sh\necho hello\n"},
         "ssh_keys": [
-            {"name": "alice", "key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAlice alice@example"},
-            "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAA bob",
+            {
+                "name": "alice",
+                "key": f"{ALICE} alice@example",
+            },
+            BOB,
         ],
         "nics": [
             {

@@ -35,6 +35,7 @@ from configdrive.model import (
 )
 from tests.unit.documents import CONTENT_WORDS, WORDS, Json
 
+_ED25519 = b"\0\0\0\x0bssh-ed25519\0\0\0 "
 WORD = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 METADATA = tuple(name for name in Metadata.__dataclass_fields__ if name != "extra")
 
@@ -61,10 +62,10 @@ storages = lines.filter(lambda text: not {"/", "\\"} & set(text) and text not in
 labels = st.text(WORD + "._-", min_size=1, max_size=16)
 passwords = lines.filter(lambda text: password_problem(text) is None)
 ssh_lines = st.builds(
-    "{} {}{}".format,
-    st.sampled_from(["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com"]),
-    st.text(WORD + "+/", min_size=16, max_size=40),
-    st.sampled_from(["", "=", "==", " someone@somewhere", " a comment"]),
+    lambda options, key, comment: f"{options}ssh-ed25519 {base64.b64encode(_ED25519 + key).decode()}{comment}",
+    st.sampled_from(["", 'command="a b",no-pty ']),
+    st.binary(min_size=32, max_size=32),
+    st.sampled_from(["", " someone@somewhere", " a comment"]),
 )
 macs = st.tuples(st.integers(1, 127), *(st.integers(0, 255) for _ in range(5))).map(
     lambda octets: ":".join(f"{octet:02x}" for octet in (octets[0] * 2, *octets[1:]))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)  # up to two boots, of ten seconds each on an idle machine
 
 FIRST, SECOND, THIRD = "pa$$: \"one\" 'x'", "the second one", "three\\3"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAlice alice@example"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBX/n6vr4GrJSYCkHPkw+I7IRSMI2qngzAPk/25P3XQ/ alice@example"
 USER_DATA = "#!/bin/sh\necho started >>/root/marks\n"
 GUEST = {
     "password": FIRST,

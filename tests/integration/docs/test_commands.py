@@ -26,7 +26,7 @@ storages = { primary = {} }
 [simulated.hosts.host-02]
 storages = { primary = {} }
 EOF
-echo 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPlZ0hWZkFPY1dRTmR4b3RkQ0h3cUZ1dHJGUnRa alice@example' >~/.ssh/id_ed25519.pub
+echo 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF3yIoku9him3v+bRwHFcxoR6h/u63XjgYMjcdnjS2PO alice' >~/.ssh/id_ed25519.pub
 printf '#!/bin/sh\\necho hello\\n' >hello.sh
 redis-server --save '' --appendonly no >redis.log 2>&1 &
 says redis.log 'Ready to accept connections'

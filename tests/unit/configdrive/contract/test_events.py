@@ -18,6 +18,7 @@ from configdrive.contract.events import (
 )
 from configdrive.errors import PermanentCode
 from tests.unit import strategies
+from tests.unit.documents import ALICE as KEY
 from tests.unit.documents import OTHER_UUID, UUID, WORDS, Json, document, event, full_document
 from tests.unit.json_schema import fits
 from tests.unit.refusals import paths, planted, refusal
@@ -175,8 +176,9 @@ LONG = "x" * 70_000
         ("guest.ssh_keys", ["no key"]),
         ("guest.ssh_keys", [f"ssh-rsa {'A' * 20}\nssh-rsa {'B' * 20}"]),
         ("guest.ssh_keys", [f"ssh-rsa {'A' * 17_000}"]),
-        ("guest.ssh_keys", [f"ssh-rsa {'A' * 20} {index}" for index in range(65)]),
-        ("guest.ssh_keys", [{"name": "a", "key": f"ssh-rsa {'A' * 20}"}] * 2),
+        ("guest.ssh_keys", [f"{KEY} {index}" for index in range(65)]),
+        ("guest.ssh_keys", [{"name": "a", "key": KEY}] * 2),
+        ("guest.ssh_keys", ["ssh-ed25519 AAAAthisisnotakeyatall= x"]),
         ("guest.nics", [{"mac": "02-00-5e-10-00-01"}]),
         ("guest.nics", [{"mac": "02:00:5e:10:00:01"}] * 2),
         ("guest.nics", [{"mac": "03:00:5e:10:00:01"}]),

@@ -14,9 +14,9 @@ from pydantic import SecretBytes
 from configdrive.contract.guest_data import GuestData
 from configdrive.model import Address, Metadata, Nic, Route, SshKey, VmData
 from tests.unit import strategies
-from tests.unit.documents import full_guest
+from tests.unit.documents import BOB, full_guest
 
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDJ9JaW9i1x31GMO1k36YP5JfPZ1XD1zjtwx7urzHDvF"
 KNOWN = VmData(
     metadata=Metadata(vm_id="14", extra={"team": "blue"}),
     user_data=SecretBytes(b"old"),
@@ -38,7 +38,7 @@ def test_every_field_arrives_in_the_domain() -> None:
     assert merged.user_data is not None
     assert merged.user_data.get_secret_value() == b"#!/bin/sh\necho hello\n"
     assert [key.name for key in merged.ssh_keys] == ["alice", "key-2"]
-    assert merged.ssh_keys[1].key == "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAA bob"
+    assert merged.ssh_keys[1].key == BOB
     assert merged.nics == (
         Nic(
             mac="02:00:5e:10:00:01",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 UUID = "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10"
 VM = ("--vm", UUID.upper(), "--name", "i-2-14-VM", "--hypervisor", "kvm", "--host", "kvm-01", "--sequence", "3")
 PASSWORD = "Hunter2-of-the-guest"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEl2ZXJ5b25lIGtub3dzIHRoaXMga2V5IQ== me@laptop"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAsJlvzmnOzaeizU+2dWdX7Y6pvUqaOWjNcyLvcUJcPN me@laptop"
 
 
 def printed(run: Run, *args: str, stdin: str | bytes = "") -> dict[str, Any]:

@@ -52,7 +52,7 @@ RECORD = VmRecord(
     ),
     os_name="Debian GNU/Linux 12 (64-bit)",
     key_names=("mine",),
-    key_lines=("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExampleExampleExample00 me",),
+    key_lines=("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPbDOqbxebWnKOpUdNN61e9EwJgMsveZLdVrDMKJDAw9 me",),
 )
 CONTENT = VmContent(
     {
