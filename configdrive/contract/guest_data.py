@@ -40,15 +40,20 @@ class Strict(BaseModel):
 
 
 def _decodable(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
+    text = _joined(value.get_secret_value())
     if len(text) > MAX_USER_DATA * 4 // 3 + 4:
         raise _too_large()
     try:
         base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         code = "base64"
-        raise PydanticCustomError(code, "is not base64; encode the bytes by RFC 4648, without line breaks") from None
-    return value
+        raise PydanticCustomError(code, "is not base64; encode the bytes by RFC 4648") from None
+    return SecretStr(text)
+
+
+def _joined(text: str) -> str:
+    """Leave out the line ends that `base64` writes: one at the end, and one after each 76 characters."""
+    return text.replace("\r", "").replace("\n", "")
 
 
 def _small_enough(value: SecretStr) -> SecretStr:

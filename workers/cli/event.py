@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import sys
 import uuid
@@ -17,7 +18,7 @@ from workers.cli.options import VM, InOrder, WaitCommand, wait_option
 from workers.cli.publish import Entry, publish_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from configdrive.contract.events import LifecycleEvent
     from configdrive.model import VmUuid
@@ -301,7 +302,7 @@ def _guest(options: dict[str, Any]) -> dict[str, Any]:
     if options["user_data"] is not None:
         guest["user_data"] = _user_data(_read(options["user_data"]))
     if options["ssh_keys"]:
-        guest["ssh_keys"] = [key for name in options["ssh_keys"] for key in _ssh_keys(name)]
+        guest["ssh_keys"] = _named_apart(key for name in options["ssh_keys"] for key in _ssh_keys(name))
     if options["nics"]:
         guest["nics"] = [_nic(text) for text in options["nics"]]
     password = _password(options)
@@ -335,6 +336,18 @@ def _ssh_keys(name: str) -> list[dict[str, str]]:
     keys = [line for line in lines if line and not line.startswith("#")]
     label = "stdin" if name == _STDIN else Path(name).stem
     return [{"name": label if len(keys) == 1 else f"{label}-{index}", "key": key} for index, key in enumerate(keys, 1)]
+
+
+def _named_apart(keys: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Number keys of the same name: `id_ed25519.pub` is what most people's files are called."""
+    found: list[dict[str, str]] = []
+    taken = set[str]()
+    for key in keys:
+        names = itertools.chain([key["name"]], (f"{key['name']}-{number}" for number in itertools.count(2)))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        found.append({**key, "name": name})
+    return found
 
 
 def _metadata(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretBytes
@@ -105,3 +106,11 @@ def test_only_the_plaintext_to_be_sealed_reveals_secrets() -> None:
     assert b"swordfish-2" in known.plaintext()
     for shown in (repr(known), str(known), known.model_dump_json(), repr(known.merged_into(VmData()))):
         assert "swordfish" not in shown
+
+
+@pytest.mark.parametrize("encoded", ["aGVsbG8=\n", "aGVs\nbG8=\n", "aGVs\r\nbG8=\r\n"])
+def test_base64_may_have_the_line_ends_that_programs_write(encoded: str) -> None:
+    known = guest(user_data={"base64": encoded})
+    assert known.user_data is not None
+    assert known.user_data.content().get_secret_value() == b"hello"
+    assert b'aGVsbG8="' in known.plaintext()

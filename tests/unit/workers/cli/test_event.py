@@ -85,12 +85,15 @@ def test_id_and_source_can_be_given_and_are_made_otherwise(run: Run) -> None:
 
 def test_content_without_a_secret_is_printed_for_people(run: Run, tmp_path: Path) -> None:
     (tmp_path / "id.pub").write_text(f"# mine\n{KEY}\n\n")
+    (tmp_path / "bob").mkdir()
+    (tmp_path / "bob" / "id.pub").write_text(KEY)
     (tmp_path / "team.pub").write_text(f"{KEY}\n{KEY}\n")
     event = printed(
         run,
         *("start", *VM),
         *("--metadata", "local_hostname=web-1", "--metadata", "rack=r7=left"),
         *("--ssh-key", str(tmp_path / "id.pub"), "--ssh-key", str(tmp_path / "team.pub")),
+        *("--ssh-key", str(tmp_path / "bob" / "id.pub")),
         *(
             "--nic",
             "mac=02:00:00:00:00:01,cidr=10.0.0.5/24,gateway=10.0.0.1,dns=10.0.0.2,dns=10.0.0.3,mtu=9000,default",
@@ -104,6 +107,7 @@ def test_content_without_a_secret_is_printed_for_people(run: Run, tmp_path: Path
             {"name": "id", "key": KEY},
             {"name": "team-1", "key": KEY},
             {"name": "team-2", "key": KEY},
+            {"name": "id-2", "key": KEY},
         ],
         "nics": [
             {
