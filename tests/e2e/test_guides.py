@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 UUID: Final = "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10"
 
 
-@pytest.mark.timeout(300)  # the first one to need vcsim builds it
 @pytest.mark.parametrize(("guide", "set_up"), [("xenserver.md", xenserver_stage), ("vmware.md", vmware_stage)])
 def test_a_vm_gets_its_drive_and_loses_it_again_as_the_guide_says(
     guide: str, set_up: Callable[[Path], AbstractContextManager[Stage]], tmp_path: Path

@@ -43,7 +43,6 @@ class Stream(threading.Thread):
         self.ended.set()
 
 
-@pytest.mark.timeout(240)  # a shared machine; 40 s on two cores that have nothing else to do
 def test_rolling_restart_loses_doubles_and_reorders_nothing(
     make_site: Callable[..., Site], capsys: pytest.CaptureFixture[str]
 ) -> None:

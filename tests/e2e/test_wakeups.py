@@ -121,7 +121,6 @@ def storm(site: Site, seconds: float, vms: int) -> tuple[Watch, list[EventKey]]:
     return watch, [receipt.key for receipt in receipts]
 
 
-@pytest.mark.timeout(240)
 def test_a_storm_breeds_no_wake_ups_and_leaves_none(make_site: Callable[..., Site]) -> None:
     """A backlog of many resend times: before, the list grew to several times the VMs that wait."""
     site = make_site(settings={"resend_seconds": RESEND, "concurrency": 8}, latency_ms=100)

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from configdrive.contract.outcome import Status
 from rigs.process import wait_until
 
 if TYPE_CHECKING:
     from rigs.guest.debian import Terminal
     from tests.e2e.guest.vm import DebianVm
-
-pytestmark = pytest.mark.timeout(300)  # up to two boots, of ten seconds each on an idle machine
 
 FIRST, SECOND, THIRD = "pa$$: \"one\" 'x'", "the second one", "three\\3"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBX/n6vr4GrJSYCkHPkw+I7IRSMI2qngzAPk/25P3XQ/ alice@example"
