@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from configdrive.errors import PermanentCode, PermanentError
+from configdrive.errors import PermanentCode
 from configdrive.model import EventKey, HostName, VmUuid
 from tasks.mailbox import Sent, Wakeup
-from tasks.wakeup import AT_ONCE, LEFTOVERS_NAME, Question, check, read, read_question, wake_due
+from tasks.wakeup import AT_ONCE, Question, read, read_question, wake_due
 from tests.support import error_of
-from tests.unit import strategies
 from tests.unit.documents import OTHER_UUID, UUID
 from tests.unit.fakes.queue import QUEUE, Queue
 
@@ -54,21 +51,6 @@ def test_what_is_no_wake_up_is_refused_without_quoting_it(task_id: object, argum
     caught = error_of(read, task_id, arguments, QUEUE)
     assert caught.code is PermanentCode.INVALID_EVENT
     assert "swordfish" not in repr(caught)
-
-
-@given(strategies.json_values, st.lists(strategies.json_values, max_size=4))
-def test_reading_never_fails_otherwise(task_id: object, arguments: list[object]) -> None:
-    with pytest.raises(PermanentError):
-        read(task_id, arguments, QUEUE)
-
-
-@given(strategies.json_values, strategies.json_values, st.lists(strategies.json_values, max_size=4))
-def test_checking_a_message_never_fails_otherwise(task: object, task_id: object, arguments: list[object]) -> None:
-    with pytest.raises(PermanentError):
-        check(task, task_id, arguments, QUEUE)
-    if not (isinstance(task_id, str) and len(arguments) == 2 and isinstance(arguments[0], str)):
-        with pytest.raises(PermanentError):
-            check(LEFTOVERS_NAME, task_id, arguments, QUEUE)
 
 
 def test_a_pass_sends_what_is_due_on_its_queues() -> None:

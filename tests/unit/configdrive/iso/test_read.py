@@ -80,11 +80,6 @@ def test_a_flipped_bit_is_found_by_the_pattern_in_every_byte() -> None:
     assert unnoticed == []
 
 
-@given(st.integers(0, len(CONTENT) - 1), st.integers(1, 255))
-def test_a_changed_byte_is_found_wherever_it_is(offset: int, flip: int) -> None:
-    refused(damaged(offset, flip))
-
-
 @given(st.integers(0, len(CONTENT) - 1))
 def test_a_cut_image_is_found(length: int) -> None:
     refused(CONTENT[:length])
