@@ -1,4 +1,4 @@
-"""Places: at which host or storage a thread is right now, said by whoever makes calls there.
+"""Places: at which host or storage a thread is right now, and at what it is alone, said by whoever makes calls there.
 
 A place that hangs must hold up its own VMs only. So who starts an attempt may watch where it is: it is asked before
 each place, and may have the attempt leave one in which it waits.
@@ -7,7 +7,7 @@ each place, and may have the attempt leave one in which it waits.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -37,6 +37,13 @@ class Visitor(Protocol):
 
         Raises:
             PlaceHangs: it is.
+        """
+
+    def alone(self, what: str) -> AbstractContextManager[bool]:
+        """Be the only attempt of the whole fleet at something; gives whether another one was before.
+
+        Raises:
+            TransientError: `DEFERRED`: too many are before.
         """
 
 
@@ -89,6 +96,23 @@ def _at(visitor: Visitor, place: str) -> Iterator[None]:
         raise
     else:
         visitor.leave(None)
+
+
+@contextmanager
+def alone(what: str) -> Iterator[bool]:
+    """Be the only attempt of the whole fleet at something that goes one at a time; gives whether another was before.
+
+    Outside of an attempt nobody waits.
+
+    Raises:
+        TransientError: `DEFERRED`, as `Visitor.alone`.
+    """
+    visitor = current()
+    if visitor is None:
+        yield False
+        return
+    with visitor.alone(what) as waited:
+        yield waited
 
 
 def deferred(place: str) -> TransientError:

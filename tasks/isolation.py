@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Protocol
 
-from configdrive.errors import FleetError, PermanentError, TransientCode
+from configdrive.errors import FleetError, PermanentError, TransientCode, TransientError
 from configdrive.model import HypervisorName
 from configdrive.places import PlaceHangs, deferred, watched_by
 
@@ -24,6 +24,12 @@ _log = logging.getLogger(__name__)
 
 DOUBT_SECONDS = 5.0
 """How long an attempt waits at a place before it doubts it, and how long doubt lasts before it counts as hanging."""
+
+ALONE_SECONDS = 5.0
+"""How long an attempt waits in line; then it is deferred, and its worker does something else."""
+
+_PAUSE, _LONGEST_PAUSE = 0.01, 0.2
+"""Between two questions whether it is time: for each one that is before, and at most."""
 
 _LOOKS = 5
 """How often a process looks at its attempts while the first of these times passes."""
@@ -45,6 +51,12 @@ class Places(Protocol):
 
     def doubt_place(self, hypervisor: HypervisorName, place: str, owner: str) -> Found:
         """Say that an attempt has waited there for long, and waits still; again while it does."""
+
+    def come_alone(self, hypervisor: HypervisorName, what: str, owner: str) -> int:
+        """Come to something that goes one at a time; again while one waits. Answers how many are before: 0 is in."""
+
+    def go_away(self, hypervisor: HypervisorName, what: str, owner: str) -> None:
+        """Be at it no more, and wait for it no more."""
 
     def leave_place(self, hypervisor: HypervisorName, place: str, owner: str, *, hangs: bool | None) -> None:
         """Be there no more; `hangs`: whether it does, `None` when that is not known."""
@@ -162,6 +174,34 @@ class Visit:
         """Return unless the attempt is to leave where it is; see `configdrive.places.Visitor`."""
         if self._inside and self._unwelcome == self._inside[-1][0]:
             raise PlaceHangs
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[bool]:
+        """Be the only attempt at something; see `configdrive.places.Visitor`."""
+        until, waited = time.monotonic() + ALONE_SECONDS, False
+        try:
+            while before := self._come(what):
+                waited = True
+                if time.monotonic() > until:
+                    detail = f"{what}: {before} attempts of other VMs are before this one"
+                    raise TransientError(TransientCode.DEFERRED, detail, "wait: each goes on by itself")
+                time.sleep(min(before * _PAUSE, _LONGEST_PAUSE))
+            yield waited
+        finally:
+            self._go(what)
+
+    def _come(self, what: str) -> int:
+        try:
+            return self._isolation.places.come_alone(self._hypervisor, what, self._owner)
+        except Exception as error:  # noqa: BLE001 - Redis may be away: the hypervisor has an order of its own
+            _log.warning("nothing is known of %s: %s", what, type(error).__name__)
+            return 0
+
+    def _go(self, what: str) -> None:
+        try:
+            self._isolation.places.go_away(self._hypervisor, what, self._owner)
+        except Exception as error:  # noqa: BLE001 - as above: its lease ends
+            _log.warning("not said of %s that it was left: %s", what, type(error).__name__)
 
     def look(self) -> None:
         """Doubt where the attempt has been for long; called by another thread."""

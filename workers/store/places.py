@@ -1,9 +1,12 @@
-"""What the fleet knows of hosts and storages that hang, on Redis.
+"""What the fleet knows of hosts and storages that hang, and who is alone at what goes one at a time, on Redis.
 
 | key                         | type   | what                                                                      |
 |-----------------------------|--------|---------------------------------------------------------------------------|
 | `places:<hypervisor>`       | hash   | host or storage -> "doubted", "hangs" or "forgiven", and a time (ms)      |
 | `busy:<hypervisor> <place>` | string | the owner of the one attempt that may be at a place that hangs            |
+| `alone:<hypervisor> <what>` | string | the owner of the one attempt that is at what goes one at a time           |
+| `line:<hypervisor> <what>`  | zset   | owner -> its number, of those who wait for that                           |
+| `asked:<hypervisor> <what>` | hash   | owner -> when (ms) it asked last whether it is time                       |
 """
 
 from __future__ import annotations
@@ -30,6 +33,13 @@ FORGIVEN_SECONDS: Final = 600.0
 BUSY_SECONDS: Final = 10.0
 """Who died at such a place keeps the others out for so long."""
 
+ALONE_SECONDS: Final = 10.0
+"""Who died where it was alone keeps the others out for so long. What takes longer is overtaken, and the hypervisor lets
+one of them wait."""
+
+ASKED_SECONDS: Final = 1.0
+"""Who asks no more for so long is in line no more."""
+
 
 class RedisPlaces(Places):
     """The port of the tasks.
@@ -43,6 +53,7 @@ class RedisPlaces(Places):
     def __init__(self, client: redis.Redis, prefix: str, doubt: float) -> None:
         self._prefix = prefix
         self._script = scripts.register(client, "place")
+        self._alone = scripts.register(client, "alone")
         self._times = [ms(doubt), ms(HANGS_SECONDS), ms(FORGIVEN_SECONDS), ms(BUSY_SECONDS)]
 
     @override
@@ -57,6 +68,18 @@ class RedisPlaces(Places):
     def leave_place(self, hypervisor: HypervisorName, place: str, owner: str, *, hangs: bool | None) -> None:
         how = "leave" if hangs is None else "hangs" if hangs else "well"
         self._call(how, hypervisor, place, owner)
+
+    @override
+    def come_alone(self, hypervisor: HypervisorName, what: str, owner: str) -> int:
+        return self._ask_alone("enter", hypervisor, what, owner)
+
+    @override
+    def go_away(self, hypervisor: HypervisorName, what: str, owner: str) -> None:
+        self._ask_alone("leave", hypervisor, what, owner)
+
+    def _ask_alone(self, how: str, hypervisor: HypervisorName, what: str, owner: str) -> int:
+        keys = [f"{self._prefix}{name}:{hypervisor} {what}" for name in ("alone", "line", "asked")]
+        return int(self._alone(keys=keys, args=[how, owner, ms(ALONE_SECONDS), ms(ASKED_SECONDS)]))
 
     def _call(self, how: str, hypervisor: HypervisorName, place: str, owner: str) -> Found:
         keys = [f"{self._prefix}places:{hypervisor}", f"{self._prefix}busy:{hypervisor} {place}"]

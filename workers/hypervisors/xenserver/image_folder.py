@@ -10,6 +10,7 @@ from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, TransientCode, TransientError
 from configdrive.model import ImageName, StoredImage
+from configdrive.places import alone
 from workers.driverkit.ssh import MOST, clear_parts, list_directory, open_folder, part_of, read_file, unlink, write_file
 from workers.hypervisors.xenserver import transfer
 from workers.hypervisors.xenserver.faults import NAME_TAKEN, code_of
@@ -20,6 +21,7 @@ from workers.hypervisors.xenserver.vms import find
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from contextlib import AbstractContextManager
     from pathlib import PurePosixPath
 
     import asyncssh
@@ -160,7 +162,7 @@ class ImageFolder:
             if not transfer.write(self._xapi, vdi, content):
                 raise _corrupt(name)  # noqa: TRY301
         except BaseException:
-            with suppress(Failure, OSError, HTTPException, FleetError):
+            with suppress(Failure, OSError, HTTPException, FleetError), self._alone():
                 self._xapi.destroy_vdi(vdi)  # what is half there is of no use; a killed worker leaves it to the next
             raise
         return vdi
@@ -168,7 +170,8 @@ class ImageFolder:
     def _create(self, name: ImageName, size: int) -> Ref | None:
         """Make an empty image; `None` when a file has that name already."""
         try:
-            return self._xapi.create_vdi(self._sr.ref, name.file, size, str(name), description_of(name.vm_uuid))
+            with self._alone():
+                return self._xapi.create_vdi(self._sr.ref, name.file, size, str(name), description_of(name.vm_uuid))
         except Failure as failure:
             if code_of(failure) == NAME_TAKEN:
                 return None
@@ -178,8 +181,7 @@ class ImageFolder:
         """Return what has this name already; a file that came past XAPI is seen after a scan."""
         found = self.find(name)
         if found is None:
-            self._xapi.scan(self._sr.ref)
-            found = self.find(name)
+            found = self._scan_for(name)
         if found is None:
             detail = f"the SR {self._sr.name_label!r} has a file {name.file} that no scan finds"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see /var/log/SMlog on the host")
@@ -194,12 +196,19 @@ class ImageFolder:
             self._destroy(self._there_already(name), vm)
         if there != content:
             sftp.run(lambda client: write_file(client, path, content), transfer=2 * len(content))
-            self._xapi.scan(self._sr.ref)
+            self._scan_for(name)
         vdi = self._there_already(name)
         if vdi.size != len(content):
             raise _corrupt(name)
         self._name(vdi, name)
         return vdi.ref
+
+    def _scan_for(self, name: ImageName) -> VdiRecord | None:
+        """Have XAPI look for files that came past it, unless another attempt's scan has just found this one."""
+        with self._alone() as waited:
+            if not waited or self.find(name) is None:
+                self._xapi.scan(self._sr.ref)
+        return self.find(name)
 
     # --- either way ------------------------------------------------------------------------------------------------
 
@@ -207,6 +216,13 @@ class ImageFolder:
     def _sr(self) -> SrRecord:
         assert self.iso_sr is not None  # noqa: S101  # `store` has seen to it
         return self.iso_sr
+
+    def _alone(self) -> AbstractContextManager[bool]:
+        """Be the only one of the fleet who creates, destroys or scans in this SR.
+
+        XAPI lets one do so at a time, and whoever comes second sleeps 1 to 20 s at random.
+        """
+        return alone(f"SR {self._sr.uuid}")
 
     @property
     def _directory(self) -> PurePosixPath:
@@ -247,7 +263,8 @@ class ImageFolder:
             elif (user.is_a_vm and vm is None) or (own is not None and user.ref == own.ref):
                 detail = f"VM {user.uuid} has the image {vdi.location} in a drive"
                 raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
-        self._xapi.destroy_vdi(vdi.ref)
+        with self._alone():
+            self._xapi.destroy_vdi(vdi.ref)
 
     def _end_import(self, vdi: VdiRecord, vbd: VbdRecord) -> None:
         """Take the image from the control domain, with which an import leaves it when its toolstack was restarted.
