@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from configdrive.errors import FleetError
 from configdrive.ports import Check
 from workers.hypervisors.xenserver.faults import translated
+from workers.hypervisors.xenserver.topology import is_shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,6 +71,11 @@ def _namesakes(subject: str, visit: Visit, pools: Iterable[Pool]) -> Iterator[Ch
 
 
 def _storages(subject: str, visit: Visit) -> Iterator[Check]:
+    wanted = visit.pool.table.fallback_sr
+    fallback = None if wanted is None else visit.topology.find(visit.host.ref, wanted)
+    if wanted is not None and (fallback is None or not is_shared(fallback)):
+        detail, remedy = f"does not see its fallback_sr {wanted!r}, or that is no NFS SR", "name one that all hosts see"
+        yield Check(subject, ok=False, detail=detail, remedy=remedy)
     for storage in visit.topology.primary(visit.host.ref):
         try:
             yield _storage(f"{subject}, storage {storage.name_label}", visit, storage)

@@ -29,7 +29,7 @@ from workers.hypervisors.xenserver.inventory import parse
 from workers.hypervisors.xenserver.slots import content, device_name
 from workers.hypervisors.xenserver.survey import survey
 from workers.hypervisors.xenserver.visit import Pool, parts_of
-from workers.hypervisors.xenserver.vms import look, power_here
+from workers.hypervisors.xenserver.vms import look, power_here, storage_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -91,7 +91,7 @@ class XenServerDriver:
             host = visit.live_host()
             own = find_images(visit, vm, names)
             found = look(visit, vm, host)
-            root = None if found is None else found.storage
+            root = None if found is None else storage_for(visit, found, host)
             if vm.primary_storage is not None:
                 root = visit.storage(vm.primary_storage, host)
             storage = None if root is None else visit.place_of(root, host)

@@ -44,6 +44,8 @@ _BY_CODE: Final[dict[str, Code]] = {
     "OPERATION_BLOCKED": PermanentCode.ACCESS_DENIED,
     "VM_BAD_POWER_STATE": TransientCode.VM_BUSY,
     "VM_REQUIRES_SR": PermanentCode.STORAGE_NOT_FOUND,
+    "HA_OPERATION_WOULD_BREAK_FAILOVER_PLAN": PermanentCode.MISCONFIGURED,
+    "HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED": PermanentCode.MISCONFIGURED,  # newer releases
     "VM_MISSING_PV_DRIVERS": PermanentCode.NOT_SUPPORTED,
     "DEVICE_ALREADY_EXISTS": TransientCode.VM_BUSY,
     "DEVICE_DETACH_REJECTED": TransientCode.DRIVE_LOCKED,
@@ -102,6 +104,11 @@ _REMEDY: Final[dict[Code, str]] = {
     PermanentCode.MISCONFIGURED: "run `configdrive doctor`: it says what to set up",
 }
 
+_HA_REMEDY: Final = (
+    "HA is to restart this VM on any host, so its image must lie where all hosts see it: name an NFS SR as "
+    "'fallback_sr' in the pool's table"
+)
+
 _MOST_TEXT: Final = 300
 
 
@@ -138,7 +145,8 @@ def os_code(error: OSError) -> Code:
 
 def _read(error: Exception) -> Fault | None:
     if isinstance(error, Failure):
-        return Fault(xapi_code(error), _text(error), chained=False)
+        remedy = _HA_REMEDY if code_of(error).startswith("HA_") else ""
+        return Fault(xapi_code(error), _text(error), remedy, chained=False)
     if isinstance(error, OSError):
         return Fault(os_code(error), os_reason(error))
     if isinstance(error, HTTPException | XmlRpcError | ExpatError):

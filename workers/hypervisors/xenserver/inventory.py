@@ -103,6 +103,8 @@ class PoolTable(TlsTable):
         user, password: of an account that may manage VMs and storages (role pool-operator).
         storage_route: see `StorageRoute`.
         identify_by: see `IdentifyBy`.
+        fallback_sr: name label or uuid of an NFS SR. It takes the images of VMs that HA restarts, when their root disk
+            lies where each host has its own images (LVM, iSCSI, Fibre Channel): XAPI refuses those.
         second_cd: whether a VM with a CD drive of its own gets the config drive as a second CD, at 2 or 1. Turned off,
             it is a read-only disk: for pools whose guests see one CD only. XAPI snapshots no VM with such a disk.
         borrow_empty_cd: whether a running VM without a config drive gets the image into a CD drive of its own that is
@@ -117,6 +119,7 @@ class PoolTable(TlsTable):
     password: SecretStr
     storage_route: StorageRoute = StorageRoute.IMPORT
     identify_by: IdentifyBy = IdentifyBy.UUID
+    fallback_sr: Name | None = None
     second_cd: bool = True
     borrow_empty_cd: bool = False
     sessions: int = Field(default=4, ge=1, le=64)

@@ -69,12 +69,18 @@ class VmRecord(Record):
     is_a_snapshot: bool
     is_control_domain: bool
     domain_type: str = "unspecified"
+    ha_restart_priority: str = ""
     hvm_boot_policy: str = Field(default="", alias="HVM_boot_policy")
 
     @property
     def is_hvm(self) -> bool:
         """Whether a device model emulates its hardware; releases before 7.5 say it by the boot policy alone."""
         return self.domain_type == "hvm" or (self.domain_type == "unspecified" and self.hvm_boot_policy != "")
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether HA restarts it on any host; it may then have nothing that one host alone sees."""
+        return self.ha_restart_priority == "restart"
 
     @property
     def is_a_vm(self) -> bool:

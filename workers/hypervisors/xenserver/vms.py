@@ -9,6 +9,7 @@ from configdrive.model import PowerState
 from workers.hypervisors.xenserver.inventory import IdentifyBy
 from workers.hypervisors.xenserver.names import VM_MARK
 from workers.hypervisors.xenserver.slots import Drive, inserted_for, read_drives, root_of
+from workers.hypervisors.xenserver.topology import is_shared
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -55,6 +56,18 @@ def look(visit: Visit, vm: Vm, host: HostRecord) -> FoundVm | None:
     if not record.is_live and storage is not None and visit.topology.pbd(storage.ref, host.ref) is None:
         return None
     return FoundVm(record, vbds, read_drives(visit, vbds), storage)
+
+
+def storage_for(visit: Visit, found: FoundVm, host: HostRecord) -> SrRecord | None:
+    """Return the storage for a VM's images: its root disk's, or the one that all hosts see if HA restarts the VM.
+
+    Raises:
+        PermanentError: `STORAGE_NOT_FOUND` when the host has no `fallback_sr`.
+    """
+    fallback = visit.pool.table.fallback_sr
+    if found.storage is None or fallback is None or is_shared(found.storage) or not found.record.is_protected:
+        return found.storage
+    return visit.storage(fallback, host)
 
 
 def power_here(visit: Visit, host: HostRecord, found: FoundVm | None) -> PowerState:
