@@ -49,6 +49,7 @@ def answer(world: World, machine: Machine, name: str, arguments: list[object]) -
         world.faults.wait(seconds)
         seconds = 0.0
     if fault is not None and fault.kind is Kind.DROP_BEFORE:
+        fault.break_off()
         raise Dropped
     try:
         value = _run(world, machine, name, arguments, _Plan(fault, seconds))
@@ -57,6 +58,7 @@ def answer(world: World, machine: Machine, name: str, arguments: list[object]) -
     else:
         reply = {"Status": "Success", "Value": value}
     if fault is not None and fault.kind is Kind.DROP_AFTER:
+        fault.break_off()
         raise Dropped
     return reply
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -31,12 +32,19 @@ class Fault:
         left: how many calls it still meets; `None`: all, until it is cleared.
         description: the `ErrorDescription` of a `FAIL`.
         seconds: the length of a `DELAY`.
+        meanwhile: what happens to the host just then.
     """
 
     kind: Kind
     left: int | None = 1
     description: tuple[str, ...] = ()
     seconds: float = 0.0
+    meanwhile: Callable[[], None] | None = None
+
+    def break_off(self) -> None:
+        """Do what happens to the host when the connection breaks."""
+        if self.meanwhile is not None:
+            self.meanwhile()
 
 
 def fail_if_planted(fault: Fault | None) -> None:
@@ -68,12 +76,21 @@ class Faults:
         """
         self._plant(method, Fault(Kind.FAIL, times, description))
 
-    def drop(self, method: str, *, after_effect: bool = True, times: int | None = 1) -> None:
+    def drop(
+        self,
+        method: str,
+        *,
+        after_effect: bool = True,
+        times: int | None = 1,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
         """Break the connection without an answer: after the call has had its effect, or before.
 
-        An import is broken off before its answer, or after 200 and half of the body.
+        An import is broken off before its answer, or after 200 and half of the body. `meanwhile` is what happens to the
+        host just then, such as a restart of its toolstack.
         """
-        self._plant(method, Fault(Kind.DROP_AFTER if after_effect else Kind.DROP_BEFORE, times))
+        kind = Kind.DROP_AFTER if after_effect else Kind.DROP_BEFORE
+        self._plant(method, Fault(kind, times, meanwhile=meanwhile))
 
     def delay(self, method: str, seconds: float, *, times: int | None = 1) -> None:
         """Wait before the call has its effect, until `clear` at the longest; other calls go on.

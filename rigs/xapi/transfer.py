@@ -115,6 +115,7 @@ def serve_export(request: Request) -> None:
             _send(request, ("HTTP/1.1 200 OK", *_closing(task)))
             if fault is not None:
                 request.reply.write(content[: len(content) // 2])
+                fault.break_off()
                 raise Dropped
             request.reply.write(content)
             with world.lock:
@@ -126,6 +127,7 @@ def _begin(request: Request, name: str) -> tuple[float, Fault | None]:
     with request.world.lock:
         request.world.calls[name] += 1
     if fault is not None and fault.kind is Kind.DROP_BEFORE:
+        fault.break_off()
         raise Dropped
     return seconds, fault
 
@@ -262,7 +264,8 @@ def _receive(request: Request, path: Path, vdi: str, task: str, fault: Fault | N
             with world.lock:
                 if world.db.has("task", task) and world.db.row("task", task)["status"] == "cancelling":
                     raise XapiError("TASK_CANCELLED", task)
-    if breaks_at:
+    if fault is not None and breaks_at:
+        fault.break_off()
         raise XapiError("INTERNAL_ERROR", 'Unix.Unix_error(Unix.EPIPE, "single_write", "")')
 
 

@@ -1,4 +1,7 @@
-"""Any call may be lost, before its effect or after it: done again, the verb ends where it would have ended."""
+"""A toolstack that is restarted at any call, before its effect or after it: done again, the verb ends as ever.
+
+With it go the answer, sessions and tasks, and an import leaves its image with the control domain.
+"""
 
 from __future__ import annotations
 
@@ -69,12 +72,15 @@ def live(cloud: Cloud, driver: XenServerDriver, vm: Vm, plant: Callable[[], None
 
 @pytest.mark.parametrize("method", [*CHANGES, *LOOKS])
 @pytest.mark.parametrize("after_effect", [True, False])
-def test_whatever_is_lost_the_end_is_the_same(cloud: Cloud, method: str, *, after_effect: bool) -> None:
+def test_wherever_the_toolstack_is_restarted_the_end_is_as_ever(
+    cloud: Cloud, method: str, *, after_effect: bool
+) -> None:
     vm, driver = cloud.vm(), cloud.driver(timeout=10.0)
 
     def plant() -> None:
         cloud.pool.faults.clear()
-        cloud.pool.faults.drop(method, after_effect=after_effect)
+        restart = partial(cloud.pool.restart_toolstack, A)
+        cloud.pool.faults.drop(method, after_effect=after_effect, meanwhile=restart)
         driver._pools[A].kept.topology = None
 
     live(cloud, driver, vm, plant)

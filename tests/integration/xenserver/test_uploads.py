@@ -211,3 +211,37 @@ def test_an_import_that_goes_on_is_left_alone(cloud: Cloud, driver: XenServerDri
     error = error_of(driver.delete, vm, StoredImage(image_name(vm), NFS), anyones=False)
     assert error.code is TransientCode.IMAGE_IN_USE
     assert len(held(cloud)) == 1
+
+
+def test_a_new_master_in_the_middle_of_an_import_costs_an_attempt_and_no_more(cloud: Cloud) -> None:
+    vm, driver = cloud.vm(), cloud.driver(timeout=10.0)
+    driver.upload(vm, make_image(vm, 1), NFS)
+    cloud.pool.faults.drop(IMPORT, meanwhile=lambda: cloud.pool.make_master(B))
+    first = failure_of(lambda: driver.upload(vm, make_image(vm, 2), NFS))
+    assert first is None or isinstance(first.code, TransientCode)
+    driver.upload(vm, make_image(vm, 2), NFS)
+    assert cloud.images(NFS)[image_name(vm, 2).file] == make_image(vm, 2).content
+    assert len(vdis(cloud)) == 2
+
+
+def test_files_of_which_xapi_lost_the_rows_are_seen_by_a_sweep_with_one_scan(
+    cloud: Cloud, driver: XenServerDriver
+) -> None:
+    vm = cloud.vm()
+    driver.upload(vm, make_image(vm), NFS)
+    lost = image_name(vm, 2)
+    (cloud.folder(NFS) / lost.file).write_bytes(b"as xapi's last writes were lost")
+    cloud.pool.calls.clear()
+    for host in (A, B):
+        assert StoredImage(lost, NFS) in driver.survey(host).images
+    assert cloud.pool.calls["SR.scan"] == 1
+    driver.delete(vm, StoredImage(lost, NFS))
+    assert list(cloud.images(NFS)) == [image_name(vm).file]
+
+
+def test_a_scan_that_newer_releases_give_up_is_tried_again_later(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    driver.upload(vm, make_image(vm), NFS)
+    cloud.pool.faults.fail("SR.scan", "INTERNAL_ERROR", "SR.scan: retry limit exceeded")
+    survey = driver.survey(A)
+    assert survey.unreachable == (NFS,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from http.client import HTTPException
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from XenAPI.XenAPI import Failure
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from workers.driverkit.ssh import Sftp
     from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord, VbdRecord, VdiRecord
     from workers.hypervisors.xenserver.visit import Visit
+
+
+_MANY_SCANS: Final = "retry limit exceeded"
+"""How newer releases give up a scan: others were at it all the time."""
 
 
 class ImageFolder:
@@ -126,6 +130,15 @@ class ImageFolder:
 
             sftp.run(work)
 
+    def scan(self) -> None:
+        """Have XAPI look for files that came past it.
+
+        Raises:
+            TransientError: `STORAGE_UNAVAILABLE` when too many scan.
+        """
+        with self._alone():
+            self._scan()
+
     def clear(self, vm: VmUuid | None = None) -> None:
         """Take away what killed SFTP uploads have left; another time when that fails: what is half-written is no image.
 
@@ -207,8 +220,17 @@ class ImageFolder:
         """Have XAPI look for files that came past it, unless another attempt's scan has just found this one."""
         with self._alone() as waited:
             if not waited or self.find(name) is None:
-                self._xapi.scan(self._sr.ref)
+                self._scan()
         return self.find(name)
+
+    def _scan(self) -> None:
+        try:
+            self._xapi.scan(self._sr.ref)
+        except Failure as failure:
+            if _MANY_SCANS not in " ".join(map(str, failure.details)):
+                raise
+            detail = f"SR {self._sr.name_label}: so many scan it that XAPI gave up"
+            raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see who calls `xe sr-scan`") from None
 
     # --- either way ------------------------------------------------------------------------------------------------
 

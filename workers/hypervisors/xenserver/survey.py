@@ -36,6 +36,8 @@ def survey(visit: Visit) -> Survey:
         try:
             with translated(f"SR {iso_sr.name_label}"):
                 visit.require_attached(iso_sr, host)
+                if visit.scan_due(iso_sr.ref):  # an xapi that lost its last writes knows not every file
+                    ImageFolder(visit, storage, host).scan()
                 for vdi in visit.xapi.vdis_in(iso_sr.ref):
                     name = ImageName.parse(vdi.location)
                     if name is not None:

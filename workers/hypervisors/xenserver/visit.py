@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 TOPOLOGY_SECONDS: Final = 60.0
 """How long what a pool consists of is believed; a thing that is missing, and any error, makes it be read again."""
 
+SCAN_SECONDS: Final = 300.0
+"""How long a scan for a survey is good for: an SR that all hosts share is scanned once by a sweep of them all."""
+
 _MOST_KEPT: Final = 20_000
 
 K = TypeVar("K")
@@ -45,6 +48,7 @@ class Kept:
         srs: the SR of each VDI that was asked for.
         media: what each VDI is that was asked for: an image of the fleet, or another one.
         uploaded: the images that this process has brought and verified, by SR and location.
+        scanned: when each ISO SR was scanned last for a survey.
     """
 
     topology: Topology | None = None
@@ -53,6 +57,7 @@ class Kept:
     srs: dict[Ref, Ref] = field(default_factory=dict)
     media: dict[Ref, Inserted | NoDrive] = field(default_factory=dict)
     uploaded: dict[tuple[Ref, str], Ref] = field(default_factory=dict)
+    scanned: dict[Ref, float] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def keep(self, table: dict[K, V], key: K, value: V | None) -> None:
@@ -293,6 +298,14 @@ class Visit:
             return (known if isinstance(known, Inserted) else None), False
         vdi = self.xapi.vdi(ref)
         return (None, True) if vdi is None else (self.image_of(vdi), False)
+
+    def scan_due(self, iso_sr: Ref) -> bool:
+        """Say whether files that came past XAPI are to be looked for; asked, it is taken as done."""
+        kept, now = self.pool.kept, time.monotonic()
+        if iso_sr in kept.scanned and now - kept.scanned[iso_sr] < SCAN_SECONDS:
+            return False
+        kept.keep(kept.scanned, iso_sr, now)
+        return True
 
     def uploaded(self, iso_sr: Ref, location: str) -> Ref | None:
         """Return the image that this process has brought here and verified, if nothing came in between."""
