@@ -283,6 +283,14 @@ class DropsMedia(Protocol):
         """
 
 
+@runtime_checkable
+class Fixer(Protocol):
+    """What a driver may have besides: it makes what is missing on a host, when somebody asks for it."""
+
+    def fix(self, host: HostName) -> Iterator[Check]:
+        """Make what images need on a host, such as their folders; say what was made, or why not. Raises nothing."""
+
+
 class Sealer(Protocol):
     """Sealed boxes, by public key, for what must not be read on the way or at rest.
 

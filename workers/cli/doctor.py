@@ -66,12 +66,13 @@ def _fail(subject: str, detail: str, remedy: str) -> Finding:
 
 
 @click.command(short_help="Check settings, Redis, keys and every host.")
+@click.option("--fix", is_flag=True, help="Make what is missing on hosts: folders of images, and XenServer's ISO SRs.")
 @json_option
-def doctor(*, as_json: bool) -> ExitCode:
+def doctor(*, fix: bool, as_json: bool) -> ExitCode:
     """Check settings, Redis, the keys, the inventory and every host in it, and name the remedy for what is wrong.
 
-    Run it on the machine, and as the user, that the worker or publisher will run as. Nothing is changed. OK is well,
-    WARN works but should be mended, FAIL does not work; with one FAIL the exit code is 1.
+    Run it on the machine, and as the user, that the worker or publisher will run as. Without `--fix` nothing is
+    changed. OK is well, WARN works but should be mended, FAIL does not work; with one FAIL the exit code is 1.
 
     \b
     Examples:
@@ -79,7 +80,7 @@ def doctor(*, as_json: bool) -> ExitCode:
       configdrive doctor --json | jq '.findings[] | select(.level != "ok")'
     """
     found = []
-    for finding in _examine():
+    for finding in _examine(fix=fix):
         found.append(finding)
         if not as_json:  # at once: a host that does not answer takes its time
             click.echo(f"{coloured(finding.level.value.upper(), 4)}  {finding.subject}: {finding.detail}")
@@ -91,7 +92,7 @@ def doctor(*, as_json: bool) -> ExitCode:
     return ExitCode.FAILED if failed else ExitCode.DONE
 
 
-def _examine() -> Iterator[Finding]:
+def _examine(*, fix: bool) -> Iterator[Finding]:
     """Look at everything, cheapest first."""
     try:
         settings = load_settings()
@@ -101,7 +102,7 @@ def _examine() -> Iterator[Finding]:
     yield from _settings(settings)
     yield from _keys(settings)
     yield from _redis(settings)
-    yield from _inventory(settings)
+    yield from _inventory(settings, fix=fix)
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
@@ -142,7 +143,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     yield _ok("keys", f"{settings.keys_file}: {len(keys)}, the newest is {keys[-1].identity} of {keys[-1].created}")
 
 
-def _inventory(settings: Settings) -> Iterator[Finding]:
+def _inventory(settings: Settings, *, fix: bool) -> Iterator[Finding]:
     from workers.config.inventory import read_inventory
 
     if settings.public_key is not None and not settings.inventory.exists():
@@ -158,10 +159,12 @@ def _inventory(settings: Settings) -> Iterator[Finding]:
         return
     yield _ok("inventory", f"{settings.inventory}: {', '.join(sorted(tables))}")
     for name in sorted(tables):
-        yield from _hypervisor(settings, name, tables)
+        yield from _hypervisor(settings, name, tables, fix=fix)
 
 
-def _hypervisor(settings: Settings, name: HypervisorName, tables: Mapping[HypervisorName, Table]) -> Iterator[Finding]:
+def _hypervisor(
+    settings: Settings, name: HypervisorName, tables: Mapping[HypervisorName, Table], *, fix: bool
+) -> Iterator[Finding]:
     from configdrive.client.hypervisors import known_hypervisors
     from workers.driverkit.load import make_driver
 
@@ -177,7 +180,7 @@ def _hypervisor(settings: Settings, name: HypervisorName, tables: Mapping[Hyperv
             remedy = "add it to CONFIGDRIVE_HYPERVISORS, or leave that empty"
             yield _warn(name, "events for it are refused: the setting 'hypervisors' does not name it", remedy)
         for host in hosts:
-            yield from _host(driver, host)
+            yield from _host(driver, host, fix=fix)
         yield from _one_host_twice(driver, hosts)
     finally:
         driver.close()
@@ -201,9 +204,12 @@ def _one_host_twice(driver: HypervisorDriver, hosts: Sequence[HostName]) -> Iter
             )
 
 
-def _host(driver: HypervisorDriver, host: HostName) -> Iterator[Finding]:
+def _host(driver: HypervisorDriver, host: HostName, *, fix: bool) -> Iterator[Finding]:
+    from configdrive.ports import Fixer
+
     try:
-        for check in driver.check(host):
+        made = driver.fix(host) if fix and isinstance(driver, Fixer) else ()
+        for check in (*made, *driver.check(host)):
             if check.ok:
                 yield _ok(check.subject, check.detail)
             else:

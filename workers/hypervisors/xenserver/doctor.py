@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from configdrive.errors import FleetError
 from configdrive.ports import Check
 from workers.hypervisors.xenserver.faults import translated
+from workers.hypervisors.xenserver.iso_sr import require
 from workers.hypervisors.xenserver.topology import is_shared
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _storage(subject: str, visit: Visit, storage: SrRecord) -> Check:
     site = visit.topology.site(storage, host.ref, visit.pool.table)
     iso_sr = visit.topology.iso_sr(storage, host)
     if iso_sr is None:
-        made = "is made by SFTP" if visit.sftp(host) else "must be there then"
+        made = "is made by SFTP" if visit.sftp(host) else "must be there then (`configdrive doctor --fix` tries)"
         detail = f"has no ISO SR yet; it is made with the first image, and its directory {site.directory} {made}"
         return Check(subject, ok=True, detail=detail)
     if not visit.topology.attached(iso_sr.ref, host.ref):
@@ -99,6 +100,36 @@ def _storage(subject: str, visit: Visit, storage: SrRecord) -> Check:
     images = len(visit.xapi.vdis_in(iso_sr.ref))
     seen = "shared" if site.shared else "this host's"
     return Check(subject, ok=True, detail=f"attached; ISO SR {iso_sr.uuid}, {seen}, {images} images")
+
+
+def fix(pool: Pool, host: HostName) -> Iterator[Check]:
+    """Make the ISO SR of every storage that has none on this host, and its folder where the host has a table `ssh`."""
+    subject = f"xenserver host {host}"
+    try:
+        with pool.visit(host) as visit:
+            findings = list(_fixed(subject, visit))
+    except FleetError as error:
+        yield _bad(subject, error, "see whether its toolstack runs")
+    else:
+        yield from findings
+
+
+def _fixed(subject: str, visit: Visit) -> Iterator[Check]:
+    host = visit.live_host()
+    for storage in visit.refreshed().primary(host.ref):
+        known = visit.topology.iso_sr(storage, host)
+        if not visit.topology.attached(storage.ref, host.ref):
+            continue
+        if known is not None and visit.topology.attached(known.ref, host.ref):
+            continue
+        what = f"{subject}, storage {storage.name_label}"
+        try:
+            with translated(what):
+                made = require(visit, storage, host)
+        except FleetError as error:
+            yield _bad(what, error, "see `xe sr-list` and `xe pbd-list`")
+        else:
+            yield Check(what, ok=True, detail=f"has the ISO SR {made.uuid} now")
 
 
 def _ssh(subject: str, sftp: Sftp) -> Check:

@@ -21,7 +21,7 @@ from workers.driverkit.storage_routes import (
     require_own,
 )
 from workers.driverkit.tables import unknown_host
-from workers.hypervisors.xenserver.doctor import diagnose
+from workers.hypervisors.xenserver.doctor import diagnose, fix
 from workers.hypervisors.xenserver.drives import Drives
 from workers.hypervisors.xenserver.faults import code_of, param_of
 from workers.hypervisors.xenserver.image_folder import ImageFolder, clear, find_images, stored_on
@@ -221,6 +221,14 @@ class XenServerDriver:
         except PermanentError as error:
             return iter([Check(f"xenserver host {host}", ok=False, detail=error.detail, remedy=error.remedy)])
         return diagnose(pool, host, dict.fromkeys(self._pools.values()))
+
+    def fix(self, host: HostName) -> Iterator[Check]:
+        """Make the ISO SR of each storage of a host, and with SSH its folder, as its first image would."""
+        try:
+            pool = self._pool_of(host)
+        except PermanentError:  # `check` says so
+            return iter(())
+        return fix(pool, host)
 
     def connections(self) -> Collection[Connections]:
         """Count the connections of this process: sessions with each pool, and SSH to its hosts."""

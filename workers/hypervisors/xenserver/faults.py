@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 NAME_TAKEN: Final = "SR_BACKEND_FAILURE_43"
 """A VDI with this file name lies in the ISO SR already."""
 
+NOT_MOUNTED: Final = "SR_BACKEND_FAILURE_222"
+"""An NFS directory that cannot be mounted: it is not there (recorded), or its server is slow."""
+
 _BY_CODE: Final[dict[str, Code]] = {
     "SESSION_AUTHENTICATION_FAILED": PermanentCode.ACCESS_DENIED,
     "SESSION_INVALID": TransientCode.HOST_UNREACHABLE,

@@ -19,7 +19,7 @@ from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from workers.driverkit.ssh import open_folder
-from workers.hypervisors.xenserver.faults import translated
+from workers.hypervisors.xenserver.faults import NOT_MOUNTED, code_of, param_of, translated
 from workers.hypervisors.xenserver.names import CLAIM, HOST_MARK, POINTER, STORAGE_MARK, iso_sr_label
 from workers.hypervisors.xenserver.topology import is_shared, pointer
 
@@ -37,7 +37,10 @@ _PAUSES: Final = (0.1, 0.2, 0.5, 1.0)
 PRIVATE: Final = 0o700
 """The mode of the images' folder: dom0's root reads it."""
 
-_NOWHERE: Final = "make the directory {directory} in dom0 (of NFS: once, on any host), or give the host a table 'ssh'"
+_NOWHERE: Final = (
+    "make the directory {directory} in dom0 (of NFS: once, on any host), or give the host a table 'ssh' and run "
+    "`configdrive doctor --fix`"
+)
 
 
 def require(visit: Visit, storage: SrRecord, host: HostRecord) -> SrRecord:
@@ -138,7 +141,13 @@ def _create(visit: Visit, storage: SrRecord, host: HostRecord, label: str) -> Re
     about = f"config drives of the VMs on {storage.name_label}"
     try:
         with translated(f"the ISO SR of storage {storage.name_label!r} on host {visit.name}"):
-            return visit.xapi.create_iso_sr(host.ref, site.config, label, about, shared=site.shared)
+            try:
+                return visit.xapi.create_iso_sr(host.ref, site.config, label, about, shared=site.shared)
+            except Failure as failure:
+                if code_of(failure) != NOT_MOUNTED:
+                    raise
+                # The storage itself is attached, so its server answers: the folder is missing.
+                raise PermanentError(PermanentCode.MISCONFIGURED, param_of(failure, 2)) from None
     except PermanentError as error:
         if error.code is not PermanentCode.MISCONFIGURED:
             raise
