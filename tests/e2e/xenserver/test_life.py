@@ -1,4 +1,18 @@
-"""The seed's life of a config drive on XenServer, from the event to what is in the VM's drive."""
+"""The life of a config drive on XenServer, from the event to what is in the VM's drive, as the first design has it.
+
+Its sentences, and their tests (`iso_srs`: tests/integration/xenserver/test_iso_srs.py):
+
+* "a new config drive ISO SR get created in the primary storage where root volume [...] is": iso_srs,
+  `test_the_images_of_all_vms_lie_in_one_sr_on_the_storage_of_their_root_disks`;
+* "All the VMs config drive ISOs are placed in this SR": the same, and here `test_thirty_vms_...`;
+* "When VM is destroyed, ISO from the hypervisor get deleted", "When user VM password is reset, [...] On VM start ISO
+  with new password get attached", "Config drive get deleted when VM got stopped/destroyed", "The default label is
+  'config'", "attach this iso to the VM in read only": `test_deploy_start_reset_stop_start_destroy`;
+* "On vm migration the config drive ISO get attached to VM on destination host": test_migration.py;
+* "One user VM can't have access to other user VM config drive ISO": tests/contract/test_drive.py,
+  `test_another_vm_s_image_is_never_attached`;
+* "the device id not always same": tests/integration/xenserver/test_places.py.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +75,10 @@ def test_deploy_start_reset_stop_start_destroy(new_vm: NewVm, cloud: Cloud, plac
 
     assert vm.send("start").status is Status.APPLIED
     assert PASSWORD_FILE not in files_of(vm)
+    assert vm.send("stop").status is Status.APPLIED
+    assert vm.send("password_reset", guest={"password": "new"}).status is Status.APPLIED
+    assert vm.send("start").status is Status.APPLIED
+    assert files_of(vm)[PASSWORD_FILE] == b"new"
     assert vm.send("destroy").status is Status.APPLIED
     assert (vm.images(), vm.medium()) == ({}, None)
 

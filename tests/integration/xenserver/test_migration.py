@@ -132,6 +132,19 @@ def test_a_host_that_its_pool_has_lost_is_away_and_so_is_what_it_has(cloud: Clou
     assert driver.observe(vm, [BLOCK_B]).unreachable == ()
 
 
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_vm_that_is_on_its_way_is_busy_and_nothing_else(
+    cloud: Cloud, driver: XenServerDriver, *, newer: bool
+) -> None:
+    """Newer releases name the task, too."""
+    cloud.pool.world.newer = newer
+    vm = cloud.vm(running=True)
+    driver.upload(vm, make_image(vm), NFS)
+    with cloud.site.migrating(vm.uuid, B):
+        assert error_of(driver.attach, vm, image_name(vm), NFS).code is TransientCode.VM_BUSY
+    assert driver.attach(on_b(vm), image_name(vm), NFS).how is AttachedHow.NEXT_BOOT
+
+
 def test_a_place_of_another_host_is_not_attached(cloud: Cloud, driver: XenServerDriver) -> None:
     vm = cloud.vm(BLOCK_A)
     driver.upload(vm, make_image(vm), BLOCK_B)
