@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from dataclasses import replace
 from typing import Annotated, Any, Self
 
@@ -23,7 +22,7 @@ from pydantic import (
     field_serializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_json
 
 from configdrive.contents.render import check
 from configdrive.errors import PermanentError
@@ -44,8 +43,8 @@ def _decodable(value: SecretStr) -> SecretStr:
     if len(text) > MAX_USER_DATA * 4 // 3 + 4:
         raise _too_large()
     try:
-        base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        binascii.a2b_base64(text, strict_mode=True)  # unlike `b64decode`'s, its check costs nothing beside
+    except ValueError:
         code = "base64"
         raise PydanticCustomError(code, "is not base64; encode the bytes by RFC 4648") from None
     return SecretStr(text)
@@ -150,7 +149,7 @@ class GuestData(Strict):
         """Return the JSON that is sealed: only what was given, secrets revealed. Must not be logged or stored."""
         given = self.model_dump(mode="json", exclude_none=True, context={"reveal": True})
         document = {name: given.get(name) for name in sorted(self.model_fields_set)}
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        return to_json(document)
 
     def merged_into(self, known: VmData) -> VmData:
         """Return `known` with every field that this event names; metadata is taken as a whole."""

@@ -6,9 +6,8 @@ again under another id.
 
 from __future__ import annotations
 
-import json
-
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from configdrive.contract.events import MAX_EVENT_BYTES, ContentEvent, LifecycleEvent, PasswordResetEvent, too_large
 from configdrive.contract.guest_data import GuestData
@@ -26,7 +25,7 @@ def body_of(event: LifecycleEvent, sealer: Sealer) -> bytes:
     document = event.model_dump(mode="json", exclude_none=True, exclude={"data": {"guest"}})
     if isinstance(event, ContentEvent) and event.data.guest is not None:
         document["data"]["sealed"] = sealer.seal(event.data.guest.plaintext(), _context(event))
-    body = json.dumps(document, separators=(",", ":")).encode()
+    body = to_json(document)
     if len(body) > MAX_EVENT_BYTES:
         raise too_large(len(body))
     return body

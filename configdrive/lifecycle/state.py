@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import Self
 
-from pydantic import SecretStr, TypeAdapter
-from pydantic_core import from_json
+from pydantic import SecretBytes, SecretStr, TypeAdapter
+from pydantic_core import from_json, to_json
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import Generation, HostName, HypervisorName, ImageName, Place, Vm, VmData, VmUuid
@@ -192,7 +190,7 @@ def dump(state: VmState, sealer: Sealer, uuid: VmUuid) -> str:
 def write(record: VmRecord) -> str:
     """Return a record at rest; what is sealed in it stays so."""
     document = {"v": _VERSION} | _RECORD.dump_python(record, mode="json", exclude_defaults=True)
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return to_json(document).decode()
 
 
 def load(text: str | None, sealer: Sealer, uuid: VmUuid, *, sealed_too: bool = True) -> VmState:
@@ -251,30 +249,18 @@ def _unreadable() -> PermanentError:
 
 
 def _plain(data: VmData) -> bytes:
-    document: dict[str, Any] = _DATA.dump_python(data, mode="json", exclude_defaults=True, exclude={"user_data"})
-    if data.user_data is not None:
-        content = data.user_data.get_secret_value()
-        try:
-            document["user_data"] = {"text": content.decode()}  # shorter than base64
-        except UnicodeDecodeError:
-            document["user_data"] = {"base64": base64.b64encode(content).decode()}
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    """Return what is sealed: JSON in one line, and behind a line feed the user data as they are."""
+    document = _DATA.dump_json(data, exclude_defaults=True, exclude={"user_data"})
+    return document if data.user_data is None else b"\n".join((document, data.user_data.get_secret_value()))
 
 
 def _opened_data(sealed: str | None, sealer: Sealer, uuid: VmUuid) -> VmData:
     if sealed is None:
         return VmData()
-    plain = sealer.open(sealed, f"{uuid}/data")
-    with suppress(ValueError, TypeError, AttributeError):  # pydantic's errors are ValueErrors
-        document = from_json(plain)  # unlike `json`'s, it takes neither lone surrogates nor nesting without end
-        match document.get("user_data"):
-            case {"text": str(text)}:
-                document["user_data"] = text.encode()
-            case {"base64": str(encoded)}:
-                document["user_data"] = base64.b64decode(encoded)
-            case _:
-                pass
-        return _DATA.validate_python(document)
+    document, has_user_data, content = sealer.open(sealed, f"{uuid}/data").partition(b"\n")
+    with suppress(ValueError):  # pydantic's errors are some
+        data = _DATA.validate_json(document)
+        return replace(data, user_data=SecretBytes(content)) if has_user_data else data
     raise _unreadable()
 
 

@@ -7,6 +7,7 @@ refused, so it can be moved neither to another VM nor to another event.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import hmac
 import re
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
 _INFO = b"configdrive/image-name/1"
 _FINGERPRINT = 16
-_PADDING = "=="  # as much as may be lacking: more than is due does no harm, and half of the world leaves it out
-_FORM = re.compile(rf"{VERSION}\.(?P<key>[0-9a-f]{{16}})\.(?P<sealed>[A-Za-z0-9_-]+={{0,2}})")
+_FORM = re.compile(rf"{VERSION}\.(?P<key>[0-9a-f]{{16}})\.")
+_STANDARD = bytes.maketrans(b"-_+/", b"+/  ")
+"""base64url's characters become base64's, whose own are none of it."""
 
 
 class KeyRing(Sealer):
@@ -51,7 +53,7 @@ class KeyRing(Sealer):
 
     @override
     def open(self, sealed: str, context: str) -> bytes:
-        form = _FORM.fullmatch(sealed)
+        form = _FORM.match(sealed)
         if form is None:
             raise _refused("a sealed value has not the form v1.<key id>.<base64url>", "seal it as the contract says")
         identity = form["key"]
@@ -62,7 +64,7 @@ class KeyRing(Sealer):
             detail = f"it was sealed for key {identity}, which is not in the key file"
             raise _refused(detail, "add that key, or seal again")
         with suppress(CryptoError, ValueError):  # their own text never travels, not even as the context of ours
-            found, _, plaintext = key.decrypt(base64.urlsafe_b64decode(form["sealed"] + _PADDING)).partition(b"\n")
+            found, _, plaintext = key.decrypt(_decoded(sealed[form.end() :])).partition(b"\n")
             if found == context.encode():
                 return plaintext
         raise _refused("a sealed box is damaged, or was made for another VM or event", "publish the event anew")
@@ -99,6 +101,16 @@ def _fingerprint(key: Key, sha256: str) -> str:
     return base64.b32encode(digest).decode().lower()[:_FINGERPRINT]
 
 
+def _decoded(text: str) -> bytes:
+    """Decode base64url, with its padding or without: a large box in one go, whatever is no base64url is refused.
+
+    Raises:
+        ValueError: it is none.
+    """
+    digits = text.rstrip("=").encode("ascii").translate(_STANDARD)
+    return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4), strict_mode=True)
+
+
 def make_namer(settings: Settings, fleet: Callable[[], str]) -> ImageNames:
     """Return what names a worker's images.
 
@@ -123,7 +135,7 @@ def make_sealer(settings: Settings) -> Sealer:
 
 def key_of(sealed: str) -> str:
     """Return the id of the key that something was sealed for; empty when it is nothing sealed."""
-    form = _FORM.fullmatch(sealed)
+    form = _FORM.match(sealed)
     return "" if form is None else form["key"]
 
 
