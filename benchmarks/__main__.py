@@ -8,7 +8,19 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import images, kvm, latency, pools, scale, storm, throughput, vsphere
+from benchmarks import (
+    backlog,
+    images,
+    isolation,
+    kvm,
+    latency,
+    pools,
+    scale,
+    sizes,
+    storm,
+    throughput,
+    vsphere,
+)
 from benchmarks.plot import draw
 from benchmarks.report import HEAD, Effort, Item, Panel, Row, headlines, machine, markdown, rewrite
 from rigs import RigUnavailable
@@ -21,6 +33,9 @@ SECTIONS: dict[str, tuple[str, Measure]] = {
     "images": ("The image, verified, beside those of others", images.measure),
     "throughput": ("The queue, on a hypervisor that takes no time", throughput.measure),
     "storm": ("A boot storm", storm.measure),
+    "backlog": ("A backlog that lasts", backlog.measure),
+    "isolation": ("A storage that hangs", isolation.measure),
+    "sizes": ("User data of all sizes", sizes.measure),
     "scale": ("Many VMs", scale.measure),
     "pools": ("Which pool, and how many at a time", pools.measure),
     "vsphere": ("vSphere, on the simulated vCenter", vsphere.measure),

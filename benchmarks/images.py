@@ -50,8 +50,11 @@ Maker = Callable[[Files, int], int]
 """Makes an image of a VM's files, given the number of the run, and returns the image's length in bytes."""
 
 BAR: Final = 20
-"""How many times faster than genisoimage we promise to be, for the full layout."""
-SIZES: Final = {"no user data": 0, "32 KiB of user data": 32 * 2**10, "1 MiB of user data": 2**20}
+"""How many times faster than genisoimage we promise to be, for the full layout and ordinary user data."""
+LARGE: Final = "1 MiB of user data"
+TIMES_DIGEST: Final = 2
+"""How many times as long as SHA-256 of the finished image we promise to take at most, where the user data are large."""
+SIZES: Final = {"no user data": 0, "32 KiB of user data": 32 * 2**10, LARGE: 2**20}
 HEADLINE: Final = ("full layout", "32 KiB of user data")
 """The layout and size that README and the picture show."""
 _LABEL: Final = "config-2"
@@ -177,7 +180,7 @@ def measure(_directory: Path, effort: Effort) -> Iterator[Item]:
     for program in PROGRAMS:
         if shutil.which(program) is None:
             raise RigUnavailable(f"{program} is not installed")
-    runs = effort.pick(60, 15, 2)
+    runs = effort.pick(40, 15, 2)
     growth = _growth()
     for layout, files_of in LAYOUTS.items():
         for size, count in SIZES.items():
@@ -189,28 +192,43 @@ def measure(_directory: Path, effort: Effort) -> Iterator[Item]:
                     began = time.perf_counter()
                     lengths[name] = make(files, number)
                     seconds[name].append(time.perf_counter() - began)
-            yield _time_row(layout, size, {name: values[1:] for name, values in seconds.items()})
+            taken = {name: values[1:] for name, values in seconds.items()}
+            yield _time_row(layout, size, taken, _digest_seconds(lengths["ours"], runs))
             yield _size_row(layout, size, lengths, growth)
             if (layout, size) == HEADLINE:
                 medians = {name: statistics.median(values[1:]) * 1000 for name, values in seconds.items()}
                 yield Panel(f"Image of the {layout}, {size}: median", "ms", medians)
 
 
-def _time_row(layout: str, size: str, seconds: Mapping[str, list[float]]) -> Row:
+def _digest_seconds(length: int, runs: int) -> float:
+    """Return the median time of SHA-256 over so many bytes."""
+    content, seconds = os.urandom(length), list[float]()
+    for _ in range(runs):
+        began = time.perf_counter()
+        hashlib.sha256(content).hexdigest()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def _time_row(layout: str, size: str, seconds: Mapping[str, list[float]], digest: float) -> Row:
     shown = {
         name: f"{milliseconds(statistics.median(values))} (95 % within {milliseconds(percentile(values, 95))})"
         for name, values in seconds.items()
     }
     # Of each the quickest run: what else the machine has to do slows a program that starts down more than ours.
     times = min(seconds["genisoimage"]) / min(seconds["ours"])
-    is_promised = layout == "full layout"
+    is_promised, is_large = layout == "full layout", size == LARGE
     median = milliseconds(statistics.median(seconds["ours"]))
+    bar, met = f"≥ {BAR} times", times >= BAR
+    if is_large:
+        shown["SHA-256 of it alone"] = milliseconds(digest)
+        bar, met = f"≤ {TIMES_DIGEST} times SHA-256", statistics.median(seconds["ours"]) <= TIMES_DIGEST * digest
     return Row(
         f"image: {layout}, {size}",
         f"{shown.pop('ours')}: {times:.0f} times faster than genisoimage",
         ", ".join(f"{name}: {figure}" for name, figure in shown.items()),
-        f"≥ {BAR} times" if is_promised else "",
-        times >= BAR if is_promised else None,
+        bar if is_promised else "",
+        met if is_promised else None,
         f"**{median}** to build an image with {size} and read it back; genisoimage takes {times:.0f} times as long."
         if (layout, size) == HEADLINE
         else "",

@@ -8,12 +8,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.report import Effort, Item, Row, milliseconds
+from benchmarks.report import Effort, Item, Row, cpu_seconds, milliseconds
+from configdrive.client.postings import Receipt
 from configdrive.contract.outcome import Status
 from rigs.cloud import VmScript
 from rigs.fleet import Fleet
@@ -27,6 +28,7 @@ HOST, POOL = "kvm-01", "primary"
 MOST = {"start": 14, "stop": 10}
 """Calls to libvirtd per event."""
 
+FLAT_CPU = 1.2
 BYTES_BEYOND = 50_000
 DELAYED, FAR = 2.0, 0.002
 """At a round trip of so many seconds: at most so many times what it takes by hand."""
@@ -39,11 +41,12 @@ _CHUNK = 256 * 1024 - 64
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one event costs, on average: calls to libvirtd and bytes from it; and the median of its seconds."""
+    """What one event costs, on average: calls to libvirtd, bytes from it, its CPU time; and the median of seconds."""
 
     calls: float
     size: float
     seconds: float
+    cpu: float = 0.0
 
 
 def measure(directory: Path, effort: Effort) -> Iterator[Item]:
@@ -61,10 +64,16 @@ def measure(directory: Path, effort: Effort) -> Iterator[Item]:
             for crowd in crowds:
                 while len(vms) < crowd:
                     vms.append(_define(host, directory / "pool"))
+                    if len(vms) > 1:  # the first one's images are the fleet's
+                        (directory / "pool" / "configdrive" / f"{vms[-1].uuid}.iso").write_bytes(bytes(2**16))
                 _events(fleet, proxy, vms[0], 2)  # the worker knows the host then
-                found[crowd] = _events(fleet, proxy, vms[0], runs)
+                before = cpu_seconds([host.pid])
+                costs = _events(fleet, proxy, vms[0], runs)
+                each = (cpu_seconds([host.pid]) - before) / (3 * runs)
+                found[crowd] = {kind: replace(cost, cpu=each) for kind, cost in costs.items()}
             image_bytes = _image_bytes(fleet, directory, vms[0])
             yield from _cost_rows(found, image_bytes)
+            yield _daemon_row(found)
             for delay in (0.0, FAR, 0.010):
                 proxy.delay = delay
                 yield _far_row(fleet, host, proxy, vms[0], (delay, effort.pick(10, 4, 2), image_bytes))
@@ -93,6 +102,17 @@ def _cost_rows(found: dict[int, dict[str, Cost]], image_bytes: int) -> Iterator[
             milliseconds(costs[many].seconds),
             f"{few} VM: {milliseconds(costs[few].seconds)}",
         )
+
+
+def _daemon_row(found: dict[int, dict[str, Cost]]) -> Row:
+    few, many = (found[crowd]["start"].cpu for crowd in (min(found), max(found)))
+    return Row(
+        f"KVM: CPU time of libvirtd per event, {max(found)} VMs with an image each on the host",
+        milliseconds(many),
+        f"{min(found)} VM: {milliseconds(few)}",
+        f"≤ {FLAT_CPU} times",
+        many <= FLAT_CPU * few,
+    )
 
 
 def _far_row(fleet: Fleet, host: LibvirtHost, proxy: LibvirtProxy, vm: VmScript, how: tuple[float, int, int]) -> Row:
@@ -132,7 +152,7 @@ def _at_once_row(fleet: Fleet, host: LibvirtHost, vms: list[VmScript], size: int
 def _all_at_once(fleet: Fleet, vms: list[VmScript]) -> None:
     receipts = fleet.publisher.publish_many([_event("start", vm) for vm in vms])
     for receipt in receipts:
-        _require_applied(fleet, receipt.event_id)
+        _require_applied(fleet, receipt)
 
 
 def _events(fleet: Fleet, proxy: LibvirtProxy, vm: VmScript, runs: int) -> dict[str, Cost]:
@@ -160,11 +180,11 @@ def _event(kind: str, vm: VmScript) -> dict[str, object]:
 
 
 def _publish(fleet: Fleet, event: dict[str, object]) -> None:
-    _require_applied(fleet, fleet.publisher.publish(event).event_id)
+    _require_applied(fleet, fleet.publisher.publish(event))
 
 
-def _require_applied(fleet: Fleet, event_id: str) -> None:
-    outcome = fleet.publisher.wait(event_id, _PATIENCE)
+def _require_applied(fleet: Fleet, receipt: Receipt) -> None:
+    outcome = fleet.publisher.wait(receipt, _PATIENCE)
     if outcome is None or outcome.status is not Status.APPLIED:
         raise RuntimeError(f"the measured event came to {outcome}")
 

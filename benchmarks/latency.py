@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.report import Effort, Item, Row, cpu_seconds, milliseconds, percentile
+from configdrive.client.postings import Receipt
 from configdrive.contract.outcome import Status
 from rigs.fleet import Fleet
 from rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_boot
@@ -70,7 +71,7 @@ def _shown(seconds: list[float]) -> str:
 def _by_program(fleet: Fleet, vm: dict[str, str]) -> Callable[[int], None]:
     def publish(number: int) -> None:
         receipt = fleet.publisher.publish(_event("start", number, vm, "kvm", "kvm-01"))
-        _require_applied(fleet, receipt.event_id)
+        _require_applied(fleet, receipt)
 
     return publish
 
@@ -87,8 +88,8 @@ def _by_command(fleet: Fleet, vm: dict[str, str]) -> Callable[[int], None]:
     return publish
 
 
-def _require_applied(fleet: Fleet, event_id: str) -> None:
-    outcome = fleet.publisher.wait(event_id, _PATIENCE)
+def _require_applied(fleet: Fleet, receipt: Receipt) -> None:
+    outcome = fleet.publisher.wait(receipt, _PATIENCE)
     if outcome is None or outcome.status is not Status.APPLIED:
         raise RuntimeError(f"the measured event came to {outcome}")
 

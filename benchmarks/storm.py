@@ -60,10 +60,10 @@ def start(number: int, hosts: int = 1) -> Mapping[str, Any]:
     return vm.event("start", guest=vm.guest())
 
 
-def ends_of(fleet: Fleet, wanted: int) -> dict[str, float]:
-    """Return when each event ended, by the clock of the worker that ended it."""
+def ends_of(fleet: Fleet, wanted: int, position: str = "0") -> dict[str, float]:
+    """Return when each event behind a position of the stream ended, by the clock of the worker that ended it."""
     ended: dict[str, float] = {}
-    position, deadline = "0", time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while len(ended) < wanted:
         if time.monotonic() > deadline:
             raise RuntimeError(f"{len(ended)} of {wanted} VMs were started")

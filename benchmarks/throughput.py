@@ -12,8 +12,8 @@ from benchmarks.arena import Arena, Contender, Event
 from benchmarks.report import Effort, Item, Panel, Row, milliseconds, percentile
 from benchmarks.samples import LIFE, SampleVm
 
-SHARE_OF_NOOP = 0.6
-TIMES_NOOP_LATENCY = 3.0
+SHARE_OF_NOOP = 0.9
+TIMES_NOOP_LATENCY = 2.0
 SETTING = "prefork of 4"
 
 
@@ -21,7 +21,7 @@ def measure(directory: Path, effort: Effort) -> Iterator[Item]:
     """Measure whole lives (deploy, start, stop, start, stop, destroy) of VMs on a hypervisor that takes no time."""
     with Arena(directory) as arena:
         warm = effort.pick(8, 8, 2)
-        yield from _rates(arena, rounds=effort.pick(7, 3, 1), vms=effort.pick(100, 40, 2), warm=warm)
+        yield from _rates(arena, rounds=effort.pick(5, 3, 1), vms=effort.pick(100, 40, 2), warm=warm)
         yield from _publishing(arena, effort.pick(2000, 500, 5))
         yield from _latencies(arena, effort.pick(400, 100, 2), warm=warm)
         yield from traffic.measure(arena, effort)

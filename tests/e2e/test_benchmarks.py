@@ -14,7 +14,18 @@ from tests.support import require, require_rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-BARS = {"images": 3, "throughput": 4, "storm": 1, "scale": 2, "pools": 0, "vsphere": 4, "kvm": 4}
+BARS = {
+    "images": 3,
+    "throughput": 4,
+    "storm": 1,
+    "backlog": 5,
+    "isolation": 1,
+    "sizes": 1,
+    "scale": 2,
+    "pools": 0,
+    "vsphere": 4,
+    "kvm": 5,
+}
 HEADLINES = {"images": 1, "throughput": 2}
 
 

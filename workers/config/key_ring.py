@@ -107,7 +107,7 @@ def _decoded(text: str) -> bytes:
     Raises:
         ValueError: it is none.
     """
-    digits = text.rstrip("=").encode("ascii").translate(_STANDARD)
+    digits = text.encode("ascii").translate(_STANDARD)
     return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4), strict_mode=True)
 
 
