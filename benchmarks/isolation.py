@@ -61,12 +61,12 @@ def _for_seconds(seconds: float) -> Iterator[None]:
         yield None
 
 
-def _stream(fleet: Fleet, turns: Iterator[None]) -> list[float]:
+def _stream(fleet: Fleet, beats: Iterator[None]) -> list[float]:
     """Publish starts of VMs on the good storage at a steady rate; return how many seconds each took."""
     position = fleet.mailbox.end_of_outcomes()
     published: dict[str, float] = {}
     wait = _metronome(1 / _PER_SECOND)
-    for _ in turns:
+    for _ in beats:
         event = VmScript().event("start", primary_storage=GOOD)
         published[event["id"]] = time.time()
         fleet.publisher.publish(event)
