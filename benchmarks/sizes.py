@@ -38,8 +38,8 @@ def measure(directory: Path, effort: Effort) -> Iterator[Item]:
                         found[name].append(seconds)
                         cpu[name] += (cpu_seconds(pids) - before) / runs
     *_, largest = sizes
-    for name, seconds in found.items():
-        median = statistics.median(seconds)
+    for name, taken in found.items():
+        median = statistics.median(taken)
         bar = name == largest
         yield Row(
             f"publish → outcome, {name} of user data",
