@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Protocol
 
+from typing_extensions import override
+
 from configdrive.errors import FleetError, PermanentError, TransientCode, TransientError
 from configdrive.model import HypervisorName
 from configdrive.places import PlaceHangs, deferred, watched_by
@@ -52,10 +54,10 @@ class Places(Protocol):
     def doubt_place(self, hypervisor: HypervisorName, place: str, owner: str) -> Found:
         """Say that an attempt has waited there for long, and waits still; again while it does."""
 
-    def come_alone(self, hypervisor: HypervisorName, what: str, owner: str) -> int:
+    def come_alone(self, what: str, owner: str) -> int:
         """Come to something that goes one at a time; again while one waits. Answers how many are before: 0 is in."""
 
-    def go_away(self, hypervisor: HypervisorName, what: str, owner: str) -> None:
+    def go_away(self, what: str, owner: str) -> None:
         """Be at it no more, and wait for it no more."""
 
     def leave_place(self, hypervisor: HypervisorName, place: str, owner: str, *, hangs: bool | None) -> None:
@@ -123,13 +125,63 @@ class Isolation:
                     return
 
 
-class Visit:
+class InLine:
+    """One who has a VM, and waits in line for what goes one at a time; knows of no place that hangs.
+
+    Args:
+        places: what the fleet knows.
+        owner: of the claim or hold.
+    """
+
+    def __init__(self, places: Places, owner: str) -> None:
+        self._places = places
+        self._owner = owner
+
+    def enter(self, place: str) -> None:
+        """See `configdrive.places.Visitor`."""
+
+    def leave(self, error: BaseException | None) -> None:
+        """See `configdrive.places.Visitor`."""
+
+    def require_welcome(self) -> None:
+        """See `configdrive.places.Visitor`."""
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[bool]:
+        """Be the only attempt at something; see `configdrive.places.Visitor`."""
+        until, waited = time.monotonic() + ALONE_SECONDS, False
+        try:
+            while before := self._come(what):
+                waited = True
+                if time.monotonic() > until:
+                    detail = f"{what}: {before} attempts of other VMs are before this one"
+                    raise TransientError(TransientCode.DEFERRED, detail, "wait: each goes on by itself")
+                time.sleep(min(before * _PAUSE, _LONGEST_PAUSE))
+            yield waited
+        finally:
+            self._go(what)
+
+    def _come(self, what: str) -> int:
+        try:
+            return self._places.come_alone(what, self._owner)
+        except Exception as error:  # noqa: BLE001 - Redis may be away: the hypervisor has an order of its own
+            _log.warning("nothing is known of %s: %s", what, type(error).__name__)
+            return 0
+
+    def _go(self, what: str) -> None:
+        try:
+            self._places.go_away(what, self._owner)
+        except Exception as error:  # noqa: BLE001 - as above: its lease ends
+            _log.warning("not said of %s that it was left: %s", what, type(error).__name__)
+
+
+class Visit(InLine):
     """One attempt, and where it is (`configdrive.places.Visitor`)."""
 
     def __init__(self, isolation: Isolation, hypervisor: HypervisorName, owner: str, hanging: frozenset[str]) -> None:
+        super().__init__(isolation.places, owner)
         self._isolation = isolation
         self._hypervisor = hypervisor
-        self._owner = owner
         self._thread = threading.get_ident()
         self._inside: list[tuple[str, float]] = []
         self._known = set(hanging)
@@ -137,6 +189,7 @@ class Visit:
         self._unwelcome = ""
         self._blamed: BaseException | None = None
 
+    @override
     def enter(self, place: str) -> None:
         """Go to a place, unless it hangs and another attempt is there; see `configdrive.places.Visitor`."""
         if place in self._known and place not in self._held:
@@ -149,6 +202,7 @@ class Visit:
                     self._known.discard(place)
         self._inside.append((place, time.monotonic()))
 
+    @override
     def leave(self, error: BaseException | None) -> None:
         """Come out of the place that was entered last."""
         place, since = self._inside.pop()
@@ -170,38 +224,11 @@ class Visit:
         for place in list(self._held):
             self._tell(place, None)
 
+    @override
     def require_welcome(self) -> None:
         """Return unless the attempt is to leave where it is; see `configdrive.places.Visitor`."""
         if self._inside and self._unwelcome == self._inside[-1][0]:
             raise PlaceHangs
-
-    @contextmanager
-    def alone(self, what: str) -> Iterator[bool]:
-        """Be the only attempt at something; see `configdrive.places.Visitor`."""
-        until, waited = time.monotonic() + ALONE_SECONDS, False
-        try:
-            while before := self._come(what):
-                waited = True
-                if time.monotonic() > until:
-                    detail = f"{what}: {before} attempts of other VMs are before this one"
-                    raise TransientError(TransientCode.DEFERRED, detail, "wait: each goes on by itself")
-                time.sleep(min(before * _PAUSE, _LONGEST_PAUSE))
-            yield waited
-        finally:
-            self._go(what)
-
-    def _come(self, what: str) -> int:
-        try:
-            return self._isolation.places.come_alone(self._hypervisor, what, self._owner)
-        except Exception as error:  # noqa: BLE001 - Redis may be away: the hypervisor has an order of its own
-            _log.warning("nothing is known of %s: %s", what, type(error).__name__)
-            return 0
-
-    def _go(self, what: str) -> None:
-        try:
-            self._isolation.places.go_away(self._hypervisor, what, self._owner)
-        except Exception as error:  # noqa: BLE001 - as above: its lease ends
-            _log.warning("not said of %s that it was left: %s", what, type(error).__name__)
 
     def look(self) -> None:
         """Doubt where the attempt has been for long; called by another thread."""

@@ -6,12 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from celery.exceptions import SoftTimeLimitExceeded
 
 from configdrive.errors import StaleCode, StaleError
 from configdrive.model import Intent
+from configdrive.places import watched_by
+from tasks.isolation import InLine, Places
 from tasks.mailbox import Leases, Right
 
 _log = logging.getLogger(__name__)
@@ -103,10 +105,20 @@ class LeaseKeeper:
         longest: seconds after which one is kept no longer: a pool that cannot enforce a time limit (threads, solo) must
             not hold up a VM for ever when a call never returns.
         clock: see `now`.
+        places: where whoever has a lease waits in line for what goes one at a time; `None`: nobody waits.
     """
 
-    def __init__(self, mailbox: Leases, *, seconds: float, longest: float, clock: Callable[[], float] = now) -> None:
+    def __init__(
+        self,
+        mailbox: Leases,
+        *,
+        seconds: float,
+        longest: float,
+        clock: Callable[[], float] = now,
+        places: Places | None = None,
+    ) -> None:
         self.mailbox = mailbox
+        self._places = places
         self.seconds = seconds
         self.longest = longest
         self.now = clock
@@ -130,7 +142,8 @@ class LeaseKeeper:
                     thread = threading.Thread(target=self._keep, name="leases", daemon=True)
                     thread.start()
                     self._thread = thread
-            yield lease
+            with nullcontext() if self._places is None else watched_by(InLine(self._places, right.owner)):
+                yield lease
         finally:
             self._drop(lease)
 

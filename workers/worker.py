@@ -68,10 +68,12 @@ class Runtime:
                 _log.warning("connections to %s were not closed: %s", name, type(error).__name__)
 
 
-def make_leases(settings: Settings, mailbox: Leases) -> LeaseKeeper:
+def make_leases(settings: Settings, mailbox: Leases, client: redis.Redis) -> LeaseKeeper:
     """Return what keeps the leases of a process alive."""
     longest = settings.task_seconds + GRACE_SECONDS
-    return LeaseKeeper(mailbox, seconds=settings.lease_seconds, longest=longest)
+    return LeaseKeeper(
+        mailbox, seconds=settings.lease_seconds, longest=longest, places=RedisPlaces(client, settings.key_prefix, 0)
+    )
 
 
 def make_isolation(settings: Settings, client: redis.Redis) -> Isolation:
@@ -94,7 +96,7 @@ def make_runtime(
     observer = Observers([LoggingObserver(), *observers, *open_tracing(settings)])
     client = connect_redis(settings)
     mailbox = RedisMailbox(client, MailboxOptions.of(settings))
-    leases = make_leases(settings, mailbox)
+    leases = make_leases(settings, mailbox, client)
     sealer = make_sealer(settings)
     namer = make_namer(settings, FleetId(client, settings.key_prefix, settings.fleet_id))
     attempts = Attempts(
@@ -187,8 +189,9 @@ def make_storage_sweepers(
         PermanentError: `MISCONFIGURED` or `UNKNOWN_HYPERVISOR`.
     """
     inventory = read_inventory(settings.inventory)
-    leases = make_leases(settings, mailbox)
-    fleet = fleet_id(connect_redis(settings), settings.key_prefix, settings.fleet_id)
+    client = connect_redis(settings)
+    leases = make_leases(settings, mailbox, client)
+    fleet = fleet_id(client, settings.key_prefix, settings.fleet_id)
     sweepers = []
     known = set(inventory) & set(known_hypervisors(settings))
     for name in sorted(known) if only is None else [only]:

@@ -4,9 +4,9 @@
 |-----------------------------|--------|---------------------------------------------------------------------------|
 | `places:<hypervisor>`       | hash   | host or storage -> "doubted", "hangs" or "forgiven", and a time (ms)      |
 | `busy:<hypervisor> <place>` | string | the owner of the one attempt that may be at a place that hangs            |
-| `alone:<hypervisor> <what>` | string | the owner of the one attempt that is at what goes one at a time           |
-| `line:<hypervisor> <what>`  | zset   | owner -> its number, of those who wait for that                           |
-| `asked:<hypervisor> <what>` | hash   | owner -> when (ms) it asked last whether it is time                       |
+| `alone:<what>`              | string | the owner of the one attempt that is at what goes one at a time           |
+| `line:<what>`               | zset   | owner -> its number, of those who wait for that                           |
+| `asked:<what>`              | hash   | owner -> when (ms) it asked last whether it is time                       |
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ class RedisPlaces(Places):
         self._call(how, hypervisor, place, owner)
 
     @override
-    def come_alone(self, hypervisor: HypervisorName, what: str, owner: str) -> int:
-        return self._ask_alone("enter", hypervisor, what, owner)
+    def come_alone(self, what: str, owner: str) -> int:
+        return self._ask_alone("enter", what, owner)
 
     @override
-    def go_away(self, hypervisor: HypervisorName, what: str, owner: str) -> None:
-        self._ask_alone("leave", hypervisor, what, owner)
+    def go_away(self, what: str, owner: str) -> None:
+        self._ask_alone("leave", what, owner)
 
-    def _ask_alone(self, how: str, hypervisor: HypervisorName, what: str, owner: str) -> int:
-        keys = [f"{self._prefix}{name}:{hypervisor} {what}" for name in ("alone", "line", "asked")]
+    def _ask_alone(self, how: str, what: str, owner: str) -> int:
+        keys = [f"{self._prefix}{name}:{what}" for name in ("alone", "line", "asked")]
         return int(self._alone(keys=keys, args=[how, owner, ms(ALONE_SECONDS), ms(ASKED_SECONDS)]))
 
     def _call(self, how: str, hypervisor: HypervisorName, place: str, owner: str) -> Found:

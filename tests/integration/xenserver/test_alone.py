@@ -13,6 +13,8 @@ from configdrive.errors import UNCOUNTED, TransientError
 from configdrive.model import HypervisorName, StoredImage
 from tasks import isolation
 from tasks.isolation import Isolation
+from tasks.lease import LeaseKeeper, now
+from tasks.mailbox import Held
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, Cloud
 from tests.mailboxes import Store
@@ -61,14 +63,20 @@ def test_who_waits_for_too_long_is_deferred_and_has_changed_nothing(
     driver.upload(vm, make_image(vm), NFS)
     (sr,) = cloud.iso_srs()
     monkeypatch.setattr(isolation, "ALONE_SECONDS", 0.0)
-    assert store.places.come_alone(XENSERVER, f"SR {sr['uuid']}", "another process") == 0
+    assert store.places.come_alone(f"SR {sr['uuid']}", "another process") == 0
     with Isolation(store.places).watch(XENSERVER, "mine", frozenset()):
         with pytest.raises(TransientError) as caught:
             driver.upload(vm, make_image(vm, 2), NFS)
         assert caught.value.code in UNCOUNTED
         driver.upload(other, make_image(other), LOCAL_A)  # another SR is nobody's business
+    held = store.mailbox.hold(vm.uuid)  # as the sweep and the leftover pass do
+    assert isinstance(held, Held)
+    leases = LeaseKeeper(store.mailbox, seconds=30.0, longest=60.0, places=store.places)
+    with leases.keep(held, now()), pytest.raises(TransientError) as caught:
+        driver.delete(vm, StoredImage(image_name(vm), NFS))
+    assert caught.value.code in UNCOUNTED
     assert set(cloud.images(NFS)) == {image_name(vm).file}
-    store.places.go_away(XENSERVER, f"SR {sr['uuid']}", "another process")
+    store.places.go_away(f"SR {sr['uuid']}", "another process")
     with Isolation(store.places).watch(XENSERVER, "mine", frozenset()):
         driver.upload(replace(vm), make_image(vm, 2), NFS)
 
@@ -77,15 +85,15 @@ def test_they_go_in_the_order_in_which_they_came_and_who_asks_no_more_is_passed_
     places, what = (store := Store()).places, "SR x"
 
     def come(*owners: str) -> list[int]:
-        return [places.come_alone(XENSERVER, what, owner) for owner in owners]
+        return [places.come_alone(what, owner) for owner in owners]
 
     assert come("a", "b", "c", "b", "a") == [0, 1, 2, 1, 0]
-    store.client.hset(f"{store.prefix}asked:{XENSERVER} {what}", "b", 0)  # it died in line
+    store.client.hset(f"{store.prefix}asked:{what}", "b", 0)  # it died in line
     assert come("c") == [1]
-    places.go_away(XENSERVER, what, "a")
+    places.go_away(what, "a")
     assert come("c", "b", "a") == [0, 1, 2]
-    store.client.delete(f"{store.prefix}alone:{XENSERVER} {what}")  # c died: its lease ended
+    store.client.delete(f"{store.prefix}alone:{what}")  # c died: its lease ended
     assert come("a", "b") == [1, 0]
     for owner in "abc":
-        places.go_away(XENSERVER, what, owner)
+        places.go_away(what, owner)
     assert not store.client.keys(f"{store.prefix}*{what}")
