@@ -12,7 +12,7 @@ from configdrive.model import PowerState, StoredImage
 from configdrive.ports import AttachedHow, Inserted
 from rigs.xapi import XapiError
 from tests.contract.rig import image_name, make_image
-from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, A, B, Cloud
+from tests.integration.xenserver.cloud import NFS, A, Cloud
 from tests.support import error_of
 from workers.hypervisors.xenserver.names import VM_MARK
 
@@ -126,20 +126,6 @@ def test_one_image_in_two_vms_drives_is_refused_by_the_driver_alone(cloud: Cloud
     with pytest.raises(FleetError) as caught:
         driver.delete(vm, StoredImage(image_name(vm), NFS))
     assert caught.value.code is TransientCode.IMAGE_IN_USE  # its owner still has it
-
-
-def test_a_local_iso_blocks_a_migration_until_the_copy_is_made(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm(BLOCK_A)
-    given(cloud, driver, vm, BLOCK_A)
-    cloud.site.start_vm(vm.uuid, A)
-    with pytest.raises(XapiError) as refused:
-        cloud.site.migrate_vm(vm.uuid, B)
-    assert refused.value.description[0] == "VM_REQUIRES_SR"
-    driver.copy(vm, image_name(vm), BLOCK_A, BLOCK_B)
-    assert cloud.medium(vm) is None
-    assert cloud.images(BLOCK_A) == cloud.images(BLOCK_B)
-    cloud.site.migrate_vm(vm.uuid, B)
-    assert cloud.site.host_of(vm.uuid) == B
 
 
 def test_a_suspended_vm_s_drive_is_left_alone_and_said_to_be_busy(cloud: Cloud, driver: XenServerDriver) -> None:

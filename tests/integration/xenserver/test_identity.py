@@ -156,17 +156,6 @@ def test_what_is_copied_is_what_was_built(cloud: Cloud, driver: XenServerDriver)
 # --- drives -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_the_fleet_added_goes_and_what_it_found_stays(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm()
-    cloud.site.add_user_iso(vm.uuid)
-    cloud.site.add_cd(vm.uuid, "1", {"theirs": "yes"})
-    before = cloud.site.drives(vm.uuid)
-    give(driver, vm)
-    assert [drive.userdevice for drive in cloud.config_drives(vm)] == ["2"]
-    driver.detach(vm, [image_name(vm)])
-    assert cloud.site.drives(vm.uuid) == before
-
-
 def test_a_drive_that_was_found_with_an_image_is_emptied_and_stays(cloud: Cloud, driver: XenServerDriver) -> None:
     vm = cloud.vm()
     found = cloud.site.add_cd(vm.uuid, "1", {"theirs": "yes"})

@@ -42,15 +42,6 @@ def test_a_running_vm_is_on_its_host_and_no_other(cloud: Cloud, driver: XenServe
     assert error_of(driver.attach, on_b(vm), image_name(vm), NFS).code is PermanentCode.VM_NOT_FOUND
 
 
-def test_on_shared_storage_the_drive_moves_with_the_vm(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = running(cloud, driver, NFS)
-    cloud.site.migrate_vm(vm.uuid, B)
-    seen = driver.observe(on_b(vm))
-    assert (seen.power, seen.storage, seen.drive) == (PowerState.RUNNING, NFS, Inserted(image_name(vm), NFS))
-    assert driver.attach(on_b(vm), image_name(vm), NFS).how is AttachedHow.ALREADY
-    assert driver.observe(vm).power is PowerState.UNDEFINED
-
-
 @pytest.mark.parametrize("ending", ["complete", "rollback"])
 def test_where_each_host_has_its_own_the_image_is_there_after_either_end(
     cloud: Cloud, driver: XenServerDriver, ending: str
