@@ -75,14 +75,14 @@ class Asked:
     adopted: bool = False
     gone: bool = False
 
-    def hear(self, sent: Sent, outcome: Outcome, waiting: Collection[Sent], *, live: bool) -> bool:
+    def hear(self, sent: Sent, outcome: Outcome, waiting: Collection[Sent], *, live: bool | None) -> bool:
         """Take in an event that has ended; answers whether it has put something in the drive, or emptied it.
 
         Args:
             sent: the event.
             outcome: its final one.
             waiting: what waits behind it.
-            live: whether the VM runs.
+            live: whether the VM runs where the event says that it is; `None` when it does not say.
         """
         match outcome.status:
             case Status.SKIPPED:
@@ -109,7 +109,7 @@ class Asked:
             assert sent.word != "destroy", outcome
             assert sent.sequence <= self.sequence, outcome
 
-    def _done(self, sent: Sent, outcome: Outcome, *, live: bool) -> bool:
+    def _done(self, sent: Sent, outcome: Outcome, *, live: bool | None) -> bool:
         assert not self.gone or sent.word == "destroy", outcome
         assert sent.sequence > self.sequence or sent.word == "destroy", outcome
         if not self.known and sent.host is None:
@@ -121,7 +121,11 @@ class Asked:
             return False
         self.adopted |= not self.known and sent.word not in {"deploy", "start", *TAKES_AWAY}
         self._absorb(sent)
-        return bool(getattr(self, f"_{sent.word}")(sent, live=live))
+        at_once = "attach" in outcome.facts
+        if sent.word in {"password_reset", "update"}:
+            now = sent.data.get("apply") == "now" or "password_delivered" in sent.data
+            assert at_once == (now and live) if live is not None else now or not at_once, outcome
+        return bool(getattr(self, f"_{sent.word}")(sent, at_once=at_once))
 
     def _absorb(self, sent: Sent) -> None:
         self.sequence = max(self.sequence, sent.sequence)
@@ -143,34 +147,32 @@ class Asked:
         if self.pending is not None:
             self.carried, self.pending = self.pending, None
 
-    def _deploy(self, _sent: Sent, *, live: bool) -> bool:  # noqa: ARG002 - one of the words
+    def _deploy(self, _sent: Sent, *, at_once: bool) -> bool:  # noqa: ARG002 - one of the words
         self.staged = Content(self.pending, self.user_data)
         return False
 
-    def _start(self, _sent: Sent, *, live: bool) -> bool:  # noqa: ARG002
+    def _start(self, _sent: Sent, *, at_once: bool) -> bool:  # noqa: ARG002
         self._carry()
         return self._attach()
 
-    def _stop(self, sent: Sent, *, live: bool) -> bool:  # noqa: ARG002
+    def _stop(self, sent: Sent, *, at_once: bool) -> bool:  # noqa: ARG002
         if not sent.data.get("booted", True) and self.pending is None:
             self.pending = self.carried
         self.carried = self.drive = self.staged = None
         self.adopted = False
         return True
 
-    def _password_reset(self, sent: Sent, *, live: bool) -> bool:
-        if sent.data["apply"] != "now" or not live:
-            return False
-        self._carry()
-        return self._attach()
+    def _password_reset(self, _sent: Sent, *, at_once: bool) -> bool:
+        if at_once:
+            self._carry()
+        return at_once and self._attach()
 
-    def _update(self, sent: Sent, *, live: bool) -> bool:
-        now = sent.data.get("apply") == "now" or sent.data.get("password_delivered")
-        return self._attach() if now and live else False
+    def _update(self, _sent: Sent, *, at_once: bool) -> bool:
+        return at_once and self._attach()
 
-    def _migrate(self, sent: Sent, *, live: bool) -> bool:  # noqa: ARG002
+    def _migrate(self, sent: Sent, *, at_once: bool) -> bool:  # noqa: ARG002
         return sent.data["phase"] != "prepare" and self.staged is None and not self.adopted
 
-    def _destroy(self, sent: Sent, *, live: bool) -> bool:  # noqa: ARG002
+    def _destroy(self, sent: Sent, *, at_once: bool) -> bool:  # noqa: ARG002
         self.__init__(sequence=self.sequence, known=True, gone=True)  # type: ignore[misc]
         return True

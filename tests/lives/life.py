@@ -16,7 +16,7 @@ from configdrive.contract.outcome import Outcome, Status
 from configdrive.contract.sealing import body_of
 from configdrive.lifecycle.reconcile import Reconciler
 from configdrive.lifecycle.verify import Verifier
-from configdrive.model import DriveSettings, EventId, EventKey, HostName
+from configdrive.model import DriveSettings, EventId, EventKey, HostName, PowerState
 from rigs.invariants import Auditor
 from tasks.attempt import Attempts
 from tasks.isolation import Isolation
@@ -30,7 +30,7 @@ from tests.lives.interruptions import STOPPED, Killed, PointedMailbox, Points, U
 from tests.mailboxes import Store
 from tests.unit.documents import OTHER_UUID, Json, document
 from tests.unit.fakes.cloud import At, Cloud, Machine, MemoryDriver
-from tests.unit.fakes.fleet import HOST_1, HOST_2, VM, foreign_image
+from tests.unit.fakes.fleet import HOST_1, VM, foreign_image
 from tests.unit.fakes.queue import RecordingAttempts
 from tests.unit.fakes.small import FakeClock, FakeNamer, RecordingObserver
 from workers.config.key_ring import KeyRing
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from configdrive.model import PowerState, StorageName, StoredImage, VmUuid
+    from configdrive.model import StorageName, StoredImage, VmUuid
     from tasks.mailbox import Leases, Right
     from tests.integration.queue.lost_replies import Loss
     from tests.lives.interruptions import Trouble
@@ -53,6 +53,9 @@ AGES = 100_000.0
 
 ROUNDS = 4
 """After so many looks a lost wake-up is found, and whatever can be tidied up is."""
+
+HERE = "here"
+"""In the place of a host's name: the one that the VM is on, as an orchestrator knows it."""
 
 KEY = Key.generate()
 LIMITS = Limits(attempts=4, unclassified_attempts=3, backoff=8.0, backoff_most=12.0)
@@ -113,6 +116,7 @@ class Life:
         self.seen = 0
         self.overtaken = False
         self._another = False
+        self._at_work: list[EventKey] = []
         self.disturbed = False
         """Somebody else had their hands in the VM's drive, or moved it: until the next event that puts something in the
         drive, or empties it, nothing is said of it."""
@@ -153,6 +157,9 @@ class Life:
 
         `back`: so many numbers before the newest; -1 is the next one.
         """
+        machine = self.cloud.machines.get(VM)
+        if data.get("host") == HERE:
+            data = data | {"host": HOST_1 if machine is None else machine.host}
         number = max(0, self.sequence - back)
         self.sequence = max(self.sequence, number)
         sent = Sent(f"event-{len(self.events)}", word, number, data)
@@ -177,6 +184,7 @@ class Life:
         self.points.arm(trouble)
         self._changed = True
         self.overtaken = self._another = False
+        self._at_work = self.unended[:1]
         try:
             job()
         except (Killed, UnforeseenError):
@@ -255,12 +263,17 @@ class Life:
     def _own(self, head: EventKey) -> Wakeup:
         return Wakeup(head, VM, QUEUE)
 
+    @property
+    def _is_too_late(self) -> bool:
+        """Whether a worker goes on with an event that another one has ended meanwhile."""
+        return self.overtaken and not self._another and self.unended[:1] != self._at_work
+
     def _at_driver(self, verb: str, at: At) -> None:
         """Pass a point of a verb; what a worker that was overtaken takes out then must be what it had looked at."""
         self.points.at_driver(verb, at)
         if at is At.BEFORE:
             self._before = {uuid: machine.medium for uuid, machine in self.cloud.machines.items()}
-        elif verb == "detach" and self.overtaken and not self._another:
+        elif verb == "detach" and self._is_too_late:
             was, now = self._before.get(VM), self.cloud.machines.get(VM)
             lost = was is not None and now is not None and now.medium is None
             if lost and was is not None and not self.disturbed and self.content(was) == self.asked.drive:
@@ -383,14 +396,11 @@ class Life:
             self.unended.pop(0)
             self.ended.append(key)
             sent, machine = self.events[key], self.cloud.machines.get(VM)
-            live = machine is not None and machine.power.value in {"running", "paused"} and self._is_at(sent, machine)
+            live = machine is not None and machine.power is PowerState.RUNNING and sent.host in {None, machine.host}
             waiting = [self.events[one] for one in self.unended]
-            if self.asked.hear(sent, outcome, waiting, live=live):
+            if self.asked.hear(sent, outcome, waiting, live=None if live and sent.host is None else live):
                 self._done(sent, outcome)
         self.seen = len(outcomes)
-
-    def _is_at(self, sent: Sent, machine: Machine) -> bool:
-        return sent.host is None or sent.host == machine.host
 
     def _done(self, sent: Sent, outcome: Outcome) -> None:
         """See what an event has done, that puts something in the drive or empties it."""
@@ -491,6 +501,3 @@ class Life:
     def forget(self) -> None:
         """Delete all that the store has of this life."""
         self.store.client.delete(*self.store.client.keys(f"{self.store.prefix}*"))
-
-
-HOSTS = (HOST_1, HOST_2)

@@ -23,7 +23,7 @@ from configdrive.model import HostName, PowerState, StorageName, VmUuid
 from tasks.mailbox import OperatorAction
 from tests.integration.queue.lost_replies import Loss, lossy_pool
 from tests.lives.interruptions import STOPPED, Mishap, Trouble
-from tests.lives.life import Life
+from tests.lives.life import HERE, Life
 from tests.unit.fakes.fleet import HOST_1, HOST_2, LOCAL, PRIMARY, SECOND, VM
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ guests = st.fixed_dictionaries(
     {},
     optional={"password": st.sampled_from(PASSWORDS), "user_data": st.sampled_from([{"text": text} for text in TEXTS])},
 )
-named: st.SearchStrategy[Json] = st.sampled_from([{}, {}, {}, {"host": HOST_2}, {"host": "host-9"}])
+named = st.sampled_from([HERE] * 8 + [HOST_1, HOST_2, "host-9"]).map(lambda name: {"host": name})
 """The host that an event names, now and then a wrong one."""
 
 named_or_not: st.SearchStrategy[Json] = st.just({"host": None}) | named
@@ -124,6 +124,14 @@ class Lives(RuleBasedStateMachine):
         self.life.publish(*word)
         if self.life.wakeups:
             self.life.work(-1, trouble)
+
+    @rule(word=st.sampled_from(["stop", "start"]), mishap=st.sampled_from(sorted(STOPPED)), point=st.integers(0, 14))
+    def a_worker_stands_still_while_the_vm_starts_again(self, word: str, mishap: Mishap, point: int) -> None:
+        for before in ("start", word):
+            self.life.publish(before, {"host": HERE})
+            if self.life.wakeups:
+                last = before == word
+                self.life.work(-1, Trouble(mishap, point, (("start", {"host": HERE}),)) if last else None)
 
     # --- those who work ---
 
