@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,11 +11,9 @@ from configdrive.contract.outcome import Status
 from configdrive.errors import StaleCode
 from rigs.guest import wait_for_absence, wait_for_report
 from tests.e2e.kvm.moving import GUEST, PASSWORD, require_moved, require_untouched, running, started
-from tests.e2e.kvm.site import CACHE, LOCAL, OTHER, POOLLESS, SHARED
+from tests.e2e.kvm.site import ALONE, CACHE, LOCAL, OTHER, POOLLESS, SHARED
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rigs.guest import GuestKernel
     from tests.e2e.kvm.conftest import NewVm
     from tests.e2e.kvm.site import Site
@@ -171,6 +170,33 @@ def test_an_image_in_the_host_cache_is_copied_and_cleaned(new_vm: NewVm, hosts: 
     assert vm.migrate("complete").facts["storage"] == "host-cache"
     require_moved(vm, path, content)
     assert vm.images("h1") == {}
+
+
+@pytest.mark.parametrize("attach", ["fleet", "orchestrator"])
+def test_a_local_pool_of_another_name_on_the_destination_is_found_by_its_directory(
+    new_vm: NewVm, hosts: Site, attach: str
+) -> None:
+    """CloudStack calls each host's local pool by a uuid of its own."""
+    hosts.hosts["h2"].define_pool("another-name", hosts.directory / ALONE)
+    try:
+        vm = new_vm(ALONE)
+        if attach == "fleet":
+            path = running(vm)
+        else:
+            answer = vm.send("deploy", start=True, attach=attach, primary_storage=ALONE, guest=GUEST)
+            path = Path(answer.facts["path"])
+            vm.create(answer.facts["xml"])
+        content = vm.images("h1")[path]
+        assert vm.migrate("prepare").status is Status.APPLIED
+        assert vm.images("h2") == {path: content}
+        vm.move()
+        assert vm.migrate("complete").facts["storage"] == "another-name"
+        require_moved(vm, path, content)
+        assert vm.images("h1") == {}
+    finally:
+        pool = hosts.clouds["h2"].connection.storagePoolLookupByName("another-name")
+        pool.destroy()
+        pool.undefine()
 
 
 def test_the_image_follows_a_root_disk_to_another_pool_with_the_next_start(new_vm: NewVm, hosts: Site) -> None:

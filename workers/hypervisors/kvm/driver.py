@@ -29,6 +29,7 @@ from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.inventory import parse
 from workers.hypervisors.kvm.sessions import LinkBrokenError
 from workers.hypervisors.kvm.slots import Wanted, content, find_slot, no_free_slot, targets
+from workers.hypervisors.kvm.storages import not_found
 from workers.hypervisors.kvm.survey import dropped, survey
 from workers.hypervisors.kvm.visit import Host, find_host
 from workers.hypervisors.kvm.vms import find_domain, find_user, lies_in
@@ -94,7 +95,7 @@ class KvmDriver:
         with self._visit(vm.host, tried=False) as visit:
             visit.link.known.begin()
             domain = find_domain(visit.link, vm.uuid)
-            storage = _own_storage(visit, vm, domain, also)
+            storage = self._own_storage(visit, vm, domain, also)
             if storage is not None:
                 try:
                     with at(storage), translated(f"storage {storage.storage}"):
@@ -266,6 +267,33 @@ class KvmDriver:
         with translated(f"host {name}"), host.visit(tried=tried) as visit:
             yield visit
 
+    def _own_storage(self, visit: Visit, vm: Vm, domain: Domain | None, also: Collection[Place]) -> Place | None:
+        """Find where the VM's images belong.
+
+        A storage of another host's may bear another name here, as CloudStack's local pools do: it is found by its
+        identity, and a local one by its directory, which is the same on all hosts between which a VM can move.
+        """
+        if vm.primary_storage is None:
+            return None if domain is None else visit.storages.of_root_disk(domain.layers[0])
+        try:
+            return visit.storages.named(vm.primary_storage)
+        except PermanentError:
+            for place in also:
+                if place.storage == vm.primary_storage:
+                    with suppress(FleetError):
+                        return self._counterpart(visit, place)
+            raise
+
+    def _counterpart(self, visit: Visit, place: Place) -> Place:
+        if place.identity is not None:
+            with suppress(PermanentError):
+                return visit.storages.here(place)
+        if place.host is None:
+            raise not_found(visit.host, place.storage)
+        with self._visit(place.host) as there:
+            directory = there.storages.folder(place).directory
+        return visit.storages.around(directory, place.storage)
+
     def _reach(self, place: Place, via: HostName) -> AbstractContextManager[tuple[Visit, ImageFolder]]:
         ways = (self._visit(name) for name in hosts_of(place, via, self._hosts))
         return first_way(ways, lambda visit: visit.storages.folder(place))
@@ -334,20 +362,6 @@ def _looked(look: Callable[[], _Seen]) -> _Seen:
         return look()
     except LinkBrokenError:
         return look()
-
-
-def _own_storage(visit: Visit, vm: Vm, domain: Domain | None, also: Collection[Place]) -> Place | None:
-    """Find where the VM's images belong; a storage of another host's is found by its identity, if not by its name."""
-    if vm.primary_storage is None:
-        return None if domain is None else visit.storages.of_root_disk(domain.layers[0])
-    try:
-        return visit.storages.named(vm.primary_storage)
-    except PermanentError:
-        for place in also:
-            if place.storage == vm.primary_storage and place.identity is not None:
-                with suppress(PermanentError):
-                    return visit.storages.here(place)
-        raise
 
 
 def _for_the_orchestrator(wanted: Wanted, domain: Domain | None, path: str, policy: StartupPolicy) -> Attachment:

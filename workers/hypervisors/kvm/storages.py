@@ -49,6 +49,12 @@ _FILE_POOLS: Final = frozenset({"dir", "fs", "netfs"})
 _OURS: Final = f"{IMAGE_FOLDER}-"
 
 
+def not_found(host: HostName, name: StorageName) -> PermanentError:
+    """Make the error of a host that does not have this storage."""
+    detail = f"host {host} has no storage pool {name!r}"
+    return PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "correct the event, or define the pool")
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """A storage pool of the host.
@@ -143,6 +149,21 @@ class Storages:
             PermanentError: `STORAGE_NOT_FOUND`.
         """
         return self._place(self._that_is(place))
+
+    def around(self, directory: PurePosixPath, name: StorageName) -> Place:
+        """The storage whose images lie in this folder here.
+
+        Args:
+            directory: the folder.
+            name: of the storage elsewhere, for the error.
+
+        Raises:
+            PermanentError: `STORAGE_NOT_FOUND`.
+        """
+        pool = self._at(directory.parent)
+        if pool is None or not pool.holds_files:
+            raise not_found(self._host, name)
+        return self._place(pool)
 
     def of_root_disk(self, definition: Definition) -> Place | None:
         """Where images of this VM belong: on the pool of its root disk, else in the host's cache.
@@ -253,7 +274,7 @@ class Storages:
             if found is not None:
                 return found
         if pool is None:
-            raise self._not_found(place.storage)
+            raise not_found(self._host, place.storage)
         detail = f"host {self._host} has no storage {place.storage!r} that is the one of {place.host or 'all hosts'}"
         raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "see 'shared' of the pool in the inventory")
 
@@ -270,12 +291,8 @@ class Storages:
     def _require(self, name: StorageName) -> Pool:
         pool = self._named(name)
         if pool is None:
-            raise self._not_found(name)
+            raise not_found(self._host, name)
         return pool
-
-    def _not_found(self, name: StorageName) -> PermanentError:
-        detail = f"host {self._host} has no storage pool {name!r}"
-        return PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "correct the event, or define the pool")
 
     def _named(self, name: StorageName) -> Pool | None:
         """Find a pool by its name."""
