@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Final, NewType, Self
+from typing import Annotated, ClassVar, Final, NewType, Self
 
 from pydantic import (
     AfterValidator,
@@ -206,12 +206,59 @@ class AdminPass(StrEnum):
     NEVER = "never"
 
 
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""A word of a hypervisor's own: a machine type, a bus, a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class DefinedDisk:
+    """A disk of a VM that is about to be defined: where it is plugged in, and whether the VM boots from it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    target: Word
+    bus: Word
+    device: Word = "disk"
+    boot: Annotated[int, Field(ge=1, le=1024, strict=True)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DefinedController:
+    """A controller of a VM that is about to be defined."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    type: Word
+    model: Word | None = None
+    index: Annotated[int, Field(ge=0, le=255, strict=True)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VmDefinition:
+    """What an orchestrator is about to define, as far as the place of a drive depends on it; no paths.
+
+    Args:
+        machine, arch: as libvirt has them, such as `q35` and `x86_64`.
+        disks: in the order in which they are defined.
+        controllers: of which kinds.
+        boot: the boot elements, such as `cdrom` and `hd`; empty when devices have a boot order of their own.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    machine: Word
+    arch: Word = "x86_64"
+    disks: Annotated[tuple[DefinedDisk, ...], Field(max_length=64)] = ()
+    controllers: Annotated[tuple[DefinedController, ...], Field(max_length=64)] = ()
+    boot: Annotated[tuple[Word, ...], Field(max_length=8)] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Vm:
     """One VM and where it is meant to be.
 
     `primary_storage` is `None` when the driver shall find it from the root disk; `zone` only selects the queue.
-    `guest_os` is `None` when no event has said it.
+    `guest_os` is `None` when no event has said it. `definition` is what an orchestrator is about to define.
     """
 
     uuid: VmUuid
@@ -223,6 +270,7 @@ class Vm:
     attach_by: AttachBy = AttachBy.FLEET
     presentation: Presentation = Presentation.AUTO
     guest_os: GuestOs | None = None
+    definition: VmDefinition | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -39,7 +39,7 @@ from configdrive.contract.fields import (
 from configdrive.contract.guest_data import GuestData, Strict
 from configdrive.contract.validation import explain
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import AttachBy, GuestOs, OneLine, Presentation
+from configdrive.model import AttachBy, GuestOs, OneLine, Presentation, VmDefinition
 
 MAX_EVENT_BYTES = 64 * 2**20
 """Bytes of one event's JSON: the largest user data in base64, sealed and in base64 again, still fits."""
@@ -100,6 +100,7 @@ class EventData(Strict):
     attach: AttachBy | None = None
     presentation: Presentation | None = None
     guest_os: GuestOs | None = None
+    definition: VmDefinition | None = None
 
 
 class GuestEventData(EventData):

@@ -342,4 +342,5 @@ def vm_of(known: Vm | None, event: LifecycleEvent) -> Vm:
         attach_by=data.attach or (known.attach_by if known else AttachBy.FLEET),
         presentation=data.presentation or (known.presentation if known else Presentation.AUTO),
         guest_os=data.guest_os or (known.guest_os if known else None),
+        definition=data.definition or (known.definition if known else None),
     )

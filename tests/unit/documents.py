@@ -99,6 +99,13 @@ def full_document(word: str) -> Json:
         "attach": "orchestrator",
         "presentation": "disk",
         "guest_os": "linux",
+        "definition": {
+            "machine": "q35",
+            "arch": "x86_64",
+            "disks": [{"target": "vda", "bus": "virtio", "device": "disk", "boot": 1}],
+            "controllers": [{"type": "scsi", "model": "virtio-scsi", "index": 0}],
+            "boot": ["cdrom", "hd"],
+        },
     }
     if word in CONTENT_WORDS:
         data |= {

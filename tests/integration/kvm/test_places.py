@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libvirt
 import libvirt_qemu
 import pytest
+from pydantic import TypeAdapter
 
+from configdrive.model import AttachBy, VmDefinition
 from configdrive.ports import AttachedHow
 from tests.contract.rig import image_name, make_image
 from tests.integration.kvm.cloud import disk
@@ -149,6 +152,47 @@ def test_the_installer_s_cd_keeps_its_place_in_the_boot_order(  # noqa: PLR0913,
     assert boot_index(cloud, vm, str(user)) == 1
     assert boot_index(cloud, vm, attachment.path) == -1
     cloud.stop(vm)
+
+
+UNDEFINED = [
+    ({"machine": "q35", "disks": [{"target": "vda", "bus": "virtio"}]}, "scsi", True),
+    ({"machine": "q35", "controllers": [{"type": "scsi", "model": "virtio-scsi"}]}, "scsi", False),
+    ({"machine": "q35", "disks": [{"target": "sda", "bus": "sata"}], "boot": ["cdrom", "hd"]}, "sata", False),
+    (
+        {"machine": "pc", "disks": [{"target": "hdc", "bus": "ide", "device": "cdrom"}], "boot": ["cdrom", "hd"]},
+        "ide",
+        False,
+    ),
+]
+
+
+@pytest.mark.parametrize(("definition", "bus", "controller"), UNDEFINED)
+def test_an_orchestrator_is_told_an_element_that_fits_what_it_is_about_to_define(  # noqa: PLR0913
+    cloud: Cloud, driver: KvmDriver, home: Place, definition: dict[str, object], bus: str, *, controller: bool
+) -> None:
+    known = TypeAdapter(VmDefinition).validate_python(definition)
+    vm = replace(cloud.new_vm(), attach_by=AttachBy.ORCHESTRATOR, primary_storage=home.storage, definition=known)
+    told = give(driver, vm, home)
+    assert (told.facts["bus"], "xml_controller" in told.facts) == (bus, controller)
+    theirs = "".join(
+        disk(cloud.root_disk(vm.uuid) if one.device == "disk" else None, one.target, one.bus, one.device)
+        for one in known.disks
+    )
+    scsi = told.facts.get("xml_controller", VIRTIO if known.controllers else "")
+    cloud.define(theirs + (told.xml or ""), root="", machine=known.machine, devices=scsi, vm=vm)
+    power_on(cloud, vm)
+    assert told.path in devices(cloud, vm)
+
+
+def test_of_a_vm_of_which_nothing_is_known_there_is_an_element_for_each_bus(
+    cloud: Cloud, driver: KvmDriver, home: Place
+) -> None:
+    vm = replace(cloud.new_vm(), attach_by=AttachBy.ORCHESTRATOR, primary_storage=home.storage)
+    told = give(driver, vm, home)
+    assert 'dev="hdd" bus="ide"' in (told.xml or "")
+    for bus in ("ide", "sata", "scsi"):
+        element = told.facts[f"xml_{bus}"]
+        assert [word in element for word in (f'<target bus="{bus}"', "optional", "ua-configdrive")] == [True] * 3
 
 
 def test_a_drive_of_ours_before_the_installer_s_moves_and_a_user_s_is_left_where_it_is(

@@ -349,7 +349,7 @@ def scsi_xml(index: int) -> str:
 def _new_element(target: Target, device: str, *, mark: bool) -> ET.Element:
     disk = ET.Element("disk", type="file", device=device)
     ET.SubElement(disk, "driver", name="qemu", type="raw")
-    ET.SubElement(disk, "target", dev=target.dev, bus=target.bus)
+    ET.SubElement(disk, "target", {"dev": target.dev} if target.dev else {}, bus=target.bus)
     ET.SubElement(disk, "readonly")
     if mark:
         ET.SubElement(disk, "alias", name=MARK)

@@ -23,12 +23,13 @@ from workers.driverkit.storage_routes import (
     store,
 )
 from workers.hypervisors.kvm.doctor import diagnose
-from workers.hypervisors.kvm.domain_xml import MARK, disk_xml
+from workers.hypervisors.kvm.domain_xml import MARK, Device, Target, disk_xml, scsi_xml
 from workers.hypervisors.kvm.drives import Drives
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.inventory import parse
+from workers.hypervisors.kvm.places import definition_of
 from workers.hypervisors.kvm.sessions import LinkBrokenError
-from workers.hypervisors.kvm.slots import Wanted, content, find_slot, no_free_slot, targets
+from workers.hypervisors.kvm.slots import Wanted, address_in, content, find_slot, no_free_slot, targets
 from workers.hypervisors.kvm.storages import not_found
 from workers.hypervisors.kvm.survey import dropped, survey
 from workers.hypervisors.kvm.visit import Host, find_host
@@ -160,7 +161,7 @@ class KvmDriver:
             path = str(folder.directory / str(name))
             domain = find_domain(visit.link, vm.uuid, again=True)
             if vm.attach_by is AttachBy.ORCHESTRATOR:
-                return _for_the_orchestrator(wanted, domain, path, visit.table.startup_policy)
+                return _for_the_orchestrator(vm, wanted, domain, path, visit.table.startup_policy)
             if domain is None:
                 raise not_on_host(vm)
             if not folder.has(name):
@@ -171,7 +172,9 @@ class KvmDriver:
             done = drives.insert(path, wanted)
             visit.link.known.held.keep(vm.uuid, frozenset({name}))
         xml = disk_xml(done.target, path, wanted.device, mark=done.is_ours, policy=policy)
-        return Attachment(done.how, done.target.dev, path, xml, MARK if done.is_ours else None)
+        return Attachment(
+            done.how, done.target.dev, path, xml, MARK if done.is_ours else None, facts=_facts(done.target)
+        )
 
     def detach(
         self,
@@ -364,16 +367,38 @@ def _looked(look: Callable[[], _Seen]) -> _Seen:
         return look()
 
 
-def _for_the_orchestrator(wanted: Wanted, domain: Domain | None, path: str, policy: StartupPolicy) -> Attachment:
-    """Say what to attach and where, of a VM that need not exist yet."""
+def _for_the_orchestrator(
+    vm: Vm, wanted: Wanted, domain: Domain | None, path: str, policy: StartupPolicy
+) -> Attachment:
+    """Say what to attach and where, of a VM that need not exist yet.
+
+    What it will be the event says. Where nobody does, there is one element for each bus, of which the orchestrator
+    takes the one that fits, with a letter of its own; `xml` then is the one for a pc.
+    """
     definition = None if domain is None else domain.layers[-1]
+    if definition is None and vm.definition is not None:
+        definition = definition_of(vm.definition)
     choices = targets(definition, wanted)
     if definition is None:
-        target = choices[0]
-    else:
-        slot = find_slot(definition, wanted)
-        if slot is None:
-            raise no_free_slot(wanted.vm, choices)
-        target = slot.target
-    xml = disk_xml(target, path, wanted.device, policy=policy)
-    return Attachment(AttachedHow.ORCHESTRATOR, target.dev, path, xml)
+        facts = {} if wanted.device is Device.DISK or wanted.cd_targets else _elements(path, policy)
+        xml = disk_xml(choices[0], path, wanted.device, policy=policy)
+        return Attachment(AttachedHow.ORCHESTRATOR, choices[0].dev, path, xml, facts=facts)
+    slot = find_slot(definition, wanted)
+    if slot is None:
+        raise no_free_slot(wanted.vm, choices)
+    target = slot.target
+    xml = disk_xml(target, path, wanted.device, policy=policy, address=address_in(definition, target))
+    facts = _facts(target)
+    if slot.adds_scsi:
+        facts["xml_controller"] = scsi_xml(definition.scsi_of_drive)
+    return Attachment(AttachedHow.ORCHESTRATOR, target.dev, path, xml, facts=facts)
+
+
+def _elements(path: str, policy: StartupPolicy) -> dict[str, str]:
+    """Write the drive's element for each bus, without a letter."""
+    return {f"xml_{bus}": disk_xml(Target("", bus), path, policy=policy) for bus in ("ide", "sata", "scsi")}
+
+
+def _facts(target: Target) -> dict[str, str]:
+    """Say on which bus the drive is, and what the guest needs for it."""
+    return {"bus": target.bus} | ({"needs": "virtio_scsi"} if target.bus == "scsi" else {})

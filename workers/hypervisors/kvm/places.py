@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from configdrive.model import GuestOs
-from workers.hypervisors.kvm.domain_xml import Device, Target
+from workers.hypervisors.kvm.domain_xml import Definition, Device, Disk, ScsiController, Source, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from workers.hypervisors.kvm.domain_xml import Definition, Disk
+    from configdrive.model import VmDefinition
 
 _LETTERS: Final = {
     "ide": ("hdd", "hdb"),
@@ -187,6 +187,27 @@ def _index(dev: str) -> int:
         if letter.isalpha():
             number = number * 26 + ord(letter.lower()) - ord("a") + 1
     return number - 1
+
+
+def definition_of(vm: VmDefinition) -> Definition:
+    """Return the definition that an orchestrator is about to make; every CD drive is somebody's."""
+    disks: list[Disk] = []
+    for one in vm.disks:
+        disk = Disk(one.device, Target(one.target, one.bus), Source("?"), one.boot)
+        disks.insert(position(disks, disk.target), disk)
+    scsi = [one for one in vm.controllers if one.type == "scsi"]
+    return Definition(
+        name="",
+        arch=vm.arch,
+        machine=vm.machine,
+        disks=tuple(disks),
+        scsi=tuple(
+            ScsiController(number if one.index is None else one.index, one.model or "")
+            for number, one in enumerate(scsi)
+        ),
+        has_usb=any(one.type == "usb" and one.model != "none" for one in vm.controllers),
+        boots_cd=Device.CDROM in vm.boot,
+    )
 
 
 def _is_unit_free(definition: Definition, target: Target) -> bool:

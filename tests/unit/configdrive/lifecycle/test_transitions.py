@@ -16,6 +16,7 @@ from configdrive.model import (
     GuestOs,
     HostName,
     Presentation,
+    VmDefinition,
 )
 from tests.unit.configdrive.lifecycle.moves import (
     ABSENT,
@@ -194,6 +195,7 @@ def test_where_the_event_is_silent_the_vm_stays_as_it_is_known() -> None:
             attach="orchestrator",
             presentation="disk",
             guest_os="windows",
+            definition={"machine": "q35"},
             host="host-9",
         ),
     )
@@ -201,6 +203,7 @@ def test_where_the_event_is_silent_the_vm_stays_as_it_is_known() -> None:
     assert (known.attach_by, known.presentation) == (AttachBy.ORCHESTRATOR, Presentation.DISK)
     assert known.guest_os is GuestOs.WINDOWS
     assert vm_of(known, event("stop")).guest_os is GuestOs.WINDOWS
+    assert vm_of(known, event("stop")).definition == VmDefinition("q35")
     changed = vm_of(known, event("stop", host="h", primary_storage="q", zone="y", attach="fleet", presentation="cdrom"))
     assert changed.host == "h"
     assert (changed.primary_storage, changed.zone) == ("q", "y")
