@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 MORE_MESSAGES = 100
 """Messages in Celery's list beyond one for each VM that waits."""
 
-FRESH_SECONDS = 10.0
-"""For an event of another VM right after a storm: two seconds may go by for a worker that was killed a moment ago."""
+FRESH_TIMES = 10
+"""An event of another VM right after a storm takes at most so many times as long as one before it: children that have
+just begun still import their drivers."""
 
 WORDS = (PASSWORD, USER_DATA)
 """What all secrets of a storm contain."""
@@ -38,10 +39,10 @@ def one_end_each(published: Mapping[str, Sequence[str]], outcomes: Sequence[Outc
     """Each event has exactly one final outcome, nothing else has any, and those of a VM come in order.
 
     Args:
-        published: the ids of each VM's events, oldest first.
+        published: the keys of each VM's events, oldest first.
         outcomes: the whole stream.
     """
-    final = [outcome.event_id for outcome in outcomes if outcome.final]
+    final = [outcome.key for outcome in outcomes if outcome.final]
     counts = Counter(final)
     for uuid, ids in published.items():
         for event in ids:
@@ -94,7 +95,8 @@ def right_content(kept: Iterable[Path], models: Mapping[str, Model]) -> Iterator
 def was_frozen(span: Span, freezes: Iterable[Freeze], lease: int) -> bool:
     """Whether a process stood still within a verb, or just before it, so long that its lease may have run out.
 
-    No hypervisor knows fencing tokens: what such a process was about to do, it does when it goes on.
+    No hypervisor knows fencing tokens: what such a process was about to do, it does when it goes on. Until it has said
+    so, and the VM was verified, that may be seen.
     """
     return any(
         span.pid in freeze.pids
@@ -103,6 +105,14 @@ def was_frozen(span: Span, freezes: Iterable[Freeze], lease: int) -> bool:
         and freeze.until > span.begin - lease
         for freeze in freezes
     )
+
+
+def died_unheard(span: Span, last: Mapping[tuple[int, int], int]) -> bool:
+    """Whether a process did nothing more after a verb: one that stood still within it has told nobody what it did.
+
+    `last` is the tick of each process' and thread's last line.
+    """
+    return last.get((span.pid, span.thread), 0) <= span.end
 
 
 def no_overlap(spans: Mapping[str, Sequence[Span]], freezes: Sequence[Freeze], lease: int) -> Iterator[Finding]:
@@ -124,7 +134,7 @@ def nothing_waits(keyspace: Mapping[str, Any]) -> Iterator[Finding]:
     """Redis is at rest: no mail, nothing due or parked, no leftover, no lease."""
     for key, value in keyspace.items():
         kind = key.partition(":")[0]
-        if kind in {"mail", "body", "due", "parked", "left", "dead", "orphans"}:
+        if kind in {"mail", "body", "due", "parked", "left", "verify", "dead", "orphans"}:
             yield Finding("at rest", f"{key} is left: {str(value)[:200]}")
         if kind == "vm" and (unrest := {"owner", "until", "attempts", "deaths", "parked", "retry_at"} & set(value)):
             yield Finding("at rest", f"{key} is not at rest: {sorted(unrest)}")
@@ -190,7 +200,7 @@ def no_orphans(
         files: what lies on all storages.
         wanted: what shall.
         swept: the images that a sweep has deleted.
-        excused: VMs of which an event was given up by a person, or whose worker stood still within a step.
+        excused: VMs of which an event was given up by a person, or that were not yet verified.
     """
     needed, others = Counter(wanted), set(excused)
     for name, count in Counter(files).items():
@@ -202,12 +212,15 @@ def no_orphans(
             yield Finding("orphan", f"{name} was left until a sweep came by")
 
 
-def no_backlog(excess: int, fresh: Sequence[float]) -> Iterator[Finding]:
-    """Celery's list was never much longer than VMs were waiting, and who comes after the storm waits for nobody."""
+def no_backlog(excess: int, fresh: Sequence[float], idle: Sequence[float]) -> Iterator[Finding]:
+    """Celery's list was never much longer than VMs were waiting, and who comes after the storm waits for nobody.
+
+    `fresh` and `idle` are seconds from publishing to the outcome, after the storm and before it.
+    """
     if excess > MORE_MESSAGES:
         yield Finding("backlog", f"{excess} messages more than VMs that wait")
-    if fresh and median(fresh) > FRESH_SECONDS:
-        yield Finding("backlog", f"an event after the storm takes {median(fresh):.1f} s")
+    if fresh and idle and median(fresh) > FRESH_TIMES * median(idle):
+        yield Finding("backlog", f"an event takes {median(fresh):.2f} s after the storm, {median(idle):.2f} s before")
 
 
 def no_secret(places: Mapping[str, bytes]) -> Iterator[Finding]:

@@ -36,8 +36,7 @@ class State:
         attached: it is in the drive; otherwise it only lies on the storage.
         pending, carried: the password that waits for the next start, and the one of the present boot.
         destination: where a prepared migration goes: the image lies there too.
-        unsettled: an event was given up half done, or a worker that stood still has emptied the drive. The next start,
-            stop or destroy sets it right.
+        unsettled: an event was given up half done. The next start, stop or destroy sets it right.
     """
 
     host: HostName
@@ -126,10 +125,6 @@ class Model:
                 self.state = replace(before, unsettled=True)
             case _:
                 self._require(False, step, outcome, "no such end")  # noqa: FBT003  # reads as a sentence
-
-    def unsettle(self) -> None:
-        """Take in that something was done to the VM behind the fleet's back, until an event sets it right."""
-        self.state = replace(self.state, unsettled=True)
 
     def _applies(self, step: Step) -> bool:
         if not self.life.wanted:

@@ -99,6 +99,14 @@ module.render = talkative
         frozenset({"secret"}),
     ),
     "a worker that stands still": Mutation("", frozenset(), frozen=True),
+    "VMs that nobody verifies": Mutation(
+        """
+from tasks import leftovers
+leftovers.Leftovers.verify_all = lambda self, queue: "nothing"
+""",
+        frozenset({"images", "orphan", "at rest"}),
+        frozen=True,
+    ),
     "scripts that fence nobody off": Mutation(
         """
 import re
@@ -131,7 +139,7 @@ scripts.source = backwards
 def calm_plan(*, frozen: bool) -> Plan:
     """Return a plan in which nothing goes wrong, but for a start that takes longer than a lease, in short steps.
 
-    `frozen`: the worker that makes it stands still, instead, until another one has taken the VM over.
+    `frozen`: the worker that makes it stands still, instead, until another one has taken the VM over and stopped it.
     """
     plan = make_plan(SEED, 1)
     life = next(life for life in plan.lives if life.defined and life.wanted)
@@ -140,9 +148,10 @@ def calm_plan(*, frozen: bool) -> Plan:
         for verb in (Verb.UPLOAD, Verb.ATTACH)
         for when in (Point.BEFORE, Point.AFTER)
     )
-    still = (Freeze(verb=Verb.UPLOAD, vm=life.uuid, seconds=3.0),)
+    still = (Freeze(verb=Verb.UPLOAD, vm=life.uuid, seconds=6.0),)
     begin = Chapter((Step("start", 1, {"host": life.host}, password=None, faults=still if frozen else slow),))
-    lives = tuple(replace(other, chapters=(begin,)) if other is life else other for other in plan.lives)
+    chapters = (begin, Chapter((Step("stop", 2),))) if frozen else (begin,)
+    lives = tuple(replace(other, chapters=chapters) if other is life else other for other in plan.lives)
     return replace(plan, pool="prefork", latency_ms=0, lives=lives, troubles=())
 
 

@@ -17,19 +17,20 @@ from workers.hypervisors.simulated.drives import CD
 from workers.hypervisors.simulated.world import World, WorldError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 
 MOST_PARKINGS = 20
+EMPTY, IMAGES = "empty drive", "images"
+_MENDED = frozenset({EMPTY, IMAGES})
+"""Of these checks, what is found may be what a worker did that stood still, until the VM is verified."""
 
 
 class Ground(Protocol):
     """What an orchestrator stands on."""
 
     world: RiggedWorld
-    swept: bool
-    """Whether the last sweep is over: from then on no image is left that must not be."""
 
     def publish(self, life: Life, step: Step, event: dict[str, Any]) -> None:
         """Have an event stored and a worker woken, or not, as the step says."""
@@ -40,8 +41,8 @@ class Ground(Protocol):
     def has_leftovers(self, life: Life) -> bool:
         """Say whether something is left on a host that was away."""
 
-    def was_frozen(self, life: Life) -> bool:
-        """Say whether a worker stood still within a step for this VM (docs/adr/0020: what that excuses)."""
+    def unverified(self, life: Life) -> bool:
+        """Say whether a worker stood still within a step for this VM, and the fleet cannot have mended that yet."""
 
     def found(self, finding: Finding) -> None:
         """Take note of something wrong."""
@@ -110,6 +111,18 @@ class Orchestrator:
         """See that the VM has what the model says, and nothing else."""
         if self.left_behind and self.ground.has_leftovers(self.life):
             return
+        self._judge(self._wrong_now)
+
+    def _judge(self, look: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        """Report what a look finds wrong, but not what is to be mended still."""
+        wrong = list(look())
+        excused = bool(wrong) and self.ground.unverified(self.life)
+        for check, what in look() if wrong else ():  # it may have been mended just now
+            if not excused or check not in _MENDED:
+                self._wrong(check, what)
+
+    def _wrong_now(self) -> Iterator[tuple[str, str]]:
+        """Say what is not as the model has it."""
         state, record, world = self.model.state, self.ground.world.vm(self.life.uuid), self.ground.world
         media = {} if record is None else {**record.config, **(record.live if record.active else {})}
         names = {plain(medium.file) for medium in media.values() if medium is not None}
@@ -118,15 +131,14 @@ class Orchestrator:
             return
         name = None if state.generation is None else self._image(state.generation)
         wanted = {name} if state.attached and record is not None else set()
-        if wanted and not names and self._lost_its_drive():
-            return
         if names != wanted:
-            self._wrong("drive", f"has {sorted(names)} in its drives, not {sorted(map(str, wanted))}")
+            what = f"has {sorted(names)} in its drives, not {sorted(map(str, wanted))}"
+            yield "drive" if names else EMPTY, what
         expected = sorted((place, str(name)) for place in map(str, self.model.places))
-        if files != expected and (self.ground.swept or not self.ground.was_frozen(self.life)):
-            self._wrong("images", f"has the images {files}, not {expected}")
+        if files != expected:
+            yield IMAGES, f"has the images {files}, not {expected}"
         if names and names == wanted:
-            self._read()
+            yield from self._read()
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -203,7 +215,7 @@ class Orchestrator:
         if act in {Act.POWER_ON, Act.POWER_OFF, Act.UNDEFINE}:
             self.model.on = act is Act.POWER_ON
         if act is Act.POWER_ON:
-            self._read()
+            self._judge(self._read)
 
     def _deed(self, act: Act) -> None:
         world, uuid = self.ground.world, self.life.uuid
@@ -229,28 +241,20 @@ class Orchestrator:
             self.life.uuid, self.life.name, self.life.host, root_storage=self.life.root, drives=drives
         )
 
-    def _read(self) -> None:
-        """Read the drive as the guest does."""
+    def _read(self) -> Iterator[tuple[str, str]]:
+        """Read the drive as the guest does; says what is wrong with it."""
         state, world = self.model.state, self.ground.world
         try:
             found = world.medium(self.life.uuid)
         except WorldError as error:
-            self._wrong("drive", f"cannot read its drive: {error}")
+            yield "drive", f"cannot read its drive: {error}"
             return
         if found is None:
-            if not self._lost_its_drive():
-                self._wrong("drive", "its drive is empty")
+            yield EMPTY, "its drive is empty"
             return
         wanted = self.model.contents.get(state.generation or -1)
         for problem in unlike(found, wanted, self.life):
-            self._wrong("content", f"finds on its drive of generation {state.generation} {problem}")
-
-    def _lost_its_drive(self) -> bool:
-        """Whether a worker that stood still can have emptied a drive that newer events have filled."""
-        frozen = self.ground.was_frozen(self.life)
-        if frozen:
-            self.model.unsettle()
-        return frozen
+            yield "content", f"finds on its drive of generation {state.generation} {problem}"
 
     def _image(self, generation: int) -> str:
         return f"{self.life.name}.{self.life.uuid}.{generation}.iso"

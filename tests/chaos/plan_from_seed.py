@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import InstanceName, VmUuid
-from rigs.simulated.faults import Fault, Hang, Kill, Point, Raise
+from rigs.simulated.faults import Fault, Freeze, Hang, Kill, Point, Raise
 from tests.chaos.plan import (
     HOSTS,
     LOCAL,
@@ -61,6 +61,9 @@ _TROUBLES: dict[Kind, tuple[float, float]] = {
     Kind.OLD_WAKE_UPS: (0.6, 0),
     Kind.CLOCK: (0.2, 0),
 }
+_STILL = (2.0, 3.0, 5.0)
+"""Seconds for which a process stands still within a verb: longer than its lease, until some later event."""
+
 _CLOCKS = (-86_400.0, -3600.0, -5.0, 0.0, 5.0, 3600.0, 3 * 86_400.0)
 _VERBS = (Verb.OBSERVE, Verb.OBSERVE, Verb.UPLOAD, Verb.ATTACH, Verb.DETACH, Verb.DELETE, Verb.COPY)
 _PASSING = (
@@ -285,5 +288,7 @@ class _Fate:
                 return [Hang(**where, seconds=dice.choice((0.1, 0.3, 0.9, 3.0)))]
             case chance if chance < 0.26:
                 return [Kill(**where, times=dice.choice((1, 1, 3)))]
+            case chance if chance < 0.32:
+                return [Freeze(**where, seconds=dice.choice(_STILL))]
             case _:
                 return []

@@ -23,7 +23,7 @@ from rigs.cloud import Cloud, VmScript
 from rigs.fleet import Fleet, Supervisor
 from rigs.process import Daemon, RigError, core_files_on, wait_until
 from rigs.redis import RedisServer
-from rigs.simulated.spans import CHANGING, spans_of
+from rigs.simulated.spans import CHANGING, Span, spans_of
 from rigs.worker import CONFIGDRIVE
 from tasks.mailbox import OperatorAction
 from tests.chaos import judge
@@ -31,7 +31,7 @@ from tests.chaos.clock import set_clock, wrong_clock
 from tests.chaos.findings import Finding
 from tests.chaos.orchestrators import Ground, Orchestrator
 from tests.chaos.plan import CHILDREN, HOSTS, LOCAL, POOL, WORKERS, Life, Plan, Sent, Step
-from tests.chaos.troubles import Breaker, Chronicle
+from tests.chaos.troubles import Breaker, Chronicle, Freeze
 from tests.chaos.witness import Witness
 from workers.hypervisors.simulated.topology import StorageSpec
 
@@ -59,7 +59,9 @@ SETTINGS: dict[str, Any] = {
 LEASE_NS = int(SETTINGS["lease_seconds"] * 1e9)
 _CAPACITY = 64 * 2**20
 _OLD_AT_ONCE = 20
-_FRESH = 10
+_FRESH = 5
+_WARM = 2
+QUEUE = "configdrive.simulated"
 
 
 @dataclass
@@ -70,7 +72,7 @@ class Left:
         swept: the images that the last round of the sweep deleted.
         excess: by how many messages Celery's list was longer, at most, than VMs were waiting; old wake-ups that the
             storm itself sent again are not counted.
-        fresh: seconds from publishing to the outcome of events of other VMs, right after the storm.
+        idle, fresh: seconds from publishing to the outcome of events of other VMs, before and right after the storm.
     """
 
     plan: Plan
@@ -83,7 +85,27 @@ class Left:
     outcomes: list[Outcome] = field(default_factory=list)
     swept: list[str] = field(default_factory=list)
     excess: int = 0
+    idle: list[float] = field(default_factory=list)
     fresh: list[float] = field(default_factory=list)
+
+    @property
+    def freezes(self) -> list[Freeze]:
+        """Who stood still when, by the breaker or by a fault within a verb."""
+        of_faults = (Freeze((pid,), since, until) for pid, since, until in self.cloud.world.faults.freezes())
+        return [*self.chronicle.freezes, *of_faults]
+
+    def frozen(self, uuid: VmUuid, *, lately: bool) -> Iterator[Span]:
+        """Yield the verbs for a VM within which a process stood still; `lately`: that has just gone on."""
+        since = time.monotonic_ns() - LEASE_NS if lately else 0
+        freezes = [freeze for freeze in self.freezes if freeze.until > since]
+        spans = spans_of((entry for entry in self.cloud.audit() if entry.vm == uuid), CHANGING)[uuid]
+        return (span for span in spans if judge.was_frozen(span, freezes, LEASE_NS))
+
+    def died_unheard(self, uuid: VmUuid) -> bool:
+        """Say whether one of those died before it could say that the VM is to be verified."""
+        last = {(entry.pid, entry.thread): entry.tick for entry in self.cloud.audit()}
+        return any(judge.died_unheard(span, last) for span in self.frozen(uuid, lately=False))
+
     seconds: float = 0.0
 
 
@@ -145,6 +167,7 @@ class Storm(Ground):
             stack.callback(self._sweeper.stop)
             self._sweeper.start()
             self.left.chronicle.sweeps.add(self._sweeper.pid)
+            self.left.idle += [self._time_of_fresh_event() for _ in range(_WARM + _FRESH)][_WARM:]
             stack.enter_context(Supervisor(self._fleet.workers))
             stack.enter_context(self.left.witness)
             breaker = Breaker(
@@ -199,14 +222,18 @@ class Storm(Ground):
     @override
     def has_leftovers(self, life: Life) -> bool:
         """See whether anything of this VM is left on a host."""
-        found = self._patiently(lambda: (self._fleet.mailbox.leftovers("configdrive.simulated"),), "the leftovers")[0]
+        found = self._patiently(lambda: (self._fleet.mailbox.leftovers(QUEUE),), "the leftovers")[0]
         return any(life.uuid in uuids for uuids in found.values())
 
     @override
-    def was_frozen(self, life: Life) -> bool:
-        """See in the audit log whether a process stood still while it worked on this VM."""
-        spans = spans_of((entry for entry in self._cloud.audit() if entry.vm == life.uuid), CHANGING)[life.uuid]
-        return any(judge.was_frozen(span, self.left.chronicle.freezes, LEASE_NS) for span in spans)
+    def unverified(self, life: Life) -> bool:
+        """See in Redis whether the VM is to be verified, and in the audit log whether somebody may still say so."""
+        if self.left.died_unheard(life.uuid):
+            return True
+        doubts = () if self.swept else self._patiently(lambda: [self._fleet.mailbox.doubts(QUEUE)], "doubts")[0]
+        if any(doubt.vm_uuid == life.uuid for doubt in doubts):
+            return True
+        return not self.swept and any(self.left.frozen(life.uuid, lately=True))
 
     @override
     def found(self, finding: Finding) -> None:
@@ -247,7 +274,7 @@ class Storm(Ground):
                 time.sleep(0.05)
 
     def _live(self) -> None:
-        began, position = time.monotonic(), "0"
+        began, position = time.monotonic(), self._fleet.mailbox.end_of_outcomes()
         unborn = deque(self.left.orchestrators)
         deadline = began + self._plan.seconds + self._patience
         while not all(one.ended for one in self.left.orchestrators):
@@ -279,11 +306,10 @@ class Storm(Ground):
 
     def _count_messages(self) -> None:
         """Note how many messages there are that no VM waits for."""
-        queue = "configdrive.simulated"
         with suppress(redis.RedisError), self._fleet.redis.client() as client:
             prefix = self._fleet.settings.key_prefix
-            counts = client.pipeline().llen(f"{prefix}{queue}").zcard(f"{prefix}due:{queue}")
-            messages, due, woken = counts.zcard(f"{prefix}wakeups:{queue}").execute()
+            counts = client.pipeline().llen(f"{prefix}{QUEUE}").zcard(f"{prefix}due:{QUEUE}")
+            messages, due, woken = counts.zcard(f"{prefix}wakeups:{QUEUE}").execute()
             self.left.excess = max(self.left.excess, messages - due - woken - self._sent_again)
 
     def _time_of_fresh_event(self) -> float:
@@ -309,14 +335,13 @@ class Storm(Ground):
         """Let hosts that are back give up what they have, then sweep once more, as an operator does."""
         mailbox = self._fleet.mailbox
         try:
-            wait_until(
-                lambda: not mailbox.leftovers("configdrive.simulated"), "hosts to give up what they have", timeout=30
-            )
+            wait_until(lambda: not mailbox.leftovers(QUEUE), "hosts to give up what they have", timeout=30)
             wait_until(lambda: not any(mailbox.pending().values()), "the mailboxes to be empty", timeout=30)
         except RigError as error:
             self.found(Finding("ends", f"{error}: {mailbox.leftovers('configdrive.simulated')} {mailbox.pending()}"))
         with suppress(RigError):  # what is not right yet, the judge finds
-            wait_until(lambda: not mailbox.doubts("configdrive.simulated"), "VMs to be verified", timeout=15)
+            wait_until(self._nobody_stands_still, "all to go on", timeout=15)
+            wait_until(lambda: not mailbox.doubts(QUEUE), "VMs to be verified", timeout=15)
         self._sweeper.stop()
         done = subprocess.run(
             [CONFIGDRIVE, "sweep", "--json"],
@@ -329,6 +354,15 @@ class Storm(Ground):
             self.found(Finding("sweep", f"the last sweep ended with {done.returncode}: {done.stderr[-500:]!r}"))
             return
         self.left.swept += [image["image"] for image in json.loads(done.stdout)["images"] if image["deleted"]]
+
+    def _nobody_stands_still(self) -> bool:
+        """Say whether everybody went on long enough ago to have said what is to be verified."""
+        for worker in self._fleet.workers:
+            for pid in worker.children():
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+                        return False
+        return all(freeze.until < time.monotonic_ns() - LEASE_NS for freeze in self.left.freezes)
 
     def _end_workers(self) -> None:
         for worker in self._fleet.workers:

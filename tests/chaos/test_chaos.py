@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from dataclasses import replace
+from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +30,7 @@ def test_short_storm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     left = storm.run()
     findings = verdict(left)
     with capsys.disabled():
-        sys.stdout.write(f"\n[measured] {len(left.outcomes)} outcomes, seed {seed}, {left.seconds:.1f} s\n")
+        fresh = f"a fresh event {median(left.fresh):.2f} s, before {median(left.idle):.2f} s"
+        sys.stdout.write(f"\n[measured] {len(left.outcomes)} outcomes, seed {seed}, {left.seconds:.1f} s, {fresh}\n")
     again = f"again: make chaos SEED={seed} SECONDS={SECONDS} POOL=prefork; all of it: {tmp_path}"
     assert findings == [], again

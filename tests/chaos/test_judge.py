@@ -53,7 +53,7 @@ def checks(findings: Any) -> list[str]:  # noqa: ANN401  # what a check yields
 )
 def test_each_event_has_one_end_in_order(seen: str, found: list[str]) -> None:
     outcomes = [outcome("a", Status.PARKED) if event == "p" else outcome(event) for event in seen]
-    assert checks(judge.one_end_each({ONE: ["a", "b"]}, outcomes)) == found
+    assert checks(judge.one_end_each({ONE: [outcome("a").key, outcome("b").key]}, outcomes)) == found
 
 
 def test_another_vms_image_in_a_drive_is_found_whoever_put_it_there() -> None:
@@ -121,7 +121,7 @@ def test_two_at_one_vm_are_found(first: Span, second: Span, freezes: list[Freeze
     assert checks(judge.no_overlap({ONE: [first, second]}, freezes, 100)) == found
 
 
-@pytest.mark.parametrize("kind", ["mail", "body", "due", "parked", "left", "dead", "orphans"])
+@pytest.mark.parametrize("kind", ["mail", "body", "due", "parked", "left", "verify", "dead", "orphans"])
 def test_what_still_waits_is_found(kind: str) -> None:
     assert checks(judge.nothing_waits({f"{kind}:x": ["1"], "outcomes": []})) == ["at rest"]
 
@@ -168,9 +168,15 @@ def test_a_secret_is_found_in_every_disguise() -> None:
 
 
 def test_messages_that_nobody_waits_for_and_a_late_start_are_found() -> None:
-    assert checks(judge.no_backlog(100, [0.1, 0.2, 60.0])) == []
-    assert checks(judge.no_backlog(101, [])) == ["backlog"]
-    assert checks(judge.no_backlog(0, [0.1, 11.0, 12.0])) == ["backlog"]
+    idle = [0.1, 0.1, 5.0]
+    assert checks(judge.no_backlog(100, [0.1, 0.9, 60.0], idle)) == []
+    assert checks(judge.no_backlog(101, [], idle)) == ["backlog"]
+    assert checks(judge.no_backlog(0, [0.1, 1.1, 1.2], idle)) == ["backlog"]
+
+
+def test_who_stood_still_and_then_died_has_told_nobody() -> None:
+    assert judge.died_unheard(Span("upload", 5, 10, 1, 1), {(1, 1): 10, (2, 1): 20})
+    assert not judge.died_unheard(Span("upload", 5, 10, 1, 1), {(1, 1): 11})
 
 
 def test_an_unforeseen_exception_in_a_log_is_found() -> None:

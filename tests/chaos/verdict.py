@@ -34,12 +34,14 @@ def _checks(left: Left) -> Iterator[Finding]:
     models: dict[str, Model] = {one.life.uuid: one.model for one in left.orchestrators}
     keyspace = left.witness.keyspace.values
     spans = spans_of(entries, CHANGING)
+    freezes = left.freezes
+    unheard = {VmUuid(uuid) for uuid in spans if left.died_unheard(VmUuid(uuid))}
+    excused = unheard | {one.life.uuid for one in left.orchestrators if one.model.skipped or one.left_behind}
     frozen = {
         VmUuid(uuid)
         for uuid, found in spans.items()
-        if any(judge.was_frozen(span, left.chronicle.freezes, LEASE_NS) for span in found)
+        if any(judge.was_frozen(span, freezes, LEASE_NS) for span in found)
     }
-    excused = frozen | {one.life.uuid for one in left.orchestrators if one.model.skipped or one.left_behind}
     swept = [
         entry.image
         for entry in entries
@@ -52,12 +54,13 @@ def _checks(left: Left) -> Iterator[Finding]:
     yield from judge.one_end_each({one.life.uuid: one.ids for one in left.orchestrators}, left.outcomes)
     yield from judge.own_drives_only(entries)
     yield from judge.right_content(sorted((left.cloud.directory / KEPT).iterdir()), models)
-    yield from judge.no_overlap(spans, left.chronicle.freezes, LEASE_NS)
+    yield from judge.no_overlap(spans, freezes, LEASE_NS)
     yield from judge.nothing_waits(keyspace)
     yield from judge.nothing_of([model.life.uuid for model in models.values() if model.state.gone], keyspace, files)
     yield from judge.remembered(models.values(), _states(left))
-    yield from judge.no_orphans(files, wanted, [*swept, *left.swept], excused)
-    yield from judge.no_backlog(left.excess, left.fresh)
+    yield from judge.no_orphans(files, wanted, swept, excused | frozen)  # a sweep may come before the verification
+    yield from judge.no_orphans((), (), left.swept, excused)
+    yield from judge.no_backlog(left.excess, left.fresh, left.idle)
     yield from judge.no_secret(_readable_by_spies(left))
     yield from judge.no_core(Path.cwd(), left.fleet.directory)
     yield from judge.calm_logs({worker.name: worker.log for worker in left.fleet.workers})
