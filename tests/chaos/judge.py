@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from configdrive.contract.outcome import Outcome
+    from configdrive.model import EventKey
     from tests.chaos.model import Model
     from tests.chaos.troubles import Freeze
 
@@ -35,7 +36,7 @@ WORDS = (PASSWORD, USER_DATA)
 """What all secrets of a storm contain."""
 
 
-def one_end_each(published: Mapping[str, Sequence[str]], outcomes: Sequence[Outcome]) -> Iterator[Finding]:
+def one_end_each(published: Mapping[str, Sequence[EventKey]], outcomes: Sequence[Outcome]) -> Iterator[Finding]:
     """Each event has exactly one final outcome, nothing else has any, and those of a VM come in order.
 
     Args:
@@ -108,7 +109,7 @@ def was_frozen(span: Span, freezes: Iterable[Freeze], lease: int) -> bool:
 
 
 def died_unheard(span: Span, last: Mapping[tuple[int, int], int]) -> bool:
-    """Whether a process did nothing more after a verb: one that stood still within it has told nobody what it did.
+    """Whether a process did nothing more after a verb: one that stood still within it has reported nothing of it.
 
     `last` is the tick of each process' and thread's last line.
     """

@@ -174,7 +174,7 @@ def test_messages_that_nobody_waits_for_and_a_late_start_are_found() -> None:
     assert checks(judge.no_backlog(0, [0.1, 1.1, 1.2], idle)) == ["backlog"]
 
 
-def test_who_stood_still_and_then_died_has_told_nobody() -> None:
+def test_who_stood_still_and_then_died_has_reported_nothing() -> None:
     assert judge.died_unheard(Span("upload", 5, 10, 1, 1), {(1, 1): 10, (2, 1): 20})
     assert not judge.died_unheard(Span("upload", 5, 10, 1, 1), {(1, 1): 11})
 
