@@ -157,7 +157,8 @@ def calm_plan(*, frozen: bool) -> Plan:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_break_is_found(name: str, tmp_path: Path) -> None:
+def test_break_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rigs.process.patience", 1.0)  # what is broken is waited for in vain
     broken = MUTATIONS[name]
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "sitecustomize.py").write_text(broken.code)

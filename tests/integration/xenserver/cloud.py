@@ -80,7 +80,7 @@ class Cloud:
         }
 
     def driver(
-        self, hosts: dict[str, dict[str, object]] | None = None, *, timeout: float = 5.0, **pool: object
+        self, hosts: dict[str, dict[str, object]] | None = None, *, timeout: float = 20.0, **pool: object
     ) -> XenServerDriver:
         """A new driver, as a worker process would make one."""
         made = XenServerDriver.from_inventory(self.section(hosts, **pool), call_timeout=timeout)
