@@ -6,6 +6,7 @@ rest) has pydantic check them; who makes it in code is trusted.
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from pydantic import (
     IPvAnyAddress,
     IPvAnyInterface,
     IPvAnyNetwork,
+    JsonValue,
     SecretBytes,
     StrictBool,
     StringConstraints,
@@ -331,8 +333,8 @@ class StoredImage:
 
 # --- what stands on a drive, with its rules ---------------------------------------------------------------------------
 
-MAX_EXTRA_KEY: Final = 60
-"""Characters of an extra metadata key: with `.txt` behind it, it must fit the 64 characters of a Joliet name."""
+MAX_EXTRA_VALUE: Final = 65_536
+"""Characters of an extra metadata value."""
 
 _NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 """Unicode categories that a one-line value may not have: controls, line and paragraph separators, lone surrogates."""
@@ -354,8 +356,19 @@ def _one_line(value: str) -> str:
     return value
 
 
-def _no_nul(value: str) -> str:
-    if "\x00" in value:
+def _plain_json(value: JsonValue) -> JsonValue:
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+        text.encode()
+    except (ValueError, RecursionError):
+        code = "json_value"
+        raise PydanticCustomError(code, "is no plain JSON; give finite numbers and whole characters") from None
+    if len(text) > MAX_EXTRA_VALUE:
+        code = "too_long"
+        raise PydanticCustomError(
+            code, "has more than {most} characters; put large content into the user data", {"most": MAX_EXTRA_VALUE}
+        )
+    if "\x00" in text or (text is not value and "\\u0000" in text):
         code = "control_character"
         raise PydanticCustomError(code, "has a NUL character; remove it")
     return value
@@ -413,11 +426,8 @@ def _written_out(value: object) -> object:
 OneLine = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_one_line)]
 """One line of printable text."""
 
-MultiLine = Annotated[str, StringConstraints(max_length=65_536), AfterValidator(_no_nul)]
-"""Text of up to 64 Ki characters, without NUL."""
-
-ExtraKey = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9._-]{{1,{MAX_EXTRA_KEY}}}$")]
-"""The name of an extra metadata entry, which becomes a file name."""
+ExtraValue = Annotated[JsonValue, AfterValidator(_plain_json)]
+"""Any JSON of up to 64 Ki characters, as text or written out; its texts have no NUL."""
 
 PublicKey = Annotated[str, StringConstraints(max_length=16_384), AfterValidator(_public_key)]
 """A line of an OpenSSH `.pub` or `authorized_keys` file: options, type, key, comment. Certificates are keys too."""
@@ -535,7 +545,7 @@ class Metadata(_OnDrive):
     cloud_domain: OneLine | None = None
     cloud_domain_id: OneLine | None = None
     cloud_name: OneLine | None = None
-    extra: Annotated[Mapping[ExtraKey, MultiLine], Field(max_length=256)] = field(default_factory=dict)
+    extra: Annotated[Mapping[OneLine, ExtraValue], Field(max_length=256)] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
 from configdrive.model import Metadata
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from configdrive.model import VmData
+
+WINDOWS_DEVICE: Final = r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)"
+"""The beginning of a name that Windows takes for a device, whatever follows the dot: such a file cannot be opened."""
 
 METADATA: Final = tuple(field.name for field in fields(Metadata) if field.name != "extra")
 """The metadata values that have files of their own."""
@@ -32,8 +39,17 @@ def _metadata(data: VmData) -> dict[str, bytes]:
     values["public_keys"] = "\n".join(key.key for key in data.ssh_keys)
     spelled = {
         spelling: value for name, value in values.items() if value for spelling in (name, name.replace("_", "-"))
-    } | dict(data.metadata.extra)
+    } | {key: _text(value) for key, value in data.metadata.extra.items() if value is not None and is_file_name(key)}
     return {f"cloudstack/metadata/{name}.txt": value.encode() for name, value in spelled.items()}
+
+
+def is_file_name(key: str) -> bool:
+    """Say whether an extra metadata entry may have a file of this name, with `.txt` behind it."""
+    return re.fullmatch(r"[A-Za-z0-9._-]{1,60}", key) is not None and re.match(WINDOWS_DEVICE, key) is None
+
+
+def _text(value: JsonValue) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _password(secret: str) -> dict[str, bytes]:

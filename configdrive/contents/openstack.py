@@ -8,12 +8,31 @@ Sources: Nova's metadata documentation ("config drive", "network_data.json"), an
 from __future__ import annotations
 
 import json
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from configdrive.contents.network_data import network_data
 from configdrive.model import AdminPass, GuestOs, Vm, VmData
 
 Json: TypeAlias = dict[str, Any]
+
+_NOT_AT_THE_TOP: Final = frozenset(
+    {
+        *("uuid", "name", "hostname", "public_keys", "keys", "admin_pass", "availability_zone", "launch_index"),
+        *("random_seed", "meta", "devices", "files", "network_config", "project_id", "dedicated_cpus"),
+        *(
+            "instance_id",
+            "local_hostname",
+            "instance_type",
+            "dsmode",
+            "vendor_data",
+            "vendordata",
+            "user_data",
+            "userdata",
+        ),
+    }
+)
+"""What `meta_data.json` has of OpenStack's own at its top, and what cloud-init and others take from there: with `files`
+and `network_config`, cloud-init writes files."""
 
 
 def files(vm: Vm, data: VmData, password: str | None, admin_pass: AdminPass) -> dict[str, bytes]:
@@ -68,11 +87,17 @@ def meta_data(vm: Vm, data: VmData, admin_pass: str | None) -> Json:
         "admin_pass": admin_pass,
         "meta": meta,
     }
-    return _known(document)
+    # At the top too, where CloudStack has them: `{{ ds.meta_data.role }}` in user data is written for that.
+    top = {key: value for key, value in meta.items() if not _is_of_admin(key) and _plain(key) not in _NOT_AT_THE_TOP}
+    return top | _known(document)
 
 
 def _is_of_admin(key: str) -> bool:
-    return key.lower().startswith("admin_")
+    return _plain(key).startswith("admin_")
+
+
+def _plain(key: str) -> str:
+    return key.lower().replace("-", "_")
 
 
 def vendor_data(password: str | None) -> Json:

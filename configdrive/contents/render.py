@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final, final
 
-from pydantic import SecretStr
+from pydantic import JsonValue, SecretStr
 from typing_extensions import override
 
 from configdrive.contents import cloudstack, nocloud, openstack
@@ -40,9 +40,6 @@ MOST_OF_ITS_OWN: Final = 64 * 2**10
 
 bsdtar, which is the `tar` of Windows and macOS, prints nothing for the second file of a shared content.
 """
-
-WINDOWS_DEVICE: Final = r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)"
-"""The beginning of a name that Windows takes for a device, whatever follows the dot: such a file cannot be opened."""
 
 MAX_PASSWORD: Final = 511
 """The longest password in bytes: PAM's answers have 512 with the NUL at the end (`PAM_MAX_RESP_SIZE`)."""
@@ -121,12 +118,10 @@ def _check_values(data: VmData, password: SecretStr | None) -> None:
 def extra_key_problem(key: str) -> str | None:
     """Say why an extra metadata key cannot be taken, with the remedy, or `None` when it can.
 
-    A key becomes a file name and a key in `meta_data.json`. It may not stand for a value that the drive has under a
-    name of its own, in whatever case and with hyphens or underscores: readers would find the one or the other. Nor
-    may it be `admin_pass`, which cloudbase-init would take for the password before the real one.
+    A key is one in `meta_data.json`, and the name of a file where it can be one. It may not stand for a value that the
+    drive has under a name of its own, in whatever case and with hyphens or underscores: readers would find the one or
+    the other. Nor may it be `admin_pass`, which cloudbase-init would take for the password before the real one.
     """
-    if re.match(WINDOWS_DEVICE, key):
-        return "Windows takes this name for a device and cannot open the file; rename it"
     if _same(key) in _RESERVED:
         return "the drive has a value of its own under this name; use that field, or rename the key"
     return None
@@ -167,11 +162,11 @@ def _check_keys(keys: tuple[SshKey, ...]) -> None:
         names.add(key.name)
 
 
-def _check_extra(extra: Mapping[str, str]) -> None:
+def _check_extra(extra: Mapping[str, JsonValue]) -> None:
     seen = set[str]()
     for key in extra:
         problem = extra_key_problem(key)
-        if problem is None and _same(key) in seen:
+        if problem is None and _same(key) in seen and cloudstack.is_file_name(key):
             problem = "another key differs only in case, hyphens or underscores; rename one of them"
         if problem is not None:
             raise _invalid(f"metadata.extra[{key!r}]", problem)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from configdrive.contents.render import WINDOWS_DEVICE
+from configdrive.contents.cloudstack import WINDOWS_DEVICE
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.iso import expected, template, write
 from configdrive.iso.expected import Expected

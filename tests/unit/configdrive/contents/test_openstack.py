@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import yaml
@@ -39,7 +40,43 @@ def test_meta_data_has_the_vms_uuid_whatever_else_is_known() -> None:
         "hostname": "i-2-14-VM",
         "availability_zone": "zone1",
         "meta": {"role": "web", "tier": ""},
+        "role": "web",
+        "tier": "",
     }
+
+
+def test_entries_of_ones_own_are_variables_at_the_top_too_unless_a_reader_would_obey_them() -> None:
+    extra: dict[str, Any] = {
+        "app.kubernetes.io/name": "shop",
+        "tiers": [1, 2.5, {"a": None}],
+        "on": True,
+        "files": [{"path": "/etc/x"}],
+    }
+    extra |= {
+        "network_config": {"content_path": "x"},
+        "Random-Seed": "eA==",
+        "hostname": "evil",
+        "uuid": "1",
+        "keys": [],
+    }
+    files = render(VmData(metadata=replace(SEED, extra=extra)))
+    written = document(files, "openstack/latest/meta_data.json")
+    assert written["meta"] == extra
+    at_the_top = {key: value for key, value in written.items() if key in extra}
+    assert at_the_top == {key: extra[key] for key in ("app.kubernetes.io/name", "tiers", "on")} | {
+        "uuid": VM.uuid,
+        "hostname": "i-2-14-VM",
+    }
+    assert files["cloudstack/metadata/tiers.txt"] == b'[1,2.5,{"a":null}]'
+    assert files["cloudstack/metadata/on.txt"] == b"true"
+    assert not [path for path in files if "kubernetes" in path]
+
+
+@pytest.mark.parametrize("key", ["con", "aux.x", "a b", "ä", "x" * 61, "a/b"])
+def test_an_entry_that_cannot_be_a_file_is_in_the_document_alone(key: str) -> None:
+    files = render(VmData(metadata=Metadata(extra={key: "1"})))
+    assert document(files, "openstack/latest/meta_data.json")["meta"] == {key: "1"}
+    assert len(files) == len(render())
 
 
 @pytest.mark.parametrize("admin_pass", AdminPass)

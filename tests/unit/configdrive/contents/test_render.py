@@ -198,7 +198,7 @@ def test_any_valid_data_reads_back(data: VmData, password: str | None) -> None:
         for spelling in (name, name.replace("_", "-")):
             assert files.get(f"cloudstack/metadata/{spelling}.txt") == (value.encode() if value else None)
     for key, value in data.metadata.extra.items():
-        assert files[f"cloudstack/metadata/{key}.txt"] == value.encode()
+        assert files[f"cloudstack/metadata/{key}.txt"] == str(value).encode()
     if data.ssh_keys:
         found = files["cloudstack/metadata/public_keys.txt"].decode().split("\n")
         assert found == [key.key for key in data.ssh_keys]

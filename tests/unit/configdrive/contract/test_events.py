@@ -55,7 +55,7 @@ def test_schema_and_parser_refuse_the_same_structural_faults(word: str) -> None:
             free = len(path) == 1 or path[-2] in {"extra", "services"}
             assert free or not fits(stranger, SCHEMA, SCHEMA)
             assert free or refusal(stranger) is not None
-        if path not in {(), ("datacontenttype",), ("specversion",), ("type",)}:
+        if path not in {(), ("datacontenttype",), ("specversion",), ("type",)} and path[-2:-1] != ("extra",):
             numbered = planted(whole, path, 3.5)
             assert not fits(numbered, SCHEMA, SCHEMA), path
             assert refusal(numbered) is not None, path
@@ -162,8 +162,10 @@ LONG = "x" * 70_000
         ("guest.metadata.vm_id", "1\n2"),
         ("guest.metadata.vm_id", "1\u20282"),
         ("guest.metadata.vm_id", "v" * 256),
-        ("guest.metadata.extra", {"../up": "x"}),
-        ("guest.metadata.extra", {"k" * 61: "x"}),
+        ("guest.metadata.extra", {"": "x"}),
+        ("guest.metadata.extra", {"k" * 256: "x"}),
+        ("guest.metadata.extra", {"key": {"deep": ["nul\x00"]}}),
+        ("guest.metadata.extra", {"key": [1] * 40_000}),
         ("guest.metadata.extra", {"vm-id": "collides with the VM's own"}),
         ("guest.metadata.extra", {"a-b": "x", "a_b": "y"}),
         ("guest.metadata.extra", {"key": "nul\x00"}),

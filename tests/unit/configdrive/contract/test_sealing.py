@@ -76,7 +76,7 @@ def sealed_event(word: str, plaintext: bytes) -> LifecycleEvent:
         b'{"swordfish!": 1}',
         b'{"user_data": {"base64": "swordfish!"}}',
         b'{"metadata": {"vm_id": ["swordfish"]}}',
-        b'{"metadata": {"extra": {"swordfish!": "x"}}}',
+        b'{"metadata": {"extra": {"swordfish\\u0007": "x"}}}',
         b"\xffswordfish",
     ],
 )
