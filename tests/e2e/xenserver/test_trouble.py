@@ -28,11 +28,11 @@ def mended(cloud: Cloud) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("method", ["VDI.create", "VBD.create", "VM.get_record"])
-def test_what_is_dropped_is_tried_again_and_leaves_the_one_right_image(
+def test_what_a_restarted_toolstack_has_lost_is_tried_again_and_leaves_the_one_right_image(
     new_vm: NewVm, cloud: Cloud, method: str
 ) -> None:
     vm = new_vm()
-    cloud.pool.faults.drop(method)
+    cloud.pool.faults.drop(method, meanwhile=lambda: cloud.pool.restart_toolstack(A))
     outcome = vm.send("start", guest=GUEST)
     assert (outcome.status, outcome.attempts) == (Status.APPLIED, 2)
     assert list(vm.images().values()) == [vm.medium()]
