@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workers.hypervisors.xenserver.driver import XenServerDriver
 
 XENSERVER = HypervisorName("xenserver")
-STARTS, AT_ONCE, PROCESSES = 12, 8, 3
+STARTS, AT_ONCE, PROCESSES = 8, 6, 2
 
 _numbers = itertools.count()
 
