@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from configdrive.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -47,25 +49,28 @@ def as_document(outcome: Outcome | None) -> dict[str, Any] | None:
 
 def outcome_line(outcome: Outcome) -> str:
     """Return an outcome for people: what, when, to which VM, and what it came to; the remedy on a line of its own."""
-    facts = " ".join(f"{name}={outcome.facts[name]}" for name in _FACTS if name in outcome.facts)
+    facts = printable(" ".join(f"{name}={outcome.facts[name]}" for name in _FACTS if name in outcome.facts))
     cause = ": ".join(part for part in (outcome.code, outcome.detail) if part)
     parts = (
         clock(outcome.at),
         coloured(outcome.status.value, 14),
-        outcome.event_type.ljust(14),
-        outcome.vm_uuid,
+        printable(outcome.event_type).ljust(14),
+        printable(outcome.vm_uuid),
         f"#{outcome.sequence}",
-        cause,
+        printable(cause),
         facts,
         f"(attempt {outcome.attempts})" if outcome.attempts > 1 else "",
     )
     line = "  ".join(part for part in parts if part)
-    return f"{line}\n  remedy: {outcome.remedy}" if outcome.remedy else line
+    return f"{line}\n  remedy: {printable(outcome.remedy)}" if outcome.remedy else line
 
 
 def clock(at: float) -> str:
     """Return a time (seconds since 1970 UTC) as local time of day, with the date when it was not today."""
-    moment = datetime.fromtimestamp(at, UTC).astimezone()
+    try:
+        moment = datetime.fromtimestamp(at, UTC).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return "at no time"
     today = datetime.now(UTC).astimezone().date()
     return moment.strftime("%H:%M:%S" if moment.date() == today else "%Y-%m-%d %H:%M:%S")
 

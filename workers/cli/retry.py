@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from configdrive.printable import printable
 from workers.cli.context import note_action, open_mailbox
 from workers.cli.errors import ExitCode, code_of
 from workers.cli.options import VM, WaitCommand, json_option, wait_option
@@ -106,11 +107,11 @@ def _head_of(mailbox: Inspection, uuid: str, event_id: str | None) -> Head | Non
         return None
     header = view.mail[0]
     if event_id not in {None, header.event_id, header.key}:
-        click.echo(f"the event at the head of VM {uuid} is {header.event_id} of {header.source}", err=True)
+        click.echo(f"the event at the head of VM {uuid} is {header.event_id} of {printable(header.source)}", err=True)
         return None
     alike = [other for other in view.mail if other.event_id == event_id]
     if len(alike) > 1:
-        sources = ", ".join(f"{other.key} ({other.source})" for other in alike)
+        sources = ", ".join(f"{other.key} ({printable(other.source)})" for other in alike)
         click.echo(f"{len(alike)} events of VM {uuid} have this id; give the key: {sources}", err=True)
         return None
     return Head(header, view.attempts, len(view.mail) - 1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from configdrive.errors import PermanentError
+from configdrive.printable import printable
 from workers.cli.context import open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import VM, json_option
@@ -185,16 +186,16 @@ def _print_parked(view: VmView, at: float, outcome: Outcome | None) -> None:
 
 
 def _print_cause(view: VmView, outcome: Outcome | None, indent: str) -> None:
-    click.echo(f"{indent}{view.parked}: {outcome.detail if outcome else ''}")
+    click.echo(f"{indent}{view.parked}: {printable(outcome.detail) if outcome else ''}")
     if outcome is not None and outcome.remedy:
-        click.echo(f"{indent}remedy: {outcome.remedy}")
+        click.echo(f"{indent}remedy: {printable(outcome.remedy)}")
     click.echo(f"{indent}then: configdrive retry {view.uuid}   (or skip)")
 
 
 def _print_vm(view: VmView, summary: VmRecord, outcome: Outcome | None) -> None:
     vm = summary.vm
     known = "no event was applied so far" if vm is None else f"{vm.instance_name} on {vm.hypervisor} host {vm.host}"
-    click.echo(f"VM {click.style(view.uuid, bold=True)}  {known}")
+    click.echo(f"VM {click.style(view.uuid, bold=True)}  {printable(known)}")
     generation = "" if summary.image is None else f", generation {summary.image.generation}"
     places = ", ".join(map(where, summary.places))
     drive = f"{summary.phase.value}{generation}" + (f", on {places}" if places else "")
@@ -213,12 +214,12 @@ def _print_vm(view: VmView, summary: VmRecord, outcome: Outcome | None) -> None:
     facts += [("intent", f"{one.file} may lie on {where(one.place)}, by host {one.host}") for one in view.intents]
     if view.unverified:
         facts.append(("verify", "a worker may have left this VM half-done: it is looked at once no event waits"))
-    facts.append(("work", _work(view)))
     for name, text in facts:
-        click.echo(f"  {name:<9}  {text}")
+        click.echo(f"  {name:<9}  {printable(text)}")
+    click.echo(f"  {'work':<9}  {_work(view)}")
     for position, header in enumerate(view.mail):
         mark = "next" if position == 0 else "then"
-        named = f"{header.event_id} of {header.source}"
+        named = f"{header.event_id} of {printable(header.source)}"
         click.echo(f"  {mark:<9}  {header.event_type} #{header.sequence}  {named}  on {header.queue}")
     if view.parked is not None:
         _print_cause(view, outcome, "  ")

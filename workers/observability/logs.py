@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from configdrive.lifecycle.settled import Settled
 from configdrive.ports import StepRecord
+from configdrive.printable import printable
 from tasks.mailbox import Claim, Ending
 from workers.observability.observers import WorkObserver, hypervisor_of, what_became
 
@@ -88,7 +89,7 @@ class ConsoleFormatter(logging.Formatter):
 
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:
-        line, claim = super().formatMessage(record), _in_work.get()
+        line, claim = printable(super().formatMessage(record)), _in_work.get()
         if claim is None or isinstance(getattr(record, "record", None), StepRecord | Summary):
             return line
         return f"{line} event={claim.header.event_id} vm={claim.header.vm_uuid}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -13,7 +14,8 @@ from configdrive.client.encoding import header as made_header
 from configdrive.client.postings import Header, queue_name
 from configdrive.lifecycle.settled import Settled
 from configdrive.model import Intent, VmUuid
-from tasks.mailbox import Ending, Park, Retry, Sent, SweepCounts
+from configdrive.printable import printable
+from tasks.mailbox import DeadLetter, Ending, Park, Retry, Sent, SweepCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,13 +25,46 @@ if TYPE_CHECKING:
 FIELDS = 7
 """How many strings the scripts answer of a header."""
 
-_END_OF_TIME = 2**53
-"""Milliseconds; every time is less, and what a stranger wrote may be any number."""
+_END_OF_TIME = 2**47
+"""Milliseconds; every time is less (the year 6429), and what a stranger wrote may be any number."""
+
+_DIGITS = 18
 
 
 def seconds(milliseconds: str | float | None) -> float | None:
     """Return seconds; `None` stays `None`."""
     return None if milliseconds is None else float(milliseconds) / 1000
+
+
+def text_of(raw: bytes) -> str:
+    """Read what a stranger may have written, to be shown: whatever it is, it is printable text then."""
+    return printable(raw.decode("utf-8", "replace"))
+
+
+def number_of(raw: bytes | None) -> int | None:
+    """Read a number of the fleet's; `None` of what is none."""
+    text = b"" if raw is None else raw.strip()
+    return int(text) if text.removeprefix(b"-").isdigit() and len(text) <= _DIGITS else None
+
+
+_LETTER: TypeAdapter[DeadLetter] = TypeAdapter(DeadLetter)
+
+
+def dead_letter(text: bytes) -> DeadLetter:
+    """Read a dead letter; of what is none, one that says so. Fields that are not known are passed over."""
+    try:
+        letter = _LETTER.validate_json(text)
+    except ValueError:  # pydantic's errors are such
+        return DeadLetter(0.0, "unknown", "an entry that the fleet has not written")
+    return replace(
+        letter,
+        at=letter.at if 0 <= letter.at < _END_OF_TIME / 1000 else 0.0,  # of no calendar
+        origin=printable(letter.origin),
+        reason=printable(letter.reason),
+        event_id=letter.event_id and printable(letter.event_id),
+        vm_uuid=letter.vm_uuid and printable(letter.vm_uuid),
+        source=letter.source and printable(letter.source),
+    )
 
 
 def posted_at(header: bytes | None) -> float | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
 
 from configdrive.client.encoding import ms
 from configdrive.errors import PermanentError
 from configdrive.lifecycle.state import peek
 from configdrive.model import EventKey, VmUuid
+from configdrive.printable import printable
 from tasks.mailbox import DeadLetter, OperatorAction, SweepCounts, VmView
 from workers.store import encoding
 from workers.store.mailbox import RedisMailbox
@@ -82,7 +85,7 @@ class Inspection(RedisMailbox):
         if not known and not mail:
             return None
         state = encoding.state_of(known.pop(b"state", None))
-        fields = {key.decode(): value.decode() for key, value in known.items()}
+        fields = {encoding.text_of(key): encoding.text_of(value) for key, value in known.items()}
         queue = fields.get("queue", "")
         due: Any = self._redis.zscore(self._key("due", queue), vm_uuid)
         message: Any = self._redis.zscore(self._key("wakeups", queue), vm_uuid)
@@ -93,9 +96,9 @@ class Inspection(RedisMailbox):
             mail=tuple(encoding.readable(mail)),
             state=state,
             parked=fields.get("parked"),
-            attempts=int(fields.get("attempts", 0)),
+            attempts=encoding.number_of(known.get(b"attempts")) or 0,
             owner=fields.get("owner"),
-            leased_until=encoding.seconds(fields.get("until")),
+            leased_until=encoding.seconds(encoding.number_of(known.get(b"until"))),
             due=encoding.seconds(due),
             message=None if message is None else int(message),
             reason=fields.get("reason"),
@@ -106,12 +109,12 @@ class Inspection(RedisMailbox):
     def parked(self, limit: int) -> list[tuple[VmUuid, float]]:
         """Return the parked VMs with the time of their parking, oldest first."""
         found: Any = self._redis.zrange(self._key("parked"), 0, limit - 1, withscores=True)
-        return [(VmUuid(uuid.decode()), score / 1000) for uuid, score in found]
+        return [(VmUuid(encoding.text_of(uuid)), score / 1000) for uuid, score in found]
 
     def pending(self) -> dict[str, int]:
         """Return for each queue how many VMs have events waiting or in work."""
         queues: Any = self._redis.smembers(self._key("queues"))
-        names = sorted(queue.decode() for queue in queues)
+        names = sorted(map(encoding.text_of, queues))
         pipeline = self._redis.pipeline(transaction=False)
         for name in names:
             pipeline.zcard(self._key("due", name))
@@ -126,7 +129,7 @@ class Inspection(RedisMailbox):
             redis.RedisError: it does not answer in time.
         """
         known: Any = self._redis.smembers(self._key("queues"))
-        names = sorted({name.decode("utf-8", "replace") for name in known}.union(served))
+        names = sorted({*map(encoding.text_of, known), *served})
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.time()
         pipeline.zcard(self._key("parked"))
@@ -184,7 +187,7 @@ class Inspection(RedisMailbox):
         """Iterate over all VMs that something is remembered of."""
         start = len(self._key("vm", ""))
         for key in self._redis.scan_iter(match=self._key("vm", "*"), count=1000):
-            yield VmUuid(key[start:].decode())
+            yield VmUuid(encoding.text_of(key[start:]))
 
     def overdue(self, queue: str, *, limit: int = 1000) -> list[tuple[VmUuid, float | None]]:
         """Return the VMs of a queue whose time has come, with that time (seconds since 1970 UTC), oldest first.
@@ -200,8 +203,8 @@ class Inspection(RedisMailbox):
         pipeline.zrange(self._key("wakeups", queue), 0, limit - 1, withscores=True)
         due, (sent, taken), messages, woken = pipeline.execute()
         passed = int((taken if messages else sent) or 0)
-        lost = [(VmUuid(uuid.decode()), None) for uuid, number in woken if number <= passed]
-        return [*((VmUuid(uuid.decode()), score / 1000) for uuid, score in due), *lost]
+        lost = [(VmUuid(encoding.text_of(uuid)), None) for uuid, number in woken if number <= passed]
+        return [*((VmUuid(encoding.text_of(uuid)), score / 1000) for uuid, score in due), *lost]
 
     def act(self, vm_uuid: VmUuid, key: EventKey, action: OperatorAction, outcome: Outcome | None) -> str | None:
         """Retry or skip the next event, if it is this one; answers why not, or `None` when it is done."""
@@ -228,13 +231,13 @@ class Inspection(RedisMailbox):
     def actions(self, vm_uuid: VmUuid, limit: int) -> list[OperatorEntry]:
         """Return what operators did to one VM, newest first, among all that is kept."""
         found: Any = self._redis.xrevrange(self._key("operators"), count=_ACTIONS_KEPT)
-        entries = (OperatorEntry(**json.loads(fields[b"entry"])) for _position, fields in found)
-        return list(islice((entry for entry in entries if entry.vm_uuid in {None, vm_uuid}), limit))
+        entries = (_entry(fields.get(b"entry", b"")) for _position, fields in found)
+        return list(islice((one for one in entries if one is not None and one.vm_uuid in {None, vm_uuid}), limit))
 
     def dead_letters(self, limit: int) -> list[DeadLetter]:
         """Return the newest dead letters."""
         found: Any = self._redis.lrange(self._key("dead"), 0, limit - 1)
-        return [DeadLetter(**json.loads(letter)) for letter in found]
+        return [encoding.dead_letter(letter) for letter in found]
 
     def sealed(self) -> Iterator[tuple[VmUuid, str]]:
         """Iterate over all sealed data at rest: in what is remembered of VMs, and in the events that wait."""
@@ -245,6 +248,18 @@ class Inspection(RedisMailbox):
             for sealed in (*(() if state is None else _sealed_in_state(state)), *map(_sealed_in_event, bodies)):
                 if sealed is not None:
                     yield uuid, sealed
+
+
+_ENTRY: TypeAdapter[OperatorEntry] = TypeAdapter(OperatorEntry)
+
+
+def _entry(text: bytes) -> OperatorEntry | None:
+    """Read what an operator did; `None` of what is no such entry."""
+    try:
+        entry = _ENTRY.validate_json(text)
+    except ValueError:  # pydantic's errors are such
+        return None
+    return replace(entry, who=printable(entry.who), action=printable(entry.action), reason=printable(entry.reason))
 
 
 def _sealed_in_state(text: str) -> tuple[str, ...]:

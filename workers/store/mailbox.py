@@ -245,7 +245,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         pipeline.llen(mail)
         pipeline.time()
         (until, state), waiting, now = pipeline.execute()
-        leased = until is not None and int(until) > ms(now[0] + now[1] / 1e6)
+        leased = (encoding.number_of(until) or 0) > ms(now[0] + now[1] / 1e6)
         return Snapshot(bool(waiting) or leased, encoding.state_of(state))
 
     @override

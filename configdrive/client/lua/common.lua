@@ -34,7 +34,7 @@ end
 -- is longer than it was made to be was made before the clock was set back, and is cut to its length.
 local function end_of(vm, name, length, now)
   local known = redis.call('HMGET', vm, name, length)
-  local ends, most = tonumber(known[1] or 0), tonumber(known[2] or '')
+  local ends, most = tonumber(known[1] or 0) or 0, tonumber(known[2] or '')
   if not most or ends <= now + most then return ends end
   redis.call('HSET', vm, name, now + most)
   return now + most

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.lifecycle.state import ImageRecord, Leftover, Phase, VmRecord, write
 from configdrive.model import (
     EventKey,
@@ -16,15 +17,14 @@ from configdrive.model import (
     VmUuid,
 )
 from configdrive.model import Place as Storage
-from rigs.cloud import key_of
+from rigs.cloud import VmScript, key_of
 from tasks.mailbox import DeadLetter, Held, NotNow, Wakeup
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place, event_lines
 from workers.cli.errors import ExitCode
+from workers.cli.output import outcome_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from rigs.cloud import VmScript
 
 GUEST = {"password": PASSWORD, "user_data": {"text": USER_DATA}}
 
@@ -163,6 +163,53 @@ def test_an_event_in_work_is_shown_as_such(quiet_place: Callable[..., Place], vm
     assert not isinstance(claim, NotNow)
     assert place.json("show", vm.uuid)["in_work"] is True
     assert "a worker is at it, attempt 1" in place.run("show", vm.uuid).stdout
+
+
+HARM = "\x1b]0;mine\x07\x1b[2J\x9b31m\r\n"
+
+
+def test_what_strangers_wrote_ends_no_reader_and_steers_no_terminal(
+    quiet_place: Callable[..., Place], vm: VmScript
+) -> None:
+    """By logins that may write there: those of publishers, of the adapter for CloudStack, and of a newer worker."""
+    place, other = quiet_place(), VmScript()
+    place.run("publish", "-", stdin=json.dumps({**vm.event("deploy"), "source": "/a\u200b"}))
+    key = place.fleet.settings.key_prefix
+    odd = {"reason": HARM, "attempts": HARM, "until": HARM, "owner": b"\xff", "parked": HARM, HARM: HARM}
+    newer = Outcome("e", HARM, HARM, HARM, 1, Status.APPLIED, 1e300, HARM, HARM, HARM, facts={"storage": HARM})
+    letters = ["{}", "[" * 5000, HARM, b"\xff", json.dumps({"at": 1e300, "origin": HARM, "reason": HARM, "x": 1})]
+    with place.fleet.redis.client() as client:
+        client.hset(f"{key}vm:{other.uuid}", mapping={**odd, "state": write(VmRecord(others=(HARM,)))})
+        client.hset(f"{key}vm:{vm.uuid}", mapping=odd)
+        client.zadd(f"{key}parked", {vm.uuid: 1, HARM: 2, b"\xff": 3})
+        client.sadd(f"{key}queues", HARM, b"\xff")
+        client.lpush(f"{key}dead", *letters)
+        for outcome in (newer.to_json(), newer.to_json().replace('"applied"', '"postponed"'), "{}", HARM):
+            client.xadd(f"{key}outcomes", {"event": "x", "outcome": outcome})
+        act = json.dumps({"at": 1, "who": HARM, "action": HARM, "reason": HARM, "vm_uuid": None})
+        for entry in ({"entry": "{}"}, {"x": "y"}, {"entry": act}):
+            client.xadd(f"{key}operators", entry)
+    with place.start("watch", "--since", "all") as watching:
+        assert watching.stdout is not None
+        line = watching.stdout.readline()
+        watching.terminate()
+    assert "at no time" in line
+    shown = [line.removesuffix("\n")]
+    for words in (
+        "show",
+        f"show {vm.uuid}",
+        f"show {other.uuid}",
+        "dead",
+        "wake --dry-run",
+        "retry --all-parked --code x",
+    ):
+        for options in ([], ["--json"]):
+            ran = place.run(*words.split(), *options)
+            assert ran.exception is None or isinstance(ran.exception, SystemExit), words
+            shown += ran.output.splitlines()
+    shown += outcome_line(newer).split("\n")
+    assert [text for text in shown if not text.isprintable()] == []
+    assert sum("\ufffd" in text for text in shown) > 10, "what is no text for people is seen to be there"
 
 
 def test_dead_letters_are_counted_and_listed(quiet_place: Callable[..., Place], vm: VmScript) -> None:

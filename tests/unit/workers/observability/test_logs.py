@@ -100,6 +100,15 @@ def test_people_get_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert line.endswith(f"INFO    configdrive.steps: start upload in 12.3 ms event=event-1 vm={UUID} hypervisor=kvm")
 
 
+def test_what_a_stranger_s_words_bring_steers_no_terminal_and_ends_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for form in ("console", "json"):
+        set_up_logging(form)
+        logging.getLogger("x").warning("a name: %s", "\x1b[2J\x9b31m\r\nforged line")
+        (line,) = lines(capsys)
+        assert line.isprintable()
+        assert "forged line" in line
+
+
 def test_an_attempt_s_end_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("json")
     LoggingObserver().attempt_ended(claim(attempt=2, traceparent=TRACEPARENT), park("access_denied"), 0.25)
