@@ -13,12 +13,12 @@ import click
 
 from configdrive.errors import FleetError
 from workers.cli.context import load_settings
-from workers.cli.errors import ExitCode, problem_of, redis_address
+from workers.cli.errors import ExitCode, lacks_rights, problem_of, redis_address
 from workers.cli.options import json_option
 from workers.cli.output import coloured, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import redis
 
@@ -36,9 +36,10 @@ _ANSWER_SECONDS = 1.0
 
 
 class Level(StrEnum):
-    """How bad a finding is: well, works but should be mended, does not work."""
+    """How bad a finding is: well, not looked at, works but should be mended, does not work."""
 
     OK = "ok"
+    SKIP = "skip"
     WARN = "warn"
     FAIL = "fail"
 
@@ -72,7 +73,8 @@ def doctor(*, fix: bool, as_json: bool) -> ExitCode:
     """Check settings, Redis, the keys, the inventory and every host in it, and name the remedy for what is wrong.
 
     Run it on the machine, and as the user, that the worker or publisher will run as. Without `--fix` nothing is
-    changed. OK is well, WARN works but should be mended, FAIL does not work; with one FAIL the exit code is 1.
+    changed. OK is well, SKIP is what the login on Redis may not see, WARN works but should be mended, FAIL does not
+    work; with one FAIL the exit code is 1.
 
     \b
     Examples:
@@ -101,8 +103,11 @@ def _examine(*, fix: bool) -> Iterator[Finding]:
         return
     yield from _settings(settings)
     yield from _keys(settings)
-    yield from _redis(settings)
-    yield from _inventory(settings, fix=fix)
+    works = settings.public_key is None
+    for finding in _redis(settings):
+        works = works and finding.level is not Level.SKIP
+        yield finding
+    yield from _inventory(settings, fix=fix, works=works)
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
@@ -143,11 +148,12 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     yield _ok("keys", f"{settings.keys_file}: {len(keys)}, the newest is {keys[-1].identity} of {keys[-1].created}")
 
 
-def _inventory(settings: Settings, *, fix: bool) -> Iterator[Finding]:
+def _inventory(settings: Settings, *, fix: bool, works: bool) -> Iterator[Finding]:
+    """Look at the inventory, and at all that is in it; `works`: by its key and its login, a worker could be here."""
     from workers.config.inventory import read_inventory
 
-    if settings.public_key is not None and not settings.inventory.exists():
-        yield _ok("inventory", "none, which a publisher does not need")
+    if not works and not settings.inventory.exists():
+        yield _ok("inventory", "none, which only workers need")
         return
     try:
         tables = read_inventory(settings.inventory)
@@ -235,18 +241,38 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield _fail("redis", error.detail, error.remedy)
         return
     subject = f"redis {redis_address()}"
+    mailbox = Inspection(client, MailboxOptions.of(settings))
     try:
-        info: dict[str, Any] = client.info()
-        yield from _facts(subject, info)
-        client.eval(_PROBE, 1, f"{settings.key_prefix}doctor")
-        yield _ok(subject, "runs scripts that write")
-        yield from _fleet(settings, client)
-        yield from _work(settings, Inspection(client, MailboxOptions.of(settings)))
+        client.ping()
+        looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
+            ("its version, and what it keeps", lambda: _facts(subject, client)),
+            ("whether it runs scripts", lambda: _scripts(subject, client, f"{settings.key_prefix}doctor")),
+            ("the fleet's id", lambda: _fleet(settings, client)),
+            ("who works and what waits", lambda: _work(settings, mailbox)),
+            ("what is parked", lambda: _parked(mailbox)),
+        )
+        for what, look in looks:
+            yield from _as_far_as_allowed(subject, what, look)
     except redis.RedisError as error:
         problem = problem_of(error)
         yield _fail(subject, problem.message, problem.remedy)
     finally:
         client.close()
+
+
+def _as_far_as_allowed(subject: str, what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Look at something of Redis, and say when the login may not see it: its role has other things to do."""
+    try:
+        yield from look()
+    except Exception as error:
+        if not lacks_rights(error):
+            raise
+        yield Finding(Level.SKIP, subject, f"this login may not see {what}")
+
+
+def _scripts(subject: str, client: redis.Redis, key: str) -> Iterator[Finding]:
+    client.eval(_PROBE, 1, key)
+    yield _ok(subject, "runs scripts that write")
 
 
 def _fleet(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
@@ -266,7 +292,8 @@ def _fleet(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
         yield _ok("fleet id", f"{found}, which every image's name carries: keep it beside the keys")
 
 
-def _facts(subject: str, info: dict[str, Any]) -> Iterator[Finding]:
+def _facts(subject: str, client: redis.Redis) -> Iterator[Finding]:
+    info: dict[str, Any] = client.info()
     version = str(info.get("redis_version", "0"))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers >= _OLDEST:
@@ -305,6 +332,9 @@ def _work(settings: Settings, mailbox: Inspection) -> Iterator[Finding]:
             hypervisor = name.split(".")[1] if name.count(".") else name
             detail = f"{count} VMs have events, and no worker that takes from it has answered"
             yield _warn(f"queue {name}", detail, f"configdrive worker --hypervisor {hypervisor}")
+
+
+def _parked(mailbox: Inspection) -> Iterator[Finding]:
     parked = len(mailbox.parked(1000))
     if parked:
         yield _warn("parked", f"{parked} VMs wait for a person", "configdrive show")

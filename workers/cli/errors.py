@@ -35,6 +35,10 @@ class ExitCode(IntEnum):
     """128 + SIGPIPE: whoever read our output has stopped, as in `configdrive watch | head`."""
 
 
+_NO_RIGHT = ("NOPERM", "can't run this command", "can't access at least one of the keys")
+"""How Redis says it, in an answer and in that of a script."""
+
+
 def code_of(outcome: Outcome) -> ExitCode:
     """Say whether an event came to what it asked for; one that a later event made pointless did no worse."""
     from configdrive.contract.outcome import Status
@@ -77,19 +81,33 @@ def redis_address() -> str:
 def _redis_problem(error: Exception) -> Problem | None:
     # An error of a library that was never imported cannot have been raised: nothing is imported to find that out.
     redis, kombu = sys.modules.get("redis"), sys.modules.get("kombu.exceptions")
-    if _is(error, kombu, "OperationalError"):
+    if _is(error, kombu, "OperationalError") and not lacks_rights(error):
         return _unreachable(error)
-    if not _is(error, redis, "RedisError"):
+    if not _is(error, redis, "RedisError") and not lacks_rights(error):
         return None
-    if _is(error, redis, "AuthenticationError") or str(error).startswith(("NOAUTH", "NOPERM", "WRONGPASS")):
-        message = f"Redis at {redis_address()} refuses the login, or what this user may do is too little"
+    if _is(error, redis, "AuthenticationError") or str(error).startswith(("NOAUTH", "WRONGPASS")):
+        message = f"Redis at {redis_address()} refuses the login"
         return Problem(ExitCode.MISCONFIGURED, message, "put the right user and password into CONFIGDRIVE_REDIS_URL")
+    if lacks_rights(error):
+        message = f"Redis at {redis_address()} does not allow this user what this command needs"
+        remedy = "use a login that may, such as a worker's: deploy/redis/users.acl.template says what each role may"
+        return Problem(ExitCode.MISCONFIGURED, message, remedy)
     if _is(error, redis, "ConnectionError") or _is(error, redis, "TimeoutError"):
         return _unreachable(error)
     word = str(error).partition(" ")[0]
     shown = word if word.isalpha() and word.isupper() else type(error).__name__
     message = f"Redis at {redis_address()} refused a command ({shown})"
     return Problem(ExitCode.UNAVAILABLE, message, "ask `configdrive doctor`, and see Redis' own log")
+
+
+def lacks_rights(error: BaseException) -> bool:
+    """Whether Redis has refused a command, or one within a script, because of who asks."""
+    known = sys.modules.get("redis.exceptions")
+    return known is not None and any(
+        isinstance(one, known.NoPermissionError)
+        or (isinstance(one, known.ResponseError) and any(words in str(one) for words in _NO_RIGHT))
+        for one in _chain(error)
+    )
 
 
 def _unreachable(error: Exception) -> Problem:

@@ -28,6 +28,7 @@ _COLOURS = {
     "ok": "green",
     "warn": "yellow",
     "fail": "red",
+    "skip": "yellow",
 }
 _FACTS = ("attach", "device", "storage", "password", "left_behind")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import redis
 from configdrive.lifecycle.settled import Verified
 from configdrive.model import HostName
 from tasks.mailbox import Held, Leftover, OperatorAction
-from tests.integration.deploy.compose import Stack
+from tests.integration.deploy.compose import Stack, configdrive
 from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park, posting, receipts
 from tests.support import require_rig, wait_until
 from workers.store.inspection import Inspection
@@ -150,6 +151,35 @@ def test_who_has_the_list_alone_can_put_an_event_there_and_read_what_became_of_i
         assert client.get(f"{PREFIX}seen:{header.key}")
     with guarded.client("worker") as client:
         client.delete(f"{PREFIX}intake")
+
+
+ROLES = {"worker": 0, "publisher": 4, "cloudstack": 4, "intake": 4, "flower": 5}
+"""Each role, and how many of the five things that `doctor` looks at on Redis it may not see."""
+
+
+@pytest.mark.parametrize(("role", "unseen"), ROLES.items())
+def test_doctor_says_to_each_role_what_it_may_not_see_and_finds_nothing_wrong(
+    guarded: Guarded, role: str, unseen: int
+) -> None:
+    inventory = guarded.stack.directory / ".config/configdrive/inventory.toml"
+    if role == "worker":
+        inventory.parent.mkdir(parents=True)
+        inventory.write_text(f'[simulated]\ndirectory = "{guarded.stack.directory}"\nhosts.h1.storages.p1 = {{}}\n')
+    found = json.loads(configdrive(guarded.stack, role, "doctor", "--json"))["findings"]
+    inventory.unlink(missing_ok=True)
+    assert [one for one in found if one["level"] == "fail"] == []
+    skipped = [one["detail"] for one in found if one["level"] == "skip"]
+    assert len(skipped) == unseen, skipped
+    assert all(detail.startswith("this login may not see ") for detail in skipped)
+
+
+@pytest.mark.parametrize(
+    "words", ["show {vm}", "event stop --vm {vm} --name i-1 --hypervisor simulated --sequence next"]
+)
+def test_a_command_that_its_login_may_not_do_says_so_and_ends_with_78(guarded: Guarded, words: str) -> None:
+    with pytest.raises(AssertionError, match="does not allow this user what this command needs") as caught:
+        configdrive(guarded.stack, "publisher", *words.format(vm=new_vm()).split())
+    assert "deploy/redis/users.acl.template" in str(caught.value)
 
 
 # --- what none may ----------------------------------------------------------------------------------------------------

@@ -35,7 +35,12 @@ def test_the_address_never_has_the_login(url: str, address: str, monkeypatch: py
         (kombu.exceptions.OperationalError("no"), ExitCode.UNAVAILABLE, "cannot be reached (OperationalError)"),
         (redis.BusyLoadingError("LOADING"), ExitCode.UNAVAILABLE, "cannot be reached (BusyLoadingError)"),
         (redis.AuthenticationError("WRONGPASS Hunter2"), ExitCode.MISCONFIGURED, "refuses the login"),
-        (redis.exceptions.NoPermissionError("NOPERM this user"), ExitCode.MISCONFIGURED, "refuses the login"),
+        (redis.exceptions.NoPermissionError("this user has no"), ExitCode.MISCONFIGURED, "does not allow this user"),
+        (
+            redis.ResponseError("ERR The user can't run this command"),
+            ExitCode.MISCONFIGURED,
+            "does not allow this user",
+        ),
         (redis.ResponseError("NOAUTH Authentication required."), ExitCode.MISCONFIGURED, "refuses the login"),
         (redis.ResponseError("MISCONF Hunter2"), ExitCode.UNAVAILABLE, "refused a command (MISCONF)"),
         (redis.exceptions.OutOfMemoryError("command not allowed Hunter2"), ExitCode.UNAVAILABLE, "(OutOfMemoryError)"),
