@@ -8,6 +8,7 @@ import json
 import pickle
 from typing import TYPE_CHECKING, Any
 
+from configdrive.contract.event_key import event_key
 from configdrive.contract.outcome import Status
 from rigs.fleet import wakeup_text
 from rigs.process import wait_until
@@ -92,7 +93,7 @@ def harmless(good: dict[str, Any]) -> Iterator[str]:
     uuid = new_vm().uuid
     for name, value in (("root_id", 5), ("parent_id", []), ("group", {}), ("origin", 7), ("shadow", {}), ("stamps", 7)):
         forged = copy.deepcopy(good)
-        forged["headers"] |= {"id": f"forged-{name}", name: value}
+        forged["headers"] |= {"id": event_key("/strangers", name), name: value}
         forged["properties"]["delivery_tag"] = f"forged-{name}"
         forged["body"] = body(["start", uuid, 1, 1], {}, {})
         yield json.dumps(forged)
