@@ -91,7 +91,7 @@ class Leftovers:
             except FleetError as error:
                 level = logging.WARNING if isinstance(error, PermanentError) else logging.INFO
                 _log.log(level, "left on host %s by VM %s: %s", host, uuid, error)
-                if error.code is TransientCode.HOST_UNREACHABLE:
+                if error.code in {TransientCode.HOST_UNREACHABLE, TransientCode.DEFERRED}:
                     return f"host {host} is away still; {finished} VMs finished"
                 done = False
             finished += done

@@ -65,8 +65,8 @@ def test_who_waits_too_long_for_a_session_reads_the_setting_s_name(cloud: Cloud)
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert {error.code for error in errors} == {TransientCode.HOST_UNREACHABLE}
-    assert any("'sessions'" in error.remedy for error in errors)
+    assert {error.code for error in errors} <= {TransientCode.HOST_UNREACHABLE, TransientCode.SATURATED}
+    assert any("'sessions'" in error.remedy for error in errors if error.code is TransientCode.SATURATED)
 
 
 def test_a_forked_worker_logs_in_for_itself_and_leaves_its_parent_s_session_alone(cloud: Cloud) -> None:
