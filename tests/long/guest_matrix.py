@@ -192,9 +192,8 @@ def test_a_guest_reads_its_config_drive(
 
     line = wait_until(said, f"the guest: {cell}", timeout=400)
     assert (vm.uuid in line) is (cell.why_not is None), (line, cell.why_not)
+    wait_until(lambda: not cloud.domain(vm).isActive(), "the guest to power off", timeout=60)
     driver.detach(vm)
-    if cloud.domain(vm).isActive():
-        cloud.stop(vm)
     left = ET.fromstring(cloud.domain(vm).XMLDesc(2)).iterfind("devices/controller/alias")  # noqa: S314
     assert [alias.get("name") for alias in left if str(alias.get("name")).startswith("ua-")] == []
 

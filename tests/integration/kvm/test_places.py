@@ -167,31 +167,31 @@ UNDEFINED = [
 
 
 @pytest.mark.parametrize(("definition", "bus", "controller"), UNDEFINED)
-def test_an_orchestrator_is_told_an_element_that_fits_what_it_is_about_to_define(  # noqa: PLR0913
+def test_an_orchestrator_gets_an_element_that_fits_what_it_is_about_to_define(  # noqa: PLR0913
     cloud: Cloud, driver: KvmDriver, home: Place, definition: dict[str, object], bus: str, *, controller: bool
 ) -> None:
     known = TypeAdapter(VmDefinition).validate_python(definition)
     vm = replace(cloud.new_vm(), attach_by=AttachBy.ORCHESTRATOR, primary_storage=home.storage, definition=known)
-    told = give(driver, vm, home)
-    assert (told.facts["bus"], "xml_controller" in told.facts) == (bus, controller)
+    attachment = give(driver, vm, home)
+    assert (attachment.facts["bus"], "xml_controller" in attachment.facts) == (bus, controller)
     theirs = "".join(
         disk(cloud.root_disk(vm.uuid) if one.device == "disk" else None, one.target, one.bus, one.device)
         for one in known.disks
     )
-    scsi = told.facts.get("xml_controller", VIRTIO if known.controllers else "")
-    cloud.define(theirs + (told.xml or ""), root="", machine=known.machine, devices=scsi, vm=vm)
+    scsi = attachment.facts.get("xml_controller", VIRTIO if known.controllers else "")
+    cloud.define(theirs + (attachment.xml or ""), root="", machine=known.machine, devices=scsi, vm=vm)
     power_on(cloud, vm)
-    assert told.path in devices(cloud, vm)
+    assert attachment.path in devices(cloud, vm)
 
 
 def test_of_a_vm_of_which_nothing_is_known_there_is_an_element_for_each_bus(
     cloud: Cloud, driver: KvmDriver, home: Place
 ) -> None:
     vm = replace(cloud.new_vm(), attach_by=AttachBy.ORCHESTRATOR, primary_storage=home.storage)
-    told = give(driver, vm, home)
-    assert 'dev="hdd" bus="ide"' in (told.xml or "")
+    attachment = give(driver, vm, home)
+    assert 'dev="hdd" bus="ide"' in (attachment.xml or "")
     for bus in ("ide", "sata", "scsi"):
-        element = told.facts[f"xml_{bus}"]
+        element = attachment.facts[f"xml_{bus}"]
         assert [word in element for word in (f'<target bus="{bus}"', "optional", "ua-configdrive")] == [True] * 3
 
 
