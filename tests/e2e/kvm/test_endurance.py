@@ -37,7 +37,7 @@ WARM_UP = 5
 GUEST = {"password": "swordfish", "user_data": {"text": "#!/bin/sh\necho hello\n" * 100}}
 VOLUMES, SFTP = "h1", "h1-sftp"
 
-MORE, MORE_KIB, SLOWER = 4, 6 * 1024, 2.0
+MORE, MORE_KIB = 4, 6 * 1024
 """What may be added by chance: descriptors, threads, KiB of memory (of both processes), and times as slow."""
 
 
@@ -114,7 +114,6 @@ def test_a_thousand_events_leave_nothing_behind(
     assert end.descriptors <= warm.descriptors + MORE
     assert end.threads <= warm.threads + MORE
     assert end.kib <= warm.kib + MORE_KIB
-    assert median(late) <= SLOWER * median(early)
     left = hosts.hosts["h1"].outside(hosts.directory / LOCAL / "configdrive").iterdir()
     owners = {name.vm_uuid for path in left if (name := ImageName.parse(path.name))}
     assert not owners & {script.uuid for script, _ in vms}

@@ -19,7 +19,7 @@ from configdrive.model import HostName, Place, PowerState, StorageName
 from configdrive.ports import Connections
 from tests.contract.rig import failure_of, make_image
 from tests.support import wait_until
-from workers.hypervisors.kvm.sessions import UNTESTED_SECONDS, HostLinks
+from workers.hypervisors.kvm.sessions import UNTESTED_SECONDS, HostLinks, Link
 from workers.hypervisors.kvm.vms import find_domain
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tests.integration.kvm.cloud import Cloud
     from tests.integration.kvm.conftest import MakeDriver
     from workers.hypervisors.kvm.driver import KvmDriver
-    from workers.hypervisors.kvm.sessions import Link
     from workers.hypervisors.kvm.vms import Domain
 
 HOST = HostName("h1")
@@ -122,7 +121,7 @@ def test_who_waits_too_long_for_a_connection_reads_what_to_do(cloud: Cloud) -> N
     with links.borrow():
         failure = failure_of(lambda: links.borrow().__enter__())
     assert failure is not None
-    assert failure.code is TransientCode.HOST_UNREACHABLE
+    assert failure.code is TransientCode.SATURATED
     assert "connections" in failure.remedy
     with links.borrow():
         pass
@@ -143,22 +142,25 @@ def test_a_libvirtd_that_was_started_anew_is_not_noticed(cloud: Cloud, driver: K
 
 def test_a_host_that_is_silent_makes_only_the_first_wait(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.hypervisors.kvm.sessions.SILENT_SECONDS", 0.2)
-    monkeypatch.setattr("workers.hypervisors.kvm.sessions.REST_SECONDS", 1.0)
+    monkeypatch.setattr("workers.hypervisors.kvm.sessions.REST_SECONDS", 3600.0)
+    opened: list[Link] = []
+    opening = Link.open
+
+    def counted(link: Link) -> None:
+        opened.append(link)
+        opening(link)
+
+    monkeypatch.setattr(Link, "open", counted)
     links = HostLinks(HOST, cloud.host.uri, 0.3, 2)
     cloud.host.pause()
-    waited = []
     try:
         for number in range(5):
-            asked = time.monotonic()
             failure = failure_of(lambda: links.borrow().__enter__())
             assert failure is not None
             assert failure.code is (TransientCode.DEFERRED if number else TransientCode.HOST_UNREACHABLE)
-            waited.append(time.monotonic() - asked)
     finally:
         cloud.host.resume()
-    assert waited[0] > 0.25
-    assert max(waited[1:]) < 0.1
-    wait_until(lambda: failure_of(lambda: use(links)) is None, "the host to be asked again", timeout=5)
+    assert len(opened) == 1
     links.close()
 
 
@@ -215,20 +217,18 @@ def alarm() -> Iterator[type[Exception]]:
 
 
 def test_a_soft_time_limit_ends_the_wait_for_a_host_that_hangs(
-    cloud: Cloud, driver: KvmDriver, alarm: type[Exception]
+    cloud: Cloud, make_driver: MakeDriver, alarm: type[Exception]
 ) -> None:
-    vm = cloud.define()
+    driver, vm = make_driver(call_timeout=3600), cloud.define()
     driver.observe(vm)
     gc.collect()  # an exception that comes while Python frees other tests' connections would be swallowed
     cloud.host.pause()
-    started = time.monotonic()
     signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
         with pytest.raises(alarm):
             driver.observe(vm)
     finally:
         cloud.host.resume()
-    assert time.monotonic() - started < 2
     assert driver.observe(vm).power is PowerState.HALTED
 
 

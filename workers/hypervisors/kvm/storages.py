@@ -254,7 +254,8 @@ class Storages:
         if kept is not None or (self._link.known.nameless.get(folder.directory) and not make):
             return kept
         identity = None
-        with contextlib.suppress(FleetError), translated(f"folder {folder.directory}"):
+        # An event remembers the storage by it: who cannot make it just now tries again.
+        with contextlib.suppress(PermanentError if make else FleetError), translated(f"folder {folder.directory}"):
             identity = folder.identity(make=make)
         if identity is None:
             self._link.known.nameless.keep(folder.directory, value=True)
