@@ -170,6 +170,7 @@ class Mailboxes(RuleBasedStateMachine):
             vm.give_back()
             vm.retry_set, vm.backing_off, vm.due, vm.overdue = True, True, True, False
             return
+        vm.attempts = vm.deaths = 0
         self.stream.append(result)
         vm.seen[result.key] = result
         if how == "park":
