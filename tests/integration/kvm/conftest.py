@@ -27,7 +27,7 @@ class MakeDriver(Protocol):
     def __call__(self, *, force_eject: bool = True, call_timeout: float = 20.0, **table: object) -> KvmDriver: ...
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtHost]:
     with require_rig():
         host = LibvirtHost(tmp_path_factory.mktemp("kvm"), tls=True)
@@ -36,7 +36,7 @@ def kvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtHost]:
     host.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session_cloud(kvm: LibvirtHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     from tests.integration.kvm.cloud import Cloud  # noqa: PLC0415  # needs libvirt-python
 
@@ -60,7 +60,7 @@ def home(cloud: Cloud) -> Place:
     return identified(Place(StorageName("local"), HostName("h1")), cloud.pool / "configdrive")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ssh(kvm: LibvirtHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
     with require_rig():
         server = SshServer(tmp_path_factory.mktemp("ssh"), within=kvm.within)
