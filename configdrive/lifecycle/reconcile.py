@@ -340,7 +340,9 @@ class Reconciler:
         half_done = may_be_half_done(observed.known, attempt.event, reached.goal, again=attempt.attempt > 1)
         state_, goal, executed = executor.carry_out(observed, reached.state, reached.goal, half_done=half_done)
         after, found = remember(observed, state_, goal, executed)
-        facts = _facts(goal, observed.seen, executed, (*left, *found))
+        # Whoever reads only what became of a stop or destroy must learn of all that is left, whichever event left it.
+        every = after.left if attempt.only_takes_away else (*left, *found)
+        facts = _facts(goal, observed.seen, executed, every)
         return self._settle(
             attempt, replace(reached, state=after), facts, intents=(*attempt.intents, *executed.intents)
         )
@@ -373,7 +375,7 @@ class Reconciler:
         return self._settle(
             attempt,
             replace(reached, state=after),
-            {"attach": "left", "left_behind": leftovers.named(found)},
+            {"attach": "left", "left_behind": leftovers.named(after.left)},
             intents=attempt.intents,
             code=error.code,
             detail=f"{error.detail}: what is left of this VM goes when it can",

@@ -112,8 +112,8 @@ class Asked:
     def _done(self, sent: Sent, outcome: Outcome, *, live: bool | None) -> bool:
         assert not self.gone or sent.word == "destroy", outcome
         assert sent.sequence > self.sequence or sent.word == "destroy", outcome
-        if not self.known and sent.host is None:
-            assert (sent.word in TAKES_AWAY, outcome.status) == (True, Status.NOT_APPLICABLE), outcome
+        if outcome.status is Status.NOT_APPLICABLE and sent.word in TAKES_AWAY:
+            assert (self.known, sent.host) == (False, None), outcome
             return False
         if outcome.status is Status.NOT_APPLICABLE:
             assert (sent.word, sent.data.get("phase")) == ("migrate", "rollback"), outcome

@@ -273,3 +273,16 @@ def test_a_prepared_migration_removes_no_leftover(local: Fleet) -> None:
     leaves(local)
     starts_elsewhere(local)
     assert local.send("migrate", phase="prepare", host=None, destination="host-2").left_on == (HOST_1,)
+
+
+@pytest.mark.parametrize("word", ["stop", "destroy"])
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_stop_or_destroy_says_what_earlier_events_have_left(local: Fleet, word: str, *, ends: bool) -> None:
+    local.cloud.down.add(HOST_1)
+    starts_elsewhere(local)
+    if not ends:
+        local.cloud.down.add(HOST_2)
+    said = local.send(word, host=HOST_2, attempt=3).outcome.facts["left_behind"]
+    assert "drive@host-1" in said
+    assert "local@host-1" in said
+    assert ("local@host-2" in said) is not ends
