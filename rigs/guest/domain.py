@@ -19,6 +19,10 @@ Bus = Literal["ide", "sata", "scsi", "usb", "virtio"]
 _COMMAND_LINE = "console=ttyS0 quiet loglevel=1 panic=-1 nokaslr mitigations=off no_timer_check tsc=reliable audit=0"
 
 
+# A q35 takes a device while it runs only where a port was left free; libvirt leaves none.
+_SPARE_PORTS = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Disk:
     """One disk or CD drive.
@@ -115,6 +119,10 @@ def domain_xml(  # noqa: PLR0913  # each is one element of the domain
     devices.extend(disk.element() for disk in disks)
     if machine.scsi:
         ET.SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
+    if machine.type == "q35":
+        ET.SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
+        for index in range(1, _SPARE_PORTS + 1):
+            ET.SubElement(devices, "controller", type="pci", index=str(index), model="pcie-root-port")
     ET.SubElement(devices, "controller", type="usb", index="0", model="qemu-xhci" if machine.usb else "none")
     for kind in ("serial", "console"):
         port = ET.SubElement(devices, kind, type="file")
