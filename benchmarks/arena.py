@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from kombu import Queue
 
 from benchmarks import peers, samples
+from rigs.cloud import key_of
 from rigs.fleet import Fleet
 from rigs.process import Daemon, wait_until
 from rigs.redis import RedisServer
@@ -156,7 +157,7 @@ class Arena:
     def require_applied(self, events: Sequence[Event]) -> None:
         """Make sure that the fleet did what it was measured for."""
         for event in events:
-            outcome: Outcome | None = self.fleet.mailbox.outcome_of(event["id"])
+            outcome: Outcome | None = self.fleet.mailbox.outcome_of(key_of(event))
             if outcome is None or outcome.status != "applied":
                 raise RuntimeError(f"the measured event came to {outcome}")
 
