@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from configdrive.contents.render import DIRECTORIES
 from configdrive.errors import PermanentError
-from configdrive.iso import read
-from configdrive.iso.layout import layout_of
+from configdrive.iso import read, write
+from configdrive.iso.layout import checked_folders, layout_of
 from configdrive.iso.verify import verify
 from tests.unit.configdrive.samples import BUILT_AT, FILES, PASSWORD, build
 
@@ -71,9 +71,17 @@ def test_nor_one_that_is_cut_or_goes_on() -> None:
 
 
 def test_nor_one_that_shows_another_files_content() -> None:
-    shown = pointed((VM_ID, PASSWORD_FILE))
-    assert not fits(shown)
-    assert fits(shown, FILES | {VM_ID: PASSWORD})
+    assert not fits(pointed((VM_ID, PASSWORD_FILE)))
+
+
+def test_nor_one_in_which_two_files_share_a_small_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bsdtar would print nothing for one of them."""
+    monkeypatch.setattr("configdrive.iso.write.MOST_OF_ITS_OWN", 0)
+    shared = write.write(FILES, checked_folders(FILES, DIRECTORIES), "config", BUILT_AT)
+    assert len(shared) < len(CONTENT)
+    assert not fits(shared)
+    with pytest.raises(PermanentError, match="share a small content"):
+        verify(shared, FILES, "config")
 
 
 def test_nor_one_that_holds_a_content_which_no_name_shows() -> None:
