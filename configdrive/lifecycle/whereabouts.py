@@ -49,7 +49,7 @@ def _other_hosts(
     known: VmState, intents: tuple[Intent, ...], event: LifecycleEvent | None
 ) -> Iterator[tuple[str | None, str]]:
     """Yield hosts that may have a drive of the VM, with what they say of themselves, if that is known."""
-    if known.vm is not None and known.phase is Phase.ATTACHED:
+    if known.vm is not None and known.is_present:  # a deploy leaves the drive as it is
         yield known.vm.host, known.host_id
     yield known.destination, ""
     for former in known.former:

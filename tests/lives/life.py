@@ -238,7 +238,7 @@ class Life:
     def take_over(self, meanwhile: Sequence[tuple[str, Json]] = ()) -> None:
         """Let another worker have its way: not while the first one's lease lasts, only when it is over."""
         head = self.head
-        if head is not None and self.store.field(VM, "owner") is not None:
+        if head is not None and int(self.store.field(VM, "until") or 0) > self.store.now() * 1000:
             answer = self.attempts.make(self._own(head))
             assert isinstance(answer, Dropped)
             assert answer.why == NotNow.BUSY

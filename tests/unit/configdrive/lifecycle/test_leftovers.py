@@ -286,3 +286,12 @@ def test_a_stop_or_destroy_says_what_earlier_events_have_left(local: Fleet, word
     assert "drive@host-1" in said
     assert "local@host-1" in said
     assert ("local@host-2" in said) is not ends
+
+
+def test_a_deploy_does_not_make_forget_the_drive_that_another_host_has(fleet: Fleet) -> None:
+    running(fleet)
+    fleet.power(PowerState.HALTED)
+    fleet.send("deploy")
+    kept = starts_elsewhere(fleet)
+    assert kept.medium is None
+    assert fleet.generations() == [4]
