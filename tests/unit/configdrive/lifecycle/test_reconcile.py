@@ -49,7 +49,7 @@ def test_start_attaches_a_fresh_image_and_the_staged_one_goes(fleet: Fleet) -> N
         "password": "none",
         "attach": "inserted",
         "device": "cd",
-        "path": "/primary/i-2-14-vm.3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f.2.wgp2af3i3xxu76tc-fleetaaa.iso",
+        "path": "/primary/i-2-14-vm.3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f.2.xhpd4oyy36b77dwi-fleetaaa.iso",
         "xml": "<disk/>",
     }
 
