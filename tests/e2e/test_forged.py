@@ -14,6 +14,7 @@ from configdrive.client.postings import Posting
 from configdrive.client.public_key import PublicSealer
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
+from rigs.cloud import key_of
 from tasks.mailbox import OperatorAction
 from tests.e2e.site import Site, new_vm, uuid_of
 from workers.config.keys import Key
@@ -21,7 +22,6 @@ from workers.config.keys import Key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from configdrive.model import EventKey
     from rigs.cloud import VmScript
 
 SECRET = "swordfish-in-a-forged-event"
@@ -88,7 +88,7 @@ def test_a_sealed_box_that_is_not_for_this_event_is_not_opened(
     assert site.mailbox.outcome_of(behind) is None
     destroyed = site.outcome(vm.event("destroy"))
     assert (destroyed.status, destroyed.attempts) == (Status.APPLIED, 1)
-    assert {outcome.code for outcome in (site.ended(_id(event)), site.ended(behind))} == {"superseded"}
+    assert {outcome.code for outcome in (site.ended(key_of(event)), site.ended(behind))} == {"superseded"}
     _require_silence(logs)
 
 
@@ -98,7 +98,7 @@ def test_a_forged_sealed_box_is_skipped_and_the_next_event_goes_on(site: Site) -
     parked = site.outcome(event)
     (behind,) = site.publish(vm.event("start"))
     skipped = replace(parked, status=Status.SKIPPED, code=None)
-    assert site.mailbox.act(uuid_of(vm), _id(event), OperatorAction.SKIP, skipped) is None
+    assert site.mailbox.act(uuid_of(vm), key_of(event), OperatorAction.SKIP, skipped) is None
     assert site.ended(behind).status is Status.APPLIED
     site.require(vm, 2)
 
@@ -153,10 +153,6 @@ def test_what_is_no_event_goes_to_the_dead_letters_and_the_vm_s_next_event_goes_
     assert letter.reason.startswith("invalid_event: ")
     assert SECRET not in repr(letter)
     _require_silence(logs)
-
-
-def _id(event: dict[str, Any]) -> EventKey:
-    return event["id"]  # type: ignore[no-any-return]
 
 
 def _uploads(site: Site, vm: VmScript) -> list[Any]:
