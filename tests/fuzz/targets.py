@@ -18,6 +18,7 @@ from typing_extensions import override
 from configdrive.client.postings import Posting
 from configdrive.client.publisher import Publisher
 from configdrive.contents.render import render
+from configdrive.contract.event_key import event_key
 from configdrive.contract.events import parse
 from configdrive.contract.sealing import body_of, guest_of
 from configdrive.errors import PermanentError
@@ -47,6 +48,8 @@ _NOBODY: Any = None
 _KEY = Key.generate()
 KEYS = KeyRing(lambda: [_KEY])
 CONTEXT = f"{UUID}/event-1"
+SOURCE = "/clouds/test"
+TASK_ID = event_key(SOURCE, "event-1")
 
 
 def target(function: Target) -> Target:
@@ -186,7 +189,8 @@ def intake(random: Random) -> bool:
 @target
 def header(random: Random) -> bool:
     """What lies in a mailbox in the place of a header."""
-    whole = {"id": "event-1", "type": "start", "vm": UUID, "queue": "configdrive.kvm", "sequence": 1}
+    names = {"key": TASK_ID, "id": "event-1", "source": SOURCE, "type": "start"}
+    whole = names | {"vm": UUID, "queue": "configdrive.kvm", "sequence": 1}
     raw = given(random, whole)
     return bool(list(encoding.readable([raw])))
 
@@ -199,17 +203,17 @@ ENVELOPE: dict[str, Any] = {
     "headers": {
         "lang": "py",
         "task": TASK_NAME,
-        "id": "event-1",
+        "id": TASK_ID,
         "eta": None,
         "expires": None,
         "retries": 0,
         "timelimit": [None, None],
-        "root_id": "event-1",
+        "root_id": TASK_ID,
         "argsrepr": "('start',)",
         "origin": "gen1@host",
     },
     "properties": {
-        "correlation_id": "event-1",
+        "correlation_id": TASK_ID,
         "delivery_mode": 2,
         "delivery_info": {"exchange": "", "routing_key": "configdrive.kvm"},
         "priority": 0,
@@ -245,7 +249,7 @@ def message(random: Random) -> bool:
 @target
 def task_arguments(random: Random) -> bool:
     """What Celery hands to a task."""
-    identity = random.choice(("event-1", strange(random)))
+    identity = random.choice((TASK_ID, strange(random)))
     arguments = changed(random, ["start", UUID, 1, 1])
     arguments = arguments if isinstance(arguments, list) else [arguments]
     return not refused(lambda: read(identity, arguments, QUEUE)) and not refused(
@@ -257,4 +261,4 @@ def task_arguments(random: Random) -> bool:
 def host_names(random: Random) -> bool:
     """What names the host that is to be asked for leftovers."""
     name = random.choice(("host-1", strange(random)))
-    return not refused(lambda: read_question("event-1", [name, 1], QUEUE))
+    return not refused(lambda: read_question(TASK_ID, [name, 1], QUEUE))
