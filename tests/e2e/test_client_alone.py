@@ -27,7 +27,7 @@ event = json.load(sys.stdin)
 with connect(redis_url=sys.argv[1], public_key=sys.argv[2], key_prefix=sys.argv[3]) as publisher:
     receipt = publisher.publish(event)
     outcome = publisher.wait(receipt, 300)
-    (last,) = [found for _, found in publisher.outcomes("0", timeout=0.2) if found.event_id == receipt.key]
+    (last,) = [found for _, found in publisher.outcomes("0", timeout=0.2) if found.key == receipt.key]
 print(json.dumps({
     "accepted": receipt.accepted,
     "status": outcome.status,

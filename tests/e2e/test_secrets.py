@@ -119,7 +119,7 @@ def lead_many_lives(run: Run) -> None:
     site.ended(run.events["wrong"])
     for _, outcome in site.mailbox.outcomes("0", 0.01):
         assert outcome is not None
-        run.outcomes.setdefault(outcome.event_id, []).append(outcome)
+        run.outcomes.setdefault(outcome.key, []).append(outcome)
 
 
 def publish_to_another_vm(site: Site, vm: VmScript, guest: Mapping[str, Any]) -> EventKey:
