@@ -29,6 +29,7 @@ def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     for name in [*sys.modules]:
         if name.startswith(("workers.observability.metrics", "workers.observability.tracing")):
             monkeypatch.delitem(sys.modules, name)
+            monkeypatch.delattr(name, raising=False)  # `from package import module` would find it there
     monkeypatch.setitem(sys.modules, package, None)
 
 
