@@ -14,6 +14,8 @@ from tests.e2e.kvm.moving import require_moved, require_untouched, running
 from tests.e2e.kvm.site import ALONE, LOCAL
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.e2e.kvm.conftest import NewVm
     from tests.e2e.kvm.site import Site
 
@@ -86,21 +88,33 @@ def test_a_destination_that_does_not_answer_is_tried_again_and_then_parked(new_v
 
 
 @pytest.mark.parametrize(
-    ("storage", "destination", "status", "code"),
+    ("storage", "destination", "ending"),
     [
-        (LOCAL, "h9", Status.REJECTED, PermanentCode.UNKNOWN_HOST),
-        (ALONE, "h2", Status.PARKED, PermanentCode.STORAGE_NOT_FOUND),
+        (LOCAL, "h9", (Status.REJECTED, PermanentCode.UNKNOWN_HOST)),
+        (ALONE, "h2", (Status.PARKED, PermanentCode.STORAGE_NOT_FOUND)),
     ],
     ids=["unknown", "lacks the pool"],
 )
 def test_a_destination_that_cannot_take_the_drive_is_reported_at_once(
-    new_vm: NewVm, storage: str, destination: str, status: Status, code: PermanentCode
+    new_vm: NewVm, hosts: Site, storage: str, destination: str, ending: tuple[Status, PermanentCode]
 ) -> None:
     vm = new_vm(storage)
     path = running(vm)
-    ended = vm.migrate("prepare", destination=destination)
-    assert (ended.status, ended.code, ended.attempts) == (status, code, 1)
+    left = _left_of_a_pool(hosts, hosts.directory / storage)
+    try:
+        ended = vm.migrate("prepare", destination=destination)
+    finally:
+        left.destroy()
+    assert (ended.status, ended.code, ended.attempts) == (*ending, 1)
     assert destination in ended.detail
     assert ended.remedy
     require_untouched(vm, path)
     assert vm.images("h2") == {}
+
+
+def _left_of_a_pool(hosts: Site, directory: Path) -> libvirt.virStoragePool:
+    """Make what the fleet has left on h2 of a pool that was undefined there: no place for anything new."""
+    hosts.hosts["h2"].outside(directory / "configdrive").mkdir(parents=True, exist_ok=True)
+    target = f"<target><path>{directory}/configdrive</path></target>"
+    xml = f"<pool type='dir'><name>configdrive-gone</name>{target}</pool>"
+    return hosts.clouds["h2"].connection.storagePoolCreateXML(xml)

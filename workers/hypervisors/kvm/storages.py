@@ -161,7 +161,7 @@ class Storages:
             PermanentError: `STORAGE_NOT_FOUND`.
         """
         pool = self._at(directory.parent)
-        if pool is None or not pool.holds_files:
+        if pool is None or pool.is_left or not pool.holds_files:
             raise not_found(self._host, name)
         return self._place(pool)
 
