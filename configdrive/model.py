@@ -31,7 +31,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import override
 
-from configdrive.public_keys import normal
+from configdrive.ssh_keys import normal
 
 UUID_PATTERN: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 """A uuid as the fleet keeps it: lower case, with hyphens."""

@@ -11,7 +11,7 @@ Its sentences, and their tests (`iso_srs`: tests/integration/xenserver/test_iso_
 * "On vm migration the config drive ISO get attached to VM on destination host": test_migration.py;
 * "One user VM can't have access to other user VM config drive ISO": tests/contract/test_drive.py,
   `test_another_vm_s_image_is_never_attached`;
-* "the device id not always same": tests/integration/xenserver/test_places.py.
+* "the device id not always same": tests/integration/xenserver/test_positions.py.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from configdrive.public_keys import normal
+from configdrive.ssh_keys import normal
 from tests.support import find_program, require_rig
 
 

@@ -27,8 +27,8 @@ from workers.hypervisors.kvm.domain_xml import MARK, Device, Target, disk_xml, s
 from workers.hypervisors.kvm.drives import Drives
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.inventory import parse
-from workers.hypervisors.kvm.places import definition_of
 from workers.hypervisors.kvm.sessions import LinkBrokenError
+from workers.hypervisors.kvm.slot_choice import definition_of
 from workers.hypervisors.kvm.slots import Wanted, address_in, content, find_slot, no_free_slot, targets
 from workers.hypervisors.kvm.storages import not_found
 from workers.hypervisors.kvm.survey import dropped, survey

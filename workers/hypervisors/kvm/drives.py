@@ -34,7 +34,7 @@ from workers.hypervisors.kvm.domain_xml import (
     scsi_xml,
     with_media,
 )
-from workers.hypervisors.kvm.places import keeps_boot
+from workers.hypervisors.kvm.slot_choice import keeps_boot
 from workers.hypervisors.kvm.slots import (
     Wanted,
     address_in,

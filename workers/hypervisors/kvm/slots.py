@@ -1,8 +1,8 @@
 """Which drive of a VM is the config drive: pure decisions on definitions.
 
 The config drive is the drive with an image of the fleet in it, or an empty one that the fleet has added. A VM without
-one gets the first of its places (`places.choose`). A drive with anybody else's medium is never touched, and neither is
-CloudStack's slot of the user's ISO (`hdc`, `sdc`), which no default names.
+one gets the first of its slots (`slot_choice.choose`). A drive with anybody else's medium is never touched, and
+neither is CloudStack's slot of the user's ISO (`hdc`, `sdc`), which no default names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import GuestOs, Presentation
 from configdrive.ports import DriveContent, EmptyDrive, Inserted, NoDrive
 from workers.hypervisors.kvm.domain_xml import Definition, Device, Disk, Source, Target
-from workers.hypervisors.kvm.places import Choice, address_of, choose, keeps_boot, possible_targets
+from workers.hypervisors.kvm.slot_choice import Choice, address_of, choose, keeps_boot, possible_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

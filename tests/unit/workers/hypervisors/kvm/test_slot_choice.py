@@ -10,7 +10,7 @@ import pytest
 
 from configdrive.model import GuestOs
 from workers.hypervisors.kvm.domain_xml import Definition, Target, read_definition, scsi_xml
-from workers.hypervisors.kvm.places import choose, keeps_boot, position
+from workers.hypervisors.kvm.slot_choice import choose, keeps_boot, position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

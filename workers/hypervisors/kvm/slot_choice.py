@@ -1,4 +1,4 @@
-"""Places for a config drive in a VM that has none: which bus and letter, and why. Pure: `choose` is the whole of it.
+"""Slots for a config drive in a VM that has none: which bus and letter, and why. Pure: `choose` is the whole of it.
 
 Two things decide. The guest must have a driver: it has one for the bus that it boots from; Debian's cloud kernels have
 none for SATA and USB, Windows brings none for virtio. And the VM must boot what it booted before: with `<boot
