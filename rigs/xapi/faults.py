@@ -33,6 +33,8 @@ class Fault:
         description: the `ErrorDescription` of a `FAIL`.
         seconds: the length of a `DELAY`.
         meanwhile: what happens to the host just then.
+        passes: how many calls it lets pass before.
+        met: the method that it met last.
     """
 
     kind: Kind
@@ -40,6 +42,8 @@ class Fault:
     description: tuple[str, ...] = ()
     seconds: float = 0.0
     meanwhile: Callable[[], None] | None = None
+    passes: int = 0
+    met: str = ""
 
     def break_off(self) -> None:
         """Do what happens to the host when the connection breaks."""
@@ -74,7 +78,7 @@ class Faults:
 
         An import answers 200 all the same, takes the body, writes half of it, and fails its task.
         """
-        self._plant(method, Fault(Kind.FAIL, times, description))
+        self.plant(method, Fault(Kind.FAIL, times, description))
 
     def drop(
         self,
@@ -90,14 +94,19 @@ class Faults:
         host just then, such as a restart of its toolstack.
         """
         kind = Kind.DROP_AFTER if after_effect else Kind.DROP_BEFORE
-        self._plant(method, Fault(kind, times, meanwhile=meanwhile))
+        self.plant(method, Fault(kind, times, meanwhile=meanwhile))
 
     def delay(self, method: str, seconds: float, *, times: int | None = 1) -> None:
         """Wait before the call has its effect, until `clear` at the longest; other calls go on.
 
         An import waits before its task ends; of `Async.VDI.create` it is the task that waits.
         """
-        self._plant(method, Fault(Kind.DELAY, times, seconds=seconds))
+        self.plant(method, Fault(Kind.DELAY, times, seconds=seconds))
+
+    def plant(self, method: str, fault: Fault) -> None:
+        """Plant one that is made already: it says what it met."""
+        with self._lock:
+            self._planted.setdefault(method, []).append(fault)
 
     def clear(self) -> None:
         """Forget every fault, and let those that wait go on."""
@@ -117,6 +126,10 @@ class Faults:
         with self._lock:
             for name in (method, "*"):
                 for fault in list(self._planted.get(name, ())):
+                    if fault.passes > 0:
+                        fault.passes -= 1
+                        continue
+                    fault.met = method
                     if fault.left is not None:
                         fault.left -= 1
                         if fault.left <= 0:
@@ -125,7 +138,3 @@ class Faults:
                         return seconds, fault
                     seconds += fault.seconds
         return seconds, None
-
-    def _plant(self, method: str, fault: Fault) -> None:
-        with self._lock:
-            self._planted.setdefault(method, []).append(fault)
