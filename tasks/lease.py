@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from celery.exceptions import SoftTimeLimitExceeded
 
@@ -105,7 +105,8 @@ class LeaseKeeper:
         longest: seconds after which one is kept no longer: a pool that cannot enforce a time limit (threads, solo) must
             not hold up a VM for ever when a call never returns.
         clock: see `now`.
-        places: where whoever has a lease waits in line for what goes one at a time; `None`: nobody waits.
+        places: where whoever has a lease, or surveys hosts, waits in line for what goes one at a time; `None`: nobody
+            waits.
     """
 
     def __init__(
@@ -142,10 +143,14 @@ class LeaseKeeper:
                     thread = threading.Thread(target=self._keep, name="leases", daemon=True)
                     thread.start()
                     self._thread = thread
-            with nullcontext() if self._places is None else watched_by(InLine(self._places, right.owner)):
+            with self.in_line(right.owner):
                 yield lease
         finally:
             self._drop(lease)
+
+    def in_line(self, owner: str) -> AbstractContextManager[None]:
+        """Have this thread wait in line, within the block, for what goes one at a time; for who needs no lease, too."""
+        return nullcontext() if self._places is None else watched_by(InLine(self._places, owner))
 
     def look(self) -> None:
         """Renew what was not confirmed for a while; what is lost, or has taken too long, is kept no longer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,12 +71,13 @@ class StorageSweeper:
         """Look at all hosts; those that do not answer are named."""
         surveys: dict[HostName, Survey] = {}
         away: list[HostName] = []
-        for host in self.driver.hosts():
-            try:
-                surveys[host] = self.driver.survey(host)
-            except FleetError as error:
-                _log.warning("host %s was left out: %s", host, error)
-                away.append(host)
+        with self.leases.in_line(f"survey {secrets.token_hex(8)}"):
+            for host in self.driver.hosts():
+                try:
+                    surveys[host] = self.driver.survey(host)
+                except FleetError as error:
+                    _log.warning("host %s was left out: %s", host, error)
+                    away.append(host)
         return scene(surveys, away)
 
     def judge_all(self, seen: Scene) -> Iterator[Finding]:

@@ -14,10 +14,13 @@ from configdrive.model import HypervisorName, StoredImage
 from tasks import isolation
 from tasks.isolation import Isolation
 from tasks.lease import LeaseKeeper, now
+from tasks.leftovers import Leftovers
 from tasks.mailbox import Held
+from tasks.storage_sweep import StorageSweeper
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, Cloud
 from tests.mailboxes import Store
+from tests.unit.fakes.small import FakeClock
 
 if TYPE_CHECKING:
     from configdrive.model import Vm
@@ -79,6 +82,24 @@ def test_who_waits_for_too_long_is_deferred_and_has_changed_nothing(
     store.places.go_away(f"SR {sr['uuid']}", "another process")
     with Isolation(store.places).watch(XENSERVER, "mine", frozenset()):
         driver.upload(replace(vm), make_image(vm, 2), NFS)
+
+
+def test_a_survey_waits_in_line_too_and_reads_without_a_scan_when_its_turn_does_not_come(
+    cloud: Cloud, driver: XenServerDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, vm = Store(), cloud.vm()
+    driver.upload(vm, make_image(vm), NFS)
+    (sr,) = cloud.iso_srs()
+    leases = LeaseKeeper(store.mailbox, seconds=30.0, longest=60.0, places=store.places)
+    leftovers = Leftovers(store.mailbox, {XENSERVER: driver}, leases=leases)
+    sweeper = StorageSweeper(store.mailbox, driver, FakeClock(), leases, grace=0.0, leftovers=leftovers)
+    monkeypatch.setattr(isolation, "ALONE_SECONDS", 0.0)
+    assert store.places.come_alone(f"SR {sr['uuid']}", "another process") == 0
+    for scans in (0, 1):
+        assert set(sweeper.look().images) == {StoredImage(image_name(vm), NFS)}
+        assert cloud.pool.calls["SR.scan"] == scans
+        store.places.go_away(f"SR {sr['uuid']}", "another process")
+    assert store.places.come_alone(f"SR {sr['uuid']}", "the next") == 0
 
 
 def test_they_go_in_the_order_in_which_they_came_and_who_asks_no_more_is_passed_by() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from configdrive.errors import FleetError
+from configdrive.errors import FleetError, TransientCode, TransientError
 from configdrive.model import ImageName, StoredImage, VmUuid
 from configdrive.ports import Inserted, Survey, SurveyedVm
 from workers.hypervisors.xenserver.faults import translated
@@ -36,8 +36,7 @@ def survey(visit: Visit) -> Survey:
         try:
             with translated(f"SR {iso_sr.name_label}"):
                 visit.require_attached(iso_sr, host)
-                if visit.scan_due(iso_sr.ref):  # an xapi that lost its last writes knows not every file
-                    ImageFolder(visit, storage, host).scan()
+                _scan(visit, ImageFolder(visit, storage, host), iso_sr.ref)
                 for vdi in visit.xapi.vdis_in(iso_sr.ref):
                     name = ImageName.parse(vdi.location)
                     if name is not None:
@@ -48,6 +47,21 @@ def survey(visit: Visit) -> Survey:
             unreachable.append(place)
     found = tuple(_vms(visit, host, media))
     return Survey(tuple(dict.fromkeys(images)), found, tuple(unreachable), host.uuid)
+
+
+def _scan(visit: Visit, folder: ImageFolder, iso_sr: Ref) -> None:
+    """Have XAPI look for files that it has lost with its last writes, unless it did lately.
+
+    Starts that are before it for too long are not held up, nor is the survey: the next one scans.
+    """
+    if not visit.scan_due(iso_sr):
+        return
+    try:
+        folder.scan()
+    except TransientError as error:
+        visit.scan_missed(iso_sr)
+        if error.code is not TransientCode.DEFERRED:
+            raise
 
 
 def _vms(visit: Visit, host: HostRecord, media: Mapping[Ref, Inserted]) -> Iterator[SurveyedVm]:

@@ -307,6 +307,10 @@ class Visit:
         kept.keep(kept.scanned, iso_sr, now)
         return True
 
+    def scan_missed(self, iso_sr: Ref) -> None:
+        """Take back that a scan was done: it is due again."""
+        self.pool.kept.keep(self.pool.kept.scanned, iso_sr, None)
+
     def uploaded(self, iso_sr: Ref, location: str) -> Ref | None:
         """Return the image that this process has brought here and verified, if nothing came in between."""
         return self.pool.kept.uploaded.get((iso_sr, location))
