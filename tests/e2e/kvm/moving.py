@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,8 @@ GUEST = {"password": PASSWORD, "user_data": {"text": "#!/bin/sh\necho hello\n"}}
 _MOVE = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_UNSAFE
 _THERE: Any = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1"}
 _ATTEMPTS = 20
-_OPEN_TRAY = '{"execute": "blockdev-open-tray", "arguments": {"id": "ide0-1-1", "force": true}}'
+_OPEN_TRAY = '{"execute": "blockdev-open-tray", "arguments": {"id": "%s", "force": true}}'
+_SHUT = re.compile("Tray of device '([^']+)' is not open")
 
 
 @dataclass
@@ -144,9 +146,10 @@ class Moving:
             try:
                 self.domain(host).updateDeviceFlags(disk(path, "hdd", "ide"), flags)
             except libvirt.libvirtError as error:
-                if "is not open" not in str(error) or attempt == _ATTEMPTS - 1:
+                shut = _SHUT.search(str(error))
+                if shut is None or attempt == _ATTEMPTS - 1:
                     raise
-                libvirt_qemu.qemuMonitorCommand(self.domain(host), _OPEN_TRAY, 0)
+                libvirt_qemu.qemuMonitorCommand(self.domain(host), _OPEN_TRAY % shut[1], 0)
             else:
                 return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import libvirt
@@ -14,6 +15,7 @@ from tests.e2e.kvm.moving import require_moved, require_untouched, running
 from tests.e2e.kvm.site import ALONE, LOCAL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.e2e.kvm.conftest import NewVm
@@ -100,11 +102,8 @@ def test_a_destination_that_cannot_take_the_drive_is_reported_at_once(
 ) -> None:
     vm = new_vm(storage)
     path = running(vm)
-    left = _left_of_a_pool(hosts, hosts.directory / storage)
-    try:
+    with _left_of_a_pool(hosts, hosts.directory / storage):
         ended = vm.migrate("prepare", destination=destination)
-    finally:
-        left.destroy()
     assert (ended.status, ended.code, ended.attempts) == (*ending, 1)
     assert destination in ended.detail
     assert ended.remedy
@@ -112,9 +111,18 @@ def test_a_destination_that_cannot_take_the_drive_is_reported_at_once(
     assert vm.images("h2") == {}
 
 
-def _left_of_a_pool(hosts: Site, directory: Path) -> libvirt.virStoragePool:
-    """Make what the fleet has left on h2 of a pool that was undefined there: no place for anything new."""
+@contextmanager
+def _left_of_a_pool(hosts: Site, directory: Path) -> Iterator[None]:
+    """Have h2 hold what the fleet leaves of a pool that was undefined there: no place for anything new."""
     hosts.hosts["h2"].outside(directory / "configdrive").mkdir(parents=True, exist_ok=True)
     target = f"<target><path>{directory}/configdrive</path></target>"
     xml = f"<pool type='dir'><name>configdrive-gone</name>{target}</pool>"
-    return hosts.clouds["h2"].connection.storagePoolCreateXML(xml)
+    connection = hosts.clouds["h2"].connection
+    try:
+        left = connection.storagePoolCreateXML(xml)
+    except libvirt.libvirtError:  # an earlier test has left one
+        connection.storagePoolLookupByTargetPath(f"{directory}/configdrive")
+        yield
+    else:
+        yield
+        left.destroy()
