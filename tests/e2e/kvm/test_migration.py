@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import libvirt
 import pytest
 
 from configdrive.contract.outcome import Status
@@ -64,15 +66,22 @@ def test_a_guest_that_came_in_the_middle_of_the_copy_reads_the_right_bytes_at_on
     new_vm: NewVm, guest: GuestKernel, console: Path, hosts: Site
 ) -> None:
     """A volume has its name and its full length before it has its content; here its copier has died."""
-    vm = new_vm(LOCAL)
-    vm.define_linux(guest, console)
-    path = started(vm)
-    before, content = wait_for_report(console, 1), vm.images("h1")[path]
-    half_done = hosts.hosts["h2"].outside(path)
-    half_done.parent.mkdir(exist_ok=True)
-    half_done.write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))
-    vm.move()
-    vm.change_medium("h2", None)
+    for _ in range(3):  # now and then an emulated kernel does not survive its move, with whatever medium
+        vm = new_vm(LOCAL)
+        vm.define_linux(guest, console)
+        path = started(vm)
+        before, content = wait_for_report(console, 1), vm.images("h1")[path]
+        half_done = hosts.hosts["h2"].outside(path)
+        half_done.parent.mkdir(exist_ok=True)
+        half_done.write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))
+        vm.move()
+        with suppress(libvirt.libvirtError):
+            vm.change_medium("h2", None)
+            break
+        assert not vm.domain("h2").isActive()
+        console.unlink()
+    else:
+        pytest.fail("no guest survived its move")
     wait_for_absence(console, after=1)
     vm.change_medium("h2", path)  # it reads what there is of it
     assert wait_for_report(console, 2).files != before.files
