@@ -1,7 +1,7 @@
 """The things the fleet talks about, under the field's own names: plain frozen data that touches nothing.
 
 What stands on a drive carries its rules in its types: whoever reads it from outside (the event contract, the state at
-rest) has pydantic check them; who makes it in code is trusted.
+rest) has pydantic check them; who makes it in code is trusted. One long file, as its records are made of one another.
 """
 
 from __future__ import annotations

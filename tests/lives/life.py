@@ -1,4 +1,7 @@
-"""One VM's life over the real store and the real use case, on a hypervisor in memory; and what must be at any time."""
+"""One VM's life over the real store and the real use case, on a hypervisor in memory; and what must be at any time.
+
+One long file: what befalls a life and what must hold of it are read together.
+"""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from configdrive.model import AttachBy, VmDefinition
 from configdrive.ports import AttachedHow
 from tests.contract.rig import image_name, make_image
 from tests.integration.kvm.cloud import disk
+from tests.support import require
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,8 +114,8 @@ def test_an_arm_machine_gets_virtio_scsi(cloud: Cloud, driver: KvmDriver, home: 
     xml = re.sub(
         "<controller.*?(</controller>|/>)|<(input|audio|graphics|video).*?(/>|</video>)", "", xml, flags=re.DOTALL
     )
-    if "/qemu-system-aarch64</emulator>" not in cloud.connection.getCapabilities():
-        pytest.skip("qemu-system-arm is not installed")
+    arm = "/qemu-system-aarch64</emulator>" in cloud.connection.getCapabilities()
+    require(arm, "qemu-system-arm (`make setup` installs it)")
     cloud.domain(vm).undefine()
     cloud.connection.defineXML(xml)
     attachment = give(driver, vm, home)
