@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from configdrive.lifecycle import state
 from configdrive.model import VmUuid
 from rigs.cloud import plain
+from rigs.running_files import read_files_below
 from rigs.simulated.audit import KEPT
 from rigs.simulated.spans import CHANGING, spans_of
 from tests.chaos import judge
@@ -84,11 +85,7 @@ def _readable_by_spies(left: Left) -> dict[str, bytes]:
     places = {f"Redis' {key}": repr(value).encode() for key, value in left.witness.keyspace.values.items()}
     places["Celery's events"] = left.witness.heard
     places["processes"] = b"\n".join(left.witness.processes)
-    for path in _files_below(left.fleet.directory):
+    for path, content in read_files_below(left.fleet.directory):
         if not path.is_relative_to(left.cloud.directory):
-            places[str(path.relative_to(left.fleet.directory))] = path.read_bytes()
+            places[str(path.relative_to(left.fleet.directory))] = content
     return places
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())

@@ -16,6 +16,7 @@ from configdrive.model import HypervisorName, ImageName, InstanceName, Vm, VmUui
 from rigs.cloud import VmScript
 from rigs.guest import Disk, Machine, domain_xml
 from rigs.process import RigError, wait_until
+from rigs.running_files import read_files_below
 from rigs.worker import CONFIGDRIVE
 from tests.e2e.kvm.site import ALONE, CACHE, LOCAL, OTHER, SHARED
 from tests.integration.kvm.cloud import BOOT_DISK, disk
@@ -206,9 +207,9 @@ class Moving:
         for name in (SHARED, LOCAL, OTHER, ALONE, CACHE):
             inside = self.site.directory / name
             outside = self.site.hosts[host].outside(inside)
-            for path in outside.rglob(f"*{self.script.uuid}*"):
-                if ImageName.parse(path.name):
-                    found[inside / path.relative_to(outside)] = path.read_bytes()
+            for path, content in read_files_below(outside):
+                if self.script.uuid in path.name and ImageName.parse(path.name):
+                    found[inside / path.relative_to(outside)] = content
         return found
 
     def put_root(self, host: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from configdrive.model import HostName, ImageName, Place, StorageName, Vm
+from rigs.running_files import read_files_below
 from rigs.xapi import XapiPool, XapiSite
 from rigs.xapi.world import host_uuid
 from tests.contract.rig import new_vm
@@ -111,7 +112,7 @@ class Cloud:
 
     def images(self, place: Place) -> dict[str, bytes]:
         """Every file of a storage's image folder, by its name."""
-        return {path.name: path.read_bytes() for path in self.folder(place).iterdir()}
+        return {path.name: content for path, content in read_files_below(self.folder(place))}
 
     def iso_srs(self) -> list[dict[str, Any]]:
         """Every ISO SR that the fleet has made."""

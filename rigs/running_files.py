@@ -1,0 +1,25 @@
+"""The files of a fleet that runs: any of them, and any folder, may go between its listing and its reading."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+def read_files(paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
+    """Yield each file with its bytes; what has gone meanwhile is left out."""
+    for path in paths:
+        try:
+            yield path, path.read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+
+
+def read_files_below(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Yield each regular file of a tree with its bytes, as `read_files` does."""
+    for parent, _, names in os.walk(folder):
+        yield from read_files(path for name in names if (path := Path(parent) / name).is_file())
