@@ -5,9 +5,9 @@ Sealed data is `v1.<key id>.<base64url>`, with or without padding; inside stand 
 
 from __future__ import annotations
 
-import base64
 from contextlib import suppress
 
+import pybase64
 from nacl.public import PublicKey, SealedBox
 from typing_extensions import override
 
@@ -29,7 +29,7 @@ def read_public(text: str) -> PublicKey:
         PermanentError: `MISCONFIGURED` when it is not one.
     """
     with suppress(ValueError, TypeError):
-        return PublicKey(base64.b64decode(text.strip(), validate=True))
+        return PublicKey(pybase64.b64decode(text.strip(), validate=True))
     detail = "the public key is not base64 of 32 bytes"
     raise PermanentError(PermanentCode.MISCONFIGURED, detail, "take the line that `configdrive keys public` prints")
 
@@ -44,7 +44,7 @@ class PublicSealer(Sealer):
     @override
     def seal(self, plaintext: bytes, context: str) -> str:
         sealed = self._public.encrypt(context.encode() + b"\n" + plaintext)
-        return self._prefix + base64.urlsafe_b64encode(sealed).decode()
+        return self._prefix + pybase64.b64encode_as_string(sealed, altchars=b"-_")
 
     @override
     def open(self, sealed: str, context: str) -> bytes:
