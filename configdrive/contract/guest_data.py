@@ -5,6 +5,7 @@ A field that is absent leaves what is known already; `null` removes it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any, Self
 
@@ -15,13 +16,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretBytes,
     SecretStr,
     SerializationInfo,
+    ValidationError,
     field_serializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError, to_json
+from pydantic_core import InitErrorDetails, PydanticCustomError, from_json, to_json
+from typing_extensions import override
 
 from configdrive.contents.render import check
 from configdrive.errors import PermanentError
@@ -102,6 +106,22 @@ class UserData(Strict):
         return SecretBytes(text.encode("utf-8"))
 
 
+class _Appended(UserData):
+    """User data that came as they are, behind the JSON of a sealed box."""
+
+    _bytes: SecretBytes = PrivateAttr()
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        made = cls.model_construct()
+        made._bytes = SecretBytes(content)  # noqa: SLF001 - its own
+        return made
+
+    @override
+    def content(self) -> SecretBytes:
+        return self._bytes
+
+
 Password = Annotated[SecretStr, Field(min_length=1, max_length=256)]
 """A guest password: one line of 1 to 256 characters, which are at most 511 bytes in UTF-8."""
 
@@ -121,6 +141,12 @@ SshKeys = Annotated[
     BeforeValidator(_named_keys, json_schema_input_type=Annotated[tuple[SshKey | str, ...], Field(max_length=64)]),
 ]
 """ssh public keys, each with its name or as a plain line."""
+
+
+def _is_object(line: bytes) -> bool:
+    with suppress(ValueError):
+        return isinstance(from_json(line), dict)
+    return False
 
 
 class GuestData(Strict):
@@ -148,10 +174,35 @@ class GuestData(Strict):
         raise PydanticCustomError(code, "{problem}", {"problem": problem})
 
     def plaintext(self) -> bytes:
-        """Return the JSON that is sealed: only what was given, secrets revealed. Must not be logged or stored."""
-        given = self.model_dump(mode="json", exclude_none=True, context={"reveal": True})
-        document = {name: given.get(name) for name in sorted(self.model_fields_set)}
-        return to_json(document)
+        """Return what is sealed: only what was given, secrets revealed. Must not be logged or stored.
+
+        That is JSON in one line and, behind a line feed, the user data as they are: large ones are spared base64.
+        Empty ones stand in the JSON.
+        """
+        content = b"" if self.user_data is None else self.user_data.content().get_secret_value()
+        appended = {"user_data"} if content else set()
+        given = self.model_dump(mode="json", exclude_none=True, exclude=appended, context={"reveal": True})
+        document = to_json({name: given.get(name) for name in sorted(self.model_fields_set - appended)})
+        return b"\n".join((document, content)) if content else document
+
+    @classmethod
+    def of_plaintext(cls, plaintext: bytes) -> Self:
+        """Read what was sealed: JSON, or JSON in the first line and user data behind it.
+
+        Raises:
+            pydantic.ValidationError: it is neither.
+        """
+        document, _, content = plaintext.partition(b"\n")
+        if not content or not _is_object(document):
+            return cls.model_validate_json(plaintext)
+        known = cls.model_validate_json(document)
+        problem = _too_large() if len(content) > MAX_USER_DATA else None
+        if "user_data" in known.model_fields_set:
+            problem = PydanticCustomError("one_of", "stands in the JSON and behind it; give it once")
+        if problem is not None:
+            fault = InitErrorDetails(type=problem, loc=("user_data",), input=None)
+            raise ValidationError.from_exception_data(cls.__name__, [fault], hide_input=True)
+        return known.model_copy(update={"user_data": _Appended.of(content)})
 
     def merged_into(self, known: VmData) -> VmData:
         """Return `known` with every field that this event names; metadata is taken as a whole."""

@@ -51,7 +51,7 @@ def guest_of(event: LifecycleEvent, sealer: Sealer) -> GuestData:
 
 def _unsealed(plaintext: bytes) -> GuestData:
     try:
-        return GuestData.model_validate_json(plaintext)
+        return GuestData.of_plaintext(plaintext)
     except ValidationError as error:
         problem = explain(error)
     raise BadContentError(PermanentCode(problem.code), f"in data.sealed: {problem.detail}", problem.remedy)

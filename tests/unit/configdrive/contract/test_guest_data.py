@@ -94,7 +94,7 @@ def test_ssh_keys_lose_the_line_break_of_the_file_that_they_were_read_from() -> 
 @given(strategies.guests)
 def test_what_is_sealed_means_the_same_when_it_is_opened(sent: dict[str, Any]) -> None:
     given_data = guest(**sent)
-    opened = GuestData.model_validate_json(given_data.plaintext())
+    opened = GuestData.of_plaintext(given_data.plaintext())
     assert opened.merged_into(KNOWN) == given_data.merged_into(KNOWN)
     assert opened.password == given_data.password
     assert opened.model_fields_set == given_data.model_fields_set
@@ -113,4 +113,4 @@ def test_base64_may_have_the_line_ends_that_programs_write(encoded: str) -> None
     known = guest(user_data={"base64": encoded})
     assert known.user_data is not None
     assert known.user_data.content().get_secret_value() == b"hello"
-    assert b'aGVsbG8="' in known.plaintext()
+    assert known.plaintext() == b"{}\nhello"

@@ -7,8 +7,9 @@ import json
 import pytest
 from hypothesis import given
 
-from configdrive.contract.events import MAX_EVENT_BYTES, ContentEvent, LifecycleEvent, parse
-from configdrive.contract.guest_data import GuestData
+from configdrive.contract import sealing
+from configdrive.contract.events import ContentEvent, LifecycleEvent, parse
+from configdrive.contract.guest_data import MAX_USER_DATA, GuestData
 from configdrive.contract.sealing import body_of, guest_of
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import VmData
@@ -78,6 +79,10 @@ def sealed_event(word: str, plaintext: bytes) -> LifecycleEvent:
         b'{"metadata": {"vm_id": ["swordfish"]}}',
         b'{"metadata": {"extra": {"swordfish\\u0007": "x"}}}',
         b"\xffswordfish",
+        b'{"user_data": {"text": ""}}\nswordfish',
+        b'{"user_data": null}\nswordfish',
+        b"[]\nswordfish",
+        b'{"password":\n"swordfish"}\nswordfish',
     ],
 )
 def test_bad_content_that_was_sealed_is_refused_without_quoting_it(plaintext: bytes) -> None:
@@ -110,9 +115,31 @@ def test_everything_of_a_full_event_arrives() -> None:
     assert merged.user_data is not None
 
 
-def test_what_grows_too_large_by_sealing_is_refused_before_it_is_queued() -> None:
-    """Each quote is one byte of user data, two in the sealed JSON, and more when it is sealed."""
-    grown = event("start", guest={"user_data": {"text": '"' * (30 * 2**20)}})
+@pytest.mark.parametrize(
+    ("plaintext", "content"),
+    [
+        (b'{"user_data": {"text": "#!/bin/sh"}}', b"#!/bin/sh"),
+        (b'{"user_data": {"text": "#!/bin/sh"}}\r\n', b"#!/bin/sh"),
+        (b'{\n  "user_data": {"text": "#!/bin/sh"}\n}\n', b"#!/bin/sh"),
+        (b"{}\n#!/bin/sh\n", b"#!/bin/sh\n"),
+        (b'{"password": "x"}\n{"a": 1}', b'{"a": 1}'),
+        (b"{}\n\xff\n\x00", b"\xff\n\x00"),
+    ],
+)
+def test_user_data_stand_in_the_sealed_json_or_behind_it(plaintext: bytes, content: bytes) -> None:
+    user_data = guest_of(sealed_event("start", plaintext), FakeSealer()).user_data
+    assert user_data is not None
+    assert user_data.content().get_secret_value() == content
+
+
+def test_user_data_behind_the_sealed_json_have_the_same_limit() -> None:
+    caught = error_of(guest_of, sealed_event("start", b"{}\n" + bytes(MAX_USER_DATA + 1)), FakeSealer())
+    assert caught.code is PermanentCode.CONTENT_TOO_LARGE
+    assert "data.sealed: user_data" in caught.detail
+
+
+def test_what_grows_too_large_by_sealing_is_refused_before_it_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    grown = event("start", guest={"user_data": {"text": "x" * 1000}})
+    monkeypatch.setattr(sealing, "MAX_EVENT_BYTES", 1500)
     caught = error_of(body_of, grown, FakeSealer())
     assert caught.code is PermanentCode.CONTENT_TOO_LARGE
-    assert str(MAX_EVENT_BYTES) in caught.detail
