@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_worker_that_sleeps_beyond_its_lease_changes_nothing_when_it_wakes_up(site: Site) -> None:
     vm = new_vm()
     assert site.outcome(vm.event("start")).status is Status.APPLIED
-    site.inject(Hang(verb=Verb.OBSERVE, when=Point.AFTER, vm=vm.uuid, seconds=3.0))
+    site.inject(Hang(verb=Verb.OBSERVE, when=Point.AFTER, vm=vm.uuid, seconds=8.0))
 
     def observers() -> list[int]:
         return [entry.pid for entry in site.cloud.audit() if entry.vm == vm.uuid and entry.verb == "observe"]

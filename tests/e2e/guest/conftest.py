@@ -37,7 +37,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with require_rig():
         find_program("dpkg-deb", "dpkg")
     directory = tmp_path_factory.mktemp("packages")
-    subprocess.run([PACKAGES, directory], check=True, capture_output=True, timeout=60)
+    subprocess.run([PACKAGES, directory], check=True, capture_output=True, timeout=600)
     return directory
 
 

@@ -60,7 +60,7 @@ def test_a_vm_that_comes_up_without_its_image_is_found_and_has_it_again(new_vm: 
     vm.power_on()
     assert vm.guest_has("h1") is None
     argv = [CONFIGDRIVE, "sweep", "--drives", "--json"]
-    said = subprocess.run(argv, env={**os.environ, **fleet.environment}, check=True, capture_output=True, timeout=60)
+    said = subprocess.run(argv, env={**os.environ, **fleet.environment}, check=True, capture_output=True, timeout=600)
     assert [one["vm"] for one in json.loads(said.stdout)["drives"]] == [vm.script.uuid]
     wait_until(lambda: vm.guest_has("h1") == str(path), "the drive to be filled", timeout=30)
     assert inside.read_bytes() == content
@@ -148,4 +148,4 @@ def test_connections_and_those_that_were_lost_are_shown_to_prometheus(new_vm: Ne
         start()
         return count()[1] > before
 
-    wait_until(lost_one, "a worker to notice", timeout=60)  # which one is next is not said
+    wait_until(lost_one, "a worker to notice", timeout=600)  # which one is next is not said

@@ -111,7 +111,7 @@ class Service:
         Raises:
             CalledProcessError: it failed.
         """
-        subprocess.run(self.argv, env={**os.environ, **self.environment}, check=True, timeout=60)
+        subprocess.run(self.argv, env={**os.environ, **self.environment}, check=True, timeout=600)
 
     def start(self) -> None:
         """Start it, and do not wait."""
@@ -208,7 +208,7 @@ def configdrive(stack: Stack, role: str, *words: str, given: str = "") -> str:
         "CONFIGDRIVE_HYPERVISORS": '["simulated"]',
     }
     done = subprocess.run(
-        [CONFIGDRIVE, *words], input=given, env=environment, capture_output=True, text=True, timeout=60, check=False
+        [CONFIGDRIVE, *words], input=given, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

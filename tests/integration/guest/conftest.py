@@ -82,7 +82,7 @@ def forge(tmp_path: Path) -> Forge:
     def make(tree: Path, label: str = "config") -> Path:
         path = tmp_path / f"forged-{next(numbers)}.iso"
         options = ["-quiet", "-R", "-iso-level", "3", "-V", label]
-        subprocess.run([genisoimage, *options, "-o", path, tree], check=True, timeout=60)
+        subprocess.run([genisoimage, *options, "-o", path, tree], check=True, timeout=600)
         return path
 
     return make

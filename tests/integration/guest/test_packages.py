@@ -33,7 +33,7 @@ EVERYWHERE = {
 def run(program: str, package: str, *arguments: str | Path) -> str:
     with require_rig():
         path = find_program(program, package)
-    done = subprocess.run([path, *arguments], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([path, *arguments], check=False, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -42,7 +42,7 @@ def build(directory: Path, umask: int) -> dict[str, bytes]:
     with require_rig():
         find_program("dpkg-deb", "dpkg")
         find_program("rpmbuild", "rpm")
-    subprocess.run([SOURCES / "packages.sh", directory], check=True, capture_output=True, timeout=60, umask=umask)
+    subprocess.run([SOURCES / "packages.sh", directory], check=True, capture_output=True, timeout=600, umask=umask)
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
@@ -129,7 +129,7 @@ def test_dpkg_installs_and_removes_it(packages: Path, tmp_path: Path) -> None:
         with require_rig():
             program = find_program("dpkg", "dpkg")
         done = subprocess.run(
-            [program, *options, *words], check=False, capture_output=True, text=True, env=environment, timeout=60
+            [program, *options, *words], check=False, capture_output=True, text=True, env=environment, timeout=600
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -32,7 +32,7 @@ def run(program: str, *arguments: str | Path) -> bytes:
         path = find_program(program, PACKAGES[program])
     # This machine's time zone and language must not matter.
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-    done = subprocess.run([path, *arguments], capture_output=True, check=False, env=environment, timeout=60)
+    done = subprocess.run([path, *arguments], capture_output=True, check=False, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
 

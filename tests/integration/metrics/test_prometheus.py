@@ -60,7 +60,7 @@ def questions() -> dict[str, str]:
 def promtool(*arguments: str) -> str:
     with require_rig():
         program = find_program("promtool", "prometheus")
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=600)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     return said

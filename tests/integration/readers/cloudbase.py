@@ -37,7 +37,7 @@ class Windows:
         return self._label
 
     def execute_process(self, arguments: list[str], _shell: bool) -> tuple[bytes, bytes, int]:  # noqa: FBT001
-        done = subprocess.run(arguments, check=False, capture_output=True, timeout=60)
+        done = subprocess.run(arguments, check=False, capture_output=True, timeout=600)
         return done.stdout, done.stderr, done.returncode
 
 

@@ -59,7 +59,7 @@ def as_windows_shows(drive: Path, target: Path) -> Path:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
 
 
 def _writable(tree: Path) -> Path:

@@ -80,7 +80,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def _keygen(*arguments: str) -> int:
     with require_rig():
         program = find_program("ssh-keygen", "openssh-client")
-    return subprocess.run([program, *arguments], check=False, capture_output=True, timeout=60).returncode
+    return subprocess.run([program, *arguments], check=False, capture_output=True, timeout=600).returncode
 
 
 def takes(text: str, scratch: Path) -> bool:
