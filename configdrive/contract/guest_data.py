@@ -112,8 +112,8 @@ class _Appended(UserData):
     _bytes: SecretBytes = PrivateAttr()
 
     @classmethod
-    def of(cls, content: bytes) -> Self:
-        made = cls.model_construct()
+    def of(cls, content: bytes) -> _Appended:
+        made = _Appended.model_construct()
         made._bytes = SecretBytes(content)  # noqa: SLF001 - its own
         return made
 

@@ -72,6 +72,10 @@ class Stream(threading.Thread):
 
         return wait_until(stored, "the event to be stored", timeout=60, interval=0.5).key
 
+    def wait_for(self, count: int) -> None:
+        """Wait until so many were published, or publishing failed."""
+        wait_until(lambda: self.error or self.count >= count, f"{count} events to be published", timeout=30)
+
     def end(self) -> None:
         self._ended.set()
         self.join(60)
@@ -106,8 +110,7 @@ def test_stream_goes_on_after_each_trouble(
         stream.start()
         report = []
         for trouble in (stop_and_start, kill_and_start, freeze):
-            before = stream.count
-            wait_until(lambda before=before: stream.error or stream.count > before + 20, "the stream", timeout=20)
+            stream.wait_for(stream.count + 20)
             trouble(server)
             begun = time.monotonic()
             mark = new_vm()
