@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,12 @@ KINDS = frozenset({"unit", "contract", "integration", "e2e", "chaos"})
 settings.register_profile("laptop", deadline=None)
 settings.register_profile("thorough", deadline=None, max_examples=5000)
 settings.load_profile("ci" if on_ci() else "laptop")
+
+
+# Containers set this variable. With it, each of the processes that run the tests rewrites the asserts of all of them
+# (a minute and a half of CPU), and each of the hundreds that they start compiles all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 # A limit of a wait is for a machine that does nothing else; a failing test may take its time.
