@@ -284,6 +284,14 @@ class DropsMedia(Protocol):
 
 
 @runtime_checkable
+class SurveysDeep(Protocol):
+    """A driver of a hypervisor on which images may lie where no survey looks."""
+
+    def survey_deep(self, host: HostName) -> Survey:
+        """Look everywhere; it may take minutes. Otherwise as `HypervisorDriver.survey`."""
+
+
+@runtime_checkable
 class Fixer(Protocol):
     """What a driver may have besides: it makes what is missing on a host, when somebody asks for it."""
 

@@ -14,7 +14,7 @@ from configdrive.lifecycle.adoption import adoptable, record_of
 from configdrive.lifecycle.orphans import Scene, Why, judge, of_vm, scene
 from configdrive.lifecycle.state import Phase, VmRecord, peek, write
 from configdrive.model import HostName, ImageName, InstanceName, StoredImage, Vm, VmUuid
-from configdrive.ports import Clock, DropsMedia, HypervisorDriver, Survey
+from configdrive.ports import Clock, DropsMedia, HypervisorDriver, Survey, SurveysDeep
 from tasks.lease import LeaseKeeper
 from tasks.leftovers import Leftovers
 from tasks.mailbox import FencedError, Held, NotNow, SweeperMailbox
@@ -67,14 +67,16 @@ class StorageSweeper:
     leftovers: Leftovers
     fleet: str | None = None
 
-    def look(self) -> Scene:
-        """Look at all hosts; those that do not answer are named."""
+    def look(self, *, deep: bool = False) -> Scene:
+        """Look at all hosts, `deep` wherever an image may lie; those that do not answer are named."""
+        driver = self.driver
+        survey = driver.survey_deep if deep and isinstance(driver, SurveysDeep) else driver.survey
         surveys: dict[HostName, Survey] = {}
         away: list[HostName] = []
         with self.leases.in_line(f"survey {secrets.token_hex(8)}"):
-            for host in self.driver.hosts():
+            for host in driver.hosts():
                 try:
-                    surveys[host] = self.driver.survey(host)
+                    surveys[host] = survey(host)
                 except FleetError as error:
                     _log.warning("host %s was left out: %s", host, error)
                     away.append(host)

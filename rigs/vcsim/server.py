@@ -42,6 +42,7 @@ class VCenter(DaemonRig):
         hosts: the ESXi hosts' names, in one cluster of one datacenter.
         clusters: (datacenter, cluster) -> the hosts in it, instead of `hosts`.
         pods: datastore cluster -> its datastores.
+        vsan: datastores that take no folder at their top but what the namespace manager makes.
         same: datastore -> another one, in whose directory its files lie as well.
         esxi: one host without a vCenter.
     """
@@ -54,6 +55,7 @@ class VCenter(DaemonRig):
         hosts: Sequence[str] = ("esx-01", "esx-02"),
         clusters: Mapping[tuple[str, str], Sequence[str]] | None = None,
         pods: Mapping[str, Sequence[str]] | None = None,
+        vsan: Sequence[str] = (),
         same: Mapping[str, str] | None = None,
         esxi: bool = False,
     ) -> None:
@@ -88,6 +90,7 @@ class VCenter(DaemonRig):
                         for (datacenter, name), members in clusters.items()
                     ],
                     "pods": pods or {},
+                    "vsan": [str(self.datastore(one)) for one in vsan],
                     "datastores": [
                         {"name": one.rpartition("/")[2], "directory": str(self.datastore(one)), "hosts": list(seen_by)}
                         for one, seen_by in datastores.items()

@@ -27,8 +27,9 @@ def _checked(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.command(short_help="Remember the drives that are there: after the loss of Redis.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be remembered.")
 @click.option("--fleet", metavar="ID", callback=_checked, help="Take over what this fleet has made: the id it had.")
+@click.option("--deep", is_flag=True, help="Look into every directory of a datastore (vSphere); it takes a while.")
 @json_option
-def adopt(fleet: str | None, *, dry_run: bool, as_json: bool) -> ExitCode:
+def adopt(fleet: str | None, *, dry_run: bool, deep: bool, as_json: bool) -> ExitCode:
     """Look at every host in the inventory, and remember each VM that has a config drive or an image on a storage.
 
     Images carry the id of the fleet that made them, and another fleet's are left alone. When the id was lost with Redis
@@ -52,7 +53,7 @@ def adopt(fleet: str | None, *, dry_run: bool, as_json: bool) -> ExitCode:
     others: set[str] = set()
     with storages(settings, open_mailbox(settings)) as sweepers:
         for sweeper in sweepers:
-            seen = sweeper.look()
+            seen = sweeper.look(deep=deep)
             away += sorted(seen.away)
             found += sweeper.adopt(seen, dry_run=dry_run, fleet=fleet)
             others |= other_fleets(seen, sweeper.fleet) - {fleet}

@@ -34,6 +34,7 @@ _log = logging.getLogger("configdrive.storage_sweep")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted, and why.")
 @click.option("--all", "show_all", is_flag=True, help="List the images that stay as well.")
 @click.option("--hypervisor", metavar="NAME", help="Only the storages of this one's hosts.")
+@click.option("--deep", is_flag=True, help="Look into every directory of a datastore (vSphere); it takes a while.")
 @click.option("--drives", is_flag=True, help="Only have the drives filled that a host has left empty.")
 @click.option("--every", "pause", type=click.FloatRange(min=1), metavar="SECONDS", help="Again and again, until TERM.")
 @metrics_port_option
@@ -45,6 +46,7 @@ def sweep(  # noqa: PLR0913 - a parameter for each option
     *,
     dry_run: bool,
     show_all: bool,
+    deep: bool,
     drives: bool,
     as_json: bool,
 ) -> ExitCode:
@@ -54,6 +56,9 @@ def sweep(  # noqa: PLR0913 - a parameter for each option
     drive stays, whatever is remembered; so does one that a host may need which does not answer, and every file that is
     not an image of the fleet by its name. An image whose VM neither the fleet nor any host knows goes once it has been
     seen so for a day (the setting orphan_seconds). What hosts could not give up while they were away goes first.
+
+    On vSphere an image may lie in its VM's own directory. One that is in no drive there, and of which nothing is
+    remembered any more, is found with --deep only.
 
     With --drives nothing is deleted: running VMs are looked for whose drive is empty because their host could not look
     at the image when they came up (KVM: startupPolicy). Workers fill them again.
@@ -65,18 +70,19 @@ def sweep(  # noqa: PLR0913 - a parameter for each option
     Examples:
       configdrive sweep --dry-run
       configdrive sweep
+      configdrive sweep --deep --hypervisor vmware
       configdrive sweep --every 3600 --metrics-port 9109
     """
-    if drives and (dry_run or show_all or pause is not None):
+    if drives and (dry_run or show_all or deep or pause is not None):
         raise click.UsageError("--drives goes with --hypervisor and --json only")
     if drives:
         return _fill_drives(hypervisor, as_json=as_json)
     if pause is None:
         if metrics_port is not None:
             raise click.UsageError("--metrics-port goes with --every only")
-        return _sweep_once(hypervisor, dry_run=dry_run, show_all=show_all, as_json=as_json)
-    if dry_run or as_json or show_all:
-        raise click.UsageError("--every goes with none of --dry-run, --all and --json")
+        return _sweep_once(hypervisor, dry_run=dry_run, deep=deep, show_all=show_all, as_json=as_json)
+    if dry_run or as_json or show_all or deep:
+        raise click.UsageError("--every goes with none of --dry-run, --all, --deep and --json")
     return _sweep_always(hypervisor, pause, until_term(), metrics_port)
 
 
@@ -104,10 +110,10 @@ class _Round:
         return bool(self.away) or any(finding.error is not None for finding in self.findings)
 
 
-def _sweep_once(hypervisor: str | None, *, dry_run: bool, show_all: bool, as_json: bool) -> ExitCode:
+def _sweep_once(hypervisor: str | None, *, dry_run: bool, deep: bool, show_all: bool, as_json: bool) -> ExitCode:
     settings = load_settings()
     with storages(settings, open_mailbox(settings), hypervisor) as sweepers:
-        found = _sweep(sweepers, settings, dry_run=dry_run)
+        found = _sweep(sweepers, settings, dry_run=dry_run, deep=deep)
     if as_json:
         documents = [_finding(finding) for finding in found.findings]
         print_json({"dry_run": dry_run, "images": documents, "hosts_away": found.away})
@@ -156,7 +162,7 @@ def storages(settings: Settings, mailbox: Inspection, hypervisor: str | None = N
             sweeper.driver.close()
 
 
-def _sweep(sweepers: list[StorageSweeper], settings: Settings, *, dry_run: bool) -> _Round:
+def _sweep(sweepers: list[StorageSweeper], settings: Settings, *, dry_run: bool, deep: bool = False) -> _Round:
     from workers.config.hypervisors import queues
 
     found = _Round()
@@ -164,7 +170,7 @@ def _sweep(sweepers: list[StorageSweeper], settings: Settings, *, dry_run: bool)
         if not dry_run:
             for answer in sweeper.leftovers.ask_all(queues(settings, sweeper.driver.name)):
                 _log.info("%s", answer)
-        seen: Scene = sweeper.look()
+        seen: Scene = sweeper.look(deep=deep)
         found.away += sorted(seen.away)
         findings = list(sweeper.judge_all(seen) if dry_run else sweeper.sweep(seen))
         found.findings += findings

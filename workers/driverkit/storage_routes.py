@@ -64,17 +64,24 @@ def list_images(
     Raises:
         TransientError: `DEFERRED`: one that is `needed` hangs.
     """
-    images: list[StoredImage] = []
+    return list_stored(places, lambda place: (StoredImage(name, place) for name in names(place)), needed=needed)
+
+
+def list_stored(
+    places: Iterable[Place], images: Callable[[Place], Iterable[StoredImage]], *, needed: bool = False
+) -> tuple[tuple[StoredImage, ...], tuple[Place, ...]]:
+    """As `list_images`, where a storage holds images in more places than one."""
+    found: list[StoredImage] = []
     unreachable: list[Place] = []
     for place in dict.fromkeys(places):
         try:
             with at(place):
-                images += (StoredImage(name, place) for name in names(place))
+                found += images(place)
         except FleetError as error:
             if needed and error.code is TransientCode.DEFERRED:
                 raise
             unreachable.append(place)
-    return tuple(images), tuple(unreachable)
+    return tuple(found), tuple(unreachable)
 
 
 class Files(Protocol):

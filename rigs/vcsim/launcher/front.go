@@ -115,12 +115,16 @@ func (f *front) call(method string, body []byte, r *http.Request, broken *rule) 
 		return findAllByUUID(body)
 	case "AcquireGenericServiceTicket":
 		return f.newTicket(body)
+	case "CreateDirectory", "DeleteDirectory", "ConvertNamespacePathToUuidPath", "MakeDirectory":
+		if answered := f.namespace(body); answered != nil {
+			return answered
+		}
 	case "ReconfigVM_Task":
 		if refused := f.reconfigure(body, r); refused != nil {
 			return refused
 		}
 	case "DeleteDatastoreFile_Task":
-		if refused := refuseDelete(body); refused != nil {
+		if refused := f.refuseDelete(body); refused != nil {
 			return refused
 		}
 	case "AnswerVM":
@@ -166,10 +170,12 @@ func (f *front) administer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	restore := f.keepForeign(body)
 	f.inner.ServeHTTP(w, r)
+	restore()
 	if found := methodName.FindSubmatch(body); found != nil {
 		switch string(found[1]) {
-		case "ReconfigVM_Task":
+		case "ReconfigVM_Task", "RelocateVM_Task":
 			noteDatastores(body)
 		case "CreateVM_Task", "CloneVM_Task":
 			versionAll()

@@ -48,6 +48,7 @@ type configuration struct {
 	Clusters    []cluster           `json:"clusters"`
 	Datastores  []datastore         `json:"datastores"`
 	Pods        map[string][]string `json:"pods"`
+	VSAN        []string            `json:"vsan"` // directories of datastores that take objects only at the top
 }
 
 func main() {
@@ -124,6 +125,10 @@ func populate(wanted *configuration) error {
 		}
 		several := len(one.Hosts) > 1
 		store.Summary.MultipleHostAccess = &several
+		if isVSAN(wanted, store) {
+			store.Summary.Type = "vsan"
+			store.Capability.TopLevelDirectoryCreateSupported = new(bool)
+		}
 		browser := simulator.Map.Get(store.Browser).(*simulator.HostDatastoreBrowser)
 		browser.Datastore = []types.ManagedObjectReference{store.Self}
 	}

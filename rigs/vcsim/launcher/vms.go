@@ -238,14 +238,19 @@ func versionAll() {
 	}
 }
 
-// refuseDelete keeps the files that a running VM has in a drive; nil when it may go on.
-func refuseDelete(body []byte) *httptest.ResponseRecorder {
+// refuseDelete keeps the files that a running VM has in a drive, and the objects at the top of a vSAN datastore; nil when
+// it may go on.
+func (f *front) refuseDelete(body []byte) *httptest.ResponseRecorder {
 	method, err := simulator.UnmarshalBody(types.TypeFunc(), body)
 	if err != nil {
 		return faultAnswer("InvalidRequest", err.Error())
 	}
 	request := method.Body.(*types.DeleteDatastoreFile_Task)
 	name := request.Name
+	if f.isObject(request.Datacenter, name) {
+		refused := &types.CannotDeleteFile{FileFault: types.FileFault{File: name}}
+		return taskAnswer("DeleteDatastoreFile_Task", failing(method.This, "deleteDatastoreFile", refused))
+	}
 	for _, entity := range simulator.Map.All("VirtualMachine") {
 		vm := entity.(*simulator.VirtualMachine)
 		for _, device := range vm.Config.Hardware.Device {

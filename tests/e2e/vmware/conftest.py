@@ -32,13 +32,18 @@ SETTINGS = {
 }
 """An event that cannot succeed is parked within two seconds."""
 
-HOSTS = {"h1": "esx-01", "h2": "esx-02"}
+HOSTS: dict[str, dict[str, object]] = {
+    "h1": {"esxi": "esx-01"},
+    "h2": {"esxi": "esx-02"},
+    "in-folders": {"esxi": "esx-03", "placement": "folder"},
+    "in-directories": {"esxi": "esx-04", "placement": "vm-directory"},
+}
 
 
 class NewVm(Protocol):
-    """Makes a halted VM on `h1` with its root disk on a datastore."""
+    """Makes a halted VM on a host with its root disk on a datastore."""
 
-    def __call__(self, datastore: str = "shared") -> Life: ...
+    def __call__(self, datastore: str = "shared", host: str = "h1") -> Life: ...
 
 
 @pytest.fixture(scope="package")
@@ -46,10 +51,11 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
     from rigs.vcsim.server import VCenter  # noqa: PLC0415
 
-    both = tuple(HOSTS.values())
-    datastores = {"shared": both, "other": both, "local-1": both[:1], "local-2": both[1:]}
+    every = tuple(str(host["esxi"]) for host in HOSTS.values())
+    datastores = dict.fromkeys(("shared", "other", "vsan", "vsan-2"), every)
+    datastores |= {"local-1": every[:1], "local-2": every[1:2]}
     with require_rig():
-        center = VCenter(tmp_path_factory.mktemp("vcsim"), datastores, hosts=both)
+        center = VCenter(tmp_path_factory.mktemp("vcsim"), datastores, hosts=every, vsan=("vsan", "vsan-2"))
         center.start()
     with center, closing(Cloud(center)) as opened:
         yield opened
@@ -66,7 +72,7 @@ def fleet(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
     with require_rig():
         fleet = Fleet(
             directory,
-            cloud.center.inventory_text({name: {"esxi": esxi} for name, esxi in HOSTS.items()}),
+            cloud.center.inventory_text(HOSTS),
             hypervisor="vmware",
             options=["--metrics-port", "0"],
             settings=SETTINGS,
@@ -79,7 +85,7 @@ def fleet(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
 def new_vm(cloud: Cloud, fleet: Fleet) -> NewVm:
     from tests.e2e.vmware.life import Life  # noqa: PLC0415
 
-    def new(datastore: str = "shared") -> Life:
-        return Life(cloud, fleet, datastore)
+    def new(datastore: str = "shared", host: str = "h1") -> Life:
+        return Life(cloud, fleet, datastore, host=host, esxi=str(HOSTS[host]["esxi"]))
 
     return new

@@ -23,6 +23,7 @@ class Life(Orchestrator):
         datastore: of its root disk.
         script: its events.
         host: what its events call its host.
+        esxi: the host on which it is defined.
         drive: with an empty CD drive of the user's.
         called: its name; one that nobody else has otherwise.
     """
@@ -33,12 +34,13 @@ class Life(Orchestrator):
     datastore: str
     script: VmScript = field(default_factory=VmScript)
     host: str = "h1"
+    esxi: str = "esx-01"
     drive: bool = False
     called: str = ""
 
     def __post_init__(self) -> None:
         self.script.name = self.called or f"i-2-{self.script.uuid[:13]}-VM"  # there are many: shorter ones meet
-        self.cloud.define(self.script.uuid, self.name, datastore=self.datastore, drive=self.drive)
+        self.cloud.define(self.script.uuid, self.name, datastore=self.datastore, host=self.esxi, drive=self.drive)
 
     @property
     def name(self) -> str:

@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 pytest.importorskip("pyVmomi")
 
 BOTH = ("esx-01", "esx-02")
-DATASTORES = {"shared": BOTH, "other": BOTH, "local-1": BOTH[:1], "local-2": BOTH[1:], "pod-a": BOTH, "pod-b": BOTH}
+DATASTORES = {
+    "shared": BOTH,
+    "other": BOTH,
+    "local-1": BOTH[:1],
+    "local-2": BOTH[1:],
+    "pod-a": BOTH,
+    "pod-b": BOTH,
+    "vsan": BOTH,
+    "vsan-2": BOTH,
+}
+VSAN = ("vsan", "vsan-2")
 HOSTS: dict[str, dict[str, object]] = {"h1": {"esxi": "esx-01"}, "h2": {"esxi": "esx-02"}, "all": {}}
 
 
@@ -101,7 +111,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     from rigs.vcsim.server import VCenter  # noqa: PLC0415
 
     with require_rig():
-        center = VCenter(tmp_path_factory.mktemp("vcsim"), DATASTORES, pods={"pod": ("pod-a", "pod-b")})
+        center = VCenter(tmp_path_factory.mktemp("vcsim"), DATASTORES, pods={"pod": ("pod-a", "pod-b")}, vsan=VSAN)
         center.start()
     with center, closing(Cloud(center)) as cloud:
         yield Site(center, cloud)

@@ -9,7 +9,8 @@ import pytest
 from configdrive.errors import StaleCode, TransientCode
 from configdrive.lifecycle.orphans import Why
 from configdrive.lifecycle.state import Phase, peek
-from configdrive.model import Generation, ImageName, InstanceName, StoredImage, VmUuid
+from configdrive.model import Generation, HostName, ImageName, InstanceName, StoredImage, VmUuid
+from configdrive.ports import Survey
 from tasks.leftovers import Leftovers
 from tasks.mailbox import Dropped, NotNow
 from tasks.storage_sweep import Finding, StorageSweeper
@@ -266,3 +267,18 @@ def test_what_is_adopted_is_not_swept(queue: Queue, sweeper: StorageSweeper) -> 
     queue.fleet.machine.medium = None
     assert medium is not None
     assert swept(sweeper)[medium].why is Why.CURRENT
+
+
+def test_only_a_deep_look_takes_in_what_no_survey_shows(queue: Queue, sweeper: StorageSweeper) -> None:
+    hidden = StoredImage(ImageName.of(InstanceName("i-2-14-VM"), VM, Generation(0)), HOME)
+    driver = queue.fleet.driver
+    survey = driver.survey
+
+    def survey_deep(host: HostName) -> Survey:
+        shown = survey(host)
+        return replace(shown, images=(*shown.images, hidden))
+
+    assert hidden not in sweeper.look(deep=True).images  # of a driver that has no other way to look
+    driver.survey_deep = survey_deep  # type: ignore[attr-defined]
+    assert hidden not in sweeper.look().images
+    assert hidden in sweeper.look(deep=True).images

@@ -16,7 +16,6 @@ from configdrive.model import (
     Place,
     PowerState,
     Presentation,
-    StorageName,
     StoredImage,
     Vm,
 )
@@ -26,6 +25,7 @@ from workers.driverkit.storage_routes import (
     first_way,
     hosts_of,
     list_images,
+    list_stored,
     nothing_to_attach,
     nothing_to_copy,
     require_own,
@@ -37,7 +37,7 @@ from workers.hypervisors.vmware.faults import translated
 from workers.hypervisors.vmware.inventory import parse
 from workers.hypervisors.vmware.sessions import Sessions
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
-from workers.hypervisors.vmware.storages import Storages
+from workers.hypervisors.vmware.storages import Storages, in_directory
 from workers.hypervisors.vmware.survey import survey_vms
 from workers.hypervisors.vmware.topology import FRESH_SECONDS
 from workers.hypervisors.vmware.visit import Visit
@@ -105,7 +105,7 @@ class VmwareDriver:
 
         with self._visit(vm.host) as visit:
             seen = visit.find(vm)
-            storage = _own_storage(visit.storages, vm, seen)
+            storage = visit.storages.own(vm, seen)
             images, unreachable = list_images([] if storage is None else [storage], look_near, needed=True)
             observed = Observation(
                 power=PowerState.UNDEFINED if seen is None else seen.power,
@@ -177,12 +177,14 @@ class VmwareDriver:
     def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:
         """Delete one image file, or what a killed upload has left of it; gone already is success."""
         with self._reach(image.place, vm.host) as (visit, folder):
-            visit.require_unused(vm, image)
+            vms = visit.require_unused(vm, image)
             user = folder.user(image.name) if anyones else None
             if user is not None:
                 detail = f"VM {user} has the image {image.name} in a drive"
                 raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
             folder.remove(image.name)
+            if image.place not in [visit.storages.home(seen) for seen in vms]:
+                folder.tidy()
 
     def host_of(self, host_id: str) -> HostName | None:
         """Return the inventory's name of the host that says this of itself."""
@@ -196,26 +198,14 @@ class VmwareDriver:
     def survey(self, host: HostName) -> Survey:
         """Look at all that one host has of the fleet: every datastore's folder, every VM's CD drives.
 
-        A VM is reported once for each uuid that it is known by: nobody knows which one is the orchestrator's.
+        What a drive has from a VM's directory is taken to be there. A VM is reported once for each uuid that it is
+        known by: nobody knows which one is the orchestrator's.
         """
-        with self._visit(host) as visit:
-            storages = visit.storages
+        return self._survey(host, deep=False)
 
-            def names(place: Place) -> tuple[ImageName, ...]:
-                with translated(f"storage {place.storage} of host {host}"):
-                    return storages.folder(place).names()
-
-            images, unreachable = list_images(storages.of_files, names)
-            vms = tuple(
-                survey_vms(
-                    visit.server.session,
-                    sorted(storages.scope),
-                    visit.table.identify_by,
-                    [image.name for image in images],
-                    storages.place_of,
-                )
-            )
-            return Survey(images, vms, unreachable, storages.host_id)
+    def survey_deep(self, host: HostName) -> Survey:
+        """Look at all that one host has of the fleet, in every directory of its datastores."""
+        return self._survey(host, deep=True)
 
     def hosts(self) -> Collection[HostName]:
         """Name the hosts of the inventory."""
@@ -239,6 +229,31 @@ class VmwareDriver:
             one.close()
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _survey(self, host: HostName, *, deep: bool) -> Survey:
+        with self._visit(host) as visit:
+            storages = visit.storages
+
+            def names(place: Place) -> Iterator[StoredImage]:
+                with translated(f"storage {place.storage} of host {host}"):
+                    folder = storages.folder(place)
+                    yield from (StoredImage(name, place) for name in folder.names())
+                    for directory, name in folder.everywhere() if deep else ():
+                        yield StoredImage(name, storages.place_at(folder.store, directory))
+
+            images, unreachable = list_stored(storages.of_files, names)
+            vms = tuple(
+                survey_vms(
+                    visit.server.session,
+                    sorted(storages.scope),
+                    visit.table.identify_by,
+                    [image.name for image in images],
+                    storages.place_of,
+                )
+            )
+            inserted = (medium for one in vms for medium in one.media)
+            beside = (StoredImage(one.name, one.place) for one in inserted if one.place and in_directory(one.place))
+            return Survey(tuple(dict.fromkeys((*images, *beside))), vms, unreachable, storages.host_id)
 
     def _table(self, host: HostName) -> HostTable:
         table = self._hosts.get(host)
@@ -298,10 +313,3 @@ class VmwareDriver:
     def _store(self, vm: Vm, name: ImageName, content: bytes, place: Place) -> None:
         with self._reach(place, vm.host) as (visit, folder):
             folder.put(name, content, lambda: visit.require_unused(vm, StoredImage(name, place)))
-
-
-def _own_storage(storages: Storages, vm: Vm, seen: SeenVm | None) -> Place | None:
-    if vm.primary_storage is None:
-        return None if seen is None else storages.of_root_disk(seen)
-    inside = None if seen is None else storages.in_cluster(StorageName(vm.primary_storage), seen)
-    return inside or storages.named(vm.primary_storage)

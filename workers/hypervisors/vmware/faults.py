@@ -10,7 +10,7 @@ from xml.parsers.expat import ExpatError
 
 from pyVmomi import vim, vmodl
 
-from configdrive.errors import PermanentCode, TransientCode
+from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from workers.driverkit.faults import Fault, Translator, os_reason
 
 if TYPE_CHECKING:
@@ -100,3 +100,14 @@ translated: Final = Translator(_read, _REMEDY)
 def status_error(status: int, what: str) -> FleetError:
     """Make the error for an HTTP status of the datastores' folder."""
     return translated.error(_BY_STATUS.get(status, TransientCode.STORAGE_UNAVAILABLE), f"{what}: HTTP status {status}")
+
+
+def api_error(status: int, what: str) -> FleetError:
+    """Make the error for an HTTP status that is no answer of the API: somebody in front of it says no."""
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        remedy = "see who answers in the place of the vCenter: a proxy, or a firewall of the host"
+        return PermanentError(PermanentCode.ACCESS_DENIED, f"{what}: HTTP status {status}", remedy)
+    if status == HTTPStatus.NOT_FOUND:  # also while a vCenter starts
+        remedy = "see whether server and port in the inventory lead to a vCenter or ESXi host, and whether it is up"
+        return TransientError(TransientCode.HYPERVISOR_ERROR, f"{what}: no vSphere API there (HTTP status 404)", remedy)
+    return translated.error(TransientCode.HOST_UNREACHABLE, f"{what}: HTTP status {status}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import re
 import ssl
 import threading
 from dataclasses import dataclass
@@ -11,9 +13,13 @@ from pyVmomi import SoapStubAdapter, vim
 from typing_extensions import override
 
 from configdrive.errors import TransientCode, TransientError
+from workers.hypervisors.vmware.faults import api_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_STATUS: Final = re.compile(r"(\d{3}) ")
+"""How pyvmomi begins its words about an answer that is none of the API's."""
 
 _NONSENSE: Final = (LookupError, TypeError, ValueError, AttributeError, AssertionError)
 """What pyvmomi raises of an answer with types or values that it does not know."""
@@ -31,10 +37,17 @@ class Reply:
 class Stub(SoapStubAdapter):  # type: ignore[misc]  # pyvmomi's types are not looked at
     """pyvmomi's connection pool, which looks whether a connection still lives, and logs in again when it has to."""
 
-    log_in: Callable[[str], None]
-    """Called with the cookie that is no longer good."""
+    log_in: Callable[[int], None]
+    """Called with the number of the session that is no longer good."""
+    logins: int = 0
+    """Sessions that were opened so far."""
     logging_in: int | None = None
     """The thread that is just logging in: its calls are not made twice."""
+
+    def speak(self, version: str) -> None:
+        """Use this version of the API from now on, also an older one than before."""
+        del self.version
+        self.ComputeVersionInfo(version)
 
     @override
     def GetConnection(self) -> Any:
@@ -47,7 +60,7 @@ class Stub(SoapStubAdapter):  # type: ignore[misc]  # pyvmomi's types are not lo
 
     @override
     def InvokeMethod(self, mo: Any, info: Any, args: Any, outerStub: Any = None) -> Any:
-        before = self.cookie
+        before = self.logins
         try:
             return self._invoke(mo, info, args, outerStub)
         except vim.fault.NotAuthenticated:
@@ -59,6 +72,11 @@ class Stub(SoapStubAdapter):  # type: ignore[misc]  # pyvmomi's types are not lo
     def _invoke(self, mo: Any, info: Any, args: Any, outer: Any) -> Any:  # noqa: ANN401
         try:
             return super().InvokeMethod(mo, info, args, outer)
+        except http.client.HTTPException as error:
+            refused = _STATUS.match(str(error)) if type(error) is http.client.HTTPException else None
+            if refused is None:
+                raise
+            raise api_error(int(refused[1]), f"{self.host}, {self.path}") from error
         except OSError:
             raise  # a refused certificate is a ValueError as well
         except _NONSENSE as error:

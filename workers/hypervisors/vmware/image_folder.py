@@ -1,4 +1,4 @@
-"""The folder with the images on one datastore.
+"""The folder with images on one datastore: the fleet's, or a VM's own directory.
 
 A file is written as `<name>.part` over HTTPS, read back, and then renamed: it is whole when it is seen. The rename
 itself says when there is one of that name already.
@@ -11,14 +11,15 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
-from configdrive.errors import FleetError, TransientCode, TransientError
+from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import IMAGE_FOLDER, ImageName
 from workers.hypervisors.vmware.faults import status_error
+from workers.hypervisors.vmware.paths import split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from configdrive.model import VmUuid
     from workers.hypervisors.vmware.http_pool import Reply
@@ -36,16 +37,18 @@ _NO_FOLDER: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOW
 
 
 class ImageFolder:
-    """The images on a datastore. Every method has the same effect twice as once.
+    """The images in one folder of a datastore. Every method has the same effect twice as once.
 
     Args:
         server: that has it.
         store: the datastore.
+        directory: of a VM; `None`: the fleet's folder.
     """
 
-    def __init__(self, server: Server, store: Datastore) -> None:
+    def __init__(self, server: Server, store: Datastore, directory: str | None = None) -> None:
         self._server = server
         self._session = server.session
+        self._own = directory
         self.store = store
 
     def path(self, name: ImageName) -> str:
@@ -62,13 +65,8 @@ class ImageFolder:
             fileType=False, fileSize=False, modification=vm is None, fileOwner=False
         )
         spec = vim.host.DatastoreBrowser.SearchSpec(matchPattern=["*" if vm is None else f"*.{vm}.*"], details=flags)
-        path = f"[{self.store.name}] {IMAGE_FOLDER}"
-        try:
-            result = self._session.wait(self.store.browser.SearchDatastore_Task(datastorePath=path, searchSpec=spec))
-        except vim.fault.FileNotFound:
-            return ()
         found = []
-        for file in result.file:
+        for file in self._search(spec):
             name = ImageName.parse(file.path)
             half = ImageName.parse(file.path.removesuffix(PART)) if file.path.endswith(PART) else None
             if name is not None and vm in {None, name.vm_uuid}:
@@ -76,6 +74,15 @@ class ImageFolder:
             elif half is not None and (half.vm_uuid == vm if vm is not None else _is_old(file.modification)):
                 self._delete(file.path)
         return tuple(found)
+
+    def everywhere(self) -> Iterator[tuple[str, ImageName]]:
+        """Give every image in any directory of the datastore, with that directory. It takes a while."""
+        spec = vim.host.DatastoreBrowser.SearchSpec(matchPattern=["*.iso"])
+        search = self.store.browser.SearchDatastoreSubFolders_Task
+        for there in self._session.wait(search(datastorePath=f"[{self.store.name}]", searchSpec=spec)):
+            directory = split(there.folderPath)[1].strip("/")
+            names = (ImageName.parse(file.path) for file in there.file)
+            yield from ((directory, name) for name in names if name is not None)
 
     def found(self, names: Collection[ImageName]) -> tuple[ImageName, ...]:
         """Return which of these images are there; asks for each of them, and for nothing else."""
@@ -90,7 +97,7 @@ class ImageFolder:
         reply = self._ask("GET", str(name))
         return None if reply is None else reply.content
 
-    def put(self, name: ImageName, content: bytes, require_unused: Callable[[], None]) -> None:
+    def put(self, name: ImageName, content: bytes, require_unused: Callable[[], object]) -> None:
         """Make the folder hold exactly these bytes under this name; the same bytes are left alone.
 
         Args:
@@ -116,17 +123,55 @@ class ImageFolder:
         if not self._delete(str(name)):
             self._delete(f"{name}{PART}")
 
+    def tidy(self) -> None:
+        """Delete a VM's directory that nothing is in: its VM has left it. The fleet's folder stays.
+
+        vSphere moves and deletes the files that it knows as the VM's, and leaves the directory for the others.
+        """
+        if not self._own:
+            return
+        if any(True for _ in self._search(vim.host.DatastoreBrowser.SearchSpec(matchPattern=["*"]))):
+            return
+        if self.store.holds_files:
+            self._delete("")
+        else:
+            with suppress(vim.fault.FileFault):  # gone already, or something has come into it
+                self._server.namespaces.remove(self.store, self._own)
+
     def user(self, name: ImageName) -> str | None:
         """Return the name of any VM that has the file in a drive."""
         stores = self._server.topology.get().known(self.store.identity)
-        return self._server.usage.of(stores, f"{IMAGE_FOLDER}/{name}")
+        ways = (self._own,) if self._own is not None else dict.fromkeys((IMAGE_FOLDER, self._directory))
+        return self._server.usage.of(stores, [f"{directory}/{name}" for directory in ways])
+
+    @property
+    def _directory(self) -> str:
+        """The path on the datastore; of the fleet's folder, where it is not there yet, by the name for display."""
+        if self._own is not None:
+            return self._own
+        if self.store.holds_files:
+            return IMAGE_FOLDER
+        return self._server.namespaces.find(self.store, IMAGE_FOLDER) or IMAGE_FOLDER
+
+    def _search(self, spec: vim.host.DatastoreBrowser.SearchSpec) -> Sequence[vim.host.DatastoreBrowser.FileInfo]:
+        """List what is in the folder; one that is not there has nothing."""
+        path = f"[{self.store.name}] {self._directory}".rstrip()
+        try:
+            result = self._session.wait(self.store.browser.SearchDatastore_Task(datastorePath=path, searchSpec=spec))
+        except vim.fault.FileNotFound:
+            return ()
+        found: Sequence[vim.host.DatastoreBrowser.FileInfo] = result.file
+        return found
+
+    def _inside(self, file: str) -> str:
+        return "/".join(part for part in (self._directory, file) if part)
 
     def _path(self, file: str) -> str:
-        return f"[{self.store.name}] {IMAGE_FOLDER}/{file}"
+        return f"[{self.store.name}] {self._inside(file)}"
 
     def _request(self, method: str, file: str, body: bytes | None = None) -> Reply:
         query = {"dcPath": self.store.dc_path, "dsName": self.store.name}
-        return self._session.file(method, f"{IMAGE_FOLDER}/{file}", query, body)
+        return self._session.file(method, self._inside(file), query, body)
 
     def _ask(self, method: str, file: str) -> Reply | None:
         reply = self._request(method, file)
@@ -145,7 +190,18 @@ class ImageFolder:
             raise status_error(reply.status, f"datastore {self.store.name}, upload of {file}")
 
     def _make(self) -> None:
-        """Make the folder, unless somebody else has done it meanwhile."""
+        """Make the fleet's folder, unless somebody else has done it meanwhile.
+
+        Raises:
+            PermanentError: `STORAGE_NOT_FOUND` when the datastore takes none.
+            TransientError: `VM_BUSY` when it is a VM's directory that is missing: nobody but vSphere makes one.
+        """
+        if self._own is not None:
+            detail = f"the VM's directory {self._path('')} is not there: the VM has just been moved"
+            raise TransientError(TransientCode.VM_BUSY, detail)
+        if not self.store.holds_files:
+            self._make_namespace()
+            return
         with suppress(vim.fault.FileAlreadyExists):
             self._session.content.fileManager.MakeDirectory(
                 name=f"[{self.store.name}] {IMAGE_FOLDER}",
@@ -153,7 +209,15 @@ class ImageFolder:
                 createParentDirectories=False,
             )
 
-    def _bring(self, part: str, name: ImageName, content: bytes, require_unused: Callable[[], None]) -> None:
+    def _make_namespace(self) -> None:
+        try:
+            self._server.namespaces.make(self.store, IMAGE_FOLDER)
+        except (vim.fault.CannotCreateFile, vmodl.fault.NotSupported) as fault:
+            detail = f"datastore {self.store.name!r} takes no folder {IMAGE_FOLDER!r}: {type(fault).__name__}"
+            remedy = "let the inventory's placement be vm-directory, or name a fallback_datastore"
+            raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, remedy) from fault
+
+    def _bring(self, part: str, name: ImageName, content: bytes, require_unused: Callable[[], object]) -> None:
         """Give a file that was written its name, if it is whole."""
         written = self._ask("GET", part)
         if written is None or written.content != content:
@@ -178,7 +242,7 @@ class ImageFolder:
         return there
 
     def _key(self, name: ImageName) -> tuple[str, str]:
-        return self.store.identity, str(name)
+        return self.store.identity, f"{self._own or ''}/{name}"
 
     def _rename(self, file: str, name: ImageName, *, force: bool) -> None:
         task = self._session.content.fileManager.MoveDatastoreFile_Task(

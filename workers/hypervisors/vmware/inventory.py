@@ -50,6 +50,18 @@ class Identity(StrEnum):
     NAME = "name"
 
 
+class Placement(StrEnum):
+    """Where on a datastore the images of VMs lie.
+
+    `folder`: all in one folder of the fleet's. `vm-directory`: each in the directory of its VM's configuration, which
+    vSAN and vVols have for every VM. A VM that is not there yet, or whose orchestrator inserts the image, has its image
+    in the folder.
+    """
+
+    FOLDER = "folder"
+    VM_DIRECTORY = "vm-directory"
+
+
 class EndpointTable(Table):
     """`[vmware.endpoints.<name>]`: a vCenter, or an ESXi host without one.
 
@@ -91,10 +103,12 @@ class HostTable(Table):
         esxi: the host's name there: VMs on other hosts are not this host's. Where DRS moves VMs without an event, name
             the cluster instead, or neither for all that the endpoint knows.
         cluster: the cluster's name there.
-        fallback_datastore: takes the images of VMs whose root disk lies on a datastore that only one host sees, or
-            that takes no files (vSAN, vVols). All hosts to which VMs may move should see it: a VM does not move while
-            its drive holds an image that the other host cannot read. Left out: images lie beside the root disk, and
-            when a VM leaves a datastore behind, its drive is empty while it moves.
+        fallback_datastore: takes the images of VMs whose root disk lies on a datastore that only one host sees. All
+            hosts to which VMs may move should see it: a VM does not move while its drive holds an image that the other
+            host cannot read. Left out: images lie beside the root disk, and when a VM leaves a datastore behind, its
+            drive is empty while it moves.
+        placement: see `Placement`. Left out: `vm-directory` on datastores that let nobody make a folder at the top
+            (vSAN, vVols), `folder` on all others.
         cd_slots: the places in which the config drive may be, the first choice first: `ide:<bus>:<unit>`,
             `sata:<bus>:<unit>`, or `sata` for any unit there, on a new controller if need be. Left out: never `ide:1:0`
             and `sata:0:0`, where users have their own ISOs. A running VM takes another drive on SATA only.
@@ -105,6 +119,7 @@ class HostTable(Table):
     esxi: Name | None = None
     cluster: Name | None = None
     fallback_datastore: Name | None = None
+    placement: Placement | None = None
     cd_slots: tuple[_Slot, ...] = Field(default=("ide:1:1", "ide:0:1", "ide:0:0", "sata"), min_length=1, max_length=16)
     identify_by: tuple[Identity, ...] = Field(
         default=(Identity.BIOS_UUID, Identity.INSTANCE_UUID), min_length=1, max_length=3

@@ -21,6 +21,11 @@ def same(path: str | None, other: str) -> bool:
     return path is not None and split(path)[0] == split(other)[0] and split(path)[1].lower() == split(other)[1].lower()
 
 
+def directory_of(path: str) -> str:
+    """Return the directory of a datastore path, without the datastore; nothing of a file at the top."""
+    return split(path)[1].rpartition("/")[0]
+
+
 def image_at(path: str) -> ImageName | None:
     """Read the name of an image of a fleet from a datastore path, however it is capitalised."""
     file = split(path)[1].rpartition("/")[2]

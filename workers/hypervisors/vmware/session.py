@@ -6,13 +6,15 @@ import http.client
 import threading
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from pyVmomi import vim, vmodl
 
-from configdrive.errors import TransientCode, TransientError
+from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from workers.hypervisors.vmware import versions
 from workers.hypervisors.vmware.http_pool import Reply, Stub, ask
 from workers.hypervisors.vmware.inventory import Transfer
 from workers.hypervisors.vmware.tls import PinnedContext
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from workers.driverkit.connections import Tally
     from workers.hypervisors.vmware.inventory import EndpointTable
 
-VERSION: Final = "vim.version.version10"
-"""The API of vSphere 6.0: the oldest that has all that is used here, and every newer one still speaks it."""
-
 TASK_SECONDS: Final = 60.0
 """Limit on a task: reconfiguring a VM takes a second or two, unless vCenter is busy."""
 
@@ -36,7 +35,6 @@ IDLE_SECONDS: Final = 30
 _COOKIE: Final = "vmware_soap_session"
 _TICKET: Final = "vmware_cgi_ticket"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
-_UNAUTHORIZED: Final = 401
 
 
 def key_of(reference: Any) -> str:  # noqa: ANN401  # pyvmomi's objects carry no useful types
@@ -80,7 +78,7 @@ class Session:
         self._stub: Any = Stub(
             table.server,
             table.port,
-            version=VERSION,
+            version=versions.OLDEST,
             sslContext=context,
             poolSize=table.connections,
             connectionPoolTimeout=IDLE_SECONDS,
@@ -94,11 +92,18 @@ class Session:
         if self._content is None:
             with self._lock:
                 if self._content is None:
+                    self._agree()
                     content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
                     content.sessionManager.Login(self._table.username, self._table.password.get_secret_value())
                     self._content = content
+                    self._stub.logins += 1
                     self._tally.opened()
         return self._content
+
+    @property
+    def version(self) -> str:
+        """The version of the API that is spoken, as the server calls it."""
+        return str(self._stub.versionId).strip('"').rpartition("/")[2]
 
     def close(self) -> None:
         """Log out, and close the connections."""
@@ -173,7 +178,10 @@ class Session:
             wanted[vim.VirtualMachine] = ["runtime.question"]
         while True:
             seen = {type(one.ref): one for one in self.retrieve(wanted, [task, *([] if beside is None else [beside])])}
-            state = seen[vim.Task]
+            state = seen.get(vim.Task)
+            if state is None:
+                detail = f"{self._table.server} says nothing of a task that it has begun"
+                raise TransientError(TransientCode.HYPERVISOR_ERROR, detail, "see whether the session may read tasks")
             if state.get("info.state") == "success":
                 return state.get("info.result")
             if state.get("info.state") == "error":
@@ -198,12 +206,24 @@ class Session:
         _ = self.content
         if self._table.transfer is Transfer.TICKET:
             return self._by_ticket(method, target, body)
-        before = self._stub.cookie
+        before = self._stub.logins
         reply = self._exchange(method, target, body)
-        if reply.status == _UNAUTHORIZED:
+        if reply.status == HTTPStatus.UNAUTHORIZED:
             self._log_in(before)
             reply = self._exchange(method, target, body)
         return reply
+
+    def _agree(self) -> None:
+        """Speak the newest version of the API that both know; the oldest with a server that lists none."""
+        reply = self._exchange("GET", versions.PATH, None)
+        if reply.status != HTTPStatus.OK:
+            return
+        newest = versions.newest(reply.content.decode("utf-8", "replace"))
+        if newest is None:
+            detail = f"{self._table.server} speaks no version of the API that is known here"
+            remedy = "vSphere 6.5 is the oldest that is supported; for a newer one than this release, upgrade pyvmomi"
+            raise PermanentError(PermanentCode.NOT_SUPPORTED, detail, remedy)
+        self._stub.speak(newest)
 
     def _exchange(self, method: str, target: str, body: bytes | None) -> Reply:
         held = SimpleCookie(self._stub.cookie).get(_COOKIE)
@@ -233,10 +253,13 @@ class Session:
         finally:
             connection.close()
 
-    def _log_in(self, expired: str) -> None:
-        """Open a session in the place of the one with this cookie, unless somebody else has done it meanwhile."""
+    def _log_in(self, expired: int) -> None:
+        """Open a session in the place of this one, unless somebody else has done it meanwhile.
+
+        They are counted: an answer that refuses a session may bring the cookie of another that nobody has opened.
+        """
         with self._lock:
-            if self._stub.cookie != expired:
+            if self._stub.logins != expired:
                 return
             if self._content is not None:
                 self._tally.lost()

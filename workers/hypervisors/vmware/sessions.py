@@ -14,6 +14,7 @@ from pyVmomi import vmodl
 
 from workers.driverkit.cache import Cache
 from workers.driverkit.connections import Limit, Tally
+from workers.hypervisors.vmware.namespaces import Namespaces
 from workers.hypervisors.vmware.session import Session
 from workers.hypervisors.vmware.tls import trusting
 from workers.hypervisors.vmware.topology import topology_of
@@ -49,6 +50,7 @@ class Server:
 
     Attributes:
         topology: its datastores, hosts and clusters.
+        namespaces: the directories that its vSAN and vVol datastores have at the top.
         usage: what its VMs have in their drives, for those who ask of all.
         vms: a VM's uuid -> the managed object id that it had last time.
         lately: a VM's uuid -> the VM as it was read, or left by a change, lately.
@@ -60,6 +62,7 @@ class Server:
         self.session = session
         self.limit = limit
         self.topology = topology_of(session)
+        self.namespaces = Namespaces(session)
         self.usage = Usage(session)
         self.vms: Cache[VmUuid, str] = Cache(most=_VMS)
         self.lately: Cache[VmUuid, SeenVm] = Cache(LATELY, _LATELY)

@@ -1,25 +1,38 @@
 """The datastores on which images lie: the root disk's, or the inventory's fallback; and which hosts are meant.
 
+On a datastore they lie in the fleet's folder, or each in its VM's directory. The identity of a place says which:
+`<server>/<datastore>`, or `<server>/<datastore>#<directory>`.
+
 An event names a datastore as people do, and a name counts among those that its host sees. A place that the driver has
 made itself says which one it is, and is found by that on the whole server, whatever it is called and whoever sees it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
-from configdrive.model import HostName, Place, StorageName
+from configdrive.model import IMAGE_FOLDER, AttachBy, HostName, Place, StorageName
 from workers.hypervisors.vmware.image_folder import ImageFolder
-from workers.hypervisors.vmware.paths import split
+from workers.hypervisors.vmware.inventory import Placement
+from workers.hypervisors.vmware.paths import directory_of, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from configdrive.model import Vm
     from workers.hypervisors.vmware.inventory import HostTable
     from workers.hypervisors.vmware.sessions import Server
     from workers.hypervisors.vmware.topology import Datastore, Topology
     from workers.hypervisors.vmware.vms import Drive, SeenVm
+
+_IN: Final = "#"
+"""Between the identity of a datastore and the VM's directory on it."""
+
+
+def in_directory(place: Place) -> bool:
+    """Say whether a place is a VM's directory, which no listing of folders shows."""
+    return _IN in (place.identity or "")
 
 
 class Storages:
@@ -65,49 +78,40 @@ class Storages:
 
     @property
     def of_files(self) -> Iterator[Place]:
-        """Every datastore of these hosts that can hold images, also one that is not accessible now."""
+        """The fleet's folder on every datastore of these hosts, also on one that is not accessible now."""
         self._server.topology.get(again=True)
-        yield from dict.fromkeys(self._place(store) for store in self._stores() if store.holds_files)
+        yield from dict.fromkeys(self._place(store) for store in self._stores())
 
     def place_of(self, drive: Drive) -> Place | None:
         """Return the place of the file in a drive; `None` when it is not known which datastore that is."""
-        known = self._server.topology.get().datastores
-        store = known.get(drive.store) or self._find(split(drive.path or "")[0])
-        return None if store is None else self._place(store)
+        path = drive.path or ""
+        store = self._server.topology.get().datastores.get(drive.store) or self._find(split(path)[0])
+        return None if store is None else self.place_at(store, directory_of(path))
 
-    def of_root_disk(self, seen: SeenVm) -> Place | None:
-        """Where images of this VM belong; `None` when that is not known."""
-        if seen.root is None:
-            return None
-        known = self._server.topology.get().datastores
-        if seen.root not in known and not any(one.name == seen.root for one in known.values()):
-            known = self._server.topology.get(again=True).datastores
-        by_key = known.get(seen.root)
-        store = by_key if by_key is not None else self._find(seen.root)
-        return self._settled(store, seen.root)
+    def place_at(self, store: Datastore, directory: str) -> Place:
+        """Return the place that is a directory of a datastore."""
+        shown = directory.lower() == IMAGE_FOLDER
+        if shown or (not store.holds_files and self._is_folder(store, directory)):
+            return self._place(store)
+        return self._place(store, directory)
 
-    def named(self, name: StorageName) -> Place:
-        """Where images of a VM on this datastore, or on a member of this datastore cluster, lie.
-
-        Of a datastore that only other hosts see, which a VM is about to leave: on one with room here.
+    def own(self, vm: Vm, seen: SeenVm | None) -> Place | None:
+        """Where images of a VM belong; `None` when that is not known.
 
         Raises:
-            PermanentError: `STORAGE_NOT_FOUND`.
+            PermanentError: `STORAGE_NOT_FOUND`, `MISCONFIGURED`.
         """
-        store = self._find(name) or self._member(name)
-        if store is None and self._table.fallback_datastore is None and self._is_elsewhere(name):
-            store = max(
-                (one for one in self._stores() if one.usable and one.holds_files),
-                key=lambda one: (one.shared, one.free, one.name),
-                default=None,
-            )
-        return self._settled(store, name)
+        beside = None if vm.attach_by is AttachBy.ORCHESTRATOR else seen
+        if vm.primary_storage is not None:
+            return self._named(vm.primary_storage, seen, beside)
+        if seen is None or seen.root is None:
+            return None
+        return self._settled(self._of_root_disk(seen), seen.root, beside)
 
-    def in_cluster(self, name: StorageName, seen: SeenVm) -> Place | None:
-        """Where images of this VM lie when the name is that of the datastore cluster of its root disk."""
-        root = self.of_root_disk(seen)
-        stores = [] if root is None else self._at(root)
-        return root if any(store.pod == name for store in stores) else None
+    def home(self, seen: SeenVm) -> Place | None:
+        """The directory with a VM's configuration; `None` when that is not known."""
+        store = None if seen.home is None else self._called(seen.home[0], seen)
+        return None if store is None or seen.home is None else self._place(store, seen.home[1])
 
     def sees(self, place: Place) -> bool:
         """Say whether these hosts reach the storage."""
@@ -138,9 +142,43 @@ class Storages:
             state = "in maintenance" if store.accessible else "not accessible"
             detail = f"datastore {store.name!r} is {state}"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, "see it in the vSphere client")
-        return ImageFolder(self._server, store)
+        _, inside, directory = (place.identity or "").partition(_IN)
+        return ImageFolder(self._server, store, directory if inside else None)
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _is_folder(self, store: Datastore, directory: str) -> bool:
+        return directory == self._server.namespaces.find(store, IMAGE_FOLDER, lately=True)
+
+    def _of_root_disk(self, seen: SeenVm) -> Datastore | None:
+        root = seen.root or ""
+        known = self._server.topology.get().datastores
+        if root not in known and not any(one.name == root for one in known.values()):
+            known = self._server.topology.get(again=True).datastores
+        return known[root] if root in known else self._called(root, seen)
+
+    def _called(self, name: str, seen: SeenVm) -> Datastore | None:
+        """The datastore that a VM calls so: names are unique among those of one datacenter."""
+        known = self._server.topology.get().datastores
+        used = [known[key] for key in seen.stores if key in known and known[key].name == name]
+        return used[0] if len(used) == 1 else self._find(name)
+
+    def _named(self, name: StorageName, seen: SeenVm | None, beside: SeenVm | None) -> Place:
+        """Where images of a VM on this datastore, or on a member of this datastore cluster, lie.
+
+        Of a datastore that only other hosts see, which a VM is about to leave: on one with room here.
+        """
+        root = None if seen is None or seen.root is None else self._of_root_disk(seen)
+        if root is not None and name in {root.name, root.pod}:
+            return self._settled(root, name, beside)
+        store = self._find(name) or self._member(name)
+        if store is None and self._table.fallback_datastore is None and self._is_elsewhere(name):
+            store = max(
+                (one for one in self._stores() if one.usable),
+                key=lambda one: (one.holds_files, one.shared, one.free, one.name),
+                default=None,
+            )
+        return self._settled(store, name, None)
 
     def _hosts(self, topology: Topology) -> frozenset[str]:
         table = self._table
@@ -160,7 +198,7 @@ class Storages:
         if place.identity is None:
             store = self._find(place.storage)
             return [] if store is None else [store]
-        known = self._server.topology.get().known(place.identity)
+        known = self._server.topology.get().known(place.identity.partition(_IN)[0])
         return [one for one in known if one.hosts & self.scope] if near else known
 
     def _unknown(self, place: Place) -> PermanentError:
@@ -188,19 +226,29 @@ class Storages:
     def _is_elsewhere(self, name: str) -> bool:
         return any(name in {one.name, one.pod} for one in self._server.topology.get().datastores.values())
 
-    def _settled(self, store: Datastore | None, name: str) -> Place:
-        """The place on this datastore, or on the fallback when the inventory says so."""
+    def _settled(self, store: Datastore | None, name: str, beside: SeenVm | None) -> Place:
+        """The place on this datastore, or on the fallback when the inventory says so.
+
+        Args:
+            store: the datastore.
+            name: by which it was asked for.
+            beside: the VM in whose directory the image may lie.
+        """
         fallback = self._table.fallback_datastore
-        fits = store is not None and store.holds_files and bool(store.hosts & self.scope)
-        if store is not None and fits and (store.shared or fallback is None):
-            return self._place(store)
+        if store is not None and store.hosts & self.scope and (store.shared or fallback is None):
+            usual = Placement.FOLDER if store.holds_files else Placement.VM_DIRECTORY
+            home = None
+            if beside is not None and (self._table.placement or usual) is Placement.VM_DIRECTORY:
+                home = self.home(beside)
+            if home is not None or store.holds_files or fallback is None or self._table.placement is Placement.FOLDER:
+                return home or self._place(store)
         instead = None if fallback is None else self._find(fallback)
-        if instead is not None and instead.holds_files:
+        if instead is not None:
             return self._place(instead)
-        reason = "takes no files" if store is not None and not store.holds_files else "is not one of its datastores"
-        detail = f"host {self._host}: {name!r} {reason}"
+        detail = f"host {self._host}: {name!r} is not one of its datastores"
         remedy = f"name a datastore that all hosts see: fallback_datastore in [vmware.hosts.{self._host}]"
         raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, remedy)
 
-    def _place(self, store: Datastore) -> Place:
-        return Place(StorageName(store.name), None if store.shared else self._host, store.identity)
+    def _place(self, store: Datastore, directory: str | None = None) -> Place:
+        identity = store.identity if directory is None else f"{store.identity}{_IN}{directory}"
+        return Place(StorageName(store.name), None if store.shared else self._host, identity)

@@ -54,8 +54,10 @@ class Datastore:
         accessible: whether any host reaches it.
         maintenance: `normal`, `enteringMaintenance` or `inMaintenance`.
         free: bytes.
+        url: under which hosts have mounted it, `ds:///vmfs/volumes/<uuid>/`.
         shared: whether several hosts see the same files.
-        holds_files: whether a folder can be made on it: vSAN and vVols allow none at the top.
+        holds_files: whether any folder can be made at the top of it: vSAN and vVols take objects of their own there,
+            which their namespace manager makes.
         hosts: managed object ids of the hosts that reach it.
     """
 
@@ -69,6 +71,7 @@ class Datastore:
     accessible: bool
     maintenance: str
     free: int
+    url: str
     shared: bool
     holds_files: bool
     hosts: frozenset[str]
@@ -173,6 +176,7 @@ def _datastore(found: Found, others: Mapping[str, Found], identity: str) -> Data
         dc_path="/".join(reversed(names)),
         pod=pod,
         free=int(found.get("summary.freeSpace") or 0),
+        url=str(found.get("summary.url") or ""),
         shared=len(mounts) > 1 if shared is None else bool(shared),
         holds_files=found.get("capability.topLevelDirectoryCreateSupported") is not False,
         hosts=mounts,

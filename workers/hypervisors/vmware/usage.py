@@ -35,14 +35,14 @@ class Usage:
         self._session = session
         self._seen: dict[str, tuple[str, tuple[str, ...]]] = {}
 
-    def of(self, stores: Sequence[Datastore], file: str) -> str | None:
-        """Return the name of any VM of these datastores, which are one storage, that has the file in a drive."""
+    def of(self, stores: Sequence[Datastore], files: Sequence[str]) -> str | None:
+        """Name any VM of these datastores, which are one storage, that has one of these files in a drive."""
         wanted = {vim.VirtualMachine: ["name", "config.changeVersion"]}
         there = self._session.retrieve(wanted, [one.ref for one in stores], [(vim.Datastore, "vm")])
         changed = [one for one in there if not self._is_known(one)]
         if changed:
             self._read(changed)
-        paths = [f"[{one.name}] {file}" for one in stores]
+        paths = [f"[{one.name}] {file}" for one in stores for file in files]
         for one in there:
             if any(same(medium, path) for medium in self._media(one) for path in paths):
                 return str(one.get("name"))

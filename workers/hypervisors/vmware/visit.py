@@ -82,8 +82,8 @@ class Visit:
         detail = f"VM {vm.instance_name} ({vm.uuid}) is being changed by others all the time"
         raise TransientError(TransientCode.VM_BUSY, detail)
 
-    def require_unused(self, vm: Vm, image: StoredImage) -> None:
-        """Return when this VM does not have the image in a drive, wherever on the server it is.
+    def require_unused(self, vm: Vm, image: StoredImage) -> list[SeenVm]:
+        """Return the VMs that may be meant when none has the image in a drive, wherever on the server it is.
 
         Raises:
             TransientError: `IMAGE_IN_USE`.
@@ -95,6 +95,7 @@ class Visit:
                 if str(name).lower() == str(image.name).lower() and self.storages.place_of(drive) == image.place:
                     detail = f"VM {seen.name} has the image {image.name} in a drive"
                     raise TransientError(TransientCode.IMAGE_IN_USE, detail, "detach it first")
+        return vms
 
     def _noted(self, vm: Vm, seen: SeenVm | None) -> SeenVm | None:
         if seen is None:

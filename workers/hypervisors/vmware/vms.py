@@ -10,7 +10,7 @@ from pyVmomi import vim, vmodl
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import PowerState
 from workers.hypervisors.vmware.inventory import Identity
-from workers.hypervisors.vmware.paths import image_at, split
+from workers.hypervisors.vmware.paths import directory_of, image_at, split
 from workers.hypervisors.vmware.session import key_of
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ PROPERTIES: Final = (
     "config.hardware.device",
     "config.bootOptions.bootOrder",
     "config.files.vmPathName",
+    "datastore",
     "runtime.powerState",
     "runtime.connectionState",
     "runtime.host",
@@ -86,6 +87,8 @@ class SeenVm:
         taken: (controller key, unit) of every device.
         drives: its CD drives.
         root: datastore of the disk that it boots from: its managed object id, or its name where there is no id.
+        home: the directory with its configuration: the datastore's name, and the path there.
+        stores: managed object ids of the datastores that it uses.
         question: what vSphere asks about it.
     """
 
@@ -100,6 +103,8 @@ class SeenVm:
     taken: frozenset[tuple[int, int]]
     drives: tuple[Drive, ...]
     root: str | None
+    home: tuple[str, str] | None
+    stores: tuple[str, ...]
     question: Any
 
     @property
@@ -233,6 +238,8 @@ def vm_of(found: Found, uuid: VmUuid) -> SeenVm:
         taken=frozenset((one.controllerKey, one.unitNumber) for one in devices if one.unitNumber is not None),
         drives=_drives(devices),
         root=_root(devices, found.get("config.bootOptions.bootOrder"), found.get("config.files.vmPathName")),
+        home=_home(found.get("config.files.vmPathName")),
+        stores=tuple(key_of(one) for one in found.get("datastore") or ()),
         question=found.get("runtime.question"),
     )
 
@@ -279,3 +286,9 @@ def _root(devices: Iterable[Any], order: Iterable[Any] | None, configuration: st
         if getattr(disk.backing, "fileName", None):
             return split(disk.backing.fileName)[0]
     return split(configuration)[0] if configuration else None
+
+
+def _home(configuration: str | None) -> tuple[str, str] | None:
+    if not configuration:
+        return None
+    return split(configuration)[0], directory_of(configuration)

@@ -57,6 +57,8 @@ def seen_vm(
         taken=frozenset(places),
         drives=drives,
         root="s",
+        home=("s", "i-2-1-VM"),
+        stores=(),
         question=None,
     )
 
