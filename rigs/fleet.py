@@ -18,6 +18,7 @@ from rigs.process import Rig
 from rigs.redis import RedisServer
 from rigs.worker import Worker
 from workers.config.key_ring import make_sealer
+from workers.config.keys import read_or_make_keys
 from workers.config.settings import Settings
 from workers.queueing.app import make_app
 from workers.store.inspection import Inspection
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from configdrive.client.postings import Header
+    from configdrive.ports import Sealer
 
 
 class Fleet(Rig):
@@ -91,8 +93,12 @@ class Fleet(Rig):
     def publisher(self) -> Publisher:
         """A publisher in this process; the first call makes the fleet's keys, unless a worker was first."""
         if self._publisher is None:
-            self._publisher = Publisher.of(self.settings, self.mailbox, make_sealer(self.settings))
+            self._publisher = Publisher.of(self.settings, self.mailbox, self._sealer())
         return self._publisher
+
+    def _sealer(self) -> Sealer:
+        read_or_make_keys(self.settings.keys_file)
+        return make_sealer(self.settings)
 
     @override
     def start(self) -> None:

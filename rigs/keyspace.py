@@ -28,51 +28,49 @@ class Keyspace:
         return {uuid for kind in _OF_A_VM for uuid in self.named(kind)}
 
 
-_READ = """
-local commands = {
-  hash = {'HGETALL'}, list = {'LRANGE', 0, -1}, zset = {'ZRANGE', 0, -1, 'WITHSCORES'},
-  set = {'SMEMBERS'}, stream = {'XRANGE', '-', '+'}, string = {'GET'},
-}
-local names, found = redis.call('KEYS', ARGV[1] .. '*'), {}
-table.sort(names)
-for _, name in ipairs(names) do
-  local kind = redis.call('TYPE', name).ok
-  local command = commands[kind]
-  local value = redis.call(command[1], name, unpack(command, 2))
-  found[#found + 1] = {name, kind, redis.call('TTL', name), value}
-end
-return found
-"""
-
-
 def read(client: redis.Redis, prefix: str) -> Keyspace:
-    """Read everything behind a prefix, as it is at one moment."""
-    space = Keyspace()
-    answer: Any = client.eval(_READ, 0, prefix)
-    for name, kind, ttl, value in answer:
-        key = name.decode().removeprefix(prefix)
-        space.types[key], space.ttls[key] = kind.decode(), ttl
-        space.values[key] = _of_kind(space.types[key], _text(value))
-    return space
+    """Read everything behind a prefix. Nobody may write meanwhile, or moments are mixed up."""
+    names = sorted(client.scan_iter(match=f"{prefix}*", count=1000))
+    with client.pipeline() as pipeline:
+        for name in names:
+            pipeline.type(name)
+            pipeline.ttl(name)
+        answers = pipeline.execute()
+        kinds = [kind.decode() for kind in answers[::2]]
+        for name, kind in zip(names, kinds, strict=True):
+            _ask(pipeline, name, kind)
+        values = pipeline.execute()
+    keys = [name.decode().removeprefix(prefix) for name in names]
+    return Keyspace(
+        types=dict(zip(keys, kinds, strict=True)),
+        values={key: _text(value) for key, value in zip(keys, values, strict=True)},
+        ttls=dict(zip(keys, answers[1::2], strict=True)),
+    )
 
 
-def _of_kind(kind: str, value: Any) -> Any:  # noqa: ANN401 - whatever Redis answers
+def _ask(pipeline: Any, name: bytes, kind: str) -> None:  # noqa: ANN401 - redis-py's pipelines have no useful type
     match kind:
         case "hash":
-            return dict(zip(value[::2], value[1::2], strict=True))
+            pipeline.hgetall(name)
+        case "list":
+            pipeline.lrange(name, 0, -1)
         case "zset":
-            return [[member, float(score)] for member, score in zip(value[::2], value[1::2], strict=True)]
+            pipeline.zrange(name, 0, -1, withscores=True)
+        case "set":
+            pipeline.smembers(name)
         case "stream":
-            return [[mark, dict(zip(fields[::2], fields[1::2], strict=True))] for mark, fields in value]
+            pipeline.xrange(name)
         case _:
-            return value
+            pipeline.get(name)
 
 
 def _text(value: Any) -> Any:  # noqa: ANN401 - whatever Redis answers
     match value:
         case bytes():
             return value.decode("utf-8", "replace")
-        case list():
+        case dict():
+            return {_text(name): _text(part) for name, part in value.items()}
+        case list() | tuple() | set():
             return [_text(part) for part in value]
         case _:
             return value

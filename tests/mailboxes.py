@@ -38,15 +38,6 @@ LEASE = 30.0
 RESEND = 15.0
 DOUBT = 0.05
 
-_AGE = """
-for _, name in ipairs({'until', 'retry_at', 'looked'}) do
-  if redis.call('HEXISTS', KEYS[1], name) == 1 then redis.call('HINCRBY', KEYS[1], name, ARGV[1]) end
-end
-for index = 2, #KEYS do
-  if redis.call('ZSCORE', KEYS[index], ARGV[2]) then redis.call('ZINCRBY', KEYS[index], ARGV[1], ARGV[2]) end
-end
-"""
-
 _sequence = itertools.count(1)
 
 
@@ -240,12 +231,18 @@ class Store:
 
     def age(self, vm: VmUuid, seconds: float) -> None:
         """Let time pass for one VM: its lease and its back-off move into the past by so much."""
-        dues = [self.key("due", queue) for queue in self.mailbox.pending()]
-        self.client.eval(_AGE, 1 + len(dues), self.key("vm", vm), *dues, -round(seconds * 1000), vm)
+        key = self.key("vm", vm)
+        for name in ("until", "retry_at"):
+            if self.client.hexists(key, name):
+                self.client.hincrby(key, name, -round(seconds * 1000))
+        for queue in self.mailbox.pending():
+            if self.client.zscore(self.key("due", queue), vm) is not None:
+                self.client.zincrby(self.key("due", queue), -seconds * 1000, vm)
 
     def age_queue(self, seconds: float, queue: str = QUEUE) -> None:
         """Let time pass for a queue's look at lost messages."""
-        self.client.eval(_AGE, 1, self.key("queue", queue), -round(seconds * 1000))
+        if self.client.hexists(self.key("queue", queue), "looked"):
+            self.client.hincrby(self.key("queue", queue), "looked", -round(seconds * 1000))
 
     def age_all(self, seconds: float) -> None:
         """Let time pass for all that this store knows."""

@@ -44,6 +44,7 @@ from workers.queueing.ending import end_without_redis
 from workers.queueing.interrupts import interrupter
 from workers.queueing.remote_control import restrict_to_questions
 from workers.store.fleet_id import FleetId, fleet_id
+from workers.store.fleet_keys import WorkerKeys
 from workers.store.intake import make_ingester
 from workers.store.mailbox import MailboxOptions, RedisMailbox
 from workers.store.places import RedisPlaces
@@ -127,6 +128,21 @@ def make_runtime(
     return Runtime(attempts, Leftovers(mailbox, drivers, leases=leases, verifier=verifier, observer=observer), drivers)
 
 
+def requirements(settings: Settings, client: redis.Redis) -> Callable[[], None]:
+    """Return what a worker must find on Redis, asked for again and again: the fleet's id, and one of its own keys.
+
+    It raises `PermanentError` (`MISCONFIGURED`) where that is not so.
+    """
+    fleet = FleetId(client, settings.key_prefix, settings.fleet_id)
+    keys = WorkerKeys(client, settings.key_prefix, settings.keys_file)
+
+    def require() -> None:
+        keys()
+        fleet()  # behind it: who is no worker of this fleet gives it no id
+
+    return require
+
+
 def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequence[str] = ()) -> Celery:
     """Return the app of a worker for one hypervisor: the tasks, the look for wake-ups, the sign of life.
 
@@ -171,7 +187,7 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
         wakeup_seconds=settings.wakeup_seconds,
         served=served,
         health_file=settings.health_file,
-        require=FleetId(mailbox.client, settings.key_prefix, settings.fleet_id),
+        require=requirements(settings, mailbox.client),
         ingest=None if ingester is None else ingester.run,
         sweep_storage=sweep.run if every else None,
         fill_drives=drives.run if isinstance(driver, DropsMedia) else None,

@@ -11,10 +11,9 @@ import pybase64
 from nacl.public import PublicKey, SealedBox
 from typing_extensions import override
 
+from configdrive.contract.sealing import VERSION
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.ports import Sealer
-
-VERSION = "v1"
 
 
 def identity_of(public: PublicKey) -> str:

@@ -13,12 +13,13 @@ from typing import Any, Self
 from typing_extensions import override
 
 from configdrive.client.connection import connect_redis
+from configdrive.client.fleet_keys import FleetKeys, FleetSealer
 from configdrive.client.hypervisors import known_hypervisors
 from configdrive.client.postings import Header, Posting, Receipt, queue_name
 from configdrive.client.settings import ClientSettings, read_settings
 from configdrive.client.store import EventStore, StoreOptions
 from configdrive.contract.event_key import event_key
-from configdrive.contract.events import LifecycleEvent, parse, short_type
+from configdrive.contract.events import ContentEvent, LifecycleEvent, parse, short_type
 from configdrive.contract.outcome import Outcome
 from configdrive.contract.sealing import body_of
 from configdrive.errors import PermanentCode, PermanentError
@@ -101,7 +102,8 @@ class Publisher:
         zones: Collection[str] = (),
     ) -> None:
         self._store = store
-        self._sealer = sealer
+        self._keys = FleetKeys(store.client, store.prefix)
+        self._sealer = FleetSealer(sealer, self._keys)
         self._hypervisors = frozenset(hypervisors)
         self._zones = frozenset(zones)
 
@@ -143,8 +145,9 @@ class Publisher:
 
         Raises:
             PermanentError: `INVALID_EVENT`, `CONTENT_TOO_LARGE`, `UNKNOWN_HYPERVISOR`, `ID_CONFLICT` when source and id
-                are another event's, `MAILBOX_FULL` when too much waits for the VM, or `MISCONFIGURED` when there is no
-                public key to seal with; nothing was stored.
+                are another event's, `MAILBOX_FULL` when too much waits for the VM, `MISCONFIGURED` when there is no
+                public key to seal with, or one that is not the fleet's, or `UNSEALABLE` when the event is sealed with
+                such a one; nothing was stored.
             redis.RedisError: Redis is away, or full, or too few replicas have the event. It may be stored all the same:
                 publish it again under the same id, nothing is doubled.
         """
@@ -230,10 +233,11 @@ class Publisher:
                     last = time.monotonic()
 
     def posting(self, event: Event) -> Posting:
-        """Check and seal an event, as `publish` does, and store nothing.
+        """Check and seal an event, as `publish` does, and store nothing. Redis is asked for the fleet's keys.
 
         Raises:
             PermanentError: as `publish`.
+            redis.RedisError: Redis is away.
         """
         checked = _checked(event)
         data = checked.data
@@ -241,6 +245,8 @@ class Publisher:
             detail = f"data.hypervisor: no driver is called {data.hypervisor!r}"
             remedy = f"known are: {', '.join(sorted(self._hypervisors))}"
             raise PermanentError(PermanentCode.UNKNOWN_HYPERVISOR, detail, remedy)
+        if isinstance(checked, ContentEvent) and checked.data.sealed is not None:
+            self._keys.require(checked.data.sealed)
         zone = data.zone if data.zone in self._zones else None
         header = Header(
             event_id=EventId(checked.id),

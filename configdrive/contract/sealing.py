@@ -6,6 +6,8 @@ again under another id.
 
 from __future__ import annotations
 
+import re
+
 from pydantic import ValidationError
 from pydantic_core import to_json
 
@@ -14,6 +16,16 @@ from configdrive.contract.guest_data import GuestData
 from configdrive.contract.validation import explain
 from configdrive.errors import BadContentError, PermanentCode
 from configdrive.ports import Sealer
+
+VERSION = "v1"
+FORM = re.compile(rf"{VERSION}\.(?P<key>[0-9a-f]{{16}})\.")
+"""How all sealed data begins."""
+
+
+def key_of(sealed: str) -> str:
+    """Return the id of the key that something was sealed for; empty when it is nothing sealed."""
+    form = FORM.match(sealed)
+    return "" if form is None else form["key"]
 
 
 def body_of(event: LifecycleEvent, sealer: Sealer) -> bytes:

@@ -128,7 +128,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 def _keys(settings: Settings) -> Iterator[Finding]:
     from configdrive.client.public_key import read_public
-    from workers.config.keys import read_keys
+    from workers.config.keys import NO_FILE, read_keys
 
     try:
         if settings.public_key is not None:
@@ -136,10 +136,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
             yield _ok("keys", "the setting public_key: this process publishes, and opens nothing")
             return
         if not settings.keys_file.exists():
-            detail = f"{settings.keys_file} is not there; the first worker or publisher would make it"
-            yield _warn(
-                "keys", detail, "copy the fleet's key file to here, or if there is none: `configdrive keys generate`"
-            )
+            yield _warn("keys", f"{settings.keys_file} is not there; only a new fleet's first worker makes it", NO_FILE)
             return
         keys = read_keys(settings.keys_file)
     except FleetError as error:
@@ -247,6 +244,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         looks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
             ("its version, and what it keeps", lambda: _facts(subject, client)),
             ("whether it runs scripts", lambda: _scripts(subject, client, f"{settings.key_prefix}doctor")),
+            ("the fleet's keys", lambda: _fleet_keys(settings, client)),
             ("the fleet's id", lambda: _fleet(settings, client)),
             ("who works and what waits", lambda: _work(settings, mailbox)),
             ("what is parked", lambda: _parked(mailbox)),
@@ -273,6 +271,40 @@ def _as_far_as_allowed(subject: str, what: str, look: Callable[[], Iterator[Find
 def _scripts(subject: str, client: redis.Redis, key: str) -> Iterator[Finding]:
     client.eval(_PROBE, 1, key)
     yield _ok(subject, "runs scripts that write")
+
+
+def _fleet_keys(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
+    """Hold the keys of this machine against the fleet's."""
+    from configdrive.client.fleet_keys import read_key_ids
+    from configdrive.client.public_key import identity_of, read_public
+    from workers.config.keys import read_keys
+
+    known = read_key_ids(client, settings.key_prefix)
+    try:
+        if settings.public_key is not None:
+            own = [identity_of(read_public(settings.public_key))]
+        else:
+            own = [key.identity for key in read_keys(settings.keys_file)] if settings.keys_file.exists() else []
+    except FleetError:
+        return  # said already
+    subject, listed = "fleet keys", ", ".join(known)
+    if not known:
+        yield _ok(subject, "not on Redis so far: the first worker enters those of its file")
+    elif not own:
+        remedy = "copy a worker's key file to here; to publish only, set CONFIGDRIVE_PUBLIC_KEY"
+        yield _fail(subject, f"the fleet has {listed}, and this machine none", remedy)
+    elif not set(own) & set(known):
+        detail = f"the fleet has {listed}, this machine only {', '.join(own)}: nothing that it seals could be opened"
+        remedy = (
+            "set CONFIGDRIVE_PUBLIC_KEY to what `configdrive keys public` prints on a worker's machine, or copy that "
+            "worker's key file to here"
+        )
+        yield _fail(subject, detail, remedy)
+    elif settings.public_key is None and (missing := set(known) - set(own)):
+        detail = f"the fleet has {', '.join(sorted(missing))} too, which this machine's file lacks"
+        yield _warn(subject, detail, "copy the newest key file of the workers to here; a key that is lost: retire it")
+    else:
+        yield _ok(subject, f"{listed}: this machine's fit")
 
 
 def _fleet(settings: Settings, client: redis.Redis) -> Iterator[Finding]:

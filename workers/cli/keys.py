@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from configdrive.errors import PermanentCode, PermanentError
-from workers.cli.context import load_settings, open_mailbox
-from workers.cli.errors import ExitCode
+from workers.cli.context import load_settings, note_action, open_mailbox
+from workers.cli.errors import ExitCode, problem_of
 from workers.cli.options import InOrder, json_option
 from workers.cli.output import print_json, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    import redis
 
     from workers.config.keys import Key
 
@@ -69,7 +71,7 @@ def list_(*, usage: bool, as_json: bool) -> ExitCode:
     Example:
       configdrive keys list --usage
     """
-    from workers.config.key_ring import key_of
+    from configdrive.contract.sealing import key_of
     from workers.config.keys import public_text, read_keys
 
     settings = load_settings()
@@ -110,12 +112,41 @@ def rotate(*, as_json: bool) -> ExitCode:
       configdrive keys rotate --json | jq -r .public
     """
     from workers.config.keys import Key, public_text, read_keys, write_keys
+    from workers.store.fleet_keys import rotated
 
     path = load_settings().keys_file
     key = Key.generate()
     with _locked(path):
         write_keys(path, [*read_keys(path), key], replace=True)
+    _tell_fleet(lambda client, prefix: rotated(client, prefix, key.identity), "configdrive keys enroll")
     _print(path, key, f"added key {key.identity} to {path}; publishers need: {public_text(key)}", as_json=as_json)
+    return ExitCode.DONE
+
+
+@keys.command(short_help="Make the keys of this machine's file the fleet's.")
+@json_option
+def enroll(*, as_json: bool) -> ExitCode:
+    """Enter the keys of this machine's key file among the fleet's on Redis.
+
+    The first worker of a fleet does so by itself, and `rotate` with each new key. By hand it is for when the file of
+    all workers is lost and this one is new: what was sealed with the old keys cannot be opened any more.
+
+    \b
+    Example:
+      configdrive keys enroll
+    """
+    from workers.config.keys import read_keys
+    from workers.store.fleet_keys import enter
+
+    settings = load_settings()
+    found = [key.identity for key in read_keys(settings.keys_file)]
+    mailbox = open_mailbox(settings)
+    enter(mailbox.client, settings.key_prefix, found)
+    note_action(mailbox, "enroll", None, f"keys {', '.join(found)}")
+    if as_json:
+        print_json({"entered": found})
+    else:
+        click.echo(f"the fleet's keys: {', '.join(found)} of {settings.keys_file}")
     return ExitCode.DONE
 
 
@@ -146,16 +177,14 @@ def retire(identity: str, *, force: bool, as_json: bool) -> ExitCode:
     Example:
       configdrive keys retire 0123456789abcdef
     """
-    from workers.config.key_ring import key_of
+    from configdrive.contract.sealing import key_of
     from workers.config.keys import read_keys, write_keys
+    from workers.store.fleet_keys import remove
 
     settings = load_settings()
     with _locked(settings.keys_file):
         found = read_keys(settings.keys_file)
         old = next((key for key in found if key.identity == identity), None)
-        if old is None:
-            click.echo(f"no key {identity} in {settings.keys_file}\n  remedy: `configdrive keys list`", err=True)
-            return ExitCode.FAILED
         if old is found[-1]:
             click.echo(f"key {identity} is the newest\n  remedy: `configdrive keys rotate` first", err=True)
             return ExitCode.FAILED
@@ -166,9 +195,32 @@ def retire(identity: str, *, force: bool, as_json: bool) -> ExitCode:
                 shown = ", ".join(users[:5]) + (", ..." if len(users) > 5 else "")  # noqa: PLR2004 - enough to look at
                 click.echo(f"{len(users)} VMs still need key {identity}: {shown}\n  remedy: {remedy}", err=True)
                 return ExitCode.FAILED
-        write_keys(settings.keys_file, [key for key in found if key is not old], replace=True)
-    _print(settings.keys_file, old, f"removed key {identity} from {settings.keys_file}", as_json=as_json)
+        if old is not None:
+            write_keys(settings.keys_file, [key for key in found if key is not old], replace=True)
+    again = f"configdrive keys retire --force {identity}"
+    removed = _tell_fleet(lambda client, prefix: remove(client, prefix, identity), again)
+    if old is None and not removed:
+        click.echo(f"no key {identity} in {settings.keys_file}\n  remedy: `configdrive keys list`", err=True)
+        return ExitCode.FAILED
+    if as_json:
+        print_json({"id": identity, "file": str(settings.keys_file)})
+    else:
+        click.echo(f"removed key {identity} from {settings.keys_file if old else 'the ids on Redis'}")
     return ExitCode.DONE
+
+
+def _tell_fleet(tell: Callable[[redis.Redis, str], object], later: str) -> bool:
+    """Change the fleet's ids on Redis; a Redis that is away is no reason to leave the file as it was."""
+    from redis import RedisError
+
+    settings = load_settings()
+    mailbox = open_mailbox(settings)
+    try:
+        return bool(tell(mailbox.client, settings.key_prefix))
+    except RedisError as error:
+        click.echo(f"the fleet's keys on Redis are as they were: {problem_of(error).message}", err=True)
+        click.echo(f"  remedy: when it can be, `{later}`", err=True)
+    return False
 
 
 def _print(path: Path, key: Key, text: str, *, as_json: bool) -> None:
@@ -183,11 +235,13 @@ def _print(path: Path, key: Key, text: str, *, as_json: bool) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Keep two that change the file at once from losing one another's key. The lock is on its directory, not on it."""
+    from workers.config.keys import NO_FILE
+
     try:
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         detail = f"the key file {path} cannot be read: {error.strerror}"
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "make one: `configdrive keys generate`") from None
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, NO_FILE) from None
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
         yield

@@ -98,17 +98,18 @@ def _node(name: str | None, hypervisor: str) -> str:
 def _greet_redis(settings: Settings) -> None:
     """Say soon when Redis is away; Celery then tries until it is there. What will not pass is raised.
 
-    That is a refused login, and a setting `fleet_id` that is not what Redis has: every event would be parked.
+    That is a refused login, a setting `fleet_id` that is not what Redis has, and a key file that has none of the
+    fleet's keys: every event would be parked.
     """
     import redis
 
     from configdrive.client.connection import connect_redis
-    from workers.store.fleet_id import fleet_id
+    from workers.worker import requirements
 
     client = connect_redis(settings, patient=False)
     try:
         client.ping()
-        fleet_id(client, settings.key_prefix, settings.fleet_id)  # made now: a full Redis would refuse it later
+        requirements(settings, client)()  # made now: a full Redis would refuse it later
     except redis.AuthenticationError:
         raise
     except redis.RedisError as error:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pybase64
@@ -19,18 +19,18 @@ from nacl.exceptions import CryptoError
 from nacl.public import SealedBox
 from typing_extensions import override
 
-from configdrive.client.public_key import VERSION, PublicSealer, read_public
+from configdrive.client.public_key import PublicSealer, read_public
+from configdrive.contract.sealing import FORM
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import Generation, ImageName, Vm
 from configdrive.ports import ImageNamer, Sealer
-from workers.config.keys import Key, read_keys, read_or_make_keys
+from workers.config.keys import Key, read_keys
 
 if TYPE_CHECKING:
     from workers.config.settings import Settings
 
 _INFO = b"configdrive/image-name/1"
 _FINGERPRINT = 16
-_FORM = re.compile(rf"{VERSION}\.(?P<key>[0-9a-f]{{16}})\.")
 
 
 class KeyRing(Sealer):
@@ -51,7 +51,7 @@ class KeyRing(Sealer):
 
     @override
     def open(self, sealed: str, context: str) -> bytes:
-        form = _FORM.match(sealed)
+        form = FORM.match(sealed)
         if form is None:
             raise _refused("a sealed value has not the form v1.<key id>.<base64url>", "seal it as the contract says")
         identity = form["key"]
@@ -66,6 +66,26 @@ class KeyRing(Sealer):
             if found == context.encode():
                 return plaintext
         raise _refused("a sealed box is damaged, or was made for another VM or event", "publish the event anew")
+
+
+class _LateRing(Sealer):
+    """A key ring whose file is not there so far: a worker makes or is given it, and many a publisher needs none."""
+
+    def __init__(self, make: Callable[[], KeyRing]) -> None:
+        self._make = make
+        self._made: KeyRing | None = None
+
+    @override
+    def seal(self, plaintext: bytes, context: str) -> str:
+        return self._ring().seal(plaintext, context)
+
+    @override
+    def open(self, sealed: str, context: str) -> bytes:
+        return self._ring().open(sealed, context)
+
+    def _ring(self) -> KeyRing:
+        self._made = self._made or self._make()
+        return self._made
 
 
 class ImageNames(ImageNamer):
@@ -111,31 +131,20 @@ def _decoded(text: str) -> bytes:
 
 
 def make_namer(settings: Settings, fleet: Callable[[], str]) -> ImageNames:
-    """Return what names a worker's images.
-
-    Raises:
-        PermanentError: `MISCONFIGURED`.
-    """
-    read_or_make_keys(settings.keys_file)
+    """Return what names a worker's images. The key file is read when it does."""
     return ImageNames(lambda: read_keys(settings.keys_file), fleet)
 
 
 def make_sealer(settings: Settings) -> Sealer:
-    """Return what seals (with only a public key), or seals and opens (with the key file, made on the first run).
+    """Return what seals (with only a public key), or seals and opens (with the key file; one that comes later will do).
 
     Raises:
         PermanentError: `MISCONFIGURED`.
     """
     if settings.public_key is not None:
         return PublicSealer(read_public(settings.public_key))
-    read_or_make_keys(settings.keys_file)
-    return KeyRing(lambda: read_keys(settings.keys_file))
-
-
-def key_of(sealed: str) -> str:
-    """Return the id of the key that something was sealed for; empty when it is nothing sealed."""
-    form = _FORM.match(sealed)
-    return "" if form is None else form["key"]
+    ring = partial(KeyRing, lambda: read_keys(settings.keys_file))
+    return ring() if settings.keys_file.exists() else _LateRing(ring)
 
 
 def _refused(detail: str, remedy: str) -> PermanentError:

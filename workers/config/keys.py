@@ -19,6 +19,12 @@ from nacl.public import PrivateKey
 from configdrive.client.public_key import identity_of
 from configdrive.errors import PermanentCode, PermanentError
 
+NO_FILE = (
+    "copy a worker's key file to there, or, to publish only, set CONFIGDRIVE_PUBLIC_KEY to what `configdrive keys "
+    "public` prints on its machine; a new fleet's first worker makes it, or you: `configdrive keys generate`"
+)
+"""What to do without a key file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -47,7 +53,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
             content = file.read()
     except OSError as error:
         detail = f"the key file {path} cannot be read: {error.strerror}"
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "make one: `configdrive keys generate`") from None
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, NO_FILE) from None
     if mode & 0o077:
         detail = f"the key file {path} can be read by others (mode {mode:04o})"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, f"chmod 600 {path}")
@@ -61,7 +67,10 @@ def _parse(content: bytes, path: Path) -> tuple[Key, ...]:
         keys = tuple(Key(entry["id"], entry["created"], _private(entry["private"])) for entry in entries)
     if not keys or any(key.identity != identity_of(key.private.public_key) for key in keys):
         detail = f"{path} is not a key file, or is damaged"
-        remedy = "restore it, or make one: `configdrive keys generate`"
+        remedy = (
+            "copy it from another worker, or from your backup; where there is none, move it away, "
+            "`configdrive keys generate` and `configdrive keys enroll`"
+        )
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
     return keys
 

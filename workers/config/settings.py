@@ -36,7 +36,8 @@ class Settings(ClientSettings):
     """The TOML file with the hosts, pools and vCenters. Only workers, `sweep` and `doctor` need it."""
 
     keys_file: Path = Field(default_factory=lambda: _config_home() / "keys.json")
-    """The private keys (mode 0600). Made on the first run when it is missing."""
+    """The private keys (mode 0600), the same file for all workers. A new fleet's first worker makes it; a later one
+    that has none of the fleet's keys ends (78), and publishers refuse to seal with another."""
 
     fleet_id: Annotated[str, StringConstraints(pattern=r"^[a-z2-7]{8}$")] | None = None
     """The id that every image's name carries, so that a sweep deletes its own fleet's only: eight of `a-z` and `2-7`.

@@ -17,6 +17,7 @@ that lost the reply asks again. Keys, behind the prefix:
 | `left:<queue>`      | sorted set | VM and host that still has something of it -> time (ms) to ask that host again  |
 | `verify:<queue>`    | sorted set | VM that may have been left half-done -> time (ms) to look after it              |
 | `orphans`           | sorted set | image that is nobody's -> time (ms) at which a sweep first saw it               |
+| `keys`              | string     | ids of the fleet's keys, the newest last (`workers.store.fleet_keys`)           |
 | `swept`             | hash       | hypervisor -> the sweeps of its storages: when, and what they found (JSON)      |
 | `drives:<hyp.>`     | string     | there while nobody has to look whether running VMs have lost their drives       |
 | `parked`            | sorted set | VM -> time (ms) of its parking                                                  |

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.integration.cli.place import PASSWORD, Place
 from workers.cli.errors import ExitCode
+from workers.worker import requirements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from click.testing import Result
 
     from rigs.cloud import VmScript
 
@@ -65,3 +73,92 @@ def test_what_a_lost_key_has_sealed_is_counted(quiet_place: Callable[..., Place]
 
     assert place.run("keys", "retire", old, "--force").exit_code == ExitCode.DONE
     assert "1 sealed boxes need a key that is not in the file" in place.run("keys", "list", "--usage").stderr
+
+
+@dataclass
+class Machine:
+    """Another machine of the fleet, with a key file of its own, or none."""
+
+    place: Place
+    keys: Path
+
+    def run(self, *args: str, stdin: str = "") -> Result:
+        fleets, self.place.environment = self.place.environment, self.environment
+        try:
+            return self.place.run(*args, stdin=stdin)
+        finally:
+            self.place.environment = fleets
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**self.place.environment, "CONFIGDRIVE_KEYS_FILE": str(self.keys)}
+
+    def publish(self, vm: VmScript) -> int:
+        return self.run("publish", "-", stdin=json.dumps(vm.event("update", guest=GUEST))).exit_code
+
+    def doctor(self) -> dict[str, str]:
+        found = json.loads(self.run("doctor", "--json").stdout)["findings"]
+        return next(one for one in found if one["subject"] == "fleet keys")
+
+
+@pytest.fixture
+def founded(quiet_place: Callable[..., Place]) -> Place:
+    """A fleet whose first worker has begun, and made its key."""
+    place = quiet_place()
+    requirements(place.fleet.settings, place.fleet.mailbox.client)()
+    return place
+
+
+@pytest.mark.parametrize("has_a_key", [False, True], ids=["none", "its own"])
+def test_who_has_none_of_the_fleets_keys_does_not_seal_until_the_remedy_is_followed(
+    founded: Place, vm: VmScript, *, has_a_key: bool
+) -> None:
+    (first,) = (row["id"] for row in founded.json("keys", "list"))
+    other = Machine(founded, founded.fleet.directory / "others.json")
+    if has_a_key:
+        other.run("keys", "generate")
+    before = other.keys.read_bytes() if has_a_key else None
+
+    refused = other.run("publish", "-", stdin=json.dumps(vm.event("deploy", guest=GUEST)))
+    plain = other.run("publish", "-", stdin=json.dumps(vm.event("stop")))
+    found = other.doctor()
+
+    assert (refused.exit_code, plain.exit_code, found["level"]) == (ExitCode.FAILED, ExitCode.DONE, "fail")
+    assert "configdrive keys public" in refused.stderr
+    assert first in found["detail"]
+    assert (other.keys.read_bytes() if other.keys.exists() else None) == before
+
+    shutil.copy(founded.fleet.settings.keys_file, other.keys)  # the remedy
+    assert (other.publish(vm), other.doctor()["level"]) == (ExitCode.DONE, "ok")
+
+
+def test_a_worker_with_a_new_key_file_ends_until_a_person_says_that_the_old_one_is_lost(founded: Place) -> None:
+    (first,) = (row["id"] for row in founded.json("keys", "list"))
+    founded.fleet.settings.keys_file.unlink()
+    founded.run("keys", "generate")
+    ended = founded.process("worker", "--hypervisor", "simulated", "--pool", "solo")
+
+    assert (ended.returncode, f"({first})" in ended.stderr) == (ExitCode.MISCONFIGURED, True)
+    assert founded.run("keys", "enroll").exit_code == ExitCode.DONE
+    requirements(founded.fleet.settings, founded.fleet.mailbox.client)()
+    assert founded.run("keys", "retire", first, "--force").exit_code == ExitCode.DONE
+    assert Machine(founded, founded.fleet.settings.keys_file).doctor()["level"] == "ok"
+
+
+def test_the_ids_on_redis_follow_a_rotation_and_what_is_sealed_for_no_key_of_the_fleet_is_refused(
+    founded: Place, vm: VmScript
+) -> None:
+    stranger = Machine(founded, founded.fleet.directory / "stranger.json")
+    stranger.run("keys", "generate")
+    options = ("--vm", vm.uuid, "--name", vm.name, "--hypervisor", "simulated", "--sequence", "1", "--host", "h1")
+    sealed = stranger.run("event", "deploy", *options, "--password-file", "-", stdin=PASSWORD).stdout
+    (refused,) = founded.lines("publish", "-", stdin=sealed, code=ExitCode.FAILED)
+
+    old_file = Machine(founded, founded.fleet.directory / "old.json")
+    shutil.copy(founded.fleet.settings.keys_file, old_file.keys)
+    (old,) = (row["id"] for row in founded.json("keys", "list"))
+    founded.run("keys", "rotate")
+    assert (old_file.publish(vm), old_file.doctor()["level"]) == (ExitCode.DONE, "warn")
+    founded.run("keys", "retire", old, "--force")
+    assert (old_file.publish(vm), old_file.doctor()["level"]) == (ExitCode.FAILED, "fail")
+    assert (refused["code"], old in refused["detail"]) == ("unsealable", True)

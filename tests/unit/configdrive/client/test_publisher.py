@@ -12,6 +12,7 @@ import pytest
 
 from configdrive.client import Publisher, Receipt, connect, publisher
 from configdrive.client.postings import Header, Posting
+from configdrive.client.settings import ClientSettings
 from configdrive.contract.event_key import event_key
 from configdrive.contract.events import parse
 from configdrive.contract.outcome import Outcome, Status
@@ -363,7 +364,8 @@ def test_without_a_public_key_only_what_needs_no_sealing_is_taken() -> None:
 
 
 def test_with_a_public_key_guest_data_is_sealed() -> None:
-    made = connect(hypervisors=["memory"], public_key="3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=")
+    settings = ClientSettings(hypervisors=("memory",), public_key="3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=")
+    made = Publisher.of(settings, Store().mailbox)
     body = made.posting(document("start", guest={"password": SECRET})).body
     assert SECRET.encode() not in body
     assert json.loads(body)["data"]["sealed"].startswith("v1.de9edb7d7b7dc1b4.")

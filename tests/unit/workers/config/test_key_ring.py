@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from nacl.public import PrivateKey
 
 from configdrive.client.public_key import PublicSealer
+from configdrive.contract.sealing import key_of
 from configdrive.errors import FleetError, PermanentCode, PermanentError
 from configdrive.model import Generation, HostName, HypervisorName, ImageName, InstanceName, Vm, VmUuid
 from configdrive.ports import Sealer
 from tests.support import error_of
-from workers.config.key_ring import ImageNames, KeyRing, key_of
+from workers.config.key_ring import ImageNames, KeyRing
 from workers.config.keys import Key
 
 OLD, NEW, STRANGER = Key.generate(), Key.generate(), Key.generate()
