@@ -20,7 +20,8 @@ packages=(
   user-mode-linux                                                  # and the Linux kernel itself, as one of them
   debootstrap                                                      # the stock Debian of `make test-cloud-init`
   shellcheck dash mksh busybox-static passwd                       # the guest's program: its checker, shells and chpasswd
-  systemd udev e2fsprogs rpm                                       # its units and rules are verified, its packages built
+  systemd udev e2fsprogs rpm                                       # its units and rules are verified, its packages built,
+  lintian rpmlint                                                  # and looked over
   prometheus                                                       # scrapes the workers and loads the alert rules
   chromium-headless-shell                                          # looks at the pages of Flower and of the documentation
   graphviz                                                         # draws the diagrams of the documentation

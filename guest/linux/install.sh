@@ -20,6 +20,7 @@ put() { # MODE FILE TARGET
 put 755 configdrive-guest /usr/sbin/configdrive-guest
 [ -e "$root/etc/default/configdrive-guest" ] || put 644 configdrive-guest.default /etc/default/configdrive-guest
 put 644 README.md /usr/share/doc/configdrive-guest/README.md
+put 644 configdrive-guest.8 /usr/share/man/man8/configdrive-guest.8
 put 755 udev/changed /usr/lib/configdrive-guest/changed
 put 644 udev/90-configdrive-guest.rules /usr/lib/udev/rules.d/90-configdrive-guest.rules
 case $init in
@@ -28,6 +29,8 @@ case $init in
       put 644 "systemd/$unit.service" "/usr/lib/systemd/system/$unit.service"
     done
     ;;
-  openrc | sysv) put 755 "$init/configdrive-guest" /etc/init.d/configdrive-guest ;;
+  openrc | sysv)
+    for script in configdrive-guest configdrive-userdata; do put 755 "$init/$script" "/etc/init.d/$script"; done
+    ;;
   *) echo "unknown init: $init" >&2 && exit 2 ;;
 esac

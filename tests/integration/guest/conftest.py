@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from configdrive.model import Metadata, SshKey, VmData
-from tests.drives import files_of, secret, write_image
+from configdrive.model import Metadata, SshKey, VmData, VmUuid
+from tests.drives import VM, files_of, secret, write_image
 from tests.integration.guest.guest import Seen, play
 from tests.support import find_program, require_rig
 
@@ -25,10 +26,17 @@ KEYS = (
 )
 
 
+CLONE = "5b1d7c0e-8a4f-4d0b-9c36-2f7e1a60d9b4"
+"""The uuid of a VM that was made of the other one."""
+
+EXTRA = {"Role": "web", "a-b": "hyphen", "uuid": "not-the-vms", "text": 'a "uuid": "nor this"'}
+"""Metadata that nobody may take for the VM's identity among them."""
+
+
 class Drive(Protocol):
     """Makes a drive as the fleet does."""
 
-    def __call__(
+    def __call__(  # noqa: PLR0913  # each is one thing on the drive
         self,
         *,
         password: str | None = PASSWORD,
@@ -36,6 +44,7 @@ class Drive(Protocol):
         keys: Sequence[SshKey] = KEYS,
         label: str = "config",
         instance: str | None = "i-2-14-VM",
+        uuid: str = VM.uuid,
     ) -> Path: ...
 
 
@@ -55,20 +64,22 @@ class Play(Protocol):
 def drive(tmp_path: Path) -> Drive:
     numbers = itertools.count(1)
 
-    def make(
+    def make(  # noqa: PLR0913  # as above
         *,
         password: str | None = PASSWORD,
         user_data: bytes | None = USER_DATA,
         keys: Sequence[SshKey] = KEYS,
         label: str = "config",
         instance: str | None = "i-2-14-VM",
+        uuid: str = VM.uuid,
     ) -> Path:
         data = VmData(
-            metadata=Metadata(instance_id=instance, vm_id="14", extra={"Role": "web", "a-b": "hyphen"}),
+            metadata=Metadata(instance_id=instance, vm_id="14", extra=EXTRA),
             user_data=secret(user_data),
             ssh_keys=tuple(keys),
         )
-        return write_image(tmp_path / f"drive-{next(numbers)}.iso", files_of(data, password), label)
+        files = files_of(data, password, replace(VM, uuid=VmUuid(uuid)))
+        return write_image(tmp_path / f"drive-{next(numbers)}.iso", files, label)
 
     return make
 

@@ -93,7 +93,7 @@ fi
 """
 _LEFT: Final = r"""
 grep configdrive-guest /proc/mounts | show left.mounts
-find /run/configdrive-guest -mindepth 1 2>/dev/null | show left.files
+find /run/configdrive-guest -mindepth 1 ! -name lock 2>/dev/null | show left.files
 """
 
 

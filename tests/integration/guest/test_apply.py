@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.integration.guest.conftest import KEYS, PASSWORD, USER_DATA
+from tests.drives import VM
+from tests.integration.guest.conftest import CLONE, KEYS, PASSWORD, USER_DATA
 from tests.integration.guest.guest import opens
 
 if TYPE_CHECKING:
@@ -55,13 +56,13 @@ def test_password_keys_and_user_data_are_applied_once(drive: Drive, play_in: Pla
 
         assert seen.text("before.out").splitlines() == [
             f"drive:      {seen.text('device').strip()}, label config, made 2017-03-10 10:23:00 UTC",
-            "instance:   i-2-14-VM",
-            "password:   waits to be set",
+            f"instance:   {VM.uuid}",
+            "password:   waits to be set (root)",
             "ssh keys:   2",
             f"user data:  {len(USER_DATA)} bytes, a script",
             "network:    not described",
         ]
-        assert "password:   set\n" in seen.text("after.out")
+        assert "password:   set (root)\n" in seen.text("after.out")
         assert "a script, executed\n" in seen.text("after.out")
         everything = b"".join(value for name, value in seen.parts.items() if name.endswith((".out", ".err", "applied")))
         assert PASSWORD.encode() not in everything
@@ -82,22 +83,28 @@ def test_the_password_is_no_programs_argument(drive: Drive, play_in: Play) -> No
 
 
 def test_another_password_counts_and_so_does_the_same_for_another_vm(drive: Drive, play_in: Play) -> None:
-    """The third drive is that of a VM whose template was made of the first one."""
+    """The third drive is that of a VM that was made of the first one; only the uuid says so."""
     scenario = """
     configure DEVICE=/dev/drive-a; step one guest apply
-    configure DEVICE=/dev/drive-b; step two guest apply password; show shadow.two </etc/shadow
+    configure DEVICE=/dev/drive-b; step two guest apply password userdata; show shadow.two </etc/shadow
     configure DEVICE=/dev/drive-a; step back guest apply password; show shadow.back </etc/shadow
-    configure DEVICE=/dev/drive-c; step other guest apply; step none guest apply password
     show runs </root/runs
+    configure DEVICE=/dev/drive-c; step other guest apply; step none guest apply password
+    show runs.clone </root/runs
     """
-    drives = [drive(password="one"), drive(password="two"), drive(password="one", instance="i-2-15-VM")]
+    drives = [
+        drive(password="one"),
+        drive(password="two", instance=None),
+        drive(password="one", uuid=CLONE),
+    ]
     for seen in play_in(drives, scenario):
         assert [seen.code(step) for step in ("one", "two", "back", "other", "none")] == [0] * 5
         assert opens(seen.text("shadow.two"), "root", "two")
         assert opens(seen.text("shadow.back"), "root", "one")
         assert "is set" in seen.text("other.err")
         assert "was set before" in seen.text("none.err")
-        assert seen["runs"] == b"run\nrun\n"
+        assert seen["runs"] == b"run\n"
+        assert seen["runs.clone"] == b"run\nrun\n"
 
 
 def test_the_keys_of_an_ordinary_user_are_merged_and_stay_his(drive: Drive, play_in: Play) -> None:
@@ -166,7 +173,8 @@ def test_get_prints_each_thing_as_it_is(drive: Drive, play_in: Play) -> None:
         assert seen["userdata.out"] == USER_DATA
         assert seen.text("password.out") == PASSWORD
         assert seen.text("ssh-keys.out") == "\n".join(key.key for key in KEYS)
-        assert seen.text("metadata.out").splitlines() == ["Role", "a-b", "instance_id", "public_keys", "vm_id"]
+        keys = ["Role", "a-b", "instance_id", "public_keys", "text", "uuid", "vm_id"]
+        assert seen.text("metadata.out").splitlines() == keys
         assert seen["metadata=vm_id.out"] == seen["metadata=vm-id.out"] == b"14"
         assert seen["metadata=Role.out"] == b"web"
         assert seen["metadata=a-b.out"] == b"hyphen"
@@ -176,12 +184,9 @@ def test_get_prints_each_thing_as_it_is(drive: Drive, play_in: Play) -> None:
 
 def test_user_data_that_is_no_script_is_left_to_others(drive: Drive, play_in: Play) -> None:
     scenario = """
-    for device in a b c d e; do
+    for device in a b c d; do
       configure DEVICE=/dev/drive-$device
-      mkdir -p /run/cloud-init
-      if [ $device = d ]; then echo 'datasource_list: [ ConfigDrive, None ]' >/run/cloud-init/cloud.cfg; fi
       step $device guest apply userdata
-      rm -rf /run/cloud-init
     done
     show runs </root/runs
     """
@@ -189,14 +194,161 @@ def test_user_data_that_is_no_script_is_left_to_others(drive: Drive, play_in: Pl
         drive(user_data=b"#cloud-config\nhostname: x\n"),
         drive(user_data=b"\x1f\x8b\x00binary"),
         drive(user_data=None),
-        drive(user_data=USER_DATA),
         drive(user_data=b"#!/bin/sh\r\necho windows >>/root/runs\r\nexit 7\r\n"),
     ]
     for seen in play_in(drives, scenario):
-        assert [seen.code(device) for device in "abcde"] == [0, 0, 0, 0, 1], seen
+        assert [seen.code(device) for device in "abcd"] == [0, 0, 0, 1], seen
         assert "left to cloud-init" in seen.text("a.err")
         assert "no script" in seen.text("b.err")
         assert seen["c.err"] == b""
-        assert "left to cloud-init" in seen.text("d.err")
-        assert "the user data ended with code 7" in seen.text("e.err")
+        assert "the user data ended with code 7" in seen.text("d.err")
         assert seen["runs"] == b"windows\n"
+
+
+def test_a_script_is_executed_by_cloud_init_or_by_us(drive: Drive, play_in: Play) -> None:
+    """What cloud-init leaves in /run under each policy of ds-identify; it is booted in tests/long/guest_program.py."""
+    scenario = """
+    leave() {
+      mkdir -p /run/cloud-init
+      touch /run/cloud-init/status.json
+      if [ "$1" = late ]; then (sleep 1; leave configdrive) & return; fi
+      printf '{"ds": {"meta_data": {"platform": "none"}},\n "v1": {\n  "cloud_name": "",\n  "platform": "%s"\n}}' "$1" \
+        >/run/cloud-init/instance-data.json
+    }
+    for platform in configdrive nocloud late; do
+      leave $platform
+      step $platform guest apply userdata
+      rm -r /run/cloud-init
+    done
+    ls /root | show before
+    leave none
+    step none guest apply userdata
+    rm -r /run/cloud-init
+    rm -r /var/lib/configdrive-guest
+    step off guest apply userdata
+    show runs </root/runs
+    """
+    for seen in play_in([drive()], scenario):
+        for platform in ("configdrive", "nocloud", "late"):
+            assert "left to cloud-init" in seen.text(f"{platform}.err"), seen
+        assert seen["before"] == b""
+        assert (seen.code("none"), seen.code("off")) == (0, 0)
+        assert seen["runs"] == b"run\nrun\n"
+
+
+def test_the_user_is_the_default_one_of_cloud_init_when_there_is_it(drive: Drive, play_in: Play) -> None:
+    scenario = """
+    mkdir -p /etc/cloud /run/cloud-init
+    printf 'users: [default]\nsystem_info:\n  # who\n  default_user:\n    lock_passwd: true\n    name: alice # here\n' \
+      >/etc/cloud/cloud.cfg
+    step file guest apply password ssh-keys
+    show shadow.file </etc/shadow
+    show keys.file </home/alice/.ssh/authorized_keys
+    echo 'alice:*' | chpasswd -e
+    rm -r /var/lib/configdrive-guest
+    printf '{\n "merged_cfg": {"system_info": {\n   "default_user": {\n    "groups": [],\n    "name": "bob"\n   }}}}' \
+      >/run/cloud-init/instance-data-sensitive.json
+    touch /run/cloud-init/status.json
+    (sleep 1; echo 'bob:x:1600:1600::/home/alice:/bin/sh' >>/etc/passwd; echo 'bob:!:19000::::::' >>/etc/shadow) &
+    step late guest apply password
+    show shadow.late </etc/shadow
+    touch /run/cloud-init/result.json
+    sed -i /bob/d /etc/passwd /etc/shadow
+    step gone guest apply password
+    configure PASSWORD_USER=alice
+    step named guest status
+    """
+    for seen in play_in([drive()], scenario):
+        assert [seen.code(step) for step in ("file", "late", "gone", "named")] == [0] * 4, seen
+        assert opens(seen.text("shadow.file"), "alice", PASSWORD)
+        assert seen.text("keys.file").splitlines() == [key.key for key in KEYS]
+        assert opens(seen.text("shadow.late"), "bob", PASSWORD)
+        assert "the password of root is set" in seen.text("gone.err")
+        assert "waits to be set (alice)" in seen.text("named.out")
+
+
+def test_a_user_who_comes_later_keeps_a_password_of_its_own(drive: Drive, play_in: Play) -> None:
+    scenario = """
+    configure PASSWORD_USER=carol SSH_USER=nobodysname USER_DATA=no
+    step absent guest apply
+    echo 'carol:x:1700:1700::/home/alice:/bin/sh' >>/etc/passwd
+    echo 'carol:*:19000::::::' >>/etc/shadow
+    cp /etc/shadow /mnt/locked
+    echo 'carol:her own' | chpasswd
+    step own guest apply password
+    show shadow </etc/shadow
+    cp /mnt/locked /etc/shadow
+    rm -r /var/lib/configdrive-guest
+    step locked guest apply password
+    show shadow.locked </etc/shadow
+    """
+    for seen in play_in([drive()], scenario):
+        assert [seen.code(step) for step in ("absent", "own", "locked")] == [1, 0, 0], seen
+        assert "there is no user carol" in seen.text("absent.err")
+        assert "there is no user nobodysname" in seen.text("absent.err")
+        assert "USER_DATA=no" in seen.text("absent.err")
+        assert opens(seen.text("shadow"), "carol", "her own")
+        assert opens(seen.text("shadow.locked"), "carol", PASSWORD)
+
+
+def test_managed_keys_go_with_the_drives_and_added_ones_stay(drive: Drive, play_in: Play) -> None:
+    scenario = """
+    mkdir /root/.ssh
+    printf '# mine\nssh-rsa AAAAB3Nz mine' >/root/.ssh/authorized_keys
+    for step in 1:add:a 2:managed:b 3:managed:a 4:managed:c 5:add:a; do
+      configure SSH_KEYS=$(echo $step | cut -d : -f 2) DEVICE=/dev/drive-${step##*:}
+      step ${step%%:*} guest apply ssh-keys
+      if [ $step = 1:add:a ]; then sed -i /bob/d /root/.ssh/authorized_keys; fi
+      show keys.${step%%:*} </root/.ssh/authorized_keys
+    done
+    """
+    alice, bob = (key.key for key in KEYS)
+    mine = ["# mine", "ssh-rsa AAAAB3Nz mine", alice]
+    for seen in play_in([drive(), drive(keys=KEYS[1:]), drive(keys=())], scenario):
+        assert [seen.code(step) for step in "12345"] == [0] * 5, seen
+        assert seen.text("keys.1").splitlines() == mine
+        for step in "23":
+            *before, first, key, last = seen.text(f"keys.{step}").splitlines()
+            assert (before, key) == (mine, bob), "what somebody else has written stays outside of the marks"
+            assert first.startswith("# Keys of the config drive")
+            assert last.startswith("# End of the keys")
+        assert "1 new, 0 gone" in seen.text("2.err")
+        assert "0 new, 0 gone" in seen.text("3.err")
+        assert seen.text("keys.4").splitlines() == mine
+        assert "0 new, 1 gone" in seen.text("4.err")
+        assert seen.text("keys.5").splitlines() == [*mine, bob]
+
+
+def test_linked_keys_stay_a_link(drive: Drive, play_in: Play) -> None:
+    scenario = """
+    configure SSH_USER=alice
+    mkdir -m 700 /home/alice/.ssh
+    ln -s ../keys /home/alice/.ssh/authorized_keys
+    install -m 640 /dev/null /home/alice/keys
+    chown -hR alice:alice /home/alice
+    step apply guest apply ssh-keys
+    readlink /home/alice/.ssh/authorized_keys | show link
+    show keys </home/alice/keys
+    stat -c '%a %U' /home/alice/keys | show mode
+    ls -A /home/alice/.ssh | show there
+    """
+    for seen in play_in([drive()], scenario):
+        assert seen.code("apply") == 0, seen
+        assert seen.text("link") == "../keys\n"
+        assert seen.text("keys").splitlines() == [key.key for key in KEYS]
+        assert (seen.text("mode"), seen.text("there")) == ("640 alice\n", "authorized_keys\n")
+
+
+def test_user_data_is_executed_where_var_is_noexec(drive: Drive, play_in: Play) -> None:
+    scenario = """
+    mount -t tmpfs -o noexec tmpfs /var/lib
+    step apply guest apply userdata
+    show log </var/log/configdrive-guest-userdata.log
+    """
+    script = b'#! /bin/sh -ue \necho "$-" "$0"\necho $unset\n'
+    for seen in play_in([drive(user_data=script)], scenario):
+        assert seen.code("apply") == 1, seen
+        log = seen.text("log").splitlines()
+        assert {"u", "e"} <= set(log[0].split()[0])
+        assert log[0].endswith(" /var/lib/configdrive-guest/user-data")
+        assert "unset" in log[1]

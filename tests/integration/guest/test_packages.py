@@ -15,8 +15,9 @@ from tests.support import find_program, require, require_rig
 
 SCRIPTS = [
     PROGRAM,
-    *(SOURCES / name for name in ("install.sh", "packages.sh", "udev/changed", "sysv/configdrive-guest")),
-    SOURCES / "openrc/configdrive-guest",
+    *(SOURCES / name for name in ("install.sh", "packages.sh", "udev/changed")),
+    *sorted((SOURCES / "sysv").iterdir()),
+    *sorted((SOURCES / "openrc").iterdir()),
     *sorted((SOURCES / "packaging/debian").glob("p*")),
 ]
 EVERYWHERE = {
@@ -27,7 +28,58 @@ EVERYWHERE = {
     "/usr/lib/udev/rules.d/90-configdrive-guest.rules",
     "/usr/sbin/configdrive-guest",
     "/usr/share/doc/configdrive-guest/README.md",
+    "/usr/share/man/man8/configdrive-guest.8.gz",
 }
+DEBIAN_ONLY = {
+    "/etc/init.d/configdrive-guest",
+    "/etc/init.d/configdrive-userdata",
+    "/usr/share/doc/configdrive-guest/changelog.gz",
+    "/usr/share/doc/configdrive-guest/copyright",
+}
+NEWER = "99.0"
+
+# A root in which there is nothing but rpm's database, busybox, and a package of what ours asks for.
+BASE = """
+Name: base
+Version: 1
+Release: 1
+Summary: What a system has
+License: none
+BuildArch: noarch
+Provides: /bin/sh, /usr/sbin/chpasswd, coreutils, util-linux, gawk
+%description
+That.
+%files
+"""
+BARE = r"""
+set -eu
+exec 2>&1
+export LC_ALL=C
+cd "$1"
+mkdir -p bin dev usr/bin var/tmp
+cp "$(command -v busybox)" bin/busybox
+for applet in sh cat echo; do ln -s busybox bin/$applet; done
+printf '#!/bin/sh\necho "$*" >>/calls\n' >usr/bin/systemctl
+chmod 755 usr/bin/systemctl
+mknod -m 666 dev/null c 1 3
+in_root() { command rpm --force-debian --root "$PWD" "$@"; }
+rpm() {
+  echo "rpm $1 $2"
+  in_root "$@"
+  if [ -e calls ]; then cat calls; rm calls; fi
+}
+set -- "$@" --define "_topdir $PWD/../base" --define "_rpmdir $PWD/.." --define "_build_name_fmt base.rpm"
+rpmbuild -bb --quiet "$4" "$5" "$6" "$7" "$8" "$9" ../base.spec
+command rpm --root "$PWD" --initdb
+in_root --install ../base.rpm
+rpm --install "$2"
+echo LABEL=mine >etc/default/configdrive-guest
+rpm --upgrade "$3"
+cat etc/default/configdrive-guest
+chroot . /bin/sh /usr/sbin/configdrive-guest --version
+rpm --erase configdrive-guest
+find etc usr run -name '*configdrive*' 2>/dev/null || :
+"""
 
 
 def run(program: str, package: str, *arguments: str | Path) -> str:
@@ -38,11 +90,18 @@ def run(program: str, package: str, *arguments: str | Path) -> str:
     return done.stdout + done.stderr
 
 
-def build(directory: Path, umask: int) -> dict[str, bytes]:
+def build(directory: Path, umask: int, **settings: str) -> dict[str, bytes]:
     with require_rig():
         find_program("dpkg-deb", "dpkg")
         find_program("rpmbuild", "rpm")
-    subprocess.run([SOURCES / "packages.sh", directory], check=True, capture_output=True, timeout=600, umask=umask)
+    subprocess.run(
+        [SOURCES / "packages.sh", directory],
+        check=True,
+        capture_output=True,
+        timeout=600,
+        umask=umask,
+        env=os.environ | settings,
+    )
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
@@ -86,7 +145,7 @@ def test_the_debian_package(packages: Path) -> None:
             files[name.removeprefix(".")] = mode
         else:
             modes.add(mode)
-    assert set(files) == {*EVERYWHERE, "/etc/init.d/configdrive-guest"}
+    assert set(files) == EVERYWHERE | DEBIAN_ONLY
     assert (owners, modes) == ({"root/root"}, {"drwxr-xr-x"})
     assert files["/usr/sbin/configdrive-guest"] == files["/usr/lib/configdrive-guest/changed"] == "-rwxr-xr-x"
     assert files["/usr/lib/udev/rules.d/90-configdrive-guest.rules"] == "-rw-r--r--"
@@ -96,12 +155,52 @@ def test_the_debian_package(packages: Path) -> None:
 
 def test_the_rpm(packages: Path) -> None:
     path = the(packages, ".rpm")
-    assert path.name == f"configdrive-guest-{configdrive.__version__}.noarch.rpm"
+    assert path.name == f"configdrive-guest-{configdrive.__version__}-1.noarch.rpm"
     listed = run("rpm", "rpm", "-qp", "--qf", "[%{FILEMODES:perms} %{FILENAMES}\n]", path).splitlines()
     files = {name: mode for mode, name in (line.split() for line in listed) if mode.startswith("-")}
     assert set(files) == EVERYWHERE
     assert files["/usr/sbin/configdrive-guest"] == "-rwxr-xr-x"
     assert run("rpm", "rpm", "-qp", "--configfiles", path).split() == ["/etc/default/configdrive-guest"]
+
+
+def test_lintian_finds_no_error(packages: Path) -> None:
+    said = run("lintian", "lintian", "--allow-root", "--fail-on", "error", the(packages, ".deb"))
+    assert "E: " not in said
+
+
+def test_rpmlint_finds_no_error(packages: Path) -> None:
+    """But that nobody has signed it, which is for those who give it to others."""
+    rpmlint = ("rpmlint", "rpmlint", "-c", SOURCES / "packaging/rpm/rpmlint.toml")
+    assert " 0 errors" in run(*rpmlint, the(packages, ".rpm"))
+
+
+def test_rpm_installs_upgrades_and_removes_it(packages: Path, tmp_path: Path) -> None:
+    """By rpm itself, in a root of its own, with its scripts and its dependencies; systemctl is played."""
+    require(os.geteuid() == 0, "rpm wants root")
+    build(tmp_path / "newer", 0o022, VERSION=NEWER)
+    (tmp_path / "base.spec").write_text(BASE)
+    (tmp_path / "root").mkdir()
+    with require_rig():
+        find_program("busybox", "busybox-static")
+    said = run(
+        "sh", "dash", "-c", BARE, "bare", tmp_path / "root", the(packages, ".rpm"), the(tmp_path / "newer", ".rpm")
+    )
+    units = "configdrive-guest.service configdrive-userdata.service"
+    assert said.splitlines() == [
+        f"rpm --install {the(packages, '.rpm')}",
+        f"enable {units}",
+        "daemon-reload",
+        f"rpm --upgrade {the(tmp_path / 'newer', '.rpm')}",
+        "daemon-reload",
+        "daemon-reload",
+        "LABEL=mine",
+        f"configdrive-guest {NEWER}",
+        "rpm --erase configdrive-guest",
+        "warning: /etc/default/configdrive-guest saved as /etc/default/configdrive-guest.rpmsave",
+        f"disable {units}",
+        "daemon-reload",
+        "etc/default/configdrive-guest.rpmsave",
+    ]
 
 
 def test_the_installed_program_says_the_version(packages: Path, tmp_path: Path) -> None:
