@@ -54,9 +54,10 @@ class TransientCode(StrEnum):
 
     DEFERRED = "deferred"
     """The host or the storage hangs, or was silent a moment ago, and was not asked: another VM's attempt finds out
-    whether it answers again. Counts as no attempt.
+    whether it answers again. Or many VMs' images change in one XenServer SR, and the VM's place in line is kept.
+    Counts as no attempt.
 
-    Remedy: see what is wrong with the place that the message names."""
+    Remedy: see what is wrong with the place that the message names; in line there is nothing to do."""
 
     SATURATED = "saturated"
     """All connections of the worker's process to this host or endpoint were in use for too long. Counts as no attempt.

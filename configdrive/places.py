@@ -46,6 +46,13 @@ class Visitor(Protocol):
             TransientError: `DEFERRED`: too many are before.
         """
 
+    def line_up(self, what: str) -> None:
+        """Wait until it is nearly time to be `alone` at something.
+
+        Raises:
+            TransientError: `DEFERRED`, as `alone`.
+        """
+
 
 _visitor: ContextVar[Visitor | None] = ContextVar("visitor", default=None)
 
@@ -113,6 +120,17 @@ def alone(what: str) -> Iterator[bool]:
         return
     with visitor.alone(what) as waited:
         yield waited
+
+
+def line_up(what: str) -> None:
+    """Wait in line for something that goes one at a time until it is nearly time; before any call is made for it.
+
+    Raises:
+        TransientError: `DEFERRED`, as `Visitor.line_up`.
+    """
+    visitor = current()
+    if visitor is not None:
+        visitor.line_up(what)
 
 
 def deferred(place: str) -> TransientError:

@@ -128,7 +128,7 @@ class Attempts:
                 attempt = Attempt(event, claim.state, waiting, claim.attempt, lease, claim.intents, claim.waited)
                 hypervisor = HypervisorName(event.data.hypervisor)
                 try:
-                    with self._isolation.watch(hypervisor, claim.owner, claim.hanging):
+                    with self._isolation.watch(hypervisor, claim.owner, claim.hanging, vm=claim.vm_uuid):
                         return self._handle(attempt, claim.deaths)
                 finally:
                     intended += lease.intended

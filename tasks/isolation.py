@@ -4,6 +4,8 @@ Processes share no memory, so what they know of places stands in the store (`Pla
 somewhere for a while doubts the place; when nobody has come out of it for as long again, or a call there has timed out,
 it hangs. Then one attempt at a time may be there: the others leave, are `deferred`, and count as none. Whoever comes
 out well ends that.
+
+The same store has the lines for what goes one at a time (`InLine`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from configdrive.errors import FleetError, PermanentError, TransientCode, TransientError
-from configdrive.model import HypervisorName
+from configdrive.model import HypervisorName, VmUuid
 from configdrive.places import PlaceHangs, deferred, watched_by
 
 _log = logging.getLogger(__name__)
@@ -33,6 +35,9 @@ ALONE_SECONDS = 5.0
 _PAUSE, _LONGEST_PAUSE = 0.01, 0.2
 """Between two questions whether it is time: for each one that is before, and at most."""
 
+_AT_WORK = 3
+"""So many of those in line work on their VMs: enough for one of them to be always there, and none waits for long."""
+
 _LOOKS = 5
 """How often a process looks at its attempts while the first of these times passes."""
 
@@ -45,8 +50,16 @@ class Found(StrEnum):
     TAKEN = "taken"
 
 
+class Leaving(StrEnum):
+    """What one does who is alone no more, or waits no more: works on its VM, is deferred, or has ended."""
+
+    WORKS = "works"
+    DEFERRED = "deferred"
+    ENDED = "ended"
+
+
 class Places(Protocol):
-    """What the fleet knows of places. An `owner` is one attempt."""
+    """What the fleet knows of places. An `owner` is one attempt; who is `in_line` is a VM, whatever attempt it has."""
 
     def enter_place(self, hypervisor: HypervisorName, place: str, owner: str) -> Found:
         """Be the one at a place that hangs; again while one is. `OPEN`: it hangs no more."""
@@ -54,11 +67,14 @@ class Places(Protocol):
     def doubt_place(self, hypervisor: HypervisorName, place: str, owner: str) -> Found:
         """Say that an attempt has waited there for long, and waits still; again while it does."""
 
-    def come_alone(self, what: str, owner: str) -> int:
+    def come_alone(self, what: str, in_line: str) -> int:
         """Come to something that goes one at a time; again while one waits. Answers how many are before: 0 is in."""
 
-    def go_away(self, what: str, owner: str) -> None:
-        """Be at it no more, and wait for it no more."""
+    def come_near(self, what: str, in_line: str) -> int:
+        """Come to the same line; answers how many are before, with those who work on their VMs, at it or not."""
+
+    def go_away(self, what: str, in_line: str, leaving: Leaving) -> None:
+        """Be there no more, and do not wait now; unless it has ended, the place in line is kept for a while."""
 
     def leave_place(self, hypervisor: HypervisorName, place: str, owner: str, *, hangs: bool | None) -> None:
         """Be there no more; `hangs`: whether it does, `None` when that is not known."""
@@ -84,15 +100,16 @@ class Isolation:
         self._watching = False
 
     @contextmanager
-    def watch(self, hypervisor: HypervisorName, owner: str, hanging: frozenset[str]) -> Iterator[Visit]:
+    def watch(self, hypervisor: HypervisorName, owner: str, hanging: frozenset[str], *, vm: VmUuid) -> Iterator[Visit]:
         """Watch the attempt that this thread makes within the block.
 
         Args:
             hypervisor: whose places.
             owner: of the claim.
             hanging: the places that hung when it was claimed.
+            vm: whose attempt it is.
         """
-        visit = Visit(self, hypervisor, owner, hanging)
+        visit = Visit(self, hypervisor, owner, hanging, vm)
         with self._lock:
             self._visits.add(visit)
             if not self._watching:
@@ -128,14 +145,18 @@ class Isolation:
 class InLine:
     """One who has a VM, and waits in line for what goes one at a time; knows of no place that hangs.
 
+    A place in line is the VM's until its work is done: who comes twice does not queue up twice, and who is deferred
+    goes on where it was. Whoever is not there when its time comes is passed by, and does not lose its place.
+
     Args:
         places: what the fleet knows.
-        owner: of the claim or hold.
+        name: the VM, or who else it is.
     """
 
-    def __init__(self, places: Places, owner: str) -> None:
+    def __init__(self, places: Places, name: str) -> None:
         self._places = places
-        self._owner = owner
+        self._name = name
+        self._lines: set[str] = set()
 
     def enter(self, place: str) -> None:
         """See `configdrive.places.Visitor`."""
@@ -146,31 +167,49 @@ class InLine:
     def require_welcome(self) -> None:
         """See `configdrive.places.Visitor`."""
 
+    def end(self) -> None:
+        """Give all places in line up, but those where it was deferred."""
+        for what in self._lines:
+            self._go(what, Leaving.ENDED)
+
     @contextmanager
     def alone(self, what: str) -> Iterator[bool]:
         """Be the only attempt at something; see `configdrive.places.Visitor`."""
-        until, waited = time.monotonic() + ALONE_SECONDS, False
+        waited = self._wait(what, self._places.come_alone, 0)
         try:
-            while before := self._come(what):
-                waited = True
-                if time.monotonic() > until:
-                    detail = f"{what}: {before} attempts of other VMs are before this one"
-                    raise TransientError(TransientCode.DEFERRED, detail, "wait: each goes on by itself")
-                time.sleep(min(before * _PAUSE, _LONGEST_PAUSE))
             yield waited
         finally:
-            self._go(what)
+            self._go(what, Leaving.WORKS)
 
-    def _come(self, what: str) -> int:
+    def line_up(self, what: str) -> None:
+        """Wait in line, but not to its end; see `configdrive.places.Visitor`."""
+        self._wait(what, self._places.come_near, _AT_WORK - 1)
+        self._go(what, Leaving.WORKS)
+
+    def _wait(self, what: str, come: Callable[[str, str], int], most: int) -> bool:
+        """Wait until so many are before; answers whether there were more."""
+        until, waited = time.monotonic() + ALONE_SECONDS, False
+        self._lines.add(what)
+        while (before := self._before(what, come)) > most:
+            waited = True
+            if time.monotonic() > until:
+                self._lines.discard(what)
+                self._go(what, Leaving.DEFERRED)
+                detail = f"{what}: {before} attempts of other VMs are before this one"
+                raise TransientError(TransientCode.DEFERRED, detail, "wait: each goes on by itself")
+            time.sleep(min(before * _PAUSE, _LONGEST_PAUSE))
+        return waited
+
+    def _before(self, what: str, come: Callable[[str, str], int]) -> int:
         try:
-            return self._places.come_alone(what, self._owner)
+            return come(what, self._name)
         except Exception as error:  # noqa: BLE001 - Redis may be away: the hypervisor has an order of its own
             _log.warning("nothing is known of %s: %s", what, type(error).__name__)
             return 0
 
-    def _go(self, what: str) -> None:
+    def _go(self, what: str, leaving: Leaving) -> None:
         try:
-            self._places.go_away(what, self._owner)
+            self._places.go_away(what, self._name, leaving)
         except Exception as error:  # noqa: BLE001 - as above: its lease ends
             _log.warning("not said of %s that it was left: %s", what, type(error).__name__)
 
@@ -178,8 +217,11 @@ class InLine:
 class Visit(InLine):
     """One attempt, and where it is (`configdrive.places.Visitor`)."""
 
-    def __init__(self, isolation: Isolation, hypervisor: HypervisorName, owner: str, hanging: frozenset[str]) -> None:
-        super().__init__(isolation.places, owner)
+    def __init__(
+        self, isolation: Isolation, hypervisor: HypervisorName, owner: str, hanging: frozenset[str], vm: VmUuid
+    ) -> None:
+        super().__init__(isolation.places, vm)
+        self._owner = owner
         self._isolation = isolation
         self._hypervisor = hypervisor
         self._thread = threading.get_ident()
@@ -219,8 +261,10 @@ class Visit(InLine):
         if hangs is False:
             self._known.discard(place)
 
+    @override
     def end(self) -> None:
         """Be nowhere any more."""
+        super().end()
         for place in list(self._held):
             self._tell(place, None)
 

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 from celery.exceptions import SoftTimeLimitExceeded
 
@@ -143,14 +143,23 @@ class LeaseKeeper:
                     thread = threading.Thread(target=self._keep, name="leases", daemon=True)
                     thread.start()
                     self._thread = thread
-            with self.in_line(right.owner):
+            with self.in_line(right.vm_uuid):
                 yield lease
         finally:
             self._drop(lease)
 
-    def in_line(self, owner: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def in_line(self, name: str) -> Iterator[None]:
         """Have this thread wait in line, within the block, for what goes one at a time; for who needs no lease, too."""
-        return nullcontext() if self._places is None else watched_by(InLine(self._places, owner))
+        if self._places is None:
+            yield
+            return
+        line = InLine(self._places, name)
+        try:
+            with watched_by(line):
+                yield
+        finally:
+            line.end()
 
     def look(self) -> None:
         """Renew what was not confirmed for a while; what is lost, or has taken too long, is kept no longer."""

@@ -4,9 +4,9 @@
 |-----------------------------|--------|---------------------------------------------------------------------------|
 | `places:<hypervisor>`       | hash   | host or storage -> "doubted", "hangs" or "forgiven", and a time (ms)      |
 | `busy:<hypervisor> <place>` | string | the owner of the one attempt that may be at a place that hangs            |
-| `alone:<what>`              | string | the owner of the one attempt that is at what goes one at a time           |
-| `line:<what>`               | zset   | owner -> its number, of those who wait for that                           |
-| `asked:<what>`              | hash   | owner -> when (ms) it asked last whether it is time                       |
+| `alone:<what>`              | string | the VM whose attempt is at what goes one at a time                        |
+| `line:<what>`               | zset   | VM -> its number, of those who wait for that                              |
+| `asked:<what>`              | zset   | VM -> when (ms) it asked last; in the future for those who work on their VM |
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from typing_extensions import override
 
 from configdrive.client.encoding import ms
-from tasks.isolation import Found, Places
+from tasks.isolation import Found, Leaving, Places
 from workers.store import scripts
 
 if TYPE_CHECKING:
@@ -38,7 +38,11 @@ ALONE_SECONDS: Final = 10.0
 one of them wait."""
 
 ASKED_SECONDS: Final = 1.0
-"""Who asks no more for so long is in line no more."""
+"""Who asks no more for so long is passed by."""
+
+KEPT_SECONDS: Final = 120.0
+"""Whoever was deferred and does not come again for so long has lost its place in line. A pause is 30 s at most
+(`tasks.policy`)."""
 
 
 class RedisPlaces(Places):
@@ -70,16 +74,21 @@ class RedisPlaces(Places):
         self._call(how, hypervisor, place, owner)
 
     @override
-    def come_alone(self, what: str, owner: str) -> int:
-        return self._ask_alone("enter", what, owner)
+    def come_alone(self, what: str, in_line: str) -> int:
+        return self._ask_alone("enter", what, in_line)
 
     @override
-    def go_away(self, what: str, owner: str) -> None:
-        self._ask_alone("leave", what, owner)
+    def come_near(self, what: str, in_line: str) -> int:
+        return self._ask_alone("near", what, in_line)
 
-    def _ask_alone(self, how: str, what: str, owner: str) -> int:
+    @override
+    def go_away(self, what: str, in_line: str, leaving: Leaving) -> None:
+        self._ask_alone(leaving, what, in_line)
+
+    def _ask_alone(self, how: str, what: str, in_line: str) -> int:
         keys = [f"{self._prefix}{name}:{what}" for name in ("alone", "line", "asked")]
-        return int(self._alone(keys=keys, args=[how, owner, ms(ALONE_SECONDS), ms(ASKED_SECONDS)]))
+        times = [ms(ALONE_SECONDS), ms(ASKED_SECONDS), ms(KEPT_SECONDS)]
+        return int(self._alone(keys=keys, args=[how, in_line, *times]))
 
     def _call(self, how: str, hypervisor: HypervisorName, place: str, owner: str) -> Found:
         keys = [f"{self._prefix}places:{hypervisor}", f"{self._prefix}busy:{hypervisor} {place}"]

@@ -11,7 +11,7 @@ from XenAPI.XenAPI import Failure
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode
 from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, Vm
-from configdrive.places import at
+from configdrive.places import at, line_up
 from configdrive.ports import AttachedHow, Attachment, Check, Genuine, Inserted, Observation, Survey, trusted
 from workers.driverkit.storage_routes import (
     first_way,
@@ -24,7 +24,7 @@ from workers.driverkit.tables import unknown_host
 from workers.hypervisors.xenserver.doctor import diagnose, fix
 from workers.hypervisors.xenserver.drives import Drives
 from workers.hypervisors.xenserver.faults import code_of, param_of
-from workers.hypervisors.xenserver.image_folder import ImageFolder, clear, find_images, stored_on
+from workers.hypervisors.xenserver.image_folder import ImageFolder, clear, find_images, line_at, stored_on
 from workers.hypervisors.xenserver.inventory import parse
 from workers.hypervisors.xenserver.slots import content, device_name
 from workers.hypervisors.xenserver.survey import survey
@@ -84,7 +84,12 @@ class XenServerDriver:
 
         The power of a halted VM whose medium was inserted for another host is `UNDEFINED`: it is not this host's to
         empty. Its storage and its drive are reported all the same.
+
+        Where many change images, the VM's turn is waited for before anything is asked: with neither call nor session.
         """
+        for place in also:
+            if place.identity is not None:
+                line_up(line_at(place))
         pools: dict[Place, Pool] = {}
         unreachable: list[Place] = []
         with self._visit(vm.host) as visit:

@@ -244,7 +244,7 @@ class ImageFolder:
 
         XAPI lets one do so at a time, and whoever comes second sleeps 1 to 20 s at random.
         """
-        return alone(f"SR {self._sr.uuid}")
+        return alone(line_at(self._visit.place_of(self._storage, self._host)))
 
     @property
     def _directory(self) -> PurePosixPath:
@@ -302,6 +302,11 @@ class ImageFolder:
         if vbd.currently_attached:
             self._xapi.unplug(vbd.ref)
         self._xapi.destroy_vbd(vbd.ref)
+
+
+def line_at(place: Place) -> str:
+    """Return what attempts wait in line for that change images of a place: it has one ISO SR."""
+    return f"SR {place.identity}"
 
 
 def find_images(visit: Visit, vm: Vm, names: Collection[ImageName] | None) -> list[Inserted]:

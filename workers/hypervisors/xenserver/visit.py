@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.errors import UNCOUNTED, FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import HostName, ImageName, Place
 from configdrive.ports import Inserted, NoDrive
 from workers.driverkit.ssh import Sftp
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from workers.hypervisors.xenserver.records import HostRecord, Ref, SrRecord, VdiRecord
 
 TOPOLOGY_SECONDS: Final = 60.0
-"""How long what a pool consists of is believed; a thing that is missing, and any error, makes it be read again."""
+"""How long what a pool consists of is believed; a thing that is missing, and an error, makes it be read again."""
 
 SCAN_SECONDS: Final = 300.0
 """How long a scan for a survey is good for: an SR that all hosts share is scanned once by a sweep of them all."""
@@ -106,8 +106,9 @@ class Pool:
         try:
             with translated(f"host {host}"), self.sessions.borrow() as borrowed:
                 yield Visit(self, Xapi(borrowed), host)
-        except FleetError:
-            self.kept.topology = None
+        except FleetError as error:
+            if error.code not in UNCOUNTED:  # nothing was tried, so nothing was found out
+                self.kept.topology = None
             raise
 
     def connections(self) -> list[Connections]:
