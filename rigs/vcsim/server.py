@@ -171,6 +171,25 @@ class VCenter(DaemonRig):
             self._control("rules", body=b"[]")
 
     @contextmanager
+    def allowing(
+        self, granted: Sequence[str] | None = None, *, unreadable: Sequence[str] = (), roles: bool = False
+    ) -> Iterator[None]:
+        """Let the fleet's user do only so much for a while.
+
+        Args:
+            granted: the privileges that it has on every object; `None`: all. What is in every role it has anyway.
+            unreadable: managed object ids of what it may see, and not read.
+            roles: it may not ask for privileges.
+        """
+        self._control(
+            "rights", body=json.dumps({"granted": granted, "unreadable": unreadable, "roles": roles}).encode()
+        )
+        try:
+            yield
+        finally:
+            self._control("rights", body=b"{}")
+
+    @contextmanager
     def down(self) -> Iterator[None]:
         """Keep it off the network for a while; open connections die."""
         self._control("down", now="true")

@@ -62,7 +62,7 @@ def list_images(
     """List what lies on several storages; also which of them cannot be listed now.
 
     Raises:
-        TransientError: `DEFERRED`: one that is `needed` hangs.
+        FleetError: `DEFERRED`: one that is `needed` hangs; `ACCESS_DENIED`: nobody lets us look there.
     """
     return list_stored(places, lambda place: (StoredImage(name, place) for name in names(place)), needed=needed)
 
@@ -78,7 +78,7 @@ def list_stored(
             with at(place):
                 found += images(place)
         except FleetError as error:
-            if needed and error.code is TransientCode.DEFERRED:
+            if needed and error.code in {TransientCode.DEFERRED, PermanentCode.ACCESS_DENIED}:
                 raise
             unreachable.append(place)
     return tuple(found), tuple(unreachable)

@@ -35,6 +35,10 @@ func (f *front) serveFolder(w http.ResponseWriter, r *http.Request, broken *rule
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
+	if !f.may(folderNeeds(r.Method)) {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
 	directory, found := directoryOf(r.URL.Query())
 	if !found {
 		w.WriteHeader(http.StatusNotFound)

@@ -30,6 +30,7 @@ type front struct {
 	rules    []*rule
 	locked   map[string]bool // VMs whose guest holds the tray
 	pending  map[string]*question
+	rights   *rights
 	down     bool
 	open     map[net.Conn]bool
 	identity *tls.Certificate
@@ -110,6 +111,9 @@ func (f *front) call(method string, body []byte, r *http.Request, broken *rule) 
 	if broken != nil && broken.Task {
 		return failedTask(body, broken)
 	}
+	if refused := f.forbidden(body); refused != nil {
+		return refused
+	}
 	switch method {
 	case "FindAllByUuid":
 		return findAllByUUID(body)
@@ -142,6 +146,8 @@ func (f *front) call(method string, body []byte, r *http.Request, broken *rule) 
 		}
 	case "ReconfigVM_Task":
 		noteDatastores(body)
+	case "RetrievePropertiesEx":
+		f.conceal(answer)
 	}
 	return answer
 }

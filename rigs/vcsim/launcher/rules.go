@@ -137,6 +137,10 @@ func (f *front) control(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		f.rules = rules
 		f.mu.Unlock()
+	case "/control/rights": // of the fleet's user
+		if err := f.setRights(r.Body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
 	case "/control/expire": // every session
 		f.mu.Lock()
 		f.sessions = map[string]bool{}

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+from pyVmomi import vim
 
 from configdrive.errors import FleetError
 from configdrive.ports import Check
 from workers.hypervisors.vmware.faults import translated
+from workers.hypervisors.vmware.privileges import ON_DATASTORES, ON_OBJECT_STORES, ON_VMS
 from workers.hypervisors.vmware.storages import Storages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from configdrive.model import HostName, Place
     from workers.hypervisors.vmware.inventory import HostTable
+    from workers.hypervisors.vmware.session import Session
     from workers.hypervisors.vmware.sessions import Server, Sessions
+
+MOST_VMS: Final = 500
+"""VMs of a host whose privileges are looked at; permissions are given to folders, not to each VM."""
 
 
 def diagnose(
@@ -35,6 +42,7 @@ def diagnose(
             findings = [_version(subject, server), *_hosts(subject, storages, server)]
             findings += [_datastore(subject, storages, place) for place in storages.of_files]
             findings += _fallback(subject, table, storages)
+            findings += _privileges(f"{subject}, privileges", storages, server.session)
             host_id = storages.host_id
     except FleetError as error:
         yield _bad(subject, error, "see whether the vCenter or host runs")
@@ -68,6 +76,35 @@ def _datastore(subject: str, storages: Storages, place: Place) -> Check:
         return _bad(subject, error, "look at it in the vSphere client")
     seen = "shared" if place.host is None else "local"
     return Check(subject, ok=True, detail=f"accessible, {seen}, {images} images of the fleet")
+
+
+def _privileges(subject: str, storages: Storages, session: Session) -> Iterator[Check]:
+    """Ask for all that the fleet's verbs need, on every datastore and on VMs, so that no event has to find it out."""
+    hosts = [session.reference(vim.HostSystem, key) for key in sorted(storages.scope)]
+    vms = session.retrieve({vim.VirtualMachine: ["name"]}, hosts, [(vim.HostSystem, "vm")])
+    wanted: dict[Any, Collection[str]] = {one.ref: ON_VMS.keys() for one in vms[:MOST_VMS]}
+    stores = storages.seen
+    wanted |= {one.ref: ON_DATASTORES.keys() | (set() if one.holds_files else ON_OBJECT_STORES) for one in stores}
+    asked = ""
+    try:
+        missing = session.lacking(wanted)
+    except vim.fault.NoPermission:
+        missing, asked = session.lacking_by_role(wanted), ", by their roles: it may not ask for privileges"
+    objects: dict[str, list[Any]] = {}
+    for ref, ids in missing:
+        for one in ids:
+            objects.setdefault(one, []).append(ref)
+    for one, refs in sorted(objects.items()):
+        more = f" and {len(refs) - 1} more" if len(refs) > 1 else ""
+        detail = f"{one} is missing on {session.named(refs[0])}{more}{asked}"
+        yield Check(
+            subject, ok=False, detail=detail, remedy="add it to the user's role; the vSphere guide has the table"
+        )
+    if not vms:
+        yield Check(subject, ok=True, detail="those on VMs were not looked at: there is no VM")
+    if not objects:
+        counted = f"{len(stores)} datastores and {min(len(vms), MOST_VMS)} VMs"
+        yield Check(subject, ok=True, detail=f"all that is needed is there, on {counted}{asked}")
 
 
 def _fallback(subject: str, table: HostTable, storages: Storages) -> Iterator[Check]:

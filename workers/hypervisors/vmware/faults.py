@@ -12,6 +12,7 @@ from pyVmomi import vim, vmodl
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from workers.driverkit.faults import Fault, Translator, os_reason
+from workers.hypervisors.vmware.privileges import missing_of
 
 if TYPE_CHECKING:
     from configdrive.errors import Code, FleetError
@@ -20,7 +21,6 @@ _BY_CLASS: Final[tuple[tuple[type[Exception], Code], ...]] = (
     (vim.fault.InvalidLogin, PermanentCode.ACCESS_DENIED),
     # A session that ended although it had just been opened: somebody ends sessions, or there are too many.
     (vim.fault.NotAuthenticated, TransientCode.HOST_UNREACHABLE),
-    (vim.fault.NoPermission, PermanentCode.ACCESS_DENIED),
     (vmodl.fault.SecurityError, PermanentCode.ACCESS_DENIED),
     (vim.fault.RestrictedVersion, PermanentCode.ACCESS_DENIED),  # a free ESXi licence lets nobody change anything
     (vim.fault.InaccessibleDatastore, TransientCode.STORAGE_UNAVAILABLE),
@@ -76,6 +76,9 @@ def vsphere_code(fault: Exception) -> Code:
 
 
 def _read(error: Exception) -> Fault | None:
+    if isinstance(error, vim.fault.NoPermission):
+        missing = "; ".join(f"{', '.join(ids)} on {ref}" for ref, ids in missing_of(error))
+        return Fault(PermanentCode.ACCESS_DENIED, f"NoPermission: {missing}")
     if isinstance(error, vmodl.MethodFault):
         return Fault(
             vsphere_code(error), f"{type(error).__name__.rpartition('.')[2]}: {error.msg or 'no more is said'}"
@@ -84,10 +87,9 @@ def _read(error: Exception) -> Fault | None:
         reason = error.verify_message if hasattr(error, "verify_message") else str(error)
         remedy = "correct ca_file or fingerprint in the inventory, or find out who answers there"
         return Fault(PermanentCode.ACCESS_DENIED, f"the server's certificate is refused: {reason}", remedy)
-    if isinstance(error, OSError):
-        return Fault(TransientCode.HOST_UNREACHABLE, os_reason(error))
-    if isinstance(error, http.client.HTTPException):
-        return Fault(TransientCode.HOST_UNREACHABLE, str(error) or type(error).__name__)
+    if isinstance(error, OSError | http.client.HTTPException):
+        reason = os_reason(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+        return Fault(TransientCode.HOST_UNREACHABLE, reason)
     if isinstance(error, ExpatError):
         return Fault(TransientCode.HYPERVISOR_ERROR, "the server answered what is not XML")
     return None

@@ -17,6 +17,7 @@ from configdrive.errors import FleetError, PermanentCode, PermanentError, Transi
 from configdrive.model import IMAGE_FOLDER, ImageName
 from workers.hypervisors.vmware.faults import status_error
 from workers.hypervisors.vmware.paths import split
+from workers.hypervisors.vmware.privileges import ON_DATASTORES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -178,7 +179,7 @@ class ImageFolder:
         if reply.status == HTTPStatus.NOT_FOUND:
             return None
         if reply.status != HTTPStatus.OK:
-            raise status_error(reply.status, f"datastore {self.store.name}, file {file}")
+            raise self._error(reply.status, f"file {file}")
         return reply
 
     def _write(self, file: str, content: bytes) -> None:
@@ -187,7 +188,15 @@ class ImageFolder:
             self._make()
             reply = self._request("PUT", file, content)
         if reply.status not in {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT}:
-            raise status_error(reply.status, f"datastore {self.store.name}, upload of {file}")
+            raise self._error(reply.status, f"upload of {file}")
+
+    def _error(self, status: int, what: str) -> FleetError:
+        """Make the error for an answer about a file; that says nothing of privileges, which others are asked for."""
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            missing = self._session.lacking({self.store.ref: ON_DATASTORES})
+            if missing:
+                return self._session.refusal(missing)
+        return status_error(status, f"datastore {self.store.name}, {what}")
 
     def _make(self) -> None:
         """Make the fleet's folder, unless somebody else has done it meanwhile.

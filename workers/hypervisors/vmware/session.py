@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.cookies import SimpleCookie
@@ -17,14 +18,16 @@ from configdrive.errors import PermanentCode, PermanentError, TransientCode, Tra
 from workers.hypervisors.vmware import versions
 from workers.hypervisors.vmware.http_pool import Reply, Stub, ask
 from workers.hypervisors.vmware.inventory import Transfer
+from workers.hypervisors.vmware.privileges import missing_of
 from workers.hypervisors.vmware.tls import PinnedContext
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from workers.driverkit.connections import Tally
     from workers.hypervisors.vmware.inventory import EndpointTable
+    from workers.hypervisors.vmware.privileges import Missing
 
 TASK_SECONDS: Final = 60.0
 """Limit on a task: reconfiguring a VM takes a second or two, unless vCenter is busy."""
@@ -44,10 +47,17 @@ def key_of(reference: Any) -> str:  # noqa: ANN401  # pyvmomi's objects carry no
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One object of the server with some of its properties; one that it does not have is not there."""
+    """One object of the server with some of its properties; one that it does not have is not there.
+
+    Args:
+        ref: pyvmomi's object.
+        properties: by their paths.
+        refused: why some are not told, if the user may not read them.
+    """
 
     ref: Any
     properties: Mapping[str, Any]
+    refused: vim.fault.NoPermission | None = None
 
     @property
     def key(self) -> str:
@@ -75,6 +85,7 @@ class Session:
         self._timeout = timeout
         self._lock = threading.RLock()
         self._content: Any = None
+        self._key: str | None = None
         self._stub: Any = Stub(
             table.server,
             table.port,
@@ -94,7 +105,8 @@ class Session:
                 if self._content is None:
                     self._agree()
                     content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
-                    content.sessionManager.Login(self._table.username, self._table.password.get_secret_value())
+                    password = self._table.password.get_secret_value()
+                    self._key = content.sessionManager.Login(self._table.username, password).key
                     self._content = content
                     self._stub.logins += 1
                     self._tally.opened()
@@ -122,7 +134,11 @@ class Session:
     # --- properties --------------------------------------------------------------------------------------------------
 
     def retrieve(
-        self, wanted: Mapping[Any, Sequence[str]], roots: Sequence[Any], follow: Sequence[tuple[Any, str]] = ()
+        self,
+        wanted: Mapping[Any, Sequence[str]],
+        roots: Sequence[Any],
+        follow: Sequence[tuple[Any, str]] = (),
+        dispensable: Collection[Any] = (),
     ) -> list[Found]:
         """Read properties of several objects in one call.
 
@@ -130,6 +146,10 @@ class Session:
             wanted: type -> the paths of its properties.
             roots: where to begin.
             follow: (type, property with references) along which more objects are found.
+            dispensable: types of which one may be there that the user may not read: `Found.refused`.
+
+        Raises:
+            vim.fault.NoPermission: the user may not read a property.
         """
         query = vmodl.query.PropertyCollector
         steps = [query.TraversalSpec(type=kind, path=path, skip=False) for kind, path in follow]
@@ -143,18 +163,74 @@ class Session:
         while page is not None:
             for one in page.objects:
                 values = {prop.name: prop.val for prop in one.propSet}
-                found.setdefault(str(one.obj), Found(one.obj, values))
+                refused = _refused(one.missingSet)
+                if refused is not None and type(one.obj) not in dispensable:
+                    raise refused
+                found.setdefault(str(one.obj), Found(one.obj, values, refused))
             page = collector.ContinueRetrievePropertiesEx(token=page.token) if page.token else None
         return list(found.values())
 
-    def all_of(self, wanted: Mapping[Any, Sequence[str]], container: Any = None) -> list[Found]:  # noqa: ANN401
-        """Read properties of all objects of some types that the server, or one of its containers, has."""
+    def all_of(self, wanted: Mapping[Any, Sequence[str]], dispensable: Collection[Any] = ()) -> list[Found]:
+        """Read properties of all objects of some types that the server has; otherwise as `retrieve`."""
         content = self.content
-        view = content.viewManager.CreateContainerView(container or content.rootFolder, list(wanted), recursive=True)
+        view = content.viewManager.CreateContainerView(content.rootFolder, list(wanted), recursive=True)
         try:
-            return self.retrieve(wanted, [view], [(vim.view.ContainerView, "view")])
+            return self.retrieve(wanted, [view], [(vim.view.ContainerView, "view")], dispensable)
         finally:
             view.Destroy()
+
+    # --- privileges --------------------------------------------------------------------------------------------------
+
+    def lacking(self, wanted: Mapping[Any, Collection[str]]) -> Missing:
+        """Return which of these privileges the session does not have: object -> ids.
+
+        Raises:
+            vim.fault.NoPermission: neither may it ask.
+        """
+        manager, found = self.content.authorizationManager, []
+        for ids in dict.fromkeys(tuple(sorted(ids)) for ids in wanted.values()):
+            entities = [ref for ref, needed in wanted.items() if tuple(sorted(needed)) == ids]
+            for one in manager.HasPrivilegeOnEntities(entity=entities, sessionId=self._key, privId=list(ids)):
+                gone = tuple(str(has.privId) for has in one.privAvailability if not has.isGranted)
+                found += [(one.entity, gone)] if gone else []
+        return found
+
+    def lacking_by_role(self, wanted: Mapping[Any, Collection[str]]) -> Missing:
+        """As `lacking`, from each object's role, which whoever sees the object may read."""
+        manager = self.content.authorizationManager
+        [roles] = self.retrieve({vim.AuthorizationManager: ["roleList"]}, [manager])
+        has = {role.roleId: frozenset(map(str, role.privilege)) for role in roles.get("roleList")}
+        found = []
+        for one in self.retrieve({type(ref): ["effectiveRole"] for ref in wanted}, list(wanted)):
+            granted = frozenset[str]().union(*(has.get(role, ()) for role in one.get("effectiveRole") or ()))
+            gone = tuple(sorted(set(wanted[one.ref]) - granted))
+            found += [(one.ref, gone)] if gone else []
+        return found
+
+    @contextmanager
+    def naming_refusals(self) -> Iterator[None]:
+        """Say which privilege is missing on which object, by its name.
+
+        Raises:
+            PermanentError: `ACCESS_DENIED`, in the place of `vim.fault.NoPermission`.
+        """
+        try:
+            yield
+        except vim.fault.NoPermission as fault:
+            raise self.refusal(missing_of(fault)) from fault
+
+    def refusal(self, missing: Missing) -> PermanentError:
+        """Make the error for privileges that are missing."""
+        detail = "; ".join(f"privilege {', '.join(ids)} is missing on {self.named(ref)}" for ref, ids in missing)
+        remedy = f"give it to the role of {self._table.username}, on that object or above it; `doctor` lists all"
+        return PermanentError(PermanentCode.ACCESS_DENIED, detail, remedy)
+
+    def named(self, ref: Any) -> str:  # noqa: ANN401
+        """Name an object for people, as far as its name may be read: `Datastore 'vsan-01'`."""
+        kind, name = type(ref).__name__.rpartition(".")[2], None
+        with suppress(vmodl.MethodFault, TransientError, OSError, http.client.HTTPException):
+            name = next((one.get("name") for one in self.retrieve({type(ref): ["name"]}, [ref])), None)
+        return f"{kind} {key_of(ref)!r}" if name is None else f"{kind} {name!r} ({key_of(ref)})"
 
     # --- tasks -------------------------------------------------------------------------------------------------------
 
@@ -269,3 +345,8 @@ class Session:
                 _ = self.content
             finally:
                 self._stub.logging_in = None
+
+
+def _refused(missing: Iterable[Any]) -> vim.fault.NoPermission | None:
+    faults = (one.fault.fault if hasattr(one.fault, "fault") else one.fault for one in missing)
+    return next((fault for fault in faults if isinstance(fault, vim.fault.NoPermission)), None)

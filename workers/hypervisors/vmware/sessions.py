@@ -98,9 +98,10 @@ class Sessions:
 
         Raises:
             TransientError: `SATURATED` when all of its connections were busy for too long.
+            PermanentError: `ACCESS_DENIED` when the user lacks a privilege; it names that.
         """
         server = self._own()
-        with server.limit.one(self._timeout):
+        with server.limit.one(self._timeout), server.session.naming_refusals():
             yield server
 
     def close(self) -> None:

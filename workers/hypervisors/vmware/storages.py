@@ -65,6 +65,7 @@ class Storages:
         """
         found = self._hosts(self._server.topology.get()) or self._hosts(self._server.topology.get(again=True))
         if not found:
+            self._server.topology.get().require_readable(self._table.esxi or "", self._table.cluster or "")
             wanted = self._table.esxi or self._table.cluster or "any host"
             detail = f"endpoint {self._table.endpoint} has no host or cluster {wanted!r}"
             raise PermanentError(PermanentCode.UNKNOWN_HOST, detail, f"correct [vmware.hosts.{self._host}]")
@@ -73,7 +74,7 @@ class Storages:
     def has(self, seen: SeenVm) -> bool:
         """Say whether a VM is on these hosts; one on a host that nobody has seen yet may be on a new one of these."""
         if seen.host not in self._server.topology.get().hosts:
-            self._server.topology.get(again=True)
+            self._server.topology.get(again=True).require_readable(seen.host)
         return seen.host in self.scope
 
     @property
@@ -81,6 +82,11 @@ class Storages:
         """The fleet's folder on every datastore of these hosts, also on one that is not accessible now."""
         self._server.topology.get(again=True)
         yield from dict.fromkeys(self._place(store) for store in self._stores())
+
+    @property
+    def seen(self) -> list[Datastore]:
+        """The datastores of these hosts, as they were seen last."""
+        return self._stores()
 
     def place_of(self, drive: Drive) -> Place | None:
         """Return the place of the file in a drive; `None` when it is not known which datastore that is."""
@@ -202,6 +208,8 @@ class Storages:
         return [one for one in known if one.hosts & self.scope] if near else known
 
     def _unknown(self, place: Place) -> PermanentError:
+        key = (place.identity or "").partition(_IN)[0].partition("/")[2]
+        self._server.topology.get().require_readable(key or place.storage)
         detail = f"host {self._host}: endpoint {self._table.endpoint} has no datastore {place.storage!r} like that one"
         return PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "look for it in the vSphere client")
 
@@ -245,6 +253,7 @@ class Storages:
         instead = None if fallback is None else self._find(fallback)
         if instead is not None:
             return self._place(instead)
+        self._server.topology.get().require_readable(name)
         detail = f"host {self._host}: {name!r} is not one of its datastores"
         remedy = f"name a datastore that all hosts see: fallback_datastore in [vmware.hosts.{self._host}]"
         raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, remedy)

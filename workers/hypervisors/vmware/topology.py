@@ -99,11 +99,23 @@ class Topology:
     Args:
         server: the identity of the vCenter, or of the host where there is none.
         datastores, hosts: of it.
+        refused: those that the user may see, and not read: the id as well as the name -> why.
     """
 
     server: str
     datastores: Mapping[str, Datastore]
     hosts: Mapping[str, Host]
+    refused: Mapping[str, vim.fault.NoPermission]
+
+    def require_readable(self, *known_as: str) -> None:
+        """Return unless one that is known by this id or name is not to be read.
+
+        Raises:
+            vim.fault.NoPermission: as the server said it.
+        """
+        for one in known_as:
+            if one in self.refused:
+                raise self.refused[one]
 
     def known(self, identity: str) -> list[Datastore]:
         """Return the datastores with these files: one, or several that are the same storage."""
@@ -128,9 +140,10 @@ def read_topology(session: Session) -> Topology:
         vim.Folder: ("name", "parent"),
         vim.Datacenter: ("name", "parent"),
     }
-    found = {one.key: one for one in session.all_of(wanted)}
-    stores = [one for one in found.values() if isinstance(one.ref, vim.Datastore)]
-    hosts = [one for one in found.values() if isinstance(one.ref, vim.HostSystem)]
+    found = {one.key: one for one in session.all_of(wanted, dispensable=wanted)}
+    refused = [one for one in found.values() if one.refused is not None]
+    stores = [one for one in found.values() if isinstance(one.ref, vim.Datastore) and one not in refused]
+    hosts = [one for one in found.values() if isinstance(one.ref, vim.HostSystem) and one not in refused]
     server = str(session.content.about.instanceUuid or hosts[0].get("summary.hardware.uuid"))
     first: dict[str, str] = {}  # the oldest of those with one URL, which is that of the storage itself
     for one in sorted(stores, key=lambda one: (len(one.key), one.key)):
@@ -141,6 +154,7 @@ def read_topology(session: Session) -> Topology:
             one.key: _datastore(one, found, f"{server}/{first[one.get('summary.url') or one.key]}") for one in stores
         },
         hosts={one.key: _host(one, found) for one in hosts},
+        refused={known: one.refused for one in refused for known in (one.key, str(one.get("name")))},
     )
 
 

@@ -195,10 +195,10 @@ def _read(server: Server, references: Sequence[Any], vm: Vm, by: Sequence[Identi
     """Read VMs that are the one meant, and what state their datastores are in."""
     wanted = {vim.VirtualMachine: PROPERTIES, vim.Datastore: _STORE_STATE}
     try:
-        found = server.session.retrieve(wanted, references, [(vim.VirtualMachine, "datastore")])
+        found = server.session.retrieve(wanted, references, [(vim.VirtualMachine, "datastore")], [vim.Datastore])
     except vmodl.fault.ManagedObjectNotFound:
         return []
-    stores = [one for one in found if isinstance(one.ref, vim.Datastore)]
+    stores = [one for one in found if isinstance(one.ref, vim.Datastore) and one.refused is None]
     server.topology.change(lambda topology: topology.seen(stores))
     vms = [one for one in found if isinstance(one.ref, vim.VirtualMachine) and not one.get("config.template")]
     meant = [one for one in vms if _is_meant(one, vm, by)]
