@@ -342,7 +342,8 @@ class Life:
         self.disturbed = True
 
     def is_defined(self, host: HostName, root: StorageName) -> None:
-        """Define the VM that is not."""
+        """Define the VM that is not; what the host still had of it is replaced."""
+        self.cloud.remains = [one for one in self.cloud.remains if (one[0], one[1].host) != (VM, host)]
         self.cloud.machines[VM] = Machine(host, root)
         self.disturbed = True
 
