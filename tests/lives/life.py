@@ -17,6 +17,7 @@ from configdrive.client.postings import Header, Posting
 from configdrive.contract.events import parse, short_type
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.contract.sealing import body_of
+from configdrive.iso.ecma119 import DamagedImageError
 from configdrive.lifecycle.reconcile import Reconciler
 from configdrive.lifecycle.verify import Verifier
 from configdrive.model import DriveSettings, EventId, EventKey, HostName, PowerState
@@ -386,7 +387,10 @@ class Life:
         assert stored in self.cloud.files, "what is in the drive was deleted"
         image = self.cloud.files[stored]
         if image not in self._contents:
-            self._contents[image] = Content.of(image)
+            try:
+                self._contents[image] = Content.of(image)
+            except DamagedImageError as error:
+                raise AssertionError("the guest cannot read what is there") from error
         return self._contents[image]
 
     def _settle(self) -> None:
@@ -412,6 +416,9 @@ class Life:
             waiting = [self.events[one] for one in self.unended]
             if self.asked.hear(sent, outcome, waiting, live=None if live and sent.host is None else live):
                 self._done(sent, outcome)
+            elif sent.word == "deploy" and outcome.status is Status.APPLIED:
+                # what the drive held is another installation's from now on: a verification does not bring it back
+                self.disturbed |= bool(self.store.mailbox.doubts(QUEUE))
         self.seen = len(outcomes)
 
     def _done(self, sent: Sent, outcome: Outcome) -> None:
@@ -478,9 +485,8 @@ class Life:
             return
         assert self._in_drive(machine) == self.asked.drive
 
-    def comes_to_rest(self) -> None:
-        """Let everybody be back, and all be done that can be done without an operator."""
-        self.cloud.down.clear()
+    def all_is_worked_on(self) -> None:
+        """Let everything be tried until it ends or is parked."""
         for _ in range(ROUNDS * (len(self.unended) + 1)):
             if not self.unended:
                 break
@@ -489,6 +495,11 @@ class Life:
             while self.wakeups:
                 self.work(0, None)
             self.check()
+
+    def comes_to_rest(self) -> None:
+        """Let everybody be back, and all be done that can be done without an operator."""
+        self.cloud.down.clear()
+        self.all_is_worked_on()
         for _ in range(ROUNDS):
             self.tidy_up()
         self.time_passes()

@@ -27,6 +27,8 @@ from tests.lives.life import HERE, Life
 from tests.unit.fakes.fleet import HOST_1, HOST_2, LOCAL, PRIMARY, SECOND, VM
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tests.unit.documents import Json
 
 PASSWORDS, TEXTS = ("sw0rdfish-one", "sw0rdfish-two"), ("marlin-user-data", "tarpon-user-data")
@@ -125,13 +127,26 @@ class Lives(RuleBasedStateMachine):
         if self.life.wakeups:
             self.life.work(-1, trouble)
 
-    @rule(word=st.sampled_from(["stop", "start"]), mishap=st.sampled_from(sorted(STOPPED)), point=st.integers(0, 14))
-    def a_worker_stands_still_while_the_vm_starts_again(self, word: str, mishap: Mishap, point: int) -> None:
+    @rule(
+        word=st.sampled_from(["stop", "start"]),
+        mishap=st.sampled_from([*sorted(STOPPED), Mishap.KILLED]),
+        point=st.integers(0, 14),
+    )
+    def a_worker_stands_still_or_dies_and_the_vm_starts_again(self, word: str, mishap: Mishap, point: int) -> None:
         for before in ("start", word):
             self.life.publish(before, {"host": HERE})
             if self.life.wakeups:
                 last = before == word
                 self.life.work(-1, Trouble(mishap, point, (("start", {"host": HERE}),)) if last else None)
+
+    @precondition(lambda self: VM in self.life.cloud.machines)
+    @rule(word=st.sampled_from(["stop", "start"]))
+    def the_host_is_away_over_an_event(self, word: str) -> None:
+        host = self.life.cloud.machines[VM].host
+        self.life.cloud.down |= {host}
+        self.life.publish(word, {"host": HERE})
+        self.life.all_is_worked_on()
+        self.life.cloud.down -= {host}
 
     # --- those who work ---
 
@@ -143,7 +158,8 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.life.unended)
     @rule(trouble=maybe)
     def another_worker_goes_on(self, trouble: Trouble | None) -> None:
-        self.time_passes()
+        self.life.time_passes()
+        self.life.wake_ups_are_sent()
         if self.life.wakeups:
             self.life.work(-1, trouble)
 
@@ -231,13 +247,16 @@ class Lives(RuleBasedStateMachine):
         life.forget()
 
 
-def run_lives(url: str, count: int, seed: int | None = None, *, shrink: bool = False) -> None:
+def run_lives(
+    url: str, count: int, seed: int | None = None, *, shrink: bool = False, rules: Collection[str] = ()
+) -> None:
     """Let so many lives be lived; without a seed always the same ones.
 
     Args:
         url: of a database that is theirs alone.
         count, seed: how many, and which.
         shrink: look for a shorter one, when one was found that did not go as it must.
+        rules: names of those that are made use of, when not all are.
 
     Raises:
         AssertionError: one of them did not go as it must.
@@ -256,7 +275,10 @@ def run_lives(url: str, count: int, seed: int | None = None, *, shrink: bool = F
         suppress_health_check=list(HealthCheck),
     )
     with redis.Redis.from_url(url, socket_timeout=5) as client, redis.Redis(connection_pool=pool) as lossy:
-        machine = type("Lives", (Lives,), {"client": client, "lossy": lossy, "loss": loss})
+        every = {one.function.__name__ for one in Lives.setup_state().rules}
+        assert every.issuperset(rules), "the rules have other names"
+        unused = dict.fromkeys(every.difference(rules) if rules else ())
+        machine = type("Lives", (Lives,), {"client": client, "lossy": lossy, "loss": loss} | unused)
         seeded = machine if seed is None else hypothesis.seed(seed)(machine)
         run_state_machine_as_test(seeded, settings=chosen)
     pool.disconnect()

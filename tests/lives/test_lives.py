@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.lives import broken
 from tests.lives.machine import run_lives
 from tests.mailboxes import shared_redis_url
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LIVES = 40
 
@@ -23,7 +18,5 @@ def test_any_life_goes_as_it_must() -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("break_it", [broken.no_fence, broken.destroy_leaves_images], ids=lambda one: one.__name__)
-def test_a_broken_product_is_found(
-    break_it: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_product_is_found(break_it: broken.Break, monkeypatch: pytest.MonkeyPatch) -> None:
     broken.assert_found(break_it, monkeypatch)
