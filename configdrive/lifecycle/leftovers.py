@@ -63,7 +63,8 @@ def of_state(known: VmRecord, intents: Collection[Intent]) -> tuple[Leftover, ..
     found = [
         Leftover(one.hypervisor, one.host, None, one.host_id, (one.place,), (one.file,), drive=True) for one in intents
     ]
-    if known.vm is not None and (known.is_present or known.places):
+    somewhere = known.is_present or known.places or known.former or known.destination is not None
+    if known.vm is not None and somewhere:
         found += _of_drives_and_places(known, known.vm)
     return merged(found)
 

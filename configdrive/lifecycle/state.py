@@ -153,6 +153,12 @@ class VmRecord:
         former = tuple(one for one in (*self.former, *here) if one.host != vm.host)
         return replace(self, vm=vm, host_id="", former=tuple(dict.fromkeys(former)))
 
+    def also_on(self, host: HostName | None) -> Self:
+        """Return the record of the VM, which may have its drive on another host as well."""
+        if host is None or host == (self.vm and self.vm.host) or host in {one.host for one in self.former}:
+            return self
+        return replace(self, former=(*self.former, Former(host)))
+
     @property
     def left_on(self) -> tuple[HostName, ...]:
         """The hosts that still have something of the VM."""

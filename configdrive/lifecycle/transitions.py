@@ -156,7 +156,9 @@ def superseded(known: VmState, event: LifecycleEvent, guest: GuestData) -> VmSta
         case MigrateEvent() if event.data.phase is MigratePhase.COMPLETE and state.vm is not None:
             return state.moved(at_goal(state.vm, event))
         case MigrateEvent() if event.data.phase is MigratePhase.PREPARE:
-            return replace(state, destination=HostName(event.data.destination))
+            return replace(state.also_on(state.destination), destination=HostName(event.data.destination))
+        case MigrateEvent() if event.data.phase is MigratePhase.ROLLBACK:
+            return state.also_on(HostName(event.data.destination))
         case UpdateEvent() if event.data.password_delivered:
             return replace(state, passwords=replace(state.passwords, carried=None))
         case _:

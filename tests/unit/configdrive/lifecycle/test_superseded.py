@@ -14,7 +14,9 @@ from configdrive.lifecycle.state import Phase
 from tests.unit.documents import Json
 from tests.unit.fakes.fleet import (
     HELLO,
+    HOST_1,
     Fleet,
+    moves,
     refused,
     running,
 )
@@ -78,6 +80,18 @@ def test_a_superseded_migration_says_where_the_vm_is(local: Fleet) -> None:
     assert vm.host == "host-2"
     local.send("stop", host=None)
     assert (local.medium(), local.generations()) == (None, []), "it was still on the host before"
+
+
+@pytest.mark.parametrize("phase", ["prepare", "rollback"])
+def test_a_superseded_migration_names_a_host_that_may_have_the_drive(fleet: Fleet, phase: str) -> None:
+    """Also of a VM of which a stop had to leave the drive behind, so that nothing of it is where the VM was."""
+    running(fleet)
+    fleet.cloud.down.add(HOST_1)
+    fleet.send("stop", attempt=3)
+    moves(fleet)
+    fleet.send("migrate", phase=phase, waiting=("destroy",))
+    left = fleet.send("destroy", attempt=3, host=None).outcome.facts["left_behind"]
+    assert {"drive@host-1", "drive@host-2"} <= set(left.split(", "))
 
 
 def test_a_destroy_and_a_start_with_other_events_behind_them_are_done(fleet: Fleet) -> None:
