@@ -146,10 +146,11 @@ def define(cloud: Cloud, cell: Cell, console: Path, installer: Path, *, firmware
         f"<cmdline>console={serial} quiet loglevel=1 panic=-1 mitigations=off</cmdline>"
     )
     cpu = "<cpu mode='custom' match='exact'><model>cortex-a57</model></cpu>" if cell.machine == "virt" else ""
+    acpi = "" if cell.machine == "virt" else "<features><acpi/></features>"  # needs UEFI there
     cloud.connection.defineXML(
         f"<domain type='qemu'><name>{vm.instance_name}</name><uuid>{vm.uuid}</uuid><memory unit='MiB'>384</memory>"
         f"<vcpu>1</vcpu><os><type arch='{cell.arch}' machine='{cell.machine}'>hvm</type>{direct}{boot}</os>"
-        f"<features><acpi/></features>{cpu}<on_reboot>destroy</on_reboot><devices>{root}{other}"
+        f"{acpi}{cpu}<on_reboot>destroy</on_reboot><devices>{root}{other}"
         + ("<controller type='scsi' index='0' model='virtio-scsi'/>" if scsi else "")
         + "<controller type='usb' model='none'/><memballoon model='none'/>"
         f"<serial type='file'><source path='{console}'/><target port='0'/></serial></devices></domain>"
