@@ -139,7 +139,10 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding of `configdrive doctor`: what was tried, whether it is well, and the remedy when it is not."""
+    """One finding of `configdrive doctor`: what was tried, whether it is well, and the remedy when it is not.
+
+    What is well and has a remedy works, but should be mended.
+    """
 
     subject: str
     ok: bool

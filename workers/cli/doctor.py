@@ -213,8 +213,10 @@ def _host(driver: HypervisorDriver, host: HostName, *, fix: bool) -> Iterator[Fi
     try:
         made = driver.fix(host) if fix and isinstance(driver, Fixer) else ()
         for check in (*made, *driver.check(host)):
-            if check.ok:
+            if check.ok and not check.remedy:
                 yield _ok(check.subject, check.detail)
+            elif check.ok:
+                yield _warn(check.subject, check.detail, check.remedy)
             else:
                 remedy = check.remedy or f"look at the host, and at its table [{driver.name}.hosts.{host}]"
                 yield _fail(check.subject, check.detail, remedy)

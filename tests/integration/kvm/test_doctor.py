@@ -10,6 +10,7 @@ import pytest
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HostName, Place, StorageName
 from tests.contract.rig import image_name, make_image
+from tests.integration.kvm.cloud import disk, image_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +73,7 @@ def test_a_pool_that_was_given_another_directory_is_that_directory_now_and_one_t
         cloud.add_pool("moved", tmp_path / where)
         driver.observe(vm)
         driver.upload(vm, make_image(vm), here)
-        assert (tmp_path / where / "configdrive" / str(image_name(vm))).exists()
+        assert (tmp_path / where / image_at(image_name(vm))).exists()
         assert ", 1 images" in findings(driver)["pool moved"].detail
         pool = cloud.connection.storagePoolLookupByName("moved")
         pool.destroy()
@@ -81,6 +82,34 @@ def test_a_pool_that_was_given_another_directory_is_that_directory_now_and_one_t
     assert "pool moved" not in found
     assert "is no more" in found["pool configdrive-moved"].detail
     assert [stored.name for stored in driver.survey(HOST).images if stored.name.vm_uuid == vms[1].uuid] != []
+
+
+def test_vms_that_are_exceptions_are_named_before_their_first_event(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
+) -> None:
+    """Each with a remedy: one without a disk, one whose path leads into a pool by a link, one that boots from a LUN."""
+    lun = (
+        "<disk type='block' device='lun'><driver name='qemu' type='raw'/><source dev='/dev/loop7'/>"
+        "<target dev='sda' bus='scsi'/></disk>"
+    )
+    (tmp_path / "linked").symlink_to(cloud.pool)
+    cloud.define()
+    without = [cloud.define(root="").instance_name for _ in range(4)]
+    linked = cloud.define(root=disk(tmp_path / "linked" / "root.raw", "vda", "virtio", "disk"))
+    vm = cloud.new_vm()
+    data = disk(cloud.root_disk(vm.uuid), "vdb", "virtio", "disk")
+    cloud.define(data, root=lun, devices="<controller type='scsi' model='virtio-scsi'/>", vm=vm)
+    found = findings(make_driver())
+    named = {subject: check.detail.rpartition(": ")[2] for subject, check in found.items() if "VMs" in subject}
+    assert named == {
+        "VMs without a disk": f"{', '.join(sorted(without)[:3])} and 1 more",
+        "VMs in no pool": linked.instance_name,
+        "VMs on a LUN": vm.instance_name,
+    }
+    for subject, remedy in zip(named, ("primary_storage", "'ssh'", "has room"), strict=True):
+        assert remedy in found[subject].remedy
+        assert found[subject].ok, "other VMs have their drives"
+    assert "VMs in no pool" not in findings(make_driver(ssh=ssh_table)), "the fleet follows the link then"
 
 
 def test_a_cache_that_cannot_be_written_is_a_finding(

@@ -9,9 +9,12 @@ import asyncssh
 from configdrive.errors import FleetError
 from configdrive.ports import Check
 from workers.hypervisors.kvm.access import Access, capabilities
+from workers.hypervisors.kvm.domain_xml import Device
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.inventory import StorageRoute
+from workers.hypervisors.kvm.storages import HOST_CACHE
 from workers.hypervisors.kvm.visit import REPEATED
+from workers.hypervisors.kvm.vms import read_next_boots
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from workers.driverkit.ssh import Sftp
     from workers.hypervisors.kvm.storages import Pool
     from workers.hypervisors.kvm.visit import Host, Visit
+
+_SHOWN: Final = 3
+"""VMs that are named in a finding about many."""
 
 OLDEST: Final = 6_000_000
 """libvirt 6.0, of 2020: the oldest whose answers the driver's table of errors was made for."""
@@ -38,6 +44,7 @@ def diagnose(host: Host, others: Collection[Host]) -> Iterator[Check]:
             findings += (_pool(subject, visit, pool) for pool in visit.storages.pools)
             if not any(pool.holds_files for pool in visit.storages.pools):
                 findings.append(_no_pool(subject, host))
+            findings += _vms(subject, visit)
     except FleetError as error:
         yield _bad(subject, error, "see whether libvirtd runs there")
     else:
@@ -87,7 +94,7 @@ def _pool(subject: str, visit: Visit, pool: Pool) -> Check:
         with translated(subject):
             place = visit.storages.named(pool.name)
             folder = visit.storages.folder(place)
-            images = len(folder.names())
+            images = len(tuple(visit.storages.images(place)))
             access = folder.probe()
     except FleetError as error:
         return _bad(subject, error, f"look at {pool.target} on the host")
@@ -116,6 +123,48 @@ def _unreadable(subject: str, visit: Visit, access: Access) -> Check | None:
 def _no_pool(subject: str, host: Host) -> Check:
     cache = host.table.cache_directory
     return Check(subject, ok=True, detail=f"has no pool that holds files: all images go to {cache}")
+
+
+def _vms(subject: str, visit: Visit) -> Iterator[Check]:
+    """Say which VMs are exceptions: of those that have no config drive yet nothing else would say so beforehand."""
+    diskless, linked, whole = [], [], []
+    for definition in read_next_boots(visit.link):
+        root, storage = definition.root_disk, visit.storages.of_root_disk(definition)
+        if root is None or storage is None:
+            diskless.append(definition.name)
+        elif storage.storage == HOST_CACHE and root.device != Device.DISK:
+            whole.append(definition.name)
+        elif storage.storage == HOST_CACHE and root.source is not None and _is_file(root.source.path):
+            linked.append(definition.name)
+    cache = visit.table.cache_directory
+    if diskless:
+        detail = f"have no disk, so it is not known where their images belong: {_some(diskless)}"
+        remedy = (
+            f"let their events name 'primary_storage': a pool, or {HOST_CACHE} for {cache}; else each start is parked"
+        )
+        yield Check(f"{subject}, VMs without a disk", ok=True, detail=detail, remedy=remedy)
+    if linked:
+        detail = (
+            f"have their root disk in no pool of files, by its path, so their images go to {cache}: {_some(linked)}"
+        )
+        remedy = (
+            "if a path leads into a pool by a symbolic link, give the host the table 'ssh', which tells where links"
+            " lead, or name the pool's directory by the same path; or let events name 'primary_storage'"
+        )
+        yield Check(f"{subject}, VMs in no pool", ok=True, detail=detail, remedy=remedy)
+    if whole:
+        detail = f"boot from a whole SCSI disk, so their images go to {cache}, not to data disks' pools: {_some(whole)}"
+        remedy = f"see that {cache} has room, and is the same path on all hosts; or let events name 'primary_storage'"
+        yield Check(f"{subject}, VMs on a LUN", ok=True, detail=detail, remedy=remedy)
+
+
+def _is_file(path: str | None) -> bool:
+    return path is not None and not path.startswith("/dev/")
+
+
+def _some(names: list[str]) -> str:
+    more = "" if len(names) <= _SHOWN else f" and {len(names) - _SHOWN} more"
+    return ", ".join(sorted(names)[:_SHOWN]) + more
 
 
 def _ssh(subject: str, host: Host, sftp: Sftp) -> Check:

@@ -116,6 +116,16 @@ def read_domains(link: Link) -> Iterator[tuple[VmUuid, Domain]]:
             yield uuid, domain
 
 
+def read_next_boots(link: Link) -> Iterator[Definition]:
+    """Read what every VM of the host will be at its next boot, or what it is, when it is transient."""
+    for handle in link.call(link.connection.listAllDomains, 0):
+        try:
+            yield read_definition(link.call(handle.XMLDesc, libvirt.VIR_DOMAIN_XML_INACTIVE))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+
+
 def _read(link: Link, handle: libvirt.virDomain, *, again: bool, config: bool) -> Domain | None:
     """Read one; `None` when it was powered on or off meanwhile."""
     first = read_definition(link.call(handle.XMLDesc, 0))
