@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 from benchmarks.report import Effort, Item, Row, cpu_seconds, milliseconds
 from configdrive.client.postings import Receipt
 from configdrive.contract.outcome import Status
+from configdrive.model import VmUuid
 from rigs.cloud import VmScript
 from rigs.fleet import Fleet
 from rigs.libvirt import LibvirtHost
 from rigs.libvirt_proxy import LibvirtProxy
+from workers.hypervisors.kvm.image_folder import shard_of
 
 if TYPE_CHECKING:
     import libvirt
@@ -65,7 +67,9 @@ def measure(directory: Path, effort: Effort) -> Iterator[Item]:
                 while len(vms) < crowd:
                     vms.append(_define(host, directory / "pool"))
                     if len(vms) > 1:  # the first one's images are the fleet's
-                        (directory / "pool" / "configdrive" / f"{vms[-1].uuid}.iso").write_bytes(bytes(2**16))
+                        folder = directory / "pool" / "configdrive" / shard_of(VmUuid(vms[-1].uuid))
+                        folder.mkdir(exist_ok=True)
+                        (folder / f"{vms[-1].uuid}.iso").write_bytes(bytes(2**16))
                 _events(fleet, proxy, vms[0], 2)  # the worker knows the host then
                 before = cpu_seconds([host.pid])
                 costs = _events(fleet, proxy, vms[0], runs)
@@ -210,7 +214,7 @@ def _define(host: LibvirtHost, pool: Path) -> VmScript:
 
 def _image_bytes(fleet: Fleet, directory: Path, vm: VmScript) -> int:
     _publish(fleet, _event("start", vm))
-    return next((directory / "pool" / "configdrive").glob(f"*{vm.uuid}*.iso")).stat().st_size
+    return next((directory / "pool" / "configdrive").rglob(f"*.{vm.uuid}.*.iso")).stat().st_size
 
 
 class ByHand:

@@ -61,7 +61,7 @@ class KvmStage(Stage):
     @override
     def images(self) -> list[str]:
         """Look into the pool's folder itself, not through libvirt. Beside the images, the storage's id lies there."""
-        return sorted(path.name for path in (self._pool / IMAGE_FOLDER).glob("*.iso*"))
+        return sorted(path.name for path in (self._pool / IMAGE_FOLDER).rglob("*.iso*"))
 
 
 @contextlib.contextmanager

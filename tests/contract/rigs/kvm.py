@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm
+from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm, VmUuid
 from tests.contract.rig import DriverRig, Feature, replaced
 from tests.support import require_rig
 
@@ -78,7 +79,7 @@ class KvmRig:
     def insert(self, vm: Vm, name: ImageName, place: Place) -> None:
         from tests.integration.kvm.cloud import disk  # noqa: PLC0415
 
-        self._cloud.exchange(vm, disk(self._images[place] / str(name), "hdd", "ide"))
+        self._cloud.exchange(vm, disk(self._path(place, str(name)), "hdd", "ide"))
 
     def insert_user_iso(self, vm: Vm) -> None:
         import libvirt  # noqa: PLC0415
@@ -97,15 +98,22 @@ class KvmRig:
         self._cloud.lock_tray(vm)
 
     def put_file(self, place: Place, file_name: str, content: bytes) -> None:
-        self._images[place].mkdir(exist_ok=True)
-        (self._images[place] / file_name).write_bytes(content)
+        path = self._path(place, file_name)
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(content)
+
+    def _path(self, place: Place, file_name: str) -> Path:
+        from workers.hypervisors.kvm.image_folder import shard_of  # noqa: PLC0415
+
+        owner = re.search(r"[0-9a-f-]{36}", file_name)
+        return self._images[place] / ("" if owner is None else shard_of(VmUuid(owner[0]))) / file_name
 
     def file(self, place: Place, name: ImageName) -> bytes | None:
-        path = self._images[place] / str(name)
+        path = self._path(place, str(name))
         return path.read_bytes() if path.exists() else None
 
     def stamp(self, place: Place, name: ImageName) -> object:
-        found = (self._images[place] / str(name)).stat()
+        found = self._path(place, str(name)).stat()
         return found.st_ino, found.st_mtime_ns
 
     def leave_half_upload(self, image: Image, place: Place) -> None:
@@ -113,7 +121,7 @@ class KvmRig:
         self.put_file(place, str(image.name), image.content[:half].ljust(len(image.content), b"\0"))
 
     def leftovers(self, vm: Vm) -> list[str]:
-        return [path.name for folder in self._images.values() for path in folder.glob(f"*{vm.uuid}*")]
+        return [path.name for folder in self._images.values() for path in folder.rglob(f"*{vm.uuid}*")]
 
     @contextmanager
     def host_down(self) -> Iterator[None]:
@@ -126,7 +134,7 @@ class KvmRig:
 
     def chaos(self, vm: Vm) -> dict[str, AbstractContextManager[None]]:
         images = self._images[self.home]
-        image = images / f"{vm.instance_name}.{vm.uuid}.1.iso"
+        image = self._path(self.home, f"{vm.instance_name}.{vm.uuid}.1.iso")
         return {
             "the pool is not active": self._pool_stopped(),
             "the storage's folder is gone": replaced(images, lambda _: None),

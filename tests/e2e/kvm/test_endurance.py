@@ -114,7 +114,7 @@ def test_a_thousand_events_leave_nothing_behind(
     assert end.descriptors <= warm.descriptors + MORE
     assert end.threads <= warm.threads + MORE
     assert end.kib <= warm.kib + MORE_KIB
-    left = hosts.hosts["h1"].outside(hosts.directory / LOCAL / "configdrive").iterdir()
+    left = hosts.hosts["h1"].outside(hosts.directory / LOCAL / "configdrive").rglob("*.iso")
     owners = {name.vm_uuid for path in left if (name := ImageName.parse(path.name))}
     assert not owners & {script.uuid for script, _ in vms}
 

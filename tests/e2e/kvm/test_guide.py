@@ -12,6 +12,7 @@ from rigs.fleet import Fleet
 from rigs.libvirt import LibvirtHost
 from rigs.terminal import PASSWORD, furnish, type_in
 from tests.support import require_rig
+from workers.hypervisors.kvm.image_folder import shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,7 @@ def test_a_vm_gets_its_drive_and_loses_it_again_as_the_guide_says(host: LibvirtH
         code, screen = type_in(f"{deploy_and_start}\n{away}", home, environment)
     assert code == 0, screen
     assert "attach=inserted" in screen
-    assert f"configdrive/web.{WEB.uuid}.2." in screen
+    assert f"configdrive/{shard_of(WEB.uuid)}/web.{WEB.uuid}.2." in screen
     assert PASSWORD not in screen
     assert list((tmp_path / "pool").rglob("*.iso")) == []
 

@@ -49,7 +49,7 @@ def inactive(hosts: Site, pool: str) -> Iterator[None]:
 
 
 def on_undeclared(hosts: Site) -> list[str]:
-    return [path.name for path in (hosts.directory / UNDECLARED).glob("configdrive/*.iso")]
+    return [path.name for path in (hosts.directory / UNDECLARED / "configdrive").rglob("*.iso")]
 
 
 @pytest.mark.parametrize("phase", ["complete", "rollback"])

@@ -13,6 +13,7 @@ from configdrive.model import Generation, ImageName, InstanceName, VmUuid
 from rigs.worker import CONFIGDRIVE
 from tests.e2e.kvm.moving import GUEST, require_moved, running
 from tests.e2e.kvm.site import LOCAL, SHARED
+from tests.integration.kvm.cloud import image_at
 
 if TYPE_CHECKING:
     from pathlib import PurePath
@@ -112,19 +113,22 @@ def test_a_start_with_data_makes_a_new_drive_for_an_adopted_vm(new_vm: NewVm, fl
 def test_a_sweep_deletes_what_no_vm_needs_and_nothing_else(new_vm: NewVm, hosts: Site, fleet: Fleet) -> None:
     vm, other = new_vm(LOCAL), new_vm(LOCAL)
     path, others = running(vm), running(other)
-    folder = hosts.hosts["h1"].outside(path.parent)
+    folder, root = (hosts.hosts["h1"].outside(one) for one in (path.parent, path.parents[2]))
     older = ImageName.of(vm.vm.instance_name, vm.vm.uuid, Generation(0))
     used = ImageName.of(InstanceName("i-7-7-VM"), VmUuid("77777777-7777-4777-8777-777777777777"), Generation(1))
     with fleet.redis.client() as client:
         identity: Any = client.get(f"{fleet.settings.key_prefix}fleet")
     nobodys = ImageName.of("i-9-9-vm", NOBODY, Generation(3), "a" * 16, identity.decode())
     strangers = ["notes.iso", f"{older}.txt", "config.iso"]
-    for name in (str(older), str(nobodys), str(used), *strangers):
+    for image in (older, nobodys, used):
+        (root / image_at(image)).parent.mkdir(exist_ok=True)
+        (root / image_at(image)).write_bytes(bytes(4096))
+    for name in strangers:
         (folder / name).write_bytes(bytes(4096))
-    other.change_medium("h1", path.parent / str(used))  # past the fleet, and in the drive of a VM of another name
+    other.change_medium("h1", path.parents[2] / image_at(used))  # in the drive of a VM of another name
 
     def names() -> set[str]:
-        return {entry.name for entry in folder.iterdir()}
+        return {entry.name for entry in root.rglob("*") if entry.is_file()}
 
     before = names()
     looked = {

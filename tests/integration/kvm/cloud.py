@@ -13,9 +13,18 @@ from xml.etree import ElementTree as ET
 import libvirt
 import libvirt_qemu
 
-from configdrive.model import HostName, HypervisorName, InstanceName, Place, Vm, VmUuid
+from configdrive.model import (
+    IMAGE_FOLDER,
+    HostName,
+    HypervisorName,
+    ImageName,
+    InstanceName,
+    Place,
+    Vm,
+    VmUuid,
+)
 from tests.support import wait_until
-from workers.hypervisors.kvm.image_folder import ID_FILE
+from workers.hypervisors.kvm.image_folder import ID_FILE, shard_of
 
 if TYPE_CHECKING:
     from rigs.libvirt import LibvirtHost
@@ -83,6 +92,12 @@ def identified(place: Place, folder: Path) -> Place:
     if not (folder / ID_FILE).exists():
         (folder / ID_FILE).write_text(f"{uuid.uuid4().hex}\n")
     return replace(place, identity=(folder / ID_FILE).read_text().strip())
+
+
+def image_at(name: ImageName | None, folder: str = IMAGE_FOLDER) -> str:
+    """Say where an image lies below the folder's own directory: the pool's, or the one around the cache."""
+    assert name is not None
+    return f"{folder}/{shard_of(name.vm_uuid)}/{name}"
 
 
 class Cloud:

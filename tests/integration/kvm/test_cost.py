@@ -10,7 +10,7 @@ import pytest
 
 from rigs.libvirt_proxy import LibvirtProxy
 from tests.contract.rig import image_name, make_image, new_vm
-from tests.integration.kvm.cloud import disk
+from tests.integration.kvm.cloud import disk, image_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,8 +77,10 @@ def test_an_event_costs_the_same_few_calls_on_an_empty_host_and_on_a_full_one(
     if case.running:  # but paused: a firmware that resets its drives costs a change more now and then
         cloud.domain(vm).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
     for _ in range(crowd):
-        other = cloud.define(disk(cloud.pool / "configdrive" / str(image_name(vm)), "hdd", "ide"))
-        (cloud.pool / "configdrive" / str(image_name(other))).write_bytes(bytes(4096))
+        other = cloud.define(disk(cloud.pool / image_at(image_name(vm)), "hdd", "ide"))
+        image = cloud.pool / image_at(image_name(other))
+        image.parent.mkdir(exist_ok=True)
+        image.write_bytes(bytes(4096))
     for generation in (1, 2):  # the first ones find out what there is to know of the host, and of the drive's tray
         start(driver, vm, generation)
 

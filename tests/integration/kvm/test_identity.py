@@ -15,7 +15,7 @@ from configdrive.model import HostName, StoredImage
 from configdrive.ports import Inserted
 from rigs.libvirt import LibvirtHost
 from tests.contract.rig import failure_of, image_name, make_image
-from tests.integration.kvm.cloud import Cloud, disk
+from tests.integration.kvm.cloud import Cloud, disk, image_at
 from tests.support import require_rig
 from workers.hypervisors.kvm.driver import KvmDriver
 from workers.hypervisors.kvm.image_folder import ID_FILE
@@ -125,7 +125,7 @@ def test_what_the_vm_has_in_its_drive_after_a_migration_is_no_copy_of_its_old_ho
         assert failure.code is TransientCode.IMAGE_IN_USE
     both.detach(moved, seen.media)
     both.delete(moved, seen.images[0], anyones=False)
-    assert list((tmp_path / "smp" / "configdrive").glob("*.iso")) == []
+    assert list((tmp_path / "smp" / "configdrive").rglob("*.iso")) == []
 
 
 def test_an_image_is_not_deleted_under_a_vm_that_was_moved_by_hand(cloud: Cloud, second: Cloud, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_an_image_is_not_deleted_under_a_vm_that_was_moved_by_hand(cloud: Cloud,
         second.reconnect()
     second.domain(vm).undefine()
     driver.delete(vm, image, anyones=False)
-    assert list((tmp_path / "smp" / "configdrive").glob("*.iso")) == []
+    assert list((tmp_path / "smp" / "configdrive").rglob("*.iso")) == []
     driver.close()
     second.clean()
 
@@ -199,7 +199,7 @@ def test_a_pool_that_was_given_another_directory_is_another_storage(
     assert seen.storage != before
     assert (seen.unreachable, seen.images) == ((before,), ())
     driver.upload(vm, make_image(vm), seen.storage)
-    assert (tmp_path / "second" / "configdrive" / str(image_name(vm))).exists()
+    assert (tmp_path / "second" / image_at(image_name(vm))).exists()
 
 
 def test_images_of_a_pool_that_was_undefined_are_still_found_and_go(
@@ -218,7 +218,7 @@ def test_images_of_a_pool_that_was_undefined_are_still_found_and_go(
     assert image in make_driver().survey(H1).images
     assert driver.observe(vm, [place], [image_name(vm)]).images == (image,)
     driver.delete(vm, image, anyones=False)
-    assert not (tmp_path / "former" / "configdrive" / str(image_name(vm))).exists()
+    assert not (tmp_path / "former" / image_at(image_name(vm))).exists()
 
 
 @pytest.mark.parametrize("route", ROUTES)

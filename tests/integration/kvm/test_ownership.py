@@ -15,7 +15,7 @@ import pytest
 from configdrive.model import HostName, Place, StorageName
 from rigs.libvirt import LibvirtHost
 from tests.contract.rig import image_name, make_image
-from tests.integration.kvm.cloud import Cloud, disk
+from tests.integration.kvm.cloud import Cloud, disk, image_at
 from tests.support import require, require_rig
 from workers.hypervisors.kvm.driver import KvmDriver
 
@@ -82,7 +82,7 @@ def test_a_vm_of_qemu_s_user_boots_with_its_image_which_is_nobody_else_s(unprivi
     vm = cloud.define(disk(None, "hdd", "ide"))
     user = pwd.getpwnam(QEMU_USER)
     os.chown(cloud.pool / f"{vm.uuid}.root", user.pw_uid, user.pw_gid)
-    paths = [cloud.pool / "configdrive" / str(image_name(vm, generation)) for generation in (1, 2)]
+    paths = [cloud.pool / image_at(image_name(vm, generation)) for generation in (1, 2)]
     for generation, path in enumerate(paths, start=1):
         driver.upload(vm, make_image(vm, generation), home)
         assert owned(path) == (user.pw_uid, 0o600)
@@ -102,7 +102,7 @@ def test_a_vm_of_qemu_s_user_boots_with_its_image_which_is_nobody_else_s(unprivi
     cloud.connection.storagePoolLookupByName("local").refresh(0)
     theirs = KvmDriver.from_inventory({"hosts": {"h1": {"uri": cloud.host.uri}}})
     theirs.upload(vm, make_image(vm, 3), home)
-    assert owned(cloud.pool / "configdrive" / str(image_name(vm, 3))) == (36, 0o640)
+    assert owned(cloud.pool / image_at(image_name(vm, 3))) == (36, 0o640)
     squashed = KvmDriver.from_inventory({"hosts": {"h1": {"uri": cloud.host.uri, "image_owner": 0, "image_group": 0}}})
     (found,) = (check for check in squashed.check(HostName("h1")) if "pool local" in check.subject)
     assert (found.ok, "image_mode" in found.remedy) == (False, True)

@@ -10,7 +10,7 @@ import pytest
 from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import HostName, Place, StorageName
 from tests.contract.rig import image_name, make_image
-from tests.integration.kvm.cloud import disk
+from tests.integration.kvm.cloud import disk, image_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,8 +99,8 @@ def test_what_lies_on_no_pool_that_holds_files_goes_to_the_host_s_cache(
     assert driver.observe(vm).storage == CACHE
     driver.upload(vm, make_image(vm), CACHE)
     attachment = driver.attach(vm, image_name(vm), CACHE)
-    assert attachment.path == str(tmp_path / "cache" / str(image_name(vm)))
-    assert (tmp_path / "cache" / str(image_name(vm))).read_bytes() == make_image(vm).content
+    assert attachment.path == str(tmp_path / image_at(image_name(vm), "cache"))
+    assert (tmp_path / image_at(image_name(vm), "cache")).read_bytes() == make_image(vm).content
     assert [image.name for image in driver.observe(vm).images] == [image_name(vm)]
     assert image_name(vm) in {image.name for image in driver.survey(HOST).images}
 
@@ -125,7 +125,7 @@ def test_a_vm_without_any_disk_has_no_storage(cloud: Cloud, driver: KvmDriver) -
 def test_our_own_disk_is_never_the_root(cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path) -> None:
     cloud.add_pool("other", tmp_path / "other")
     vm = cloud.new_vm()
-    ours = disk(tmp_path / "other" / "configdrive" / str(image_name(vm)), "vdb", "virtio", "disk", "<boot order='1'/>")
+    ours = disk(tmp_path / "other" / image_at(image_name(vm)), "vdb", "virtio", "disk", "<boot order='1'/>")
     root = disk(cloud.root_disk(vm.uuid), "vda", "virtio", "disk", "<boot order='2'/>")
     xml = (
         f"<domain type='qemu'><name>{vm.instance_name}</name><uuid>{vm.uuid}</uuid><memory unit='MiB'>32</memory>"

@@ -17,8 +17,9 @@ from configdrive.model import HostName, Place, StorageName, StoredImage
 from configdrive.ports import Connections
 from rigs.sshd import SshServer
 from tests.contract.rig import failure_of, image_name, make_image
-from tests.integration.kvm.cloud import disk
+from tests.integration.kvm.cloud import disk, image_at
 from workers.driverkit.ssh import ABANDONED_SECONDS
+from workers.hypervisors.kvm.image_folder import shard_of
 
 if TYPE_CHECKING:
     from tests.integration.kvm.cloud import Cloud
@@ -47,8 +48,8 @@ def test_a_link_in_place_of_a_part_is_not_followed(
 ) -> None:
     driver = make_driver(ssh=ssh_table)
     vm = cloud.new_vm()
-    folder = tmp_path / "cache"
-    folder.mkdir()
+    folder = tmp_path / "cache" / shard_of(vm.uuid)
+    folder.mkdir(parents=True)
     (tmp_path / "victim").write_bytes(b"untouched")
     (folder / f"{image_name(vm)}.part").symlink_to(tmp_path / "victim")
     driver.upload(vm, make_image(vm), CACHE)
@@ -61,7 +62,7 @@ def test_an_image_by_sftp_belongs_to_whom_the_inventory_says(
 ) -> None:
     driver = make_driver(ssh=ssh_table, image_owner=36, image_group=107, image_mode="0640")
     driver.upload(vm := cloud.new_vm(), make_image(vm), CACHE)
-    found = (tmp_path / "cache" / str(image_name(vm))).stat()
+    found = (tmp_path / image_at(image_name(vm), "cache")).stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (36, 107, 0o640)
 
 
@@ -83,13 +84,13 @@ def test_an_image_that_is_qemu_s_by_now_is_read_through_libvirt_where_the_sftp_u
         )
         vm, here = cloud.new_vm(), Place(StorageName("theirs"), HOST)
         driver.upload(vm, make_image(vm), here)
-        image = directory / "pool" / "configdrive" / str(image_name(vm))
+        image = directory / "pool" / image_at(image_name(vm))
         assert image.owner() == "daemon"
         os.chown(image, 0, 0)
         cloud.add_pool("target", directory / "target")
         shutil.chown(directory / "target", "daemon")
         driver.copy(vm, image_name(vm), here, Place(StorageName("target"), HOST))
-        assert (directory / "target" / "configdrive" / image.name).read_bytes() == make_image(vm).content
+        assert (directory / "target" / image_at(image_name(vm))).read_bytes() == make_image(vm).content
     finally:
         server.stop()
         shutil.rmtree(directory)
@@ -111,8 +112,8 @@ def test_a_link_under_an_image_s_name_is_no_image(
     vm, image = cloud.define(disk(None, "hdd", "ide")), None
     target = Place(StorageName("target"), HOST)
     cloud.add_pool("target", tmp_path / "target")
-    folder = tmp_path / "cache"
-    folder.mkdir(mode=0o711)
+    folder = tmp_path / "cache" / shard_of(vm.uuid)
+    folder.mkdir(mode=0o711, parents=True)
     (folder / str(image_name(vm))).symlink_to(secret)
     for verb in (
         lambda: driver.copy(vm, image_name(vm), CACHE, target),
@@ -121,7 +122,7 @@ def test_a_link_under_an_image_s_name_is_no_image(
         failure = failure_of(verb)
         assert failure is not None
         assert failure.code in {PermanentCode.IMAGE_LOST, TransientCode.UPLOAD_CORRUPT}
-    assert not (tmp_path / "target" / "configdrive" / str(image_name(vm))).exists()
+    assert not (tmp_path / "target" / image_at(image_name(vm))).exists()
     assert cloud.media(vm) == {"hdd": None}
 
     image = make_image(vm)
@@ -159,8 +160,9 @@ def test_what_a_killed_upload_left_goes_with_the_next_event_that_names_it_and_wi
     """Killed in the middle, and nothing is remembered of it: a file with a password, under no image's name."""
     driver = make_driver(ssh=ssh_table, storage_route="sftp")
     vms = [cloud.define() for _ in range(4)]
-    parts = [cloud.pool / "configdrive" / f"{image_name(vm)}.part" for vm in vms]
+    parts = [cloud.pool / f"{image_at(image_name(vm))}.part" for vm in vms]
     for vm, part in zip(vms, parts, strict=True):
+        part.parent.mkdir(exist_ok=True)
         part.write_bytes(make_image(vm).content[:1000])
     old = time.time() - 2 * ABANDONED_SECONDS
     os.utime(parts[3], (old, old))

@@ -13,7 +13,7 @@ from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import AttachBy, Presentation, StoredImage
 from configdrive.ports import AttachedHow, Inserted
 from tests.contract.rig import image_name, make_image
-from tests.integration.kvm.cloud import disk
+from tests.integration.kvm.cloud import disk, image_at
 
 if TYPE_CHECKING:
     from configdrive.model import Place, Vm
@@ -178,9 +178,8 @@ def test_definitions_that_differ_end_with_one_drive_each(  # noqa: PLR0913, PLR0
     vm = cloud.new_vm()
     for generation in (1, 2, 3):
         driver.upload(vm, make_image(vm, generation), home)
-    folder = cloud.pool / "configdrive"
     names = {"older": 1, "old": 2, "new": 3}
-    paths = {word: str(folder / str(image_name(vm, generation))) for word, generation in names.items()}
+    paths = {word: str(cloud.pool / image_at(image_name(vm, generation))) for word, generation in names.items()}
     paths["user"] = str(user_iso)
     cloud.define(live.format_map(paths), vm=vm, running=True)
     cloud.define(config.format_map(paths), vm=vm)
@@ -221,7 +220,7 @@ def test_a_clone_holds_up_neither_the_original_s_next_start_nor_its_end(
     driver.delete(vm, StoredImage(image_name(vm), home), anyones=False)
     driver.detach(vm, [image_name(vm, 2)])
     driver.delete(vm, StoredImage(image_name(vm, 2), home), anyones=False)
-    assert [(cloud.pool / "configdrive" / Path(path).name).exists() for path in (first, second)] == [False, False]
+    assert [Path(path).exists() for path in (first, second)] == [False, False]
     assert cloud.media(clone) == {"hdd": first}, "its definition is not ours to change"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from configdrive.ports import AttachedHow, EmptyDrive, Inserted
 from tests.contract.rig import image_name, make_image
-from tests.integration.kvm.cloud import disk
+from tests.integration.kvm.cloud import disk, image_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ def test_a_vm_comes_up_without_its_image_and_the_drive_is_filled_when_it_is_ther
     driver = make_driver()
     again = come_back(cloud.domain(vm), tmp_path / "save")
     assert callable(again)
-    cloud.host.outside(cloud.pool / "configdrive" / str(image_name(vm))).unlink()
+    cloud.host.outside(cloud.pool / image_at(image_name(vm))).unlink()
     again()
     assert (cloud.domain(vm).isActive(), in_drives(cloud, vm)) == (1, [])
     assert driver.observe(vm).drive == EmptyDrive()
@@ -113,7 +113,7 @@ def test_a_running_vm_goes_back_to_a_snapshot_of_before_an_update_and_gets_the_n
     old = give(driver, vm, home, 1)
     revert = snapshot(cloud.domain(vm), tmp_path)
     new = give(driver, vm, home, 2)
-    cloud.host.outside(cloud.pool / "configdrive" / str(image_name(vm, 1))).unlink()
+    cloud.host.outside(cloud.pool / image_at(image_name(vm, 1))).unlink()
     revert()
     assert cloud.media(vm, inactive=True) == {"hdd": old}
     assert driver.observe(vm).drive == EmptyDrive()
@@ -141,9 +141,9 @@ def test_the_policy_is_written_with_each_medium(  # noqa: PLR0913, PLR0917  # fi
 def test_a_drive_that_was_filled_without_a_policy_gets_it_with_the_next_look(
     cloud: Cloud, driver: KvmDriver, home: Place
 ) -> None:
-    vm = cloud.define(disk(cloud.pool / "configdrive" / str(image_name(cloud.new_vm())), "hdd", "ide"))
+    vm = cloud.define(disk(cloud.pool / image_at(image_name(cloud.new_vm())), "hdd", "ide"))
     driver.upload(vm, make_image(vm), home)
-    cloud.define(disk(cloud.pool / "configdrive" / str(image_name(vm)), "hdd", "ide"), vm=vm)
+    cloud.define(disk(cloud.pool / image_at(image_name(vm)), "hdd", "ide"), vm=vm)
     assert policies(cloud.domain(vm)) == [None]
     driver.attach(vm, image_name(vm), home)
     assert policies(cloud.domain(vm)) == ["optional"]
@@ -154,6 +154,6 @@ def test_a_vm_that_must_not_start_without_its_drive_does_not(
 ) -> None:
     vm = cloud.define(disk(None, "hdd", "ide"))
     path = give(make_driver(startup_policy="requisite"), vm, home)
-    cloud.host.outside(cloud.pool / "configdrive" / str(image_name(vm))).unlink()
+    cloud.host.outside(cloud.pool / image_at(image_name(vm))).unlink()
     with pytest.raises(libvirt.libvirtError, match=f"Cannot access storage file '{path}'"):
         cloud.start(vm)

@@ -14,7 +14,7 @@ from configdrive.errors import FleetError, TransientCode
 from configdrive.model import PowerState, Presentation, StoredImage
 from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive
 from tests.contract.rig import image_name, make_image
-from tests.integration.kvm.cloud import disk
+from tests.integration.kvm.cloud import disk, image_at
 from tests.support import wait_until
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def test_an_image_that_only_a_saved_state_has_is_in_use(cloud: Cloud, driver: Kv
     vm = cloud.define(HDD)
     cloud.domain(vm).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
     driver.upload(vm, make_image(vm), home)
-    path = cloud.pool / "configdrive" / str(image_name(vm))
+    path = cloud.pool / image_at(image_name(vm))
     cloud.domain(vm).updateDeviceFlags(disk(path, "hdd", "ide"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
     cloud.domain(vm).managedSave(0)
     assert cloud.media(vm, inactive=True) == {"hdd": None}

@@ -15,7 +15,7 @@ import pytest
 from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import HostName, Image, Place, StorageName, StoredImage
 from tests.contract.rig import failure_of, image_name, make_image
-from tests.integration.kvm.cloud import disk
+from tests.integration.kvm.cloud import disk, image_at
 from workers.hypervisors.kvm.image_folder import SftpFolder, VolumeFolder
 
 if TYPE_CHECKING:
@@ -80,8 +80,9 @@ def test_images_are_private_and_their_folder_lists_nothing_to_others(
     cloud.add_pool("fresh", tmp_path / "fresh")
     vm = cloud.new_vm()
     routed.upload(vm, make_image(vm), Place(StorageName("fresh"), HOST))
+    where = image_at(image_name(vm))
     assert seen_on_host(cloud, tmp_path / "fresh") == sorted(
-        ["configdrive 711", f"configdrive/{image_name(vm)} 600", "configdrive/storage.id 600"]
+        ["configdrive 711", f"{Path(where).parent} 711", f"{where} 600", "configdrive/storage.id 600"]
     )
 
 
@@ -109,7 +110,7 @@ def test_a_tampered_image_does_not_travel(cloud: Cloud, routed: KvmDriver, home:
         asked.append(sha256)
         return sha256 == image.sha256
 
-    path = cloud.pool / "configdrive" / str(image.name)
+    path = cloud.pool / image_at(image.name)
     path.write_bytes(image.content.replace(b"swordfish", b"swordfisH"))
     for place in (CACHE, home):
         failure = failure_of(lambda: routed.copy(vm, image.name, home, place, genuine))  # noqa: B023
@@ -135,7 +136,7 @@ def test_looking_makes_no_folder(cloud: Cloud, routed: KvmDriver, tmp_path: Path
 def test_a_file_that_came_or_went_past_libvirt_is_noticed(cloud: Cloud, routed: KvmDriver, home: Place) -> None:
     vm = cloud.define()
     routed.upload(vm, make_image(vm), home)
-    path = cloud.pool / "configdrive" / str(image_name(vm))
+    path = cloud.pool / image_at(image_name(vm))
     path.unlink()
     assert routed.observe(vm).images == ()
     with pytest.raises(FleetError) as caught:
@@ -166,7 +167,7 @@ def test_workers_that_begin_at_once_make_one_folder(cloud: Cloud, tmp_path: Path
         == [b"kvm host h1: " + cloud.host.uri.encode() + b" is neither encrypted nor authenticated; use qemu+tls://\n"]
         * 3
     )  # and nothing of libvirt's
-    assert len(list((tmp_path / "busy" / "configdrive").glob("*.iso"))) == len(vms)
+    assert len(list((tmp_path / "busy" / "configdrive").rglob("*.iso"))) == len(vms)
     assert [pool.name() for pool in cloud.connection.listAllStoragePools(0)].count("configdrive-busy") == 1
 
 
@@ -178,7 +179,7 @@ def test_threads_that_begin_at_once_make_one_folder(cloud: Cloud, driver: KvmDri
         with ThreadPoolExecutor(len(vms)) as pool:
             for done in [pool.submit(driver.upload, vm, make_image(vm), place) for vm in vms]:
                 done.result(timeout=60)
-        assert len(list((tmp_path / str(round_) / "configdrive").glob("*.iso"))) == len(vms)
+        assert len(list((tmp_path / str(round_) / "configdrive").rglob("*.iso"))) == len(vms)
         cloud.clean()
 
 
@@ -206,7 +207,7 @@ def test_our_pool_is_started_when_somebody_has_made_it_last(cloud: Cloud, driver
     cloud.add_pool("configdrive-other", tmp_path / "other" / "configdrive", active=False)
     vm = cloud.define()
     driver.upload(vm, make_image(vm), Place(StorageName("other"), HOST))
-    assert (tmp_path / "other" / "configdrive" / str(image_name(vm))).exists()
+    assert (tmp_path / "other" / image_at(image_name(vm))).exists()
 
 
 def test_the_folder_outlives_libvirtd(cloud: Cloud, driver: KvmDriver, home: Place) -> None:
@@ -231,8 +232,8 @@ def test_a_network_pool_is_shared_and_its_folder_lies_on_it(
     assert routed.observe(vm).storage == place
     routed.upload(vm, make_image(vm), place)
     attachment = routed.attach(vm, image_name(vm), place)
-    assert attachment.path == str(tmp_path / "nfs" / "configdrive" / str(image_name(vm)))
-    assert f"configdrive/{image_name(vm)} 600" in seen_on_host(cloud, tmp_path / "nfs")
+    assert attachment.path == str(tmp_path / "nfs" / image_at(image_name(vm)))
+    assert f"{image_at(image_name(vm))} 600" in seen_on_host(cloud, tmp_path / "nfs")
 
     # Unmounted, nothing is written into the directory below.
     cloud.connection.storagePoolLookupByName("nfs").destroy()
@@ -295,7 +296,7 @@ def test_the_largest_image_goes_through(cloud: Cloud, routed: KvmDriver, home: P
     vm = cloud.define()
     image = make_image(vm, sectors=64 * 1024 * 1024 // 2048)
     routed.upload(vm, image, home)
-    assert (cloud.pool / "configdrive" / str(image.name)).read_bytes() == image.content
+    assert (cloud.pool / image_at(image.name)).read_bytes() == image.content
     routed.copy(vm, image.name, home, CACHE)
     routed.delete(vm, StoredImage(image.name, home))
     assert [found.place.storage for found in routed.observe(vm, [CACHE]).images] == [CACHE.storage]
@@ -307,4 +308,4 @@ def test_every_size_is_written_exactly(cloud: Cloud, routed: KvmDriver, home: Pl
     vm = cloud.new_vm()
     content = bytes(itertools.islice(itertools.cycle(range(251)), size))
     routed.upload(vm, Image(image_name(vm), "config", content, ""), home)
-    assert (cloud.pool / "configdrive" / str(image_name(vm))).read_bytes() == content
+    assert (cloud.pool / image_at(image_name(vm))).read_bytes() == content

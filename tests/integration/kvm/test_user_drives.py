@@ -16,7 +16,7 @@ from configdrive.errors import TransientCode
 from configdrive.model import StoredImage
 from configdrive.ports import AttachedHow
 from tests.contract.rig import failure_of, image_name, make_image
-from tests.integration.kvm.cloud import disk
+from tests.integration.kvm.cloud import disk, image_at
 from tests.support import wait_until
 from workers.hypervisors.kvm.domain_xml import MARK
 
@@ -142,7 +142,7 @@ def test_a_drive_is_looked_at_again_right_before_each_change(
     vm = cloud.define(disk(None, "hdd", "ide"))
     cloud.domain(vm).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)  # no firmware that resets its drives meanwhile
     give(driver, vm, home, 1)
-    other = cloud.pool / "configdrive" / str(image_name(vm, 2))
+    other = cloud.pool / image_at(image_name(vm, 2))
     driver.upload(vm, make_image(vm, 2), home)
     change = libvirt.virDomain.updateDeviceFlags
     changes = []

@@ -26,6 +26,7 @@ from workers.hypervisors.kvm.doctor import diagnose
 from workers.hypervisors.kvm.domain_xml import MARK, Device, Target, disk_xml, scsi_xml
 from workers.hypervisors.kvm.drives import Drives
 from workers.hypervisors.kvm.faults import translated
+from workers.hypervisors.kvm.image_folder import shard_of
 from workers.hypervisors.kvm.inventory import parse
 from workers.hypervisors.kvm.sessions import LinkBrokenError
 from workers.hypervisors.kvm.slot_choice import definition_of
@@ -101,7 +102,7 @@ class KvmDriver:
                 try:
                     with at(storage), translated(f"storage {storage.storage}"):
                         storage = visit.storages.identified(storage, make=names is not None)
-                        images += _images(visit.storages.folder(storage), vm, names, storage)
+                        images += _images(visit.storages.folder(storage, shard_of(vm.uuid)), vm, names, storage)
                 except FleetError as error:
                     if error.code is TransientCode.DEFERRED:
                         raise
@@ -117,7 +118,7 @@ class KvmDriver:
             if place in {storage, *unreachable}:
                 continue
             try:
-                with at(place), self._reach(place, vm.host) as (there, folder):
+                with at(place), self._reach(place, vm.host, vm.uuid) as (there, folder):
                     found = there.storages.identified(place, make=names is not None)
                     if found not in {storage, *(image.place for image in images)}:
                         images += _images(folder, vm, names, found)
@@ -142,7 +143,7 @@ class KvmDriver:
     def copy(self, vm: Vm, name: ImageName, source: Place, target: Place, genuine: Genuine = trusted) -> None:
         """Make `target` hold the same bytes as `source` under the same name, if they are what the name promises."""
         require_own(vm, name)
-        with self._reach(source, vm.host) as (_, folder):
+        with self._reach(source, vm.host, vm.uuid) as (_, folder):
             there = folder.read(name)
         if there is None or not genuine(hashlib.sha256(there).hexdigest()):
             raise nothing_to_copy(name, source)
@@ -157,7 +158,7 @@ class KvmDriver:
         require_own(vm, name)
         with self._visit(vm.host) as visit:
             wanted = Wanted.by(vm, visit.table.cd_targets)
-            folder = visit.storages.folder(place)
+            folder = visit.storages.folder(place, shard_of(vm.uuid))
             path = str(folder.directory / str(name))
             domain = find_domain(visit.link, vm.uuid, again=True)
             if vm.attach_by is AttachBy.ORCHESTRATOR:
@@ -202,7 +203,7 @@ class KvmDriver:
 
     def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:
         """Delete one image file; gone already is success."""
-        with self._reach(image.place, vm.host) as (visit, folder):
+        with self._reach(image.place, vm.host, image.name.vm_uuid) as (visit, folder):
             if not anyones:
                 self._require_free(vm, image, visit, folder)
             elif folder.has(image.name):
@@ -297,12 +298,13 @@ class KvmDriver:
             directory = there.storages.folder(place).directory
         return visit.storages.around(directory, place.storage)
 
-    def _reach(self, place: Place, via: HostName) -> AbstractContextManager[tuple[Visit, ImageFolder]]:
+    def _reach(self, place: Place, via: HostName, owner: VmUuid) -> AbstractContextManager[tuple[Visit, ImageFolder]]:
+        """Find the folder on a storage in which the images of a VM lie."""
         ways = (self._visit(name) for name in hosts_of(place, via, self._hosts))
-        return first_way(ways, lambda visit: visit.storages.folder(place))
+        return first_way(ways, lambda visit: visit.storages.folder(place, shard_of(owner)))
 
     def _store(self, vm: Vm, name: ImageName, data: bytes, place: Place) -> None:
-        with self._reach(place, vm.host) as (visit, folder):
+        with self._reach(place, vm.host, vm.uuid) as (visit, folder):
             visit.storages.identified(place, make=True)
             unused = partial(self._require_free, vm, StoredImage(name, place), visit, folder)
             store(folder, name, data, unused)

@@ -19,6 +19,7 @@ import re
 import stat
 import time
 import uuid
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from xml.etree import ElementTree as ET
@@ -63,6 +64,9 @@ there with another mode is given this one."""
 WRITABLE: Final = 0o022
 """Bits of a folder's mode with which others may put files, and links, in the place of images."""
 
+_SHARDS: Final = 32
+_SHARD: Final = re.compile(r"[01][0-9a-f]")
+
 ID_FILE: Final = "storage.id"
 """The file that says which storage a folder is, whatever hosts and pools call it: 32 hexadecimal digits, made once."""
 
@@ -75,6 +79,10 @@ _PROBE: Final = "configdrive-probe"
 
 CHUNK: Final = 256 * 1024 - 64
 """Bytes per message: what fits into one of libvirt's stream packets."""
+
+AT_ONE_GO: Final = 1024 * 1024
+"""Bytes up to which a file is sent, or read, as one call with one limit of time: every image but those with much user
+data. Each call passes from one thread to another and back."""
 
 _WAIT_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.02
@@ -96,6 +104,14 @@ _RACED: Final = frozenset(
 _NOBODY_S: Final = Access()
 
 
+def shard_of(vm: VmUuid) -> str:
+    """Name the folder within a storage's folder in which a VM's images lie.
+
+    After each upload libvirt looks at every file beside it, 28 µs of its CPU for each: so there are many folders.
+    """
+    return f"{zlib.crc32(vm.encode()) % _SHARDS:02x}"
+
+
 class ImageFolder(Files, Protocol):
     """One folder of images. Every method has the same effect twice as once."""
 
@@ -109,6 +125,9 @@ class ImageFolder(Files, Protocol):
 
     def identity(self, *, make: bool) -> str | None:
         """Return which storage this is; `None` when nobody has said yet, and it is not to be said now."""
+
+    def shards(self) -> tuple[str, ...]:
+        """Name the folders within, in which images lie; none of a folder that is not there."""
 
     def names(self, vm: VmUuid | None = None) -> tuple[ImageName, ...]:
         """List the images, of one VM or of all; what a killed upload has left half-written is deleted.
@@ -143,16 +162,25 @@ class VolumeFolder:
         pool: the libvirt pool's name.
         shared: whether other hosts write there past this libvirt.
         access: who may read the images.
+        within: the storage's folder, of one that lies in it.
     """
 
-    def __init__(
-        self, link: Link, directory: PurePosixPath, pool: str, *, shared: bool, access: Access = _NOBODY_S
+    def __init__(  # noqa: PLR0913  # all by name but the first
+        self,
+        link: Link,
+        directory: PurePosixPath,
+        pool: str,
+        *,
+        shared: bool,
+        access: Access = _NOBODY_S,
+        within: VolumeFolder | None = None,
     ) -> None:
         self._link = link
         self.directory = directory
         self.pool = pool
         self._shared = shared
         self._access = access
+        self._within = within
 
     def identity(self, *, make: bool) -> str | None:
         """Return which storage this is. A volume is made at once but filled afterwards: an empty one is waited for."""
@@ -175,15 +203,21 @@ class VolumeFolder:
             else:
                 time.sleep(_PAUSE_SECONDS)
 
+    def shards(self) -> tuple[str, ...]:
+        """Name the folders within, in which images lie."""
+        return tuple(sorted(name for name in self._listed() if _SHARD.fullmatch(name)))
+
     def names(self, vm: VmUuid | None = None) -> tuple[ImageName, ...]:
         """List the images, of one VM or of all."""
+        found = (ImageName.parse(name) for name in self._listed())
+        return tuple(name for name in found if name is not None and vm in {None, name.vm_uuid})
 
+    def _listed(self) -> list[str]:
         def listed(pool: libvirt.virStoragePool) -> list[str]:
             self._refresh(pool)
             return list(self._link.call(pool.listVolumes))
 
-        found = (ImageName.parse(name) for name in self._on_pool(listed) or ())
-        return tuple(name for name in found if name is not None and vm in {None, name.vm_uuid})
+        return self._on_pool(listed) or []
 
     def find(self, names: Collection[ImageName]) -> tuple[ImageName, ...]:
         """Say which of these files are there, as far as libvirt knows."""
@@ -247,6 +281,8 @@ class VolumeFolder:
     def _create(self, name: str, content: bytes, access: Access) -> libvirt.virStorageVol:
         """Make a new file and fill it."""
         self._link.known.files.forget(self.directory / name)
+        if self._within is not None:
+            self._within.make()
 
         def create(pool: libvirt.virStoragePool) -> libvirt.virStorageVol:
             return self._link.call(self._private(pool).createXML, _volume_xml(name, len(content), access), 0)
@@ -266,6 +302,11 @@ class VolumeFolder:
             self._drop(volume)
             raise
         return volume
+
+    def make(self) -> None:
+        """Make the folder, or see that it is nobody else's."""
+        if not self._link.known.private.get(self.directory):
+            self._on_pool(self._private, make=True)
 
     def _drop(self, volume: libvirt.virStorageVol) -> None:
         with contextlib.suppress(libvirt.libvirtError, TransientError):
@@ -408,6 +449,9 @@ class VolumeFolder:
     def _upload(self, volume: libvirt.virStorageVol, content: bytes) -> None:
         call, stream = self._link.call, self._link.connection.newStream(0)
         try:
+            if len(content) <= AT_ONE_GO:
+                call(_send, volume, stream, content)
+                return
             call(volume.upload, stream, 0, len(content), 0)
             sent = 0
             while sent < len(content):
@@ -418,12 +462,13 @@ class VolumeFolder:
             raise
 
     def _download(self, volume: libvirt.virStorageVol) -> bytes:
-        call, stream, chunks = self._link.call, self._link.connection.newStream(0), []
+        call, stream = self._link.call, self._link.connection.newStream(0)
         try:
-            call(volume.download, stream, 0, 0, 0)
-            while chunk := call(stream.recv, CHUNK):
-                chunks.append(chunk)
-            call(stream.finish)
+            chunks = call(_receive, volume, stream)
+            if chunks[-1]:
+                while chunk := call(stream.recv, CHUNK):
+                    chunks.append(chunk)
+                call(stream.finish)
         except BaseException:
             _abort(self._link, stream)
             raise
@@ -442,6 +487,7 @@ class SftpFolder:
         with_parents: make the directories above as well; not so below a pool, whose own must be there.
         access: who may read the images.
         through: the same folder through libvirt: it reads a file that is QEMU's user's by now, where ours is not root.
+        within: the storage's folder, of one that lies in it.
     """
 
     def __init__(  # noqa: PLR0913  # all by name but the first
@@ -453,6 +499,7 @@ class SftpFolder:
         with_parents: bool,
         access: Access,
         through: VolumeFolder,
+        within: PurePosixPath | None = None,
     ) -> None:
         self._sftp = sftp
         self.directory = directory
@@ -460,6 +507,7 @@ class SftpFolder:
         self._with_parents = with_parents
         self._access = access
         self._through = through
+        self._within = within
 
     def identity(self, *, make: bool) -> str | None:
         """Return which storage this is."""
@@ -473,6 +521,15 @@ class SftpFolder:
                 await write_new_file(client, path, _new_id())
                 content = await read_file(client, path)
             return content.decode().strip() if content is not None and _ID.fullmatch(content) else None
+
+        return self._sftp.run(work)
+
+    def shards(self) -> tuple[str, ...]:
+        """Name the folders within, in which images lie."""
+
+        async def work(client: asyncssh.SFTPClient) -> tuple[str, ...]:
+            found = await list_directory(client, self.directory) if await self._open(client) else ()
+            return tuple(sorted(name for name in map(str, found) if _SHARD.fullmatch(name)))
 
         return self._sftp.run(work)
 
@@ -575,7 +632,32 @@ class SftpFolder:
         Raises:
             PermanentError: `ACCESS_DENIED` when it is a link, which would lead the fleet's user anywhere.
         """
-        return await open_folder(client, self.directory, PASSABLE, make=make, parents=self._with_parents)
+        within = self._within
+        if within is not None and not await open_folder(
+            client, within, PASSABLE, make=make, parents=self._with_parents
+        ):
+            return False
+        parents = self._with_parents and within is None
+        return await open_folder(client, self.directory, PASSABLE, make=make, parents=parents)
+
+
+def _send(volume: libvirt.virStorageVol, stream: libvirt.virStream, content: bytes) -> None:
+    volume.upload(stream, 0, len(content), 0)
+    sent = 0
+    while sent < len(content):
+        sent += stream.send(content[sent : sent + CHUNK])
+    stream.finish()
+
+
+def _receive(volume: libvirt.virStorageVol, stream: libvirt.virStream) -> list[bytes]:
+    """Begin to read a file; the last of the chunks is empty when that was all."""
+    volume.download(stream, 0, 0, 0)
+    chunks = [stream.recv(CHUNK)]
+    while chunks[-1] and sum(map(len, chunks)) <= AT_ONE_GO:
+        chunks.append(stream.recv(CHUNK))
+    if not chunks[-1]:
+        stream.finish()
+    return chunks
 
 
 def _abort(link: Link, stream: libvirt.virStream) -> None:

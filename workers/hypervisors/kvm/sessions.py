@@ -75,13 +75,22 @@ class LinkBrokenError(TransientError):
     """The connection broke under a call: what only looks may look again at once, on a new one."""
 
 
+class Looked:
+    """What all connections of a process to one host have seen of its folders, whichever of them looked."""
+
+    def __init__(self) -> None:
+        self.private: Cache[PurePosixPath, bool] = Cache(LISTED_SECONDS)
+        self.listed: Cache[PurePosixPath, bool] = Cache(LISTED_SECONDS)
+
+
 class Known:
     """What a connection was just given by libvirt: handles, and facts that hold for the length of an event.
 
     libvirt finds by uuid what a handle means, however old it is; of what is no more it says so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, looked: Looked | None = None) -> None:
+        looked = looked or Looked()
         self.vms: Cache[str, libvirt.virDomain] = Cache()
         self.flags: Cache[str, bool] = Cache(EVENT_SECONDS)
         self.pools: Cache[str, Pool] = Cache(EVENT_SECONDS)
@@ -92,11 +101,10 @@ class Known:
         self.capabilities: Cache[HostName, Capabilities] = Cache()
         self.real: Cache[PurePosixPath, PurePosixPath] = Cache(LISTED_SECONDS)
         self.nameless: Cache[PurePosixPath, bool] = Cache(EVENT_SECONDS)
-        self.private: Cache[PurePosixPath, bool] = Cache(LISTED_SECONDS)
+        self.private, self.listed = looked.private, looked.listed
         self.held: Cache[VmUuid, frozenset[ImageName]] = Cache(EVENT_SECONDS)
         self.media: Cache[str, tuple[tuple[str, Source], ...]] = Cache(MEDIA_SECONDS)
         self.trays: Cache[tuple[VmUuid, str], bool] = Cache()
-        self.listed: Cache[PurePosixPath, bool] = Cache(LISTED_SECONDS)
 
     def begin(self) -> None:
         """Drop what holds for the length of an event: another one begins, with a look of its own."""
@@ -121,11 +129,12 @@ class Link:
         host: for the messages.
         uri: libvirt's.
         timeout: seconds to wait for an answer.
+        looked: what other connections to the host know of it already.
     """
 
-    def __init__(self, host: HostName, uri: str, timeout: float) -> None:
+    def __init__(self, host: HostName, uri: str, timeout: float, looked: Looked | None = None) -> None:
         self.host = host
-        self.known = Known()
+        self.known = Known(looked)
         self._uri = uri
         self._timeout = timeout
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -191,7 +200,7 @@ class Link:
         if not self._usable or self._connection is None:
             return False
         try:
-            if not self.call(self._connection.isAlive):
+            if not self._connection.isAlive():  # asks nobody, so it needs no thread of its own
                 return False
             if tried and self.rested > UNTESTED_SECONDS:
                 self.call(self._connection.getLibVersion)
@@ -204,8 +213,8 @@ class Link:
         if not self._usable or self._connection is None:
             return False
         try:
-            return not self.call(self._connection.isAlive)
-        except (libvirt.libvirtError, TransientError):
+            return not self._connection.isAlive()
+        except libvirt.libvirtError:
             return True
 
     def require_alive(self, error: object) -> None:
@@ -265,6 +274,7 @@ class HostLinks:
         self._uri = uri
         self._timeout = timeout
         self._limit = limit
+        self._looked = Looked()
         self._state = _State(host, limit)
         self._inherited: _State | None = None
 
@@ -322,7 +332,7 @@ class HostLinks:
                 return kept
             kept.abandon()
             self.tally.lost()
-        link = Link(self._host, self._uri, self._timeout)
+        link = Link(self._host, self._uri, self._timeout, self._looked)
         asked = time.monotonic()
         try:
             link.open()

@@ -3,18 +3,20 @@
 A storage is known by the id file in its folder, whatever the pool around it is called and whichever host sees it; where
 nobody has made one yet, by the pool's name and the host.
 
-Decision: the folder `configdrive` of a pool is a second libvirt pool.
+Decision: the folder `configdrive` of a pool is a second libvirt pool, and so is each folder in it.
 libvirt's directory pools are flat: a volume's name has no slash. So the folder `<target>/configdrive` of a pool (dir,
-fs or netfs) gets a pool of type dir of its own, `configdrive-<pool>`. It is transient (virStoragePoolCreateXML with
-build): one call makes the folder, starts the pool and loses a race against another worker cleanly; nothing stays in the
-host's configuration, and after a reboot the next use makes it anew. It is never made unless the pool around it is
-active, so nothing is written below the mount point of an export that is not mounted. The image lies on the same primary
-storage as the root disk, and drives name it by path.
+fs or netfs) gets a pool of type dir of its own, `configdrive-<pool>`, and so do the 32 within, in which images lie
+(ADR 0047): `configdrive.<folder>-<pool>`. They are transient (virStoragePoolCreateXML with build): one call makes the
+folder, starts the pool and loses a race against another worker cleanly; nothing stays in the host's configuration, and
+after a reboot the next use makes it anew. They are never made unless the pool around them is active, so nothing is
+written below the mount point of an export that is not mounted. The image lies on the same primary storage as the root
+disk, and drives name it by path.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -28,13 +30,13 @@ from configdrive.model import IMAGE_FOLDER, HostName, Place, StorageName
 from workers.hypervisors.kvm.access import access_of, capabilities, pool_owner
 from workers.hypervisors.kvm.domain_xml import read_xml
 from workers.hypervisors.kvm.faults import translated
-from workers.hypervisors.kvm.image_folder import SftpFolder, VolumeFolder
+from workers.hypervisors.kvm.image_folder import SftpFolder, VolumeFolder, shard_of
 from workers.hypervisors.kvm.inventory import StorageRoute
-from workers.hypervisors.kvm.vms import lies_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from configdrive.model import ImageName
     from workers.driverkit.cache import Cache
     from workers.driverkit.ssh import Sftp
     from workers.hypervisors.kvm.domain_xml import Definition, Source
@@ -47,6 +49,8 @@ HOST_CACHE: Final = StorageName("host-cache")
 
 _FILE_POOLS: Final = frozenset({"dir", "fs", "netfs"})
 _OURS: Final = f"{IMAGE_FOLDER}-"
+_OUR_POOL: Final = re.compile(rf"{IMAGE_FOLDER}(?:\.[0-9a-f]{{2}})?(?:-(?P<around>.+))?")
+"""What the fleet's own pools are called: of a storage's folder, of those within, and of the cache directory's."""
 
 
 def not_found(host: HostName, name: StorageName) -> PermanentError:
@@ -112,9 +116,13 @@ class Storages:
         up = libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
         active = {one.UUID() for one in self._link.call(connection.listAllStoragePools, up)}
         found = {one.name(): one for one in self._link.call(connection.listAllStoragePools, 0)}
-        others = [one for name, one in found.items() if not (name.startswith(_OURS) and name[len(_OURS) :] in found)]
-        pools = [self._read(one, active=one.UUID() in active) for one in others]
-        return tuple(pool for pool in pools if pool.name != IMAGE_FOLDER or pool.target != self._cache_directory)
+        others = [one for name, one in found.items() if _around_ours(name) not in found]
+        pools = {pool.name: pool for pool in (self._read(one, active=one.UUID() in active) for one in others)}
+        return tuple(pool for pool in pools.values() if not self._is_of_cache(pool))
+
+    def _is_of_cache(self, pool: Pool) -> bool:
+        ours, target = _OUR_POOL.fullmatch(pool.name), pool.target
+        return ours is not None and target is not None and self._cache_directory in {target, target.parent}
 
     @property
     def cache(self) -> Place:
@@ -178,31 +186,45 @@ class Storages:
 
     def place_of(self, source: Source) -> Place | None:
         """Which storage's folder a medium lies in; `None` when in none."""
-        if lies_in(source, self._cache_directory, IMAGE_FOLDER):
-            return self.cache
+        pool: Pool | None
         if source.path is not None:
-            directory = PurePosixPath(source.path).parent
-            if directory.name != IMAGE_FOLDER:
+            folder = PurePosixPath(source.path).parent.parent
+            if folder == self._cache_directory:
+                return self.cache
+            if folder.name != IMAGE_FOLDER:
                 return None
-            pool = self._at(directory.parent) or self._first(lambda one: one.target == directory.parent)
+            pool = self._at(folder.parent) or self._first(lambda one: one.target == folder.parent)
         else:
-            pool = self._named(StorageName((source.pool or "").removeprefix(_OURS)))
+            ours = _OUR_POOL.fullmatch(source.pool or "")
+            if ours is not None and ours["around"] is None:
+                return self.cache
+            pool = self._named(StorageName((source.pool or "") if ours is None else ours["around"]))
         return None if pool is None or not pool.holds_files else self._place(pool)
 
-    def folder(self, place: Place) -> ImageFolder:
-        """Give the folder with the images of a storage.
+    def images(self, place: Place) -> Iterator[ImageName]:
+        """Name every image on a storage.
+
+        Raises:
+            PermanentError, TransientError: as `folder`.
+        """
+        for shard in self.folder(place).shards():
+            names = self.folder(place, shard).names()
+            yield from (name for name in names if shard_of(name.vm_uuid) == shard)
+
+    def folder(self, place: Place, shard: str = "") -> ImageFolder:
+        """Give the folder of a storage's images, or the one within for which `shard_of` gives the name.
 
         Raises:
             PermanentError: `STORAGE_NOT_FOUND`, also for a pool that other hosts share but this one does not.
             TransientError: `STORAGE_UNAVAILABLE` when the pool is not active.
         """
         if place.storage == HOST_CACHE and (place.host == self._host or place == self.cache):
-            return self._cache_folder
+            return self._folder(self._cache_directory, "", shard, shared=False, owner=None)
         pool = self._that_is(place)
         if not pool.active:
             detail = f"storage pool {pool.name!r} on host {self._host} is not active"
             raise TransientError(TransientCode.STORAGE_UNAVAILABLE, detail, f"virsh pool-start {pool.name}")
-        return self._folder_of(pool)
+        return self._folder_of(pool, shard)
 
     def identified(self, place: Place, *, make: bool) -> Place:
         """Return the place with its identity; without one when nobody has made it, and it is not to be made now.
@@ -220,24 +242,35 @@ class Storages:
 
     @property
     def _cache_folder(self) -> ImageFolder:
-        return self._folder(self._cache_directory, IMAGE_FOLDER, shared=False, owner=None)
+        return self._folder(self._cache_directory, "", shared=False, owner=None)
 
-    def _folder_of(self, pool: Pool) -> ImageFolder:
+    def _folder_of(self, pool: Pool, shard: str = "") -> ImageFolder:
         assert pool.target is not None  # noqa: S101  # it holds files
-        return self._folder(
-            pool.target / IMAGE_FOLDER, _OURS + pool.name, shared=self.is_shared(pool), owner=pool.owner
-        )
+        directory = pool.target / IMAGE_FOLDER
+        return self._folder(directory, f"-{pool.name}", shard, shared=self.is_shared(pool), owner=pool.owner)
 
     def _folder(
-        self, directory: PurePosixPath, pool: str, *, shared: bool, owner: tuple[int, int] | None
+        self,
+        directory: PurePosixPath,
+        around: str,
+        shard: str = "",
+        *,
+        shared: bool,
+        owner: tuple[int, int] | None,
     ) -> ImageFolder:
         route, is_cache = self._table.storage_route, directory == self._cache_directory
         by_sftp = is_cache or route is StorageRoute.SFTP or (route is StorageRoute.AUTO and shared)
         access = access_of(self._table, owner, capabilities(self._link))
+        pool, within = IMAGE_FOLDER + around, None
         volumes = VolumeFolder(self._link, directory, pool, shared=shared, access=access)
-        if self._sftp is not None and by_sftp:
-            return SftpFolder(self._sftp, directory, pool, with_parents=is_cache, access=access, through=volumes)
-        return volumes
+        if shard:
+            directory, within, pool = directory / shard, directory, f"{IMAGE_FOLDER}.{shard}{around}"
+            volumes = VolumeFolder(self._link, directory, pool, shared=shared, access=access, within=volumes)
+        if self._sftp is None or not by_sftp:
+            return volumes
+        return SftpFolder(
+            self._sftp, directory, pool, with_parents=is_cache, access=access, through=volumes, within=within
+        )
 
     def _place(self, pool: Pool) -> Place:
         if not pool.holds_files:
@@ -333,9 +366,10 @@ class Storages:
             xml = read_xml(self._link.call(handle.XMLDesc, 0))
             path = xml.findtext("target/path")
             name, kind, target = handle.name(), xml.get("type", ""), PurePosixPath(path) if path else None
-            is_left = name.startswith(_OURS) and target is not None and target.name == IMAGE_FOLDER
-            if is_left and target is not None:
-                name, target = name[len(_OURS) :], target.parent  # all that is left of a pool that was undefined
+            around, is_left = _around_ours(name), False
+            folder = next((one for one in (target, target and target.parent) if one and one.name == IMAGE_FOLDER), None)
+            if around is not None and folder is not None:
+                name, target, is_left = around, folder.parent, True  # all that is left of a pool that was undefined
             pool = known.pool_definitions.keep(
                 uuid, Pool(StorageName(name), kind, target, active=True, owner=pool_owner(xml), is_left=is_left)
             )
@@ -379,6 +413,12 @@ class Storages:
             return None
         pools = [(pool, known.get(pool.target)) for pool in self.pools if pool.target is not None]
         return _innermost(real_path / path.name, [(pool, target) for pool, target in pools if target is not None])
+
+
+def _around_ours(name: str) -> str | None:
+    """Name the pool around a folder of the fleet's, by the name of the folder's pool."""
+    ours = _OUR_POOL.fullmatch(name)
+    return None if ours is None else ours["around"]
 
 
 def _innermost(path: PurePosixPath, pools: list[tuple[Pool, PurePosixPath]]) -> Pool | None:

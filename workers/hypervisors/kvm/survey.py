@@ -35,7 +35,7 @@ def survey(visit: Visit) -> Survey:
     for place in dict.fromkeys(storages.of_files):
         try:
             with translated(f"storage {place.storage} of host {visit.host}"):
-                names = storages.folder(place).names()
+                names = tuple(storages.images(place))
                 here = storages.identified(place, make=bool(names))
                 images += (StoredImage(name, here) for name in names)
         except FleetError as error:
