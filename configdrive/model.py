@@ -336,6 +336,15 @@ class StoredImage:
 MAX_EXTRA_VALUE: Final = 65_536
 """Characters of an extra metadata value."""
 
+ONE_LINE_PATTERN: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ud800-\udfff]*$"
+"""What `line_problem` takes, for readers of the contract's JSON Schema; ECMA-262's and Python's."""
+
+PUBLIC_KEY_PATTERN: Final = (
+    r"^\s*[^\u0000-\u0008\u000a-\u001f\u007f]*(?:ssh|ecdsa|sk|rsa|webauthn)-[A-Za-z0-9@.-]+[ \t]+"
+    r"AAAA[A-Za-z0-9+/]+={0,2}(?:[ \t][^\u0000-\u0008\u000a-\u001f\u007f]*)?\s*$"
+)
+"""The form of a public key's line; what its base64 holds is beyond a pattern."""
+
 _NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 """Unicode categories that a one-line value may not have: controls, line and paragraph separators, lone surrogates."""
 
@@ -423,19 +432,38 @@ def _written_out(value: object) -> object:
     return value
 
 
-OneLine = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_one_line)]
+OneLine = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=255),
+    AfterValidator(_one_line),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 255, "pattern": ONE_LINE_PATTERN}),
+]
 """One line of printable text."""
 
-ExtraValue = Annotated[JsonValue, AfterValidator(_plain_json)]
+ExtraValue = Annotated[
+    JsonValue,
+    AfterValidator(_plain_json),
+    WithJsonSchema(
+        {
+            "if": {"type": "string"},
+            "then": {"type": "string", "maxLength": MAX_EXTRA_VALUE, "pattern": r"^[^\u0000\ud800-\udfff]*$"},
+        }
+    ),
+]
 """Any JSON of up to 64 Ki characters, as text or written out; its texts have no NUL."""
 
-PublicKey = Annotated[str, StringConstraints(max_length=16_384), AfterValidator(_public_key)]
+PublicKey = Annotated[
+    str,
+    StringConstraints(max_length=16_384),
+    AfterValidator(_public_key),
+    WithJsonSchema({"type": "string", "maxLength": 16_384, "pattern": PUBLIC_KEY_PATTERN}),
+]
 """A line of an OpenSSH `.pub` or `authorized_keys` file: options, type, key, comment. Certificates are keys too."""
 
 Mac = Annotated[
     str,
     AfterValidator(_mac),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$"}),
+    WithJsonSchema({"type": "string", "pattern": "^(?!00(?::00){5}$)[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$"}),
 ]
 """A NIC's MAC address with colons; kept in lower case. Group addresses are refused."""
 
@@ -489,7 +517,7 @@ class Address(_OnDrive):
     """
 
     cidr: Interface | None = None
-    dhcp: Annotated[int, Field(strict=True)] | None = None
+    dhcp: Annotated[int, Field(strict=True, json_schema_extra={"enum": [4, 6]})] | None = None
     auto: Ipv6Auto | None = None
     gateway: Ip | None = None
     on_link: StrictBool = False

@@ -27,6 +27,9 @@ packages=(
   graphviz                                                         # draws the diagrams of the documentation
 )
 
+# ajv reads the published JSON Schema. Node.js of another origin than Debian's has npm inside.
+command -v npm >/dev/null || packages+=(nodejs npm)
+
 say() { printf '==> %s\n' "$*"; }
 
 installed() { # the packages of the system, one per line, sorted

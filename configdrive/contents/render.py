@@ -44,7 +44,7 @@ bsdtar, which is the `tar` of Windows and macOS, prints nothing for the second f
 MAX_PASSWORD: Final = 511
 """The longest password in bytes: PAM's answers have 512 with the NUL at the end (`PAM_MAX_RESP_SIZE`)."""
 
-_CLOUD_INIT_READS_OTHERWISE: Final = re.compile(r"R|RANDOM|\$(1|2[abxy]?|5|6|7|g?y)(\$[^:]+){2}")
+OTHERWISE_READ: Final = r"R|RANDOM|\$(1|2[abxy]?|5|6|7|g?y)(\$[^:]+){2}"
 """Passwords that cloud-init (`cc_set_passwords`) does not set as they stand: two words ask it for a random password,
 and what has the form of crypt(5) is taken for a hash."""
 
@@ -122,7 +122,7 @@ def extra_key_problem(key: str) -> str | None:
     drive has under a name of its own, in whatever case and with hyphens or underscores: readers would find the one or
     the other. Nor may it be `admin_pass`, which cloudbase-init would take for the password before the real one.
     """
-    if _same(key) in _RESERVED:
+    if _same(key) in RESERVED:
         return "the drive has a value of its own under this name; use that field, or rename the key"
     return None
 
@@ -136,7 +136,7 @@ def password_problem(password: str) -> str | None:
         return problem
     if len(password.encode("utf-8", "surrogatepass")) > MAX_PASSWORD:
         return f"has more than {MAX_PASSWORD} bytes in UTF-8, which chpasswd does not take; choose a shorter one"
-    if _CLOUD_INIT_READS_OTHERWISE.fullmatch(password):
+    if re.fullmatch(OTHERWISE_READ, password):
         return "has a form that cloud-init takes for a crypt hash or for an instruction; choose another one"
     return None
 
@@ -151,7 +151,8 @@ def _same(key: str) -> str:
     return key.lower().replace("_", "-")
 
 
-_RESERVED: Final = frozenset(map(_same, (*cloudstack.METADATA, "public_keys", "admin_pass")))
+RESERVED: Final = frozenset(map(_same, (*cloudstack.METADATA, "public_keys", "admin_pass")))
+"""The names that no extra metadata may have, with hyphens and in lower case."""
 
 
 def _check_keys(keys: tuple[SshKey, ...]) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     ConfigDict,
     Field,
+    JsonValue,
     StrictBool,
     TypeAdapter,
     ValidationError,
@@ -37,6 +38,7 @@ from configdrive.contract.fields import (
     ZoneField,
 )
 from configdrive.contract.guest_data import GuestData, Strict
+from configdrive.contract.json_schema import given, plain
 from configdrive.contract.validation import explain
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import AttachBy, GuestOs, OneLine, Presentation, VmDefinition
@@ -103,8 +105,14 @@ class EventData(Strict):
     definition: VmDefinition | None = None
 
 
+_BOTH: Final[dict[str, JsonValue]] = {"allOf": [given("guest", "object"), given("sealed", "string")]}
+_PASSWORD: Final = {key: value for key, value in given("password", "string").items() if key != "type"}
+
+
 class GuestEventData(EventData):
     """What events that can change the drive's content carry besides: `guest` in the clear, or `sealed`."""
+
+    model_config = ConfigDict(json_schema_extra={"not": _BOTH})
 
     network_offering: NetworkOffering | None = None
     password_enabled: StrictBool | None = None
@@ -148,6 +156,10 @@ class MigrateData(EventData):
 
 class PasswordResetData(GuestEventData):
     """A new password, for the next start or at once. Sealed, its presence is checked when the box is opened."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"not": _BOTH, "anyOf": [given("sealed", "string"), given("guest", "object", **_PASSWORD)]}
+    )
 
     apply: Apply = Apply.NEXT_START
 
@@ -277,11 +289,53 @@ def too_large(size: int) -> PermanentError:
     return PermanentError(PermanentCode.CONTENT_TOO_LARGE, detail, remedy)
 
 
+_EXAMPLE_VM: Final[dict[str, JsonValue]] = {
+    "uuid": "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10",
+    "instance_name": "i-2-14-VM",
+}
+_EXAMPLE_DATA: Final[dict[str, dict[str, JsonValue]]] = {
+    "deploy": {
+        "host": "kvm-01",
+        "primary_storage": "primary",
+        "guest": {
+            "metadata": {"local_hostname": "web-1", "extra": {"team": "blue"}},
+            "user_data": {"text": "#!/bin/sh\necho hello\n"},
+            "nics": [
+                {"mac": "02:00:5e:10:00:01", "addresses": [{"cidr": "192.0.2.14/24", "gateway": "192.0.2.1"}]},
+            ],
+        },
+    },
+    "start": {"host": "kvm-01"},
+    "stop": {},
+    "migrate": {"phase": "prepare", "destination": "kvm-02"},
+    "password_reset": {"guest": {"password": "correct horse"}, "apply": "now"},
+    "update": {"label": "config-2"},
+    "destroy": {},
+}
+
+EXAMPLES: Final[list[JsonValue]] = [
+    {
+        "specversion": "1.0",
+        "id": f"example-{sequence}",
+        "source": "orchestrator/1",
+        "time": "2026-03-10T07:13:00Z",
+        "type": f"{_TYPES}{word}.v1",
+        "data": {"sequence": sequence, "vm": _EXAMPLE_VM, "hypervisor": "kvm", **data},
+    }
+    for sequence, (word, data) in enumerate(_EXAMPLE_DATA.items(), 1)
+]
+"""An event of each type, as a publisher writes it."""
+
+
 def json_schema(ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
     """Return the contract as JSON Schema (draft 2020-12); `ref_template` says where its definitions will lie."""
-    schema = _ADAPTER.json_schema(ref_template=ref_template)
+    schema = plain(_ADAPTER.json_schema(ref_template=ref_template))
     for event in Event.__subclasses__():  # the default of `type` is for Python: in JSON, it alone says which event
         schema["$defs"][event.__name__]["required"].append("type")
-    schema["$schema"] = GenerateJsonSchema.schema_dialect
-    schema["title"] = "configdrive-fleet VM lifecycle event, version 1"
-    return schema
+    return {
+        "$schema": GenerateJsonSchema.schema_dialect,
+        "$id": "urn:configdrive-fleet:event:1",
+        "title": "configdrive-fleet VM lifecycle event, version 1",
+        "examples": EXAMPLES,
+        **schema,
+    }

@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from configdrive.model import LABEL_PATTERN, UUID_PATTERN, OneLine, label_problem
+from configdrive.model import LABEL_PATTERN, ONE_LINE_PATTERN, UUID_PATTERN, OneLine, label_problem
 
 MAX_SEQUENCE = 2**53 - 1
 """The largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""
@@ -70,7 +70,18 @@ SealedField = Annotated[str, StringConstraints(pattern=r"^v1\.[0-9a-f]{16}\.[A-Z
 ZoneField = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 """Part of a queue name: lower case letters, digits and hyphens."""
 
-StorageField = Annotated[OneLine, AfterValidator(_no_path)]
+StorageField = Annotated[
+    OneLine,
+    AfterValidator(_no_path),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 255,
+            "pattern": r"^(?!\.{1,2}$)" + ONE_LINE_PATTERN[1:].replace("[^", r"[^/\\"),
+        }
+    ),
+]
 """A storage pool's, SR's or datastore's name; spaces and brackets are usual there, path parts are not."""
 
 SequenceField = Annotated[int, Field(ge=0, le=MAX_SEQUENCE, strict=True)]

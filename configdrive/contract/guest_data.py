@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 import pybase64
 from pydantic import (
@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     PrivateAttr,
     SecretBytes,
     SecretStr,
@@ -27,9 +28,10 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError, from_json, to_json
 from typing_extensions import override
 
-from configdrive.contents.render import check
+from configdrive.contents.render import OTHERWISE_READ, check
+from configdrive.contract.json_schema import given
 from configdrive.errors import PermanentError
-from configdrive.model import Metadata, Nic, SshKey, VmData
+from configdrive.model import ONE_LINE_PATTERN, Metadata, Nic, PublicKey, SshKey, VmData
 
 MAX_USER_DATA = 32 * 2**20
 """Bytes of user data that one event may carry, decoded. Half of the largest image; CloudStack itself stops at 1 MiB."""
@@ -84,11 +86,20 @@ def _reveal(value: SecretStr | None, info: SerializationInfo) -> str | None:
     return value.get_secret_value() if context.get("reveal") else str(value)
 
 
+_TEXT: Final[dict[str, JsonValue]] = {"maxLength": MAX_USER_DATA}
+_BASE64: Final[dict[str, JsonValue]] = {
+    "maxLength": MAX_USER_DATA * 3 // 2,  # with the line ends
+    "pattern": r"^[A-Za-z0-9+/\r\n]*={0,2}[\r\n]*$",
+}
+
+
 class UserData(Strict):
     """User data, as text or as base64 of any bytes; exactly one of the two."""
 
-    text: Annotated[SecretStr, AfterValidator(_small_enough)] | None = None
-    base64: Annotated[SecretStr, AfterValidator(_decodable)] | None = None
+    model_config = ConfigDict(json_schema_extra={"oneOf": [given("text", "string"), given("base64", "string")]})
+
+    text: Annotated[SecretStr, AfterValidator(_small_enough), Field(json_schema_extra=_TEXT)] | None = None
+    base64: Annotated[SecretStr, AfterValidator(_decodable), Field(json_schema_extra=_BASE64)] | None = None
 
     _show = field_serializer("text", "base64")(_reveal)
 
@@ -123,7 +134,17 @@ class _Appended(UserData):
         return self._bytes
 
 
-Password = Annotated[SecretStr, Field(min_length=1, max_length=256)]
+Password = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=256,
+        json_schema_extra={
+            "pattern": ONE_LINE_PATTERN,
+            "not": {"type": "string", "pattern": f"^(?:{OTHERWISE_READ})$"},
+        },
+    ),
+]
 """A guest password: one line of 1 to 256 characters, which are at most 511 bytes in UTF-8."""
 
 
@@ -139,7 +160,9 @@ def _named_keys(value: object) -> object:
 SshKeys = Annotated[
     tuple[SshKey, ...],
     Field(max_length=64),
-    BeforeValidator(_named_keys, json_schema_input_type=Annotated[tuple[SshKey | str, ...], Field(max_length=64)]),
+    BeforeValidator(
+        _named_keys, json_schema_input_type=Annotated[tuple[SshKey | PublicKey, ...], Field(max_length=64)]
+    ),
 ]
 """ssh public keys, each with its name or as a plain line."""
 
@@ -150,13 +173,20 @@ def _is_object(line: bytes) -> bool:
     return False
 
 
+_ONE_DEFAULT: Final[dict[str, JsonValue]] = {
+    "contains": given("default", "boolean", const=True),
+    "minContains": 0,
+    "maxContains": 1,
+}
+
+
 class GuestData(Strict):
     """All that an event says about the drive's content."""
 
     metadata: Metadata | None = None
     user_data: UserData | None = None
     ssh_keys: SshKeys | None = None
-    nics: Annotated[tuple[Nic, ...], Field(max_length=64)] | None = None
+    nics: Annotated[tuple[Nic, ...], Field(max_length=64, json_schema_extra=_ONE_DEFAULT)] | None = None
     password: Password | None = None
 
     _show = field_serializer("password")(_reveal)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema
 
 from configdrive.contract.event_key import event_key
+from configdrive.contract.json_schema import plain
 from configdrive.model import EventKey
 
 
@@ -92,9 +93,39 @@ class Outcome:
 _ADAPTER: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 
 
+_EXAMPLE_ENDS: Final[tuple[dict[str, JsonValue], ...]] = (
+    {"status": "applied", "detail": "", "remedy": "", "facts": {"attach": "inserted", "device": "hdc"}},
+    {
+        "status": "parked",
+        "code": "host_unreachable",
+        "detail": "kvm-01: no route to host",
+        "remedy": "bring the host back, then run `configdrive retry`",
+        "facts": {},
+    },
+)
+
+EXAMPLES: Final[list[JsonValue]] = [
+    {
+        "event_id": "example-1",
+        "source": "orchestrator/1",
+        "event_type": "deploy",
+        "vm_uuid": "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10",
+        "sequence": 1,
+        "at": 1773126781.25,
+        "attempts": 1,
+        **end,
+    }
+    for end in _EXAMPLE_ENDS
+]
+"""Outcomes as a reader of the stream finds them."""
+
+
 def json_schema(ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
     """Return the contract as JSON Schema (draft 2020-12). A reader passes over fields that it does not know."""
-    schema = _ADAPTER.json_schema(mode="serialization", ref_template=ref_template)
-    schema["$schema"] = GenerateJsonSchema.schema_dialect
-    schema["title"] = "configdrive-fleet outcome of an event, version 1"
-    return schema
+    return {
+        "$schema": GenerateJsonSchema.schema_dialect,
+        "$id": "urn:configdrive-fleet:outcome:1",
+        "examples": EXAMPLES,
+        **plain(_ADAPTER.json_schema(mode="serialization", ref_template=ref_template)),
+        "title": "configdrive-fleet outcome of an event, version 1",
+    }

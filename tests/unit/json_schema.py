@@ -14,7 +14,8 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "number": (int, float),
     "null": type(None),
 }
-SAYS_NOTHING = {"$schema", "$defs", "title", "description", "default", "format", "discriminator", "writeOnly"}
+SAYS_NOTHING = {"$schema", "$id", "$defs", "title", "description", "default", "writeOnly", "examples", "then"}
+SAYS_NOTHING |= {"minContains", "maxContains"}  # read with the word that they belong to
 
 
 def fits(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:  # noqa: ANN401 - any JSON
@@ -37,6 +38,15 @@ def _holds(keyword: str, value: Any, schema: dict[str, Any], root: dict[str, Any
             return any(fits(value, choice, root) for choice in rule)
         case "oneOf":
             return sum(fits(value, choice, root) for choice in rule) == 1
+        case "allOf":
+            return all(fits(value, part, root) for part in rule)
+        case "not":
+            return not fits(value, rule, root)
+        case "if":
+            return not fits(value, rule, root) or fits(value, schema["then"], root)
+        case "contains":
+            found = sum(fits(item, rule, root) for item in value) if isinstance(value, list) else 0
+            return bool(schema["minContains"] <= found <= schema["maxContains"])
         case "pattern":
             return not isinstance(value, str) or re.search(rule, value) is not None
         case "minLength":

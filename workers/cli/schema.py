@@ -10,7 +10,7 @@ from workers.cli.output import print_json
 
 @click.command(short_help="Print the contracts: event, outcome, AsyncAPI.")
 @click.option("--outcome", "which", flag_value="outcome", help="Of an outcome instead.")
-@click.option("--asyncapi", "which", flag_value="asyncapi", help="All channels, as an AsyncAPI 3.0 document.")
+@click.option("--asyncapi", "which", flag_value="asyncapi", help="All channels, as an AsyncAPI 3.1 document.")
 def schema(which: str | None) -> None:
     """Print the event contract, version 1, as JSON Schema (draft 2020-12).
 

@@ -1,13 +1,14 @@
-"""The channels of the fleet as an AsyncAPI 3.0 document, with the schemas of events and outcomes."""
+"""The channels of the fleet as an AsyncAPI 3.1 document, with the schemas of events and outcomes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 
 from configdrive import __version__
 from configdrive.contract import events, outcome
+from configdrive.contract.json_schema import plain
 from tasks.mailbox import DeadLetter
 
 if TYPE_CHECKING:
@@ -21,6 +22,15 @@ _SEALED = (
     "`<vm uuid>/<event id>`, a line feed and the JSON of `guest`."
 )
 
+_EXAMPLE_LETTER: dict[str, JsonValue] = {
+    "at": 1773126781.25,
+    "origin": "intake",
+    "reason": "data.sequence: needs an integer",
+    "event_id": "example-1",
+    "vm_uuid": None,
+    "source": "orchestrator/1",
+}
+
 
 def document(library: FunctionLibrary) -> dict[str, Any]:
     """Return the document of the fleet whose functions these are."""
@@ -29,7 +39,7 @@ def document(library: FunctionLibrary) -> dict[str, Any]:
     letter = TypeAdapter(DeadLetter).json_schema(ref_template=_REF)
     prefix = library.prefix
     return {
-        "asyncapi": "3.0.0",
+        "asyncapi": "3.1.0",
         "info": {
             "title": "configdrive-fleet",
             "version": __version__,
@@ -68,11 +78,15 @@ def document(library: FunctionLibrary) -> dict[str, Any]:
         },
         "components": {
             "messages": {
-                "event": _message("event", "What has happened, or is about to, to a VM.", _SEALED),
-                "outcome": _message("outcome", "What became of an event; all but `parked` are final.", None),
-                "deadLetter": _message("deadLetter", "Why something was no event. Never its content.", None),
+                "event": _message("event", "What has happened, or is about to, to a VM.", events.EXAMPLES, _SEALED),
+                "outcome": _message(
+                    "outcome", "What became of an event; all but `parked` are final.", outcome.EXAMPLES
+                ),
+                "deadLetter": _message(
+                    "deadLetter", "Why something was no event. Never its content.", [_EXAMPLE_LETTER]
+                ),
             },
-            "schemas": {**event_parts, **parts, "event": event, "outcome": came_to, "deadLetter": _plain(letter)},
+            "schemas": {**event_parts, **parts, "event": event, "outcome": came_to, "deadLetter": plain(letter)},
         },
     }
 
@@ -94,21 +108,21 @@ def _operation(action: str, channel: str, message: str) -> dict[str, Any]:
     }
 
 
-def _message(name: str, summary: str, description: str | None) -> dict[str, Any]:
+def _message(name: str, summary: str, examples: list[JsonValue], description: str | None = None) -> dict[str, Any]:
     more = {} if description is None else {"description": description}
-    return {"name": name, "summary": summary, "payload": {"$ref": f"#/components/schemas/{name}"}, **more}
+    return {
+        "name": name,
+        "summary": summary,
+        "payload": {"$ref": f"#/components/schemas/{name}"},
+        "examples": [{"payload": example} for example in examples],
+        **more,
+    }
 
 
 def _parted(schema: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a schema and the definitions it refers to."""
     whole = dict(schema)
     parts = whole.pop(_HELD, {})
-    whole.pop("$schema", None)
-    return _plain(whole), _plain(parts)
-
-
-def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON
-    """Leave out OpenAPI's discriminator: AsyncAPI's is another, and the types in `oneOf` exclude one another anyway."""
-    if isinstance(schema, dict):
-        return {name: _plain(value) for name, value in schema.items() if name != "discriminator"}
-    return [_plain(item) for item in schema] if isinstance(schema, list) else schema
+    for name in ("$schema", "$id", "examples"):
+        whole.pop(name, None)
+    return whole, parts

@@ -46,7 +46,7 @@ def test_loading_again_takes_the_place_of_what_was_there(quiet_place: Callable[.
 
 @pytest.mark.parametrize(
     ("option", "holds"),
-    [((), '"DeployData"'), (("--outcome",), '"event_id"'), (("--asyncapi",), '"asyncapi": "3.0.0"')],
+    [((), '"DeployData"'), (("--outcome",), '"event_id"'), (("--asyncapi",), '"asyncapi": "3.1.0"')],
 )
 def test_each_contract_is_printed(quiet_place: Callable[..., Place], option: tuple[str, ...], holds: str) -> None:
     shown = quiet_place().run("schema", *option)

@@ -19,7 +19,7 @@ from workers.store.scripts import FunctionLibrary
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SPECIFICATION = json.loads((Path(__file__).parents[3] / "data/asyncapi/3.0.0.json").read_text())
+SPECIFICATION = json.loads((Path(__file__).parents[3] / "data/asyncapi/3.1.0.json").read_text())
 LIBRARY = FunctionLibrary("mine:", ("kvm",))
 
 
@@ -34,6 +34,15 @@ def test_it_is_what_asyncapi_asks_for(described: dict[str, Any]) -> None:
     assert [error.message for error in validator.iter_errors(described)] == []
     described_wrong = {**described, "operations": {"publish": {**described["operations"]["publish"], "action": "x"}}}
     assert not validator.is_valid(described_wrong)
+
+
+def test_the_examples_of_its_messages_are_valid_by_their_schemas(described: dict[str, Any]) -> None:
+    found = {name: message.get("examples", []) for name, message in described["components"]["messages"].items()}
+    assert {name: len(examples) for name, examples in found.items()} == {"event": 7, "outcome": 2, "deadLetter": 1}
+    for name, examples in found.items():
+        schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
+        for example in examples:
+            assert [error.message for error in Draft202012Validator(schema).iter_errors(example["payload"])] == []
 
 
 def references(part: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
@@ -68,9 +77,9 @@ def test_its_channels_are_those_of_the_fleet(described: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("name", "schema"), [("event", events.json_schema), ("outcome", outcome.json_schema)])
 def test_its_schemas_say_what_the_contracts_say(described: dict[str, Any], name: str, schema: Any) -> None:  # noqa: ANN401
-    """Apart from where definitions lie, and from OpenAPI's discriminator."""
+    """Apart from where definitions lie, and from what only stands at the top of a document."""
     came_to = json.dumps(described["components"]["schemas"][name], sort_keys=True)
-    own = {key: value for key, value in schema().items() if key not in {"$defs", "$schema", "discriminator"}}
+    own = {key: value for key, value in schema().items() if key not in {"$defs", "$schema", "$id", "examples"}}
     assert came_to == json.dumps(own, sort_keys=True).replace("#/$defs/", "#/components/schemas/")
     for part, definition in schema()["$defs"].items():
         there = json.dumps(described["components"]["schemas"][part], sort_keys=True)
