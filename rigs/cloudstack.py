@@ -56,6 +56,8 @@ class CloudStack(Rig):
         self.jobs: dict[str, dict[str, Any]] = {}
         self.networks: dict[str, dict[str, Any]] = {NETWORK: network()}
         self.zones: dict[str, dict[str, Any]] = {ZONE: {"id": ZONE, "name": "Zone 1", "dns1": "192.0.2.53"}}
+        self.storages: dict[str, str] = {}
+        """Of the root disks, by their VMs."""
         self.of_projects: set[str] = set()
         """VMs that are only shown to who asks for those of all projects."""
         self.status: int | None = None
@@ -173,6 +175,9 @@ class CloudStack(Rig):
                 found = _listed("network", self.networks, wanted)
             case "listZones":
                 found = _listed("zone", self.zones, wanted)
+            case "listVolumes":
+                pool = self.storages.get(form["virtualmachineid"])
+                found = {} if pool is None else {"count": 1, "volume": [{"type": "ROOT", "storageid": pool}]}
             case "getVirtualMachineUserData":
                 uuid = form["virtualmachineid"]
                 data = {"userdata": self.user_data[uuid]} if uuid in self.user_data else {}

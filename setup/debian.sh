@@ -14,6 +14,7 @@ packages=(
   qemu-system-x86 qemu-system-arm qemu-utils seabios
   util-linux iproute2                                              # blkid, setpriv; namespaces, and their loopback
   openssh-server openssh-client                                    # the host's cache is filled over SFTP
+  groovy default-jre-headless                                      # runs the hook of CloudStack's KVM agent, as that agent does
   golang-go golang-github-vmware-govmomi-dev                       # the vCenter of the tests is a simulator in Go
   golang-golang-x-crypto-dev                                       # the publisher in Go, which seals without us
   genisoimage xorriso libarchive-tools 7zip                        # readers of the image that are not ours

@@ -136,9 +136,14 @@ class DeployData(GuestEventData):
 
 
 class StartData(GuestEventData):
-    """The VM is about to be powered on (or runs already)."""
+    """The VM is about to be powered on (or runs already).
+
+    `ensure`: the sequence of an earlier `start` of this VM, whose drive it is to have. If that is the newest that was
+    made, it is put in where it is missing, and nothing is made anew; otherwise this is a start like any other.
+    """
 
     host: HostField
+    ensure: SequenceField | None = None
 
 
 class StopData(EventData):

@@ -5,6 +5,7 @@
 | deploy                     | fresh image on the storage, drive as it is     | given one is pending    | STAGED   |
 | deploy, `start`            | as start                                       | as start                | ATTACHED |
 | start                      | fresh image attached, no other image anywhere  | pending one is carried  | ATTACHED |
+| start, `ensure`            | the image of that start attached, no other     | unchanged               | ATTACHED |
 | stop                       | drive empty, no image anywhere                 | carried one is consumed | ABSENT   |
 | stop, `booted: false`      | as stop                                        | carried one is pending  | ABSENT   |
 | migrate, prepare           | the image also on the destination              | unchanged               | as it is |
@@ -218,6 +219,8 @@ def transition(known: VmState, event: LifecycleEvent, guest: GuestData, *, live:
         case StopEvent():
             passwords = _after_stop(state.passwords, booted=event.data.booted)
             reached = Transition(replace(_emptied(state), passwords=passwords), _nothing_left())
+        case StartEvent() if _is_made(state, event):
+            reached = Transition(state, Goal(DriveGoal.ATTACHED, state.image, password=state.passwords.carried))
         case StartEvent():
             reached = _attach_fresh(state, event)
         case DeployEvent():
@@ -264,6 +267,12 @@ def _attach_fresh(state: VmState, event: LifecycleEvent) -> Transition:
     if state.passwords.pending is not None:
         state = replace(state, passwords=Passwords(pending=None, carried=state.passwords.pending))
     return _rebuild(state, event)
+
+
+def _is_made(state: VmState, event: StartEvent) -> bool:
+    """Whether the drive that this start only makes sure of is there, and says all that is to be said."""
+    made = state.image if state.phase is Phase.ATTACHED else None
+    return made is not None and made.generation == event.data.ensure and state.passwords.pending is None
 
 
 def _rebuild(state: VmState, event: LifecycleEvent) -> Transition:

@@ -186,6 +186,7 @@ def documents(draw: st.DrawFn, words: tuple[str, ...] = WORDS) -> Json:
         data |= draw(optional(network_offering=offerings, password_enabled=st.booleans(), label=labels, guest=guests))
     of_word: dict[str, Json] = {
         "deploy": {"start": st.booleans()},
+        "start": {"ensure": st.integers(0, 2**53 - 1)},
         "stop": {"booted": st.booleans()},
         "migrate": {"phase": st.sampled_from(["prepare", "complete", "rollback"])},
         "password_reset": {"apply": st.sampled_from(["now", "next_start"])},

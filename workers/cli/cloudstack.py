@@ -19,7 +19,6 @@ from workers.cli.process import begin_logging, until_term
 
 if TYPE_CHECKING:
     from workers.cloudstack.adapter import Adapter, Taken
-    from workers.config.cloudstack import CloudStackSettings
     from workers.config.settings import Settings
 
 _log = logging.getLogger("configdrive.cloudstack")
@@ -95,9 +94,7 @@ def webhook(port: int, address: str) -> ExitCode:
     try:
         from workers.cloudstack.webhook import serve
     except ImportError as error:
-        detail = f"webhooks need the module {error.name!r}, which is not installed"
-        remedy = "pip install 'configdrive-fleet[cloudstack]'"
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy) from None
+        raise _not_installed("webhooks need", error.name) from None
     from workers.cloudstack.retrying import Life
     from workers.config.secret_files import read_secret
 
@@ -110,10 +107,77 @@ def webhook(port: int, address: str) -> ExitCode:
         secret=secret,
         address=address,
         port=port,
-        certificate=_certificate(settings.cloudstack),
+        certificate=_certificate(
+            "webhook", settings.cloudstack.webhook_certificate, settings.cloudstack.webhook_certificate_key
+        ),
         life=Life(until_term(), settings.health_file),
     )
     return _ended(adapter)
+
+
+@cloudstack.command(short_help="Give KVM hosts the drives of VMs that they start.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8444, show_default=True, metavar="N", help="Its port.")
+@click.option("--address", default="127.0.0.1", show_default=True, metavar="IP", help="Where it listens.")
+def gate(port: int, address: str) -> ExitCode:
+    """Give KVM hosts the drives of VMs that they are about to start, until TERM.
+
+    The hook of CloudStack's agent (deploy/cloudstack) asks here right before it starts a VM, waits until the fleet has
+    made the image, and puts the drive into the VM. So it is there from the guest's first instruction on. It runs beside
+    an adapter (amqp, webhook or read), which makes sure of the drive once the VM runs.
+
+    Each host is known by a token: `configdrive cloudstack gate-token`. GET /health answers probes.
+
+    \b
+    Examples:
+      configdrive cloudstack gate --address 0.0.0.0 --port 8444
+    """
+    try:
+        from workers.cloudstack.gate_server import serve
+    except ImportError as error:
+        raise _not_installed("the gate needs", error.name) from None
+    from workers.cloudstack.gate import Verdict
+    from workers.cloudstack.gate_tokens import GateTokens
+    from workers.cloudstack.retrying import Life
+    from workers.cloudstack.wiring import make_gate
+    from workers.observability.optional import open_adapter_metrics
+
+    settings = load_settings()
+    own = settings.cloudstack
+    tokens = GateTokens(own.gate_tokens_file)
+    begin_logging(settings)
+    metrics = open_adapter_metrics(settings, "gate", tuple(Verdict))
+    made = make_gate(settings, open_mailbox(settings), None if metrics is None else metrics.notices.count)
+    serve(
+        made,
+        tokens=tokens,
+        address=address,
+        port=port,
+        certificate=_certificate("gate", own.gate_certificate, own.gate_certificate_key),
+        life=Life(until_term(), settings.health_file),
+        grace_seconds=own.gate_seconds + 5,
+    )
+    return ExitCode.DONE
+
+
+@cloudstack.command(short_help="Make the token by which the gate knows a host.")
+@click.argument("host")
+def gate_token(host: str) -> ExitCode:
+    """Make the token by which the gate knows HOST, and print it: once, for only its hash is kept.
+
+    HOST is what CloudStack calls it. The hash goes into CONFIGDRIVE_CLOUDSTACK__GATE_TOKENS_FILE, which a running gate
+    reads again by itself; the token belongs into /etc/cloudstack/agent/configdrive-gate.token of the host, mode 0600.
+    The token before it stays valid, so that nothing is refused meanwhile.
+
+    \b
+    Example:
+      configdrive cloudstack gate-token kvm1.dc.example > configdrive-gate.token
+    """
+    from workers.cloudstack.gate_tokens import new_token
+
+    if not host or len(host.split()) != 1 or "#" in host:
+        raise click.BadParameter("a host's name, as CloudStack has it", param_hint="HOST")
+    click.echo(new_token(load_settings().cloudstack.gate_tokens_file, host))
+    return ExitCode.DONE
 
 
 @cloudstack.command(short_help="Take them from a file or standard input, one per line.")
@@ -156,16 +220,20 @@ def _open_adapter(settings: Settings, origin: str, *, patient: bool) -> Adapter:
     return make_adapter(settings, mailbox, origin, watch)
 
 
-def _certificate(settings: CloudStackSettings) -> tuple[Path, Path] | None:
-    files = settings.webhook_certificate, settings.webhook_certificate_key
+def _certificate(what: str, *files: Path | None) -> tuple[Path, Path] | None:
     match files:
         case None, None:
             return None
         case Path() as certificate, Path() as key:
             return certificate, key
         case _:
-            detail = "cloudstack.webhook_certificate: needs webhook_certificate_key, and the other way round"
+            detail = f"cloudstack.{what}_certificate: needs {what}_certificate_key, and the other way round"
             raise PermanentError(PermanentCode.MISCONFIGURED, detail)
+
+
+def _not_installed(what: str, module: str | None) -> PermanentError:
+    detail = f"{what} the module {module!r}, which is not installed"
+    return PermanentError(PermanentCode.MISCONFIGURED, detail, "pip install 'configdrive-fleet[cloudstack]'")
 
 
 def _show(number: int, taken: Taken, *, as_json: bool) -> None:

@@ -19,6 +19,10 @@ CloudStack's API says of the VM *now* is compared with what was published last, 
 | `webhook`      | the entry point for CloudStack's webhooks (tornado)                                          |
 | `amqp`         | the entry point for its RabbitMQ event bus (kombu)                                           |
 | `stdin`        | the entry point for all else, Kafka too: a payload per line on standard input                |
+| `gate`         | the use case of KVM hosts: ask for the drive of a VM that is about to start, and wait for it  |
+| `gate_server`  | the entry point for them (tornado)                                                           |
+| `gate_tokens`  | the tokens by which they are known                                                           |
+| `http_server`  | what the two servers share                                                                   |
 | `retrying`     | what all entry points do about an error: what could not be taken now comes again             |
 | `wiring`       | settings -> an adapter                                                                       |
 

@@ -19,6 +19,15 @@ First the edge that a look cannot see, then the difference between what was publ
 | on        | Running on the same host, after a `prepare`           | `migrate`, `rollback`     |
 | any       | all else                                              | nothing                   |
 
+The gate publishes the `start` of a VM that CloudStack is about to start (`gate`). Until a look has seen it run:
+
+| CloudStack says now             | publish                                                                      |
+|---------------------------------|------------------------------------------------------------------------------|
+| Running where the gate was asked| `start` that ensures the gate's: exactly one drive, whatever answer was lost |
+| Running on another host         | `start` there: that host's gate was not asked, or has not answered           |
+| Stopped, Destroyed, Error, ...  | `stop`, `booted: false`                                                      |
+| all else                        | nothing; what the notice says of earlier stops is older than the gate's look |
+
 | the notice counts for                          | publish then                                  |
 |------------------------------------------------|-----------------------------------------------|
 | a new password                                 | `password_reset`: now, or with the next start |
@@ -74,6 +83,8 @@ class Act:
         destination: of a migration.
         phase: of a migration.
         booted: of a stop: whether the VM had been running.
+        ensure: of a start: the sequence of the gate's, whose drive the VM is to have.
+        by_gate: of a start: CloudStack puts the drive into the VM.
     """
 
     kind: Kind
@@ -81,6 +92,8 @@ class Act:
     destination: str | None = None
     phase: MigratePhase | None = None
     booted: bool = True
+    ensure: int = 0
+    by_gate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +126,8 @@ def decide(
         return Decision((), published, "the VM is gone: its destroy was published")
     if seen is None:
         return _unseen(notice, published)
-    edge = _edge(notice, published)
-    after = _known(published if edge is None else _off(published), seen)
+    edge = None if published.gate and seen.state in {STARTING, RUNNING} else _edge(notice, published)
+    after = known_of(published if edge is None else _off(published), seen)
     level, after = _level(after, seen, start_at)
     if after.gone:
         return Decision(level, after)
@@ -154,13 +167,35 @@ def _level(published: Published, seen: VmRecord, start_at: StartAt) -> tuple[tup
     if seen.state == EXPUNGING:
         return (Act(Kind.DESTROY, published.host),), _gone(published)
     if seen.state in OFF:
-        return ((Act(Kind.STOP, published.host),), _off(published)) if published.power is Power.ON else ((), published)
+        end = Act(Kind.STOP, published.host, booted=not published.gate)
+        return ((end,), _off(published)) if published.power is Power.ON else ((), published)
     if seen.host is None:
         return (), published
     if published.power is not Power.ON:
         up = seen.state == RUNNING or (seen.state == STARTING and start_at is StartAt.STARTING)
         return ((Act(Kind.START, seen.host),), _on(published, seen.host)) if up else ((), published)
-    return _moved(published, seen, seen.host)
+    if published.gate and seen.state in {STARTING, RUNNING}:
+        return _after_gate(published, seen.state, seen.host)
+    return _moved(replace(published, gate=0), seen, seen.host)
+
+
+def _after_gate(published: Published, state: str, host: str) -> tuple[tuple[Act, ...], Published]:
+    """Make sure of the drive that the gate was asked for, once the VM runs; before that it is the gate's."""
+    if state == STARTING:
+        return (), published
+    ensure = published.gate if host == published.host else 0
+    return (Act(Kind.START, host, ensure=ensure),), _on(published, host)
+
+
+def gate_acts(published: Published, host: str) -> tuple[tuple[Act, ...], Published]:
+    """Say what the gate publishes for a VM that CloudStack is about to start on a host.
+
+    One of which it was published that it runs was off meanwhile, unheard, unless that was the gate's own word.
+    """
+    missed = published.power is Power.ON and not published.gate
+    acts = (Act(Kind.START, host, by_gate=True),)
+    after = replace(_on(published, host), state=UNKNOWN)
+    return ((Act(Kind.STOP, published.host), *acts) if missed else acts), after
 
 
 def _moved(published: Published, seen: VmRecord, host: str) -> tuple[tuple[Act, ...], Published]:
@@ -198,7 +233,8 @@ def _why_nothing(published: Published, seen: VmRecord) -> str:
     return f"the fleet knows: power {published.power}, now {seen.state}"
 
 
-def _known(published: Published, seen: VmRecord) -> Published:
+def known_of(published: Published, seen: VmRecord) -> Published:
+    """Take in the VM's names, and its host unless one is known."""
     return replace(
         published,
         host=published.host or seen.host,
@@ -225,15 +261,15 @@ def _migrate(phase: MigratePhase, source: str, destination: str) -> Act:
 
 
 def _gone(published: Published) -> Published:
-    return replace(published, gone=True, power=Power.OFF, moving_to=None)
+    return replace(published, gone=True, power=Power.OFF, moving_to=None, gate=0)
 
 
 def _on(published: Published, host: str) -> Published:
-    return replace(published, power=Power.ON, host=host, moving_to=None)
+    return replace(published, power=Power.ON, host=host, moving_to=None, gate=0)
 
 
 def _off(published: Published) -> Published:
-    return replace(published, power=Power.OFF, moving_to=None)
+    return replace(published, power=Power.OFF, moving_to=None, gate=0)
 
 
 def _ms(at: datetime) -> int:

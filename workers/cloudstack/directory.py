@@ -43,6 +43,16 @@ class ApiDirectory(VmDirectory):
         )
 
     @override
+    def storage_of(self, vm: VmUuid) -> str | None:
+        """See the port: CloudStack's agent names a libvirt pool by the uuid of CloudStack's pool."""
+        for scope in ({}, _EVERY_PROJECT):
+            answer = self._api.call("listVolumes", virtualmachineid=vm, type="ROOT", listall="true", **scope)
+            found = json_values.documents((answer or {}).get("volume"))
+            if found:
+                return text(found[0].get("storageid"))
+        return None
+
+    @override
     def password_of(self, job: str) -> SecretStr | None:
         found = self._api.call("queryAsyncJobResult", jobid=job)
         if found is None or found.get("jobstatus") != _SUCCEEDED:

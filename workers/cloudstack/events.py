@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from pydantic import SecretStr
+from pydantic_core import to_jsonable_python
 
 from configdrive.contract.events import Apply
-from configdrive.model import GuestOs, VmUuid
+from configdrive.model import AttachBy, GuestOs, VmDefinition, VmUuid
 from workers.cloudstack.decide import Act, Kind
 from workers.cloudstack.ports import NetworkRecord, NicRecord, Published, VmContent, VmRecord
 from workers.config.cloudstack import DrivesFor
@@ -26,6 +28,8 @@ Fields = dict[str, Any]
 
 _HYPERVISORS: Final = {"simulator": "simulated", "xcp-ng": "xenserver"}
 _WANTED: Final = {"services": {"UserData": ["ConfigDrive"]}}
+_TAKEN: Final[Fields] = {"services": {}}
+"""CloudStack's own provider has put a drive into the VM: a second one would be one too many."""
 _WINDOWS: Final = "windows"
 _LINUX: Final = (
     *("linux", "ubuntu", "debian", "centos", "fedora", "red hat", "rocky", "suse", "coreos", "flatcar", "photon"),
@@ -33,6 +37,14 @@ _LINUX: Final = (
 )
 """What CloudStack's names of OS types have in them. Of `Other (64-bit)` and the like nobody knows what runs there."""
 _NOT_IN_A_QUEUE_NAME: Final = re.compile(r"[^a-z0-9-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class AtStart:
+    """A VM that is about to be defined, as its host's agent sees it, and the storage of its root disk."""
+
+    definition: VmDefinition
+    storage: str | None
 
 
 def wants_content(act: Act) -> bool:
@@ -67,6 +79,7 @@ def event_of(  # noqa: PLR0913 - all that an event is made of
     content: VmContent | None = None,
     password: SecretStr | None = None,
     drives_for: DrivesFor = DrivesFor.OFFERING,
+    at_start: AtStart | None = None,
 ) -> Fields:
     """Return an event as the contract has it, secrets in the clear: for the publisher, which checks and seals it.
 
@@ -82,6 +95,7 @@ def event_of(  # noqa: PLR0913 - all that an event is made of
         content: the rest, for `start` and `update`.
         password: for `password_reset`.
         drives_for: which VMs have a drive.
+        at_start: what is known of a VM that is about to be defined.
     """
     data: Fields = {
         "sequence": sequence,
@@ -94,16 +108,15 @@ def event_of(  # noqa: PLR0913 - all that an event is made of
         data["zone"] = zone
     if record is not None and (guest_os := guest_os_of(record.os_name)) is not None:
         data["guest_os"] = guest_os.value
-    if act.kind is Kind.STOP:
-        data["booted"] = act.booted
-    if act.destination is not None and act.phase is not None:
-        data |= {"phase": act.phase.value, "destination": hosts.get(act.destination, act.destination)}
+    data |= _of_act(act, hosts, at_start)
     if act.kind is Kind.PASSWORD_RESET and password is not None and record is not None:
         data |= {"apply": Apply.NOW.value, "guest": {"password": password.get_secret_value()}}
         data["password_enabled"] = record.password_enabled
     if record is not None and content is not None and wants_content(act):
         data |= _content(record, content)
-        if drives_for is DrivesFor.ALL:
+        if published.foreign:
+            data["network_offering"] = _TAKEN
+        elif drives_for is DrivesFor.ALL:
             data["network_offering"] = _WANTED
     return {
         "specversion": "1.0",
@@ -114,6 +127,23 @@ def event_of(  # noqa: PLR0913 - all that an event is made of
         "time": at.isoformat(),
         "data": data,
     }
+
+
+def _of_act(act: Act, hosts: Mapping[str, str], at_start: AtStart | None) -> Fields:
+    """Return what an act says beside the VM and its content."""
+    data: Fields = {}
+    if act.kind in {Kind.START, Kind.MIGRATE}:
+        data["attach"] = (AttachBy.ORCHESTRATOR if act.by_gate else AttachBy.FLEET).value
+    if act.ensure:
+        data["ensure"] = act.ensure
+    if at_start is not None and act.by_gate:
+        data["definition"] = to_jsonable_python(at_start.definition)
+        data |= {} if at_start.storage is None else {"primary_storage": at_start.storage}
+    if act.kind is Kind.STOP:
+        data["booted"] = act.booted
+    if act.destination is not None and act.phase is not None:
+        data |= {"phase": act.phase.value, "destination": hosts.get(act.destination, act.destination)}
+    return data
 
 
 def _content(record: VmRecord, content: VmContent) -> Fields:

@@ -103,6 +103,9 @@ class VmDirectory(Protocol):
     def content(self, vm: VmRecord) -> VmContent:
         """Return what else belongs on its drive."""
 
+    def storage_of(self, vm: VmUuid) -> str | None:
+        """Return the name that libvirt has for the storage of its root disk; `None` when CloudStack does not say it."""
+
     def password_of(self, job: str) -> SecretStr | None:
         """Return the password in a job's result; `None` when there is none, or the job is forgotten."""
 
@@ -129,6 +132,9 @@ class Published:
         sequence: the last event's.
         instance_name: for events about a VM that CloudStack no longer shows.
         hypervisor: the same.
+        gate: the sequence of the `start` that the gate has published, and after which nobody has seen the VM run yet;
+            0 when there is none.
+        foreign: whether CloudStack's own provider had put a drive into the VM when it was last started.
     """
 
     power: Power = Power.UNKNOWN
@@ -140,6 +146,8 @@ class Published:
     sequence: int = 0
     instance_name: str | None = None
     hypervisor: str | None = None
+    gate: int = 0
+    foreign: bool = False
 
 
 class VmLock(Protocol):
@@ -159,7 +167,7 @@ class VmLock(Protocol):
         """
 
     def keep(self, published: Published) -> None:
-        """Remember what was published, and that this notice has come."""
+        """Remember what was published, and that this notice, if it was one, has come."""
 
 
 class Memory(Protocol):
@@ -168,8 +176,8 @@ class Memory(Protocol):
     def seen(self, notice: Notice) -> bool:
         """Whether this notice has come before."""
 
-    def lock(self, vm: VmUuid, notice: Notice) -> AbstractContextManager[VmLock]:
-        """Take the right to a VM.
+    def lock(self, vm: VmUuid, notice: Notice | None) -> AbstractContextManager[VmLock]:
+        """Take the right to a VM, for a notice or, at the gate, without one.
 
         Raises:
             TransientError: `VM_BUSY`: another adapter is at it.

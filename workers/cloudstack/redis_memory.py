@@ -65,7 +65,7 @@ class RedisMemory(Memory):
 
     @override
     @contextmanager
-    def lock(self, vm: VmUuid, notice: Notice) -> Iterator[VmLock]:
+    def lock(self, vm: VmUuid, notice: Notice | None) -> Iterator[VmLock]:
         lock = Lock(self._redis, f"{self._prefix}lock:{vm}", timeout=_LOCK_SECONDS, blocking_timeout=self._patience)
         if not lock.acquire():
             raise _busy(vm)
@@ -83,13 +83,14 @@ class RedisMemory(Memory):
         fields = json.loads(stored)
         return Published(**{**fields, "power": Power(fields["power"])})
 
-    def write(self, vm: VmUuid, published: Published, notice: Notice) -> None:
-        """Remember what was published, and that the notice has come, both or none."""
+    def write(self, vm: VmUuid, published: Published, notice: Notice | None) -> None:
+        """Remember what was published, and that the notice, if there is one, has come, both or none."""
         pipeline = self._redis.pipeline()
         seconds = self._gone_seconds if published.gone else _YEAR
         pipeline.set(self._published_key(vm), json.dumps(asdict(published), separators=(",", ":")), ex=seconds)
-        for key in self._seen_keys(notice):
-            pipeline.set(key, 1, ex=self._seen_seconds if notice.identities else _MINUTE)
+        if notice is not None:
+            for key in self._seen_keys(notice):
+                pipeline.set(key, 1, ex=self._seen_seconds if notice.identities else _MINUTE)
         pipeline.execute()
 
     def now_ms(self) -> int:
@@ -112,7 +113,7 @@ class RedisMemory(Memory):
 class _RedisVmLock(VmLock):
     """The right to a VM, as long as the lock is ours."""
 
-    def __init__(self, memory: RedisMemory, vm: VmUuid, notice: Notice, lock: Lock) -> None:
+    def __init__(self, memory: RedisMemory, vm: VmUuid, notice: Notice | None, lock: Lock) -> None:
         self._memory = memory
         self._vm = vm
         self._notice = notice

@@ -22,27 +22,21 @@ import base64
 import hashlib
 import hmac
 import logging
-import ssl
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
-from tornado.web import Application, Finish, RequestHandler, stream_request_body
 from typing_extensions import override
 
+from workers.cloudstack import http_server
 from workers.cloudstack.adapter import Adapter, Taken
 from workers.cloudstack.notices import MAX_PAYLOAD_BYTES
 from workers.cloudstack.retrying import COMES_AGAIN, Life, take, word_of
 
 _log: Final = logging.getLogger("configdrive.cloudstack.webhook")
 _THREADS: Final = 8
-_IDLE_SECONDS: Final = 30
-_BODY_SECONDS: Final = 10
 _GRACE_SECONDS: Final = 15
-_LOOK_SECONDS: Final = 5
 
 
 def signature(body: bytes, secret: str) -> str:
@@ -73,85 +67,33 @@ def serve(  # noqa: PLR0913 - all by name
     Raises:
         OSError: the address is taken, or the certificate cannot be read.
     """
-    asyncio.run(_serve(adapter, secret, address, port, _tls(certificate), life))
+    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook")
+    http_server.serve(
+        [("/", _Hook, {"adapter": adapter, "secret": secret, "threads": threads})],
+        name=_log.name,
+        address=address,
+        port=port,
+        certificate=certificate,
+        life=life,
+        threads=threads,
+        grace_seconds=_GRACE_SECONDS,
+    )
 
 
-async def _serve(  # noqa: PLR0913, PLR0917 - as `serve`
-    adapter: Adapter,
-    secret: str,
-    address: str,
-    port: int,
-    context: ssl.SSLContext | None,
-    life: Life,
-) -> None:
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook") as threads:
-        own = {"adapter": adapter, "secret": secret, "threads": threads}
-        application = Application(
-            [("/", _Hook, own), ("/health", _Health)], default_handler_class=_Elsewhere, log_function=_quiet
-        )
-        server = HTTPServer(
-            application,
-            ssl_options=context,
-            idle_connection_timeout=_IDLE_SECONDS,
-            body_timeout=_BODY_SECONDS,
-            max_header_size=16 * 1024,
-        )
-        sockets = bind_sockets(port, address)
-        server.add_sockets(sockets)
-        _log.info("listening on %s port %d", address, sockets[0].getsockname()[1])
-        while life.goes_on():
-            await asyncio.get_running_loop().run_in_executor(None, life.pause, _LOOK_SECONDS)
-        server.stop()
-        await asyncio.wait_for(server.close_all_connections(), _GRACE_SECONDS)
+class _Hook(http_server.Posted):
+    """One call."""
 
-
-class _Plain(RequestHandler):
-    """Answers one line of text, whatever happens; an error's text stays inside."""
-
-    @override
-    def set_default_headers(self) -> None:
-        self.clear_header("Server")
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-
-    @override
-    def write_error(self, status_code: int, **_named: Any) -> None:
-        self.write(f"{HTTPStatus(status_code).phrase}\n")
-        _ = self.finish()
-
-    def answer(self, status: HTTPStatus) -> None:
-        """Answer, and be done with the call."""
-        self.set_status(status)
-        self.write(f"{status.phrase}\n")
-        raise Finish
-
-
-@stream_request_body
-class _Hook(_Plain):
-    """One call. The body is taken in piecewise, so that one that is too large is refused before it is there."""
+    most = MAX_PAYLOAD_BYTES
 
     @override
     def initialize(self, adapter: Adapter, secret: str, threads: ThreadPoolExecutor) -> None:
         self._adapter = adapter
         self._secret = secret
         self._threads = threads
-        self._body = bytearray()
-
-    @override
-    def prepare(self) -> None:
-        length = self.request.headers.get("Content-Length", "0")
-        if self.request.method == "POST" and int(length) > MAX_PAYLOAD_BYTES:
-            self.answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-
-    @override
-    def data_received(self, chunk: bytes) -> None:
-        if len(self._body) <= MAX_PAYLOAD_BYTES:
-            self._body += chunk
 
     @override
     async def post(self) -> None:  # type: ignore[mutable-override]  # tornado calls its methods attributes
-        body = bytes(self._body)
-        if len(body) > MAX_PAYLOAD_BYTES:
-            self.answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        body = self.body()
         if not is_signed(body, self._secret, self.request.headers.get("X-CS-Signature", "")):
             _log.warning("a call from %s has no right signature", self.request.remote_ip)
             self.answer(HTTPStatus.UNAUTHORIZED)
@@ -168,31 +110,3 @@ class _Hook(_Plain):
         except COMES_AGAIN as error:
             _log.warning("not taken, it must come again: %s", word_of(error))
             return None
-
-
-class _Health(_Plain):
-    """For probes."""
-
-    @override
-    def get(self) -> None:  # type: ignore[mutable-override]  # as `post`
-        self.answer(HTTPStatus.OK)
-
-
-class _Elsewhere(_Plain):
-    """No other page is here."""
-
-    @override
-    def prepare(self) -> None:
-        self.answer(HTTPStatus.NOT_FOUND)
-
-
-def _tls(certificate: tuple[Path, Path] | None) -> ssl.SSLContext | None:
-    if certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(*certificate)
-    return context
-
-
-def _quiet(_handler: RequestHandler) -> None:
-    """Tornado logs addresses and paths of every call; the adapter says what became of a payload."""

@@ -1,4 +1,4 @@
-"""The construction of an adapter from settings: the only place of this package that constructs."""
+"""The construction of an adapter, and of the gate, from settings: the only place of this package that constructs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from configdrive.errors import PermanentCode, PermanentError, TransientError
 from workers.cloudstack.adapter import Adapter, Result
 from workers.cloudstack.api import Api, ApiKey
 from workers.cloudstack.directory import ApiDirectory
+from workers.cloudstack.gate import Gate, Verdict
 from workers.cloudstack.redis_memory import RedisMemory
 from workers.config.clock import SystemClock
 from workers.config.cloudstack import CloudStackSettings
@@ -47,20 +48,9 @@ def make_adapter(
     Raises:
         PermanentError: `MISCONFIGURED` or `ACCESS_DENIED`.
     """
-    api = make_api(settings.cloudstack)
-    try:
-        api.call("listCapabilities")
-    except TransientError as error:
-        _log.warning("notices will wait: %s", error)
-    memory = RedisMemory(
-        mailbox.client,
-        prefix=settings.key_prefix,
-        seen_seconds=settings.seen_seconds,
-        gone_seconds=settings.tombstone_seconds,
-    )
     return Adapter(
-        directory=ApiDirectory(api),
-        memory=memory,
+        directory=_make_directory(settings),
+        memory=_make_memory(settings, mailbox),
         publisher=Publisher.of(settings, mailbox, make_sealer(settings)),
         dead_letter=mailbox.dead_letter,
         clock=SystemClock(),
@@ -69,6 +59,42 @@ def make_adapter(
         drives_for=settings.cloudstack.drives_for,
         origin=origin,
         watch=watch,
+    )
+
+
+def make_gate(settings: Settings, mailbox: RedisMailbox, watch: Callable[[Verdict], None] | None = None) -> Gate:
+    """Return a gate, as `make_adapter` does an adapter.
+
+    Raises:
+        PermanentError: `MISCONFIGURED` or `ACCESS_DENIED`.
+    """
+    return Gate(
+        directory=_make_directory(settings),
+        memory=_make_memory(settings, mailbox),
+        publisher=Publisher.of(settings, mailbox, make_sealer(settings)),
+        clock=SystemClock(),
+        hosts=settings.cloudstack.hosts,
+        drives_for=settings.cloudstack.drives_for,
+        seconds=settings.cloudstack.gate_seconds,
+        watch=watch,
+    )
+
+
+def _make_directory(settings: Settings) -> ApiDirectory:
+    api = make_api(settings.cloudstack)
+    try:
+        api.call("listCapabilities")
+    except TransientError as error:
+        _log.warning("notices will wait: %s", error)
+    return ApiDirectory(api)
+
+
+def _make_memory(settings: Settings, mailbox: RedisMailbox) -> RedisMemory:
+    return RedisMemory(
+        mailbox.client,
+        prefix=settings.key_prefix,
+        seen_seconds=settings.seen_seconds,
+        gone_seconds=settings.tombstone_seconds,
     )
 
 

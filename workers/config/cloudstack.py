@@ -79,6 +79,18 @@ class CloudStackSettings(BaseModel):
     webhook_certificate_key: Path | None = None
     """Its private key."""
 
+    gate_tokens_file: Path | None = None
+    """The file with the hashed tokens of the hosts that may ask the gate (`configdrive cloudstack gate-token`)."""
+
+    gate_certificate: Path | None = None
+    """The certificate of the gate's server. None: plain HTTP, for a proxy on this machine that has one."""
+
+    gate_certificate_key: Path | None = None
+    """Its private key."""
+
+    gate_seconds: Annotated[float, Field(gt=0, le=300)] = 20.0
+    """For how long a host that starts a VM is kept waiting at most. Its hook has a limit of its own."""
+
     amqp_url: SecretStr | None = None
     """RabbitMQ, `amqps://user:password@rabbit.example:5671/vhost`; `amqp://` without TLS. Never shown."""
 

@@ -59,6 +59,7 @@ EVENTS: dict[str, tuple[str, Json]] = {
     "deploy": ("deploy", {"guest": {"password": "new"}}),
     "deploy, `start`": ("deploy", {"start": True, "guest": {"password": "new"}}),
     "start": ("start", {}),
+    "start, `ensure`": ("start", {"ensure": IMAGE.generation}),
     "stop": ("stop", {}),
     "stop, `booted: false`": ("stop", {"booted": False}),
     "migrate, prepare": ("migrate", {"phase": "prepare"}),
@@ -80,6 +81,9 @@ ROWS = [
     Row("start", ATTACHED, attached(OLD), CARRIED_OLD, Phase.ATTACHED),
     Row("start", ABSENT, attached(None), NO_PASSWORD, Phase.ATTACHED),
     Row("start", RESET, attached(NEW), CARRIED_NEW, Phase.ATTACHED),
+    Row("start, `ensure`", ATTACHED, Goal(DriveGoal.ATTACHED, IMAGE, password=OLD), CARRIED_OLD, Phase.ATTACHED),
+    Row("start, `ensure`", STAGED, attached(OLD), CARRIED_OLD, Phase.ATTACHED),
+    Row("start, `ensure`", RESET, attached(NEW), CARRIED_NEW, Phase.ATTACHED),
     Row("stop", ATTACHED, NOTHING_LEFT, NO_PASSWORD, Phase.ABSENT),
     Row("stop", STAGED, NOTHING_LEFT, PENDING_OLD, Phase.ABSENT),
     Row("stop", RESET, NOTHING_LEFT, PENDING_NEW, Phase.ABSENT),
@@ -149,6 +153,10 @@ def test_a_fresh_image_has_the_event_s_number_and_time() -> None:
     goal = moved(ABSENT, "start", sequence=41).goal
     assert goal is not None
     assert goal.image == ImageRecord("", Generation(41), BUILT_AT)
+
+
+def test_a_start_that_ensures_another_than_the_newest_drive_makes_a_fresh_one() -> None:
+    assert moved(ATTACHED, "start", ensure=IMAGE.generation + 1).goal == attached(OLD)
 
 
 def test_the_state_follows_the_image() -> None:

@@ -86,6 +86,10 @@ class MemoryDirectory(VmDirectory):
         return self.data
 
     @override
+    def storage_of(self, vm: VmUuid) -> str | None:
+        return "primary-1"
+
+    @override
     def password_of(self, job: str) -> SecretStr | None:
         self.asked.append("password")
         return SecretStr(self.passwords[job]) if job in self.passwords else None
@@ -106,14 +110,14 @@ class MemoryMemory(Memory):
 
     @override
     @contextmanager
-    def lock(self, vm: VmUuid, notice: Notice) -> Iterator[VmLock]:
+    def lock(self, vm: VmUuid, notice: Notice | None) -> Iterator[VmLock]:
         yield MemoryVmLock(self, vm, notice)
 
 
 class MemoryVmLock(VmLock):
     """One visit."""
 
-    def __init__(self, memory: MemoryMemory, vm: VmUuid, notice: Notice) -> None:
+    def __init__(self, memory: MemoryMemory, vm: VmUuid, notice: Notice | None) -> None:
         self._memory, self._vm, self._notice = memory, vm, notice
         self.published = memory.published.get(vm, Published())
 
@@ -130,7 +134,8 @@ class MemoryVmLock(VmLock):
         if self._memory.dies:
             raise TransientError(TransientCode.VM_BUSY, "the adapter dies here")
         self._memory.published[self._vm] = published
-        self._memory.notices |= set(self._notice.identities)
+        if self._notice is not None:
+            self._memory.notices |= set(self._notice.identities)
 
 
 class Cloud:
@@ -149,13 +154,13 @@ class Cloud:
         self.sealer = FakeSealer()
         self.directory = MemoryDirectory()
         self.memory = MemoryMemory(self.clock)
-        publisher = Publisher(
+        self.publisher = Publisher(
             self.mailbox, self.sealer, hypervisors=[HypervisorName("kvm"), HypervisorName("simulated")]
         )
         self.adapter = Adapter(
             directory=self.directory,
             memory=self.memory,
-            publisher=publisher,
+            publisher=self.publisher,
             dead_letter=self.mailbox.dead_letter,
             clock=self.clock,
             start_at=start_at,

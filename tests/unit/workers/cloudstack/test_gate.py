@@ -1,0 +1,185 @@
+"""The gate's questions: what it publishes for each, what it answers, and what the adapter makes of it at Running."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from configdrive.client.postings import Receipt
+from configdrive.contract.events import StartEvent
+from configdrive.contract.outcome import Outcome, Status
+from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.model import AttachBy, DefinedDisk, EventId, VmDefinition
+from tests.unit.workers.cloudstack.cloud import Cloud
+from tests.unit.workers.cloudstack.recorded import UUID, action, short, state
+from workers.cloudstack.gate import Gate, Question, Verdict
+from workers.cloudstack.gate_tokens import GateTokens, new_token
+from workers.config.cloudstack import DrivesFor
+
+QUESTION = Question(UUID, "h1", VmDefinition("pc", disks=(DefinedDisk("vda", "virtio"),)))
+XML = "<disk device='cdrom'><source file='/p/x.iso' startupPolicy='optional'/></disk>"
+APPLIED = (Status.APPLIED, {"attach": "orchestrator", "device": "hdd", "xml": XML})
+
+
+@dataclass
+class Waiting:
+    """Publishes as usual; the fleet answers what the test says, and what fails first fails once."""
+
+    cloud: Cloud
+    answer: tuple[Status, dict[str, str]] | None = APPLIED
+    failures: list[Exception] = field(default_factory=list)
+
+    def publish(self, event: Mapping[str, Any]) -> Receipt:
+        if self.failures:
+            raise self.failures.pop()
+        return self.cloud.publisher.publish(event)
+
+    def wait(self, event: Mapping[str, Any], timeout: float) -> Outcome | None:
+        assert 0 < timeout <= 5
+        if self.answer is None:
+            return None
+        status, facts = self.answer
+        identity = EventId(event["id"])
+        return Outcome(identity, event["source"], "start", UUID, 1, status, 0.0, None, "why", facts=facts)
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    cloud = Cloud()
+    cloud.now("Starting", "h1")
+    return cloud
+
+
+def gate(cloud: Cloud, waiting: Waiting | None = None) -> Gate:
+    return Gate(
+        directory=cloud.directory,
+        memory=cloud.memory,
+        publisher=waiting or Waiting(cloud),
+        clock=cloud.clock,
+        hosts={"h1": "kvm-01"},
+        drives_for=DrivesFor.OFFERING,
+        seconds=5,
+    )
+
+
+def test_a_start_is_published_as_the_host_is_about_to_define_the_vm(cloud: Cloud) -> None:
+    answer = gate(cloud).ask(QUESTION)
+    assert (answer.verdict, answer.elements) == (Verdict.DRIVE, (XML,))
+    (event,) = cloud.events
+    assert isinstance(event, StartEvent)
+    data = event.data
+    assert (data.attach, data.host, data.primary_storage) == (AttachBy.ORCHESTRATOR, "kvm-01", "primary-1")
+    assert data.definition == QUESTION.definition
+
+
+def test_asked_again_it_publishes_nothing_more(cloud: Cloud) -> None:
+    assert gate(cloud).ask(QUESTION) == gate(cloud).ask(QUESTION)
+    assert cloud.types == ["start"]
+
+
+def test_asked_by_the_next_host_or_much_later_it_publishes_a_new_start(cloud: Cloud) -> None:
+    gate(cloud).ask(QUESTION)
+    cloud.now("Starting", "h2")
+    gate(cloud).ask(replace(QUESTION, host="h2"))
+    cloud.clock.time += 121
+    gate(cloud).ask(replace(QUESTION, host="h2"))
+    assert cloud.types == ["start", "start", "start"]
+
+
+def test_a_vm_of_which_no_stop_was_heard_was_off_before_it_starts(cloud: Cloud) -> None:
+    cloud.now("Running", "h1")
+    cloud.take(state("Starting", "Running", 10))
+    cloud.now("Starting", "h1")
+    gate(cloud).ask(QUESTION)
+    assert cloud.types == ["start", "stop", "start"]
+
+
+def test_at_running_the_adapter_makes_sure_of_the_gate_s_drive_once(cloud: Cloud) -> None:
+    gate(cloud).ask(QUESTION)
+    cloud.now("Running", "h1")
+    cloud.take(state("Stopping", "Stopped", 11))  # late: of a life before
+    cloud.take(state("Stopped", "Starting", 12))
+    cloud.take(state("Starting", "Running", 13))
+    cloud.take(short("VM.START"))
+    first, second = cloud.events
+    assert isinstance(second, StartEvent)
+    assert (second.data.ensure, second.data.attach) == (first.data.sequence, AttachBy.FLEET)
+
+
+def test_running_elsewhere_it_gets_a_drive_of_its_own_there(cloud: Cloud) -> None:
+    gate(cloud).ask(QUESTION)
+    cloud.now("Running", "h2")
+    cloud.take(state("Starting", "Running", 13))
+    last = cloud.events[-1]
+    assert isinstance(last, StartEvent)
+    assert (last.data.ensure, last.data.host) == (None, "h2")
+
+
+@pytest.mark.parametrize("late", [state("Starting", "Stopped", 13), action("VM.START", 13)])
+def test_a_start_that_fails_keeps_its_password(cloud: Cloud, late: bytes) -> None:
+    gate(cloud).ask(QUESTION)
+    cloud.now("Stopped")
+    cloud.take(late)
+    assert cloud.types == ["start", "stop unbooted"]
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict"),
+    [(("Stopped", None), Verdict.NONE), ((None, None), Verdict.NONE), (("Starting", "h2"), Verdict.NOT_YOURS)],
+)
+def test_nothing_is_published_about_what_does_not_start_there(
+    cloud: Cloud, now: tuple[str | None, str | None], verdict: Verdict
+) -> None:
+    cloud.now(*now)
+    assert gate(cloud).ask(QUESTION).verdict is verdict
+    assert cloud.types == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ((Status.NOT_APPLICABLE, {}), Verdict.NONE),
+        ((Status.PARKED, {}), Verdict.FAILED),
+        ((Status.APPLIED, {}), Verdict.FAILED),
+        (None, Verdict.LATE),
+    ],
+)
+def test_what_becomes_of_the_start_is_the_answer(
+    cloud: Cloud, answer: tuple[Status, dict[str, str]] | None, verdict: Verdict
+) -> None:
+    assert gate(cloud, Waiting(cloud, answer)).ask(QUESTION).verdict is verdict
+
+
+def test_what_passes_is_waited_for_and_what_does_not_is_said(cloud: Cloud) -> None:
+    away = TransientError(TransientCode.VM_BUSY, "another adapter")
+    assert gate(cloud, Waiting(cloud, failures=[away, redis.ConnectionError()])).ask(QUESTION).verdict is Verdict.DRIVE
+    refused = PermanentError(PermanentCode.MAILBOX_FULL, "too much waits")
+    cloud.clock.time += 121
+    answer = gate(cloud, Waiting(cloud, failures=[refused])).ask(QUESTION)
+    assert (answer.verdict, answer.reason) == (Verdict.FAILED, "mailbox_full: too much waits")
+
+
+def test_a_drive_of_cloudstack_s_own_is_the_only_one(cloud: Cloud) -> None:
+    gate(cloud).ask(replace(QUESTION, foreign=True))
+    cloud.now("Running", "h1")
+    cloud.take(state("Starting", "Running", 13))
+    assert [json.loads(event.model_dump_json())["data"]["network_offering"]["services"] for event in cloud.events] == [
+        {},
+        {},
+    ]
+
+
+def test_the_two_newest_tokens_of_a_host_are_valid_and_no_token_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    other = new_token(path, "h2")
+    tokens = GateTokens(path)
+    made = [new_token(path, "h1") for _ in range(3)]
+    assert [tokens.host_of(token) for token in (*made, other, "")] == [None, "h1", "h1", "h2", None]
+    assert not any(token in path.read_text() for token in (*made, other))
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,156 @@
+"""An HTTP server of tornado's that says little: plain answers, limits on what comes in, and an end in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, Finish, RequestHandler, stream_request_body
+from typing_extensions import override
+
+from workers.cloudstack.retrying import Life
+
+_IDLE_SECONDS: Final = 30
+_BODY_SECONDS: Final = 10
+_LOOK_SECONDS: Final = 5
+
+Pages = Sequence[tuple[str, type[RequestHandler], dict[str, Any]]]
+"""Paths, what answers there, and with what it is made."""
+
+
+def serve(  # noqa: PLR0913 - all by name
+    pages: Pages,
+    *,
+    name: str,
+    address: str,
+    port: int,
+    certificate: tuple[Path, Path] | None,
+    life: Life,
+    threads: ThreadPoolExecutor,
+    grace_seconds: float,
+) -> None:
+    """Serve until asked to end; what is in work then is finished, for so many seconds.
+
+    Args:
+        pages: what is served, beside `/health`.
+        name: of the log.
+        address: where it listens.
+        port: its port; 0: any.
+        certificate: files of the certificate and its key; `None`: plain HTTP.
+        life: how long.
+        threads: where the pages work; ended here.
+        grace_seconds: as above.
+
+    Raises:
+        OSError: the address is taken, or the certificate cannot be read.
+    """
+    with threads:
+        asyncio.run(_serve(pages, logging.getLogger(name), address, port, _tls(certificate), life, grace_seconds))
+
+
+async def _serve(  # noqa: PLR0913, PLR0917 - as `serve`
+    pages: Pages,
+    log: logging.Logger,
+    address: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    life: Life,
+    grace_seconds: float,
+) -> None:
+    application = Application([*pages, ("/health", Health)], default_handler_class=_Elsewhere, log_function=_quiet)
+    server = HTTPServer(
+        application,
+        ssl_options=context,
+        idle_connection_timeout=_IDLE_SECONDS,
+        body_timeout=_BODY_SECONDS,
+        max_header_size=16 * 1024,
+    )
+    sockets = bind_sockets(port, address)
+    server.add_sockets(sockets)
+    log.info("listening on %s port %d", address, sockets[0].getsockname()[1])
+    while life.goes_on():
+        await asyncio.get_running_loop().run_in_executor(None, life.pause, _LOOK_SECONDS)
+    server.stop()
+    await asyncio.wait_for(server.close_all_connections(), grace_seconds)
+
+
+class Plain(RequestHandler):
+    """Answers one line of text, whatever happens; an error's text stays inside."""
+
+    @override
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+
+    @override
+    def write_error(self, status_code: int, **_named: Any) -> None:
+        self.write(f"{HTTPStatus(status_code).phrase}\n")
+        _ = self.finish()
+
+    def answer(self, status: HTTPStatus) -> None:
+        """Answer, and be done with the call."""
+        self.set_status(status)
+        self.write(f"{status.phrase}\n")
+        raise Finish
+
+
+@stream_request_body
+class Posted(Plain):
+    """A call with a body, which is taken in piecewise: one that is too large is refused before it is there."""
+
+    most = 0
+    """Bytes of a body."""
+
+    @override
+    def prepare(self) -> None:
+        self._body = bytearray()
+        length = self.request.headers.get("Content-Length", "0")
+        if self.request.method == "POST" and int(length) > self.most:
+            self.answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+    @override
+    def data_received(self, chunk: bytes) -> None:
+        if len(self._body) <= self.most:
+            self._body += chunk
+
+    def body(self) -> bytes:
+        """Return it; a call whose body was too large is answered."""
+        if len(self._body) > self.most:
+            self.answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return bytes(self._body)
+
+
+class Health(Plain):
+    """For probes."""
+
+    @override
+    def get(self) -> None:  # type: ignore[mutable-override]  # tornado calls its methods attributes
+        self.answer(HTTPStatus.OK)
+
+
+class _Elsewhere(Plain):
+    """No other page is here."""
+
+    @override
+    def prepare(self) -> None:
+        self.answer(HTTPStatus.NOT_FOUND)
+
+
+def _tls(certificate: tuple[Path, Path] | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+def _quiet(_handler: RequestHandler) -> None:
+    """Tornado logs addresses and paths of every call; the adapter says what became of a payload."""
