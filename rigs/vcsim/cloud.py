@@ -163,11 +163,32 @@ class Cloud:
             spec.datastore = self.datastore(datastore)
         self.run(vm.RelocateVM_Task, spec=spec)
 
-    def clone(self, name: str, new: str) -> str:
-        """Make a copy of a VM, whatever is in its drives; returns the BIOS uuid that vSphere has given it."""
-        spec = vim.vm.CloneSpec(location=vim.vm.RelocateSpec(), powerOn=False, template=False)
-        self.run(self.vm(name).CloneVM_Task, folder=self.vm(name).parent, name=new, spec=spec)
+    def clone(self, name: str, new: str, *, linked: bool = False) -> str:
+        """Make a copy of a VM or template, whatever is in its drives; returns the BIOS uuid that vSphere has given it.
+
+        Args:
+            name: of the original; a template is deployed as it is.
+            new: of the copy.
+            linked: its disk is a child of the original's.
+        """
+        original = self.vm(name)
+        where = vim.vm.RelocateSpec(pool=original.runtime.host.parent.resourcePool)
+        if linked:
+            where.diskMoveType = "createNewChildDiskBacking"
+        spec = vim.vm.CloneSpec(location=where, powerOn=False, template=False)
+        self.run(original.CloneVM_Task, folder=original.parent, name=new, spec=spec)
         return str(self.vm(new).config.uuid)
+
+    def make_template(self, name: str) -> None:
+        """Turn a VM into a template."""
+        self.vm(name).MarkAsTemplate()
+
+    def add_host(self, datacenter: str, cluster: str, name: str) -> None:
+        """Let a host join a cluster."""
+        compute = self._content.searchIndex.FindByInventoryPath(f"{datacenter}/host/{cluster}")
+        spec = vim.host.ConnectSpec(hostName=name, userName="root", password="secret", force=True)  # noqa: S106
+        self.run(compute.AddHost_Task, spec=spec, asConnected=True)
+        self._hosts[name] = next(host for host in compute.host if host.name == name)
 
     def rename(self, name: str, new: str) -> None:
         """Give a VM another name, as a person does in the client."""

@@ -19,6 +19,8 @@ type rule struct {
 	Fault  string  `json:"fault"` // a vim fault as the answer
 	Task   bool    `json:"task"`  // the fault is the task's, not the call's
 	Status int     `json:"status"`
+	Cookie bool    `json:"cookie"` // the fault brings the cookie of a session that nobody has opened
+	Empty  bool    `json:"empty"`  // the answer says nothing
 	Close  bool    `json:"close"` // the connection dies
 	After  bool    `json:"after"` // after the call was executed
 	Cut    int64   `json:"cut"`   // PUT: the connection dies when so many bytes have come; they stay
@@ -56,7 +58,14 @@ func (f *front) breakOff(w http.ResponseWriter, broken *rule) bool {
 		cutConnection(w)
 	case broken.Status != 0:
 		w.WriteHeader(broken.Status)
+	case broken.Empty:
+		answer := answerOf(broken.Method, "")
+		w.Header().Set("Content-Type", "text/xml")
+		_, _ = w.Write(answer.Body.Bytes())
 	case broken.Fault != "":
+		if broken.Cookie {
+			http.SetCookie(w, &http.Cookie{Name: cookieName, Value: newID()})
+		}
 		answer := faultAnswer(broken.Fault, "injected "+broken.Fault)
 		w.Header().Set("Content-Type", "text/xml")
 		w.WriteHeader(answer.Code)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import PowerState, StoredImage
+from configdrive.model import HostName, PowerState, StoredImage
 from configdrive.ports import AttachedHow, NoDrive
 from rigs.vcsim.server import PASSWORD
 from tests.contract.rig import SECRET, image_name, make_image
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from configdrive.errors import Code
-    from tests.integration.vmware.conftest import Site
+    from tests.integration.vmware.conftest import MakeDriver, Site
     from workers.hypervisors.vmware.driver import VmwareDriver
 
 T, P = TransientCode, PermanentCode
@@ -123,6 +125,62 @@ def test_a_session_that_ends_again_and_again_is_reported(site: Site, driver: Vmw
     with site.center.broken({"method": "FindAllByUuid", "fault": "NotAuthenticated"}):
         assert code_of(lambda: driver.observe(site.define())) is T.HOST_UNREACHABLE
     assert driver.observe(vm).storage == site.shared
+
+
+def test_a_fault_that_brings_the_cookie_of_another_session_ends_none_of_ours(site: Site, driver: VmwareDriver) -> None:
+    driver.observe(site.define())
+    site.center.expire_sessions()
+    with site.center.broken({"method": "FindAllByUuid", "fault": "NotAuthenticated", "cookie": True, "times": 1}):
+        assert driver.observe(site.define()).storage == site.shared
+    assert [(one.open, one.reopened) for one in driver.connections()] == [(1, 1)]
+
+
+@pytest.mark.parametrize("skip", [0, 1], ids=["of the VM", "of a task"])
+def test_an_answer_that_says_nothing_is_no_answer(site: Site, driver: VmwareDriver, skip: int) -> None:
+    vm = site.define()
+    driver.observe(vm)
+    with site.center.broken({"method": "RetrievePropertiesEx", "empty": True, "times": 1, "skip": skip}):
+        if skip:
+            seen = driver.observe(vm)  # whose folder is listed by a task
+            assert (seen.power, seen.unreachable) == (PowerState.HALTED, (site.shared,))
+        else:
+            assert code_of(lambda: driver.observe(vm)) is T.HYPERVISOR_ERROR
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (401, P.ACCESS_DENIED, "in the place of the vCenter"),
+        (403, P.ACCESS_DENIED, "in the place of the vCenter"),
+        (404, T.HYPERVISOR_ERROR, "no vSphere API there"),
+        (503, T.HOST_UNREACHABLE, "HTTP status 503"),
+    ],
+)
+def test_what_is_no_answer_of_the_api_is_reported_by_its_status(
+    site: Site, driver: VmwareDriver, status: int, code: Code, said: str
+) -> None:
+    with site.center.broken({"method": "FindAllByUuid", "status": status, "times": 1}):
+        error = error_of(driver.observe, site.define())
+    assert error.code is code
+    assert said in str(error)
+
+
+def test_the_first_images_of_many_vms_on_a_datastore_make_its_folder_at_once(
+    site: Site, make_driver: MakeDriver
+) -> None:
+    driver, vms = make_driver(connections=8), [site.define(datastore="pod-b") for _ in range(16)]
+    shutil.rmtree(site.center.datastore("pod-b") / "configdrive", ignore_errors=True)
+    site.center.delay(5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda vm: driver.upload(vm, make_image(vm), site.place("pod-b")), vms))
+    finally:
+        site.center.delay(0)
+
+
+def test_the_newest_version_of_the_api_that_both_know_is_spoken(driver: VmwareDriver) -> None:
+    details = [finding.detail for finding in driver.check(HostName("h1"))]
+    assert any("version 6.5 of its API is spoken" in detail for detail in details)
 
 
 def test_a_suspended_vm_is_reported_as_such_and_left_alone(site: Site, driver: VmwareDriver) -> None:

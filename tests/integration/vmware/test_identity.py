@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from hashlib import sha256
@@ -18,6 +19,7 @@ from configdrive.model import (
     InstanceName,
     Place,
     PowerState,
+    StorageName,
     StoredImage,
     VmUuid,
 )
@@ -33,26 +35,33 @@ if TYPE_CHECKING:
     from tests.integration.vmware.conftest import MakeDriver
     from workers.hypervisors.vmware.driver import VmwareDriver
 
-CLUSTERS = {("DC0", "cluster-01"): ["esx-01", "esx-02"], ("DC1", "cluster-02"): ["esx-11"]}
+CLUSTERS = {
+    ("DC0", "cluster-01"): ["esx-01", "esx-02"],
+    ("DC1", "cluster-02"): ["esx-11"],
+    ("DC2", "cluster-01"): ["esx-21"],
+}
 DATASTORES = {
     "shared": ["esx-01", "esx-02"],
     "local-1": ["esx-01"],
     "nfs": ["esx-01", "esx-02"],
     "DC1/shared": ["esx-11"],
     "DC1/nfs": ["esx-11"],
+    "DC2/shared": ["esx-21"],
 }
 HOSTS: dict[str, dict[str, object]] = {
     "esx-01": {"esxi": "esx-01"},
     "esx-02": {"esxi": "esx-02"},
-    "cluster-01": {"cluster": "cluster-01"},
+    "cluster-01": {"cluster": "cluster-01", "datacenter": "DC0"},
     "cluster-02": {"cluster": "cluster-02"},
+    "third": {"cluster": "/DC2/host/cluster-01"},
+    "in-DC2": {"datacenter": "/DC2"},
     "everything": {},
 }
 
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A vCenter with two datacenters: both have a datastore `shared`, and one export is mounted in both as `nfs`."""
+    """Three datacenters: all have a datastore `shared`, two a cluster `cluster-01`, two an export `nfs`."""
     from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
     from rigs.vcsim.server import VCenter  # noqa: PLC0415
 
@@ -133,6 +142,40 @@ def test_a_place_of_another_server_is_not_looked_for_by_its_name(wide: Site, wid
     stranger = Place(wide.shared.storage, None, f"{'0' * 8}/datastore-1")
     assert wide_driver.observe(vm, [stranger], names=[]).unreachable == (stranger,)
     assert error_of(wide_driver.upload, vm, make_image(vm), stranger).code is PermanentCode.STORAGE_NOT_FOUND
+
+
+def test_a_cluster_s_name_that_repeats_goes_with_its_datacenter_or_as_a_path_and_is_refused_alone(wide: Site) -> None:
+    hosts = HOSTS | {
+        "either": {"cluster": "cluster-01"},
+        "falls-back": {"datacenter": "DC2", "fallback_datastore": "/DC2/datastore/shared"},
+        "nowhere": {"cluster": "cluster-02", "datacenter": "DC0"},
+    }
+    with ExitStack() as stack:
+        driver = _driver(wide, hosts, stack)
+        here, there = define(wide, "cluster-01", "esx-01", "shared"), define(wide, "third", "esx-21", "shared")
+        for host in ("third", "in-DC2", "everything", "falls-back"):
+            assert driver.observe(at(there, host)).storage == wide.place("DC2/shared")
+            named = replace(at(there, host), primary_storage=StorageName("/DC2/datastore/shared"))
+            assert driver.observe(named).storage == wide.place("DC2/shared")
+        for vm, host in ((there, "cluster-01"), (here, "third"), (here, "in-DC2")):
+            assert driver.observe(at(vm, host)).power is PowerState.UNDEFINED
+        refused = error_of(driver.observe, at(here, "either"))
+        assert (refused.code, "/DC2/host/cluster-01" in refused.detail) == (PermanentCode.MISCONFIGURED, True)
+        [finding] = [one for one in driver.check(HostName("either")) if not one.ok]
+        assert "/DC0/host/cluster-01" in finding.detail
+        assert "datacenter" in finding.remedy
+        assert error_of(driver.observe, at(here, "nowhere")).code is PermanentCode.UNKNOWN_HOST
+
+
+def test_a_host_that_has_just_joined_its_cluster_is_seen(wide: Site, wide_driver: VmwareDriver) -> None:
+    vm = define(wide, "cluster-02", "esx-11", "shared")
+    give(wide_driver, vm)  # which looks at all hosts
+    wide_driver.detach(vm)
+    wide.cloud.add_host("DC1", "cluster-02", "esx-12")
+    wide.cloud.relocate(vm.instance_name, host="esx-12")
+    time.sleep(1.1)  # for so long what was seen is trusted whatever is refused (`topology.REFUSAL_SECONDS`)
+    assert wide_driver.observe(vm).power is PowerState.HALTED
+    wide_driver.upload(vm, make_image(vm, 2), wide.place("DC1/shared"))
 
 
 # --- hosts of the inventory that overlap ------------------------------------------------------------------------------
@@ -228,6 +271,32 @@ def test_a_clone_holds_nothing_up(site: Site, driver: VmwareDriver, power: Power
     seen = driver.observe(vm)
     assert (seen.drive, seen.media) == (Inserted(second.name, site.shared), (second.name,))
     assert driver.observe(copy).media == (first.name,)
+
+
+@pytest.mark.parametrize("datastore", ["shared", "vsan"])
+@pytest.mark.parametrize("how", ["linked", "template"])
+def test_what_is_made_of_a_vm_with_its_drive_gets_its_own_and_leaves_the_first_one_alone(
+    site: Site, driver: VmwareDriver, how: str, datastore: str
+) -> None:
+    """A template is not served itself; what is deployed of it as it is has its drive, with an image of before."""
+    vm = site.define(datastore=datastore)
+    first = give(driver, vm)
+    if how == "template":
+        site.cloud.make_template(vm.instance_name)
+        assert driver.observe(vm, names=[]).power is PowerState.UNDEFINED
+    made = new_vm("vmware", vm.host)
+    copy = replace(made, uuid=VmUuid(site.cloud.clone(vm.instance_name, made.instance_name, linked=how == "linked")))
+    before = driver.observe(copy)
+    assert before.storage is not None
+    assert isinstance(before.drive, Inserted)
+    assert before.drive.name == first.name  # which lies beside the original, and is none of the copy's
+    own = give(driver, copy)
+    assert driver.observe(copy).drive == Inserted(own.name, before.storage)
+    assert before.drive.place is not None
+    driver.detach(vm)
+    driver.delete(vm, StoredImage(first.name, before.drive.place), anyones=False)
+    assert site.files(vm) == []
+    assert driver.observe(copy, names=[own.name]).images == (StoredImage(own.name, before.storage),)
 
 
 def test_a_clone_gets_its_own_image_in_the_place_of_the_one_it_was_made_with(site: Site, driver: VmwareDriver) -> None:

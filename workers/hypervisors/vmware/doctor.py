@@ -64,7 +64,7 @@ def _hosts(subject: str, storages: Storages, server: Server) -> Iterator[Check]:
         one = known[key]
         remedy = "" if one.connected else "reconnect it in the vSphere client"
         state = "connected" if one.connected else "not connected"
-        yield Check(f"{subject}, ESXi {one.name}", ok=one.connected, detail=f"is {state}", remedy=remedy)
+        yield Check(f"{subject}, ESXi {one.part.name}", ok=one.connected, detail=f"is {state}", remedy=remedy)
 
 
 def _datastore(subject: str, storages: Storages, place: Place) -> Check:
@@ -109,8 +109,8 @@ def _privileges(subject: str, storages: Storages, session: Session) -> Iterator[
 
 def _fallback(subject: str, table: HostTable, storages: Storages) -> Iterator[Check]:
     wanted = table.fallback_datastore
-    if wanted is not None and all(place.storage != wanted for place in storages.of_files):
-        detail = f"does not see its fallback_datastore {wanted!r}, or that takes no files"
+    if wanted is not None and not any(one.is_called(wanted) for one in storages.seen):
+        detail = f"does not see its fallback_datastore {wanted!r}"
         yield Check(subject, ok=False, detail=detail, remedy="correct the inventory, or mount it")
 
 

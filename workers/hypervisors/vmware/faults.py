@@ -76,7 +76,7 @@ def vsphere_code(fault: Exception) -> Code:
 
 
 def _read(error: Exception) -> Fault | None:
-    if isinstance(error, vim.fault.NoPermission):
+    if isinstance(error, vim.fault.NoPermission) and not isinstance(error, vim.fault.NotAuthenticated):
         missing = "; ".join(f"{', '.join(ids)} on {ref}" for ref, ids in missing_of(error))
         return Fault(PermanentCode.ACCESS_DENIED, f"NoPermission: {missing}")
     if isinstance(error, vmodl.MethodFault):

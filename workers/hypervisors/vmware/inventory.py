@@ -100,9 +100,11 @@ class HostTable(Table):
 
     Args:
         endpoint: which of the endpoints knows it.
+        datacenter: its name there, where names of clusters, hosts or datastores repeat in others.
         esxi: the host's name there: VMs on other hosts are not this host's. Where DRS moves VMs without an event, name
-            the cluster instead, or neither for all that the endpoint knows.
-        cluster: the cluster's name there.
+            the cluster instead, or neither for all that the endpoint, or the datacenter, has.
+        cluster: the cluster's name there. A name of any of these may be an inventory path as well:
+            `/datacenter/host/cluster`, `/datacenter/datastore/name`.
         fallback_datastore: takes the images of VMs whose root disk lies on a datastore that only one host sees. All
             hosts to which VMs may move should see it: a VM does not move while its drive holds an image that the other
             host cannot read. Left out: images lie beside the root disk, and when a VM leaves a datastore behind, its
@@ -116,6 +118,7 @@ class HostTable(Table):
     """
 
     endpoint: Name
+    datacenter: Name | None = None
     esxi: Name | None = None
     cluster: Name | None = None
     fallback_datastore: Name | None = None

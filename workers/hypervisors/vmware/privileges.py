@@ -42,4 +42,4 @@ def missing_of(fault: vim.fault.NoPermission) -> Missing:
     """Read what a refusal says: since vSphere 7 it names every privilege, before only the first."""
     several = getattr(fault, "missingPrivileges", None) or ()
     found = [(one.entity, tuple(map(str, one.privilegeIds))) for one in several]
-    return found or [(fault.object, (str(fault.privilegeId),))]
+    return found or [(fault.object, (str(fault.privilegeId or "(which one is not said)"),))]

@@ -150,6 +150,7 @@ class Session:
 
         Raises:
             vim.fault.NoPermission: the user may not read a property.
+            TransientError: `HYPERVISOR_ERROR` when the server says nothing of one of the roots that were asked for.
         """
         query = vmodl.query.PropertyCollector
         steps = [query.TraversalSpec(type=kind, path=path, skip=False) for kind, path in follow]
@@ -168,6 +169,10 @@ class Session:
                     raise refused
                 found.setdefault(str(one.obj), Found(one.obj, values, refused))
             page = collector.ContinueRetrievePropertiesEx(token=page.token) if page.token else None
+        silent = [root for root in roots if type(root) in wanted and str(root) not in found]
+        if silent:
+            detail = f"{self._table.server} says nothing of {key_of(silent[0])}, and not that it is gone"
+            raise TransientError(TransientCode.HYPERVISOR_ERROR, detail, "see the vCenter's own log")
         return list(found.values())
 
     def all_of(self, wanted: Mapping[Any, Sequence[str]], dispensable: Collection[Any] = ()) -> list[Found]:
@@ -216,6 +221,8 @@ class Session:
         """
         try:
             yield
+        except vim.fault.NotAuthenticated:
+            raise  # a kind of the next one; nothing was said of privileges
         except vim.fault.NoPermission as fault:
             raise self.refusal(missing_of(fault)) from fault
 
@@ -227,6 +234,8 @@ class Session:
 
     def named(self, ref: Any) -> str:  # noqa: ANN401
         """Name an object for people, as far as its name may be read: `Datastore 'vsan-01'`."""
+        if ref is None:
+            return "an object that is not named"
         kind, name = type(ref).__name__.rpartition(".")[2], None
         with suppress(vmodl.MethodFault, TransientError, OSError, http.client.HTTPException):
             name = next((one.get("name") for one in self.retrieve({type(ref): ["name"]}, [ref])), None)
@@ -254,10 +263,7 @@ class Session:
             wanted[vim.VirtualMachine] = ["runtime.question"]
         while True:
             seen = {type(one.ref): one for one in self.retrieve(wanted, [task, *([] if beside is None else [beside])])}
-            state = seen.get(vim.Task)
-            if state is None:
-                detail = f"{self._table.server} says nothing of a task that it has begun"
-                raise TransientError(TransientCode.HYPERVISOR_ERROR, detail, "see whether the session may read tasks")
+            state = seen[vim.Task]
             if state.get("info.state") == "success":
                 return state.get("info.result")
             if state.get("info.state") == "error":

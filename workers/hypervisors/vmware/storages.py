@@ -16,6 +16,7 @@ from configdrive.model import IMAGE_FOLDER, AttachBy, HostName, Place, StorageNa
 from workers.hypervisors.vmware.image_folder import ImageFolder
 from workers.hypervisors.vmware.inventory import Placement
 from workers.hypervisors.vmware.paths import directory_of, split
+from workers.hypervisors.vmware.topology import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from configdrive.model import Vm
     from workers.hypervisors.vmware.inventory import HostTable
     from workers.hypervisors.vmware.sessions import Server
-    from workers.hypervisors.vmware.topology import Datastore, Topology
+    from workers.hypervisors.vmware.topology import Datastore, Host, Topology
     from workers.hypervisors.vmware.vms import Drive, SeenVm
 
 _IN: Final = "#"
@@ -53,7 +54,13 @@ class Storages:
     def host_id(self) -> str:
         """What the host says of itself: the server's identity and the ESXi host's, the cluster's, or no more."""
         hosts, table = self._server.topology.get().hosts, self._table
-        keys = {key if table.esxi else hosts[key].cluster_key for key in self.scope if table.esxi or table.cluster}
+        meant = [hosts[key] for key in self.scope]
+        if table.esxi:
+            keys = {one.part.key for one in meant}
+        elif table.cluster:
+            keys = {one.cluster.key for one in meant}
+        else:
+            keys = {one.datacenter.key for one in meant} if table.datacenter else set()
         return "/".join((self._server.topology.get().server, *sorted(keys)))
 
     @property
@@ -61,19 +68,25 @@ class Storages:
         """Managed object ids of the ESXi hosts that are meant.
 
         Raises:
-            PermanentError: `UNKNOWN_HOST` when the endpoint has none of that name.
+            PermanentError: `UNKNOWN_HOST` when the endpoint has none of that name, `MISCONFIGURED` when several.
         """
         found = self._hosts(self._server.topology.get()) or self._hosts(self._server.topology.get(again=True))
+        topology, table = self._server.topology.get(), self._table
         if not found:
-            self._server.topology.get().require_readable(self._table.esxi or "", self._table.cluster or "")
-            wanted = self._table.esxi or self._table.cluster or "any host"
-            detail = f"endpoint {self._table.endpoint} has no host or cluster {wanted!r}"
+            topology.require_readable(table.esxi or "", table.cluster or "")
+            wanted = table.esxi or table.cluster or table.datacenter or "any host"
+            detail = f"endpoint {table.endpoint} has no host, cluster or datacenter {wanted!r}"
             raise PermanentError(PermanentCode.UNKNOWN_HOST, detail, f"correct [vmware.hosts.{self._host}]")
+        called = {self._meant(topology.hosts[key]).path for key in found}
+        if len(called) > 1:
+            detail = f"host {self._host}: endpoint {table.endpoint} has {len(called)} of that name: {sorted(called)}"
+            remedy = f"say which datacenter, or give one of these paths, in [vmware.hosts.{self._host}]"
+            raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
         return found
 
     def has(self, seen: SeenVm) -> bool:
-        """Say whether a VM is on these hosts; one on a host that nobody has seen yet may be on a new one of these."""
-        if seen.host not in self._server.topology.get().hosts:
+        """Say whether a VM is on these hosts; before it is not, they are looked at anew: one may just have come."""
+        if seen.host not in self.scope:
             self._server.topology.get(again=True).require_readable(seen.host)
         return seen.host in self.scope
 
@@ -108,11 +121,11 @@ class Storages:
             PermanentError: `STORAGE_NOT_FOUND`, `MISCONFIGURED`.
         """
         beside = None if vm.attach_by is AttachBy.ORCHESTRATOR else seen
-        if vm.primary_storage is not None:
-            return self._named(vm.primary_storage, seen, beside)
-        if seen is None or seen.root is None:
-            return None
-        return self._settled(self._of_root_disk(seen), seen.root, beside)
+        try:
+            return self._chosen(vm, seen, beside)
+        except PermanentError:  # before it is refused, all is looked at anew: it may just have been mounted
+            self._server.topology.get(again=True)
+            return self._chosen(vm, seen, beside)
 
     def home(self, seen: SeenVm) -> Place | None:
         """The directory with a VM's configuration; `None` when that is not known."""
@@ -153,6 +166,13 @@ class Storages:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    def _chosen(self, vm: Vm, seen: SeenVm | None, beside: SeenVm | None) -> Place | None:
+        if vm.primary_storage is not None:
+            return self._named(vm.primary_storage, seen, beside)
+        if seen is None or seen.root is None:
+            return None
+        return self._settled(self._of_root_disk(seen), seen.root, beside)
+
     def _is_folder(self, store: Datastore, directory: str) -> bool:
         return directory == self._server.namespaces.find(store, IMAGE_FOLDER, lately=True)
 
@@ -175,7 +195,7 @@ class Storages:
         Of a datastore that only other hosts see, which a VM is about to leave: on one with room here.
         """
         root = None if seen is None or seen.root is None else self._of_root_disk(seen)
-        if root is not None and name in {root.name, root.pod}:
+        if root is not None and (root.is_called(name) or name == root.pod):
             return self._settled(root, name, beside)
         store = self._find(name) or self._member(name)
         if store is None and self._table.fallback_datastore is None and self._is_elsewhere(name):
@@ -191,9 +211,19 @@ class Storages:
         return frozenset(
             key
             for key, one in topology.hosts.items()
-            if (table.esxi is None or one.name == table.esxi)
-            and (table.cluster is None or one.cluster == table.cluster)
+            if (table.datacenter is None or one.datacenter.is_called(table.datacenter))
+            and (table.esxi is None or one.part.is_called(table.esxi))
+            and (table.cluster is None or one.cluster.is_called(table.cluster))
         )
+
+    def _meant(self, host: Host) -> Part:
+        """The part of the inventory that a name in the table is that of."""
+        table = self._table
+        if table.esxi is not None:
+            return host.part
+        if table.cluster is not None:
+            return host.cluster
+        return Part() if table.datacenter is None else host.datacenter
 
     def _stores(self) -> list[Datastore]:
         scope = self.scope
@@ -219,10 +249,10 @@ class Storages:
         Raises:
             PermanentError: `MISCONFIGURED` when there are several of that name, in several datacenters.
         """
-        found = [one for one in self._stores() if one.name == name]
+        found = [one for one in self._stores() if one.is_called(name)]
         if len(found) > 1:
             detail = f"host {self._host} has {len(found)} datastores called {name!r}"
-            remedy = "name an ESXi host or a cluster in the inventory: names are unique in one datacenter only"
+            remedy = f"say which datacenter in [vmware.hosts.{self._host}]: names are unique in one only"
             raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
         return found[0] if found else None
 
@@ -232,7 +262,7 @@ class Storages:
         return max(members, key=lambda one: (one.free, one.name), default=None)
 
     def _is_elsewhere(self, name: str) -> bool:
-        return any(name in {one.name, one.pod} for one in self._server.topology.get().datastores.values())
+        return any(one.is_called(name) or name == one.pod for one in self._server.topology.get().datastores.values())
 
     def _settled(self, store: Datastore | None, name: str, beside: SeenVm | None) -> Place:
         """The place on this datastore, or on the fallback when the inventory says so.

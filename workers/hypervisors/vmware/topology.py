@@ -15,7 +15,7 @@ from workers.driverkit.shared import Shared
 from workers.hypervisors.vmware.session import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from workers.hypervisors.vmware.session import Found, Session
 
@@ -40,6 +40,19 @@ DATASTORE_PROPERTIES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the inventory: its name, its path from the root folder, and its managed object id; or nothing."""
+
+    name: str = ""
+    path: str = ""
+    key: str = ""
+
+    def is_called(self, wanted: str) -> bool:
+        """Say whether this is its name, or its path."""
+        return wanted == self.name or (wanted.startswith("/") and wanted.rstrip("/") == self.path)
+
+
+@dataclass(frozen=True, slots=True)
 class Datastore:
     """A datastore.
 
@@ -48,6 +61,7 @@ class Datastore:
             datacenters.
         ref: pyvmomi's object.
         browser: its browser.
+        path: in the inventory, `/datacenter/datastore/name`.
         datacenter: the object in which it lies.
         dc_path: that one's path, as the HTTPS folder wants it.
         pod: the datastore cluster that it is a member of.
@@ -63,6 +77,7 @@ class Datastore:
 
     identity: str
     name: str
+    path: str
     ref: Any
     browser: Any
     datacenter: Any
@@ -76,6 +91,10 @@ class Datastore:
     holds_files: bool
     hosts: frozenset[str]
 
+    def is_called(self, wanted: str) -> bool:
+        """Say whether this is its name, or its path."""
+        return Part(self.name, self.path).is_called(wanted)
+
     @property
     def usable(self) -> bool:
         """Whether files can be read and written there now."""
@@ -84,11 +103,18 @@ class Datastore:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """An ESXi host: its name, its cluster's name and managed object id, and whether it is connected."""
+    """An ESXi host.
 
-    name: str
-    cluster: str
-    cluster_key: str
+    Args:
+        part: itself.
+        cluster: or, of a host in none, what stands for it.
+        datacenter: in which it is.
+        connected: whether its vCenter reaches it.
+    """
+
+    part: Part
+    cluster: Part
+    datacenter: Part
     connected: bool
 
 
@@ -159,36 +185,49 @@ def read_topology(session: Session) -> Topology:
 
 
 def _host(found: Found, others: Mapping[str, Found]) -> Host:
-    parent = others.get(key_of(found.get("parent")))
+    above = _above(found, others)
     return Host(
-        name=str(found.get("name")),
-        cluster="" if parent is None else str(parent.get("name")),
-        cluster_key="" if parent is None else parent.key,
+        part=_part(found, above),
+        cluster=next((_part(one, above[number + 1 :]) for number, one in enumerate(above[:1])), Part()),
+        datacenter=_datacenter(above),
         connected=found.get("runtime.connectionState") == "connected",
     )
 
 
+def _above(found: Found, others: Mapping[str, Found]) -> list[Found]:
+    """Return what an object is in, the nearest first, up to the root folder, which is left out."""
+    above: list[Found] = []
+    parent = found.get("parent")
+    while parent is not None and (one := others.get(key_of(parent))) is not None:
+        above.append(one)
+        parent = one.get("parent")
+    return above
+
+
+def _part(found: Found, above: Sequence[Found]) -> Part:
+    names = [str(one.get("name")) for one in (found, *above)]
+    return Part(names[0], "/" + "/".join(reversed(names)), found.key)
+
+
+def _datacenter(above: Sequence[Found]) -> Part:
+    places = (number for number, one in enumerate(above) if isinstance(one.ref, vim.Datacenter))
+    return next((_part(above[number], above[number + 1 :]) for number in places), Part())
+
+
 def _datastore(found: Found, others: Mapping[str, Found], identity: str) -> Datastore:
-    pod, datacenter, names = None, None, list[str]()
-    above = found.get("parent")
-    while above is not None:
-        ancestor = others.get(key_of(above))
-        if isinstance(above, vim.StoragePod) and ancestor is not None:
-            pod = str(ancestor.get("name"))
-        if isinstance(above, vim.Datacenter):
-            datacenter = above
-        if datacenter is not None and ancestor is not None:
-            names.append(str(ancestor.get("name")))
-        above = None if ancestor is None else ancestor.get("parent")
+    above = _above(found, others)
+    datacenter = _datacenter(above)
+    pods = (str(one.get("name")) for one in above if isinstance(one.ref, vim.StoragePod))
     mounts = _mounts(found)
     shared = found.get("summary.multipleHostAccess")
     return Datastore(
         identity=identity,
+        path=_part(found, above).path,
         ref=found.ref,
         browser=found.get("browser"),
-        datacenter=datacenter,
-        dc_path="/".join(reversed(names)),
-        pod=pod,
+        datacenter=next((one.ref for one in above if isinstance(one.ref, vim.Datacenter)), None),
+        dc_path=datacenter.path.removeprefix("/"),
+        pod=next(pods, None),
         free=int(found.get("summary.freeSpace") or 0),
         url=str(found.get("summary.url") or ""),
         shared=len(mounts) > 1 if shared is None else bool(shared),
