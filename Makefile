@@ -60,7 +60,7 @@ lives: setup ## any life of a VM ends as it must, whatever befalls it (LIVES=500
 	@$(BIN)/python -m tests.lives --lives $(or $(LIVES),5000) --seed $(or $(SEED),1)
 
 .PHONY: lives-proof
-lives-proof: setup ## break the product on purpose: lives must find each break (5 minutes)
+lives-proof: setup ## break the product on purpose: lives must find each break (a minute)
 	$(BIN)/pytest tests/lives/broken.py
 
 .PHONY: test-cloud-init

@@ -50,10 +50,10 @@ MUTATIONS = {
     "a drive that is not emptied": Mutation(
         """
 from workers.hypervisors.simulated import driver, image_folder
-driver.eject = lambda record, *, force: record
-image_folder.Images._require_unused = lambda self, name, storage: None
+driver.eject = lambda record, media, added, *, force: record
+image_folder.Images._require_unused = lambda self, *_arguments: None
 """,
-        frozenset({"drive"}),
+        frozenset({"drive", "empty drive"}),
     ),
     "images that are not deleted": Mutation(
         """
@@ -78,9 +78,9 @@ driver.insert = swapped
         """
 from configdrive.contents import render as module
 render, last = module.render, []
-def stale(vm, data, password):
+def stale(vm, data, *more):
     last.append(data)
-    return render(vm, last[-2] if len(last) > 1 else data, password)
+    return render(vm, last[-2] if len(last) > 1 else data, *more)
 module.render = stale
 """,
         frozenset({"content"}),
@@ -90,10 +90,10 @@ module.render = stale
 import logging
 from configdrive.contents import render as module
 render = module.render
-def talkative(vm, data, password):
+def talkative(vm, data, password, *more):
     if password is not None:
         logging.getLogger("mutation").warning("its password is %s", password.get_secret_value())
-    return render(vm, data, password)
+    return render(vm, data, password, *more)
 module.render = talkative
 """,
         frozenset({"secret"}),

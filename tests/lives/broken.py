@@ -14,7 +14,7 @@ from configdrive.contents.render import render
 from configdrive.contract.events import short_type
 from configdrive.lifecycle import execute, orphans, plan, reconcile, verify
 from configdrive.lifecycle.settled import Verified
-from tasks import storage_sweep
+from tasks import policy, storage_sweep
 from tests.lives.machine import run_lives
 from tests.mailboxes import shared_redis_url
 from tests.unit.fakes import cloud
@@ -137,6 +137,11 @@ def another_event_s_content(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(execute, "render", stale)
 
 
+def an_end_takes_its_time(patch: pytest.MonkeyPatch) -> None:
+    """What failed is tried again much later."""
+    patch.setattr(policy, "backoff", lambda *_arguments: 500.0)
+
+
 _STOPPED = frozenset({"a_worker_stands_still_or_dies_and_the_vm_starts_again", "another_worker_goes_on"})
 _VERIFIED = _STOPPED | {"hosts_are_asked_and_vms_verified"}
 _MOVED = _STOPPED | {"publish", "the_vm_moves"}
@@ -155,6 +160,7 @@ BREAKS: dict[Break, frozenset[str]] = {
     half_an_image_is_trusted: _STOPPED,
     the_users_drive_goes: _STOPPED,
     another_event_s_content: _EVERYTHING,
+    an_end_takes_its_time: _SWEPT,
 }
 """What the lives are made of that find each break soonest."""
 

@@ -31,7 +31,7 @@ from tasks.policy import Limits
 from tasks.storage_sweep import StorageSweeper
 from tests.lives.asked import TAKES_AWAY, Asked, Content, Sent
 from tests.lives.interruptions import STOPPED, Killed, PointedMailbox, Points, UnforeseenError
-from tests.mailboxes import Store
+from tests.mailboxes import LEASE, Store
 from tests.unit.documents import OTHER_UUID, Json, document
 from tests.unit.fakes.cloud import At, Cloud, Machine, MemoryDriver
 from tests.unit.fakes.fleet import HOST_1, VM, foreign_image
@@ -57,6 +57,10 @@ AGES = 100_000.0
 
 ROUNDS = 4
 """After so many looks a lost wake-up is found, and whatever can be tidied up is."""
+
+LONGEST = 120.0
+"""Seconds of a fleet's time within which an event ends or is parked once it is the next one, and all of them once
+nothing is in the way any more."""
 
 HERE = "here"
 """In the place of a host's name: the one that the VM is on, as an orchestrator knows it."""
@@ -485,21 +489,42 @@ class Life:
             return
         assert self._in_drive(machine) == self.asked.drive
 
-    def all_is_worked_on(self) -> None:
-        """Let everything be tried until it ends or is parked."""
+    def all_is_worked_on(self) -> float:
+        """Let everything be tried until it ends or is parked; returns the seconds that a fleet would take for it.
+
+        Raises:
+            AssertionError: an event came to no end although it was the next one for long enough.
+        """
+        every = waited = 0.0
         for _ in range(ROUNDS * (len(self.unended) + 1)):
             if not self.unended:
                 break
+            ended, pause = len(self.ended), self._pause()
             self.time_passes()
             self.wake_ups_are_sent()
             while self.wakeups:
                 self.work(0, None)
             self.check()
+            every, waited = every + pause, waited + pause
+            assert waited <= LONGEST, f"{self.unended[:1]} has no end after {waited} s"
+            waited = waited if len(self.ended) == ended else 0.0
+        return every
+
+    def _pause(self) -> float:
+        """Return the seconds until the VM's next event is tried: a dead worker's lease, a back-off, a lost wake-up."""
+        fields: Any = self.store.client.hmget(self.store.key("vm", VM), ["owner", "retry_at", "parked"])
+        owner, retry_at, parked = fields
+        if parked is not None:
+            return 0.0
+        lost = 0.0 if self.wakeups or retry_at is not None else 2 * self.store.resend
+        lease = LEASE if owner is not None else 0.0
+        back_off = 0.0 if retry_at is None else max(0.0, int(retry_at) / 1000 - self.store.now())
+        return lost + lease + back_off
 
     def comes_to_rest(self) -> None:
         """Let everybody be back, and all be done that can be done without an operator."""
         self.cloud.down.clear()
-        self.all_is_worked_on()
+        assert self.all_is_worked_on() <= LONGEST, "nothing was in the way any more"
         for _ in range(ROUNDS):
             self.tidy_up()
         self.time_passes()
