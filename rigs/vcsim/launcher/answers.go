@@ -5,6 +5,7 @@ import (
 	"html"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
@@ -65,9 +66,13 @@ func (f *front) newTicket(body []byte) *httptest.ResponseRecorder {
 		return faultAnswer("InvalidRequest", err.Error())
 	}
 	spec := method.Body.(*types.AcquireGenericServiceTicket).Spec.(*types.SessionManagerHttpServiceRequestSpec)
+	wanted, err := url.Parse(spec.Url)
+	if err != nil {
+		return faultAnswer("InvalidArgument", spec.Url)
+	}
 	id := newID()
 	f.mu.Lock()
-	f.tickets[id] = ticket{method: spec.Method, url: spec.Url}
+	f.tickets[id] = ticket{method: spec.Method, url: wanted}
 	f.mu.Unlock()
 	return answerOf("AcquireGenericServiceTicket", fmt.Sprintf(
 		`<returnval><id>%s</id><hostName>%s</hostName><sslThumbprint>%s</sslThumbprint></returnval>`,

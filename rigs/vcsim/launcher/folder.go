@@ -18,7 +18,7 @@ import (
 // ticket lets its bearer make one request.
 type ticket struct {
 	method string
-	url    string
+	url    *url.URL
 }
 
 const folderPath = "/folder/"
@@ -31,15 +31,23 @@ func (f *front) serveFolder(w http.ResponseWriter, r *http.Request, broken *rule
 	if broken != nil && broken.Cut == 0 && broken.Keep == 0 && !broken.After && f.breakOff(w, broken) {
 		return
 	}
-	if !f.authenticated(r) && !f.redeem(r) {
-		w.WriteHeader(http.StatusUnauthorized)
-		return
+	bySession, host := f.authenticated(r), ""
+	if !bySession {
+		made := f.redeem(r)
+		if made == nil {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		host = made.url.Hostname()
+		if systemOf(host) == nil && !f.setup.ESXi { // of the vCenter itself: it has a host of its choice answer
+			host = f.setup.Clusters[0].Hosts[0]
+		}
 	}
 	if !f.may(folderNeeds(r.Method)) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	directory, found := directoryOf(r.URL.Query())
+	directory, found := f.directoryOf(r.URL.Query(), host)
 	if !found {
 		w.WriteHeader(http.StatusNotFound)
 		return
@@ -90,14 +98,30 @@ func (f *front) receive(w http.ResponseWriter, r *http.Request, file string, bro
 	w.WriteHeader(http.StatusCreated)
 }
 
-func directoryOf(query url.Values) (string, bool) {
+// directoryOf finds the files of a datastore; at an ESXi host, which has a datacenter of its own only, among its own.
+func (f *front) directoryOf(query url.Values, host string) (string, bool) {
+	system := systemOf(host)
 	for _, entity := range simulator.Map.All("Datastore") {
 		store := entity.(*simulator.Datastore)
-		if store.Name == query.Get("dsName") && datacenterOf(store.Parent) == strings.Trim(query.Get("dcPath"), "/") {
+		datacenter := strings.Trim(query.Get("dcPath"), "/")
+		here := datacenterOf(store.Parent) == datacenter
+		if system != nil {
+			here = mountedBy(store, &system.Self) && (datacenter == "" || datacenter == "ha-datacenter")
+		}
+		if store.Name == query.Get("dsName") && here {
 			return store.Info.GetDatastoreInfo().Url, store.Summary.Accessible
 		}
 	}
 	return "", false
+}
+
+func systemOf(name string) *simulator.HostSystem {
+	for _, entity := range simulator.Map.All("HostSystem") {
+		if host := entity.(*simulator.HostSystem); name != "" && host.Name == name {
+			return host
+		}
+	}
+	return nil
 }
 
 func datacenterOf(parent *types.ManagedObjectReference) string {
@@ -116,18 +140,21 @@ func datacenterOf(parent *types.ManagedObjectReference) string {
 	return ""
 }
 
-// redeem takes a ticket, once, for the request that it was made for.
-func (f *front) redeem(r *http.Request) bool {
+// redeem takes a ticket, once, for the request that it was made for; nil when there is none.
+func (f *front) redeem(r *http.Request) *ticket {
 	cookie, err := r.Cookie("vmware_cgi_ticket")
 	if err != nil {
-		return false
+		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	made, known := f.tickets[cookie.Value]
 	delete(f.tickets, cookie.Value)
-	return known && made.method == "http"+strings.ToUpper(r.Method[:1])+strings.ToLower(r.Method[1:]) &&
-		strings.HasSuffix(made.url, r.URL.RequestURI())
+	method := "http" + strings.ToUpper(r.Method[:1]) + strings.ToLower(r.Method[1:])
+	if !known || made.method != method || made.url.RequestURI() != r.URL.RequestURI() {
+		return nil
+	}
+	return &made
 }
 
 func (f *front) thumbprint() string {

@@ -24,6 +24,7 @@ from configdrive.model import (
     VmUuid,
 )
 from configdrive.ports import AttachedHow, Inserted
+from rigs.process import RigError
 from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.vmware.conftest import Site, give
 from tests.support import error_of, require_rig
@@ -43,6 +44,7 @@ CLUSTERS = {
 DATASTORES = {
     "shared": ["esx-01", "esx-02"],
     "local-1": ["esx-01"],
+    "local-2": ["esx-02"],
     "nfs": ["esx-01", "esx-02"],
     "DC1/shared": ["esx-11"],
     "DC1/nfs": ["esx-11"],
@@ -124,6 +126,26 @@ def test_datastores_of_one_name_in_two_datacenters_are_two_places(wide: Site, wi
     assert wide_driver.observe(at(vm, "cluster-02"), names=[image.name]).drive == Inserted(image.name, there)
 
 
+def test_a_vm_that_moves_from_disk_to_disk_within_its_cluster_has_an_empty_drive_meanwhile(
+    wide: Site, wide_driver: VmwareDriver
+) -> None:
+    """With the cluster as the host: it sees both local datastores, and no host of it does."""
+    vm = define(wide, "cluster-01", "esx-01", "local-1", running=True)
+    image = give(wide_driver, vm)
+    source, target = wide.place("local-1", "cluster-01"), wide.place("local-2", "cluster-01")
+    moving = replace(vm, primary_storage=target.storage)
+    assert wide_driver.observe(moving, [source], names=[image.name]).storage == target
+    with pytest.raises(RigError, match="CannotAccessVmDevice"):
+        wide.cloud.relocate(vm.instance_name, host="esx-02", datastore="local-2")
+    wide_driver.copy(moving, image.name, source, target)
+    wide.cloud.relocate(vm.instance_name, host="esx-02", datastore="local-2")
+    assert wide_driver.attach(vm, image.name, target).how is AttachedHow.INSERTED
+    shared = give(wide_driver, define(wide, "cluster-01", "esx-01", "shared", running=True))
+    stays = replace(vm, uuid=shared.name.vm_uuid)
+    wide_driver.copy(stays, shared.name, wide.place("shared"), source)
+    assert wide_driver.observe(stays).media == (shared.name,)  # whatever host has the target sees it where it is
+
+
 def test_one_export_that_two_datacenters_have_mounted_is_one_place(wide: Site, wide_driver: VmwareDriver) -> None:
     """A copy to itself is none, and there is no other one that could be deleted."""
     vm = define(wide, "cluster-01", "esx-01", "nfs")
@@ -155,8 +177,8 @@ def test_a_cluster_s_name_that_repeats_goes_with_its_datacenter_or_as_a_path_and
         here, there = define(wide, "cluster-01", "esx-01", "shared"), define(wide, "third", "esx-21", "shared")
         for host in ("third", "in-DC2", "everything", "falls-back"):
             assert driver.observe(at(there, host)).storage == wide.place("DC2/shared")
-            named = replace(at(there, host), primary_storage=StorageName("/DC2/datastore/shared"))
-            assert driver.observe(named).storage == wide.place("DC2/shared")
+        named = replace(at(there, "third"), primary_storage=StorageName("shared"))
+        assert driver.observe(named).storage == wide.place("DC2/shared")
         for vm, host in ((there, "cluster-01"), (here, "third"), (here, "in-DC2")):
             assert driver.observe(at(vm, host)).power is PowerState.UNDEFINED
         refused = error_of(driver.observe, at(here, "either"))

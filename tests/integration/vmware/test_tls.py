@@ -111,6 +111,17 @@ def test_files_pass_with_a_ticket_each(site: Site, make_driver: MakeDriver) -> N
     assert (site.center.datastore("shared") / "configdrive" / str(image.name)).read_bytes() == image.content
 
 
+def test_a_ticket_is_made_for_a_host_that_has_the_datastore_and_names_no_datacenter_of_the_vcenter(
+    site: Site, make_driver: MakeDriver
+) -> None:
+    """The second host's own disk: the first host would not find it, and neither would find `DC0`."""
+    driver, vm = make_driver(transfer="ticket"), site.define(host="h2", datastore="local-2")
+    place = driver.observe(vm).storage
+    assert place is not None
+    driver.upload(vm, make_image(vm), place)
+    assert site.files(vm) == [f"local-2/{make_image(vm).name}"]
+
+
 def test_a_ca_file_that_cannot_be_read_is_reported_at_the_start(make_driver: MakeDriver, tmp_path: Path) -> None:
     assert error_of(make_driver, ca_file=str(tmp_path / "none.pem")).code is PermanentCode.MISCONFIGURED
 

@@ -128,8 +128,9 @@ class VmwareDriver:
     def copy(self, vm: Vm, name: ImageName, source: Place, target: Place, genuine: Genuine = trusted) -> None:
         """Make `target` hold the same bytes as `source` under the same name.
 
-        When `vm.host` does not see the source, the VM is about to move there, which vSphere refuses as long as the
-        image is in its drive: it is ejected first, and `attach` inserts the copy, or after a rollback the original.
+        When a host that has the target does not see the source, the VM may be about to move there, which vSphere
+        refuses as long as the image is in its drive: it is ejected first, and `attach` inserts the copy, or after a
+        rollback the original.
         """
         require_own(vm, name)
         with self._reach(source, vm.host) as (_, folder):
@@ -137,7 +138,7 @@ class VmwareDriver:
         if there is None or not genuine(hashlib.sha256(there).hexdigest()):
             raise nothing_to_copy(name, source)
         if source != target:
-            self._eject_for_migration(vm, source)
+            self._eject_for_migration(vm, source, target)
             self._store(vm, name, there, target)
 
     def attach(self, vm: Vm, name: ImageName, place: Place) -> Attachment:
@@ -261,9 +262,9 @@ class VmwareDriver:
             raise unknown_host("vmware", host)
         return table
 
-    def _eject_for_migration(self, vm: Vm, source: Place) -> None:
+    def _eject_for_migration(self, vm: Vm, source: Place, target: Place) -> None:
         with self._visit(vm.host) as visit:
-            if visit.storages.sees(source):
+            if visit.storages.sees_wherever(source, target):
                 return
             seen = visit.find_anywhere(vm)
             if seen is not None:

@@ -18,6 +18,7 @@ from configdrive.model import IMAGE_FOLDER, ImageName
 from workers.hypervisors.vmware.faults import status_error
 from workers.hypervisors.vmware.paths import split
 from workers.hypervisors.vmware.privileges import ON_DATASTORES
+from workers.hypervisors.vmware.session import FileAt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -171,8 +172,10 @@ class ImageFolder:
         return f"[{self.store.name}] {self._inside(file)}"
 
     def _request(self, method: str, file: str, body: bytes | None = None) -> Reply:
-        query = {"dcPath": self.store.dc_path, "dsName": self.store.name}
-        return self._session.file(method, self._inside(file), query, body)
+        topology = self._server.topology.get()
+        esxi = topology.address_of(self.store) if topology.is_vcenter else None
+        at = FileAt(self._inside(file), self.store.name, self.store.dc_path, esxi)
+        return self._session.file(method, at, body)
 
     def _ask(self, method: str, file: str) -> Reply | None:
         reply = self._request(method, file)

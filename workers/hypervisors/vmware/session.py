@@ -69,6 +69,28 @@ class Found:
         return self.properties.get(path)
 
 
+@dataclass(frozen=True, slots=True)
+class FileAt:
+    """A file on a datastore, as HTTPS knows it.
+
+    Args:
+        path: on the datastore.
+        datastore: its name.
+        datacenter: path of its datacenter on the vCenter.
+        esxi: address of a host that has it mounted; `None` where there is no vCenter before it.
+    """
+
+    path: str
+    datastore: str
+    datacenter: str
+    esxi: str | None = None
+
+    def target(self, *, with_datacenter: bool) -> str:
+        """Return what is asked for."""
+        datacenter = f"dcPath={quote(self.datacenter, safe='')}&" if with_datacenter else ""
+        return f"/folder/{quote(self.path)}?{datacenter}dsName={quote(self.datastore, safe='')}"
+
+
 class Session:
     """A session that logs in when it is first used, and again when the server has forgotten it.
 
@@ -278,16 +300,15 @@ class Session:
 
     # --- files -------------------------------------------------------------------------------------------------------
 
-    def file(self, method: str, path: str, query: Mapping[str, str], body: bytes | None = None) -> Reply:
+    def file(self, method: str, at: FileAt, body: bytes | None = None) -> Reply:
         """Ask for a file of a datastore: `GET`, `HEAD` or `PUT` of `/folder/<path>`.
 
         A session that the server has forgotten is opened again.
         """
-        pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-        target = f"/folder/{quote(path)}?{pairs}"
         _ = self.content
         if self._table.transfer is Transfer.TICKET:
-            return self._by_ticket(method, target, body)
+            return self._by_ticket(method, at, body)
+        target = at.target(with_datacenter=True)
         before = self._stub.logins
         reply = self._exchange(method, target, body)
         if reply.status == HTTPStatus.UNAUTHORIZED:
@@ -318,18 +339,23 @@ class Session:
         self._stub.ReturnConnection(connection)
         return reply
 
-    def _by_ticket(self, method: str, target: str, body: bytes | None) -> Reply:
-        """Use a ticket, at the host that it was made for: that one's fingerprint comes with it, over this session."""
+    def _by_ticket(self, method: str, at: FileAt, body: bytes | None) -> Reply:
+        """Use a ticket at the ESXi host that it is made for, whose fingerprint comes with it over this session.
+
+        A host has one datacenter of its own only, so that the vCenter's must not be named there.
+        """
         table = self._table
+        server, target = at.esxi or table.server, at.target(with_datacenter=at.esxi is None)
+        port = "" if at.esxi is not None else f":{table.port}"
         spec = vim.SessionManager.HttpServiceRequestSpec(
-            method=f"http{method.capitalize()}", url=f"https://{table.server}:{table.port}{target}"
+            method=f"http{method.capitalize()}", url=f"https://{server}{port}{target}"
         )
         ticket = self.content.sessionManager.AcquireGenericServiceTicket(spec)
-        host, _, port = (ticket.hostName or table.server).partition(":")
+        host, _, said = (ticket.hostName or f"{server}{port}").partition(":")
         context = self._stub.schemeArgs["context"]
         if ticket.sslThumbprint:
             context = PinnedContext.of(ticket.sslThumbprint)
-        connection = http.client.HTTPSConnection(host, int(port or table.port), context=context, timeout=self._timeout)
+        connection = http.client.HTTPSConnection(host, int(said or 443), context=context, timeout=self._timeout)
         try:
             return ask(connection, method, target, body, f"{_TICKET}={ticket.id}")
         finally:

@@ -132,9 +132,11 @@ class Storages:
         store = None if seen.home is None else self._called(seen.home[0], seen)
         return None if store is None or seen.home is None else self._place(store, seen.home[1])
 
-    def sees(self, place: Place) -> bool:
-        """Say whether these hosts reach the storage."""
-        return bool(self._at(place, near=True))
+    def sees_wherever(self, one: Place, other: Place) -> bool:
+        """Say whether each of these hosts that reaches the other storage reaches this one too."""
+        here = frozenset[str]().union(*(store.hosts for store in self._at(one)))
+        there = frozenset[str]().union(*(store.hosts for store in self._at(other, near=True)))
+        return bool(here & self.scope) and (there & self.scope) <= here
 
     def folder(self, place: Place, *, near: bool = False) -> ImageFolder:
         """Give the images of a place.

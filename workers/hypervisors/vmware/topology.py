@@ -125,12 +125,14 @@ class Topology:
     Args:
         server: the identity of the vCenter, or of the host where there is none.
         datastores, hosts: of it.
+        is_vcenter: whether it is one, and no ESXi host of its own.
         refused: those that the user may see, and not read: the id as well as the name -> why.
     """
 
     server: str
     datastores: Mapping[str, Datastore]
     hosts: Mapping[str, Host]
+    is_vcenter: bool
     refused: Mapping[str, vim.fault.NoPermission]
 
     def require_readable(self, *known_as: str) -> None:
@@ -142,6 +144,11 @@ class Topology:
         for one in known_as:
             if one in self.refused:
                 raise self.refused[one]
+
+    def address_of(self, store: Datastore) -> str | None:
+        """Return the address of a host that has a datastore mounted and is connected, the same one each time."""
+        hosts = (self.hosts[key] for key in sorted(store.hosts) if key in self.hosts)
+        return next((one.part.name for one in hosts if one.connected), None)
 
     def known(self, identity: str) -> list[Datastore]:
         """Return the datastores with these files: one, or several that are the same storage."""
@@ -180,6 +187,7 @@ def read_topology(session: Session) -> Topology:
             one.key: _datastore(one, found, f"{server}/{first[one.get('summary.url') or one.key]}") for one in stores
         },
         hosts={one.key: _host(one, found) for one in hosts},
+        is_vcenter=session.content.about.apiType == "VirtualCenter",
         refused={known: one.refused for one in refused for known in (one.key, str(one.get("name")))},
     )
 
