@@ -6,6 +6,8 @@ what goes on the drive (`data.guest`) is sealed by the publisher into `data.seal
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
@@ -20,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_json
 
 from configdrive.contract.fields import (
     EventIdField,
@@ -39,6 +41,7 @@ from configdrive.contract.fields import (
 )
 from configdrive.contract.guest_data import GuestData, Strict
 from configdrive.contract.json_schema import given, plain
+from configdrive.contract.lenient import without_bad
 from configdrive.contract.validation import explain
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import AttachBy, GuestOs, OneLine, Presentation, VmDefinition
@@ -110,7 +113,11 @@ _PASSWORD: Final = {key: value for key, value in given("password", "string").ite
 
 
 class GuestEventData(EventData):
-    """What events that can change the drive's content carry besides: `guest` in the clear, or `sealed`."""
+    """What events that can change the drive's content carry besides: `guest` in the clear, or `sealed`.
+
+    `lenient`: a bad value in `guest` is left out, and the rest arrives; never user data or a password. `left_out` is
+    written by who leaves it out: which fields, and why.
+    """
 
     model_config = ConfigDict(json_schema_extra={"not": _BOTH})
 
@@ -119,6 +126,8 @@ class GuestEventData(EventData):
     label: LabelField | None = None
     guest: GuestData | None = None
     sealed: SealedField | None = None
+    lenient: StrictBool = False
+    left_out: Annotated[tuple[OneLine, ...], Field(max_length=512)] = ()
 
     @model_validator(mode="after")
     def _clear_or_sealed(self) -> Self:
@@ -272,7 +281,7 @@ def short_type(event_type: str) -> str:
 
 
 def parse(raw: str | bytes) -> LifecycleEvent:
-    """Read one event from its JSON.
+    """Read one event from its JSON; of a lenient one without the bad values in its `guest`.
 
     Raises:
         PermanentError: `INVALID_EVENT` or `CONTENT_TOO_LARGE`; the detail names the field, never its value.
@@ -284,7 +293,27 @@ def parse(raw: str | bytes) -> LifecycleEvent:
         return _ADAPTER.validate_json(text)
     except ValidationError as error:
         problem = explain(error)
+    lenient = _leniently(text)
+    if lenient is None:
+        raise problem
+    try:
+        return _ADAPTER.validate_json(lenient)
+    except ValidationError as error:
+        problem = explain(error)
     raise problem
+
+
+def _leniently(text: bytes) -> bytes | None:
+    """Return a lenient event without what can be left out of it; `None` when it is none, or there is nothing."""
+    with suppress(ValueError, RecursionError):
+        event = json.loads(text)  # which takes lone surrogates, so that one costs its own value only
+        data = event.get("data") if isinstance(event, dict) else None
+        if not isinstance(data, dict) or data.get("lenient") is not True or not isinstance(data.get("guest"), dict):
+            return None
+        data["guest"], left = without_bad(data["guest"])
+        data["left_out"] = list(left)
+        return to_json(event) if left else None
+    return None
 
 
 def too_large(size: int) -> PermanentError:

@@ -189,7 +189,19 @@ class GuestData(Strict):
     nics: Annotated[tuple[Nic, ...], Field(max_length=64, json_schema_extra=_ONE_DEFAULT)] | None = None
     password: Password | None = None
 
+    _left_out: tuple[str, ...] = PrivateAttr(default=())
     _show = field_serializer("password")(_reveal)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What was left out of it when it was opened, and why."""
+        return self._left_out
+
+    def lacking(self, left_out: tuple[str, ...]) -> Self:
+        """Return it, knowing what was left out of it."""
+        known = self.model_copy()
+        known._left_out = left_out  # noqa: SLF001 - its own class
+        return known
 
     @model_validator(mode="after")
     def _fit_for_a_drive(self) -> Self:

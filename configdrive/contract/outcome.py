@@ -53,8 +53,9 @@ class Outcome:
         facts: what was reached: `attach`, `device`, `path`, `xml`, `storage`, `generation`, `password`, `left_behind`,
             `seen_as` (`cdrom` or `disk`), `needs` (`xen_drivers` or `virtio_scsi` in the guest, or `stop_and_start`),
             `borrowed` (the VM's own drive that has the image while it runs), `remarks` (what is not on the drive, or
-            will not work there, as one may expect); on KVM `bus` (of the drive), `xml_controller` (to be defined with
-            it), and of a VM of which nothing is known `xml_ide`, `xml_sata`, `xml_scsi` (its element on each bus).
+            will not work there, as one may expect), `left_out` (of a lenient event: which values, and why); on KVM
+            `bus` (of the drive), `xml_controller` (to be defined with it), and of a VM of which nothing is known
+            `xml_ide`, `xml_sata`, `xml_scsi` (its element on each bus).
     """
 
     event_id: str

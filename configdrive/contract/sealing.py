@@ -6,13 +6,16 @@ again under another id.
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 
 from pydantic import ValidationError
 from pydantic_core import to_json
 
 from configdrive.contract.events import MAX_EVENT_BYTES, ContentEvent, LifecycleEvent, PasswordResetEvent, too_large
 from configdrive.contract.guest_data import GuestData
+from configdrive.contract.lenient import without_bad
 from configdrive.contract.validation import explain
 from configdrive.errors import BadContentError, PermanentCode
 from configdrive.ports import Sealer
@@ -54,19 +57,33 @@ def guest_of(event: LifecycleEvent, sealer: Sealer) -> GuestData:
         return GuestData()
     guest = event.data.guest or GuestData()
     if event.data.sealed is not None:
-        guest = _unsealed(sealer.open(event.data.sealed, _context(event)))
+        guest = _unsealed(sealer.open(event.data.sealed, _context(event)), lenient=event.data.lenient)
     if isinstance(event, PasswordResetEvent) and guest.password is None:
         detail = "data.sealed: has no password"
         raise BadContentError(PermanentCode.INVALID_EVENT, detail, "give 'guest.password'")
     return guest
 
 
-def _unsealed(plaintext: bytes) -> GuestData:
+def _unsealed(plaintext: bytes, *, lenient: bool) -> GuestData:
     try:
         return GuestData.of_plaintext(plaintext)
     except ValidationError as error:
         problem = explain(error)
+    found = _leniently(plaintext) if lenient else None
+    if found is not None:
+        return found
     raise BadContentError(PermanentCode(problem.code), f"in data.sealed: {problem.detail}", problem.remedy)
+
+
+def _leniently(plaintext: bytes) -> GuestData | None:
+    """Open what a publisher has sealed without a look; `None` when what is wrong cannot be left out."""
+    document, _, content = plaintext.partition(b"\n")
+    with suppress(ValueError, RecursionError):
+        guest = json.loads(document if content else plaintext)
+        if isinstance(guest, dict):
+            kept, left = without_bad(guest)
+            return GuestData.of_plaintext(b"\n".join((to_json(kept), *([content] if content else [])))).lacking(left)
+    return None
 
 
 def _context(event: LifecycleEvent) -> str:

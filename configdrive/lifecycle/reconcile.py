@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from configdrive.contract.events import (
+    ContentEvent,
     DestroyEvent,
     LifecycleEvent,
     MigrateEvent,
@@ -162,7 +163,7 @@ class Reconciler:
         if isinstance(admitted, Settled):
             return admitted
         try:
-            return self._make_true(admitted)
+            return _telling(self._make_true(admitted), admitted)
         except StaleError:
             raise
         except FleetError as error:
@@ -437,6 +438,17 @@ class Reconciler:
             return Settled(outcome)
         text = state.dump(known, self._sealer, attempt.uuid)
         return Settled(outcome, text, _is_gone(known), known.left)
+
+
+def _telling(settled: Settled, admitted: _Admitted) -> Settled:
+    """Have the outcome say what was left out of the event."""
+    event = admitted.attempt.event
+    said = event.data.left_out if isinstance(event, ContentEvent) else ()
+    left = "; ".join((*said, *admitted.guest.left_out))
+    if not left:
+        return settled
+    outcome = settled.outcome
+    return replace(settled, outcome=replace(outcome, facts=outcome.facts | {"left_out": left}))
 
 
 def _successor(event: LifecycleEvent, waiting: tuple[Waiting, ...]) -> str | None:

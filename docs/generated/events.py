@@ -98,7 +98,7 @@ def _fields(part: type) -> str:
     schema = TypeAdapter(part).json_schema()
     rows = []
     for name, written in annotated(part).items():
-        if name in {"model_config", "data"}:
+        if name in {"model_config", "data"} or name.startswith("_"):
             continue
         found = schema["properties"][name]
         needed = "required" if name in schema.get("required", ()) else _default(found)

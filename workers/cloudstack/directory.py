@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from pydantic import SecretStr
@@ -28,7 +29,7 @@ class ApiDirectory(VmDirectory):
     @override
     def find(self, vm: VmUuid) -> VmRecord | None:
         found = self._one("listVirtualMachines", "virtualmachine", id=vm)
-        return None if found is None else _vm(vm, found)
+        return None if found is None else record_of(vm, found)
 
     @override
     def content(self, vm: VmRecord) -> VmContent:
@@ -37,10 +38,7 @@ class ApiDirectory(VmDirectory):
         without_dns = any(not _servers(found, "dns1", "dns2") for found in networks.values())
         zone = self._api.call("listZones", id=vm.zone_id) if without_dns and vm.zone_id else None
         zones = json_values.documents((zone or {}).get("zone"))
-        return VmContent(
-            {name: _network(found, zones[0] if zones else {}) for name, found in networks.items()},
-            self._user_data(vm.uuid),
-        )
+        return content_of(networks, zones[0] if zones else {}, self._user_data(vm.uuid))
 
     @override
     def storage_of(self, vm: VmUuid) -> str | None:
@@ -61,10 +59,9 @@ class ApiDirectory(VmDirectory):
         password = text(json_values.document(result.get("virtualmachine")).get("password"))
         return None if password is None else SecretStr(password)
 
-    def _user_data(self, vm: VmUuid) -> SecretStr | None:
+    def _user_data(self, vm: VmUuid) -> str | None:
         found = self._api.call("getVirtualMachineUserData", virtualmachineid=vm)
-        data = text(json_values.document((found or {}).get("virtualmachineuserdata")).get("userdata"))
-        return None if data is None else SecretStr("".join(data.split()))
+        return text(json_values.document((found or {}).get("virtualmachineuserdata")).get("userdata"))
 
     def _one(self, command: str, name: str, *, id: str) -> Document | None:  # noqa: A002 - as the API calls it
         """Return what a list command says of one thing, also where it belongs to a project."""
@@ -76,7 +73,15 @@ class ApiDirectory(VmDirectory):
         return None
 
 
-def _vm(uuid: VmUuid, found: Document) -> VmRecord:
+def content_of(networks: Mapping[str, Document], zone: Document, user_data: str | None) -> VmContent:
+    """Read the networks of a VM by their ids, its zone, and its user data in base64."""
+    return VmContent(
+        {name: _network(found, zone) for name, found in networks.items()},
+        None if user_data is None else SecretStr("".join(user_data.split())),
+    )
+
+
+def record_of(uuid: VmUuid, found: Document) -> VmRecord:
     """Read a VM.
 
     Raises:

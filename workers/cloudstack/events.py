@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
 from configdrive.contract.events import Apply
-from configdrive.model import AttachBy, GuestOs, VmDefinition, VmUuid
+from configdrive.model import AttachBy, GuestOs, VmDefinition, VmUuid, line_problem
 from workers.cloudstack.decide import Act, Kind
 from workers.cloudstack.ports import NetworkRecord, NicRecord, Published, VmContent, VmRecord
 from workers.config.cloudstack import DrivesFor
@@ -36,6 +36,7 @@ _LINUX: Final = (
     *("alpine", "gentoo", "turbolinux", "asianux", "neokylin", "openeuler"),
 )
 """What CloudStack's names of OS types have in them. Of `Other (64-bit)` and the like nobody knows what runs there."""
+_LONGEST_NAME: Final = 255
 _NOT_IN_A_QUEUE_NAME: Final = re.compile(r"[^a-z0-9-]+")
 
 
@@ -113,7 +114,7 @@ def event_of(  # noqa: PLR0913 - all that an event is made of
         data |= {"apply": Apply.NOW.value, "guest": {"password": password.get_secret_value()}}
         data["password_enabled"] = record.password_enabled
     if record is not None and content is not None and wants_content(act):
-        data |= _content(record, content)
+        data |= _content(record, content) | {"lenient": True}
         if published.foreign:
             data["network_offering"] = _TAKEN
         elif drives_for is DrivesFor.ALL:
@@ -175,11 +176,19 @@ def _metadata(record: VmRecord, default: NicRecord | None) -> Fields:
 
 
 def _keys(record: VmRecord) -> list[Fields | str]:
-    """Name the keys, where there are as many names as keys: CloudStack keeps the two in lists of their own."""
+    """Name the keys, where there are as many names as keys: CloudStack keeps the two in lists of their own.
+
+    A name that no reader could show costs its key nothing.
+    """
     lines = record.key_lines
     if len(record.key_names) != len(lines):
         return list(lines)
-    return [{"name": name, "key": line} for name, line in zip(record.key_names, lines, strict=True)]
+    named = zip(record.key_names, lines, strict=True)
+    return [{"name": name, "key": line} if _fits(name) else line for name, line in named]
+
+
+def _fits(name: str) -> bool:
+    return len(name) <= _LONGEST_NAME and line_problem(name) is None
 
 
 def _nic(nic: NicRecord, network: NetworkRecord | None) -> Fields:

@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+from pydantic import SecretStr
 
 from configdrive.contract.events import MigrateEvent, PasswordResetEvent, StartEvent, StopEvent
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
@@ -477,11 +478,12 @@ def test_a_vm_of_a_hypervisor_that_nobody_serves_is_left_alone(cloud: Cloud) -> 
 
 
 def test_what_the_contract_refuses_is_a_dead_letter_and_tried_with_the_next_notice(cloud: Cloud) -> None:
-    cloud.directory.vm = replace(RECORD, state="Running", host="h1", key_lines=("sw0rdfish is no key",))
+    cloud.now("Running", "h1")
+    cloud.directory.data = replace(CONTENT, user_data=SecretStr("sw0rdfish is no base64"))
     assert cloud.take(state("Starting", "Running", 1)).result is Result.DEAD_LETTER
     assert "sw0rdfish" not in repr(cloud.mailbox.dead_letters(9))
 
-    cloud.now("Running", "h1")
+    cloud.directory.data = CONTENT
     cloud.take(action("VM.UPDATE", 20))
     assert cloud.types == ["start"]
 
