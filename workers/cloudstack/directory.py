@@ -140,7 +140,15 @@ def _network(found: Document, zone: Document) -> NetworkRecord:
             services[name] = tuple(provider for provider in providers if provider)
     four = _servers(found, "dns1", "dns2") or _servers(zone, "dns1", "dns2")
     six = _servers(found, "ip6dns1", "ip6dns2") or _servers(zone, "ip6dns1", "ip6dns2")
-    return NetworkRecord(text(found.get("name")), tuple(services.items()), (*four, *six))
+    mtu = found.get("privatemtu")
+    return NetworkRecord(
+        text(found.get("name")),
+        tuple(services.items()),
+        (*four, *six),
+        kind=text(found.get("type")),
+        mtu=mtu if isinstance(mtu, int) and mtu > 0 else None,
+        domain=text(found.get("networkdomain")),
+    )
 
 
 def _servers(found: Document, *fields: str) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ _LINUX: Final = (
 )
 """What CloudStack's names of OS types have in them. Of `Other (64-bit)` and the like nobody knows what runs there."""
 _LONGEST_NAME: Final = 255
+_SHARED: Final = "Shared"
 _NOT_IN_A_QUEUE_NAME: Final = re.compile(r"[^a-z0-9-]+")
 
 
@@ -192,15 +193,30 @@ def _fits(name: str) -> bool:
 
 
 def _nic(nic: NicRecord, network: NetworkRecord | None) -> Fields:
+    """Say of a NIC what CloudStack means; docs/how-to/cloudstack.md has the table, with the sources."""
+    said: Fields = {"mac": nic.mac, "default": nic.default, "dns": list(network.dns) if network else []}
+    if network is not None and network.has_dhcp:
+        return said | {"addresses": _served(nic, network)}
     addresses: list[Fields] = []
     if nic.ip and nic.netmask:
         addresses.append(_address(f"{nic.ip}/{nic.netmask}", nic.gateway))
     if nic.ip6 and nic.cidr6:
         addresses.append(_address(f"{nic.ip6}/{nic.cidr6.rpartition('/')[2]}", nic.gateway6))
-    dns = list(network.dns) if network else []
-    # Without an address here it may have one from elsewhere: then nothing is said of them.
-    known = {"addresses": addresses} if addresses else {}
-    return {"mac": nic.mac, "default": nic.default, "dns": dns} | known
+    if not addresses:
+        return said  # it may have one from elsewhere (L2): then nothing is said of them
+    if network is not None and network.mtu is not None:
+        said["mtu"] = network.mtu
+    if network is not None and network.domain is not None:
+        said["search"] = [network.domain]
+    return said | {"addresses": addresses}
+
+
+def _served(nic: NicRecord, network: NetworkRecord) -> list[Fields]:
+    """Return how a NIC gets its addresses from the network; MTU and domain come the same way."""
+    addresses: list[Fields] = [{"dhcp": 4}] if nic.ip or not nic.ip6 else []
+    if nic.ip6:
+        addresses.append({"dhcp": 6} if network.kind == _SHARED else {"auto": "slaac"})
+    return addresses
 
 
 def _address(cidr: str, gateway: str | None) -> Fields:

@@ -74,11 +74,29 @@ class VmRecord:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRecord:
-    """A network: which provider each of its services has, and its name servers."""
+    """A network.
+
+    Args:
+        name: for people.
+        services: which provider each of its services has.
+        dns: its name servers, or else the zone's.
+        kind: `Isolated`, `Shared` or `L2`.
+        mtu: of its guests' NICs.
+        domain: in which its guests are.
+    """
 
     name: str | None
     services: tuple[tuple[str, tuple[str, ...]], ...] = ()
     dns: tuple[str, ...] = ()
+    kind: str | None = None
+    mtu: int | None = None
+    domain: str | None = None
+
+    @property
+    def has_dhcp(self) -> bool:
+        """Whether somebody in the network gives its guests their addresses; ConfigDrive, as a provider, does not."""
+        providers = dict(self.services).get("Dhcp", ())
+        return any(provider != "ConfigDrive" for provider in providers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,15 @@ from workers.cloudstack.directory import content_of, record_of
 
 CASES: list[dict[str, Any]] = json.loads((FOLDER / "tenant-values.json").read_text())
 
+SERVICES = [{"name": name, "provider": [{"name": "ConfigDrive"}]} for name in ("UserData", "Dhcp")]
+
 
 def drive(fields: dict[str, Any]) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return the drive of a VM, and what was left out of its event."""
     cloud = Cloud()
     shown = machine(UUID, hypervisor="KVM", **fields)
     cloud.directory.vm = record_of(UUID, shown)
-    cloud.directory.data = content_of({NETWORK: network()}, {}, "I2Nsb3VkLWNvbmZpZwo=")
+    cloud.directory.data = content_of({NETWORK: network(service=SERVICES)}, {}, "I2Nsb3VkLWNvbmZpZwo=")
     cloud.take(state("Starting", "Running", 1))
     assert cloud.mailbox.dead_letters(1) == []
     (event,) = cloud.events
