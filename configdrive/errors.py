@@ -83,7 +83,8 @@ class PermanentCode(StrEnum):
     """The event is not as its schema says, or lacks what is known of no earlier event (such as the host). The detail
     names the field.
 
-    Remedy: correct the field and publish the event again under a new id."""
+    Remedy: correct the field and publish the event again under a new id; one that is parked goes first
+    (`configdrive skip VM`)."""
 
     ID_CONFLICT = "id_conflict"
     """Another event has this source and id: one of another type, VM or sequence. Nothing was stored.
@@ -111,7 +112,9 @@ class PermanentCode(StrEnum):
     UNSEALABLE = "unsealable"
     """What is sealed cannot be opened: the key is not in the key file, or it was made for another VM or event.
 
-    Remedy: give all workers the same key file, and publishers its newest public key (`configdrive keys public`)."""
+    Remedy: give all workers the same key file, and publishers its newest public key (`configdrive keys public`); then
+    `configdrive retry VM`. What was made for another VM or event, or for a key that is lost, is skipped
+    (`configdrive skip VM`) and published under a new id."""
 
     UNKNOWN_HYPERVISOR = "unknown_hypervisor"
     """No driver of that name is installed, or the inventory has no table for it.

@@ -14,12 +14,14 @@ from urllib.parse import quote, unquote, urlsplit
 LOCAL = "127.0.0.1"
 SENTINEL_PORT = 26379
 LAST_PORT = 0xFFFF
-FORMS = "redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://"
+FORMS = "redis://host:6379/0, rediss://, unix://, redis+sentinel:// or rediss+sentinel://, a number for the database"
 
 _SENTINEL = re.compile(
     r"(?P<scheme>rediss?)\+sentinel://((?P<user>[^:@/]*)(:(?P<password>[^@/]*))?@)?"
     r"(?P<nodes>[^@/?#]+)/(?P<master>[A-Za-z0-9._-]+)(/(?P<database>\d{1,4}))?/?"
 )
+_DATABASE = re.compile(r"(/(\d{1,4}/?)?)?")
+"""redis-py takes whatever else stands there for database 0, in silence."""
 _NODE = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>\d{1,5}))?")
 
 Node = tuple[str, int]
@@ -56,7 +58,7 @@ class Endpoint:
             parts = urlsplit(url)
             if parts.scheme == "unix":
                 return cls(url, tls=False, address=parts.path)
-            if parts.scheme in {"redis", "rediss"} and parts.port != 0:
+            if parts.scheme in {"redis", "rediss"} and parts.port != 0 and _DATABASE.fullmatch(parts.path):
                 return cls(url, tls=parts.scheme == "rediss", address=f"{parts.hostname or LOCAL}:{parts.port or 6379}")
         return None
 

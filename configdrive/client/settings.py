@@ -7,10 +7,11 @@ the workers' alone.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
@@ -131,17 +132,50 @@ def read_settings(kind: type[SettingsType], /, **given: Any) -> SettingsType:  #
     if file and not Path(file).is_file():
         detail = f"CONFIGDRIVE_SETTINGS names {file}, which is not a file"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct the path, or unset the variable")
+    remedies = ["correct it; `configdrive settings --defaults` lists all"]
     try:
         return kind(**given)
     except ValidationError as error:
         findings = error.errors(include_url=False, include_input=False, include_context=False)
-        places = [".".join(map(str, finding["loc"])) for finding in findings]
-        shown = [
-            f"{place}: {finding['msg']}" if place else finding["msg"]
-            for place, finding in zip(places, findings, strict=True)
-        ]
+        wrong = [(tuple(map(str, finding["loc"])), finding["msg"], finding["type"]) for finding in findings]
+        shown = [_sentence(place, message, form, file) for place, message, form in wrong]
+        unknown = [place for place, _, form in wrong if form == _UNKNOWN]
+        remedies[:0] = [f"did you mean {near}?" for place in unknown if (near := _near(kind, place))]
     except SettingsError as error:
         shown = [f'{error}; write lists as JSON, such as ["kvm"]']  # names the field, and quotes nothing
-    except ValueError as error:
-        shown = [f"the settings file is not valid TOML ({type(error).__name__})"]
-    raise PermanentError(PermanentCode.MISCONFIGURED, "; ".join(shown), "every setting: docs/reference/settings.md")
+    except UnicodeDecodeError:
+        shown = [f"{file} is not valid TOML: it is not UTF-8"]
+    except ValueError as error:  # its text has the line and the column, and at most one character of what stands there
+        shown = [f"{file} is not valid TOML: {error}"]
+    raise PermanentError(PermanentCode.MISCONFIGURED, "; ".join(shown), " ".join(remedies))
+
+
+_UNKNOWN = "extra_forbidden"
+
+
+def variable_of(place: Sequence[str]) -> str:
+    """Return the name of a setting's variable; `place` has its table too, if it stands in one."""
+    return f"{ClientSettings.model_config['env_prefix']}{'__'.join(place).upper()}"
+
+
+def _sentence(place: Sequence[str], message: str, kind: str, file: str | None) -> str:
+    """Say what is wrong with a setting, and where it is set; never its value."""
+    if not place:
+        return message
+    by_variable = any(name.upper() == variable_of(place) for name in os.environ)
+    whence = f", in {variable_of(place)}" if by_variable else f", in {file}" if file else ""
+    return f"{'.'.join(place)}: {'is no setting' if kind == _UNKNOWN else message}{whence}"
+
+
+def _near(kind: type[BaseModel], place: Sequence[str]) -> str | None:
+    """Return the setting's name that is most like one that is none."""
+    from difflib import get_close_matches  # noqa: PLC0415 - few are mistaken
+
+    *tables, name = place
+    for table in tables:
+        inner = kind.model_fields[table].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return None
+        kind = inner
+    near = get_close_matches(name, kind.model_fields, n=1)
+    return ".".join((*tables, near[0])) if near else None

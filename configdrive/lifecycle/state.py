@@ -236,6 +236,15 @@ def peek(text: str) -> VmRecord:
     raise _unreadable()
 
 
+def label_of(record: VmRecord, sealer: Sealer, uuid: VmUuid) -> str | None:
+    """Return the volume label that a VM's events name; `None` when they leave it to the settings.
+
+    Raises:
+        PermanentError: as `load`.
+    """
+    return _opened_data(record.sealed.data, sealer, uuid).label
+
+
 def with_sequence(text: str | None, sequence: int) -> str:
     """Return a state at rest with another sequence: for a counter that went back, or was once too high.
 

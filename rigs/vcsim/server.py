@@ -136,6 +136,7 @@ class VCenter(DaemonRig):
         secret = self.directory / "password"
         secret.touch(mode=0o600)
         secret.write_text(PASSWORD, "utf-8")
+        secret.chmod(0o600)
         table = self.inventory(hosts)
         lines = []
         for kind in ("endpoints", "hosts"):

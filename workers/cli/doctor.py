@@ -357,7 +357,7 @@ def _facts(subject: str, client: redis.Redis) -> Iterator[Finding]:
 
 def _work(settings: Settings, mailbox: Inspection) -> Iterator[Finding]:
     """Say who works, and whether events wait where nobody does."""
-    served = _served(settings)
+    served = served_queues(settings)
     for node, names in sorted(served.items()):
         yield _ok(f"worker {node}", f"takes from {', '.join(sorted(names))}")
     taken = set().union(*served.values()) if served else set()
@@ -374,7 +374,7 @@ def _parked(mailbox: Inspection) -> Iterator[Finding]:
         yield _warn("parked", f"{parked} VMs wait for a person", "configdrive show")
 
 
-def _served(settings: Settings) -> dict[str, set[str]]:
+def served_queues(settings: Settings) -> dict[str, set[str]]:
     """Ask all workers which queues they take from."""
     from workers.queueing.app import make_app
 

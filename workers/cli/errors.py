@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -39,6 +40,19 @@ _NO_RIGHT = ("NOPERM", "can't run this command", "can't access at least one of t
 """How Redis says it, in an answer and in that of a script."""
 
 
+_OF_THE_SYSTEM = {
+    errno.EADDRINUSE: "another process listens there (`ss -ltnp` says which): end it, or give another --port",
+    errno.EADDRNOTAVAIL: "give an address of this machine: --address",
+    errno.ENOSPC: "make room on that disk (`df -h`)",
+    errno.EDQUOT: "make room within the quota of that disk",
+    errno.EROFS: "that disk is mounted read-only: name a place that may be written",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`, LimitNOFILE= in the unit)",
+    errno.ENFILE: "raise the system's limit of open files (sysctl fs.file-max)",
+    errno.EIO: "see the kernel's log (`dmesg`): a disk fails",
+}
+"""What can be done about what the system says, whatever was tried. The text of such an error is the system's own."""
+
+
 def code_of(outcome: Outcome) -> ExitCode:
     """Say whether an event came to what it asked for; one that a later event made pointless did no worse."""
     from configdrive.contract.outcome import Status
@@ -64,9 +78,10 @@ def problem_of(error: Exception) -> Problem:
     found = _redis_problem(error)
     if found is not None:
         return found
-    if isinstance(error, OSError) and error.filename is not None:
-        message = f"{os.fsdecode(error.filename)}: {error.strerror}"
-        return Problem(ExitCode.MISCONFIGURED, message, "correct the path or its permissions")
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _OF_THE_SYSTEM):
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        remedy = _OF_THE_SYSTEM.get(error.errno or 0, "correct the path or its permissions")
+        return Problem(ExitCode.MISCONFIGURED, f"{where}{os.strerror(error.errno or 0)}", remedy)
     return _unforeseen(error)
 
 
@@ -113,6 +128,16 @@ def lacks_rights(error: BaseException) -> bool:
 def _unreachable(error: Exception) -> Problem:
     reason = next((cause.strerror for cause in _chain(error) if isinstance(cause, OSError) and cause.strerror), None)
     message = f"Redis at {redis_address()} cannot be reached ({reason or type(error).__name__})"
+    ssl = sys.modules.get("ssl")
+    if any(_is(cause, ssl, "SSLCertVerificationError") for cause in _chain(error)):
+        remedy = "name its authority in CONFIGDRIVE_REDIS_CA, and the host as its certificate does"
+        return Problem(ExitCode.MISCONFIGURED, message, remedy)
+    if any(_is(cause, ssl, "SSLError") for cause in _chain(error)):
+        remedy = "a port that speaks no TLS is redis:// in CONFIGDRIVE_REDIS_URL, not rediss://"
+        return Problem(ExitCode.MISCONFIGURED, message, remedy)
+    if "closed by server" in str(error):
+        remedy = "a port that speaks TLS is rediss:// in CONFIGDRIVE_REDIS_URL, not redis://; see Redis' own log"
+        return Problem(ExitCode.UNAVAILABLE, message, remedy)
     return Problem(ExitCode.UNAVAILABLE, message, "start it, or correct CONFIGDRIVE_REDIS_URL")
 
 
@@ -124,7 +149,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     return found
 
 
-def _is(error: Exception, module: ModuleType | None, name: str) -> bool:
+def _is(error: BaseException, module: ModuleType | None, name: str) -> bool:
     return module is not None and isinstance(error, getattr(module, name))
 
 

@@ -54,7 +54,10 @@ def flower(port: int, address: str, options: tuple[str, ...]) -> ExitCode:
     # Not through Celery's own command line: it reads the environment (APP, BROKER_URL, CONFIG_MODULE, ...).
     with click.Context(click.Command("celery")) as parent:
         parent.obj = SimpleNamespace(app=make_app(load_settings()), quiet=False)
-        command.main(arguments, "flower", standalone_mode=False, parent=parent)
+        try:
+            command.main(arguments, "flower", standalone_mode=False, parent=parent)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"{address}:{port}") from None
     return ExitCode.DONE
 
 

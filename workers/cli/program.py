@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from configdrive import __version__
 from workers.cli.errors import ExitCode, problem_of
+from workers.cli.options import Suggesting
 from workers.cli.process import ctrl_c_pressed
 
 if TYPE_CHECKING:
@@ -22,11 +23,13 @@ COMMANDS = {
     "publish": ("workers.cli.publish", "publish", "Publish events from a file or standard input."),
     "event": ("workers.cli.event", "event", "Write one event from options, or publish it."),
     "watch": ("workers.cli.watch", "watch", "Show outcomes as they happen."),
+    "list": ("workers.cli.list", "list_", "List the VMs: where each one's drive is, and what waits."),
     "show": ("workers.cli.show", "show", "Show one VM, or what is waiting and parked."),
     "retry": ("workers.cli.retry", "retry", "Try a parked event again."),
     "skip": ("workers.cli.skip", "skip", "Give up the event at the head of a VM's mailbox."),
     "sequence": ("workers.cli.sequence", "sequence", "Show or set the sequence that a VM's next event must exceed."),
     "dead": ("workers.cli.dead", "dead", "List what could not be taken as an event."),
+    "build": ("workers.cli.build", "build", "Build the drive of an event as a file, without any fleet."),
     "worker": ("workers.cli.worker", "worker", "Work on the events of one hypervisor."),
     "cloudstack": ("workers.cli.cloudstack", "cloudstack", "Take what CloudStack publishes, as events."),
     "flower": ("workers.cli.flower", "flower", "Watch workers and events in the browser."),
@@ -34,6 +37,7 @@ COMMANDS = {
     "sweep": ("workers.cli.sweep", "sweep", "Delete images that no VM needs any more."),
     "adopt": ("workers.cli.adopt", "adopt", "Remember the drives that are there: after the loss of Redis."),
     "doctor": ("workers.cli.doctor", "doctor", "Check settings, Redis, keys and every host."),
+    "settings": ("workers.cli.settings", "settings", "Show the settings in force, and where each comes from."),
     "keys": ("workers.cli.keys", "keys", "Make, list, rotate and retire the fleet's keys."),
     "functions": (
         "workers.cli.functions",
@@ -49,7 +53,7 @@ class _ReaderGone(Exception):  # noqa: N818 - no error: whoever reads our output
     """Standard output is closed at the other end."""
 
 
-class Program(click.Group):
+class Program(Suggesting):
     """A group that imports a command when it is asked for, and turns every error into a message and an exit code."""
 
     @override
@@ -125,7 +129,7 @@ def _explained(error: Exception) -> ExitCode:
 
     \b
     Settings are environment variables, CONFIGDRIVE_REDIS_URL=redis://… and so on, or a TOML file
-    named by CONFIGDRIVE_SETTINGS. `configdrive doctor` says which are in force.
+    named by CONFIGDRIVE_SETTINGS. `configdrive settings` shows them, and where each comes from.
 
     \b
     Exit codes:

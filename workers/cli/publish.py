@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
     from configdrive.client.publisher import Publisher
     from configdrive.contract.outcome import Outcome
     from configdrive.model import EventKey
+    from workers.config.settings import Settings
     from workers.store.inspection import Inspection
 
 _BOM = b"\xef\xbb\xbf"
 _ONE_PER_LINE = "give one JSON object, an array of them, or one object per line (jq -c)"
+_UNKNOWN = "`configdrive watch` shows its outcome"
+_ASKED = 200
+"""Of so many events it is asked why they have no outcome."""
 _MANY = 50
 """From so many events on, a terminal shows a bar, what went wrong and a summary, instead of a line for each."""
 
@@ -164,8 +169,31 @@ def publish_all(found: Sequence[Entry | Unreadable], *, wait_seconds: float | No
     except BaseException:
         report.broken_off()
         raise
-    report.finish()
+    report.finish(_reasons(settings, mailbox, report))
     return report.code
+
+
+def _reasons(settings: Settings, mailbox: Inspection, report: Report) -> Callable[[EventKey], str]:
+    """Return what says why an event has no outcome; as far as this login may know."""
+    from redis import RedisError
+
+    from workers.cli.doctor import served_queues
+    from workers.cli.waiting import Reasons
+
+    if not (report.waiting and report.open):
+        return lambda _key: _UNKNOWN
+    try:
+        reasons = Reasons(mailbox, served_queues(settings))
+    except Exception:  # noqa: BLE001 - a login that may not ask workers, or a Redis that went meanwhile
+        return lambda _key: _UNKNOWN
+
+    def why(key: EventKey) -> str:
+        try:
+            return reasons.why(key)
+        except RedisError:
+            return _UNKNOWN
+
+    return why
 
 
 def _publish_and_wait(
@@ -228,7 +256,7 @@ class Report:
         self.open: dict[EventKey, tuple[str, Receipt]] = {}
         self._single = total == 1
         self._as_json = as_json
-        self._waiting = waiting
+        self.waiting = waiting
         self._with_bar = total >= _MANY and not as_json and sys.stderr.isatty()
         self._counts: Counter[str] = Counter()
         self._held_back: list[str] = []
@@ -254,7 +282,7 @@ class Report:
             first = "it waits or is worked on" if receipt.first is None else outcome_line(receipt.first)
             text = f"{where}: {coloured('duplicate')}  {receipt.event_id} was published before: {first}"
             self._say(fields | {"outcome": as_document(receipt.first)}, text, bad=True)
-        elif not self._waiting and (self._as_json or self._single):
+        elif not self.waiting and (self._as_json or self._single):
             self._say(fields, f"stored  {receipt.event_id}")
 
     def outcome(self, outcome: Outcome) -> None:
@@ -265,14 +293,10 @@ class Report:
         fields = {"where": where, "result": "outcome", **_named(outcome), "outcome": as_document(outcome)}
         self._say(fields, outcome_line(outcome), bad=code_of(outcome) is not ExitCode.DONE)
 
-    def finish(self) -> None:
-        """Report the outcomes that have not come in time, and sum up."""
-        if self._waiting:
-            for where, receipt in self.open.values():
-                fields = {"where": where, "result": "time_over", **_named(receipt)}
-                text = f"{where}: no outcome so far for {receipt.event_id}; `configdrive watch` shows it"
-                self._say(fields, text, bad=True)
-                self._counts["without outcome"] += 1
+    def finish(self, why: Callable[[EventKey], str] = lambda _key: _UNKNOWN) -> None:
+        """Report the outcomes that have not come in time, each reason once, and sum up."""
+        if self.waiting:
+            self._without_outcome(why)
             if self.open and self.code is ExitCode.DONE:
                 self.code = ExitCode.TIME_OVER
         for text in self._held_back:
@@ -280,10 +304,31 @@ class Report:
         if not self._single and not self._as_json:
             click.echo(", ".join(f"{number} {word}" for word, number in self._counts.items()))
 
+    def _without_outcome(self, why: Callable[[EventKey], str]) -> None:
+        """Say of which events no outcome came. Of many, the first ones are asked for."""
+        asked = list(islice(self.open.values(), _ASKED))
+        reasons: dict[str, list[tuple[str, Receipt]]] = {}
+        for where, receipt in asked:
+            reason = why(receipt.key)
+            reasons.setdefault(reason, []).append((where, receipt))
+            if self._as_json:
+                fields = {"where": where, "result": "time_over", **_named(receipt), "reason": reason}
+                print_json(fields, lines=True)
+        for where, receipt in islice(self.open.values(), _ASKED, None) if self._as_json else ():
+            print_json({"where": where, "result": "time_over", **_named(receipt)}, lines=True)
+        for reason, those in () if self._as_json else reasons.items():
+            where, receipt = those[0]
+            others = f" and {len(those) - 1} more" if len(those) > 1 else ""
+            self._say({"result": ""}, f"{where}{others}: no outcome so far for {receipt.event_id}: {reason}", bad=True)
+        more = len(self.open) - len(asked)
+        if more and not self._as_json:
+            self._say({"result": ""}, f"{more} others have no outcome so far", bad=True)
+        self._counts["without outcome"] += len(self.open)
+
     def broken_off(self) -> None:
         """Report what is stored already, when the rest could not be published or waited for."""
         if self._as_json:
-            for where, receipt in self.open.values() if self._waiting else ():
+            for where, receipt in self.open.values() if self.waiting else ():
                 print_json({"where": where, "result": "stored", **_named(receipt)}, lines=True)
         elif not self._single:
             so_far = ", ".join(f"{number} {word}" for word, number in self._counts.items()) or "nothing is stored"

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from configdrive.printable import printable
-from workers.cli.context import note_action, open_mailbox
+from workers.cli.context import load_settings, note_action, open_mailbox
 from workers.cli.errors import ExitCode, code_of
 from workers.cli.options import VM, WaitCommand, json_option, wait_option
 from workers.cli.output import as_document, outcome_line, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from configdrive.client.postings import Header
     from configdrive.contract.outcome import Outcome
+    from configdrive.model import EventKey
     from tasks.mailbox import OperatorAction
     from workers.store.inspection import Inspection
 
@@ -149,6 +150,21 @@ def _parked(mailbox: Inspection, code: str | None) -> list[Head]:
     return heads
 
 
+def _waiting(mailbox: Inspection, left: Mapping[EventKey, Head]) -> Iterator[tuple[str, Head, int]]:
+    """Yield each reason why events have no outcome, with one of them, and how many more have the same."""
+    from workers.cli.doctor import served_queues
+    from workers.cli.waiting import Reasons
+
+    if not left:
+        return
+    reasons = Reasons(mailbox, served_queues(load_settings()))
+    found: dict[str, list[Head]] = {}
+    for key, head in left.items():
+        found.setdefault(reasons.why(key), []).append(head)
+    for reason, heads in found.items():
+        yield reason, heads[0], len(heads) - 1
+
+
 def _retry(mailbox: Inspection, chosen: list[Head], wait_seconds: float | None, *, as_json: bool) -> ExitCode:
     from tasks.mailbox import OperatorAction
 
@@ -166,6 +182,6 @@ def _retry(mailbox: Inspection, chosen: list[Head], wait_seconds: float | None, 
         del left[outcome.key]
         print_json(as_document(outcome), lines=True) if as_json else click.echo(outcome_line(outcome))
         code = max(code, code_of(outcome))
-    for head in left.values():
-        click.echo(f"no outcome so far: {head.shown}", err=True)
+    for reason, head, more in _waiting(mailbox, left):
+        click.echo(f"no outcome so far: {head.shown}{f' and {more} more' if more else ''}: {reason}", err=True)
     return ExitCode.TIME_OVER if left and code is ExitCode.DONE else code

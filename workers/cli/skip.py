@@ -40,17 +40,19 @@ def skip(  # noqa: PLR0913 - a parameter for each option
     """Give up the event at the head of a VM's mailbox, so that those behind it go on.
 
     The event is not done; its outcome says "skipped". What it would have changed stays as it is until the VM's next
-    event. On a terminal you are asked first.
+    event. You are asked first; without a terminal, --yes is needed.
 
     \b
     Examples:
       configdrive skip 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10
       configdrive skip 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10 --event 0f0b... --yes --json
-      configdrive skip --all-parked --code unknown_host --reason "kvm-07 was scrapped"
+      configdrive skip --all-parked --code unknown_host --reason "kvm-07 was scrapped" --yes
     """
     mailbox = open_mailbox()
     heads = chosen_heads(mailbox, vm, event_id, code, all_parked=all_parked)
-    if heads is None or (heads and not (yes or not sys.stdin.isatty() or _agreed(heads))):
+    if heads and not yes and not sys.stdin.isatty():
+        raise click.UsageError("give --yes: there is no terminal to ask on")
+    if heads is None or (heads and not (yes or _agreed(heads))):
         return ExitCode.FAILED
     skipped = [outcome for head in heads if (outcome := _skip(mailbox, head, reason)) is not None]
     for outcome in skipped:

@@ -73,7 +73,10 @@ async def _serve(  # noqa: PLR0913, PLR0917 - as `serve`
         body_timeout=_BODY_SECONDS,
         max_header_size=16 * 1024,
     )
-    sockets = bind_sockets(port, address)
+    try:
+        sockets = bind_sockets(port, address)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{address}:{port}") from None
     server.add_sockets(sockets)
     log.info("listening on %s port %d", address, sockets[0].getsockname()[1])
     while life.goes_on():

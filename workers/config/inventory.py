@@ -13,6 +13,7 @@ from pathlib import Path
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
+from workers.config.secret_files import read_secret
 
 Table = Mapping[str, object]
 
@@ -31,7 +32,8 @@ def read_inventory(path: Path) -> dict[HypervisorName, Table]:
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problem = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
-        raise PermanentError(PermanentCode.MISCONFIGURED, f"{path} is not valid TOML: {problem}") from None
+        detail = f"{path} is not valid TOML: {problem}"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct it there") from None
     sections: dict[HypervisorName, Table] = {}
     for name, table in document.items():
         if not isinstance(table, dict):
@@ -44,7 +46,7 @@ def read_inventory(path: Path) -> dict[HypervisorName, Table]:
 def _filled(value: object, where: str) -> object:
     match value:
         case {"file": str(name), **rest} if not rest:
-            return _from_file(Path(name), where)
+            return read_secret(Path(name), f"inventory {where}")
         case {"env": str(name), **rest} if not rest:
             return _from_environment(name, where)
         case dict():
@@ -53,14 +55,6 @@ def _filled(value: object, where: str) -> object:
             return [_filled(inner, f"{where}[{index}]") for index, inner in enumerate(value)]
         case _:
             return value
-
-
-def _from_file(path: Path, where: str) -> str:
-    try:
-        return path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        detail = f"inventory {where}: the secret file {path} cannot be read ({type(error).__name__})"
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct its path and permissions") from None
 
 
 def _from_environment(name: str, where: str) -> str:

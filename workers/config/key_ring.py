@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _INFO = b"configdrive/image-name/1"
 _FINGERPRINT = 16
+_ANEW = "`configdrive skip` it, then publish it under a new id"
+_OTHER_KEY = f"copy the key file that has it to this worker, then `configdrive retry`; where it is lost: {_ANEW}"
 
 
 class KeyRing(Sealer):
@@ -60,12 +62,12 @@ class KeyRing(Sealer):
         key = self._openers.get(identity)
         if key is None:
             detail = f"it was sealed for key {identity}, which is not in the key file"
-            raise _refused(detail, "add that key, or seal again")
+            raise _refused(detail, _OTHER_KEY)
         with suppress(CryptoError, ValueError):  # their own text never travels, not even as the context of ours
             found, _, plaintext = key.decrypt(_decoded(sealed[form.end() :])).partition(b"\n")
             if found == context.encode():
                 return plaintext
-        raise _refused("a sealed box is damaged, or was made for another VM or event", "publish the event anew")
+        raise _refused("a sealed box is damaged, or was made for another VM or event", _ANEW)
 
 
 class _LateRing(Sealer):

@@ -57,6 +57,6 @@ def ignored_variables(names: Iterable[str]) -> list[Ignored]:
         if word == name.upper() or word in known | OTHERS | COMPOSE:
             continue
         near = get_close_matches(word, sorted(known | OTHERS), n=1, cutoff=_NEAR)
-        remedy = f"did you mean {_PREFIX}{near[0]}?" if near else "every setting: docs/reference/settings.md"
+        remedy = f"did you mean {_PREFIX}{near[0]}?" if near else "unset it; `configdrive settings` lists all"
         found.append(Ignored(f"the variable {name} is no setting, and is ignored", remedy))
     return found

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from configdrive.client.encoding import ms
 from configdrive.errors import PermanentError
-from configdrive.lifecycle.state import peek
+from configdrive.lifecycle.state import VmRecord, peek
 from configdrive.model import EventKey, VmUuid
 from configdrive.printable import printable
 from tasks.mailbox import DeadLetter, OperatorAction, SweepCounts, VmView
@@ -42,6 +42,31 @@ class OperatorEntry:
     action: str
     vm_uuid: str | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VmLine:
+    """One VM among many: what is known of it, and what waits.
+
+    Args:
+        record: without its state, or with one that another version has written, an empty one.
+        name, hypervisor, host: as known, or as its next event says.
+        waiting: how many events wait or are in work.
+        parked: why the next one is parked.
+    """
+
+    uuid: VmUuid
+    record: VmRecord
+    name: str
+    hypervisor: str
+    host: str
+    waiting: int
+    parked: str | None
+
+    @property
+    def since(self) -> float | None:
+        """When its present image was built (seconds since 1970 UTC)."""
+        return None if self.record.image is None else self.record.image.built_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +213,49 @@ class Inspection(RedisMailbox):
         start = len(self._key("vm", ""))
         for key in self._redis.scan_iter(match=self._key("vm", "*"), count=1000):
             yield VmUuid(encoding.text_of(key[start:]))
+
+    def vm_of(self, key: EventKey) -> VmUuid | None:
+        """Return whose event this is; `None` when it is not known (any more)."""
+        seen: Any = self._redis.get(self._key("seen", key))
+        words = encoding.text_of(seen or b"").split(" ", 2)[1:2]
+        return VmUuid(words[0].split(":")[1]) if words and words[0].count(":") == 2 else None  # noqa: PLR2004 - type:vm:sequence
+
+    def lines(self) -> Iterator[VmLine]:
+        """Iterate over all VMs, some hundred in a round trip."""
+        left = iter(self.vms())
+        while batch := list(islice(left, _AT_ONCE)):
+            pipeline = self._redis.pipeline(transaction=False)
+            for uuid in batch:
+                pipeline.hmget(self._key("vm", uuid), "state", "parked")
+                pipeline.llen(self._key("mail", uuid))
+            answers = pipeline.execute()
+            for uuid, (state, parked), waiting in zip(batch, answers[::2], answers[1::2], strict=True):
+                yield self._line(uuid, state, parked, waiting)
+
+    def _line(self, uuid: VmUuid, stored: bytes | None, parked: bytes | None, waiting: int) -> VmLine:
+        state = encoding.state_of(stored)
+        try:
+            record = VmRecord() if state is None else peek(state)
+        except PermanentError:  # written by another version
+            record = VmRecord()
+        vm = record.vm
+        if vm is not None:
+            name, hypervisor, host = str(vm.instance_name), str(vm.hypervisor), str(vm.host)
+        else:
+            name, hypervisor, host = self._named(uuid) if waiting else ("", "", "")
+        code = None if parked is None else encoding.text_of(parked)
+        return VmLine(uuid, record, printable(name), printable(hypervisor), printable(host), waiting, code)
+
+    def _named(self, uuid: VmUuid) -> tuple[str, str, str]:
+        """Return name, hypervisor and host of a VM as its next event says: it is its first."""
+        mail: Any = self._redis.lindex(self._key("mail", uuid), 0)
+        head = next(iter(encoding.readable([mail] if mail else [])), None)
+        body: Any = None if head is None else self._redis.hget(self._key("body", uuid), head.key)
+        try:
+            data = json.loads(body or b"{}")["data"]
+            return str(data["vm"]["instance_name"]), str(data["hypervisor"]), str(data.get("host") or "")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return "", "", ""
 
     def overdue(self, queue: str, *, limit: int = 1000) -> list[tuple[VmUuid, float | None]]:
         """Return the VMs of a queue whose time has come, with that time (seconds since 1970 UTC), oldest first.

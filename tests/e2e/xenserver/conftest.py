@@ -73,6 +73,7 @@ def inventory(cloud: Cloud, directory: Path) -> str:
     secret = directory / "pool.password"
     secret.write_text(cloud.pool.password)
     secret.chmod(0o600)
+    secret.chmod(0o600)
     lines = [
         "[xenserver.pools.p]",
         f"password = {{file = {json.dumps(str(secret))}}}",

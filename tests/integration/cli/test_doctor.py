@@ -112,7 +112,7 @@ def test_events_that_nobody_takes_are_noticed(quiet_place: Callable[..., Place],
 def test_what_waits_for_a_person_is_noticed(place: Place, vm: VmScript) -> None:
     place.parked(vm)
     parked = one(findings(place), "wait for a person")
-    place.run("skip", vm.uuid)
+    place.run("skip", "--yes", vm.uuid)
 
     assert (parked["level"], parked["remedy"]) == ("warn", "configdrive show")
 

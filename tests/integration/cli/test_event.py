@@ -70,12 +70,12 @@ def test_a_sealed_event_cannot_be_moved_to_another_vm(place: Place, vm: VmScript
     (reported,) = place.lines("publish", "-", "--wait", stdin=moved, code=ExitCode.FAILED)
 
     assert (reported["outcome"]["status"], reported["outcome"]["code"]) == ("parked", "unsealable")
-    place.run("skip", json.loads(moved)["data"]["vm"]["uuid"])
+    place.run("skip", "--yes", json.loads(moved)["data"]["vm"]["uuid"])
 
 
 def test_the_next_sequence_counts_what_waits_too(place: Place, vm: VmScript) -> None:
     place.parked(vm, sequence=41)
     printed = json.loads(place.run("event", "stop", *options(vm, "next")).stdout)
-    place.run("skip", vm.uuid)
+    place.run("skip", "--yes", vm.uuid)
 
     assert printed["data"]["sequence"] == 42

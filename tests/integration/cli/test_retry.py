@@ -44,7 +44,7 @@ def test_all_that_is_parked_for_one_cause_is_tried_again(place: Place) -> None:
     assert denied.uuid in {row["vm"] for row in reported}
     assert elsewhere.uuid not in {row["vm"] for row in reported}
     assert place.json("show", elsewhere.uuid)["parked"] == "unknown_host"
-    place.run("skip", elsewhere.uuid)
+    place.run("skip", "--yes", elsewhere.uuid)
 
 
 def test_only_the_event_that_is_meant_is_decided_on(place: Place, vm: VmScript) -> None:
@@ -54,19 +54,19 @@ def test_only_the_event_that_is_meant_is_decided_on(place: Place, vm: VmScript) 
 
         assert shown.exit_code == ExitCode.FAILED
         assert f"is {parked['id']}" in shown.stderr
-    assert place.run("skip", vm.uuid, "--event", parked["id"]).exit_code == ExitCode.DONE
+    assert place.run("skip", "--yes", vm.uuid, "--event", parked["id"]).exit_code == ExitCode.DONE
 
 
 def test_an_id_that_two_events_have_is_ambiguous_and_their_keys_are_named(place: Place, vm: VmScript) -> None:
     parked = place.parked(vm)
     behind = {**vm.event("update"), "id": parked["id"], "source": "/others"}
     place.run("publish", "-", stdin=json.dumps(behind))
-    shown = place.run("skip", vm.uuid, "--event", parked["id"])
+    shown = place.run("skip", "--yes", vm.uuid, "--event", parked["id"])
 
     assert shown.exit_code == ExitCode.FAILED
     assert all(f"{key_of(event)} ({event['source']})" in shown.stderr for event in (parked, behind))
-    assert place.run("skip", vm.uuid, "--event", key_of(behind)).exit_code == ExitCode.FAILED
-    (outcome,) = place.lines("skip", vm.uuid, "--event", key_of(parked))
+    assert place.run("skip", "--yes", vm.uuid, "--event", key_of(behind)).exit_code == ExitCode.FAILED
+    (outcome,) = place.lines("skip", "--yes", vm.uuid, "--event", key_of(parked))
     assert (outcome["source"], outcome["status"]) == (parked["source"], "skipped")
     assert place.fleet.publisher.wait(behind, 10) is not None
 

@@ -24,7 +24,7 @@ def test_a_skipped_event_is_given_up_and_the_next_goes_on(place: Place, vm: VmSc
     parked = place.parked(vm)
     behind = vm.event("deploy", start=True)
     place.run("publish", "-", stdin=json.dumps(behind))
-    (outcome,) = place.lines("skip", vm.uuid)
+    (outcome,) = place.lines("skip", "--yes", vm.uuid)
     following = place.fleet.publisher.wait(behind, 10)
 
     assert (outcome["event_id"], outcome["status"]) == (parked["id"], "skipped")
@@ -39,7 +39,7 @@ def test_an_event_that_a_worker_is_at_is_left_to_it(quiet_place: Callable[..., P
     event = vm.event("deploy")
     place.run("publish", "-", stdin=json.dumps(event))
     place.fleet.mailbox.claim(Wakeup(key_of(event), VmUuid(vm.uuid), "configdrive.simulated"))
-    shown = place.run("skip", vm.uuid)
+    shown = place.run("skip", "--yes", vm.uuid)
 
     assert shown.exit_code == ExitCode.FAILED
     assert "a worker is at it" in shown.stderr
@@ -83,12 +83,12 @@ def test_all_that_is_parked_for_one_cause_is_given_up_with_the_reason(place: Pla
     code = PermanentCode.NOT_SUPPORTED  # no other test at this place parks anything for it
     place.parked(denied)
     place.parked(scrapped, code)
-    outcomes = place.lines("skip", "--all-parked", "--code", code, "--reason", "kvm-07 was scrapped")
+    outcomes = place.lines("skip", "--yes", "--all-parked", "--code", code, "--reason", "kvm-07 was scrapped")
 
     assert {outcome["vm_uuid"] for outcome in outcomes} == {scrapped.uuid}
     assert outcomes[0]["detail"] == "given up by an operator: kvm-07 was scrapped"
     assert place.json("show", denied.uuid)["parked"] == "access_denied"
     assert place.json("show", scrapped.uuid)["mailbox"] == []
     assert "skip deploy #1: kvm-07 was scrapped" in place.run("show", scrapped.uuid).stdout
-    assert place.lines("skip", "--all-parked", "--code", code) == []
-    place.run("skip", denied.uuid)
+    assert place.lines("skip", "--yes", "--all-parked", "--code", code) == []
+    place.run("skip", "--yes", denied.uuid)

@@ -80,7 +80,7 @@ def test_wrong_settings_are_named_without_their_value(
         (["retry", UUID, "--all-parked"], "give a VM, or --all-parked"),
         (["retry", UUID, "--code", "storage_full"], "--code needs --all-parked"),
         (["retry", "--all-parked", "--event", "e1"], "--event needs a VM"),
-        (["show", "i-2-14-VM"], "is not a VM's uuid"),
+        (["show", "web 1"], "is neither a VM's uuid"),
         (["wake", "--every", "1", "--dry-run"], "--every goes with neither"),
         (["wake", "--every", "0"], "0"),
         (["watch", "--since", "yesterday"], "is none of 90s"),

@@ -25,6 +25,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAsJlvzmnOzaeizU+2dWdX7Y6pvUqaOWjNcyL
 
 
 def printed(run: Run, *args: str, stdin: str | bytes = "") -> dict[str, Any]:
+    run("keys", "generate")
     shown = run("event", *args, stdin=stdin)
     assert shown.exit_code == ExitCode.DONE, shown.stderr
     event: dict[str, Any] = json.loads(shown.stdout)
@@ -159,6 +160,7 @@ def test_a_password_comes_from_a_file_or_standard_input_and_is_printed_sealed(
 
 
 def test_a_password_can_be_asked_for(run: Run) -> None:
+    run("keys", "generate")
     shown = run("event", "password-reset", *VM, "--password-prompt", stdin=f"{PASSWORD}\n{PASSWORD}\n")
 
     assert shown.exit_code == ExitCode.DONE
@@ -174,7 +176,7 @@ def test_no_option_takes_a_password_itself(run: Run) -> None:
     ("command", "options", "stdin", "message"),
     [
         ("start", ["--sequence", "many"], "", "neither a number nor 'next'"),
-        ("start", ["--vm", "i-2-14-VM"], "", "is not a VM's uuid"),
+        ("start", ["--vm", "web 1"], "", "is neither a VM's uuid"),
         ("start", ["--wait"], "", "--wait needs --publish"),
         ("start", ["--metadata", "novalue"], "", "--metadata: needs the form KEY=VALUE"),
         ("start", ["--nic", "mac=02:00:00:00:00:01,ip=1"], "", "unknown key 'ip'"),

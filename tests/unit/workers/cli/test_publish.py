@@ -120,7 +120,7 @@ def reported(tell: Callable[[Report], None], *, total: int = 1, as_json: bool = 
     def command() -> None:
         report = Report(total, as_json=as_json, waiting=waiting)
         tell(report)
-        report.finish()
+        report.finish(lambda _key: "no worker")
         raise SystemExit(report.code)
 
     return CliRunner().invoke(command)
@@ -180,6 +180,16 @@ def test_a_duplicate_that_waits_is_waited_for() -> None:
         assert list(report.open) == []
 
     assert reported(tell, waiting=True).exit_code == ExitCode.DONE
+
+
+def test_of_many_events_that_wait_for_the_same_the_reason_is_said_once() -> None:
+    def late(report: Report) -> None:
+        for name in "abc":
+            report.receipt(f"line {name}", receipt(name))
+
+    shown = reported(late, total=3, waiting=True)
+    assert shown.stderr.splitlines() == ["line a and 2 more: no outcome so far for a: no worker"]
+    assert shown.stdout.splitlines()[-1] == "3 stored, 3 without outcome"
 
 
 def test_an_outcome_that_does_not_come_is_time_over_unless_something_worse_happened() -> None:
@@ -243,7 +253,7 @@ def test_scripts_get_a_line_of_json_for_each() -> None:
             **event,
             "outcome": json.loads(OUTCOME.to_json()),
         },
-        {"where": "line 4", "result": "time_over", **event, "event_id": "b"},
+        {"where": "line 4", "result": "time_over", **event, "event_id": "b", "reason": "no worker"},
     ]
 
 

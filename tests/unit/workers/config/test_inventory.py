@@ -45,6 +45,7 @@ def test_secrets_come_from_files_and_from_the_environment_wherever_they_stand(
 ) -> None:
     secret = tmp_path / "secret"
     secret.write_text("of the file\n")
+    secret.chmod(0o640)
     monkeypatch.setenv("XEN_PASSWORD", "of the environment ")
     path.write_text(
         f'[xenserver]\npassword = {{env = "XEN_PASSWORD"}}\nlist = [{{file = "{secret}"}}, "plain"]\n'

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unit.workers.cli.conftest import REDIS_PASSWORD
+from workers.cli.errors import ExitCode
+from workers.config.unknown_variables import names_of_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.workers.cli.conftest import Run
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "settings.toml"
+    monkeypatch.setenv("CONFIGDRIVE_SETTINGS", str(path))
+    return path
+
+
+def test_each_setting_is_shown_with_where_it_comes_from_and_no_password(
+    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text('attempts = 5\nlabel = "l"\nsentinel_password = "Hunter3"\n[cloudstack]\nstart_at = "starting"\n')
+    monkeypatch.setenv("CONFIGDRIVE_LABEL", "config-2")
+    monkeypatch.setenv("CONFIGDRIVE_CLOUDSTACK__AMQP_QUEUE", "mine")
+    rows = {row["setting"]: (row["value"], row["from"]) for row in json.loads(run("settings", "--json").stdout)}
+    text = run("settings").stdout + run("settings", "--changed").stdout
+
+    assert set(rows) == {name.replace("__", ".") for name in names_of_settings()} - {"cloudstack"}
+    assert rows["label"] == ("config-2", "CONFIGDRIVE_LABEL")
+    assert rows["attempts"] == (5, str(file))
+    assert rows["cloudstack.start_at"] == ("starting", str(file))
+    assert rows["cloudstack.amqp_queue"] == ("mine", "CONFIGDRIVE_CLOUDSTACK__AMQP_QUEUE")
+    assert rows["concurrency"] == (4, "default")
+    assert not [secret for secret in (REDIS_PASSWORD, "Hunter3") if secret in text or secret in str(rows)]
+    assert run("settings", "attempts").stdout.splitlines()[1].split() == ["attempts", "5", str(file)]
+
+
+def test_the_defaults_are_listed_though_the_file_is_broken(run: Run, file: Path) -> None:
+    file.write_text('lable = "x"\n')
+    assert run("settings").exit_code != ExitCode.DONE
+    assert "config " in run("settings", "--defaults", "label").stdout
