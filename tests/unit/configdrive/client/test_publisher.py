@@ -176,11 +176,6 @@ def test_an_unknown_hypervisor_is_refused_with_those_that_are_known(site: Site) 
     assert "kvm, memory" in error.remedy
 
 
-def test_what_is_too_large_once_sealed_is_refused(site: Site) -> None:
-    error = refusal(site, event("start", guest={"user_data": {"text": '"' * (26 * 2**20)}}))
-    assert error.code is PermanentCode.CONTENT_TOO_LARGE
-
-
 # --- many events ------------------------------------------------------------------------------------------------------
 
 
