@@ -581,7 +581,8 @@ class VmData:
     """All that a drive tells its VM, except the password (which has a life of its own).
 
     `nics` is `None` when no event named any: then no network file is written at all.
-    `label` is the VM's own volume label; `None` takes the fleet's setting.
+    `label` is the VM's own volume label; `None` takes the fleet's setting. `instance_id` is what cloud-init knows the
+    instance by; `None` takes the VM's uuid. `random_seed` (base64) goes into its kernel's pool.
     """
 
     metadata: Metadata = field(default_factory=Metadata)
@@ -589,6 +590,8 @@ class VmData:
     ssh_keys: tuple[SshKey, ...] = ()
     nics: tuple[Nic, ...] | None = None
     label: str | None = None
+    instance_id: str | None = None
+    random_seed: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -598,10 +601,12 @@ class DriveSettings:
     Args:
         label: of drives whose VM names none.
         admin_pass: which guests find their password in `admin_pass` too.
+        vendor_data: the operator's own for cloud-init, beside the fleet's.
     """
 
     label: str = DEFAULT_LABEL
     admin_pass: AdminPass = AdminPass.WINDOWS
+    vendor_data: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

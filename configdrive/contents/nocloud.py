@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from configdrive.contents.networks import IPV6, Link, Subnet, domains_of, links_of, servers_of
-from configdrive.contents.openstack import cloud_config, yaml_string
+from configdrive.contents.vendor import vendor_data, yaml_string
 from configdrive.model import Ipv6Auto
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def is_for(label: str) -> bool:
     return label.lower() == _LABEL
 
 
-def files(vm: Vm, data: VmData, password: str | None) -> dict[str, bytes]:
+def files(vm: Vm, data: VmData, password: str | None, operators: str | None) -> dict[str, bytes]:
     """Return the files by their path on the drive.
 
     Raises:
@@ -39,9 +39,9 @@ def files(vm: Vm, data: VmData, password: str | None) -> dict[str, bytes]:
         "user-data": b"" if data.user_data is None else data.user_data.get_secret_value(),
         "meta-data": meta_data(vm, data).encode("ascii"),
     }
-    config = cloud_config(password)
-    if config is not None:
-        found["vendor-data"] = config.encode("ascii")
+    vendor = vendor_data(data, password, operators)
+    if vendor is not None:
+        found["vendor-data"] = vendor.encode("utf-8")
     network = network_config(data.nics or ())
     if network is not None:  # JSON is YAML, as long as it is ASCII
         found["network-config"] = json.dumps(network, separators=(", ", ": ")).encode("ascii")
@@ -50,7 +50,7 @@ def files(vm: Vm, data: VmData, password: str | None) -> dict[str, bytes]:
 
 def meta_data(vm: Vm, data: VmData) -> str:
     """Return `meta-data`, as YAML."""
-    lines = [f"instance-id: {yaml_string(vm.uuid)}"]
+    lines = [f"instance-id: {yaml_string(data.instance_id or vm.uuid)}"]
     if data.metadata.local_hostname is not None:
         lines.append(f"local-hostname: {yaml_string(data.metadata.local_hostname)}")
     if data.ssh_keys:

@@ -11,7 +11,8 @@ import json
 from typing import Any, Final, TypeAlias
 
 from configdrive.contents.network_data import network_data
-from configdrive.model import AdminPass, GuestOs, Vm, VmData
+from configdrive.contents.vendor import vendor_data
+from configdrive.model import AdminPass, DriveSettings, GuestOs, Vm, VmData
 
 Json: TypeAlias = dict[str, Any]
 
@@ -35,15 +36,18 @@ _NOT_AT_THE_TOP: Final = frozenset(
 and `network_config`, cloud-init writes files."""
 
 
-def files(vm: Vm, data: VmData, password: str | None, admin_pass: AdminPass) -> dict[str, bytes]:
+def files(vm: Vm, data: VmData, password: str | None, settings: DriveSettings) -> dict[str, bytes]:
     """Return the documents, and the user data once more, by their path on the drive.
 
     Raises:
         PermanentError: `INVALID_CONTENT`, for a network configuration that contradicts itself.
     """
-    found = {
-        "openstack/latest/meta_data.json": meta_data(vm, data, password if reads_admin_pass(vm, admin_pass) else None),
-        "openstack/latest/vendor_data.json": vendor_data(password),
+    admin_pass = password if reads_admin_pass(vm, settings.admin_pass) else None
+    vendor = vendor_data(data, password, settings.vendor_data)
+    found: dict[str, Json] = {
+        "openstack/latest/meta_data.json": meta_data(vm, data, admin_pass),
+        # The only way to let cloud-init set a password: it ignores `admin_pass`.
+        "openstack/latest/vendor_data.json": {} if vendor is None else {"cloud-init": vendor},
         "ec2/latest/meta-data.json": ec2_meta_data(vm, data),
     }
     network = network_data(data.nics or ())
@@ -70,21 +74,23 @@ def reads_admin_pass(vm: Vm, admin_pass: AdminPass) -> bool:
 
 
 def meta_data(vm: Vm, data: VmData, admin_pass: str | None) -> Json:
-    """Return `meta_data.json`. cloud-init insists on `uuid`; `admin_pass` is the password for cloudbase-init.
+    """Return `meta_data.json`. cloud-init takes `uuid` for the instance id.
 
-    So are keys that begin with `admin_`, which other guests would show to all their users.
+    `admin_pass` is the password for cloudbase-init; for it are keys too that begin with `admin_`, which other guests
+    would show to all their users.
     """
     metadata = data.metadata
     is_windows = vm.guest_os is GuestOs.WINDOWS
     meta = {key: value for key, value in sorted(metadata.extra.items()) if is_windows or not _is_of_admin(key)}
     document: Json = {
-        "uuid": vm.uuid,
+        "uuid": data.instance_id or vm.uuid,
         "name": vm.instance_name,
         "hostname": metadata.local_hostname,
         "availability_zone": metadata.availability_zone,
         "public_keys": {key.name: key.key for key in data.ssh_keys},
         "keys": [{"name": key.name, "type": "ssh", "data": key.key} for key in data.ssh_keys],
         "admin_pass": admin_pass,
+        "random_seed": data.random_seed,
         "meta": meta,
     }
     # At the top too, where CloudStack has them: `{{ ds.meta_data.role }}` in user data is written for that.
@@ -98,33 +104,6 @@ def _is_of_admin(key: str) -> bool:
 
 def _plain(key: str) -> str:
     return key.lower().replace("-", "_")
-
-
-def vendor_data(password: str | None) -> Json:
-    """Return `vendor_data.json`: the only way to let cloud-init set a password, as it ignores `admin_pass`."""
-    config = cloud_config(password)
-    return {} if config is None else {"cloud-init": config}
-
-
-def cloud_config(password: str | None) -> str | None:
-    """Return the vendor data for cloud-init; `None` when there is nothing to say."""
-    if password is None:
-        return None
-    return f"#cloud-config\npassword: {yaml_string(password)}\nchpasswd: {{expire: false}}\nssh_pwauth: true\n"
-
-
-def yaml_string(text: str) -> str:
-    """Return `text` as a YAML double-quoted scalar that reads back the same in YAML 1.1 and 1.2.
-
-    Everything but plain ASCII is escaped by code point: YAML folds U+0085, U+2028 and U+2029 like line breaks, and
-    JSON's surrogate pairs would stay two characters.
-    """
-    return '"' + "".join(map(_yaml_character, text)) + '"'
-
-
-def _yaml_character(character: str) -> str:
-    plain = character.isascii() and character.isprintable() and character not in '"\\'
-    return character if plain else f"\\U{ord(character):08X}"
 
 
 def ec2_meta_data(vm: Vm, data: VmData) -> Json:

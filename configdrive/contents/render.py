@@ -87,8 +87,10 @@ def render(vm: Vm, data: VmData, password: SecretStr | None, settings: DriveSett
     """
     _check_values(data, password)  # the NICs are checked where they become a document
     secret = None if password is None else password.get_secret_value()
-    files = cloudstack.files(data, secret) | openstack.files(vm, data, secret, settings.admin_pass)
-    return Files(files | nocloud.files(vm, data, secret) if nocloud.is_for(data.label or settings.label) else files)
+    files = cloudstack.files(data, secret) | openstack.files(vm, data, secret, settings)
+    if nocloud.is_for(data.label or settings.label):
+        files |= nocloud.files(vm, data, secret, settings.vendor_data)
+    return Files(files)
 
 
 def check(data: VmData, password: SecretStr | None) -> None:

@@ -21,6 +21,7 @@ from pydantic import (
     SecretBytes,
     SecretStr,
     SerializationInfo,
+    StringConstraints,
     ValidationError,
     field_serializer,
     model_validator,
@@ -180,6 +181,29 @@ _ONE_DEFAULT: Final[dict[str, JsonValue]] = {
 }
 
 
+InstanceId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""What cloud-init knows an instance by, in place of the VM's uuid; with a new one it does all over again, as for a new
+machine."""
+
+
+def _seed(value: str) -> str:
+    try:
+        pybase64.b64decode(value, validate=True)
+    except ValueError:
+        code = "base64"
+        raise PydanticCustomError(code, "is not base64; encode the bytes by RFC 4648") from None
+    return value
+
+
+RandomSeed = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=4096),
+    AfterValidator(_seed),
+    Field(json_schema_extra={"pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"}),
+]
+"""Base64 of random bytes for the guest's kernel, which cloud-init mixes into its pool at the first boot."""
+
+
 class GuestData(Strict):
     """All that an event says about the drive's content."""
 
@@ -188,6 +212,8 @@ class GuestData(Strict):
     ssh_keys: SshKeys | None = None
     nics: Annotated[tuple[Nic, ...], Field(max_length=64, json_schema_extra=_ONE_DEFAULT)] | None = None
     password: Password | None = None
+    instance_id: InstanceId | None = None
+    random_seed: RandomSeed | None = Field(default=None, repr=False)
 
     _left_out: tuple[str, ...] = PrivateAttr(default=())
     _show = field_serializer("password")(_reveal)
@@ -257,6 +283,6 @@ class GuestData(Strict):
             changed["user_data"] = self.user_data.content() if self.user_data else None
         if "ssh_keys" in given:
             changed["ssh_keys"] = self.ssh_keys or ()
-        if "nics" in given:
-            changed["nics"] = self.nics
+        for name in {"nics", "instance_id", "random_seed"} & given:
+            changed[name] = getattr(self, name)
         return replace(known, **changed)

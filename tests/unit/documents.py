@@ -63,6 +63,8 @@ def full_guest() -> Json:
             "extra": {"team": "blue", "notes": "first line\nsecond line"},
         },
         "user_data": {"text": "#!/bin/sh\necho hello\n"},
+        "instance_id": "again-2",
+        "random_seed": "c2VlZA==",
         "ssh_keys": [
             {
                 "name": "alice",

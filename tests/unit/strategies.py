@@ -146,6 +146,8 @@ guests = optional(
     ),
     nics=nics(),
     password=passwords,
+    instance_id=_name(WORD, WORD + "._-", 64),
+    random_seed=st.binary(min_size=1, max_size=64).map(lambda seed: base64.b64encode(seed).decode()),
 )
 offerings = st.fixed_dictionaries(
     {
@@ -282,6 +284,8 @@ vm_data = st.builds(
     ssh_keys=st.lists(st.builds(SshKey, lines, ssh_lines), max_size=2).map(tuple),
     nics=st.none() | st.lists(model_nics, max_size=2).map(tuple),
     label=st.none() | labels,
+    instance_id=st.none() | st.just("again"),
+    random_seed=st.none() | st.just("c2VlZA=="),
 )
 secrets = st.none() | passwords.map(SecretStr)
 states = st.builds(

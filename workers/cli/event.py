@@ -79,6 +79,7 @@ _CONTENT = (
         help="A NIC (repeatable). Keys: cidr, gateway, on_link, dhcp=4|6, auto=slaac|stateless, none (no address), dns"
         " and search (repeatable), mtu, default.",
     ),
+    click.option("--instance-id", help="What cloud-init knows the instance by, in place of the VM's uuid."),
     click.option("--label", help="The drive's volume label for this VM, such as config-2."),
     click.option(
         "--service",
@@ -303,6 +304,8 @@ def _guest(options: dict[str, Any]) -> dict[str, Any]:
         guest["user_data"] = _user_data(_read(options["user_data"]))
     if options["ssh_keys"]:
         guest["ssh_keys"] = _named_apart(key for name in options["ssh_keys"] for key in _ssh_keys(name))
+    if options["instance_id"] is not None:
+        guest["instance_id"] = options["instance_id"]
     if options["nics"]:
         guest["nics"] = [_nic(text) for text in options["nics"]]
     password = _password(options)

@@ -17,6 +17,7 @@ from configdrive.client.settings import ClientSettings, read_settings, refuse
 from configdrive.contract.fields import LabelField
 from configdrive.model import DEFAULT_LABEL, AdminPass, DriveSettings
 from workers.config.cloudstack import CloudStackSettings
+from workers.config.vendor_data import read_vendor_data
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 
@@ -51,6 +52,10 @@ class Settings(ClientSettings):
     """Which guests find their password in `admin_pass` of `meta_data.json` too, from where cloudbase-init takes it, and
     cloud-init shows it to every user of the guest. `windows`: those of which an event says `guest_os: windows`.
     `always`: also those of which none says what they run. `never`: none."""
+
+    vendor_data_file: Path | None = None
+    """The operator's own vendor data for cloud-init (`#cloud-config`, a script, …; at most 64 KiB), on every drive
+    beside what sets the password, which counts where both say the same. Read at the start of a worker. None: none."""
 
     lease_seconds: Seconds = 30.0
     """How long a dead worker holds up its VM. Renewed within every third of it while the work goes on."""
@@ -143,8 +148,14 @@ class Settings(ClientSettings):
 
     @property
     def drives(self) -> DriveSettings:
-        """What they say of what is on drives."""
-        return DriveSettings(label=self.label, admin_pass=self.admin_pass)
+        """What they say of what is on drives.
+
+        Raises:
+            PermanentError: `MISCONFIGURED`, for the file of the vendor data.
+        """
+        return DriveSettings(
+            label=self.label, admin_pass=self.admin_pass, vendor_data=read_vendor_data(self.vendor_data_file)
+        )
 
     @model_validator(mode="after")
     def _refuse_what_loses_work(self) -> Self:

@@ -27,17 +27,21 @@ INSIDE: Final = Path(__file__).parent / "cloud_init_networks.py"
 VERSIONS: Final = ("22.4", "25.1")
 
 
-def render(version: str, documents: Sequence[object]) -> list[dict[str, Any]]:
-    """Let one cloud-init render all the documents, in one process."""
+def packages(version: str) -> str:
+    """Return Python's path to one cloud-init."""
     with require_rig():
         roots = [foreign.cloud_init()]
         if version != VERSIONS[0]:
             roots.insert(0, foreign.newer_cloud_init())
-    paths = ":".join(str(root / "usr/lib/python3/dist-packages") for root in roots)
+    return ":".join(str(root / "usr/lib/python3/dist-packages") for root in roots)
+
+
+def render(version: str, documents: Sequence[object]) -> list[dict[str, Any]]:
+    """Let one cloud-init render all the documents, in one process."""
     done = subprocess.run(
         ["/usr/bin/python3", INSIDE],
         input=json.dumps(documents),
-        env={"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"},
+        env={"PYTHONPATH": packages(version), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"},
         check=False,
         capture_output=True,
         text=True,

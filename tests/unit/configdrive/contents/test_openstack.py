@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configdrive.contents.openstack import yaml_string
 from configdrive.contents.remarks import remarks
+from configdrive.contents.vendor import yaml_string
 from configdrive.model import AdminPass, DriveSettings, GuestOs, Metadata, VmData
 from tests.drives import KEYS, SEED, VM
 from tests.unit.configdrive.samples import document, render
@@ -98,6 +98,21 @@ def test_only_a_guest_that_reads_admin_pass_is_given_it(guest_os: GuestOs | None
     said = remarks(replace(VM, guest_os=guest_os), data, settings, has_password=True)
     assert said == (("no admin_pass: guest_os unknown",) if guest_os is None and not wanted else ())
     assert remarks(replace(VM, guest_os=guest_os), data, settings, has_password=False) == ()
+
+
+def test_an_instance_id_of_ones_own_is_what_cloud_init_takes_in_both_forms() -> None:
+    files = render(VmData(instance_id="again-2", label="cidata"))
+    assert document(files, "openstack/latest/meta_data.json")["uuid"] == "again-2"
+    assert yaml.safe_load(files["meta-data"]) == {"instance-id": "again-2"}
+
+
+def test_a_seed_and_the_operators_vendor_data_are_where_cloud_init_looks() -> None:
+    settings = DriveSettings(vendor_data="#!/bin/sh\necho Grüße\n")
+    files = render(VmData(random_seed="c2VlZA==", label="cidata"), settings=settings)
+    assert document(files, "openstack/latest/meta_data.json")["random_seed"] == "c2VlZA=="
+    assert document(files, "openstack/latest/vendor_data.json") == {"cloud-init": settings.vendor_data}
+    assert files["vendor-data"].decode() == settings.vendor_data
+    assert "random_seed" not in document(render(), "openstack/latest/meta_data.json")
 
 
 def test_ec2_form_falls_back_to_the_uuid() -> None:

@@ -39,6 +39,7 @@ def test_user_data_that_drops_the_password_is_said_and_not_shown(config: str, pr
     assert problem in found
     assert bool(found) == bool(problem)
     assert "alice" not in found
+    assert ("configdrive-guest does" in found) == (problem == "'password' is another one")
     assert said(f"## template: jinja\n#cloud-config\n{config}") == found
     assert said(f"#!/bin/sh\n{config}") == ""
     assert said(f"#cloud-config\n{config}", has_password=False) == ""

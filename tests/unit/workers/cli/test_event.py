@@ -53,6 +53,7 @@ def printed(run: Run, *args: str, stdin: str | bytes = "") -> dict[str, Any]:
         ("start", ["--no-password-enabled"], "start", {"password_enabled": False}),
         ("start", ["--attach", "orchestrator"], "start", {"attach": "orchestrator"}),
         ("start", ["--presentation", "disk"], "start", {"presentation": "disk"}),
+        ("start", ["--instance-id", "again-2"], "start", {"guest": {"instance_id": "again-2"}}),
         ("start", ["--guest-os", "windows"], "start", {"guest_os": "windows"}),
         (
             "start",
