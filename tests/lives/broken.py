@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from configdrive.model import ImageName, StoredImage, Vm, VmData
 
 Break = Callable[[pytest.MonkeyPatch], None]
-LIVES = 400
+LIVES = 150
 """So many at most are lived on a broken product before the break counts as not found."""
 
 
@@ -146,20 +146,21 @@ _STOPPED = frozenset({"a_worker_stands_still_or_dies_and_the_vm_starts_again", "
 _VERIFIED = _STOPPED | {"hosts_are_asked_and_vms_verified"}
 _MOVED = _STOPPED | {"publish", "the_vm_moves"}
 _SWEPT = _STOPPED | {"the_host_is_away_over_an_event", "storage_is_swept"}
-_EVERYTHING: frozenset[str] = frozenset()
+_SKIPPED = _VERIFIED | {"an_operator_acts"}
+_REORDERED = frozenset({"publish", "another_worker_goes_on"})
 
 BREAKS: dict[Break, frozenset[str]] = {
-    no_fence: _EVERYTHING,
-    a_lower_number_supersedes: _EVERYTHING,
-    no_intents: _EVERYTHING,
+    no_fence: _STOPPED,
+    a_lower_number_supersedes: _REORDERED,
+    no_intents: _SKIPPED,
     detach_takes_all: _STOPPED,
-    destroy_leaves_images: _EVERYTHING,
+    destroy_leaves_images: _STOPPED,
     the_named_host_only: _MOVED,
     a_sweep_deletes_what_is_in_a_drive: _SWEPT,
     nothing_is_verified: _VERIFIED,
     half_an_image_is_trusted: _STOPPED,
     the_users_drive_goes: _STOPPED,
-    another_event_s_content: _EVERYTHING,
+    another_event_s_content: _STOPPED | {"publish"},
     an_end_takes_its_time: _SWEPT,
 }
 """What the lives are made of that find each break soonest."""

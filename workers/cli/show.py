@@ -216,7 +216,7 @@ def _print_vm(view: VmView, summary: VmRecord, outcome: Outcome | None) -> None:
         facts.append(("verify", "a worker may have left this VM half-done: it is looked at once no event waits"))
     for name, text in facts:
         click.echo(f"  {name:<9}  {printable(text)}")
-    click.echo(f"  {'work':<9}  {_work(view)}")
+    click.echo(f"  {'work':<9}  {_work(view, outcome)}")
     for position, header in enumerate(view.mail):
         mark = "next" if position == 0 else "then"
         named = f"{header.event_id} of {printable(header.source)}"
@@ -235,13 +235,19 @@ def _left(one: Leftover) -> str:
     return f"{one.host}: {what}; finished when the host gives it up"
 
 
-def _work(view: VmView) -> str:
+def _work(view: VmView, outcome: Outcome | None) -> str:
     if not view.mail:
         return "nothing waits"
     if view.parked is not None:
-        return f"{coloured('parked')} after {view.attempts} attempts"
+        return f"{coloured('parked')}{_tried(outcome)}"
     if view.owner is not None and view.leased_until is not None and view.leased_until > time.time():
         return f"a worker is at it, attempt {view.attempts}"
     if view.reason is not None and view.due is not None:
         return f"{view.reason} in attempt {view.attempts}; the next one {ago(view.due)}"
     return "waits for a worker" + ("" if view.message is None else f" (wake-up {view.message} of its queue)")
+
+
+def _tried(outcome: Outcome | None) -> str:
+    """How often what is parked was tried, as its outcome says: the VM's own count begins anew with the parking."""
+    attempts = 0 if outcome is None else outcome.attempts
+    return {0: "", 1: " in the first attempt"}.get(attempts, f" after {attempts} attempts")

@@ -139,6 +139,7 @@ def test_a_parked_vm_is_shown_with_cause_remedy_and_what_waits_behind(place: Pla
         (behind["id"], "start"),
     ]
     assert f"access_denied: {document['parked_outcome']['detail']}" in text
+    assert "parked in the first attempt" in text
     assert f"then: configdrive retry {vm.uuid}" in text
     (row,) = [row for row in fleet["parked"] if row["vm"] == vm.uuid]
     assert (row["code"], row["waiting"], row["outcome"]["event_id"]) == ("access_denied", 1, parked["id"])
