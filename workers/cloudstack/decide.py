@@ -10,7 +10,9 @@ First the edge that a look cannot see, then the difference between what was publ
 
 | published | CloudStack says now                                   | publish                   |
 |-----------|-------------------------------------------------------|---------------------------|
-| any       | Expunging; or gone, and the notice is about expunging | `destroy`, once           |
+| any       | Expunging; or gone, and the notice is of expunging    | `destroy`, once           |
+|           | or unmanaging                                         |                           |
+| ?         | Running, and the notice is about importing            | nothing before its start  |
 | on        | Stopped, Destroyed, Error, Shutdown                   | `stop`                    |
 | off ?     | Running (or Starting, where it is set so) on a host   | `start`, with all content |
 | on        | Starting, or just started, on another host            | `start` there             |
@@ -58,7 +60,7 @@ from workers.cloudstack.ports import (
     Published,
     VmRecord,
 )
-from workers.cloudstack.relevance import Relevance
+from workers.cloudstack.relevance import IMPORT_EVENT, Relevance
 from workers.config.cloudstack import StartAt
 
 
@@ -126,6 +128,8 @@ def decide(
         return Decision((), published, "the VM is gone: its destroy was published")
     if seen is None:
         return _unseen(notice, published)
+    if published.imported or _is_import(notice, published, seen):
+        return _since_import(published, seen, start_at)
     edge = None if published.gate and seen.state in {STARTING, RUNNING} else _edge(notice, published)
     after = known_of(published if edge is None else _off(published), seen)
     level, after = _level(after, seen, start_at)
@@ -138,9 +142,22 @@ def decide(
     return _with_extra(counts, acts, after)
 
 
+def _is_import(notice: Notice, published: Published, seen: VmRecord) -> bool:
+    return notice.event == IMPORT_EVENT and published.power is Power.UNKNOWN and seen.state == RUNNING
+
+
+def _since_import(published: Published, seen: VmRecord, start_at: StartAt) -> Decision:
+    """Wait for the end of the life that a VM had when it was imported."""
+    if seen.state in {*OFF, EXPUNGING, STARTING}:
+        level, after = _level(replace(_off(known_of(published, seen)), imported=False), seen, start_at)
+        return Decision(level, after, "the life before its import has ended")
+    waits = replace(_on(known_of(published, seen), published.host or seen.host or ""), imported=True)
+    return Decision((), waits, "imported while it ran: its drive comes with its next start")
+
+
 def _unseen(notice: Notice, published: Published) -> Decision:
     """CloudStack shows no such VM: gone, of the system, or not for us to see. Only its own word makes it gone."""
-    expunged = notice.expunged or notice.new == EXPUNGING or notice.event == "VM.EXPUNGE"
+    expunged = notice.expunged or notice.new == EXPUNGING or notice.event in {"VM.EXPUNGE", "VM.UNMANAGE"}
     if expunged and published.instance_name is not None:
         return Decision((Act(Kind.DESTROY, published.host),), _gone(published))
     if published.instance_name is None:
@@ -192,9 +209,9 @@ def gate_acts(published: Published, host: str) -> tuple[tuple[Act, ...], Publish
 
     One of which it was published that it runs was off meanwhile, unheard, unless that was the gate's own word.
     """
-    missed = published.power is Power.ON and not published.gate
+    missed = published.power is Power.ON and not published.gate and not published.imported
     acts = (Act(Kind.START, host, by_gate=True),)
-    after = replace(_on(published, host), state=UNKNOWN)
+    after = replace(_on(published, host), state=UNKNOWN, imported=False)
     return ((Act(Kind.STOP, published.host), *acts) if missed else acts), after
 
 

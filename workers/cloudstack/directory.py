@@ -110,7 +110,14 @@ def record_of(uuid: VmUuid, found: Document) -> VmRecord:
         key_lines=tuple(line.strip() for line in (text(details.get(_KEYS)) or "").splitlines() if line.strip()),
         public_ip=text(found.get("publicip")),
         os_name=text(found.get("osdisplayname")),
+        parameters=_parameters(text(found.get("userdatadetails"))),
     )
+
+
+def _parameters(written: str | None) -> tuple[tuple[str, str], ...]:
+    """Read `{name=value, other=value}`, as CloudStack stores and splits it (`NetworkModelImpl.generateVmData`)."""
+    pairs = (pair.partition("=") for pair in (written or "").strip().removeprefix("{").removesuffix("}").split(","))
+    return tuple((name.strip(), value.strip()) for name, _, value in pairs if name.strip() and value.strip())
 
 
 def _placed(hypervisor: str | None) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
+from configdrive.contents.render import extra_key_problem
 from configdrive.contract.events import Apply
 from configdrive.model import AttachBy, GuestOs, VmDefinition, VmUuid, line_problem
 from workers.cloudstack.decide import Act, Kind
@@ -164,7 +165,7 @@ def _content(record: VmRecord, content: VmContent) -> Fields:
 
 
 def _metadata(record: VmRecord, default: NicRecord | None) -> Fields:
-    fields = {
+    fields: Fields = {
         "availability_zone": record.zone,
         "instance_id": record.uuid,
         "vm_id": record.uuid,
@@ -173,7 +174,9 @@ def _metadata(record: VmRecord, default: NicRecord | None) -> Fields:
         "local_ipv4": None if default is None else default.ip,
         "public_ipv4": record.public_ip,
     }
-    return {name: value for name, value in fields.items() if value}
+    # A parameter is at the top of CloudStack's own meta_data.json too (`buildCustomUserdataParamsMetaData`).
+    extra = {name: value for name, value in record.parameters if extra_key_problem(name) is None}
+    return {name: value for name, value in fields.items() if value} | ({"extra": extra} if extra else {})
 
 
 def _keys(record: VmRecord) -> list[Fields | str]:

@@ -53,6 +53,7 @@ class VmRecord:
         key_lines: their public keys, as `authorized_keys` has them.
         public_ip: of a static NAT.
         os_name: what its guest runs, as people call it.
+        parameters: the values that its tenant gave for the variables of its user data.
     """
 
     uuid: VmUuid
@@ -70,6 +71,7 @@ class VmRecord:
     key_lines: tuple[str, ...] = ()
     public_ip: str | None = None
     os_name: str | None = None
+    parameters: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,8 @@ class Published:
         gate: the sequence of the `start` that the gate has published, and after which nobody has seen the VM run yet;
             0 when there is none.
         foreign: whether CloudStack's own provider had put a drive into the VM when it was last started.
+        imported: whether it runs since before CloudStack took it over: its host may know it by another uuid until its
+            next start, so nothing is published of it before.
     """
 
     power: Power = Power.UNKNOWN
@@ -166,6 +170,7 @@ class Published:
     hypervisor: str | None = None
     gate: int = 0
     foreign: bool = False
+    imported: bool = False
 
 
 class VmLock(Protocol):

@@ -24,8 +24,10 @@ from typing import Final
 
 from workers.cloudstack.notices import VM, Form, Notice
 
+IMPORT_EVENT: Final = "VM.IMPORT"
 POWER_EVENTS: Final = frozenset(
     {"VM.CREATE", "VM.START", "VM.STOP", "VM.DESTROY", "VM.EXPUNGE", "VM.RECOVER", "VM.MIGRATE"}
+    | {IMPORT_EVENT, "VM.UNMANAGE"}
 )
 CONTENT_EVENTS: Final = frozenset({"VM.UPDATE", "VM.RESETSSHKEY", "VM.RESETUSERDATA", "VM.MOVE"})
 PASSWORD_EVENT: Final = "VM.RESETPASSWORD"  # noqa: S105 - a type of event

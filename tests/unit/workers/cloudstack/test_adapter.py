@@ -15,9 +15,11 @@ from pydantic import SecretStr
 from configdrive.contract.events import MigrateEvent, PasswordResetEvent, StartEvent, StopEvent
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import GuestOs
+from rigs.cloudstack import machine
 from tests.unit.workers.cloudstack.cloud import CONTENT, RECORD, Cloud
 from tests.unit.workers.cloudstack.recorded import BEGIN, NEW_PASSWORD, PASSWORD, UUID, action, body, job, short, state
 from workers.cloudstack.adapter import Result
+from workers.cloudstack.directory import record_of
 from workers.cloudstack.events import guest_os_of
 from workers.cloudstack.ports import NetworkRecord
 from workers.cloudstack.retrying import take
@@ -542,3 +544,36 @@ def test_a_vm_that_went_off_while_it_migrated_is_stopped(running: Cloud) -> None
 
     assert running.types == ["start", "migrate prepare", "stop"]
     assert isinstance(running.events[-1], StopEvent)
+
+
+def test_an_unmanaged_vm_has_no_drive_of_ours_any_more(running: Cloud) -> None:
+    running.now(None)
+    running.take(action("VM.UNMANAGE", 20))
+    assert running.types == ["start", "destroy"]
+
+
+def test_an_unmanaging_that_failed_changes_nothing(running: Cloud) -> None:
+    running.take(action("VM.UNMANAGE", 20))
+    assert running.types == ["start"]
+
+
+def test_a_vm_that_was_imported_while_it_ran_gets_its_drive_with_its_next_start(cloud: Cloud) -> None:
+    """Its host may know it by another uuid until then: whatever was published would be parked."""
+    cloud.now("Running", "h1")
+    cloud.take(action("VM.IMPORT", 10))
+    cloud.take(action("VM.UPDATE", 11))
+    cloud.now("Stopped")
+    cloud.take(state("Stopping", "Stopped", 12))
+    assert cloud.types == []
+    cloud.now("Running", "h1")
+    cloud.take(state("Starting", "Running", 14))
+    assert cloud.types == ["start"]
+
+
+def test_parameters_of_user_data_stand_in_the_metadata(cloud: Cloud) -> None:
+    shown = machine(UUID, hypervisor="KVM", userdatadetails="{role=web, size = a=b, empty=, admin_pass=x}")
+    cloud.directory.vm = record_of(UUID, shown)
+    cloud.take(state("Starting", "Running", 1))
+    metadata = cloud.guest().metadata
+    assert metadata is not None
+    assert metadata.extra == {"role": "web", "size": "a=b"}
