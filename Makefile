@@ -67,6 +67,10 @@ lives-proof: setup ## break the product on purpose: lives must find each break (
 test-cloud-init: setup ## boot a stock Debian 12 with cloud-init on our drive (root; 3 minutes; not in `make test`)
 	@CI=true $(BIN)/pytest tests/long/cloud_init_guest.py
 
+.PHONY: test-gate
+test-gate: setup ## fifty VMs start at once through CloudStack's gate, on a real KVM host (a minute; not in `make test`)
+	@CI=true $(BIN)/pytest -s tests/long/gate_storm.py
+
 .PHONY: test-guests
 test-guests: setup ## boot each machine, kernel, root disk and other CD drive that a KVM guest may have (half an hour; not in `make test`)
 	@CI=true $(BIN)/pytest tests/long/guest_matrix.py

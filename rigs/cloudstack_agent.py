@@ -15,7 +15,7 @@ from rigs.process import LOOPBACK, Daemon, DaemonRig, RigUnavailable, find_progr
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HOOK = Path(__file__).resolve().parents[1] / "deploy" / "cloudstack" / "libvirt-vm-xml-transformer.groovy"
+HOOKS = Path(__file__).resolve().parents[1] / "deploy" / "cloudstack"
 
 _SMALL = "-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto"
 
@@ -64,9 +64,11 @@ class Agent(DaemonRig):
         }
         hooks = directory / "hooks"
         hooks.mkdir(exist_ok=True)
-        shutil.copy(HOOK, hooks)
+        for script in HOOKS.glob("*.groovy"):
+            shutil.copy(script, hooks)
         self.set()
-        options = f"{_SMALL} -Dconfigdrive.gate.settings={directory / 'configdrive-gate.properties'}"
+        files = {"settings": directory / "configdrive-gate.properties", "script": hooks / "configdrive-gate.groovy"}
+        options = " ".join([_SMALL, *(f"-Dconfigdrive.gate.{name}={path}" for name, path in files.items())])
         command = [groovy, str(Path(__file__).with_suffix(".groovy")), str(hooks), str(self.port), str(workers)]
         self.log_file = directory / "agent.log"
         self._daemon = Daemon(command, self.log_file, {"JAVA_OPTS": options, "PATH": os.environ["PATH"]})

@@ -51,10 +51,18 @@ class Gated:
         fleet: their fleet.
         cloudstack: the management server.
         certificates: of the gate.
+        workers: of the agent.
     """
 
-    def __init__(
-        self, directory: Path, hosts: Site, fleet: Fleet, cloudstack: CloudStack, certificates: Certificates
+    def __init__(  # noqa: PLR0913 - what it consists of
+        self,
+        directory: Path,
+        hosts: Site,
+        fleet: Fleet,
+        cloudstack: CloudStack,
+        certificates: Certificates,
+        *,
+        workers: int = 5,
     ) -> None:
         self.hosts, self.fleet, self.cloudstack = hosts, fleet, cloudstack
         self.cloud = hosts.clouds[HOST]
@@ -64,7 +72,7 @@ class Gated:
         self.adapters = AdapterSite(directory, fleet, cloudstack)
         self.adapters.environment["CONFIGDRIVE_CLOUDSTACK__GATE_TOKENS_FILE"] = str(tokens)
         cloudstack.networks[_NO_DRIVE] = network(id=_NO_DRIVE, service=[])
-        self.agent = Agent(directory / "agent", HOST, self.token, cloudstack.ca_file)
+        self.agent = Agent(directory / "agent", HOST, self.token, cloudstack.ca_file, workers=workers)
         self.gate: Daemon | None = None
         self.port = 0
         self.adapter: Adapter
