@@ -75,6 +75,10 @@ test-gate: setup ## fifty VMs start at once through CloudStack's gate, on a real
 test-guests: setup ## boot each machine, kernel, root disk and other CD drive that a KVM guest may have (half an hour; not in `make test`)
 	@CI=true $(BIN)/pytest tests/long/guest_matrix.py
 
+.PHONY: test-moves
+test-moves: setup ## print how soon after a migration's `complete` a KVM guest has the right medium (2 minutes; not in `make test`)
+	@CI=true $(BIN)/pytest tests/long/moves.py
+
 .PHONY: chaos
 chaos: setup ## storms of random lives and troubles; 20 seeds are 7 minutes of CPU (SEED=7 or 1..20, SECONDS=60 for longer ones, POOL=threads)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seeds $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(POOL),--pool $(POOL))

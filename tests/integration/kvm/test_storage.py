@@ -220,6 +220,23 @@ def test_the_folder_outlives_libvirtd(cloud: Cloud, driver: KvmDriver, home: Pla
     driver.attach(vm, image_name(vm), home)
 
 
+def test_a_link_under_an_image_s_name_is_neither_written_through_nor_taken_for_the_image(
+    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path
+) -> None:
+    """By volumes, too, where libvirt follows it: what it leads to is not what the image's name promises."""
+    vm, victim = cloud.define(disk(None, "hdd", "ide")), tmp_path / "victim"
+    victim.write_bytes(b"root:$6$only-root-may-read-this" + bytes(4096))
+    path, image = cloud.pool / image_at(image_name(vm)), make_image(vm)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(victim)
+    failure = failure_of(lambda: driver.copy(vm, image.name, home, CACHE, lambda sha256: sha256 == image.sha256))
+    assert failure is not None
+    assert failure.code is PermanentCode.IMAGE_LOST
+    driver.upload(vm, image, home)
+    assert (path.is_symlink(), path.read_bytes()) == (False, image.content)
+    assert victim.read_bytes().startswith(b"root:")
+
+
 def test_a_network_pool_is_shared_and_its_folder_lies_on_it(
     cloud: Cloud, routed: KvmDriver, tmp_path: Path, mounts: list[Path]
 ) -> None:

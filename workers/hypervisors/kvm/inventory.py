@@ -71,8 +71,8 @@ class HostTable(Table):
         cd_targets: the devices that a config drive may be, the first choice first: `hdd`, or with the bus
             `scsi:sdb`. Left out: chosen for each VM from its machine type.
         cache_directory: on the host; holds the images of VMs whose pools hold no files (RBD, LVM, iSCSI).
-        storage_route: see `StorageRoute`. Choose `sftp` for pools with more than a thousand images: libvirt reads every
-            file's header whenever a pool is refreshed, which it is after every upload (21 us per file on a local disk).
+        storage_route: see `StorageRoute`. Choose `sftp` for pools with tens of thousands of images: after every upload
+            libvirt reads the header of every file in that folder, a 32nd of the images (28 us for each).
         connections: to this host's libvirtd, per worker process, at most.
         ssh: needed for `sftp` routes and for the cache directory (without it the cache is made a libvirt pool).
         pools: what cannot be seen from libvirt.
