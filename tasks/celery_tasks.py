@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from celery import Celery, Task, exceptions
 
 from configdrive.contract.outcome import Outcome, Status
-from configdrive.errors import PermanentError, StaleCode
+from configdrive.errors import PermanentError
 from configdrive.lifecycle.settled import Settled
 from tasks.attempt import Attempts
 from tasks.mailbox import DeadLetter, DeadLetters, Dropped, Ending, NotNow, Park, Retry
-from tasks.wakeup import TASK_NAME, read
+from tasks.wakeup import TASK_NAME, TASK_NAMES, read
 
 _Message = TypeVar("_Message")
 
@@ -32,11 +32,11 @@ class Refused(Exception):  # noqa: N818 - as above
 
 
 def register(app: Celery, attempts: Callable[[], Attempts], dead_letters: DeadLetters) -> Task[Any, Any]:
-    """Add the task to a Celery app. `attempts` is called in the process that works, never before it was forked."""
+    """Add the task to a Celery app, under a name for each type of event; returns the one for all others.
 
-    @app.task(
-        name=TASK_NAME, bind=True, acks_late=False, ignore_result=True, max_retries=None, throws=(Parked, Refused)
-    )
+    `attempts` is called in the process that works, never before it was forked.
+    """
+
     def lifecycle(self: Task[Any, Any], /, *arguments: object, **_named: object) -> str:
         """Work on one event; its result is the sentence that Flower shows."""
         wakeup = taken(self, arguments, read, dead_letters)
@@ -45,7 +45,19 @@ def register(app: Celery, attempts: Callable[[], Attempts], dead_letters: DeadLe
             raise shown  # here, outside of any handler: no traceback of what went before travels with it
         return shown
 
-    return lifecycle
+    named = {
+        name: app.task(
+            name=name,
+            bind=True,
+            shared=False,
+            acks_late=False,
+            ignore_result=True,
+            max_retries=None,
+            throws=(Parked, Refused),
+        )(lifecycle)
+        for name in TASK_NAMES
+    }
+    return named[TASK_NAME]
 
 
 def taken(
@@ -74,15 +86,15 @@ def _shown(ending: Ending | Dropped) -> str | Exception:
         case Settled(outcome) | Park(outcome) | Dropped(_, Outcome() as outcome):
             sentence = _sentence(outcome)
             return Parked(sentence) if outcome.status is Status.PARKED else sentence
-        case Retry(delay, code):
+        case Retry(delay, code, _, detail):
             # Shown as a retry. Nothing is sent: the due time in the mailbox is the retry.
-            return exceptions.Retry(exc=Waiting(str(code)), when=datetime.now(UTC) + timedelta(seconds=delay))
+            words = f"{code}: {detail}" if detail else str(code)
+            return exceptions.Retry(exc=Waiting(words), when=datetime.now(UTC) + timedelta(seconds=delay))
         case Dropped(NotNow.TOO_EARLY | NotNow.ELSEWHERE as why):
             return exceptions.Retry(exc=Waiting(why), when=datetime.now(UTC))
-        case Dropped(NotNow.BUSY | StaleCode.LEASE_LOST as why):
-            return exceptions.Ignore(why)  # another worker is at it: the row is that worker's
         case Dropped(why):
-            return f"nothing to do: {why}"
+            # Another worker is at it, or the event has ended: the row is that worker's, and keeps what it says.
+            return exceptions.Ignore(why)
 
 
 def _sentence(outcome: Outcome) -> str:

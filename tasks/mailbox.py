@@ -98,11 +98,15 @@ class NotNow(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try the event again after `delay` seconds; `code` says why. What is not `counted` was no attempt."""
+    """Try the event again after `delay` seconds; `code` says why. What is not `counted` was no attempt.
+
+    `detail` names the host or storage, for who looks at Flower; it is not stored.
+    """
 
     delay: float
     code: str
     counted: bool = True
+    detail: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

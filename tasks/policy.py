@@ -47,14 +47,15 @@ def decide(
         case TransientError(code=code) if code in UNCOUNTED:
             if claim.waited >= limits.give_up:
                 return Park(outcome_of(error, claim, Status.PARKED, at))
-            return Retry(pause(claim.waited, spread), code, counted=False)
+            return Retry(pause(claim.waited, spread), code, counted=False, detail=error.detail)
         case TransientError(code=code):
             most = limits.attempts
         case _:
             code, most = PermanentCode.UNCLASSIFIED, limits.unclassified_attempts
     if claim.attempt >= most:
         return Park(outcome_of(error, claim, Status.PARKED, at))
-    return Retry(backoff(claim.attempt, limits, spread), code)
+    detail = error.detail if isinstance(error, FleetError) else ""
+    return Retry(backoff(claim.attempt, limits, spread), code, detail=detail)
 
 
 def backoff(attempt: int, limits: Limits, spread: float) -> float:

@@ -15,11 +15,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from configdrive.contract.event_key import KEY_PATTERN
+from configdrive.contract.events import SHORT_TYPES
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import UUID_PATTERN, EventKey, HostName, VmUuid
 from tasks.mailbox import Sent, Wakeup, WakeupMailbox
 
 TASK_NAME = "configdrive.lifecycle"
+"""The task of an event whose type is none: somebody has written it to Redis, and it is refused."""
+TASK_NAMES = frozenset({TASK_NAME, *(f"configdrive.{word}" for word in SHORT_TYPES)})
+"""One for each type of event, so that Flower and its metrics tell them apart; `common.lua` has them as well."""
 LEFTOVERS_NAME = "configdrive.leftovers"
 VERIFY = HostName("*")
 """No host's name: the question is for the VMs that are to be verified, wherever they are."""
@@ -77,7 +81,7 @@ def check(task: object, task_id: object, arguments: Sequence[object], queue: str
     """
     if task == LEFTOVERS_NAME:
         read_question(task_id, arguments, queue)
-    elif task == TASK_NAME:
+    elif task in TASK_NAMES:
         read(task_id, arguments, queue)
     else:
         detail = "a message for another task"

@@ -275,6 +275,10 @@ LifecycleEvent = Annotated[ContentEvent | StopEvent | MigrateEvent | DestroyEven
 _ADAPTER: TypeAdapter[ContentEvent | StopEvent | MigrateEvent | DestroyEvent] = TypeAdapter(LifecycleEvent)
 
 
+SHORT_TYPES = ("deploy", "start", "stop", "migrate", "password_reset", "update", "destroy")
+"""The types of events by their short words."""
+
+
 def short_type(event_type: str) -> str:
     """Return `deploy` for `configdrive.vm.deploy.v1`: the word for people, metrics and Flower."""
     return event_type.removeprefix(_TYPES).rpartition(".")[0] or event_type

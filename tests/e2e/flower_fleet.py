@@ -31,7 +31,7 @@ USER_DATA = "#cloud-config\nruncmd: [echo the-users-own-secret]\n"
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 
 _KVM = '[kvm.hosts.kvm-01]\nuri = "qemu:///system"\n'
-_PICTURES = {"workers": (1400, 560), "tasks": (1900, 620), "task": (1400, 900)}
+_PICTURES = {"workers": (1400, 560), "tasks": (1400, 620), "task": (1400, 900)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,15 +56,15 @@ def test_the_list_of_tasks_says_of_each_event_what_it_was_and_what_became_of_it(
 ) -> None:
     shown = browser.text(seen.flower.url + "/tasks")
     rows = {
-        name: re.search(rf"configdrive\.lifecycle deploy \(attempt (\d)\) of VM {vm} ([A-Z]+) (.*?) (\d) ", shown)
+        name: re.search(rf"configdrive\.deploy deploy {vm}(?: \(attempt (\d)\))? ([A-Z]+) \S+@\S+ (.*?) (\d) ", shown)
         for name, vm in seen.vms.items()
     }
     said = {name: row.groups() for name, row in rows.items() if row is not None}
     password = "password=on_drive"
     assert said == {
-        "applied": ("1", "SUCCESS", f"applied (attach=inserted, device=hdd, {password})", "0"),
+        "applied": (None, "SUCCESS", f"applied (attach=inserted, device=hdd, {password})", "0"),
         "retried": ("2", "SUCCESS", f"applied (attach=inserted, device=hdd, {password})", "1"),
-        "parked": ("1", "FAILURE", "parked: access_denied: injected before upload", "0"),
+        "parked": (None, "FAILURE", "parked: access_denied: injected before upload", "0"),
     }
     assert re.search(r"\d\d ms", shown), "run times read as durations"
     assert PASSWORD not in shown
@@ -73,7 +73,8 @@ def test_the_list_of_tasks_says_of_each_event_what_it_was_and_what_became_of_it(
 
 def test_the_page_of_an_event_shows_its_outcome_and_no_secret(seen: Watched, browser: Browser) -> None:
     shown = browser.text(f"{seen.flower.url}/task/{seen.events['parked']}")
-    assert f"deploy (attempt 1) of VM {seen.vms['parked']}" in shown
+    assert f"deploy {seen.vms['parked']}" in shown
+    assert f"configdrive show {seen.vms['parked']}" in shown
     assert "Status FAILURE" in shown
     assert "Result parked: access_denied: injected before upload" in shown
     assert "Traceback" not in shown, "of an end that was decided on"
@@ -100,7 +101,7 @@ def test_the_shipped_configuration_file_shows_the_same_columns_and_is_no_login(s
         shown = other.get("/tasks")
     columns = re.findall(rb'data-column="(\w+)"', shown)
     assert columns == re.findall(rb'data-column="(\w+)"', seen.flower.get("/tasks"))
-    assert columns[:4] == [b"name", b"args", b"state", b"result"]
+    assert columns[:4] == [b"name", b"args", b"state", b"worker"]
 
     argv = [CONFIGDRIVE, "flower", "--address=0.0.0.0", f"--conf={CONFIGURATION}"]
     done = subprocess.run(

@@ -15,7 +15,7 @@ import pytest
 from configdrive.model import EventKey
 from rigs.process import wait_until
 from rigs.redis import RedisServer
-from tasks.wakeup import LEFTOVERS_NAME, TASK_NAME
+from tasks.wakeup import LEFTOVERS_NAME
 from tests.e2e.site import QUICK, Site, new_vm
 from tests.mailboxes import QUEUE, Store, posting
 from tests.mailboxes import new_vm as new_uuid
@@ -44,7 +44,7 @@ def say(task, *arguments, **named):
     request = task.request
     print(json.dumps([task.name, request.id, arguments, named, request.retries, request.argsrepr]), flush=True)
 
-for name in ("{TASK_NAME}", "{LEFTOVERS_NAME}"):
+for name in ("configdrive.start", "{LEFTOVERS_NAME}"):
     app.task(name=name, bind=True)(say)
 app.Worker(pool_cls="solo", queues=[queue], without_gossip=True, without_mingle=True, quiet=True).start()
 """
@@ -76,7 +76,7 @@ def test_a_stock_celery_worker_takes_what_the_scripts_push(server: RedisServer) 
             finally:
                 worker.terminate()
         shown = f"('start', '{header.vm_uuid}', 1)"
-        assert wakeup == [TASK_NAME, header.key, ["start", header.vm_uuid, 1, 1], {}, 0, shown]
+        assert wakeup == ["configdrive.start", header.key, ["start", header.vm_uuid, 1, 1], {}, 0, shown]
         assert question[0] == LEFTOVERS_NAME
         assert question[2:] == [["host-1", 2], {}, 0, "('host-1')"]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-tasks_columns = "name,args,state,result,retries,runtime,received,worker,uuid"
-"""The columns of the page of tasks: one row for each event, its id last."""
+tasks_columns = "name,args,state,worker,result,retries,runtime,received,uuid"
+"""The columns of the page of tasks: one row for each event, its id last. Which type it is, the name says."""
 
 natural_time = True
 """Times as "a minute ago"; the page of a task has them to the second."""
@@ -32,8 +32,7 @@ _SHOWN_IN_FULL = frozenset({"Parked", "Waiting", "Refused"})
 
 def format_task(task: Any) -> Any:  # noqa: ANN401 - Celery's record of a task, a copy, which has no public type
     """Say a row in words: which event of which VM, and what came of it."""
-    task.args = _event(task.args)
-    task.kwargs = ""
+    task.args, task.kwargs = _event(task.args)
     if task.state in {"FAILURE", "RETRY"}:
         kind, words = _exception(task.exception)
         task.result = words
@@ -44,14 +43,15 @@ def format_task(task: Any) -> Any:  # noqa: ANN401 - Celery's record of a task, 
     return task
 
 
-def _event(arguments: Any) -> Any:  # noqa: ANN401 - Flower shows whatever is there
+def _event(arguments: Any) -> tuple[Any, str]:  # noqa: ANN401 - Flower shows whatever is there
+    """Return the row's VM, and for the page of the task the command that says more."""
     match _read(arguments):
         case (str(event), str(vm), int(attempt)):
-            return f"{event} (attempt {attempt}) of VM {vm}"
+            return f"{event} {vm}" + (f" (attempt {attempt})" if attempt > 1 else ""), f"configdrive show {vm}"
         case (str(host),):
-            return f"host {host}"
+            return f"host {host}", ""
         case _:
-            return arguments
+            return arguments, ""
 
 
 def _exception(shown: Any) -> tuple[str, str]:  # noqa: ANN401 - as above

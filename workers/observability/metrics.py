@@ -13,6 +13,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from typing_extensions import override
 
+from configdrive.contract.events import SHORT_TYPES
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, StaleCode, TransientCode
 from configdrive.model import HypervisorName
@@ -22,7 +23,7 @@ from workers.observability.observers import WorkObserver, hypervisor_of, what_be
 
 OTHER = "other"
 
-EVENTS = ("deploy", "start", "stop", "migrate", "password_reset", "update", "destroy")
+EVENTS = SHORT_TYPES
 STEPS = ("observe", "build", "upload", "copy", "attach", "detach", "delete")
 _CODES = frozenset({"", *PermanentCode, *StaleCode, *TransientCode})
 _STATUSES = frozenset(Status)

@@ -151,9 +151,13 @@ local function send(prefix, queue, flags, subject, task, id, arguments, retries)
   return true
 end
 
+-- The task of an event is called after its type (`tasks.wakeup`), of which a stranger may have written any.
+local TYPES = {deploy = 1, start = 1, stop = 1, migrate = 1, password_reset = 1, update = 1, destroy = 1}
+
 -- Wake a worker for a VM's next event, which begins its `attempt`-th time. False when one will be woken already.
 local function wake(prefix, uuid, header, attempt)
-  return send(prefix, header.queue, 'wakeups:', uuid, 'configdrive.lifecycle', header.key,
+  local task = 'configdrive.' .. (TYPES[header.type] and header.type or 'lifecycle')
+  return send(prefix, header.queue, 'wakeups:', uuid, task, header.key,
     {header.type, uuid, tonumber(attempt)}, attempt - 1)
 end
 

@@ -88,7 +88,7 @@ def commands(event: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "max": 0,
         "min": 0,
         "queue": "configdrive.simulated",
-        "task_name": "configdrive.lifecycle",
+        "task_name": "configdrive.start",
         "rate_limit": "1/h",
         "soft": 0.001,
         "hard": 0.001,

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from docs.generated import alerts
 from rigs.prometheus import SHIPPED, Prometheus
 from tests.e2e.site import new_vm, uuid_of
 from tests.integration.deploy.chart import VALUES, queries, render
@@ -66,6 +67,19 @@ def promtool(*arguments: str) -> str:
     return said
 
 
+def test_each_rule_leads_to_its_section_and_each_panel_says_what_it_shows() -> None:
+    page = alerts.markdown()
+    for rule in rules():
+        assert f"### {rule['alert']}\n" in page
+        assert rule["annotations"]["runbook_url"].endswith(f"/how-to/monitoring.html#{rule['alert'].lower()}")
+    panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    assert [one["title"] for one in panels if one["type"] != "row" and not one.get("description")] == []
+    shown = " ".join(target["expr"] for one in panels for target in one.get("targets", ()))
+    assert {"configdrive_intake_entries", "configdrive_cloudstack_notices_total", "configdrive_orphan_images"} <= set(
+        re.findall(r"configdrive_\w+", shown)
+    )
+
+
 def test_the_configuration_and_the_rules_are_valid() -> None:
     assert f"{len(rules())} rules found" in promtool("check", "config", str(SHIPPED / "prometheus.yml"))
 
@@ -92,14 +106,15 @@ def test_every_metric_that_the_dashboard_and_the_rules_name_is_there(prometheus:
     there = set(prometheus.ask("label/__name__/values"))
     named = {name for expression in questions().values() for name in NAME.findall(expression)}
     assert len(named) > 20
-    assert named - there == set()
+    assert named - there == {"configdrive_cloudstack_notices_total"}, "but for the adapter's: none runs here"
 
 
 @pytest.mark.parametrize("title", sorted(questions()))
 def test_every_question_of_the_dashboard_and_the_rules_is_understood(prometheus: Prometheus, title: str) -> None:
     """Prometheus refuses a wrong one; and of these, all but alerts have an answer in a fleet that has worked."""
     found = prometheus.query(questions()[title])
-    assert found or title in {rule["alert"] for rule in rules()}, "no data"
+    idle = "cloudstack_notices" in questions()[title]  # no adapter runs here
+    assert found or idle or title in {rule["alert"] for rule in rules()}, "no data"
 
 
 def test_what_kubernetes_scales_on_is_the_number_of_vms_that_wait(prometheus: Prometheus, measured: Measured) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,12 +11,13 @@ import pytest
 from celery import Celery, Task, states
 
 from configdrive.client.postings import Header
+from configdrive.client.scripts import source
 from configdrive.errors import PermanentCode, PermanentError
 from tasks.attempt import Attempts
 from tasks.celery_tasks import register
 from tasks.mailbox import Wakeup
-from tasks.wakeup import TASK_NAME
-from tests.unit.documents import OTHER_UUID, UUID
+from tasks.wakeup import TASK_NAMES
+from tests.unit.documents import OTHER_UUID, UUID, WORDS
 from tests.unit.fakes.fleet import HOST_1
 from tests.unit.fakes.queue import QUEUE, Queue
 
@@ -116,8 +118,8 @@ def test_a_row_that_is_another_worker_s_is_left_alone(worker: Worker) -> None:
     assert worker.run(header)[0] == states.IGNORED
 
 
-def test_a_wake_up_for_nobody_is_shown_as_such(worker: Worker) -> None:
-    assert worker.message("k" * 22, ["start", OTHER_UUID, 1, 1]) == (states.SUCCESS, "nothing to do: empty")
+def test_a_stale_wake_up_is_no_success(worker: Worker) -> None:
+    assert worker.message("k" * 22, ["start", OTHER_UUID, 1, 1])[0] == states.IGNORED
 
 
 @pytest.mark.parametrize(
@@ -142,6 +144,12 @@ def test_a_message_that_is_no_wake_up_goes_to_the_dead_letters(
     assert worker.made == 0, "no driver was made for it"
 
 
-def test_the_task_is_acknowledged_early_and_keeps_no_result(worker: Worker) -> None:
-    task = worker.task
-    assert (task.name, task.ignore_result, task.acks_late) == (TASK_NAME, True, False)
+def test_each_type_of_event_has_a_task_of_its_name_that_is_acknowledged_early_and_keeps_no_result(
+    worker: Worker,
+) -> None:
+    tasks = {name: task for name, task in worker.task.app.tasks.items() if name in TASK_NAMES}
+    assert set(tasks) == {"configdrive.lifecycle", *(f"configdrive.{word}" for word in WORDS)}
+    assert {(task.ignore_result, task.acks_late) for task in tasks.values()} == {(True, False)}
+    types = re.search(r"local TYPES = {(.*?)}", source("common"))
+    assert types is not None
+    assert set(re.findall(r"(\w+) = 1", types[1])) == set(WORDS), "the script names the same"

@@ -58,7 +58,7 @@ def test_a_wake_up_says_which_event_of_which_vm_and_nothing_else(wakeup: Raw) ->
     headers = wakeup["headers"]
     arguments, named, embedded = json.loads(wakeup["body"])
     kind, vm, attempt, number = arguments
-    assert (headers["task"], kind, attempt, number, named) == (TASK_NAME, "start", 1, 1, {})
+    assert (headers["task"], kind, attempt, number, named) == ("configdrive.start", "start", 1, 1, {})
     assert not any(embedded.values())
     assert headers["argsrepr"] == f"('start', '{vm}', 1)"
     assert [headers[name] for name in ("eta", "expires", "timelimit")] == [None, None, [None, None]]
