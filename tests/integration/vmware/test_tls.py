@@ -101,7 +101,7 @@ def test_files_pass_with_a_ticket_each(site: Site, make_driver: MakeDriver) -> N
     driver = make_driver(transfer="ticket")
     vm = site.define()
     image = make_image(vm)
-    driver.observe(vm)
+    driver.upload(vm, make_image(vm, 2), site.shared)  # which makes the folder
     site.center.calls()
     driver.upload(vm, image, site.shared)
     calls = site.center.calls()
