@@ -59,6 +59,7 @@ class Observation:
         media: every image of the fleet in any drive of the VM, in any layer of its definition.
         host_id: what the host says of itself, whatever it is called in the inventory; empty when it does not say.
         vm_ref: the identity of the VM's object; the same by whatever inventory name it was found.
+        elsewhere: on which other host of its hypervisor an undefined VM was seen, in words, with what to do about it.
     """
 
     power: PowerState
@@ -69,6 +70,7 @@ class Observation:
     media: tuple[ImageName, ...] = ()
     host_id: str = ""
     vm_ref: str | None = None
+    elsewhere: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

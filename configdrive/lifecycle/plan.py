@@ -189,6 +189,8 @@ def _target(vm: Vm, seen: Observation) -> Place:
     if seen.power is PowerState.UNDEFINED:
         detail = f"host {vm.host} does not know VM {vm.instance_name} ({vm.uuid})"
         remedy = "define the VM first, or name 'primary_storage' and give attach: orchestrator"
+        if seen.elsewhere is not None:
+            detail, remedy = f"{detail}: {seen.elsewhere[0]}", seen.elsewhere[1]
         raise PermanentError(PermanentCode.VM_NOT_FOUND, detail, remedy)
     detail = f"no primary storage was found for VM {vm.instance_name} on host {vm.host}"
     raise PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "name it in the event: 'primary_storage'")

@@ -137,9 +137,11 @@ def require_name(vm: Vm, name: str) -> None:
         raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "correct the event's instance_name, or rename the VM")
 
 
-def not_on_host(vm: Vm) -> PermanentError:
-    """Make the error for a VM that shall get a drive and is not there."""
+def not_on_host(vm: Vm, elsewhere: tuple[str, str] | None = None) -> PermanentError:
+    """Make the error for a VM that shall get a drive and is not there; `elsewhere` as in `Observation`."""
     detail = f"host {vm.host} knows no VM {vm.instance_name} ({vm.uuid})"
+    if elsewhere is not None:
+        return PermanentError(PermanentCode.VM_NOT_FOUND, f"{detail}: {elsewhere[0]}", elsewhere[1])
     return PermanentError(PermanentCode.VM_NOT_FOUND, detail, "correct the event's host, or define the VM")
 
 

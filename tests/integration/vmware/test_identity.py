@@ -278,6 +278,23 @@ def test_a_vm_that_was_moved_by_hand_keeps_its_image_when_it_is_stopped_through_
     assert wide.files(vm) == [f"shared/{image.name}"]
 
 
+def test_where_the_vm_is_instead_is_said_with_the_remedy(wide: Site, wide_driver: VmwareDriver) -> None:
+    vm = define(wide, "esx-01", "esx-01", "shared")
+    give(wide_driver, vm)
+    wide.cloud.relocate(vm.instance_name, host="esx-02")  # as DRS does, without an event
+    elsewhere = wide_driver.observe(vm, names=[]).elsewhere
+    assert elsewhere is not None
+    refused = error_of(wide_driver.attach, vm, image_name(vm), wide.shared)
+    assert refused.code is PermanentCode.VM_NOT_FOUND
+    for said in (elsewhere, (refused.detail, refused.remedy)):
+        assert "'esx-02' of 'cluster-01'" in said[0]
+        assert "the cluster" in said[1]
+    assert wide_driver.observe(at(vm, "cluster-01"), names=[]).elsewhere is None
+    details = {host: [one.detail for one in wide_driver.check(HostName(host))] for host in ("esx-01", "cluster-01")}
+    assert [any("DRS moves VMs" in one for one in each) for each in details.values()] == [True, False]
+    assert all(any("hot-added (not proven" in one for one in each) for each in details.values())
+
+
 # --- clones -----------------------------------------------------------------------------------------------------------
 
 

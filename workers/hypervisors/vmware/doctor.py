@@ -42,6 +42,7 @@ def diagnose(
             findings = [_version(subject, server), *_hosts(subject, storages, server)]
             findings += [_datastore(subject, storages, place) for place in storages.of_files]
             findings += _fallback(subject, table, storages)
+            findings += [_running(subject, table), *_drs(subject, table, storages, server)]
             findings += _privileges(f"{subject}, privileges", storages, server.session)
             host_id = storages.host_id
     except FleetError as error:
@@ -105,6 +106,29 @@ def _privileges(subject: str, storages: Storages, session: Session) -> Iterator[
     if not objects:
         counted = f"{len(stores)} datastores and {min(len(vms), MOST_VMS)} VMs"
         yield Check(subject, ok=True, detail=f"all that is needed is there, on {counted}{asked}")
+
+
+def _running(subject: str, table: HostTable) -> Check:
+    if any(slot.startswith("sata") for slot in table.cd_slots):
+        detail = (
+            "a running VM without a CD drive gets one on SATA, hot-added (not proven on a vSphere); a halted one on IDE"
+        )
+    else:
+        detail = "a running VM without a CD drive gets none before it is off: cd_slots name no SATA"
+    return Check(subject, ok=True, detail=detail)
+
+
+def _drs(subject: str, table: HostTable, storages: Storages, server: Server) -> Iterator[Check]:
+    """Say where DRS moves VMs away from the one host that events name."""
+    if table.esxi is None:
+        return
+    hosts = [server.session.reference(vim.HostSystem, key) for key in storages.scope]
+    wanted = {vim.ClusterComputeResource: ["name", "configurationEx"]}
+    for found in server.session.retrieve(wanted, hosts, [(vim.HostSystem, "parent")]):
+        drs = getattr(found.get("configurationEx"), "drsConfig", None)
+        if drs is not None and drs.enabled:
+            detail = f"DRS moves VMs of cluster {found.get('name')!r}, and they are not on this host then"
+            yield Check(subject, ok=True, detail=detail, remedy="let the inventory's host be the cluster")
 
 
 def _fallback(subject: str, table: HostTable, storages: Storages) -> Iterator[Check]:

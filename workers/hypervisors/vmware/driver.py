@@ -116,6 +116,7 @@ class VmwareDriver:
                 media=() if seen is None else tuple(dict.fromkeys(image for image, _ in seen.fleet_drives)),
                 host_id=visit.storages.host_id,
                 vm_ref=None if seen is None else visit.ref_of(seen),
+                elsewhere=visit.elsewhere if seen is None else None,
             )
         others, away = list_images([place for place in also if place != storage], look_there)
         return replace(observed, images=images + others, unreachable=unreachable + away)

@@ -34,6 +34,9 @@ _device: Final = vim.vm.device
 _LOCKED: Final = "cdromdisconnect"
 """What the question's message is called when the guest holds the tray of a CD drive."""
 
+HOT_ADD: Final = "ahci_hot_add"
+"""What a running VM's new drive needs: AHCI in its guest, and a vSphere that adds such a drive while it runs."""
+
 _NEW_CONTROLLER, _NEW_DRIVE = -101, -102
 """Keys of devices that are only being added; vSphere gives them others."""
 
@@ -73,15 +76,16 @@ class Drives:
         others = [drive for _, drive in seen.fleet_drives if drive != slot.drive]
         right = slot.drive is not None and _holds(slot.drive, path, key_of(store), seen)
         if right and not others:
-            return Attachment(AttachedHow.ALREADY, slot.device, path)
+            return Attachment(AttachedHow.ALREADY, slot.device, path, facts={"bus": slot.kind})
         changes = [_emptied(drive) for drive in others]
         if not right:
             changes += _filled(seen, slot, path, store)
         self._change(changes, [*_without(seen, [*others, slot.drive]), _filled_drive(slot, path, key_of(store))])
         if slot.drive is not None:
-            return Attachment(AttachedHow.INSERTED, slot.device, path)
+            return Attachment(AttachedHow.INSERTED, slot.device, path, facts={"bus": slot.kind})
         how = AttachedHow.HOT_ADDED if seen.running else AttachedHow.INSERTED
-        return Attachment(how, slot.device, path, added=_mark(seen, slot))
+        facts = {"bus": slot.kind, "needs": HOT_ADD} if seen.running else {"bus": slot.kind}
+        return Attachment(how, slot.device, path, added=_mark(seen, slot), facts=facts)
 
     def take_out(self, media: Collection[ImageName] | None, added: str | None = None) -> None:
         """Leave none of these images in any drive; `None`: none of any fleet.

@@ -189,9 +189,9 @@ class Session:
                 refused = _refused(one.missingSet)
                 if refused is not None and type(one.obj) not in dispensable:
                     raise refused
-                found.setdefault(str(one.obj), Found(one.obj, values, refused))
+                found.setdefault(key_of(one.obj), Found(one.obj, values, refused))
             page = collector.ContinueRetrievePropertiesEx(token=page.token) if page.token else None
-        silent = [root for root in roots if type(root) in wanted and str(root) not in found]
+        silent = [root for root in roots if type(root) in wanted and key_of(root) not in found]
         if silent:
             detail = f"{self._table.server} says nothing of {key_of(silent[0])}, and not that it is gone"
             raise TransientError(TransientCode.HYPERVISOR_ERROR, detail, "see the vCenter's own log")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pyVmomi import vim
@@ -37,15 +37,40 @@ _OUTDATED: Final[tuple[Any, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A session with a host's server, the host's part of the inventory, and its datastores."""
+    """A session with a host's server, the host's part of the inventory, and its datastores.
+
+    Attributes:
+        outside: VMs that were meant and are on other hosts.
+    """
 
     table: HostTable
     server: Server
     storages: Storages
+    outside: list[SeenVm] = field(default_factory=list)
 
     def find(self, vm: Vm) -> SeenVm | None:
         """Read a VM; `None` when it is not on this host."""
-        return self._noted(vm, find_vm(self.server, vm, self.table.identify_by, self.storages.has))
+        self.outside.clear()
+
+        def inside(seen: SeenVm) -> bool:
+            there = self.storages.has(seen)
+            if not there:
+                self.outside.append(seen)
+            return there
+
+        return self._noted(vm, find_vm(self.server, vm, self.table.identify_by, inside))
+
+    @property
+    def elsewhere(self) -> tuple[str, str] | None:
+        """On which host the VM is that was not found here, and what to do about it."""
+        hosts = self.server.topology.get().hosts
+        one = next((hosts[seen.host] for seen in self.outside if seen.host in hosts), None)
+        if one is None:
+            return None
+        remedy = (
+            "send the migrate event, or name this host; where DRS moves VMs, let the inventory's host be the cluster"
+        )
+        return f"it is on ESXi host {one.part.name!r} of {one.cluster.name!r}", remedy
 
     def find_anywhere(self, vm: Vm) -> SeenVm | None:
         """Read a VM, on whichever host of the server it is."""
@@ -74,7 +99,7 @@ class Visit:
         for _ in range(_TRIES):
             seen = self.find(vm)
             if seen is None:
-                raise not_on_host(vm)
+                raise not_on_host(vm, self.elsewhere)
             try:
                 return change(seen)
             except vim.fault.ConcurrentAccess:
