@@ -3,11 +3,16 @@
 Installs ConfigDriveGuest into a Windows template: the module, its settings, and the scheduled task that runs it.
 
 .DESCRIPTION
-Run it as an administrator in the template. Run it again to install a newer version: the settings are kept. The task
+Run it as an administrator in the template. Run it again to install a newer version: the settings are kept, and what was
+applied is not forgotten. The task
 runs as SYSTEM at each start and then every few minutes, so that a drive exchanged while Windows runs is noticed.
 
 .PARAMETER Minutes
 Between two looks at the drive.
+
+.PARAMETER Forget
+Forgets what was applied, and removes what it has left: user data, their logs, and the administrators' ssh keys. For the
+last step before a VM becomes a template.
 
 .PARAMETER Uninstall
 Removes the task, the module, what it remembers and the settings.
@@ -16,6 +21,8 @@ Removes the task, the module, what it remembers and the settings.
 param(
     [ValidateRange(1, 1440)]
     [int] $Minutes = 5,
+
+    [switch] $Forget,
 
     [switch] $Uninstall
 )
@@ -63,9 +70,7 @@ $settings = Join-Path $homeDirectory 'settings.psd1'
 if (-not (Test-Path -LiteralPath $settings)) {
     Copy-Item -LiteralPath (Join-Path $PSScriptRoot 'settings.psd1') -Destination $settings
 }
-# A template must not remember what was applied to the VM that it is made of.
-$remembered = Join-Path $homeDirectory 'applied.json'
-if (Test-Path -LiteralPath $remembered) { Remove-Item -LiteralPath $remembered -Force }
+if ($Forget) { & $module { Clear-GuestState } }
 
 $program = Join-Path $env:SystemRoot 'System32\WindowsPowerShell\v1.0\powershell.exe'
 $start = Join-Path $target 'Start-ConfigDriveGuest.ps1'
@@ -75,9 +80,9 @@ $triggers = @(
     (New-ScheduledTaskTrigger -AtStartup),
     (New-ScheduledTaskTrigger -Once -At (Get-Date) -RepetitionInterval (New-TimeSpan -Minutes $Minutes))
 )
-# No limit of time: user data may take long. A second run beside the first is not begun.
+# No limit of time: user data may take long. A run beside one whose user data hang sets a new password.
 $taskSettings = New-ScheduledTaskSettingsSet -StartWhenAvailable -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries `
-    -MultipleInstances IgnoreNew -ExecutionTimeLimit (New-TimeSpan -Seconds 0)
+    -MultipleInstances Parallel -ExecutionTimeLimit (New-TimeSpan -Seconds 0)
 $account = New-ScheduledTaskPrincipal -UserId 'S-1-5-18' -LogonType ServiceAccount -RunLevel Highest
 Register-ScheduledTask -TaskName $taskName -Action $action -Trigger $triggers -Settings $taskSettings `
     -Principal $account -Description 'Applies the config drive: password, ssh keys, user data.' | Out-Null

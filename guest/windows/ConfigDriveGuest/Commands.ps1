@@ -37,6 +37,10 @@ function Invoke-ConfigDriveGuest {
     $lock = $null
     try {
         Initialize-GuestHome
+        if (Test-GuestSetup) {
+            Write-GuestEvent -Name 'Setup' -Message 'Windows is still being set up: nothing is applied yet'
+            return $script:Outcome
+        }
         $settings = Get-GuestSettings
         $lock = Enter-GuestLock
         $prepared = Invoke-GuestApply -Settings $settings
@@ -47,6 +51,8 @@ function Invoke-ConfigDriveGuest {
             $code = $script:ExitCode.Failed
             $where = "$($_.InvocationInfo.ScriptName):$($_.InvocationInfo.ScriptLineNumber)"
             Write-GuestEvent -Name 'Stopped' -Message "$($_.Exception.GetType().Name) at $where"
+        } elseif ($code -eq $script:ExitCode.NoDrive) {
+            Write-GuestEvent -Name 'NoDrive' -Message $_.Exception.Message
         } else {
             Write-GuestEvent -Name 'Stopped' -Message $_.Exception.Message
         }
@@ -54,7 +60,7 @@ function Invoke-ConfigDriveGuest {
     } finally {
         if ($lock) { $lock.Dispose() }
     }
-    # Without the lock, as it may take as long as it likes.
+    # Without the lock, as it may take as long as it likes: the task's next run, beside this one, sets a new password.
     if ($prepared) { Invoke-GuestUserData -Prepared $prepared }
     return $script:Outcome
 }
@@ -64,10 +70,14 @@ function Invoke-GuestApply {
     param([Parameter(Mandatory = $true)][hashtable] $Settings)
     $root = Open-GuestDrive -Label $Settings.Label -Wait $Settings.Wait
     # Everything is read first, so that the drive can be exchanged meanwhile.
-    $instance = Get-GuestInstance -Root $root
-    $password = Read-GuestPart -Root $root -Item 'password' -Failure 'PasswordMalformed'
-    $keys = Read-GuestPart -Root $root -Item 'ssh-keys' -Failure 'SshKeysFailed'
-    $userData = Read-GuestPart -Root $root -Item 'userdata' -Failure 'UserDataUnread'
+    try {
+        $instance = Get-GuestInstance -Root $root
+        $password = Read-GuestPart -Root $root -Item 'password' -Failure 'PasswordMalformed'
+        $keys = Read-GuestPart -Root $root -Item 'ssh-keys' -Failure 'SshKeysFailed'
+        $userData = Read-GuestPart -Root $root -Item 'userdata' -Failure 'UserDataUnread'
+    } finally {
+        Close-GuestDrive -Root $root
+    }
     if ($null -ne $password) {
         Set-GuestPassword -Content $password -Instance $instance -Configured $Settings.PasswordUser
     }
@@ -89,8 +99,14 @@ function Read-GuestPart {
     }
 }
 
+# Returns whose drive it is: the VM's uuid, which no metadata can change; the instance id on drives of others without.
 function Get-GuestInstance {
     param([Parameter(Mandatory = $true)][string] $Root)
+    $document = Read-GuestItem -Root $Root -Item 'document'
+    if ($null -ne $document) {
+        $uuid = Get-GuestJsonString -Content $document -Name 'uuid'
+        if ($uuid -match '^[A-Za-z0-9-]+$') { return $uuid }
+    }
     $content = Read-GuestItem -Root $Root -Item 'instance'
     if ($null -eq $content) { return '' }
     return [System.Text.Encoding]::UTF8.GetString($content.Bytes)
@@ -119,15 +135,19 @@ function Get-ConfigDriveGuestData {
     )
     $ErrorActionPreference = 'Stop'
     $root = Open-GuestDrive -Label (Get-GuestSettings).Label
-    if ($Item -eq 'metadata') {
-        return Get-GuestMetadata -Root $root -Key $Key
+    try {
+        if ($Item -eq 'metadata') {
+            return Get-GuestMetadata -Root $root -Key $Key
+        }
+        $content = Read-GuestItem -Root $root -Item $Item
+        if ($null -eq $content) {
+            throw (New-GuestProblem -Code 'NotThere' -Message "the drive has no $Item")
+        }
+        if ($Item -eq 'userdata') { return , $content.Bytes }
+        return $script:Utf8.GetString($content.Bytes)
+    } finally {
+        Close-GuestDrive -Root $root
     }
-    $content = Read-GuestItem -Root $root -Item $Item
-    if ($null -eq $content) {
-        throw (New-GuestProblem -Code 'NotThere' -Message "the drive has no $Item")
-    }
-    if ($Item -eq 'userdata') { return , $content.Bytes }
-    return $script:Utf8.GetString($content.Bytes)
 }
 
 function Get-GuestMetadata {
@@ -158,23 +178,28 @@ function Get-ConfigDriveGuestStatus {
     $ErrorActionPreference = 'Stop'
     $settings = Get-GuestSettings
     $root = Open-GuestDrive -Label $settings.Label
-    $instance = Get-GuestInstance -Root $root
-    $password = Read-GuestItem -Root $root -Item 'password'
+    try {
+        $instance = Get-GuestInstance -Root $root
+        $password = Read-GuestItem -Root $root -Item 'password'
+        $keys = Read-GuestItem -Root $root -Item 'ssh-keys'
+        $userData = Read-GuestItem -Root $root -Item 'userdata'
+    } finally {
+        Close-GuestDrive -Root $root
+    }
+    $user = Get-GuestUserName -Configured $settings.PasswordUser
     $passwordState = 'none'
     if ($null -ne $password) {
         $passwordState = 'waits to be set'
-        if (Test-GuestApplied -Kind 'password' -Instance $instance -Content $password) { $passwordState = 'set' }
+        if (Test-GuestApplied -Kind "password:$user" -Instance $instance -Content $password) { $passwordState = 'set' }
     }
-    $keys = Read-GuestItem -Root $root -Item 'ssh-keys'
     $keyCount = 0
     if ($null -ne $keys) {
         $lines = $script:Utf8.GetString($keys.Bytes) -split '[\r\n]+'
         $keyCount = @($lines | Where-Object { Get-GuestKey -Line $_ }).Count
     }
-    $userData = Read-GuestItem -Root $root -Item 'userdata'
     $userDataState = 'none'
     if ($null -ne $userData) {
-        $kind = Get-GuestScriptKind -Content $userData
+        $kind = (@(Get-GuestScript -Content $userData) | ForEach-Object { $_.Kind }) -join ', '
         if (-not $kind) { $kind = 'no script for Windows' }
         $userDataState = "$($userData.Bytes.Length) bytes, $kind"
         $executed = Test-GuestApplied -Kind 'userdata' -Instance $instance -Content $userData

@@ -18,7 +18,10 @@ $script:ExitCode = @{
 
 $script:HomeDirectory = Join-Path $env:ProgramData 'ConfigDriveGuest'
 
-foreach ($name in 'Log', 'Settings', 'Drive', 'State', 'Password', 'SshKeys', 'UserData', 'Commands') {
+$names = @(
+    'Windows', 'Log', 'Settings', 'Json', 'Iso', 'Drive', 'State', 'Password', 'SshKeys',
+    'Scripts', 'UserData', 'Commands')
+foreach ($name in $names) {
     . (Join-Path $PSScriptRoot "$name.ps1")
 }
 

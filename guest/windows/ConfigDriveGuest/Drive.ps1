@@ -1,7 +1,15 @@
 # The drive: found by its label, read through Windows' own file system for CDs.
 
 # The most that is taken, bytes. The fleet refuses drives above 64 MiB.
-$script:Most = @{ password = 1KB; 'ssh-keys' = 1MB; userdata = 64MB; network = 1MB; metadata = 1MB; instance = 256 }
+$script:Most = @{
+    password   = 1KB
+    'ssh-keys' = 1MB
+    userdata   = 64MB
+    network    = 1MB
+    metadata   = 1MB
+    document   = 64MB
+    instance   = 256
+}
 
 # Where things are, the first that is there; metadata has a command of its own.
 $script:Paths = @{
@@ -9,23 +17,24 @@ $script:Paths = @{
     'ssh-keys' = @('cloudstack\metadata\public_keys.txt', 'cloudstack\metadata\public-keys.txt')
     userdata   = @('cloudstack\userdata\user_data.txt', 'openstack\latest\user_data')
     network    = @('openstack\latest\network_data.json')
+    document   = @('openstack\latest\meta_data.json')
     instance   = @('cloudstack\metadata\instance_id.txt', 'cloudstack\metadata\instance-id.txt')
 }
 
-# A label that somebody can write on a stick is not enough: a config drive is a CD.
+# Returns the roots of all drives with the label: of CDs, or else of what was read from disks (USB, a read-only disk).
 function Find-GuestDrive {
     param([Parameter(Mandatory = $true)][string] $Label)
-    foreach ($drive in [System.IO.DriveInfo]::GetDrives()) {
-        try {
-            $isReady = $drive.DriveType -eq [System.IO.DriveType]::CDRom -and $drive.IsReady
-            if ($isReady -and $drive.VolumeLabel -ieq $Label) {
-                $drive.RootDirectory.FullName
-            }
-        } catch {
-            # A medium that was taken out between two questions is no drive.
-            Write-Verbose "$($drive.Name) went away"
-        }
+    $found = @(Get-GuestVolume | Where-Object { $_.Label -ieq $Label } | ForEach-Object { $_.Root })
+    if ($found.Count -eq 0) {
+        $found = @(Get-GuestDisk | ForEach-Object { Expand-GuestDisk -Path $_ -Label $Label })
     }
+    return $found
+}
+
+# Takes away what was read from a disk.
+function Close-GuestDrive {
+    param([AllowEmptyString()][string] $Root)
+    if ($Root -and $Root.StartsWith($script:HomeDirectory)) { Remove-Item -LiteralPath $Root -Recurse -Force }
 }
 
 function Open-GuestDrive {
@@ -40,11 +49,13 @@ function Open-GuestDrive {
         throw (New-GuestProblem -Code 'NoDrive' -Message "no drive with the label $Label")
     }
     if ($found.Count -gt 1) {
+        foreach ($root in $found) { Close-GuestDrive -Root $root }
         $message = "several drives have the label ${Label}: $($found -join ', '); detach all but one"
         throw (New-GuestProblem -Code 'Ambiguous' -Message $message)
     }
     $root = $found[0]
     if (-not ((Test-Path -LiteralPath "${root}cloudstack") -or (Test-Path -LiteralPath "${root}openstack"))) {
+        Close-GuestDrive -Root $root
         $message = "$root holds no config drive: it has neither cloudstack nor openstack"
         throw (New-GuestProblem -Code 'Unreadable' -Message $message)
     }

@@ -10,6 +10,9 @@ $script:EventId = @{
     UserDataBegins    = 30
     UserDataEnded     = 31
     UserDataLeft      = 32
+    UserDataAgain     = 33
+    NoDrive           = 40
+    Setup             = 41
     Stopped           = 100 # by a problem with the drive or the settings; the message says which
     PasswordPolicy    = 110
     PasswordFailed    = 111
@@ -21,11 +24,8 @@ $script:EventId = @{
 
 # What every run finds again, and says once in each boot only.
 $script:SaidOnce = @(
-    'SshKeysLeft', 'UserDataLeft', 'Stopped', 'PasswordFailed', 'PasswordMalformed', 'SshKeysFailed', 'UserDataUnread')
-
-function Get-GuestBoot {
-    return (Get-CimInstance -ClassName Win32_OperatingSystem).LastBootUpTime.ToUniversalTime().ToString('s')
-}
+    'SshKeysLeft', 'UserDataLeft', 'UserDataAgain', 'NoDrive', 'Setup', 'Stopped', 'PasswordFailed',
+    'PasswordMalformed', 'SshKeysFailed', 'UserDataUnread')
 
 # Says whether a message was told in this boot, and remembers it.
 function Test-GuestSaid {
@@ -45,7 +45,6 @@ function Test-GuestSaid {
     return $false
 }
 
-# The .NET class, as PowerShell 7 has no Write-EventLog.
 function Write-GuestEvent {
     param(
         [Parameter(Mandatory = $true)][string] $Name,
@@ -53,14 +52,8 @@ function Write-GuestEvent {
     )
     Write-Verbose $Message
     if ($Name -in $script:SaidOnce -and (Test-GuestSaid -Message $Message)) { return }
-    $id = $script:EventId[$Name]
-    $type = [System.Diagnostics.EventLogEntryType]::Information
-    if ($id -ge 100) { $type = [System.Diagnostics.EventLogEntryType]::Error }
     try {
-        if (-not [System.Diagnostics.EventLog]::SourceExists($script:EventSource)) {
-            [System.Diagnostics.EventLog]::CreateEventSource($script:EventSource, 'Application')
-        }
-        [System.Diagnostics.EventLog]::WriteEntry($script:EventSource, $Message, $type, $id)
+        Write-GuestEventLog -Message $Message -Id $script:EventId[$Name]
     } catch {
         # A full or locked event log must not keep the VM from its password.
         Write-Warning "The event log takes nothing: $Message"

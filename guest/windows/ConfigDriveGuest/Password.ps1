@@ -4,15 +4,13 @@
 # breach of its password policy, and ERROR_PASSWORD_RESTRICTION.
 $script:PolicyErrors = @(0x8C5, 0x52D)
 
-# The built-in administrator has the relative id 500 whatever it is called.
+# Returns the user in the settings, or the built-in administrator.
 function Get-GuestUserName {
     param([Parameter(Mandatory = $true)][AllowEmptyString()][string] $Configured)
     if ($Configured) { return $Configured }
-    $accounts = Get-CimInstance -ClassName Win32_UserAccount -Filter 'LocalAccount = TRUE'
-    foreach ($account in $accounts) {
-        if ($account.SID -like 'S-1-5-21-*-500') { return $account.Name }
-    }
-    throw 'there is no built-in administrator'
+    $name = Get-GuestAdministrator
+    if (-not $name) { throw 'there is no built-in administrator' }
+    return $name
 }
 
 # Returns @{ Text = ... } when the content is one line of printable UTF-8, or nothing.
@@ -42,49 +40,32 @@ function Set-GuestPassword {
         return
     }
     if ($password.Text.Length -eq 0) { return }
-    if (Test-GuestApplied -Kind 'password' -Instance $Instance -Content $Content) {
-        Write-Verbose 'the password was set before'
-        return
-    }
-    # The policy may be another one at the next boot, but is not asked every few minutes until then.
-    $thisBoot = "$Instance $(Get-GuestBoot)"
-    if (Test-GuestApplied -Kind 'refused' -Instance $thisBoot -Content $Content) {
-        $script:Outcome = $script:ExitCode.Failed
-        return
-    }
     try {
         $user = Get-GuestUserName -Configured $Configured
     } catch {
         Write-GuestFailure -Name 'PasswordFailed' -Message 'there is no built-in administrator whose password to set'
         return
     }
+    if (Test-GuestApplied -Kind "password:$user" -Instance $Instance -Content $Content) {
+        Write-Verbose "the password of $user was set before"
+        return
+    }
+    # The policy may be another one at the next boot, but is not asked every few minutes until then.
+    $thisBoot = "$Instance $(Get-GuestBoot)"
+    if (Test-GuestApplied -Kind "refused:$user" -Instance $thisBoot -Content $Content) {
+        $script:Outcome = $script:ExitCode.Failed
+        return
+    }
     $refusal = Invoke-GuestPasswordChange -User $user -Password $password
     if ($null -eq $refusal) {
-        Set-GuestApplied -Kind 'password' -Instance $Instance -Content $Content
+        Set-GuestApplied -Kind "password:$user" -Instance $Instance -Content $Content
         Write-GuestEvent -Name 'PasswordSet' -Message "the password of $user is set"
     } elseif ($refusal -in $script:PolicyErrors) {
-        Set-GuestApplied -Kind 'refused' -Instance $thisBoot -Content $Content
+        Set-GuestApplied -Kind "refused:$user" -Instance $thisBoot -Content $Content
         $message = "the password of $user was refused by the password policy (length, complexity, history or age)"
         Write-GuestFailure -Name 'PasswordPolicy' -Message $message
     } else {
         $message = 'the password of {0} could not be set: error 0x{1:X}' -f $user, $refusal
         Write-GuestFailure -Name 'PasswordFailed' -Message $message
-    }
-}
-
-# Returns nothing, or the Windows error. Only its number: an exception's text could show what it was called with.
-# Not Set-LocalUser: its module does not load in every PowerShell 7.
-function Invoke-GuestPasswordChange {
-    param(
-        [Parameter(Mandatory = $true)][string] $User,
-        [Parameter(Mandatory = $true)][hashtable] $Password
-    )
-    try {
-        $account = [ADSI]"WinNT://$env:COMPUTERNAME/$User,user"
-        [void]$account.psbase.Invoke('SetPassword', [object[]]@($Password.Text))
-    } catch {
-        $exception = $_.Exception
-        while ($exception.InnerException) { $exception = $exception.InnerException }
-        return $exception.HResult -band 0xFFFF
     }
 }

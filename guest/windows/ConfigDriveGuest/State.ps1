@@ -1,33 +1,6 @@
 # What was applied last, so that it is not applied again: a salt and a hash of each, readable by SYSTEM and
 # administrators only. The hash is of this VM's own: a template that was made of a VM has that VM's, which do not count.
 
-# Gives a file or directory to SYSTEM and the administrators alone, with nothing inherited, in whatever language.
-function Protect-GuestPath {
-    param([Parameter(Mandatory = $true)][string] $Path)
-    $inherit = [System.Security.AccessControl.InheritanceFlags]::None
-    if (Test-Path -LiteralPath $Path -PathType Container) {
-        $acl = New-Object System.Security.AccessControl.DirectorySecurity
-        $inherit = [System.Security.AccessControl.InheritanceFlags]'ContainerInherit, ObjectInherit'
-    } else {
-        $acl = New-Object System.Security.AccessControl.FileSecurity
-    }
-    $acl.SetAccessRuleProtection($true, $false)
-    $administrators = New-Object System.Security.Principal.SecurityIdentifier('S-1-5-32-544')
-    $system = New-Object System.Security.Principal.SecurityIdentifier('S-1-5-18')
-    foreach ($who in $administrators, $system) {
-        $rule = New-Object System.Security.AccessControl.FileSystemAccessRule(
-            $who,
-            [System.Security.AccessControl.FileSystemRights]::FullControl,
-            $inherit,
-            [System.Security.AccessControl.PropagationFlags]::None,
-            [System.Security.AccessControl.AccessControlType]::Allow)
-        $acl.AddAccessRule($rule)
-    }
-    # sshd refuses keys that belong to anybody else.
-    $acl.SetOwner($administrators)
-    Set-Acl -LiteralPath $Path -AclObject $acl
-}
-
 # Any user may make a directory in %ProgramData%: one that is not ours is not used.
 function Initialize-GuestHome {
     if (-not (Test-Path -LiteralPath $script:HomeDirectory)) {
@@ -89,7 +62,29 @@ function Set-GuestApplied {
     $salt = [System.BitConverter]::ToString($random)
     $state = Read-GuestState
     $state[$Kind] = @{ salt = $salt; digest = (Get-GuestDigest -Salt $salt -Instance $Instance -Content $Content) }
+    Write-GuestState -State $state
+}
+
+function Remove-GuestApplied {
+    param([string] $Kind)
+    $state = Read-GuestState
+    if (-not $state.ContainsKey($Kind)) { return }
+    $state.Remove($Kind)
+    Write-GuestState -State $state
+}
+
+function Write-GuestState {
+    param([hashtable] $State)
     $path = Join-Path $script:HomeDirectory 'applied.json'
-    [System.IO.File]::WriteAllText("$path.new", (ConvertTo-Json -InputObject $state))
+    [System.IO.File]::WriteAllText("$path.new", (ConvertTo-Json -InputObject $State))
     Move-Item -LiteralPath "$path.new" -Destination $path -Force
+}
+
+# Forgets what was applied to this VM and what it has left: a template must not have it.
+function Clear-GuestState {
+    foreach ($pattern in 'applied.json*', 'said.txt', 'user-data*', 'drive-*') {
+        Get-ChildItem -Path $script:HomeDirectory -Filter $pattern | Remove-Item -Recurse -Force
+    }
+    $keys = Join-Path $env:ProgramData 'ssh\administrators_authorized_keys'
+    if (Test-Path -LiteralPath $keys) { Remove-Item -LiteralPath $keys -Force }
 }

@@ -1,40 +1,9 @@
-# The user data: executed once, as SYSTEM, when it is a script for Windows; marked as cloudbase-init wants it.
-
-$script:PowerShellPattern = '^#(ps1|ps1_sysnative)\s'
-$script:PowerShellX86Pattern = '^#ps1_x86\s'
-$script:CmdPattern = '^rem\s+cmd\s'
-
-function Test-GuestByteOrderMark {
-    param([Parameter(Mandatory = $true)][hashtable] $Content)
-    $bytes = $Content.Bytes
-    return $bytes.Length -ge 3 -and $bytes[0] -eq 0xEF -and $bytes[1] -eq 0xBB -and $bytes[2] -eq 0xBF
-}
-
-# Returns 'ps1', 'ps1_x86', 'cmd', or nothing.
-function Get-GuestScriptKind {
-    param([Parameter(Mandatory = $true)][hashtable] $Content)
-    $offset = 0
-    if (Test-GuestByteOrderMark -Content $Content) { $offset = 3 }
-    $length = [Math]::Min(64, $Content.Bytes.Length - $offset)
-    $beginning = [System.Text.Encoding]::ASCII.GetString($Content.Bytes, $offset, $length)
-    if ($beginning -cmatch $script:PowerShellPattern) { return 'ps1' }
-    if ($beginning -cmatch $script:PowerShellX86Pattern) { return 'ps1_x86' }
-    if ($beginning -cmatch $script:CmdPattern) { return 'cmd' }
-}
+# The user data: what of it is a script for Windows is executed once, as SYSTEM.
 
 # cloudbase-init reads config drives with the label config-2, and executes scripts itself.
 function Test-GuestCloudbaseInit {
     param([Parameter(Mandatory = $true)][string] $Label)
-    return $Label -ieq 'config-2' -and $null -ne (Get-Service -Name 'cloudbase-init' -ErrorAction SilentlyContinue)
-}
-
-function Test-GuestUtf8 {
-    param([Parameter(Mandatory = $true)][hashtable] $Content)
-    try {
-        return $script:Utf8.GetCharCount($Content.Bytes) -ge 0
-    } catch {
-        return $false
-    }
+    return $Label -ieq 'config-2' -and (Test-GuestService -Name 'cloudbase-init')
 }
 
 function Write-GuestScript {
@@ -56,7 +25,7 @@ function Write-GuestScript {
     }
 }
 
-# Returns the script that is to be executed, or nothing.
+# Returns @{ Scripts = @(@{ Path; Kind }); Content; Instance } of what is to be executed, or nothing.
 function Save-GuestUserData {
     param(
         [Parameter(Mandatory = $true)][hashtable] $Content,
@@ -64,9 +33,14 @@ function Save-GuestUserData {
         [Parameter(Mandatory = $true)][hashtable] $Settings
     )
     if ($Content.Bytes.Length -eq 0) { return }
-    $kind = Get-GuestScriptKind -Content $Content
+    try {
+        $scripts = @(Get-GuestScript -Content $Content)
+    } catch {
+        Write-GuestFailure -Name 'UserDataUnread' -Message 'the user data cannot be unpacked'
+        return
+    }
     $left = ''
-    if (-not $kind) {
+    if ($scripts.Count -eq 0) {
         $left = 'the user data is no script for Windows, and left alone'
     } elseif ($Settings.UserData -eq 'no') {
         $left = 'the user data is a script, and left alone: UserData is no'
@@ -81,13 +55,19 @@ function Save-GuestUserData {
         Write-Verbose 'the user data was executed before'
         return
     }
-    $extension = 'ps1'
-    if ($kind -eq 'cmd') { $extension = 'cmd' }
-    $path = Join-Path $script:HomeDirectory "user-data.$extension"
-    Write-GuestScript -Path $path -Kind $kind -Content $Content
+    # Asked to be executed again at the next boot, it waits for that.
+    if (Test-GuestApplied -Kind 'again' -Instance "$Instance $(Get-GuestBoot)" -Content $Content) { return }
+    $paths = @()
+    foreach ($one in $scripts) {
+        $extension = 'ps1'
+        if ($one.Kind -eq 'cmd') { $extension = 'cmd' }
+        $path = Join-Path $script:HomeDirectory "user-data-$($paths.Count + 1).$extension"
+        Write-GuestScript -Path $path -Kind $one.Kind -Content $one
+        $paths += @{ Path = $path; Kind = $one.Kind }
+    }
     # Also when it fails: a script that restarts the machine or fails is not one to be repeated at each boot.
     Set-GuestApplied -Kind 'userdata' -Instance $Instance -Content $Content
-    return @{ Path = $path; Kind = $kind }
+    return @{ Scripts = $paths; Content = $Content; Instance = $Instance }
 }
 
 # Where a 32-bit PowerShell on a 64-bit Windows finds the 64-bit programs, too.
@@ -104,35 +84,49 @@ function Get-GuestSystemDirectory {
     return Join-Path $env:SystemRoot $name
 }
 
+# Executes all scripts in turn, until one asks for a restart.
 function Invoke-GuestUserData {
     param([Parameter(Mandatory = $true)][hashtable] $Prepared)
+    $isAgain = $false
+    foreach ($one in $Prepared.Scripts) {
+        $wish = Invoke-GuestScript -Path $one.Path -Kind $one.Kind
+        $isAgain = $isAgain -or $wish.Again
+        if ($wish.Restart) { break }
+    }
+    if ($isAgain) {
+        Remove-GuestApplied -Kind 'userdata'
+        $thisBoot = "$($Prepared.Instance) $(Get-GuestBoot)"
+        Set-GuestApplied -Kind 'again' -Instance $thisBoot -Content $Prepared.Content
+        Write-GuestEvent -Name 'UserDataAgain' -Message 'the user data asks to be executed again at the next boot'
+    }
+    if ($wish.Restart) { Restart-Guest }
+}
+
+# Executes one script, and returns what its exit code asks for.
+function Invoke-GuestScript {
+    param([Parameter(Mandatory = $true)][string] $Path, [Parameter(Mandatory = $true)][string] $Kind)
     # In our directory, as a script's output may be as secret as the script.
-    $log = Join-Path $script:HomeDirectory 'user-data.log'
-    $errors = Join-Path $script:HomeDirectory 'user-data-errors.log'
-    $system = Get-GuestSystemDirectory -Kind $Prepared.Kind
-    if ($Prepared.Kind -eq 'cmd') {
+    $log = $Path -replace '\.\w+$', ''
+    $system = Get-GuestSystemDirectory -Kind $Kind
+    if ($Kind -eq 'cmd') {
         $program = Join-Path $system 'cmd.exe'
-        $arguments = "/d /c `"$($Prepared.Path)`""
+        $arguments = "/d /c `"$Path`""
     } else {
         $program = Join-Path $system 'WindowsPowerShell\v1.0\powershell.exe'
-        $arguments = "-NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$($Prepared.Path)`""
+        $arguments = "-NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$Path`""
     }
-    Write-GuestEvent -Name 'UserDataBegins' -Message "executing the user data; its output is in $log"
+    Write-GuestEvent -Name 'UserDataBegins' -Message "executing the user data; its output is in $log.log"
     try {
-        $process = Start-Process -FilePath $program -ArgumentList $arguments -WorkingDirectory $script:HomeDirectory `
-            -RedirectStandardOutput $log -RedirectStandardError $errors -NoNewWindow -PassThru
-        # Held, or Windows forgets the exit code. Not -Wait, which waits for all that the script leaves running, too.
-        $handle = $process.Handle
-        $process.WaitForExit()
-        $code = $process.ExitCode
-        Write-Verbose "process $handle ended"
+        $code = Invoke-GuestProcess -Program $program -Arguments $arguments -Log $log
     } catch {
         Write-GuestFailure -Name 'UserDataFailed' -Message "the user data could not be executed by $program"
-        return
+        return Get-GuestWish -Code 0
     }
-    if ($code -eq 0) {
-        Write-GuestEvent -Name 'UserDataEnded' -Message 'the user data ended well'
-    } else {
+    $wish = Get-GuestWish -Code $code
+    if ($wish.Failed) {
         Write-GuestFailure -Name 'UserDataFailed' -Message "the user data ended with code $code"
+    } else {
+        Write-GuestEvent -Name 'UserDataEnded' -Message "the user data ended well, with code $code"
     }
+    return $wish
 }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 WINDOWS: Final = Path(__file__).resolve().parents[3] / "guest" / "windows"
 MODULE: Final = WINDOWS / "ConfigDriveGuest"
+PESTER_TESTS: Final = WINDOWS / "Tests"
 
 _PARSER: Final = Parser(Language(tree_sitter_powershell.language()))
 

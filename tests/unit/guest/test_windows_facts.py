@@ -34,11 +34,11 @@ def test_the_paths_are_those_of_the_drive() -> None:
     there = {*files_of(data, "secret"), "openstack/latest/network_data.json"}
     read = {path.replace("\\", "/") for path in re.findall(r"'((?:cloudstack|openstack)\\[^']+)'", source("Drive.ps1"))}
     assert read <= there
-    assert len(read) == 8
+    assert len(read) == 9
 
 
 def test_it_takes_a_drive_as_large_as_the_fleet_makes() -> None:
-    assert "userdata = 64MB" in source("Drive.ps1")
+    assert "userdata   = 64MB" in source("Drive.ps1")
     assert MAX_BYTES == 64 * 2**20
 
 
@@ -97,7 +97,7 @@ def test_what_counts_as_a_script_is_as_in_cloudbase_init(
     user_data: bytes, kind: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where cloudbase-init writes the script it would run
-    patterns = dict(re.findall(r"^\$script:(\w+)Pattern = '(.+)'$", source("UserData.ps1"), re.MULTILINE))
+    patterns = dict(re.findall(r"^\$script:(\w+)Pattern = '(.+)'$", source("Scripts.ps1"), re.MULTILINE))
     kinds = {"PowerShell": "ps1", "PowerShellX86": "ps1_x86", "Cmd": "cmd"}
     beginning = user_data[:64].decode("latin-1")
     ours = [kinds[name] for name, pattern in patterns.items() if re.search(pattern, beginning)]

@@ -11,6 +11,7 @@ import pytest
 import configdrive
 from tests.unit.guest.powershell import (
     MODULE,
+    PESTER_TESTS,
     WINDOWS,
     commands,
     functions,
@@ -26,8 +27,17 @@ from tests.unit.guest.powershell import (
 # Cmdlets that both Windows PowerShell 5.1 and PowerShell 7 have on Windows, by the module they are from.
 CORE: Final = {"Export-ModuleMember", "ForEach-Object", "Import-Module", "Out-Null", "Set-StrictMode", "Where-Object"}
 MANAGEMENT: Final = {
-    *("Copy-Item", "Get-ChildItem", "Get-Item", "Get-Service", "Join-Path", "Move-Item", "New-Item", "Remove-Item"),
-    *("Start-Process", "Test-Path"),
+    *(
+        "Copy-Item",
+        "Get-ChildItem",
+        "Get-Item",
+        "Get-ItemProperty",
+        "Get-Service",
+        "Join-Path",
+        "Move-Item",
+        "New-Item",
+    ),
+    *("Remove-Item", "Restart-Computer", "Start-Process", "Test-Path"),
 }
 UTILITY: Final = {
     *("ConvertFrom-Json", "ConvertTo-Json", "Get-Date", "Import-PowerShellDataFile", "New-Object", "New-TimeSpan"),
@@ -39,6 +49,21 @@ WINDOWS_ONLY: Final = {
     *("Register-ScheduledTask", "Stop-ScheduledTask", "Unregister-ScheduledTask"),
 }
 BUILT_IN: Final = CORE | MANAGEMENT | UTILITY | WINDOWS_ONLY
+PESTER: Final = {
+    *("BeforeAll", "BeforeEach", "Describe", "InModuleScope", "It", "Mock", "Set-ItResult", "Should"),
+}
+FAULTS: Final = (
+    *(
+        "Get-GuestIsoRoot",
+        "Clear-GuestState",
+        "Get-GuestJsonString",
+        "Get-GuestScript",
+        "Get-GuestWish",
+        "Enter-GuestLock",
+    ),
+    *("Get-CimInstance", "Test-GuestSetup", "NoDrive", "'alice'"),
+)
+"""What each Windows fault of the past is told by in its Pester test."""
 COMMON_PARAMETERS: Final = {"ErrorAction", "Verbose", "Confirm", "Force"}
 
 FUNCTIONS: Final = {name: node for path in MODULE.glob("*.ps1") for name, node in functions(root(path)).items()}
@@ -80,7 +105,8 @@ def test_windows_powershell_reads_it_right(path: Path) -> None:
 @EVERY_SOURCE
 def test_every_command_is_there(path: Path) -> None:
     for command in commands(root(path)):
-        assert command.name in FUNCTIONS or command.name in BUILT_IN, command
+        known = BUILT_IN | PESTER if path.parent == PESTER_TESTS else BUILT_IN
+        assert command.name in FUNCTIONS or command.name in known, command
 
 
 @EVERY_SOURCE
@@ -107,7 +133,7 @@ def test_the_manifest_tells_the_truth() -> None:
     [exported] = re.findall(r"FunctionsToExport += @\((.*)\)", manifest)
     [declared] = re.findall(r"Export-ModuleMember -Function (.*)", module)
     assert exported == declared
-    [loaded] = re.findall(r"foreach \(\$name in (.*)\) \{", module)
+    [loaded] = re.findall(r"^\$names = @\((.*?)\)$", module, re.MULTILINE | re.DOTALL)
     assert sorted(f"{name}.ps1" for name in re.findall(r"'(\w+)'", loaded)) == sorted(
         path.name for path in MODULE.glob("*.ps1")
     )
@@ -166,6 +192,25 @@ def test_what_is_offered_stops_at_errors_and_has_a_help(name: str) -> None:
     assert "$ErrorActionPreference = 'Stop'" in text(FUNCTIONS[name])
     source = (MODULE / "Commands.ps1").read_text()
     assert re.search(rf"\.SYNOPSIS\n.+(\n.*)*?#>\nfunction {name} ", source)
+
+
+def test_each_fault_has_a_pester_test_and_every_mock_is_of_something_that_there_is() -> None:
+    [path] = PESTER_TESTS.glob("*.Tests.ps1")
+    script = path.read_text()
+    assert [name for name in FAULTS if name not in script] == []
+    mocked = set(re.findall(r"\b(?:Mock|Should -Invoke) ([A-Z][\w-]+)", script))
+    assert mocked - set(FUNCTIONS) - WINDOWS_ONLY == set()
+    assert len(re.findall(r"^    It '", script, re.MULTILINE)) == 12
+
+
+def test_what_touches_windows_is_in_one_file() -> None:
+    """So that all the rest can be tried anywhere where there is a PowerShell."""
+    windows = {"Get-CimInstance", "Get-ItemProperty", "Get-Service", "Restart-Computer", "Start-Process", "Set-Acl"}
+    for path in MODULE.glob("*.ps1"):
+        used = {command.name for command in commands(root(path))} & windows
+        assert path.name == "Windows.ps1" or not used, (path.name, used)
+        for touched in ("[ADSI]", "EventLog]", "DriveInfo]", "PhysicalDrive"):
+            assert path.name == "Windows.ps1" or touched not in code(path), (path.name, touched)
 
 
 def test_scripts_are_strict() -> None:
