@@ -71,6 +71,10 @@ test-cloud-init: setup ## boot a stock Debian 12 with cloud-init on our drive (r
 test-gate: setup ## fifty VMs start at once through CloudStack's gate, on a real KVM host (a minute; not in `make test`)
 	@CI=true $(BIN)/pytest -s tests/long/gate_storm.py
 
+.PHONY: test-guest-program
+test-guest-program: setup ## boot a stock Debian 12 with our package, with and without cloud-init (root; nine boots, half an hour; not in `make test`)
+	@CI=true $(BIN)/pytest tests/long/guest_program.py
+
 .PHONY: test-guests
 test-guests: setup ## boot each machine, kernel, root disk and other CD drive that a KVM guest may have (half an hour; not in `make test`)
 	@CI=true $(BIN)/pytest tests/long/guest_matrix.py

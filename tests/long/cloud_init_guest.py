@@ -2,80 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Final
 
 import asyncssh
 import pytest
 
-from configdrive.model import Address, Metadata, Nic, SshKey, VmData
-from rigs.process import Daemon, find_program, tail
+from configdrive.model import Metadata, SshKey, VmData
 from tests.drives import VM, files_of, secret, write_image
+from tests.long import pace
+from tests.long.booted import NIC, USER, booted, overlay
 from tests.long.debian import Debian
-from tests.support import free_port, require_rig
+from tests.support import require_rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(1200)  # seconds; debootstrap and a boot under emulation, on a busy machine
+    from tests.long.booted import Guest
+
+pytestmark = pytest.mark.timeout(pace.NEVER_HANGS)
 
 PASSWORD: Final = "Grün \"und\" 'blau'\\1"
-USER: Final = "debian"  # cloud-init's default user here
-MAC: Final = "02:00:5e:10:00:33"
-# QEMU's user network, said to the guest by nothing but our drive.
-NIC: Final = Nic(
-    MAC,
-    default=True,
-    dns=(ip_address("10.0.2.3"),),
-    addresses=(Address(ip_interface("10.0.2.33/24"), gateway=ip_address("10.0.2.2")),),
-)
 DONE: Final = "the user data has run"
 USER_DATA: Final = f"#!/bin/sh\nid -un >/var/tmp/ran-as\necho '{DONE}' >/dev/console\n"
-
-
-class Guest:
-    """The booted machine: its serial console, and its SSH server on a port of this machine."""
-
-    def __init__(self, qemu: Daemon, console: Path, port: int) -> None:
-        self.qemu = qemu
-        self.console = console
-        self._port = port
-
-    def wait_until_done(self) -> None:
-        """Wait until cloud-init has come to its last stage."""
-        self.qemu.wait_ready(lambda: DONE in self.printed(), timeout=600)
-
-    def printed(self) -> str:
-        """Return what is on the console."""
-        return self.console.read_text(errors="replace") if self.console.exists() else ""
-
-    def run(self, command: str, *, key: asyncssh.SSHKey | None = None, password: str | None = None) -> str:
-        """Log in with a key or a password only, and return what the command prints.
-
-        Raises:
-            asyncssh.PermissionDenied: the login was refused.
-        """
-        return asyncio.run(self._run(command, key, password))
-
-    async def _run(self, command: str, key: asyncssh.SSHKey | None, password: str | None) -> str:
-        async with asyncssh.connect(
-            "127.0.0.1",
-            self._port,
-            username=USER,
-            known_hosts=None,  # its host keys are made at this boot
-            client_keys=[] if key is None else [key],
-            password=password,
-            preferred_auth="publickey" if key else "password",
-            agent_path=None,
-            config=None,
-            connect_timeout=60,
-            login_timeout=60,
-        ) as connection:
-            done = await connection.run(command, check=True)
-            return str(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -100,32 +49,10 @@ def drive(key: asyncssh.SSHKey, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def guest(drive: Path) -> Iterator[Guest]:
     with require_rig():
         debian = Debian.prepare()
-        qemu = find_program("qemu-system-x86_64", "qemu-system-x86")
-    console, port = drive.parent / "console", free_port()
-    daemon = Daemon(
-        [
-            qemu,
-            *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-            *("-machine", "pc,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "768"),
-            *("-kernel", str(debian.kernel), "-initrd", str(debian.initrd)),
-            *("-append", "console=ttyS0 quiet nokaslr mitigations=off no_timer_check tsc=reliable audit=0"),
-            *("-drive", f"file={debian.root},format=raw,if=virtio,snapshot=on"),
-            *("-drive", f"file={drive},format=raw,if=ide,media=cdrom,readonly=on"),
-            *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-10.0.2.33:22"),
-            *("-device", f"virtio-net-pci,netdev=net,mac={MAC},romfile="),
-            *("-device", "virtio-rng-pci", "-serial", f"file:{console}"),
-        ],
-        drive.parent / "qemu.log",
-    )
-    daemon.start()
-    booted = Guest(daemon, console, port)
-    try:
-        booted.wait_until_done()
-        yield booted
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            print(tail(console, 60))  # noqa: T201  # pytest shows it when a test fails
-        daemon.kill()
+        disk = overlay(debian.root, drive.parent / "disk.qcow2")
+    with booted(debian, disk, drive) as guest:
+        guest.wait_for(DONE)
+        yield guest
 
 
 def test_the_source_is_our_drive(guest: Guest, key: asyncssh.SSHKey) -> None:

@@ -19,9 +19,10 @@ from configdrive.model import HostName, Image, Place, StorageName
 from rigs.guest.kernel import Flavour
 from rigs.guest.probe import Arch, ProbeKernel
 from rigs.libvirt import LibvirtHost
-from rigs.process import find_program, wait_until
+from rigs.process import find_program
 from tests.contract.rig import image_name
 from tests.integration.kvm.cloud import Cloud, disk
+from tests.long import pace
 from tests.support import require_rig
 from workers.hypervisors.kvm.driver import KvmDriver
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from configdrive.model import Vm
 
-pytestmark = pytest.mark.timeout(600)  # seconds; a boot under emulation, on a busy machine
+pytestmark = pytest.mark.timeout(pace.NEVER_HANGS)
 
 HOME: Final = Place(StorageName("local"), HostName("h1"))
 Machine = Literal["pc", "q35", "virt"]
@@ -191,9 +192,9 @@ def test_a_guest_reads_its_config_drive(
         text = console.read_text(errors="replace") if console.exists() else ""
         return next((line for line in text.splitlines() if line.startswith("@@") and line.endswith("@@")), None)
 
-    line = wait_until(said, f"the guest: {cell}", timeout=400)
+    line = pace.wait_until(said, f"the guest: {cell}", timeout=400)
     assert (vm.uuid in line) is (cell.why_not is None), (line, cell.why_not)
-    wait_until(lambda: not cloud.domain(vm).isActive(), "the guest to power off", timeout=60)
+    pace.wait_until(lambda: not cloud.domain(vm).isActive(), "the guest to power off", timeout=60)
     driver.detach(vm)
     left = ET.fromstring(cloud.domain(vm).XMLDesc(2)).iterfind("devices/controller/alias")  # noqa: S314
     assert [alias.get("name") for alias in left if str(alias.get("name")).startswith("ua-")] == []
@@ -212,7 +213,7 @@ def test_the_installer_boots_beside_the_config_drive(
     vm = define(cloud, replace(cell), console, installer, firmware=True)
     give(driver, vm)
     cloud.start(vm)
-    wait_until(
+    pace.wait_until(
         lambda: console.exists() and "the installer has booted" in console.read_text(errors="replace"),
         f"the installer: {cell}",
         timeout=120,
