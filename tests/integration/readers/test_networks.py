@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ from configdrive.contents.network_data import network_data
 from configdrive.contents.nocloud import network_config
 from configdrive.contents.remarks import remarks
 from configdrive.errors import PermanentError
-from configdrive.model import DriveSettings, VmData
+from configdrive.model import Address, DriveSettings, Nic, VmData
 from docs.generated.networks import DNS, FAMILIES, MTU, Cell, Known, addresses, cells
 from tests.drives import VM
 from tests.integration.readers import foreign
@@ -96,6 +97,18 @@ def test_every_renderer_of_cloud_init_writes_what_each_mixture_of_nics_needs(
                 assert any("netplan takes name servers from DHCP alone" in sentence for sentence in said), where
             else:
                 pytest.fail(f"no name server: {where}")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_gateway_outside_of_the_network_is_said_to_be_on_link_by_a_newer_cloud_init(version: str) -> None:
+    address = Address(ip_interface("10.1.1.5/32"), gateway=ip_address("192.0.2.1"), on_link=True)
+    nic = Nic(mac="02:00:5e:10:00:00", addresses=(address,))
+    is_newer = version != VERSIONS[0]
+    for files in render(version, [network_data((nic,)), network_config((nic,))]):
+        assert ("on-link: true" in files["netplan"]["50-cloud-init.yaml"]) == is_newer
+        assert ("GatewayOnLink=yes" in files["networkd"]["eth0"]) == is_newer
+        for renderer, texts in files.items():
+            assert "192.0.2.1" in "".join(texts.values()), renderer
 
 
 def judge(cell: Cell, nics: list[Rendered], where: str) -> None:
