@@ -169,7 +169,7 @@ class Reconciler:
         except FleetError as error:
             if self._may_leave(attempt, error):
                 return self._leave(attempt, admitted.known, error)
-            if isinstance(attempt.event, MigrateEvent) and error.code is PermanentCode.UNKNOWN_HOST:
+            if _is_no_way(attempt.event, error):
                 return self._reject(attempt, admitted.known, error)
             raise
 
@@ -384,7 +384,7 @@ class Reconciler:
         )
 
     def _reject(self, attempt: Attempt, known: VmState, error: FleetError) -> Settled:
-        """Settle a migration that names a host which is not there: what comes after it must not wait."""
+        """Settle a migration that there is no way for: the VM is where it was, and what comes after must not wait."""
         kept = replace(known, sequence=max(known.sequence, attempt.event.data.sequence))
         return self._end(attempt, Status.REJECTED, error.detail, code=error.code, remedy=error.remedy, known=kept)
 
@@ -486,6 +486,14 @@ def _located(reached: Transition, event: LifecycleEvent, observed: Observed) -> 
     if vm is None or prepares or vm.host == observed.vm.host:
         return reached
     return replace(reached, state=replace(reached.state, vm=replace(vm, host=observed.vm.host)))
+
+
+def _is_no_way(event: LifecycleEvent, error: FleetError) -> bool:
+    """Whether a migration names a host that is not there, or is one that the hypervisor cannot do."""
+    if not isinstance(event, MigrateEvent):
+        return False
+    cannot = error.code is PermanentCode.NOT_SUPPORTED and event.data.phase is MigratePhase.PREPARE
+    return cannot or error.code is PermanentCode.UNKNOWN_HOST
 
 
 def _is_gone(known: VmRecord) -> bool:

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.contract.outcome import Status
+from configdrive.errors import PermanentCode
+from rigs.cloud import VmScript
 from rigs.xapi import XapiError
 from tests.e2e.orchestrator import GUEST
+from tests.e2e.xenserver.life import Life
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, B, Cloud
 
 if TYPE_CHECKING:
     from configdrive.model import Place
+    from rigs.fleet import Fleet
     from tests.e2e.xenserver.conftest import NewVm
-    from tests.e2e.xenserver.life import Life
 
 
 def running(new_vm: NewVm, place: Place) -> tuple[Life, bytes]:
@@ -76,6 +79,23 @@ def test_a_rollback_inserts_the_image_again_where_the_vm_stayed(new_vm: NewVm) -
     assert (back.status, back.facts["attach"]) == (Status.APPLIED, "inserted")
     assert vm.medium() == content
     assert (list(vm.images(BLOCK_A).values()), vm.images(BLOCK_B)) == ([content], {})
+
+
+def test_a_guest_that_cannot_give_its_disk_up_is_not_prepared_and_nothing_is_held_up(
+    cloud: Cloud, fleet: Fleet
+) -> None:
+    script = VmScript()
+    cloud.site.define_vm(script.name, cloud.storages[BLOCK_A], uuid=script.uuid, pv_drivers=False)
+    vm = Life(cloud, fleet, BLOCK_A, script=script, is_there=True)
+    assert vm.send("start", guest=GUEST, presentation="disk").facts["seen_as"] == "disk"
+    vm.power_on()
+    refused = vm.migrate("prepare")
+    assert (refused.status, refused.code) == (Status.REJECTED, PermanentCode.NOT_SUPPORTED)
+    assert vm.migrate("rollback").status is Status.APPLIED
+    assert vm.medium() is not None
+    vm.power_off()
+    assert vm.send("stop").status is Status.APPLIED
+    assert (vm.medium(), vm.images(BLOCK_A), vm.images(BLOCK_B)) == (None, {}, {})
 
 
 def test_prepare_twice_is_as_prepare_once(new_vm: NewVm, cloud: Cloud) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, TransientCode
+from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import Presentation, StoredImage
 from configdrive.ports import AttachedHow
 from rigs.xapi import XapiError, XapiPool
@@ -141,7 +141,7 @@ def _migrate(  # noqa: PLR0913
     if not (is_cd or drivers):
         with pytest.raises(FleetError) as caught:
             driver.copy(on_b, there, BLOCK_A, BLOCK_B)
-        assert caught.value.code is TransientCode.VM_BUSY  # the guest has no drivers to give a disk up
+        assert caught.value.code is PermanentCode.NOT_SUPPORTED  # the guest has no drivers to give a disk up
         return vm
     driver.copy(on_b, there, BLOCK_A, BLOCK_B)
     cloud.site.migrate_vm(vm.uuid, B)

@@ -285,7 +285,7 @@ class XenServerDriver:
         with self._visit(host) as visit:
             found = look(visit, vm, visit.host)
             if found is not None and found.record.is_live:
-                Drives(visit, vm, found).eject(image)
+                Drives(visit, vm, found).give_up(image)
 
 
 def _readable(visit: Visit, vm: Vm, host: HostRecord, place: Place) -> SrRecord:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from XenAPI.XenAPI import Failure
 
-from configdrive.errors import TransientCode, TransientError
+from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.ports import AttachedHow
 from workers.hypervisors.xenserver.faults import code_of, param_of
 from workers.hypervisors.xenserver.names import HOST_MARK, VM_MARK
@@ -109,11 +109,20 @@ class Drives:
             if self._is_off and drive.is_added and (drive.vbd.medium is None or drive.dangling):
                 self._xapi.destroy_vbd(drive.vbd.ref)
 
-    def eject(self, image: Inserted) -> None:
-        """Take one image, of one place, out of whatever drive it is in; the drive stays."""
+    def give_up(self, image: Inserted) -> None:
+        """Take one image, of one place, out of whatever drive it is in, so that XAPI lets the VM migrate.
+
+        Raises:
+            PermanentError: `NOT_SUPPORTED`: the running guest cannot give a disk up, so it cannot migrate.
+        """
         for drive in self._drives:
             if drive.image == image:
-                self._take_out(drive)
+                try:
+                    self._take_out(drive)
+                except _FixedError as error:
+                    detail = f"{error.detail}; so XAPI migrates it not while it runs"
+                    remedy = "install Xen's drivers in the guest, or shut the VM down and start it there"
+                    raise PermanentError(PermanentCode.NOT_SUPPORTED, detail, remedy) from None
 
     def device(self, presentation: Presentation) -> str:
         """Return the slot that an image would come into.
