@@ -293,6 +293,9 @@ def test_where_the_vm_is_instead_is_said_with_the_remedy(wide: Site, wide_driver
     details = {host: [one.detail for one in wide_driver.check(HostName(host))] for host in ("esx-01", "cluster-01")}
     assert [any("DRS moves VMs" in one for one in each) for each in details.values()] == [True, False]
     assert all(any("hot-added (not proven" in one for one in each) for each in details.values())
+    with ExitStack() as stack:
+        on_ide = _driver(wide, {"esx-01": {"esxi": "esx-01", "cd_slots": ["ide:1:1"]}}, stack)
+        assert any("none before it is off" in one.detail for one in on_ide.check(HostName("esx-01")))
 
 
 # --- clones -----------------------------------------------------------------------------------------------------------

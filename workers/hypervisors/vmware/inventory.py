@@ -68,12 +68,13 @@ class EndpointTable(Table):
     Args:
         server: name or address, as in its certificate.
         port: TCP.
-        username: who may reconfigure VMs, browse datastores and change files on them.
+        username: whose role has the privileges of `deploy/vsphere/privileges.txt`.
         password: stands in a file or in the environment: `{file = ...}` or `{env = ...}`.
         ca_file: PEM file of the CA that signed the server's certificate. Left out: the system's CAs.
         fingerprint: SHA-256 of the server's own certificate, instead of a CA.
         verify_tls: off, the password goes to whoever answers; each start warns of it.
-        connections: to this server, per worker process, at most; one session each process.
+        connections: to this server, per worker process, at most; one session each process. More threads than these
+            wait for one: with a `concurrency` above it, raise it.
         transfer: see `Transfer`.
     """
 

@@ -67,6 +67,8 @@ def test_little_need_be_said() -> None:
         ({"e_password": {"fiel": SECRET}}, "password"),
         ({"h_endpoint": "other"}, "'other'"),
         ({"h_esxi": "a", "h_cluster": "b"}, "not both"),
+        ({"h_placement": "root"}, "placement"),
+        ({"h_datacenter": ""}, "datacenter"),
         ({"h_cd_slots": []}, "cd_slots"),
         ({"h_cd_slots": ["ide:2:0"]}, "cd_slots"),
         ({"h_cd_slots": ["sata:0:30"]}, "cd_slots"),
