@@ -22,6 +22,7 @@ from workers.config.keys import Key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from configdrive.model import EventKey
     from rigs.cloud import VmScript
 
 SECRET = "swordfish-in-a-forged-event"
@@ -36,6 +37,17 @@ def with_sealed(vm: VmScript, sealed: str) -> dict[str, Any]:
     event = vm.event("deploy")
     event["data"]["sealed"] = sealed
     return event
+
+
+def put_past_the_publisher(site: Site, event: dict[str, Any]) -> EventKey:
+    """Put an event with its sealed box as it is: a publisher refuses what is for a key that is none of the fleet's."""
+    sealed = event["data"].pop("sealed")
+    posting = site.publisher.posting(event)
+    body = json.loads(posting.body)
+    body["data"]["sealed"] = sealed
+    receipt = site.mailbox.put(replace(posting, body=json.dumps(body).encode()))
+    assert receipt.accepted
+    return receipt.key
 
 
 def of_an_unknown_key(_site: Site, vm: VmScript) -> dict[str, Any]:
@@ -77,7 +89,7 @@ def test_a_sealed_box_that_is_not_for_this_event_is_not_opened(
     event = forge(site, vm)
     logs = [(worker, len(worker.log)) for worker in site.workers]
     uploads = _uploads(site, vm)
-    outcome = site.outcome(event)
+    outcome = site.ended(put_past_the_publisher(site, event))
     assert (outcome.status, outcome.code, outcome.attempts) == (Status.PARKED, PermanentCode.UNSEALABLE, 1)
     assert uuid_of(vm) in {uuid for uuid, _ in site.mailbox.parked(10_000)}
     assert _uploads(site, vm) == uploads
