@@ -245,6 +245,21 @@ def label_of(record: VmRecord, sealer: Sealer, uuid: VmUuid) -> str | None:
     return _opened_data(record.sealed.data, sealer, uuid).label
 
 
+def reseal(record: VmRecord, sealer: Sealer, uuid: VmUuid) -> VmRecord:
+    """Return the record with each box sealed anew, with the newest key.
+
+    Raises:
+        PermanentError: `UNSEALABLE` when a box cannot be opened.
+    """
+    boxes = {"data": record.sealed.data, "pending": record.sealed.pending, "carried": record.sealed.carried}
+    contexts = {name: f"{uuid}/{'data' if name == 'data' else 'password'}" for name in boxes}
+    anew = {
+        name: None if box is None else sealer.seal(sealer.open(box, contexts[name]), contexts[name])
+        for name, box in boxes.items()
+    }
+    return replace(record, sealed=Sealed(**anew))
+
+
 def with_sequence(text: str | None, sequence: int) -> str:
     """Return a state at rest with another sequence: for a counter that went back, or was once too high.
 

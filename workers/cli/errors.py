@@ -17,7 +17,8 @@ from configdrive.errors import FleetError, PermanentCode, StaleCode
 if TYPE_CHECKING:
     from configdrive.contract.outcome import Outcome
 
-_CONFIGURATION = frozenset({PermanentCode.MISCONFIGURED, PermanentCode.UNKNOWN_HYPERVISOR})
+_CONFIGURATION = frozenset({PermanentCode.MISCONFIGURED, PermanentCode.UNKNOWN_HYPERVISOR, PermanentCode.ACCESS_DENIED})
+"""What no restart mends: a supervisor must not try again for ever."""
 _TRACEBACK = "CONFIGDRIVE_TRACEBACK"
 
 

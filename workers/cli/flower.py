@@ -12,7 +12,7 @@ import click
 
 from workers.cli.context import load_settings
 from workers.cli.errors import ExitCode
-from workers.cli.process import collect_as_usual
+from workers.cli.process import collect_as_usual, ctrl_c_pressed
 
 
 @click.command(short_help="Watch workers and events in the browser.", context_settings={"ignore_unknown_options": True})
@@ -58,7 +58,7 @@ def flower(port: int, address: str, options: tuple[str, ...]) -> ExitCode:
             command.main(arguments, "flower", standalone_mode=False, parent=parent)
         except OSError as error:
             raise OSError(error.errno, error.strerror, f"{address}:{port}") from None
-    return ExitCode.DONE
+    return ExitCode.INTERRUPTED if ctrl_c_pressed() else ExitCode.DONE
 
 
 def _on_this_machine(address: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
     import redis
 
+    from configdrive.model import VmUuid
+    from configdrive.ports import Sealer
     from workers.config.keys import Key
+    from workers.store.inspection import Inspection
+
+_SHOWN = 10
 
 
 @click.group(cls=InOrder, short_help="Make, list, rotate and retire the fleet's keys.")
@@ -36,7 +42,8 @@ def keys() -> None:
     To change keys without a pause:
       configdrive keys rotate            # on one worker's machine; copy the key file to the others
       configdrive keys public            # goes to publishers, as CONFIGDRIVE_PUBLIC_KEY
-      configdrive keys list --usage      # later: what still needs the old key
+      configdrive keys reseal            # what is remembered of VMs, with the new key
+      configdrive keys list --usage      # what still needs the old one
       configdrive keys retire 0123456789abcdef
     """
 
@@ -164,6 +171,64 @@ def public() -> ExitCode:
     return ExitCode.DONE
 
 
+@keys.command(short_help="Seal anew what VMs' states have sealed with older keys.")
+@json_option
+def reseal(*, as_json: bool) -> ExitCode:
+    """Seal what is remembered of VMs anew with the newest key, so that an older one can be retired.
+
+    Workers go on meanwhile, and it may be broken off at any time: what is done stays done. A VM that a worker is at, or
+    whose events wait, is left out: its next event does the same. Run it again for those; the exit code is 1 until none
+    is left.
+
+    \b
+    Example:
+      configdrive keys rotate && configdrive keys reseal && configdrive keys retire 0123456789abcdef
+    """
+    from configdrive.contract.sealing import key_of
+    from workers.config.key_ring import make_sealer
+    from workers.config.keys import read_keys
+
+    settings = load_settings()
+    newest = read_keys(settings.keys_file)[-1].identity
+    sealer, mailbox = make_sealer(settings), open_mailbox(settings)
+    uuids = sorted({uuid for uuid, text in mailbox.sealed() if key_of(text) != newest})
+    done, left = 0, list[str]()
+    hidden = as_json or not sys.stderr.isatty()
+    with click.progressbar(uuids, label="sealing anew", file=sys.stderr, show_pos=True, hidden=hidden) as bar:
+        for uuid in bar:
+            why_not = _reseal(mailbox, sealer, uuid)
+            done += why_not is None
+            left += [] if why_not is None else [f"{uuid}: {why_not}"]
+    if as_json:
+        print_json({"key": newest, "sealed_anew": done, "left": left})
+    else:
+        click.echo(f"{done} VMs sealed anew with key {newest}")
+        for line in left[:_SHOWN]:
+            click.echo(f"left  {line}", err=True)
+        if len(left) > _SHOWN:
+            click.echo(f"and {len(left) - _SHOWN} more", err=True)
+    return ExitCode.FAILED if left else ExitCode.DONE
+
+
+def _reseal(mailbox: Inspection, sealer: Sealer, uuid: VmUuid) -> str | None:
+    """Seal one VM's state anew, under its lease; says why not."""
+    from configdrive.lifecycle import state as states
+    from tasks.mailbox import NotNow
+
+    held = mailbox.hold(uuid)
+    if isinstance(held, NotNow):
+        return "its events wait" if held is NotNow.WAITING else "a worker is at it"
+    state = None
+    try:
+        if held.state is not None:
+            state = states.write(states.reseal(states.peek(held.state), sealer, uuid))
+    except PermanentError as error:
+        return f"{error.code}: {error.detail}"
+    finally:
+        mailbox.release(held, state)
+    return None
+
+
 @keys.command(short_help="Remove an old key, if nothing still needs it.")
 @click.argument("identity", metavar="ID")
 @click.option("--force", is_flag=True, help="Even if something is still sealed with it, which is lost then.")
@@ -171,7 +236,7 @@ def public() -> ExitCode:
 def retire(identity: str, *, force: bool, as_json: bool) -> ExitCode:
     """Remove an old key from the key file, if nothing that is stored is still sealed with it.
 
-    What a VM's state is sealed with changes to the newest key with each of its events.
+    What a VM's state is sealed with changes to the newest key with each of its events, or by `reseal`.
 
     \b
     Example:
@@ -191,7 +256,7 @@ def retire(identity: str, *, force: bool, as_json: bool) -> ExitCode:
         if not force:
             users = sorted({uuid for uuid, text in open_mailbox(settings).sealed() if key_of(text) == identity})
             if users:
-                remedy = "wait for an event of each, or lose what is sealed with it: --force"
+                remedy = "`configdrive keys reseal`, or lose what is sealed with it: --force"
                 shown = ", ".join(users[:5]) + (", ..." if len(users) > 5 else "")  # noqa: PLR2004 - enough to look at
                 click.echo(f"{len(users)} VMs still need key {identity}: {shown}\n  remedy: {remedy}", err=True)
                 return ExitCode.FAILED
