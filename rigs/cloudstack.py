@@ -60,6 +60,8 @@ class CloudStack(Rig):
         """Of the root disks, by their VMs."""
         self.of_projects: set[str] = set()
         """VMs that are only shown to who asks for those of all projects."""
+        self.allowed: frozenset[str] | None = None
+        """The calls that the role of the keys allows; `None`: all."""
         self.status: int | None = None
         """Answer everything with this HTTP status."""
         self.well = threading.Event()
@@ -140,6 +142,7 @@ class CloudStack(Rig):
     def forget_faults(self) -> None:
         """Be well again, and forget who has asked."""
         self.status = None
+        self.allowed = None
         self.well.set()
         self.calls.clear()
         if self._thread is None:
@@ -156,6 +159,8 @@ class CloudStack(Rig):
         if form.get("apiKey") != API_KEY or given != expected_signature(form) or not fresh:
             return 401, {"errorresponse": {"errorcode": 401, "errortext": "unable to verify user credentials"}}
         command = form["command"]
+        if self.allowed is not None and command not in self.allowed:
+            return 432, {"errorresponse": {"errorcode": 432, "errortext": "the API is not available for the account"}}
         found = self._found(command, form)
         if found is None:
             return 431, {f"{command.lower()}response": {"errorcode": 431, "errortext": "entity does not exist"}}
@@ -176,7 +181,7 @@ class CloudStack(Rig):
             case "listZones":
                 found = _listed("zone", self.zones, wanted)
             case "listVolumes":
-                pool = self.storages.get(form["virtualmachineid"])
+                pool = self.storages.get(form.get("virtualmachineid", ""))
                 found = {} if pool is None else {"count": 1, "volume": [{"type": "ROOT", "storageid": pool}]}
             case "getVirtualMachineUserData":
                 uuid = form["virtualmachineid"]
@@ -242,4 +247,6 @@ def machine(uuid: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 
 
 def _listed(name: str, known: dict[str, dict[str, Any]], wanted: str) -> dict[str, Any] | None:
+    if not wanted:
+        return {"count": len(known), name: list(known.values())}
     return {"count": 1, name: [known[wanted]]} if wanted in known else None

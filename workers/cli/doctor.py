@@ -68,8 +68,9 @@ def _fail(subject: str, detail: str, remedy: str) -> Finding:
 
 @click.command(short_help="Check settings, Redis, keys and every host.")
 @click.option("--fix", is_flag=True, help="Make what is missing on hosts: folders of images, and XenServer's ISO SRs.")
+@click.option("--cloudstack", "with_cloudstack", is_flag=True, help="Look at what the adapter and the gate need, too.")
 @json_option
-def doctor(*, fix: bool, as_json: bool) -> ExitCode:
+def doctor(*, fix: bool, with_cloudstack: bool, as_json: bool) -> ExitCode:
     """Check settings, Redis, the keys, the inventory and every host in it, and name the remedy for what is wrong.
 
     Run it on the machine, and as the user, that the worker or publisher will run as. Without `--fix` nothing is
@@ -79,10 +80,11 @@ def doctor(*, fix: bool, as_json: bool) -> ExitCode:
     \b
     Examples:
       configdrive doctor
+      configdrive doctor --cloudstack
       configdrive doctor --json | jq '.findings[] | select(.level != "ok")'
     """
     found = []
-    for finding in _examine(fix=fix):
+    for finding in _examine(fix=fix, with_cloudstack=with_cloudstack):
         found.append(finding)
         if not as_json:  # at once: a host that does not answer takes its time
             click.echo(f"{coloured(finding.level.value.upper(), 4)}  {finding.subject}: {finding.detail}")
@@ -94,7 +96,7 @@ def doctor(*, fix: bool, as_json: bool) -> ExitCode:
     return ExitCode.FAILED if failed else ExitCode.DONE
 
 
-def _examine(*, fix: bool) -> Iterator[Finding]:
+def _examine(*, fix: bool, with_cloudstack: bool) -> Iterator[Finding]:
     """Look at everything, cheapest first."""
     try:
         settings = load_settings()
@@ -108,6 +110,15 @@ def _examine(*, fix: bool) -> Iterator[Finding]:
         works = works and finding.level is not Level.SKIP
         yield finding
     yield from _inventory(settings, fix=fix, works=works)
+    if with_cloudstack:
+        yield from _cloudstack(settings)
+
+
+def _cloudstack(settings: Settings) -> Iterator[Finding]:
+    from workers.cloudstack.doctor import diagnose
+
+    for check in diagnose(settings.cloudstack):
+        yield Finding(Level.OK if check.ok else Level.FAIL, check.subject, check.detail, check.remedy)
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:

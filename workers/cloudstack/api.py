@@ -15,8 +15,10 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -80,6 +82,8 @@ class Api:
         self._url = url
         self._key = key
         self._seconds = seconds
+        self.ahead: float | None = None
+        """By how many seconds CloudStack's clock was ahead of ours at the last answer, if it said what time it is."""
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),
             _NoRedirects(),
@@ -118,6 +122,7 @@ class Api:
         request = urllib.request.Request(self._url, form)  # noqa: S310 - the settings take https and this machine only
         try:
             with self._opener.open(request, timeout=self._seconds) as answer:
+                self._compare_clocks(answer.headers.get("Date"))
                 body: bytes = answer.read(_MAX_ANSWER + 1)
         except urllib.error.HTTPError as error:
             with error:
@@ -131,6 +136,10 @@ class Api:
         if len(body) > _MAX_ANSWER:
             raise self._away(command, f"more than {_MAX_ANSWER} bytes")
         return http.client.OK, body
+
+    def _compare_clocks(self, date: str | None) -> None:
+        with suppress(TypeError, ValueError):
+            self.ahead = (parsedate_to_datetime(date or "") - datetime.now(UTC)).total_seconds()
 
     def _away(self, command: str, why: str) -> TransientError:
         return TransientError(TransientCode.HOST_UNREACHABLE, f"{self._url} does not answer {command} ({why})")

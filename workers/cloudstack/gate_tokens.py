@@ -36,6 +36,11 @@ class GateTokens:
         self._path = path
         self._seen = _mark(path)
 
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The hosts that have a token."""
+        return frozenset(host for host, _ in self._known)
+
     def host_of(self, token: str) -> str | None:
         """Return the host whose token this is, by CloudStack's name; `None` when it is nobody's."""
         mark = _mark(self._path)

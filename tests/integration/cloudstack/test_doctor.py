@@ -1,0 +1,89 @@
+"""`configdrive doctor --cloudstack`: what is well, and each thing that is not, with its remedy; and the least role."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rigs.cloudstack import NETWORK, machine, network
+from workers.cloudstack.doctor import NEEDED, diagnose
+from workers.config.cloudstack import CloudStackSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from configdrive.ports import Check
+    from rigs.cloudstack import CloudStack
+    from rigs.rabbitmq import RabbitMq
+    from tests.integration.cloudstack.site import AdapterSite
+
+_PREFIX = "CONFIGDRIVE_CLOUDSTACK__"
+
+
+def findings(site: AdapterSite, **more: object) -> dict[str, Check]:
+    own: dict[str, Any] = {
+        name.removeprefix(_PREFIX).lower(): value
+        for name, value in site.environment.items()
+        if name.startswith(_PREFIX)
+    }
+    return {check.subject: check for check in diagnose(CloudStackSettings.model_validate(own | more))}
+
+
+def wrong(found: dict[str, Check]) -> list[str]:
+    assert all(check.remedy for check in found.values() if not check.ok)
+    return [subject for subject, check in found.items() if not check.ok]
+
+
+def test_the_least_role_is_enough_for_the_doctor_and_for_an_event(
+    site: AdapterSite, cloudstack: CloudStack, running: str, rabbitmq: RabbitMq
+) -> None:
+    cloudstack.allowed = frozenset(NEEDED)
+    found = findings(site, amqp_url=rabbitmq.url)
+    assert wrong(found) == []
+    assert {*map("cloudstack {}".format, NEEDED), "cloudstack clock", "cloudstack bus"} <= found.keys()
+
+    site.run("read", "-", stdin=b'{"details":"Vm Id: %s","event":"VM.START","status":"Completed"}' % running.encode())
+    assert site.types(running) == ["start"]
+    assert {call["command"] for call in cloudstack.calls} <= NEEDED.keys()
+
+
+def test_what_the_role_does_not_allow_is_named(site: AdapterSite, cloudstack: CloudStack) -> None:
+    cloudstack.allowed = frozenset(NEEDED) - {"listVolumes"}
+    assert wrong(findings(site)) == ["cloudstack listVolumes"]
+
+
+def test_a_role_of_another_type_is_known_by_what_it_does_not_see(
+    site: AdapterSite, cloudstack: CloudStack, vm: str
+) -> None:
+    cloudstack.vms.clear()
+    cloudstack.vms[vm] = machine(vm, instancename=None, hostname=None)
+    assert wrong(findings(site)) == ["cloudstack listVirtualMachines"]
+    cloudstack.vms.clear()
+
+
+def test_a_provider_of_cloudstack_s_own_beside_drives_for_all_is_one_too_many(
+    site: AdapterSite, cloudstack: CloudStack
+) -> None:
+    cloudstack.networks[NETWORK] = network()
+    assert wrong(findings(site, drives_for="all")) == ["cloudstack listNetworks"]
+
+
+@pytest.mark.parametrize(
+    ("more", "subject"),
+    [
+        ({"url": None}, "cloudstack"),
+        ({"amqp_url": "amqp://guest:guest@127.0.0.1:1/"}, "cloudstack bus"),
+        ({"webhook_secret_file": "/nowhere"}, "cloudstack webhook"),
+        ({"gate_tokens_file": "/nowhere"}, "cloudstack gate"),
+    ],
+)
+def test_what_is_set_wrongly_is_named(site: AdapterSite, more: dict[str, object], subject: str) -> None:
+    assert wrong(findings(site, **more)) == [subject]
+
+
+def test_with_a_gate_no_start_is_published_before_it(site: AdapterSite, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"h1 {'0' * 64}\n")
+    tokens.chmod(0o600)
+    assert wrong(findings(site, gate_tokens_file=str(tokens), start_at="starting")) == ["cloudstack gate"]
