@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
-CODE := $(wildcard configdrive tasks workers rigs demo tests benchmarks docs)
+CODE := $(wildcard configdrive tasks workers rigs demo tests benchmarks docs deploy/packages)
 
 .PHONY: help
 help: ## list the targets
@@ -97,6 +97,7 @@ test-frozen: setup ## a worker stands still at each point of an event, and goes 
 
 .PHONY: test-compose
 test-compose: setup ## the compose stack on a Docker engine of its own, as root; ten minutes the first time, nothing is pulled
+	@setup/debian.sh --only docker.io docker-compose dpkg-dev debootstrap
 	CI=true $(BIN)/pytest -s tests/long/compose/stack.py
 
 .PHONY: lint
@@ -115,6 +116,15 @@ format: setup ## what ruff can mend by itself
 .PHONY: guest-packages
 guest-packages: ## dist/: the Debian package and the rpm for VM templates, the same bytes each time
 	@guest/linux/packages.sh dist
+
+.PHONY: packages
+packages: setup ## dist/: wheel, source archive and Debian package of the fleet, and the client's own wheel
+	@$(BIN)/python -m deploy.packages dist
+
+.PHONY: test-packages
+test-packages: setup ## install the Debian package in a bare Debian 12, use it, remove it (root; the first time 3 minutes)
+	@setup/debian.sh --only debootstrap dpkg redis-server
+	CI=true $(BIN)/pytest tests/long/debian_package.py
 
 .PHONY: constraints
 constraints: setup/constraints.sh ## pin again what pyproject.toml asks for (UPGRADE=1: to the newest)

@@ -4,6 +4,7 @@
 #
 #   setup/debian.sh           install what is missing; say so and go on where that is not possible
 #   setup/debian.sh --check   install nothing; succeed when nothing is missing
+#   setup/debian.sh --only PACKAGE...   these instead, for one target of the Makefile; fail when one stays missing
 set -euo pipefail
 
 packages=(
@@ -30,6 +31,13 @@ packages=(
 
 # ajv reads the published JSON Schema. Node.js of another origin than Debian's has npm inside.
 command -v npm >/dev/null || packages+=(nodejs npm)
+
+only=
+if [ "${1:-}" = --only ]; then
+  shift
+  only=yes packages=("$@")
+  set --
+fi
 
 say() { printf '==> %s\n' "$*"; }
 
@@ -69,7 +77,7 @@ install() {
 # Disables what the daemons among the packages that were not there before have enabled for the next boot.
 disable_services() {
   local units unit
-  units=$(comm -13 <(echo "$1") <(installed) | sed -nE '/^(libvirt-|openssh-server$|prometheus$|rabbitmq-server$|redis-server$)/p' | xargs -r dpkg -L \
+  units=$(comm -13 <(echo "$1") <(installed) | sed -nE '/^(libvirt-|containerd$|docker\.io$|openssh-server$|prometheus$|rabbitmq-server$|redis-server$)/p' | xargs -r dpkg -L \
     | sed -nE 's|^(/usr)?/lib/systemd/system/([^/@]+\.(service\|socket\|timer))$|\2|p' | sort -u)
   for unit in $units; do
     if systemctl --quiet is-enabled "$unit" 2>/dev/null; then systemctl --quiet disable "$unit"; fi
@@ -104,7 +112,8 @@ mapfile -t lacking < <(missing)
 by_hand() {
   say "$1 Without these packages a part of the demo and the tests stays out:"
   printf '    sudo apt-get install --no-install-recommends %s\n' "${lacking[*]}"
-  exit 0
+  [ -z "$only" ]
+  exit
 }
 
 say "Debian packages: ${lacking[*]}"

@@ -88,10 +88,32 @@ class Debian:
         return cls(target / "vmlinuz", target / "initrd", target / "root.ext4")
 
 
-def _make(guest: GuestKernel, root: Path, made: Path) -> None:
-    include = f"--include={','.join(_PACKAGES)}"
+def bare_root(packages: Sequence[str]) -> Path:
+    """Return a root directory of Debian 12's smallest variant with some packages, to be copied; kept as the guest is.
+
+    Raises:
+        RigUnavailable: root's rights, a program or Debian's packages are missing on this machine.
+        RigError: debootstrap failed; with the end of what it said.
+    """
+    cache = cache_directory("debian")
+    target = cache / f"bare-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:12]}"
+    if not target.exists():
+        if os.geteuid() != 0:
+            raise RigUnavailable("debootstrap needs root")
+        with scratch_tree(cache, "make-") as scratch:
+            _bootstrap(scratch / "root", packages)
+            put_in_place(scratch / "root", target)
+    return target
+
+
+def _bootstrap(root: Path, packages: Sequence[str]) -> None:
+    include = f"--include={','.join(packages)}"
     debootstrap = find_program("debootstrap", "debootstrap")
     _run(in_own_mounts([debootstrap, "--variant=minbase", include, _SUITE, str(root), *_mirror()]))
+
+
+def _make(guest: GuestKernel, root: Path, made: Path) -> None:
+    _bootstrap(root, _PACKAGES)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix="kernel-") as scratch:
         kernel = Path(scratch)
         unpack(_packages(guest), kernel)

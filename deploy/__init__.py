@@ -1,0 +1,1 @@
+"""What runs the fleet somewhere: units, charts, compose files, packages."""

@@ -1,0 +1,57 @@
+"""What the packages have beside the program; `make test-packages` installs and uses them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from deploy.packages import build
+from deploy.packages.inside import MissingDistributionError, closure
+from deploy.packages.man_page import man_page
+from tests.support import find_program, require_rig
+from workers.cli.program import COMMANDS, program
+
+DEBIAN = Path(build.__file__).with_name("debian")
+SCRIPTS = sorted(DEBIAN.glob("p*"))
+
+
+def test_the_man_page_has_every_command_and_option() -> None:
+    page = man_page("2026-03-10").replace("\\-", "-")
+    context = click.Context(program)
+    for name in COMMANDS:
+        assert f".SS configdrive {name} " in page
+        command = program.get_command(context, name)
+        assert command is not None
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                assert parameter.opts[-1] in page, (name, parameter.opts)
+    assert not re.findall(r"^[.'](?!(?:TH|SH|SS|TP|PP|B|I|nf|fi)\b).*", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_asks_the_program_itself(shell: str) -> None:
+    assert f"_CONFIGDRIVE_COMPLETE={shell}_complete" in build.completion(shell)
+
+
+def test_the_client_s_wheel_asks_for_no_queue_and_no_screen(tmp_path: Path) -> None:
+    requirements = build.requirements_of(build.client_wheel(tmp_path))
+    names = {one.name.lower() for one in closure(requirements)}
+    assert {"pydantic", "redis", "pynacl"} <= names
+    assert not {"celery", "kombu", "click", "pycdlib", "flower", "configdrive-fleet"} & names
+
+
+def test_what_is_missing_is_named_with_the_remedy() -> None:
+    with pytest.raises(MissingDistributionError, match=r"no-such-thing is not in \.venv: run `make setup`"):
+        closure(["no-such-thing"])
+
+
+def test_the_package_s_scripts_are_posix_and_clean() -> None:
+    with require_rig():
+        shellcheck = find_program("shellcheck", "shellcheck")
+    assert [script.name for script in SCRIPTS] == ["postinst", "postrm", "prerm"]
+    said = subprocess.run([shellcheck, "--shell=sh", *SCRIPTS], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout) == (0, "")
