@@ -94,7 +94,7 @@ def _show_adopted(found: list[Adoption], *, dry_run: bool) -> None:
 def _adoption(one: Adoption) -> dict[str, Any]:
     vm, image = one.record.vm, one.record.image
     return {
-        "vm": one.uuid,
+        "vm_uuid": one.uuid,
         "instance_name": None if vm is None else vm.instance_name,
         "host": None if vm is None else vm.host,
         "phase": one.record.phase.value,

@@ -243,7 +243,7 @@ def _show(number: int, taken: Taken, *, as_json: bool) -> None:
                 "line": number,
                 "result": taken.result.value,
                 "reason": taken.reason,
-                "vm": taken.vm,
+                "vm_uuid": taken.vm,
                 "events": list(taken.events),
             },
             lines=True,

@@ -26,7 +26,7 @@ def dead(limit: int, *, as_json: bool) -> None:
     """
     letters = open_mailbox().dead_letters(limit)
     if as_json:
-        print_json([asdict(letter) for letter in letters])
+        print_json({"dead_letters": [asdict(letter) for letter in letters]})
         return
     if not letters:
         click.echo("no dead letters")

@@ -90,7 +90,7 @@ def list_(*, usage: bool, as_json: bool) -> ExitCode:
         for key in found
     ]
     if as_json:
-        print_json(rows)
+        print_json({"keys": rows})
         return ExitCode.DONE
     titles = ("key", "created", "") + (("sealed boxes",) if usage else ())
     table(

@@ -93,7 +93,9 @@ class WaitCommand(click.Command):
 
 VM = VmType()
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: one object, or a line for each of several."
+)
 
 wait_option = click.option(
     "--wait",

@@ -43,6 +43,13 @@ def print_json(value: object, *, lines: bool = False) -> None:
     click.echo(json.dumps(value, indent=None if lines else 2, separators=(",", ":") if lines else None))
 
 
+def say_nothing(text: str, *, as_json: bool, **about: object) -> None:
+    """Say on standard error that there is nothing to show or to do, and for scripts on standard output too."""
+    click.echo(text, err=True)
+    if as_json:
+        print_json({"found": False, "reason": text, **about}, lines=True)
+
+
 def as_document(outcome: Outcome | None) -> dict[str, Any] | None:
     """Return an outcome as it stands on the stream."""
     return None if outcome is None else json.loads(outcome.to_json())

@@ -219,22 +219,22 @@ def _publish(
     found: Sequence[Entry | Unreadable], publisher: Publisher, report: Report, advance: Callable[[int], None]
 ) -> None:
     """Publish the events among the entries; receipts and refusals go to the report."""
-    places: list[str] = []
+    places: list[tuple[str, str | None]] = []
 
     def readable() -> Iterator[bytes | Mapping[str, Any]]:
         for entry in found:
             match entry:
                 case Unreadable(where, detail, remedy):
-                    report.refused(where, PermanentCode.INVALID_EVENT, detail, remedy)
+                    report.refused(where, None, PermanentError(PermanentCode.INVALID_EVENT, detail, remedy))
                 case Entry(where, event):
-                    places.append(where)
+                    places.append((where, _vm_of(event) if report.as_json else None))
                     yield event
 
     def refused(index: int, error: PermanentError) -> None:
-        report.refused(places[index], error.code, error.detail, error.remedy)
+        report.refused(*places[index], error)
 
     def stored(index: int, receipt: Receipt) -> None:
-        report.receipt(places[index], receipt)
+        report.receipt(*places[index], receipt)
         advance(1)
 
     publisher.publish_many(readable(), refused=refused, progress=stored)
@@ -248,49 +248,52 @@ class Report:
         as_json: a line of JSON for each.
         waiting: outcomes are waited for, so that an event that is only stored is not worth a line.
 
-    `open` holds the stored events that have no outcome so far, by their keys, with their places in the input.
+    `open` holds the stored events that have no outcome so far, by their keys, with their places in the input
+    and their VMs.
     """
 
     def __init__(self, total: int, *, as_json: bool, waiting: bool) -> None:
         self.code = ExitCode.DONE
-        self.open: dict[EventKey, tuple[str, Receipt]] = {}
+        self.open: dict[EventKey, tuple[str, Receipt, str | None]] = {}
         self._single = total == 1
-        self._as_json = as_json
+        self.as_json = as_json
         self.waiting = waiting
         self._with_bar = total >= _MANY and not as_json and sys.stderr.isatty()
         self._counts: Counter[str] = Counter()
         self._held_back: list[str] = []
 
-    def refused(self, where: str, code: str, detail: str, remedy: str) -> None:
+    def refused(self, where: str, vm_uuid: str | None, error: PermanentError) -> None:
         """Report an entry that is no event, or is not for this fleet."""
         self._counts["refused"] += 1
         self.code = ExitCode.FAILED
-        fields = {"where": where, "result": "refused", "code": code, "detail": detail, "remedy": remedy}
-        text = f"{where}: {coloured('refused')}  {code}: {detail}" + (f"\n  remedy: {remedy}" if remedy else "")
+        about = {"code": error.code, "detail": error.detail, "remedy": error.remedy, "vm_uuid": vm_uuid}
+        fields = {"where": where, "result": "refused", **about}
+        remedy = f"\n  remedy: {error.remedy}" if error.remedy else ""
+        text = f"{where}: {coloured('refused')}  {error.code}: {error.detail}{remedy}"
         self._say(fields, text, bad=True)
 
-    def receipt(self, where: str, receipt: Receipt) -> None:
+    def receipt(self, where: str, vm_uuid: str | None, receipt: Receipt) -> None:
         """Report an event that is stored, or was stored before."""
         result = "stored" if receipt.accepted else "duplicate"
         self._counts[result] += 1
-        fields: dict[str, Any] = {"where": where, "result": result, **_named(receipt)}
+        fields: dict[str, Any] = {"where": where, "result": result, **_named(receipt, vm_uuid)}
         if receipt.first is None:
-            self.open[receipt.key] = (where, receipt)
+            self.open[receipt.key] = (where, receipt, vm_uuid)
         else:
             self._judge(receipt.first)
         if not receipt.accepted:
             first = "it waits or is worked on" if receipt.first is None else outcome_line(receipt.first)
             text = f"{where}: {coloured('duplicate')}  {receipt.event_id} was published before: {first}"
             self._say(fields | {"outcome": as_document(receipt.first)}, text, bad=True)
-        elif not self.waiting and (self._as_json or self._single):
+        elif not self.waiting and (self.as_json or self._single):
             self._say(fields, f"stored  {receipt.event_id}")
 
     def outcome(self, outcome: Outcome) -> None:
         """Report an outcome that was waited for."""
         self._counts[outcome.status.value] += 1
         self._judge(outcome)
-        where, _ = self.open.pop(outcome.key)
-        fields = {"where": where, "result": "outcome", **_named(outcome), "outcome": as_document(outcome)}
+        where, _, vm_uuid = self.open.pop(outcome.key)
+        fields = {"where": where, "result": "outcome", **_named(outcome, vm_uuid), "outcome": as_document(outcome)}
         self._say(fields, outcome_line(outcome), bad=code_of(outcome) is not ExitCode.DONE)
 
     def finish(self, why: Callable[[EventKey], str] = lambda _key: _UNKNOWN) -> None:
@@ -301,35 +304,35 @@ class Report:
                 self.code = ExitCode.TIME_OVER
         for text in self._held_back:
             click.echo(text, err=True)
-        if not self._single and not self._as_json:
+        if not self._single and not self.as_json:
             click.echo(", ".join(f"{number} {word}" for word, number in self._counts.items()))
 
     def _without_outcome(self, why: Callable[[EventKey], str]) -> None:
         """Say of which events no outcome came. Of many, the first ones are asked for."""
         asked = list(islice(self.open.values(), _ASKED))
         reasons: dict[str, list[tuple[str, Receipt]]] = {}
-        for where, receipt in asked:
+        for where, receipt, vm_uuid in asked:
             reason = why(receipt.key)
             reasons.setdefault(reason, []).append((where, receipt))
-            if self._as_json:
-                fields = {"where": where, "result": "time_over", **_named(receipt), "reason": reason}
+            if self.as_json:
+                fields = {"where": where, "result": "time_over", **_named(receipt, vm_uuid), "reason": reason}
                 print_json(fields, lines=True)
-        for where, receipt in islice(self.open.values(), _ASKED, None) if self._as_json else ():
-            print_json({"where": where, "result": "time_over", **_named(receipt)}, lines=True)
-        for reason, those in () if self._as_json else reasons.items():
+        for where, receipt, vm_uuid in islice(self.open.values(), _ASKED, None) if self.as_json else ():
+            print_json({"where": where, "result": "time_over", **_named(receipt, vm_uuid)}, lines=True)
+        for reason, those in () if self.as_json else reasons.items():
             where, receipt = those[0]
             others = f" and {len(those) - 1} more" if len(those) > 1 else ""
             self._say({"result": ""}, f"{where}{others}: no outcome so far for {receipt.event_id}: {reason}", bad=True)
         more = len(self.open) - len(asked)
-        if more and not self._as_json:
+        if more and not self.as_json:
             self._say({"result": ""}, f"{more} others have no outcome so far", bad=True)
         self._counts["without outcome"] += len(self.open)
 
     def broken_off(self) -> None:
         """Report what is stored already, when the rest could not be published or waited for."""
-        if self._as_json:
-            for where, receipt in self.open.values() if self.waiting else ():
-                print_json({"where": where, "result": "stored", **_named(receipt)}, lines=True)
+        if self.as_json:
+            for where, receipt, vm_uuid in self.open.values() if self.waiting else ():
+                print_json({"where": where, "result": "stored", **_named(receipt, vm_uuid)}, lines=True)
         elif not self._single:
             so_far = ", ".join(f"{number} {word}" for word, number in self._counts.items()) or "nothing is stored"
             click.echo(f"so far: {so_far}; to publish all of it again is safe, nothing is done twice", err=True)
@@ -348,7 +351,7 @@ class Report:
             self.code = ExitCode.FAILED
 
     def _say(self, fields: Mapping[str, Any], text: str, *, bad: bool = False) -> None:
-        if self._as_json:
+        if self.as_json:
             print_json(fields, lines=True)
         elif not self._with_bar:
             click.echo(text, err=bad and fields["result"] != "outcome")
@@ -356,8 +359,17 @@ class Report:
             self._held_back.append(text)  # a line now would tear the bar
 
 
-def _named(event: Receipt | Outcome) -> dict[str, str]:
-    return {"event_id": event.event_id, "source": event.source}
+def _named(event: Receipt | Outcome, vm_uuid: str | None) -> dict[str, str | None]:
+    return {"event_id": event.event_id, "source": event.source, "vm_uuid": vm_uuid}
+
+
+def _vm_of(event: bytes | Mapping[str, Any]) -> str | None:
+    """Return the VM that an event names, if it can be read."""
+    try:
+        found = (json.loads(event) if isinstance(event, bytes) else event)["data"]["vm"]["uuid"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
+    return found.lower() if isinstance(found, str) else None
 
 
 def _nothing(_steps: int) -> None:

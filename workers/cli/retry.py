@@ -11,7 +11,7 @@ from configdrive.printable import printable
 from workers.cli.context import load_settings, note_action, open_mailbox
 from workers.cli.errors import ExitCode, code_of
 from workers.cli.options import VM, WaitCommand, json_option, wait_option
-from workers.cli.output import as_document, outcome_line, print_json
+from workers.cli.output import as_document, outcome_line, print_json, say_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -74,12 +74,12 @@ def retry(  # noqa: PLR0913 - a parameter for each option
       configdrive retry --all-parked --code storage_full
     """
     mailbox = open_mailbox()
-    chosen = chosen_heads(mailbox, vm, event_id, code, all_parked=all_parked)
+    chosen = chosen_heads(mailbox, vm, event_id, code, all_parked=all_parked, as_json=as_json)
     return ExitCode.FAILED if chosen is None else _retry(mailbox, chosen, wait_seconds, as_json=as_json)
 
 
-def chosen_heads(
-    mailbox: Inspection, vm: str | None, event_id: str | None, code: str | None, *, all_parked: bool
+def chosen_heads(  # noqa: PLR0913 - the options of two commands
+    mailbox: Inspection, vm: str | None, event_id: str | None, code: str | None, *, all_parked: bool, as_json: bool
 ) -> list[Head] | None:
     """Return the events that the arguments choose; `None` when there is no such one, which was said.
 
@@ -93,37 +93,41 @@ def chosen_heads(
     if event_id is not None and all_parked:
         raise click.UsageError("--event needs a VM")
     if vm is None:
-        return _parked(mailbox, code)
-    head = _head_of(mailbox, vm, event_id)
+        return _parked(mailbox, code, as_json=as_json)
+    head = _head_of(mailbox, vm, event_id, as_json=as_json)
     return None if head is None else [head]
 
 
-def _head_of(mailbox: Inspection, uuid: str, event_id: str | None) -> Head | None:
+def _head_of(mailbox: Inspection, uuid: str, event_id: str | None, *, as_json: bool) -> Head | None:
     """Return the event at the head of a VM's mailbox, if it is the one that is meant; says so otherwise."""
     from configdrive.model import VmUuid
 
     view = mailbox.view(VmUuid(uuid))
     if view is None or not view.mail:
-        click.echo(f"no event of VM {uuid} waits", err=True)
+        say_nothing(f"no event of VM {uuid} waits", as_json=as_json, vm_uuid=uuid)
         return None
     header = view.mail[0]
     if event_id not in {None, header.event_id, header.key}:
-        click.echo(f"the event at the head of VM {uuid} is {header.event_id} of {printable(header.source)}", err=True)
+        text = f"the event at the head of VM {uuid} is {header.event_id} of {printable(header.source)}"
+        say_nothing(text, as_json=as_json, vm_uuid=uuid)
         return None
     alike = [other for other in view.mail if other.event_id == event_id]
     if len(alike) > 1:
         sources = ", ".join(f"{other.key} ({printable(other.source)})" for other in alike)
-        click.echo(f"{len(alike)} events of VM {uuid} have this id; give the key: {sources}", err=True)
+        text = f"{len(alike)} events of VM {uuid} have this id; give the key: {sources}"
+        say_nothing(text, as_json=as_json, vm_uuid=uuid)
         return None
     return Head(header, view.attempts, len(view.mail) - 1)
 
 
-def carry_out(
+def carry_out(  # noqa: PLR0913 - as above
     mailbox: Inspection,
     heads: Iterable[Head],
     action: OperatorAction,
     outcome: Outcome | None = None,
     reason: str | None = None,
+    *,
+    as_json: bool = False,
 ) -> list[Head]:
     """Do it to each event, and wake workers for what is at the head then; returns those that it was done to."""
     done: list[Head] = []
@@ -134,11 +138,12 @@ def carry_out(
             what = f"{head.header.event_type} #{head.header.sequence}"
             note_action(mailbox, action.value, head.header.vm_uuid, what + (f": {reason}" if reason else ""))
         else:
-            click.echo(f"not done: {head.shown}: {_WHY_NOT.get(why_not, why_not)}", err=True)
+            text = f"not done: {head.shown}: {_WHY_NOT.get(why_not, why_not)}"
+            say_nothing(text, as_json=as_json, vm_uuid=head.header.vm_uuid)
     return done
 
 
-def _parked(mailbox: Inspection, code: str | None) -> list[Head]:
+def _parked(mailbox: Inspection, code: str | None, *, as_json: bool) -> list[Head]:
     views = [mailbox.view(uuid) for uuid, _at in mailbox.parked(_AT_MOST)]
     heads = [
         Head(view.mail[0], view.attempts, len(view.mail) - 1)
@@ -146,7 +151,7 @@ def _parked(mailbox: Inspection, code: str | None) -> list[Head]:
         if view is not None and view.parked is not None and view.mail and code in {None, view.parked}
     ]
     if not heads:
-        click.echo("nothing is parked" + (f" for {code}" if code else ""), err=True)
+        say_nothing("nothing is parked" + (f" for {code}" if code else ""), as_json=as_json)
     return heads
 
 
@@ -169,12 +174,12 @@ def _retry(mailbox: Inspection, chosen: list[Head], wait_seconds: float | None, 
     from tasks.mailbox import OperatorAction
 
     since = mailbox.end_of_outcomes()
-    taken = carry_out(mailbox, chosen, OperatorAction.RETRY)
+    taken = carry_out(mailbox, chosen, OperatorAction.RETRY, as_json=as_json)
     code = ExitCode.DONE if len(taken) == len(chosen) else ExitCode.FAILED
     if wait_seconds is None:
         for head in taken:
             named = {"event_id": head.header.event_id, "source": head.header.source}
-            answer = {**named, "vm": head.header.vm_uuid, "result": "retried"}
+            answer = {**named, "vm_uuid": head.header.vm_uuid, "result": "retried"}
             print_json(answer, lines=True) if as_json else click.echo(f"tried again: {head.shown}")
         return code
     left = {head.header.key: head for head in taken}
@@ -183,5 +188,6 @@ def _retry(mailbox: Inspection, chosen: list[Head], wait_seconds: float | None, 
         print_json(as_document(outcome), lines=True) if as_json else click.echo(outcome_line(outcome))
         code = max(code, code_of(outcome))
     for reason, head, more in _waiting(mailbox, left):
-        click.echo(f"no outcome so far: {head.shown}{f' and {more} more' if more else ''}: {reason}", err=True)
+        text = f"no outcome so far: {head.shown}{f' and {more} more' if more else ''}: {reason}"
+        say_nothing(text, as_json=as_json, vm_uuid=head.header.vm_uuid)
     return ExitCode.TIME_OVER if left and code is ExitCode.DONE else code

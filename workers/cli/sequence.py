@@ -9,7 +9,7 @@ import click
 from workers.cli.context import note_action, open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import VM, json_option
-from workers.cli.output import print_json
+from workers.cli.output import print_json, say_nothing
 
 if TYPE_CHECKING:
     from workers.store.inspection import Inspection
@@ -43,11 +43,12 @@ def sequence(vm: str, number: int | None, reason: str | None, *, as_json: bool) 
     if (number is None) is not (reason is None):
         raise click.UsageError("--set and --reason go together")
     mailbox = open_mailbox()
-    found = _show(mailbox, vm) if number is None or reason is None else _set(mailbox, vm, number, reason)
-    if found is None:
+    found = _read(mailbox, vm) if number is None or reason is None else _set(mailbox, vm, number, reason)
+    if isinstance(found, str):
+        say_nothing(found, as_json=as_json, vm_uuid=vm)
         return ExitCode.FAILED
     if as_json:
-        print_json({"vm": vm, "sequence": found})
+        print_json({"vm_uuid": vm, "sequence": found})
     elif number is None:
         click.echo(f"{found} was applied last; the next event needs at least {found + 1}")
     else:
@@ -55,30 +56,31 @@ def sequence(vm: str, number: int | None, reason: str | None, *, as_json: bool) 
     return ExitCode.DONE
 
 
-def _show(mailbox: Inspection, vm: str) -> int | None:
+def _read(mailbox: Inspection, vm: str) -> int | str:
+    """Return the sequence that was applied last, or why there is none."""
     from configdrive.lifecycle.state import peek
     from configdrive.model import VmUuid
 
     view = mailbox.view(VmUuid(vm))
     if view is None or view.state is None:
-        click.echo(f"no event of VM {vm} was applied so far", err=True)
-        return None
+        return f"no event of VM {vm} was applied so far"
     return peek(view.state).sequence
 
 
-def _set(mailbox: Inspection, vm: str, number: int, reason: str) -> int | None:
+def _set(mailbox: Inspection, vm: str, number: int, reason: str) -> int | str:
+    """Set it and return it, or say why that cannot be."""
     from dataclasses import replace
 
     from configdrive.lifecycle.state import peek, write
     from configdrive.model import VmUuid
     from tasks.mailbox import NotNow
 
-    if _show(mailbox, vm) is None:  # or the hold would leave something of a stranger
-        return None
+    before = _read(mailbox, vm)
+    if isinstance(before, str):  # or the hold would leave something of a stranger
+        return before
     held = mailbox.hold(VmUuid(vm))
     if isinstance(held, NotNow):
-        click.echo(f"not done: {_WHY_NOT.get(held, held)}", err=True)
-        return None
+        return f"not done: {_WHY_NOT.get(held, held)}"
     state = None
     try:
         record = peek(held.state or "")

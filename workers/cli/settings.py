@@ -46,7 +46,7 @@ def settings(word: str, *, changed: bool, defaults: bool, as_json: bool) -> Exit
         if word in name and not (changed and whence == _DEFAULT)
     ]
     if as_json:
-        print_json([{"setting": name, "value": value, "from": whence} for name, value, whence in rows])
+        print_json({"settings": [{"setting": name, "value": value, "from": whence} for name, value, whence in rows]})
     elif rows:
         table(("setting", "value", "from"), [(name, _written(value), whence) for name, value, whence in rows])
     else:

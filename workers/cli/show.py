@@ -13,7 +13,7 @@ from configdrive.printable import printable
 from workers.cli.context import open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import VM, json_option
-from workers.cli.output import ago, as_document, coloured, print_json, table, where
+from workers.cli.output import ago, as_document, coloured, print_json, say_nothing, table, where
 
 if TYPE_CHECKING:
     from configdrive.client.postings import Header
@@ -41,7 +41,7 @@ def show(vm: str | None, limit: int, *, as_json: bool) -> ExitCode:
     Examples:
       configdrive show
       configdrive show 6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10
-      configdrive show --json | jq -r '.parked[].vm'
+      configdrive show --json | jq -r '.parked[].vm_uuid'
     """
     return _show_fleet(limit, as_json=as_json) if vm is None else _show_vm(vm, as_json=as_json)
 
@@ -52,7 +52,7 @@ def _show_vm(uuid: str, *, as_json: bool) -> ExitCode:
     mailbox = open_mailbox()
     view = mailbox.view(VmUuid(uuid))
     if view is None:
-        click.echo(f"nothing is known of VM {uuid}", err=True)
+        say_nothing(f"nothing is known of VM {uuid}", as_json=as_json, vm_uuid=uuid)
         return ExitCode.FAILED
     outcome = _why(mailbox, view)
     summary = _summary(view)
@@ -125,7 +125,7 @@ def _password(summary: VmRecord) -> str:
 
 def _vm_document(view: VmView, summary: VmRecord, outcome: Outcome | None) -> dict[str, Any]:
     return {
-        "vm": view.uuid,
+        "vm_uuid": view.uuid,
         "definition": None if summary.vm is None else asdict(summary.vm),
         "phase": summary.phase.value,
         "sequence": summary.sequence,
@@ -170,7 +170,7 @@ def _header(header: Header) -> dict[str, Any]:
 
 def _parked_document(view: VmView, outcome: Outcome | None) -> dict[str, Any]:
     return {
-        "vm": view.uuid,
+        "vm_uuid": view.uuid,
         "code": view.parked,
         "event": _header(view.mail[0]) if view.mail else None,
         "waiting": max(0, len(view.mail) - 1),

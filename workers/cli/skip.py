@@ -49,18 +49,18 @@ def skip(  # noqa: PLR0913 - a parameter for each option
       configdrive skip --all-parked --code unknown_host --reason "kvm-07 was scrapped" --yes
     """
     mailbox = open_mailbox()
-    heads = chosen_heads(mailbox, vm, event_id, code, all_parked=all_parked)
+    heads = chosen_heads(mailbox, vm, event_id, code, all_parked=all_parked, as_json=as_json)
     if heads and not yes and not sys.stdin.isatty():
         raise click.UsageError("give --yes: there is no terminal to ask on")
     if heads is None or (heads and not (yes or _agreed(heads))):
         return ExitCode.FAILED
-    skipped = [outcome for head in heads if (outcome := _skip(mailbox, head, reason)) is not None]
+    skipped = [outcome for head in heads if (outcome := _skip(mailbox, head, reason, as_json=as_json)) is not None]
     for outcome in skipped:
         print_json(as_document(outcome), lines=True) if as_json else click.echo(outcome_line(outcome))
     return ExitCode.DONE if len(skipped) == len(heads) else ExitCode.FAILED
 
 
-def _skip(mailbox: Inspection, head: Head, reason: str | None) -> Outcome | None:
+def _skip(mailbox: Inspection, head: Head, reason: str | None, *, as_json: bool) -> Outcome | None:
     from configdrive.contract.outcome import Outcome, Status
     from tasks.mailbox import OperatorAction
 
@@ -76,7 +76,8 @@ def _skip(mailbox: Inspection, head: Head, reason: str | None) -> Outcome | None
         detail="given up by an operator" + (f": {reason}" if reason else ""),
         attempts=head.attempts,
     )
-    return outcome if carry_out(mailbox, [head], OperatorAction.SKIP, outcome, reason) else None
+    done = carry_out(mailbox, [head], OperatorAction.SKIP, outcome, reason, as_json=as_json)
+    return outcome if done else None
 
 
 def _agreed(heads: list[Head]) -> bool:

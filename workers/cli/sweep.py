@@ -91,7 +91,7 @@ def _fill_drives(hypervisor: str | None, *, as_json: bool) -> ExitCode:
     with storages(settings, open_mailbox(settings), hypervisor) as sweepers:
         found = [one for sweeper in sweepers for one in sweeper.dropped()]
     if as_json:
-        print_json({"drives": [{"vm": uuid, "host": host, "image": str(image)} for uuid, host, image in found]})
+        print_json({"drives": [{"vm_uuid": uuid, "host": host, "image": str(image)} for uuid, host, image in found]})
     else:
         table(("VM", "host", "image"), [(uuid, host, str(image)) for uuid, host, image in found])
         click.echo(f"{len(found)} drives are to be filled" if found else "every running VM has its drive")
@@ -228,7 +228,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     error = finding.error
     return {
         "image": str(finding.image.name),
-        "vm": finding.image.name.vm_uuid,
+        "vm_uuid": finding.image.name.vm_uuid,
         "storage": finding.image.place.storage,
         "storage_host": finding.image.place.host,
         "goes": finding.why.goes,

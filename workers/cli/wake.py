@@ -125,7 +125,7 @@ def _pass(mailbox: Inspection, settings: Settings, *, at_once: bool = False) -> 
 def _show_overdue(mailbox: Inspection, names: list[str], *, as_json: bool) -> None:
     found = [(name, uuid, due) for name in names for uuid, due in mailbox.overdue(name)]
     if as_json:
-        print_json({"overdue": [{"queue": name, "vm": uuid, "due": due} for name, uuid, due in found]})
+        print_json({"overdue": [{"queue": name, "vm_uuid": uuid, "due": due} for name, uuid, due in found]})
         return
     for name, uuid, due in found:
         click.echo(f"due   {uuid} on {name}, " + ("its wake-up was lost" if due is None else ago(due)))
@@ -135,7 +135,7 @@ def _show_overdue(mailbox: Inspection, names: list[str], *, as_json: bool) -> No
 def _document(sent: Sent) -> dict[str, object]:
     header = sent.header
     return {
-        "vm": header.vm_uuid,
+        "vm_uuid": header.vm_uuid,
         "event_id": header.event_id,
         "source": header.source,
         "type": header.event_type,

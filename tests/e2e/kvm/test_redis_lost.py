@@ -62,13 +62,13 @@ def test_drives_are_adopted_and_follow_their_vms_although_redis_was_lost(new_vm:
     identity = fleet_of(path)
     lose_redis(fleet)
 
-    looked = {vm["vm"]: vm for vm in run(fleet, "adopt", "--fleet", identity, "--dry-run")["vms"]}
-    found = {vm["vm"]: vm for vm in run(fleet, "adopt", "--fleet", identity)["vms"]}
-    again = {vm["vm"]: vm for vm in run(fleet, "adopt", "--fleet", identity)["vms"]}
+    looked = {vm["vm_uuid"]: vm for vm in run(fleet, "adopt", "--fleet", identity, "--dry-run")["vms"]}
+    found = {vm["vm_uuid"]: vm for vm in run(fleet, "adopt", "--fleet", identity)["vms"]}
+    again = {vm["vm_uuid"]: vm for vm in run(fleet, "adopt", "--fleet", identity)["vms"]}
 
     assert found == looked
     assert found[moving.script.uuid] == {
-        "vm": moving.script.uuid,
+        "vm_uuid": moving.script.uuid,
         "instance_name": moving.script.name,
         "host": "h1",
         "phase": "attached",

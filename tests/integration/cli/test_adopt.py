@@ -47,7 +47,7 @@ def test_a_drive_that_is_there_is_remembered_once(lost: Place, vm: VmScript) -> 
     (row,) = adopted["vms"]
     assert (looked["dry_run"], looked["vms"]) == (True, [row])
     assert row == {
-        "vm": vm.uuid,
+        "vm_uuid": vm.uuid,
         "instance_name": vm.name,
         "host": HOST,
         "phase": "attached",
@@ -144,7 +144,7 @@ def test_another_fleets_images_are_taken_over_only_when_it_is_named(
     assert place.run("show", old).exit_code == ExitCode.FAILED, "nothing was remembered"
 
     taken = place.json("adopt", "--fleet", "oldfleet")
-    assert [(one["vm"], one["adopted"]) for one in taken["vms"]] == [(old, True)]
+    assert [(one["vm_uuid"], one["adopted"]) for one in taken["vms"]] == [(old, True)]
     assert (taken["other_fleets"], place.json("show", old)["adopted"]) == ([], True)
 
 
@@ -159,5 +159,5 @@ def test_of_several_fleets_on_one_storage_one_is_adopted(quiet_place: Callable[.
         ExitCode.DONE,
         "left alone: images of fleet firstone, secondxx; --fleet takes one's over\n",
     )
-    assert [one["vm"] for one in taken["vms"]] == [second]
+    assert [one["vm_uuid"] for one in taken["vms"]] == [second]
     assert place.run("adopt", "--fleet", "Not-one").exit_code == ExitCode.USAGE

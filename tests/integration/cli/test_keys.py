@@ -22,7 +22,7 @@ GUEST = {"password": PASSWORD}
 
 
 def sealed(place: Place) -> list[int]:
-    return [row["sealed_boxes"] for row in place.json("keys", "list", "--usage")]
+    return [row["sealed_boxes"] for row in place.json("keys", "list", "--usage")["keys"]]
 
 
 def test_a_key_is_kept_while_an_event_or_a_state_is_sealed_with_it(
@@ -32,7 +32,7 @@ def test_a_key_is_kept_while_an_event_or_a_state_is_sealed_with_it(
     place.run("keys", "generate")
     place.run("publish", "-", stdin=json.dumps(vm.event("deploy", guest=GUEST)))
     place.run("keys", "rotate")
-    old, _new = (row["id"] for row in place.json("keys", "list"))
+    old, _new = (row["id"] for row in place.json("keys", "list")["keys"])
 
     assert sealed(place) == [1, 0]
     refused_for_event = place.run("keys", "retire", old)
@@ -68,7 +68,7 @@ def test_what_a_lost_key_has_sealed_is_counted(quiet_place: Callable[..., Place]
     place.run("keys", "generate")
     place.run("publish", "-", stdin=json.dumps(vm.event("deploy", guest=GUEST)))
     place.run("keys", "rotate")
-    old = place.json("keys", "list")[0]["id"]
+    old = place.json("keys", "list")["keys"][0]["id"]
 
     assert place.run("keys", "retire", old, "--force").exit_code == ExitCode.DONE
     assert "1 sealed boxes need a key that is not in the file" in place.run("keys", "list", "--usage").stderr
@@ -112,7 +112,7 @@ def founded(quiet_place: Callable[..., Place]) -> Place:
 def test_who_has_none_of_the_fleets_keys_does_not_seal_until_the_remedy_is_followed(
     founded: Place, vm: VmScript, *, has_a_key: bool
 ) -> None:
-    (first,) = (row["id"] for row in founded.json("keys", "list"))
+    (first,) = (row["id"] for row in founded.json("keys", "list")["keys"])
     other = Machine(founded, founded.fleet.directory / "others.json")
     if has_a_key:
         other.run("keys", "generate")
@@ -132,7 +132,7 @@ def test_who_has_none_of_the_fleets_keys_does_not_seal_until_the_remedy_is_follo
 
 
 def test_a_worker_with_a_new_key_file_ends_until_a_person_says_that_the_old_one_is_lost(founded: Place) -> None:
-    (first,) = (row["id"] for row in founded.json("keys", "list"))
+    (first,) = (row["id"] for row in founded.json("keys", "list")["keys"])
     founded.fleet.settings.keys_file.unlink()
     founded.run("keys", "generate")
     ended = founded.process("worker", "--hypervisor", "simulated", "--pool", "solo")
@@ -155,7 +155,7 @@ def test_the_ids_on_redis_follow_a_rotation_and_what_is_sealed_for_no_key_of_the
 
     old_file = Machine(founded, founded.fleet.directory / "old.json")
     shutil.copy(founded.fleet.settings.keys_file, old_file.keys)
-    (old,) = (row["id"] for row in founded.json("keys", "list"))
+    (old,) = (row["id"] for row in founded.json("keys", "list")["keys"])
     founded.run("keys", "rotate")
     assert (old_file.publish(vm), old_file.doctor()["level"]) == (ExitCode.DONE, "warn")
     founded.run("keys", "retire", old, "--force")

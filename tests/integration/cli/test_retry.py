@@ -41,8 +41,8 @@ def test_all_that_is_parked_for_one_cause_is_tried_again(place: Place) -> None:
     place.lines("publish", "-", "--wait", stdin=json.dumps(elsewhere.event("deploy", host="nowhere")), code=1)
     reported = place.lines("retry", "--all-parked", "--code", "access_denied")
 
-    assert denied.uuid in {row["vm"] for row in reported}
-    assert elsewhere.uuid not in {row["vm"] for row in reported}
+    assert denied.uuid in {row["vm_uuid"] for row in reported}
+    assert elsewhere.uuid not in {row["vm_uuid"] for row in reported}
     assert place.json("show", elsewhere.uuid)["parked"] == "unknown_host"
     place.run("skip", "--yes", elsewhere.uuid)
 

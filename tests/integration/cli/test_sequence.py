@@ -25,8 +25,8 @@ def test_a_counter_that_went_back_goes_on_from_where_it_is_set(place: Place, vm:
     assert applied(place, far) == "applied"
     assert applied(place, vm.event("stop", sequence=7), code=ExitCode.FAILED) == "dropped"
 
-    assert place.json("sequence", vm.uuid) == {"vm": vm.uuid, "sequence": 1000}
-    assert place.json("sequence", vm.uuid, "--set", "7", "--reason", REASON) == {"vm": vm.uuid, "sequence": 7}
+    assert place.json("sequence", vm.uuid) == {"vm_uuid": vm.uuid, "sequence": 1000}
+    assert place.json("sequence", vm.uuid, "--set", "7", "--reason", REASON) == {"vm_uuid": vm.uuid, "sequence": 7}
     assert applied(place, vm.event("stop", sequence=8)) == "applied"
     assert place.cloud.images(vm.uuid) == []
     (action,) = place.json("show", vm.uuid)["operators"]

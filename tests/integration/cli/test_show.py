@@ -141,7 +141,7 @@ def test_a_parked_vm_is_shown_with_cause_remedy_and_what_waits_behind(place: Pla
     assert f"access_denied: {document['parked_outcome']['detail']}" in text
     assert "parked in the first attempt" in text
     assert f"then: configdrive retry {vm.uuid}" in text
-    (row,) = [row for row in fleet["parked"] if row["vm"] == vm.uuid]
+    (row,) = [row for row in fleet["parked"] if row["vm_uuid"] == vm.uuid]
     assert (row["code"], row["waiting"], row["outcome"]["event_id"]) == ("access_denied", 1, parked["id"])
     assert f"{vm.uuid}  parked" in overview
     assert "deploy #1, 1 more wait" in overview
@@ -221,8 +221,8 @@ def test_dead_letters_are_counted_and_listed(quiet_place: Callable[..., Place], 
     place.fleet.mailbox.dead_letter(DeadLetter(1000.0, "broker", "an older one"))
     place.fleet.mailbox.dead_letter(DeadLetter(2000.0, "mailbox", "not an event", EventKey("e-9"), VmUuid(vm.uuid)))
 
-    assert [letter["reason"] for letter in place.json("dead")] == ["not an event", "an older one"]
-    assert [letter["event_id"] for letter in place.json("dead", "--limit", "1")] == ["e-9"]
+    assert [letter["reason"] for letter in place.json("dead")["dead_letters"]] == ["not an event", "an older one"]
+    assert [letter["event_id"] for letter in place.json("dead", "--limit", "1")["dead_letters"]] == ["e-9"]
     assert f"from mailbox  VM {vm.uuid}  event e-9  not an event" in place.run("dead").stdout
     assert "2 dead letters, the newest " in place.run("show").stdout
     assert place.json("show")["dead_letters"]["count"] == 2

@@ -38,7 +38,7 @@ def put_file(place: Place, name: str) -> Path:
 
 def of(found: Any, vm: VmScript) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - what the command prints
     """Return what a sweep says of one VM's images; other tests have theirs in the same place."""
-    rows = [{**row, "image": plain(row["image"])} for row in found["images"] if row["vm"] == vm.uuid]
+    rows = [{**row, "image": plain(row["image"])} for row in found["images"] if row["vm_uuid"] == vm.uuid]
     return {row["image"]: row for row in rows}
 
 
@@ -58,7 +58,7 @@ def test_what_no_vm_needs_goes_and_is_reported(place: Place, vm: VmScript) -> No
 
     assert looked[vm.image(0)] == {
         "image": vm.image(0),
-        "vm": vm.uuid,
+        "vm_uuid": vm.uuid,
         "storage": STORAGE,
         "storage_host": looked[current]["storage_host"],
         "goes": True,
@@ -105,7 +105,7 @@ def test_an_image_that_is_nobody_s_goes_after_its_time(quiet_place: Callable[...
     name = vm.image(3)
 
     def why() -> set[str]:
-        return {row["why"] for row in place.json("sweep", "--dry-run")["images"] if row["vm"] == vm.uuid}
+        return {row["why"] for row in place.json("sweep", "--dry-run")["images"] if row["vm_uuid"] == vm.uuid}
 
     place.json("sweep")
     assert why() == {"new", "other_fleet"}

@@ -37,8 +37,8 @@ def test_a_lost_wake_up_is_sent_again(quiet_place: Callable[..., Place], vm: VmS
     looked = place.json("wake", "--dry-run")["overdue"]
     sent = place.json("wake")["wakeups"]
 
-    assert [(row["vm"], row["queue"]) for row in looked] == [(vm.uuid, QUEUE)]
-    named = {"vm": vm.uuid, "event_id": event["id"], "source": event["source"], "type": "deploy", "queue": QUEUE}
+    assert [(row["vm_uuid"], row["queue"]) for row in looked] == [(vm.uuid, QUEUE)]
+    named = {"vm_uuid": vm.uuid, "event_id": event["id"], "source": event["source"], "type": "deploy", "queue": QUEUE}
     assert sent == [named | {"attempt": 1}]
     assert lose_wakeups(place) == 1
     with place.with_worker():

@@ -39,7 +39,7 @@ def test_a_file_is_taken_and_shown_as_json(site: AdapterSite, running: str, tmp_
 
     first, second = map(json.loads, shown.stdout.splitlines())
     assert (first["line"], first["result"]) == (1, "dead_letter")
-    assert (second["line"], second["result"], second["vm"]) == (2, "published", running)
+    assert (second["line"], second["result"], second["vm_uuid"]) == (2, "published", running)
     assert len(second["events"]) == 1
 
 

@@ -36,7 +36,7 @@ def test_rotation_adds_the_key_that_seals(run: Run, tmp_path: Path) -> None:
 
     assert rotated.exit_code == ExitCode.DONE
     assert [key.identity for key in keys[:-1]] == [first.identity]
-    listed = json.loads(run("keys", "list", "--json").stdout)
+    listed = json.loads(run("keys", "list", "--json").stdout)["keys"]
     assert [(row["id"], row["newest"]) for row in listed] == [(keys[0].identity, False), (keys[1].identity, True)]
     assert [line.split()[2:] for line in run("keys", "list").stdout.splitlines()[1:]] == [["opens", "only"], ["seals"]]
 

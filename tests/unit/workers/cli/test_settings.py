@@ -28,7 +28,9 @@ def test_each_setting_is_shown_with_where_it_comes_from_and_no_password(
     file.write_text('attempts = 5\nlabel = "l"\nsentinel_password = "Hunter3"\n[cloudstack]\nstart_at = "starting"\n')
     monkeypatch.setenv("CONFIGDRIVE_LABEL", "config-2")
     monkeypatch.setenv("CONFIGDRIVE_CLOUDSTACK__AMQP_QUEUE", "mine")
-    rows = {row["setting"]: (row["value"], row["from"]) for row in json.loads(run("settings", "--json").stdout)}
+    rows = {
+        row["setting"]: (row["value"], row["from"]) for row in json.loads(run("settings", "--json").stdout)["settings"]
+    }
     text = run("settings").stdout + run("settings", "--changed").stdout
 
     assert set(rows) == {name.replace("__", ".") for name in names_of_settings()} - {"cloudstack"}
