@@ -18,7 +18,7 @@ from typing import Any, Final
 from click.shell_completion import get_completion_class
 
 from configdrive import __version__
-from deploy.packages.inside import MissingDistributionError, closure, copy
+from deploy.packages.inside import MissingDistributionError, closure, copy, fetch
 from deploy.packages.man_page import man_page
 from workers.cli.program import program
 
@@ -117,19 +117,22 @@ def environment(tree: Path, wheels: list[Path], requirements: list[str]) -> Path
     Raises:
         MissingDistributionError: as `debian_package`.
     """
-    version = subprocess.run(
-        ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+    full = subprocess.run(
+        ["/usr/bin/python3", "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout.strip()
+    version = full.rpartition(".")[0]
     own = ".".join(map(str, sys.version_info[:2]))
     if version != own:
         remedy = "make setup PYTHON=/usr/bin/python3"
         raise MissingDistributionError(f".venv is of Python {own}, /usr/bin/python3 of {version}: {remedy}")
     packages = tree / _PREFIX / f"lib/python{version}/site-packages"
     packages.mkdir(parents=True)
-    copy([one for one in closure(requirements) if one.name != "configdrive-fleet"], packages)
+    inside = closure(requirements, full)
+    copy([one for one in inside.distributions if one.name != "configdrive-fleet"], packages)
+    fetch(inside.missing, ROOT / "constraints.txt", packages)
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(packages)

@@ -225,16 +225,18 @@ def _publish(
         for entry in found:
             match entry:
                 case Unreadable(where, detail, remedy):
-                    report.refused(where, None, PermanentError(PermanentCode.INVALID_EVENT, detail, remedy))
+                    report.refused(where, PermanentError(PermanentCode.INVALID_EVENT, detail, remedy))
                 case Entry(where, event):
                     places.append((where, _vm_of(event) if report.as_json else None))
                     yield event
 
     def refused(index: int, error: PermanentError) -> None:
-        report.refused(*places[index], error)
+        where, vm_uuid = places[index]
+        report.refused(where, error, vm_uuid)
 
     def stored(index: int, receipt: Receipt) -> None:
-        report.receipt(*places[index], receipt)
+        where, vm_uuid = places[index]
+        report.receipt(where, receipt, vm_uuid)
         advance(1)
 
     publisher.publish_many(readable(), refused=refused, progress=stored)
@@ -262,7 +264,7 @@ class Report:
         self._counts: Counter[str] = Counter()
         self._held_back: list[str] = []
 
-    def refused(self, where: str, vm_uuid: str | None, error: PermanentError) -> None:
+    def refused(self, where: str, error: PermanentError, vm_uuid: str | None = None) -> None:
         """Report an entry that is no event, or is not for this fleet."""
         self._counts["refused"] += 1
         self.code = ExitCode.FAILED
@@ -272,7 +274,7 @@ class Report:
         text = f"{where}: {coloured('refused')}  {error.code}: {error.detail}{remedy}"
         self._say(fields, text, bad=True)
 
-    def receipt(self, where: str, vm_uuid: str | None, receipt: Receipt) -> None:
+    def receipt(self, where: str, receipt: Receipt, vm_uuid: str | None = None) -> None:
         """Report an event that is stored, or was stored before."""
         result = "stored" if receipt.accepted else "duplicate"
         self._counts[result] += 1

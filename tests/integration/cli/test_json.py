@@ -40,6 +40,7 @@ NOTHING = [
 
 PROGRAMS_AND_TEXTS = {
     *(("worker", "worker"), ("flower", "flower"), ("cloudstack", "amqp"), ("cloudstack", "webhook")),
+    *(("cloudstack", "gate"), ("cloudstack", "gate-token")),
     *(("schema", "schema"), ("keys", "public"), ("functions", "show")),
 }
 """Command and subcommand that run until they are ended, or print what is no document of ours."""

@@ -90,5 +90,6 @@ def test_all_that_is_parked_for_one_cause_is_given_up_with_the_reason(place: Pla
     assert place.json("show", denied.uuid)["parked"] == "access_denied"
     assert place.json("show", scrapped.uuid)["mailbox"] == []
     assert "skip deploy #1: kvm-07 was scrapped" in place.run("show", scrapped.uuid).stdout
-    assert place.lines("skip", "--yes", "--all-parked", "--code", code) == []
+    (nothing,) = place.lines("skip", "--yes", "--all-parked", "--code", code)
+    assert nothing == {"found": False, "reason": f"nothing is parked for {code}"}
     place.run("skip", "--yes", denied.uuid)

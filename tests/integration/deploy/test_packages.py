@@ -10,7 +10,7 @@ import click
 import pytest
 
 from deploy.packages import build
-from deploy.packages.inside import MissingDistributionError, closure
+from deploy.packages.inside import MissingDistributionError, closure, fetch
 from deploy.packages.man_page import man_page
 from tests.support import find_program, require_rig
 from workers.cli.program import COMMANDS, program
@@ -39,14 +39,19 @@ def test_the_completion_asks_the_program_itself(shell: str) -> None:
 
 def test_the_client_s_wheel_asks_for_no_queue_and_no_screen(tmp_path: Path) -> None:
     requirements = build.requirements_of(build.client_wheel(tmp_path))
-    names = {one.name.lower() for one in closure(requirements)}
+    names = {one.name.lower() for one in closure(requirements).distributions}
     assert {"pydantic", "redis", "pynacl"} <= names
     assert not {"celery", "kombu", "click", "pycdlib", "flower", "configdrive-fleet"} & names
 
 
-def test_what_is_missing_is_named_with_the_remedy() -> None:
+def test_what_is_missing_is_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(MissingDistributionError, match=r"no-such-thing is not in \.venv: run `make setup`"):
-        closure(["no-such-thing"])
+        fetch(closure(["no-such-thing"]).missing, build.ROOT / "constraints.txt", tmp_path)
+
+
+def test_what_only_another_python_needs_is_named() -> None:
+    assert closure(["redis"], "3.11.2").missing in (["async-timeout"], [])
+    assert closure(["redis"], "3.12.0").missing == []
 
 
 def test_the_package_s_scripts_are_posix_and_clean() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from configdrive.client.postings import Receipt
 from configdrive.contract.outcome import Outcome, Status
+from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import EventId
 from workers.cli.errors import ExitCode
 from workers.cli.publish import Entry, Report, Unreadable, entries
@@ -144,7 +145,7 @@ def test_of_several_only_what_is_not_stored_and_the_sum() -> None:
     def tell(report: Report) -> None:
         report.receipt("line 1", receipt("a"))
         report.receipt("line 2", receipt("b"))
-        report.refused("line 3", "invalid_event", "data.host: is missing", "give it")
+        report.refused("line 3", PermanentError(PermanentCode.INVALID_EVENT, "data.host: is missing", "give it"))
 
     shown = reported(tell, total=3)
 
@@ -175,7 +176,7 @@ def test_a_duplicate_is_reported_with_the_first_one_s_outcome(
 def test_a_duplicate_that_waits_is_waited_for() -> None:
     def tell(report: Report) -> None:
         report.receipt("event", receipt("a", accepted=False))
-        assert [receipt.event_id for _, receipt in report.open.values()] == ["a"]
+        assert [receipt.event_id for _, receipt, _ in report.open.values()] == ["a"]
         report.outcome(OUTCOME)
         assert list(report.open) == []
 
@@ -198,7 +199,7 @@ def test_an_outcome_that_does_not_come_is_time_over_unless_something_worse_happe
 
     def late_and_refused(report: Report) -> None:
         late(report)
-        report.refused("line 2", "invalid_event", "is wrong", "")
+        report.refused("line 2", PermanentError(PermanentCode.INVALID_EVENT, "is wrong", ""))
 
     assert reported(late).exit_code == ExitCode.DONE
     assert reported(late, waiting=True).exit_code == ExitCode.TIME_OVER
@@ -209,7 +210,7 @@ def test_an_outcome_that_does_not_come_is_time_over_unless_something_worse_happe
 @pytest.mark.parametrize(
     ("as_json", "stdout", "stderr"),
     [
-        (True, '{"where":"line 1","result":"stored","event_id":"a","source":"/tests"}\n', ""),
+        (True, '{"where":"line 1","result":"stored","event_id":"a","source":"/tests","vm_uuid":null}\n', ""),
         (False, "", "so far: 1 stored; to publish all of it again is safe, nothing is done twice\n"),
     ],
     ids=["json", "text"],
@@ -228,7 +229,7 @@ def test_what_is_stored_is_reported_when_the_rest_cannot_be(as_json: bool, stdou
 
 def test_scripts_get_a_line_of_json_for_each() -> None:
     def tell(report: Report) -> None:
-        report.refused("line 1", "invalid_event", "is wrong", "mend it")
+        report.refused("line 1", PermanentError(PermanentCode.INVALID_EVENT, "is wrong", "mend it"))
         report.receipt("line 2", receipt("x", accepted=False, first=PARKED))
         report.receipt("line 3", receipt("a"))
         report.receipt("line 4", receipt("b"))
@@ -237,9 +238,10 @@ def test_scripts_get_a_line_of_json_for_each() -> None:
     shown = reported(tell, total=4, as_json=True, waiting=True)
 
     assert shown.stderr == ""
-    event = {"event_id": "a", "source": "/tests"}
+    event = {"event_id": "a", "source": "/tests", "vm_uuid": None}
+    wrong = {"code": "invalid_event", "detail": "is wrong", "remedy": "mend it", "vm_uuid": None}
     assert lines(shown) == [
-        {"where": "line 1", "result": "refused", "code": "invalid_event", "detail": "is wrong", "remedy": "mend it"},
+        {"where": "line 1", "result": "refused", **wrong},
         {
             "where": "line 2",
             "result": "duplicate",
@@ -260,4 +262,5 @@ def test_scripts_get_a_line_of_json_for_each() -> None:
 def test_without_waiting_scripts_see_what_is_stored() -> None:
     shown = reported(lambda report: report.receipt("line 1", receipt("a")), total=2, as_json=True)
 
-    assert lines(shown) == [{"where": "line 1", "result": "stored", "event_id": "a", "source": "/tests"}]
+    named = {"event_id": "a", "source": "/tests", "vm_uuid": None}
+    assert lines(shown) == [{"where": "line 1", "result": "stored", **named}]
