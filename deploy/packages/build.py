@@ -13,19 +13,23 @@ import tomllib
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from click.shell_completion import get_completion_class
+from packaging.requirements import Requirement
 
 from configdrive import __version__
 from deploy.packages.inside import MissingDistributionError, closure, copy, fetch
 from deploy.packages.man_page import man_page
 from workers.cli.program import program
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 ROOT: Final = Path(__file__).parents[2]
 EXTRAS: Final = ("kvm", "xenserver", "vmware", "cloudstack", "flower", "metrics")
 """What the Debian package has; `otel` is for who wants traces, with pip."""
-CLIENT: Final = ("pydantic", "pydantic-settings", "pynacl", "redis", "typing-extensions")
+CLIENT: Final = ("pybase64", "pydantic", "pydantic-settings", "pynacl", "redis", "typing-extensions")
 """What `configdrive.client` imports, by the names in pyproject.toml."""
 
 _HERE: Final = Path(__file__).parent
@@ -45,12 +49,18 @@ _EXAMPLES: Final = (
 )
 
 
-def requirements_of(wheel: Path) -> list[str]:
-    """Return what a wheel says that it needs, without its extras."""
+def requirements_of(wheel: Path, extras: Sequence[str] = ()) -> list[str]:
+    """Return what a wheel says that it needs, with some of its extras."""
     with zipfile.ZipFile(wheel) as archive:
         (place,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         lines = archive.read(place).decode().splitlines()
-    return [line.partition(": ")[2] for line in lines if line.startswith("Requires-Dist: ") and ";" not in line]
+    found = [Requirement(line.partition(": ")[2]) for line in lines if line.startswith("Requires-Dist: ")]
+    needed = [
+        one for one in found if one.marker is None or any(one.marker.evaluate({"extra": name}) for name in extras)
+    ]
+    for one in needed:
+        one.marker = None
+    return list(map(str, needed))
 
 
 def wheel_and_sdist(directory: Path) -> tuple[Path, Path]:
@@ -63,7 +73,7 @@ def wheel_and_sdist(directory: Path) -> tuple[Path, Path]:
 def client_wheel(directory: Path) -> Path:
     """Build the wheel of `configdrive.client` and what it is made of: for an orchestrator, without Celery and click."""
     project = _project()
-    wanted = [line for line in project["dependencies"] if re.split(r"[^A-Za-z-]", line)[0] in CLIENT]
+    wanted = [line for line in project["dependencies"] if re.split(r"[^A-Za-z0-9-]", line)[0] in CLIENT]
     hypervisors = project["entry-points"]["configdrive.hypervisors"]
     lines = [
         "[build-system]",
@@ -100,7 +110,7 @@ def debian_package(wheel: Path, directory: Path) -> Path:
     seconds = _time_of_sources()
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "tree"
-        environment(tree, [wheel], [f"configdrive-fleet[{','.join(EXTRAS)}]"])
+        environment(tree, [wheel], requirements_of(wheel, EXTRAS))
         _script(tree)
         _documents(tree, datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d"))
         for unit in sorted((ROOT / "deploy/systemd").glob("*.service")):
