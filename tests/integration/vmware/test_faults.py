@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from configdrive.errors import Code
-    from tests.integration.vmware.conftest import MakeDriver, Site
+    from tests.integration.vmware.conftest import Site
     from workers.hypervisors.vmware.driver import VmwareDriver
 
 T, P = TransientCode, PermanentCode
@@ -163,19 +161,6 @@ def test_what_is_no_answer_of_the_api_is_reported_by_its_status(
         error = error_of(driver.observe, site.define())
     assert error.code is code
     assert said in str(error)
-
-
-def test_the_first_images_of_many_vms_on_a_datastore_make_its_folder_at_once(
-    site: Site, make_driver: MakeDriver
-) -> None:
-    driver, vms = make_driver(connections=8), [site.define(datastore="pod-b") for _ in range(16)]
-    shutil.rmtree(site.center.datastore("pod-b") / "configdrive", ignore_errors=True)
-    site.center.delay(5)
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda vm: driver.upload(vm, make_image(vm), site.place("pod-b")), vms))
-    finally:
-        site.center.delay(0)
 
 
 def test_the_newest_version_of_the_api_that_both_know_is_spoken(driver: VmwareDriver) -> None:
