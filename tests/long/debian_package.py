@@ -51,7 +51,8 @@ class Root:
 
     def argv(self, *command: str) -> list[str]:
         """Return what runs a command in it, with nothing left mounted or running afterwards."""
-        mounts = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
+        chroot = find_program("chroot", "coreutils")  # a unit's PATH has it not
+        mounts = f'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec {chroot} "$0" "$@"'
         return in_own_mounts(["/bin/sh", "-c", mounts, str(self.directory), *command])
 
     def run(self, *command: str, stdin: str = "", environment: Mapping[str, str] | None = None) -> str:
@@ -71,9 +72,9 @@ class Root:
         path.chmod(mode)
 
     def files(self) -> set[str]:
-        """Return all that is in it but the package manager's own records."""
+        """Return all that is in it but the package manager's own records, and what is gone with the next boot."""
         found = {str(path.relative_to(self.directory)) for path in self.directory.rglob("*")}
-        return {path for path in found if not path.startswith(("var/lib/dpkg/", "var/log/", "var/cache/"))}
+        return {path for path in found if not path.startswith(("var/lib/dpkg/", "var/log/", "var/cache/", "run/"))}
 
 
 @pytest.fixture
