@@ -1,6 +1,6 @@
 """What a tenant can write in CloudStack, through the adapter: each VM has a drive that lacks only the bad value.
 
-A case of `tests/data/cloudstack/tenant-values.json` is what CloudStack says of a VM, and `as`: the same VM without
+A case of `tests/data/cloudstack/tenants/values.json` is what CloudStack says of a VM, and `as`: the same VM without
 the bad value. Both must give the same drive.
 """
 
@@ -20,7 +20,7 @@ from tests.unit.workers.cloudstack.cloud import Cloud
 from tests.unit.workers.cloudstack.recorded import FOLDER, UUID, state
 from workers.cloudstack.directory import content_of, record_of
 
-CASES: list[dict[str, Any]] = json.loads((FOLDER / "tenant-values.json").read_text())
+CASES: list[dict[str, Any]] = json.loads((FOLDER / "tenants" / "values.json").read_text())
 
 SERVICES = [{"name": name, "provider": [{"name": "ConfigDrive"}]} for name in ("UserData", "Dhcp")]
 
