@@ -246,16 +246,16 @@ def label_of(record: VmRecord, sealer: Sealer, uuid: VmUuid) -> str | None:
 
 
 def reseal(record: VmRecord, sealer: Sealer, uuid: VmUuid) -> VmRecord:
-    """Return the record with each box sealed anew, with the newest key.
+    """Return the record with all that is sealed in it sealed anew, with the newest key.
 
     Raises:
-        PermanentError: `UNSEALABLE` when a box cannot be opened.
+        PermanentError: `UNSEALABLE` when it cannot be opened.
     """
-    boxes = {"data": record.sealed.data, "pending": record.sealed.pending, "carried": record.sealed.carried}
-    contexts = {name: f"{uuid}/{'data' if name == 'data' else 'password'}" for name in boxes}
+    kept = {"data": record.sealed.data, "pending": record.sealed.pending, "carried": record.sealed.carried}
+    contexts = {name: f"{uuid}/{'data' if name == 'data' else 'password'}" for name in kept}
     anew = {
-        name: None if box is None else sealer.seal(sealer.open(box, contexts[name]), contexts[name])
-        for name, box in boxes.items()
+        name: None if sealed is None else sealer.seal(sealer.open(sealed, contexts[name]), contexts[name])
+        for name, sealed in kept.items()
     }
     return replace(record, sealed=Sealed(**anew))
 

@@ -90,7 +90,7 @@ def _lived(site: Site, flower: Flower) -> Watched:
     def shown() -> bool:
         return all(flower.state(events[name]) == state for name, state in ends.items())
 
-    wait_until(shown, "Flower to show all ends", timeout=10, interval=0.1)
+    wait_until(shown, "Flower to show all ends", timeout=20, interval=0.2)
     return Watched(site, flower, {name: vm.uuid for name, vm in vms.items()}, events)
 
 

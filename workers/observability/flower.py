@@ -46,8 +46,8 @@ def format_task(task: Any) -> Any:  # noqa: ANN401 - Celery's record of a task, 
 def _event(arguments: Any) -> tuple[Any, str]:  # noqa: ANN401 - Flower shows whatever is there
     """Return the row's VM, and for the page of the task the command that says more."""
     match _read(arguments):
-        case (str(event), str(vm), int(attempt)):
-            return f"{event} {vm}" + (f" (attempt {attempt})" if attempt > 1 else ""), f"configdrive show {vm}"
+        case (str(event), str(vm), int()):
+            return f"{event} {vm}", f"configdrive show {vm}"
         case (str(host),):
             return f"host {host}", ""
         case _:
