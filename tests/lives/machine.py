@@ -143,10 +143,10 @@ class Lives(RuleBasedStateMachine):
     @rule(word=st.sampled_from(["stop", "start"]))
     def the_host_is_away_over_an_event(self, word: str) -> None:
         host = self.life.cloud.machines[VM].host
-        self.life.cloud.down |= {host}
-        self.life.publish(word, {"host": HERE})
-        self.life.all_is_worked_on()
-        self.life.cloud.down -= {host}
+        for before in ("start", word):
+            self.life.publish(before, {"host": HERE})
+            self.life.all_is_worked_on()
+            self.life.cloud.down ^= {host}
 
     # --- those who work ---
 
