@@ -68,6 +68,11 @@ _TYPES = {
     "outcomes": "stream",
     "dead": "list",
     "replicated": "string",
+    "places": "hash",
+    "busy": "string",
+    "alone": "string",
+    "line": "zset",
+    "asked": "zset",
 }
 _OF_A_VM = frozenset({"vm", "mail", "body"})
 _CELERYS = re.compile(r"configdrive\.|celeryev|_kombu\.binding|unacked|celery\.|/0\.")

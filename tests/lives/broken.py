@@ -14,6 +14,7 @@ from configdrive.contents.render import render
 from configdrive.contract.events import short_type
 from configdrive.lifecycle import execute, orphans, plan, reconcile, verify
 from configdrive.lifecycle.settled import Verified
+from configdrive.model import VmData
 from tasks import policy, storage_sweep
 from tests.lives.machine import run_lives
 from tests.mailboxes import shared_redis_url
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from configdrive.contract.events import LifecycleEvent
     from configdrive.lifecycle.orphans import Scene
     from configdrive.lifecycle.state import VmRecord
-    from configdrive.model import ImageName, StoredImage, Vm, VmData
+    from configdrive.model import ImageName, StoredImage, Vm
 
 Break = Callable[[pytest.MonkeyPatch], None]
 LIVES = 150
@@ -127,14 +128,12 @@ def the_users_drive_goes(patch: pytest.MonkeyPatch) -> None:
 
 
 def another_event_s_content(patch: pytest.MonkeyPatch) -> None:
-    """The drive holds what an earlier event asked for."""
-    last: list[VmData] = []
+    """The drive holds what an event that says nothing asks for."""
 
-    def stale(*arguments: Any, **named: Any) -> Files:  # noqa: ANN401 - whatever it takes
-        last.append(arguments[1])
-        return render(arguments[0], last[-2] if len(last) > 1 else last[-1], *arguments[2:], **named)
+    def empty(*arguments: Any, **named: Any) -> Files:  # noqa: ANN401 - whatever it takes
+        return render(arguments[0], VmData(), *arguments[2:], **named)
 
-    patch.setattr(execute, "render", stale)
+    patch.setattr(execute, "render", empty)
 
 
 def an_end_takes_its_time(patch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ class Life:
             limits=LIMITS,
             leases=leases,
             timeouts=(),
-            isolation=Isolation(self.store.places),
+            isolation=Isolation(self.store.places, doubt=3_000.0),  # nor so slow that a place seems to hang
             observer=RecordingAttempts(),
         )
 
