@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis.errors import FlakyFailure
 
 from configdrive.client import scripts as client_scripts
 from configdrive.contents.render import render
@@ -168,7 +169,7 @@ BREAKS: dict[Break, frozenset[str]] = {
 def assert_found(broken: Break, patch: pytest.MonkeyPatch, lives: int = LIVES) -> None:
     """Break the product and let lives be lived, until one of them does not go as it must."""
     broken(patch)
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, FlakyFailure)):  # the second one: found, but not in the same way again
         run_lives(shared_redis_url(1), lives, rules=BREAKS[broken])
 
 
