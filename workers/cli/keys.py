@@ -181,7 +181,8 @@ def reseal(*, as_json: bool) -> ExitCode:
     is left.
 
     \b
-    Example:
+    Examples:
+      configdrive keys reseal --json
       configdrive keys rotate && configdrive keys reseal && configdrive keys retire 0123456789abcdef
     """
     from configdrive.contract.sealing import key_of
