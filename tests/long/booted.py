@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import subprocess
 from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Final
@@ -185,13 +184,18 @@ def overlay(root: Path, disk: Path) -> Path:
     return disk
 
 
+def copy(root: Path, target: Path) -> None:
+    """Copy an image, without what is empty in it."""
+    subprocess.run([find_program("cp", "coreutils"), "--sparse=always", root, target], check=True, capture_output=True)
+
+
 def changed(root: Path, script: str, target: Path) -> str:
     """Copy a root file system, run a script in a chroot of the copy, and return what it printed.
 
     Raises:
         RigError: it failed.
     """
-    shutil.copyfile(root, target)
+    copy(root, target)
     mounted = target.with_suffix(".mounted")
     mounted.mkdir()
     outer = f"mount -o loop '{target}' '{mounted}' && exec chroot '{mounted}' /bin/sh -eu"

@@ -18,7 +18,7 @@ import pytest
 from configdrive.model import Metadata, SshKey, VmData, VmUuid
 from tests.drives import VM, files_of, secret, write_image
 from tests.long import pace
-from tests.long.booted import NIC, USER, booted, changed, overlay
+from tests.long.booted import NIC, USER, booted, changed, copy, overlay
 from tests.long.debian import Debian
 from tests.support import find_program, require_rig
 
@@ -90,7 +90,7 @@ def bare(debian: Debian, tmp_path_factory: pytest.TempPathFactory) -> Path:
         command = ["env", f"VERSION={version}", str(PACKAGES), str(directory / name)]
         subprocess.run(command, check=True, capture_output=True)
     root = directory / "root.ext4"
-    shutil.copyfile(debian.root, root)
+    copy(debian.root, root)
     for name in ("old", "new"):
         [package] = (directory / name).glob("*.deb")
         command = [find_program("debugfs", "e2fsprogs"), "-w", "-R", f"write {package} {name}.deb", str(root)]
