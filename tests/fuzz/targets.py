@@ -13,6 +13,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
+from redis.exceptions import NoPermissionError
 from typing_extensions import override
 
 from configdrive.client.postings import Posting
@@ -42,7 +43,22 @@ Target = Callable[[Random], bool]
 TARGETS: dict[str, Target] = {}
 
 VM = VmUuid(UUID)
-_NOBODY: Any = None
+
+
+class _NoRights:
+    """A store whose Redis does not let us read which keys are the fleet's."""
+
+    prefix = ""
+
+    @property
+    def client(self) -> Any:  # noqa: ANN401 - it stands for a client of Redis'
+        return self
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as above
+        raise NoPermissionError(name)
+
+
+_NOBODY: Any = _NoRights()
 """In the place of what a publisher only needs to send."""
 
 _KEY = Key.generate()
