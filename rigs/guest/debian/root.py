@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -35,7 +36,9 @@ _PACKAGES: Final = (
 # What a login does not need.
 _LEFT_OUT: Final = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/lib/udev/hwdb.d")
 
-_MODULES: Final = ("virtio_pci", "virtio_blk", "ata_piix", "sd_mod", "sr_mod", "isofs", "ext4", "crc32c_generic")
+_MODULES: Final = (
+    *("virtio_pci", "virtio_blk", "virtio_scsi", "ata_piix", "sd_mod", "sr_mod", "isofs", "ext4", "crc32c_generic"),
+)
 
 _FILES: Final = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:Alice:/home/alice:/bin/sh\n",
@@ -130,6 +133,11 @@ def _fill(tree: Path, packages: Path) -> None:
         (tree / name).mkdir(parents=True, exist_ok=True)
     for name, text in _FILES.items():
         (tree / name).write_text(text)
+    # A machine that is busy may take longer than a minute between two questions, and a test asks again and again.
+    defaults = (tree / "etc/login.defs").read_text()
+    for name in ("LOGIN_TIMEOUT", "LOGIN_RETRIES"):
+        defaults = re.sub(rf"(?m)^{name}\s.*$", f"{name} 10000", defaults)
+    (tree / "etc/login.defs").write_text(defaults)
     (tree / "etc/shadow").chmod(0o640)
     (tree / "root").chmod(0o700)
     shutil.copyfile(_HERE / "rcS", tree / "etc/rcS")

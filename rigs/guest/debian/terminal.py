@@ -87,7 +87,8 @@ class Terminal:
         self.enter(user)
         self.expect(r"Password: $")
         self.enter(password)
-        return "incorrect" not in self.expect(rf"Login incorrect|{_PROMPT}")
+        refused = r"Login incorrect|Maximum number of tries exceeded"
+        return re.search(refused, self.expect(rf"{refused}|{_PROMPT}")) is None
 
     def run(self, command: str) -> str:
         """Run a command in the shell that is logged in, and return what it prints."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import libvirt
 
 from rigs.cloud import VmScript
-from rigs.guest import Disk, domain_xml
+from rigs.guest import Disk, Machine, domain_xml
 from rigs.guest.debian import Terminal, with_terminal
 from rigs.process import RigError, wait_until
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from rigs.guest.debian import DebianGuest
     from rigs.libvirt import LibvirtHost
 
-SERVICE = "/etc/init.d/configdrive-guest"
-STARTS = {"/etc/rcS.d/S10configdrive-guest": SERVICE}
+STARTS = {
+    f"/etc/rcS.d/S{number}{name}": f"/etc/init.d/{name}"
+    for number, name in ((10, "configdrive-guest"), (11, "configdrive-userdata"))
+}
 
 
 class DebianVm:
@@ -42,7 +44,9 @@ class DebianVm:
         root = host.create_disk("primary", f"{self.script.uuid}.raw", format_="raw", mib=1)
         guest.make_disk(root, package, STARTS)
         disks = [Disk("vda", "virtio", root)]
-        xml = domain_xml(self.script.name, self.script.uuid, guest.boot, console, disks=disks)
+        # Where a drive can come while the VM runs.
+        machine = Machine(scsi=True)
+        xml = domain_xml(self.script.name, self.script.uuid, guest.boot, console, disks=disks, machine=machine)
         self._domain = self._connection.defineXML(with_terminal(xml, console))
 
     def send(self, kind: str, **data: Any) -> Outcome:  # noqa: ANN401 - fields of an event
