@@ -89,6 +89,9 @@ _PAUSE_SECONDS: Final = 0.02
 _BUSY: Final = (libvirt.VIR_FROM_STORAGE, libvirt.VIR_ERR_INTERNAL_ERROR)
 """How libvirt refuses to look at a pool in which somebody is just making a volume."""
 
+_ALLOCATED: Final = "being allocated"
+"""How libvirt refuses to read a volume that it is just making for somebody."""
+
 _NOT_ACTIVE: Final = "is not active"
 _RACED: Final = frozenset(
     {
@@ -187,7 +190,7 @@ class VolumeFolder:
         deadline = time.monotonic() + _HALF_ID_SECONDS
         while True:
             volume = self._find(ID_FILE, expected=make)
-            content = None if volume is None else self._download(volume)
+            content = None if volume is None else self._downloaded_unless_new(volume)
             if content is not None and _ID.fullmatch(content):
                 return content.decode().strip()
             if not make:
@@ -460,6 +463,15 @@ class VolumeFolder:
         except BaseException:
             _abort(self._link, stream)
             raise
+
+    def _downloaded_unless_new(self, volume: libvirt.virStorageVol) -> bytes | None:
+        """Read a file; `None` while another worker is just making it."""
+        try:
+            return self._download(volume)
+        except libvirt.libvirtError as error:
+            if _ALLOCATED not in (error.get_error_message() or ""):
+                raise
+            return None
 
     def _download(self, volume: libvirt.virStorageVol) -> bytes:
         call, stream = self._link.call, self._link.connection.newStream(0)
