@@ -51,7 +51,7 @@ def list_(  # noqa: PLR0913 - a parameter for each option
     Examples:
       configdrive list
       configdrive list "i-2-*" --host kvm-07
-      configdrive list --parked --json | jq -r '.[].vm'
+      configdrive list --parked --json | jq -r '.vms[].vm_uuid'
     """
     label_of = _labels() if labels else None
     mailbox = open_mailbox()
@@ -69,7 +69,7 @@ def list_(  # noqa: PLR0913 - a parameter for each option
     ]
     lines.sort(key=lambda one: (one.hypervisor, one.host, one.name, one.uuid))
     if as_json:
-        print_json([_document(one, label_of) for one in lines])
+        print_json({"vms": [_document(one, label_of) for one in lines]})
         return ExitCode.DONE
     titles = ("instance", "vm", "host", "storage", *(("label",) if label_of else ()), "drive", "since", "events")
     rows = [
@@ -100,7 +100,7 @@ def _events(one: VmLine) -> str:
 
 def _document(one: VmLine, label_of: Callable[[VmLine], str] | None) -> dict[str, Any]:
     return {
-        "vm": one.uuid,
+        "vm_uuid": one.uuid,
         "instance_name": one.name or None,
         "hypervisor": one.hypervisor or None,
         "host": one.host or None,

@@ -168,7 +168,7 @@ def test_all_is_sealed_anew_and_the_old_key_retired_while_vms_keep_their_passwor
     parked = VmScript()
     place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", guest=GUEST)))
     place.parked(parked, guest=GUEST)
-    old = place.json("keys", "list")[-1]["id"]
+    old = place.json("keys", "list")["keys"][-1]["id"]
     place.run("keys", "rotate")
     left = place.json("keys", "reseal", code=ExitCode.FAILED)
     assert parked.uuid in str(left["left"])

@@ -18,18 +18,18 @@ def test_vms_are_listed_and_filtered_and_named_instead_of_their_uuids(place: Pla
     place.parked(waits)
     place.run("publish", "-", stdin=json.dumps(waits.event("update")))
 
-    rows = {row["vm"]: row for row in place.json("list", "--labels")}
+    rows = {row["vm_uuid"]: row for row in place.json("list", "--labels")["vms"]}
     one, other = rows[done.uuid], rows[waits.uuid]
     named = (one["instance_name"], one["phase"], one["storages"], one["label"])
     assert named == (done.name, "attached", ["p1"], "config-2")
     assert (other["instance_name"], other["parked"], other["waiting"]) == (waits.name, "access_denied", 2)
-    assert [row["vm"] for row in place.json("list", done.name)] == [done.uuid]
-    assert {row["vm"] for row in place.json("list", "--parked")} == {waits.uuid}
-    assert place.json("list", "--host", "nowhere") == []
+    assert [row["vm_uuid"] for row in place.json("list", done.name)["vms"]] == [done.uuid]
+    assert {row["vm_uuid"] for row in place.json("list", "--parked")["vms"]} == {waits.uuid}
+    assert place.json("list", "--host", "nowhere")["vms"] == []
     text = place.run("list", done.name).stdout.splitlines()
     assert [text[1].split()[index] for index in (0, 1, -1)] == [done.name, done.uuid, "-"]
     for called in (done.name, done.uuid[:13], done.uuid[:13].upper()):
-        assert place.json("show", called)["vm"] == done.uuid
+        assert place.json("show", called)["vm_uuid"] == done.uuid
 
 
 def test_a_name_or_beginning_that_is_nobody_s_or_several_vms_is_refused(quiet_place: Callable[..., Place]) -> None:
@@ -43,7 +43,7 @@ def test_a_name_or_beginning_that_is_nobody_s_or_several_vms_is_refused(quiet_pl
     assert one.uuid in several.stderr
     assert other.uuid in several.stderr
     assert "`configdrive list`" in nobody.stderr
-    assert place.json("show", one.name)["vm"] == one.uuid
+    assert place.json("show", one.name)["vm_uuid"] == one.uuid
 
 
 def test_without_an_outcome_the_reason_is_said(quiet_place: Callable[..., Place], place: Place) -> None:
