@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from configdrive.model import ImageName, StoredImage, Vm
 
 Break = Callable[[pytest.MonkeyPatch], None]
-LIVES = 150
+LIVES = 400
 """So many at most are lived on a broken product before the break counts as not found."""
 
 
