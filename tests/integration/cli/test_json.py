@@ -17,6 +17,7 @@ STRANGER = "0d0a1c52-6f0f-4b51-9a3c-0a6d3f1a7c04"
 OBJECTS = [
     ["show"],
     ["dead"],
+    ["list"],
     ["keys", "list"],
     ["keys", "list", "--usage"],
     ["sweep"],
