@@ -132,10 +132,11 @@ from tasks.wakeup import read
 from workers.config.key_ring import make_sealer
 from workers.config.settings import load_settings
 from workers.store.mailbox import MailboxOptions, RedisMailbox
-from workers.worker import make_runtime
+from workers.worker import make_runtime, requirements
 settings = load_settings()
-runtime = make_runtime(settings, [HypervisorName("simulated")])
 client = connect_redis(settings)
+requirements(settings, client)()  # as a worker's start: the very first makes the fleet's key
+runtime = make_runtime(settings, [HypervisorName("simulated")])
 mailbox = RedisMailbox(client, MailboxOptions.of(settings))
 publisher = Publisher.of(settings, mailbox, make_sealer(settings))
 postings = [publisher.posting(event) for event in json.load(sys.stdin)]

@@ -99,6 +99,7 @@ def test_a_sentinel_is_asked_through_tls_with_its_own_password(
         **files_of(server),
         "redis_url": f"rediss+sentinel://{LOOPBACK}:{sentinel}/fleet/0",
         "sentinel_password": "lantern",
+        "key_prefix": "sentinel:",  # a fleet of its own, with keys of its own, beside the others on this Redis
     }
     site = make_site(workers=1, redis=server, settings=settings)
 

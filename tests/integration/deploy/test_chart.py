@@ -39,6 +39,8 @@ SECRET = {"redis_url", "sentinel_password"}
 OF_ONE_PROCESS = {"cloudstack"}
 """They stand in `cloudstack.settings`."""
 SECRET_OF_CLOUDSTACK = {"amqp_url"}
+GATE = {"gate_tokens_file", "gate_certificate", "gate_certificate_key", "gate_seconds"}
+"""Of a process that the chart does not run: agents reach it from outside of the cluster."""
 FILES_OF_CLOUDSTACK = {"key_file", "webhook_secret_file", "webhook_certificate", "webhook_certificate_key"}
 
 
@@ -179,7 +181,7 @@ def test_settings_that_values_may_have_are_all_but_the_secret_and_the_chart_s_ow
         names = set(chart.schema["properties"]["settings"]["properties"])
         own = set(chart.schema["properties"]["cloudstack"]["properties"]["settings"]["properties"])
     assert names == Settings.model_fields.keys() - SECRET - MADE_BY_THE_CHART - OF_ONE_PROCESS
-    assert own == CloudStackSettings.model_fields.keys() - SECRET_OF_CLOUDSTACK - FILES_OF_CLOUDSTACK
+    assert own == CloudStackSettings.model_fields.keys() - SECRET_OF_CLOUDSTACK - FILES_OF_CLOUDSTACK - GATE
 
 
 def test_settings_become_what_a_process_reads(monkeypatch: pytest.MonkeyPatch) -> None:
