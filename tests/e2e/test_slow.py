@@ -55,5 +55,5 @@ def test_attempt_that_takes_too_long_is_cut_off_and_tried_again(make_site: Calla
     assert site.outcome(other.event("start")).status is Status.APPLIED
     outcome = site.ended(event)
     assert (outcome.status, outcome.attempts) == (Status.APPLIED, 2)
-    assert "Waiting('task_timeout')" in site.log
+    assert "Waiting('task_timeout" in site.log
     site.require(vm, 2)
