@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from configdrive.contract.outcome import Status
 from rigs.process import wait_until
 from rigs.simulated.faults import Hang
+from tasks.wakeup import LEFTOVERS_NAME, TASK_NAMES
 from tests.e2e.site import Site, new_vm
 from workers.hypervisors.simulated.inventory import Verb
 
@@ -35,7 +36,7 @@ def test_worker_answers_remote_control_and_is_set_as_measured(celery_setup: Cele
     assert celery_setup.ready(control=True)
     node = celery_setup.worker.hostname()
     inspect: Any = celery_setup.app.control.inspect([node], timeout=5)
-    assert inspect.registered()[node] == ["configdrive.leftovers", "configdrive.lifecycle"]
+    assert inspect.registered()[node] == sorted({LEFTOVERS_NAME, *TASK_NAMES})
     assert [queue["name"] for queue in inspect.active_queues()[node]] == [celery_setup.worker.worker_queue]
     conf = inspect.conf(with_defaults=True)[node]
     assert {name: conf[name] for name in CONF} == CONF

@@ -10,6 +10,7 @@ from rigs.cloud import VmScript
 from rigs.redis import RedisServer
 from tests.integration.cli.place import SECRETS, Place
 from tests.support import require_rig
+from workers.config.keys import read_or_make_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,11 +38,12 @@ def place(shared_place: Place) -> Iterator[Place]:
 
 @pytest.fixture
 def quiet_place(cli_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Place]]:
-    """Return a maker of places without a worker, each with Redis keys of its own."""
+    """Return a maker of places without a worker, each with Redis keys of its own, and with the keys that seal."""
     places: list[Place] = []
 
     def make(**settings: Any) -> Place:  # noqa: ANN401 - fields of Settings
         made = Place(tmp_path_factory.mktemp("quiet"), cli_redis, workers=0, settings=settings)
+        read_or_make_keys(made.fleet.settings.keys_file)
         places.append(made)
         return made
 

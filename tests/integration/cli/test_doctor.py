@@ -178,7 +178,7 @@ def test_the_fleets_id_is_shown_and_another_setting_is_a_failure(quiet_place: Ca
     place = quiet_place()
     place.run("keys", "generate")
     key = f"{place.fleet.settings.key_prefix}fleet"
-    before = one(findings(place), "not on Redis so far")
+    before = one(findings(place), "not on Redis so far: the first worker will set it")
     with place.fleet.redis.client() as client:
         client.set(key, FLEET)
         kept = one(findings(place), FLEET)
