@@ -196,7 +196,15 @@ class Leftovers:
 def register(app: Celery, leftovers: Callable[[], Leftovers], dead_letters: DeadLetters) -> Task[Any, Any]:
     """Add the task to a Celery app. `leftovers` is called in the process that works, never before it was forked."""
 
-    @app.task(name=LEFTOVERS_NAME, bind=True, acks_late=False, ignore_result=True, max_retries=None, throws=(Refused,))
+    @app.task(
+        name=LEFTOVERS_NAME,
+        bind=True,
+        shared=False,
+        acks_late=False,
+        ignore_result=True,
+        max_retries=None,
+        throws=(Refused,),
+    )
     def ask_host(self: Task[Any, Any], /, *arguments: object, **_named: object) -> str:
         """Ask one host for what it still has; its result is the sentence that Flower shows."""
         question = taken(self, arguments, read_question, dead_letters)

@@ -39,7 +39,7 @@ def test_a_storage_that_hangs_has_one_worker_at_a_time(make_site: Callable[..., 
     before = {vm.uuid: len(spans) for vm, spans in spans(site, bad)}
 
     def several_were_sent_away() -> bool:
-        return site.log.count("Waiting('deferred") >= len(bad)
+        return site.log.count('Waiting("deferred') >= len(bad)
 
     wait_until(several_were_sent_away, "the others to be deferred", timeout=30)
     inside = [span for vm, found in spans(site, bad) for span in found[before[vm.uuid] :] if took_long(span)]

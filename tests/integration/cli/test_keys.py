@@ -163,19 +163,22 @@ def test_the_ids_on_redis_follow_a_rotation_and_what_is_sealed_for_no_key_of_the
     assert (refused["code"], old in refused["detail"]) == ("unsealable", True)
 
 
-def test_all_is_sealed_anew_and_the_old_key_retired_while_vms_keep_their_passwords(place: Place, vm: VmScript) -> None:
-    place.run("keys", "generate")
-    parked = VmScript()
-    place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", guest=GUEST)))
-    place.parked(parked, guest=GUEST)
-    old = place.json("keys", "list")["keys"][-1]["id"]
-    place.run("keys", "rotate")
-    left = place.json("keys", "reseal", code=ExitCode.FAILED)
-    assert parked.uuid in str(left["left"])
-    assert vm.uuid not in str(left["left"])
-    place.run("skip", parked.uuid, "--yes")
-    place.run("keys", "reseal")
-    assert place.json("keys", "reseal")["sealed_anew"] == 0
-    assert place.run("keys", "retire", old).exit_code == ExitCode.DONE
-    (started,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("start")))
-    assert started["outcome"]["facts"]["password"] == "on_drive"
+def test_all_is_sealed_anew_and_the_old_key_retired_while_vms_keep_their_passwords(
+    quiet_place: Callable[..., Place], vm: VmScript
+) -> None:
+    place = quiet_place()
+    with place.with_worker():
+        parked = VmScript()
+        place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", guest=GUEST)))
+        place.parked(parked, guest=GUEST)
+        old = place.json("keys", "list")["keys"][-1]["id"]
+        place.run("keys", "rotate")
+        left = place.json("keys", "reseal", code=ExitCode.FAILED)
+        assert parked.uuid in str(left["left"])
+        assert vm.uuid not in str(left["left"])
+        place.run("skip", parked.uuid, "--yes")
+        place.run("keys", "reseal")
+        assert place.json("keys", "reseal")["sealed_anew"] == 0
+        assert place.run("keys", "retire", old).exit_code == ExitCode.DONE
+        (started,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("start")))
+        assert started["outcome"]["facts"]["password"] == "on_drive"

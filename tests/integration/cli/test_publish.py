@@ -145,6 +145,7 @@ def test_when_redis_takes_no_more_it_says_what_is_stored_and_publishing_again_is
     events = [VmScript().event("deploy", guest=GUEST) for _ in range(3000)]
     with RedisServer(tmp_path / "redis") as server:
         place = Place(tmp_path / "place", server, workers=0)
+        place.run("keys", "generate")
         with server.client() as client:
             client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 2 * 2**20)
             full = place.process("publish", "-", stdin=event_lines(events))
