@@ -27,7 +27,7 @@ def test_vms_are_listed_and_filtered_and_named_instead_of_their_uuids(place: Pla
     parked = {row["vm_uuid"]: row["parked"] for row in place.json("list", "--parked")["vms"]}  # other tests' too
     assert parked.keys() & {waits.uuid, done.uuid} == {waits.uuid}
     assert all(parked.values())
-    assert place.json("list", "--host", "nowhere")["vms"] == []
+    assert place.json("list", "--host", "a-host-of-nobody")["vms"] == []
     text = place.run("list", done.name).stdout.splitlines()
     assert [text[1].split()[index] for index in (0, 1, -1)] == [done.name, done.uuid, "-"]
     for called in (done.name, done.uuid[:13], done.uuid[:13].upper()):
