@@ -1,7 +1,8 @@
 """The one use case: take a VM's next event, look at the hypervisor, do what is missing, and say what happened.
 
 Five steps, each of which takes what the one before has found: admit (is it still to be done?), observe, transition
-(what must be true), plan and execute, settle.
+(what must be true), plan and execute, settle. One long file, so that an event is followed through
+all five in one place.
 """
 
 from __future__ import annotations

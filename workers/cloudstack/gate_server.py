@@ -107,13 +107,11 @@ class _Start(http_server.Posted):
         if host is None:
             _log.warning("a question from %s has no right token", self.request.remote_ip)
             self.answer(HTTPStatus.UNAUTHORIZED)
-            return
         try:
             asked = _Asked.model_validate_json(body)
         except ValidationError:
             _log.warning("a question of host %s cannot be read", host)
             self.answer(HTTPStatus.BAD_REQUEST)
-            return
         if asked.host != host:
             _log.warning("host %s asks as %s", host, asked.host)
             self.answer(HTTPStatus.UNAUTHORIZED)

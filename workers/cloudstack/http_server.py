@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -98,7 +98,7 @@ class Plain(RequestHandler):
         self.write(f"{HTTPStatus(status_code).phrase}\n")
         _ = self.finish()
 
-    def answer(self, status: HTTPStatus) -> None:
+    def answer(self, status: HTTPStatus) -> NoReturn:
         """Answer, and be done with the call."""
         self.set_status(status)
         self.write(f"{status.phrase}\n")
