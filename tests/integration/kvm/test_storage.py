@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncssh
+import libvirt
 import pytest
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
@@ -43,6 +44,14 @@ for uuid in sys.argv[4:]:
     driver.upload(vm, make_image(vm), Place(StorageName(pool), HostName("h1")))
 driver.close()
 """
+
+
+def in_use(volume: str) -> libvirt.libvirtError:
+    """What libvirt 9.0 raises in the moment in which another connection opens the volume to read it (recorded)."""
+    error = libvirt.libvirtError("virStorageVolUpload() failed")
+    text = f"Requested operation is not valid: volume '{volume}' is still in use."
+    error.err = (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_FROM_STORAGE, text, 2, text, None, None, -1, -1)
+    return error
 
 
 @pytest.fixture(params=["volume", "sftp"])
@@ -181,6 +190,31 @@ def test_threads_that_begin_at_once_make_one_folder(cloud: Cloud, driver: KvmDri
                 done.result(timeout=60)
         assert len(list((tmp_path / str(round_) / "configdrive").rglob("*.iso"))) == len(vms)
         cloud.clean()
+
+
+def test_a_file_that_others_just_begin_to_read_is_written_and_deleted_all_the_same(
+    cloud: Cloud, driver: KvmDriver, home: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = cloud.define()
+    refused: list[str] = []
+
+    def refusing(method: str) -> None:
+        real = getattr(libvirt.virStorageVol, method)
+
+        def once(volume: libvirt.virStorageVol, *arguments: object) -> object:
+            if method not in refused:
+                refused.append(method)
+                raise in_use(volume.name())
+            return real(volume, *arguments)
+
+        monkeypatch.setattr(libvirt.virStorageVol, method, once)
+
+    refusing("upload")
+    refusing("delete")
+    driver.upload(vm, make_image(vm), home)
+    driver.delete(vm, StoredImage(image_name(vm), home))
+    assert refused == ["upload", "delete"]
+    assert driver.observe(vm, [home]).images == ()
 
 
 def test_somebody_else_s_pool_in_that_directory_is_used(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:

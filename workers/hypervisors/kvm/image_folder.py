@@ -92,6 +92,9 @@ _BUSY: Final = (libvirt.VIR_FROM_STORAGE, libvirt.VIR_ERR_INTERNAL_ERROR)
 _ALLOCATED: Final = "being allocated"
 """How libvirt refuses to read a volume that it is just making for somebody."""
 
+_IN_USE: Final = "is still in use"
+"""How libvirt refuses to write or delete a volume at the moment in which somebody begins to read it."""
+
 _NOT_ACTIVE: Final = "is not active"
 _RACED: Final = frozenset(
     {
@@ -262,7 +265,7 @@ class VolumeFolder:
         volume = self._find(str(name), expected=True)
         self._link.known.files.forget(self.directory / str(name))
         if volume is not None:
-            self._link.call(volume.delete, 0)
+            self._delete(volume)
 
     def probe(self) -> Access:
         """Write a file as an image would be written, and take it away; returns who might have read it."""
@@ -313,7 +316,10 @@ class VolumeFolder:
 
     def _drop(self, volume: libvirt.virStorageVol) -> None:
         with contextlib.suppress(libvirt.libvirtError, TransientError):
-            self._link.call(volume.delete, 0)
+            self._delete(volume)
+
+    def _delete(self, volume: libvirt.virStorageVol) -> None:
+        _once_unused(lambda: self._link.call(volume.delete, 0))
 
     def _find(self, name: str, *, expected: bool) -> libvirt.virStorageVol | None:
         """Find a file.
@@ -450,6 +456,9 @@ class VolumeFolder:
         return ET.tostring(pool, encoding="unicode")
 
     def _upload(self, volume: libvirt.virStorageVol, content: bytes) -> None:
+        _once_unused(lambda: self._upload_now(volume, content))
+
+    def _upload_now(self, volume: libvirt.virStorageVol, content: bytes) -> None:
         call, stream = self._link.call, self._link.connection.newStream(0)
         try:
             if len(content) <= AT_ONE_GO:
@@ -651,6 +660,20 @@ class SftpFolder:
             return False
         parents = self._with_parents and within is None
         return await open_folder(client, self.directory, PASSABLE, make=make, parents=parents)
+
+
+def _once_unused(work: Callable[[], object]) -> None:
+    """Write or delete a volume, once whoever just begins to read it has begun."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            work()
+        except libvirt.libvirtError as error:
+            if _IN_USE not in (error.get_error_message() or "") or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _send(volume: libvirt.virStorageVol, stream: libvirt.virStream, content: bytes) -> None:
