@@ -66,6 +66,7 @@ _TYPES = {
     "wakeups": "zset",
     "parked": "zset",
     "outcomes": "stream",
+    "operators": "stream",
     "dead": "list",
     "replicated": "string",
     "places": "hash",

@@ -9,6 +9,16 @@ if TYPE_CHECKING:
     import redis
 
 _OF_A_VM = ("vm", "mail", "body")
+_READ = """
+local found = {}
+for _, name in ipairs(redis.call('KEYS', ARGV[1])) do
+  local how = {hash = {'HGETALL', name}, list = {'LRANGE', name, 0, -1}, set = {'SMEMBERS', name},
+    zset = {'ZRANGE', name, 0, -1, 'WITHSCORES'}, stream = {'XRANGE', name, '-', '+'}, string = {'GET', name}}
+  local kind = redis.call('TYPE', name).ok
+  found[#found + 1] = {name, kind, redis.call('TTL', name), redis.call(unpack(how[kind]))}
+end
+return found
+"""
 
 
 @dataclass
@@ -29,48 +39,38 @@ class Keyspace:
 
 
 def read(client: redis.Redis, prefix: str) -> Keyspace:
-    """Read everything behind a prefix. Nobody may write meanwhile, or moments are mixed up."""
-    names = sorted(client.scan_iter(match=f"{prefix}*", count=1000))
-    with client.pipeline() as pipeline:
-        for name in names:
-            pipeline.type(name)
-            pipeline.ttl(name)
-        answers = pipeline.execute()
-        kinds = [kind.decode() for kind in answers[::2]]
-        for name, kind in zip(names, kinds, strict=True):
-            _ask(pipeline, name, kind)
-        values = pipeline.execute()
-    keys = [name.decode().removeprefix(prefix) for name in names]
+    """Read everything behind a prefix, as it is at one moment."""
+    found: Any = client.eval(_READ, 0, f"{prefix}*")
+    keys = [(name.decode().removeprefix(prefix), kind.decode(), ttl, value) for name, kind, ttl, value in sorted(found)]
     return Keyspace(
-        types=dict(zip(keys, kinds, strict=True)),
-        values={key: _text(value) for key, value in zip(keys, values, strict=True)},
-        ttls=dict(zip(keys, answers[1::2], strict=True)),
+        types={key: kind for key, kind, _, _ in keys},
+        values={key: _value(kind, value) for key, kind, _, value in keys},
+        ttls={key: ttl for key, _, ttl, _ in keys},
     )
 
 
-def _ask(pipeline: Any, name: bytes, kind: str) -> None:  # noqa: ANN401 - redis-py's pipelines have no useful type
+def _value(kind: str, answer: Any) -> Any:  # noqa: ANN401 - whatever Redis answers
+    text = _text(answer)
     match kind:
         case "hash":
-            pipeline.hgetall(name)
-        case "list":
-            pipeline.lrange(name, 0, -1)
+            return _pairs(text)
         case "zset":
-            pipeline.zrange(name, 0, -1, withscores=True)
-        case "set":
-            pipeline.smembers(name)
+            return [[member, float(score)] for member, score in _pairs(text).items()]
         case "stream":
-            pipeline.xrange(name)
+            return [[position, _pairs(fields)] for position, fields in text]
         case _:
-            pipeline.get(name)
+            return text
+
+
+def _pairs(flat: list[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _text(value: Any) -> Any:  # noqa: ANN401 - whatever Redis answers
     match value:
         case bytes():
             return value.decode("utf-8", "replace")
-        case dict():
-            return {_text(name): _text(part) for name, part in value.items()}
-        case list() | tuple() | set():
+        case list():
             return [_text(part) for part in value]
         case _:
             return value

@@ -38,6 +38,18 @@ LEASE = 30.0
 RESEND = 15.0
 DOUBT = 0.05
 
+_AGE_QUEUE = """
+if redis.call('HEXISTS', KEYS[1], 'looked') == 1 then redis.call('HINCRBY', KEYS[1], 'looked', ARGV[1]) end
+"""
+_AGE_VM = """
+for _, name in ipairs({'until', 'retry_at'}) do
+  if redis.call('HEXISTS', KEYS[1], name) == 1 then redis.call('HINCRBY', KEYS[1], name, ARGV[3]) end
+end
+for _, queue in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+  redis.call('ZADD', ARGV[1] .. 'due:' .. queue, 'XX', 'INCR', ARGV[3], ARGV[2])
+end
+"""
+
 _sequence = itertools.count(1)
 
 
@@ -116,6 +128,7 @@ class Message:
     task_id: str
     arguments: list[Any]
     queue: str
+    text: str
 
     @property
     def number(self) -> int:
@@ -186,7 +199,7 @@ class Store:
         texts: Any = self.client.lrange(key, 0, -1)
         for text in reversed(texts):
             if header.vm_uuid.encode() in text and (message := _message(text)).arguments[1:2] == [header.vm_uuid]:
-                self.client.lrem(key, -1, text)
+                self.lose_message(message)
                 return message.wakeup
         return Wakeup(header.key, header.vm_uuid, header.queue)
 
@@ -219,6 +232,10 @@ class Store:
         texts: Any = self.client.lrange(self.prefix + queue, 0, -1)
         return [_message(text) for text in reversed(texts)]
 
+    def lose_message(self, message: Message) -> None:
+        """Take a message out of Celery's list."""
+        self.client.lrem(self.prefix + message.queue, 1, message.text)
+
     def lose_messages(self, queue: str = QUEUE) -> None:
         """Let a worker die with all messages of a queue."""
         self.client.delete(self.prefix + queue)
@@ -231,18 +248,12 @@ class Store:
 
     def age(self, vm: VmUuid, seconds: float) -> None:
         """Let time pass for one VM: its lease and its back-off move into the past by so much."""
-        key = self.key("vm", vm)
-        for name in ("until", "retry_at"):
-            if self.client.hexists(key, name):
-                self.client.hincrby(key, name, -round(seconds * 1000))
-        for queue in self.mailbox.pending():
-            if self.client.zscore(self.key("due", queue), vm) is not None:
-                self.client.zincrby(self.key("due", queue), -seconds * 1000, vm)
+        keys = [self.key("vm", vm), self.key("queues")]
+        self.client.eval(_AGE_VM, len(keys), *keys, self.prefix, vm, str(-round(seconds * 1000)))
 
     def age_queue(self, seconds: float, queue: str = QUEUE) -> None:
         """Let time pass for a queue's look at lost messages."""
-        if self.client.hexists(self.key("queue", queue), "looked"):
-            self.client.hincrby(self.key("queue", queue), "looked", -round(seconds * 1000))
+        self.client.eval(_AGE_QUEUE, 1, self.key("queue", queue), str(-round(seconds * 1000)))
 
     def age_all(self, seconds: float) -> None:
         """Let time pass for all that this store knows."""
@@ -313,4 +324,4 @@ def _message(text: bytes) -> Message:
     raw = json.loads(text)
     arguments, _, _ = json.loads(raw["body"])
     routed = raw["properties"]["delivery_info"]["routing_key"]
-    return Message(raw["headers"]["task"], raw["headers"]["id"], arguments, routed)
+    return Message(raw["headers"]["task"], raw["headers"]["id"], arguments, routed, text.decode())

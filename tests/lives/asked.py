@@ -39,6 +39,7 @@ class Sent:
     word: str
     sequence: int
     data: Json = field(default_factory=dict)
+    queue: str = ""
 
     @property
     def host(self) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from configdrive.client.postings import Header, Posting
+from configdrive.client.postings import Header, Posting, queue_name
 from configdrive.contract.events import parse, short_type
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.contract.sealing import body_of
@@ -31,12 +31,13 @@ from tasks.policy import Limits
 from tasks.storage_sweep import StorageSweeper
 from tests.lives.asked import TAKES_AWAY, Asked, Content, Sent
 from tests.lives.interruptions import STOPPED, Killed, PointedMailbox, Points, UnforeseenError
-from tests.mailboxes import LEASE, Store
+from tests.mailboxes import LEASE, RESEND, Store
 from tests.unit.documents import OTHER_UUID, Json, document
 from tests.unit.fakes.cloud import At, Cloud, Machine, MemoryDriver
 from tests.unit.fakes.fleet import HOST_1, VM, foreign_image
 from tests.unit.fakes.queue import RecordingAttempts
 from tests.unit.fakes.small import FakeClock, FakeNamer, RecordingObserver
+from workers.cli.sequence import set_sequence
 from workers.config.key_ring import KeyRing
 from workers.config.keys import Key
 
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
     from tasks.mailbox import Leases, Right
     from tests.integration.queue.lost_replies import Loss
     from tests.lives.interruptions import Trouble
+    from tests.mailboxes import Message
 
-QUEUE = "configdrive.memory"
 SOURCE = "orchestrator/1"
 AGES = 100_000.0
 """Seconds after which every lease has run out, every back-off is over and every wake-up is due."""
@@ -102,7 +103,7 @@ class Life:
         identities: bool = False,
         found: bool = False,
     ) -> None:
-        self.store = Store(client, lease=3_000.0)  # no machine is so slow that a lease runs out by itself
+        self.store = Store(client, lease=3_000.0, resend=0.0)  # no machine is so slow that a lease runs out by itself
         self.auditor = Auditor(client, self.store.prefix)
         self.points = Points(loss, self)
         self.cloud = Cloud(identities=identities)
@@ -121,7 +122,12 @@ class Life:
         self.ended: list[EventKey] = []
         self.named: set[str] = set()
         """Hosts that events have named: of no other can the fleet know that the VM is there."""
-        self.seen = 0
+        self.zone: str | None = None
+        self.queues: list[str] = []
+        """Those on which there were events: of the VM's zones, and the general one."""
+        self.lost = 0
+        """Events that waited when Redis was lost."""
+        self._heard = "-"
         self.overtaken = False
         self._another = False
         self._at_work: list[EventKey] = []
@@ -170,9 +176,12 @@ class Life:
             data = data | {"host": HOST_1 if machine is None else machine.host}
         number = max(0, self.sequence - back)
         self.sequence = max(self.sequence, number)
-        sent = Sent(f"event-{len(self.events)}", word, number, data)
-        event = parse(json.dumps(document(word, **{"sequence": number} | data) | {"id": sent.event_id}))
-        header = Header(EventId(event.id), event.source, short_type(event.type), VM, QUEUE, number)
+        queue = queue_name(MemoryDriver.name, self.zone)
+        self.queues = list(dict.fromkeys((*self.queues, queue)))
+        sent = Sent(f"event-{len(self.events)}", word, number, data, queue)
+        zone = {} if self.zone is None else {"zone": self.zone}
+        event = parse(json.dumps(document(word, **{"sequence": number} | zone | data) | {"id": sent.event_id}))
+        header = Header(EventId(event.id), event.source, short_type(event.type), VM, queue, number)
         posting = Posting(header, body_of(event, self.keys))
         self.events[header.key] = sent
         self.unended.append(header.key)
@@ -204,20 +213,21 @@ class Life:
 
     @property
     def wakeups(self) -> list[Wakeup]:
-        """The messages in Celery's list, and those that came twice; oldest first."""
-        return [message.wakeup for message in self.store.messages(QUEUE)] + self.doubled
+        """What the messages in Celery's lists say, and those that came twice; oldest first."""
+        return [message.wakeup for message in self._messages] + self.doubled
+
+    @property
+    def _messages(self) -> list[Message]:
+        return [message for queue in self.queues for message in self.store.messages(queue)]
 
     def take_wakeup(self, which: int) -> Wakeup:
         """Take one of the messages, as a worker does; at times they overtake each other."""
-        wakeups = self.wakeups
-        wakeup = wakeups[which % len(wakeups)]
-        if wakeup in self.doubled:
-            self.doubled.remove(wakeup)
-        else:
-            key = self.store.prefix + QUEUE
-            texts: Any = self.store.client.lrange(key, 0, -1)
-            self.store.client.lrem(key, 1, texts[::-1][which % len(wakeups)])
-        return wakeup
+        messages = self._messages
+        which %= len(messages) + len(self.doubled)
+        if which >= len(messages):
+            return self.doubled.pop(which - len(messages))
+        self.store.lose_message(messages[which])
+        return messages[which].wakeup
 
     def work(self, which: int, trouble: Trouble | None) -> None:
         """Let a worker take one of the messages."""
@@ -232,8 +242,9 @@ class Life:
         self.process(self._tidy, trouble)
 
     def _tidy(self) -> None:
-        self.leftovers.verify_all(QUEUE)
-        for _ in self.leftovers.ask_all([QUEUE]):
+        for queue in self.queues:
+            self.leftovers.verify_all(queue)
+        for _ in self.leftovers.ask_all(self.queues):
             pass
 
     def sweep_storage(self, trouble: Trouble | None) -> None:
@@ -269,7 +280,7 @@ class Life:
         self.overtaken = head is not None and isinstance(self.store.mailbox.claim(self._own(head)), Claim)
 
     def _own(self, head: EventKey) -> Wakeup:
-        return Wakeup(head, VM, QUEUE)
+        return Wakeup(head, VM, self.events[head].queue)
 
     @property
     def _is_too_late(self) -> bool:
@@ -297,9 +308,9 @@ class Life:
 
     def wake_ups_are_sent(self) -> None:
         """Let the look for wake-ups be made, as often as makes a lost one be found."""
-        for _ in range(ROUNDS):
-            self.store.age_queue(AGES, QUEUE)
-            self.store.mailbox.wake_due(QUEUE, 10)
+        for queue in self.queues if self.unended else ():
+            for _ in range(ROUNDS):
+                self.store.mailbox.wake_due(queue, 10)
 
     def act(self, action: OperatorAction) -> None:
         """Let an operator retry or skip the head."""
@@ -311,6 +322,28 @@ class Life:
         skipped = Outcome(sent.event_id, SOURCE, sent.word, VM, sent.sequence, Status.SKIPPED, self.clock.now(), None)
         self.store.mailbox.act(VM, head, action, skipped if action is OperatorAction.SKIP else None)
         self._settle()
+
+    def set_counter(self, back: int) -> None:
+        """Let an operator set the number that the VM's next event must exceed; the publisher goes on from there."""
+        number = max(-1, self.sequence - back)
+        if set_sequence(self.store.mailbox, VM, number, "a restored database") == number:
+            self.asked.sequence = self.sequence = number
+
+    def redis_is_lost(self) -> None:
+        """Let Redis come back empty, and an operator adopt what there is; the events that waited are lost."""
+        self.cloud.down.clear()
+        self.forget()
+        self.lost += len(self.unended)
+        self.unended.clear()
+        self.doubled.clear()
+        self.mailbox.claims.clear()
+        self.named.clear()
+        self.auditor = Auditor(self.store.client, self.store.prefix)
+        self.asked, self.disturbed, self._heard = Asked(), True, "-"
+        for adopted in self.sweeper.adopt(self.sweeper.look(), dry_run=False):
+            if adopted.uuid == VM and adopted.record.vm is not None:
+                self.named.add(adopted.record.vm.host)
+                self.asked = Asked(adopted.record.sequence, known=True, adopted=True)
 
     def power(self, power: PowerState) -> None:
         """Power the VM on or off."""
@@ -407,8 +440,10 @@ class Life:
             raise
 
     def _hear(self) -> None:
-        outcomes = self.store.outcomes()
-        for outcome in outcomes[self.seen :]:
+        entries: Any = self.store.client.xrange(self.store.key("outcomes"), min=self._heard)
+        for position, fields in entries:
+            self._heard = f"({position.decode()}"
+            outcome = Outcome.from_json(fields[b"outcome"])
             key = EventKey(outcome.key)
             assert self.unended[:1] == [key], "events end in their order, each once"
             if outcome.status is Status.PARKED:
@@ -422,8 +457,7 @@ class Life:
                 self._done(sent, outcome)
             elif sent.word == "deploy" and outcome.status is Status.APPLIED:
                 # what the drive held is another installation's from now on: a verification does not bring it back
-                self.disturbed |= bool(self.store.mailbox.doubts(QUEUE))
-        self.seen = len(outcomes)
+                self.disturbed |= self._is_there("verify")
 
     def _done(self, sent: Sent, outcome: Outcome) -> None:
         """See what an event has done, that puts something in the drive or empties it."""
@@ -465,14 +499,16 @@ class Life:
             if machine.medium is not None and machine.medium in self.cloud.files:
                 assert machine.medium.name.vm_uuid == VM
                 self.content(machine.medium)
-        head = self.head
-        if head is not None and head in self.mailbox.claims:
+        if self.unended and self.unended[0] in self.mailbox.claims:
             return  # in the middle of it
-        if self.store.mailbox.doubts(QUEUE) or self.store.mailbox.leftovers(QUEUE):
-            return  # that may be seen to first
-        if self.asked.adopted:
-            return
+        if self.asked.adopted or self._is_there("verify", "left"):
+            return  # nobody knows, or that may be seen to first
         self._drive_is_what_was_asked_for()
+
+    def _is_there(self, *kinds: str) -> bool:
+        """Whether any of the queues has a key of these kinds."""
+        keys = [self.store.key(kind, queue) for kind in kinds for queue in self.queues]
+        return bool(keys and self.store.client.exists(*keys))
 
     def _others_are_spared(self) -> None:
         other = self.cloud.machines.get(self.neighbour.name.vm_uuid)
@@ -516,7 +552,7 @@ class Life:
         owner, retry_at, parked = fields
         if parked is not None:
             return 0.0
-        lost = 0.0 if self.wakeups or retry_at is not None else 2 * self.store.resend
+        lost = 0.0 if retry_at is not None or self.wakeups else 2 * RESEND
         lease = LEASE if owner is not None else 0.0
         back_off = 0.0 if retry_at is None else max(0.0, int(retry_at) / 1000 - self.store.now())
         return lost + lease + back_off
@@ -526,7 +562,8 @@ class Life:
         self.cloud.down.clear()
         assert self.all_is_worked_on() <= LONGEST, "nothing was in the way any more"
         for _ in range(ROUNDS):
-            self.tidy_up()
+            if self._is_there("verify", "left"):
+                self.tidy_up()
         self.time_passes()
         self.tidy_up()
         self._is_at_rest()
@@ -539,7 +576,7 @@ class Life:
             assert not any(map(head.is_superseded_by, waiting)), "what takes away waits behind what is parked"
             assert head.word not in TAKES_AWAY, "what takes away is parked"
             return
-        assert self.store.mailbox.doubts(QUEUE) == []
+        assert not self._is_there("verify")
 
     def secrets_at_rest(self, *secrets: str) -> list[str]:
         """Return those of the secrets that lie on Redis."""

@@ -187,7 +187,21 @@ class Lives(RuleBasedStateMachine):
     def an_operator_acts(self, action: OperatorAction) -> None:
         self.life.act(action)
 
+    @precondition(lambda self: self.life.asked.known)
+    @rule(back=st.sampled_from([0, 1, 3, -5]))
+    def an_operator_sets_the_counter(self, back: int) -> None:
+        self.life.set_counter(back)
+
+    @precondition(lambda self: len(self.life.events) > OLD_AGE // 2)
+    @rule()
+    def redis_is_lost(self) -> None:
+        self.life.redis_is_lost()
+
     # --- the world ---
+
+    @rule(zone=st.sampled_from([None, "north"]))
+    def the_vm_changes_its_zone(self, zone: str | None) -> None:
+        self.life.zone = zone
 
     @rule(power=st.sampled_from([PowerState.RUNNING, PowerState.HALTED]))
     def the_guest_boots_or_ends(self, power: PowerState) -> None:
@@ -239,7 +253,7 @@ class Lives(RuleBasedStateMachine):
         life.publish("destroy", {"host": None} if life.asked.known else {})
         life.comes_to_rest()
         assert life.unended == []
-        assert len(life.ended) == len(set(life.ended)) == len(life.events)
+        assert len(life.ended) == len(set(life.ended)) == len(life.events) - life.lost
         life.sweep_storage(None)
         assert {stored.name.vm_uuid for stored in life.cloud.files} == {life.neighbour.name.vm_uuid}
         assert all(one.medium is None for one in life.own if one.host in life.named)

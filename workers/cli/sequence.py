@@ -43,7 +43,7 @@ def sequence(vm: str, number: int | None, reason: str | None, *, as_json: bool) 
     if (number is None) is not (reason is None):
         raise click.UsageError("--set and --reason go together")
     mailbox = open_mailbox()
-    found = _read(mailbox, vm) if number is None or reason is None else _set(mailbox, vm, number, reason)
+    found = _read(mailbox, vm) if number is None or reason is None else set_sequence(mailbox, vm, number, reason)
     if isinstance(found, str):
         say_nothing(found, as_json=as_json, vm_uuid=vm)
         return ExitCode.FAILED
@@ -67,7 +67,7 @@ def _read(mailbox: Inspection, vm: str) -> int | str:
     return peek(view.state).sequence
 
 
-def _set(mailbox: Inspection, vm: str, number: int, reason: str) -> int | str:
+def set_sequence(mailbox: Inspection, vm: str, number: int, reason: str) -> int | str:
     """Set it and return it, or say why that cannot be."""
     from dataclasses import replace
 
