@@ -17,7 +17,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -116,7 +115,7 @@ class _Start(http_server.Posted):
             _log.warning("host %s asks as %s", host, asked.host)
             self.answer(HTTPStatus.UNAUTHORIZED)
         question = Question(VmUuid(asked.uuid), host, asked.definition, asked.foreign, asked.fail_closed)
-        self._say(await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, question))
+        self._say(await self.in_thread(self._threads, self._ask, question))
 
     def _ask(self, question: Question) -> Answer:
         try:

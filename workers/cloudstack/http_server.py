@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -21,6 +22,8 @@ from workers.cloudstack.retrying import Life
 _IDLE_SECONDS: Final = 30
 _BODY_SECONDS: Final = 10
 _LOOK_SECONDS: Final = 5
+
+_Answer = TypeVar("_Answer")
 
 Pages = Sequence[tuple[str, type[RequestHandler], dict[str, Any]]]
 """Paths, what answers there, and with what it is made."""
@@ -65,7 +68,7 @@ async def _serve(  # noqa: PLR0913, PLR0917 - as `serve`
     life: Life,
     grace_seconds: float,
 ) -> None:
-    application = Application([*pages, ("/health", Health)], default_handler_class=_Elsewhere, log_function=_quiet)
+    application = _Application(pages)
     server = HTTPServer(
         application,
         ssl_options=context,
@@ -82,7 +85,28 @@ async def _serve(  # noqa: PLR0913, PLR0917 - as `serve`
     while life.goes_on():
         await asyncio.get_running_loop().run_in_executor(None, life.pause, _LOOK_SECONDS)
     server.stop()
-    await asyncio.wait_for(server.close_all_connections(), grace_seconds)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(application.idle.wait(), grace_seconds)
+    with suppress(TimeoutError):  # it cuts all connections, also those that wait for their answers
+        await asyncio.wait_for(server.close_all_connections(), _LOOK_SECONDS)
+
+
+class _Application(Application):
+    """Knows when no call is in work."""
+
+    def __init__(self, pages: Pages) -> None:
+        super().__init__([*pages, ("/health", Health)], default_handler_class=_Elsewhere, log_function=_quiet)
+        self._in_work = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    def count(self, change: int) -> None:
+        """Count a call that begins, or has ended."""
+        self._in_work += change
+        if self._in_work:
+            self.idle.clear()
+        else:
+            self.idle.set()
 
 
 class Plain(RequestHandler):
@@ -111,6 +135,23 @@ class Posted(Plain):
 
     most = 0
     """Bytes of a body."""
+
+    _in_work = False
+
+    async def in_thread(self, threads: ThreadPoolExecutor, work: Callable[..., _Answer], *arguments: object) -> _Answer:
+        """Do the work of the call in a thread: it is answered, also when the server is told to end meanwhile."""
+        self._count(1)
+        return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
+
+    @override
+    def on_finish(self) -> None:
+        if self._in_work:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._in_work = change > 0
+        if isinstance(self.application, _Application):
+            self.application.count(change)
 
     @override
     def prepare(self) -> None:

@@ -17,7 +17,6 @@ ten seconds, and never again. State events and jobs come by its bus only.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -97,7 +96,7 @@ class _Hook(http_server.Posted):
         if not is_signed(body, self._secret, self.request.headers.get("X-CS-Signature", "")):
             _log.warning("a call from %s has no right signature", self.request.remote_ip)
             self.answer(HTTPStatus.UNAUTHORIZED)
-        taken = await asyncio.get_running_loop().run_in_executor(self._threads, self._take, body)
+        taken = await self.in_thread(self._threads, self._take, body)
         if taken is None:
             self.answer(HTTPStatus.SERVICE_UNAVAILABLE)
         elif taken.unreadable:
