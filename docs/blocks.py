@@ -5,7 +5,7 @@ A block of commands is begun by one of these lines:
     ```sh                               it is run by a test, after the blocks before it on the page
     ```sh background="Ready to"         as well, and goes on in a terminal of its own; others begin when it says this
     ```sh needs=kvm                     it needs what a test machine has not (`NEEDS`): its options alone are checked
-    ```sh covered=tests/e2e/test_x.py   as well, and this test runs what it shows
+    ```sh covered=tests/e2e/test_x.py   this test runs what it shows; the page says nothing of it
 
 `python` stands in the place of `sh` for a program; programs in other languages need `needs` or `covered`. A block
 ```` ```text output ```` is what the commands before it print; `…` stands for anything.

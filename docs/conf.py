@@ -21,6 +21,7 @@ html_theme = "furo"
 html_title = f"configdrive-fleet {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_js_files = ["pages.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
@@ -35,7 +36,13 @@ myst_heading_anchors = 3
 myst_fence_as_directive = FENCES
 
 graphviz_output_format = "svg"
-graphviz_dot_args = ["-Nfontname=sans-serif", "-Nfontsize=11", "-Efontname=sans-serif", "-Efontsize=10"]
+graphviz_dot_args = [
+    "-Gbgcolor=transparent",
+    "-Nfontname=sans-serif",
+    "-Nfontsize=11",
+    "-Efontname=sans-serif",
+    "-Efontsize=10",
+]
 
 default_role = "code"  # of docstrings, which write `like this`
 napoleon_use_rtype = False

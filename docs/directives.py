@@ -1,4 +1,4 @@
-"""Directives beyond Markdown: commands with a word on what they need, and text that comes from the code.
+"""Directives beyond Markdown: commands with a word on what they need, text from the code; and diagrams within a page.
 
 A fence of commands (`docs.blocks` explains its first line) becomes a highlighted block with a line above it. The
 directive `{generated} NAME` is replaced by the Markdown that the module `docs.generated.NAME` returns.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from docutils import nodes
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _FORWARD: Final = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
+
+_DIAGRAM: Final = re.compile(
+    r'<object data="([^"]+\.svg)" type="image/svg\+xml" class="graphviz">\s*<p class="warning">(.*?)</p>\s*</object>',
+    re.DOTALL,
+)
 
 FENCES: Final = tuple(sorted(PROGRAMS))
 
@@ -55,8 +61,8 @@ def _above(mark: Mark) -> list[nodes.Node] | None:
             return [nodes.Text(f"In a terminal of its own; go on when it says “{words}”:")]
         case Needs(reason):
             return [nodes.Text(f"Needs {NEEDS[reason]}:")]
-        case Covered(test):
-            return [nodes.Text("Run by "), nodes.literal(test, test), nodes.Text(":")]
+        case Covered():
+            return None  # which test it is, developers read in the source
 
 
 class Generated(SphinxDirective):
@@ -79,10 +85,27 @@ def _shorter(*passed: Any) -> tuple[str, str] | None:  # noqa: ANN401 - what Sph
     return _FORWARD.sub(r"\1", signature), _FORWARD.sub(r"\1", returned or "")
 
 
+def _diagrams_within(
+    app: Sphinx, _page: str, _template: str, context: dict[str, Any], _document: nodes.document | None
+) -> None:
+    """Put each diagram itself where the page names its file: it shrinks with the page, and has the page's colours."""
+
+    def drawing(found: re.Match[str]) -> str:
+        file, words = found.groups()
+        name = Path(file).name  # beside `_images` there is no folder of the page so far
+        svg = (Path(app.outdir) / app.builder.imagedir / name).read_text("utf-8")
+        text = re.sub(r"<!--.*?-->|<title>.*?</title>| id=\"[^\"]*\"", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+        return text.replace("<svg", f'<svg role="img" aria-label="{words.strip()}"', 1)
+
+    if "body" in context:
+        context["body"] = _DIAGRAM.sub(drawing, context["body"])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Make the directives known."""
     for language in FENCES:
         app.add_directive(language, Commands)
     app.add_directive("generated", Generated)
     app.connect("autodoc-process-signature", _shorter)
+    app.connect("html-page-context", _diagrams_within)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rigs.process import RigError, find_program
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
 PROGRAM = PACKAGE = "chromium-headless-shell"
 _SCRIPTS_MILLISECONDS = 4000
 _SECONDS = 60
+_LOOKS = Path(__file__).with_name("looks.html")
 
 _TAG = re.compile(r"<(script|style|svg)\b.*?</\1>|<[^>]*>", re.DOTALL)
 _WITHIN_A_WORD = re.compile(r"</?(span|wbr)\b[^>]*>")
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Something on a page that does not fit a window of a width: what is wrong with it, and which element it is."""
+
+    page: str
+    width: int
+    what: str
+    element: str
 
 
 class Browser:
@@ -31,6 +45,7 @@ class Browser:
     """
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._argv = [
             find_program(PROGRAM, PACKAGE),
             "--no-sandbox",  # root has none; the pages are our own
@@ -66,8 +81,37 @@ class Browser:
         width, height = size
         self._run(f"--screenshot={path}", f"--window-size={width},{height}", url)
 
-    def _run(self, *arguments: str) -> str:
-        done = subprocess.run([*self._argv, *arguments], capture_output=True, text=True, check=False, timeout=_SECONDS)
+    def misfits(
+        self, urls: Sequence[str], widths: Sequence[int], *, within: str, may_scroll: str = "none", settled: int = 0
+    ) -> list[Misfit]:
+        """Return what of these pages does not fit a window: text that is cut, goes sideways or is out of sight.
+
+        Args:
+            urls: the pages; each is loaded once.
+            widths: of the window, in pixels.
+            within: which elements are looked at, as a CSS selector.
+            may_scroll: elements that may go sideways, with all that is in them.
+            settled: ms after which a page's own scripts are done.
+
+        Raises:
+            RigError: the browser failed.
+        """
+        given = {"PAGES": list(urls), "WIDTHS": list(widths), "WITHIN": within, "MAY_SCROLL": may_scroll}
+        constants = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in given.items())
+        page = self._directory / "looks.html"
+        text = _LOOKS.read_text("utf-8").replace("<script>\n", f"<script>\nconst SETTLED = {settled};\n{constants}", 1)
+        page.write_text(text, "utf-8")
+        # The frames are of other origins: a file each, or a server.
+        budget = f"--virtual-time-budget={_SCRIPTS_MILLISECONDS + len(urls) * (1000 + settled + 100 * len(widths))}"
+        open_ = ("--disable-web-security", "--allow-file-access-from-files")
+        source = self._run("--dump-dom", *open_, budget, page.as_uri(), seconds=_SECONDS + 5 * len(urls))
+        answer = re.search(r'<pre id="found">(.+?)</pre>', source, re.DOTALL)
+        if answer is None:
+            raise RigError(f"{PROGRAM} did not come to the end of {len(urls)} pages")
+        return [Misfit(**one) for one in json.loads(html.unescape(answer[1]))["found"]]
+
+    def _run(self, *arguments: str, seconds: int = _SECONDS) -> str:
+        done = subprocess.run([*self._argv, *arguments], capture_output=True, text=True, check=False, timeout=seconds)
         if done.returncode:
             raise RigError(f"{PROGRAM} ended with {done.returncode}: {done.stderr[-500:]}")
         return done.stdout

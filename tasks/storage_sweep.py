@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -67,8 +67,11 @@ class StorageSweeper:
     leftovers: Leftovers
     fleet: str | None = None
 
-    def look(self, *, deep: bool = False) -> Scene:
-        """Look at all hosts, `deep` wherever an image may lie; those that do not answer are named."""
+    def look(self, *, deep: bool = False, progress: Callable[[int], None] = lambda _hosts: None) -> Scene:
+        """Look at all hosts, `deep` wherever an image may lie; those that do not answer are named.
+
+        `progress` is called with 1 after each host.
+        """
         driver = self.driver
         survey = driver.survey_deep if deep and isinstance(driver, SurveysDeep) else driver.survey
         surveys: dict[HostName, Survey] = {}
@@ -80,6 +83,7 @@ class StorageSweeper:
                 except FleetError as error:
                     _log.warning("host %s was left out: %s", host, error)
                     away.append(host)
+                progress(1)
         return scene(surveys, away)
 
     def judge_all(self, seen: Scene) -> Iterator[Finding]:

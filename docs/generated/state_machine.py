@@ -14,7 +14,7 @@ from configdrive.model import Generation, HostName, HypervisorName, InstanceName
 from docs.generated.source import table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _UUID: Final = "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10"
 _VM: Final = Vm(VmUuid(_UUID), InstanceName("i-2-14-VM"), HypervisorName("kvm"), HostName("kvm-01"))
@@ -49,8 +49,15 @@ def dot() -> str:
         if before is not after:
             arrows.setdefault((before, after), []).append(name)
     phases = [f"  {phase} [label={phase.name}{' peripheries=2' if phase is Phase.GONE else ''}]" for phase in Phase]
-    lines = [f'  {before} -> {after} [label="{_NEW_LINE.join(names)}"]' for (before, after), names in arrows.items()]
-    return "\n".join(("digraph drive {", "  node [shape=box style=rounded]", *phases, *lines, "}"))
+    lines = [f'  {before} -> {after} [label="{_label(names)}"]' for (before, after), names in arrows.items()]
+    return "\n".join(
+        ("digraph drive {", "  nodesep=0.2 ranksep=0.3", "  node [shape=box style=rounded]", *phases, *lines, "}")
+    )
+
+
+def _label(names: Iterable[str]) -> str:
+    """Return a line for each event, and one for what it depends on: wide pictures cannot be read on a phone."""
+    return _NEW_LINE.join(names).replace(" (", _NEW_LINE + "(")
 
 
 def transitions() -> Iterator[tuple[Phase, str, Phase]]:

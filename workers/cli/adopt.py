@@ -11,7 +11,8 @@ from workers.cli.context import load_settings, open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import json_option
 from workers.cli.output import print_json, table, where
-from workers.cli.sweep import show_away, storages
+from workers.cli.progress import watched
+from workers.cli.sweep import looked, show_away, storages
 
 if TYPE_CHECKING:
     from configdrive.model import HostName
@@ -53,9 +54,10 @@ def adopt(fleet: str | None, *, dry_run: bool, deep: bool, as_json: bool) -> Exi
     others: set[str] = set()
     with storages(settings, open_mailbox(settings)) as sweepers:
         for sweeper in sweepers:
-            seen = sweeper.look(deep=deep)
+            seen = looked(sweeper, deep=deep, hidden=as_json)
             away += sorted(seen.away)
-            found += sweeper.adopt(seen, dry_run=dry_run, fleet=fleet)
+            adopted = sweeper.adopt(seen, dry_run=dry_run, fleet=fleet)
+            found += watched(adopted, "remembering VMs", None, hidden=as_json)
             others |= other_fleets(seen, sweeper.fleet) - {fleet}
     if as_json:
         documents = [_adoption(one) for one in found]

@@ -16,6 +16,7 @@ from workers.cli.errors import ExitCode
 from workers.cli.options import InOrder, json_option
 from workers.cli.output import print_json
 from workers.cli.process import begin_logging, until_term
+from workers.config.extras import how_to_install
 
 if TYPE_CHECKING:
     from workers.cloudstack.adapter import Adapter, Taken
@@ -233,7 +234,7 @@ def _certificate(what: str, *files: Path | None) -> tuple[Path, Path] | None:
 
 def _not_installed(what: str, module: str | None) -> PermanentError:
     detail = f"{what} the module {module!r}, which is not installed"
-    return PermanentError(PermanentCode.MISCONFIGURED, detail, "pip install 'configdrive-fleet[cloudstack]'")
+    return PermanentError(PermanentCode.MISCONFIGURED, detail, how_to_install("cloudstack"))
 
 
 def _show(number: int, taken: Taken, *, as_json: bool) -> None:

@@ -147,11 +147,13 @@ def _make(event_type: str, options: dict[str, Any], **own: object) -> ExitCode:
         "type": f"configdrive.vm.{event_type}.v1",
         "data": {**_data(options), **{key: value for key, value in own.items() if value is not None}},
     }
+    # Where the charset is ASCII (LC_ALL=C) Python reads what was typed byte by byte; its bytes are taken for UTF-8.
+    text = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
     if options["publish"]:
-        entry = Entry("event", document)
+        entry = Entry("event", text)
         return publish_all([entry], wait_seconds=options["wait_seconds"], as_json=options["as_json"])
-    event = parse(json.dumps(document))
-    click.echo(_printable(event, document))
+    event = parse(text)
+    click.echo(_printable(event, json.loads(text)))
     return ExitCode.DONE
 
 

@@ -13,6 +13,7 @@ import click
 from workers.cli.context import load_settings
 from workers.cli.errors import ExitCode
 from workers.cli.process import collect_as_usual, ctrl_c_pressed
+from workers.config.extras import how_to_install
 
 
 @click.command(short_help="Watch workers and events in the browser.", context_settings={"ignore_unknown_options": True})
@@ -40,7 +41,7 @@ def flower(port: int, address: str, options: tuple[str, ...]) -> ExitCode:
         from flower.command import flower as command
         from flower.options import default_options
     except ImportError:
-        remedy = "pip install 'configdrive-fleet[flower]'"
+        remedy = how_to_install("flower")
         raise PermanentError(PermanentCode.MISCONFIGURED, "Flower is not installed", remedy) from None
     for name, value in vars(shown).items():
         if name in default_options:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from workers.cli.context import load_settings, note_action, open_mailbox
 from workers.cli.errors import ExitCode, problem_of
 from workers.cli.options import InOrder, json_option
 from workers.cli.output import print_json, table
+from workers.cli.progress import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +83,8 @@ def list_(*, usage: bool, as_json: bool) -> ExitCode:
 
     settings = load_settings()
     found = read_keys(settings.keys_file)
-    sealed = Counter(key_of(text) for _uuid, text in open_mailbox(settings).sealed()) if usage else Counter[str]()
+    texts = _sealed_boxes(open_mailbox(settings), hidden=as_json) if usage else ()
+    sealed = Counter(key_of(text) for _uuid, text in texts)
     rows: list[dict[str, Any]] = [
         {"id": key.identity, "created": key.created, "newest": key is found[-1], "public": public_text(key)}
         | ({"sealed_boxes": sealed[key.identity]} if usage else {})
@@ -192,14 +193,12 @@ def reseal(*, as_json: bool) -> ExitCode:
     settings = load_settings()
     newest = read_keys(settings.keys_file)[-1].identity
     sealer, mailbox = make_sealer(settings), open_mailbox(settings)
-    uuids = sorted({uuid for uuid, text in mailbox.sealed() if key_of(text) != newest})
+    uuids = sorted({uuid for uuid, text in _sealed_boxes(mailbox, hidden=as_json) if key_of(text) != newest})
     done, left = 0, list[str]()
-    hidden = as_json or not sys.stderr.isatty()
-    with click.progressbar(uuids, label="sealing anew", file=sys.stderr, show_pos=True, hidden=hidden) as bar:
-        for uuid in bar:
-            why_not = _reseal(mailbox, sealer, uuid)
-            done += why_not is None
-            left += [] if why_not is None else [f"{uuid}: {why_not}"]
+    for uuid in watched(uuids, "sealing anew", len(uuids), hidden=as_json):
+        why_not = _reseal(mailbox, sealer, uuid)
+        done += why_not is None
+        left += [] if why_not is None else [f"{uuid}: {why_not}"]
     if as_json:
         print_json({"key": newest, "sealed_anew": done, "left": left})
     else:
@@ -209,6 +208,10 @@ def reseal(*, as_json: bool) -> ExitCode:
         if len(left) > _SHOWN:
             click.echo(f"and {len(left) - _SHOWN} more", err=True)
     return ExitCode.FAILED if left else ExitCode.DONE
+
+
+def _sealed_boxes(mailbox: Inspection, *, hidden: bool) -> Iterator[tuple[VmUuid, str]]:
+    return watched(mailbox.sealed(), "looking at sealed boxes", None, hidden=hidden)
 
 
 def _reseal(mailbox: Inspection, sealer: Sealer, uuid: VmUuid) -> str | None:
@@ -255,7 +258,13 @@ def retire(identity: str, *, force: bool, as_json: bool) -> ExitCode:
             click.echo(f"key {identity} is the newest\n  remedy: `configdrive keys rotate` first", err=True)
             return ExitCode.FAILED
         if not force:
-            users = sorted({uuid for uuid, text in open_mailbox(settings).sealed() if key_of(text) == identity})
+            users = sorted(
+                {
+                    uuid
+                    for uuid, text in _sealed_boxes(open_mailbox(settings), hidden=as_json)
+                    if key_of(text) == identity
+                }
+            )
             if users:
                 remedy = "`configdrive keys reseal`, or lose what is sealed with it: --force"
                 shown = ", ".join(users[:5]) + (", ..." if len(users) > 5 else "")  # noqa: PLR2004 - enough to look at

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from configdrive.errors import PermanentCode, PermanentError
+from workers.cli import progress
 from workers.cli.context import load_settings, open_mailbox
 from workers.cli.errors import ExitCode, code_of
 from workers.cli.options import WaitCommand, json_option, wait_option
@@ -21,6 +21,7 @@ from workers.cli.output import as_document, coloured, outcome_line, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from configdrive.client.postings import Receipt
     from configdrive.client.publisher import Publisher
@@ -34,8 +35,6 @@ _ONE_PER_LINE = "give one JSON object, an array of them, or one object per line 
 _UNKNOWN = "`configdrive watch` shows its outcome"
 _ASKED = 200
 """Of so many events it is asked why they have no outcome."""
-_MANY = 50
-"""From so many events on, a terminal shows a bar, what went wrong and a summary, instead of a line for each."""
 
 
 @click.command(cls=WaitCommand, short_help="Publish events from a file or standard input.")
@@ -206,7 +205,7 @@ def _publish_and_wait(
     # The position is from before anything is published, so that no outcome can come before it.
     since = None if wait_seconds is None else mailbox.end_of_outcomes()
     with report.bar(len(found), "publishing") as advance:
-        _publish(found, publisher, report, advance)
+        publish_entries(found, publisher, report, advance)
     if wait_seconds is None or since is None:
         return
     with report.bar(len(report.open), "outcomes  ") as advance:
@@ -215,19 +214,28 @@ def _publish_and_wait(
             advance(1)
 
 
-def _publish(
+def publish_entries(
     found: Sequence[Entry | Unreadable], publisher: Publisher, report: Report, advance: Callable[[int], None]
 ) -> None:
     """Publish the events among the entries; receipts and refusals go to the report."""
     places: list[tuple[str, str | None]] = []
+    stored_since = 0
+
+    def counted() -> None:
+        # By whole round trips: a bar that counts the first of five hundred, and takes the time of all of them for
+        # that one's, promises hours.
+        nonlocal stored_since
+        advance(stored_since)
+        stored_since = 0
 
     def readable() -> Iterator[bytes | Mapping[str, Any]]:
         for entry in found:
+            counted()
             match entry:
                 case Unreadable(where, detail, remedy):
                     report.refused(where, PermanentError(PermanentCode.INVALID_EVENT, detail, remedy))
                 case Entry(where, event):
-                    places.append((where, _vm_of(event) if report.as_json else None))
+                    places.append((where, _vm_of(event) if report.names_vms else None))
                     yield event
 
     def refused(index: int, error: PermanentError) -> None:
@@ -236,10 +244,12 @@ def _publish(
 
     def stored(index: int, receipt: Receipt) -> None:
         where, vm_uuid = places[index]
+        nonlocal stored_since
         report.receipt(where, receipt, vm_uuid)
-        advance(1)
+        stored_since += 1
 
     publisher.publish_many(readable(), refused=refused, progress=stored)
+    counted()
 
 
 class Report:
@@ -260,7 +270,8 @@ class Report:
         self._single = total == 1
         self.as_json = as_json
         self.waiting = waiting
-        self._with_bar = total >= _MANY and not as_json and sys.stderr.isatty()
+        self.names_vms = as_json or self._single
+        self._with_bar = total >= progress.MANY and not as_json and sys.stderr.isatty()
         self._counts: Counter[str] = Counter()
         self._held_back: list[str] = []
 
@@ -335,18 +346,18 @@ class Report:
         if self.as_json:
             for where, receipt, vm_uuid in self.open.values() if self.waiting else ():
                 print_json({"where": where, "result": "stored", **_named(receipt, vm_uuid)}, lines=True)
-        elif not self._single:
+        elif self._single:
+            for _where, receipt, vm_uuid in self.open.values():
+                shown = f"configdrive watch --since 1h{f' --vm {vm_uuid}' if vm_uuid else ''}"
+                stored = f"{receipt.event_id} is stored, and goes on without you"
+                click.echo(f"{stored}: `{shown}` shows its outcome", err=True)
+        else:
             so_far = ", ".join(f"{number} {word}" for word, number in self._counts.items()) or "nothing is stored"
             click.echo(f"so far: {so_far}; to publish all of it again is safe, nothing is done twice", err=True)
 
-    @contextmanager
-    def bar(self, length: int, label: str) -> Iterator[Callable[[int], None]]:
-        """Show a progress bar where one is wanted; the block calls what it is given with each step."""
-        if not self._with_bar or not length:
-            yield _nothing
-            return
-        with click.progressbar(length=length, label=label, file=sys.stderr, show_pos=True) as bar:
-            yield bar.update
+    def bar(self, length: int, label: str) -> AbstractContextManager[Callable[[int], None]]:
+        """Show a progress bar where one is wanted; the block calls what it is given with the steps that were made."""
+        return progress.bar(label, length, hidden=not self._with_bar)
 
     def _judge(self, outcome: Outcome) -> None:
         if code_of(outcome) is not ExitCode.DONE:
@@ -372,7 +383,3 @@ def _vm_of(event: bytes | Mapping[str, Any]) -> str | None:
     except (ValueError, TypeError, LookupError, RecursionError):
         return None
     return found.lower() if isinstance(found, str) else None
-
-
-def _nothing(_steps: int) -> None:
-    """No bar is shown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from workers.cli.context import load_settings, note_action, open_mailbox
 from workers.cli.errors import ExitCode, code_of
 from workers.cli.options import VM, WaitCommand, json_option, wait_option
 from workers.cli.output import as_document, outcome_line, print_json, say_nothing
+from workers.cli.progress import MANY, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -131,7 +133,8 @@ def carry_out(  # noqa: PLR0913 - as above
 ) -> list[Head]:
     """Do it to each event, and wake workers for what is at the head then; returns those that it was done to."""
     done: list[Head] = []
-    for head in heads:
+    heads = list(heads)
+    for head in watched(heads, action.value, len(heads), hidden=as_json or len(heads) < MANY):
         why_not = mailbox.act(head.header.vm_uuid, head.header.key, action, outcome)
         if why_not is None:
             done.append(head)
@@ -183,7 +186,8 @@ def _retry(mailbox: Inspection, chosen: list[Head], wait_seconds: float | None, 
             print_json(answer, lines=True) if as_json else click.echo(f"tried again: {head.shown}")
         return code
     left = {head.header.key: head for head in taken}
-    for outcome in mailbox.outcomes_of(list(left), since, wait_seconds):
+    hidden = as_json or len(left) < MANY or sys.stdout.isatty()  # there, each outcome has its line
+    for outcome in watched(mailbox.outcomes_of(list(left), since, wait_seconds), "outcomes", len(left), hidden=hidden):
         del left[outcome.key]
         print_json(as_document(outcome), lines=True) if as_json else click.echo(outcome_line(outcome))
         code = max(code, code_of(outcome))

@@ -12,6 +12,7 @@ from workers.cli.context import open_mailbox
 from workers.cli.errors import ExitCode
 from workers.cli.options import VM, json_option
 from workers.cli.output import as_document, outcome_line, print_json
+from workers.cli.progress import MANY, watched
 from workers.cli.retry import Head, carry_out, chosen_heads, only_event
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def skip(  # noqa: PLR0913 - a parameter for each option
         raise click.UsageError("give --yes: there is no terminal to ask on")
     if heads is None or (heads and not (yes or _agreed(heads))):
         return ExitCode.FAILED
-    skipped = [outcome for head in heads if (outcome := _skip(mailbox, head, reason, as_json=as_json)) is not None]
+    shown = watched(heads, "giving up", len(heads), hidden=as_json or len(heads) < MANY)
+    skipped = [outcome for head in shown if (outcome := _skip(mailbox, head, reason, as_json=as_json)) is not None]
     for outcome in skipped:
         print_json(as_document(outcome), lines=True) if as_json else click.echo(outcome_line(outcome))
     return ExitCode.DONE if len(skipped) == len(heads) else ExitCode.FAILED

@@ -15,6 +15,7 @@ from workers.cli.errors import ExitCode
 from workers.cli.options import json_option, metrics_port_option
 from workers.cli.output import print_json, table, where
 from workers.cli.process import begin_logging, until_term, with_metrics_port
+from workers.cli.progress import bar, watched
 
 if TYPE_CHECKING:
     import threading
@@ -113,7 +114,7 @@ class _Round:
 def _sweep_once(hypervisor: str | None, *, dry_run: bool, deep: bool, show_all: bool, as_json: bool) -> ExitCode:
     settings = load_settings()
     with storages(settings, open_mailbox(settings), hypervisor) as sweepers:
-        found = _sweep(sweepers, settings, dry_run=dry_run, deep=deep)
+        found = _sweep(sweepers, settings, dry_run=dry_run, deep=deep, hidden=as_json)
     if as_json:
         documents = [_finding(finding) for finding in found.findings]
         print_json({"dry_run": dry_run, "images": documents, "hosts_away": found.away})
@@ -135,7 +136,7 @@ def _sweep_always(hypervisor: str | None, pause: float, ended: threading.Event, 
     with storages(settings, open_mailbox(settings, patient=True), hypervisor) as sweepers:
         while not ended.is_set():
             try:
-                found = _sweep(sweepers, settings, dry_run=False)
+                found = _sweep(sweepers, settings, dry_run=False, hidden=True)
             except redis.RedisError as error:
                 _log.warning("the round failed: %s", type(error).__name__)
             else:
@@ -162,7 +163,15 @@ def storages(settings: Settings, mailbox: Inspection, hypervisor: str | None = N
             sweeper.driver.close()
 
 
-def _sweep(sweepers: list[StorageSweeper], settings: Settings, *, dry_run: bool, deep: bool = False) -> _Round:
+def looked(sweeper: StorageSweeper, *, deep: bool, hidden: bool) -> Scene:
+    """Look at all hosts of one hypervisor, with a progress bar unless it is hidden."""
+    with bar(f"looking at hosts of {sweeper.driver.name}", len(sweeper.driver.hosts()), hidden=hidden) as advance:
+        return sweeper.look(deep=deep, progress=advance)
+
+
+def _sweep(
+    sweepers: list[StorageSweeper], settings: Settings, *, dry_run: bool, hidden: bool, deep: bool = False
+) -> _Round:
     from workers.config.hypervisors import queues
 
     found = _Round()
@@ -170,9 +179,10 @@ def _sweep(sweepers: list[StorageSweeper], settings: Settings, *, dry_run: bool,
         if not dry_run:
             for answer in sweeper.leftovers.ask_all(queues(settings, sweeper.driver.name)):
                 _log.info("%s", answer)
-        seen: Scene = sweeper.look(deep=deep)
+        seen = looked(sweeper, deep=deep, hidden=hidden)
         found.away += sorted(seen.away)
-        findings = list(sweeper.judge_all(seen) if dry_run else sweeper.sweep(seen))
+        judged = sweeper.judge_all(seen) if dry_run else sweeper.sweep(seen)
+        findings = list(watched(judged, "images", len(seen.images), hidden=hidden))
         found.findings += findings
         if not dry_run:
             sweeper.mailbox.note_sweep(sweeper.driver.name, _counts(findings, len(seen.away)))

@@ -14,6 +14,7 @@ from workers.cli.errors import ExitCode
 from workers.cli.options import json_option
 from workers.cli.output import ago, print_json
 from workers.cli.process import begin_logging, until_term
+from workers.cli.progress import watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,7 @@ def _wake_once(*, dry_run: bool, as_json: bool) -> ExitCode:
     if dry_run:
         _show_overdue(mailbox, _queues(mailbox, settings), as_json=as_json)
         return ExitCode.DONE
-    sent = _pass(mailbox, settings, at_once=True)
+    sent = _pass(mailbox, settings, at_once=True, hidden=as_json)
     if as_json:
         hosts = [{"queue": queue, "host": host} for queue, host in sent.hosts]
         print_json({"wakeups": [_document(one) for one in sent.wakeups], "hosts": hosts})
@@ -116,10 +117,12 @@ def _queues(mailbox: Inspection, settings: Settings) -> list[str]:
     return sorted({*queues(settings), *mailbox.pending()})
 
 
-def _pass(mailbox: Inspection, settings: Settings, *, at_once: bool = False) -> Pass:
+def _pass(mailbox: Inspection, settings: Settings, *, at_once: bool = False, hidden: bool = True) -> Pass:
     from tasks.wakeup import wake_due
 
-    return wake_due(mailbox, _queues(mailbox, settings), pause=settings.leftover_seconds, at_once=at_once)
+    queues = _queues(mailbox, settings)
+    shown = watched(queues, "waking on queues", len(queues), hidden=hidden)
+    return wake_due(mailbox, shown, pause=settings.leftover_seconds, at_once=at_once)
 
 
 def _show_overdue(mailbox: Inspection, names: list[str], *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from configdrive.client.hypervisors import ENTRY_POINTS, installed_hypervisors
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
 from configdrive.ports import HypervisorDriver
+from workers.config.extras import how_to_install
 from workers.config.inventory import Table
 from workers.config.settings import Settings
 
@@ -60,5 +61,5 @@ def _factory(name: HypervisorName) -> DriverFactory:
         return cast("DriverFactory", next(iter(points)).load())
     except ImportError as error:
         detail = f"the driver {name!r} needs the module {error.name!r}, which is not installed"
-        remedy = f"pip install 'configdrive-fleet[{name}]'"
+        remedy = how_to_install(name)
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy) from None

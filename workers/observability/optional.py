@@ -11,6 +11,7 @@ from celery import signals
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
 from configdrive.ports import Drivers
+from workers.config.extras import how_to_install
 from workers.config.hypervisors import queues
 from workers.config.settings import Settings
 from workers.observability.observers import WorkObserver
@@ -96,4 +97,4 @@ def _opened(settings: Settings, make: Callable[[Any], _Metrics]) -> _Metrics | N
 
 def _lacking(setting: str, error: ImportError, extra: str) -> PermanentError:
     detail = f"{setting}: needs the module {error.name!r}, which is not installed"
-    return PermanentError(PermanentCode.MISCONFIGURED, detail, f"pip install 'configdrive-fleet[{extra}]'")
+    return PermanentError(PermanentCode.MISCONFIGURED, detail, how_to_install(extra))

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 import pytest
@@ -17,7 +18,10 @@ from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import EventId
 from workers.cli.errors import ExitCode
-from workers.cli.publish import Entry, Report, Unreadable, entries
+from workers.cli.publish import Entry, Report, Unreadable, entries, publish_entries
+
+if TYPE_CHECKING:
+    from configdrive.client.publisher import Publisher
 
 EVENTS = [{"id": "a", "text": "ä\n"}, {"id": "b"}, {"id": "c"}]
 
@@ -225,6 +229,38 @@ def test_what_is_stored_is_reported_when_the_rest_cannot_be(as_json: bool, stdou
     shown = CliRunner().invoke(command)
 
     assert (shown.stdout, shown.stderr) == (stdout, stderr)
+
+
+class ByTwos:
+    """A publisher that stores two events at a time."""
+
+    def publish_many(
+        self, events: Iterable[bytes], *, progress: Callable[[int, Receipt], None], **_named: object
+    ) -> None:
+        numbered = enumerate(events)
+        while batch := list(itertools.islice(numbered, 2)):
+            for index, _event in batch:
+                progress(index, receipt(f"e{index}"))
+
+
+def test_the_bar_goes_on_by_whole_batches_as_the_first_of_one_takes_no_longer_than_the_others() -> None:
+    steps: list[int] = []
+    found = [Entry(f"line {number}", b"{}") for number in range(5)]
+    publish_entries(found, cast("Publisher", ByTwos()), Report(5, as_json=False, waiting=True), steps.append)
+
+    assert [number for number in steps if number] == [2, 2, 1]
+
+
+def test_of_one_event_that_is_stored_it_is_said_how_its_outcome_is_seen() -> None:
+    @click.command()
+    def command() -> None:
+        report = Report(1, as_json=False, waiting=True)
+        report.receipt("event", receipt("a"), OUTCOME.vm_uuid)
+        report.broken_off()
+
+    shown = f"`configdrive watch --since 1h --vm {OUTCOME.vm_uuid}`"
+    said = f"a is stored, and goes on without you: {shown} shows its outcome\n"
+    assert CliRunner().invoke(command).stderr == said
 
 
 def test_scripts_get_a_line_of_json_for_each() -> None:
