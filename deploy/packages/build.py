@@ -46,6 +46,10 @@ _EXAMPLES: Final = (
     "deploy/redis/users.acl.template",
     "deploy/packages/settings.example.toml",
     "deploy/systemd/configdrive-cloudstack.service.d/webhook.conf",
+    "deploy/compose/cloudstack/cloudstack.toml",
+    "deploy/cloudstack/libvirt-vm-xml-transformer.groovy",
+    "deploy/cloudstack/configdrive-gate.groovy",
+    "deploy/cloudstack/configdrive-gate.properties",
 )
 
 
@@ -175,7 +179,8 @@ def _documents(tree: Path, date: str) -> None:
         _put(tree / place, completion(shell))
     for example in _EXAMPLES:
         _put(tree / _DOC / "examples" / Path(example).name, (ROOT / example).read_text())
-    _put(tree / _DOC / "deployment.md", (ROOT / "docs/how-to/deploy/systemd.md").read_text())
+    for name, page in {"deployment": "deploy/systemd", "cloudstack": "cloudstack"}.items():
+        _put(tree / _DOC / f"{name}.md", (ROOT / f"docs/how-to/{page}.md").read_text())
     _put(tree / _DOC / "copyright", (_HERE / "debian/copyright").read_text())
 
 

@@ -108,7 +108,8 @@ def test_it_is_installed_used_published_to_and_removed(
     (fleet.directory / "package.deb").unlink()
 
     units = [
-        f"configdrive-{name}.service" for name in ("wakeup", "storage-sweep", "flower", "cloudstack", "worker@kvm")
+        f"configdrive-{name}.service"
+        for name in ("wakeup", "storage-sweep", "flower", "cloudstack", "cloudstack-gate", "worker@kvm")
     ]
     assert not fleet.run("systemd-analyze", "verify", "--man=no", *units)
     assert "configdrive publish" in gzip.decompress((fleet.directory / MAN_PAGE).read_bytes()).decode()

@@ -140,14 +140,14 @@ def gate(port: int, address: str) -> ExitCode:
     from workers.cloudstack.gate_tokens import GateTokens
     from workers.cloudstack.retrying import Life
     from workers.cloudstack.wiring import make_gate
-    from workers.observability.optional import open_adapter_metrics
+    from workers.observability.optional import open_gate_metrics
 
     settings = load_settings()
     own = settings.cloudstack
     tokens = GateTokens(own.gate_tokens_file)
     begin_logging(settings)
-    metrics = open_adapter_metrics(settings, "gate", tuple(Verdict))
-    made = make_gate(settings, open_mailbox(settings), None if metrics is None else metrics.notices.count)
+    metrics = open_gate_metrics(settings, tuple(Verdict))
+    made = make_gate(settings, open_mailbox(settings), None if metrics is None else metrics.answers.count)
     serve(
         made,
         tokens=tokens,

@@ -65,6 +65,9 @@ class Verdict(StrEnum):
     LATE = "late"
     """It did not get so far in time."""
 
+    REFUSED = "refused"
+    """It has no right token, or asks what cannot be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -112,7 +115,7 @@ class Gate:
         hosts: CloudStack's name of a host -> its name in the inventory, where they differ.
         drives_for: which VMs have a drive.
         seconds: how long a host is kept waiting.
-        watch: called with each verdict.
+        watch: called with each verdict, and for how long the host was kept waiting.
     """
 
     def __init__(  # noqa: PLR0913 - its ports, all by name
@@ -125,7 +128,7 @@ class Gate:
         hosts: Mapping[str, str],
         drives_for: DrivesFor,
         seconds: float,
-        watch: Callable[[Verdict], None] | None = None,
+        watch: Callable[[Verdict, float], None] | None = None,
     ) -> None:
         self._directory = directory
         self._memory = memory
@@ -139,15 +142,25 @@ class Gate:
     def ask(self, question: Question) -> Answer:
         """Answer a host, within the time that it is kept waiting."""
         began = time.monotonic()
-        answer = self._ask(question, began + self._seconds)
+        try:
+            answer = self._ask(question, began + self._seconds)
+        except Exception as error:  # noqa: BLE001 - it is named by its type, and its text may hold a secret
+            answer = Answer(Verdict.FAILED, f"unforeseen {type(error).__name__}: please report it")
         level = logging.INFO if answer.verdict in {Verdict.DRIVE, Verdict.NONE} else logging.WARNING
         took = time.monotonic() - began
         _log.log(
             level, "%s: vm=%s host=%s %s (%.2f s)", answer.verdict, question.vm, question.host, answer.reason, took
         )
-        if self._watch is not None:
-            self._watch(answer.verdict)
+        self._count(answer.verdict, took)
         return answer
+
+    def refuse(self) -> None:
+        """Count a question that is not answered."""
+        self._count(Verdict.REFUSED, 0.0)
+
+    def _count(self, verdict: Verdict, seconds: float) -> None:
+        if self._watch is not None:
+            self._watch(verdict, seconds)
 
     def _ask(self, question: Question, deadline: float) -> Answer:
         """Try until it is answered, also while Redis or CloudStack is away for a moment."""
@@ -246,8 +259,3 @@ def _required(element: str) -> str:
     if source is not None:
         source.set("startupPolicy", "mandatory" if disk.get("device") == "disk" else "requisite")
     return ET.tostring(disk, encoding="unicode")
-
-
-def no_such_answer(error: Exception) -> Answer:
-    """Return what a host is told over an error that nobody foresaw: its type, for its text may hold a secret."""
-    return Answer(Verdict.FAILED, f"unforeseen {type(error).__name__}: please report it")

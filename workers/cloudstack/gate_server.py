@@ -12,7 +12,7 @@
 | 409    | the fleet cannot make this VM's drive                                             |
 | 504    | it did not in time, or Redis or CloudStack's API was away for all of it           |
 
-`GET /health` answers 200.
+`GET /host` with a token answers which host's it is, or 401. `GET /health` answers 200.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from tornado.web import RequestHandler
 from typing_extensions import override
 
 from configdrive.contract.fields import UuidField
 from configdrive.model import OneLine, VmDefinition, VmUuid
 from workers.cloudstack import http_server
-from workers.cloudstack.gate import Answer, Gate, Question, Verdict, no_such_answer
+from workers.cloudstack.gate import Answer, Gate, Question, Verdict
 from workers.cloudstack.gate_tokens import GateTokens
 from workers.cloudstack.retrying import Life
 
@@ -44,6 +45,7 @@ _STATUS: Final = {
     Verdict.FAILED: HTTPStatus.CONFLICT,
     Verdict.LATE: HTTPStatus.GATEWAY_TIMEOUT,
 }
+"""Of each answer that has a body."""
 
 
 class _Asked(BaseModel):
@@ -76,7 +78,10 @@ def serve(  # noqa: PLR0913 - all by name
     """
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="gate")
     http_server.serve(
-        [("/start", _Start, {"gate": gate, "tokens": tokens, "threads": threads})],
+        [
+            ("/start", _Start, {"gate": gate, "tokens": tokens, "threads": threads}),
+            ("/host", _Host, {"tokens": tokens}),
+        ],
         name=_log.name,
         address=address,
         port=port,
@@ -101,31 +106,47 @@ class _Start(http_server.Posted):
     @override
     async def post(self) -> None:  # type: ignore[mutable-override]  # tornado calls its methods attributes
         body = self.body()
-        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
-        host = self._tokens.host_of(token) if scheme == "Bearer" else None
+        host = _host_of(self, self._tokens)
         if host is None:
             _log.warning("a question from %s has no right token", self.request.remote_ip)
-            self.answer(HTTPStatus.UNAUTHORIZED)
+            self._refuse(HTTPStatus.UNAUTHORIZED)
         try:
             asked = _Asked.model_validate_json(body)
         except ValidationError:
             _log.warning("a question of host %s cannot be read", host)
-            self.answer(HTTPStatus.BAD_REQUEST)
+            self._refuse(HTTPStatus.BAD_REQUEST)
         if asked.host != host:
             _log.warning("host %s asks as %s", host, asked.host)
-            self.answer(HTTPStatus.UNAUTHORIZED)
+            self._refuse(HTTPStatus.UNAUTHORIZED)
         question = Question(VmUuid(asked.uuid), host, asked.definition, asked.foreign, asked.fail_closed)
-        self._say(await self.in_thread(self._threads, self._ask, question))
+        self._say(await self.in_thread(self._threads, self._gate.ask, question))
 
-    def _ask(self, question: Question) -> Answer:
-        try:
-            return self._gate.ask(question)
-        except Exception as error:  # noqa: BLE001 - it is named by its type, and its text may hold a secret
-            _log.error("unforeseen %s over VM %s", type(error).__name__, question.vm)
-            return no_such_answer(error)
+    def _refuse(self, status: HTTPStatus) -> NoReturn:
+        self._gate.refuse()
+        self.answer(status)
 
     def _say(self, answer: Answer) -> None:
         self.set_status(_STATUS[answer.verdict])
         self.set_header("Content-Type", "application/json")
         said = {"verdict": answer.verdict.value, "reason": answer.reason, "elements": list(answer.elements)}
         _ = self.finish(json.dumps(said))
+
+
+class _Host(http_server.Plain):
+    """For a person who sets a host up: whose token this is."""
+
+    @override
+    def initialize(self, tokens: GateTokens) -> None:
+        self._tokens = tokens
+
+    @override
+    def get(self) -> None:  # type: ignore[mutable-override]  # tornado calls its methods attributes
+        host = _host_of(self, self._tokens)
+        if host is None:
+            self.answer(HTTPStatus.UNAUTHORIZED)
+        self.write(f"{host}\n")
+
+
+def _host_of(call: RequestHandler, tokens: GateTokens) -> str | None:
+    scheme, _, token = call.request.headers.get("Authorization", "").partition(" ")
+    return tokens.host_of(token) if scheme == "Bearer" else None

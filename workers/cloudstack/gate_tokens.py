@@ -1,7 +1,8 @@
 """The tokens by which hosts are known at the gate: kept hashed, two of a host valid at a time, read anew when changed.
 
 A line of the file is `<host> <SHA-256 of the token in hexadecimal>`; a token has 256 random bits, so a hash keeps it.
-The second newest line of a host stays valid, so that a token can be exchanged without a moment in which none is.
+The second newest line of a host stays valid, so that a token can be exchanged without a moment in which none is. So
+anybody may read the file, such as a gate that runs as a user of its own; whoever may write it is a host of any name.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ import hashlib
 import hmac
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from configdrive.errors import PermanentCode, PermanentError
-from workers.config.secret_files import read_secret
 
 _SETTING: Final = "cloudstack.gate_tokens_file"
 _VALID: Final = 2
+_WRITE: Final = 0o022
 
 
 class GateTokens:
@@ -63,13 +65,14 @@ def new_token(path: Path | None, host: str) -> str:
     """
     if path is None:
         raise PermanentError(PermanentCode.MISCONFIGURED, f"{_SETTING}: is not set", "name the file that shall have it")
-    known = _read(path) if path.exists() and path.stat().st_size else ()
+    known = _read(path) if path.exists() else ()
     token = secrets.token_urlsafe(32)
     mine = [pair for pair in known if pair[0] == host][-(_VALID - 1) :]
     lines = [*(pair for pair in known if pair[0] != host), *mine, (host, hashlib.sha256(token.encode()).hexdigest())]
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    with beside.open("x", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o644)
         file.writelines(f"{name} {digest}\n" for name, digest in lines)
     beside.replace(path)
     return token
@@ -77,7 +80,7 @@ def new_token(path: Path | None, host: str) -> str:
 
 def _read(path: Path | None) -> tuple[tuple[str, str], ...]:
     pairs: list[tuple[str, str]] = []
-    for line in read_secret(path, _SETTING).splitlines():
+    for line in _text(path).splitlines():
         match line.partition("#")[0].split():
             case []:
                 continue
@@ -90,6 +93,24 @@ def _read(path: Path | None) -> tuple[tuple[str, str], ...]:
     return tuple(
         pair for number, pair in enumerate(pairs) if sum(later[0] == pair[0] for later in pairs[number + 1 :]) < _VALID
     )
+
+
+def _text(path: Path | None) -> str:
+    if path is None:
+        remedy = "name the file that has it; `configdrive cloudstack gate-token` makes it"
+        raise PermanentError(PermanentCode.MISCONFIGURED, f"{_SETTING}: is not set", remedy)
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            text = file.read().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        detail = f"{_SETTING}: {path} cannot be read ({type(error).__name__})"
+        remedy = "make it with `configdrive cloudstack gate-token`, or correct its path and permissions"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy) from None
+    if mode & _WRITE:
+        detail = f"{_SETTING}: {path} can be changed by others (mode {mode:04o})"
+        raise PermanentError(PermanentCode.MISCONFIGURED, detail, f"chmod 644 {path}")
+    return text
 
 
 def _mark(path: Path | None) -> tuple[int, int] | None:

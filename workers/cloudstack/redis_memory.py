@@ -36,6 +36,8 @@ _YEAR: Final = 366 * 86_400
 _MINUTE: Final = 60
 _LOCK_SECONDS: Final = 20.0
 """Longer than the calls between two checks take; a dead adapter holds up its VM for so long."""
+_PATIENCE: Final = 7.0
+"""Three times as long is longer than that: CloudStack sends a webhook three times, and waits ten seconds each."""
 
 
 class RedisMemory(Memory):
@@ -50,7 +52,7 @@ class RedisMemory(Memory):
     """
 
     def __init__(
-        self, client: redis.Redis, *, prefix: str, seen_seconds: float, gone_seconds: float, patience: float = 5.0
+        self, client: redis.Redis, *, prefix: str, seen_seconds: float, gone_seconds: float, patience: float = _PATIENCE
     ) -> None:
         self._redis = client
         self._prefix = f"{prefix}cloudstack:"
@@ -66,7 +68,7 @@ class RedisMemory(Memory):
     @override
     @contextmanager
     def lock(self, vm: VmUuid, notice: Notice | None) -> Iterator[VmLock]:
-        lock = Lock(self._redis, f"{self._prefix}lock:{vm}", timeout=_LOCK_SECONDS, blocking_timeout=self._patience)
+        lock = _Lock(self._redis, f"{self._prefix}lock:{vm}", timeout=_LOCK_SECONDS, blocking_timeout=self._patience)
         if not lock.acquire():
             raise _busy(vm)
         try:
@@ -108,6 +110,14 @@ class RedisMemory(Memory):
         """
         names = notice.identities or ((notice.digest,) if notice.event in CONTENT_EVENTS else ())
         return [f"{self._prefix}seen:{hashlib.sha256(name.encode()).hexdigest()}" for name in names]
+
+
+class _Lock(Lock):
+    """A lock that knows itself again: when Redis' answer is lost, its client asks once more, and finds it taken."""
+
+    @override
+    def do_acquire(self, token: Any) -> bool:
+        return super().do_acquire(token) or self.redis.get(self.name) == token
 
 
 class _RedisVmLock(VmLock):

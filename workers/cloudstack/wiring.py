@@ -62,7 +62,7 @@ def make_adapter(
     )
 
 
-def make_gate(settings: Settings, mailbox: RedisMailbox, watch: Callable[[Verdict], None] | None = None) -> Gate:
+def make_gate(settings: Settings, mailbox: RedisMailbox, watch: Callable[[Verdict, float], None] | None = None) -> Gate:
     """Return a gate, as `make_adapter` does an adapter.
 
     Raises:

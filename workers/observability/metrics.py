@@ -1,4 +1,4 @@
-"""The counters of a worker, in all processes of its pool: events, attempts, steps; images found; notices of CloudStack.
+"""The counters of a worker, in all processes of its pool: events, attempts, steps; images found; CloudStack's part.
 
 No metric has a label for a VM or an event, and every label takes its values from a list or from the inventory: what a
 stranger may have written to Redis is counted as `other`.
@@ -197,6 +197,29 @@ class NoticeMetrics:
     def count(self, result: str) -> None:
         """Take note of one."""
         self._notices.labels(self._entry_point, result).inc()
+
+
+class AnswerMetrics:
+    """What a gate has answered hosts that start VMs of CloudStack's, and for how long it has kept them waiting.
+
+    Args:
+        verdicts: what a host may be told.
+        registry: where they are collected.
+    """
+
+    def __init__(self, verdicts: Collection[str], registry: CollectorRegistry) -> None:
+        make = _Maker(registry)
+        self._answers = make.counter(
+            "gate_answers", "Answers to hosts that start a VM, by what they were told", "verdict"
+        )
+        self._seconds = make.histogram("gate_seconds", "For how long a host was kept waiting", "verdict")
+        for verdict in verdicts:
+            self._answers.labels(verdict)
+
+    def count(self, verdict: str, seconds: float) -> None:
+        """Take note of one."""
+        self._answers.labels(verdict).inc()
+        self._seconds.labels(verdict).observe(seconds)
 
 
 def _one_of(known: Collection[str], word: object) -> str:

@@ -25,7 +25,7 @@ from configdrive.client.connection import connect_redis
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HypervisorName
 from workers.config.settings import Settings
-from workers.observability.metrics import NoticeMetrics, WorkMetrics
+from workers.observability.metrics import AnswerMetrics, NoticeMetrics, WorkMetrics
 from workers.observability.metrics_files import MetricFiles
 from workers.observability.metrics_fleet import FleetCollector
 from workers.store.inspection import Inspection
@@ -135,6 +135,16 @@ class AdapterMetrics(_Metrics):
         super().__init__(settings)
         disable_created_metrics()  # type: ignore[no-untyped-call]  # as the sweeper's
         self.notices = NoticeMetrics(entry_point, results, self._registry)
+        self.start()
+
+
+class GateMetrics(_Metrics):
+    """The metrics of a gate for CloudStack's hosts; as an adapter's, none of the fleet's."""
+
+    def __init__(self, settings: Settings, verdicts: Collection[str]) -> None:
+        super().__init__(settings)
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # as the sweeper's
+        self.answers = AnswerMetrics(verdicts, self._registry)
         self.start()
 
 

@@ -17,7 +17,7 @@ from workers.config.settings import Settings
 from workers.observability.observers import WorkObserver
 
 if TYPE_CHECKING:
-    from workers.observability.metrics_server import AdapterMetrics, SweeperMetrics, WorkerMetrics
+    from workers.observability.metrics_server import AdapterMetrics, GateMetrics, SweeperMetrics, WorkerMetrics
 
 
 class _Closing(Protocol):
@@ -51,6 +51,11 @@ def open_sweeper_metrics(settings: Settings) -> SweeperMetrics | None:
 def open_adapter_metrics(settings: Settings, entry_point: str, results: Sequence[str]) -> AdapterMetrics | None:
     """Return the metrics of an adapter for CloudStack; else as a worker's."""
     return _opened(settings, lambda extra: extra.AdapterMetrics(settings, entry_point, results))
+
+
+def open_gate_metrics(settings: Settings, verdicts: Sequence[str]) -> GateMetrics | None:
+    """Return the metrics of a gate for CloudStack's hosts; else as a worker's."""
+    return _opened(settings, lambda extra: extra.GateMetrics(settings, verdicts))
 
 
 def count_connections(metrics: WorkerMetrics, drivers: Callable[[], Drivers]) -> None:

@@ -84,6 +84,7 @@ class Gated:
             *("gate", "--address", LOOPBACK, "--port", str(self.port)),
             GATE_CERTIFICATE=str(self._pki / "servercert.pem"),
             GATE_CERTIFICATE_KEY=str(self._pki / "serverkey.pem"),
+            GATE_SECONDS="100",
         )
         found = re.search(r"listening on \S+ port (\d+)", self.gate.log.read_text())
         assert found is not None
@@ -145,6 +146,7 @@ class Started:
         name: its instance name.
         state: as CloudStack has it.
         devices: more of its devices.
+        machine: its hardware.
     """
 
     place: Gated
@@ -152,6 +154,7 @@ class Started:
     name: str
     state: str = "Stopped"
     devices: str = SCSI
+    machine: str = "pc"
     _ended: list[Outcome] = field(default_factory=list)
 
     def comes_to(self, state_: str, host: str | None = HOST) -> None:
@@ -171,7 +174,7 @@ class Started:
         """The XML with which CloudStack would start it."""
         root = disk(self.place.cloud.root_disk(self.uuid), "vda", "virtio", "disk")
         none = "<controller type='usb' model='none'/>"
-        return domain(self.name, self.uuid, root, devices=self.devices + none)
+        return domain(self.name, self.uuid, root, devices=self.devices + none, machine=self.machine)
 
     def starts(self, xml: str | None = None) -> str:
         """Let CloudStack's agent prepare its start; return the XML that libvirt would be given."""
@@ -194,13 +197,14 @@ class Started:
         found = [one for _, one in self.place.fleet.mailbox.outcomes("0", 0.01) if one is not None]
         return [one for one in found if one.vm_uuid == self.uuid]
 
-    def settled(self, count: int) -> list[Outcome]:
-        """Wait until so many of its events have been applied, and nothing waits."""
+    def settled(self, count: int, *, superseded: bool = False) -> list[Outcome]:
+        """Wait until so many of its events have been applied, or were overtaken, and nothing waits."""
+        fine = {Status.APPLIED, Status.NOT_APPLICABLE} | ({Status.DROPPED} if superseded else set())
 
         def done() -> list[Outcome] | None:
             view = self.place.fleet.mailbox.view(VmUuid(self.uuid))
             found = self.outcomes()
-            assert all(one.status in {Status.APPLIED, Status.NOT_APPLICABLE} for one in found), found
+            assert all(one.status in fine for one in found), found
             return found if len(found) >= count and not (view and view.mail) else None
 
         return wait_until(done, f"{count} outcomes of VM {self.uuid}", timeout=30)
@@ -227,10 +231,17 @@ class Starting(threading.Thread):
     @override
     def run(self) -> None:
         """Wait for the agent."""
-        self._xml = self._vm.starts()
+        with suppress(ConnectionError):  # it ended
+            self._xml = self._vm.starts() or None
 
     def result(self) -> str:
         """Return what the agent would start."""
         self.join(120)
         assert self._xml is not None
         return self._xml
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the agent has ended without an answer."""
+        self.join(120)
+        return self._xml is None

@@ -5,6 +5,7 @@ The agent's hook is the real Groovy script, run by a JVM as the agent runs it; l
 
 from __future__ import annotations
 
+import re
 import signal
 import uuid
 import xml.etree.ElementTree as ET
@@ -48,7 +49,7 @@ def gated(hosts: Site, fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def vm(gated: Gated) -> Iterator[Started]:
-    gated.agent.set(fail_closed="false", seconds="21", restart="5", pause="0")
+    gated.agent.set(fail_closed="false", seconds="100", restart="5", pause="0")
     made = gated.new_vm()
     yield made
     made.ends()
@@ -180,6 +181,45 @@ def test_two_questions_about_one_start_get_the_same_drive(vm: Started) -> None:
     assert len(vm.settled(1)) == 1
 
 
+def test_an_agent_that_restarts_while_a_start_waits_gets_the_same_drive_when_cloudstack_sends_it_again(
+    gated: Gated, vm: Started
+) -> None:
+    worker = gated.fleet.workers[0]
+    worker.pause()
+    start = vm.in_the_background()
+    wait_until(lambda: _waits(gated, vm), "the gate to have published the start", timeout=10)
+    gated.agent.kill()
+    assert start.is_lost
+    gated.agent.start()
+    again = vm.in_the_background()
+    worker.resume()
+    vm.runs(again.result())
+    vm.said("Running")
+    assert [one.facts["attach"] for one in vm.settled(2)] == ["orchestrator", "already"]
+    assert len(vm.drives()) == 1
+
+
+def test_a_start_that_cloudstack_gives_up_and_begins_anew_while_it_waits_leaves_one_drive(
+    gated: Gated, vm: Started
+) -> None:
+    worker = gated.fleet.workers[0]
+    worker.pause()
+    given_up = vm.in_the_background()
+    wait_until(lambda: _waits(gated, vm), "the gate to have published the start", timeout=10)
+    vm.said("Stopped", None)
+    again = vm.in_the_background()
+    wait_until(lambda: _waits(gated, vm, 3), "start, stop and start to wait", timeout=10)
+    worker.resume()
+    xml = again.result()
+    given_up.result()
+    vm.runs(xml)
+    vm.said("Running")
+    outcomes = vm.settled(4, superseded=True)
+    assert (outcomes[-1].event_type, outcomes[-1].facts["attach"]) == ("start", "already")
+    (image,) = vm.drives()
+    assert str(image) in xml
+
+
 LOST = ["the answer", "a second", "the agent", "the gate", "Redis"]
 
 
@@ -222,6 +262,35 @@ def test_whatever_answer_is_lost_a_vm_that_runs_has_exactly_one_drive(gated: Gat
     assert len({one.facts["path"] for one in outcomes}) == 1
 
 
-def _waits(gated: Gated, vm: Started) -> bool:
+def _waits(gated: Gated, vm: Started, events: int = 1) -> bool:
     view = gated.fleet.mailbox.view(VmUuid(vm.uuid))
-    return view is not None and bool(view.mail)
+    return view is not None and len(view.mail) >= events
+
+
+@pytest.mark.parametrize(("machine", "bus", "seen"), [("pc", "ide", "ata1-1"), ("q35", "sata", "AHCI/0")])
+def test_the_firmware_of_a_windows_vm_finds_its_drive_as_a_cd(
+    gated: Gated, tmp_path: Path, machine: str, bus: str, seen: str
+) -> None:
+    vm = gated.new_vm(osdisplayname="Windows Server 2022 (64-bit)")
+    vm.devices, vm.machine = "", machine
+    xml = vm.starts()
+    (drive,) = elements(xml, vm.xml)
+    target = drive.find("target")
+    assert target is not None
+    assert (drive.get("device"), target.get("bus")) == ("cdrom", bus)
+    log = tmp_path / "seabios.log"
+    log.touch(0o666)
+    try:
+        vm.runs(with_firmware_log(xml, log))
+        found = wait_until(lambda: re.findall(r".*QEMU DVD-ROM.*", log.read_text()), "the firmware", timeout=60)
+    finally:
+        vm.ends()
+    assert any(seen in line and "DVD/CD" in line for line in found), found
+
+
+def with_firmware_log(xml: str, log: Path) -> str:
+    """Have SeaBIOS write down what it finds: QEMU's debug port, which libvirt has no element for."""
+    words = ["-chardev", f"file,id=seabios,path={log}", "-device", "isa-debugcon,iobase=0x402,chardev=seabios"]
+    line = "".join(f"<qemu:arg value='{word}'/>" for word in words)
+    head = xml.replace("<domain ", "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' ", 1)
+    return head.replace("</domain>", f"<qemu:commandline>{line}</qemu:commandline></domain>")

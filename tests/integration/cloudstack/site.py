@@ -101,12 +101,12 @@ class AdapterSite:
         own = {f"CONFIGDRIVE_CLOUDSTACK__{name}": value for name, value in more.items()}
         return {**self.environment, **own}
 
-    def webhook(self, certificates: Certificates) -> Hook:
+    def webhook(self, certificates: Certificates, **environment: str) -> Hook:
         """Start an adapter for webhooks over HTTPS, which counts them."""
         pki = certificates.directory
         daemon = self.adapter(
             *("webhook", "--address", LOOPBACK, "--port", "0"),
-            environment={"CONFIGDRIVE_METRICS_PORT": "0"},
+            environment={"CONFIGDRIVE_METRICS_PORT": "0", **environment},
             WEBHOOK_CERTIFICATE=str(pki / "servercert.pem"),
             WEBHOOK_CERTIFICATE_KEY=str(pki / "serverkey.pem"),
         )

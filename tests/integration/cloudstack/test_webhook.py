@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import ssl
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.cloudstack import machine
 from rigs.process import LOOPBACK
 from rigs.redis import RedisServer
+from tests.integration.cloudstack.cutting import CuttingProxy
 from tests.integration.cloudstack.site import AdapterSite, Hook, idle_fleet, sign, started
 from tests.support import require_rig
 from tests.unit.workers.cloudstack.recorded import body
@@ -21,6 +26,9 @@ if TYPE_CHECKING:
 
     from rigs.certificates import Certificates
     from rigs.cloudstack import CloudStack
+
+
+CLOUDSTACK_TRIES = 3
 
 
 @pytest.fixture
@@ -154,3 +162,54 @@ def test_while_redis_is_away_a_payload_must_come_again_and_term_ends_all_in_orde
 
         assert hook.terminate() == 0
         assert "ended: 1 published" in site.log
+
+
+@pytest.fixture(scope="module")
+def breaking(
+    shared_site: AdapterSite, redis_server: RedisServer, certificates: Certificates
+) -> Iterator[tuple[CuttingProxy, Hook]]:
+    """An adapter's server whose way to Redis breaks."""
+    settings = shared_site.fleet.settings
+    with CuttingProxy(redis_server.port) as proxy:
+        url = settings.redis_url.get_secret_value().replace(f":{redis_server.port}", f":{proxy.port}")
+        hook = shared_site.webhook(certificates, CONFIGDRIVE_REDIS_URL=url)
+        yield proxy, hook
+        assert hook.terminate() == 0
+
+
+@pytest.mark.parametrize("before", ["asked", "answered"])
+def test_200_means_stored_wherever_the_way_to_redis_breaks(
+    breaking: tuple[CuttingProxy, Hook], site: AdapterSite, cloudstack: CloudStack, before: str
+) -> None:
+    proxy, hook = breaking
+    for number in itertools.count():
+        vm = str(uuid.uuid4())
+        cloudstack.vms[vm] = machine(vm)
+        proxy.forget({number: before}.get)
+        tries = [hook.post(started(vm)) for _ in range(CLOUDSTACK_TRIES)]
+        assert set(tries) <= {200, 503}
+        assert tries[-1] == 200, (number, tries)
+        assert site.types(vm) == ["start"], number
+        if not proxy.cut:
+            break
+    assert number > 5, "lock, look, check, put, keep, release"
+    assert site.dead_letters() == []
+
+
+def test_200_means_stored_under_load_too(
+    breaking: tuple[CuttingProxy, Hook], site: AdapterSite, cloudstack: CloudStack
+) -> None:
+    proxy, hook = breaking
+    vms = [str(uuid.uuid4()) for _ in range(24)]
+    cloudstack.vms.update({vm: machine(vm) for vm in vms})
+
+    def post(vm: str) -> None:
+        while hook.post(started(vm)) != 200:
+            pass
+        assert site.types(vm) == ["start"]
+
+    proxy.forget(lambda sent: {5: "asked", 13: "answered"}.get(sent % 17))
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(post, [*vms, *vms]))
+    assert proxy.cut > 10
+    assert site.dead_letters() == []

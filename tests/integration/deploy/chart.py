@@ -91,7 +91,7 @@ VALUES: dict[str, Values] = {
             "rules": {"enabled": True},
             "dashboard": {"enabled": True},
         },
-        "networkPolicy": {"enabled": True, "flowerFrom": [_OFFICE], "webhookFrom": [_OFFICE]},
+        "networkPolicy": {"enabled": True, "flowerFrom": [_OFFICE], "webhookFrom": [_OFFICE], "gateFrom": [_OFFICE]},
         "cloudstack": {
             "enabled": True,
             "entryPoint": "webhook",
@@ -102,7 +102,9 @@ VALUES: dict[str, Values] = {
                 "hosts": {"kvm1.dc.example": "kvm-01"},
                 "drives_for": "all",
                 "call_seconds": 2,
+                "gate_seconds": 30,
             },
+            "gate": {"enabled": True, "replicas": 3, "service": {"type": "NodePort", "port": 8444}},
         },
     },
 }

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 IMAGE_FILES = Path("/usr/local/lib/configdrive")
 """Where deploy/Dockerfile puts the stack's own files."""
 
-_PORTS = ("6379", "5555", "9109", "8443")
+_PORTS = ("6379", "5555", "9109", "8443", "8444")
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+):-(?P<default>[^}]*)\}|\$\$")
 
 

@@ -39,9 +39,9 @@ SECRET = {"redis_url", "sentinel_password"}
 OF_ONE_PROCESS = {"cloudstack"}
 """They stand in `cloudstack.settings`."""
 SECRET_OF_CLOUDSTACK = {"amqp_url"}
-GATE = {"gate_tokens_file", "gate_certificate", "gate_certificate_key", "gate_seconds"}
-"""Of a process that the chart does not run: agents reach it from outside of the cluster."""
-FILES_OF_CLOUDSTACK = {"key_file", "webhook_secret_file", "webhook_certificate", "webhook_certificate_key"}
+FILES_OF_WEBHOOKS = ("webhook_secret_file", "webhook_certificate", "webhook_certificate_key")
+FILES_OF_THE_GATE = ("gate_tokens_file", "gate_certificate", "gate_certificate_key")
+FILES_OF_CLOUDSTACK = {"key_file", *FILES_OF_WEBHOOKS, *FILES_OF_THE_GATE}
 
 
 @pytest.fixture(params=VALUES)
@@ -181,7 +181,7 @@ def test_settings_that_values_may_have_are_all_but_the_secret_and_the_chart_s_ow
         names = set(chart.schema["properties"]["settings"]["properties"])
         own = set(chart.schema["properties"]["cloudstack"]["properties"]["settings"]["properties"])
     assert names == Settings.model_fields.keys() - SECRET - MADE_BY_THE_CHART - OF_ONE_PROCESS
-    assert own == CloudStackSettings.model_fields.keys() - SECRET_OF_CLOUDSTACK - FILES_OF_CLOUDSTACK - GATE
+    assert own == CloudStackSettings.model_fields.keys() - SECRET_OF_CLOUDSTACK - FILES_OF_CLOUDSTACK
 
 
 def test_settings_become_what_a_process_reads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,12 +198,29 @@ def test_settings_become_what_a_process_reads(monkeypatch: pytest.MonkeyPatch) -
     assert settings.metrics_port == 9109
 
 
-def test_the_adapter_for_cloudstack_has_secrets_and_settings_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "port", "settings_of_files", "files"),
+    [
+        (
+            "cloudstack",
+            {"webhook": 8443},
+            FILES_OF_WEBHOOKS,
+            ["webhook.secret", "webhook.pem", "webhook.key"],
+        ),
+        ("cloudstack-gate", {"gate": 8444}, FILES_OF_THE_GATE, ["gate.tokens", "gate.pem", "gate.key"]),
+    ],
+)
+def test_what_is_for_cloudstack_has_secrets_and_settings_of_its_own(  # noqa: PLR0913, PLR0917  # cases
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    port: dict[str, int],
+    settings_of_files: tuple[str, ...],
+    files: list[str],
 ) -> None:
     manifests = render(VALUES["all there is"])
-    assert set(secrets(pod(manifests, "cloudstack"))) == {"configdrive-cloudstack"}
-    (adapter,) = pod(manifests, "cloudstack")["spec"]["containers"]
+    assert set(secrets(pod(manifests, name))) == {"configdrive-cloudstack"}
+    (adapter,) = pod(manifests, name)["spec"]["containers"]
     secret = tmp_path / "settings.toml"
     secret.write_text(
         'redis_url = "redis://cloudstack@redis.example"\n[cloudstack]\namqp_url = "amqps://rabbit.example"\n'
@@ -214,32 +231,35 @@ def test_the_adapter_for_cloudstack_has_secrets_and_settings_of_its_own(
     settings = load_settings()
     own = settings.cloudstack
     assert {one["name"]: one["containerPort"] for one in adapter["ports"]} == {
-        "webhook": 8443,
+        **port,
         "metrics": settings.metrics_port,
     }
     assert own.url == "https://cloudstack.example/client/api"
     assert own.hosts == {"kvm1.dc.example": "kvm-01"}
-    assert (own.drives_for, own.start_at, own.call_seconds) == ("all", "running", 2)
+    assert (own.drives_for, own.start_at, own.call_seconds, own.gate_seconds) == ("all", "running", 2, 30)
+    assert pod(manifests, "cloudstack-gate")["spec"]["terminationGracePeriodSeconds"] == 45, "who waits is answered"
     assert own.amqp_url is not None, "what stands in the secret is kept"
-    files = (own.key_file, own.webhook_secret_file, own.webhook_certificate, own.webhook_certificate_key)
-    names = ("cloudstack.keys", "webhook.secret", "webhook.pem", "webhook.key")
-    assert [str(file) for file in files] == [f"/run/configdrive/{name}" for name in names]
-    others = [
-        one for name in named(manifests, "Deployment") if name != "cloudstack" for one in variables(manifests, name)
-    ]
-    assert not any("CLOUDSTACK__" in one for one in others)
+    found = [str(getattr(own, one)) for one in ("key_file", *settings_of_files)]
+    assert found == [f"/run/configdrive/{file}" for file in ("cloudstack.keys", *files)]
+    for other in named(manifests, "Deployment").keys() - {"cloudstack", "cloudstack-gate"}:
+        assert not any("CLOUDSTACK__" in one for one in variables(manifests, other))
 
 
 @pytest.mark.parametrize(
     ("entry_point", "service", "policies"),
-    [("amqp", False, {"pods", "flower"}), ("webhook", True, {"pods", "flower", "cloudstack"})],
+    [
+        ("amqp", False, {"pods", "flower", "cloudstack-gate"}),
+        ("webhook", True, {"pods", "flower", "cloudstack", "cloudstack-gate"}),
+    ],
 )
-def test_only_webhooks_are_let_in(entry_point: str, *, service: bool, policies: set[str]) -> None:
+def test_only_webhooks_and_hosts_are_let_in(entry_point: str, *, service: bool, policies: set[str]) -> None:
     values = VALUES["all there is"]
     manifests = render({**values, "cloudstack": {**values["cloudstack"], "entryPoint": entry_point}})
     assert ("cloudstack" in named(manifests, "Service")) is service
     assert set(named(manifests, "NetworkPolicy")) == policies
-    assert "cloudstack" not in named(render(), "Deployment")
+    assert "cloudstack-gate" in named(manifests, "Service")
+    assert not {"cloudstack", "cloudstack-gate"} & named(render(), "Deployment").keys()
+    assert "cloudstack-gate" not in named(render(VALUES["CloudStack's bus"]), "Deployment")
 
 
 def variables(manifests: list[Manifest], name: str) -> list[str]:

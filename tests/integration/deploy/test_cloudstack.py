@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import ssl
@@ -18,6 +19,8 @@ from tests.integration.cloudstack.site import SECRET, sign, started
 from tests.integration.deploy.compose import Stack, configdrive
 from tests.integration.metrics.asking import scrape
 from tests.support import require_rig, wait_until
+from workers.cloudstack.gate import Verdict
+from workers.cloudstack.gate_tokens import new_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,12 +55,14 @@ def configured(service: Service, cloudstack: CloudStack) -> Service:
     cloudstack.environment(service.configuration)  # writes the keys
     (service.configuration / "cloudstack.toml").write_text(
         f'[cloudstack]\nurl = "{cloudstack.url}"\nca_file = "{cloudstack.ca_file}"\ndrives_for = "all"\n'
+        "gate_seconds = 2\n"
         f'amqp_url = "amqp://guest:swordfish@{LOOPBACK}:{free_port()}/"\n'
     )
-    shutil.copy(pki / "servercert.pem", service.configuration / "webhook.pem")
-    shutil.copy(pki / "serverkey.pem", service.configuration / "webhook.key")
+    for server in ("webhook", "gate"):
+        shutil.copy(pki / "servercert.pem", service.configuration / f"{server}.pem")
+        shutil.copy(pki / "serverkey.pem", service.configuration / f"{server}.key")
     (service.configuration / "webhook.secret").write_text(SECRET)
-    for file in ("cloudstack.keys", "webhook.secret", "webhook.key"):
+    for file in ("cloudstack.keys", "webhook.secret", "webhook.key", "gate.key"):
         (service.configuration / file).chmod(0o600)
     return service
 
@@ -89,6 +94,43 @@ def test_a_webhook_becomes_an_event_by_the_login_that_init_made(stack: Stack, cl
     assert "start" in configdrive(stack, "worker", "show", vm)
     page = scrape(service.outside("http://127.0.0.1:9109/metrics"))
     assert page.sum("configdrive_cloudstack_notices_total", entry_point="webhook", result="published") == 1
+    assert "NOPERM" not in service.log.read_text()
+    assert service.healthy()
+    assert service.stop() == 0
+
+
+def test_a_host_s_question_becomes_a_start_by_the_login_that_init_made(stack: Stack, cloudstack: CloudStack) -> None:
+    service = configured(stack.service("cloudstack-gate"), cloudstack)
+    new_token(service.configuration / "gate.tokens", "other")
+    service.start()
+    wait_until(lambda: "listening on" in service.log.read_text(), "the gate", timeout=30)
+    token = new_token(service.configuration / "gate.tokens", "h1")  # known at once, without a restart
+    vm = str(uuid.uuid4())
+    cloudstack.vms[vm] = machine(vm, state="Starting", hostname="h1")
+
+    def asks(method: str, path: str, body: str | None = None) -> tuple[int, str]:
+        trusting = ssl.create_default_context(cafile=cloudstack.ca_file)
+        client = http.client.HTTPSConnection(LOOPBACK, int(service.outside("8444")), timeout=20, context=trusting)
+        client.request(method, path, body, {"Authorization": f"Bearer {token}"})
+        answer = client.getresponse()
+        said = answer.status, answer.read().decode()
+        client.close()
+        return said
+
+    assert asks("GET", "/host") == (200, "h1\n")
+    question = {
+        "uuid": vm,
+        "host": "h1",
+        "definition": {"machine": "pc", "disks": [{"target": "vda", "bus": "virtio"}]},
+    }
+    status, said = asks("POST", "/start", json.dumps(question))
+    assert (status, json.loads(said)["verdict"]) == (504, "late"), said  # no worker runs
+    assert asks("POST", "/start", "{}")[0] == 400
+    assert "start" in configdrive(stack, "worker", "show", vm)
+    page = scrape(service.outside("http://127.0.0.1:9109/metrics"))
+    counted = {verdict: page.sum("configdrive_gate_answers_total", verdict=verdict) for verdict in Verdict}
+    assert counted == dict.fromkeys(Verdict, 0) | {Verdict.LATE: 1, Verdict.REFUSED: 1}
+    assert page.sum("configdrive_gate_seconds_count", verdict="late") == 1
     assert "NOPERM" not in service.log.read_text()
     assert service.healthy()
     assert service.stop() == 0

@@ -15,6 +15,7 @@ from rigs.redis import RedisServer
 from rigs.worker import CONFIGDRIVE
 from tests.integration.deploy.compose import ROOT
 from tests.support import require_rig, wait_until
+from workers.cloudstack.gate_tokens import new_token
 from workers.config.keys import public_text, read_or_make_keys
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def installed(tmp_path: Path) -> Path:
 
 def test_systemd_accepts_them_and_finds_them_confined(analyze: str, installed: Path) -> None:
     files = [str(file) for file in sorted(installed.glob("*.service")) if file.is_file()]
-    assert (len(files), len(DROP_INS)) == (5, 1)
+    assert (len(files), len(DROP_INS)) == (6, 1)
     said = subprocess.run(
         [analyze, "verify", "--man=no", *files], capture_output=True, text=True, timeout=60, check=False
     )
@@ -89,6 +90,11 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates.make(tmp_path_factory.mktemp("pki"), LOOPBACK)
+
+
 @pytest.mark.parametrize(
     ("unit", "instance", "drop_ins", "says"),
     [
@@ -98,12 +104,14 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         ("configdrive-flower", "", [], "Visit me at http"),
         ("configdrive-cloudstack", "", [], "RabbitMQ is away"),
         ("configdrive-cloudstack", "", ["webhook.conf"], "listening on"),
+        ("configdrive-cloudstack-gate", "", [], "listening on"),
     ],
 )
 def test_the_units_commands_run_with_the_units_environment(  # noqa: PLR0913, PLR0917  # fixtures
     installed: Path,
     tmp_path: Path,
     redis: RedisServer,
+    certificates: Certificates,
     unit: str,
     instance: str,
     drop_ins: list[str],
@@ -119,10 +127,10 @@ def test_the_units_commands_run_with_the_units_environment(  # noqa: PLR0913, PL
         "cloudstack.keys": "api-key\nswordfish\n",
         "webhook.secret": "swordfish\n",
     }
-    if drop_ins:
-        pki = Certificates.make(tmp_path / "pki", LOOPBACK).directory
-        sources |= {"webhook.pem": (pki / "servercert.pem").read_text()}
-        sources |= {"webhook.key": (pki / "serverkey.pem").read_text()}
+    for server in ("webhook", "gate"):
+        sources[f"{server}.pem"] = (certificates.directory / "servercert.pem").read_text()
+        sources[f"{server}.key"] = (certificates.directory / "serverkey.pem").read_text()
+    new_token(tmp_path / "gate.tokens", "kvm1.dc.example")
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     for one in spec.all("RuntimeDirectory"):
@@ -141,10 +149,10 @@ def test_the_units_commands_run_with_the_units_environment(  # noqa: PLR0913, PL
         made.chmod(0o400)
     stated = dict(one.split("=", 1) for one in spec.all("Environment"))
     stated["PATH"] = f"{Path(CONFIGDRIVE).parent}:/usr/bin:/bin"
-    if "CONFIGDRIVE_INVENTORY" in stated:
-        stated["CONFIGDRIVE_INVENTORY"] = str(tmp_path / "inventory.toml")
+    for name, value in stated.items():
+        stated[name] = value.replace("/etc/configdrive", str(tmp_path))
     log = tmp_path / "log"
-    command = [word.replace("8443", "0").replace("0.0.0.0", LOOPBACK) for word in spec.command()]  # noqa: S104  # to be replaced
+    command = [re.sub("^844[34]$", "0", word).replace("0.0.0.0", LOOPBACK) for word in spec.command()]  # noqa: S104  # to be replaced
     daemon = Daemon(command, log, {**stated, "CREDENTIALS_DIRECTORY": str(credentials)})
     daemon.start()
     try:

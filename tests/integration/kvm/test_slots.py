@@ -10,7 +10,7 @@ import libvirt
 import pytest
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
-from configdrive.model import AttachBy, Presentation, StoredImage
+from configdrive.model import AttachBy, GuestOs, Presentation, StoredImage
 from configdrive.ports import AttachedHow, Inserted
 from tests.contract.rig import image_name, make_image
 from tests.integration.kvm.cloud import disk, image_at
@@ -108,8 +108,11 @@ def test_a_running_vm_is_given_a_drive_on_scsi_else_on_usb(  # noqa: PLR0913  # 
     cloud: Cloud, driver: KvmDriver, home: Place, devices: str, bus: str, *, transient: bool
 ) -> None:
     vm = cloud.define(devices=devices, running=True, transient=transient, no_usb="usb" not in devices)
+    vm = replace(vm, guest_os=GuestOs.WINDOWS if transient else None)
     attachment = give(driver, vm, home)
     assert attachment.how is AttachedHow.HOT_ADDED
+    on_usb = {"bus": "usb", "seen_as": "disk", "needs": "cd_at_power_on" if transient else "usb_storage"}
+    assert attachment.facts == (on_usb if bus == "usb" else {"bus": "scsi", "needs": "virtio_scsi"})
     assert f'bus="{bus}"' in (attachment.xml or "")
     assert guest_sees(cloud, vm) == [attachment.path]
     assert give(driver, vm, home).how is AttachedHow.ALREADY

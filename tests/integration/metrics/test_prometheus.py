@@ -19,7 +19,7 @@ from tests.e2e.site import new_vm, uuid_of
 from tests.integration.deploy.chart import VALUES, queries, render
 from tests.mailboxes import posting
 from tests.support import find_program, require_rig, wait_until
-from workers.observability.metrics import NoticeMetrics
+from workers.observability.metrics import AnswerMetrics, NoticeMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 DASHBOARD = SHIPPED.parent / "grafana" / "dashboards" / "configdrive.json"
 CASES = Path(__file__).with_name("alerts.test.yml")
 NAME = re.compile(r"\bconfigdrive_[a-z_]+")
+OF_CLOUDSTACK = {
+    "configdrive_cloudstack_notices_total",
+    "configdrive_gate_answers_total",
+    "configdrive_gate_seconds_bucket",
+}
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +80,7 @@ def test_each_rule_leads_to_its_section_and_each_panel_says_what_it_shows() -> N
     panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
     assert [one["title"] for one in panels if one["type"] != "row" and not one.get("description")] == []
     shown = " ".join(target["expr"] for one in panels for target in one.get("targets", ()))
-    assert {"configdrive_intake_entries", "configdrive_cloudstack_notices_total", "configdrive_orphan_images"} <= set(
-        re.findall(r"configdrive_\w+", shown)
-    )
+    assert {"configdrive_intake_entries", "configdrive_orphan_images", *OF_CLOUDSTACK} <= set(NAME.findall(shown))
 
 
 def test_the_configuration_and_the_rules_are_valid() -> None:
@@ -106,14 +109,14 @@ def test_every_metric_that_the_dashboard_and_the_rules_name_is_there(prometheus:
     there = set(prometheus.ask("label/__name__/values"))
     named = {name for expression in questions().values() for name in NAME.findall(expression)}
     assert len(named) > 20
-    assert named - there == {"configdrive_cloudstack_notices_total"}, "but for the adapter's: none runs here"
+    assert named - there == OF_CLOUDSTACK, "but for the adapter's and the gate's: none runs here"
 
 
 @pytest.mark.parametrize("title", sorted(questions()))
 def test_every_question_of_the_dashboard_and_the_rules_is_understood(prometheus: Prometheus, title: str) -> None:
     """Prometheus refuses a wrong one; and of these, all but alerts have an answer in a fleet that has worked."""
     found = prometheus.query(questions()[title])
-    idle = "cloudstack_notices" in questions()[title]  # no adapter runs here
+    idle = not OF_CLOUDSTACK.isdisjoint(NAME.findall(questions()[title]))
     assert found or idle or title in {rule["alert"] for rule in rules()}, "no data"
 
 
@@ -149,9 +152,10 @@ def test_the_names_in_the_documentation_are_those_of_the_metrics(prometheus: Pro
     text = (SHIPPED.parents[1] / "docs" / "reference" / "metrics.md").read_text("utf-8")
     documented = set(re.findall(r"^\| `(configdrive_[a-z_]+)", text, re.MULTILINE))
     registry = CollectorRegistry()
-    NoticeMetrics("amqp", [], registry)  # an adapter is no part of this fleet
-    of_adapters = {f"{family.name}_total" for family in registry.collect()}
-    assert documented == {name for name in there if NAME.fullmatch(name)} | of_adapters
+    NoticeMetrics("amqp", [], registry)  # neither adapter nor gate is a part of this fleet
+    AnswerMetrics([], registry)
+    others = {f"{one.name}_total" if one.type == "counter" else one.name for one in registry.collect()}
+    assert documented == {name for name in there if NAME.fullmatch(name)} | others
 
 
 def test_a_parked_vm_raises_the_alert(prometheus: Prometheus) -> None:

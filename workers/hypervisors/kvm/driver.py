@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import libvirt
 
 from configdrive.errors import FleetError, PermanentError, TransientCode, TransientError
-from configdrive.model import AttachBy, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
+from configdrive.model import AttachBy, GuestOs, HostName, HypervisorName, ImageName, Place, PowerState, StoredImage, Vm
 from configdrive.places import at
 from configdrive.ports import AttachedHow, Attachment, Check, Genuine, Observation, Survey, trusted
 from workers.driverkit.storage_routes import (
@@ -174,7 +174,7 @@ class KvmDriver:
             visit.link.known.held.keep(vm.uuid, frozenset({name}))
         xml = disk_xml(done.target, path, wanted.device, mark=done.is_ours, policy=policy)
         return Attachment(
-            done.how, done.target.dev, path, xml, MARK if done.is_ours else None, facts=_facts(done.target)
+            done.how, done.target.dev, path, xml, MARK if done.is_ours else None, facts=_facts(done.target, wanted)
         )
 
     def detach(
@@ -390,7 +390,7 @@ def _for_the_orchestrator(
         raise no_free_slot(wanted.vm, choices)
     target = slot.target
     xml = disk_xml(target, path, wanted.device, policy=policy, address=address_in(definition, target))
-    facts = _facts(target)
+    facts = _facts(target, wanted)
     if slot.adds_scsi:
         facts["xml_controller"] = scsi_xml(definition.scsi_of_drive)
     return Attachment(AttachedHow.ORCHESTRATOR, target.dev, path, xml, facts=facts)
@@ -401,6 +401,18 @@ def _elements(path: str, policy: StartupPolicy) -> dict[str, str]:
     return {f"xml_{bus}": disk_xml(Target("", bus), path, policy=policy) for bus in ("ide", "sata", "scsi")}
 
 
-def _facts(target: Target) -> dict[str, str]:
-    """Say on which bus the drive is, and what the guest needs for it."""
-    return {"bus": target.bus} | ({"needs": "virtio_scsi"} if target.bus == "scsi" else {})
+def _facts(target: Target, wanted: Wanted) -> dict[str, str]:
+    """Say on which bus the drive is, and what the guest needs for it.
+
+    QEMU makes a disk of a CD on USB, and Windows reads ISO 9660 on CDs only: it needs one that is there from the start.
+    """
+    facts = {"bus": target.bus}
+    match target.bus:
+        case "scsi":
+            facts["needs"] = "virtio_scsi"
+        case "usb":
+            windows = wanted.guest_os is GuestOs.WINDOWS
+            facts |= {"seen_as": "disk", "needs": "cd_at_power_on" if windows else "usb_storage"}
+        case _:
+            pass
+    return facts

@@ -61,7 +61,7 @@ labels:
 {{- $_ := set $settings "keys_file" "/run/configdrive/keys.json" }}
 {{- $_ := set $settings "inventory" "/etc/configdrive/inventory.toml" }}
 {{- end }}
-{{- if and .root.Values.metrics.enabled (has .role (list "worker" "storage-sweep" "cloudstack")) }}
+{{- if and .root.Values.metrics.enabled (has .role (list "worker" "storage-sweep" "cloudstack" "cloudstack-gate")) }}
 {{- $_ := set $settings "metrics_port" .root.Values.metrics.port }}
 {{- $_ := set $settings "metrics_address" "0.0.0.0" }}
 {{- end }}

@@ -10,7 +10,7 @@ capabilities:
 A pod's template, the same for every process. Takes
   root         the chart's scope
   component    its label
-  role         the container's name: worker, storage-sweep, wakeup, cloudstack, flower, doctor
+  role         the container's name: worker, storage-sweep, wakeup, cloudstack, cloudstack-gate, flower, doctor
   pod          `pods` with what the component says otherwise
   secret       the secret whose files it gets in /run/configdrive
   hosts        whether it works on hypervisors: key file, inventory
@@ -20,7 +20,7 @@ A pod's template, the same for every process. Takes
   run          command or args, and probes of the container, as YAML
 */}}
 {{- define "configdrive.pod" -}}
-{{- $metrics := and .root.Values.metrics.enabled (has .role (list "worker" "storage-sweep" "cloudstack")) -}}
+{{- $metrics := and .root.Values.metrics.enabled (has .role (list "worker" "storage-sweep" "cloudstack" "cloudstack-gate")) -}}
 metadata:
   labels:
     {{- include "configdrive.selector" . | nindent 4 }}

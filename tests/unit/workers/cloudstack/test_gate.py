@@ -182,4 +182,37 @@ def test_the_two_newest_tokens_of_a_host_are_valid_and_no_token_is_kept(tmp_path
     made = [new_token(path, "h1") for _ in range(3)]
     assert [tokens.host_of(token) for token in (*made, other, "")] == [None, "h1", "h1", "h2", None]
     assert not any(token in path.read_text() for token in (*made, other))
-    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_hashes_may_be_read_by_anybody_and_written_by_their_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    token = new_token(path, "h1")
+    assert path.stat().st_mode & 0o777 == 0o644
+    path.chmod(0o664)
+    for refused in (lambda: GateTokens(path), lambda: new_token(path, "h1")):
+        with pytest.raises(PermanentError, match="can be changed by others") as caught:
+            refused()
+        assert caught.value.remedy == f"chmod 644 {path}"
+    path.chmod(0o644)
+    assert GateTokens(path).host_of(token) == "h1"
+
+
+def test_each_answer_is_counted_also_one_that_nobody_foresaw(cloud: Cloud) -> None:
+    counted: list[Verdict] = []
+    asked = Gate(
+        directory=cloud.directory,
+        memory=cloud.memory,
+        publisher=Waiting(cloud),
+        clock=cloud.clock,
+        hosts={},
+        drives_for=DrivesFor.OFFERING,
+        seconds=5,
+        watch=lambda verdict, seconds: counted.append(verdict) if seconds < 5 else None,
+    )
+    asked.ask(QUESTION)
+    asked.refuse()
+    cloud.directory.fails = ZeroDivisionError("sw0rdfish")
+    cloud.clock.time += 121
+    answer = asked.ask(QUESTION)
+    assert counted == [Verdict.DRIVE, Verdict.REFUSED, Verdict.FAILED]
+    assert answer.reason == "unforeseen ZeroDivisionError: please report it"
