@@ -84,16 +84,21 @@ local function dead_letter(prefix, letter)
   redis.call('LTRIM', prefix .. 'dead', 0, MOST_DEAD_LETTERS - 1)
 end
 
--- The VM's next event, as a table and as it stands. What lies before it and is no header goes to the dead letters.
+-- The VM's next event, as a table and as it stands. What lies before it and is no header, or has no body, goes to the dead
+-- letters: PUT stores both at once, so it is a stranger's, and might be for a queue that no worker takes anything from.
 local function head_of(prefix, uuid)
-  local mail = prefix .. 'mail:' .. uuid
+  local mail, body = prefix .. 'mail:' .. uuid, prefix .. 'body:' .. uuid
   while true do
     local text = redis.call('LINDEX', mail, 0)
     if not text then return nil end
     local header = read(text)
-    if is_header(header, uuid) then return header, text end
+    local reason = 'not a header'
+    if is_header(header, uuid) then
+      if redis.call('HEXISTS', body, header.key) == 1 then return header, text end
+      reason = 'a header without an event'
+    end
     redis.call('LPOP', mail)
-    dead_letter(prefix, cjson.encode({at = clock() / 1000, origin = 'mailbox', reason = 'not a header', vm_uuid = uuid}))
+    dead_letter(prefix, cjson.encode({at = clock() / 1000, origin = 'mailbox', reason = reason, vm_uuid = uuid}))
   end
 end
 

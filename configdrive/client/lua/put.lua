@@ -36,7 +36,7 @@ end
 
 -- Nothing of the VM is read here but whether fields are there, and a number: a publisher's login can read no more of it.
 local head = read(redis.call('LINDEX', KEYS[2], 0))
-if not is_header(head, ARGV[2]) then  -- a stranger's: whoever claims the VM makes a dead letter of it
+if not is_header(head, ARGV[2]) or redis.call('HEXISTS', KEYS[3], head.key) == 0 then  -- a stranger's: whoever claims the VM makes a dead letter of it
   head = {key = event.key, type = event.type, queue = event.queue, sequence = -1}
 end
 local supersedes_head = supersedes(event, head)

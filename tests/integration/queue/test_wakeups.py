@@ -187,6 +187,7 @@ LIKE_A_HEADER = (
     f'{{"key":"{FORGED_KEY}","id":"stranger","source":"/s","type":"start","vm":"VM"'
     ',"queue":"configdrive.simulated","sequence":1,"x":X}'
 )
+NOBODY_S = LIKE_A_HEADER.replace("configdrive.simulated", "configdrive.nobody").replace("X", "1")
 
 
 @pytest.mark.parametrize(
@@ -205,6 +206,7 @@ LIKE_A_HEADER = (
         LIKE_A_HEADER.replace("/s", "\t").replace("X", "1"),
         LIKE_A_HEADER.replace('"sequence":1', '"sequence":1.5').replace("X", "1"),
         LIKE_A_HEADER.replace("configdrive.simulated", "somebody's list").replace("X", "1"),
+        NOBODY_S,
     ],
 )
 def test_garbage_in_a_mailbox_is_a_dead_letter_and_holds_up_nobody(store: Store, garbage: str | bytes) -> None:
@@ -217,18 +219,24 @@ def test_garbage_in_a_mailbox_is_a_dead_letter_and_holds_up_nobody(store: Store,
     store.mailbox.done(claim, finish(claim))
     assert store.sent() == [(third.key, 1)]
     (letter,) = store.mailbox.dead_letters(10)
-    assert (letter.origin, letter.reason, letter.vm_uuid, letter.event_id) == ("mailbox", "not a header", vm, None)
+    reason = "a header without an event" if garbage == NOBODY_S else "not a header"
+    assert (letter.origin, letter.reason, letter.vm_uuid, letter.event_id) == ("mailbox", reason, vm, None)
     assert abs(letter.at - store.now()) < 5
     claim = store.claim(third)
     store.mailbox.done(claim, finish(claim))
     assert store.mail(vm) == []
 
 
-@pytest.mark.parametrize("garbage", ["garbage", "{}"])
-def test_garbage_before_a_vm_s_first_event_does_not_hold_it_up(store: Store, garbage: str) -> None:
+@pytest.mark.parametrize("due", [False, True])
+@pytest.mark.parametrize("garbage", ["garbage", "{}", NOBODY_S])
+def test_garbage_before_a_vm_s_first_event_does_not_hold_it_up(store: Store, garbage: str, *, due: bool) -> None:
+    """Not even a header for a queue that no worker takes anything from: without a body it is no event."""
     vm = new_vm()
-    store.client.rpush(store.key("mail", vm), garbage)
+    store.client.rpush(store.key("mail", vm), garbage.replace("VM", vm))
+    if due:
+        store.client.zadd(store.key("due", QUEUE), {vm: 1})
     header = store.put(vm)
+    store.due_now()
     assert store.sent() == [(header.key, 1)]
     claim = store.claim(header)
     assert len(store.mailbox.dead_letters(10)) == 1
@@ -237,12 +245,13 @@ def test_garbage_before_a_vm_s_first_event_does_not_hold_it_up(store: Store, gar
 
 
 @pytest.mark.parametrize("x", ["0x10", '"\xff"', '"\t"'], ids=["hexadecimal", "no UTF-8", "control character"])
-def test_what_only_the_script_can_read_as_a_header_is_claimed_as_an_event_without_a_body(store: Store, x: str) -> None:
+def test_what_only_the_script_can_read_as_a_header_is_claimed_with_its_body(store: Store, x: str) -> None:
     """Which makes it a dead letter, as every event that is none (`tasks.attempt`)."""
     vm = new_vm()
     first = store.put(vm)
     strange = LIKE_A_HEADER.replace("VM", vm).replace("X", x).encode("latin-1")
     store.client.rpush(store.key("mail", vm), strange)
+    store.client.hset(store.key("body", vm), FORGED_KEY, "")
     third = store.put(vm)
     claim = store.claim(first)
     assert claim.waiting == (third,)
