@@ -20,7 +20,7 @@ OTHERS: Final = frozenset({"SETTINGS", "TRACEBACK"})
 
 COMPOSE: Final = frozenset({
     "CLOUDSTACK_DIRECTORY", "DIRECTORY", "EXTRAS", "TAG", "FLOWER_PORT", "GRAFANA_PASSWORD", "GRAFANA_PORT",
-    "PROMETHEUS_PORT", "REDIS_PORT", "WEBHOOK_ADDRESS",
+    "PROMETHEUS_PORT", "REDIS_PORT", "WEBHOOK_ADDRESS", "GATE_ADDRESS",
 })  # fmt: skip
 """Behind the prefix: what docker-compose.yml reads, and a shell may have set for it."""
 
