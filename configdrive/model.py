@@ -531,9 +531,53 @@ class Address(_OnDrive):
         return 6 if self.auto is not None else int(self.dhcp or 4)
 
 
+class BondMode(StrEnum):
+    """What a bond does with its NICs (Linux, Documentation/networking/bonding)."""
+
+    BALANCE_RR = "balance-rr"
+    ACTIVE_BACKUP = "active-backup"
+    BALANCE_XOR = "balance-xor"
+    BROADCAST = "broadcast"
+    LACP = "802.3ad"
+    BALANCE_TLB = "balance-tlb"
+    BALANCE_ALB = "balance-alb"
+
+
+class HashPolicy(StrEnum):
+    """By what a bond chooses the NIC for a packet."""
+
+    LAYER2 = "layer2"
+    LAYER2_3 = "layer2+3"
+    LAYER3_4 = "layer3+4"
+    ENCAP2_3 = "encap2+3"
+    ENCAP3_4 = "encap3+4"
+
+
+@dataclass(frozen=True, slots=True)
+class Bond(_OnDrive):
+    """Several NICs as one: `links` are their MAC addresses, and none of them has an entry of its own.
+
+    The bond's own address is that of its entry, often one of theirs. `miimon`: milliseconds between two looks at
+    whether they have a link.
+    """
+
+    links: Annotated[tuple[Mac, ...], Field(min_length=1, max_length=16)]
+    mode: BondMode
+    miimon: Annotated[int, Field(ge=1, le=60_000, strict=True)] = 100
+    xmit_hash_policy: HashPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vlan(_OnDrive):
+    """A VLAN of the NIC or bond whose MAC address is `link`; that has an entry of its own."""
+
+    link: Mac
+    id: Annotated[int, Field(ge=1, le=4094, strict=True)]
+
+
 @dataclass(frozen=True, slots=True)
 class Nic(_OnDrive):
-    """One network interface.
+    """One network interface: a NIC, or what the guest makes of NICs, a `bond` or a `vlan`.
 
     `mtu` is in bytes (RFC 791 and the largest jumbo frame are the bounds); without it DHCP or the guest decides. Of
     `addresses` three things can be said: left out, nothing is known; empty, the NIC has none on purpose; or they are
@@ -546,6 +590,8 @@ class Nic(_OnDrive):
     dns: Annotated[tuple[Ip, ...], Field(max_length=16)] = ()
     addresses: Annotated[tuple[Address, ...], Field(max_length=32)] | None = None
     search: Annotated[tuple[Domain, ...], Field(max_length=6)] = ()
+    bond: Bond | None = None
+    vlan: Vlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from configdrive.contents.networks import Link, Subnet, domains_of, links_of, servers_of
+from configdrive.contents.networks import Link, Subnet, domains_of, links_of, made_in_order, servers_of
 from configdrive.model import Ipv6Auto
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from configdrive.model import Ip, Nic, Route
 
@@ -37,18 +37,55 @@ def network_data(nics: Sequence[Nic]) -> Json | None:
     services = [_dns(server) for server in servers_of(links)]
     if services and domains:
         services[0]["search"] = list(domains)
+    below = {link.nic.mac: _link_id(link.nic) for link in links if link.nic.vlan is None}
     networks = [_network(link, subnet) for link in links for subnet in link.subnets]
-    return {"links": [_link(link.nic) for link in links], "networks": networks, "services": services}
+    described = [one for link in made_in_order(links) for one in _links(link.nic, below)]
+    return {"links": described, "networks": networks, "services": services}
 
 
 def _link_id(nic: Nic) -> str:
-    """Name a NIC after its address, so that the name stays when another NIC comes or goes."""
-    return f"nic-{nic.mac.replace(':', '')}"
+    """Name a link after its address, so that the name stays when another one comes or goes."""
+    if nic.vlan is not None:
+        return f"vlan-{_plain(nic.vlan.link)}-{nic.vlan.id}"
+    return _nic_id(nic.mac) if nic.bond is None else f"bond-{_plain(nic.mac)}"
 
 
-def _link(nic: Nic) -> Json:
-    link = {"id": _link_id(nic), "type": "phy", "ethernet_mac_address": nic.mac}
-    return link if nic.mtu is None else {**link, "mtu": nic.mtu}
+def _nic_id(mac: str) -> str:
+    return f"nic-{_plain(mac)}"
+
+
+def _plain(mac: str) -> str:
+    return mac.replace(":", "")
+
+
+def _links(nic: Nic, below: Mapping[str, str]) -> Iterator[Json]:
+    """Yield the link, and before a bond those that it is made of.
+
+    Args:
+        nic: the link.
+        below: the ids of what VLANs may be on, by MAC address.
+    """
+    link: Json = {"id": _link_id(nic)}
+    if nic.bond is not None:
+        yield from (_physical(mac) for mac in nic.bond.links)
+        link |= {
+            "type": "bond",
+            "ethernet_mac_address": nic.mac,
+            "bond_links": [_nic_id(mac) for mac in nic.bond.links],
+        }
+        link |= {"bond_mode": nic.bond.mode.value, "bond_miimon": nic.bond.miimon}
+        if nic.bond.xmit_hash_policy is not None:
+            # With hyphens too: cloud-init 25.1 changes the first underscore alone, which its sysconfig does not know.
+            link |= dict.fromkeys(("bond_xmit_hash_policy", "bond_xmit-hash-policy"), nic.bond.xmit_hash_policy.value)
+    elif nic.vlan is not None:
+        link |= {"type": "vlan", "vlan_link": below[nic.vlan.link], "vlan_id": nic.vlan.id, "vlan_mac_address": nic.mac}
+    else:
+        link = _physical(nic.mac)
+    yield link if nic.mtu is None else {**link, "mtu": nic.mtu}
+
+
+def _physical(mac: str) -> Json:
+    return {"id": _nic_id(mac), "type": "phy", "ethernet_mac_address": mac}
 
 
 def _network(link: Link, subnet: Subnet) -> Json:

@@ -12,10 +12,10 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Address, Ip, Nic, Route
+from configdrive.model import Address, Ip, Nic, Route, Vlan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 IPV4, IPV6 = 4, 6
 """The families."""
@@ -63,7 +63,7 @@ class Link:
 
 
 def links_of(nics: Sequence[Nic]) -> tuple[Link, ...]:
-    """Return a link for each NIC; none at all when nothing is known of any, for then the guest decides by itself.
+    """Return a link for each NIC, bond and VLAN; none when nothing is known of any, for then the guest decides itself.
 
     The default route of a family goes through the default NIC, or else through the only one that has a gateway. A NIC
     of which nothing is known asks by DHCP if the default route would go through it. Others that are not known are only
@@ -73,7 +73,7 @@ def links_of(nics: Sequence[Nic]) -> tuple[Link, ...]:
         PermanentError: `INVALID_CONTENT`, naming the field and the remedy, for values that contradict each other.
     """
     _check(nics)
-    if all(nic.addresses is None for nic in nics):
+    if all(nic.addresses is None and nic.bond is None and nic.vlan is None for nic in nics):
         return ()
     carriers = {family: _carrier(nics, family) for family in ANYWHERE}
     asks = _asks(nics, carriers[IPV4])
@@ -81,6 +81,11 @@ def links_of(nics: Sequence[Nic]) -> tuple[Link, ...]:
         Link(nic, (Subnet(0, _UNKNOWN),) if index == asks else tuple(_subnets(index, nic, carriers)))
         for index, nic in enumerate(nics)
     )
+
+
+def made_in_order(links: Iterable[Link]) -> tuple[Link, ...]:
+    """Return the links, each behind those that it is made of: VLANs last, as a bond names its NICs itself."""
+    return tuple(sorted(links, key=lambda link: link.nic.vlan is not None))
 
 
 def servers_of(links: Iterable[Link]) -> tuple[Ip, ...]:
@@ -169,11 +174,9 @@ def _reaches(network: IPv4Network | IPv6Network, gateway: Ip) -> bool:
 
 
 def _check(nics: Sequence[Nic]) -> None:
-    macs, ips = set[str](), set[Ip]()
+    _check_links(nics)
+    ips = set[Ip]()
     for index, nic in enumerate(nics):
-        if nic.mac in macs:
-            raise invalid(f"nics[{index}].mac", "another NIC has the same address", "name each NIC once")
-        macs.add(nic.mac)
         for number, address in enumerate(nic.addresses or ()):
             field = f"nics[{index}].addresses[{number}]"
             _check_form(field, address)
@@ -188,6 +191,40 @@ def _check(nics: Sequence[Nic]) -> None:
         raise invalid("nics", "more than one is the default NIC", "mark one only")
     for index, nic in enumerate(nics):
         _check_default_routes(index, nic, nics)
+
+
+def _check_links(nics: Sequence[Nic]) -> None:
+    """Refuse links of which a guest could not tell one from another, or that are made of what is not there."""
+    owners: dict[str, Nic] = {}
+    for index, nic in enumerate(nics):
+        if nic.bond is not None and nic.vlan is not None:
+            raise invalid(f"nics[{index}]", "is a bond and a VLAN", "give each an entry of its own")
+        if nic.vlan is not None:
+            continue
+        members = () if nic.bond is None else nic.bond.links
+        for field, mac in [(f"nics[{index}].mac", nic.mac), *((f"nics[{index}].bond.links", mac) for mac in members)]:
+            if owners.setdefault(mac, nic) is not nic:
+                raise invalid(field, "another NIC has the same address", "name each NIC once")
+        if len(set(members)) < len(members):
+            raise invalid(f"nics[{index}].bond.links", "name a NIC twice", "name each NIC once")
+    made = set[Vlan]()
+    for index, nic in enumerate(nics):
+        if nic.vlan is not None:
+            _check_vlan(f"nics[{index}]", nic, nic.vlan, owners)
+            if nic.vlan in made:
+                raise invalid(f"nics[{index}].vlan", "stands there twice", "give each VLAN one entry")
+            made.add(nic.vlan)
+
+
+def _check_vlan(field: str, nic: Nic, vlan: Vlan, owners: Mapping[str, Nic]) -> None:
+    below = owners.get(vlan.link)
+    if below is None or below.mac != vlan.link:
+        remedy = "give that NIC or bond an entry, without addresses ('[]') if it has none of its own"
+        raise invalid(f"{field}.vlan.link", "is no other entry's MAC address", remedy)
+    if owners.get(nic.mac, below) is not below:
+        raise invalid(f"{field}.mac", "is that of a NIC which the VLAN is not on", "give the address of its own link")
+    if nic.mtu is not None and below.mtu is not None and nic.mtu > below.mtu:
+        raise invalid(f"{field}.mtu", f"is above its link's, which is {below.mtu}", "give as much or less")
 
 
 def _check_form(field: str, address: Address) -> None:

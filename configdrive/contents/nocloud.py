@@ -6,21 +6,24 @@ of `meta-data`, so nothing of the tenant's is there. `network-config` has versio
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from configdrive.contents.networks import IPV6, Link, Subnet, domains_of, links_of, servers_of
+from configdrive.contents.networks import IPV6, Link, Subnet, domains_of, links_of, made_in_order, servers_of
 from configdrive.contents.vendor import vendor_data, yaml_string
 from configdrive.model import Ipv6Auto
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from configdrive.model import Nic, Route, Vm, VmData
 
 Json: TypeAlias = dict[str, Any]
 
 _LABEL: Final = "cidata"
+_MEMBER: Final = "member "
+"""Before the MAC address of a bond's NIC, which may be the bond's too."""
 _TYPES: Final = {Ipv6Auto.SLAAC: "ipv6_slaac", Ipv6Auto.STATELESS: "ipv6_dhcpv6-stateless"}
 
 
@@ -61,7 +64,7 @@ def meta_data(vm: Vm, data: VmData) -> str:
 def network_config(nics: Sequence[Nic]) -> Json | None:
     """Return `network-config`, or `None` when nothing is known of any NIC.
 
-    The NICs are called `eth0`, `eth1`, …: this form cannot do without names.
+    The NICs are called `eth0`, `eth1`, …, bonds `bond0`, …, VLANs `eth0.7`: this form cannot do without names.
 
     Raises:
         PermanentError: as `configdrive.contents.networks.links_of`.
@@ -69,15 +72,49 @@ def network_config(nics: Sequence[Nic]) -> Json | None:
     links = links_of(nics)
     if not links:
         return None
-    config: list[Json] = [_physical(index, link) for index, link in enumerate(links)]
+    names = _names(links)
+    config: list[Json] = [one for link in made_in_order(links) for one in _devices(link, names)]
     servers, domains = servers_of(links), domains_of(links)
     if servers:
         config.append({"type": "nameserver", "address": [str(server) for server in servers], "search": list(domains)})
     return {"version": 1, "config": config}
 
 
-def _physical(index: int, link: Link) -> Json:
-    nic: Json = {"type": "physical", "name": f"eth{index}", "mac_address": link.nic.mac}
+def _names(links: Sequence[Link]) -> dict[str, str]:
+    """Return the names of NICs and bonds by their MAC address; a bond's NIC that has the bond's is not among them."""
+    nics, bonds = itertools.count(), itertools.count()
+    names: dict[str, str] = {}
+    for link in links:
+        bond = link.nic.bond
+        if bond is not None:
+            names |= {f"{_MEMBER}{mac}": f"eth{next(nics)}" for mac in bond.links}
+            names[link.nic.mac] = f"bond{next(bonds)}"
+        elif link.nic.vlan is None:
+            names[link.nic.mac] = f"eth{next(nics)}"
+    return names
+
+
+def _devices(link: Link, names: Mapping[str, str]) -> Iterator[Json]:
+    """Yield a link, and before a bond the NICs that it is made of."""
+    bond, vlan = link.nic.bond, link.nic.vlan
+    if bond is not None:
+        members = {names[f"{_MEMBER}{mac}"]: mac for mac in bond.links}
+        for name, mac in members.items():
+            yield {"type": "physical", "name": name, "mac_address": mac, "subnets": []}
+        params: Json = {"bond-mode": bond.mode.value, "bond-miimon": bond.miimon}
+        if bond.xmit_hash_policy is not None:
+            params["bond-xmit-hash-policy"] = bond.xmit_hash_policy.value
+        kind: Json = {"type": "bond", "name": names[link.nic.mac], "bond_interfaces": list(members), "params": params}
+    elif vlan is not None:
+        below = names[vlan.link]
+        kind = {"type": "vlan", "name": f"{below}.{vlan.id}", "vlan_link": below, "vlan_id": vlan.id}
+    else:
+        kind = {"type": "physical", "name": names[link.nic.mac]}
+    yield kind | _configured(link)
+
+
+def _configured(link: Link) -> Json:
+    nic: Json = {"mac_address": link.nic.mac}
     if link.nic.mtu is not None:
         nic["mtu"] = link.nic.mtu
     six = [subnet for subnet in link.subnets if subnet.address.family == IPV6]

@@ -65,6 +65,7 @@ _BEYOND_TYPES: Final[dict[str, Schema]] = {
             ]
         },
     },
+    "Nic": {"not": {"allOf": [given("bond", "object"), given("vlan", "object")]}},
     "Metadata": {
         "properties": {
             "extra": {"propertyNames": {"not": {"pattern": f"^(?:{'|'.join(map(_any_case, sorted(RESERVED)))})$"}}}

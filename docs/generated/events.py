@@ -32,6 +32,8 @@ PARTS: Final[dict[str, tuple[type, ...]]] = {
         model.Nic,
         model.Address,
         model.Route,
+        model.Bond,
+        model.Vlan,
     ),
 }
 _PARTS: Final = frozenset(part.__name__ for parts in PARTS.values() for part in parts)

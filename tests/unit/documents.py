@@ -87,6 +87,17 @@ def full_guest() -> Json:
                     {"dhcp": 6},
                 ],
             },
+            {
+                "mac": "02:00:5e:10:00:02",
+                "addresses": [],
+                "bond": {
+                    "links": ["02:00:5e:10:00:02", "02:00:5e:10:00:03"],
+                    "mode": "802.3ad",
+                    "miimon": 50,
+                    "xmit_hash_policy": "layer3+4",
+                },
+            },
+            {"mac": "02:00:5e:10:00:02", "addresses": [], "vlan": {"link": "02:00:5e:10:00:02", "id": 42}},
         ],
         "password": "correct horse",
     }

@@ -106,6 +106,33 @@ VALUES: Final[list[tuple[str, object]]] = [
         "guest.nics",
         [{"mac": "02:00:5e:10:00:01", "addresses": [{"cidr": "fe80::1/64", "gateway": "fe80::2%a\nb"}]}],
     ),
+    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "bond": {"links": [], "mode": "802.3ad"}}]),
+    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "bond": {"links": ["02:00:5e:10:00:01"], "mode": "fastest"}}]),
+    (
+        "guest.nics",
+        [{"mac": "02:00:5e:10:00:01", "bond": {"links": ["02:00:5e:10:00:01"], "mode": "802.3ad", "miimon": 0}}],
+    ),
+    *(
+        (
+            "guest.nics",
+            [
+                {"mac": "02:00:5e:10:00:01"},
+                {"mac": "02:00:5e:10:00:01", "vlan": {"link": "02:00:5e:10:00:01", "id": number}},
+            ],
+        )
+        for number in (0, 4095)
+    ),
+    (
+        "guest.nics",
+        [
+            {
+                "mac": "02:00:5e:10:00:01",
+                "bond": {"links": ["02:00:5e:10:00:01"], "mode": "802.3ad"},
+                "vlan": {"link": "02:00:5e:10:00:01", "id": 7},
+            }
+        ],
+    ),
+    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "vlan": {"link": "02:00:5e:10:00:01", "id": 7}}]),
     ("guest.password", ""),
     ("guest.password", "two\nlines"),
     ("guest.password", "bell\x07"),

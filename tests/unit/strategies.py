@@ -16,6 +16,8 @@ from configdrive.model import (
     HOST_NAME,
     Address,
     AttachBy,
+    Bond,
+    BondMode,
     Generation,
     GuestOs,
     HostName,
@@ -29,6 +31,7 @@ from configdrive.model import (
     Route,
     SshKey,
     StorageName,
+    Vlan,
     Vm,
     VmData,
     VmUuid,
@@ -113,7 +116,8 @@ def _once(found: list[Json]) -> list[Json]:
 def nics(draw: st.DrawFn) -> list[Json]:
     found = draw(st.lists(macs, max_size=3, unique=True))
     default = draw(st.none() | st.integers(0, 2))
-    return [
+    vlan, bond = draw(st.none() | st.integers(1, 4094)), draw(st.none() | st.sampled_from(BondMode))
+    made: list[Json] = [
         {"mac": draw(either_case(st.just(mac)))}
         | ({"default": True} if index == default else {})
         | draw(
@@ -128,6 +132,11 @@ def nics(draw: st.DrawFn) -> list[Json]:
         )
         for index, mac in enumerate(found)
     ]
+    if found and vlan is not None:
+        made.append({"mac": found[0], "vlan": {"link": found[0], "id": vlan}})
+    if len(found) > 1 and bond is not None:
+        made[1]["bond"] = {"links": [found[1]], "mode": bond}
+    return made
 
 
 user_data = st.one_of(
@@ -271,6 +280,8 @@ model_nics = st.builds(
     mtu=st.none() | st.integers(68, 65_535),
     default=st.booleans(),
     dns=st.lists(model_ips, max_size=2).map(tuple),
+    bond=st.none() | st.builds(Bond, st.lists(macs, min_size=1, max_size=2).map(tuple), st.sampled_from(BondMode)),
+    vlan=st.none() | st.builds(Vlan, macs, st.integers(1, 4094)),
 )
 vm_data = st.builds(
     VmData,

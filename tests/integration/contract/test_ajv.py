@@ -26,6 +26,11 @@ DISAGREEMENTS: Final[list[tuple[str, object, str]]] = [
     ("guest.ssh_keys", [{"name": "a", "key": ALICE}] * 2, "it compares one name with another"),
     ("guest.ssh_keys", ["ssh-ed25519 AAAAthisisnotakeyatall= x"], "it looks into base64"),
     ("guest.nics", [{"mac": "02:00:5e:10:00:01"}] * 2, "it compares one address with another"),
+    (
+        "guest.nics",
+        [{"mac": "02:00:5e:10:00:01", "vlan": {"link": "02:00:5e:10:00:01", "id": 7}}],
+        "it compares one address with another",
+    ),
     ("guest.password", "\N{GRINNING FACE}" * 128, "it counts bytes, not characters"),
 ]
 """What the product refuses and its JSON Schema takes, each with what JSON Schema has no words for."""

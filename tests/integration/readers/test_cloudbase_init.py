@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.drives import KEYS, MAC, PASSWORD, VM, WINDOWS_VM
+from configdrive.model import Bond, BondMode, HashPolicy, Nic, Vlan, VmData
+from tests.drives import KEYS, MAC, NIC, PASSWORD, VM, WINDOWS_VM, files_of, secret, write_image
 from tests.integration.readers.drives import LABELS, USER_DATA, as_windows_shows, write_drive
 from tests.support import find_program, require_rig
 
@@ -65,6 +67,26 @@ def test_what_it_takes_from_a_cd_drive_with_each_label(label: str, tmp_path: Pat
 @pytest.mark.parametrize("label", LABELS)
 def test_from_a_raw_disk_it_takes_all_whatever_the_label(label: str, tmp_path: Path) -> None:
     assert_everything(cloudbase_init(label, image=write_drive(tmp_path / "drive.iso", label, vm=WINDOWS_VM)))
+
+
+def test_it_knows_bonds_and_the_vlans_on_them(tmp_path: Path) -> None:
+    second = "02:00:5e:10:00:15"
+    bond = Nic(MAC, bond=Bond((MAC, second), BondMode.LACP, xmit_hash_policy=HashPolicy.LAYER3_4))
+    vlan = replace(NIC, vlan=Vlan(MAC, 42))
+    data = VmData(user_data=secret(USER_DATA), nics=(bond, vlan), label="config-2")
+    image = write_image(tmp_path / "drive.iso", files_of(data, None, WINDOWS_VM), "config-2")
+    network = cloudbase_init("config-2", image=image)["network"]
+    links = {link["id"]: link for link in network["links"]}
+    assert [link["type"] for link in links.values()] == ["physical", "physical", "bond", "vlan"]
+    *nics, team, tagged = links
+    assert links[team]["bond"] == {
+        "members": nics,
+        "type": "802.3ad",
+        "lb_algorithm": "layer3+4",
+        "lacp_rate": None,
+    }
+    assert (links[tagged]["vlan_link"], links[tagged]["vlan_id"], links[tagged]["mac_address"]) == (team, 42, MAC)
+    assert [(one["link"], one["address_cidr"]) for one in network["networks"]] == [(tagged, "10.1.1.14/24")]
 
 
 def test_without_password_and_addresses_it_changes_neither(tmp_path: Path) -> None:

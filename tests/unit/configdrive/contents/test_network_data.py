@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from configdrive.contents.network_data import network_data
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Address, Ipv6Auto, Nic, Route
+from configdrive.model import Address, Bond, BondMode, HashPolicy, Ipv6Auto, Nic, Route, Vlan
 from tests.support import error_of
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - a destination
@@ -21,6 +21,7 @@ IP = ip_address
 V4 = Address(ip_interface("10.1.1.14/24"), gateway=IP("10.1.1.1"))
 V6 = Address(ip_interface("2001:db8::14/64"), gateway=IP("2001:db8::1"))
 OTHER4 = Address(ip_interface("10.2.1.14/24"), gateway=IP("10.2.1.1"))
+TWO = Bond((FIRST, SECOND), BondMode.ACTIVE_BACKUP)
 DHCP4, DHCP6 = Address(dhcp=4), Address(dhcp=6)
 
 
@@ -147,6 +148,43 @@ def test_a_link_local_gateway_is_always_a_neighbour() -> None:
     assert network["routes"] == [{"network": "::", "netmask": "::", "gateway": "fe80::1"}]
 
 
+def test_a_bond_brings_its_nics_and_vlans_stand_behind_what_they_are_on() -> None:
+    both = Bond((FIRST, SECOND), BondMode.LACP, miimon=50, xmit_hash_policy=HashPolicy.LAYER3_4)
+    document = known(
+        nic(FIRST, V4, default=True, vlan=Vlan(FIRST, 42)),
+        nic(FIRST, bond=both, mtu=9000),
+        nic(THIRD, vlan=Vlan(FIRST, 7)),
+    )
+    bond = {
+        "id": "bond-02005e100001",
+        "type": "bond",
+        "ethernet_mac_address": FIRST,
+        "bond_links": ["nic-02005e100001", "nic-02005e100002"],
+        "bond_mode": "802.3ad",
+        "bond_miimon": 50,
+        "bond_xmit_hash_policy": "layer3+4",
+        "bond_xmit-hash-policy": "layer3+4",
+        "mtu": 9000,
+    }
+    vlans = [
+        {
+            "id": f"vlan-02005e100001-{number}",
+            "type": "vlan",
+            "vlan_link": "bond-02005e100001",
+            "vlan_id": number,
+            "vlan_mac_address": mac,
+        }
+        for number, mac in ((42, FIRST), (7, THIRD))
+    ]
+    nics = [
+        {"id": f"nic-{mac.replace(':', '')}", "type": "phy", "ethernet_mac_address": mac} for mac in (FIRST, SECOND)
+    ]
+    assert document["links"] == [*nics, bond, *vlans]
+    assert [(network["link"], network["routes"]) for network in document["networks"]] == [
+        ("vlan-02005e100001-42", [{"network": ANYWHERE, "netmask": ANYWHERE, "gateway": "10.1.1.1"}])
+    ]
+
+
 def test_dhcp_says_so_for_each_family() -> None:
     document = known(nic(FIRST, DHCP4, DHCP6))
     assert [network["type"] for network in document["networks"]] == ["ipv4_dhcp", "ipv6_dhcp"]
@@ -218,6 +256,15 @@ def test_a_links_id_stays_when_another_nic_goes() -> None:
         ((nic(FIRST, replace(DHCP4, routes=(route("10.9.0.0/16", "10.1.1.9"),))),), "nics[0].addresses[0].routes"),
         ((nic(FIRST, through(route("10.9.0.0/16", "10.2.1.9"))),), "nics[0].addresses[0].routes[0].via"),
         ((nic(FIRST, through(route("10.9.0.0/16", "10.1.1.14"))),), "nics[0].addresses[0].routes[0].via"),
+        ((nic(FIRST, bond=TWO, vlan=Vlan(FIRST, 7)),), "nics[0]"),
+        ((nic(FIRST, bond=Bond((FIRST, FIRST), BondMode.LACP)),), "nics[0].bond.links"),
+        ((nic(FIRST, bond=TWO), nic(SECOND)), "nics[1].mac"),
+        ((nic(FIRST, bond=TWO), nic(THIRD, bond=Bond((SECOND,), BondMode.LACP))), "nics[1].bond.links"),
+        ((nic(FIRST, vlan=Vlan(FIRST, 7)),), "nics[0].vlan.link"),
+        ((nic(FIRST, bond=TWO), nic(FIRST, vlan=Vlan(SECOND, 7))), "nics[1].vlan.link"),
+        ((nic(), nic(FIRST, vlan=Vlan(FIRST, 7)), nic(SECOND, vlan=Vlan(FIRST, 7))), "nics[2].vlan"),
+        ((nic(), nic(SECOND), nic(SECOND, vlan=Vlan(FIRST, 7))), "nics[2].mac"),
+        ((nic(mtu=1500), nic(FIRST, vlan=Vlan(FIRST, 7), mtu=1501)), "nics[1].mtu"),
         *(
             ((nic(FIRST, Address(ip_interface(cidr))),), "nics[0].addresses[0].cidr")
             for cidr in (

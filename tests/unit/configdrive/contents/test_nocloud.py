@@ -10,7 +10,7 @@ from pydantic import SecretBytes
 
 from configdrive.contents.nocloud import network_config
 from configdrive.contents.render import DEFAULTS
-from configdrive.model import Metadata, SshKey, VmData
+from configdrive.model import Address, Bond, BondMode, Metadata, Nic, SshKey, Vlan, VmData
 from tests.drives import NIC, VM
 from tests.unit.configdrive.samples import render
 
@@ -43,6 +43,22 @@ def test_with_the_label_of_the_vm_or_of_the_fleet_the_root_has_them(label: str) 
     }
     assert yaml.safe_load(files["vendor-data"])["password"] == "swordfish"
     assert yaml.safe_load(files["network-config"]) == network_config((NIC,))
+
+
+def test_nics_bonds_and_vlans_have_names_and_stand_behind_what_they_are_of() -> None:
+    first, second, third = (f"02:00:5e:10:00:0{number}" for number in (1, 2, 3))
+    vlan = Nic(first, vlan=Vlan(first, 42), addresses=(Address(dhcp=4),))
+    config = network_config((vlan, Nic(third), Nic(first, bond=Bond((first, second), BondMode.ACTIVE_BACKUP))))
+    assert config is not None
+    nics = [
+        {"type": "physical", "name": f"eth{number}", "mac_address": mac, "subnets": []}
+        for number, mac in enumerate((third, first, second))
+    ]
+    bond: dict[str, object]
+    bond = {"type": "bond", "name": "bond0", "bond_interfaces": ["eth1", "eth2"], "mac_address": first, "subnets": []}
+    bond["params"] = {"bond-mode": "active-backup", "bond-miimon": 100}
+    on_it = {"type": "vlan", "name": "bond0.42", "vlan_link": "bond0", "vlan_id": 42, "mac_address": first}
+    assert config["config"] == [*nics, bond, {**on_it, "subnets": [{"type": "dhcp4"}]}]
 
 
 @pytest.mark.parametrize("label", ["config", "config-2", "cidata-2"])

@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretBytes
 
 from configdrive.contents.remarks import remarks
-from configdrive.model import DriveSettings, VmData
-from tests.drives import WINDOWS_VM
+from configdrive.model import Bond, BondMode, DriveSettings, Nic, Vlan, VmData
+from tests.drives import VM, WINDOWS_VM
 
 
 def said(user_data: str, *, has_password: bool = True) -> str:
@@ -43,3 +43,13 @@ def test_user_data_that_drops_the_password_is_said_and_not_shown(config: str, pr
     assert said(f"## template: jinja\n#cloud-config\n{config}") == found
     assert said(f"#!/bin/sh\n{config}") == ""
     assert said(f"#cloud-config\n{config}", has_password=False) == ""
+
+
+def test_a_vlan_of_a_windows_guest_is_said_to_need_a_bond() -> None:
+    first, second = "02:00:5e:10:00:01", "02:00:5e:10:00:02"
+    bond = Nic(second, bond=Bond((second,), BondMode.ACTIVE_BACKUP), addresses=())
+    vlans = [Nic(mac, vlan=Vlan(mac, 7), addresses=()) for mac in (first, second)]
+    data = VmData(nics=(Nic(first, addresses=()), bond, *vlans))
+    [said] = remarks(WINDOWS_VM, data, DriveSettings(), has_password=False)
+    assert said.startswith("nics[2]: cloudbase-init makes VLANs on bonds only")
+    assert remarks(VM, data, DriveSettings(), has_password=False) == ()

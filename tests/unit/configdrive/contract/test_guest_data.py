@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from pydantic import SecretBytes
 
 from configdrive.contract.guest_data import GuestData
-from configdrive.model import Address, Metadata, Nic, Route, SshKey, VmData
+from configdrive.model import Address, Bond, BondMode, HashPolicy, Metadata, Nic, Route, SshKey, Vlan, VmData
 from tests.unit import strategies
 from tests.unit.documents import BOB, full_guest
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDJ9JaW9i1x31GMO1k36YP5JfPZ1XD1zjtwx7urzHDvF"
+SECOND, THIRD = "02:00:5e:10:00:02", "02:00:5e:10:00:03"
 KNOWN = VmData(
     metadata=Metadata(vm_id="14", extra={"team": "blue"}),
     user_data=SecretBytes(b"old"),
@@ -55,6 +56,8 @@ def test_every_field_arrives_in_the_domain() -> None:
             default=True,
             dns=(ip_address("192.0.2.53"),),
         ),
+        Nic(SECOND, bond=Bond((SECOND, THIRD), BondMode.LACP, 50, HashPolicy.LAYER3_4), addresses=()),
+        Nic(SECOND, vlan=Vlan(SECOND, 42), addresses=()),
     )
 
 
