@@ -255,6 +255,9 @@ def test_the_user_is_the_default_one_of_cloud_init_when_there_is_it(drive: Drive
     touch /run/cloud-init/result.json
     sed -i /bob/d /etc/passwd /etc/shadow
     step gone guest apply password
+    rm /etc/cloud/cloud.cfg
+    sed -i 's/merged_cfg/merged_system_cfg/; s/"bob"/"alice"/' /run/cloud-init/instance-data-sensitive.json
+    step newer guest status
     configure PASSWORD_USER=alice
     step named guest status
     """
@@ -264,6 +267,7 @@ def test_the_user_is_the_default_one_of_cloud_init_when_there_is_it(drive: Drive
         assert seen.text("keys.file").splitlines() == [key.key for key in KEYS]
         assert opens(seen.text("shadow.late"), "bob", PASSWORD)
         assert "the password of root is set" in seen.text("gone.err")
+        assert "(alice)" in seen.text("newer.out")
         assert "waits to be set (alice)" in seen.text("named.out")
 
 
