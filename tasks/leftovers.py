@@ -177,10 +177,13 @@ class Leftovers:
         return gone and written
 
     def _clean(self, held: Held, asked: float, host: HostName, record: VmRecord) -> VmRecord:
-        if record.vm is None or record.vm.hypervisor not in self._drivers:
+        """Clean a host of a hypervisor that is served; the VM may be on another one by now."""
+        there = (self._drivers.get(one.hypervisor) for one in record.left if one.host == host)
+        driver = next((one for one in there if one is not None), None)
+        if driver is None:
             return record
         with self._leases.keep(held, asked) as lease:
-            return Cleaner(self._drivers[record.vm.hypervisor], lease).clean(record, host)
+            return Cleaner(driver, lease).clean(record, host)
 
     def _release(self, queue: str, held: Held, after: VmRecord | None, finished: Leftover | None) -> bool:
         """Give the hold back; false when the VM is another worker's by now, and nothing was written."""

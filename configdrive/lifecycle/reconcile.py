@@ -271,9 +271,9 @@ class Reconciler:
         name = HypervisorName(attempt.event.data.hypervisor)
         there = leftovers.of_state(known, attempt.intents)
         found = [one for one in there if one.hypervisor not in {name, ""}]
-        if not found or known.vm is None:
-            return known
-        if known.vm.hypervisor != name:
+        if known.vm is None:  # its very first attempts were there
+            return replace(known, left=leftovers.merged((*known.left, *found)))
+        if found and known.vm.hypervisor != name:
             known = replace(
                 known,
                 host_id="",

@@ -49,6 +49,8 @@ class Verifier:
             return Verified()
         driver = self._driver(vm.hypervisor)
         if known.is_present:
+            there = (one for one in intents if one.hypervisor not in {vm.hypervisor, ""})
+            known = replace(known, left=leftovers.merged((*known.left, *leftovers.of_state(VmState(), tuple(there)))))
             known = self._restore(known, vm, intents, driver, lease)
         else:
             here = Leftover(vm.hypervisor, vm.host, vm.zone, known.host_id, drive=True, added=known.added)

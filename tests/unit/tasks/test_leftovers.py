@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from celery import Celery, Task, states
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import StaleCode
-from configdrive.lifecycle.state import Phase
-from configdrive.model import HostName, PowerState, VmUuid
+from configdrive.lifecycle.state import Phase, write
+from configdrive.model import HostName, HypervisorName, PowerState, VmUuid
 from tasks.leftovers import Leftovers, register
 from tasks.mailbox import Dropped, NotNow, OperatorAction
 from tasks.wakeup import LEFTOVERS_NAME, read_question, wake_due
@@ -176,6 +177,18 @@ def test_a_record_that_cannot_be_read_is_left_as_it_is(world: World) -> None:
     assert world.ask() == "host host-1: 0 VMs finished, 1 wait"
     assert store.field(VM, "state") == '{"phase": "of a later version"}'
     assert not world.queue.owned()
+
+
+def test_a_vm_that_is_on_another_hypervisor_by_now_is_cleaned_where_it_was(world: World) -> None:
+    world.leave()
+    world.cloud.down.clear()
+    known, store = world.known(), world.queue.store
+    assert known.vm is not None
+    moved = replace(known, vm=replace(known.vm, hypervisor=HypervisorName("other"), host=HOST_2))
+    store.client.hset(store.key("vm", VM), "state", write(moved))
+    assert world.ask() == "host host-1: 1 VMs finished, 0 wait"
+    assert (world.queue.fleet.medium(), world.queue.fleet.generations()) == (None, [])
+    assert (world.left(), world.known()) == ({}, replace(moved, left=()))
 
 
 def test_one_who_does_not_serve_the_hypervisor_takes_nothing_away(world: World) -> None:

@@ -192,6 +192,39 @@ def test_a_vm_that_changes_its_hypervisor_leaves_nothing_in_the_old_drive(fleet:
         assert (old.medium, fleet.cloud.images_of(VM), settled.left) == (None, set(), ())
 
 
+def two_hypervisors(fleet: Fleet) -> Cloud:
+    """Give the fleet another hypervisor, to which the VM has just come; returns that."""
+    cloud = Cloud()
+    cloud.machines[VM] = Machine(HOST_1, fleet.machine.root)
+    drivers = {fleet.driver.name: fleet.driver, OtherDriver.name: OtherDriver(cloud)}
+    fleet.reconciler = Reconciler(
+        drivers, fleet.sealer, fleet.namer, fleet.clock, fleet.observer, drives=DriveSettings()
+    )
+    return cloud
+
+
+def test_what_the_very_first_attempt_has_brought_to_another_hypervisor_is_not_forgotten(local: Fleet) -> None:
+    local.remembered = None
+    cloud = two_hypervisors(local)
+    medium = local.medium()
+    assert medium is not None
+    local.lease.intents = [Intent(HOST_1, "id-host-1", AT_SOURCE, medium.name.file, local.driver.name)]
+    settled = local.send("start", hypervisor="other")
+    assert (settled.outcome.status, cloud.medium(VM) is not None) == (Status.APPLIED, True)
+    assert [(one.hypervisor, one.host) for one in settled.left] == [("memory", HOST_1)]
+    assert "drive@host-1" in settled.outcome.facts["left_behind"]
+
+
+def test_what_is_on_another_hypervisor_is_not_forgotten_when_the_vm_is_verified(fleet: Fleet) -> None:
+    two_hypervisors(fleet)
+    fleet.send("start", hypervisor="other")
+    fleet.lease.intents = [Intent(HOST_1, "id-host-1", AT_SOURCE, "vm.iso", fleet.driver.name)]
+    driver = OtherDriver(two_hypervisors(fleet))
+    verifier = Verifier({driver.name: driver}, fleet.sealer, fleet.namer, fleet.observer, DriveSettings())
+    done = verifier.verify(VM, fleet.remembered, tuple(fleet.lease.intents), fleet.lease)
+    assert [(one.hypervisor, one.host, one.files) for one in done.left] == [("memory", HOST_1, ("vm.iso",))]
+
+
 def test_the_user_s_own_drive_is_emptied_and_stays(fleet: Fleet) -> None:
     fleet.machine.slot = fleet.machine.found = True
     running(fleet)

@@ -39,7 +39,7 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
-def test_a_call_in_work_is_answered_though_the_server_was_told_to_end_and_then_it_ends() -> None:
+def test_a_call_in_work_is_answered_though_the_server_is_to_end_and_then_it_ends() -> None:
     begun, may, ended, port = threading.Event(), threading.Event(), threading.Event(), free_port()
     threads = ThreadPoolExecutor(1)
     server = threading.Thread(
