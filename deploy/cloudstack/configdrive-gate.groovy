@@ -52,6 +52,7 @@ class Hook {
                 return xml
             }
             settings = readSettings()
+            require(settings)
             Map answer = ask(settings, question(settings, domain, name))
             if (answer.verdict != 'drive') {
                 logger.info("configdrive: ${name} gets no drive: ${answer.reason}".toString())
@@ -263,16 +264,23 @@ class Hook {
 
     // ---- files ------------------------------------------------------------------------------------------------------
 
+    private static String settingsPath() {
+        return System.getProperty('configdrive.gate.settings', '/etc/cloudstack/agent/configdrive-gate.properties')
+    }
+
     private static Properties readSettings() {
-        String path = System.getProperty('configdrive.gate.settings', '/etc/cloudstack/agent/configdrive-gate.properties')
         Properties settings = new Properties()
-        new File(path).withReader('UTF-8') { settings.load(it) }
+        new File(settingsPath()).withReader('UTF-8') { settings.load(it) }
+        return settings
+    }
+
+    // Not while they are read: what they say of fail_closed holds for this, too.
+    private static void require(Properties settings) {
         for (String name : ['url', 'host', 'ca_file', 'token_file']) {
             if (!settings.getProperty(name)?.trim()) {
-                throw new NoDrive("${name} is not set in ${path}".toString(), false)
+                throw new NoDrive("${name} is not set in ${settingsPath()}".toString(), false)
             }
         }
-        return settings
     }
 
     private static String token(Properties settings) {

@@ -135,6 +135,17 @@ def test_fail_closed_makes_libvirt_insist_on_the_image(gated: Gated, vm: Started
     assert source.get("startupPolicy") == "requisite"
 
 
+def test_fail_closed_holds_though_another_setting_is_missing(gated: Gated, vm: Started) -> None:
+    gated.agent.set(fail_closed="true", host="")
+    try:
+        (drive,) = elements(vm.starts(), vm.xml)
+    finally:
+        gated.agent.set(host=HOST)
+    source = drive.find("source")
+    assert source is not None
+    assert source.get("file", "").startswith("/no-config-drive/host is not set")
+
+
 def test_after_two_failures_a_gate_is_left_alone_for_a_while(gated: Gated, vm: Started) -> None:
     url = f"https://{LOOPBACK}:{gated.port}"
     gated.agent.set(url="https://127.0.0.1:1", restart="0", pause="3600")
