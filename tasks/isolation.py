@@ -32,6 +32,9 @@ DOUBT_SECONDS = 5.0
 ALONE_SECONDS = 5.0
 """How long an attempt waits in line; then it is deferred, and its worker does something else."""
 
+BEGUN_SECONDS = 15.0
+"""How long one waits that has begun, so that only those at work are before it: deferred, it would look anew."""
+
 _PAUSE, _LONGEST_PAUSE = 0.01, 0.2
 """Between two questions whether it is time: for each one that is before, and at most."""
 
@@ -157,6 +160,7 @@ class InLine:
         self._places = places
         self._name = name
         self._lines: set[str] = set()
+        self._begun: set[str] = set()
 
     def enter(self, place: str) -> None:
         """See `configdrive.places.Visitor`."""
@@ -176,6 +180,7 @@ class InLine:
     def alone(self, what: str) -> Iterator[bool]:
         """Be the only attempt at something; see `configdrive.places.Visitor`."""
         waited = self._wait(what, self._places.come_alone, 0)
+        self._begun.add(what)
         try:
             yield waited
         finally:
@@ -184,11 +189,13 @@ class InLine:
     def line_up(self, what: str) -> None:
         """Wait in line, but not to its end; see `configdrive.places.Visitor`."""
         self._wait(what, self._places.come_near, _AT_WORK - 1)
+        self._begun.add(what)
         self._go(what, Leaving.WORKS)
 
     def _wait(self, what: str, come: Callable[[str, str], int], most: int) -> bool:
         """Wait until so many are before; answers whether there were more."""
-        until, waited = time.monotonic() + ALONE_SECONDS, False
+        patience = BEGUN_SECONDS if what in self._begun else ALONE_SECONDS
+        until, waited = time.monotonic() + patience, False
         self._lines.add(what)
         while (before := self._before(what, come)) > most:
             waited = True
@@ -230,6 +237,7 @@ class Visit(InLine):
         self._held: set[str] = set()
         self._unwelcome = ""
         self._blamed: BaseException | None = None
+        self._waits = False
 
     @override
     def enter(self, place: str) -> None:
@@ -279,7 +287,7 @@ class Visit(InLine):
         for place in list(self._held):
             self._ask(place, self._isolation.places.enter_place)
         inside = self._inside[-1:]
-        if not inside or time.monotonic() - inside[0][1] < self._isolation.doubt:
+        if not inside or self._waits or time.monotonic() - inside[0][1] < self._isolation.doubt:
             return
         place = inside[0][0]
         self._known.add(place)
@@ -292,6 +300,17 @@ class Visit(InLine):
             _log.warning("%s hangs: leaving it to another attempt", place)
             self._unwelcome = place
             self._isolation.interrupt(self._thread)
+
+    @override
+    def _wait(self, what: str, come: Callable[[str, str], int], most: int) -> bool:
+        """Wait for others, which says nothing of the places where it is."""
+        self._waits, began = True, time.monotonic()
+        try:
+            return super()._wait(what, come, most)
+        finally:
+            waited = time.monotonic() - began
+            self._inside = [(place, since + waited) for place, since in self._inside]
+            self._waits = False
 
     def _ask(self, place: str, question: Callable[[HypervisorName, str, str], Found]) -> Found:
         try:

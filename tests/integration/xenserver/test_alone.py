@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.errors import UNCOUNTED, TransientError
-from configdrive.model import HypervisorName, StoredImage, VmUuid
-from configdrive.places import alone
+from configdrive.model import HostName, HypervisorName, StoredImage, VmUuid
+from configdrive.places import alone, at, line_up
 from tasks import isolation
 from tasks.isolation import Isolation, Leaving, Visit
 from tasks.lease import LeaseKeeper, now
@@ -190,3 +192,28 @@ def test_a_vm_that_was_deferred_and_one_that_comes_twice_have_the_place_that_the
                 assert places.come_alone("it", second) == 1
     assert places.come_alone("it", second) == 0
     assert places.come_alone("it", first) == 1  # its work was done: it is as new
+
+
+def test_who_has_begun_waits_on_and_blames_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, vm = Store(), new_vm()
+    attempts, entered = Isolation(store.places, doubt=0.01), threading.Event()
+    monkeypatch.setattr(isolation, "ALONE_SECONDS", 0.0)
+    monkeypatch.setattr(isolation, "BEGUN_SECONDS", 600.0)
+
+    def work() -> bool:
+        with attempts.watch(XENSERVER, "mine", frozenset(), vm=vm):
+            line_up("it")
+            entered.set()
+            assert store.places.come_alone("it", "another process") == 0
+            with at(HostName("h")), alone("it") as waited:
+                return waited
+
+    with ThreadPoolExecutor(1) as threads:
+        late = threads.submit(work)
+        assert entered.wait(300)
+        time.sleep(0.1)  # so that it has been there for longer than what is doubted
+        assert not late.done(), late.result()
+        attempts.look()
+        assert store.client.hgetall(f"{store.prefix}places:{XENSERVER}") == {}
+        store.places.go_away("it", "another process", Leaving.ENDED)
+        assert late.result(300)
