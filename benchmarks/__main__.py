@@ -20,6 +20,7 @@ from benchmarks import (
     storm,
     throughput,
     vsphere,
+    xenserver,
 )
 from benchmarks.plot import draw
 from benchmarks.report import HEAD, Effort, Item, Panel, Row, headlines, machine, markdown, rewrite
@@ -39,6 +40,7 @@ SECTIONS: dict[str, tuple[str, Measure]] = {
     "scale": ("Many VMs", scale.measure),
     "pools": ("Which pool, and how many at a time", pools.measure),
     "vsphere": ("vSphere, on the simulated vCenter", vsphere.measure),
+    "xenserver": ("XenServer, on a stand-in for XAPI", xenserver.measure),
     "kvm": ("KVM, on a real libvirtd", kvm.measure),
     "latency": ("One event on a real KVM host", latency.measure),
 }

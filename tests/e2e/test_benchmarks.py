@@ -24,6 +24,7 @@ BARS = {
     "scale": 2,
     "pools": 0,
     "vsphere": 4,
+    "xenserver": 4,
     "kvm": 5,
 }
 HEADLINES = {"images": 1, "throughput": 2}
