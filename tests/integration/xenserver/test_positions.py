@@ -110,7 +110,7 @@ def test_a_life(  # noqa: PLR0913, PLR0917  # the table's columns
     _snapshot(cloud, vm, possible=is_cd)
     at = _migrate(cloud, driver, vm, place, image_name(vm, 2 if is_cd else 1), is_cd=is_cd, drivers=drivers)
 
-    # A stop leaves the drives as they were.
+    # A stop leaves the drives as they were; its images go in tests/e2e/xenserver/test_life.py.
     cloud.site.stop_vm(vm.uuid)
     driver.detach(at)
     assert cloud.site.drives(vm.uuid) == before
@@ -166,6 +166,21 @@ def test_an_empty_drive_of_the_user_s_is_borrowed_where_the_inventory_says_so(cl
     cloud.site.stop_vm(vm.uuid)
     driver.detach(vm)
     assert cloud.site.drives(vm.uuid) == before
+
+
+def test_a_data_disk_that_wants_the_drive_s_place_comes_while_the_vm_is_off(
+    cloud: Cloud, driver: XenServerDriver
+) -> None:
+    vm = made(cloud, NFS, "none", ("1",))
+    give(driver, vm, NFS)
+    cloud.site.start_vm(vm.uuid, A)
+    with pytest.raises(XapiError) as refused:
+        cloud.site.add_disk(vm.uuid, "2", cloud.storages[NFS])
+    assert refused.value.description == ["DEVICE_ALREADY_EXISTS", "2"]
+    cloud.site.stop_vm(vm.uuid)
+    driver.detach(vm)
+    cloud.site.add_disk(vm.uuid, "2", cloud.storages[NFS])
+    assert give(driver, vm, NFS, 2).device == "xvdp"
 
 
 def test_where_guests_see_one_cd_only_it_is_a_disk(cloud: Cloud) -> None:

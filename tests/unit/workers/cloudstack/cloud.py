@@ -147,7 +147,9 @@ class Cloud:
         start_at: StartAt = StartAt.RUNNING,
         hosts: dict[str, str] | None = None,
         drives_for: DrivesFor = DrivesFor.OFFERING,
+        record: VmRecord = RECORD,
     ) -> None:
+        self.record = record
         self.clock = FakeClock()
         self.store = Store()
         self.mailbox = self.store.mailbox
@@ -155,7 +157,7 @@ class Cloud:
         self.directory = MemoryDirectory()
         self.memory = MemoryMemory(self.clock)
         self.publisher = Publisher(
-            self.mailbox, self.sealer, hypervisors=[HypervisorName("kvm"), HypervisorName("simulated")]
+            self.mailbox, self.sealer, hypervisors=list(map(HypervisorName, ("kvm", "simulated", "xenserver")))
         )
         self.adapter = Adapter(
             directory=self.directory,
@@ -171,7 +173,7 @@ class Cloud:
 
     def now(self, state: str | None, host: str | None = None) -> None:
         """Bring the VM into a state; `None`: CloudStack shows it no more."""
-        self.directory.vm = None if state is None else replace(RECORD, state=state, host=host)
+        self.directory.vm = None if state is None else replace(self.record, state=state, host=host)
 
     def take(self, body: bytes, **beside: str) -> Taken:
         """Give the adapter a payload."""
