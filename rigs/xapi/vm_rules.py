@@ -33,13 +33,16 @@ def check_power(world: World, vm: str, operation: str) -> None:
     """Refuse an operation in the wrong power state.
 
     Raises:
-        XapiError: `HANDLE_INVALID`, `VM_IS_TEMPLATE`, `OTHER_OPERATION_IN_PROGRESS`, `VM_BAD_POWER_STATE`.
+        XapiError: `HANDLE_INVALID`, `VM_IS_TEMPLATE`, `OPERATION_BLOCKED`, `OTHER_OPERATION_IN_PROGRESS`,
+            `VM_BAD_POWER_STATE`.
     """
     row = world.db.row("VM", vm)
     if row["is_a_template"] and operation != "destroy":
         raise XapiError("VM_IS_TEMPLATE", vm)
     if row["is_control_domain"]:
         raise XapiError("OPERATION_NOT_ALLOWED", "This operation is not supported for the control domain")
+    if operation in row["blocked_operations"]:  # before all else (xapi's sources)
+        raise XapiError("OPERATION_BLOCKED", vm, str(row["blocked_operations"][operation]))
     world.busy("VM", vm)  # not recorded; xapi's sources
     if row["power_state"] not in _NEEDS[operation]:
         expected = ", ".join(_NEEDS[operation]).lower()
@@ -53,7 +56,11 @@ def allowed(world: World, vm: str) -> list[str]:
         return []
     if row["current_operations"]:
         return []
-    return [operation for operation, states in _NEEDS.items() if row["power_state"] in states]
+    return [
+        operation
+        for operation, states in _NEEDS.items()
+        if row["power_state"] in states and operation not in row["blocked_operations"]
+    ]
 
 
 def check_images(world: World, vm: str) -> None:

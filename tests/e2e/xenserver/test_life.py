@@ -1,17 +1,27 @@
 """The life of a config drive on XenServer, from the event to what is in the VM's drive, as the first design has it.
 
-Its sentences, and their tests (`iso_srs`: tests/integration/xenserver/test_iso_srs.py):
+Its sentences, and their tests (`life`: `test_deploy_start_reset_stop_start_destroy`, here; `iso_srs`:
+tests/integration/xenserver/test_iso_srs.py; `positions`: test_positions.py there):
 
-* "a new config drive ISO SR get created in the primary storage where root volume [...] is": iso_srs,
-  `test_the_images_of_all_vms_lie_in_one_sr_on_the_storage_of_their_root_disks`;
+* "Config drive contains the user VM related userdata, metadata, ssh key and password files. These files are packed in
+  an ISO file", "Only ISO format config drive is supported": life;
+* "During VM deployment CS creates the config drive ISO and places in the primary storage where VM root disk is
+  present": life, after `deploy`, for a shared, a local and a block storage;
+* "In xenserver a new config drive ISO SR get created in the primary storage where root volume [...] is preset":
+  iso_srs, `test_the_images_of_all_vms_lie_in_one_sr_on_the_storage_of_their_root_disks`;
 * "All the VMs config drive ISOs are placed in this SR": the same, and here `test_thirty_vms_...`;
-* "When VM is destroyed, ISO from the hypervisor get deleted", "When user VM password is reset, [...] On VM start ISO
-  with new password get attached", "Config drive get deleted when VM got stopped/destroyed", "The default label is
-  'config'", "attach this iso to the VM in read only": `test_deploy_start_reset_stop_start_destroy`;
+* "During the VM start this ISO is attached to VM as CD disk", "attach this iso to the VM in read only": life, and
+  positions, `test_a_life`: a disk only where data disks have both places of a CD;
+* "The device is created by label, so the device id not always same", "The default label is 'config'": life has the
+  label, positions `test_a_life` the devices;
+* "Config drive get deleted when VM got stopped/destroyed", "When VM is destroyed, ISO from the hypervisor get deleted":
+  life;
+* "On vm start config drive ISO is generated and placed in primary storage to attach it to VM": life, the second start;
+* "When user VM password is reset, updated, On VM start ISO with new password get attached to VM": life, the third
+  start;
 * "On vm migration the config drive ISO get attached to VM on destination host": test_migration.py;
-* "One user VM can't have access to other user VM config drive ISO": tests/contract/test_drive.py,
-  `test_another_vm_s_image_is_never_attached`;
-* "the device id not always same": tests/integration/xenserver/test_positions.py.
+* "For each VM an ISO will be created. One user VM can't have access to other user VM config drive ISO": here
+  `test_thirty_vms_...`; tests/contract/test_drive.py, `test_another_vm_s_image_is_never_attached`.
 """
 
 from __future__ import annotations
@@ -33,6 +43,14 @@ if TYPE_CHECKING:
     from tests.e2e.xenserver.life import Life
 
 PASSWORD_FILE = "cloudstack/password/vm_password.txt"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPbDOqbxebWnKOpUdNN61e9EwJgMsveZLdVrDMKJDAw9 me"
+ALL: dict[str, object] = {**GUEST, "metadata": {"vm_id": "14"}, "ssh_keys": [{"name": "mine", "key": KEY}]}
+WRITTEN = {
+    PASSWORD_FILE: PASSWORD,
+    "cloudstack/userdata/user_data.txt": "#!/bin/sh\necho hello\n",
+    "cloudstack/metadata/vm_id.txt": "14",
+    "cloudstack/metadata/public_keys.txt": KEY,
+}
 LABEL = slice(16 * 2048 + 40, 16 * 2048 + 72)
 VMS = 30
 
@@ -46,7 +64,7 @@ def files_of(vm: Life) -> dict[str, bytes]:
 @pytest.mark.parametrize("place", [NFS, LOCAL_A, BLOCK_A])
 def test_deploy_start_reset_stop_start_destroy(new_vm: NewVm, cloud: Cloud, place: Place) -> None:
     vm = new_vm(place)
-    deployed = vm.send("deploy", guest=GUEST)
+    deployed = vm.send("deploy", guest=ALL)
     assert (deployed.status, deployed.facts["storage"]) == (Status.APPLIED, place.storage)
     assert (len(vm.images()), vm.medium()) == (1, None)
 
@@ -62,7 +80,8 @@ def test_deploy_start_reset_stop_start_destroy(new_vm: NewVm, cloud: Cloud, plac
     assert drive.content is not None
     assert drive.content[LABEL].decode().strip() == "config"
     assert list(vm.images().values()) == [drive.content]
-    assert files_of(vm)[PASSWORD_FILE] == PASSWORD.encode()
+    files = files_of(vm)
+    assert {path: files[path].decode() for path in WRITTEN} == WRITTEN
 
     changed = vm.send("password_reset", guest={"password": "changed"}, apply="now")
     assert changed.facts["attach"] == "inserted"

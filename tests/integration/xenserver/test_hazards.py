@@ -142,6 +142,21 @@ def test_a_suspended_vm_s_drive_is_left_alone_and_said_to_be_busy(cloud: Cloud, 
     assert cloud.medium(vm) == make_image(vm).content
 
 
+def test_a_vm_whose_operations_are_blocked_has_its_drive_all_the_same(cloud: Cloud, driver: XenServerDriver) -> None:
+    """XAPI blocks what is done with a VM, not what is done with its drives; the driver does nothing with VMs."""
+    vm = cloud.vm(running=True)
+    allowed = cloud.call("VM.get_allowed_operations", cloud.ref(vm))
+    cloud.pool.world.db.row("VM", cloud.ref(vm))["blocked_operations"] = dict.fromkeys(allowed, "backup")
+    with pytest.raises(XapiError) as blocked:
+        cloud.site.stop_vm(vm.uuid)
+    assert blocked.value.description == ["OPERATION_BLOCKED", cloud.ref(vm), "backup"]
+    assert cloud.call("VM.get_allowed_operations", cloud.ref(vm)) == []
+    for generation in (1, 2):
+        assert given(cloud, driver, vm, generation=generation) is AttachedHow.NEXT_BOOT
+    driver.detach(vm)
+    assert cloud.medium(vm) is None
+
+
 def test_a_snapshot_s_drive_does_not_keep_an_image_from_being_deleted(cloud: Cloud, driver: XenServerDriver) -> None:
     """XAPI puts the very same disc into a snapshot's CD drive."""
     vm, snapshot = cloud.vm(), cloud.vm()

@@ -48,6 +48,11 @@ def failure(*details: str) -> Failure:
         (("OPERATION_NOT_ALLOWED", "HVM CDROMs cannot be hotplugged/unplugged"), "vm_busy"),
         (("VM_BAD_POWER_STATE", "OpaqueRef:a", "paused", "running"), "vm_busy"),
         (("MESSAGE_METHOD_UNKNOWN", "VM.frobnicate"), "not_supported"),
+        # As its sources have them.
+        (("OPERATION_BLOCKED", "OpaqueRef:a", "reason"), "access_denied"),
+        (("OTHER_OPERATION_IN_PROGRESS", "VM", "OpaqueRef:a", "pool_migrate", "OpaqueRef:task"), "vm_busy"),
+        (("HA_OPERATION_WOULD_BREAK_FAILOVER_PLAN",), "misconfigured"),
+        (("HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED", "OpaqueRef:a"), "misconfigured"),
         (("INTERNAL_ERROR", "Unix.Unix_error(Unix.EPIPE)"), "hypervisor_error"),
         (("SOMETHING_NEW",), "hypervisor_error"),
     ],
