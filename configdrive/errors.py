@@ -205,6 +205,9 @@ class StaleCode(StrEnum):
 UNCOUNTED: Final = frozenset({TransientCode.DEFERRED, TransientCode.SATURATED})
 """Codes that say that nothing was tried: the event comes again, and they count as no attempt."""
 
+AWAY: Final = UNCOUNTED | {TransientCode.HOST_UNREACHABLE, TransientCode.STORAGE_UNAVAILABLE}
+"""Codes that say that a host or storage is away: what is parked for one goes on by itself when the place is back."""
+
 Code: TypeAlias = TransientCode | PermanentCode | StaleCode
 
 

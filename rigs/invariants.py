@@ -12,8 +12,8 @@ Of one moment, for each VM:
  4. A `seen` with a final outcome runs out, and its event is in no `mail`.
  5. A VM whose mail waits and that is not parked is in `due` or in `wakeups` of its head's queue, so that it is never
     forgotten; in no other `due`, and in none without mail.
- 6. `parked` has exactly the VMs with the field `parked`: these have mail, no owner, no back-off, and the stream told
-    of their head last that it is parked.
+ 6. `parked` has exactly the VMs with the field `parked` or `trial` (parked, and tried again just now): these have mail,
+    and the stream said of their head last that it is parked. The former have no owner and no back-off.
  7. `owner` and `until` are there together: there is at most one lease. With mail it has an attempt that began; a VM
     without mail can only be held. A lease that an attempt has is alive until its `due` at the earliest.
  8. A back-off (`retry_at`) has no owner, has an attempt and a reason, and its `due` is not before it.
@@ -59,6 +59,8 @@ _TYPES = {
     "intents": "set",
     "fleet": "string",
     "left": "zset",
+    "away": "zset",
+    "away_vms": "zset",
     "orphans": "zset",
     "verify": "zset",
     "queue": "hash",
@@ -125,7 +127,7 @@ def problems_of(now: Keyspace, *, trimmed: bool = False) -> Iterator[str]:
         for problem in _Vm(now, uuid, due.get(uuid), reported).problems():
             yield f"VM {uuid}: {problem}"
     parked = {uuid for uuid, _ in now.values.get("parked", ())}
-    fields = {uuid for uuid, known in now.named("vm").items() if "parked" in known}
+    fields = {uuid for uuid, known in now.named("vm").items() if {"parked", "trial"} & known.keys()}
     if parked != fields:
         yield f"6: parked are {sorted(parked)}, by their fields {sorted(fields)}"
     yield from _events(now, reported, trimmed=trimmed)
@@ -259,6 +261,11 @@ class _Vm:
 
     def _of_waiting(self) -> Iterator[str]:
         known = self._known
+        if "trial" in known:
+            if not self._mail or {"parked", "retry_at"} & known.keys():
+                yield f"6: tried again, {len(self._mail)} wait: {known}"
+            elif _status(_last(self._reported, self._ids[0])) != _PARKED:
+                yield f"6: tried again, and {self._ids[0]} was not parked"
         if "parked" in known:
             if not self._mail or {"owner", "retry_at"} & known.keys():
                 yield f"6: parked, {len(self._mail)} wait: {known}"

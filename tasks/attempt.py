@@ -23,7 +23,7 @@ from configdrive.lifecycle.settled import Settled
 from configdrive.model import HypervisorName, Intent
 from configdrive.places import PlaceHangs, deferred
 from configdrive.ports import Clock, Observer
-from tasks.isolation import Isolation
+from tasks.isolation import Isolation, Visit
 from tasks.lease import LeaseKeeper
 from tasks.mailbox import (
     AttemptMailbox,
@@ -122,24 +122,25 @@ class Attempts:
             event = _event(claim)
         except PermanentError as error:
             return self._reject(claim, error)
+        visit: Visit | None = None
         try:
             with self._leases.keep(claim, asked) as lease:
                 waiting = tuple(Waiting(header.event_type, header.sequence) for header in claim.waiting)
                 attempt = Attempt(event, claim.state, waiting, claim.attempt, lease, claim.intents, claim.waited)
                 hypervisor = HypervisorName(event.data.hypervisor)
                 try:
-                    with self._isolation.watch(hypervisor, claim.owner, claim.hanging, vm=claim.vm_uuid):
+                    with self._isolation.watch(hypervisor, claim.owner, claim.hanging, vm=claim.vm_uuid) as visit:
                         return self._handle(attempt, claim.deaths)
                 finally:
                     intended += lease.intended
         except BadContentError as error:
             return self._reject(claim, error)
         except self._timeouts:
-            return self._failed(claim, _out_of_time())
+            return self._failed(claim, _out_of_time(), visit)
         except PlaceHangs:  # told on its way out of the place
-            return self._failed(claim, deferred("a place"))
+            return self._failed(claim, deferred("a place"), visit)
         except Exception as error:  # noqa: BLE001 - every exception must lead to a decision, or the event would spin
-            return self._failed(claim, error)
+            return self._failed(claim, error, visit)
 
     def _handle(self, attempt: Attempt, deaths: int) -> Settled:
         """Make the attempt. A stop or destroy ends whatever nobody foresaw: the leftover pass finishes it."""
@@ -162,13 +163,15 @@ class Attempts:
             cause = PermanentError(PermanentCode.UNCLASSIFIED, f"an unforeseen {type(error).__name__}")
             return self._reconciler.leave(attempt, cause)
 
-    def _failed(self, claim: Claim, error: Exception) -> Ending | Dropped:
+    def _failed(self, claim: Claim, error: Exception, visit: Visit | None) -> Ending | Dropped:
         if not isinstance(error, FleetError):
             _log_unforeseen(claim, error)
-        ending = decide(error, claim, self._limits, self._clock.now())
+        ending = decide(error, claim, self._limits, self._clock.now(), visit.failed_at if visit else "")
         if isinstance(ending, Park):
             outcome = ending.outcome
-            _log.error("parked %s of VM %s: %s: %s", outcome.event_type, outcome.vm_uuid, outcome.code, outcome.detail)
+            level = logging.INFO if ending.stays else logging.ERROR
+            what = (outcome.event_type, outcome.vm_uuid, outcome.code, outcome.detail)
+            _log.log(level, "parked %s of VM %s: %s: %s", *what)
         return ending
 
     def _reject(self, claim: Claim, error: PermanentError) -> Settled:

@@ -83,7 +83,7 @@ def taken(
 def _shown(ending: Ending | Dropped) -> str | Exception:
     """Say what Flower's row of the event shows: a result, or how the task ends otherwise."""
     match ending:
-        case Settled(outcome) | Park(outcome) | Dropped(_, Outcome() as outcome):
+        case Settled(outcome) | Park(outcome, _, _) | Dropped(_, Outcome() as outcome):
             sentence = _sentence(outcome)
             return Parked(sentence) if outcome.status is Status.PARKED else sentence
         case Retry(delay, code, _, detail):

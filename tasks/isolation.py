@@ -238,6 +238,12 @@ class Visit(InLine):
         self._unwelcome = ""
         self._blamed: BaseException | None = None
         self._waits = False
+        self._failed: tuple[str, BaseException] | None = None
+
+    @property
+    def failed_at(self) -> str:
+        """The place where the latest error came from, the innermost; empty when there was none."""
+        return self._failed[0] if self._failed else ""
 
     @override
     def enter(self, place: str) -> None:
@@ -245,7 +251,9 @@ class Visit(InLine):
         if place in self._known and place not in self._held:
             match self._ask(place, self._isolation.places.enter_place):
                 case Found.TAKEN:
-                    raise deferred(place)
+                    error = deferred(place)
+                    self._failed = (place, error)
+                    raise error
                 case Found.MINE:
                     self._held.add(place)
                 case Found.OPEN:
@@ -258,6 +266,8 @@ class Visit(InLine):
         place, since = self._inside.pop()
         self._unwelcome = ""
         waited = time.monotonic() - since >= self._isolation.doubt
+        if error is not None and (self._failed is None or not _comes_of(error, self._failed[1])):
+            self._failed = (place, error)
         if error is None:
             hangs = False if place in self._known else None
         elif waited and self._blamed is None and not _has_answered(error):
@@ -325,6 +335,14 @@ class Visit(InLine):
             self._isolation.places.leave_place(self._hypervisor, place, self._owner, hangs=hangs)
         except Exception as error:  # noqa: BLE001 - as above
             _log.warning("not said of %s that it was left: %s", place, type(error).__name__)
+
+
+def _comes_of(error: BaseException, cause: BaseException) -> bool:
+    """Whether an error is that one, or was raised while that one was handled."""
+    later: BaseException | None = error
+    while later is not None and later is not cause:
+        later = later.__cause__ or later.__context__
+    return later is cause
 
 
 def _has_answered(error: BaseException) -> bool:

@@ -49,6 +49,8 @@ class Claim:
         intents: what earlier attempts were about to do, and no event has looked at since.
         waited: seconds since the event was posted.
         hanging: the hosts and storages that hang (`tasks.isolation`).
+        trial: the code that the event was parked for, when this attempt finds out whether the place that was away is
+            back; else empty.
     """
 
     header: Header
@@ -62,6 +64,7 @@ class Claim:
     intents: tuple[Intent, ...] = ()
     waited: float = 0.0
     hanging: frozenset[str] = frozenset()
+    trial: str = ""
 
     @property
     def vm_uuid(self) -> VmUuid:
@@ -111,9 +114,17 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Leave the event at the head until an operator retries or skips it."""
+    """Leave the event at the head until an operator retries or skips it, or the place is back that was away.
+
+    Args:
+        outcome: what is published.
+        away: the host or storage whose absence is the cause; empty for another cause.
+        stays: it was a trial, which has found nothing new: nothing is published again.
+    """
 
     outcome: Outcome
+    away: str = ""
+    stays: bool = False
 
 
 Ending = Settled | Retry | Park
@@ -178,7 +189,8 @@ class VmView:
 
     `message` is the number of the wake-up that is on its way for it, `due` when it is looked at again without one.
     `intents` are effects that were about to be tried, of which no event has said yet what became of them; `unverified`:
-    a worker may have left the VM half-done, and nobody has looked since.
+    a worker may have left the VM half-done, and nobody has looked since; `away`: the host or storage that the parked
+    event waits for.
     """
 
     uuid: VmUuid
@@ -193,6 +205,7 @@ class VmView:
     reason: str | None
     intents: tuple[Intent, ...] = ()
     unverified: bool = False
+    away: str | None = None
 
 
 class OperatorAction(StrEnum):
@@ -356,6 +369,12 @@ class WakeupMailbox(Protocol):
 
     def wake_due(self, queue: str, limit: int, *, at_once: bool = False) -> Sequence[Sent]:
         """Send the wake-ups of one queue that are due or were lost; `at_once`: also those lost a moment ago."""
+
+    def try_parked(self, queue: str, pause: float) -> Sequence[Sent]:
+        """Wake workers for events that are parked because a place was away: one for each place, every `pause` seconds.
+
+        And for all others of a place at which that one has found it back.
+        """
 
     def ask_hosts(self, queue: str, pause: float) -> list[HostName]:
         """Have hosts asked that still have something of a queue's VMs; again after `pause` seconds.

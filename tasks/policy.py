@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from configdrive.contract.outcome import Outcome, Status
-from configdrive.errors import UNCOUNTED, FleetError, PermanentCode, PermanentError, StaleError, TransientError
+from configdrive.errors import AWAY, UNCOUNTED, FleetError, PermanentCode, PermanentError, StaleError, TransientError
 from tasks.mailbox import Claim, Dropped, Park, Retry
 
 _PAUSE_LEAST, _PAUSE_SHARE, _PAUSE_MOST = 1.0, 0.25, 30.0
@@ -31,11 +31,12 @@ class Limits:
     give_up: float = 3600.0
 
 
-def decide(
-    error: Exception, claim: Claim, limits: Limits, at: float, *, jitter: float | None = None
+def decide(  # noqa: PLR0913 - what an attempt knows, and what tests leave out
+    error: Exception, claim: Claim, limits: Limits, at: float, place: str = "", *, jitter: float | None = None
 ) -> Retry | Park | Dropped:
     """Say what follows from an error in an attempt that fails at the time `at` (seconds since 1970 UTC).
 
+    `place` is the host or storage where it came from: an event that is parked because that is away goes on by itself.
     `jitter` between 0 and 1 spreads the retries of many VMs; left out, it is random.
     """
     spread = random.random() if jitter is None else jitter  # noqa: S311 - spreads load, guards nothing
@@ -45,17 +46,25 @@ def decide(
         case PermanentError():
             return Park(outcome_of(error, claim, Status.PARKED, at))
         case TransientError(code=code) if code in UNCOUNTED:
-            if claim.waited >= limits.give_up:
-                return Park(outcome_of(error, claim, Status.PARKED, at))
+            if claim.trial or claim.waited >= limits.give_up:
+                return _park(error, claim, at, place)
             return Retry(pause(claim.waited, spread), code, counted=False, detail=error.detail)
         case TransientError(code=code):
-            most = limits.attempts
+            most = 1 if claim.trial and code in AWAY else limits.attempts
         case _:
             code, most = PermanentCode.UNCLASSIFIED, limits.unclassified_attempts
     if claim.attempt >= most:
-        return Park(outcome_of(error, claim, Status.PARKED, at))
+        return _park(error, claim, at, place)
     detail = error.detail if isinstance(error, FleetError) else ""
     return Retry(backoff(claim.attempt, limits, spread), code, detail=detail)
+
+
+def _park(error: Exception, claim: Claim, at: float, place: str) -> Park:
+    outcome = outcome_of(error, claim, Status.PARKED, at)
+    if not isinstance(error, FleetError) or error.code not in AWAY:
+        return Park(outcome)
+    stays = bool(claim.trial) and (error.code in UNCOUNTED or error.code == claim.trial)
+    return Park(outcome, place or str(error.code), stays)
 
 
 def backoff(attempt: int, limits: Limits, spread: float) -> float:

@@ -109,13 +109,16 @@ class Pass:
 
 
 def wake_due(mailbox: WakeupMailbox, queues: Iterable[str], *, pause: float, at_once: bool = False) -> Pass:
-    """Send what is due on these queues. A host that still has something of a VM is asked every `pause` seconds.
+    """Send what is due on these queues.
 
-    A message that was lost is sent again after the resend time, or `at_once` when an operator asks.
+    A host that still has something of a VM is asked every `pause` seconds, and of the VMs that are parked because a
+    host or storage was away one is tried. A message that was lost is sent again after the resend time, or `at_once`
+    when an operator asks.
     """
     wakeups: list[Sent] = []
     hosts: list[tuple[str, HostName]] = []
     for name in queues:
         wakeups += mailbox.wake_due(name, AT_ONCE, at_once=at_once)
+        wakeups += mailbox.try_parked(name, pause)
         hosts += [(name, host) for host in mailbox.ask_hosts(name, pause)]
     return Pass(tuple(wakeups), tuple(hosts))

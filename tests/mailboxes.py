@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 QUEUE = "configdrive.simulated"
 LEASE = 30.0
 RESEND = 15.0
-DOUBT = 0.05
+DOUBT = 1000.0  # no machine is so slow that it comes to pass
 
 _AGE_QUEUE = """
 if redis.call('HEXISTS', KEYS[1], 'looked') == 1 then redis.call('HINCRBY', KEYS[1], 'looked', ARGV[1]) end
@@ -262,6 +262,7 @@ class Store:
         for queue in self.mailbox.pending():
             self.age_queue(seconds, queue)
             self._shift(self.key("left", queue), seconds)
+            self._shift(self.key("away", queue), seconds)
             self._shift(self.key("verify", queue), seconds)
         self._shift(self.key("orphans"), seconds)
 

@@ -34,7 +34,8 @@ class Status(StrEnum):
 
     PARKED = "parked"
     """It needs an operator. It stays at the head of its VM's mailbox, and the VM's next events wait behind it, until
-    `configdrive retry` or `configdrive skip`; a `destroy` goes through."""
+    `configdrive retry` or `configdrive skip`; a `stop` or `destroy` goes through. With the code `host_unreachable`,
+    `storage_unavailable`, `deferred` or `saturated` it goes on by itself when the host or storage is back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rigs.process import RigError
+from rigs.process import RigError, wait_until
 
 if TYPE_CHECKING:
     from configdrive.client.postings import Receipt
@@ -45,3 +45,16 @@ class Orchestrator:
         if outcome is None:
             raise RigError(f"no outcome\n{self.fleet.log[-3000:]}")
         return outcome
+
+    def goes_on(self, parked: Outcome) -> Outcome:
+        """Wait for the final outcome of an event that was parked.
+
+        Raises:
+            RigError: there was none in time.
+        """
+
+        def ended() -> Outcome | None:
+            outcome = self.fleet.mailbox.outcome_of(parked.key)
+            return outcome if outcome is not None and outcome.final else None
+
+        return wait_until(ended, "what was parked to go on", timeout=60)

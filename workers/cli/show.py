@@ -148,6 +148,7 @@ def _vm_document(view: VmView, summary: VmRecord, outcome: Outcome | None) -> di
         "wakeup": view.message,
         "reason": view.reason,
         "parked": view.parked,
+        "waits_for": view.away,
         "parked_outcome": as_document(outcome),
     }
 
@@ -172,6 +173,7 @@ def _parked_document(view: VmView, outcome: Outcome | None) -> dict[str, Any]:
     return {
         "vm_uuid": view.uuid,
         "code": view.parked,
+        "waits_for": view.away,
         "event": _header(view.mail[0]) if view.mail else None,
         "waiting": max(0, len(view.mail) - 1),
         "outcome": as_document(outcome),
@@ -189,6 +191,8 @@ def _print_cause(view: VmView, outcome: Outcome | None, indent: str) -> None:
     click.echo(f"{indent}{view.parked}: {printable(outcome.detail) if outcome else ''}")
     if outcome is not None and outcome.remedy:
         click.echo(f"{indent}remedy: {printable(outcome.remedy)}")
+    if view.away is not None:
+        click.echo(f"{indent}goes on by itself when this is back: {view.away}")
     click.echo(f"{indent}then: configdrive retry {view.uuid}   (or skip)")
 
 

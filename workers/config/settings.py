@@ -67,7 +67,8 @@ class Settings(ClientSettings):
     """A wake-up that was lost on its way (a worker died with it) is sent again after so long, or half as long again."""
 
     leftover_seconds: Seconds = 30.0
-    """How often a host that was away is asked again for what it still has of VMs that were stopped or moved."""
+    """How often a host that was away is asked again for what it still has of VMs that were stopped or moved; and how
+    often one of the events is tried that are parked because a host or storage is away."""
 
     orphan_seconds: Annotated[float, Field(ge=0, le=365 * 86_400)] = 86_400.0
     """How long an image whose VM neither the fleet nor any host knows must have been seen so, before `sweep` deletes

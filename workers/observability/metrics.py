@@ -18,7 +18,7 @@ from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, StaleCode, TransientCode
 from configdrive.model import HypervisorName
 from configdrive.ports import Connections, StepRecord
-from tasks.mailbox import Claim, Ending, Retry
+from tasks.mailbox import Claim, Ending
 from workers.observability.observers import WorkObserver, hypervisor_of, what_became
 
 OTHER = "other"
@@ -139,7 +139,7 @@ class WorkMetrics(WorkObserver):
         status, code = what_became(ending)
         if ending is None:
             self._lost.labels(hypervisor, event).inc()
-        elif isinstance(ending, Retry):
+        elif status == "retry":
             self._retries.labels(hypervisor, event, _one_of(_CODES, code)).inc()
         else:
             self._events.labels(hypervisor, event, _one_of(_STATUSES, status), _one_of(_CODES, code)).inc()

@@ -35,7 +35,9 @@ class FleetCollector(Collector):
         yield _gauge("configdrive_redis_up", "Whether Redis has answered this question", float(found is not None))
         if found is None:
             return
-        yield _gauge("configdrive_parked_vms", "VMs whose next event needs a person", found.parked)
+        yield _gauge(
+            "configdrive_parked_vms", "VMs whose next event needs a person or a place that is away", found.parked
+        )
         yield _gauge(
             "configdrive_oldest_parked_seconds", "For how long the VM parked first has been so", found.oldest_parked
         )

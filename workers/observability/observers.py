@@ -71,5 +71,7 @@ def what_became(ending: Ending | None) -> tuple[str, str]:
             return "lost", ""
         case Retry(_, code):
             return "retry", str(code)
+        case Park(outcome, _, True):  # the end of a trial, of which nobody is told
+            return "retry", str(outcome.code or "")
         case Settled(outcome) | Park(outcome):
             return str(outcome.status), str(outcome.code or "")

@@ -149,8 +149,8 @@ def ending(what: Ending) -> tuple[str, str, str, float, str]:
             return "gone" if gone else "finish", result.to_json(), known or "", 0, result.code or ""
         case Retry(delay, code, counted):
             return "retry" if counted else "defer", "", "", delay, code
-        case Park(result):
-            return "park", result.to_json(), "", 0, result.code or "unclassified"
+        case Park(result, _, stays):
+            return "stay" if stays else "park", result.to_json(), "", 0, result.code or "unclassified"
 
 
 def sweep_counts(stored: bytes | None) -> SweepCounts | None:

@@ -129,6 +129,7 @@ class Inspection(RedisMailbox):
             reason=fields.get("reason"),
             intents=encoding.intents(intents),
             unverified=unverified,
+            away=fields.get("away"),
         )
 
     def parked(self, limit: int) -> list[tuple[VmUuid, float]]:

@@ -14,6 +14,8 @@ that lost the reply asks again. Keys, behind the prefix:
 | `queue:<queue>`     | hash       | numbers of messages: sent, taken, and those that find lost ones (ADR 0022)|
 | `queues`            | set        | every queue that ever had an event                                              |
 | `seen:<key>`        | string     | `<nonce> <type>:<vm>:<sequence> <outcome so far, JSON>`: refuses a duplicate      |
+| `away:<queue>`      | sorted set | host or storage for which VMs are parked -> time (ms) to try one of them again   |
+| `away_vms:<queue> <place>` | sorted set | VM that is parked for that place -> time (ms) since when                 |
 | `left:<queue>`      | sorted set | VM and host that still has something of it -> time (ms) to ask that host again  |
 | `verify:<queue>`    | sorted set | VM that may have been left half-done -> time (ms) to look after it              |
 | `orphans`           | sorted set | image that is nobody's -> time (ms) at which a sweep first saw it               |
@@ -52,6 +54,7 @@ from tasks.mailbox import (
     Held,
     LeftoverMailbox,
     NotNow,
+    Park,
     Snapshot,
     SweepCounts,
     SweeperMailbox,
@@ -69,7 +72,7 @@ if TYPE_CHECKING:
     from tasks.mailbox import Ending, Leftover, Right, Sent, Wakeup
     from workers.config.settings import Settings
 
-SCRIPTS = ("claim", "renew", "done", "hold", "release", "wakeup", "leftovers", "arrived", "unpark")
+SCRIPTS = ("claim", "renew", "done", "hold", "release", "wakeup", "leftovers", "arrived", "unpark", "trials")
 VMS_AT_ONCE = 1000
 LOOKS_UNTIL_LOST = 4
 """After so many looks, each of which notes how far the list has come, a message that it has passed counts as lost."""
@@ -122,7 +125,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         word = answer[0].decode()
         if word != "claimed":
             return NotNow(word)
-        _, epoch, attempt, deaths, waited, body, state, intents, hanging, *rest = answer
+        _, epoch, attempt, deaths, waited, body, state, intents, hanging, trial, *rest = answer
         fields, behind = rest[: encoding.FIELDS], rest[encoding.FIELDS :]
         return Claim(
             encoding.header(uuid, fields),
@@ -136,6 +139,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
             encoding.intents(intents),
             float(waited) / 1000,
             frozenset(place.decode() for place in hanging),
+            trial.decode(),
         )
 
     @override
@@ -178,6 +182,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
                 len(intents),
                 *intents,
                 *(encoding.left_by(settled.left, claim.header.queue) if settled else ()),
+                *([ending.away] if isinstance(ending, Park) else ()),
             ],
         )
         if answer == b"fenced":
@@ -318,6 +323,11 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         looks = LOOKS_UNTIL_LOST if at_once else 1
         answers = [self._scripts["wakeup"](keys=[self._key("due", queue)], args=args) for _ in range(looks)]
         return encoding.sent([part for answer in answers for part in answer])
+
+    @override
+    def try_parked(self, queue: str, pause: float) -> list[Sent]:
+        args: list[str | int] = [self.prefix, queue, ms(pause), VMS_AT_ONCE]
+        return encoding.sent(self._scripts["trials"](keys=[self._key("away", queue)], args=args))
 
     @override
     def ask_hosts(self, queue: str, pause: float) -> list[HostName]:

@@ -179,12 +179,20 @@ class Moving:
         environment = {**os.environ, **self.fleet.environment}
         argv = [CONFIGDRIVE, "retry", self.script.uuid]
         subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=30)
+        return self.goes_on(parked)
+
+    def goes_on(self, parked: Outcome) -> Outcome:
+        """Wait for the final outcome of an event that was parked.
+
+        Raises:
+            RigError: there was none in time.
+        """
 
         def ended() -> Outcome | None:
             outcome = self.fleet.mailbox.outcome_of(parked.key)
             return outcome if outcome is not None and outcome.final else None
 
-        return wait_until(ended, "the outcome of what was tried again", timeout=30)
+        return wait_until(ended, "what was parked to go on", timeout=60)
 
     def migrate(self, phase: str, **data: Any) -> Outcome:  # noqa: ANN401 - as above
         return self.send("migrate", phase=phase, **{"destination": "h2"} | data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +22,7 @@ from tests.integration.kvm.cloud import disk
 from tests.integration.metrics.asking import connections
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from configdrive.contract.outcome import Outcome
     from configdrive.lifecycle.state import VmRecord
@@ -102,6 +102,40 @@ def test_what_a_stop_or_destroy_could_not_take_away_goes_when_the_host_is_back(
     if event == "destroy":
         late = vm.send("start", guest=GUEST)
         assert (late.status, late.code) == (Status.DROPPED, StaleCode.VM_GONE)
+
+
+@contextmanager
+def unmounted(site: Site) -> Iterator[None]:
+    """Stop a pool of h1, as when its file system is not mounted."""
+    pool = site.clouds["h1"].connection.storagePoolLookupByTargetPath(str(site.directory / LOCAL))
+    pool.destroy()
+    try:
+        yield
+    finally:
+        pool.create()
+
+
+@pytest.mark.parametrize(
+    ("absence", "code"),
+    [
+        (lambda site: away(site, "unreachable"), TransientCode.HOST_UNREACHABLE),
+        (unmounted, TransientCode.STORAGE_UNAVAILABLE),
+    ],
+    ids=["host", "storage"],
+)
+def test_starts_that_were_parked_because_a_place_was_away_go_on_by_themselves_when_it_is_back(
+    new_vm: NewVm, hosts: Site, absence: Callable[[Site], AbstractContextManager[None]], code: TransientCode
+) -> None:
+    vms = [new_vm(LOCAL) for _ in range(2)]
+    for vm in vms:
+        vm.define()
+    with absence(hosts):
+        parked = [vm.send("start", guest=GUEST) for vm in vms]
+    for vm, outcome in zip(vms, parked, strict=True):
+        assert (outcome.status, outcome.code) == (Status.PARKED, code)
+        assert vm.goes_on(outcome).status is Status.APPLIED
+        assert vm.media("h1") == set(map(str, vm.images("h1")))
+        assert len(vm.images("h1")) == 1
 
 
 @pytest.mark.parametrize("storage", [LOCAL, SHARED])

@@ -72,7 +72,7 @@ def test_a_rollback_without_the_destination_says_what_stays_there_and_it_goes_wh
     wait_until(lambda: vm.images("h2") == {}, "h2 to be asked again", timeout=30)
 
 
-def test_a_destination_that_does_not_answer_is_tried_again_and_then_parked(new_vm: NewVm, hosts: Site) -> None:
+def test_a_destination_that_does_not_answer_parks_the_copy_until_it_is_back(new_vm: NewVm, hosts: Site) -> None:
     vm = new_vm(LOCAL)
     path = running(vm)
     hosts.hosts["h2"].kill_daemon()
@@ -85,7 +85,7 @@ def test_a_destination_that_does_not_answer_is_tried_again_and_then_parked(new_v
     assert "h2" in parked.detail
     require_untouched(vm, path)
     assert vm.images("h2") == {}
-    assert vm.retry(parked).status is Status.APPLIED
+    assert vm.goes_on(parked).status is Status.APPLIED
     assert vm.images("h2") == vm.images("h1")
 
 

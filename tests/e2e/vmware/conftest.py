@@ -28,6 +28,7 @@ SETTINGS = {
     "wakeup_seconds": 0.2,
     "lease_seconds": 2.0,
     "resend_seconds": 1.0,
+    "leftover_seconds": 1.0,
     "call_seconds": 10.0,
 }
 """An event that cannot succeed is parked within two seconds."""

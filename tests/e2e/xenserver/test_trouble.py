@@ -68,8 +68,8 @@ def test_a_pool_that_is_away_parks_a_start_and_goes_on_when_it_is_back(
         for host in (A, B):
             cloud.pool.bring_up(host)
     assert "Traceback" not in fleet.log
-    assert vm.send("destroy").status is Status.APPLIED
-    assert vm.images() == {}
+    assert vm.goes_on(parked).status is Status.APPLIED
+    assert list(vm.images().values()) == [vm.medium()]
 
 
 def test_connections_and_those_that_were_lost_are_counted_for_prometheus(

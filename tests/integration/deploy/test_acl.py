@@ -124,6 +124,7 @@ def test_a_worker_can_do_all_that_is_done_with_a_mailbox(worker: Store) -> None:
     assert mailbox.view(vm) is not None
     mailbox.wake_due(QUEUE, 10)
     mailbox.ask_hosts(QUEUE, 30)
+    mailbox.try_parked(QUEUE, 30)
     mailbox.question_arrived(QUEUE, HostName("h1"), 0)
     mailbox.note_doubt(claim.header.queue, claim.vm_uuid)
     (doubt,) = mailbox.doubts(QUEUE)

@@ -222,6 +222,7 @@ class Place:
             self._age(keys=self._aging, args=[round(AGES * 1000)])
             self.store.mailbox.wake_due(QUEUE, 10)
             self.store.mailbox.ask_hosts(QUEUE, 30)
+            self.store.mailbox.try_parked(QUEUE, 30)
             messages = self.store.messages(QUEUE)
             self.store.lose_messages(QUEUE)
             for message in messages:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from configdrive.model import HypervisorName
-from tasks.isolation import Found
+from configdrive.errors import TransientError
+from configdrive.model import HostName, HypervisorName, Place, StorageName
+from configdrive.places import at
+from tasks.isolation import Found, Isolation
 from tasks.mailbox import Retry
 from tests.mailboxes import DOUBT, Store, new_vm
 
@@ -21,11 +24,20 @@ def store() -> Store:
     return Store()
 
 
+def time_passes(store: Store, seconds: float) -> None:
+    """Move what is known of the place into the past."""
+    key = f"{store.prefix}places:simulated"
+    known: Any = store.client.hget(key, NFS)
+    if known is not None:
+        word, moment = known.decode().split()
+        store.client.hset(key, NFS, f"{word} {int(moment) - round(seconds * 1000)}")
+
+
 def doubted_for_long(store: Store) -> list[Found]:
     """Let two attempts wait at a place; returns what is said to them once nobody has come out of it for long."""
     places = store.places
     assert {places.doubt_place(SIMULATED, NFS, one) for one in ("one", "two")} == {Found.OPEN}
-    time.sleep(DOUBT)
+    time_passes(store, DOUBT)
     return [places.doubt_place(SIMULATED, NFS, one) for one in ("one", "two")]
 
 
@@ -54,7 +66,7 @@ def doubted_or_taken(store: Store) -> list[Found]:
 def test_doubt_ends_when_somebody_comes_out(store: Store) -> None:
     assert store.places.doubt_place(SIMULATED, NFS, "one") is Found.OPEN
     store.places.leave_place(SIMULATED, NFS, "one", hangs=False)
-    time.sleep(DOUBT)
+    time_passes(store, DOUBT)
     assert store.places.doubt_place(SIMULATED, NFS, "two") is Found.OPEN
 
 
@@ -83,3 +95,31 @@ def test_a_claim_says_what_hangs_and_what_was_deferred_was_no_attempt(store: Sto
     store.mailbox.done(store.claim(header), Retry(0, "host_unreachable"))
     store.due_now()
     assert store.claim(header).attempt == 2
+
+
+@contextmanager
+def in_other_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RuntimeError from error
+
+
+def test_an_attempt_knows_the_innermost_place_where_its_latest_error_came_from(store: Store) -> None:
+    isolation = Isolation(store.places)
+    store.places.leave_place(SIMULATED, NFS, "another", hangs=True)
+    store.places.enter_place(SIMULATED, NFS, "another")
+    host, local, nfs = HostName("h1"), Place(StorageName("local"), HostName("h1")), Place(StorageName("nfs"), None)
+    with isolation.watch(SIMULATED, "one", frozenset({NFS}), vm=new_vm()) as visit:
+        with at(host):
+            pass
+        assert visit.failed_at == ""
+        with pytest.raises(RuntimeError), at(host), in_other_words(), at(local):
+            raise OSError
+        assert visit.failed_at == "storage local of host h1"
+        with pytest.raises(KeyError), at(host):
+            raise KeyError
+        assert visit.failed_at == "host h1"
+        with pytest.raises(TransientError), at(host, nfs):
+            pass
+        assert visit.failed_at == NFS

@@ -187,6 +187,31 @@ def test_what_does_not_pass_is_parked_under_its_code(queue: Queue, caplog: pytes
     assert VM in parked[-1].getMessage()
 
 
+def test_a_start_that_was_parked_because_its_host_was_away_goes_on_by_itself_when_it_is_back(
+    queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    header = queue.put("start", guest={"password": "first"})
+    queue.fleet.cloud.down.add(HOST_1)
+    for _ in range(3):
+        queue.take(header)
+        queue.fleet.clock.time += 13
+    caplog.clear()
+    for _ in range(2):
+        queue.fleet.clock.time += 30
+        assert [one.header for one in queue.mailbox.try_parked(QUEUE, 30)] == [header]
+        ending = queue.take(header)
+        assert isinstance(ending, Park)
+        assert (ending.away, ending.stays) == (f"host {HOST_1}", True)
+    assert [outcome.status for outcome in queue.stream] == [Status.PARKED], "it was published once"
+    assert [record for record in caplog.records if record.levelno == logging.ERROR] == []
+    queue.fleet.cloud.down.clear()
+    queue.fleet.clock.time += 30
+    queue.mailbox.try_parked(QUEUE, 30)
+    assert queue.ended(header).status is Status.APPLIED
+    assert queue.fleet.password() == "first"
+    assert queue.mailbox.parked(10) == []
+
+
 def test_a_parked_event_goes_on_when_an_operator_says_so(queue: Queue) -> None:
     header = queue.put("start")
     queue.raising(lambda: PermanentError(PermanentCode.ACCESS_DENIED, "no"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from configdrive.client.postings import Header
 from configdrive.contract.outcome import Status
 from configdrive.errors import (
+    AWAY,
     UNCOUNTED,
     FleetError,
     PermanentCode,
@@ -97,6 +99,27 @@ def test_what_was_not_tried_counts_as_no_attempt_until_it_is_given_up(code: Tran
     for waited, delay in ((0.0, 1.0), (8.0, 2.0), (3599.0, 30.0)):
         assert decide(error, claim(99, waited), LIMITS, 5.0, jitter=1.0) == Retry(delay, code, counted=False)
     assert isinstance(decide(error, claim(1, 3600.0), LIMITS, 5.0), Park)
+
+
+@pytest.mark.parametrize("code", TransientCode)
+def test_what_is_parked_because_a_place_is_away_waits_for_that_place(code: TransientCode) -> None:
+    error = TransientError(code, "x")
+    for place, waits_for in (("host h1", "host h1"), ("", str(code))):
+        ending = decide(error, claim(99, 3600.0), LIMITS, 5.0, place)
+        assert isinstance(ending, Park)
+        assert (ending.away, ending.stays) == (waits_for if code in AWAY else "", False)
+
+
+@pytest.mark.parametrize("code", TransientCode)
+def test_a_trial_ends_at_once_where_the_place_is_away_still(code: TransientCode) -> None:
+    """And publishes nothing, unless another cause than before was found."""
+    trial = replace(claim(1), trial=TransientCode.HOST_UNREACHABLE)
+    ending = decide(TransientError(code, "x"), trial, LIMITS, 5.0, "host h1")
+    if code not in AWAY:
+        assert isinstance(ending, Retry), "it is an attempt as any other"
+        return
+    assert isinstance(ending, Park)
+    assert (ending.away, ending.stays) == ("host h1", code is not TransientCode.STORAGE_UNAVAILABLE)
 
 
 @pytest.mark.parametrize("code", PermanentCode)

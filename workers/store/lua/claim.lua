@@ -4,8 +4,8 @@
 -- ARGV  1 prefix   2 vm uuid   3 queue and 4 number of the message (0: there was none)   5 owner (different for every claim)
 --       6 lease ms
 -- Answers {"claimed", epoch, attempt, deaths (workers that never gave the lease back), ms since the head was posted, body,
--- state, {intents}, {places of the hypervisor that hang}, key, id, source, type, queue, sequence and traceparent of the head,
--- headers behind it ...}, or one word: "empty", "parked",
+-- state, {intents}, {places of the hypervisor that hang}, the code that it was parked for ("": this is no trial), key, id,
+-- source, type, queue, sequence and traceparent of the head, headers behind it ...}, or one word: "empty", "parked",
 -- "busy" (a live lease), "too_early" (a back-off is not over: the message was a double), "elsewhere" (the next event is for
 -- another queue, whose workers are woken).
 -- Asked again by the same owner (a reply was lost) it answers as before.
@@ -37,7 +37,7 @@ if known[3] ~= ARGV[5] then
     wake(prefix, uuid, head, 1)
     return {'elsewhere'}
   end
-  redis.call('HDEL', KEYS[1], 'retry_at', 'delay', 'reason')
+  redis.call('HDEL', KEYS[1], 'retry_at', 'delay', 'reason', 'away')
   if known[3] and string.sub(known[3], 1, 5) ~= 'hold ' then  -- it never gave back, and may be at it still
     redis.call('HINCRBY', KEYS[1], 'deaths', 1)
     redis.call('ZADD', prefix .. 'verify:' .. head.queue, now + ARGV[6], uuid)
@@ -48,7 +48,7 @@ end
 redis.call('HSET', KEYS[1], 'queue', head.queue, 'owner', ARGV[5], 'until', now + ARGV[6], 'lease', ARGV[6])
 redis.call('ZADD', due, now + ARGV[6], uuid)
 
-local attempt = redis.call('HMGET', KEYS[1], 'epoch', 'attempts', 'deaths', 'state')
+local attempt = redis.call('HMGET', KEYS[1], 'epoch', 'attempts', 'deaths', 'state', 'trial')
 local waited = math.max(0, now - (type(head.at) == 'number' and head.at or now))
 local hanging = {}
 local places = redis.call('HGETALL', prefix .. 'places:' .. (string.match(head.queue, '^configdrive%.([^.]+)') or ''))
@@ -57,7 +57,7 @@ for index = 1, #places, 2 do
   if ends > now then hanging[#hanging + 1] = places[index] end
 end
 local answer = {'claimed', attempt[1], attempt[2], attempt[3] or 0, waited, redis.call('HGET', KEYS[3], head.key) or '',
-  attempt[4] or '', redis.call('SMEMBERS', prefix .. 'intents:' .. uuid), hanging, fields_of(head)}
+  attempt[4] or '', redis.call('SMEMBERS', prefix .. 'intents:' .. uuid), hanging, string.match(attempt[5] or '', '^%S+') or '', fields_of(head)}
 for _, header in ipairs(redis.call('LRANGE', KEYS[2], 1, LOOK_AHEAD)) do answer[#answer + 1] = header end
 if redis.call('LLEN', KEYS[2]) > LOOK_AHEAD + 1 then answer[#answer + 1] = successor_of(KEYS[2], head, LOOK_AHEAD + 1) end
 return answer

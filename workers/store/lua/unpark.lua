@@ -23,7 +23,7 @@ if not (ARGV[3] == 'skip' and outcome == ARGV[5]) then
   end
   redis.call('HINCRBY', KEYS[1], 'epoch', 1)
   redis.call('HDEL', KEYS[1], 'parked', 'attempts', 'deaths', 'reason', 'retry_at', 'delay', 'owner', 'until', 'lease',
-    'superseded')
+    'superseded', 'away', 'trial')
   redis.call('ZREM', KEYS[6], uuid)
   if ARGV[3] == 'retry' then
     redis.call('SET', KEYS[4], seen_as(nonce, head, ''))
