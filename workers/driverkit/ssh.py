@@ -445,7 +445,10 @@ async def clear_parts(
         owner = parse(name.removesuffix(PART)) if name.endswith(PART) else None
         if owner is None or vm not in {None, owner.vm_uuid}:
             continue
-        touched = 0 if vm is not None else (await client.stat(str(directory / name))).mtime or 0
+        found = await look_at(client, directory / name)
+        if found is None:  # it is whole by now
+            continue
+        touched = 0 if vm is not None else found.mtime or 0
         if time.time() - touched > ABANDONED_SECONDS:
             await unlink(client, directory / name)
 

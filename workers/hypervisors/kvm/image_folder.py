@@ -87,7 +87,7 @@ data. Each call passes from one thread to another and back."""
 _WAIT_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.02
 _BUSY: Final = (libvirt.VIR_FROM_STORAGE, libvirt.VIR_ERR_INTERNAL_ERROR)
-"""How libvirt refuses to look at a pool in which somebody is just making a volume."""
+"""How libvirt refuses to look at, or to stop, a pool in which somebody is just making a volume."""
 
 _ALLOCATED: Final = "being allocated"
 """How libvirt refuses to read a volume that it is just making for somebody."""
@@ -201,7 +201,7 @@ class VolumeFolder:
             if volume is None:
                 try:
                     self._create(ID_FILE, _new_id(), _NOBODY_S)
-                except libvirt.libvirtError:
+                except (libvirt.libvirtError, TransientError):
                     if self._find(ID_FILE, expected=True) is None:
                         raise  # otherwise another worker was faster
             elif time.monotonic() > deadline:  # who made it has died
@@ -264,8 +264,13 @@ class VolumeFolder:
         """Delete the file; gone already is success."""
         volume = self._find(str(name), expected=True)
         self._link.known.files.forget(self.directory / str(name))
-        if volume is not None:
+        if volume is None:
+            return
+        try:
             self._delete(volume)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:  # another worker was faster
+                raise
 
     def probe(self) -> Access:
         """Write a file as an image would be written, and take it away; returns who might have read it."""
@@ -358,8 +363,7 @@ class VolumeFolder:
             try:
                 self._link.call(pool.refresh, 0)
             except libvirt.libvirtError as error:
-                busy = (error.get_error_domain(), error.get_error_code()) == _BUSY
-                if not busy or time.monotonic() > deadline:
+                if not _is_busy(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(_PAUSE_SECONDS)
             else:
@@ -370,17 +374,19 @@ class VolumeFolder:
     def _on_pool(self, work: Callable[[libvirt.virStoragePool], R], *, make: bool = False) -> R | None:
         """Do something with the pool of this folder, started; `None` when there is no folder and none is to be made."""
         known = self._link.known.folders
-        kept = known.get(self.directory)
-        if kept is not None:
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            kept = known.get(self.directory)
+            pool = self._start(make=make) if kept is None else kept
+            if pool is None:
+                return None
             try:
-                return work(kept)
+                return work(known.keep(self.directory, pool))
             except libvirt.libvirtError as error:
-                gone = error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_POOL
-                if not gone and _NOT_ACTIVE not in (error.get_error_message() or ""):
+                if not _is_gone(error) or time.monotonic() > deadline:
                     raise
-                known.forget(self.directory)
-        pool = self._start(make=make)
-        return None if pool is None else work(known.keep(self.directory, pool))
+                known.forget(self.directory)  # it was stopped meanwhile; or another worker makes it again, as `_again`
+                time.sleep(_PAUSE_SECONDS)
 
     def _start(self, *, make: bool) -> libvirt.virStoragePool | None:
         flags = libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD if make else 0
@@ -436,16 +442,33 @@ class VolumeFolder:
         call = self._link.call
         mode = int(read_xml(call(pool.XMLDesc, 0)).findtext("target/permissions/mode", "0"), 8)
         if mode != PASSABLE and not call(pool.isPersistent):
-            call(pool.destroy)
-            pool = call(
-                self._link.connection.storagePoolCreateXML, self._pool_xml(), libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD
-            )
-            self._link.known.folders.keep(self.directory, pool)
+            pool = self._link.known.folders.keep(self.directory, self._again(pool))
         elif mode & WRITABLE:
             detail = f"others may write into {self.directory} (mode {mode:o})"
             raise PermanentError(PermanentCode.ACCESS_DENIED, detail, f"chmod {PASSABLE:o} {self.directory}")
         self._link.known.private.keep(self.directory, value=True)
         return pool
+
+    def _again(self, pool: libvirt.virStoragePool) -> libvirt.virStoragePool:
+        """Make our pool again, with a mode that is ours; another worker may do the same, or make a file there."""
+        flags = libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                self._link.call(pool.destroy)
+            except libvirt.libvirtError as error:
+                if _is_busy(error) and time.monotonic() < deadline:
+                    time.sleep(_PAUSE_SECONDS)
+                    continue
+                if not _is_gone(error):
+                    raise
+            try:
+                return self._link.call(self._link.connection.storagePoolCreateXML, self._pool_xml(), flags)
+            except libvirt.libvirtError as error:
+                made = self._active() if error.get_error_code() in _RACED else None
+                if made is None:
+                    raise
+                return made
 
     def _pool_xml(self) -> str:
         pool = ET.Element("pool", type="dir")
@@ -660,6 +683,16 @@ class SftpFolder:
             return False
         parents = self._with_parents and within is None
         return await open_folder(client, self.directory, PASSABLE, make=make, parents=parents)
+
+
+def _is_busy(error: libvirt.libvirtError) -> bool:
+    return (error.get_error_domain(), error.get_error_code()) == _BUSY
+
+
+def _is_gone(error: libvirt.libvirtError) -> bool:
+    """Whether a pool that was there is not there, or not started, any more."""
+    gone = error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_POOL
+    return gone or _NOT_ACTIVE in (error.get_error_message() or "")
 
 
 def _once_unused(work: Callable[[], object]) -> None:
