@@ -168,7 +168,8 @@ SshKeys = Annotated[
 """ssh public keys, each with its name or as a plain line."""
 
 
-def _is_object(line: bytes) -> bool:
+def is_object(line: bytes) -> bool:
+    """Say whether a line is the JSON of what was sealed, and user data stand behind it."""
     with suppress(ValueError):
         return isinstance(from_json(line), dict)
     return False
@@ -262,7 +263,7 @@ class GuestData(Strict):
             pydantic.ValidationError: it is neither.
         """
         document, _, content = plaintext.partition(b"\n")
-        if not content or not _is_object(document):
+        if not content or not is_object(document):
             return cls.model_validate_json(plaintext)
         known = cls.model_validate_json(document)
         problem = _too_large() if len(content) > MAX_USER_DATA else None

@@ -15,6 +15,8 @@ from configdrive.contract.guest_data import GuestData
 from configdrive.contract.validation import explain
 
 _MOST: Final = 255
+_NAMED: Final = 64
+"""How many of them are named: the outcome has them all in one text."""
 _EXTRA: Final = "extra"
 
 Guest = Mapping[str, Any]
@@ -37,7 +39,10 @@ def without_bad(guest: Guest) -> tuple[dict[str, Any], tuple[str, ...]]:
         if problem is not None:
             kept["nics"] = None
             left.append(problem)
-    return kept, tuple(one[:_MOST] for one in left)
+    named, more = left[:_NAMED], len(left) - _NAMED
+    if more > 0:
+        named.append(f"and {more} more")
+    return kept, tuple(one[:_MOST] for one in named)
 
 
 def _good_metadata(metadata: Guest, left: list[str]) -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from configdrive.contract.events import MAX_EVENT_BYTES, ContentEvent, LifecycleEvent, PasswordResetEvent, too_large
-from configdrive.contract.guest_data import GuestData
+from configdrive.contract.guest_data import GuestData, is_object
 from configdrive.contract.lenient import without_bad
 from configdrive.contract.validation import explain
 from configdrive.errors import BadContentError, PermanentCode
@@ -79,7 +79,9 @@ def _leniently(plaintext: bytes) -> GuestData | None:
     """Open what a publisher has sealed without a look; `None` when what is wrong cannot be left out."""
     document, _, content = plaintext.partition(b"\n")
     with suppress(ValueError, RecursionError):
-        guest = json.loads(document if content else plaintext)
+        if not content or not is_object(document):
+            document, content = plaintext, b""
+        guest = json.loads(document)
         if isinstance(guest, dict):
             kept, left = without_bad(guest)
             return GuestData.of_plaintext(b"\n".join((to_json(kept), *([content] if content else [])))).lacking(left)

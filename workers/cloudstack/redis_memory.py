@@ -18,7 +18,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 import redis
@@ -38,6 +38,10 @@ _LOCK_SECONDS: Final = 20.0
 """Longer than the calls between two checks take; a dead adapter holds up its VM for so long."""
 _PATIENCE: Final = 7.0
 """Three times as long is longer than that: CloudStack sends a webhook three times, and waits ten seconds each."""
+
+
+_FIELDS: Final = frozenset(one.name for one in fields(Published))
+"""What is read; a newer version may have written more."""
 
 
 class RedisMemory(Memory):
@@ -82,8 +86,8 @@ class RedisMemory(Memory):
         stored: Any = self._redis.get(self._published_key(vm))
         if stored is None:
             return Published()
-        fields = json.loads(stored)
-        return Published(**{**fields, "power": Power(fields["power"])})
+        known = {name: value for name, value in json.loads(stored).items() if name in _FIELDS}
+        return Published(**{**known, "power": Power(known["power"])})
 
     def write(self, vm: VmUuid, published: Published, notice: Notice | None) -> None:
         """Remember what was published, and that the notice, if there is one, has come, both or none."""

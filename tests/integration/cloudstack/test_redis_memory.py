@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -44,6 +45,14 @@ def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
 @pytest.fixture
 def memory(client: redis.Redis, tmp_path: Path) -> RedisMemory:
     return RedisMemory(client, prefix=f"{tmp_path.name}:", seen_seconds=600, gone_seconds=1200, patience=0.2)
+
+
+def test_what_a_newer_version_remembers_beside_it_is_passed_over(memory: RedisMemory, client: redis.Redis) -> None:
+    vm = VmUuid("5f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d11")
+    memory.write(vm, PUBLISHED, None)
+    (key,) = client.keys(f"*published:{vm}")
+    client.set(key, json.dumps({**json.loads(client.get(key) or ""), "newer": [1]}))
+    assert memory.read(vm) == PUBLISHED
 
 
 def test_what_was_published_is_remembered_with_its_notice(memory: RedisMemory, vm: str) -> None:

@@ -27,12 +27,13 @@ def start(sealed: str | None = None, **data: object) -> str:
     return json.dumps(document("start", **{"sequence": 1, **content, **data}))
 
 
+@pytest.mark.parametrize("lines", [None, 2], ids=["in one line", "in several"])
 @pytest.mark.parametrize("is_sealed", [False, True])
-def test_only_the_bad_values_are_missing_and_the_outcome_says_so(*, is_sealed: bool) -> None:
+def test_only_the_bad_values_are_missing_and_the_outcome_says_so(*, is_sealed: bool, lines: int | None) -> None:
     fleet = Fleet()
     plain = parse(start(lenient=True))
     context = f"{plain.data.vm.uuid}/{plain.id}"
-    sealed = FakeSealer().seal(json.dumps(BAD).encode(), context) if is_sealed else None
+    sealed = FakeSealer().seal(json.dumps(BAD, indent=lines).encode(), context) if is_sealed else None
     settled = fleet.handle(parse(start(sealed, lenient=True)))
     files = fleet.files()
     assert files is not None
@@ -62,3 +63,17 @@ def test_a_bad_nic_takes_the_network_file_with_it_also_one_that_was_known() -> N
     guest = guest_of(event, FakeSealer())
     assert guest.model_fields_set == {"nics"}
     assert guest.nics is None
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_however_many_values_are_bad_the_others_arrive(*, is_sealed: bool) -> None:
+    guest = {"metadata": {"extra": {"good": 1} | {f"bad-{number}": "\x00" for number in range(700)}}}
+    plain = parse(start(lenient=True))
+    sealed = FakeSealer().seal(json.dumps(guest).encode(), f"{plain.data.vm.uuid}/{plain.id}") if is_sealed else None
+    fleet = Fleet()
+    content = {"sealed": sealed} if is_sealed else {"guest": guest}
+    said = fleet.handle(parse(json.dumps(document("start", sequence=1, lenient=True, **content))))
+    files = fleet.files()
+    assert files is not None
+    assert files["cloudstack/metadata/good.txt"] == b"1"
+    assert said.outcome.facts["left_out"].endswith("; and 636 more")
