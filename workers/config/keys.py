@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ NO_FILE = (
     "public` prints on its machine; a new fleet's first worker makes it, or you: `configdrive keys generate`"
 )
 """What to do without a key file."""
+
+
+_PAUSES = (0.05, 0.1, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,27 @@ class Key:
 def read_keys(path: Path) -> tuple[Key, ...]:
     """Read a key file, newest key last.
 
+    One that is just being copied to here has not all of its bytes yet: it is read again for a moment.
+
     Raises:
         PermanentError: `MISCONFIGURED` when the file is missing, readable by others, or not a key file.
     """
+    for pause in _PAUSES:
+        keys = _parse(_content(path))
+        if keys:
+            return keys
+        time.sleep(pause)
+    keys = _parse(_content(path))
+    if keys:
+        return keys
+    remedy = (
+        "copy it from another worker, or from your backup; where there is none, move it away, "
+        "`configdrive keys generate` and `configdrive keys enroll`"
+    )
+    raise PermanentError(PermanentCode.MISCONFIGURED, f"{path} is not a key file, or is damaged", remedy)
+
+
+def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -57,22 +79,16 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     if mode & 0o077:
         detail = f"the key file {path} can be read by others (mode {mode:04o})"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, f"chmod 600 {path}")
-    return _parse(content, path)
+    return content
 
 
-def _parse(content: bytes, path: Path) -> tuple[Key, ...]:
+def _parse(content: bytes) -> tuple[Key, ...]:
+    """Return the keys; none of what is no key file."""
     keys: tuple[Key, ...] = ()
     with suppress(ValueError, KeyError, TypeError):  # their own text may hold half a key: not shown
         entries = json.loads(content)["keys"]
         keys = tuple(Key(entry["id"], entry["created"], _private(entry["private"])) for entry in entries)
-    if not keys or any(key.identity != identity_of(key.private.public_key) for key in keys):
-        detail = f"{path} is not a key file, or is damaged"
-        remedy = (
-            "copy it from another worker, or from your backup; where there is none, move it away, "
-            "`configdrive keys generate` and `configdrive keys enroll`"
-        )
-        raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
-    return keys
+    return () if any(key.identity != identity_of(key.private.public_key) for key in keys) else keys
 
 
 def _private(text: str) -> PrivateKey:

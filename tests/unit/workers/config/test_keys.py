@@ -8,6 +8,7 @@ import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -69,6 +70,18 @@ def test_a_key_file_that_is_its_owner_s_is_taken(path: Path, mode: int) -> None:
     write_keys(path, [Key.generate()], replace=False)
     path.chmod(mode)
     assert read_keys(path)
+
+
+@pytest.mark.parametrize("so_far", [0, 1, 100])
+def test_a_file_that_is_just_being_copied_to_here_is_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch, so_far: int
+) -> None:
+    written = [Key.generate()]
+    write_keys(path, written, replace=False)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:so_far])
+    monkeypatch.setattr("time.sleep", lambda _seconds: path.write_bytes(whole))
+    assert read_keys(path) == tuple(written)
 
 
 def test_an_existing_file_stays_unless_it_is_to_be_replaced(path: Path) -> None:
@@ -181,7 +194,8 @@ def test_any_other_file_is_refused(tmp_path_factory: pytest.TempPathFactory, con
     path = tmp_path_factory.mktemp("keys") / "keys.json"
     path.touch(mode=0o600)
     path.write_bytes(content)
-    misconfigured(path)
+    with patch("time.sleep"):  # it may be one that is just being copied
+        misconfigured(path)
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------
