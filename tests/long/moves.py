@@ -15,8 +15,9 @@ import libvirt
 import pytest
 
 from configdrive.contract.outcome import Status
+from rigs.process import find_program
 from tests.e2e.kvm.moving import require_moved, require_untouched, running, started
-from tests.e2e.kvm.site import ALONE
+from tests.e2e.kvm.site import ALONE, POOLLESS
 from tests.integration.kvm.cloud import disk
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.timeout(500)
 BAR = 5.0
 """Seconds from the publishing of `complete`."""
 
-RUNS = 5
+RUNS, AT_THE_NOTICE = 5, 20
 
 
 def prepared(vm: Moving, _path: Path) -> None:
@@ -47,8 +48,13 @@ def not_prepared(vm: Moving, _path: Path) -> None:
 
 
 def at_the_notice(vm: Moving, _path: Path) -> None:
+    """As CloudStack does, which says Migrating directly before its agent migrates; `virsh` fails when it is refused."""
+    vm.put_root("h2")
+    source, destination = (vm.site.hosts[name].uri for name in ("h1", "h2"))
+    how = ["--live", "--unsafe", "--persistent", "--undefinesource", "--migrateuri", "tcp://127.0.0.1"]
+    virsh = find_program("virsh", "libvirt-clients")
     vm.fleet.publisher.publish(vm.script.event("migrate", hypervisor="kvm", phase="prepare", destination="h2"))
-    vm.move()
+    subprocess.run([virsh, "-c", source, "migrate", *how, vm.vm.uuid, destination], check=True)
 
 
 def in_the_middle_of_the_copy(vm: Moving, path: Path) -> None:
@@ -70,13 +76,23 @@ def other_name(hosts: Site) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("other_name")
-@pytest.mark.parametrize("move", [prepared, not_prepared, at_the_notice, in_the_middle_of_the_copy])
+@pytest.mark.parametrize(
+    ("move", "storage", "runs"),
+    [
+        (prepared, ALONE, RUNS),
+        (not_prepared, ALONE, RUNS),
+        (at_the_notice, ALONE, AT_THE_NOTICE),
+        (at_the_notice, POOLLESS, AT_THE_NOTICE),
+        (in_the_middle_of_the_copy, ALONE, RUNS),
+    ],
+)
 def test_a_guest_has_the_right_medium_soon_after_complete(
-    new_vm: NewVm, capsys: pytest.CaptureFixture[str], move: Callable[[Moving, Path], None]
+    new_vm: NewVm, capsys: pytest.CaptureFixture[str], move: Callable[[Moving, Path], None], storage: str, runs: int
 ) -> None:
+    """In `poolless` the root disk is where both hosts see it, and the image in the cache of each, as with Ceph."""
     took = []
-    for _ in range(RUNS):
-        vm = new_vm(ALONE)
+    for _ in range(runs):
+        vm = new_vm(storage)
         path = running(vm)
         content = vm.images("h1")[path]
         move(vm, path)
@@ -87,7 +103,7 @@ def test_a_guest_has_the_right_medium_soon_after_complete(
         assert completed.status is Status.APPLIED
         require_moved(vm, path, content)
         vm.power_off("h2")
-    report(capsys, move.__name__, took)
+    report(capsys, f"{move.__name__} ({storage})", took)
 
 
 def test_a_guest_that_went_back_to_a_snapshot_after_an_update_has_the_newest_medium_soon(
@@ -120,7 +136,8 @@ def test_a_guest_that_went_back_to_a_snapshot_after_an_update_has_the_newest_med
 
 def report(capsys: pytest.CaptureFixture[str], name: str, took: list[float]) -> None:
     """Print the figure, and hold it against the bar."""
+    median, worst = statistics.median(took), max(took)
     with capsys.disabled():
         how = name.replace("_", " ")
-        print(f"\n{how}: median {statistics.median(took):.2f} s, worst {max(took):.2f} s of {RUNS} (bar {BAR:.0f} s)")  # noqa: T201
-    assert max(took) <= BAR
+        print(f"\n{how}: median {median:.2f} s, worst {worst:.2f} s of {len(took)} (bar {BAR:.0f} s)")  # noqa: T201
+    assert worst <= BAR

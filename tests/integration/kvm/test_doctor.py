@@ -112,6 +112,24 @@ def test_vms_that_are_exceptions_are_named_before_their_first_event(
     assert "VMs in no pool" not in findings(make_driver(ssh=ssh_table)), "the fleet follows the link then"
 
 
+def test_a_link_in_place_of_the_folder_is_a_finding_where_it_can_be_seen(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
+) -> None:
+    """libvirt follows it and does not show it: without SFTP there is only that others could put one there."""
+    for name, mode in (("linked", 0o711), ("open", 0o777)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+        cloud.add_pool(name, tmp_path / name)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "linked" / "configdrive").symlink_to(tmp_path / "elsewhere")
+    for driver, seen in ((make_driver(), False), (make_driver(ssh=ssh_table), True)):
+        found = findings(driver)
+        assert found["pool linked"].ok is not seen
+        assert ("symbolic link" in found["pool linked"].detail) is seen
+        assert "storage_route" in found["pool open"].detail
+        assert "storage_route" not in found["pool local"].detail
+
+
 def test_a_cache_that_cannot_be_written_is_a_finding(
     cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
 ) -> None:

@@ -100,6 +100,11 @@ def pool_owner(pool: ET.Element) -> tuple[int, int] | None:
     return (owner, group) if owner > 0 and group >= 0 else None
 
 
+def pool_mode(pool: ET.Element) -> int:
+    """Return the mode of a pool's directory, in its XML: what libvirt saw when it looked at it last."""
+    return int(pool.findtext("target/permissions/mode", "0"), 8)
+
+
 def access_of(table: HostTable, owner: tuple[int, int] | None, host: Capabilities) -> Access:
     """Say who may read the images on a storage.
 

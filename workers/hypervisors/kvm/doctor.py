@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Final
 import asyncssh
 
 from configdrive.errors import FleetError
+from configdrive.model import IMAGE_FOLDER
 from configdrive.ports import Check
 from workers.hypervisors.kvm.access import Access, capabilities
 from workers.hypervisors.kvm.domain_xml import Device
 from workers.hypervisors.kvm.faults import translated
+from workers.hypervisors.kvm.image_folder import WRITABLE, VolumeFolder
 from workers.hypervisors.kvm.inventory import StorageRoute
 from workers.hypervisors.kvm.storages import HOST_CACHE
 from workers.hypervisors.kvm.visit import REPEATED
@@ -41,7 +43,7 @@ def diagnose(host: Host, others: Collection[Host]) -> Iterator[Check]:
     try:
         with translated(f"host {host.name}"), host.visit() as visit:
             findings = [_version(subject, visit), _identity(f"{subject}, identity", host, visit, others)]
-            findings += (_pool(subject, visit, pool) for pool in visit.storages.pools)
+            findings += (_pool(subject, visit, pool, host.sftp) for pool in visit.storages.pools)
             if not any(pool.holds_files for pool in visit.storages.pools):
                 findings.append(_no_pool(subject, host))
             findings += _vms(subject, visit)
@@ -77,7 +79,7 @@ def _identity(subject: str, host: Host, visit: Visit, others: Collection[Host]) 
     return Check(subject, ok=True, detail=f"is known by the uuid {visit.host_id}")
 
 
-def _pool(subject: str, visit: Visit, pool: Pool) -> Check:
+def _pool(subject: str, visit: Visit, pool: Pool, sftp: Sftp | None) -> Check:
     if pool.is_left:
         subject = f"{subject}, pool configdrive-{pool.name}"
         detail = f"the pool {pool.name} is no more, and images of the fleet lie in {pool.target}/configdrive still"
@@ -90,6 +92,9 @@ def _pool(subject: str, visit: Visit, pool: Pool) -> Check:
     if not pool.active:
         remedy = f"virsh pool-start {pool.name} && virsh pool-autostart {pool.name}, or undefine it"
         return Check(subject, ok=False, detail="is not active: VMs on it get no config drive", remedy=remedy)
+    link = _link(subject, pool, sftp)
+    if link is not None:
+        return link
     try:
         with translated(subject):
             place = visit.storages.named(pool.name)
@@ -98,11 +103,30 @@ def _pool(subject: str, visit: Visit, pool: Pool) -> Check:
             access = folder.probe()
     except FleetError as error:
         return _bad(subject, error, f"look at {pool.target} on the host")
-    unreadable = _unreadable(subject, visit, access)
-    if unreadable is not None:
-        return unreadable
     seen = "shared" if place.host is None else "local"
-    return Check(subject, ok=True, detail=f"active, {seen}, {images} images of the fleet; {access}")
+    found = f"active, {seen}, {images} images of the fleet; {access}"
+    if pool.mode & WRITABLE and isinstance(folder, VolumeFolder):
+        found += (
+            f"; others may write into {pool.target} (mode {pool.mode:o}), and put a link in place of the folder, which"
+            " libvirt follows and does not show: take that from them, or give the host storage_route = 'sftp'"
+        )
+    return _unreadable(subject, visit, access) or Check(subject, ok=True, detail=found)
+
+
+def _link(subject: str, pool: Pool, sftp: Sftp | None) -> Check | None:
+    """Say that the folder is a link, which libvirt follows and does not show, as far as SFTP tells."""
+    folder = str(pool.target / IMAGE_FOLDER) if pool.target is not None else ""
+
+    async def work(client: asyncssh.SFTPClient) -> bool:
+        return await client.islink(folder)
+
+    try:
+        linked = sftp is not None and sftp.run(work)
+    except (FleetError, asyncssh.SFTPError):  # whether SFTP works is another finding
+        return None
+    if not linked:
+        return None
+    return Check(subject, ok=False, detail=f"{folder} is a symbolic link", remedy="see who made it, and remove it")
 
 
 def _unreadable(subject: str, visit: Visit, access: Access) -> Check | None:

@@ -27,7 +27,7 @@ import libvirt
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import IMAGE_FOLDER, HostName, Place, StorageName
-from workers.hypervisors.kvm.access import access_of, capabilities, pool_owner
+from workers.hypervisors.kvm.access import access_of, capabilities, pool_mode, pool_owner
 from workers.hypervisors.kvm.domain_xml import read_xml
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.image_folder import SftpFolder, VolumeFolder, shard_of
@@ -69,6 +69,7 @@ class Pool:
         active: whether it is started (of a netfs pool: mounted).
         owner: user and group of its directory, when it is not root's.
         is_left: whether it is no more: only our own pool in its directory is left.
+        mode: of its directory.
     """
 
     name: StorageName
@@ -77,6 +78,7 @@ class Pool:
     active: bool
     owner: tuple[int, int] | None = None
     is_left: bool = False
+    mode: int = 0
 
     @property
     def holds_files(self) -> bool:
@@ -370,8 +372,9 @@ class Storages:
             folder = next((one for one in (target, target and target.parent) if one and one.name == IMAGE_FOLDER), None)
             if around is not None and folder is not None:
                 name, target, is_left = around, folder.parent, True  # all that is left of a pool that was undefined
+            owner, mode = pool_owner(xml), pool_mode(xml)
             pool = known.pool_definitions.keep(
-                uuid, Pool(StorageName(name), kind, target, active=True, owner=pool_owner(xml), is_left=is_left)
+                uuid, Pool(StorageName(name), kind, target, active=True, owner=owner, is_left=is_left, mode=mode)
             )
         pool = known.pools.keep(pool.name, replace(pool, active=active))
         if active and pool.target is not None:
