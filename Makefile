@@ -118,6 +118,7 @@ format: setup ## what ruff can mend by itself
 
 .PHONY: guest-packages
 guest-packages: ## dist/: the Debian package and the rpm for VM templates, the same bytes each time
+	@setup/debian.sh --only dpkg rpm
 	@guest/linux/packages.sh dist
 
 .PHONY: packages

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PROGRAM = PACKAGE = "chromium-headless-shell"
 _SCRIPTS_MILLISECONDS = 4000
-_SECONDS = 60
+_SECONDS = 300
 _LOOKS = Path(__file__).with_name("looks.html")
 
 _TAG = re.compile(r"<(script|style|svg)\b.*?</\1>|<[^>]*>", re.DOTALL)

@@ -98,7 +98,7 @@ class Agent(DaemonRig):
             xml: as it comes from CloudStack.
             command: `start`, or `unmanage`, for which the agent calls the hook too.
         """
-        with socket.create_connection((LOOPBACK, self.port), timeout=120) as connection:
+        with socket.create_connection((LOOPBACK, self.port), timeout=300) as connection:
             connection.sendall(f"{command}\n{xml}".encode())
             connection.shutdown(socket.SHUT_WR)
             parts = []

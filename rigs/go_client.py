@@ -54,7 +54,7 @@ class GoClient:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,
             check=False,
         )
         self.said, self.code = done.stderr, done.returncode

@@ -254,13 +254,17 @@ class Daemon:
             self._process.wait()
 
     def stop(self, timeout: float = 10.0) -> None:
-        """End it in order (SIGTERM), after `timeout` seconds by force; one that is not running is left alone."""
+        """End it in order (SIGTERM), after `timeout` seconds by force; one that is not running is left alone.
+
+        Args:
+            timeout: seconds, on a machine that does nothing else: see `patience`.
+        """
         if self._process is None:
             return
         self.resume()
         self.signal(signal.SIGTERM)
         try:
-            self._process.wait(timeout)
+            self._process.wait(timeout * patience)
         except subprocess.TimeoutExpired:
             self.kill()
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MASTER = "fleet"
-_DOWN_AFTER_MS = 1000
+_DOWN_AFTER_MS = 2000
 
 
 class SentinelledRedis(Rig):
-    """A master, replicas and three Sentinels on loopback ports; a failover takes two to four seconds.
+    """A master, replicas and three Sentinels on loopback ports; a failover takes three to five seconds.
 
     Args:
         directory: is made if missing; holds the data and logs of all.

@@ -85,7 +85,7 @@ class SshServer(DaemonRig):
     def make_key(self, path: Path) -> Path:
         """Make one more Ed25519 key pair, which nobody has authorised, and return `path`."""
         subprocess.run(
-            [self._keygen, "-q", "-t", "ed25519", "-N", "", "-C", "rig", "-f", str(path)], check=True, timeout=30
+            [self._keygen, "-q", "-t", "ed25519", "-N", "", "-C", "rig", "-f", str(path)], check=True, timeout=300
         )
         return path
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PASSWORD: Final = "Hunter2-of-the-guide"
 _PROMPT: Final = b": "
-_SECONDS: Final = 100
+_SECONDS: Final = 300
 _KEY: Final = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF3yIoku9him3v+bRwHFcxoR6h/u63XjgYMjcdnjS2PO alice@example"
 
 

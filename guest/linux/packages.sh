@@ -13,6 +13,10 @@ maintainer=${MAINTAINER:-The configdrive-fleet developers <developers@configdriv
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$here" log -1 --format=%ct 2>/dev/null || echo 1700000000)}
 export SOURCE_DATE_EPOCH
 made() { LC_ALL=C date -u -d "@$SOURCE_DATE_EPOCH" "$1"; }
+if ! command -v dpkg-deb >/dev/null && ! command -v rpmbuild >/dev/null; then
+  echo "packages.sh: neither dpkg-deb (package dpkg) nor rpmbuild (package rpm) is installed: nothing can be built" >&2
+  exit 1
+fi
 mkdir -p "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -79,7 +79,7 @@ def add_modules(archive: Archive, directory: Path, names: Sequence[str]) -> None
 def _libraries(program: Path) -> list[Path]:
     """Return the shared libraries that a program is linked with, its loader among them."""
     ldd = subprocess.run(
-        [find_program("ldd", "libc-bin"), str(program)], check=False, capture_output=True, text=True, timeout=30
+        [find_program("ldd", "libc-bin"), str(program)], check=False, capture_output=True, text=True, timeout=300
     )
     if ldd.returncode != 0 or "not found" in ldd.stdout:
         raise RigUnavailable(f"the libraries of {program} cannot be found")

@@ -13,7 +13,7 @@ from rigs.process import RigUnavailable, find_program
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_TIMEOUT = 300.0  # seconds, for one run of apt
+_TIMEOUT = 600.0  # seconds, for one run of apt
 
 
 class Packages:

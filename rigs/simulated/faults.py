@@ -80,10 +80,14 @@ class Raise(_At):
 
 
 class Hang(_At):
-    """The hypervisor does not answer for `seconds`; the driver's own time limit still holds."""
+    """The hypervisor does not answer for `seconds`; the driver's own time limit still holds.
+
+    With `until` it does not answer before that file is there, whatever the limit.
+    """
 
     action: Literal["hang"] = "hang"
-    seconds: float = Field(gt=0)
+    seconds: float = Field(default=0.02, gt=0)
+    until: Path | None = None
 
 
 class Kill(_At):
@@ -159,8 +163,11 @@ class Faults:
         match fault:
             case Raise(code=code):
                 raise error_of(code, f"injected {fault.when} {fault.verb}")
-            case Hang(seconds=seconds):
-                wait(seconds)
+            case Hang(seconds=seconds, until=until):
+                if until is None:
+                    wait(seconds)
+                while until is not None and not until.exists():
+                    wait(seconds)
             case Kill():
                 os.kill(os.getpid(), signal.SIGKILL)
             case Freeze(seconds=seconds):

@@ -21,7 +21,7 @@ from rigs.xapi.transfer import Refused, Request, serve_export, serve_import
 if TYPE_CHECKING:
     from rigs.xapi.world import Machine, World
 
-_HANDSHAKE_SECONDS = 10.0
+_HANDSHAKE_SECONDS = 60.0
 _TRANSFERS = {IMPORT: serve_import, EXPORT: serve_export}
 
 

@@ -88,7 +88,7 @@ def test_two_vms_live_at_once_on_one_driver(rig: DriverRig, driver: HypervisorDr
 
     with ThreadPoolExecutor(len(vms)) as pool:
         for done in [pool.submit(lives, vm) for vm in vms]:
-            done.result(timeout=60)
+            done.result(timeout=300)
     for vm in vms:
         assert rig.leftovers(vm) == []
 

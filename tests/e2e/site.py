@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 QUICK: dict[str, Any] = {
     "concurrency": 2,
-    "lease_seconds": 1.5,
+    "lease_seconds": 3.0,
     "wakeup_seconds": 0.2,
     "resend_seconds": 1.0,
     "backoff_seconds": 0.1,
     "backoff_most_seconds": 0.5,
 }
-"""Settings with which a dead worker's VM goes on after two seconds."""
+"""Settings with which a dead worker's VM goes on after four seconds."""
 
 
 class Site(Fleet):

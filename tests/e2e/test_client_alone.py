@@ -60,7 +60,7 @@ def test_it_publishes_beside_modules_of_the_same_names_and_gets_the_outcome(site
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)

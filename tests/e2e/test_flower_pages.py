@@ -105,7 +105,7 @@ def test_the_shipped_configuration_file_shows_the_same_columns_and_is_no_login(s
 
     argv = [CONFIGDRIVE, "flower", "--address=0.0.0.0", f"--conf={CONFIGURATION}"]
     done = subprocess.run(
-        argv, env={**os.environ, **seen.site.environment}, capture_output=True, text=True, check=False, timeout=30
+        argv, env={**os.environ, **seen.site.environment}, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == ExitCode.MISCONFIGURED
     assert "Flower would be open to everyone" in done.stderr
@@ -116,7 +116,7 @@ def test_a_configuration_file_with_a_login_is_one(seen: Watched, tmp_path: Path)
     file.write_text(CONFIGURATION.read_text("utf-8") + 'basic_auth = ["admin:Hunter2"]\nport = 1\n')
     argv = [CONFIGDRIVE, "flower", "--address=0.0.0.0", "--port=1", f"--conf={file}", "--certfile=nowhere"]
     done = subprocess.run(
-        argv, env={**os.environ, **seen.site.environment}, capture_output=True, text=True, check=False, timeout=30
+        argv, env={**os.environ, **seen.site.environment}, capture_output=True, text=True, check=False, timeout=300
     )
     assert "open to everyone" not in done.stderr
     assert "'keyfile' are required" in done.stdout + done.stderr, "it went on to Flower itself"

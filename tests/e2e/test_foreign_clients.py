@@ -42,7 +42,7 @@ def client(site: Site) -> GoClient:
         env={**os.environ, **site.environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     assert done.stdout == "loaded configdrive_v1: FCALL configdrive_put_v1 0 <event JSON>\n"
@@ -137,7 +137,7 @@ def test_a_shell_script_stops_and_destroys(site: Site, client: GoClient) -> None
             env={**os.environ, "REDIS_PORT": str(urlsplit(site.redis.url).port)},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")

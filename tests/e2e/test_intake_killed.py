@@ -67,7 +67,7 @@ def test_nothing_is_lost_doubled_or_out_of_order(fleet: Fleet, tmp_path: Path) -
                 time.sleep(random.uniform(0, 0.3))  # noqa: S311 - no secret
                 for ingester in ingesters[round_ % 2 :]:  # all of them, or the one that may be at it or stand by
                     ingester.kill()
-                feeder.join(60)
+                feeder.join(300)
             for ingester in ingesters:
                 ingester.start()
             wait_until(settled, "all events to be taken", timeout=60)

@@ -24,7 +24,7 @@ def test_a_storage_that_hangs_has_one_worker_at_a_time(make_site: Callable[..., 
     """Without isolation every process ends up there, again and again, until each call has timed out."""
     site = make_site(
         hosts={HostName(HOST): {GOOD: StorageSpec(), BAD: StorageSpec()}},
-        settings={**QUICK, "concurrency": 4, "call_seconds": 3},
+        settings={**QUICK, "concurrency": 4, "call_seconds": 3, "lease_seconds": 30},
     )
     site.start()
     hangs = [

@@ -78,7 +78,7 @@ class Stream(threading.Thread):
 
     def end(self) -> None:
         self._ended.set()
-        self.join(60)
+        self.join(300)
 
 
 def stop_and_start(server: RedisServer) -> None:

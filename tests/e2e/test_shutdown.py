@@ -26,7 +26,7 @@ def test_worker_ends_in_order(make_site: Callable[..., Site], pool: str) -> None
 
     vms = [new_vm() for _ in range(5)]  # the pool has two places: most of these wait on the queue
     for vm in vms:
-        site.inject(Hang(verb=Verb.UPLOAD, vm=vm.uuid, seconds=0.5))
+        site.inject(Hang(verb=Verb.UPLOAD, vm=vm.uuid, seconds=1.5))
     ids = [site.publish(vm.event("start"), vm.event("update", guest={"password": "x"}, apply="now")) for vm in vms]
     site.wait_claimed(vms[0])
     worker.terminate()

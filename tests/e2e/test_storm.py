@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 VMS = 50
 EVENTS_PER_VM = 10
-KILLS = 10
+KILLS = 6
 KINDS = ("start", "start", "stop", "password_reset", "update")
 FINAL = ("start", "stop", "destroy")
 

@@ -52,7 +52,7 @@ def test_events_go_through_tls(make_site: Callable[..., Site], server: TlsRedisS
     ids = site.publish(*[new_vm().event("start") for _ in range(20)])
     assert {outcomes[-1].status for outcomes in site.outcomes(ids).values()} == {Status.APPLIED}
     answer = subprocess.run(  # noqa: PLW1510 - the exit code is 1: see below
-        [CONFIGDRIVE, "doctor"], capture_output=True, text=True, timeout=60, env=site.environment
+        [CONFIGDRIVE, "doctor"], capture_output=True, text=True, timeout=300, env=site.environment
     )
     assert f"OK    redis {LOOPBACK}:{server.port}: answers" in answer.stdout
     assert "OK    worker worker-1@" in answer.stdout

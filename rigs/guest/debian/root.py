@@ -58,7 +58,7 @@ _DIRECTORIES: Final = (
     *("dev", "proc", "sys", "run", "tmp", "root", "home/alice", "etc/rcS.d", "usr/local/bin", "var/lib", "var/log"),
 )
 _DISK_MIB: Final = 128
-_TIMEOUT: Final = 120.0  # seconds, for one program
+_TIMEOUT: Final = 600.0  # seconds, for one program
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,7 @@ class Starting(threading.Thread):
 
     def result(self) -> str:
         """Return what the agent would start."""
-        self.join(120)
+        self.join(300)
         assert self._xml is not None
         return self._xml
 

@@ -178,7 +178,7 @@ class Moving:
         """
         environment = {**os.environ, **self.fleet.environment}
         argv = [CONFIGDRIVE, "retry", self.script.uuid]
-        subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=30)
+        subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=300)
         return self.goes_on(parked)
 
     def goes_on(self, parked: Outcome) -> Outcome:

@@ -1,4 +1,4 @@
-"""A thousand events on twenty domains: each succeeds, nothing more is held than before, and none is slower.
+"""Hundreds of events on twenty domains: each succeeds, nothing more is held than before, and none is slower.
 
 Ten domains run and ten are halted; half are reached through libvirt volumes, half by SFTP. So every kind of connection
 that a worker keeps is used all the time.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.e2e.kvm.site import Site
 
 DOMAINS = 20
-ROUNDS = 25
+ROUNDS = 14
 WARM_UP = 5
 GUEST = {"password": "swordfish", "user_data": {"text": "#!/bin/sh\necho hello\n" * 100}}
 VOLUMES, SFTP = "h1", "h1-sftp"
@@ -88,7 +88,7 @@ def fleet_of_two_routes(hosts: Site, tmp_path: Path) -> Iterator[Fleet]:
         yield fleet
 
 
-def test_a_thousand_events_leave_nothing_behind(
+def test_hundreds_of_events_leave_nothing_behind(
     hosts: Site, fleet_of_two_routes: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fleet = fleet_of_two_routes
@@ -135,7 +135,7 @@ def play_round(fleet: Fleet, vms: list[tuple[VmScript, str]]) -> list[float]:
         events = [script.event(kind, hypervisor="kvm", host=host, **data) for script, host in vms]
         begun = time.time()
         receipts = fleet.publisher.publish_many(events)
-        outcomes = [fleet.publisher.wait(receipt, 60) for receipt in receipts]
+        outcomes = [fleet.publisher.wait(receipt, 300) for receipt in receipts]
         assert [(one.status, one.attempts) for one in outcomes if one] == [(Status.APPLIED, 1)] * len(vms), outcomes
         took += [one.at - begun for one in outcomes if one]
     return took

@@ -61,7 +61,7 @@ def test_a_vm_that_comes_up_without_its_image_is_found_and_has_it_again(new_vm: 
     assert vm.guest_has("h1") is None
     argv = [CONFIGDRIVE, "sweep", "--drives", "--json"]
     said = subprocess.run(argv, env={**os.environ, **fleet.environment}, check=True, capture_output=True, timeout=600)
-    assert [one["vm_uuid"] for one in json.loads(said.stdout)["drives"]] == [vm.script.uuid]
+    assert vm.script.uuid in {one["vm_uuid"] for one in json.loads(said.stdout)["drives"]}
     wait_until(lambda: vm.guest_has("h1") == str(path), "the drive to be filled", timeout=30)
     assert inside.read_bytes() == content
 

@@ -29,7 +29,7 @@ def run(fleet: Fleet, *words: str, **settings: str) -> dict[str, Any]:
     """Run a command as an operator does; returns its JSON."""
     environment = {**os.environ, **fleet.environment, **settings}
     argv = [CONFIGDRIVE, *words, "--json"]
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

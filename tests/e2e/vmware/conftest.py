@@ -26,7 +26,7 @@ SETTINGS = {
     "backoff_seconds": 0.1,
     "backoff_most_seconds": 0.3,
     "wakeup_seconds": 0.2,
-    "lease_seconds": 2.0,
+    "lease_seconds": 4.0,
     "resend_seconds": 1.0,
     "leftover_seconds": 1.0,
     "call_seconds": 10.0,

@@ -62,7 +62,7 @@ def sweep(fleet: Fleet) -> str:
     """Sweep the storages, as an operator does."""
     environment = {**os.environ, **fleet.environment}
     done = subprocess.run(
-        [CONFIGDRIVE, "sweep"], env=environment, check=False, capture_output=True, text=True, timeout=60
+        [CONFIGDRIVE, "sweep"], env=environment, check=False, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -8,28 +8,30 @@ import pytest
 
 from configdrive.contract.outcome import Status
 from rigs.fleet import Fleet
+from rigs.xapi import XapiPool
 from tests.e2e.xenserver.conftest import inventory
 from tests.e2e.xenserver.life import Life
-from tests.integration.xenserver.cloud import NFS, A
+from tests.integration.xenserver.cloud import NFS, A, B, Cloud
 from tests.support import require_rig, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.xenserver.cloud import Cloud
-
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_no_session_outlives_its_worker(cloud: Cloud, tmp_path: Path, pool: str) -> None:
-    before = cloud.pool.sessions
+def test_no_session_outlives_its_worker(tmp_path: Path, pool: str) -> None:
+    """In a pool of its own: the sessions of other tests' fleets come and go."""
     with require_rig():
-        fleet = Fleet(
-            tmp_path, inventory(cloud, tmp_path), hypervisor="xenserver", settings={"concurrency": 2, "pool": pool}
-        )
-    with fleet:
-        vm = Life(cloud, fleet, NFS, A)
-        assert vm.send("start").status is Status.APPLIED
-        assert cloud.pool.sessions > before
-        assert vm.send("destroy").status is Status.APPLIED
-        fleet.stop_workers()
-        wait_until(lambda: cloud.pool.sessions <= before, "the sessions to end", timeout=5)
+        xapi = XapiPool(tmp_path / "pool", (A, B))
+    with xapi:
+        cloud = Cloud(xapi)
+        before = xapi.sessions
+        settings = {"concurrency": 2, "pool": pool}
+        fleet = Fleet(tmp_path, inventory(cloud, tmp_path), hypervisor="xenserver", settings=settings)
+        with fleet:
+            vm = Life(cloud, fleet, NFS, A)
+            assert vm.send("start").status is Status.APPLIED
+            assert xapi.sessions > before
+            assert vm.send("destroy").status is Status.APPLIED
+            fleet.stop_workers()
+            wait_until(lambda: xapi.sessions <= before, "the sessions to end", timeout=20)

@@ -31,7 +31,7 @@ USER_DATA = "#cloud-config\nruncmd: [echo the-users-own-secret]\n"
 SECRETS = (PASSWORD, USER_DATA, "the-users-own-secret")
 
 FLEET = "fleetaaa"
-QUICK = {"wakeup_seconds": 0.1, "backoff_seconds": 0.1, "lease_seconds": 2, "fleet_id": FLEET}
+QUICK = {"wakeup_seconds": 0.1, "backoff_seconds": 0.1, "lease_seconds": 30, "fleet_id": FLEET}
 
 
 class Place:
@@ -99,7 +99,7 @@ class Place:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         self.said.append(done.stdout + done.stderr)
         return done

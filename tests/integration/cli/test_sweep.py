@@ -185,7 +185,8 @@ def test_a_worker_asks_by_itself_for_what_a_host_could_not_give_up(
         place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("stop")))
         wait_until(lambda: not place.cloud.images(vm.uuid), "the worker to ask the host until it answers", timeout=10)
         wait_until(lambda: place.json("show", vm.uuid)["left_on"] == [], "that to be remembered", timeout=5)
-        assert f"host {HOST} has nothing of VM {vm.uuid} any more" in worker.log
+        said = f"host {HOST} has nothing of VM {vm.uuid} any more"
+        wait_until(lambda: said in worker.log, "that to be said", timeout=5)
     assert place.cloud.medium(vm.uuid) is None
     assert place.fleet.mailbox.dead_letters(10) == []
 

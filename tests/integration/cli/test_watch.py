@@ -82,7 +82,7 @@ def test_a_reader_that_stops_is_no_error(place: Place, vm: VmScript) -> None:
         assert first_line(process.stdout)
         assert process.stdout is not None
         process.stdout.close()
-        code = process.wait(timeout=20)
+        code = process.wait(timeout=300)
         assert process.stderr is not None
         errors = process.stderr.read()
 

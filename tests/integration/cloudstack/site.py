@@ -88,7 +88,7 @@ class AdapterSite:
             env={**os.environ, **self._with(more), **(environment or {})},
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         return subprocess.CompletedProcess(shown.args, shown.returncode, shown.stdout.decode(), shown.stderr.decode())
 
@@ -168,7 +168,7 @@ class Hook:
 
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> int:  # noqa: ANN401
         """Make any call."""
-        connection = http.client.HTTPSConnection(LOOPBACK, self.port, timeout=20, context=self._context)
+        connection = http.client.HTTPSConnection(LOOPBACK, self.port, timeout=100, context=self._context)
         try:
             connection.request(method, path, body, headers or {}, encode_chunked=not isinstance(body, bytes | None))
             answer = connection.getresponse()

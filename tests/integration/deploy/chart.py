@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate
 import yaml
-from cloudcoil.models.keda.v1alpha1 import ScaledObject
-from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule
 
 from tests.integration.deploy.compose import ROOT
 from tests.support import require
@@ -26,12 +25,18 @@ RELEASE, NAMESPACE = "configdrive", "fleet"
 Manifest = dict[str, Any]
 Values = dict[str, Any]
 
-_FOREIGN: dict[str, type[BaseModel]] = {
-    "ScaledObject": ScaledObject,
-    "PodMonitor": PodMonitor,
-    "PrometheusRule": PrometheusRule,
-}
-"""Kinds that are no part of Kubernetes, by models that are made from their definitions."""
+
+@functools.cache
+def _foreign() -> dict[str, type[BaseModel]]:
+    """Return the kinds that are no part of Kubernetes, by models that are made from their definitions.
+
+    They are thousands of classes: made only where somebody asks for them.
+    """
+    from cloudcoil.models.keda.v1alpha1 import ScaledObject  # noqa: PLC0415
+    from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule  # noqa: PLC0415
+
+    return {"ScaledObject": ScaledObject, "PodMonitor": PodMonitor, "PrometheusRule": PrometheusRule}
+
 
 _OFFICE = {"ipBlock": {"cidr": "10.0.0.0/8"}}
 
@@ -147,7 +152,7 @@ def check(manifest: Manifest) -> None:
         AssertionError: it does not know a field.
         kubernetes_validate.ValidationError, pydantic.ValidationError: a value is wrong.
     """
-    kind = _FOREIGN.get(manifest["kind"])
+    kind = _foreign().get(manifest["kind"])
     if kind is None:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     else:  # the models drop what they do not know

@@ -150,7 +150,7 @@ class Service:
             env={**os.environ, **self.environment},
             capture_output=True,
             check=False,
-            timeout=30,
+            timeout=300,
         ).returncode
 
 

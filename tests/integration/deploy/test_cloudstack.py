@@ -87,7 +87,7 @@ def test_a_webhook_becomes_an_event_by_the_login_that_init_made(stack: Stack, cl
     cloudstack.vms[vm] = machine(vm)
     body = started(vm)
     trusting = ssl.create_default_context(cafile=cloudstack.ca_file)
-    client = http.client.HTTPSConnection(LOOPBACK, int(service.outside("8443")), timeout=20, context=trusting)
+    client = http.client.HTTPSConnection(LOOPBACK, int(service.outside("8443")), timeout=100, context=trusting)
     client.request("POST", "/", body, {"X-CS-Signature": sign(body)})
     assert client.getresponse().status == 200
     client.close()

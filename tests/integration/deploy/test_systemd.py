@@ -49,12 +49,12 @@ def test_systemd_accepts_them_and_finds_them_confined(analyze: str, installed: P
     files = [str(file) for file in sorted(installed.glob("*.service")) if file.is_file()]
     assert (len(files), len(DROP_INS)) == (6, 1)
     said = subprocess.run(
-        [analyze, "verify", "--man=no", *files], capture_output=True, text=True, timeout=60, check=False
+        [analyze, "verify", "--man=no", *files], capture_output=True, text=True, timeout=300, check=False
     )
     assert (said.returncode, said.stdout + said.stderr) == (0, "")
     for file in files:
         words = [analyze, "security", "--offline=true", "--no-pager", f"--threshold={round(MOST_EXPOSED * 10)}", file]
-        reported = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        reported = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
         assert reported.returncode == 0, reported.stdout
 
 

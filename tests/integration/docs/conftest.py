@@ -21,7 +21,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         find_program("dot", "graphviz")
     target = tmp_path_factory.mktemp("documentation")
     done = subprocess.run(
-        [sys.executable, "-m", "docs", str(target)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=500
+        [sys.executable, "-m", "docs", str(target)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     return target

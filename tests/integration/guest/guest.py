@@ -30,7 +30,7 @@ SHELLS: Final = {"dash": "dash", "busybox": "busybox ash", "bash": "bash", "mksh
 """Name and command of each shell. Debian's busybox takes its own applets before the programs of the system."""
 
 _PACKAGES: Final = {"dash": "dash", "busybox": "busybox-static", "bash": "bash", "mksh": "mksh"}
-_TIMEOUT: Final = 100.0  # seconds for a scenario under one shell
+_TIMEOUT: Final = 500.0  # seconds for a scenario under one shell
 _SHOWN: Final = re.compile(r"^@@ (\S+) ([A-Za-z0-9+/=]*)$", re.MULTILINE)
 
 _MOUNT: Final = r"""#!/bin/sh
@@ -154,7 +154,7 @@ def loops(images: Sequence[Path]) -> Iterator[list[str]]:
             if done.returncode != 0:
                 raise RigUnavailable(f"no loop device for us: {done.stderr.strip()}")
             devices.append(done.stdout.strip())
-            ending.callback(subprocess.run, [losetup, "-d", devices[-1]], check=True, timeout=30)
+            ending.callback(subprocess.run, [losetup, "-d", devices[-1]], check=True, timeout=300)
         yield devices
 
 

@@ -23,7 +23,7 @@ from workers.hypervisors.kvm.sessions import UNTESTED_SECONDS, HostLinks, Link
 from workers.hypervisors.kvm.vms import find_domain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from configdrive.model import VmUuid
     from tests.integration.kvm.cloud import Cloud
@@ -109,7 +109,7 @@ def test_there_are_never_more_connections_than_the_inventory_allows(cloud: Cloud
             assert not served.wait(0.3)
             assert clients(cloud) == 3
             assert links.tally.now.open == 2
-        assert served.wait(10)
+        assert served.wait(300)
         waiting.join()
         assert clients(cloud) == 3
     links.close()
@@ -117,7 +117,7 @@ def test_there_are_never_more_connections_than_the_inventory_allows(cloud: Cloud
 
 
 def test_who_waits_too_long_for_a_connection_reads_what_to_do(cloud: Cloud) -> None:
-    links = HostLinks(HOST, cloud.host.uri, 0.2, 1)
+    links = HostLinks(HOST, cloud.host.uri, 2.0, 1)
     with links.borrow():
         failure = failure_of(lambda: links.borrow().__enter__())
     assert failure is not None
@@ -195,7 +195,7 @@ def test_a_forked_child_has_connections_of_its_own(cloud: Cloud, ssh_table: dict
         *(str(value) for key, value in ssh_table.items() if key != "host"),
     ]
     done = subprocess.run(
-        [sys.executable, "-c", FORKING, *words], cwd=ROOT, capture_output=True, text=True, timeout=25, check=False
+        [sys.executable, "-c", FORKING, *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr
 
@@ -216,6 +216,11 @@ def alarm() -> Iterator[type[Exception]]:
     signal.signal(signal.SIGALRM, before)
 
 
+def until_the_alarm(call: Callable[[], object]) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    call()
+
+
 def test_a_soft_time_limit_ends_the_wait_for_a_host_that_hangs(
     cloud: Cloud, make_driver: MakeDriver, alarm: type[Exception]
 ) -> None:
@@ -223,10 +228,9 @@ def test_a_soft_time_limit_ends_the_wait_for_a_host_that_hangs(
     driver.observe(vm)
     gc.collect()  # an exception that comes while Python frees other tests' connections would be swallowed
     cloud.host.pause()
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
         with pytest.raises(alarm):
-            driver.observe(vm)
+            until_the_alarm(lambda: driver.observe(vm))
     finally:
         cloud.host.resume()
     assert driver.observe(vm).power is PowerState.HALTED
@@ -242,11 +246,10 @@ def test_a_soft_time_limit_ends_the_wait_for_sftp(
     assert sftp is not None
 
     async def forever(_client: object) -> None:
-        await asyncio.sleep(60)
+        await asyncio.sleep(3600)
 
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
     with pytest.raises(alarm):
-        sftp.run(forever)
+        until_the_alarm(lambda: sftp.run(forever))
     driver.upload(vm, make_image(vm, 2), CACHE)
 
 
@@ -254,7 +257,7 @@ def test_connections_that_nobody_uses_are_closed_and_opened_again_when_they_are_
     cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over SSH each one costs its host 27 MB."""
-    monkeypatch.setattr("workers.driverkit.connections.IDLE_SECONDS", 0.4)
+    monkeypatch.setattr("workers.driverkit.connections.IDLE_SECONDS", 2.0)
     driver = make_driver(ssh=ssh_table)
     vm = cloud.new_vm()
     for generation in (1, 2):

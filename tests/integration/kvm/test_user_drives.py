@@ -176,8 +176,8 @@ def test_a_start_after_a_stop_that_left_an_empty_drive_in_the_running_vm_uses_it
 def test_a_qemu_that_hangs_is_given_up_in_time_and_the_drive_emptied_when_it_goes_on(
     cloud: Cloud, make_driver: MakeDriver, home: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.hypervisors.kvm.sessions.DOMAIN_SECONDS", 1.0)
-    driver = make_driver(call_timeout=1.0)
+    monkeypatch.setattr("workers.hypervisors.kvm.sessions.DOMAIN_SECONDS", 3.0)
+    driver = make_driver(call_timeout=3.0)
     vm = cloud.define(disk(None, "hdd", "ide"), running=True)
     path = Path(give(driver, vm, home).path)
     qemu = process_of(vm)

@@ -42,7 +42,7 @@ class Measured:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
     """Three VMs applied (one at the third attempt), one parked, one dead letter, one image of nobody."""
     with require_rig():
-        settings = {**QUICK, "orphan_seconds": 3600}
+        settings = {**QUICK, "orphan_seconds": 3600, "lease_seconds": 30}
         site = Site(tmp_path_factory.mktemp("measured"), settings=settings, options=["--metrics-port", "0"])
     log = site.directory / "sweeper.log"
     argv = [CONFIGDRIVE, "sweep", "--every", "1", "--metrics-port", "0"]

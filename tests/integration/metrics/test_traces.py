@@ -22,7 +22,7 @@ PUBLISHERS_SPAN = "00f067aa0ba902b7"
 def test_an_event_and_its_steps_are_spans_below_the_publisher_s(tmp_path: Path) -> None:
     with Collector() as collector:
         with require_rig():
-            site = Site(tmp_path, settings={**QUICK, "traces_url": collector.url})
+            site = Site(tmp_path, settings={**QUICK, "traces_url": collector.url, "lease_seconds": 30})
         with site:
             vm = new_vm()
             site.inject(Raise(verb=Verb.ATTACH, code=TransientCode.HOST_UNREACHABLE, vm=vm.uuid, times=1))
@@ -67,7 +67,7 @@ def test_a_collector_that_is_away_holds_nothing_up(tmp_path: Path) -> None:
     with require_rig():
         site = Site(tmp_path, settings={**QUICK, "traces_url": nobody.url}, options=["--pool", "threads"])
     with site:
-        assert site.outcome(new_vm().event("deploy"), timeout=10).status == "applied"
+        assert site.outcome(new_vm().event("deploy")).status == "applied"
         (worker,) = site.workers
         worker.terminate()
         assert worker.wait_ended(20) == 0

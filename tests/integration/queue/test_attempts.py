@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -56,18 +55,15 @@ def test_of_many_workers_that_claim_at_once_one_wins(store: Store) -> None:
             assert answers.count(NotNow.BUSY) == workers - 1
 
 
-def test_lease_that_is_not_renewed_passes_on_and_its_old_holder_can_do_nothing(
-    make_store: Callable[..., Store],
-) -> None:
-    store = make_store(lease=0.2)
+def test_lease_that_is_not_renewed_passes_on_and_its_old_holder_can_do_nothing(store: Store) -> None:
     vm = new_vm()
     header = store.put(vm)
     old = store.claim(header)
     for _ in range(4):
-        time.sleep(0.1)
+        store.age(vm, LEASE / 2)
         assert store.mailbox.renew(old)
     assert store.refused(header) is NotNow.BUSY
-    time.sleep(0.25)
+    store.age(vm, LEASE + 1)
     new = store.claim(header)
     assert (new.epoch, new.attempt, new.deaths) == (2, 2, 1)
 

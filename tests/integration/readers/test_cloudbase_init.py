@@ -29,7 +29,7 @@ def cloudbase_init(label: str, *, tree: Path | str = "", image: Path | str = "")
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     result: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])

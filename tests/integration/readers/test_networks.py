@@ -48,7 +48,7 @@ def render(version: str, documents: Sequence[object]) -> list[dict[str, Any]]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     answers: list[dict[str, Any]] = json.loads(done.stdout)

@@ -44,7 +44,7 @@ def take_in(version: str, pairs: list[dict[str, str]]) -> list[dict[str, Any]]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=6000,
     )
     assert done.returncode == 0, done.stderr
     answers: list[dict[str, Any]] = json.loads(done.stdout)
@@ -63,7 +63,7 @@ def set_by(script: str, there: str, directory: Path) -> str:
         (directory / name).chmod(0o755)
     (directory / "script").write_text(script)
     subprocess.run(
-        ["/bin/sh", directory / "script"], env={"PATH": f"{directory}:/usr/bin:/bin"}, check=True, timeout=60
+        ["/bin/sh", directory / "script"], env={"PATH": f"{directory}:/usr/bin:/bin"}, check=True, timeout=600
     )
     return (directory / "told").read_text()
 

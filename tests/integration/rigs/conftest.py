@@ -52,7 +52,7 @@ def make_iso() -> Callable[..., Path]:
             file = tree / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-        subprocess.run([genisoimage, "-quiet", "-R", "-J", "-V", label, "-o", path, tree], check=True, timeout=30)
+        subprocess.run([genisoimage, "-quiet", "-R", "-J", "-V", label, "-o", path, tree], check=True, timeout=300)
         return path
 
     return make

@@ -76,7 +76,7 @@ def test_thirty_vms_started_at_once_by_eight_workers_get_thirty_images_in_one_sr
     vms = [cloud.vm() for _ in range(30)]
     with ThreadPoolExecutor(len(workers)) as pool:
         jobs = [pool.submit(start, workers[number % len(workers)], vm) for number, vm in enumerate(vms)]
-        assert {job.result(timeout=100) for job in jobs} == {AttachedHow.INSERTED}
+        assert {job.result(timeout=300) for job in jobs} == {AttachedHow.INSERTED}
     assert len(cloud.iso_srs()) == 1
     assert cloud.images(NFS) == {str(image_name(vm)): make_image(vm).content for vm in vms}
     for vm in vms:

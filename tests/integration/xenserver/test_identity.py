@@ -203,7 +203,7 @@ def test_what_came_into_the_drive_since_it_was_looked_at_stays(
     wait_until(lambda: cloud.pool.calls["VBD.get_record"] == 1, "the late worker to have looked", timeout=10)
     (drive,) = cloud.config_drives(vm)
     cloud.site.insert(vm.uuid, drive.userdevice, str(drive.sr), image_name(vm, 2).file)
-    late.join(10)
+    late.join(300)
     assert cloud.medium(vm) == make_image(vm, 2).content
 
 

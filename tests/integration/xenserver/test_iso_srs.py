@@ -84,7 +84,7 @@ def test_fifty_workers_at_once_make_one_sr(cloud: Cloud) -> None:
         drivers[number].upload(vms[number], make_image(vms[number], sectors=180), NFS)
 
     with ThreadPoolExecutor(len(drivers)) as pool:
-        list(pool.map(upload, range(len(drivers)), timeout=100))
+        list(pool.map(upload, range(len(drivers)), timeout=300))
     assert len(cloud.iso_srs()) == 1
     assert cloud.pool.calls["SR.create"] == 1
     assert len(cloud.images(NFS)) == 50
@@ -197,7 +197,7 @@ def test_when_two_have_made_one_all_the_same_only_one_is_ever_used(
         drivers[number].upload(vms[number], make_image(vms[number]), NFS)
 
     with ThreadPoolExecutor(len(drivers)) as pool:
-        list(pool.map(upload, range(len(drivers)), timeout=60))
+        list(pool.map(upload, range(len(drivers)), timeout=300))
     assert cloud.pool.calls["SR.create"] > 1
     (iso_sr,) = cloud.iso_srs()
     assert cloud.call("SR.get_other_config", primary(cloud, NFS))[POINTER] == iso_sr["uuid"]

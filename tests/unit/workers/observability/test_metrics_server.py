@@ -33,7 +33,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[metrics_server.Metrics
 
 
 def scraped(endpoint: metrics_server.MetricsEndpoint) -> bool:
-    with urllib.request.urlopen(endpoint.url, timeout=10) as answer:  # noqa: S310 - our own loopback address
+    with urllib.request.urlopen(endpoint.url, timeout=100) as answer:  # noqa: S310 - our own loopback address
         return bool(answer.status == 200)
 
 
@@ -50,14 +50,14 @@ def test_who_dribbles_is_cut_off(endpoint: metrics_server.MetricsEndpoint) -> No
         client.settimeout(10)
         with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe
             dribble(client)
-    wait_until(lambda: not set(threading.enumerate()) - before, "its threads to end", timeout=10)
+    wait_until(lambda: not set(threading.enumerate()) - before, "its threads to end", timeout=100)
     assert scraped(endpoint)
 
 
 def test_more_than_some_at_once_are_turned_away(endpoint: metrics_server.MetricsEndpoint) -> None:
     with ExitStack() as stack:
         clients = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", endpoint.port), timeout=10)) for _ in range(17)
+            stack.enter_context(socket.create_connection(("127.0.0.1", endpoint.port), timeout=100)) for _ in range(17)
         ]
         assert clients[-1].recv(1) == b""
-    wait_until(lambda: scraped(endpoint), "the others to be gone", timeout=10)
+    wait_until(lambda: scraped(endpoint), "the others to be gone", timeout=100)
