@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import AskError, ClusterCrossSlotError, ClusterDownError
 from redis.retry import Retry
 
 from configdrive.client.redis_url import Endpoint
@@ -14,6 +17,10 @@ from configdrive.errors import PermanentCode, PermanentError
 
 _SENTINEL_SECONDS = 1.0
 """A Sentinel that does not answer for so long is passed over: the others know as much."""
+
+
+IS_A_CLUSTER = "is a cluster, which no Celery broker can be"
+NO_CLUSTER = "use a single Redis, with Sentinel if wanted"
 
 
 def connect_redis(settings: ClientSettings, *, patient: bool = True) -> redis.Redis:
@@ -46,6 +53,22 @@ def connect_redis(settings: ClientSettings, *, patient: bool = True) -> redis.Re
     detail = "redis_url: has a parameter behind '?' that redis-py cannot read"
     remedy = "leave the parameters out: redis://user:password@host:port/0"
     raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
+
+
+@contextmanager
+def refusing_clusters() -> Iterator[None]:
+    """Say what is wrong when what is asked for meanwhile meets a node of a Redis Cluster.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`.
+    """
+    met = False
+    try:
+        yield
+    except (AskError, ClusterCrossSlotError, ClusterDownError):  # a MovedError is an AskError
+        met = True
+    if met:
+        raise PermanentError(PermanentCode.MISCONFIGURED, f"redis_url: {IS_A_CLUSTER}", NO_CLUSTER)
 
 
 def _behind_sentinel(settings: ClientSettings, endpoint: Endpoint, options: dict[str, Any]) -> redis.Redis:

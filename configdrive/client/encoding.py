@@ -42,6 +42,8 @@ def encode(header: Header) -> str:
     }
     if header.traceparent is not None:
         short["traceparent"] = header.traceparent
+    if header.name is not None:
+        short["name"] = header.name
     return json.dumps(short, separators=(",", ":"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from configdrive.contract.event_key import event_key
 from configdrive.contract.outcome import Outcome
@@ -19,7 +19,8 @@ class Header:
     """What stands in the clear of an event: enough to wake a worker and to decide on what waits.
 
     `event_type` is the short word (`deploy`), `queue` the Celery queue's name, `traceparent` the publisher's W3C trace.
-    `forged_key` is what a stranger has written in the place of the event's own key: the entry lies under it.
+    `forged_key` is what a stranger has written in the place of the event's own key: the entry lies under it. `name` is
+    the VM's instance name, which a wake-up shows to people, and by which nothing goes.
     """
 
     event_id: EventId
@@ -30,6 +31,7 @@ class Header:
     sequence: int
     traceparent: str | None = None
     forged_key: EventKey | None = None
+    name: str | None = field(default=None, compare=False)
 
     @property
     def key(self) -> EventKey:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from typing_extensions import override
 
-from configdrive.client.connection import connect_redis
+from configdrive.client.connection import connect_redis, refusing_clusters
 from configdrive.client.fleet_keys import FleetKeys, FleetSealer
 from configdrive.client.hypervisors import known_hypervisors
 from configdrive.client.postings import Header, Posting, Receipt, queue_name
@@ -151,7 +151,8 @@ class Publisher:
             redis.RedisError: Redis is away, or full, or too few replicas have the event. It may be stored all the same:
                 publish it again under the same id, nothing is doubled.
         """
-        return self._store.put(self.posting(event))
+        with refusing_clusters():
+            return self._store.put(self.posting(event))
 
     def publish_many(
         self,
@@ -176,7 +177,8 @@ class Publisher:
         postings = self._valid(events, refused)
         while batch := _batch(postings):
             good = [(index, item) for index, item in batch if isinstance(item, Posting)]
-            answers = self._store.put_many([posting for _, posting in good])
+            with refusing_clusters():
+                answers = self._store.put_many([posting for _, posting in good])
             errors = [item for _, item in batch if isinstance(item, PermanentError)]
             for (index, _), answer in zip(good, answers, strict=True):
                 if isinstance(answer, Receipt):
@@ -256,6 +258,7 @@ class Publisher:
             queue=queue_name(data.hypervisor, zone),
             sequence=data.sequence,
             traceparent=checked.traceparent,
+            name=data.vm.instance_name,
         )
         return Posting(header, body_of(checked, self._sealer))
 

@@ -22,7 +22,7 @@ document.addEventListener("DOMContentLoaded", () => {
       button.textContent = "copied";
       setTimeout(() => { button.textContent = "copy"; }, 1500);
     }));
-    block.append(button);
+    block.querySelector("pre").prepend(button);
   }
   for (const table of document.querySelectorAll("table.docutils")) {
     const columns = [...table.querySelectorAll("thead th")].map((cell) => cell.innerText.trim());

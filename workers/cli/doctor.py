@@ -338,6 +338,8 @@ def _fleet(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
 
 
 def _facts(subject: str, client: redis.Redis) -> Iterator[Finding]:
+    from configdrive.client.connection import IS_A_CLUSTER, NO_CLUSTER
+
     info: dict[str, Any] = client.info()
     version = str(info.get("redis_version", "0"))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
@@ -348,9 +350,7 @@ def _facts(subject: str, client: redis.Redis) -> Iterator[Finding]:
     if info.get("role", "master") != "master":
         yield _fail(subject, "is a replica: nothing can be written", "name the master in CONFIGDRIVE_REDIS_URL")
     if info.get("cluster_enabled"):
-        yield _fail(
-            subject, "is a cluster, which no Celery broker can be", "use a single Redis, with Sentinel if wanted"
-        )
+        yield _fail(subject, IS_A_CLUSTER, NO_CLUSTER)
     policy = str(info.get("maxmemory_policy", "unknown"))
     if policy == "noeviction":
         yield _ok(subject, "maxmemory-policy noeviction")

@@ -110,6 +110,16 @@ def _redis_problem(error: Exception) -> Problem | None:
         return Problem(ExitCode.MISCONFIGURED, message, remedy)
     if _is(error, redis, "ConnectionError") or _is(error, redis, "TimeoutError"):
         return _unreachable(error)
+    return _refused(error)
+
+
+def _refused(error: Exception) -> Problem:
+    """Put into words that Redis answers, and does not do it."""
+    answers = sys.modules.get("redis.exceptions")
+    if any(_is(error, answers, name) for name in ("AskError", "ClusterCrossSlotError", "ClusterDownError")):
+        from configdrive.client.connection import IS_A_CLUSTER, NO_CLUSTER
+
+        return Problem(ExitCode.MISCONFIGURED, f"Redis at {redis_address()} {IS_A_CLUSTER}", NO_CLUSTER)
     word = str(error).partition(" ")[0]
     shown = word if word.isalpha() and word.isupper() else type(error).__name__
     message = f"Redis at {redis_address()} refused a command ({shown})"

@@ -27,6 +27,7 @@ max_tasks = 20_000
 purge_offline_workers = 3600
 """Seconds after which a worker that has ended is no longer listed: names change with every restart."""
 
+_NAME = 24
 _SHOWN_IN_FULL = frozenset({"Parked", "Waiting", "Refused"})
 
 
@@ -44,14 +45,20 @@ def format_task(task: Any) -> Any:  # noqa: ANN401 - Celery's record of a task, 
 
 
 def _event(arguments: Any) -> tuple[Any, str]:  # noqa: ANN401 - Flower shows whatever is there
-    """Return the row's VM, and for the page of the task the command that says more."""
+    """Return the row's event and VM, by name and uuid, and for the page of the task the command that says more."""
     match _read(arguments):
-        case (str(event), str(vm), int()):
-            return f"{event} {vm}", f"configdrive show {vm}"
+        case (str(event), str(vm), int(), *name):
+            return " ".join((event, *map(_short, name), vm)), f"configdrive show {vm}"
         case (str(host),):
             return f"host {host}", ""
         case _:
             return arguments, ""
+
+
+def _short(name: object) -> str:
+    """Return an instance name that leaves room for the rest of the row."""
+    text = str(name)
+    return text if len(text) <= _NAME else f"{text[: _NAME - 1]}…"
 
 
 def _exception(shown: Any) -> tuple[str, str]:  # noqa: ANN401 - as above

@@ -132,12 +132,14 @@ end
 -- Messages. A Celery message on Redis is JSON in a list: no program is needed to send one. Each of a queue has a number
 -- (`queue:<queue>`, field `sent`), and until a worker comes with it, its subject stands under that number in a sorted set:
 -- a VM in `wakeups:<queue>`, a host in `questions:<queue>`. So each has one message on its way at most.
-local function send(prefix, queue, flags, subject, task, id, arguments, retries)
+-- `more` is shown to people behind the arguments, and is none.
+local function send(prefix, queue, flags, subject, task, id, arguments, retries, more)
   if redis.call('ZSCORE', prefix .. flags .. queue, subject) then return false end
   local number = redis.call('HINCRBY', prefix .. 'queue:' .. queue, 'sent', 1)
   redis.call('ZADD', prefix .. flags .. queue, number, subject)
   local shown = {}  -- what Flower shows of the arguments
   for index, value in ipairs(arguments) do shown[index] = type(value) == 'number' and value or "'" .. value .. "'" end
+  if more then shown[#shown + 1] = "'" .. string.gsub(more, "[\\']", '\\%0') .. "'" end
   arguments[#arguments + 1] = number
   local null = cjson.null
   redis.call('LPUSH', prefix .. queue, cjson.encode({
@@ -163,7 +165,7 @@ local TYPES = {deploy = 1, start = 1, stop = 1, migrate = 1, password_reset = 1,
 local function wake(prefix, uuid, header, attempt)
   local task = 'configdrive.' .. (TYPES[header.type] and header.type or 'lifecycle')
   return send(prefix, header.queue, 'wakeups:', uuid, task, header.key,
-    {header.type, uuid, tonumber(attempt)}, attempt - 1)
+    {header.type, uuid, tonumber(attempt)}, attempt - 1, is_text(header.name, '^[^%c]+$', 1020) and header.name)
 end
 
 -- Note that a worker has come with a message. One that was overtaken by a newer one leaves that one's mark.

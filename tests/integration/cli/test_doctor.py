@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from configdrive.client import connect
+from configdrive.errors import PermanentError
 from configdrive.model import HostName
 from rigs.redis import RedisServer
 from tests.integration.cli.place import FLEET, PASSWORD, Place
+from tests.support import wait_until
 from workers.cli.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -189,3 +192,22 @@ def test_the_fleets_id_is_shown_and_another_setting_is_a_failure(quiet_place: Ca
     assert kept["detail"] == f"{FLEET}, which every image's name carries: keep it beside the keys"
     assert (differs["level"], differs["subject"]) == ("fail", "fleet id")
     assert f"`redis-cli del {key}`" in differs["remedy"]
+
+
+def test_a_node_of_a_redis_cluster_is_refused_by_what_it_is(tmp_path: Path, vm: VmScript) -> None:
+    """By every command, as by doctor, and by the Python client."""
+    with RedisServer(tmp_path / "redis", more={"cluster-enabled": "yes"}) as server:
+        with server.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+            wait_until(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")), "it", timeout=30)
+        place = Place(tmp_path / "place", server, workers=0)
+        place.run("keys", "generate")
+        published = place.run("publish", "-", stdin=json.dumps(vm.event("stop")))
+        with connect(redis_url=server.url) as publisher, pytest.raises(PermanentError) as refused:
+            publisher.publish(vm.event("stop"))
+        place.fleet.stop()
+
+    assert published.exit_code == ExitCode.MISCONFIGURED
+    for said in (published.stderr, f"{refused.value.detail} {refused.value.remedy}"):
+        assert "is a cluster, which no Celery broker can be" in said
+        assert "use a single Redis, with Sentinel if wanted" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +68,20 @@ def test_an_event_is_stored_as_a_publisher_stores_it(store: Store, caller: Calle
     assert isinstance(second, bytes)
     as_called, as_pushed = json.loads(first), json.loads(second)
     assert abs(as_called.pop("at") - as_pushed.pop("at")) < 60_000
-    assert as_called == {**as_pushed, "id": made[0]["id"], "key": key_of(made[0]), "vm": called.uuid}
+    own = {"id": made[0]["id"], "key": key_of(made[0]), "vm": called.uuid, "name": called.name}
+    assert as_called == {**as_pushed, **own}
     assert store.mailbox.pending() == {f"{QUEUE}.zone-1": 2}
     assert {message.wakeup.vm_uuid for message in store.messages(f"{QUEUE}.zone-1")} == {called.uuid, pushed.uuid}
+
+
+@pytest.mark.parametrize("name", ["web-1", "Bob's \\o/", "');--"])
+def test_a_wake_up_shows_whose_it_is_whatever_the_vm_is_called(store: Store, caller: Caller, name: str) -> None:
+    vm = VmScript()
+    event = start(vm)
+    event["data"]["vm"]["instance_name"] = name
+    caller.call(event)
+    message: Any = store.client.lindex(store.key("configdrive.simulated"), 0)
+    assert ast.literal_eval(json.loads(message)["headers"]["argsrepr"]) == ("start", vm.uuid, 1, name)
 
 
 def test_order_is_that_of_the_calls_and_each_vm_is_woken_for_once(store: Store, caller: Caller) -> None:

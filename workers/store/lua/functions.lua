@@ -58,7 +58,7 @@ local function check(raw)
   local vm = object(data.vm, 'data.vm')
   local uuid = string.lower(text(vm.uuid, 'data.vm.uuid', '^%x+%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x+$', 36))
   if #uuid ~= 36 or string.find(uuid, '-', 1, true) ~= 9 then refused('data.vm.uuid', 'is not a uuid') end
-  text(vm.instance_name, 'data.vm.instance_name', '^[^%c]+$', 4 * 255)
+  local name = text(vm.instance_name, 'data.vm.instance_name', '^[^%c]+$', 4 * 255)
   if optional(event.subject) and string.lower(tostring(event.subject)) ~= uuid then
     refused('subject', "differs from 'data.vm.uuid'", 'give the same uuid or leave it out')
   end
@@ -83,20 +83,20 @@ local function check(raw)
   if traceparent then text(traceparent, 'traceparent', '^%x%x%-%x+%-%x+%-%x%x$', 55) end
   local zone = optional(data.zone)
   local queue = 'configdrive.' .. hypervisor .. (ZONES[zone] and '.' .. zone or '')
-  return source, id, kind, uuid, queue, sequence, traceparent
+  return source, id, kind, uuid, queue, sequence, traceparent, name
 end
 
 -- By hand: cjson would round a large number; every other value has been held against a pattern without quotation marks.
-local function header_of(key, source, id, kind, uuid, queue, sequence, traceparent)
+local function header_of(key, source, id, kind, uuid, queue, sequence, traceparent, name)
   return '{"key":"' .. key .. '","id":"' .. id .. '","source":' .. cjson.encode(source) .. ',"type":"' .. kind .. '","vm":"' .. uuid .. '","queue":"' .. queue
     .. '","sequence":' .. string.format('%.0f', sequence)
-    .. (traceparent and ',"traceparent":"' .. traceparent .. '"' or '') .. '}'
+    .. (traceparent and ',"traceparent":"' .. traceparent .. '"' or '') .. ',"name":' .. cjson.encode(name) .. '}'
 end
 
 local function put_event(raw)
-  local source, id, kind, uuid, queue, sequence, traceparent = check(raw)
+  local source, id, kind, uuid, queue, sequence, traceparent, name = check(raw)
   local key = event_key(source, id)
-  local header = header_of(key, source, id, kind, uuid, queue, sequence, traceparent)
+  local header = header_of(key, source, id, kind, uuid, queue, sequence, traceparent, name)
   local keys = {PREFIX .. 'vm:' .. uuid, PREFIX .. 'mail:' .. uuid, PREFIX .. 'body:' .. uuid, PREFIX .. 'seen:' .. key,
     PREFIX .. 'queues', PREFIX .. 'parked'}
   local time = redis.call('TIME')

@@ -22,6 +22,8 @@ def row(**fields: object) -> Any:  # noqa: ANN401 - as Celery's record of a task
     ("arguments", "words"),
     [
         (f"('start', '{UUID}', 2)", f"start {UUID}"),
+        (f"('start', '{UUID}', 2, 'web-1')", f"start web-1 {UUID}"),
+        (f"('start', '{UUID}', 2, 'Bob\\'s \\\\o/')", f"start Bob's \\o/ {UUID}"),
         ("('kvm-01',)", "host kvm-01"),
         ("('start', 'x', 'y')", "('start', 'x', 'y')"),
         ("no Python at all", "no Python at all"),
