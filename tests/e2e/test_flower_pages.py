@@ -56,7 +56,7 @@ def test_the_list_of_tasks_says_of_each_event_what_it_was_and_what_became_of_it(
 ) -> None:
     shown = browser.text(seen.flower.url + "/tasks")
     rows = {
-        name: re.search(rf"configdrive\.deploy deploy {vm} ([A-Z]+) \S+@\S+ (.*?) (\d) ", shown)
+        name: re.search(rf"configdrive\.deploy deploy i-2-\w+-vm {vm} ([A-Z]+) \S+@\S+ (.*?) (\d) ", shown)
         for name, vm in seen.vms.items()
     }
     said = {name: row.groups() for name, row in rows.items() if row is not None}
@@ -73,7 +73,7 @@ def test_the_list_of_tasks_says_of_each_event_what_it_was_and_what_became_of_it(
 
 def test_the_page_of_an_event_shows_its_outcome_and_no_secret(seen: Watched, browser: Browser) -> None:
     shown = browser.text(f"{seen.flower.url}/task/{seen.events['parked']}")
-    assert f"deploy {seen.vms['parked']}" in shown
+    assert re.search(rf"deploy i-2-\w+-vm {seen.vms['parked']}", shown)
     assert f"configdrive show {seen.vms['parked']}" in shown
     assert "Status FAILURE" in shown
     assert "Result parked: access_denied: injected before upload" in shown
