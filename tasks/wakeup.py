@@ -1,9 +1,10 @@
 """The wake-up: the disposable Celery message that tells a worker to look into a VM's mailbox.
 
 It carries the event's key (as the task's id), short type, VM uuid, attempt and its own number, and nothing else: losing
-or doubling it does no harm, and there is nothing in it to leak. (What Flower shows of it has the instance name, too.) The scripts on Redis send it, in the step in which the
-event is stored or ended (`configdrive/client/lua/common.lua`, docs/adr/0022). The same holds for the other message
-there is, which names a host to be asked for what it still has of VMs (`tasks.leftovers`), or `*`: VMs to be verified.
+or doubling it does no harm, and there is nothing in it to leak. (What Flower shows of it has the instance name, too.)
+The scripts on Redis send it, in the step in which the event is stored or ended (`configdrive/client/lua/common.lua`,
+docs/adr/0022). The same holds for the other message there is, which names a host to be asked for what it still has of
+VMs (`tasks.leftovers`), or `*`: VMs to be verified.
 
 Every worker also makes the pass of this module: wake-ups that were lost or are due now, and hosts to be asked again.
 """

@@ -95,6 +95,13 @@ def test_nothing_can_be_stopped_from_the_pages(seen: Watched, browser: Browser) 
     assert "worker-shutdown" not in shown
 
 
+def test_flower_asks_nothing_of_workers_that_they_do_not_take(seen: Watched) -> None:
+    """Each of such questions, every few seconds, would be a traceback in the log of each worker."""
+    logs = [path.read_text("utf-8") for path in seen.site.directory.glob("*-[0-9].log")]
+    assert len(logs) == 3
+    assert [log for log in logs if "pidbox" in log or "Traceback" in log] == []
+
+
 def test_the_shipped_configuration_file_shows_the_same_columns_and_is_no_login(seen: Watched) -> None:
     environment = {**seen.site.environment, "FLOWER_CONF": str(CONFIGURATION)}
     with Flower(seen.site.directory, environment) as other:

@@ -21,6 +21,9 @@ natural_time = True
 read_only = True
 """No buttons that stop workers or revoke tasks: an event is decided on by `configdrive retry` and `skip`."""
 
+enable_events = False
+"""Workers send them always, and take no command to: Flower would give it to each of them every few seconds."""
+
 max_tasks = 20_000
 """Events kept in Flower's memory. What became of older ones stands on the outcome stream (`configdrive watch`)."""
 
