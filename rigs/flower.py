@@ -48,7 +48,7 @@ class Flower(DaemonRig):
         Raises:
             urllib.error.HTTPError: it answers with an error.
         """
-        with urllib.request.urlopen(self.url + path, timeout=100) as answer:  # noqa: S310  # our own loopback address
+        with urllib.request.urlopen(self.url + path, timeout=600) as answer:  # noqa: S310  # our own loopback address
             content: bytes = answer.read()
             return content
 

@@ -29,7 +29,7 @@ class RedisMonitor:
 
     def __enter__(self) -> Self:
         """Begin; commands after this are seen."""
-        self._socket = socket.create_connection((LOOPBACK, self._port), timeout=100)
+        self._socket = socket.create_connection((LOOPBACK, self._port), timeout=600)
         self._socket.sendall(b"MONITOR\r\n")
         if not self._socket.recv(5).startswith(b"+OK"):
             raise RuntimeError("Redis refuses MONITOR")

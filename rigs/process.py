@@ -253,18 +253,14 @@ class Daemon:
         if self._process is not None:
             self._process.wait()
 
-    def stop(self, timeout: float = 10.0) -> None:
-        """End it in order (SIGTERM), after `timeout` seconds by force; one that is not running is left alone.
-
-        Args:
-            timeout: seconds, on a machine that does nothing else: see `patience`.
-        """
+    def stop(self, timeout: float = 60.0) -> None:
+        """End it in order (SIGTERM), after `timeout` seconds by force; one that is not running is left alone."""
         if self._process is None:
             return
         self.resume()
         self.signal(signal.SIGTERM)
         try:
-            self._process.wait(timeout * patience)
+            self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
 

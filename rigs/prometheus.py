@@ -61,7 +61,7 @@ class Prometheus(DaemonRig):
             urllib.error.HTTPError: the question was wrong.
         """
         query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=100) as answer:  # noqa: S310  # ours
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=600) as answer:  # noqa: S310  # ours
             return json.load(answer)["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:

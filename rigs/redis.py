@@ -70,9 +70,9 @@ class RedisServer(DaemonRig):
         return f"redis://{LOOPBACK}:{self.port}/0"
 
     def client(self, *, decode_responses: bool = False) -> redis.Redis:
-        """Return a new client that gives up after 30 s; the caller closes it."""
+        """Return a new client that gives up after a minute; the caller closes it."""
         return redis.Redis.from_url(
-            self.url, decode_responses=decode_responses, socket_timeout=30, socket_connect_timeout=30
+            self.url, decode_responses=decode_responses, socket_timeout=60, socket_connect_timeout=60
         )
 
     @override

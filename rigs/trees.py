@@ -31,7 +31,7 @@ def remove_tree(root: Path) -> None:
         RigError: something cannot be unmounted; nothing was removed.
     """
     for point in mounts_below(root):
-        subprocess.run([find_program("umount", "mount"), str(point)], check=False, capture_output=True, timeout=60)
+        subprocess.run([find_program("umount", "mount"), str(point)], check=False, capture_output=True, timeout=600)
     if left := mounts_below(root):
         raise RigError(f"{root} is not removed: something is still mounted at {', '.join(map(str, left))}")
     shutil.rmtree(root)

@@ -29,7 +29,7 @@ sys.dont_write_bytecode = False
 
 
 # A limit of a wait is for a machine that does nothing else; a failing test may take its time.
-process.patience = 5
+process.patience = 20
 
 
 def pytest_configure() -> None:

@@ -247,6 +247,6 @@ class VCenter(DaemonRig):
 
     def _control(self, what: str, *, body: bytes | None = None, **query: str) -> bytes:
         url = f"http://{LOOPBACK}:{self.plain_port}/control/{what}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, body, timeout=100) as answer:
+        with urllib.request.urlopen(url, body, timeout=600) as answer:
             content: bytes = answer.read()
         return content

@@ -348,7 +348,7 @@ class Storm(Ground):
             env={**os.environ, **self._fleet.environment},
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=600,
         )
         if done.returncode:
             self.found(Finding("sweep", f"the last sweep ended with {done.returncode}: {done.stderr[-500:]!r}"))

@@ -79,7 +79,7 @@ def test_two_publishers_with_one_id_each_have_their_event_done_and_get_their_own
     receipts = [site.publisher.publish(event) for event in (started, destroyed)]
     assert [receipt.accepted for receipt in receipts] == [True, True]
     for event, receipt in zip((started, destroyed), receipts, strict=True):
-        outcome = site.publisher.wait(receipt, 100)
+        outcome = site.publisher.wait(receipt, 600)
         assert outcome is not None
         assert (outcome.vm_uuid, outcome.source) == (event["data"]["vm"]["uuid"], event["source"])
         assert outcome.status is Status.APPLIED

@@ -288,7 +288,7 @@ def run_lives(
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
-    with redis.Redis.from_url(url, socket_timeout=30) as client, redis.Redis(connection_pool=pool) as lossy:
+    with redis.Redis.from_url(url, socket_timeout=60) as client, redis.Redis(connection_pool=pool) as lossy:
         every = {one.function.__name__ for one in Lives.setup_state().rules}
         assert every.issuperset(rules), "the rules have other names"
         unused = dict.fromkeys(every.difference(rules) if rules else ())

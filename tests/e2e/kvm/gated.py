@@ -243,5 +243,5 @@ class Starting(threading.Thread):
     @property
     def is_lost(self) -> bool:
         """Whether the agent has ended without an answer."""
-        self.join(120)
+        self.join(600)
         return self._xml is None

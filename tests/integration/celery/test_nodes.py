@@ -35,7 +35,7 @@ CONF = {
 def test_worker_answers_remote_control_and_is_set_as_measured(celery_setup: CeleryTestSetup) -> None:
     assert celery_setup.ready(control=True)
     node = celery_setup.worker.hostname()
-    inspect: Any = celery_setup.app.control.inspect([node], timeout=100)
+    inspect: Any = celery_setup.app.control.inspect([node], timeout=600)
     assert inspect.registered()[node] == sorted({LEFTOVERS_NAME, *TASK_NAMES})
     assert [queue["name"] for queue in inspect.active_queues()[node]] == [celery_setup.worker.worker_queue]
     conf = inspect.conf(with_defaults=True)[node]

@@ -38,7 +38,7 @@ def test_without_waiting_it_is_stored_and_done_later(place: Place, vm: VmScript)
     shown = place.run("publish", "-", stdin=json.dumps(event))
 
     assert (shown.exit_code, shown.stdout) == (ExitCode.DONE, f"stored  {event['id']}\n")
-    assert place.fleet.publisher.wait(event, 100) is not None
+    assert place.fleet.publisher.wait(event, 600) is not None
 
 
 def test_every_form_of_input_keeps_the_order(place: Place) -> None:

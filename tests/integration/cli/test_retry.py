@@ -68,7 +68,7 @@ def test_an_id_that_two_events_have_is_ambiguous_and_their_keys_are_named(place:
     assert place.run("skip", "--yes", vm.uuid, "--event", key_of(behind)).exit_code == ExitCode.FAILED
     (outcome,) = place.lines("skip", "--yes", vm.uuid, "--event", key_of(parked))
     assert (outcome["source"], outcome["status"]) == (parked["source"], "skipped")
-    assert place.fleet.publisher.wait(behind, 100) is not None
+    assert place.fleet.publisher.wait(behind, 600) is not None
 
 
 def test_where_nothing_waits_there_is_nothing_to_decide(place: Place, vm: VmScript) -> None:

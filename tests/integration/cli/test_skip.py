@@ -25,7 +25,7 @@ def test_a_skipped_event_is_given_up_and_the_next_goes_on(place: Place, vm: VmSc
     behind = vm.event("deploy", start=True)
     place.run("publish", "-", stdin=json.dumps(behind))
     (outcome,) = place.lines("skip", "--yes", vm.uuid)
-    following = place.fleet.publisher.wait(behind, 100)
+    following = place.fleet.publisher.wait(behind, 600)
 
     assert (outcome["event_id"], outcome["status"]) == (parked["id"], "skipped")
     assert following is not None

@@ -71,7 +71,7 @@ def test_ctrl_c_while_flower_starts_ends_it_without_a_word(place: Place, module:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=600,
     )
     assert shown.returncode == ExitCode.INTERRUPTED, shown.stderr
     assert "Traceback" not in shown.stderr
@@ -87,7 +87,7 @@ def test_a_full_disk_is_named(place: Place, command: list[str]) -> None:
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            timeout=60,
+            timeout=600,
         )
     assert shown.stderr == "configdrive: No space left on device\n  remedy: make room on that disk (`df -h`)\n"
     assert shown.returncode == ExitCode.MISCONFIGURED
@@ -127,7 +127,7 @@ def test_ctrl_c_while_an_outcome_is_waited_for_says_that_the_event_is_stored(
         process.stdin = None
         wait_until(lambda: sum(place.json("show")["pending"].values()) == 1, "the event to be stored", timeout=30)
         os.kill(process.pid, signal.SIGINT)
-        out, said = process.communicate(timeout=100)
+        out, said = process.communicate(timeout=600)
     place.said.append(out + said)
 
     assert process.returncode == ExitCode.INTERRUPTED

@@ -42,7 +42,7 @@ def test_a_lost_wake_up_is_sent_again(quiet_place: Callable[..., Place], vm: VmS
     assert sent == [named | {"attempt": 1}]
     assert lose_wakeups(place) == 1
     with place.with_worker():
-        assert place.fleet.publisher.wait(event, 100) is not None
+        assert place.fleet.publisher.wait(event, 600) is not None
 
 
 def test_looking_sends_nothing(quiet_place: Callable[..., Place], vm: VmScript) -> None:

@@ -168,7 +168,7 @@ class Hook:
 
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> int:  # noqa: ANN401
         """Make any call."""
-        connection = http.client.HTTPSConnection(LOOPBACK, self.port, timeout=100, context=self._context)
+        connection = http.client.HTTPSConnection(LOOPBACK, self.port, timeout=600, context=self._context)
         try:
             connection.request(method, path, body, headers or {}, encode_chunked=not isinstance(body, bytes | None))
             answer = connection.getresponse()

@@ -61,7 +61,7 @@ def test_the_guide_s_commands_lead_to_a_gate_that_a_host_reaches_trusts_and_is_k
             commands = commands.replace(name, own)
         words = ["bash", "-euo", "pipefail", "-c", commands]
         return subprocess.run(
-            words, cwd=tmp_path, env={**environment, **more}, capture_output=True, text=True, check=False, timeout=120
+            words, cwd=tmp_path, env={**environment, **more}, capture_output=True, text=True, check=False, timeout=600
         )
 
     for commands in (begun, certified):

@@ -96,7 +96,7 @@ def test_what_is_too_large_is_refused_before_it_is_there(hook: Hook, certificate
 
     context = ssl.create_default_context(cafile=certificates.directory / "cacert.pem")
     with (
-        socket.create_connection((LOOPBACK, hook.port), timeout=100) as plain,
+        socket.create_connection((LOOPBACK, hook.port), timeout=600) as plain,
         context.wrap_socket(plain, server_hostname=LOOPBACK) as connection,
     ):
         head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {MAX_PAYLOAD_BYTES + 1}\r\n\r\n"

@@ -36,9 +36,9 @@ class Guarded:
     def client(self, role: str | None) -> redis.Redis:
         port = int(self.stack.services["redis"].outside("6379"))
         if role is None:
-            return redis.Redis(port=port, socket_timeout=30)
+            return redis.Redis(port=port, socket_timeout=600)
         settings = tomllib.loads((self.stack.volume(f"secrets-{role}") / "settings.toml").read_text())
-        return redis.Redis.from_url(settings["redis_url"], socket_timeout=30)
+        return redis.Redis.from_url(settings["redis_url"], socket_timeout=600)
 
     def store(self, role: str) -> Store:
         """Return the fleet's store by this role's connections."""

@@ -87,7 +87,7 @@ def test_a_webhook_becomes_an_event_by_the_login_that_init_made(stack: Stack, cl
     cloudstack.vms[vm] = machine(vm)
     body = started(vm)
     trusting = ssl.create_default_context(cafile=cloudstack.ca_file)
-    client = http.client.HTTPSConnection(LOOPBACK, int(service.outside("8443")), timeout=100, context=trusting)
+    client = http.client.HTTPSConnection(LOOPBACK, int(service.outside("8443")), timeout=600, context=trusting)
     client.request("POST", "/", body, {"X-CS-Signature": sign(body)})
     assert client.getresponse().status == 200
     client.close()
@@ -110,7 +110,7 @@ def test_a_host_s_question_becomes_a_start_by_the_login_that_init_made(stack: St
 
     def asks(method: str, path: str, body: str | None = None) -> tuple[int, str]:
         trusting = ssl.create_default_context(cafile=cloudstack.ca_file)
-        client = http.client.HTTPSConnection(LOOPBACK, int(service.outside("8444")), timeout=20, context=trusting)
+        client = http.client.HTTPSConnection(LOOPBACK, int(service.outside("8444")), timeout=600, context=trusting)
         client.request(method, path, body, {"Authorization": f"Bearer {token}"})
         answer = client.getresponse()
         said = answer.status, answer.read().decode()

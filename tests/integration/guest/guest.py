@@ -149,7 +149,7 @@ def loops(images: Sequence[Path]) -> Iterator[list[str]]:
         devices = []
         for path in images:
             done = subprocess.run(
-                [losetup, "-r", "--show", "-f", path], check=False, capture_output=True, text=True, timeout=30
+                [losetup, "-r", "--show", "-f", path], check=False, capture_output=True, text=True, timeout=600
             )
             if done.returncode != 0:
                 raise RigUnavailable(f"no loop device for us: {done.stderr.strip()}")

@@ -40,7 +40,7 @@ class Page:
 def scrape(url: str) -> Page:
     """Ask once."""
     request = urllib.request.Request(url, headers={"Accept": OPEN_METRICS})  # noqa: S310  # our own loopback address
-    with urllib.request.urlopen(request, timeout=100) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310
         text, content_type = answer.read().decode(), answer.headers["Content-Type"]
     samples = {
         (sample.name, frozenset(sample.labels.items())): float(sample.value)

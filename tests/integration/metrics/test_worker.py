@@ -110,10 +110,10 @@ def test_the_answer_is_open_metrics_and_says_nothing_of_one_vm_or_event(measured
 
 
 def test_an_asker_of_the_older_format_gets_it_and_other_paths_are_not_there(measured: Measured) -> None:
-    with urllib.request.urlopen(measured.worker, timeout=100) as answer:  # noqa: S310  # our own loopback address
+    with urllib.request.urlopen(measured.worker, timeout=600) as answer:  # noqa: S310  # our own loopback address
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(measured.worker.removesuffix("metrics"), timeout=100)  # noqa: S310  # as above
+        urllib.request.urlopen(measured.worker.removesuffix("metrics"), timeout=600)  # noqa: S310  # as above
 
 
 def test_the_storage_sweeper_tells_what_it_found_and_what_waits(measured: Measured) -> None:

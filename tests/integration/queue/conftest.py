@@ -32,7 +32,7 @@ def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
 @pytest.fixture
 def empty(redis_server: RedisServer) -> Iterator[redis.Redis]:
     """Return a client to a database of its own: whoever reads all keys at each step must not read others' too."""
-    with redis.Redis.from_url(redis_server.url.removesuffix("/0") + "/1", socket_timeout=30) as client:
+    with redis.Redis.from_url(redis_server.url.removesuffix("/0") + "/1", socket_timeout=600) as client:
         client.flushdb()
         yield client
 

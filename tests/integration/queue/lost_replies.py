@@ -47,5 +47,5 @@ def lossy_pool(url: str, loss: Loss) -> redis.ConnectionPool:
             return answer
 
     return redis.ConnectionPool.from_url(
-        url, connection_class=LossyConnection, retry=Retry(NoBackoff(), 3), socket_timeout=30
+        url, connection_class=LossyConnection, retry=Retry(NoBackoff(), 3), socket_timeout=60
     )

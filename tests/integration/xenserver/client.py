@@ -86,7 +86,7 @@ class Client:
 
     def connect(self) -> http.client.HTTPSConnection:
         """A connection for a transfer."""
-        return http.client.HTTPSConnection(self._address, self._port, context=self._context, timeout=100)
+        return http.client.HTTPSConnection(self._address, self._port, context=self._context, timeout=600)
 
     @contextmanager
     def ask(self, target: str, length: int) -> Iterator[tuple[http.client.HTTPResponse, ssl.SSLSocket]]:

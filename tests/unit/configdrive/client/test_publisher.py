@@ -284,7 +284,7 @@ def test_waiting_returns_when_the_outcome_comes_and_not_another_s(site: Site, mo
         return outcomes(after, block_seconds)
 
     monkeypatch.setattr(site.store.mailbox, "outcomes", working)
-    found = site.publisher.wait({"source": SOURCE, "id": "event-2"}, 30)
+    found = site.publisher.wait({"source": SOURCE, "id": "event-2"}, 600)
     assert found is not None
     assert found.event_id == "event-2"
     assert len(set(asked)) == len(asked) == 2, "the position moves on"

@@ -33,7 +33,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[metrics_server.Metrics
 
 
 def scraped(endpoint: metrics_server.MetricsEndpoint) -> bool:
-    with urllib.request.urlopen(endpoint.url, timeout=100) as answer:  # noqa: S310 - our own loopback address
+    with urllib.request.urlopen(endpoint.url, timeout=600) as answer:  # noqa: S310 - our own loopback address
         return bool(answer.status == 200)
 
 
@@ -57,7 +57,7 @@ def test_who_dribbles_is_cut_off(endpoint: metrics_server.MetricsEndpoint) -> No
 def test_more_than_some_at_once_are_turned_away(endpoint: metrics_server.MetricsEndpoint) -> None:
     with ExitStack() as stack:
         clients = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", endpoint.port), timeout=100)) for _ in range(17)
+            stack.enter_context(socket.create_connection(("127.0.0.1", endpoint.port), timeout=600)) for _ in range(17)
         ]
         assert clients[-1].recv(1) == b""
     wait_until(lambda: scraped(endpoint), "the others to be gone", timeout=100)

@@ -28,7 +28,7 @@ class Sweeps:
 
     def end(self) -> None:
         self.ended.set()
-        self.thread.join(30)
+        self.thread.join(600)
         assert not self.thread.is_alive()
 
 
@@ -55,7 +55,7 @@ def test_drives_that_were_found_empty_are_named_and_counted(caplog: pytest.LogCa
     thread.start()
     wait_until(lambda: counted, "the look", timeout=30)
     ended.set()
-    thread.join(30)
+    thread.join(600)
     assert (counted, "VM VM-1 came up on host h1 without a.iso" in caplog.text) == ([1], True)
 
 
