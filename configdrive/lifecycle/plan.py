@@ -77,12 +77,14 @@ class Whereabouts:
         names: the exact names of the images to look for; `None`: list the folders.
         unseen: images that were about to be brought, and may be there in a form that no look shows.
         hosts: other hosts that may have a drive of the VM.
+        stale: images that an event before has left in the VM's drive here.
     """
 
     places: tuple[Place, ...] = ()
     names: tuple[ImageName, ...] | None = None
     unseen: tuple[StoredImage, ...] = ()
     hosts: tuple[HostName, ...] = ()
+    stale: tuple[ImageName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,9 @@ def plan(observed: Observed, goal: Goal) -> tuple[Step, ...]:
     attached = (Attach(wanted.name, wanted.place),) if insert else ()
     if observed.suspect:
         brought = (Detach((wanted.name,)), *brought)
-    return (*brought, *attached, *left, *_deletions(observed, goal, keep=wanted))
+    stale = _stale(observed) if goal.drive is DriveGoal.AS_IT_IS and goal.others_go else ()
+    emptied = (Detach(stale),) if stale else ()
+    return (*brought, *attached, *emptied, *left, *_deletions(observed, goal, keep=wanted))
 
 
 def media_of(seen: Observation) -> tuple[ImageName, ...]:
@@ -217,9 +221,14 @@ def _deletions(observed: Observed, goal: Goal, *, keep: StoredImage | None) -> t
         Delete(stored)
         for stored in dict.fromkeys((*seen.images, *unseen))
         if stored != keep
-        and not (stays and _in_drive(seen, stored))
+        and not (stays and _in_drive(seen, stored) and stored.name not in observed.where.stale)
         and not (same and keep is not None and stored.name == keep.name)
     )
+
+
+def _stale(observed: Observed) -> tuple[ImageName, ...]:
+    """Return what should not be in the drive any more, though the event leaves the drive as it is."""
+    return tuple(name for name in media_of(observed.seen) if name in observed.where.stale)
 
 
 def _in_drive(seen: Observation, image: StoredImage) -> bool:

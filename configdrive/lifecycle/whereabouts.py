@@ -42,7 +42,8 @@ def whereabouts(
         host for name, host_id in _other_hosts(known, intents, event) if (host := _present(name, host_id, driver))
     )
     others = () if vm.attach_by is AttachBy.ORCHESTRATOR else tuple(host for host in hosts if host != vm.host)
-    return Whereabouts(places, names, (*intended, *left), others)
+    stale = tuple(name_of(file) for one in here if one.drive for file in one.files)
+    return Whereabouts(places, names, (*intended, *left), others, stale)
 
 
 def _other_hosts(

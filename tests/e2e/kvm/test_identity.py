@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +12,13 @@ from configdrive.contract.outcome import Status
 from rigs.process import wait_until
 from tests.e2e.kvm.moving import GUEST, running, started
 from tests.e2e.kvm.site import ALONE, LOCAL, SHARED
+from tests.e2e.kvm.test_redis_lost import fleet_of, lose_redis, run
 from tests.integration.kvm.cloud import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rigs.fleet import Fleet
     from tests.e2e.kvm.conftest import NewVm
     from tests.e2e.kvm.site import Site
 
@@ -52,15 +55,19 @@ def on_undeclared(hosts: Site) -> list[str]:
     return [path.name for path in (hosts.directory / UNDECLARED / "configdrive").rglob("*.iso")]
 
 
+@pytest.mark.parametrize("remembered", [True, False], ids=["remembered", "adopted"])
 @pytest.mark.parametrize("phase", ["complete", "rollback"])
-def test_a_migration_on_storage_that_nobody_has_declared_shared_keeps_the_image(
-    new_vm: NewVm, hosts: Site, undeclared: str, phase: str
+def test_a_migration_on_storage_that_nobody_has_declared_shared_keeps_the_image(  # noqa: PLR0913 - fixtures
+    new_vm: NewVm, hosts: Site, fleet: Fleet, undeclared: str, phase: str, *, remembered: bool
 ) -> None:
     vm = new_vm(undeclared)
     vm.define()
     assert vm.send("start", guest=GUEST).status is Status.APPLIED
     vm.power_on()
     path = vm.guest_has("h1")
+    if not remembered:
+        lose_redis(fleet)
+        run(fleet, "adopt", "--fleet", fleet_of(PurePath(str(path))))
     assert vm.migrate("prepare").status is Status.APPLIED
     if phase == "complete":
         vm.move()

@@ -22,6 +22,7 @@ from tests.unit.fakes.cloud import At
 from tests.unit.fakes.fleet import (
     AT_DESTINATION,
     AT_SOURCE,
+    HELLO,
     HOME,
     HOST_1,
     HOST_2,
@@ -46,6 +47,18 @@ def test_a_host_that_is_back_gives_up_drive_and_images(local: Fleet, word: str, 
     assert (local.medium(), local.generations()) == (None, [])
     assert (after.left_on, after.places) == ((), ())
     assert (after.vm is None) == (word == "destroy"), "of a VM that is gone nothing more is needed"
+
+
+@pytest.mark.parametrize("power", [PowerState.HALTED, PowerState.RUNNING])
+def test_a_deploy_that_finds_the_host_back_takes_the_old_image_out(local: Fleet, power: PowerState) -> None:
+    """It leaves the drive as it is otherwise; but nobody asks this host for the leftover any more."""
+    leaves(local)
+    local.power(power)
+    local.cloud.down.clear()
+    assert local.send("deploy", guest=HELLO).outcome.status is Status.APPLIED
+    assert local.medium() is None
+    assert local.generations() == [local.known().sequence]
+    assert record(local).others == ()
 
 
 def test_nothing_is_taken_away_without_the_lease(local: Fleet) -> None:
