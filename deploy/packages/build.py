@@ -40,17 +40,18 @@ _COMPLETIONS: Final = {
     "zsh": "usr/share/zsh/vendor-completions/_configdrive",
     "fish": "usr/share/fish/vendor_completions.d/configdrive.fish",
 }
-_EXAMPLES: Final = (
+EXAMPLES: Final = (
     "deploy/inventory.example.toml",
     "deploy/redis/redis.conf",
     "deploy/redis/users.acl.template",
     "deploy/packages/settings.example.toml",
     "deploy/systemd/configdrive-cloudstack.service.d/webhook.conf",
-    "deploy/compose/cloudstack/cloudstack.toml",
+    "deploy/packages/cloudstack.example.toml",
     "deploy/cloudstack/libvirt-vm-xml-transformer.groovy",
     "deploy/cloudstack/configdrive-gate.groovy",
     "deploy/cloudstack/configdrive-gate.properties",
 )
+"""What the Debian package shows to be copied."""
 
 
 def requirements_of(wheel: Path, extras: Sequence[str] = ()) -> list[str]:
@@ -177,7 +178,7 @@ def _documents(tree: Path, date: str) -> None:
     page.write_bytes(gzip.compress(man_page(date).encode(), mtime=0))
     for shell, place in _COMPLETIONS.items():
         _put(tree / place, completion(shell))
-    for example in _EXAMPLES:
+    for example in EXAMPLES:
         _put(tree / _DOC / "examples" / Path(example).name, (ROOT / example).read_text())
     for name, page in {"deployment": "deploy/systemd", "cloudstack": "cloudstack"}.items():
         _put(tree / _DOC / f"{name}.md", (ROOT / f"docs/how-to/{page}.md").read_text())

@@ -119,10 +119,10 @@ def test_commands_and_settings_are_known(values: str) -> None:
                 assert variable["name"].removeprefix("CONFIGDRIVE_").lower() in names_of_settings()
 
 
-@pytest.mark.parametrize("name", [*WORKERS, "wakeup", "storage-sweep", "cloudstack"])
+@pytest.mark.parametrize("name", [*WORKERS, "wakeup", "storage-sweep", "cloudstack", "cloudstack-gate"])
 @pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
 def test_probes_tell_a_living_worker_from_a_hung_one(tmp_path: Path, name: str, probe: str) -> None:
-    manifests = render(VALUES["CloudStack's bus"])
+    manifests = render(VALUES["all there is"])
     alive = tmp_path / "alive"
     words = [word.replace("/tmp/alive", str(alive)) for word in container(manifests, name)[probe]["exec"]["command"]]
 

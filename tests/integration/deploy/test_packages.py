@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from deploy.packages.inside import MissingDistributionError, closure, fetch
 from deploy.packages.man_page import man_page
 from tests.support import find_program, require_rig
 from workers.cli.program import COMMANDS, program
+from workers.config.cloudstack import CloudStackSettings
+from workers.config.settings import Settings
 
 DEBIAN = Path(build.__file__).with_name("debian")
 SCRIPTS = sorted(DEBIAN.glob("p*"))
@@ -69,3 +72,13 @@ def test_the_package_s_scripts_are_posix_and_clean() -> None:
     assert [script.name for script in SCRIPTS] == ["postinst", "postrm", "prerm"]
     said = subprocess.run([shellcheck, "--shell=sh", *SCRIPTS], capture_output=True, text=True, check=False)
     assert (said.returncode, said.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("example", sorted(DEBIAN.parent.glob("*.example.toml")), ids=lambda file: file.name)
+def test_an_example_has_settings_that_there_are_and_no_key_of_anybody_s(example: Path) -> None:
+    found = tomllib.loads(example.read_text())
+    own = CloudStackSettings.model_validate(found.pop("cloudstack", {}))
+    assert found.keys() <= Settings.model_fields.keys()
+    assert "PASSWORD" in found["redis_url"]
+    assert own.amqp_url is None or "PASSWORD" in own.amqp_url.get_secret_value()
+    assert str(example.relative_to(build.ROOT)) in build.EXAMPLES
