@@ -53,7 +53,7 @@ class Outcome:
         at: when, in seconds since 1970 UTC.
         facts: what was reached: `attach`, `device`, `path`, `xml`, `storage`, `generation`, `password`, `left_behind`,
             `seen_as` (`cdrom` or `disk`), `needs` (`xen_drivers`, `virtio_scsi`, `usb_storage` or `ahci_hot_add` in the
-            guest, `stop_and_start`, or `cd_at_power_on`: Windows reads no USB disk), `borrowed` (the VM's own drive
+            guest, `stop_and_start`, or `cd_at_power_on`: Windows mounts no USB disk), `borrowed` (the VM's own drive
             that has the image while it runs), `remarks` (what is not on the drive, or will not work there, as one may
             expect), `left_out` (of a lenient event: which values, and why); on vSphere and KVM `bus` (of the drive), on
             KVM `xml_controller` (to be defined with it), and of a VM of which nothing is known `xml_ide`, `xml_sata`,

@@ -404,7 +404,7 @@ def _elements(path: str, policy: StartupPolicy) -> dict[str, str]:
 def _facts(target: Target, wanted: Wanted) -> dict[str, str]:
     """Say on which bus the drive is, and what the guest needs for it.
 
-    QEMU makes a disk of a CD on USB, and Windows reads ISO 9660 on CDs only: it needs one that is there from the start.
+    QEMU makes a disk of a CD on USB, and Windows mounts ISO 9660 on CDs only: it needs one that is there at first.
     """
     facts = {"bus": target.bus}
     match target.bus:
