@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -11,16 +12,20 @@ import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.ports import AttachedHow
+from tasks import isolation
+from tasks.isolation import Isolation, Leaving
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
 from tests.integration.xenserver.dom0 import Dom0Server
-from tests.support import error_of
+from tests.mailboxes import Store
+from tests.support import error_of, wait_until
+from workers.hypervisors.xenserver.image_folder import line_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from configdrive.model import Place
+    from configdrive.model import Place, Vm
     from rigs.xapi import XapiPool
     from workers.hypervisors.xenserver.driver import XenServerDriver
 
@@ -119,6 +124,37 @@ def test_a_link_in_place_of_a_part_is_not_followed(cloud: Cloud, dom0: Dom0Serve
     driver.upload(vm, make_image(vm), NFS)
     assert victim.read_bytes() == b"untouched"
     assert cloud.images(NFS) == {str(image_name(vm)): make_image(vm).content}
+
+
+def test_one_scan_serves_all_who_waited_for_it(cloud: Cloud, dom0: Dom0Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "ALONE_SECONDS", 600.0)
+    store, driver, vms = Store(), by_sftp(cloud, dom0), [cloud.vm() for _ in range(3)]
+    driver.upload(vms[0], make_image(vms[0], 2), NFS)
+    place = driver.observe(vms[0]).storage
+    assert place is not None
+    cloud.pool.calls.clear()
+
+    def bring(vm: Vm) -> None:
+        with Isolation(store.places).watch(vm.hypervisor, f"of {vm.uuid}", frozenset(), vm=vm.uuid):
+            driver.upload(vm, make_image(vm), NFS)
+
+    line = line_at(place)
+
+    def all_wait() -> bool:
+        """Whether they are behind another process, which stays there."""
+        assert store.places.come_alone(line, "another process") == 0
+        return store.client.zcard(f"{store.prefix}asked:{line}") == 1 + len(vms)
+
+    assert not all_wait()
+    with ThreadPoolExecutor(len(vms)) as threads:
+        jobs = [threads.submit(bring, vm) for vm in vms]
+        wait_until(all_wait, "all to wait", timeout=60)
+        store.places.go_away(line, "another process", Leaving.ENDED)
+        for job in jobs:
+            job.result(300)
+    assert cloud.pool.calls["SR.scan"] == 1
+    for vm in vms:
+        assert driver.attach(vm, image_name(vm), NFS).how is AttachedHow.INSERTED
 
 
 @pytest.mark.parametrize("what", ["the image", "the folder"])
