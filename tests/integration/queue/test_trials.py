@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.contract.outcome import Status
+from configdrive.lifecycle.settled import Settled
 from rigs.invariants import Auditor
 from tasks.mailbox import NotNow, OperatorAction, Park, Retry
 from tests.mailboxes import LEASE, QUEUE, Store, again, finish, new_vm, outcome, park
@@ -118,6 +119,16 @@ def test_whatever_an_attempt_comes_to_that_is_not_for_the_place_says_that_it_is_
     fleet.end(claim, ending(claim))
     assert fleet.is_parked(first) == isinstance(ending(claim), Park)
     assert fleet.tried(0) == [second]
+
+
+@pytest.mark.parametrize("code", ["superseded", "stale_sequence", "vm_gone"])
+def test_an_event_that_was_dropped_says_nothing_of_the_place(fleet: Fleet, code: str) -> None:
+    first, second = fleet.parked(), fleet.parked()
+    assert fleet.tried() == [first]
+    claim = fleet.store.claim(first)
+    fleet.end(claim, Settled(outcome(first, Status.DROPPED, code, at=next(_CLOCK))))
+    assert fleet.tried(0) == []
+    assert fleet.tried() == [second]
 
 
 def test_those_that_need_another_place_as_well_are_not_tried_again_and_again(fleet: Fleet) -> None:

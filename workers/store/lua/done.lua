@@ -20,7 +20,9 @@ if not is_theirs(KEYS[1], ARGV[3], ARGV[4]) then return repeated and 'ended' or 
 local queue, head = redis.call('HGET', KEYS[1], 'queue'), read(redis.call('LINDEX', KEYS[2], 0))
 if not is_header(head, uuid) or head.key ~= ARGV[5] then return 'fenced' end
 give_back(KEYS[1], ARGV[4])
--- A trial (TRIALS): who was tried alone, and was not parked for a place that is away, has found it back.
+-- A trial (TRIALS): who was tried alone, and was not parked for a place that is away, has found it back; who was dropped has
+-- not been there.
+local DROPPED = {superseded = true, stale_sequence = true, vm_gone = true}
 local tried_code, tried, tried_place = string.match(redis.call('HGET', KEYS[1], 'trial') or '', '^(%S+) (%S+) (.*)$')
 local away = how == 'park' and ARGV[16] or how == 'stay' and tried_place or ''
 local waits_for = prefix .. 'away:' .. (queue or head.queue)
@@ -31,7 +33,7 @@ local function wait_for(place)
 end
 if tried_code then
   redis.call('HDEL', KEYS[1], 'trial')
-  if away == '' and tried == 'alone' then redis.call('ZADD', waits_for, 'XX', -now, tried_place) end
+  if away == '' and tried == 'alone' and not DROPPED[ARGV[14]] then redis.call('ZADD', waits_for, 'XX', -now, tried_place) end
   if how ~= 'stay' then
     redis.call('ZREM', KEYS[6], uuid)
     redis.call('SET', KEYS[4], seen_as(nonce, head, ''))
