@@ -129,7 +129,7 @@ def decide(
     if seen is None:
         return _unseen(notice, published)
     if published.imported or _is_import(notice, published, seen):
-        return _since_import(published, seen, start_at)
+        return _since_import(notice, published, seen, start_at)
     edge = None if published.gate and seen.state in {STARTING, RUNNING} else _edge(notice, published)
     after = known_of(published if edge is None else _off(published), seen)
     level, after = _level(after, seen, start_at)
@@ -146,10 +146,11 @@ def _is_import(notice: Notice, published: Published, seen: VmRecord) -> bool:
     return notice.event == IMPORT_EVENT and published.power is Power.UNKNOWN and seen.state == RUNNING
 
 
-def _since_import(published: Published, seen: VmRecord, start_at: StartAt) -> Decision:
-    """Wait for the end of the life that a VM had when it was imported."""
-    if seen.state in {*OFF, EXPUNGING, STARTING}:
+def _since_import(notice: Notice, published: Published, seen: VmRecord, start_at: StartAt) -> Decision:
+    """Wait for the end of the life that a VM had when it was imported; a look may come when its next one has begun."""
+    if seen.state in {*OFF, EXPUNGING, STARTING} or (published.imported and notice.new == STOPPED):
         level, after = _level(replace(_off(known_of(published, seen)), imported=False), seen, start_at)
+        after = after if after.gone else _noted(after, notice, seen, acted=bool(level))
         return Decision(level, after, "the life before its import has ended")
     waits = replace(_on(known_of(published, seen), published.host or seen.host or ""), imported=True)
     return Decision((), waits, "imported while it ran: its drive comes with its next start")

@@ -570,6 +570,14 @@ def test_a_vm_that_was_imported_while_it_ran_gets_its_drive_with_its_next_start(
     assert cloud.types == ["start"]
 
 
+def test_an_imported_vm_gets_its_drive_also_when_its_stop_is_heard_of_once_it_runs_again(cloud: Cloud) -> None:
+    cloud.now("Running", "h1")
+    cloud.take(action("VM.IMPORT", 10))
+    for old, new in itertools.pairwise(("Running", "Stopping", "Stopped", "Starting", "Running")):
+        cloud.take(state(old, new, 12))
+    assert cloud.types == ["start"]
+
+
 def test_parameters_of_user_data_stand_in_the_metadata(cloud: Cloud) -> None:
     shown = machine(UUID, hypervisor="KVM", userdatadetails="{role=web, size = a=b, empty=, admin_pass=x}")
     cloud.directory.vm = record_of(UUID, shown)
