@@ -255,6 +255,10 @@ class Store:
         """Let time pass for a queue's look at lost messages."""
         self.client.eval(_AGE_QUEUE, 1, self.key("queue", queue), str(-round(seconds * 1000)))
 
+    def age_places(self, seconds: float, queue: str = QUEUE) -> None:
+        """Let time pass for the places for which VMs are parked."""
+        self._shift(self.key("away", queue), seconds)
+
     def age_all(self, seconds: float) -> None:
         """Let time pass for all that this store knows."""
         for vm in self.mailbox.vms():
@@ -262,7 +266,7 @@ class Store:
         for queue in self.mailbox.pending():
             self.age_queue(seconds, queue)
             self._shift(self.key("left", queue), seconds)
-            self._shift(self.key("away", queue), seconds)
+            self.age_places(seconds, queue)
             self._shift(self.key("verify", queue), seconds)
         self._shift(self.key("orphans"), seconds)
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 QUEUES = (QUEUE, f"{QUEUE}.zone")
 HOST = HostName("h1")
+PLACE = "host h1"
 EXAMPLES = settings().max_examples // 4
 AGES = 100_000.0
 """Seconds after which every lease has run out, every back-off is over and every sweep is due."""
@@ -109,6 +110,7 @@ class Mailboxes(RuleBasedStateMachine):
             vm.state,
             tuple(vm.mail[1:]),
             waited=answer.waited,
+            trial="unclassified" if vm.trial else "",
         )
         vm.give_back()
         vm.holder, vm.live, vm.due, vm.overdue = answer, True, True, False
@@ -137,18 +139,25 @@ class Mailboxes(RuleBasedStateMachine):
             if held:
                 vm.live, vm.overdue = True, False
 
-    @rule(index=index, which=st.integers(1, 2), how=st.sampled_from(["finish", "leave", "again", "park", "gone"]))
+    @rule(
+        index=index,
+        which=st.integers(1, 2),
+        how=st.sampled_from(["finish", "leave", "again", "park", "away", "stay", "gone"]),
+    )
     def done(self, index: int, which: int, how: str) -> None:
         vm = self.vms[index]
         for claim in vm.claims[-which:][:1]:
             at = float(next(self.clock))
-            result = outcome(claim.header, Status.PARKED if how == "park" else Status.APPLIED, at=at)
+            status = Status.PARKED if how in {"park", "away", "stay"} else Status.APPLIED
+            result = outcome(claim.header, status, at=at)
             endings: dict[str, Ending] = {
                 "finish": Settled(result, f"state {at}"),
                 "leave": Settled(result, f"state {at}", left=(RememberedLeftover(HypervisorName("simulated"), HOST),)),
                 "gone": Settled(result, f"state {at}", gone=True),
                 "again": Retry(500, "host_unreachable"),
                 "park": Park(result),
+                "away": Park(result, PLACE),
+                "stay": Park(result, PLACE, stays=claim.trial != ""),
             }
             ending = endings[how]
             if claim is not vm.holder:
@@ -160,7 +169,11 @@ class Mailboxes(RuleBasedStateMachine):
             self._ended(vm, how, result)
 
     def _ended(self, vm: VmModel, how: str, result: Outcome) -> None:
-        if how in {"again", "park"} and vm.through != result.key and any(map(vm.superseded_by, vm.mail)):
+        parks, stays = how in {"park", "away", "stay"}, how == "stay" and vm.trial
+        if vm.trial and not stays:
+            vm.seen[result.key] = None
+        vm.trial = False
+        if (how == "again" or parks) and vm.through != result.key and any(map(vm.superseded_by, vm.mail)):
             vm.through = result.key
             vm.deaths, vm.due, vm.overdue = 0, False, False
             vm.give_back()
@@ -171,10 +184,12 @@ class Mailboxes(RuleBasedStateMachine):
             vm.retry_set, vm.backing_off, vm.due, vm.overdue = True, True, True, False
             return
         vm.attempts = vm.deaths = 0
-        self.stream.append(result)
-        vm.seen[result.key] = result
-        if how == "park":
+        if not stays:
+            self.stream.append(result)
+            vm.seen[result.key] = result
+        if parks:
             vm.give_back()
+            vm.away = how != "park"
             vm.through = None
             vm.parked, vm.due, vm.overdue = True, False, False
             return
@@ -233,6 +248,18 @@ class Mailboxes(RuleBasedStateMachine):
             vm.overdue = vm.due = False
             vm.wake()
 
+    @rule(queue=st.sampled_from(QUEUES))
+    def what_is_parked_for_a_place_is_tried(self, queue: str) -> None:
+        waiting = [vm for vm in self.vms if vm.parked and vm.away and vm.mail[0].queue == queue]
+        self.store.age_places(AGES, queue)
+        sent = {one.header for one in self.store.mailbox.try_parked(queue, 3_000.0)}
+        tried = [vm for vm in waiting if self.store.field(vm.uuid, "trial") is not None]
+        assert bool(tried) == bool(waiting)
+        assert sent == {vm.mail[0] for vm in tried if queue not in vm.woken}
+        for vm in tried:
+            vm.parked, vm.trial = False, True
+            vm.wake()
+
     @rule(index=index, action=st.sampled_from(OperatorAction))
     def an_operator_acts(self, index: int, action: OperatorAction) -> None:
         vm = self.vms[index]
@@ -256,7 +283,9 @@ class Mailboxes(RuleBasedStateMachine):
     @invariant()
     def store_is_as_the_model_says(self) -> None:
         assert self.store.outcomes() == self.stream
-        assert {uuid for uuid, _ in self.store.mailbox.parked(10)} == {vm.uuid for vm in self.vms if vm.parked}
+        assert {uuid for uuid, _ in self.store.mailbox.parked(10)} == {
+            vm.uuid for vm in self.vms if vm.parked or vm.trial
+        }
         for queue in QUEUES:
             left = {uuid for vms in self.store.mailbox.leftovers(queue).values() for uuid in vms}
             assert left == {vm.uuid for vm in self.vms if queue in vm.left}

@@ -24,6 +24,8 @@ class VmModel:
     attempts: int = 0
     deaths: int = 0
     parked: bool = False
+    away: bool = False
+    trial: bool = False
     holder: Right | None = None
     through: str | None = None
     live: bool = False
@@ -55,7 +57,7 @@ class VmModel:
 
     def next_head(self) -> None:
         self.attempts = self.deaths = 0
-        self.parked = self.due = self.overdue = False
+        self.parked = self.due = self.overdue = self.trial = False
         self.give_back()
         if self.mail:
             self.wake()
