@@ -112,6 +112,7 @@ def webhook(port: int, address: str) -> ExitCode:
             "webhook", settings.cloudstack.webhook_certificate, settings.cloudstack.webhook_certificate_key
         ),
         life=Life(until_term(), settings.health_file),
+        patience_seconds=settings.cloudstack.webhook_seconds,
     )
     return _ended(adapter)
 

@@ -2,7 +2,8 @@
 
 CloudStack posts the action events of an account, a domain or the whole cloud, signed with the webhook's secret key:
 `X-CS-Signature` is the base64 of the HMAC-SHA256 of the body. Only 200 counts for it; it tries three times, each up to
-ten seconds, and never again. State events and jobs come by its bus only.
+ten seconds, without a pause between (`WebhookDeliveryThread.java`), and never again. So a call is kept waiting while
+something is away: a 503 at once would use up all three tries in an instant. State events and jobs come by its bus only.
 
 | answer | when                                                                                      |
 |--------|-------------------------------------------------------------------------------------------|
@@ -10,7 +11,7 @@ ten seconds, and never again. State events and jobs come by its bus only.
 | 400    | it is no JSON object; it is a dead letter                                                 |
 | 401    | the signature is missing or wrong; nothing else was looked at                             |
 | 413    | it is larger than any payload of CloudStack's                                             |
-| 503    | Redis or CloudStack's API is away, or refuses us: it must come again                      |
+| 503    | Redis or CloudStack's API is away for so long, or refuses us: it must come again          |
 
 `GET /health` answers 200. No answer says more than its word.
 """
@@ -21,6 +22,7 @@ import base64
 import hashlib
 import hmac
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -31,10 +33,11 @@ from typing_extensions import override
 from workers.cloudstack import http_server
 from workers.cloudstack.adapter import Adapter, Taken
 from workers.cloudstack.notices import MAX_PAYLOAD_BYTES
-from workers.cloudstack.retrying import COMES_AGAIN, Life, take, word_of
+from workers.cloudstack.retrying import COMES_AGAIN, PASSES, Life, take, word_of
 
 _log: Final = logging.getLogger("configdrive.cloudstack.webhook")
-_THREADS: Final = 8
+_THREADS: Final = 16
+_PAUSE: Final = 0.25
 _GRACE_SECONDS: Final = 15
 
 
@@ -60,15 +63,16 @@ def serve(  # noqa: PLR0913 - all by name
     port: int,
     certificate: tuple[Path, Path] | None,
     life: Life,
+    patience_seconds: float,
 ) -> None:
-    """Serve until asked to end; what is in work then is finished.
+    """Serve until asked to end; what is in work then is finished. What cannot be taken now is tried for so long.
 
     Raises:
         OSError: the address is taken, or the certificate cannot be read.
     """
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook")
     http_server.serve(
-        [("/", _Hook, {"adapter": adapter, "secret": secret, "threads": threads})],
+        [("/", _Hook, {"adapter": adapter, "secret": secret, "threads": threads, "seconds": patience_seconds})],
         name=_log.name,
         address=address,
         port=port,
@@ -85,8 +89,9 @@ class _Hook(http_server.Posted):
     most = MAX_PAYLOAD_BYTES
 
     @override
-    def initialize(self, adapter: Adapter, secret: str, threads: ThreadPoolExecutor) -> None:
+    def initialize(self, adapter: Adapter, secret: str, threads: ThreadPoolExecutor, seconds: float) -> None:
         self._adapter = adapter
+        self._seconds = seconds
         self._secret = secret
         self._threads = threads
 
@@ -104,8 +109,12 @@ class _Hook(http_server.Posted):
         self.answer(HTTPStatus.OK)
 
     def _take(self, body: bytes) -> Taken | None:
-        try:
-            return take(self._adapter, body, event_id=self.request.headers.get("X-CS-Event-ID"))
-        except COMES_AGAIN as error:
-            _log.warning("not taken, it must come again: %s", word_of(error))
-            return None
+        until = time.monotonic() + self._seconds
+        while True:
+            try:
+                return take(self._adapter, body, event_id=self.request.headers.get("X-CS-Event-ID"))
+            except COMES_AGAIN as error:
+                if not isinstance(error, PASSES) or time.monotonic() + _PAUSE > until:
+                    _log.warning("not taken, it must come again: %s", word_of(error))
+                    return None
+            time.sleep(_PAUSE)

@@ -73,6 +73,10 @@ class CloudStackSettings(BaseModel):
     webhook_secret_file: Path | None = None
     """A file with the webhook's secret key; not for others to read. Without it no webhook is taken."""
 
+    webhook_seconds: Annotated[float, Field(ge=0, le=60)] = 8.0
+    """For how long a webhook is kept waiting while Redis or CloudStack's API is away, before it is answered with 503.
+    CloudStack waits ten seconds, sends it three times without a pause, and never again."""
+
     webhook_certificate: Path | None = None
     """The certificate of the webhook's server. None: plain HTTP, for a proxy on this machine that has one."""
 

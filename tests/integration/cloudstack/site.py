@@ -106,7 +106,11 @@ class AdapterSite:
         pki = certificates.directory
         daemon = self.adapter(
             *("webhook", "--address", LOOPBACK, "--port", "0"),
-            environment={"CONFIGDRIVE_METRICS_PORT": "0", **environment},
+            environment={
+                "CONFIGDRIVE_METRICS_PORT": "0",
+                "CONFIGDRIVE_CLOUDSTACK__WEBHOOK_SECONDS": "0",
+                **environment,
+            },
             WEBHOOK_CERTIFICATE=str(pki / "servercert.pem"),
             WEBHOOK_CERTIFICATE_KEY=str(pki / "serverkey.pem"),
         )

@@ -172,9 +172,20 @@ def breaking(
     settings = shared_site.fleet.settings
     with CuttingProxy(redis_server.port) as proxy:
         url = settings.redis_url.get_secret_value().replace(f":{redis_server.port}", f":{proxy.port}")
-        hook = shared_site.webhook(certificates, CONFIGDRIVE_REDIS_URL=url)
+        patient = {"CONFIGDRIVE_CLOUDSTACK__WEBHOOK_SECONDS": "60"}
+        hook = shared_site.webhook(certificates, CONFIGDRIVE_REDIS_URL=url, **patient)
         yield proxy, hook
         assert hook.terminate() == 0
+
+
+def test_a_call_is_kept_waiting_while_redis_is_away_as_cloudstack_tries_again_at_once(
+    breaking: tuple[CuttingProxy, Hook], site: AdapterSite, running: str
+) -> None:
+    proxy, hook = breaking
+    proxy.forget(lambda sent: "asked" if sent < 12 else None)
+    assert hook.post(started(running)) == 200
+    assert proxy.cut == 12
+    assert site.types(running) == ["start"]
 
 
 @pytest.mark.parametrize("before", ["asked", "answered"])

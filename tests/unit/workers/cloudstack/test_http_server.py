@@ -1,4 +1,4 @@
-"""The server of the gate and of webhooks: who waits when it is told to end gets an answer."""
+"""The server of the gate and of webhooks: who waits when it is asked to end gets an answer."""
 
 from __future__ import annotations
 
