@@ -27,7 +27,9 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const table of document.querySelectorAll("table.docutils")) {
     const columns = [...table.querySelectorAll("thead th")].map((cell) => cell.innerText.trim());
     for (const row of table.querySelectorAll("tbody tr")) {
-      [...row.children].forEach((cell, index) => { if (index && columns[index]) cell.dataset.column = columns[index]; });
+      [...row.children].forEach((cell, index) => {
+        if (index && columns[index] && cell.innerText.trim()) cell.dataset.column = columns[index];
+      });
     }
   }
 });

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configdrive.errors import PermanentCode, TransientCode
+from rigs import simulated
 from rigs.browser import Browser
 from rigs.flower import Flower
 from rigs.process import wait_until
@@ -96,6 +97,7 @@ def _lived(site: Site, flower: Flower) -> Watched:
 
 def make_pictures() -> None:
     """Write the pictures that the documentation shows."""
+    simulated.plug_in()  # an event that parks, and one that is tried again, are made by its faults
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, watched(Path(scratch)) as seen:
         browser = Browser(Path(scratch))

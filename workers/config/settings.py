@@ -127,7 +127,9 @@ class Settings(ClientSettings):
     """Pause between two looks at an empty intake: what an event waits there at most. One process looks at a time."""
 
     health_file: Path | None = None
-    """A file that a living process touches every few seconds: a liveness probe looks at its age. None: off."""
+    """A file that a living process touches every few seconds: a liveness probe looks at its age. None: off. While Redis
+    is away a worker's grows old, as its loop waits for Redis: one that is started anew waits as well, nothing is lost.
+    Those of `wake --every` and of `cloudstack` stay fresh."""
 
     log_format: Annotated[str, Field(pattern=r"^(console|json)$")] = "console"
     """One line per step, for people or for machines."""

@@ -59,6 +59,18 @@ def test_on_a_terminal_a_skip_is_asked_about(quiet_place: Callable[..., Place], 
     assert place.json("show", vm.uuid)["mailbox"] == []
 
 
+def test_where_nobody_can_be_asked_nothing_is_skipped_without_yes(
+    quiet_place: Callable[..., Place], vm: VmScript
+) -> None:
+    place = quiet_place()
+    place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
+    refused = place.run("skip", vm.uuid)
+
+    assert refused.exit_code == ExitCode.USAGE
+    assert "give --yes: there is no terminal to ask on" in refused.stderr
+    assert len(place.json("show", vm.uuid)["mailbox"]) == 1
+
+
 def answer(place: Place, args: list[str], typed: bytes) -> tuple[int, str]:
     """Run a command whose standard input is a terminal on which somebody types."""
     ours, theirs = pty.openpty()

@@ -10,6 +10,7 @@ import pytest
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, StaleCode, TransientCode
+from docs.pictures import FIRST_PAGE
 from tests.integration.docs.conftest import ROOT
 from workers.config.settings import Settings
 
@@ -96,7 +97,9 @@ def test_every_picture_is_shown(built: Path) -> None:
     there = {
         path.name for path in (ROOT / "docs" / "images").iterdir() if path.suffix != ".dot"
     }  # what it is made from
-    assert there == {path.name for path in (built / "_images").iterdir() if not path.name.startswith("graphviz-")}
+    shown = {path.name for path in (built / "_images").iterdir() if not path.name.startswith("graphviz-")}
+    assert there == shown | {FIRST_PAGE}, "that one README shows"
+    assert f"docs/images/{FIRST_PAGE}" in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_the_publishers_signatures_can_be_read(pages: dict[Path, str], built: Path) -> None:
