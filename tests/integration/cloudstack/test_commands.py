@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.process import LOOPBACK
 from tests.integration.cloudstack.site import AdapterSite, started
 from workers.cli.errors import ExitCode
+from workers.cloudstack.gate_tokens import new_token
 from workers.cloudstack.notices import MAX_PAYLOAD_BYTES
 from workers.config.keys import public_text, read_keys
 
@@ -62,6 +65,20 @@ def test_what_is_not_set_is_reported_with_its_name(
 
     assert shown.exit_code == ExitCode.MISCONFIGURED
     assert said in shown.stderr
+
+
+@pytest.mark.parametrize("server", ["webhook", "gate"])
+def test_a_port_that_is_taken_is_named(site: AdapterSite, tmp_path: Path, server: str) -> None:
+    new_token(tmp_path / "tokens", "kvm-01")
+    with socket.socket() as other:
+        other.bind((LOOPBACK, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        shown = site.run(server, f"--port={port}", GATE_TOKENS_FILE=str(tmp_path / "tokens"))
+
+    assert shown.returncode == ExitCode.MISCONFIGURED
+    assert f"configdrive: {LOOPBACK}:{port}: Address already in use" in shown.stderr
+    assert "give another --port" in shown.stderr
 
 
 def rules_of(user: str) -> list[str]:

@@ -88,7 +88,7 @@ def test_diagrams_are_drawn_and_can_be_searched(pages: dict[Path, str], built: P
 
 
 def test_what_a_block_needs_stands_above_it_and_nothing_of_our_tests(pages: dict[Path, str], built: Path) -> None:
-    page = pages[built / "how-to" / "migration.html"]
+    page = pages[built / "how-to" / "kvm.html"]
     assert "Needs a KVM host:" in page
     assert [path.name for path, text in pages.items() if "Run by <" in text or "covered=" in text] == []
 
