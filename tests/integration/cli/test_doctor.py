@@ -8,6 +8,7 @@ import pytest
 from configdrive.client import connect
 from configdrive.errors import PermanentError
 from configdrive.model import HostName
+from rigs.process import free_port
 from rigs.redis import RedisServer
 from tests.integration.cli.place import FLEET, PASSWORD, Place
 from tests.support import wait_until
@@ -196,7 +197,7 @@ def test_the_fleets_id_is_shown_and_another_setting_is_a_failure(quiet_place: Ca
 
 def test_a_node_of_a_redis_cluster_is_refused_by_what_it_is(tmp_path: Path, vm: VmScript) -> None:
     """By every command, as by doctor, and by the Python client."""
-    with RedisServer(tmp_path / "redis", more={"cluster-enabled": "yes"}) as server:
+    with RedisServer(tmp_path / "redis", more={"cluster-enabled": "yes", "cluster-port": str(free_port())}) as server:
         with server.client() as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
             wait_until(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")), "it", timeout=30)

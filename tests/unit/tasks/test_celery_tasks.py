@@ -79,6 +79,7 @@ def test_a_back_off_is_a_retry_that_nobody_sends(worker: Worker) -> None:
     state, retry = worker.run(header)
     assert state == states.RETRY
     assert "host_unreachable" in repr(retry)
+    assert HOST_1 in repr(retry), "it says which host"
     assert worker.run(header)[0] == states.RETRY, "it came too early"
     assert worker.queue.stream == []
 
