@@ -47,10 +47,10 @@ _FILES: Final = {
     "etc/hostname": "guest\n",
     "etc/inittab": "::sysinit:/etc/rcS\nttyS0::respawn:/sbin/getty -L 115200 ttyS0 vt100\n"
     "::shutdown:/bin/umount -a -r\n",
-    # What pam-auth-update writes.
+    # What pam-auth-update writes, with the cheapest hash there is: the usual one takes an emulated CPU a second.
     "etc/pam.d/common-auth": "auth required pam_unix.so\n",
     "etc/pam.d/common-account": "account required pam_unix.so\n",
-    "etc/pam.d/common-password": "password required pam_unix.so obscure yescrypt\n",
+    "etc/pam.d/common-password": "password required pam_unix.so obscure yescrypt rounds=3\n",
     "etc/pam.d/common-session": "session required pam_unix.so\n",
     "etc/pam.d/common-session-noninteractive": "session required pam_unix.so\n",
 }
@@ -102,13 +102,16 @@ class DebianGuest:
                 put_in_place(made, target)
         return cls(GuestKernel(plain.kernel, target / "initrd"), target / "tree")
 
-    def make_disk(self, path: Path, packages: Path, links: dict[str, str] | None = None) -> None:
+    def make_disk(
+        self, path: Path, packages: Path, links: dict[str, str] | None = None, more: dict[str, str] | None = None
+    ) -> None:
         """Make a root disk (raw, ext4), with more packages unpacked into it.
 
         Args:
             path: the file.
             packages: a directory of `.deb` files.
             links: path in the guest -> what it links to, such as what starts a service at boot.
+            more: path in the guest of a file that is there -> the text that is put behind what it has.
 
         Raises:
             RigError: mke2fs failed.
@@ -119,6 +122,9 @@ class DebianGuest:
             unpack(packages, tree)
             for name, goal in (links or {}).items():
                 (tree / name.lstrip("/")).symlink_to(goal)
+            for name, text in (more or {}).items():
+                with (tree / name.lstrip("/")).open("a") as file:
+                    file.write(text)
             (tree / "home/alice").chmod(0o755)
             os.chown(tree / "home/alice", 1000, 1000)
             mke2fs = find_program("mke2fs", "e2fsprogs")
