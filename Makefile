@@ -75,8 +75,8 @@ test-gate: setup ## fifty VMs start at once through CloudStack's gate, on a real
 	@CI=true $(BIN)/pytest -s tests/long/gate_storm.py
 
 .PHONY: test-guest-program
-test-guest-program: setup ## boot a stock Debian 12 with our package, with and without cloud-init (root; nine boots, half an hour; not in `make test`)
-	@CI=true $(BIN)/pytest tests/long/guest_program.py
+test-guest-program: setup ## boot a stock Debian 12 with our package, with and without cloud-init (root; sixteen boots in user-mode Linux; not in `make test`)
+	@CI=true $(BIN)/pytest tests/long/guest_program.py $(if $(CASE),-k "$(CASE)")
 
 .PHONY: test-guests
 test-guests: setup ## boot each machine, kernel, root disk and other CD drive that a KVM guest may have (half an hour, each is named when it is done; CELL="q35 and scsi": these only; not in `make test`)

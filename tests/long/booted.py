@@ -12,7 +12,6 @@ import asyncssh
 
 from configdrive.model import Address, Nic
 from rigs.process import Daemon, RigError, find_program, free_port, tail
-from rigs.trees import in_own_mounts
 from tests.long import pace
 
 if TYPE_CHECKING:
@@ -67,29 +66,6 @@ class Guest:
 
         pace.wait_until(there, f"{text!r} on the console", timeout=BOOT)
 
-    def wait_for_ssh(
-        self, user: str = USER, *, key: asyncssh.SSHKey | None = None, password: str | None = None
-    ) -> None:
-        """Wait until one can log in and the boot is over, with all that it starts in the background.
-
-        Raises:
-            RigError: it never was; QEMU has ended.
-        """
-
-        def lets_in() -> bool:
-            self._see_that_it_runs()
-            try:
-                self.run("true", user, key=key, password=password)
-            except (OSError, asyncssh.Error, TimeoutError):
-                return False
-            return True
-
-        pace.wait_until(lets_in, f"SSH to let {user} in", timeout=BOOT, interval=5)
-        settled = (
-            "systemctl is-system-running --wait; while systemctl -q is-active configdrive-userdata; do sleep 1; done"
-        )
-        self.run(f"{settled}; true", user, key=key, password=password)
-
     def run(
         self, command: str, user: str = USER, *, key: asyncssh.SSHKey | None = None, password: str | None = None
     ) -> str:
@@ -99,14 +75,6 @@ class Guest:
             asyncssh.PermissionDenied: the login was refused.
         """
         return asyncio.run(self._run(command, user, key, password))
-
-    def lets_in(self, password: str) -> bool:
-        """Say whether the user can log in with it."""
-        try:
-            self.run("true", password=password)
-        except asyncssh.PermissionDenied:
-            return False
-        return True
 
     def _see_that_it_runs(self) -> None:
         if not self.qemu.running:
@@ -132,14 +100,13 @@ class Guest:
 
 
 @contextlib.contextmanager
-def booted(debian: Debian, disk: Path, drive: Path, *, append: str = "") -> Iterator[Guest]:
+def booted(debian: Debian, disk: Path, drive: Path) -> Iterator[Guest]:
     """Boot it; at the end it is switched off as by its power cord.
 
     Args:
         debian: whose kernel it boots.
         disk: its root disk (qcow2), which keeps what is changed.
         drive: the image in its CD drive.
-        append: more of the kernel's command line.
     """
     console, port = disk.with_suffix(".console"), free_port()
     console.unlink(missing_ok=True)
@@ -148,7 +115,7 @@ def booted(debian: Debian, disk: Path, drive: Path, *, append: str = "") -> Iter
             find_program("qemu-system-x86_64", "qemu-system-x86"),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-machine", "pc,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "768"),
-            *("-kernel", str(debian.kernel), "-initrd", str(debian.initrd), "-append", f"{_KERNEL} {append}"),
+            *("-kernel", str(debian.kernel), "-initrd", str(debian.initrd), "-append", _KERNEL),
             *("-drive", f"file={disk},format=qcow2,if=virtio,cache=unsafe"),
             *("-drive", f"file={drive},format=raw,if=ide,media=cdrom,readonly=on"),
             *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-10.0.2.33:22"),
@@ -182,24 +149,3 @@ def overlay(root: Path, disk: Path) -> Path:
     ]
     subprocess.run(command, check=True, capture_output=True)
     return disk
-
-
-def copy(root: Path, target: Path) -> None:
-    """Copy an image, without what is empty in it."""
-    subprocess.run([find_program("cp", "coreutils"), "--sparse=always", root, target], check=True, capture_output=True)
-
-
-def changed(root: Path, script: str, target: Path) -> str:
-    """Copy a root file system, run a script in a chroot of the copy, and return what it printed.
-
-    Raises:
-        RigError: it failed.
-    """
-    copy(root, target)
-    mounted = target.with_suffix(".mounted")
-    mounted.mkdir()
-    outer = f"mount -o loop '{target}' '{mounted}' && exec chroot '{mounted}' /bin/sh -eu"
-    done = subprocess.run(in_own_mounts(["sh", "-c", outer]), input=script, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RigError(f"the script in {target.name} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout

@@ -1,16 +1,13 @@
 """A stock Debian 12 with cloud-init boots three times with our drive: nobody but root can read a password in it.
 
-It runs in user-mode Linux, where the search of a whole file system takes seconds, and not the half hour of an emulated
-CPU. What is searched for, and by whom, stands in the user data, which cloud-init runs as root at the end of each boot.
+What is searched for, and by whom, stands in the user data, which cloud-init runs as root at the end of each boot.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -18,35 +15,19 @@ import pytest
 from configdrive.model import Metadata, VmData
 from rigs.process import find_program
 from tests.drives import files_of, secret, write_image
+from tests.long import pace
 from tests.long.debian import Debian
+from tests.long.uml import boot, bootable
 from tests.support import require_rig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-pytestmark = pytest.mark.timeout(3600)  # seconds; debootstrap and three boots, on a busy machine
+pytestmark = pytest.mark.timeout(pace.NEVER_HANGS)
 
 # Of each password one part is the same in whatever form it is written down, so that it can be looked for.
 FIRST: Final = "swordfish4711"
 LATER: Final = "goldfish0815"
-_BOOT_SECONDS: Final = 900
-
-_INIT: Final = """\
-#!/bin/sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-mount -t proc proc /proc
-mkdir -p /host
-mount -t hostfs none /host -o /usr/lib/uml/modules
-python3 -c '
-import ctypes, glob
-for name in ("drivers/cdrom/cdrom.ko", "fs/isofs/isofs.ko"):
-    with open(glob.glob("/host/*/kernel/" + name)[0], "rb") as module:
-        ctypes.CDLL(None).syscall(313, module.fileno(), b"", 0)
-'
-umount /host
-umount /proc
-exec /sbin/init
-"""
 
 _SEARCH: Final = r"""#!/bin/sh
 exec >/dev/console 2>&1
@@ -88,37 +69,19 @@ class Found:
         return line[1].split()
 
 
-def boot(root: Path, drive: Path) -> Found:
-    """Boot until the guest powers itself off."""
-    with require_rig():
-        linux = find_program("linux.uml", "user-mode-linux")
-    disks = [f"ubd0={root}", f"ubd1r={drive}", "root=/dev/ubda", "rw", "init=/uml-init", "mem=600M"]
-    console = ["con=null", "con0=null,fd:1", "systemd.mask=getty.target", f"uml_dir={root.parent}/"]
-    done = subprocess.run(
-        [linux, *disks, *console], check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=_BOOT_SECONDS
-    )
-    printed = done.stdout.decode(errors="replace").replace("\r", "")
-    assert "the search has ended" in printed, printed[-3000:]
-    return Found(printed)
-
-
 @pytest.fixture(scope="module")
 def boots(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Found]:
     """The first boot, a second one, and one after a reset, with a drive that has another password."""
     directory = tmp_path_factory.mktemp("secrets")
     with require_rig():
-        debian = Debian.prepare()
-        copy, debugfs = find_program("cp", "coreutils"), find_program("debugfs", "e2fsprogs")
-    root = directory / "root.ext4"
-    subprocess.run([copy, "--sparse=always", debian.root, root], check=True, timeout=300)
-    (directory / "uml-init").write_text(_INIT)
-    for command in (f"write {directory}/uml-init /uml-init", "sif /uml-init mode 0100755"):
-        subprocess.run([debugfs, "-w", "-R", command, root], check=True, capture_output=True, timeout=60)
+        find_program("linux.uml", "user-mode-linux")
+        root = bootable(Debian.prepare().root, directory / "root.ext4")
     data = VmData(metadata=Metadata(local_hostname="web-33"), user_data=secret(_USER_DATA.encode()))
     first = write_image(directory / "first.iso", files_of(data, f"Grün \"und\" 'blau'\\1 {FIRST}"), "config-2")
     later = write_image(directory / "later.iso", files_of(data, f"anders {LATER}"), "config-2")
+    drives, disk = (first, first, later), directory / "disk.cow"
     try:
-        return [boot(root, drive) for drive in (first, first, later)]
+        return [Found(boot(root, disk, drive, ends_with="the search has ended")) for drive in drives]
     finally:
         shutil.rmtree(directory)
 

@@ -36,6 +36,9 @@ _PACKAGES: Final = (
 _SIZE: Final = "1500M"
 """Of the root file system: twice what is on it. The file is sparse."""
 
+_NEVER_HANGS: Final = 3 * 3600.0
+"""Seconds for one program: debootstrap takes two minutes, and eleven on a machine that does much else."""
+
 _MODULES: Final = ("virtio_pci", "virtio_blk", "ext4", "ata_piix", "sr_mod")
 """The root's, and those of the CD drive: cloud-init's generator looks for its label before the system's udev loads any
 module. Debian's own initial RAM disk, which holds all drivers of disks, settles udev before it ends."""
@@ -169,7 +172,7 @@ def _in_order(modules: Path) -> list[Path]:
 def _run(command: Sequence[str]) -> str:
     environment = os.environ | {"LC_ALL": "C.UTF-8", "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, errors="replace", env=environment, timeout=600
+        command, check=False, capture_output=True, text=True, errors="replace", env=environment, timeout=_NEVER_HANGS
     )
     if done.returncode != 0:
         said = "\n".join((done.stdout + done.stderr).splitlines()[-10:])

@@ -1,14 +1,14 @@
 """A stock Debian 12 with our package, with and without cloud-init: resets reach who logs in, user data runs once.
 
+Who can log in, by SSH and from inside of the guest, a unit of its template asks at the end of each boot.
 `make test-guest-program` runs it.
 """
 
 from __future__ import annotations
 
-import shutil
+import re
 import subprocess
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -18,41 +18,76 @@ import pytest
 from configdrive.model import Metadata, SshKey, VmData, VmUuid
 from tests.drives import VM, files_of, secret, write_image
 from tests.long import pace
-from tests.long.booted import NIC, USER, booted, changed, copy, overlay
 from tests.long.debian import Debian
+from tests.long.uml import boot, bootable, changed, clone
 from tests.support import find_program, require_rig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-
-    from tests.long.booted import Guest
+    from collections.abc import Sequence
 
 pytestmark = pytest.mark.timeout(pace.NEVER_HANGS)
 
 PACKAGES: Final = Path(__file__).parents[2] / "guest" / "linux" / "packages.sh"
 OLD, NEW = "1.0", "2.0"
+USER: Final = "debian"  # cloud-init's default user here
 FIRST, SECOND, THIRD = "pa$$: \"one\" 'x'", "the second one", "three\\3"
+PASSWORDS: Final = (FIRST, SECOND, THIRD)
 CLONE: Final = "5b1d7c0e-8a4f-4d0b-9c36-2f7e1a60d9b4"
 USER_DATA: Final = "#!/bin/sh\necho run >>/var/tmp/runs\n"
-RUNS: Final = "cat /var/tmp/runs"
+DONE: Final = "@@ done"
 
-# As a template maker does it; the network is for the boots in which cloud-init does not bring it up.
+# Prints who can log in, and what the user data has left; a password only by its number.
+PROBE: Final = r"""#!/bin/sh
+exec >/dev/console 2>&1
+systemctl is-system-running --wait >/dev/null
+while systemctl -q is-active configdrive-userdata; do sleep 1; done
+lets_in() {
+  setsid ssh -q -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o NumberOfPasswordPrompts=1 "$@" true
+}
+echo
+for user in debian root; do
+  for number in 0 1 2; do
+    export SSH_ASKPASS=/given/ask$number SSH_ASKPASS_REQUIRE=force
+    lets_in -o PreferredAuthentications=password $user@127.0.0.1 </dev/null && echo "@@ password $user $number"
+  done
+  lets_in -o PreferredAuthentications=publickey -i /given/key $user@127.0.0.1 </dev/null && echo "@@ key $user"
+done
+[ -e /var/tmp/runs ] && echo "@@ runs $(grep -c run /var/tmp/runs)"
+configdrive-guest status | sed -n 's/^password: */@@ status /p'
+echo "@@ done"
+systemctl poweroff --no-block
+"""
+UNIT: Final = """
+[Service]
+ExecStart=/probe
+[Install]
+WantedBy=multi-user.target
+"""
+
+# As a template maker does it.
+TEMPLATE: Final = f"""
+cat >/probe <<'END_OF_PROBE'
+{PROBE}END_OF_PROBE
+cat >/etc/systemd/system/probe.service <<'END_OF_UNIT'
+{UNIT}END_OF_UNIT
+chmod 755 /probe /given/ask*
+chmod 600 /given/key
+systemctl enable probe.service 2>/dev/null
+"""
 INSTALL: Final = """
-dpkg --install /old.deb >/dev/null
-printf '[Match]\\nName=en* eth*\\n[Network]\\nAddress=10.0.2.33/24\\n' >/etc/systemd/network/99-static.network
-systemctl enable systemd-networkd.service 2>/dev/null
+dpkg --install /given/old.deb >/dev/null
 echo LABEL=config-2 >>/etc/default/configdrive-guest
 """
 NO_CLOUD_INIT: Final = """
 dpkg --purge cloud-init >/dev/null 2>&1
 useradd --create-home --shell /bin/bash debian
+ssh-keygen -A >/dev/null
 echo PASSWORD_USER=debian >>/etc/default/configdrive-guest
 """
 DISABLED: Final = f"""
-echo 'debian:{THIRD}' | chpasswd
+printf '%s\\n' 'debian:{THIRD}' | chpasswd  # what echo does with a backslash is the shell's choice
 systemctl disable configdrive-guest.service configdrive-userdata.service 2>/dev/null
-dpkg --install /new.deb >/dev/null
+dpkg --install /given/new.deb >/dev/null
 """
 
 
@@ -62,18 +97,52 @@ class Drive(Protocol):
     def __call__(self, password: str, *, uuid: str = VM.uuid, instance: str | None = "i-2-14-VM") -> Path: ...
 
 
-class Boot(Protocol):
-    """Boots a disk with a drive, until all is done that a boot does."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the probe saw at the end of a boot."""
 
-    def __call__(
-        self, disk: Path, drive: Path, append: str = "", user: str = USER
-    ) -> AbstractContextManager[Guest]: ...
+    printed: str
+
+    def who(self, kind: str) -> set[str]:
+        """Return who can log in: `user number` by a password, `user` by the key."""
+        return set(re.findall(rf"^@@ {kind} (.*)$", self.printed, re.MULTILINE))
+
+    @property
+    def runs(self) -> int:
+        """How often the user data ran."""
+        found = re.search(r"^@@ runs (\d+)$", self.printed, re.MULTILINE)
+        return 0 if found is None else int(found[1])
+
+    @property
+    def status(self) -> str:
+        """What the program says of the password."""
+        found = re.search(r"^@@ status (.*)$", self.printed, re.MULTILINE)
+        return "" if found is None else found[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A root file system, and the directory for what is made of it."""
+
+    root: Path
+    directory: Path
+
+    def boot(self, drive: Path, disk: str = "disk", append: str = "") -> Seen:
+        """Boot a VM of it with a drive, to the end of all that a boot does."""
+        printed = boot(self.root, self.directory / f"{disk}.cow", drive, ends_with=DONE, append=append)
+        for password in PASSWORDS:
+            assert password not in printed
+        return Seen(printed)
+
+    def clone(self, disk: str, target: str) -> None:
+        """Copy what one VM has changed, for another one."""
+        clone(self.directory / f"{disk}.cow", self.directory / f"{target}.cow")
 
 
 @pytest.fixture(scope="module")
 def debian() -> Debian:
     with require_rig():
-        find_program("qemu-system-x86_64", "qemu-system-x86")
+        find_program("linux.uml", "user-mode-linux")
         return Debian.prepare()
 
 
@@ -83,26 +152,30 @@ def key() -> asyncssh.SSHKey:
 
 
 @pytest.fixture(scope="module")
-def bare(debian: Debian, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root file system that has both versions of our package in its root, and none installed."""
-    directory = tmp_path_factory.mktemp("bare")
+def given(key: asyncssh.SSHKey, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]:
+    """What the templates are made with: both versions of our package, the key, and what says each password."""
+    directory = tmp_path_factory.mktemp("given")
     for name, version in (("old", OLD), ("new", NEW)):
-        command = ["env", f"VERSION={version}", str(PACKAGES), str(directory / name)]
+        command = ["env", f"VERSION={version}", str(PACKAGES), str(directory / version)]
         subprocess.run(command, check=True, capture_output=True)
-    root = directory / "root.ext4"
-    copy(debian.root, root)
-    for name in ("old", "new"):
-        [package] = (directory / name).glob("*.deb")
-        command = [find_program("debugfs", "e2fsprogs"), "-w", "-R", f"write {package} {name}.deb", str(root)]
-        subprocess.run(command, check=True, capture_output=True)
-    return root
+        [package] = (directory / version).glob("*.deb")
+        package.rename(directory / f"{name}.deb")
+    key.write_private_key(str(directory / "key"))
+    for number, password in enumerate(PASSWORDS):
+        (directory / f"ask{number}").write_text(f"#!/bin/sh\ncat <<'END'\n{password}\nEND\n")
+    return [path for path in directory.iterdir() if path.is_file()]
 
 
 @pytest.fixture(scope="module")
-def root(bare: Path) -> Path:
+def root(debian: Debian, given: Sequence[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With cloud-init and our package."""
-    changed(bare, INSTALL, bare.with_name("with-cloud-init.ext4"))
-    return bare.with_name("with-cloud-init.ext4")
+    directory = tmp_path_factory.mktemp("root")
+    return bootable(debian.root, directory / "root.ext4", f"{TEMPLATE}{INSTALL}", given)
+
+
+@pytest.fixture
+def template(root: Path, tmp_path: Path) -> Template:
+    return Template(root, tmp_path)
 
 
 @pytest.fixture
@@ -114,7 +187,6 @@ def drive(key: asyncssh.SSHKey, tmp_path: Path) -> Drive:
             metadata=Metadata(instance_id=instance, extra={"uuid": "another"}),
             user_data=secret(USER_DATA.encode()),
             ssh_keys=(SshKey("alice", f"{public} alice@example"),),
-            nics=(NIC,),
         )
         files = files_of(data, password, replace(VM, uuid=VmUuid(uuid)))
         return write_image(tmp_path / f"{len(list(tmp_path.iterdir()))}.iso", files, "config-2")
@@ -122,36 +194,25 @@ def drive(key: asyncssh.SSHKey, tmp_path: Path) -> Drive:
     return make
 
 
-@pytest.fixture
-def boot(debian: Debian, key: asyncssh.SSHKey) -> Boot:
-    @contextmanager
-    def run(disk: Path, drive: Path, append: str = "", user: str = USER) -> Iterator[Guest]:
-        with booted(debian, disk, drive, append=append) as guest:
-            guest.wait_for_ssh(user, key=key)
-            yield guest
-            guest.run("sync", user, key=key)
-
-    return run
-
-
-def test_the_package_is_installed_upgraded_and_removed(bare: Path, tmp_path: Path) -> None:
+def test_the_package_is_installed_upgraded_and_removed(debian: Debian, given: Sequence[Path], tmp_path: Path) -> None:
     """In a chroot of Debian 12; what was disabled stays so."""
     script = """
     export LC_ALL=C.UTF-8
     state() { systemctl is-enabled configdrive-guest.service configdrive-userdata.service 2>/dev/null | tr '\\n' ' '; }
     say() { echo "$* $(state)"; }
-    dpkg --install /old.deb >/dev/null; say installed
-    dpkg --install /new.deb >/dev/null; say upgraded
+    dpkg --install /given/old.deb >/dev/null; say installed
+    dpkg --install /given/new.deb >/dev/null; say upgraded
     systemctl disable configdrive-userdata.service 2>/dev/null
     echo LABEL=mine >/etc/default/configdrive-guest
-    dpkg --install /old.deb >/dev/null 2>&1; say one
+    dpkg --install /given/old.deb >/dev/null 2>&1; say one
     cat /etc/default/configdrive-guest
     configdrive-guest --version
     dpkg --remove configdrive-guest >/dev/null; say removed
-    dpkg --install /new.deb >/dev/null; say again
+    dpkg --install /given/new.deb >/dev/null; say again
     dpkg --purge configdrive-guest >/dev/null 2>&1; say purged
-    find / -xdev -name '*configdrive-*' ! -path '/var/lib/dpkg/*'
+    find / -xdev -name '*configdrive-*' ! -path '/var/lib/dpkg/*' ! -path '/given/*'
     """
+    bare = bootable(debian.root, tmp_path / "bare.ext4", files=given)
     assert changed(bare, script, tmp_path / "root.ext4").splitlines() == [
         "installed enabled enabled ",
         "upgraded enabled enabled ",
@@ -164,59 +225,46 @@ def test_the_package_is_installed_upgraded_and_removed(bare: Path, tmp_path: Pat
     ]
 
 
-def test_with_cloud_init_a_reset_reaches_its_user_and_a_clone_has_its_own(
-    root: Path, drive: Drive, boot: Boot, key: asyncssh.SSHKey, tmp_path: Path
-) -> None:
+def test_with_cloud_init_a_reset_reaches_its_user_and_a_clone_has_its_own(template: Template, drive: Drive) -> None:
     """The user is made by cloud-init. The second drive has no instance id; the policy of ds-identify is `search`."""
-    disk = overlay(root, tmp_path / "disk.qcow2")
-    with boot(disk, drive(FIRST)) as guest:
-        assert guest.lets_in(FIRST)
-        assert guest.run(RUNS, key=key) == "run\n"
-    clone = tmp_path / "clone.qcow2"
-    shutil.copyfile(disk, clone)
-    with boot(disk, drive(SECOND, instance=None)) as guest:
-        assert guest.lets_in(SECOND)
-        assert not guest.lets_in(FIRST)
-        assert guest.run(RUNS, key=key) == "run\n"
-        assert SECOND not in guest.printed()
-    with boot(clone, drive(THIRD, uuid=CLONE)) as guest:
-        assert guest.lets_in(THIRD)
-        assert not guest.lets_in(FIRST)
-        assert guest.run(RUNS, key=key) == "run\nrun\n"
+    first = template.boot(drive(FIRST))
+    assert (first.who("password"), first.who("key"), first.runs) == ({f"{USER} 0"}, {USER}, 1)
+    template.clone("disk", "clone")
+    reset = template.boot(drive(SECOND, instance=None))
+    assert (reset.who("password"), reset.who("key"), reset.runs) == ({f"{USER} 1"}, {USER}, 1)
+    cloned = template.boot(drive(THIRD, uuid=CLONE), "clone")
+    assert (cloned.who("password"), cloned.who("key"), cloned.runs) == ({f"{USER} 2"}, {USER}, 2)
+    again = template.boot(drive(THIRD, uuid=CLONE), "clone")
+    assert (again.who("password"), again.runs) == ({f"{USER} 2"}, 2)
 
 
+@pytest.mark.parametrize("instance", ["i-2-14-VM", None])
 @pytest.mark.parametrize(("policy", "user"), [("enabled", USER), ("disabled", "root")])
-def test_the_script_runs_once_whatever_the_policy(  # noqa: PLR0913, PLR0917  # fixtures
-    root: Path, drive: Drive, boot: Boot, key: asyncssh.SSHKey, tmp_path: Path, policy: str, user: str
+def test_the_script_runs_once_whatever_the_policy(
+    template: Template, drive: Drive, policy: str, user: str, instance: str | None
 ) -> None:
-    """Where cloud-init is off there is no user of its own, so password and keys are root's."""
-    with boot(overlay(root, tmp_path / "disk.qcow2"), drive(FIRST), f"ci.di.policy={policy}", user) as guest:
-        assert guest.run(RUNS, user, key=key) == "run\n"
-        assert policy == "disabled" or guest.lets_in(FIRST)
-        if user == "root":
-            assert "password:   set (root)" in guest.run("configdrive-guest status", user, key=key)
+    """Where cloud-init is off there is no user of its own, so both are root's, whom sshd lets in by the key alone."""
+    for _boot in ("the first", "the second"):
+        seen = template.boot(drive(FIRST, instance=instance), append=f"ci.di.policy={policy}")
+        assert (seen.runs, seen.who("key")) == (1, {user})
+        assert seen.who("password") == ({f"{USER} 0"} if user == USER else set())
+        assert seen.status == f"set ({user})"
 
 
 def test_without_cloud_init_a_reset_reaches_the_user_and_a_clone_has_its_own(
-    root: Path, drive: Drive, boot: Boot, key: asyncssh.SSHKey, tmp_path: Path
+    root: Path, drive: Drive, tmp_path: Path
 ) -> None:
     changed(root, NO_CLOUD_INIT, tmp_path / "root.ext4")
-    disk = overlay(tmp_path / "root.ext4", tmp_path / "disk.qcow2")
-    with boot(disk, drive(FIRST)) as guest:
-        assert guest.lets_in(FIRST)
-        assert guest.run(RUNS, key=key) == "run\n"
-    with boot(disk, drive(SECOND, instance=None)) as guest:
-        assert guest.lets_in(SECOND)
-        assert not guest.lets_in(FIRST)
-        assert guest.run(RUNS, key=key) == "run\n"
-    with boot(disk, drive(THIRD, uuid=CLONE)) as guest:
-        assert guest.lets_in(THIRD)
-        assert guest.run(RUNS, key=key) == "run\nrun\n"
+    template = Template(tmp_path / "root.ext4", tmp_path)
+    first = template.boot(drive(FIRST))
+    assert (first.who("password"), first.who("key"), first.runs) == ({f"{USER} 0"}, {USER}, 1)
+    reset = template.boot(drive(SECOND, instance=None))
+    assert (reset.who("password"), reset.who("key"), reset.runs) == ({f"{USER} 1"}, {USER}, 1)
+    cloned = template.boot(drive(THIRD, uuid=CLONE))
+    assert (cloned.who("password"), cloned.runs) == ({f"{USER} 2"}, 2)
 
 
-def test_disabled_units_do_nothing_after_an_upgrade(root: Path, debian: Debian, drive: Drive, tmp_path: Path) -> None:
+def test_disabled_units_do_nothing_after_an_upgrade(root: Path, drive: Drive, tmp_path: Path) -> None:
     changed(root, NO_CLOUD_INIT + DISABLED, tmp_path / "root.ext4")
-    with booted(debian, overlay(tmp_path / "root.ext4", tmp_path / "disk.qcow2"), drive(FIRST)) as guest:
-        guest.wait_for_ssh(password=THIRD)
-        assert not guest.lets_in(FIRST)
-        assert guest.run("ls /var/tmp", password=THIRD) == ""
+    seen = Template(tmp_path / "root.ext4", tmp_path).boot(drive(FIRST))
+    assert (seen.who("password"), seen.who("key"), seen.runs) == ({f"{USER} 2"}, set(), 0)
