@@ -15,11 +15,15 @@ from workers.cli.program import program
 _BEGINS: Final = r"(?:^\s*|[;|&(]\s*|bin/|\b[A-Z_]+=\S*\s+|\bsudo |\bexec \S+ |! )"
 _CALLED: Final = re.compile(rf"{_BEGINS}configdrive[ ]+(?P<rest>[^\n|;&>)]+)", re.MULTILINE)
 
+_OTHER: Final = re.compile(r"\$\((?!\s*configdrive)[^()]*\)")
+"""What another command prints, such as `$(virsh domuuid web)`."""
+
 
 def fleet_commands(text: str) -> list[list[str]]:
     """Return the words behind each `configdrive` of a shell script, comments left out."""
     lines = [line.partition(" # ")[0] for line in text.replace("\\\n", " ").splitlines() if not line.startswith("#")]
-    return [shlex.split(found["rest"]) for found in _CALLED.finditer("\n".join(lines))]
+    script = _OTHER.sub("word", "\n".join(lines))
+    return [shlex.split(found["rest"]) for found in _CALLED.finditer(script)]
 
 
 def assert_accepted(words: list[str]) -> None:
