@@ -79,6 +79,9 @@ LOOKS_UNTIL_LOST = 4
 
 DEAD_LETTERS_KEPT = 10_000
 
+_LATER = 60.0
+"""Seconds: nobody has swept so much later than now: the clock was set back."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxOptions(StoreOptions):
@@ -271,7 +274,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         def take(known: SweepCounts | None, now: float) -> tuple[bool, SweepCounts]:
             if known is None:
                 return False, SweepCounts(at=now)
-            due = now - known.at >= seconds
+            due = not -_LATER <= now - known.at < seconds
             return due, replace(known, at=now) if due else known
 
         return self._swept(hypervisor, take)

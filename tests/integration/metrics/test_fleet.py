@@ -143,6 +143,8 @@ def test_a_sweep_is_due_to_one_who_asks_once_its_time_has_passed(store: Store) -
     long_ago()
     store.mailbox.note_sweep(kvm, SweepCounts(rounds=1))
     assert not store.mailbox.sweep_is_due(kvm, 3600), "somebody else has swept"
+    store.client.hset(f"{store.prefix}swept", kvm, '{"at": 9999999999}')
+    assert [store.mailbox.sweep_is_due(kvm, 3600) for _ in range(2)] == [True, False], "the clock was set back"
 
 
 def test_keys_that_a_stranger_has_spoiled_count_as_no_answer(store: Store) -> None:
