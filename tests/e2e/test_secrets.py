@@ -50,7 +50,6 @@ class Run:
     site: Site
     flower: Flower
     monitor: RedisMonitor
-    states_seen: dict[str, set[str]] = field(default_factory=dict)
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
     events: dict[str, EventKey] = field(default_factory=dict)
 
@@ -85,7 +84,7 @@ def started(site: Site, flower: Flower) -> Iterator[Run]:
 
 
 def lead_many_lives(run: Run) -> None:
-    """Publish events with secrets that are applied, tried again, parked, killed, refused; watch Flower meanwhile."""
+    """Publish events with secrets: applied, tried again, parked, killed, refused, until Flower has each end."""
     site = run.site
     guest = {"password": PASSWORD, "user_data": {"text": USER_DATA}}
     vms = {name: new_vm() for name in ("quiet", "flaky", "hopeless", "wrong", "killed", "unsealable")}
@@ -110,14 +109,14 @@ def lead_many_lives(run: Run) -> None:
     for event in life:
         site.outcome(event)
 
-    def watched() -> bool:
-        for name, row in run.flower.tasks().items():
-            run.states_seen.setdefault(name, set()).add(row["state"])
-        return all(site.mailbox.outcome_of(event) is not None for event in run.events.values())
+    def shown(wrong: str) -> bool:
+        rows = run.flower.tasks()
+        states = {name: rows[event]["state"] if event in rows else None for name, event in run.events.items()}
+        return states["wrong"] == wrong and set(states.values()) <= {"SUCCESS", "FAILURE"}
 
-    wait_until(watched, "all outcomes", timeout=40, interval=0.1)
+    wait_until(lambda: shown("FAILURE"), "all ends", timeout=40, interval=0.2)
     assert site.mailbox.act(uuid_of(vms["wrong"]), run.events["wrong"], OperatorAction.RETRY, None) is None
-    site.ended(run.events["wrong"])
+    wait_until(lambda: shown("SUCCESS"), "the end of what was tried again", timeout=40, interval=0.2)
     for _, outcome in site.mailbox.outcomes("0", 0.01):
         assert outcome is not None
         run.outcomes.setdefault(outcome.key, []).append(outcome)
@@ -247,19 +246,14 @@ def test_flower_shows_no_secret(run: Run) -> None:
 def test_flower_shows_one_row_for_each_event_with_what_became_of_it(run: Run) -> None:
     rows = run.flower.tasks()
     row = {name: rows[event] for name, event in run.events.items()}
-    states = {name: (row[name]["state"], run.states_seen[run.events[name]]) for name in row}
+    states = {name: row[name]["state"] for name in row}
 
-    assert states["quiet"][0] == "SUCCESS"
+    assert states["quiet"] == "SUCCESS"
     assert row["quiet"]["result"] == "'applied (attach=inserted, device=hdd, password=on_drive)'"
-    state, seen = states["flaky"]
-    assert (state, "RETRY" in seen) == ("SUCCESS", True)
-    assert row["flaky"]["retries"] == 1
-    state, seen = states["hopeless"]
-    assert (state, "RETRY" in seen) == ("FAILURE", True)
+    assert (states["flaky"], row["flaky"]["retries"]) == ("SUCCESS", 1)
+    assert states["hopeless"] == "FAILURE"
     assert row["hopeless"]["exception"].startswith("Parked('parked: host_unreachable: ")
-    assert "FAILURE" in states["wrong"][1]
-    assert states["wrong"][0] == "SUCCESS"
-    assert states["killed"][0] == "SUCCESS"
+    assert (states["wrong"], states["killed"]) == ("SUCCESS", "SUCCESS")
     assert row["unsealable"]["exception"].startswith("Parked('parked: unsealable: ")
     for name, event in run.events.items():
         word = name.split(". ")[-1]
