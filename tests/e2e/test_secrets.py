@@ -260,7 +260,7 @@ def test_flower_shows_one_row_for_each_event_with_what_became_of_it(run: Run) ->
         assert row[name]["name"] in (
             {f"configdrive.{word}"} if word != name else {"configdrive.deploy", "configdrive.start"}
         )
-        assert re.fullmatch(r"\('\w+', '[0-9a-f-]{36}', \d+\)", row[name]["args"])
+        assert re.fullmatch(r"\('\w+', '[0-9a-f-]{36}', \d+, '[\w-]+'\)", row[name]["args"])
         assert row[name]["kwargs"] == "{}"
         assert row[name]["eta"] is None
         assert "During handling" not in (row[name]["traceback"] or "")  # nothing of what went before
