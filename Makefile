@@ -83,7 +83,7 @@ test-guests: setup ## boot each machine, kernel, root disk and other CD drive th
 	@CI=true $(BIN)/pytest -v tests/long/guest_matrix.py $(if $(CELL),-k "$(CELL)")
 
 .PHONY: test-moves
-test-moves: setup ## print how soon after a migration's `complete` a KVM guest has the right medium (2 minutes; not in `make test`)
+test-moves: setup ## print how soon after a migration's `complete` a KVM guest has the right medium (4 minutes; not in `make test`)
 	@CI=true $(BIN)/pytest tests/long/moves.py
 
 .PHONY: chaos
