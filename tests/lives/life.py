@@ -466,9 +466,11 @@ class Life:
             self._nothing_is_left(outcome)
             return
         expected = self.asked.drive
-        held = [machine for machine in self.own if self._in_drive(machine) == expected]
+        here = self.cloud.machines.get(VM)
+        there = [one for one in self.own if one is here or one.medium is None or one.medium in self.cloud.files]
+        held = [machine for machine in there if self._in_drive(machine) == expected]
         assert held or expected is None, outcome
-        self.disturbed = self.cloud.machines.get(VM) not in held
+        self.disturbed = here not in held
 
     def _in_drive(self, machine: Machine) -> Content | None:
         return None if machine.medium is None else self.content(machine.medium)
