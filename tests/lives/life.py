@@ -467,7 +467,7 @@ class Life:
             return
         expected = self.asked.drive
         here = self.cloud.machines.get(VM)
-        there = [one for one in self.own if one is here or one.medium is None or one.medium in self.cloud.files]
+        there = [one for one in self.own if one.host == sent.host or one.medium in {None, *self.cloud.files}]
         held = [machine for machine in there if self._in_drive(machine) == expected]
         assert held or expected is None, outcome
         self.disturbed = here not in held
