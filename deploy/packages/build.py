@@ -180,8 +180,8 @@ def _documents(tree: Path, date: str) -> None:
         _put(tree / place, completion(shell))
     for example in EXAMPLES:
         _put(tree / _DOC / "examples" / Path(example).name, (ROOT / example).read_text())
-    for name, page in {"deployment": "deploy/systemd", "cloudstack": "cloudstack"}.items():
-        _put(tree / _DOC / f"{name}.md", (ROOT / f"docs/how-to/{page}.md").read_text())
+    for name, guide in {"deployment": "deploy/systemd", "cloudstack": "cloudstack"}.items():
+        _put(tree / _DOC / f"{name}.md", (ROOT / f"docs/how-to/{guide}.md").read_text())
     _put(tree / _DOC / "copyright", (_HERE / "debian/copyright").read_text())
 
 
