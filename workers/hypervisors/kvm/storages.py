@@ -119,6 +119,9 @@ class Storages:
         active = {one.UUID() for one in self._link.call(connection.listAllStoragePools, up)}
         found = {one.name(): one for one in self._link.call(connection.listAllStoragePools, 0)}
         others = [one for name, one in found.items() if _around_ours(name) not in found]
+        # Of a pool that is no more the folder's own pool says where it was last: it comes after those within, some of
+        # which may be of an earlier directory.
+        others.sort(key=lambda one: one.name().startswith(f"{IMAGE_FOLDER}-"))
         pools = {pool.name: pool for pool in (self._read(one, active=one.UUID() in active) for one in others)}
         return tuple(pool for pool in pools.values() if not self._is_of_cache(pool))
 
