@@ -20,6 +20,7 @@ class RedisMonitor:
     def __init__(self, server: RedisServer) -> None:
         self._port = server.port
         self._pieces: list[bytes] = []
+        self._ending = False
         self._thread = threading.Thread(target=self._read, name="monitor", daemon=True)
 
     @property
@@ -41,10 +42,15 @@ class RedisMonitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End."""
+        self._ending = True
         self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._socket.close()
 
     def _read(self) -> None:
-        while piece := self._socket.recv(1 << 20):
-            self._pieces.append(piece)
+        try:
+            while piece := self._socket.recv(1 << 20):
+                self._pieces.append(piece)
+        except ConnectionResetError:  # how a Redis may take it that nobody listens any more
+            if not self._ending:
+                raise
