@@ -78,14 +78,14 @@ def test_a_destination_that_does_not_answer_parks_the_copy_until_it_is_back(new_
     hosts.hosts["h2"].kill_daemon()
     try:
         parked = vm.migrate("prepare")
+        assert (parked.status, parked.code, parked.attempts) == (Status.PARKED, TransientCode.HOST_UNREACHABLE, 3)
+        assert "h2" in parked.detail
+        assert vm.images("h2") == {}
     finally:
         hosts.hosts["h2"].start_daemon()
         hosts.clouds["h2"].reconnect()
-    assert (parked.status, parked.code, parked.attempts) == (Status.PARKED, TransientCode.HOST_UNREACHABLE, 3)
-    assert "h2" in parked.detail
-    require_untouched(vm, path)
-    assert vm.images("h2") == {}
     assert vm.goes_on(parked).status is Status.APPLIED
+    require_untouched(vm, path)
     assert vm.images("h2") == vm.images("h1")
 
 
