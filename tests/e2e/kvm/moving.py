@@ -19,6 +19,7 @@ from rigs.process import RigError, wait_until
 from rigs.running_files import read_files_below
 from rigs.worker import CONFIGDRIVE
 from tests.e2e.kvm.site import ALONE, CACHE, LOCAL, OTHER, SHARED
+from tests.e2e.orchestrator import gone_on
 from tests.integration.kvm.cloud import BOOT_DISK, disk
 
 if TYPE_CHECKING:
@@ -182,17 +183,8 @@ class Moving:
         return self.goes_on(parked)
 
     def goes_on(self, parked: Outcome) -> Outcome:
-        """Wait for the final outcome of an event that was parked.
-
-        Raises:
-            RigError: there was none in time.
-        """
-
-        def ended() -> Outcome | None:
-            outcome = self.fleet.mailbox.outcome_of(parked.key)
-            return outcome if outcome is not None and outcome.final else None
-
-        return wait_until(ended, "what was parked to go on", timeout=60)
+        """Wait for the final outcome of the VM's event that was parked."""
+        return gone_on(self.fleet, parked)
 
     def migrate(self, phase: str, **data: Any) -> Outcome:  # noqa: ANN401 - as above
         return self.send("migrate", phase=phase, **{"destination": "h2"} | data)
