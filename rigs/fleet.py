@@ -18,7 +18,7 @@ from rigs.process import Rig
 from rigs.redis import RedisServer
 from rigs.worker import Worker
 from workers.config.key_ring import make_sealer
-from workers.config.keys import read_or_make_keys
+from workers.config.keys import Key, read_keys, write_keys
 from workers.config.settings import Settings
 from workers.queueing.app import make_app
 from workers.store.inspection import Inspection
@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 
     from configdrive.client.postings import Header
     from configdrive.ports import Sealer
+
+
+def keys_in(path: Path) -> tuple[Key, ...]:
+    """Return the keys of a file, which is made with one key when it is not there."""
+    if not path.exists():
+        write_keys(path, [Key.generate()], replace=False)
+    return read_keys(path)
 
 
 class Fleet(Rig):
@@ -97,7 +104,7 @@ class Fleet(Rig):
         return self._publisher
 
     def _sealer(self) -> Sealer:
-        read_or_make_keys(self.settings.keys_file)
+        keys_in(self.settings.keys_file)
         return make_sealer(self.settings)
 
     @override

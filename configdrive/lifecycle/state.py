@@ -260,15 +260,6 @@ def reseal(record: VmRecord, sealer: Sealer, uuid: VmUuid) -> VmRecord:
     return replace(record, sealed=Sealed(**anew))
 
 
-def with_sequence(text: str | None, sequence: int) -> str:
-    """Return a state at rest with another sequence: for a counter that went back, or was once too high.
-
-    Raises:
-        PermanentError: as `peek`.
-    """
-    return write(replace(VmRecord() if text is None else peek(text), sequence=sequence))
-
-
 _CLEAR = tuple(one.name for one in fields(VmRecord) if one.name != "sealed")
 
 

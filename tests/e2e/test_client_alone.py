@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rigs.fleet import keys_in
 from tests.e2e.site import Site, new_vm
-from workers.config.keys import public_text, read_or_make_keys
+from workers.config.keys import public_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,7 @@ def orchestrator(tmp_path: Path) -> Path:
 
 def test_it_publishes_beside_modules_of_the_same_names_and_gets_the_outcome(site: Site, orchestrator: Path) -> None:
     vm = new_vm()
-    key = public_text(read_or_make_keys(site.settings.keys_file)[-1])
+    key = public_text(keys_in(site.settings.keys_file)[-1])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CONFIGDRIVE_")}
     done = subprocess.run(
         [sys.executable, str(orchestrator), site.redis.url, key, site.settings.key_prefix],

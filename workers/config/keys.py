@@ -136,17 +136,6 @@ def _put(path: Path, text: str, *, replace: bool) -> bool:
         draft.unlink(missing_ok=True)
 
 
-def read_or_make_keys(path: Path) -> tuple[Key, ...]:
-    """Read a key file, or make one with a new key on the first run.
-
-    Raises:
-        PermanentError: as `read_keys`.
-    """
-    if not path.exists():
-        write_keys(path, [Key.generate()], replace=False)
-    return read_keys(path)
-
-
 def public_text(key: Key) -> str:
     """Return the public key as publishers are given it: base64 of 32 bytes."""
     return base64.b64encode(bytes(key.private.public_key)).decode()

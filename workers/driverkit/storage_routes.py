@@ -126,17 +126,6 @@ def require_own(vm: Vm, name: ImageName) -> None:
         raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "a VM gets its own images only")
 
 
-def require_name(vm: Vm, name: str) -> None:
-    """Refuse a VM that bears another name than the event says: its uuid may have been given twice.
-
-    Raises:
-        PermanentError: `NOT_ITS_DRIVE`.
-    """
-    if name != vm.instance_name:
-        detail = f"VM {vm.uuid} is called {name!r} on host {vm.host}, but {vm.instance_name!r} in the event"
-        raise PermanentError(PermanentCode.NOT_ITS_DRIVE, detail, "correct the event's instance_name, or rename the VM")
-
-
 def not_on_host(vm: Vm, elsewhere: tuple[str, str] | None = None) -> PermanentError:
     """Make the error for a VM that shall get a drive and is not there; `elsewhere` as in `Observation`."""
     detail = f"host {vm.host} knows no VM {vm.instance_name} ({vm.uuid})"

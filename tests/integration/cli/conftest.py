@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rigs.cloud import VmScript
+from rigs.fleet import keys_in
 from rigs.redis import RedisServer
 from tests.integration.cli.place import SECRETS, Place
 from tests.support import require_rig
-from workers.config.keys import read_or_make_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def quiet_place(cli_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
 
     def make(**settings: Any) -> Place:  # noqa: ANN401 - fields of Settings
         made = Place(tmp_path_factory.mktemp("quiet"), cli_redis, workers=0, settings=settings)
-        read_or_make_keys(made.fleet.settings.keys_file)
+        keys_in(made.fleet.settings.keys_file)
         places.append(made)
         return made
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rigs.certificates import Certificates
+from rigs.fleet import keys_in
 from rigs.process import LOOPBACK, Daemon, find_program, free_port
 from rigs.redis import RedisServer
 from rigs.worker import CONFIGDRIVE
 from tests.integration.deploy.compose import ROOT
 from tests.support import require_rig, wait_until
 from workers.cloudstack.gate_tokens import new_token
-from workers.config.keys import public_text, read_or_make_keys
+from workers.config.keys import public_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +167,7 @@ def test_the_units_commands_run_with_the_units_environment(  # noqa: PLR0913, PL
 
 def cloudstack_settings(redis_url: str, directory: Path) -> str:
     """Return what an adapter needs, with a CloudStack and a RabbitMQ that are away."""
-    (key,) = read_or_make_keys(directory / "publishers.json")
+    (key,) = keys_in(directory / "publishers.json")
     return (
         f'redis_url = "{redis_url}"\npublic_key = "{public_text(key)}"\n'
         f'[cloudstack]\nurl = "http://{LOOPBACK}:{free_port()}/client/api"\n'

@@ -56,11 +56,6 @@ def test_a_field_that_is_not_known_yet_is_passed_over() -> None:
     assert state.peek('{"v": 2, "sequence": 3, "from the future": [1]}').sequence == 3
 
 
-def test_the_sequence_can_be_set() -> None:
-    assert state.peek(state.with_sequence(state.dump(KNOWN, FakeSealer(), VM), 2)).sequence == 2
-    assert state.peek(state.with_sequence(None, 2)).sequence == 2
-
-
 def test_a_state_moved_to_another_vm_cannot_be_opened() -> None:
     assert (
         error_of(state.load, state.dump(KNOWN, FakeSealer(), VM), FakeSealer(), VmUuid(OTHER_UUID)).code

@@ -18,8 +18,7 @@ from nacl.public import PrivateKey
 from configdrive.client.public_key import identity_of, read_public
 from configdrive.errors import FleetError, PermanentCode, PermanentError
 from tests.support import error_of
-from workers.config import keys
-from workers.config.keys import Key, public_text, read_keys, read_or_make_keys, write_keys
+from workers.config.keys import Key, public_text, read_keys, write_keys
 
 
 @pytest.fixture
@@ -111,35 +110,19 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_draft(path: Path, monkeyp
 
 def test_a_place_that_cannot_be_written_is_reported_with_the_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    caught = error_of(read_or_make_keys, tmp_path / "file" / "keys.json")
+    with pytest.raises(PermanentError) as raised:
+        write_keys(tmp_path / "file" / "keys.json", [Key.generate()], replace=False)
+    caught = raised.value
     assert caught.code is PermanentCode.MISCONFIGURED
     assert "CONFIGDRIVE_KEYS_FILE" in caught.remedy
 
 
-def test_the_first_run_makes_a_key_and_later_ones_take_it(path: Path) -> None:
-    made = read_or_make_keys(path)
-    assert len(made) == 1
-    assert read_or_make_keys(path) == made
-
-
-def test_many_first_runs_at_once_get_the_same_key(path: Path) -> None:
+def test_of_many_that_make_a_key_file_at_once_one_does(path: Path) -> None:
+    made = [Key.generate() for _ in range(32)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: read_or_make_keys(path), range(32)))
-    assert {key.identity for read in found for key in read} == {found[0][0].identity}
+        did = list(pool.map(lambda key: write_keys(path, [key], replace=False), made))
+    assert read_keys(path) == tuple(key for key, first in zip(made, did, strict=True) if first)
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_two_first_runs_that_both_found_nothing_get_the_same_key(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other run writes its file between the look and the write of this one."""
-    other = Key.generate()
-    generate = Key.generate
-
-    def late() -> Key:
-        keys.write_keys(path, [other], replace=False)
-        return generate()
-
-    monkeypatch.setattr(Key, "generate", late)
-    assert read_or_make_keys(path) == (other,)
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
