@@ -26,21 +26,17 @@ from pydantic import SecretBytes, SecretStr
 from benchmarks.report import Effort, Item, Panel, Row, milliseconds, percentile
 from benchmarks.samples import memory
 from configdrive.contents.render import DIRECTORIES, render
+from configdrive.drive_data import Address, Metadata, Nic, SshKey, VmData
 from configdrive.iso import build, write
 from configdrive.iso.layout import checked_folders
 from configdrive.iso.verify import verify
 from configdrive.model import (
-    Address,
     Generation,
     HostName,
     HypervisorName,
     ImageName,
     InstanceName,
-    Metadata,
-    Nic,
-    SshKey,
     Vm,
-    VmData,
     VmUuid,
 )
 from rigs import RigUnavailable

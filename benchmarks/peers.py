@@ -22,8 +22,9 @@ from configdrive.client.connection import connect_redis
 from configdrive.contents.render import render
 from configdrive.contract.events import parse
 from configdrive.contract.guest_data import GuestData
+from configdrive.drive_data import VmData
 from configdrive.lifecycle.transitions import vm_of
-from configdrive.model import Generation, HypervisorName, Image, ImageName, Vm, VmData
+from configdrive.model import Generation, HypervisorName, Image, ImageName, Vm
 from workers.config.inventory import read_inventory
 from workers.config.settings import Settings, load_settings
 from workers.driverkit.load import make_driver

@@ -17,10 +17,11 @@ from benchmarks.samples import LIFE, SampleVm
 from configdrive.client.postings import Header, Posting, queue_name
 from configdrive.contract.event_key import event_key
 from configdrive.contract.outcome import Outcome
+from configdrive.drive_data import SshKey
 from configdrive.lifecycle import state
 from configdrive.lifecycle.settled import Settled
 from configdrive.lifecycle.state import VmState
-from configdrive.model import EventId, InstanceName, SshKey, VmUuid
+from configdrive.model import EventId, InstanceName, VmUuid
 from tasks.mailbox import Claim, Wakeup
 from tasks.wakeup import wake_due
 from workers.config.key_ring import make_sealer

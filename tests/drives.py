@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Final
 from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents.render import render
+from configdrive.drive_data import (
+    Address,
+    Metadata,
+    Nic,
+    Route,
+    SshKey,
+    VmData,
+)
 from configdrive.iso.build import build
 from configdrive.model import (
-    Address,
     Generation,
     GuestOs,
     HostName,
     HypervisorName,
     ImageName,
     InstanceName,
-    Metadata,
-    Nic,
-    Route,
-    SshKey,
     Vm,
-    VmData,
     VmUuid,
 )
 

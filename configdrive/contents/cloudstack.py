@@ -8,12 +8,12 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
-from configdrive.model import Metadata
+from configdrive.drive_data import Metadata
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from configdrive.model import VmData
+    from configdrive.drive_data import VmData
 
 WINDOWS_DEVICE: Final = r"(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)"
 """The beginning of a name that Windows takes for a device, whatever follows the dot: such a file cannot be opened."""

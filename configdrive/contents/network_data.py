@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from configdrive.contents.networks import Link, Subnet, domains_of, links_of, made_in_order, servers_of
-from configdrive.model import Ipv6Auto
+from configdrive.drive_data import Ipv6Auto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from configdrive.model import Ip, Nic, Route
+    from configdrive.drive_data import Ip, Nic, Route
 
 Json: TypeAlias = dict[str, Any]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from configdrive.drive_data import Address, Ip, Nic, Route, Vlan
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Address, Ip, Nic, Route, Vlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

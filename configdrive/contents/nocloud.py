@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from configdrive.contents.networks import IPV6, Link, Subnet, domains_of, links_of, made_in_order, servers_of
 from configdrive.contents.vendor import vendor_data, yaml_string
-from configdrive.model import Ipv6Auto
+from configdrive.drive_data import Ipv6Auto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from configdrive.model import Nic, Route, Vm, VmData
+    from configdrive.drive_data import Nic, Route, VmData
+    from configdrive.model import Vm
 
 Json: TypeAlias = dict[str, Any]
 

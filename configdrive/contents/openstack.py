@@ -12,7 +12,8 @@ from typing import Any, Final, TypeAlias
 
 from configdrive.contents.network_data import network_data
 from configdrive.contents.vendor import vendor_data
-from configdrive.model import AdminPass, DriveSettings, GuestOs, Vm, VmData
+from configdrive.drive_data import VmData
+from configdrive.model import AdminPass, DriveSettings, GuestOs, Vm
 
 Json: TypeAlias = dict[str, Any]
 

@@ -12,7 +12,8 @@ from configdrive.model import GuestOs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from configdrive.model import DriveSettings, Vm, VmData
+    from configdrive.drive_data import VmData
+    from configdrive.model import DriveSettings, Vm
 
 
 def remarks(vm: Vm, data: VmData, settings: DriveSettings, *, has_password: bool) -> tuple[str, ...]:

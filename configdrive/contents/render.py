@@ -17,8 +17,9 @@ from typing_extensions import override
 
 from configdrive.contents import cloudstack, nocloud, openstack
 from configdrive.contents.network_data import network_data
+from configdrive.drive_data import SshKey, VmData, line_problem
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import DriveSettings, SshKey, Vm, VmData, line_problem
+from configdrive.model import DriveSettings, Vm
 
 DEFAULTS: Final = DriveSettings()
 """The settings of a fleet that has set none."""

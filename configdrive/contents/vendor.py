@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from configdrive.model import VmData
+    from configdrive.drive_data import VmData
 
 _LOOKED_AT: Final = 2**18
 """Bytes of user data that are looked at. A larger cloud-config is one file written out."""

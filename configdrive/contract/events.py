@@ -43,8 +43,9 @@ from configdrive.contract.guest_data import GuestData, Strict
 from configdrive.contract.json_schema import given, plain
 from configdrive.contract.lenient import without_bad
 from configdrive.contract.validation import explain
+from configdrive.drive_data import OneLine
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import AttachBy, GuestOs, OneLine, Presentation, VmDefinition
+from configdrive.model import AttachBy, GuestOs, Presentation, VmDefinition
 
 MAX_EVENT_BYTES = 64 * 2**20
 """Bytes of one event's JSON: the largest user data in base64, sealed and in base64 again, still fits."""

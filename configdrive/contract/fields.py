@@ -15,7 +15,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from configdrive.model import LABEL_PATTERN, ONE_LINE_PATTERN, UUID_PATTERN, OneLine, label_problem
+from configdrive.drive_data import ONE_LINE_PATTERN, OneLine
+from configdrive.model import LABEL_PATTERN, UUID_PATTERN, label_problem
 
 MAX_SEQUENCE = 2**53 - 1
 """The largest integer that every JSON reader keeps exact (RFC 8259, section 6)."""

@@ -31,8 +31,15 @@ from typing_extensions import override
 
 from configdrive.contents.render import OTHERWISE_READ, check
 from configdrive.contract.json_schema import given
+from configdrive.drive_data import (
+    ONE_LINE_PATTERN,
+    Metadata,
+    Nic,
+    PublicKey,
+    SshKey,
+    VmData,
+)
 from configdrive.errors import PermanentError
-from configdrive.model import ONE_LINE_PATTERN, Metadata, Nic, PublicKey, SshKey, VmData
 
 MAX_USER_DATA = 32 * 2**20
 """Bytes of user data that one event may carry, decoded. Half of the largest image; CloudStack itself stops at 1 MiB."""

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from configdrive.contents.remarks import remarks
 from configdrive.contents.render import render
+from configdrive.drive_data import VmData
 from configdrive.errors import FleetError, PermanentCode, PermanentError, StaleError, TransientCode, TransientError
 from configdrive.iso.build import build
 from configdrive.lifecycle.plan import (
@@ -41,7 +42,6 @@ from configdrive.model import (
     PowerState,
     StoredImage,
     Vm,
-    VmData,
     VmUuid,
 )
 from configdrive.places import at

@@ -10,8 +10,17 @@ from typing import Self
 from pydantic import SecretBytes, SecretStr, TypeAdapter
 from pydantic_core import from_json, to_json
 
+from configdrive.drive_data import VmData
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Generation, HostName, HypervisorName, ImageName, Place, Vm, VmData, VmUuid
+from configdrive.model import (
+    Generation,
+    HostName,
+    HypervisorName,
+    ImageName,
+    Place,
+    Vm,
+    VmUuid,
+)
 from configdrive.ports import Sealer
 
 

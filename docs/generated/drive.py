@@ -9,7 +9,8 @@ from typing import Final
 from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents.render import DIRECTORIES, render
-from configdrive.model import Address, HostName, HypervisorName, InstanceName, Metadata, Nic, SshKey, Vm, VmData, VmUuid
+from configdrive.drive_data import Address, Metadata, Nic, SshKey, VmData
+from configdrive.model import HostName, HypervisorName, InstanceName, Vm, VmUuid
 from docs.generated.source import table
 
 _SHOWN: Final = 90

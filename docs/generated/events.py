@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from configdrive import model
+from configdrive import drive_data, model
 from configdrive.contract import events, guest_data
 from configdrive.contract.events import short_type
 from docs.generated.source import annotated, docstrings_in, table
@@ -26,22 +26,34 @@ PARTS: Final[dict[str, tuple[type, ...]]] = {
     "Of every event": (events.VmField, events.NetworkOffering),
     "What goes on the drive": (
         guest_data.GuestData,
-        model.Metadata,
+        drive_data.Metadata,
         guest_data.UserData,
-        model.SshKey,
-        model.Nic,
-        model.Address,
-        model.Route,
-        model.Bond,
-        model.Vlan,
+        drive_data.SshKey,
+        drive_data.Nic,
+        drive_data.Address,
+        drive_data.Route,
+        drive_data.Bond,
+        drive_data.Vlan,
     ),
 }
 _PARTS: Final = frozenset(part.__name__ for parts in PARTS.values() for part in parts)
+_MODULES: Final = (
+    "configdrive.model",
+    "configdrive.drive_data",
+    "configdrive.contract.fields",
+    "configdrive.contract.guest_data",
+)
 _MEANINGS: Final = {
     name: meaning
-    for module in ("configdrive.model", "configdrive.contract.fields", "configdrive.contract.guest_data")
+    for module in (
+        "configdrive.model",
+        "configdrive.drive_data",
+        "configdrive.contract.fields",
+        "configdrive.contract.guest_data",
+    )
     for name, meaning in docstrings_in(module).items()
 }
+_KNOWN: Final = (events, guest_data, drive_data, model)
 _NAMES: Final = {
     "password": "string",
     "ipvanyaddress": "address",
@@ -116,7 +128,7 @@ def _default(schema: dict[str, Any]) -> str:
 def _meaning(annotation: str) -> str:
     """Return what the code says of the type that a field is annotated with."""
     for name in re.findall(r"\w+", annotation):
-        known = next((found for module in (events, guest_data, model) if (found := getattr(module, name, None))), None)
+        known = next((found for module in _KNOWN if (found := getattr(module, name, None))), None)
         if name in _MEANINGS:
             return _MEANINGS[name]
         if isinstance(known, type) and known.__module__.startswith("configdrive."):

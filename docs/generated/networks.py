@@ -13,8 +13,8 @@ from itertools import combinations_with_replacement, product
 from typing import Final
 
 from configdrive.contents.networks import IPV4, IPV6, Link, links_of
+from configdrive.drive_data import Address, Ipv6Auto, Nic
 from configdrive.errors import PermanentError
-from configdrive.model import Address, Ipv6Auto, Nic
 from docs.generated.source import table
 
 MTU: Final = 9000

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from configdrive.contract.json_schema import PATTERNS
-from configdrive.model import ONE_LINE_PATTERN
+from configdrive.drive_data import ONE_LINE_PATTERN
 from tests.fuzz.drawing import drawn
 
 if TYPE_CHECKING:

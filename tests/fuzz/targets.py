@@ -22,10 +22,11 @@ from configdrive.contents.render import render
 from configdrive.contract.event_key import event_key
 from configdrive.contract.events import parse
 from configdrive.contract.sealing import body_of, guest_of
+from configdrive.drive_data import VmData
 from configdrive.errors import PermanentError
 from configdrive.lifecycle import state
 from configdrive.lifecycle.transitions import vm_of
-from configdrive.model import HypervisorName, VmData, VmUuid
+from configdrive.model import HypervisorName, VmUuid
 from tasks.intake import Ingester, Intake, Refusal, Taken
 from tasks.wakeup import LEFTOVERS_NAME, TASK_NAME, read, read_question
 from tests.fuzz import corpus

@@ -13,9 +13,9 @@ from hypothesis.errors import FlakyFailure
 from configdrive.client import scripts as client_scripts
 from configdrive.contents.render import render
 from configdrive.contract.events import short_type
+from configdrive.drive_data import VmData
 from configdrive.lifecycle import execute, orphans, plan, reconcile, verify
 from configdrive.lifecycle.settled import Verified
-from configdrive.model import VmData
 from tasks import policy, storage_sweep
 from tests.lives.machine import run_lives
 from tests.mailboxes import shared_redis_url

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncssh
 
-from configdrive.model import Address, Nic
+from configdrive.drive_data import Address, Nic
 from rigs.process import Daemon, RigError, find_program, free_port, tail
 from tests.long import pace
 

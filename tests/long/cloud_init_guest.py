@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import asyncssh
 import pytest
 
-from configdrive.model import Metadata, SshKey, VmData
+from configdrive.drive_data import Metadata, SshKey, VmData
 from tests.drives import VM, files_of, secret, write_image
 from tests.long import pace
 from tests.long.booted import NIC, USER, booted, overlay

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from configdrive.model import Metadata, VmData
+from configdrive.drive_data import Metadata, VmData
 from rigs.process import find_program
 from tests.drives import files_of, secret, write_image
 from tests.long import pace

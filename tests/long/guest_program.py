@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import asyncssh
 import pytest
 
-from configdrive.model import Metadata, SshKey, VmData, VmUuid
+from configdrive.drive_data import Metadata, SshKey, VmData
+from configdrive.model import VmUuid
 from tests.drives import VM, files_of, secret, write_image
 from tests.long import pace
 from tests.long.debian import Debian

@@ -11,29 +11,31 @@ from hypothesis import strategies as st
 from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents.render import extra_key_problem, password_problem
-from configdrive.lifecycle.state import ImageRecord, Leftover, Passwords, Phase, VmState
-from configdrive.model import (
+from configdrive.drive_data import (
     HOST_NAME,
     Address,
-    AttachBy,
     Bond,
     BondMode,
+    Ipv6Auto,
+    Metadata,
+    Nic,
+    Route,
+    SshKey,
+    Vlan,
+    VmData,
+)
+from configdrive.lifecycle.state import ImageRecord, Leftover, Passwords, Phase, VmState
+from configdrive.model import (
+    AttachBy,
     Generation,
     GuestOs,
     HostName,
     HypervisorName,
     InstanceName,
-    Ipv6Auto,
-    Metadata,
-    Nic,
     Place,
     Presentation,
-    Route,
-    SshKey,
     StorageName,
-    Vlan,
     Vm,
-    VmData,
     VmUuid,
 )
 from tests.unit.documents import CONTENT_WORDS, WORDS, Json

@@ -356,7 +356,7 @@ def _named_apart(keys: Iterable[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _metadata(pairs: tuple[str, ...]) -> dict[str, Any]:
-    from configdrive.model import Metadata
+    from configdrive.drive_data import Metadata
 
     given = [_pair(text, "--metadata") for text in pairs]
     fields = Metadata.__dataclass_fields__.keys() - {"extra"}

@@ -18,7 +18,8 @@ from pydantic_core import to_jsonable_python
 
 from configdrive.contents.render import extra_key_problem
 from configdrive.contract.events import Apply
-from configdrive.model import AttachBy, GuestOs, VmDefinition, VmUuid, line_problem
+from configdrive.drive_data import line_problem
+from configdrive.model import AttachBy, GuestOs, VmDefinition, VmUuid
 from workers.cloudstack.decide import Act, Kind
 from workers.cloudstack.ports import NetworkRecord, NicRecord, Published, VmContent, VmRecord
 from workers.config.cloudstack import DrivesFor

@@ -29,7 +29,8 @@ from tornado.web import RequestHandler
 from typing_extensions import override
 
 from configdrive.contract.fields import UuidField
-from configdrive.model import OneLine, VmDefinition, VmUuid
+from configdrive.drive_data import OneLine
+from configdrive.model import VmDefinition, VmUuid
 from workers.cloudstack import http_server
 from workers.cloudstack.gate import Answer, Gate, Question, Verdict
 from workers.cloudstack.gate_tokens import GateTokens

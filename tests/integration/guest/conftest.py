@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from configdrive.model import Metadata, SshKey, VmData, VmUuid
+from configdrive.drive_data import Metadata, SshKey, VmData
+from configdrive.model import VmUuid
 from tests.drives import VM, files_of, secret, write_image
 from tests.integration.guest.guest import Seen, play
 from tests.support import find_program, require_rig

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.contents.render import DIRECTORIES
-from configdrive.model import Address, VmData
+from configdrive.drive_data import Address, VmData
 from tests.drives import ADDRESS, KEYS, NIC, PASSWORD, SEED, files_of, secret, write_image
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from configdrive.model import VmData
+from configdrive.drive_data import VmData
 from tests.drives import files_of, secret, write_image
 from tests.support import find_program, require_rig
 

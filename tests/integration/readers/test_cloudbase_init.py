@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from configdrive.model import Bond, BondMode, HashPolicy, Nic, Vlan, VmData
+from configdrive.drive_data import (
+    Bond,
+    BondMode,
+    HashPolicy,
+    Nic,
+    Vlan,
+    VmData,
+)
 from tests.drives import KEYS, MAC, NIC, PASSWORD, VM, WINDOWS_VM, files_of, secret, write_image
 from tests.integration.readers.drives import LABELS, USER_DATA, as_windows_shows, write_drive
 from tests.support import find_program, require_rig

@@ -15,8 +15,18 @@ import yaml
 from configdrive.contents.network_data import network_data
 from configdrive.contents.nocloud import network_config
 from configdrive.contents.remarks import remarks
+from configdrive.drive_data import (
+    Address,
+    Bond,
+    BondMode,
+    HashPolicy,
+    Nic,
+    Route,
+    Vlan,
+    VmData,
+)
 from configdrive.errors import PermanentError
-from configdrive.model import Address, Bond, BondMode, DriveSettings, HashPolicy, Nic, Route, Vlan, VmData
+from configdrive.model import DriveSettings
 from docs.generated.networks import DNS, FAMILIES, MTU, Cell, Known, addresses, cells
 from tests.drives import VM
 from tests.integration.readers import foreign

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from configdrive.contents.vendor import vendor_data
-from configdrive.model import VmData
+from configdrive.drive_data import VmData
 from rigs.process import find_program
 from tests.drives import secret
 from tests.integration.readers.test_networks import VERSIONS, packages

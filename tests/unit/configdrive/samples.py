@@ -11,9 +11,10 @@ from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents import render as contents
 from configdrive.contents.cloudstack import METADATA
+from configdrive.drive_data import Metadata, SshKey, VmData
 from configdrive.iso import build as image
 from configdrive.iso import layout
-from configdrive.model import DriveSettings, Generation, GuestOs, Image, ImageName, Metadata, SshKey, VmData
+from configdrive.model import DriveSettings, Generation, GuestOs, Image, ImageName
 from tests.drives import VM
 
 if TYPE_CHECKING:

@@ -1,15 +1,12 @@
-"""The rules for volume labels and for what stands on one line."""
+"""The rules for volume labels."""
 
 from __future__ import annotations
-
-import sys
-import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configdrive.model import _NOT_IN_A_LINE, MAX_LABEL, label_problem
+from configdrive.model import MAX_LABEL, label_problem
 from tests.unit import strategies
 
 
@@ -48,10 +45,3 @@ def test_what_is_taken_is_the_same_in_ascii_and_in_ucs_2(label: str) -> None:
     if label_problem(label) is None:
         assert len(label.encode("ascii")) == len(label) <= 16
         assert len(label.encode("utf-16-be")) <= 32
-
-
-def test_what_is_printable_is_one_line() -> None:
-    """So printable values, the usual ones, need no closer look."""
-    printable = filter(str.isprintable, map(chr, range(sys.maxunicode + 1)))
-    assert _NOT_IN_A_LINE.isdisjoint(map(unicodedata.category, printable))
-    assert not "\0".isprintable()

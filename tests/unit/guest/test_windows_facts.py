@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from configdrive.contents.render import MAX_BYTES
-from configdrive.model import VmData
+from configdrive.drive_data import VmData
 from tests.drives import KEYS, SEED, files_of, secret
 from tests.unit.guest.powershell import MODULE, WINDOWS, commands, root
 

@@ -11,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configdrive.contents.network_data import network_data
+from configdrive.drive_data import (
+    Address,
+    Bond,
+    BondMode,
+    HashPolicy,
+    Ipv6Auto,
+    Nic,
+    Route,
+    Vlan,
+)
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Address, Bond, BondMode, HashPolicy, Ipv6Auto, Nic, Route, Vlan
 from tests.support import error_of
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - a destination

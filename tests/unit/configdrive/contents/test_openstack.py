@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from configdrive.contents.remarks import remarks
 from configdrive.contents.vendor import yaml_string
-from configdrive.model import AdminPass, DriveSettings, GuestOs, Metadata, VmData
+from configdrive.drive_data import Metadata, VmData
+from configdrive.model import AdminPass, DriveSettings, GuestOs
 from tests.drives import KEYS, SEED, VM
 from tests.unit.configdrive.samples import document, render
 

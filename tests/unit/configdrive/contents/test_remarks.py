@@ -6,7 +6,8 @@ import pytest
 from pydantic import SecretBytes
 
 from configdrive.contents.remarks import remarks
-from configdrive.model import Bond, BondMode, DriveSettings, Nic, Vlan, VmData
+from configdrive.drive_data import Bond, BondMode, Nic, Vlan, VmData
+from configdrive.model import DriveSettings
 from tests.drives import VM, WINDOWS_VM
 
 

@@ -12,8 +12,8 @@ from pydantic import SecretBytes
 
 from configdrive.contents.cloudstack import METADATA
 from configdrive.contents.render import DIRECTORIES, MAX_BYTES
+from configdrive.drive_data import Metadata, SshKey, VmData
 from configdrive.errors import FleetError, PermanentCode
-from configdrive.model import Metadata, SshKey, VmData
 from tests.drives import KEYS, SEED
 from tests.support import error_of
 from tests.unit.configdrive.samples import document, lines, passwords, render, vm_data

@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from pydantic import SecretBytes
 
 from configdrive.contract.guest_data import GuestData
-from configdrive.model import Address, Bond, BondMode, HashPolicy, Metadata, Nic, Route, SshKey, Vlan, VmData
+from configdrive.drive_data import (
+    Address,
+    Bond,
+    BondMode,
+    HashPolicy,
+    Metadata,
+    Nic,
+    Route,
+    SshKey,
+    Vlan,
+    VmData,
+)
 from tests.unit import strategies
 from tests.unit.documents import BOB, full_guest
 

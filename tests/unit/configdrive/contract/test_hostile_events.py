@@ -15,9 +15,9 @@ from configdrive.contract.events import (
     parse,
 )
 from configdrive.contract.guest_data import MAX_USER_DATA
+from configdrive.drive_data import VmData
 from configdrive.errors import PermanentCode
 from configdrive.lifecycle.transitions import vm_of
-from configdrive.model import VmData
 from tests.unit import strategies
 from tests.unit.documents import CONTENT_WORDS, WORDS, Json, document, event, full_document
 from tests.unit.refusals import paths, planted, refusal, text_of

@@ -11,8 +11,8 @@ from configdrive.contract import sealing
 from configdrive.contract.events import ContentEvent, LifecycleEvent, parse
 from configdrive.contract.guest_data import MAX_USER_DATA, GuestData
 from configdrive.contract.sealing import body_of, guest_of
+from configdrive.drive_data import VmData
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import VmData
 from tests.support import error_of
 from tests.unit import strategies
 from tests.unit.documents import CONTENT_WORDS, OTHER_UUID, WORDS, Json, document, event, full_document

@@ -8,9 +8,10 @@ from pydantic import SecretBytes, SecretStr
 
 from configdrive.contract.events import ContentEvent, LifecycleEvent
 from configdrive.contract.guest_data import GuestData
+from configdrive.drive_data import Metadata, VmData
 from configdrive.lifecycle.state import ImageRecord, Passwords, Phase, VmState
 from configdrive.lifecycle.transitions import DriveGoal, Goal, Transition, transition, vm_of
-from configdrive.model import Generation, HostName, Metadata, Place, StorageName, VmData
+from configdrive.model import Generation, HostName, Place, StorageName
 from tests.unit.documents import UUID, event
 
 OLD, NEW = SecretStr("old"), SecretStr("new")

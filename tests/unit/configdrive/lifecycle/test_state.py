@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from pydantic import SecretBytes, SecretStr
 
+from configdrive.drive_data import Metadata, VmData
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.lifecycle import state
 from configdrive.lifecycle.state import Passwords, Phase, VmState
-from configdrive.model import HostName, HypervisorName, InstanceName, Metadata, Vm, VmData, VmUuid
+from configdrive.model import HostName, HypervisorName, InstanceName, Vm, VmUuid
 from tests.support import error_of
 from tests.unit import strategies
 from tests.unit.documents import OTHER_UUID, UUID

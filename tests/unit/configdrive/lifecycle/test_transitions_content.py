@@ -10,9 +10,9 @@ from hypothesis import given
 from pydantic import SecretBytes
 
 from configdrive.contract.events import parse
+from configdrive.drive_data import Metadata, VmData
 from configdrive.lifecycle.state import Passwords, Phase, VmState
 from configdrive.lifecycle.transitions import DriveGoal, Goal, Note, absorb, transition
-from configdrive.model import Metadata, VmData
 from tests.unit import strategies
 from tests.unit.configdrive.lifecycle.moves import (
     ABSENT,

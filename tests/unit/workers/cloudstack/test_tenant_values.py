@@ -13,8 +13,9 @@ import pytest
 
 from configdrive.contents.render import render
 from configdrive.contract.events import StartEvent
+from configdrive.drive_data import VmData
 from configdrive.lifecycle.transitions import vm_of
-from configdrive.model import DriveSettings, VmData
+from configdrive.model import DriveSettings
 from rigs.cloudstack import NETWORK, machine, network
 from tests.unit.workers.cloudstack.cloud import Cloud
 from tests.unit.workers.cloudstack.recorded import FOLDER, UUID, state
