@@ -40,9 +40,9 @@ from workers.observability.optional import count_connections, open_tracing, open
 from workers.queueing import bootsteps
 from workers.queueing.app import GRACE_SECONDS, make_app
 from workers.queueing.daily_sweep import DRIVES_COMMAND, DRIVES_SECONDS, DailySweep
-from workers.queueing.ending import end_without_redis
 from workers.queueing.interrupts import interrupter
 from workers.queueing.remote_control import restrict_to_questions
+from workers.queueing.shutdown import end_without_redis
 from workers.store.fleet_id import FleetId, fleet_id
 from workers.store.fleet_keys import WorkerKeys
 from workers.store.intake import make_ingester

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from configdrive.contents.networks import IPV6, Link, Subnet, domains_of, links_of, made_in_order, servers_of
-from configdrive.contents.vendor import vendor_data, yaml_string
+from configdrive.contents.vendor_data import vendor_data, yaml_string
 from configdrive.drive_data import Ipv6Auto
 
 if TYPE_CHECKING:

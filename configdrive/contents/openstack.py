@@ -11,7 +11,7 @@ import json
 from typing import Any, Final, TypeAlias
 
 from configdrive.contents.network_data import network_data
-from configdrive.contents.vendor import vendor_data
+from configdrive.contents.vendor_data import vendor_data
 from configdrive.drive_data import VmData
 from configdrive.model import AdminPass, DriveSettings, GuestOs, Vm
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from configdrive.contents.networks import IPV6, links_of, servers_of
 from configdrive.contents.openstack import reads_admin_pass
-from configdrive.contents.vendor import Conflict, conflict
+from configdrive.contents.vendor_data import Conflict, conflict
 from configdrive.model import GuestOs
 
 if TYPE_CHECKING:

@@ -197,8 +197,8 @@ def read(file: str, *, as_json: bool) -> ExitCode:
       kcat -b kafka.example -G configdrive cloudstack -u | configdrive cloudstack read -
     """
     from workers.cloudstack.adapter import Result
+    from workers.cloudstack.kafka_stdin import take_lines
     from workers.cloudstack.retrying import Life
-    from workers.cloudstack.stdin import take_lines
 
     settings = load_settings()
     adapter = _open_adapter(settings, "read", patient=True)

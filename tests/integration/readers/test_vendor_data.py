@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from configdrive.contents.vendor import vendor_data
+from configdrive.contents.vendor_data import vendor_data
 from configdrive.drive_data import VmData
 from rigs.process import find_program
 from tests.drives import secret

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configdrive.contents.remarks import remarks
-from configdrive.contents.vendor import yaml_string
+from configdrive.contents.vendor_data import yaml_string
 from configdrive.drive_data import Metadata, VmData
 from configdrive.model import AdminPass, DriveSettings, GuestOs
 from tests.drives import KEYS, SEED, VM

@@ -1,4 +1,4 @@
-"""The entry point for files, pipes and Kafka: one payload per line, as `kcat -C -t cloudstack` prints them."""
+"""The entry point for Kafka, pipes and files: one payload per line, as `kcat -C -t cloudstack` prints them."""
 
 from __future__ import annotations
 
