@@ -185,11 +185,14 @@ class Life:
         posting = Posting(header, body_of(event, self.keys))
         self.events[header.key] = sent
         self.unended.append(header.key)
-        self.named |= {str(host) for host in (sent.host, data.get("destination")) if host is not None}
+        self._names(sent)
         if self.process(lambda: self._put(posting), trouble):
             return
         known = self.store.client.exists(self.store.key("seen", header.key))
         assert self.store.mailbox.put(posting).accepted is not bool(known)
+
+    def _names(self, sent: Sent) -> None:
+        self.named |= {str(host) for host in (sent.host, sent.data.get("destination")) if host is not None}
 
     def _put(self, posting: Posting) -> None:
         assert self.mailbox.put(posting).accepted
@@ -463,7 +466,7 @@ class Life:
         """See what an event has done, that puts something in the drive or empties it."""
         self.disturbed = False
         if sent.word in TAKES_AWAY:
-            self._nothing_is_left(outcome)
+            self._nothing_is_left(sent, outcome)
             return
         expected = self.asked.drive
         here = self.cloud.machines.get(VM)
@@ -475,7 +478,7 @@ class Life:
     def _in_drive(self, machine: Machine) -> Content | None:
         return None if machine.medium is None else self.content(machine.medium)
 
-    def _nothing_is_left(self, outcome: Outcome) -> None:
+    def _nothing_is_left(self, sent: Sent, outcome: Outcome) -> None:
         """See that nothing is left of the VM, or that the outcome says where."""
         said = set(outcome.facts.get("left_behind", "").split(", "))
         for stored in self.cloud.images_of(VM):
@@ -485,6 +488,11 @@ class Life:
             if filled and machine.host in self.named:
                 assert f"drive@{machine.host}" in said, outcome
             self.disturbed |= filled
+        if sent.host is not None and not self._another:
+            # No other has anything, or it was said: what is brought there without an event nobody can know.
+            self.named = {sent.host, *(one.removeprefix("drive@") for one in said if one.startswith("drive@"))}
+            for one in self.unended:
+                self._names(self.events[one])
 
     def check(self) -> None:
         """See that all is as it must be, now.

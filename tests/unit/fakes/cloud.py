@@ -200,9 +200,8 @@ class MemoryDriver(HypervisorDriver):
     def delete(self, vm: Vm, image: StoredImage, *, anyones: bool = True) -> None:
         self._begin("delete", image.place.host or vm.host)
         self._require_up(image.place)
-        users = ((uuid, machine) for uuid, machine in self._everything() if machine.medium == image)
-        own = self._machine(vm)
-        if any(anyones or machine is own for _, machine in users):
+        users = [machine for _, machine in self._everything() if machine.medium == image]
+        if any(anyones or machine in self._own(vm, image) for machine in users):
             raise TransientError(TransientCode.IMAGE_IN_USE, f"{image.name} is in a drive")
         self.cloud.hook("delete", At.DURING)
         self.cloud.files.pop(image, None)
@@ -269,6 +268,15 @@ class MemoryDriver(HypervisorDriver):
         host = self.cloud.aliases.get(vm.host, vm.host)
         here = (machine for uuid, machine in self._everything() if (uuid, machine.host) == (vm.uuid, host))
         return next(here, None)
+
+    def _own(self, vm: Vm, image: StoredImage) -> list[Machine]:
+        """Return the VM; where its host does not know it, every host that sees the image is asked, too."""
+        own = self._machine(vm)
+        if own is not None or image.place.host is not None:
+            return [] if own is None else [own]
+        for host in sorted(self.cloud.hosts & self.cloud.down):
+            raise TransientError(TransientCode.HOST_UNREACHABLE, f"{host} does not answer")
+        return [machine for uuid, machine in self._everything() if uuid == vm.uuid]
 
     def _everything(self) -> Iterator[tuple[VmUuid, Machine]]:
         yield from self.cloud.machines.items()
