@@ -31,7 +31,7 @@ from kombu.exceptions import OperationalError
 
 from configdrive.client.postings import Receipt
 from configdrive.contract.outcome import Outcome, Status
-from configdrive.errors import FleetError, PermanentError, TransientError
+from configdrive.errors import FleetError, PermanentError, TransientCode, TransientError
 from configdrive.model import VmDefinition, VmUuid
 from configdrive.ports import Clock
 from workers.cloudstack import events
@@ -90,11 +90,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What it is told; `elements` belong into the domain's devices, in this order."""
+    """What it is told; `elements` belong into the domain's devices, in this order.
+
+    `away`: what the gate needs was away all the time, so the next question would wait in vain as well.
+    """
 
     verdict: Verdict
     reason: str
     elements: tuple[str, ...] = ()
+    away: bool = False
 
 
 class Publisher(Protocol):
@@ -164,16 +168,17 @@ class Gate:
 
     def _ask(self, question: Question, deadline: float) -> Answer:
         """Try until it is answered, also while Redis or CloudStack is away for a moment."""
-        why = "nobody has made its drive yet"
+        why, away = "nobody has made its drive yet", False
         while time.monotonic() < deadline:
             try:
                 return self._try(question, deadline)
             except _PASSES as error:
                 why = str(error) if isinstance(error, FleetError) else type(error).__name__
+                away = not isinstance(error, FleetError) or error.code is not TransientCode.VM_BUSY  # another's lock
             except PermanentError as error:
                 return Answer(Verdict.FAILED, f"{error.code}: {error.detail}")
             time.sleep(_PAUSE)
-        return Answer(Verdict.LATE, why)
+        return Answer(Verdict.LATE, why, away=away)
 
     def _try(self, question: Question, deadline: float) -> Answer:
         with self._memory.lock(question.vm, None) as lock:

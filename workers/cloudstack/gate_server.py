@@ -10,7 +10,8 @@
 | 401    | the token is missing, wrong, or another host's; nothing else was looked at        |
 | 403    | CloudStack has the VM on another host                                             |
 | 409    | the fleet cannot make this VM's drive                                             |
-| 504    | it did not in time, or Redis or CloudStack's API was away for all of it           |
+| 503    | Redis or CloudStack's API was away for all of the time                            |
+| 504    | the fleet did not make this VM's drive in time                                    |
 
 `GET /host` with a token answers which host's it is, or 401. `GET /health` answers 200.
 """
@@ -127,7 +128,7 @@ class _Start(http_server.Posted):
         self.answer(status)
 
     def _say(self, answer: Answer) -> None:
-        self.set_status(_STATUS[answer.verdict])
+        self.set_status(HTTPStatus.SERVICE_UNAVAILABLE if answer.away else _STATUS[answer.verdict])
         self.set_header("Content-Type", "application/json")
         said = {"verdict": answer.verdict.value, "reason": answer.reason, "elements": list(answer.elements)}
         _ = self.finish(json.dumps(said))

@@ -78,13 +78,15 @@ class Gated:
         self.adapter: Adapter
         self._second = 0
 
-    def start_gate(self) -> None:
-        """Start the gate, where it was before if it was there before."""
+    def start_gate(self, seconds: float = 100) -> None:
+        """Start the gate, where it was before if it was there before; a host is kept waiting for so long."""
+        if self.gate is not None:
+            self.gate.kill()
         self.gate = self.adapters.adapter(
             *("gate", "--address", LOOPBACK, "--port", str(self.port)),
             GATE_CERTIFICATE=str(self._pki / "servercert.pem"),
             GATE_CERTIFICATE_KEY=str(self._pki / "serverkey.pem"),
-            GATE_SECONDS="100",
+            GATE_SECONDS=str(seconds),
         )
         found = re.search(r"listening on \S+ port (\d+)", self.gate.log.read_text())
         assert found is not None

@@ -159,6 +159,19 @@ def test_after_two_failures_a_gate_is_left_alone_for_a_while(gated: Gated, vm: S
     assert elements(vm.starts(), vm.xml)
 
 
+def test_drives_that_come_late_do_not_silence_the_gate_for_other_vms(gated: Gated, vm: Started) -> None:
+    worker = gated.fleet.workers[0]
+    worker.pause()
+    gated.agent.set(pause="3600")
+    gated.start_gate(seconds=0.3)
+    for _ in range(2):
+        assert vm.starts() == vm.xml
+    assert "late" in gated.agent.log.splitlines()[-1]
+    worker.resume()
+    gated.start_gate()
+    assert elements(vm.starts(), vm.xml)
+
+
 @pytest.mark.parametrize("wrong", ["token", "readable", "authority", "name", "host"])
 def test_a_gate_that_is_not_ours_and_a_host_that_is_not_known_lead_to_no_drive(
     gated: Gated, vm: Started, tmp_path: Path, wrong: str

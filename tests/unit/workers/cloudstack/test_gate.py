@@ -56,7 +56,7 @@ def cloud() -> Cloud:
     return cloud
 
 
-def gate(cloud: Cloud, waiting: Waiting | None = None) -> Gate:
+def gate(cloud: Cloud, waiting: Waiting | None = None, seconds: float = 5) -> Gate:
     return Gate(
         directory=cloud.directory,
         memory=cloud.memory,
@@ -64,7 +64,7 @@ def gate(cloud: Cloud, waiting: Waiting | None = None) -> Gate:
         clock=cloud.clock,
         hosts={"h1": "kvm-01"},
         drives_for=DrivesFor.OFFERING,
-        seconds=5,
+        seconds=seconds,
     )
 
 
@@ -163,6 +163,17 @@ def test_what_passes_is_waited_for_and_what_does_not_is_said(cloud: Cloud) -> No
     cloud.clock.time += 121
     answer = gate(cloud, Waiting(cloud, failures=[refused])).ask(QUESTION)
     assert (answer.verdict, answer.reason) == (Verdict.FAILED, "mailbox_full: too much waits")
+
+
+@pytest.mark.parametrize(
+    ("failure", "away"),
+    [(redis.ConnectionError(), True), (TransientError(TransientCode.VM_BUSY, "another adapter is at it"), False)],
+)
+def test_an_answer_that_comes_too_late_says_whether_the_next_vm_s_would(
+    cloud: Cloud, failure: Exception, *, away: bool
+) -> None:
+    answer = gate(cloud, Waiting(cloud, failures=[failure] * 9), seconds=0.5).ask(QUESTION)
+    assert (answer.verdict, answer.away) == (Verdict.LATE, away)
 
 
 def test_a_drive_of_cloudstack_s_own_is_the_only_one(cloud: Cloud) -> None:
