@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -178,3 +179,15 @@ def test_a_host_without_pools_uses_its_cache(cloud: Cloud, driver: KvmDriver) ->
         driver.upload(vm, make_image(vm), Place(StorageName("host-cache"), HOST))
     finally:
         cloud.host.define_pool("local", cloud.pool)
+
+
+@pytest.mark.parametrize("route", ["volume", "sftp"])
+def test_two_that_look_at_once_do_not_trip_over_each_other(
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], route: str
+) -> None:
+    drivers = [make_driver(ssh=ssh_table, storage_route=route) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(8):
+            for found in threads.map(findings, drivers):
+                assert [check for name in ("pool local", "ssh") if not (check := found[name]).ok] == []
+    assert list(cloud.pool.rglob("*probe*")) == []

@@ -12,7 +12,7 @@ from configdrive.ports import Check
 from workers.hypervisors.kvm.access import Access, capabilities
 from workers.hypervisors.kvm.domain_xml import Device
 from workers.hypervisors.kvm.faults import translated
-from workers.hypervisors.kvm.image_folder import WRITABLE, VolumeFolder
+from workers.hypervisors.kvm.image_folder import WRITABLE, VolumeFolder, probe_name
 from workers.hypervisors.kvm.inventory import StorageRoute
 from workers.hypervisors.kvm.storages import HOST_CACHE
 from workers.hypervisors.kvm.visit import REPEATED
@@ -202,7 +202,7 @@ def _ssh(subject: str, host: Host, sftp: Sftp) -> Check:
         path = str(directory)
         while not await client.isdir(path):  # it is made with the first image: then what is above must be writable
             path = path.rsplit("/", 1)[0] or "/"
-        probe = f"{path.rstrip('/')}/.configdrive-probe"
+        probe = f"{path.rstrip('/')}/.{probe_name()}"
         async with client.open(probe, "wb", asyncssh.SFTPAttrs(permissions=0o600)):
             pass
         await client.remove(probe)

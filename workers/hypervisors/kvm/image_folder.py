@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import errno
 import re
+import secrets
 import stat
 import time
 import uuid
@@ -75,7 +76,7 @@ _HALF_ID_SECONDS: Final = 5.0
 """How long an id file that is empty may be somebody's who is just writing it."""
 
 _PROBE: Final = "configdrive-probe"
-"""A file that is there for a moment only; no image's name."""
+"""How the name of a file begins that is there for a moment only; no image's. Each has its own: others look, too."""
 
 CHUNK: Final = 256 * 1024 - 64
 """Bytes per message: what fits into one of libvirt's stream packets."""
@@ -274,16 +275,14 @@ class VolumeFolder:
 
     def probe(self) -> Access:
         """Write a file as an image would be written, and take it away; returns who might have read it."""
-        left = self._find(_PROBE, expected=True)
-        if left is not None:
-            self._drop(left)
-        volume = self._create(_PROBE, b"probe", self._access)
+        name = probe_name()
+        volume = self._create(name, b"probe", self._access)
         self._on_pool(self._refresh)  # what libvirt remembers of it is what it was told
         try:
             found = read_xml(self._link.call(volume.XMLDesc, 0)).find("target/permissions")
         finally:
             self._drop(volume)
-            self._link.known.files.forget(self.directory / _PROBE)
+            self._link.known.files.forget(self.directory / name)
         if found is None:
             return _NOBODY_S
         owner, group = (int(found.findtext(name, "-1")) for name in ("owner", "group"))
@@ -646,7 +645,7 @@ class SftpFolder:
 
     def probe(self) -> Access:
         """Write a file as an image would be written, and take it away; returns who might have read it."""
-        path = self.directory / _PROBE
+        path = self.directory / probe_name()
 
         async def work(client: asyncssh.SFTPClient) -> asyncssh.SFTPAttrs:
             await self._open(client, make=True)
@@ -683,6 +682,11 @@ class SftpFolder:
             return False
         parents = self._with_parents and within is None
         return await open_folder(client, self.directory, PASSABLE, make=make, parents=parents)
+
+
+def probe_name() -> str:
+    """Return a name for a file by which is found out whether one can be written."""
+    return f"{_PROBE}-{secrets.token_hex(4)}"
 
 
 def _is_busy(error: libvirt.libvirtError) -> bool:
