@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +18,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from configdrive.client.connection import connect_redis
 from configdrive.client.hypervisors import known_hypervisors
+from configdrive.errors import FleetError
 from configdrive.lifecycle.reconcile import LEAVE_AFTER, Reconciler
 from configdrive.lifecycle.verify import Verifier
 from configdrive.model import HypervisorName
@@ -32,7 +36,7 @@ from workers.config.clock import SystemClock
 from workers.config.hypervisors import queues
 from workers.config.inventory import read_inventory
 from workers.config.key_ring import make_namer, make_sealer
-from workers.config.settings import Settings
+from workers.config.settings import Settings, load_settings
 from workers.driverkit.load import make_driver
 from workers.observability.logs import LoggingObserver
 from workers.observability.observers import Observers, WorkObserver
@@ -50,6 +54,9 @@ from workers.store.mailbox import MailboxOptions, RedisMailbox
 from workers.store.places import RedisPlaces
 
 _log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 60.0
+"""How long a new fleet's first worker looks for images of an older one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +135,48 @@ def make_runtime(
     return Runtime(attempts, Leftovers(mailbox, drivers, leases=leases, verifier=verifier, observer=observer), drivers)
 
 
-def requirements(settings: Settings, client: redis.Redis) -> Callable[[], None]:
+def requirements(settings: Settings, client: redis.Redis, hypervisor: HypervisorName) -> Callable[[], None]:
     """Return what a worker must find on Redis, asked for again and again: the fleet's id, and one of its own keys.
 
     It raises `PermanentError` (`MISCONFIGURED`) where that is not so.
     """
     fleet = FleetId(client, settings.key_prefix, settings.fleet_id)
-    keys = WorkerKeys(client, settings.key_prefix, settings.keys_file)
+    keys = WorkerKeys(client, settings.key_prefix, settings.keys_file, partial(find_image, hypervisor))
 
     def require() -> None:
         keys()
         fleet()  # behind it: who is no worker of this fleet gives it no id
 
     return require
+
+
+def find_image(hypervisor: HypervisorName) -> str:
+    """Find an image of whatever fleet on a host that answers soon, and say which; empty when there is none.
+
+    In a process of its own: what a driver leaves in this one would be forked with the pool.
+    """
+    code = "import sys; from workers.worker import first_image; print(first_image(sys.argv[1]))"
+    argv = [sys.executable, "-P", "-c", code, hypervisor]
+    try:
+        said = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=_LOOK_SECONDS, check=False).stdout  # noqa: S603
+    except subprocess.TimeoutExpired:
+        _log.warning("whether hosts have images of a fleet is not known: not all have answered")
+        return ""
+    return said.strip()
+
+
+def first_image(hypervisor: str) -> str:
+    """As `find_image`, in this process."""
+    settings = load_settings()
+    driver = make_driver(settings, HypervisorName(hypervisor), read_inventory(settings.inventory))
+    try:
+        for host in driver.hosts():
+            with suppress(FleetError):
+                for image in driver.survey(host).images[:1]:
+                    return f"{image.name} on host {host}"
+    finally:
+        driver.close()
+    return ""
 
 
 def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequence[str] = ()) -> Celery:
@@ -187,7 +223,7 @@ def make_worker_app(settings: Settings, hypervisor: HypervisorName, served: Sequ
         wakeup_seconds=settings.wakeup_seconds,
         served=served,
         health_file=settings.health_file,
-        require=requirements(settings, mailbox.client),
+        require=requirements(settings, mailbox.client, hypervisor),
         ingest=None if ingester is None else ingester.run,
         sweep_storage=sweep.run if every else None,
         fill_drives=drives.run if isinstance(driver, DropsMedia) else None,

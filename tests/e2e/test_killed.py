@@ -135,8 +135,9 @@ from workers.store.mailbox import MailboxOptions, RedisMailbox
 from workers.worker import make_runtime, requirements
 settings = load_settings()
 client = connect_redis(settings)
-requirements(settings, client)()  # as a worker's start: the very first makes the fleet's key
-runtime = make_runtime(settings, [HypervisorName("simulated")])
+simulated = HypervisorName("simulated")
+requirements(settings, client, simulated)()  # as a worker's start: the very first makes the fleet's key
+runtime = make_runtime(settings, [simulated])
 mailbox = RedisMailbox(client, MailboxOptions.of(settings))
 publisher = Publisher.of(settings, mailbox, make_sealer(settings))
 postings = [publisher.posting(event) for event in json.load(sys.stdin)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -113,19 +113,25 @@ def list_(*, usage: bool, as_json: bool) -> ExitCode:
 def rotate(*, as_json: bool) -> ExitCode:
     """Add a new key, which everything is sealed with from now on. Older ones still open.
 
-    Running workers notice by themselves; publishers with CONFIGDRIVE_PUBLIC_KEY need the new public key.
+    Running workers notice by themselves; publishers with CONFIGDRIVE_PUBLIC_KEY need the new public key. It needs the
+    newest key file: one that lacks a key of the fleet is refused, as it would take that key from whoever gets a copy.
 
     \b
     Example:
       configdrive keys rotate --json | jq -r .public
     """
-    from workers.config.keys import Key, public_text, read_keys, write_keys
-    from workers.store.fleet_keys import rotated
+    from redis import RedisError
 
-    path = load_settings().keys_file
-    key = Key.generate()
+    from workers.config.keys import Key, public_text, read_keys, write_keys
+    from workers.store.fleet_keys import require_all, rotated
+
+    settings = load_settings()
+    path, key = settings.keys_file, Key.generate()
     with _locked(path):
-        write_keys(path, [*read_keys(path), key], replace=True)
+        found = read_keys(path)
+        with suppress(RedisError):  # away: said below
+            require_all(open_mailbox(settings).client, settings.key_prefix, path, found)
+        write_keys(path, [*found, key], replace=True)
     _tell_fleet(lambda client, prefix: rotated(client, prefix, key.identity), "configdrive keys enroll")
     _print(path, key, f"added key {key.identity} to {path}; publishers need: {public_text(key)}", as_json=as_json)
     return ExitCode.DONE

@@ -71,7 +71,7 @@ def worker(  # noqa: PLR0913, PLR0917 - one for each option
 
     app = make_worker_app(settings, HypervisorName(hypervisor), served)
     collect_as_usual()
-    _greet_redis(settings)
+    _greet_redis(settings, HypervisorName(hypervisor))
     return _work(app, served, pool or settings.pool, concurrency or settings.concurrency, _node(name, hypervisor))
 
 
@@ -95,7 +95,7 @@ def _node(name: str | None, hypervisor: str) -> str:
     return name or f"{hypervisor}-{os.getpid()}"
 
 
-def _greet_redis(settings: Settings) -> None:
+def _greet_redis(settings: Settings, hypervisor: HypervisorName) -> None:
     """Say soon when Redis is away; Celery then tries until it is there. What will not pass is raised.
 
     That is a refused login, a setting `fleet_id` that is not what Redis has, and a key file that has none of the
@@ -109,7 +109,7 @@ def _greet_redis(settings: Settings) -> None:
     client = connect_redis(settings, patient=False)
     try:
         client.ping()
-        requirements(settings, client)()  # made now: a full Redis would refuse it later
+        requirements(settings, client, hypervisor)()  # made now: a full Redis would refuse it later
     except redis.AuthenticationError:
         raise
     except redis.RedisError as error:

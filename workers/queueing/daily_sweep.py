@@ -18,7 +18,7 @@ _FIRST_LOOKS: Final = 10
 
 _END_SECONDS: Final = 5.0
 
-COMMAND: Final = (sys.executable, "-c", "from workers.cli import main; main()", "sweep", "--json", "--hypervisor")
+COMMAND: Final = (sys.executable, "-P", "-c", "from workers.cli import main; main()", "sweep", "--json", "--hypervisor")
 
 
 DRIVES_SECONDS: Final = 300.0

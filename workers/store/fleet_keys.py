@@ -28,18 +28,21 @@ class WorkerKeys:
         client: a connection.
         prefix: of the fleet's keys on Redis.
         path: the key file.
+        look: finds an image of a fleet on a host, and says which; empty when there is none. Asked before a first key is
+            made: where images lie a fleet has keys, though Redis may have lost their ids.
     """
 
-    def __init__(self, client: redis.Redis, prefix: str, path: Path) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, path: Path, look: Callable[[], str] = lambda: "") -> None:
         self._client = client
         self._prefix = prefix
         self._path = path
+        self._look = look
         self._missed: set[str] = set()
 
     def __call__(self) -> None:
         """Require one of the fleet's keys in the file. In a fleet that has none so far, the file's are entered.
 
-        The very first worker, without a file, makes the first key, and says so.
+        The very first worker of a fleet without any image, without a file, makes the first key, and says so.
 
         Raises:
             PermanentError: `MISCONFIGURED`: the file has none of the fleet's keys, or cannot be read or written.
@@ -48,6 +51,8 @@ class WorkerKeys:
         known = read_key_ids(self._client, self._prefix)
         made = None
         if not known and not self._path.exists():
+            if image := self._look():
+                raise _not_the_first(self._path, image)
             made = Key.generate()
             write_keys(self._path, [made], replace=False)  # another worker of this machine may have been first
         if not self._path.exists():
@@ -75,6 +80,22 @@ class WorkerKeys:
         self._missed = missing
 
 
+def require_all(client: redis.Redis, prefix: str, path: Path, keys: Sequence[Key]) -> None:
+    """Require all of the fleet's keys, of whoever changes the file that the other workers get a copy of.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`, when one is missing.
+        redis.RedisError: Redis is away.
+    """
+    known, own = read_key_ids(client, prefix), {key.identity for key in keys}
+    missing = [one for one in known if one not in own]
+    if missing and len(missing) == len(known):
+        raise _foreign(f"{path} has none of the fleet's keys", path, known)
+    if missing:
+        remedy = f"{COPY}; one that is lost everywhere: `configdrive keys retire {missing[0]}`"
+        raise PermanentError(PermanentCode.MISCONFIGURED, f"{path} lacks {', '.join(missing)} of the fleet", remedy)
+
+
 COPY: Final = "Copy the newest key file of the other workers to here"
 
 
@@ -84,6 +105,15 @@ def _foreign(detail: str, path: Path, known: Sequence[str]) -> PermanentError:
         "it is not there, and `configdrive keys enroll` makes its keys the fleet's"
     )
     return PermanentError(PermanentCode.MISCONFIGURED, f"{detail} ({', '.join(known)})", remedy)
+
+
+def _not_the_first(path: Path, image: str) -> PermanentError:
+    remedy = (
+        f"copy the key file of another worker, or your backup, to {path}; a new fleet beside that one, or one whose "
+        "keys are all lost, makes its own: `configdrive keys generate`"
+    )
+    detail = f"the key file {path} is not there, and Redis names no key, but this is no new fleet: there is {image}"
+    return PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
 
 
 def enter(client: redis.Redis, prefix: str, keys: Sequence[str]) -> None:

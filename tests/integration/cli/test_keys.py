@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rigs.cloud import VmScript
+from configdrive.errors import PermanentCode
+from configdrive.model import HostName, HypervisorName, InstanceName, Vm, VmUuid
+from rigs.cloud import HOST, VmScript
+from tests.contract.rig import make_image
 from tests.integration.cli.place import PASSWORD, Place
+from tests.support import error_of
 from workers.cli.errors import ExitCode
+from workers.config.inventory import read_inventory
+from workers.driverkit.load import make_driver
 from workers.worker import requirements
 
 if TYPE_CHECKING:
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
 GUEST = {"password": PASSWORD}
+SIMULATED = HypervisorName("simulated")
 
 
 def sealed(place: Place) -> list[int]:
@@ -104,7 +111,7 @@ class Machine:
 def founded(quiet_place: Callable[..., Place]) -> Place:
     """A fleet whose first worker has begun, and made its key."""
     place = quiet_place()
-    requirements(place.fleet.settings, place.fleet.mailbox.client)()
+    requirements(place.fleet.settings, place.fleet.mailbox.client, SIMULATED)()
     return place
 
 
@@ -139,7 +146,7 @@ def test_a_worker_with_a_new_key_file_ends_until_a_person_says_that_the_old_one_
 
     assert (ended.returncode, f"({first})" in ended.stderr) == (ExitCode.MISCONFIGURED, True)
     assert founded.run("keys", "enroll").exit_code == ExitCode.DONE
-    requirements(founded.fleet.settings, founded.fleet.mailbox.client)()
+    requirements(founded.fleet.settings, founded.fleet.mailbox.client, SIMULATED)()
     assert founded.run("keys", "retire", first, "--force").exit_code == ExitCode.DONE
     assert Machine(founded, founded.fleet.settings.keys_file).doctor()["level"] == "ok"
 
@@ -158,6 +165,10 @@ def test_the_ids_on_redis_follow_a_rotation_and_what_is_sealed_for_no_key_of_the
     (old,) = (row["id"] for row in founded.json("keys", "list")["keys"])
     founded.run("keys", "rotate")
     assert (old_file.publish(vm), old_file.doctor()["level"]) == (ExitCode.DONE, "warn")
+    for lacking in (old_file, stranger):  # a copy of such a file would take a key from the others
+        before = lacking.keys.read_bytes()
+        assert lacking.run("keys", "rotate").exit_code == ExitCode.MISCONFIGURED
+        assert lacking.keys.read_bytes() == before
     founded.run("keys", "retire", old, "--force")
     assert (old_file.publish(vm), old_file.doctor()["level"]) == (ExitCode.FAILED, "fail")
     assert (refused["code"], old in refused["detail"]) == ("unsealable", True)
@@ -182,3 +193,24 @@ def test_all_is_sealed_anew_and_the_old_key_retired_while_vms_keep_their_passwor
         assert place.run("keys", "retire", old).exit_code == ExitCode.DONE
         (started,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("start")))
         assert started["outcome"]["facts"]["password"] == "on_drive"
+
+
+def test_after_a_loss_of_redis_a_worker_without_key_file_makes_no_key_where_images_lie(
+    founded: Place, vm: VmScript, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, client = founded.fleet.settings, founded.fleet.mailbox.client
+    driver = make_driver(settings, SIMULATED, read_inventory(settings.inventory))
+    its = Vm(VmUuid(vm.uuid), InstanceName(vm.name), SIMULATED, HostName(HOST))
+    there = driver.observe(its).storage
+    assert there is not None
+    driver.upload(its, make_image(its), there)
+    for name, value in founded.environment.items():
+        monkeypatch.setenv(name, value)
+
+    client.delete(*client.keys(f"{settings.key_prefix}*"))
+    kept = settings.keys_file.rename(settings.keys_file.with_name("kept.json"))
+    error = error_of(requirements(settings, client, SIMULATED))
+    assert (error.code, vm.uuid in error.detail, HOST in error.detail) == (PermanentCode.MISCONFIGURED, True, True)
+    assert not settings.keys_file.exists()
+    kept.rename(settings.keys_file)  # the remedy
+    requirements(settings, client, SIMULATED)()

@@ -69,3 +69,17 @@ def test_a_key_of_the_fleet_that_the_file_lacks_is_named_once(
     require()
     require()
     assert [lacking in said for said in caplog.messages] == [True]
+
+
+def test_where_images_lie_no_key_is_made_until_a_person_says_that_it_is_a_new_fleet(
+    store: Store, tmp_path: Path
+) -> None:
+    path, image = tmp_path / "keys.json", "vm.0-1.1.fp-fleet.iso on host h1"
+    require = WorkerKeys(store.client, store.prefix, path, lambda: image)
+    error = error_of(require)
+    assert (error.code, image in error.detail) == (PermanentCode.MISCONFIGURED, True)
+    assert not path.exists()
+    assert read_key_ids(store.client, store.prefix) == ()
+    write_keys(path, [Key.generate()], replace=False)
+    require()
+    assert read_key_ids(store.client, store.prefix) == (read_keys(path)[0].identity,)
