@@ -114,7 +114,8 @@ class PermanentCode(StrEnum):
 
     Remedy: give all workers the same key file, and publishers its newest public key (`configdrive keys public`); then
     `configdrive retry VM`. What was made for another VM or event, or for a key that is lost, is skipped
-    (`configdrive skip VM`) and published under a new id."""
+    (`configdrive skip VM`) and published under a new id. A VM of which the fleet remembers what a lost key has sealed
+    is stopped and destroyed as ever, and begins anew with a deploy that brings all its data (`start`: at once)."""
 
     UNKNOWN_HYPERVISOR = "unknown_hypervisor"
     """No driver of that name is installed, or the inventory has no table for it.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from configdrive.contract.events import (
     ContentEvent,
+    DeployEvent,
     DestroyEvent,
     LifecycleEvent,
     MigrateEvent,
@@ -21,6 +22,7 @@ from configdrive.contract.events import (
 from configdrive.contract.guest_data import GuestData
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.contract.sealing import guest_of
+from configdrive.drive_data import VmData
 from configdrive.errors import (
     Code,
     FleetError,
@@ -36,7 +38,7 @@ from configdrive.lifecycle.execute import Executed, Executor, Job
 from configdrive.lifecycle.leftovers import Cleaner
 from configdrive.lifecycle.plan import Observed, Whereabouts, may_be_half_done
 from configdrive.lifecycle.settled import Settled
-from configdrive.lifecycle.state import Leftover, Phase, VmRecord, VmState
+from configdrive.lifecycle.state import Leftover, Passwords, Phase, Sealed, VmRecord, VmState
 from configdrive.lifecycle.transitions import (
     LIVE,
     DriveGoal,
@@ -206,14 +208,15 @@ class Reconciler:
         return _Admitted(attempt, known, guest_of(event, self._sealer))
 
     def _remembered(self, attempt: Attempt) -> VmState:
-        """Read the state. A destroy needs nothing sealed of it, and goes through with lost keys, whatever waits."""
-        destroy = isinstance(attempt.event, DestroyEvent)
+        """Read the state. What takes away goes through with lost keys, and so does what begins anew."""
+        event = attempt.event
         try:
-            return state.load(attempt.state, self._sealer, attempt.uuid, sealed_too=not destroy)
+            return state.load(attempt.state, self._sealer, attempt.uuid)
         except PermanentError:
-            if all(one.event_type != _DESTROY for one in attempt.waiting):
+            needs = not isinstance(event, DestroyEvent | StopEvent | DeployEvent)
+            if needs and _successor(event, attempt.waiting) is None:
                 raise
-        return state.load(attempt.state, self._sealer, attempt.uuid, sealed_too=False)
+        return state.load_closed(attempt.state)
 
     def _supersede(self, attempt: Attempt, known: VmState, successor: str) -> Settled:
         """Keep what a superseded event says (a password survives power events), do nothing of it.
@@ -227,6 +230,8 @@ class Reconciler:
             guest, detail = GuestData(), f"{detail}; what it says of the drive's content cannot be opened, and is lost"
         try:
             kept = superseded(known, attempt.event, guest)
+            if known.sealed != Sealed():  # nobody can add to what is closed
+                kept = replace(kept, data=VmData(), passwords=Passwords(), sealed=known.sealed)
         except FleetError:
             kept = None
         return self._end(attempt, Status.DROPPED, detail, code=StaleCode.SUPERSEDED, known=kept)
@@ -402,7 +407,8 @@ class Reconciler:
     ) -> Settled:
         """Settle an event that was done, as far as it could be."""
         status, found = _AS_IF.get(reached.note, Status.APPLIED), facts or {}
-        pending = status is Status.APPLIED and reached.state.passwords.pending is not None
+        waits = reached.state.passwords.pending or reached.state.sealed.pending
+        pending = status is Status.APPLIED and waits is not None
         if pending and found.get("password") != ON_DRIVE:
             found = {**found, "password": PENDING}
         words = reached.note.value if detail is None else detail

@@ -181,7 +181,7 @@ class VmRecord:
 
 @dataclass(frozen=True, slots=True)
 class VmState(VmRecord):
-    """All that is known of one VM: the record, and what was sealed in it."""
+    """All that is known of one VM: the record, and what was sealed in it; `sealed` are boxes that nobody has opened."""
 
     data: VmData = field(default_factory=VmData)
     passwords: Passwords = Passwords()
@@ -196,10 +196,12 @@ _DATA: TypeAdapter[VmData] = TypeAdapter(VmData)
 
 
 def dump(state: VmState, sealer: Sealer, uuid: VmUuid) -> str:
-    """Return the state at rest."""
-    data = None if state.data == VmData() else sealer.seal(_plain(state.data), f"{uuid}/data")
-    passwords = (_sealed(password, sealer, uuid) for password in (state.passwords.pending, state.passwords.carried))
-    return write(replace(state, sealed=Sealed(data, *passwords)))
+    """Return the state at rest. A box that was not opened stays, unless there is something new to go into its place."""
+    kept, passwords = state.sealed, state.passwords
+    data = kept.data if state.data == VmData() else sealer.seal(_plain(state.data), f"{uuid}/data")
+    pending = _sealed(passwords.pending, sealer, uuid) or kept.pending
+    carried = _sealed(passwords.carried, sealer, uuid) or kept.carried
+    return write(replace(state, sealed=Sealed(data, pending, carried)))
 
 
 def write(record: VmRecord) -> str:
@@ -208,28 +210,30 @@ def write(record: VmRecord) -> str:
     return to_json(document).decode()
 
 
-def load(text: str | None, sealer: Sealer, uuid: VmUuid, *, sealed_too: bool = True) -> VmState:
+def load(text: str | None, sealer: Sealer, uuid: VmUuid) -> VmState:
     """Read a state at rest; an empty one when nothing is known.
-
-    Without `sealed_too` what is sealed stays so, and is missing: a destroy needs none of it, and must work with lost
-    keys.
 
     Raises:
         PermanentError: `UNSEALABLE` when a box cannot be opened, `MISCONFIGURED` when the record is not one of ours.
     """
+    closed = load_closed(text)
+    sealed = closed.sealed
+    passwords = (_opened_password(one, sealer, uuid) for one in (sealed.pending, sealed.carried))
+    return replace(
+        closed, sealed=Sealed(), data=_opened_data(sealed.data, sealer, uuid), passwords=Passwords(*passwords)
+    )
+
+
+def load_closed(text: str | None) -> VmState:
+    """Read a state at rest without any key: what goes on a drive stays in its boxes.
+
+    Raises:
+        PermanentError: `MISCONFIGURED` when the record is not one of ours.
+    """
     if text is None:
         return VmState()
     record = peek(text)
-    sealed = record.sealed if sealed_too else Sealed()
-    clear = {name: getattr(record, name) for name in _CLEAR}
-    return VmState(
-        **clear,
-        data=_opened_data(sealed.data, sealer, uuid),
-        passwords=Passwords(
-            _opened_password(sealed.pending, sealer, uuid),
-            _opened_password(sealed.carried, sealer, uuid),
-        ),
-    )
+    return VmState(**{one.name: getattr(record, one.name) for one in fields(VmRecord)})
 
 
 def peek(text: str) -> VmRecord:
@@ -267,9 +271,6 @@ def reseal(record: VmRecord, sealer: Sealer, uuid: VmUuid) -> VmRecord:
         for name, sealed in kept.items()
     }
     return replace(record, sealed=Sealed(**anew))
-
-
-_CLEAR = tuple(one.name for one in fields(VmRecord) if one.name != "sealed")
 
 
 def _unreadable() -> PermanentError:

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TypeVar
 
 from pydantic import SecretStr
 
@@ -45,7 +46,7 @@ from configdrive.contract.events import (
 )
 from configdrive.contract.guest_data import GuestData
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.lifecycle.state import ImageRecord, Passwords, Phase, VmState
+from configdrive.lifecycle.state import ImageRecord, Passwords, Phase, Sealed, VmState
 from configdrive.model import (
     AttachBy,
     Generation,
@@ -61,6 +62,10 @@ from configdrive.model import (
 
 LIVE = frozenset({PowerState.RUNNING, PowerState.PAUSED})
 """The power states in which a guest can notice a new medium."""
+
+
+_Passwords = TypeVar("_Passwords", Passwords, Sealed)
+"""The two passwords of a VM, open or in their boxes."""
 
 
 class DriveGoal(StrEnum):
@@ -218,7 +223,8 @@ def transition(known: VmState, event: LifecycleEvent, guest: GuestData, *, live:
             reached = _unwanted(state, event)
         case StopEvent():
             passwords = _after_stop(state.passwords, booted=event.data.booted)
-            reached = Transition(replace(_emptied(state), passwords=passwords), _nothing_left())
+            closed = _after_stop(state.sealed, booted=event.data.booted)  # with lost keys
+            reached = Transition(replace(_emptied(state), passwords=passwords, sealed=closed), _nothing_left())
         case StartEvent() if _is_made(state, event):
             reached = Transition(state, Goal(DriveGoal.ATTACHED, state.image, password=state.passwords.carried))
         case StartEvent():
@@ -301,10 +307,9 @@ def _is_now(event: PasswordResetEvent | UpdateEvent) -> bool:
     return event.data.apply is Apply.NOW or (isinstance(event, UpdateEvent) and event.data.password_delivered)
 
 
-def _after_stop(passwords: Passwords, *, booted: bool) -> Passwords:
-    if booted or passwords.pending is not None:
-        return Passwords(pending=passwords.pending)
-    return Passwords(pending=passwords.carried)
+def _after_stop(passwords: _Passwords, *, booted: bool) -> _Passwords:
+    waits = passwords.pending if booted or passwords.pending is not None else passwords.carried
+    return replace(passwords, pending=waits, carried=None)
 
 
 def at_goal(vm: Vm, event: LifecycleEvent) -> Vm:

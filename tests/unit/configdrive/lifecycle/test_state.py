@@ -76,9 +76,10 @@ def test_the_clear_part_can_be_had_with_lost_keys() -> None:
     sealer.lost = True
     with pytest.raises(PermanentError):
         state.load(text, sealer, VM)
-    closed = state.load(text, sealer, VM, sealed_too=False)
+    closed = state.load_closed(text)
     assert (closed.vm, closed.phase, closed.sequence) == (KNOWN.vm, KNOWN.phase, KNOWN.sequence)
     assert (closed.data, closed.passwords) == (VmData(), Passwords())
+    assert state.peek(state.dump(closed, sealer, VM)) == state.peek(text), "what nobody has opened stays"
 
 
 @pytest.mark.parametrize(

@@ -125,14 +125,42 @@ def test_what_names_no_host_does_not_hold_up_what_supersedes_it(fleet: Fleet) ->
 # --- lost keys --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("word", ["start", "password_reset", "update", "migrate"])
+def test_what_needs_the_content_is_refused_with_lost_keys(fleet: Fleet, word: str) -> None:
+    running(fleet, guest=HELLO | {"password": "first"})
+    fleet.sealer.lost = True
+    assert refused(fleet, word, waiting=("start",)).code is PermanentCode.UNSEALABLE
+
+
 def test_a_destroy_goes_through_with_lost_keys(fleet: Fleet) -> None:
     running(fleet, guest=HELLO | {"password": "first"})
     fleet.sealer.lost = True
-    assert refused(fleet, "stop").code is PermanentCode.UNSEALABLE
     settled = fleet.send("destroy")
     assert settled.gone
     assert fleet.generations() == []
     assert fleet.medium() is None
+
+
+@pytest.mark.parametrize(("booted", "password"), [(True, None), (False, "first")])
+def test_a_stop_goes_through_with_lost_keys_and_loses_nothing_if_they_are_found_again(
+    fleet: Fleet, password: str | None, *, booted: bool
+) -> None:
+    running(fleet, guest=HELLO | {"password": "first"})
+    fleet.sealer.lost = True
+    assert fleet.send("start", waiting=("stop",), guest={"password": "late"}).outcome.code is StaleCode.SUPERSEDED
+    assert fleet.send("stop", booted=booted).outcome.status is Status.APPLIED
+    assert (fleet.generations(), fleet.medium()) == ([], None)
+    fleet.sealer.lost = False
+    fleet.send("start")
+    assert (fleet.password(), fleet.known().data.user_data is not None) == (password, True)
+
+
+def test_with_lost_keys_a_vm_begins_anew_with_a_deploy(fleet: Fleet) -> None:
+    running(fleet, guest=HELLO | {"password": "first"})
+    fleet.sealer.lost = True
+    assert fleet.send("deploy", start=True, guest={"password": "second"}).outcome.status is Status.APPLIED
+    fleet.sealer.lost = False
+    assert (fleet.password(), fleet.known().data.user_data) == ("second", None)
 
 
 @pytest.mark.parametrize("word", ["start", "stop", "update", "migrate"])
