@@ -50,13 +50,9 @@ class KeptLease:
 
     def intend(self, intents: Collection[Intent]) -> None:
         """Write down what is about to be tried; see `configdrive.ports.Lease`."""
-        if self.is_over():
-            raise StaleError(StaleCode.LEASE_LOST, f"the attempt for VM {self.vm} took longer than an attempt may")
-        asked = self._keeper.now()
-        if not self._keeper.mailbox.intend(self._right, intents):
-            raise StaleError(StaleCode.LEASE_LOST, f"another worker has taken over VM {self.vm}")
+        self._require_time()
+        self._require(lambda: self._confirm(lambda: self._keeper.mailbox.intend(self._right, intents)))
         self.intended = (*self.intended, *intents)
-        self._asked = asked
 
     def check(self) -> None:
         """Return when the lease still holds.
@@ -65,12 +61,28 @@ class KeptLease:
             StaleError: `LEASE_LOST`, when another worker has taken the VM over, or may have: the store does not answer,
                 or the attempt has taken too long. The event is tried again once the lease has run out.
         """
+        self._require_time()
+        if self.age() > min(self._keeper.seconds * _FRESH, _FRESH_SECONDS):
+            self._require(self.renew)
+
+    def renew(self) -> bool:
+        """Ask for the lease again; false when it is another's by now."""
+        return self._confirm(lambda: self._keeper.mailbox.renew(self._right))
+
+    def _confirm(self, ask: Callable[[], bool]) -> bool:
+        asked = self._keeper.now()  # before the question: the store's answer is younger than that in any case
+        held = ask()
+        if held:
+            self._asked = asked
+        return held
+
+    def _require_time(self) -> None:
         if self.is_over():
             raise StaleError(StaleCode.LEASE_LOST, f"the attempt for VM {self.vm} took longer than an attempt may")
-        if self.age() <= min(self._keeper.seconds * _FRESH, _FRESH_SECONDS):
-            return
+
+    def _require(self, ask: Callable[[], bool]) -> None:
         try:
-            held = self.renew()
+            held = ask()
         except SoftTimeLimitExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - nothing is known, so nothing may be changed
@@ -78,14 +90,6 @@ class KeptLease:
             held = False
         if not held:
             raise StaleError(StaleCode.LEASE_LOST, f"another worker has taken over VM {self.vm}, or may have")
-
-    def renew(self) -> bool:
-        """Ask for the lease again; false when it is another's by now."""
-        asked = self._keeper.now()  # before the question: the store's answer is younger than that in any case
-        held = self._keeper.mailbox.renew(self._right)
-        if held:
-            self._asked = asked
-        return held
 
     def age(self) -> float:
         """Return how many seconds ago the store was asked for what it has confirmed since."""

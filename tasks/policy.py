@@ -21,7 +21,7 @@ class Limits:
         unclassified_attempts: the same for an exception that nobody foresaw, and for workers that died over an event.
         backoff: seconds before the second attempt; doubled for each further one.
         backoff_most: the longest pause in seconds.
-        give_up: seconds since its posting after which an event is parked for which nothing was tried for so long.
+        give_up: seconds since its first attempt after which an event is parked for which nothing could be tried.
     """
 
     attempts: int = 12
@@ -46,9 +46,9 @@ def decide(  # noqa: PLR0913 - what an attempt knows, and what tests leave out
         case PermanentError():
             return Park(outcome_of(error, claim, Status.PARKED, at))
         case TransientError(code=code) if code in UNCOUNTED:
-            if claim.trial or claim.waited >= limits.give_up:
+            if claim.trial or claim.tried >= limits.give_up:
                 return _park(error, claim, at, place)
-            return Retry(pause(claim.waited, spread), code, counted=False, detail=error.detail)
+            return Retry(pause(claim.tried, spread), code, counted=False, detail=error.detail)
         case TransientError(code=code):
             most = 1 if claim.trial and code in AWAY else limits.attempts
         case _:
@@ -73,12 +73,12 @@ def backoff(attempt: int, limits: Limits, spread: float) -> float:
     return exponential * (0.5 + 0.5 * spread)
 
 
-def pause(waited: float, spread: float) -> float:
-    """Return the pause in seconds after what was no attempt: longer for an event that has waited for long.
+def pause(tried: float, spread: float) -> float:
+    """Return the pause in seconds after what was no attempt: longer for an event that is tried for long.
 
     A thousand VMs of a storage that hangs must not keep the workers busy with asking whether it does.
     """
-    return max(_PAUSE_LEAST, min(waited * _PAUSE_SHARE, _PAUSE_MOST) * (0.5 + 0.5 * spread))
+    return max(_PAUSE_LEAST, min(tried * _PAUSE_SHARE, _PAUSE_MOST) * (0.5 + 0.5 * spread))
 
 
 def outcome_of(error: Exception, claim: Claim, status: Status, at: float) -> Outcome:

@@ -85,8 +85,8 @@ class Settings(ClientSettings):
     """The same for an unforeseen exception, and for workers that died over the event."""
 
     give_up_seconds: Seconds = 3600.0
-    """An event for which nothing could be tried for so long since its posting is parked: its storage or host hangs, or
-    the workers' connections are all in use. Such an end counts as no attempt."""
+    """An event for which nothing could be tried so long after its first attempt is parked: its storage or host hangs,
+    or the workers' connections are all in use. Such an end counts as no attempt."""
 
     backoff_seconds: Seconds = 1.0
     """Pause before the second attempt; doubled for each further one, with jitter."""

@@ -110,6 +110,7 @@ class Mailboxes(RuleBasedStateMachine):
             vm.state,
             tuple(vm.mail[1:]),
             waited=answer.waited,
+            tried=answer.tried,
             trial="unclassified" if vm.trial else "",
         )
         vm.give_back()

@@ -39,11 +39,11 @@ def keeper(queue: Queue, seconds: float, longest: float = 300.0) -> LeaseKeeper:
     return LeaseKeeper(queue.mailbox, seconds=seconds, longest=longest)
 
 
-def raising(error: BaseException) -> Callable[[Claim], bool]:
-    def renew(_claim: Claim) -> bool:
+def raising(error: BaseException) -> Callable[..., bool]:
+    def answer(*_asked: object) -> bool:
         raise error
 
-    return renew
+    return answer
 
 
 class Store:
@@ -231,26 +231,32 @@ def test_a_store_that_does_not_answer_is_asked_again_and_reported_without_its_te
     assert "swordfish" not in caplog.text
 
 
+QUESTIONS: dict[str, Callable[[KeptLease], None]] = {"renew": KeptLease.check, "intend": lambda lease: lease.intend(())}
+"""The calls of the store by which a lease asks whether it holds, each with what has it asked."""
+
+
+@pytest.mark.parametrize("asks", QUESTIONS)
 def test_without_an_answer_nothing_may_be_changed(
-    queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, asks: str
 ) -> None:
-    monkeypatch.setattr(queue.mailbox, "renew", raising(ConnectionError("swordfish")))
+    monkeypatch.setattr(queue.mailbox, asks, raising(ConnectionError("swordfish")))
     lease = kept(queue, claim)
     queue.fleet.clock.time += 1
     with caplog.at_level(logging.WARNING), pytest.raises(StaleError) as caught:
-        lease.check()
+        QUESTIONS[asks](lease)
     assert caught.value.code is StaleCode.LEASE_LOST
     assert "swordfish" not in caplog.text + str(caught.value)
 
 
+@pytest.mark.parametrize("asks", QUESTIONS)
 def test_the_end_of_the_attempt_s_time_is_not_taken_for_a_lost_lease(
-    queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch
+    queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch, asks: str
 ) -> None:
-    monkeypatch.setattr(queue.mailbox, "renew", raising(SoftTimeLimitExceeded()))
+    monkeypatch.setattr(queue.mailbox, asks, raising(SoftTimeLimitExceeded()))
     lease = kept(queue, claim)
     queue.fleet.clock.time += 1
     with pytest.raises(SoftTimeLimitExceeded):
-        lease.check()
+        QUESTIONS[asks](lease)
 
 
 def test_an_attempt_that_takes_longer_than_one_may_loses_its_lease(

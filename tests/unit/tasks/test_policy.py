@@ -42,9 +42,9 @@ def stale() -> StaleError:
     return StaleError(StaleCode.LEASE_LOST, "another worker")
 
 
-def claim(attempt: int, waited: float = 0.0) -> Claim:
+def claim(attempt: int, tried: float = 0.0, waited: float = 0.0) -> Claim:
     header = Header(EventId("event-1"), "/tests", "start", VmUuid(UUID), "configdrive.kvm", 7)
-    return Claim(header, 1, "owner", attempt, 0, b"", None, (), waited=waited)
+    return Claim(header, 1, "owner", attempt, 0, b"", None, (), waited=waited, tried=tried)
 
 
 def follows(error: Exception, attempt: int, limits: Limits = LIMITS) -> tuple[str, float | str]:
@@ -96,8 +96,9 @@ def test_every_transient_code_is_tried_again_and_then_parked_under_its_own_name(
 @pytest.mark.parametrize("code", sorted(UNCOUNTED))
 def test_what_was_not_tried_counts_as_no_attempt_until_it_is_given_up(code: TransientCode) -> None:
     error = TransientError(code, "x")
-    for waited, delay in ((0.0, 1.0), (8.0, 2.0), (3599.0, 30.0)):
-        assert decide(error, claim(99, waited), LIMITS, 5.0, jitter=1.0) == Retry(delay, code, counted=False)
+    for tried, delay in ((0.0, 1.0), (8.0, 2.0), (3599.0, 30.0)):
+        waited = tried + 7200.0  # in a backlog
+        assert decide(error, claim(99, tried, waited), LIMITS, 5.0, jitter=1.0) == Retry(delay, code, counted=False)
     assert isinstance(decide(error, claim(1, 3600.0), LIMITS, 5.0), Park)
 
 
