@@ -48,6 +48,7 @@ class Claim:
         waiting: the headers of the events behind it, oldest first.
         intents: what earlier attempts were about to do, and no event has looked at since.
         waited: seconds since the event was posted.
+        tried: seconds since its first attempt; an operator's retry begins anew.
         hanging: the hosts and storages that hang (`tasks.isolation`).
         trial: the code that the event was parked for, when this attempt finds out whether the place that was away is
             back; else empty.
@@ -63,6 +64,7 @@ class Claim:
     waiting: tuple[Header, ...]
     intents: tuple[Intent, ...] = ()
     waited: float = 0.0
+    tried: float = 0.0
     hanging: frozenset[str] = frozenset()
     trial: str = ""
 
@@ -259,6 +261,9 @@ class AttemptMailbox(Leases, DeadLetters, Doubts, Protocol):
 class HoldMailbox(Leases, Protocol):
     """What tidies up after VMs needs: leases on those for which no event waits."""
 
+    def intents(self, vm_uuid: VmUuid) -> tuple[Intent, ...]:
+        """Return what attempts were about to do, and nobody has looked at since."""
+
     def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
         """Take the lease on a VM for which no event waits; what comes meanwhile waits for `release`."""
 
@@ -286,9 +291,6 @@ class LeftoverMailbox(HoldMailbox, Doubts, Protocol):
 
     def doubts(self, queue: str) -> list[Doubt]:
         """Return the VMs of a queue that are to be verified."""
-
-    def intents(self, vm_uuid: VmUuid) -> tuple[Intent, ...]:
-        """Return what attempts were about to do, and nobody has looked at since."""
 
     def release_verified(self, held: Held, doubt: Doubt, found: Verified) -> None:
         """Give back the hold on a VM that was verified, and write what came of it. A doubt that is new since stays.

@@ -120,6 +120,8 @@ class StorageSweeper:
                 why_not = "an event of it waits or is in work"
             elif held.state is not None:
                 why_not = "it is remembered"
+            elif self.mailbox.intents(uuid):
+                why_not = "what an attempt at it has begun is looked after first"
             if isinstance(held, Held):
                 self._release(held, None if why_not else write(record))
             yield Adoption(uuid, record, why_not)

@@ -128,7 +128,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         word = answer[0].decode()
         if word != "claimed":
             return NotNow(word)
-        _, epoch, attempt, deaths, waited, body, state, intents, hanging, trial, *rest = answer
+        _, epoch, attempt, deaths, waited, tried, body, state, intents, hanging, trial, *rest = answer
         fields, behind = rest[: encoding.FIELDS], rest[encoding.FIELDS :]
         return Claim(
             encoding.header(uuid, fields),
@@ -141,6 +141,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
             tuple(encoding.readable(behind)),
             encoding.intents(intents),
             float(waited) / 1000,
+            float(tried) / 1000,
             frozenset(place.decode() for place in hanging),
             trial.decode(),
         )
@@ -250,11 +251,12 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
     def snapshot(self, vm_uuid: VmUuid) -> Snapshot:
         vm, mail, _ = self._vm_keys(vm_uuid)
         pipeline = self._redis.pipeline()
-        pipeline.hmget(vm, "until", "state")
+        pipeline.hmget(vm, "until", "lease", "state")
         pipeline.llen(mail)
         pipeline.time()
-        (until, state), waiting, now = pipeline.execute()
-        leased = (encoding.number_of(until) or 0) > ms(now[0] + now[1] / 1e6)
+        (until, lease, state), waiting, (seconds, micros) = pipeline.execute()
+        left = (encoding.number_of(until) or 0) - ms(seconds + micros / 1e6)
+        leased = 0 < left <= (encoding.number_of(lease) or left)  # longer: the clock was set back
         return Snapshot(bool(waiting) or leased, encoding.state_of(state))
 
     @override

@@ -12,7 +12,7 @@ import pytest
 
 from configdrive.contract.outcome import Status
 from rigs.process import wait_until
-from tasks.mailbox import Claim, FencedError, Held, NotNow, OperatorAction, Wakeup
+from tasks.mailbox import Claim, FencedError, Held, NotNow, OperatorAction, Retry, Wakeup
 from tests.mailboxes import LEASE, QUEUE, Store, again, finish, new_vm, outcome, park, posting
 
 if TYPE_CHECKING:
@@ -328,6 +328,7 @@ def test_a_clock_that_was_set_back_holds_up_no_hold_and_no_operator(store: Store
     held = store.mailbox.hold(vm)
     assert isinstance(held, Held)
     store.age(vm, -HOUR)
+    assert not store.mailbox.snapshot(vm).in_work, "who lives renews it, and then it is as long as ever"
     assert store.mailbox.hold(vm) is NotNow.BUSY
     header = store.put(vm)
     assert store.mailbox.act(vm, header.key, OperatorAction.RETRY, None) == "busy"
@@ -360,3 +361,29 @@ def test_a_claim_says_how_long_its_event_has_waited(store: Store) -> None:
         store.client.lset(key, 0, json.dumps(json.loads(text) | {"at": at}, separators=(",", ":")))
         store.age(vm, LEASE + 1)
         assert expected <= store.claim(header).waited < expected + LEASE
+
+
+def test_a_claim_says_for_how_long_its_event_is_tried(store: Store) -> None:
+    """Not for how long it waited in a backlog, and anew after an operator's retry."""
+    vm = new_vm()
+    header = store.put(vm)
+
+    def tried(begun: float | None = None) -> float:
+        if begun is not None:
+            store.client.hset(store.key("vm", vm), "begun", round((store.now() - begun) * 1000))
+        claim = store.claim(header)
+        store.mailbox.done(claim, Retry(0.0, "deferred", counted=False))
+        store.age(vm, 1)
+        return claim.tried
+
+    key = store.key("mail", vm)
+    text: Any = store.client.lindex(key, 0)
+    at = round((store.now() - HOUR) * 1000)
+    store.client.lset(key, 0, json.dumps(json.loads(text) | {"at": at}, separators=(",", ":")))
+    assert tried() == 0
+    assert HOUR <= tried(HOUR) < 2 * HOUR
+    assert tried(-HOUR) == 0, "the clock was set back"
+    assert tried() < HOUR, "it counts from then"
+    assert tried(HOUR) >= HOUR
+    assert store.mailbox.act(vm, header.key, OperatorAction.RETRY, None) is None
+    assert tried() == 0

@@ -9,7 +9,7 @@ import pytest
 from configdrive.errors import StaleCode, TransientCode
 from configdrive.lifecycle.orphans import Why
 from configdrive.lifecycle.state import Phase, peek
-from configdrive.model import Generation, HostName, ImageName, InstanceName, StoredImage, VmUuid
+from configdrive.model import Generation, HostName, ImageName, InstanceName, Intent, StoredImage, VmUuid
 from configdrive.ports import Survey
 from tasks.leftovers import Leftovers
 from tasks.mailbox import Dropped, NotNow
@@ -17,7 +17,7 @@ from tasks.storage_sweep import Finding, StorageSweeper
 from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.cloud import At
 from tests.unit.fakes.fleet import HOME, HOST_1, HOST_2, LOCAL, PRIMARY, VM, foreign_image
-from tests.unit.fakes.queue import Queue
+from tests.unit.fakes.queue import QUEUE, Queue
 
 OTHER = VmUuid(OTHER_UUID)
 GRACE = 3600.0
@@ -242,6 +242,18 @@ def test_a_vm_whose_events_wait_is_not_adopted(queue: Queue, sweeper: StorageSwe
     assert adoption.why_not == "an event of it waits or is in work"
     assert queue.store.field(VM, "state") is None
     queue.ended(header)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_an_attempt_that_never_ended_has_brought_is_not_adopted(
+    queue: Queue, sweeper: StorageSweeper, *, dry_run: bool
+) -> None:
+    queue.forget_all()
+    (image,) = queue.fleet.cloud.images_of(VM)
+    queue.mailbox.note_doubt(QUEUE, VM, [Intent(HOST_1, "", image.place, image.name.file, sweeper.driver.name)])
+    (adoption,) = sweeper.adopt(sweeper.look(), dry_run=dry_run)
+    assert "is looked after first" in adoption.why_not
+    assert queue.store.field(VM, "state") is None
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
