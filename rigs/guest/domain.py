@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rigs.guest.kernel import GuestKernel
 
-Bus = Literal["ide", "sata", "scsi", "usb", "virtio"]
+Bus = Literal["ide", "sata", "scsi", "virtio"]
 
 # `quiet` and the rest keep the boot short under emulation and the console free of the kernel's own lines.
 _COMMAND_LINE = "console=ttyS0 quiet loglevel=1 panic=-1 nokaslr mitigations=off no_timer_check tsc=reliable audit=0"
@@ -33,7 +33,6 @@ class Disk:
         path: the file; none is an empty CD drive.
         format: the file's form.
         cdrom: a CD drive, read-only.
-        volume: instead of `path`: (pool, volume) as libvirt knows them.
     """
 
     target: str
@@ -41,16 +40,12 @@ class Disk:
     path: Path | None = None
     format: Literal["raw", "qcow2"] = "raw"
     cdrom: bool = False
-    volume: tuple[str, str] | None = None
 
     def element(self) -> ET.Element:
         """Return the `<disk>` element."""
-        kind = "volume" if self.volume else "file"
-        disk = ET.Element("disk", type=kind, device="cdrom" if self.cdrom else "disk")
+        disk = ET.Element("disk", type="file", device="cdrom" if self.cdrom else "disk")
         ET.SubElement(disk, "driver", name="qemu", type=self.format)
-        if self.volume:
-            ET.SubElement(disk, "source", pool=self.volume[0], volume=self.volume[1])
-        elif self.path:
+        if self.path:
             ET.SubElement(disk, "source", file=str(self.path))
         ET.SubElement(disk, "target", dev=self.target, bus=self.bus)
         if self.cdrom:
@@ -65,21 +60,15 @@ class Machine:
     Attributes:
         type: "pc" (i440fx, IDE) or "q35" (SATA; needs the generic kernel to read from it).
         memory: MiB.
-        scsi: a virtio-scsi controller, on which a running domain can be given one more CD drive.
-        usb: a USB controller (xHCI), for the same; needs the generic kernel to read from it.
         label: the label that the guest looks for.
         wait: seconds after which it says that there is no drive.
-        hold: it keeps the drive mounted, so that the tray stays locked.
         append: more of the kernel's command line.
     """
 
     type: Literal["pc", "q35"] = "pc"
     memory: int = 160
-    scsi: bool = False
-    usb: bool = False
     label: str = "config"
     wait: int = 10
-    hold: bool = False
     append: str = ""
 
 
@@ -117,13 +106,11 @@ def domain_xml(  # noqa: PLR0913  # each is one element of the domain
     ET.SubElement(domain, "on_reboot").text = "destroy"
     devices = ET.SubElement(domain, "devices")
     devices.extend(disk.element() for disk in disks)
-    if machine.scsi:
-        ET.SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
     if machine.type == "q35":
         ET.SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
         for index in range(1, _SPARE_PORTS + 1):
             ET.SubElement(devices, "controller", type="pci", index=str(index), model="pcie-root-port")
-    ET.SubElement(devices, "controller", type="usb", index="0", model="qemu-xhci" if machine.usb else "none")
+    ET.SubElement(devices, "controller", type="usb", index="0", model="none")
     for kind in ("serial", "console"):
         port = ET.SubElement(devices, kind, type="file")
         ET.SubElement(port, "source", path=str(console))
@@ -134,8 +121,6 @@ def domain_xml(  # noqa: PLR0913  # each is one element of the domain
 
 def _command_line(machine: Machine) -> str:
     words = [_COMMAND_LINE, f"configdrive.label={machine.label}", f"configdrive.wait={machine.wait}"]
-    if machine.hold:
-        words.append("configdrive.hold")
     if machine.append:
         words.append(machine.append)
     return " ".join(words)

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 _BOOT = re.compile(r"^@@ configdrive boot at ([\d.]+)$")
 _ABSENT = re.compile(r"^@@ configdrive absent after (\d+) at ([\d.]+)$")
-_REPORT = re.compile(r"^@@ configdrive report (\d+) at ([\d.]+)$")
+_REPORT = re.compile(r"^@@ configdrive report (\d+) at [\d.]+$")
 _END = re.compile(r"^@@ configdrive end (\d+)$")
 _FILE = re.compile(r"^@ (?P<size>\d+) (?P<digest>[0-9a-f]{64}) (?P<form>text|base64|digest) (?P<path>.+)$")
 
@@ -29,36 +29,22 @@ class DriveReport:
 
     Attributes:
         number: counts the media of one boot, from 1.
-        uptime: seconds since the kernel started.
         session: the shell session as it was printed, from `blkid` to `ls -lR`, for people.
         blkid: the line of `blkid -t LABEL='...'`.
-        mount_message: what `mount` said; empty if nothing.
         mount_line: the line of /proc/mounts; empty if the medium could not be mounted.
-        listing: what `ls -lR` printed.
         files: path below the drive's root -> content. Every content was checked against its digest.
-        digests: path -> SHA-256, also of the files that were too large to print (above 256 KiB).
     """
 
     number: int
-    uptime: float
     session: str
     blkid: str
-    mount_message: str
     mount_line: str
-    listing: str
     files: dict[str, bytes] = field(repr=False)  # a password among them
-    digests: dict[str, str]
 
     @property
     def device(self) -> str:
         """The block device, such as `/dev/sr0`."""
         return self.blkid.partition(":")[0]
-
-    @property
-    def label(self) -> str:
-        """The label that blkid found."""
-        found = re.search(r'\bLABEL="([^"]*)"', self.blkid)
-        return found[1] if found else ""
 
     @property
     def mount_options(self) -> frozenset[str]:
@@ -73,13 +59,13 @@ def read_reports(console: Path) -> list[DriveReport]:
         RigError: a file's content does not agree with its digest.
     """
     reports: list[DriveReport] = []
-    begun: tuple[int, float] | None = None
+    begun: int | None = None
     lines: list[str] = []
     for line in _lines(console):
         if start := _REPORT.match(line):
-            begun, lines = (int(start[1]), float(start[2])), []
-        elif begun and (end := _END.match(line)) and int(end[1]) == begun[0]:
-            reports.append(_report(*begun, lines))
+            begun, lines = int(start[1]), []
+        elif begun and (end := _END.match(line)) and int(end[1]) == begun:
+            reports.append(_report(begun, lines))
             begun = None
         else:
             lines.append(line)
@@ -151,35 +137,28 @@ def _lines(console: Path) -> list[str]:
     return lines[boots[-1] :] if boots else lines
 
 
-def _report(number: int, uptime: float, lines: list[str]) -> DriveReport:
+def _report(number: int, lines: list[str]) -> DriveReport:
     commands = [index for index, line in enumerate(lines) if line.startswith("# ")]
     sections = {
         lines[start].split()[1]: lines[start + 1 : end]
         for start, end in zip(commands, [*commands[1:], len(lines)], strict=True)
     }
-    contents, digests = _files(sections.get("files", []))
     session = lines[: lines.index("# files")] if "# files" in lines else lines
     return DriveReport(
         number=number,
-        uptime=uptime,
         session="\n".join(session),
         blkid="\n".join(sections.get("blkid", [])),
-        mount_message="\n".join(sections.get("mount", [])),
         mount_line="\n".join(sections.get("grep", [])),
-        listing="\n".join(sections.get("ls", [])),
-        files=contents,
-        digests=digests,
+        files=_files(sections.get("files", [])),
     )
 
 
-def _files(lines: list[str]) -> tuple[dict[str, bytes], dict[str, str]]:
+def _files(lines: list[str]) -> dict[str, bytes]:
     contents: dict[str, bytes] = {}
-    digests: dict[str, str] = {}
     heads = [(index, head) for index, line in enumerate(lines) if (head := _FILE.match(line))]
     ends = [*(index for index, _ in heads[1:]), len(lines)][: len(heads)]
     for (start, head), end in zip(heads, ends, strict=True):
         path = head["path"]
-        digests[path] = head["digest"]
         body = [line[2:] for line in lines[start + 1 : end] if line.startswith("| ")]
         if head["form"] == "digest":
             continue
@@ -191,4 +170,4 @@ def _files(lines: list[str]) -> tuple[dict[str, bytes], dict[str, str]]:
         if hashlib.sha256(content).hexdigest() != head["digest"]:
             raise RigError(f"what the guest printed of {path} does not agree with its digest")
         contents[path] = content
-    return contents, digests
+    return contents

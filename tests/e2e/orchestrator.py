@@ -16,20 +16,6 @@ PASSWORD = "swordfish"
 GUEST = {"password": PASSWORD, "user_data": {"text": "#!/bin/sh\necho hello\n"}}
 
 
-def gone_on(fleet: Fleet, parked: Outcome) -> Outcome:
-    """Wait for the final outcome of an event that was parked.
-
-    Raises:
-        RigError: there was none in time.
-    """
-
-    def ended() -> Outcome | None:
-        outcome = fleet.mailbox.outcome_of(parked.key)
-        return outcome if outcome is not None and outcome.final else None
-
-    return wait_until(ended, "what was parked to go on", timeout=60)
-
-
 class Orchestrator:
     """What an orchestrator does with a VM; a class below has its `fleet`, its `script` and the `host` it is on."""
 
@@ -61,5 +47,14 @@ class Orchestrator:
         return outcome
 
     def goes_on(self, parked: Outcome) -> Outcome:
-        """Wait for the final outcome of the VM's event that was parked."""
-        return gone_on(self.fleet, parked)
+        """Wait for the final outcome of the VM's event that was parked.
+
+        Raises:
+            RigError: there was none in time.
+        """
+
+        def ended() -> Outcome | None:
+            outcome = self.fleet.mailbox.outcome_of(parked.key)
+            return outcome if outcome is not None and outcome.final else None
+
+        return wait_until(ended, "what was parked to go on", timeout=60)

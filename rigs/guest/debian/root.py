@@ -102,16 +102,13 @@ class DebianGuest:
                 put_in_place(made, target)
         return cls(GuestKernel(plain.kernel, target / "initrd"), target / "tree")
 
-    def make_disk(
-        self, path: Path, packages: Path, links: dict[str, str] | None = None, more: dict[str, str] | None = None
-    ) -> None:
+    def make_disk(self, path: Path, packages: Path, links: dict[str, str]) -> None:
         """Make a root disk (raw, ext4), with more packages unpacked into it.
 
         Args:
             path: the file.
             packages: a directory of `.deb` files.
             links: path in the guest -> what it links to, such as what starts a service at boot.
-            more: path in the guest of a file that is there -> the text that is put behind what it has.
 
         Raises:
             RigError: mke2fs failed.
@@ -120,11 +117,8 @@ class DebianGuest:
             tree = Path(scratch) / "tree"
             shutil.copytree(self.tree, tree, symlinks=True)
             unpack(packages, tree)
-            for name, goal in (links or {}).items():
+            for name, goal in links.items():
                 (tree / name.lstrip("/")).symlink_to(goal)
-            for name, text in (more or {}).items():
-                with (tree / name.lstrip("/")).open("a") as file:
-                    file.write(text)
             (tree / "home/alice").chmod(0o755)
             os.chown(tree / "home/alice", 1000, 1000)
             mke2fs = find_program("mke2fs", "e2fsprogs")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import libvirt
 
 from rigs.cloud import VmScript
 from rigs.guest import Disk, Machine, domain_xml
 from rigs.guest.debian import Terminal, with_terminal
-from rigs.process import RigError, wait_until
+from tests.e2e.orchestrator import Orchestrator
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from configdrive.contract.outcome import Outcome
     from rigs.fleet import Fleet
     from rigs.guest.debian import DebianGuest
     from rigs.libvirt import LibvirtHost
@@ -25,7 +24,7 @@ STARTS = {
 }
 
 
-class DebianVm:
+class DebianVm(Orchestrator):
     """One VM on the host `h1`.
 
     Args:
@@ -36,41 +35,22 @@ class DebianVm:
         console: the path of its console's socket.
     """
 
+    hypervisor = "kvm"
+
     def __init__(self, host: LibvirtHost, fleet: Fleet, guest: DebianGuest, package: Path, console: Path) -> None:
-        self.script = VmScript()
-        self._fleet = fleet
+        self.script, self.fleet, self.host = VmScript(), fleet, "h1"
         self._console = console
         self._connection = libvirt.open(host.uri)
         root = host.create_disk("primary", f"{self.script.uuid}.raw", format_="raw", mib=1)
-        # It is known when there is none yet: to look five times again would be a quarter of the boot.
-        guest.make_disk(root, package, STARTS, {"/etc/default/configdrive-guest": "WAIT=1\n"})
-        disks = [Disk("vda", "virtio", root)]
-        # Where a drive can come while the VM runs.
-        machine = Machine(scsi=True, append="nosmp")
+        guest.make_disk(root, package, STARTS)
+        disks, machine = [Disk("vda", "virtio", root)], Machine(append="nosmp")
         xml = domain_xml(self.script.name, self.script.uuid, guest.boot, console, disks=disks, machine=machine)
         self._domain = self._connection.defineXML(with_terminal(xml, console))
-
-    def send(self, kind: str, **data: Any) -> Outcome:  # noqa: ANN401 - fields of an event
-        """Publish the VM's next event and wait for its outcome.
-
-        Raises:
-            RigError: there was none within 300 s.
-        """
-        receipt = self._fleet.publisher.publish(self.script.event(kind, hypervisor="kvm", **data))
-        assert receipt.accepted
-        outcome = self._fleet.publisher.wait(receipt, 300)
-        if outcome is None:
-            raise RigError(f"no outcome of {kind}\n{self._fleet.log[-3000:]}")
-        return outcome
 
     def power_on(self, *secrets: str) -> Terminal:
         """Switch it on, and sit down at its console. The passwords that will be typed are kept out of errors."""
         self._domain.create()
         return Terminal(self._console, secrets)
-
-    def wait_off(self) -> None:
-        """Wait until the guest has shut itself down."""
-        wait_until(lambda: not self._domain.isActive(), "the guest to shut down", timeout=30, interval=0.1)
 
     def close(self) -> None:
         """Take it away."""

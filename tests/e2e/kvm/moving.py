@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import libvirt
 import libvirt_qemu
@@ -15,11 +15,11 @@ from configdrive.contract.outcome import Status
 from configdrive.model import HypervisorName, ImageName, InstanceName, Vm, VmUuid
 from rigs.cloud import VmScript
 from rigs.guest import Disk, Machine, domain_xml
-from rigs.process import RigError, wait_until
+from rigs.process import wait_until
 from rigs.running_files import read_files_below
 from rigs.worker import CONFIGDRIVE
 from tests.e2e.kvm.site import ALONE, CACHE, LOCAL, OTHER, SHARED
-from tests.e2e.orchestrator import gone_on
+from tests.e2e.orchestrator import Orchestrator
 from tests.integration.kvm.cloud import BOOT_DISK, disk
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _SHUT = re.compile("Tray of device '([^']+)' is not open")
 
 
 @dataclass
-class Moving:
+class Moving(Orchestrator):
     """One VM, defined on `h1` with its root disk in a directory.
 
     Args:
@@ -50,10 +50,12 @@ class Moving:
         root: the root disk's directory.
     """
 
+    hypervisor: ClassVar = "kvm"
     site: Site
     fleet: Fleet
     root: Path
     script: VmScript = field(default_factory=VmScript)
+    host: str = "h1"
 
     @property
     def vm(self) -> Vm:
@@ -157,20 +159,6 @@ class Moving:
 
     # --- the orchestrator ------------------------------------------------------------------------------------------
 
-    def send(self, kind: str, **data: Any) -> Outcome:  # noqa: ANN401 - fields of an event
-        """Publish the VM's next event and wait for its outcome, final or parked.
-
-        Raises:
-            RigError: there was none within 300 s.
-        """
-        event = self.script.event(kind, hypervisor="kvm", **data)
-        receipt = self.fleet.publisher.publish(event)
-        assert receipt.accepted
-        outcome = self.fleet.publisher.wait(receipt, 300)
-        if outcome is None:
-            raise RigError(f"no outcome of {kind}\n{self.fleet.log[-3000:]}")
-        return outcome
-
     def retry(self, parked: Outcome) -> Outcome:
         """Tell the fleet to try a parked event again, as an operator does, and wait for its final outcome.
 
@@ -181,10 +169,6 @@ class Moving:
         argv = [CONFIGDRIVE, "retry", self.script.uuid]
         subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=300)
         return self.goes_on(parked)
-
-    def goes_on(self, parked: Outcome) -> Outcome:
-        """Wait for the final outcome of the VM's event that was parked."""
-        return gone_on(self.fleet, parked)
 
     def migrate(self, phase: str, **data: Any) -> Outcome:  # noqa: ANN401 - as above
         return self.send("migrate", phase=phase, **{"destination": "h2"} | data)

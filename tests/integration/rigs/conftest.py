@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rigs.guest import GuestKernel
-from rigs.libvirt import LibvirtHost
-from rigs.process import find_program
 from tests.support import require_rig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,38 +22,6 @@ ROOT = Path(__file__).parents[3]
 def guest() -> GuestKernel:
     with require_rig():
         return GuestKernel.prepare()
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtHost]:
-    """One host with a pool `primary`, listening for TLS too, whose `private` directory is its own."""
-    directory = tmp_path_factory.mktemp("host")
-    with require_rig():
-        host = LibvirtHost(directory / "state", tls=True, private=[directory / "private"])
-        host.start()
-    try:
-        host.define_pool("primary", directory / "primary")
-        yield host
-    finally:
-        host.stop()
-
-
-@pytest.fixture(scope="package")
-def make_iso() -> Callable[..., Path]:
-    """Make an image with a tool that is not ours."""
-    with require_rig():
-        genisoimage = find_program("genisoimage", "genisoimage")
-
-    def make(path: Path, files: Mapping[str, bytes], label: str = "config") -> Path:
-        tree = path.with_suffix(".tree")
-        for name, content in files.items():
-            file = tree / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-        subprocess.run([genisoimage, "-quiet", "-R", "-J", "-V", label, "-o", path, tree], check=True, timeout=300)
-        return path
-
-    return make
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def test_a_report_counts_once_it_is_complete(tmp_path: Path) -> None:
     assert read_reports(file) == []
     file.write_bytes(whole)
     [report] = read_reports(file)
-    assert (report.number, report.device, report.label) == (1, "/dev/sr0", "config")
+    assert (report.number, report.device) == (1, "/dev/sr0")
     assert report.files == {"password.txt": b"one"}
 
 
