@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.chaos.plan import Kind, Trouble
 from tests.chaos.plan_from_seed import make_plan
 from tests.chaos.storm import Storm
 from tests.chaos.verdict import verdict
@@ -24,6 +25,8 @@ SECONDS = 0.75
 def test_short_storm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seed = 1 if on_ci() else random.randrange(10**6)  # noqa: S311  # chaos, no cryptography
     plan = replace(make_plan(seed, SECONDS), pool="prefork")
+    killed = Trouble(SECONDS, Kind.KILL_MAIN, who=seed)  # so short a storm has none by chance
+    plan = replace(plan, troubles=(*plan.troubles, killed))
     with require_rig():
         storm = Storm(plan, tmp_path)
     left = storm.run()

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from configdrive.contract.outcome import Status
 from configdrive.model import EventKey
-from rigs.cloud import key_of
 from rigs.fleet import Supervisor
 from rigs.process import wait_until
 from rigs.simulated.faults import Kill, Point
@@ -93,8 +88,8 @@ def test_pool_child(site: Site) -> None:
 
 
 def test_solo_worker(make_site: Callable[..., Site]) -> None:
-    """Here the whole worker dies, and another is started: the steps are no others, and a third of them shows it."""
-    site, some = make_site(workers=2, options=["--pool", "solo"], settings=QUICK), cases()[::3]
+    """Here the whole worker dies, and another is started: the steps are no others, and three of them show it."""
+    site, some = make_site(workers=2, options=["--pool", "solo"], settings=QUICK), cases()[::6]
     site.start()
     with Supervisor(site.workers) as supervisor:
         interrupt_each(site, some)
@@ -119,55 +114,3 @@ def test_event_that_kills_whoever_takes_it_is_parked_and_an_operator_decides(sit
     assert [outcome.status for outcome in found[ids[0]]] == [Status.PARKED, Status.APPLIED]
     assert found[ids[1]][0].status is Status.APPLIED
     site.require(vm, 1)
-
-
-# A worker that dies with two messages that it has taken: of the event behind the one that it did, and of another VM.
-DIES_WITH_MESSAGES = """
-import json, os, signal, sys
-from redis import Redis
-from configdrive.client.connection import connect_redis
-from configdrive.client.publisher import Publisher
-from configdrive.model import HypervisorName
-from tasks.wakeup import read
-from workers.config.key_ring import make_sealer
-from workers.config.settings import load_settings
-from workers.store.mailbox import MailboxOptions, RedisMailbox
-from workers.worker import make_runtime, requirements
-settings = load_settings()
-client = connect_redis(settings)
-simulated = HypervisorName("simulated")
-requirements(settings, client, simulated)()  # as a worker's start: the very first makes the fleet's key
-runtime = make_runtime(settings, [simulated])
-mailbox = RedisMailbox(client, MailboxOptions.of(settings))
-publisher = Publisher.of(settings, mailbox, make_sealer(settings))
-postings = [publisher.posting(event) for event in json.load(sys.stdin)]
-queue = postings[0].header.queue
-def pop():
-    message = json.loads(client.rpop(settings.key_prefix + queue))
-    return read(message["headers"]["id"], json.loads(message["body"])[0], queue)
-mailbox.put_many(postings)
-runtime.attempts.make(pop())
-pop(), pop()
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_wake_ups_that_died_with_their_worker_are_sent_again(make_site: Callable[..., Site]) -> None:
-    site = make_site(settings=QUICK | {"resend_seconds": 2.0})
-    vm, other = new_vm(), new_vm()
-    events = [vm.event("deploy"), vm.event("start"), other.event("start")]
-    site.redis.start()
-    process = subprocess.run(
-        [sys.executable, "-c", DIES_WITH_MESSAGES],
-        input=json.dumps(events).encode(),
-        env={**os.environ, **site.environment},
-        capture_output=True,
-        check=False,
-        timeout=300,
-    )
-    assert process.returncode == -signal.SIGKILL, process.stderr
-    site.start_workers()
-    found = site.outcomes([key_of(event) for event in events])
-    assert [outcome.status for (outcome,) in found.values()] == [Status.APPLIED] * 3
-    site.require(vm, 2)
-    site.require(other, 1)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from configdrive.model import EventKey
     from rigs.cloud import VmScript
 
-VMS = 60
-ROUNDS = 20
+VMS = 20
+ROUNDS = 12
 GRACE_SECONDS = 60.0
 """What a supervisor would wait before it kills; the simulated hypervisor's events take milliseconds."""
 
