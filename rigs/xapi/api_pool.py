@@ -53,12 +53,6 @@ def logout(call: Call) -> None:
     call.db.remove("session", call.session)
 
 
-@message("session.local_logout", on_slaves=True)
-def local_logout(call: Call) -> None:
-    """Close a local session."""
-    call.db.remove("session", call.session)
-
-
 @message("task.create")
 def task_create(call: Call, label: str, description: str) -> str:
     """Make a task for an HTTP handler to tell its progress and result in."""
@@ -104,15 +98,6 @@ def end_task(world: World, task: str, *, result: str = "", error: list[str] | No
     row.update(allowed_operations=[], _running=False)
 
 
-@message("pool.designate_new_master")
-def designate_new_master(call: Call, host: str) -> None:
-    """Make another host the master: sessions and tasks are gone then."""
-    call.db.row("host", host)
-    if not call.world.is_live(host):
-        raise XapiError("HOST_OFFLINE", host)
-    call.world.set_master(host)
-
-
 @message("host.disable")
 def host_disable(call: Call, host: str) -> None:
     """Let no VM start on, or move to, a host."""
@@ -123,13 +108,6 @@ def host_disable(call: Call, host: str) -> None:
 def host_enable(call: Call, host: str) -> None:
     """Let VMs start on, and move to, a host."""
     call.db.row("host", host)["enabled"] = True
-
-
-@message("host.get_servertime")
-def host_get_servertime(call: Call, host: str) -> object:
-    """The host's time."""
-    call.db.row("host", host)
-    return now()
 
 
 def touch(world: World, session: str) -> None:

@@ -109,19 +109,6 @@ def vbd_unplug(call: Call, vbd: str) -> None:
     call.db.row("VBD", vbd).update(currently_attached=False, device="")
 
 
-@message("VBD.unplug_force")
-def vbd_unplug_force(call: Call, vbd: str) -> None:
-    """As `VBD.unplug`; whether the guest agrees is no question here."""
-    vbd_rules.check(call.world, vbd, "unplug_force")
-    call.db.row("VBD", vbd).update(currently_attached=False, device="")
-
-
-@message("VBD.assert_attachable")
-def vbd_assert_attachable(call: Call, vbd: str) -> None:
-    """Tell whether it could be attached if its VM ran."""
-    vbd_rules.check(call.world, vbd, "attach")
-
-
 def free_devices(world: World, vm: str) -> list[str]:
     """The numbers that a VM's next drive may have."""
     used = _used(world, vm)

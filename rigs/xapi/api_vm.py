@@ -84,12 +84,6 @@ def vm_hard_shutdown(call: Call, vm: str) -> None:
     _halt(call, vm)
 
 
-@message("VM.shutdown")
-def vm_shutdown(call: Call, vm: str) -> None:
-    """A clean shutdown, and a hard one where that does not work."""
-    vm_hard_shutdown(call, vm)
-
-
 @message("VM.clean_reboot")
 def vm_clean_reboot(call: Call, vm: str) -> None:
     """Let the guest reboot: drives that came while it ran are attached now."""
@@ -128,15 +122,6 @@ def vm_resume(call: Call, vm: str, start_paused: bool, force: bool) -> None:  # 
     del force
     vm_rules.check_power(call.world, vm, "resume")
     _boot(call, vm, vm_rules.choose_host(call.world, vm), paused=start_paused)
-
-
-@message("VM.resume_on")
-def vm_resume_on(call: Call, vm: str, host: str, start_paused: bool, force: bool) -> None:  # noqa: FBT001
-    """Go on with a suspended VM on that host."""
-    del force
-    vm_rules.check_power(call.world, vm, "resume_on")
-    vm_rules.check_can_run(call.world, vm, host)
-    _boot(call, vm, host, paused=start_paused)
 
 
 @message("VM.pool_migrate")

@@ -74,7 +74,7 @@ class DriverRig(Protocol):
     def make_driver(self, *, force_eject: bool = True) -> HypervisorDriver:
         """A new driver, as a worker process would make one."""
 
-    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
+    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True, name: str | None = None) -> Vm:
         """A new, persistent VM with its root disk on `home`; `drive`: with an empty config drive slot."""
 
     def start_vm(self, vm: Vm) -> None:
@@ -133,11 +133,11 @@ class RigModule(Protocol):
         """Start the peer."""
 
 
-def new_vm(hypervisor: str, host: HostName) -> Vm:
+def new_vm(hypervisor: str, host: HostName, name: str | None = None) -> Vm:
     """Name a VM that does not exist yet."""
     return Vm(
         VmUuid(str(uuid.uuid4())),
-        InstanceName(f"i-2-{next(_numbers)}-VM"),
+        InstanceName(name or f"i-2-{next(_numbers)}-VM"),
         HypervisorName(hypervisor),
         host,
     )

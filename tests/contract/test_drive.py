@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
-from configdrive.model import AttachBy, PowerState, StoredImage
+from configdrive.model import AttachBy, Generation, ImageName, InstanceName, PowerState, StoredImage
 from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive
 from tests.contract.rig import Feature, image_name, make_image, new_vm
 
@@ -184,6 +184,40 @@ def test_detach_leaves_no_image_now_nor_after_the_next_power_on(
         assert rig.medium(vm) is None
     assert rig.file(rig.home, image_name(vm)) == make_image(vm).content
     assert next_boot_medium(rig, vm, power) is None
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_only_the_images_that_are_named_are_taken_out(
+    rig: DriverRig, driver: HypervisorDriver, power: PowerState
+) -> None:
+    """A worker that was frozen between its look and its change: a later event has put its own image in."""
+    vm = rig.define_vm(power)
+    give(driver, rig, vm, 1)
+    seen = driver.observe(vm).media
+    give(driver, rig, vm, 2)
+    for media in (seen, ()):
+        driver.detach(vm, media)
+    assert rig.medium(vm) == make_image(vm, 2).content
+    assert next_boot_medium(rig, vm, power) == make_image(vm, 2).content
+    driver.detach(vm, [image_name(vm, 2)])
+    assert rig.medium(vm) is None
+
+
+@pytest.mark.parametrize("name", ["Web 01 (prod)", "Büro-Server übermorgen", "rack[3] 50% \"x'", "x" * 80])
+def test_a_vm_is_known_by_its_uuid_whatever_it_is_called(rig: DriverRig, driver: HypervisorDriver, name: str) -> None:
+    vm = rig.define_vm(name=name)
+    for event in (vm, replace(vm, instance_name=InstanceName("another"))):
+        named = ImageName.of(event.instance_name, vm.uuid, Generation(1), "f" * 16, "fleet234")
+        image = replace(make_image(event), name=named)
+        driver.upload(event, image, rig.home)
+        driver.attach(event, image.name, rig.home)
+        assert rig.medium(vm) == image.content
+        seen = driver.observe(event)
+        assert (seen.drive, seen.media) == (Inserted(image.name, rig.home), (image.name,))
+        assert seen.images == driver.observe(event, (), [image.name]).images == (StoredImage(image.name, rig.home),)
+        driver.detach(event, [image.name])
+        driver.delete(event, StoredImage(image.name, rig.home), anyones=False)
+        assert (rig.medium(vm), rig.leftovers(vm)) == (None, [])
 
 
 @pytest.mark.parametrize("power", POWERS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -123,6 +124,26 @@ def test_a_copy_of_what_is_not_there_is_refused(rig: DriverRig, driver: Hypervis
     assert rig.leftovers(vm) == []
 
 
+def test_a_tampered_image_does_not_travel(rig: DriverRig, driver: HypervisorDriver) -> None:
+    vm = rig.define_vm()
+    image, asked = make_image(vm), list[str]()
+    driver.upload(vm, image, rig.home)
+
+    def genuine(sha256: str) -> bool:
+        asked.append(sha256)
+        return sha256 == image.sha256
+
+    rig.put_file(rig.home, str(image.name), image.content.replace(b"swordfish", b"swordfisH"))
+    for target in (rig.second, rig.home):
+        assert error_of(driver.copy, vm, image.name, rig.home, target, genuine).code is PermanentCode.IMAGE_LOST
+    assert image.sha256 not in asked
+    assert rig.leftovers(vm) == [str(image.name)]
+    rig.put_file(rig.home, str(image.name), image.content)
+    driver.copy(vm, image.name, rig.home, rig.second, genuine)
+    assert rig.file(rig.second, image.name) == image.content
+    assert asked[-1] == image.sha256
+
+
 def test_delete_takes_one_file_and_gone_already_is_success(rig: DriverRig, driver: HypervisorDriver) -> None:
     vm = rig.define_vm()
     for place in (rig.home, rig.second):
@@ -139,7 +160,9 @@ def test_an_image_in_a_drive_is_not_deleted(rig: DriverRig, driver: HypervisorDr
     image = make_image(vm)
     driver.upload(vm, image, rig.home)
     driver.attach(vm, image.name, rig.home)
-    assert error_of(driver.delete, vm, StoredImage(image.name, rig.home)).code is TransientCode.IMAGE_IN_USE
+    for anyones in (True, False):
+        delete = partial(driver.delete, vm, StoredImage(image.name, rig.home), anyones=anyones)
+        assert error_of(delete).code is TransientCode.IMAGE_IN_USE
     assert rig.medium(vm) == image.content
     driver.detach(vm)
     driver.delete(vm, StoredImage(image.name, rig.home))

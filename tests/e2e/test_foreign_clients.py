@@ -146,16 +146,6 @@ def test_a_shell_script_stops_and_destroys(site: Site, client: GoClient) -> None
     site.require(vm, None)
 
 
-def test_an_event_of_redis_own_function_wakes_a_worker_at_once(site: Site, client: GoClient) -> None:
-    """In the same step in which it is stored: nothing has to be looked for."""
-    assert client.code is not None
-    with site.redis.client() as redis:
-        vm = new_vm()
-        event = timed(vm.event("start"))
-        assert redis.fcall("configdrive_put_v1", 0, json.dumps(event)) == [b"accepted"]
-    assert site.ended(key_of(event)).status == "applied"
-
-
 @pytest.fixture(autouse=True)
 def discreet(site: Site) -> Iterator[None]:
     yield

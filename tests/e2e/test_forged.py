@@ -15,7 +15,6 @@ from configdrive.client.public_key import PublicSealer
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
 from rigs.cloud import key_of
-from tasks.mailbox import OperatorAction
 from tests.e2e.site import Site, new_vm, uuid_of
 from workers.config.keys import Key
 
@@ -102,17 +101,6 @@ def test_a_sealed_box_that_is_not_for_this_event_is_not_opened(
     assert (destroyed.status, destroyed.attempts) == (Status.APPLIED, 1)
     assert {outcome.code for outcome in (site.ended(key_of(event)), site.ended(behind))} == {"superseded"}
     _require_silence(logs)
-
-
-def test_a_forged_sealed_box_is_skipped_and_the_next_event_goes_on(site: Site) -> None:
-    vm = new_vm()
-    event = moved_from_another_vm(site, vm)
-    parked = site.outcome(event)
-    (behind,) = site.publish(vm.event("start"))
-    skipped = replace(parked, status=Status.SKIPPED, code=None)
-    assert site.mailbox.act(uuid_of(vm), key_of(event), OperatorAction.SKIP, skipped) is None
-    assert site.ended(behind).status is Status.APPLIED
-    site.require(vm, 2)
 
 
 def pickled(_posting: Posting) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm, VmUuid
-from tests.contract.rig import DriverRig, Feature, replaced
+from tests.contract.rig import DriverRig, Feature, new_vm, replaced
 from tests.support import require_rig
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ class KvmRig:
 
         return KvmDriver.from_inventory({"hosts": {HOST: self._table}}, force_eject=force_eject, call_timeout=20.0)
 
-    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
+    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True, name: str | None = None) -> Vm:
         from tests.integration.kvm.cloud import disk  # noqa: PLC0415
 
         slot = disk(None, "hdd", "ide") if drive else ""
-        return self._cloud.define(slot, running=power is PowerState.RUNNING)
+        return self._cloud.define(slot, running=power is PowerState.RUNNING, vm=new_vm("kvm", HOST, name))
 
     def start_vm(self, vm: Vm) -> None:
         self._cloud.start(vm)

@@ -49,8 +49,8 @@ class SimulatedRig:
     def make_driver(self, *, force_eject: bool = True) -> RiggedDriver:
         return RiggedDriver.from_inventory(self._section, force_eject=force_eject, call_timeout=20.0)
 
-    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
-        vm = new_vm("simulated", self.host)
+    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True, name: str | None = None) -> Vm:
+        vm = new_vm("simulated", self.host, name)
         self._world.define_vm(vm.uuid, vm.instance_name, vm.host, power=power, drives={CD: None} if drive else None)
         return vm
 

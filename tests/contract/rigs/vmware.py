@@ -43,8 +43,8 @@ class VmwareRig:
             self._center.inventory({HOST: {"esxi": "esx-01"}}), force_eject=force_eject, call_timeout=20.0
         )
 
-    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
-        vm = new_vm("vmware", self.host)
+    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True, name: str | None = None) -> Vm:
+        vm = new_vm("vmware", self.host, name)
         self._cloud.define(
             vm.uuid, vm.instance_name, datastore="shared", drive=drive, running=power is PowerState.RUNNING
         )

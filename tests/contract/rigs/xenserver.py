@@ -53,8 +53,8 @@ class XenServerRig:
         section = {"pools": {"pool": table}, "hosts": hosts}
         return XenServerDriver.from_inventory(section, force_eject=force_eject, call_timeout=20.0)
 
-    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True) -> Vm:
-        vm = new_vm("xenserver", self.host)
+    def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True, name: str | None = None) -> Vm:
+        vm = new_vm("xenserver", self.host, name)
         self._site.define_vm(vm.instance_name, self._local, uuid=vm.uuid)
         if drive:
             self._site.add_cd(vm.uuid, "2", {VM_MARK: vm.uuid})

@@ -19,7 +19,6 @@ from rigs.worker import CONFIGDRIVE
 from tests.e2e.kvm.moving import GUEST, running
 from tests.e2e.kvm.site import LOCAL, SHARED
 from tests.integration.kvm.cloud import disk
-from tests.integration.metrics.asking import connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -161,25 +160,3 @@ def test_a_vm_starts_on_another_host_while_its_own_is_off(
     assert {str(path) for path in vm.images("h2")} == {new}
     assert {str(path) for path in vm.images("h1")} == ({new} if storage == SHARED else set())
     assert old not in vm.images("h1")
-
-
-def test_connections_and_those_that_were_lost_are_shown_to_prometheus(new_vm: NewVm, hosts: Site, fleet: Fleet) -> None:
-    def start() -> None:
-        vm = new_vm(SHARED)
-        vm.define()
-        assert vm.send("start", guest=GUEST).status is Status.APPLIED
-
-    def count() -> tuple[float, float]:
-        return connections(fleet, "h1", "libvirt")
-
-    start()
-    kept, before = wait_until(lambda: count() if count()[0] else None, "a connection to be counted", timeout=10)
-    assert kept <= len(fleet.workers) * fleet.settings.concurrency * 4
-    with away(hosts, "unreachable"):
-        pass
-
-    def lost_one() -> bool:
-        start()
-        return count()[1] > before
-
-    wait_until(lost_one, "a worker to notice", timeout=600)  # which one is next is not said

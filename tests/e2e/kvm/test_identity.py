@@ -134,17 +134,3 @@ def test_a_clone_and_its_original_hold_each_other_up_in_nothing(new_vm: NewVm, h
     for one in (vm, clone):
         assert one.send("stop").status is Status.APPLIED
         assert (one.media("h1"), one.images("h1")) == (set(), {})
-
-
-def test_a_vm_with_a_name_of_any_kind_is_served(new_vm: NewVm, hosts: Site) -> None:
-    vm = new_vm(SHARED)
-    vm.define()
-    vm.domain("h1").rename("Web 01 (prod) [x]", 0)
-    outcome = vm.send("start", guest=GUEST, vm={"uuid": vm.script.uuid, "instance_name": "Web 01 (prod) [x]"})
-    assert outcome.status is Status.APPLIED, outcome
-    assert len(vm.media("h1")) == 1
-    vm.domain("h1").rename("renamed meanwhile", 0)
-    assert vm.send("start", guest=GUEST).status is Status.APPLIED
-    assert vm.send("destroy").status is Status.APPLIED
-    assert (vm.images("h1"), vm.media("h1")) == ({}, set())
-    assert hosts.clouds["h1"].connection is not None

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.contract.outcome import Status
-from rigs.cloud import VmScript
 from rigs.fleet import Fleet
 from rigs.iso_files import read_iso
 from rigs.process import wait_until
@@ -122,23 +121,6 @@ def test_the_sweep_keeps_the_only_copy_whatever_host_it_is_found_by(cloud: Cloud
         assert vm.images() == []
 
 
-@pytest.mark.parametrize("drive", [True, False])
-def test_a_stop_leaves_the_devices_as_they_were(cloud: Cloud, fleet: Fleet, *, drive: bool) -> None:
-    vm = Life(cloud, fleet, "shared", host="cluster-01", drive=drive)
-    before = [one.key for one in cloud.drives(vm.name)]
-    for number in range(2):
-        assert vm.send("start", **({"guest": GUEST} if number == 0 else {})).status is Status.APPLIED
-        vm.power_on()
-        assert vm.medium() is not None
-        vm.power_off()
-        assert vm.send("stop").status is Status.APPLIED
-        assert (vm.images(), vm.medium()) == ([], None)
-        assert [one.key for one in cloud.drives(vm.name)] == before
-    assert vm.send("start").status is Status.APPLIED
-    assert vm.send("destroy").status is Status.APPLIED
-    assert [one.key for one in cloud.drives(vm.name)] == before
-
-
 def test_stop_of_a_suspended_vm_ends_and_is_finished_when_the_vm_is_off(cloud: Cloud, fleet: Fleet) -> None:
     vm = Life(cloud, fleet, "shared", host="cluster-01")
     assert vm.send("start", guest=GUEST).status is Status.APPLIED
@@ -152,31 +134,3 @@ def test_stop_of_a_suspended_vm_ends_and_is_finished_when_the_vm_is_off(cloud: C
     vm.power_off()
     wait_until(lambda: vm.images() == [], "the leftover to go", timeout=60)
     assert vm.medium() is None
-
-
-def test_a_clone_holds_nothing_up_and_gets_a_drive_of_its_own(cloud: Cloud, fleet: Fleet) -> None:
-    vm = Life(cloud, fleet, "shared", host="cluster-01")
-    assert vm.send("start", guest=GUEST).status is Status.APPLIED
-    script = VmScript(uuid_=cloud.clone(vm.name, f"{vm.name}-clone"))
-    changed = vm.send("start", guest={"password": "changed"})
-    assert (changed.status, "left_behind" in changed.facts) == (Status.APPLIED, False)
-    assert vm.images() == [vm.medium()]
-    stopped = vm.send("stop")
-    assert (stopped.status, vm.images(), vm.medium()) == (Status.APPLIED, [], None)
-
-    script.name = f"{vm.name}-clone"
-    event = script.event("start", hypervisor="vmware", host="cluster-01", guest=GUEST)
-    outcome = vm.outcome(fleet.publisher.publish(event))
-    assert outcome.status is Status.APPLIED
-    [medium] = cloud.media(script.name).values()
-    assert script.uuid in medium
-
-
-@pytest.mark.parametrize("name", ["Web 01 (prod)", "Büro-Server übermorgen"])
-def test_a_vm_of_any_name_is_served_and_may_be_renamed(cloud: Cloud, fleet: Fleet, name: str) -> None:
-    vm = Life(cloud, fleet, "shared", host="cluster-01", called=name)
-    assert vm.send("start", guest=GUEST).status is Status.APPLIED
-    assert vm.images() == [vm.medium()]
-    cloud.rename(name, f"{name} 2")
-    assert vm.send("destroy").status is Status.APPLIED
-    assert vm.images() == []

@@ -59,14 +59,6 @@ def test_deploy_start_reset_stop_start_destroy(new_vm: NewVm, cloud: Cloud) -> N
     assert [path.name for path in listing if vm.script.uuid in path.name] == []
 
 
-def test_a_running_vm_gets_a_drive_on_sata(new_vm: NewVm) -> None:
-    vm = new_vm()
-    vm.power_on()
-    started = vm.send("start", guest=GUEST)
-    assert (started.facts["attach"], started.facts["device"]) == ("hot_added", "sata0:1")
-    assert read_iso(vm.content())[PASSWORD_FILE] == PASSWORD.encode()
-
-
 def test_a_vm_that_the_vcenter_does_not_know_is_parked_with_the_reason(new_vm: NewVm, cloud: Cloud) -> None:
     vm = new_vm()
     cloud.destroy(vm.name)

@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.contract.outcome import Status
-from configdrive.errors import PermanentCode
 from rigs.iso_files import read_iso
 from tests.e2e.orchestrator import GUEST, PASSWORD
 from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
@@ -127,14 +126,6 @@ def test_thirty_vms_started_at_once_by_eight_workers_get_one_sr_thirty_images_an
         assert files_of(vm)[PASSWORD_FILE] == f"{PASSWORD}-{vm.script.uuid}".encode()
         (drive,) = cloud.config_drives(vm.vm)
         assert drive.sr == shared[0]["uuid"]
-
-
-def test_a_vm_that_xapi_does_not_know_is_parked_with_the_reason(new_vm: NewVm, cloud: Cloud) -> None:
-    vm = new_vm()
-    cloud.call("VM.destroy", cloud.ref(vm.vm))
-    parked = vm.send("start", guest=GUEST)
-    assert (parked.status, parked.code) == (Status.PARKED, PermanentCode.VM_NOT_FOUND)
-    assert vm.images() == {}
 
 
 def test_nothing_of_the_password_is_in_logs_or_xapi(new_vm: NewVm, fleet: Fleet, cloud: Cloud) -> None:

@@ -71,16 +71,6 @@ def test_without_shared_files_xapi_refuses_until_prepare_and_the_drive_is_there_
     assert (vm.medium(), vm.images(BLOCK_B)) == (None, {})
 
 
-def test_a_rollback_inserts_the_image_again_where_the_vm_stayed(new_vm: NewVm) -> None:
-    vm, content = running(new_vm, BLOCK_A)
-    assert vm.migrate("prepare").status is Status.APPLIED
-    assert vm.medium() is None
-    back = vm.migrate("rollback")
-    assert (back.status, back.facts["attach"]) == (Status.APPLIED, "inserted")
-    assert vm.medium() == content
-    assert (list(vm.images(BLOCK_A).values()), vm.images(BLOCK_B)) == ([content], {})
-
-
 def test_a_guest_that_cannot_give_its_disk_up_is_not_prepared_and_nothing_is_held_up(
     cloud: Cloud, fleet: Fleet
 ) -> None:
@@ -96,15 +86,6 @@ def test_a_guest_that_cannot_give_its_disk_up_is_not_prepared_and_nothing_is_hel
     vm.power_off()
     assert vm.send("stop").status is Status.APPLIED
     assert (vm.medium(), vm.images(BLOCK_A), vm.images(BLOCK_B)) == (None, {}, {})
-
-
-def test_prepare_twice_is_as_prepare_once(new_vm: NewVm, cloud: Cloud) -> None:
-    vm, content = running(new_vm, BLOCK_A)
-    for _ in range(2):
-        assert vm.migrate("prepare").status is Status.APPLIED
-    move(vm, cloud)
-    assert vm.migrate("complete").status is Status.APPLIED
-    assert vm.medium() == content
 
 
 def test_a_start_on_another_host_after_the_first_failed_keeps_its_drive(new_vm: NewVm, cloud: Cloud) -> None:

@@ -81,18 +81,6 @@ def clients(cloud: Cloud) -> int:
     return sum(1 for row in rows if row.split()[1].endswith(local) and row.split()[3] == "01")
 
 
-def test_one_connection_serves_one_verb_after_another(cloud: Cloud, driver: KvmDriver, home: Place) -> None:
-    wait_until(lambda: clients(cloud) == 1, "earlier connections to end", timeout=10)  # the test's own
-    vm = cloud.define()
-    for generation in range(1, 6):
-        driver.upload(vm, make_image(vm, generation), home)
-        driver.observe(vm)
-    assert clients(cloud) == 2
-    driver.close()
-    driver.observe(vm)
-    driver.close()
-
-
 def test_there_are_never_more_connections_than_the_inventory_allows(cloud: Cloud) -> None:
     wait_until(lambda: clients(cloud) == 1, "earlier connections to end", timeout=10)  # the test's own
     links = HostLinks(HOST, cloud.host.uri, 20, 2)
@@ -162,11 +150,6 @@ def test_a_host_that_is_silent_makes_only_the_first_wait(cloud: Cloud, monkeypat
         cloud.host.resume()
     assert len(opened) == 1
     links.close()
-
-
-def use(links: HostLinks) -> None:
-    with links.borrow() as link:
-        assert link.call(link.connection.isAlive)
 
 
 def test_a_libvirtd_that_ends_while_it_is_looked_at_is_looked_at_again(

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 SCSI = "<controller type='scsi' index='0' model='virtio-scsi'/>"
 USB = "<controller type='usb' index='0' model='qemu-xhci'/>"
-CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
 LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
 
 
@@ -211,34 +210,6 @@ def test_a_clone_s_drive_with_the_original_s_image_is_used_and_the_original_s_is
         assert cloud.media(clone, inactive=inactive) == {"hdd": attachment.path, "hdc": None}
     assert cloud.media(original) == {"hdd": theirs}
     assert driver.observe(original).drive == Inserted(image_name(original), home)
-
-
-def test_a_clone_holds_up_neither_the_original_s_next_start_nor_its_end(
-    cloud: Cloud, driver: KvmDriver, home: Place
-) -> None:
-    vm = cloud.define(disk(None, "hdd", "ide"))
-    first = give(driver, vm, home).path
-    clone = cloud.define(disk(first, "hdd", "ide"))
-    second = give(driver, vm, home, 2).path
-    driver.delete(vm, StoredImage(image_name(vm), home), anyones=False)
-    driver.detach(vm, [image_name(vm, 2)])
-    driver.delete(vm, StoredImage(image_name(vm, 2), home), anyones=False)
-    assert [Path(path).exists() for path in (first, second)] == [False, False]
-    assert cloud.media(clone) == {"hdd": first}, "its definition is not ours to change"
-
-
-@pytest.mark.parametrize("name", ["i-9-9-VM", "Web 01 (prod) [x]", "müller", 100 * "n"])
-def test_a_vm_is_known_by_its_uuid_whatever_it_is_called(
-    cloud: Cloud, driver: KvmDriver, home: Place, name: str
-) -> None:
-    vm = cloud.define(disk(None, "hdd", "ide"))
-    cloud.domain(vm).rename(name, 0)
-    for event in (vm, replace(vm, instance_name=type(vm.instance_name)("another"))):
-        path = give(driver, event, home).path
-        assert cloud.media(vm) == {"hdd": path}
-        driver.detach(event, [image_name(event)])
-        driver.delete(event, StoredImage(image_name(event), home), anyones=False)
-        assert (cloud.media(vm), Path(path).exists()) == ({"hdd": None}, False)
 
 
 def test_a_halted_vm_s_drive_can_be_a_disk(cloud: Cloud, driver: KvmDriver, home: Place) -> None:

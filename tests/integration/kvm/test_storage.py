@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,23 +25,8 @@ if TYPE_CHECKING:
     from workers.hypervisors.kvm.driver import KvmDriver
 
 HOST = HostName("h1")
-ROOT = Path(__file__).parents[3]
 CACHE = Place(StorageName("host-cache"), HOST)
 EXPORT = "127.0.0.1:/export"
-
-UPLOADER = """
-import sys
-from configdrive.model import *
-from tests.contract.rig import make_image
-from workers.hypervisors.kvm.driver import KvmDriver
-uri, pool, first = sys.argv[1:4]
-driver = KvmDriver.from_inventory({"hosts": {"h1": {"uri": uri}}})
-input()
-for uuid in sys.argv[4:]:
-    vm = Vm(VmUuid(uuid), InstanceName(first), HypervisorName("kvm"), HostName("h1"))
-    driver.upload(vm, make_image(vm), Place(StorageName(pool), HostName("h1")))
-driver.close()
-"""
 
 
 def in_use(volume: str) -> libvirt.libvirtError:
@@ -109,30 +92,6 @@ def test_a_folder_that_others_could_read_or_write_is_taken_from_them(
     assert "configdrive 711" in seen_on_host(cloud, tmp_path / "open")
 
 
-def test_a_tampered_image_does_not_travel(cloud: Cloud, routed: KvmDriver, home: Place) -> None:
-    vm = cloud.define()
-    image = make_image(vm)
-    routed.upload(vm, image, home)
-    asked: list[str] = []
-
-    def genuine(sha256: str) -> bool:
-        asked.append(sha256)
-        return sha256 == image.sha256
-
-    path = cloud.pool / image_at(image.name)
-    path.write_bytes(image.content.replace(b"swordfish", b"swordfisH"))
-    for place in (CACHE, home):
-        failure = failure_of(lambda: routed.copy(vm, image.name, home, place, genuine))  # noqa: B023
-        assert failure is not None
-        assert failure.code is PermanentCode.IMAGE_LOST
-    assert routed.observe(vm, [CACHE]).images == (StoredImage(image.name, home),)
-    path.write_bytes(image.content)
-    routed.copy(vm, image.name, home, CACHE, genuine)
-    assert [stored.place.storage for stored in routed.observe(vm, [CACHE]).images] == [home.storage, CACHE.storage]
-    assert asked[-1] == image.sha256
-    assert image.sha256 not in asked[:-1]
-
-
 def test_looking_makes_no_folder(cloud: Cloud, routed: KvmDriver, tmp_path: Path) -> None:
     cloud.add_pool("fresh", tmp_path / "fresh")
     vm = cloud.define(root=disk(tmp_path / "fresh" / "root", "vda", "virtio", "disk"))
@@ -155,41 +114,6 @@ def test_a_file_that_came_or_went_past_libvirt_is_noticed(cloud: Cloud, routed: 
     assert routed.observe(vm).images == (StoredImage(image_name(vm), home),)
     routed.delete(vm, StoredImage(image_name(vm), home))
     assert not path.exists()
-
-
-def test_workers_that_begin_at_once_make_one_folder(cloud: Cloud, tmp_path: Path) -> None:
-    cloud.add_pool("busy", tmp_path / "busy")
-    vms = [cloud.new_vm() for _ in range(12)]
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", UPLOADER, cloud.host.uri, "busy", "i-2-1-VM", *(vm.uuid for vm in part)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for part in (vms[:4], vms[4:8], vms[8:])
-    ]
-    said = [worker.communicate(b"\n", timeout=300)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0, 0], said
-    assert (
-        said
-        == [b"kvm host h1: " + cloud.host.uri.encode() + b" is neither encrypted nor authenticated; use qemu+tls://\n"]
-        * 3
-    )  # and nothing of libvirt's
-    assert len(list((tmp_path / "busy" / "configdrive").rglob("*.iso"))) == len(vms)
-    assert [pool.name() for pool in cloud.connection.listAllStoragePools(0)].count("configdrive-busy") == 1
-
-
-def test_threads_that_begin_at_once_make_one_folder(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
-    for round_ in range(5):
-        place = Place(StorageName(f"busy-{round_}"), HOST)
-        cloud.add_pool(place.storage, tmp_path / str(round_))
-        vms = [cloud.new_vm() for _ in range(8)]
-        with ThreadPoolExecutor(len(vms)) as pool:
-            for done in [pool.submit(driver.upload, vm, make_image(vm), place) for vm in vms]:
-                done.result(timeout=300)
-        assert len(list((tmp_path / str(round_) / "configdrive").rglob("*.iso"))) == len(vms)
-        cloud.clean()
 
 
 def test_a_file_that_others_just_begin_to_read_is_written_and_deleted_all_the_same(

@@ -121,20 +121,6 @@ def test_our_drive_with_the_user_s_iso_in_it_is_the_user_s_until_it_is_empty(
     assert cloud.media(vm) == {"hdd": str(tmp_path / "user.iso"), "hdb": None}, "two drives cannot bear the mark"
 
 
-@pytest.mark.parametrize("running", [False, True])
-def test_only_what_was_seen_is_taken_out(cloud: Cloud, driver: KvmDriver, home: Place, *, running: bool) -> None:
-    """A worker that was frozen between its look and its change: a later event has put its own image in."""
-    vm = cloud.define(disk(None, "hdd", "ide"), running=running)
-    give(driver, vm, home, 1)
-    seen = driver.observe(vm).media
-    newer = give(driver, vm, home, 2)
-    driver.detach(vm, seen)
-    driver.detach(vm, ())
-    assert cloud.media(vm) == cloud.media(vm, inactive=True) == {"hdd": newer.path}
-    driver.detach(vm, [image_name(vm, 2)])
-    assert cloud.media(vm) == cloud.media(vm, inactive=True) == {"hdd": None}
-
-
 def test_a_drive_is_looked_at_again_right_before_each_change(
     cloud: Cloud, driver: KvmDriver, home: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

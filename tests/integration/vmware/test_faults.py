@@ -8,7 +8,7 @@ import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import HostName, PowerState, StoredImage
-from configdrive.ports import AttachedHow, NoDrive
+from configdrive.ports import AttachedHow
 from rigs.vcsim.server import PASSWORD
 from tests.contract.rig import SECRET, image_name, make_image
 from tests.integration.vmware.conftest import give
@@ -219,9 +219,3 @@ def test_a_running_vm_keeps_its_file_even_from_another_s_mistake(site: Site, dri
     other = site.define()
     name = image_name(vm)
     assert code_of(lambda: driver.delete(other, StoredImage(name, site.shared))) is T.IMAGE_IN_USE
-
-
-def test_nothing_is_known_of_a_vm_without_uuid(site: Site, driver: VmwareDriver) -> None:
-    vm = site.define()
-    site.cloud.destroy(vm.instance_name)
-    assert driver.observe(vm).drive == NoDrive()

@@ -79,18 +79,6 @@ def test_of_several_who_make_the_folder_at_once_none_fails(site: Site, make_driv
     assert [driver.observe(vm, names=[image_name(vm)]).images != () for vm in vms] == [True] * 4
 
 
-def test_a_file_without_session_is_not_given_away(site: Site, make_driver: MakeDriver) -> None:
-    """What the front enforces is what the driver must not need: it always shows its session."""
-    vm = site.define()
-    driver = make_driver()
-    driver.upload(vm, make_image(vm), site.shared)
-    site.center.expire_sessions()
-    site.center.calls()
-    driver.upload(vm, make_image(vm), site.shared)
-    calls = site.center.calls()
-    assert (calls.count("Login"), calls.count("PUT")) == (1, 2)
-
-
 def test_a_half_written_file_that_nobody_writes_to_goes_with_a_survey(site: Site, driver: VmwareDriver) -> None:
     vm, long_ago = site.define(), (datetime.now(UTC) - timedelta(hours=2)).timestamp()
     folder = site.center.datastore("shared") / "configdrive"

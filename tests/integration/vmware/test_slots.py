@@ -90,18 +90,6 @@ def test_a_running_vm_gets_a_sata_drive_and_loses_the_image_only(site: Site, dri
     assert attach(driver, vm) == (AttachedHow.INSERTED, "sata0:1")
 
 
-def test_a_running_vm_s_ide_drive_is_used_when_it_has_one(site: Site, driver: VmwareDriver) -> None:
-    assert attach(driver, site.define(PowerState.RUNNING)) == (AttachedHow.INSERTED, "ide1:1")
-
-
-def test_a_drive_that_was_added_goes_with_the_image(site: Site, driver: VmwareDriver) -> None:
-    vm = site.define(drive=False)
-    before = devices(site, vm)
-    attached = attachment(driver, vm)
-    driver.detach(vm, [image_name(vm)], attached.added)
-    assert devices(site, vm) == before
-
-
 @pytest.mark.parametrize("power", [PowerState.HALTED, PowerState.RUNNING])
 def test_the_user_s_own_drive_is_emptied_and_stays_as_it_was(
     site: Site, driver: VmwareDriver, power: PowerState
@@ -136,16 +124,6 @@ def test_a_running_vm_keeps_the_drive_that_was_added_until_it_is_off(site: Site,
     site.cloud.stop(vm.instance_name)
     driver.detach(vm, [], attached.added)
     assert site.cloud.drives(vm.instance_name) == []
-
-
-def test_only_the_media_that_are_named_are_taken_out(site: Site, driver: VmwareDriver) -> None:
-    """What came since an attempt has looked is the next event's."""
-    vm = site.define(PowerState.RUNNING)
-    give(driver, vm, generation=2)
-    driver.detach(vm, [image_name(vm, 1)])
-    assert len(site.cloud.media(vm.instance_name)) == 1
-    driver.detach(vm, [image_name(vm, 1), image_name(vm, 2)])
-    assert site.cloud.media(vm.instance_name) == {}
 
 
 def test_an_iso_that_an_administrator_inserts_between_look_and_change_stays(site: Site, driver: VmwareDriver) -> None:
@@ -229,11 +207,3 @@ def test_a_question_that_a_dead_worker_left_is_answered(site: Site, driver: Vmwa
     driver.detach(vm)
     assert site.cloud.vm(vm.instance_name).runtime.question is None
     assert site.cloud.media(vm.instance_name) == {}
-
-
-def test_what_a_vm_of_another_cloud_has_in_its_drives_is_left_alone(site: Site, driver: VmwareDriver) -> None:
-    vm = site.define()
-    site.cloud.insert(vm.instance_name, USER_ISO, (201, 0))
-    give(driver, vm)
-    driver.detach(vm)
-    assert site.cloud.media(vm.instance_name) == {(201, 0): USER_ISO}

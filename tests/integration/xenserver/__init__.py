@@ -11,7 +11,7 @@
    `test_fix_...`; test_sftp.py `test_with_ssh_the_directory_is_made`.
 6. HA refuses what one host alone sees: test_ha.py.
 7. A label names a VM only where that is set: test_identity.py, its first section; test_cloudstack.py.
-8. A clone is emptied by its own start: test_identity.py, `test_..._clone_...`; tests/e2e/xenserver/test_identity.py.
+8. A clone is emptied by its own start: test_identity.py, `test_..._clone_...`.
 9. XAPI empties a drive whose image is gone by itself: test_hazards.py `test_an_image_deleted_past_the_fleet_...`.
 10. Files without a row are found by a scan: test_uploads.py `test_files_of_which_xapi_lost_the_rows_...`.
 11. Newer releases: test_migration.py `test_a_vm_that_is_on_its_way_...`, test_ha.py, test_uploads.py

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,15 +68,3 @@ def test_an_event_with_a_warm_session_costs_so_many_requests(
     stop(driver, vm, 4)
     assert counted(cloud, capsys, "a stop") <= MOST_OF_A_STOP
     assert (cloud.medium(vm), cloud.images(NFS).keys() & {image_name(vm, 4).file}) == (None, set())
-
-
-def test_thirty_vms_started_at_once_by_eight_workers_get_thirty_images_in_one_sr(cloud: Cloud) -> None:
-    workers = [cloud.driver(timeout=30.0) for _ in range(8)]
-    vms = [cloud.vm() for _ in range(30)]
-    with ThreadPoolExecutor(len(workers)) as pool:
-        jobs = [pool.submit(start, workers[number % len(workers)], vm) for number, vm in enumerate(vms)]
-        assert {job.result(timeout=300) for job in jobs} == {AttachedHow.INSERTED}
-    assert len(cloud.iso_srs()) == 1
-    assert cloud.images(NFS) == {str(image_name(vm)): make_image(vm).content for vm in vms}
-    for vm in vms:
-        assert cloud.medium(vm) == make_image(vm).content

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import HostName, ImageName, InstanceName, Place, PowerState, StorageName, StoredImage
+from configdrive.model import HostName, InstanceName, Place, PowerState, StorageName, StoredImage
 from configdrive.ports import AttachedHow, Inserted, NoDrive, SurveyedVm
 from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud
@@ -97,16 +96,6 @@ def test_what_was_found_by_its_label_does_not_go_before_the_uuid(cloud: Cloud) -
     assert cloud.medium(other) is None
 
 
-def test_a_name_is_only_shown(cloud: Cloud, driver: XenServerDriver) -> None:
-    for instance in ("VM_1", "web (prod)", "web\"1'", "ü", "X" * 64):
-        vm = replace(cloud.vm(), instance_name=InstanceName(instance))
-        name = ImageName.of(instance, vm.uuid, image_name(vm).generation, "a" * 16, "b" * 8)
-        driver.upload(vm, replace(make_image(vm), name=name), NFS)
-        driver.attach(vm, name, NFS)
-        seen = driver.observe(vm, names=[name])
-        assert (seen.drive, seen.images, seen.media) == (Inserted(name, NFS), (StoredImage(name, NFS),), (name,))
-
-
 def test_a_template_is_no_vm(cloud: Cloud, driver: XenServerDriver) -> None:
     vm = cloud.vm()
     cloud.pool.world.db.row("VM", cloud.ref(vm))["is_a_template"] = True
@@ -140,20 +129,6 @@ def test_an_image_that_only_a_scan_has_seen_is_found_by_its_name(cloud: Cloud, d
     assert driver.observe(vm, names=[image_name(vm, 2)]).images == (StoredImage(image_name(vm, 2), NFS),)
 
 
-def test_what_is_copied_is_what_was_built(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm(BLOCK_A)
-    own = make_image(vm).sha256
-    driver.upload(vm, make_image(vm), BLOCK_A)
-    driver.copy(vm, image_name(vm), BLOCK_A, NFS, own.__eq__)
-    assert cloud.images(NFS) == {image_name(vm).file: make_image(vm).content}
-    (path,) = cloud.folder(BLOCK_A).iterdir()
-    content = make_image(vm).content
-    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    lost = refused(lambda: driver.copy(vm, image_name(vm), BLOCK_A, BLOCK_B, own.__eq__))
-    assert lost == PermanentCode.IMAGE_LOST
-    assert cloud.images(BLOCK_B) == {}
-
-
 # --- drives -----------------------------------------------------------------------------------------------------------
 
 
@@ -179,13 +154,6 @@ def test_of_a_running_vm_the_drive_is_emptied_and_goes_when_it_is_off(cloud: Clo
     cloud.site.stop_vm(vm.uuid)
     driver.detach(vm, [])
     assert [drive.kind for drive in cloud.site.drives(vm.uuid)] == ["Disk"]
-
-
-def test_an_image_that_is_not_named_stays_in_its_drive(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm()
-    give(driver, vm, 2)
-    driver.detach(vm, [image_name(vm, 1)])
-    assert cloud.medium(vm) == make_image(vm, 2).content
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -265,15 +233,6 @@ def test_a_clone_whose_original_is_gone_is_no_other_vm(cloud: Cloud, driver: Xen
     cloud.call("VM.destroy", cloud.ref(vm))
     medium = Inserted(image_name(vm), NFS)
     assert driver.survey(A).vms == (SurveyedVm(clone.uuid, "clone", PowerState.HALTED, (medium,)),)
-
-
-def test_the_vm_s_own_drive_does_hold_its_image(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm()
-    give(driver, vm)
-    image = StoredImage(image_name(vm), NFS)
-    for delete in (driver.delete, partial(driver.delete, anyones=False)):
-        assert refused(partial(delete, vm, image)) == TransientCode.IMAGE_IN_USE
-    assert cloud.medium(vm) == make_image(vm).content
 
 
 # --- storages and hosts -----------------------------------------------------------------------------------------------

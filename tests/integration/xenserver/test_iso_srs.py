@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rigs.xapi import XapiPool
     from workers.hypervisors.xenserver.driver import XenServerDriver
 
-LABEL_AT = 16 * 2048 + 40
-
 
 def give(cloud: Cloud, driver: XenServerDriver, place: Place, host: str = A) -> None:
     """Bring an image of a new VM to a storage."""
@@ -73,21 +71,6 @@ def test_each_host_has_its_own_sr_where_the_storage_s_files_are_not_shared(
         give(cloud, driver, place, place.host or A)
     assert len(cloud.iso_srs()) == 4
     assert all(len(cloud.images(place)) == 1 for place in (LOCAL_A, LOCAL_B, BLOCK_A, BLOCK_B))
-
-
-def test_fifty_workers_at_once_make_one_sr(cloud: Cloud) -> None:
-    drivers = [cloud.driver(timeout=60.0) for _ in range(50)]
-    vms = [cloud.vm() for _ in drivers]
-    cloud.pool.faults.delay("SR.create", 0.3)
-
-    def upload(number: int) -> None:
-        drivers[number].upload(vms[number], make_image(vms[number], sectors=180), NFS)
-
-    with ThreadPoolExecutor(len(drivers)) as pool:
-        list(pool.map(upload, range(len(drivers)), timeout=300))
-    assert len(cloud.iso_srs()) == 1
-    assert cloud.pool.calls["SR.create"] == 1
-    assert len(cloud.images(NFS)) == 50
 
 
 def test_processes_that_know_nothing_of_one_another_make_one_sr(cloud: Cloud) -> None:

@@ -139,16 +139,6 @@ def test_another_host_is_asked_when_the_master_is_away(cloud: Cloud) -> None:
     cloud.pool.bring_up(A)
 
 
-def test_a_pool_without_a_master_is_unreachable(cloud: Cloud) -> None:
-    vm, driver = cloud.vm(), cloud.driver()
-    cloud.pool.take_down(A)
-    for verb in verbs(driver, vm, make_image(vm), NFS, NFS).values():
-        failure = failure_of(verb)
-        assert failure is not None
-        assert failure.code is TransientCode.HOST_UNREACHABLE
-    cloud.pool.bring_up(A)
-
-
 def test_a_host_that_boots_is_waited_for(cloud: Cloud) -> None:
     vm, driver = cloud.vm(), cloud.driver()
     with cloud.pool.booting(A):

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from configdrive.errors import PermanentCode
-from configdrive.model import AttachBy, Place, PowerState, Presentation, StorageName, StoredImage, VmUuid
-from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive, SurveyedVm
-from tests.contract.rig import image_name, make_image, new_vm
-from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, B, Cloud
+from configdrive.model import AttachBy, Place, PowerState, Presentation, StorageName, StoredImage
+from configdrive.ports import AttachedHow, NoDrive
+from tests.contract.rig import image_name, make_image
+from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, Cloud
 from tests.support import error_of
 from workers.hypervisors.xenserver.names import VM_MARK
 
@@ -129,31 +129,6 @@ def test_the_orchestrator_gets_the_free_slot_s_name(cloud: Cloud, driver: XenSer
     assert cloud.call("VDI.get_name_label", vdi) == str(image_name(vm))
 
 
-def test_a_survey_shows_every_image_and_every_vm_of_the_host(cloud: Cloud, driver: XenServerDriver) -> None:
-    shared, local, elsewhere = cloud.vm(), cloud.vm(LOCAL_A), cloud.vm(host=B)
-    plain = cloud.vm(running=True)
-    give(driver, shared)
-    give(driver, local, place=LOCAL_A)
-    give(driver, elsewhere)
-    cloud.site.start_vm(elsewhere.uuid, B)
-    survey = driver.survey(A)
-    assert set(survey.images) == {
-        StoredImage(image_name(shared), NFS),
-        StoredImage(image_name(elsewhere), NFS),
-        StoredImage(image_name(local), LOCAL_A),
-    }
-    assert set(survey.vms) == {
-        _surveyed(shared, PowerState.HALTED, NFS),
-        _surveyed(local, PowerState.HALTED, LOCAL_A),
-        SurveyedVm(plain.uuid, plain.instance_name, PowerState.RUNNING),
-    }
-    assert survey.unreachable == ()
-
-
-def _surveyed(vm: Vm, power: PowerState, place: Place) -> SurveyedVm:
-    return SurveyedVm(vm.uuid, vm.instance_name, power, (Inserted(image_name(vm), place),))
-
-
 def test_a_storage_that_is_not_attached_is_unreachable_and_spoils_nothing(
     cloud: Cloud, driver: XenServerDriver
 ) -> None:
@@ -165,11 +140,3 @@ def test_a_storage_that_is_not_attached_is_unreachable_and_spoils_nothing(
     survey = cloud.driver().survey(A)
     assert survey.images == (StoredImage(image_name(vm), NFS),)
     assert survey.unreachable == (LOCAL_A,)
-
-
-def test_another_vm_s_images_are_not_reported(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm()
-    give(driver, vm)
-    other = replace(vm, uuid=VmUuid(new_vm("xenserver", A).uuid))
-    assert driver.observe(other).images == ()
-    assert driver.observe(cloud.vm()).drive in (NoDrive(), EmptyDrive())
