@@ -32,9 +32,3 @@ def test_every_image_that_was_attached_is_kept_whatever_becomes_of_it(tmp_path: 
     assert sorted(path.read_bytes() for path in kept) == [b"first", b"second"]
     assert {path.name.rpartition(".")[0] for path in kept} == {str(make_image(vm, 1).name)}
     assert (cloud.folder / KEPT).stat().st_mode & 0o777 == 0o700
-
-
-def test_nothing_is_kept_unless_that_is_asked_for(tmp_path: Path) -> None:
-    cloud = Cloud(tmp_path / "world")
-    attach(cloud, cloud.define(), b"first")
-    assert not (cloud.folder / KEPT).exists()

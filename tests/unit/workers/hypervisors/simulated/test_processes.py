@@ -7,26 +7,16 @@ from typing import TYPE_CHECKING
 
 from configdrive.errors import TransientCode
 from configdrive.model import PowerState
-from rigs.simulated.audit import Mark, read_audit
+from rigs.simulated.audit import Mark
 from rigs.simulated.faults import Raise
 from tests.contract.rig import failure_of
 from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, H1, Cloud, make_image, unknown_vm
 from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rigs.simulated.audit import Entry
 
 LIFE = ("observe", "upload", "attach", "detach", "delete")
-
-
-def test_processes_on_different_vms_do_not_disturb_one_another(cloud: Cloud) -> None:
-    vms = [cloud.define(PowerState.RUNNING) for _ in range(3)]
-    workers = [cloud.worker(*LIFE, vm=vm, rounds=40) for vm in vms]
-    assert [worker.communicate(timeout=300) for worker in workers] == [("", "")] * 3
-    assert cloud.names() == []
-    assert all(cloud.world.medium(vm.uuid) is None for vm in vms)
 
 
 def test_processes_on_one_vm_find_it_whole_whatever_the_other_does(cloud: Cloud) -> None:
@@ -107,10 +97,12 @@ def test_a_verb_that_fails_ends_with_its_code(cloud: Cloud) -> None:
     assert cloud.audit()[-1].error is None
 
 
-def test_lines_of_many_processes_stay_whole_and_show_overlap(cloud: Cloud) -> None:
-    vms = [cloud.define() for _ in range(2)]
+def test_processes_on_different_vms_do_not_disturb_one_another_and_their_lines_stay_whole(cloud: Cloud) -> None:
+    vms = [cloud.define(PowerState.RUNNING) for _ in range(2)]
     workers = [cloud.worker(*LIFE, vm=vm, rounds=40) for vm in vms]
     assert [worker.communicate(timeout=300) for worker in workers] == [("", "")] * 2
+    assert cloud.names() == []
+    assert all(cloud.world.medium(vm.uuid) is None for vm in vms)
     audit = cloud.audit()
     assert len({entry.pid for entry in audit}) == 3  # the workers, and this process that defined the VMs
     for vm in vms:
@@ -132,13 +124,6 @@ def test_line_that_a_kill_has_torn_spoils_no_other(cloud: Cloud) -> None:
         ("observe", "begin"),
         ("observe", "end"),
     ]
-
-
-def test_there_is_no_log_unless_the_inventory_asks_for_it(tmp_path: Path) -> None:
-    cloud = Cloud(tmp_path / "world", audit=False)
-    cloud.give(cloud.define())
-    assert not (cloud.folder / "audit.jsonl").exists()
-    assert list(read_audit(cloud.folder)) == []
 
 
 def test_the_log_holds_nothing_of_an_image(cloud: Cloud) -> None:
