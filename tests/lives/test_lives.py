@@ -8,7 +8,7 @@ from tests.lives import broken
 from tests.lives.machine import run_lives
 from tests.mailboxes import shared_redis_url
 
-LIVES = 40
+LIVES = 25
 
 
 @pytest.mark.timeout(900)  # ten seconds of work; thousands of round trips on a loaded machine

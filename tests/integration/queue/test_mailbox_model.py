@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 QUEUES = (QUEUE, f"{QUEUE}.zone")
 HOST = HostName("h1")
 PLACE = "host h1"
-EXAMPLES = settings().max_examples // 4
+EXAMPLES = settings().max_examples // 3
 AGES = 100_000.0
 """Seconds after which every lease has run out, every back-off is over and every sweep is due."""
 

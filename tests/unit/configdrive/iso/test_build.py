@@ -47,8 +47,8 @@ def test_modes_owners_and_links_are_as_in_the_seeds_listing() -> None:
 @given(trees)
 def test_what_was_built_reads_back(files: dict[str, bytes]) -> None:
     assume(tell_apart(files))
-    volume = read.read(build(files).content)
     content = build(files).content
+    volume = read.read(content)
     for tree in (volume.primary, volume.joliet):
         found = {
             path: content[node.extent * 2048 : node.extent * 2048 + node.size]
