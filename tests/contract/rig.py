@@ -56,6 +56,8 @@ class Feature(Enum):
     """A host that can be taken off the network and brought back."""
     IN_USE_BY_OTHERS = auto()
     """One VM's image can be put into another VM's drive."""
+    DRIVES = auto()
+    """The first of a hypervisor's rigs; the others differ in how images come to the storage, and share its drives."""
 
 
 class DriverRig(Protocol):

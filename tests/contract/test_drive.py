@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from configdrive.ports import Attachment, HypervisorDriver
     from tests.contract.rig import DriverRig
 
+pytestmark = pytest.mark.needs(Feature.DRIVES)
+
 POWERS = [PowerState.HALTED, PowerState.RUNNING]
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rigs.sshd import SshServer
     from tests.integration.kvm.cloud import Cloud
 
-FEATURES = frozenset(Feature) - {Feature.TRAY_LOCK}
+FEATURES = frozenset(Feature) - {Feature.TRAY_LOCK, Feature.DRIVES}
 
 
 class KvmSftpRig(KvmRig):

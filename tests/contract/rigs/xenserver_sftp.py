@@ -9,7 +9,9 @@ from typing_extensions import override
 
 from configdrive.model import Image, Place
 from rigs.xapi import XapiPool
-from tests.contract.rigs.xenserver import FEATURES, HOST, XenServerRig
+from tests.contract.rig import Feature
+from tests.contract.rigs import xenserver
+from tests.contract.rigs.xenserver import HOST, XenServerRig
 from tests.integration.xenserver.dom0 import Dom0Server
 from tests.support import require_rig
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.contract.rig import DriverRig
 
-__all__ = ["FEATURES", "open_rig"]
+FEATURES = xenserver.FEATURES - {Feature.DRIVES}
 
 
 class XenServerSftpRig(XenServerRig):
