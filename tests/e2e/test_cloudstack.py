@@ -70,8 +70,8 @@ class Guest:
     def read(self, *names: str) -> None:
         """Let the adapter read payloads from a pipe: jobs and states come by no webhook."""
         lines = b"\n".join(json.dumps(json.loads(self.recorded(name))).encode() for name in names)
-        shown = self.adapters.run("read", "-", stdin=lines)
-        assert shown.returncode == 0, shown.stdout + shown.stderr
+        shown = self.adapters.inside("read", "-", stdin=lines)
+        assert shown.exit_code == 0, shown.output
 
     def drive(self) -> dict[str, bytes] | None:
         """Return the files that it sees; `None` without a drive."""

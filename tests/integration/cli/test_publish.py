@@ -142,12 +142,12 @@ def test_a_redis_that_hangs_is_reported_while_it_hangs(tmp_path: Path, place: Pl
 
 
 def test_when_redis_takes_no_more_it_says_what_is_stored_and_publishing_again_is_safe(tmp_path: Path) -> None:
-    events = [VmScript().event("deploy", guest=GUEST) for _ in range(3000)]
+    events = [VmScript().event("deploy", guest=GUEST) for _ in range(1000)]
     with RedisServer(tmp_path / "redis") as server:
         place = Place(tmp_path / "place", server, workers=0)
         place.run("keys", "generate")
         with server.client() as client:
-            client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 2 * 2**20)
+            client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 2**20)
             full = place.process("publish", "-", stdin=event_lines(events))
             client.config_set("maxmemory", 0)
         again = place.process("publish", "-", stdin=event_lines(events))

@@ -22,27 +22,21 @@ if TYPE_CHECKING:
     from rigs.cloud import VmScript
 
 
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [(signal.SIGTERM, ExitCode.DONE), (signal.SIGINT, ExitCode.INTERRUPTED)],
-    ids=["TERM", "Ctrl-C"],
-)
 @pytest.mark.parametrize("pool", ["solo", "threads", "prefork"])
-def test_a_worker_ends_when_it_is_asked_to(
-    quiet_place: Callable[..., Place], vm: VmScript, pool: str, number: signal.Signals, expected: ExitCode
-) -> None:
+def test_ctrl_c_ends_a_worker(quiet_place: Callable[..., Place], vm: VmScript, pool: str) -> None:
+    """And so does TERM: tests/e2e/test_shutdown.py."""
     place = quiet_place()
     options = ["--pool", pool, "--concurrency", "1"]
     with Worker(place.fleet.directory, "ending", place.environment, options=options) as worker:
         (reported,) = place.lines(
             "publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", guest={"password": PASSWORD}))
         )
-        os.kill(worker.pid, number)
+        os.kill(worker.pid, signal.SIGINT)
         code = worker.wait_ended(20)
         log = worker.log
 
     assert reported["outcome"]["status"] == "applied"
-    assert code == expected
+    assert code == ExitCode.INTERRUPTED
     assert "Traceback" not in log
     assert "superuser" not in log
     assert PASSWORD not in log
@@ -169,12 +163,10 @@ def test_workers_of_one_host_have_names_of_their_own(quiet_place: Callable[..., 
     assert codes == [ExitCode.DONE, ExitCode.DONE]
 
 
-@pytest.mark.parametrize("command", ["worker", "sweep", "wake"])
-def test_what_goes_on_warns_of_variables_that_are_ignored(quiet_place: Callable[..., Place], command: str) -> None:
+def test_what_goes_on_warns_of_variables_that_are_ignored(quiet_place: Callable[..., Place]) -> None:
     place = quiet_place()
     place.environment["CONFIGDRIVE_LABLE"] = PASSWORD
-    words = ["worker", "--hypervisor", "simulated"] if command == "worker" else [command, "--every", "60"]
-    process = place.start(*words)
+    process = place.start("wake", "--every", "60")
     assert process.stderr is not None
     with process:
         first = process.stderr.readline()

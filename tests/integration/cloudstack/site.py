@@ -78,24 +78,23 @@ class AdapterSite:
         daemon.wait_ready(lambda: says in log.read_text(), timeout=30)
         return daemon
 
-    def run(
-        self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None, **more: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run `configdrive cloudstack …` as a process, to its end."""
         shown = subprocess.run(
             [CONFIGDRIVE, "cloudstack", *arguments],
-            input=stdin,
-            env={**os.environ, **self._with(more), **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **self._with(more)},
             capture_output=True,
             check=False,
             timeout=300,
         )
         return subprocess.CompletedProcess(shown.args, shown.returncode, shown.stdout.decode(), shown.stderr.decode())
 
-    def inside(self, *arguments: str, **more: str) -> Shown:
+    def inside(self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Shown:
         """Run it in this process."""
         names = {name: None for name in os.environ if name.startswith("CONFIGDRIVE_")}
-        return CliRunner(env=names).invoke(program, ["cloudstack", *arguments], input="", env=self._with(more))
+        own = {**self.environment, **(environment or {})}
+        return CliRunner(env=names).invoke(program, ["cloudstack", *arguments], input=stdin, env=own)
 
     def _with(self, more: Mapping[str, str]) -> dict[str, str]:
         own = {f"CONFIGDRIVE_CLOUDSTACK__{name}": value for name, value in more.items()}

@@ -25,9 +25,9 @@ TEMPLATE = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl.template"
 
 def test_lines_are_taken_from_a_pipe_and_each_is_reported(site: AdapterSite, running: str) -> None:
     lines = [started(running, 1), b"", started(running, 1), b"no JSON", b'{"CloudStack": "works!"}']
-    shown = site.run("read", "-", stdin=b"\n".join(lines))
+    shown = site.inside("read", "-", stdin=b"\n".join(lines))
 
-    assert shown.returncode == ExitCode.FAILED  # for the dead letter
+    assert shown.exit_code == ExitCode.FAILED  # for the dead letter
     said = shown.stdout.splitlines()
     assert [line.split(":")[1].strip() for line in said[:-1]] == ["published", "duplicate", "dead_letter", "ignored"]
     assert said[0].startswith(f"line 1 of VM {running}: published: VM.START Completed: start")
@@ -38,7 +38,7 @@ def test_lines_are_taken_from_a_pipe_and_each_is_reported(site: AdapterSite, run
 def test_a_file_is_taken_and_shown_as_json(site: AdapterSite, running: str, tmp_path: Path) -> None:
     path = tmp_path / "notices.jsonl"
     path.write_bytes(b"{" * (MAX_PAYLOAD_BYTES * 2) + b"\n" + started(running))
-    shown = site.run("read", str(path), "--json")
+    shown = site.inside("read", str(path), "--json")
 
     first, second = map(json.loads, shown.stdout.splitlines())
     assert (first["line"], first["result"]) == (1, "dead_letter")
@@ -61,7 +61,8 @@ def test_a_file_is_taken_and_shown_as_json(site: AdapterSite, running: str, tmp_
 def test_what_is_not_set_is_reported_with_its_name(
     site: AdapterSite, command: list[str], missing: dict[str, str], said: str
 ) -> None:
-    shown = site.inside(*command, **missing)
+    own = {f"CONFIGDRIVE_CLOUDSTACK__{name}": value for name, value in missing.items()}
+    shown = site.inside(*command, environment=own)
 
     assert shown.exit_code == ExitCode.MISCONFIGURED
     assert said in shown.stderr
@@ -108,7 +109,7 @@ def test_that_user_is_enough(site: AdapterSite, redis_server: RedisServer, runni
     (key,) = read_keys(site.fleet.settings.keys_file)
     own = {"CONFIGDRIVE_REDIS_URL": url, "CONFIGDRIVE_PUBLIC_KEY": public_text(key)}
     lines = [started(running, 1), started(running, 1), b"no JSON"]
-    shown = site.run("read", "-", stdin=b"\n".join(lines), environment=own)
+    shown = site.inside("read", "-", stdin=b"\n".join(lines), environment=own)
 
     assert shown.stdout.splitlines()[-1] == "1 dead_letter, 1 duplicate, 1 published", shown.stderr
     assert site.types(running) == ["start"]

@@ -54,7 +54,9 @@ def test_the_least_role_is_enough_for_the_doctor_and_for_an_event(
     assert wrong(found) == []
     assert {*map("cloudstack {}".format, NEEDED), "cloudstack clock", "cloudstack bus"} <= found.keys()
 
-    site.run("read", "-", stdin=b'{"details":"Vm Id: %s","event":"VM.START","status":"Completed"}' % running.encode())
+    site.inside(
+        "read", "-", stdin=b'{"details":"Vm Id: %s","event":"VM.START","status":"Completed"}' % running.encode()
+    )
     assert site.types(running) == ["start"]
     assert {call["command"] for call in cloudstack.calls} <= NEEDED.keys()
 

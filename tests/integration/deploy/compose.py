@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from click.testing import CliRunner
 
 from rigs.process import LOOPBACK, Daemon, find_program, free_port, tail
-from rigs.worker import CONFIGDRIVE
+from workers.cli import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -200,15 +201,13 @@ class Stack:
 
 
 def configdrive(stack: Stack, role: str, *words: str, given: str = "") -> str:
-    """Run the command line as a role would: with the settings in its volume and nothing else."""
+    """Run the command line as a role would, in this process: with the settings in its volume and nothing else."""
+    names = {name: None for name in os.environ if name.startswith(("CONFIGDRIVE_", "XDG_"))}
     environment = {
-        "PATH": os.environ["PATH"],
         "HOME": str(stack.directory),
         "CONFIGDRIVE_SETTINGS": str(stack.volume(f"secrets-{role}") / "settings.toml"),
         "CONFIGDRIVE_HYPERVISORS": '["simulated"]',
     }
-    done = subprocess.run(
-        [CONFIGDRIVE, *words], input=given, env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = CliRunner(env=names).invoke(program, words, input=given, env=environment)
+    assert done.exit_code == 0, done.output
     return done.stdout

@@ -49,6 +49,7 @@ def test_nothing_is_loaded_from_the_network(built: Path, pages: dict[Path, str])
 
 
 def test_links_within_lead_to_a_page_and_a_place_on_it(pages: dict[Path, str]) -> None:
+    anchors = {page: {"", *ANCHOR.findall(text)} for page, text in pages.items()}
     broken = []
     for page, text in pages.items():
         for target in LINK.findall(text):
@@ -56,7 +57,7 @@ def test_links_within_lead_to_a_page_and_a_place_on_it(pages: dict[Path, str]) -
             if re.match(r"[a-z]+:", path):
                 continue
             found = (page.parent / path).resolve() if path else page
-            if not found.exists() or (anchor and anchor not in {"", *ANCHOR.findall(pages.get(found, ""))}):
+            if not found.exists() or anchor not in anchors.get(found, {""}):
                 broken.append(f"{page.name}: {target}")
     assert broken == []
 
