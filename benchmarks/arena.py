@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 
-AS_DEPLOYED = {"hash-max-listpack-value": "1024"}
+AS_DEPLOYED = {"hash-max-listpack-value": "2048"}
 """Of `deploy/redis/redis.conf`, what is not Redis' default and bears on any figure."""
 
 PATIENCE = 120.0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from configdrive.client.encoding import ms
+from configdrive.client.encoding import outcome as read_outcome
 from configdrive.errors import PermanentError
 from configdrive.lifecycle.state import VmRecord, peek
 from configdrive.model import EventKey, VmUuid
@@ -218,8 +219,14 @@ class Inspection(RedisMailbox):
     def vm_of(self, key: EventKey) -> VmUuid | None:
         """Return whose event this is; `None` when it is not known (any more)."""
         seen: Any = self._redis.get(self._key("seen", key))
-        words = encoding.text_of(seen or b"").split(" ", 2)[1:2]
-        return VmUuid(words[0].split(":")[1]) if words and words[0].count(":") == 2 else None  # noqa: PLR2004 - type:vm:sequence
+        match encoding.text_of(seen or b"").split(" ", 2):
+            case [_, "=", text]:
+                found = read_outcome(text.encode())
+                return None if found is None else VmUuid(found.vm_uuid)
+            case [_, content, _] if content.count(":") == 2:  # noqa: PLR2004 - type:vm:sequence
+                return VmUuid(content.split(":")[1])
+            case _:
+                return None
 
     def lines(self) -> Iterator[VmLine]:
         """Iterate over all VMs, some hundred in a round trip."""

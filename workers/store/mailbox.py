@@ -13,7 +13,7 @@ that lost the reply asks again. Keys, behind the prefix:
 | `questions:<queue>` | sorted set | host -> number of the message that asks it for what it still has                |
 | `queue:<queue>`     | hash       | numbers of messages: sent, taken, and those that find lost ones (ADR 0022)|
 | `queues`            | set        | every queue that ever had an event                                              |
-| `seen:<key>`        | string     | `<nonce> <type>:<vm>:<sequence> <outcome so far, JSON>`: refuses a duplicate      |
+| `seen:<key>`        | string     | `<nonce> <type>:<vm>:<sequence> `, then `<nonce> = <outcome>`: no duplicate  |
 | `away:<queue>`      | sorted set | host or storage for which VMs are parked -> time (ms) to try one of them again   |
 | `away_vms:<queue> <place>` | sorted set | VM that is parked for that place -> time (ms) since when                 |
 | `left:<queue>`      | sorted set | VM and host that still has something of it -> time (ms) to ask that host again  |

@@ -63,20 +63,30 @@ local function fields_of(header)
   return header.key, header.id, header.source, header.type, header.queue, string.format('%.0f', header.sequence), trace
 end
 
--- What is remembered of an event by its key (`seen:<key>`): the nonce of the call that stored it (nil: nothing is known),
--- what tells another event under the same key, and its outcome so far ("" while it waits).
-local function seen_of(key)
-  return string.match(redis.call('GET', key) or '', '^(%S+) (%S+) (.*)$')
-end
-
--- The same to be written. Sealing makes every byte of two events differ, but not type, VM and sequence of one that comes
--- again. Where nothing was known any more, no call is the one that stored it.
+-- What tells another event under the same key. Sealing makes every byte of two events differ, but not type, VM and sequence
+-- of one that comes again.
 local function content_of(header)
   return header.type .. ':' .. header.vm .. ':' .. string.format('%.0f', header.sequence)
 end
 
+local function content_in(outcome)  -- as `Outcome.to_json` writes it; "" when it says none
+  local kind, vm, sequence = string.match(outcome, '"event_type":"([^"]*)","vm_uuid":"([^"]*)","sequence":(%d+),')
+  return kind and kind .. ':' .. vm .. ':' .. sequence or ''
+end
+
+-- What is remembered of an event by its key (`seen:<key>`): the nonce of the call that stored it (nil: nothing is known),
+-- its content, and its outcome so far ("" while it waits).
+local function seen_of(key)
+  local nonce, content, outcome = string.match(redis.call('GET', key) or '', '^(%S+) (%S+) (.*)$')
+  if content == '=' then content = content_in(outcome) end
+  return nonce, content, outcome
+end
+
+-- The same to be written; "=" stands for a content that the outcome says, as millions of these may be kept. Where nothing
+-- was known any more, no call is the one that stored it.
 local function seen_as(nonce, header, outcome)
-  return (nonce or '-') .. ' ' .. content_of(header) .. ' ' .. outcome
+  local content = content_of(header)
+  return (nonce or '-') .. ' ' .. (content_in(outcome) == content and '=' or content) .. ' ' .. outcome
 end
 
 local function dead_letter(prefix, letter)

@@ -95,6 +95,8 @@ def test_another_event_under_a_known_source_and_id_is_refused_by_name(
     if ended:
         claim = store.claim(item.header)
         store.mailbox.done(claim, finish(claim))
+    kept: Any = store.client.get(store.key("seen", item.header.key))
+    assert (b" = {" in kept) is ended
     before = store.everything()
     another = replace(item, header=replace(item.header, **change))
     (answer,) = store.mailbox.put_many([another])
