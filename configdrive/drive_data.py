@@ -307,7 +307,7 @@ class SshKey(_OnDrive):
 
 @dataclass(frozen=True, slots=True)
 class Metadata(_OnDrive):
-    """The seed's metadata values, those of later readers, and the orchestrator's own in `extra`."""
+    """The specification's metadata values, those of later readers, and the orchestrator's own in `extra`."""
 
     availability_zone: OneLine | None = None
     cloud_identifier: OneLine | None = None

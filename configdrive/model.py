@@ -45,7 +45,7 @@ IMAGE_FOLDER = "configdrive"
 """The folder on a primary storage in which all images of the fleet lie."""
 
 DEFAULT_LABEL = "config"
-"""The seed's default of `vm.configdrive.label`."""
+"""The specification's default of `vm.configdrive.label`."""
 
 MAX_LABEL = 16
 """Characters of a volume label. ISO 9660 has room for 32, Joliet (UCS-2) for 16: both carry the same label."""

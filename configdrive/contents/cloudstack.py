@@ -1,4 +1,4 @@
-"""The seed's files and CloudStack's (`cloudstack/`): one value a file, under both spellings of its name. Pure."""
+"""The files of CloudStack's ConfigDrive (`cloudstack/`): one value a file, under both spellings of its name. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def files(data: VmData, password: str | None) -> dict[str, bytes]:
 def _metadata(data: VmData) -> dict[str, bytes]:
     """Return `cloudstack/metadata/`: no value has a trailing newline, as afterburn does not trim.
 
-    The seed spells the names with underscores; today's guest scripts of CloudStack read them with hyphens.
+    The specification spells the names with underscores; today's guest scripts of CloudStack read them with hyphens.
     """
     values = {name: getattr(data.metadata, name) for name in METADATA}
     values["public_keys"] = "\n".join(key.key for key in data.ssh_keys)

@@ -1,9 +1,9 @@
 """The files on a VM's drive, byte by byte. Pure; `configdrive.iso.build` makes an image of them.
 
-The layout is the seed's (`cloudstack/`) plus the forms that cloud-init, cloudbase-init, Ignition and afterburn read
-(`openstack/latest/`, `ec2/latest/`), and NoCloud's in the root of a drive that is labelled for it. A value that is
-absent gives no file; its directory is there all the same. Only `latest` stands under `openstack/`: cloud-init prefers
-dated directories, and two copies drift.
+The layout is the specification's (`cloudstack/`), and the forms that cloud-init, cloudbase-init, Ignition and
+afterburn read (`openstack/latest/`, `ec2/latest/`; NoCloud's in the root of a drive that is labelled for it). A value
+that is absent gives no file; its directory is there all the same. Only `latest` stands under `openstack/`: cloud-init
+prefers dated directories, and two copies drift.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class NetworkOffering(Strict):
 
     @property
     def names_config_drive(self) -> bool:
-        """Whether ConfigDrive provides the UserData service (seed: "use case", "CS Admin" work flow)."""
+        """Whether ConfigDrive provides the UserData service (specification: "use case", "CS Admin" work flow)."""
         return any(
             provider.lower() == _PROVIDER
             for service, providers in self.services.items()

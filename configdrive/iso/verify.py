@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FILE_MODE: Final = 0o100555
 _DIRECTORY_MODE: Final = 0o040555
-"""`-r-xr-xr-x` and `dr-xr-xr-x`, as the seed's listing shows them."""
+"""`-r-xr-xr-x` and `dr-xr-xr-x`, as the specification's listing shows them."""
 _DATE: Final = "%Y%m%d%H%M%S00"
 """A date in hundredths of a second; a zero byte for the time zone follows (ECMA-119 8.4.26.1)."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FILE_MODE: Final = 0o100555
 DIRECTORY_MODE: Final = 0o040555
-"""`-r-xr-xr-x` and `dr-xr-xr-x`, as the seed's listing shows them."""
+"""`-r-xr-xr-x` and `dr-xr-xr-x`, as the specification's listing shows them."""
 
 SECTOR: Final = 2048
 SYSTEM_AREA: Final = 16 * SECTOR

@@ -45,8 +45,8 @@ class Settings(ClientSettings):
     Unset, the first worker makes one and keeps it in Redis. Keep it beside the keys: who loses Redis needs it."""
 
     label: LabelField = DEFAULT_LABEL
-    """Volume label of drives whose VM names none. The seed's default is `config`; cloud-init, cloudbase-init, Ignition
-    and afterburn find only `config-2`."""
+    """Volume label of drives whose VM names none. The specification's default is `config`; cloud-init, cloudbase-init,
+    Ignition and afterburn find only `config-2`."""
 
     admin_pass: AdminPass = AdminPass.WINDOWS
     """Which guests find their password in `admin_pass` of `meta_data.json` too, from where cloudbase-init takes it, and
