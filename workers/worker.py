@@ -58,6 +58,9 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 60.0
 """How long a new fleet's first worker looks for images of an older one."""
 
+_FLEET_ID_SECONDS = 1.0
+"""How long a process names images with the fleet's id before it asks Redis again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
@@ -106,7 +109,7 @@ def make_runtime(
     mailbox = RedisMailbox(client, MailboxOptions.of(settings))
     leases = make_leases(settings, mailbox, client)
     sealer = make_sealer(settings)
-    namer = make_namer(settings, FleetId(client, settings.key_prefix, settings.fleet_id))
+    namer = make_namer(settings, FleetId(client, settings.key_prefix, settings.fleet_id, kept=_FLEET_ID_SECONDS))
     attempts = Attempts(
         mailbox=mailbox,
         reconciler=Reconciler(

@@ -136,6 +136,8 @@ def _work(app: Celery, served: list[str], pool: str, concurrency: int, name: str
     from celery.utils.nodenames import host_format
     from celery.worker import state
 
+    from workers.queueing import thread_pool
+
     _end_soon()
     # It warns root of pickle. Only JSON is accepted here, and libvirt's system socket often asks for root.
     warnings.simplefilter("ignore", SecurityWarning)
@@ -151,7 +153,7 @@ def _work(app: Celery, served: list[str], pool: str, concurrency: int, name: str
     controller = app.Worker(
         hostname=node,
         queues=served,
-        pool_cls=pool,
+        pool_cls=thread_pool.NAME if pool == "threads" else pool,
         concurrency=concurrency,
         loglevel=logging.INFO,
         task_events=True,

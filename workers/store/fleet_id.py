@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from typing import TYPE_CHECKING, Final
 
 from configdrive.errors import PermanentCode, PermanentError
@@ -40,13 +41,20 @@ def fleet_id(client: Redis, prefix: str, wanted: str | None) -> str:
 
 
 class FleetId:
-    """Asks for the fleet's id, and says when it is another than before: the Redis that had it was lost."""
+    """Asks for the fleet's id, and says when it is another than before: the Redis that had it was lost.
 
-    def __init__(self, client: Redis, prefix: str, wanted: str | None) -> None:
+    Args:
+        client, prefix, wanted: as for `fleet_id`.
+        kept: seconds for which an answer holds. An attempt that began before Redis was lost is fenced off by then.
+    """
+
+    def __init__(self, client: Redis, prefix: str, wanted: str | None, *, kept: float = 0.0) -> None:
         self._client = client
         self._prefix = prefix
         self._wanted = wanted
+        self._kept = kept
         self._last: str | None = None
+        self._asked = 0.0
 
     def __call__(self) -> str:
         """Return the fleet's id.
@@ -54,7 +62,11 @@ class FleetId:
         Raises:
             PermanentError: as `fleet_id`.
         """
+        asked = time.monotonic()
+        if self._last is not None and asked - self._asked < self._kept:
+            return self._last
         last, self._last = self._last, fleet_id(self._client, self._prefix, self._wanted)
+        self._asked = asked
         if last not in {None, self._last}:
             _log.error(
                 "the fleet's id is %s, and was %s: Redis has lost what it knew. Remedy: `configdrive adopt --fleet %s`",

@@ -41,3 +41,10 @@ def test_of_a_redis_that_was_lost_the_new_id_is_taken_and_both_are_named(
     assert ask() == ask() == "another2"
     assert all(f"--fleet {old}`" in said for old, said in zip((first, second), caplog.messages, strict=True))
     assert error_of(FleetId(store.client, store.prefix, first)).code is PermanentCode.MISCONFIGURED
+
+
+def test_a_worker_that_names_many_images_asks_once_in_a_while(store: Store) -> None:
+    ask = FleetId(store.client, store.prefix, None, kept=3600)
+    first = ask()
+    store.client.set(store.key("fleet"), "another2")
+    assert (ask(), FleetId(store.client, store.prefix, None)()) == (first, "another2")
