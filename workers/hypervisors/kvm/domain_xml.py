@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -84,8 +85,8 @@ class Disk:
         source: what is in it; `None` for an empty drive.
         boot: its own place in the boot order.
         alias: QEMU's name for it while it runs, and its user's in every definition; empty otherwise.
-        xml: its element.
         address: controller, bus and unit, where it is on one.
+        element: of the definition, which is not changed; `None` of a disk that is in none.
     """
 
     device: str
@@ -94,7 +95,12 @@ class Disk:
     boot: int | None = None
     alias: str = ""
     address: tuple[int, int, int] | None = None
-    xml: str = field(default="", repr=False)
+    element: ET.Element | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def xml(self) -> str:
+        """Its element, written: few of those that are read are."""
+        return "" if self.element is None else ET.tostring(self.element, encoding="unicode")
 
     @property
     def image(self) -> ImageName | None:
@@ -122,13 +128,18 @@ class Disk:
 
     def with_medium(self, path: str | None, policy: StartupPolicy = StartupPolicy.OPTIONAL) -> str:
         """Write its element with another file in it, or none; all else as it is: boot order, serial, alias, address."""
-        disk = read_xml(self.xml) if self.xml else _new_element(self.target, self.device, mark=self.is_ours)
+        return ET.tostring(self._with_medium(path, policy), encoding="unicode")
+
+    def _with_medium(self, path: str | None, policy: StartupPolicy = StartupPolicy.OPTIONAL) -> ET.Element:
+        known = self.element
+        disk = _new_element(self.target, self.device, mark=self.is_ours) if known is None else deepcopy(known)
+        disk.tail = None  # what stands behind it in the definition
         _exchange(disk, path, policy)
-        return ET.tostring(disk, encoding="unicode")
+        return disk
 
     def for_config(self, path: str, policy: StartupPolicy) -> str:
         """Write its element, as a running VM has it, for a persistent definition that has no such drive yet."""
-        disk = read_xml(self.with_medium(path, policy))
+        disk = self._with_medium(path, policy)
         for address in disk.findall("address"):
             disk.remove(address)
         return ET.tostring(disk, encoding="unicode")
@@ -136,7 +147,7 @@ class Disk:
     @property
     def frame(self) -> str:
         """What the drive is without its medium: the same in two definitions when one change can do for both."""
-        disk = read_xml(self.with_medium(None))
+        disk = self._with_medium(None)
         for driver in disk.findall("driver"):
             driver.attrib.pop("type", None)  # a running VM's empty drive has none
         for alias in disk.findall("alias"):
@@ -300,7 +311,7 @@ def _disks(elements: Iterable[ET.Element]) -> Iterator[Disk]:
                 boot=None if boot is None else int(boot.get("order", "0")),
                 alias="" if alias is None else alias.get("name", ""),
                 address=_address(element.find("address")),
-                xml=ET.tostring(element, encoding="unicode"),
+                element=element,
             )
 
 
