@@ -178,6 +178,14 @@ local function wake(prefix, uuid, header, attempt)
     {header.type, uuid, tonumber(attempt)}, attempt - 1, is_text(header.name, '^[^%c]+$', 1020) and header.name)
 end
 
+-- Wake a worker for the event that is a VM's next one now; a VM without any may be forgotten.
+local function wake_next(prefix, vm, uuid, seconds)
+  local head = head_of(prefix, uuid)
+  if not head then return may_vanish(prefix, uuid, seconds) end
+  redis.call('HSET', vm, 'queue', head.queue)
+  wake(prefix, uuid, head, 1)
+end
+
 -- Note that a worker has come with a message. One that was overtaken by a newer one leaves that one's mark.
 local function arrived(prefix, queue, flags, subject, number)
   local mark = redis.call('ZSCORE', prefix .. flags .. queue, subject)

@@ -88,11 +88,5 @@ end
 taken_out(KEYS[1], KEYS[2], KEYS[3], redis.call('LPOP', KEYS[2]), ARGV[5])
 redis.call('SET', KEYS[4], seen_as(nonce, head, ARGV[7]), 'EX', ARGV[10])
 
-head = head_of(prefix, uuid)
-if head then
-  redis.call('HSET', KEYS[1], 'queue', head.queue)
-  wake(prefix, uuid, head, 1)
-else
-  may_vanish(prefix, uuid, ARGV[12])
-end
+wake_next(prefix, KEYS[1], uuid, ARGV[12])
 return 'ended'

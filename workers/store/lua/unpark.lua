@@ -37,11 +37,5 @@ elseif redis.call('HEXISTS', KEYS[1], 'owner') == 1 then
 end
 
 if queue then redis.call('ZREM', prefix .. 'due:' .. queue, uuid) end
-local head = head_of(prefix, uuid)
-if head then
-  redis.call('HSET', KEYS[1], 'queue', head.queue)
-  wake(prefix, uuid, head, 1)
-else
-  may_vanish(prefix, uuid, ARGV[8])
-end
+wake_next(prefix, KEYS[1], uuid, ARGV[8])
 return 'done'
