@@ -88,6 +88,17 @@ def test_a_saved_vm_comes_back_with_the_new_medium(cloud: Cloud, driver: KvmDriv
     assert cloud.media(vm, inactive=True) == {"hdd": attachment.path}
 
 
+def test_a_saved_vm_s_console_keeps_its_password(cloud: Cloud, driver: KvmDriver, home: Place) -> None:
+    """libvirt leaves secrets out of a definition unless it is asked for them; here it is written back."""
+    console = "<graphics type='vnc' autoport='yes' listen='127.0.0.1' passwd='swordfsh'/>"
+    vm = cloud.define(HDD, devices=console)
+    cloud.domain(vm).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+    cloud.domain(vm).managedSave(0)
+    give(driver, vm, home)
+    cloud.start(vm)
+    assert "passwd='swordfsh'" in cloud.domain(vm).XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)
+
+
 def test_an_image_that_only_a_saved_state_has_is_in_use(cloud: Cloud, driver: KvmDriver, home: Place) -> None:
     vm = cloud.define(HDD)
     cloud.domain(vm).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)

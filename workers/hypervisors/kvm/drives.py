@@ -326,9 +326,8 @@ class Drives:
         Args:
             media: target name -> path; `None` for a drive that becomes empty.
         """
-        saved, text = self._domain.saved, self._domain.saved_xml
+        handle, saved = self._domain.handle, self._domain.saved
         assert saved is not None  # noqa: S101  # looked at by whoever calls
-        assert text is not None  # noqa: S101
         drives = [(saved.at(dev), path) for dev, path in media.items()]
         wanted = {disk.target.dev: path for disk, path in drives if disk and not (path and disk.holds(path))}
         if any(disk.device == Device.DISK for disk, _ in drives if disk and disk.target.dev in wanted):
@@ -336,7 +335,9 @@ class Drives:
             remedy = "start it, or discard its saved state (virsh managedsave-remove)"
             raise TransientError(TransientCode.VM_BUSY, detail, remedy)
         if wanted:
-            self._link.change(self._domain.handle.managedSaveDefineXML, with_media(text, wanted, self._policy), 0)
+            # All of it, as it replaces what is there: without its secrets the VM's console would have no password.
+            text = self._link.call(handle.managedSaveGetXMLDesc, libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE)
+            self._link.change(handle.managedSaveDefineXML, with_media(text, wanted, self._policy), 0)
         return bool(wanted)
 
 
