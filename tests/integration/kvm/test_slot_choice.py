@@ -155,6 +155,31 @@ def test_the_installer_s_cd_keeps_its_place_in_the_boot_order(  # noqa: PLR0913,
     cloud.stop(vm)
 
 
+UNIT = "<address type='drive' controller='0' bus='0' target='0' unit='0'/>"
+HANDED = (
+    "<hostdev mode='subsystem' type='scsi'><source><adapter name='scsi_host0'/><address bus='0' target='0' unit='0'/>"
+    f"</source>{UNIT}</hostdev>"
+)
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("taken", ["by a disk of another letter", "by a device of the host"])
+def test_a_letter_whose_connector_somebody_else_has_is_passed_by(  # noqa: PLR0913  # fixtures and cases
+    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path, taken: str, *, running: bool
+) -> None:
+    data = tmp_path / "data"
+    data.write_bytes(bytes(4096))
+    by_disk = taken.startswith("by a disk")
+    vm = cloud.define(disk(data, "sdz", "scsi", "disk", UNIT) if by_disk else "", machine="q35", devices=VIRTIO)
+    if running:
+        power_on(cloud, vm)
+    if not by_disk:  # there is none to hand through: it is defined only
+        cloud.domain(vm).attachDeviceFlags(HANDED, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    attachment = give(driver, vm, home)
+    assert attachment.how is (AttachedHow.HOT_ADDED if running else AttachedHow.INSERTED)
+    assert cloud.media(vm, inactive=True)["sdb"] == attachment.path
+
+
 UNDEFINED = [
     ({"machine": "q35", "disks": [{"target": "vda", "bus": "virtio"}]}, "scsi", True),
     ({"machine": "q35", "controllers": [{"type": "scsi", "model": "virtio-scsi"}]}, "scsi", False),

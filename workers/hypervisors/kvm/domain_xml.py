@@ -21,6 +21,7 @@ MARK: Final = "ua-configdrive"
 SCSI_MARK: Final = f"{MARK}-scsi"
 """The alias of a virtio-scsi controller that the fleet has added for its drive."""
 
+_HANDED: Final = "devices/hostdev/address[@type='drive']"
 _VIRTIO_SCSI: Final = frozenset({"virtio-scsi", "virtio-transitional", "virtio-non-transitional"})
 
 
@@ -188,6 +189,7 @@ class Definition:
         arch, machine: as libvirt has them, such as `x86_64` and `pc-q35-7.2`.
         disks: in the order of the XML.
         scsi: its SCSI controllers.
+        handed: the addresses on them that devices of the host have, which were handed through.
         has_usb: whether it has a USB controller; `model='none'` says that it has none.
         boots_cd: whether `<boot dev='cdrom'/>` names CDs: libvirt boots from the first in the order of the disks.
         id: libvirt's number of a running VM, in the definition that it runs with; empty in all others.
@@ -198,6 +200,7 @@ class Definition:
     machine: str
     disks: tuple[Disk, ...]
     scsi: tuple[ScsiController, ...] = ()
+    handed: frozenset[tuple[int, int, int]] = frozenset()
     has_usb: bool = False
     boots_cd: bool = False
     id: str = ""
@@ -271,6 +274,7 @@ def read_definition(text: str) -> Definition:
         machine="" if kind is None else kind.get("machine", ""),
         disks=tuple(_disks(domain.iterfind("devices/disk"))),
         scsi=tuple(_scsi(domain)),
+        handed=frozenset(found for one in domain.iterfind(_HANDED) if (found := _address(one)) is not None),
         has_usb=any(
             found.get("type") == "usb" and found.get("model") != "none"
             for found in domain.iterfind("devices/controller")
@@ -281,7 +285,7 @@ def read_definition(text: str) -> Definition:
 
 
 def _scsi(domain: ET.Element) -> Iterator[ScsiController]:
-    used = {found.get("controller") for found in domain.iterfind("devices/hostdev/address[@type='drive']")}
+    used = {found.get("controller") for found in domain.iterfind(_HANDED)}
     for number, element in enumerate(domain.iterfind("devices/controller[@type='scsi']")):
         index, alias = element.get("index", str(number)), element.find("alias")
         yield ScsiController(

@@ -59,7 +59,7 @@ def choose(definition: Definition, wanted: Sequence[str] = (), guest_os: GuestOs
     fitting = []
     for target, why in _candidates(definition, wanted, guest_os):
         there = definition.at(target.dev)
-        is_free = there is None and _is_unit_free(definition, target)
+        is_free = there is None and is_unit_free(definition, target)
         is_empty = there is not None and there.is_empty_cd and there.target == target
         if (is_free or is_empty) and keeps_boot(definition, target):
             fitting.append((Choice(target, why, adds_scsi=is_free and needs_scsi(definition, target)), is_empty))
@@ -210,10 +210,13 @@ def definition_of(vm: VmDefinition) -> Definition:
     )
 
 
-def _is_unit_free(definition: Definition, target: Target) -> bool:
-    """Whether no other disk has the connector that libvirt gives to this letter."""
+def is_unit_free(definition: Definition, target: Target) -> bool:
+    """Whether no other disk, and no device of the host, has the connector that libvirt gives to this letter."""
     where = address_of(definition, target)
-    return where is None or all(disk.target.bus != target.bus or disk.address != where for disk in definition.disks)
+    if where is None:
+        return True
+    handed = target.bus == "scsi" and where in definition.handed
+    return not handed and all(disk.target.bus != target.bus or disk.address != where for disk in definition.disks)
 
 
 def address_of(definition: Definition, target: Target) -> tuple[int, int, int] | None:

@@ -14,7 +14,14 @@ from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import GuestOs, Presentation
 from configdrive.ports import DriveContent, EmptyDrive, Inserted, NoDrive
 from workers.hypervisors.kvm.domain_xml import Definition, Device, Disk, Source, Target
-from workers.hypervisors.kvm.slot_choice import Choice, address_of, choose, keeps_boot, possible_targets
+from workers.hypervisors.kvm.slot_choice import (
+    Choice,
+    address_of,
+    choose,
+    is_unit_free,
+    keeps_boot,
+    possible_targets,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -105,7 +112,8 @@ def find_slot(definition: Definition, wanted: Wanted, first: Target | None = Non
 
 
 def _free_places(definition: Definition, wanted: Wanted, first: Target | None) -> Iterator[Choice]:
-    if first is not None and definition.at(first.dev) is None and keeps_boot(definition, first):
+    room = first is not None and definition.at(first.dev) is None and is_unit_free(definition, first)
+    if first is not None and room and keeps_boot(definition, first):
         yield Choice(first, "the running VM has it there")
     if wanted.device is Device.DISK:
         yield from (Choice(target, "") for target in targets(definition, wanted) if definition.at(target.dev) is None)
@@ -161,7 +169,7 @@ def hot_target(live: Definition, config: Definition | None, device: Device) -> T
         names, bus = _HOT_PLUG, "usb"
     else:
         return None
-    free = [Target(dev, bus) for dev in names if dev not in taken]
+    free = [Target(dev, bus) for dev in names if dev not in taken and is_unit_free(live, Target(dev, bus))]
     return min(free, key=lambda one: config is not None and not keeps_boot(config, one), default=None)
 
 
