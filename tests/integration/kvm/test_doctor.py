@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HostName, Place, StorageName
 from tests.contract.rig import image_name, make_image
 from tests.integration.kvm.cloud import disk, image_at
+from workers.hypervisors.kvm.storages import HOST_CACHE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,12 +48,18 @@ def test_a_well_host_is_reported_in_detail(
     assert [path.name for path in tmp_path.iterdir() if "probe" in path.name] == []
 
 
-def test_a_pool_that_is_not_active_is_a_finding(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
+def test_a_pool_that_is_not_active_is_a_finding_whose_remedy_helps(
+    cloud: Cloud, driver: KvmDriver, tmp_path: Path
+) -> None:
     cloud.add_pool("asleep", tmp_path / "asleep", active=False)
     found = findings(driver)
     assert not found["pool asleep"].ok
-    assert found["pool asleep"].remedy.startswith("virsh pool-start asleep")
     assert found["pool local"].ok
+    commands, otherwise = found["pool asleep"].remedy.split(", or ")
+    for command in commands.split(" && "):
+        subprocess.run(command.replace("virsh", f"virsh -c {cloud.host.uri}").split(), check=True, capture_output=True)
+    assert otherwise == "undefine it"
+    assert findings(driver)["pool asleep"].ok
 
 
 def test_a_folder_that_cannot_be_read_is_a_finding(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
@@ -63,6 +71,10 @@ def test_a_folder_that_cannot_be_read_is_a_finding(cloud: Cloud, driver: KvmDriv
     with pytest.raises(PermanentError) as caught:
         driver.upload(vm := cloud.new_vm(), make_image(vm), Place(StorageName("odd"), HOST))
     assert caught.value.code is PermanentCode.MISCONFIGURED
+    assert "rename it" in caught.value.remedy
+    (tmp_path / "odd" / "configdrive").rename(tmp_path / "odd" / "renamed")
+    driver.upload(vm, make_image(vm), Place(StorageName("odd"), HOST))
+    assert findings(driver)["pool odd"].ok
 
 
 def test_a_pool_that_was_given_another_directory_is_that_directory_now_and_one_that_is_no_more_is_said_and_swept(
@@ -81,8 +93,10 @@ def test_a_pool_that_was_given_another_directory_is_that_directory_now_and_one_t
         pool.undefine()
     found = findings(driver)
     assert "pool moved" not in found
-    assert "is no more" in found["pool configdrive-moved"].detail
-    assert [stored.name for stored in driver.survey(HOST).images if stored.name.vm_uuid == vms[1].uuid] != []
+    assert "is no more, and 1 images" in found["pool configdrive-moved"].detail
+    for stored in driver.survey(HOST).images:
+        driver.delete(cloud.new_vm(), stored)  # as `configdrive sweep` does
+    assert "no images of the fleet lie" in findings(driver)["pool configdrive-moved"].detail
 
 
 def test_vms_that_are_exceptions_are_named_before_their_first_event(
@@ -95,7 +109,7 @@ def test_vms_that_are_exceptions_are_named_before_their_first_event(
     )
     (tmp_path / "linked").symlink_to(cloud.pool)
     cloud.define()
-    without = [cloud.define(root="").instance_name for _ in range(4)]
+    without = [(diskless := cloud.define(root="")).instance_name for _ in range(4)]
     linked = cloud.define(root=disk(tmp_path / "linked" / "root.raw", "vda", "virtio", "disk"))
     vm = cloud.new_vm()
     data = disk(cloud.root_disk(vm.uuid), "vdb", "virtio", "disk")
@@ -110,7 +124,12 @@ def test_vms_that_are_exceptions_are_named_before_their_first_event(
     for subject, remedy in zip(named, ("primary_storage", "'ssh'", "has room"), strict=True):
         assert remedy in found[subject].remedy
         assert found[subject].ok, "other VMs have their drives"
-    assert "VMs in no pool" not in findings(make_driver(ssh=ssh_table)), "the fleet follows the link then"
+    driver = make_driver(ssh=ssh_table)
+    assert "VMs in no pool" not in findings(driver), "the fleet follows the link then"
+    for name in (HOST_CACHE, "local"):
+        seen = driver.observe(replace(diskless, primary_storage=StorageName(name)))
+        assert seen.storage is not None
+        assert seen.storage.storage == name
 
 
 def test_a_link_in_place_of_the_folder_is_a_finding_where_it_can_be_seen(

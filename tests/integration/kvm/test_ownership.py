@@ -106,6 +106,14 @@ def test_a_vm_of_qemu_s_user_boots_with_its_image_which_is_nobody_else_s(unprivi
     squashed = KvmDriver.from_inventory({"hosts": {"h1": {"uri": cloud.host.uri, "image_owner": 0, "image_group": 0}}})
     (found,) = (check for check in squashed.check(HostName("h1")) if "pool local" in check.subject)
     assert (found.ok, "image_mode" in found.remedy) == (False, True)
-    for one in (driver, theirs, squashed):
+    cloud.stop(vm)
+    mended = KvmDriver.from_inventory(
+        {"hosts": {"h1": {"uri": cloud.host.uri, "image_owner": 0, "image_group": 0, "image_mode": "0644"}}}
+    )
+    assert [check.subject for check in mended.check(HostName("h1")) if not check.ok] == []
+    mended.upload(vm, make_image(vm, 4), home)
+    mended.attach(vm, image_name(vm, 4), home)
+    cloud.start(vm)
+    for one in (driver, theirs, squashed, mended):
         one.close()
     cloud.stop(vm)

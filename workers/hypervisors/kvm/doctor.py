@@ -81,10 +81,7 @@ def _identity(subject: str, host: Host, visit: Visit, others: Collection[Host]) 
 
 def _pool(subject: str, visit: Visit, pool: Pool, sftp: Sftp | None) -> Check:
     if pool.is_left:
-        subject = f"{subject}, pool configdrive-{pool.name}"
-        detail = f"the pool {pool.name} is no more, and images of the fleet lie in {pool.target}/configdrive still"
-        remedy = "`configdrive sweep` deletes those that no VM needs; then nothing is left to do"
-        return Check(subject, ok=True, detail=f"{detail}: {remedy}")
+        return _left(f"{subject}, pool configdrive-{pool.name}", visit, pool)
     subject = f"{subject}, pool {pool.name}"
     if not pool.holds_files:
         cache = visit.table.cache_directory
@@ -111,6 +108,19 @@ def _pool(subject: str, visit: Visit, pool: Pool, sftp: Sftp | None) -> Check:
             " libvirt follows and does not show: take that from them, or give the host storage_route = 'sftp'"
         )
     return _unreadable(subject, visit, access) or Check(subject, ok=True, detail=found)
+
+
+def _left(subject: str, visit: Visit, pool: Pool) -> Check:
+    """Say what lies in the directory of a pool that is no more, as long as libvirt knows our own pool there."""
+    folder = f"{pool.target}/{IMAGE_FOLDER}"
+    try:
+        with translated(subject):
+            images = len(tuple(visit.storages.images(visit.storages.named(pool.name))))
+    except FleetError as error:
+        return _bad(subject, error, f"look at {folder} on the host")
+    detail = f"the pool {pool.name} is no more, and {images or 'no'} images of the fleet lie in {folder} still"
+    remedy = "`configdrive sweep` deletes those that no VM needs" if images else "nothing is left to do"
+    return Check(subject, ok=True, detail=f"{detail}: {remedy}")
 
 
 def _link(subject: str, pool: Pool, sftp: Sftp | None) -> Check | None:
