@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import libvirt
 import pytest
 
 from configdrive.errors import TransientCode
@@ -169,6 +170,30 @@ def test_a_libvirtd_that_ends_while_it_is_looked_at_is_looked_at_again(
     monkeypatch.setattr("workers.hypervisors.kvm.driver.find_domain", find)
     assert driver.observe(vm).power is PowerState.HALTED
     assert len(set(looked)) == len(looked) == 2
+
+
+def test_a_daemon_behind_libvirtd_that_was_started_anew_is_not_noticed(
+    cloud: Cloud, driver: KvmDriver, home: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where virtqemud and virtstoraged are two, the one never again opens its link to the other for a connection."""
+    vm = cloud.define()
+    driver.observe(vm)
+    asked: list[libvirt.virConnect] = []
+    lookup = libvirt.virConnect.storagePoolLookupByTargetPath
+
+    def lost_for_the_first(connection: libvirt.virConnect, path: str) -> libvirt.virStoragePool:
+        asked.append(connection)
+        if connection is asked[0]:
+            error = libvirt.libvirtError("virStoragePoolLookupByTargetPath() failed")
+            text = "internal error: client socket is closed"
+            error.err = (libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_FROM_RPC, text, 2, text, None, None, -1, -1)
+            raise error
+        return lookup(connection, path)
+
+    monkeypatch.setattr(libvirt.virConnect, "storagePoolLookupByTargetPath", lost_for_the_first)
+    for _ in range(2):
+        assert driver.observe(vm).storage == home
+    assert len(set(map(id, asked))) == 2
 
 
 def test_a_forked_child_has_connections_of_its_own(cloud: Cloud, ssh_table: dict[str, object], tmp_path: Path) -> None:

@@ -61,6 +61,23 @@ _BY_ERRNO: Final[dict[int, Code]] = {
 }
 """What the host's operating system answered about a file."""
 
+_OF_FILES: Final = _BY_ERRNO | dict.fromkeys(
+    (
+        errno.ENOTCONN,
+        errno.ENXIO,
+        errno.ENODEV,
+        errno.EREMOTEIO,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+    ),
+    TransientCode.STORAGE_UNAVAILABLE,
+)
+"""The same of a file system whose server or device is away, which answers as a network does."""
+
 _REMEDY: Final[dict[Code, str]] = {
     TransientCode.HOST_UNREACHABLE: "see whether libvirtd (or sshd) runs there and the network leads to it",
     TransientCode.STORAGE_FULL: "free some space on it",
@@ -89,11 +106,16 @@ def libvirt_code(error: libvirt.libvirtError) -> Code:
                 return PermanentCode.MISCONFIGURED
             denied = number in {errno.EACCES, errno.EPERM}
             return PermanentCode.ACCESS_DENIED if denied else TransientCode.HOST_UNREACHABLE
-        return _BY_ERRNO.get(number or 0, TransientCode.HYPERVISOR_ERROR)
+        return _OF_FILES.get(number or 0, TransientCode.HYPERVISOR_ERROR)
     if code == libvirt.VIR_ERR_INTERNAL_ERROR and domain in _LINK_DOMAINS:
         return TransientCode.HOST_UNREACHABLE
     hangs = code == libvirt.VIR_ERR_INTERNAL_ERROR and domain == libvirt.VIR_FROM_STORAGE and _HANGS in text
     return TransientCode.STORAGE_UNAVAILABLE if hangs else _BY_CODE.get(code or 0, TransientCode.HYPERVISOR_ERROR)
+
+
+def is_of_link(error: libvirt.libvirtError) -> bool:
+    """Whether an error of libvirt is about a link that is no more, and not about what was asked over it."""
+    return error.get_error_domain() in _LINK_DOMAINS and libvirt_code(error) is TransientCode.HOST_UNREACHABLE
 
 
 def os_code(error: OSError) -> Code:

@@ -22,7 +22,7 @@ import time
 import uuid
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, Protocol, TypeVar
 from xml.etree import ElementTree as ET
 
 import asyncssh
@@ -47,6 +47,7 @@ from workers.driverkit.ssh import (
 from workers.driverkit.storage_routes import Files
 from workers.hypervisors.kvm.access import PRIVATE, Access
 from workers.hypervisors.kvm.domain_xml import read_xml
+from workers.hypervisors.kvm.sessions import ANY_POOL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from workers.driverkit.ssh import Sftp
     from workers.hypervisors.kvm.sessions import Link
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 PASSABLE: Final = 0o711
@@ -188,6 +190,10 @@ class VolumeFolder:
         self._shared = shared
         self._access = access
         self._within = within
+        self._storage = f"the folder {directory if within is None else within.directory}"
+
+    def _call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._link.call_into(self._storage, function, *args, **kwargs)
 
     def identity(self, *, make: bool) -> str | None:
         """Return which storage this is. A volume is made at once but filled afterwards: an empty one is waited for."""
@@ -222,7 +228,7 @@ class VolumeFolder:
     def _listed(self) -> list[str]:
         def listed(pool: libvirt.virStoragePool) -> list[str]:
             self._refresh(pool)
-            return list(self._link.call(pool.listVolumes))
+            return list(self._call(pool.listVolumes))
 
         return self._on_pool(listed) or []
 
@@ -239,7 +245,7 @@ class VolumeFolder:
         if volume is None:
             return False
         try:
-            self._link.call(volume.info)  # looks at the file, where libvirt may only remember it
+            self._call(volume.info)  # looks at the file, where libvirt may only remember it
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
                 raise
@@ -279,7 +285,7 @@ class VolumeFolder:
         volume = self._create(name, b"probe", self._access)
         self._on_pool(self._refresh)  # what libvirt remembers of it is what it was told
         try:
-            found = read_xml(self._link.call(volume.XMLDesc, 0)).find("target/permissions")
+            found = read_xml(self._call(volume.XMLDesc, 0)).find("target/permissions")
         finally:
             self._drop(volume)
             self._link.known.files.forget(self.directory / name)
@@ -295,7 +301,7 @@ class VolumeFolder:
             self._within.make()
 
         def create(pool: libvirt.virStoragePool) -> libvirt.virStorageVol:
-            return self._link.call(self._private(pool).createXML, _volume_xml(name, len(content), access), 0)
+            return self._call(self._private(pool).createXML, _volume_xml(name, len(content), access), 0)
 
         try:
             volume = self._on_pool(create, make=True)
@@ -323,7 +329,7 @@ class VolumeFolder:
             self._delete(volume)
 
     def _delete(self, volume: libvirt.virStorageVol) -> None:
-        _once_unused(lambda: self._link.call(volume.delete, 0))
+        _once_unused(lambda: self._call(volume.delete, 0))
 
     def _find(self, name: str, *, expected: bool) -> libvirt.virStorageVol | None:
         """Find a file.
@@ -349,7 +355,7 @@ class VolumeFolder:
 
     def _lookup(self, pool: libvirt.virStoragePool, name: str) -> libvirt.virStorageVol | None:
         try:
-            return self._link.call(pool.storageVolLookupByName, name)
+            return self._call(pool.storageVolLookupByName, name)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
                 raise
@@ -360,7 +366,7 @@ class VolumeFolder:
         deadline = time.monotonic() + _WAIT_SECONDS
         while True:
             try:
-                self._link.call(pool.refresh, 0)
+                self._call(pool.refresh, 0)
             except libvirt.libvirtError as error:
                 if not _is_busy(error) or time.monotonic() > deadline:
                     raise
@@ -404,16 +410,27 @@ class VolumeFolder:
                 time.sleep(_PAUSE_SECONDS)
 
     def _active(self) -> libvirt.virStoragePool | None:
-        """Find the active pool of this directory, whatever it is called: libvirt allows one only."""
-        return self._known(self._link.connection.storagePoolLookupByTargetPath, str(self.directory))
+        """Find the active pool of this directory, whatever it is called: libvirt allows one only.
+
+        While a pool hangs, libvirt finds none by its directory: then it is found by the name that ours has.
+        """
+        connection = self._link.connection
+        if self._link.hangs():
+            pool = self._known(connection.storagePoolLookupByName, self.pool)
+            if pool is not None and self._is_here(pool) and self._call(pool.isActive):
+                return pool
+        return self._known(connection.storagePoolLookupByTargetPath, str(self.directory), ANY_POOL)
+
+    def _is_here(self, pool: libvirt.virStoragePool) -> bool:
+        return read_xml(self._call(pool.XMLDesc, 0)).findtext("target/path") == str(self.directory)
 
     def _activated(self, flags: int) -> libvirt.virStoragePool:
         """Start the pool of our name, or make it."""
-        call, connection = self._link.call, self._link.connection
+        call, connection = self._call, self._link.connection
         pool = self._known(connection.storagePoolLookupByName, self.pool)
         if pool is None:
             return call(connection.storagePoolCreateXML, self._pool_xml(), flags)
-        if read_xml(call(pool.XMLDesc, 0)).findtext("target/path") == str(self.directory):
+        if self._is_here(pool):
             call(pool.create, flags)
             return pool
         if call(pool.isPersistent):
@@ -422,9 +439,11 @@ class VolumeFolder:
         call(pool.destroy)  # we made it when the pool around it lay elsewhere; its files stay
         return call(connection.storagePoolCreateXML, self._pool_xml(), flags)
 
-    def _known(self, lookup: Callable[[str], libvirt.virStoragePool], argument: str) -> libvirt.virStoragePool | None:
+    def _known(
+        self, lookup: Callable[[str], libvirt.virStoragePool], argument: str, into: str = ""
+    ) -> libvirt.virStoragePool | None:
         try:
-            return self._link.call(lookup, argument)
+            return self._link.call_into(into or self._storage, lookup, argument)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
                 raise
@@ -438,7 +457,7 @@ class VolumeFolder:
         """
         if self._link.known.private.get(self.directory):
             return pool
-        call = self._link.call
+        call = self._call
         mode = int(read_xml(call(pool.XMLDesc, 0)).findtext("target/permissions/mode", "0"), 8)
         if mode != PASSABLE and not call(pool.isPersistent):
             pool = self._link.known.folders.keep(self.directory, self._again(pool))
@@ -454,7 +473,7 @@ class VolumeFolder:
         deadline = time.monotonic() + _WAIT_SECONDS
         while True:
             try:
-                self._link.call(pool.destroy)
+                self._call(pool.destroy)
             except libvirt.libvirtError as error:
                 if _is_busy(error) and time.monotonic() < deadline:
                     time.sleep(_PAUSE_SECONDS)
@@ -462,7 +481,7 @@ class VolumeFolder:
                 if not _is_gone(error):
                     raise
             try:
-                return self._link.call(self._link.connection.storagePoolCreateXML, self._pool_xml(), flags)
+                return self._call(self._link.connection.storagePoolCreateXML, self._pool_xml(), flags)
             except libvirt.libvirtError as error:
                 made = self._active() if error.get_error_code() in _RACED else None
                 if made is None:
@@ -481,7 +500,7 @@ class VolumeFolder:
         _once_unused(lambda: self._upload_now(volume, content))
 
     def _upload_now(self, volume: libvirt.virStorageVol, content: bytes) -> None:
-        call, stream = self._link.call, self._link.connection.newStream(0)
+        call, stream = self._call, self._link.connection.newStream(0)
         try:
             if len(content) <= AT_ONE_GO:
                 call(_send, volume, stream, content)
@@ -505,7 +524,7 @@ class VolumeFolder:
             return None
 
     def _download(self, volume: libvirt.virStorageVol) -> bytes:
-        call, stream = self._link.call, self._link.connection.newStream(0)
+        call, stream = self._call, self._link.connection.newStream(0)
         try:
             chunks = call(_receive, volume, stream)
             if chunks[-1]:

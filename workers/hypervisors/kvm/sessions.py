@@ -20,7 +20,7 @@ import queue
 import threading
 import time
 from concurrent.futures import Future
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 import libvirt
@@ -29,7 +29,7 @@ from configdrive.errors import TransientCode, TransientError
 from workers.driverkit import connections
 from workers.driverkit.cache import Cache
 from workers.driverkit.connections import Limit, Tally
-from workers.hypervisors.kvm.faults import translated
+from workers.hypervisors.kvm.faults import is_of_link, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,14 +71,24 @@ REST_SECONDS: Final = 15.0
 of its VMs wants something of it, and each would wait again."""
 
 
+ANY_POOL: Final = "one of its storage pools"
+"""What hangs when libvirt cannot list its pools, or find one by its directory: it looks at one after the other, and
+waits for each that somebody has under his hands."""
+
+
 class LinkBrokenError(TransientError):
     """The connection broke under a call: what only looks may look again at once, on a new one."""
 
 
 class Looked:
-    """What all connections of a process to one host have seen of its folders, whichever of them looked."""
+    """What all connections of a process to one host have seen of its storages, whichever of them looked.
+
+    `names` are pools by their directories, and `stuck` is what calls are in that have not come back.
+    """
 
     def __init__(self) -> None:
+        self.names: Cache[PurePosixPath, str] = Cache()
+        self.stuck: dict[str, Future[None]] = {}
         self.private: Cache[PurePosixPath, bool] = Cache(LISTED_SECONDS)
         self.listed: Cache[PurePosixPath, bool] = Cache(LISTED_SECONDS)
 
@@ -89,8 +99,7 @@ class Known:
     libvirt finds by uuid what a handle means, however old it is; of what is no more it says so.
     """
 
-    def __init__(self, looked: Looked | None = None) -> None:
-        looked = looked or Looked()
+    def __init__(self, looked: Looked) -> None:
         self.vms: Cache[str, libvirt.virDomain] = Cache()
         self.flags: Cache[str, bool] = Cache(EVENT_SECONDS)
         self.pools: Cache[str, Pool] = Cache(EVENT_SECONDS)
@@ -134,7 +143,8 @@ class Link:
 
     def __init__(self, host: HostName, uri: str, timeout: float, looked: Looked | None = None) -> None:
         self.host = host
-        self.known = Known(looked)
+        self.looked = looked or Looked()
+        self.known = Known(self.looked)
         self._uri = uri
         self._timeout = timeout
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -168,6 +178,53 @@ class Link:
         """
         return self._wait(self._timeout, partial(function, *args, **kwargs))
 
+    def call_into(self, what: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Make one call into something that may hang on the host by itself, such as a file system.
+
+        A call that hangs there keeps one of libvirtd's threads, of which there are few, until the file system answers,
+        however soon the caller gives it up. So there is one of this process: as long as it has not come back, nobody
+        calls again.
+
+        `what` it is, is for the messages, and to know it by.
+
+        Raises:
+            TransientError: `STORAGE_UNAVAILABLE`: it hangs; a `LinkBrokenError` from the one who found out. And as
+                `call`.
+            libvirt.libvirtError: what the call raised.
+        """
+        if self.hangs(what):
+            raise TransientError(TransientCode.STORAGE_UNAVAILABLE, *self._hanging(what))
+        begun, back = threading.Event(), Future[None]()
+
+        @wraps(function)
+        def into() -> R:
+            begun.set()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                back.set_result(None)
+
+        try:
+            return self.call(into)
+        except BaseException as error:
+            if begun.is_set() and not back.done():
+                self.looked.stuck[what] = back
+                if isinstance(error, TransientError):
+                    raise LinkBrokenError(TransientCode.STORAGE_UNAVAILABLE, *self._hanging(what)) from None
+            raise
+
+    def hangs(self, what: str | None = None) -> bool:
+        """Say whether a call of this process into something, or into anything, has not come back."""
+        stuck = self.looked.stuck
+        for one, back in list(stuck.items()):
+            if back.done():
+                stuck.pop(one, None)
+        return bool(stuck) if what is None else what in stuck
+
+    def _hanging(self, what: str) -> tuple[str, str]:
+        detail = f"host {self.host}: {what} hangs: a call of libvirt's into it has not come back"
+        return detail, "see what is wrong with that file system on the host, such as its server; all goes on by itself"
+
     def change(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Make one call that changes a domain, for which libvirt itself may wait: see `DOMAIN_SECONDS`.
 
@@ -189,11 +246,25 @@ class Link:
             self.abandon()
             detail = f"host {self.host}: libvirt has not answered within {limit:g} s"
             raise TransientError(TransientCode.HOST_UNREACHABLE, detail, "see whether libvirtd hangs there") from None
-        except libvirt.libvirtError:
+        except libvirt.libvirtError as error:
+            if self._is_lost_behind(error):
+                self.abandon()
+                detail = f"host {self.host}: {error.get_error_message()}"
+                remedy = "see whether virtstoraged and virtqemud run there"
+                raise LinkBrokenError(TransientCode.HOST_UNREACHABLE, detail, remedy) from error
             raise
         except BaseException:  # a soft time limit: what the call is doing now nobody knows
             self.abandon()
             raise
+
+    def _is_lost_behind(self, error: libvirt.libvirtError) -> bool:
+        """Whether the other end has lost its own link to another daemon, which it never opens again for this one.
+
+        libvirt's daemons may be one or many (virtqemud, virtstoraged); any of them may be started anew.
+        """
+        if self._connection is None or not is_of_link(error):
+            return False
+        return not self.is_broken()
 
     def fresh(self, *, tried: bool) -> bool:
         """Say whether the connection still works, as far as is known; tries it when it has rested for a while."""
@@ -216,6 +287,11 @@ class Link:
             return not self._connection.isAlive()
         except libvirt.libvirtError:
             return True
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it is of no more use, though nobody has seen it break."""
+        return not self._usable
 
     def require_alive(self, error: object) -> None:
         """Return when the connection still is of use, and the error so was about something else.
@@ -349,6 +425,7 @@ class HostLinks:
         if self._state.process != os.getpid():
             self._inherited, self._state = self._state, _State(self._host, self._limit)
             self._inherited.disown()
+            self._looked = Looked()
         return self._state
 
 

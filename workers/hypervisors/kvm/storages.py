@@ -27,11 +27,13 @@ import libvirt
 
 from configdrive.errors import FleetError, PermanentCode, PermanentError, TransientCode, TransientError
 from configdrive.model import IMAGE_FOLDER, HostName, Place, StorageName
+from configdrive.places import at
 from workers.hypervisors.kvm.access import access_of, capabilities, pool_mode, pool_owner
 from workers.hypervisors.kvm.domain_xml import read_xml
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.image_folder import SftpFolder, VolumeFolder, shard_of
 from workers.hypervisors.kvm.inventory import StorageRoute
+from workers.hypervisors.kvm.sessions import ANY_POOL, LinkBrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,8 +118,8 @@ class Storages:
         """All pools of the host but the fleet's own: those of its folders, and that of the cache directory."""
         connection = self._link.connection
         up = libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
-        active = {one.UUID() for one in self._link.call(connection.listAllStoragePools, up)}
-        found = {one.name(): one for one in self._link.call(connection.listAllStoragePools, 0)}
+        active = {one.UUID() for one in self._link.call_into(ANY_POOL, connection.listAllStoragePools, up)}
+        found = {one.name(): one for one in self._link.call_into(ANY_POOL, connection.listAllStoragePools, 0)}
         others = [one for name, one in found.items() if _around_ours(name) not in found]
         # Of a pool that is no more the folder's own pool says where it was last: it comes after those within, some of
         # which may be of an earlier directory.
@@ -284,7 +286,14 @@ class Storages:
         return self._placed(place, self._folder_of(pool)) if pool.active else place
 
     def _placed(self, place: Place, folder: ImageFolder) -> Place:
-        return replace(place, identity=self._identity(folder, make=False))
+        """Add the identity, if it can be read: a storage that hangs is known to do so, and has none meanwhile."""
+        try:
+            with at(place):
+                return replace(place, identity=self._identity(folder, make=False))
+        except TransientError as error:
+            if error.code is not TransientCode.DEFERRED or self._link.is_given_up:
+                raise
+            return place
 
     def _identity(self, folder: ImageFolder, *, make: bool) -> str | None:
         """Return a folder's identity, read once in a while; `None` when there is none, or it cannot be read now."""
@@ -292,9 +301,13 @@ class Storages:
         if kept is not None or (self._link.known.nameless.get(folder.directory) and not make):
             return kept
         identity = None
-        # An event remembers the storage by it: who cannot make it just now tries again.
-        with contextlib.suppress(PermanentError if make else FleetError), translated(f"folder {folder.directory}"):
-            identity = folder.identity(make=make)
+        try:
+            with translated(f"folder {folder.directory}"):
+                identity = folder.identity(make=make)
+        except FleetError as error:
+            # An event remembers the storage by it: who cannot make it just now tries again.
+            if isinstance(error, LinkBrokenError) or (make and isinstance(error, TransientError)):
+                raise
         if identity is None:
             self._link.known.nameless.keep(folder.directory, value=True)
             return None
@@ -338,26 +351,35 @@ class Storages:
         kept = self._link.known.pools.get(name)
         if kept is not None:
             return kept
-        lookup = self._link.connection.storagePoolLookupByName
-        handle = self._looked_up(lookup, name) or self._looked_up(lookup, _OURS + name)
-        return None if handle is None else self._read(handle, active=bool(self._link.call(handle.isActive)))
+        handle = self._looked_up(name) or self._looked_up(_OURS + name)
+        if handle is None:
+            return None
+        return self._read(handle, active=bool(self._link.call_into(_words(handle.name()), handle.isActive)))
 
     def _at(self, directory: PurePosixPath) -> Pool | None:
-        """Find the active pool of this very directory."""
+        """Find the active pool of this very directory.
+
+        While one hangs libvirt finds none by its directory: then it is the one that was there at the last look.
+        """
         kept = self._link.known.pools_at.get(directory)
+        name = self._link.looked.names.get(directory) if kept is None and self._link.hangs() else None
+        if name is not None:
+            pool = self._named(StorageName(name))
+            kept = pool if pool is not None and pool.active and pool.target == directory else None
         if kept is None:
-            handle = self._looked_up(self._link.connection.storagePoolLookupByTargetPath, str(directory))
+            handle = self._looked_up(str(directory), by_directory=True)
             kept = None if handle is None else self._read(handle, active=True)
             if handle is not None and kept is not None and kept.target != directory:  # it was given another one
                 self._link.known.pool_definitions.forget(handle.UUIDString())
                 kept = self._read(handle, active=True)
         return kept
 
-    def _looked_up(
-        self, lookup: Callable[[str], libvirt.virStoragePool], argument: str
-    ) -> libvirt.virStoragePool | None:
+    def _looked_up(self, argument: str, *, by_directory: bool = False) -> libvirt.virStoragePool | None:
+        connection = self._link.connection
         try:
-            return self._link.call(lookup, argument)
+            if by_directory:
+                return self._link.call_into(ANY_POOL, connection.storagePoolLookupByTargetPath, argument)
+            return self._link.call_into(_words(argument), connection.storagePoolLookupByName, argument)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
                 raise
@@ -368,7 +390,7 @@ class Storages:
         known, uuid = self._link.known, handle.UUIDString()
         pool = known.pool_definitions.get(uuid)
         if pool is None:
-            xml = read_xml(self._link.call(handle.XMLDesc, 0))
+            xml = read_xml(self._link.call_into(_words(handle.name()), handle.XMLDesc, 0))
             path = xml.findtext("target/path")
             name, kind, target = handle.name(), xml.get("type", ""), PurePosixPath(path) if path else None
             around, is_left = _around_ours(name), False
@@ -382,6 +404,7 @@ class Storages:
         pool = known.pools.keep(pool.name, replace(pool, active=active))
         if active and pool.target is not None:
             known.pools_at.keep(pool.target, pool)
+            self._link.looked.names.keep(pool.target, pool.name)
         return pool
 
     def _first(self, fits: Callable[[Pool], bool]) -> Pool | None:
@@ -419,6 +442,10 @@ class Storages:
             return None
         pools = [(pool, known.get(pool.target)) for pool in self.pools if pool.target is not None]
         return _innermost(real_path / path.name, [(pool, target) for pool, target in pools if target is not None])
+
+
+def _words(pool: str) -> str:
+    return f"storage pool {pool!r}"
 
 
 def _around_ours(name: str) -> str | None:

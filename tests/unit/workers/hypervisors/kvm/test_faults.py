@@ -43,6 +43,10 @@ QEMU, STORAGE, RPC = libvirt.VIR_FROM_QEMU, libvirt.VIR_FROM_STORAGE, libvirt.VI
         (failed(38, STORAGE, "cannot fill file: No space left on device", errno.ENOSPC), "storage_full"),
         (failed(38, STORAGE, "cannot create path: Read-only file system", errno.EROFS), "access_denied"),
         (failed(38, QEMU, "Cannot access storage file: No such file", errno.ENOENT), "storage_unavailable"),
+        (
+            failed(38, STORAGE, "cannot open directory: Transport endpoint is not connected", errno.ENOTCONN),
+            "storage_unavailable",
+        ),
         (failed(1, STORAGE, "internal error: pool 'x' has asynchronous jobs running."), "storage_unavailable"),
         (failed(1, QEMU, "unable to execute QEMU command"), "hypervisor_error"),
         (failed(68, QEMU, "cannot acquire state change lock"), "vm_busy"),
