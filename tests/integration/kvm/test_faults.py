@@ -95,7 +95,7 @@ def test_a_libvirtd_that_hangs_is_given_up_in_time_and_works_again_afterwards(
     cloud: Cloud, make_driver: MakeDriver, home: Place
 ) -> None:
     vm = cloud.define(disk(None, "hdd", "ide"), running=True)
-    driver = make_driver(call_timeout=2.0)
+    driver = make_driver(call_timeout=1.5)  # below what gives a silent host a rest
     driver.upload(vm, make_image(vm), home)
     cloud.host.pause()
     try:
