@@ -121,7 +121,7 @@ class Life:
         self.unended: list[EventKey] = []
         self.ended: list[EventKey] = []
         self.named: set[str] = set()
-        """Hosts that events have named: of no other can the fleet know that the VM is there."""
+        """Hosts that events which have ended named: of no other can the fleet know that the VM is there."""
         self.zone: str | None = None
         self.queues: list[str] = []
         """Those on which there were events: of the VM's zones, and the general one."""
@@ -185,14 +185,10 @@ class Life:
         posting = Posting(header, body_of(event, self.keys))
         self.events[header.key] = sent
         self.unended.append(header.key)
-        self._names(sent)
         if self.process(lambda: self._put(posting), trouble):
             return
         known = self.store.client.exists(self.store.key("seen", header.key))
         assert self.store.mailbox.put(posting).accepted is not bool(known)
-
-    def _names(self, sent: Sent) -> None:
-        self.named |= {str(host) for host in (sent.host, sent.data.get("destination")) if host is not None}
 
     def _put(self, posting: Posting) -> None:
         assert self.mailbox.put(posting).accepted
@@ -454,6 +450,7 @@ class Life:
             self.unended.pop(0)
             self.ended.append(key)
             sent, machine = self.events[key], self.cloud.machines.get(VM)
+            self.named |= {str(host) for host in (sent.host, sent.data.get("destination")) if host is not None}
             live = machine is not None and machine.power is PowerState.RUNNING and sent.host in {None, machine.host}
             waiting = [self.events[one] for one in self.unended]
             if self.asked.hear(sent, outcome, waiting, live=None if live and sent.host is None else live):
@@ -491,8 +488,6 @@ class Life:
         if sent.host is not None and not self._another:
             # No other has anything, or it was said: what is brought there without an event nobody can know.
             self.named = {sent.host, *(one.removeprefix("drive@") for one in said if one.startswith("drive@"))}
-            for one in self.unended:
-                self._names(self.events[one])
 
     def check(self) -> None:
         """See that all is as it must be, now.
