@@ -194,9 +194,14 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
 
     @override
     def note_doubt(self, queue: str, vm_uuid: VmUuid, intents: Collection[Intent] = ()) -> None:
+        now = ms(self._now())
+        pipeline = (
+            self._redis.pipeline()
+        )  # in one step: what is to be verified is not forgotten by whoever looked before
         if intents:
-            self._redis.sadd(self._key("intents", vm_uuid), *map(encoding.intent, intents))
-        self._redis.zadd(self._key("verify", queue), {vm_uuid: ms(self._now())})
+            pipeline.sadd(self._key("intents", vm_uuid), *map(encoding.intent, intents))
+        pipeline.zadd(self._key("verify", queue), {vm_uuid: now})
+        pipeline.execute()
 
     @override
     def doubts(self, queue: str) -> list[Doubt]:

@@ -19,6 +19,16 @@ local function give_back(vm, owner)  -- who asks again (a reply was lost) is kno
   redis.call('HSET', vm, 'ended', owner)
 end
 
+-- Forget what was about to be done with a VM, those of `arguments` from `first` to `last`: somebody has looked there since. Not
+-- while the VM is to be verified: whoever had lost it may have done just that since, and has noted it again.
+local function looked_at(prefix, uuid, arguments, first, last)
+  if first > last then return end
+  for _, queue in ipairs(redis.call('SMEMBERS', prefix .. 'queues')) do
+    if redis.call('ZSCORE', prefix .. 'verify:' .. queue, uuid) then return end
+  end
+  redis.call('SREM', prefix .. 'intents:' .. uuid, unpack(arguments, first, last))
+end
+
 -- Let a VM be forgotten after a while of which nothing is to be remembered: neither a state nor what was about to be done.
 local function may_vanish(prefix, uuid, seconds)
   local vm = prefix .. 'vm:' .. uuid

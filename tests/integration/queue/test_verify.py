@@ -111,10 +111,30 @@ def test_a_vm_is_remembered_as_long_as_something_that_was_about_to_be_done_is(st
     header = store.parked(vm)
     assert store.mailbox.act(vm, header.key, OperatorAction.SKIP, outcome(header)) is None
     assert store.ttl("vm", vm) == -1
+    (doubt,) = store.mailbox.doubts(QUEUE)
+    store.mailbox.release_verified(hold(store, vm), doubt, Verified())
     claim = store.claim(store.put(vm))
     store.mailbox.done(claim, replace(finish(claim, None), intents=(INTENT,)))
     assert store.mailbox.intents(vm) == ()
     assert store.ttl("vm", vm) > 0
+
+
+def test_what_a_late_worker_may_have_done_is_not_forgotten_by_whoever_has_looked_before(store: Store) -> None:
+    vm = new_vm()
+    header = store.put(vm)
+    assert store.mailbox.intend(store.claim(header), [INTENT])
+    store.age(vm, LEASE)
+    claim = store.claim(header)
+    assert claim.intents == (INTENT,)
+    store.mailbox.note_doubt(QUEUE, vm, [INTENT])  # the late one has gone on
+    store.mailbox.done(claim, replace(finish(claim), intents=claim.intents))
+    assert store.mailbox.intents(vm) == (INTENT,)
+    for noted_again, remains in ((1, (INTENT,)), (0, ())):
+        (doubt,) = store.mailbox.doubts(QUEUE)
+        held = hold(store, vm)
+        store.client.zincrby(store.key("verify", QUEUE), noted_again, vm)
+        store.mailbox.release_verified(held, doubt, Verified(intents=(INTENT,)))
+        assert store.mailbox.intents(vm) == remains
 
 
 def test_a_doubt_that_came_meanwhile_stays(store: Store) -> None:

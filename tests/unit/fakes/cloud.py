@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from typing_extensions import override
@@ -270,10 +270,11 @@ class MemoryDriver(HypervisorDriver):
         return next(here, None)
 
     def _own(self, vm: Vm, image: StoredImage) -> list[Machine]:
-        """Return the VM; where its host does not know it, every host that sees the image is asked, too."""
-        own = self._machine(vm)
-        if own is not None or image.place.host is not None:
-            return [] if own is None else [own]
+        """Return the VM on its host and the image's; where neither knows it, all that see the image are asked."""
+        hosts = (vm.host, image.place.host or vm.host)
+        own = [machine for host in hosts if (machine := self._machine(replace(vm, host=host))) is not None]
+        if own or image.place.host is not None:
+            return own
         for host in sorted(self.cloud.hosts & self.cloud.down):
             raise TransientError(TransientCode.HOST_UNREACHABLE, f"{host} does not answer")
         return [machine for uuid, machine in self._everything() if uuid == vm.uuid]

@@ -81,7 +81,7 @@ if ARGV[14] == 'superseded' then  -- an attempt at it may have begun, and nobody
   redis.call('ZADD', prefix .. 'verify:' .. (queue or head.queue), now + ARGV[13], uuid)
 end
 local past = 16 + ARGV[15]
-for index = 16, past - 1 do redis.call('SREM', prefix .. 'intents:' .. uuid, ARGV[index]) end
+looked_at(prefix, uuid, ARGV, 16, past - 1)
 for index = past, #ARGV, 2 do
   redis.call('ZADD', prefix .. 'left:' .. ARGV[index], 'NX', now + ARGV[13], uuid .. ' ' .. ARGV[index + 1])
 end

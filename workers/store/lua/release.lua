@@ -20,7 +20,7 @@ if ARGV[8] ~= '' then redis.call('ZREM', KEYS[3], ARGV[8]) end  -- here, or what
 if ARGV[9] ~= '' then
   local verify, past = prefix .. 'verify:' .. ARGV[9], 13 + ARGV[12]
   if tonumber(redis.call('ZSCORE', verify, uuid) or '') == tonumber(ARGV[10]) then redis.call('ZREM', verify, uuid) end
-  for index = 13, past - 1 do redis.call('SREM', prefix .. 'intents:' .. uuid, ARGV[index]) end
+  looked_at(prefix, uuid, ARGV, 13, past - 1)
   for index = past, #ARGV, 2 do
     redis.call('ZADD', prefix .. 'left:' .. ARGV[index], 'NX', clock() + ARGV[11], uuid .. ' ' .. ARGV[index + 1])
   end
