@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 REASON = "the counter was restored from a backup"
+FAR = 2**53 - 1
+"""The largest sequence that there is."""
 
 
 def applied(place: Place, event: dict[str, object], code: int = 0) -> str:
@@ -21,17 +23,17 @@ def applied(place: Place, event: dict[str, object], code: int = 0) -> str:
 
 
 def test_a_counter_that_went_back_goes_on_from_where_it_is_set(place: Place, vm: VmScript) -> None:
-    far = vm.event("deploy", start=True, sequence=1000)
+    far = vm.event("deploy", start=True, sequence=FAR)
     assert applied(place, far) == "applied"
     assert applied(place, vm.event("stop", sequence=7), code=ExitCode.FAILED) == "dropped"
 
-    assert place.json("sequence", vm.uuid) == {"vm_uuid": vm.uuid, "sequence": 1000}
+    assert place.json("sequence", vm.uuid) == {"vm_uuid": vm.uuid, "sequence": FAR}
     assert place.json("sequence", vm.uuid, "--set", "7", "--reason", REASON) == {"vm_uuid": vm.uuid, "sequence": 7}
     assert applied(place, vm.event("stop", sequence=8)) == "applied"
     assert place.cloud.images(vm.uuid) == []
     (action,) = place.json("show", vm.uuid)["operators"]
-    assert (action["action"], action["vm_uuid"], action["reason"]) == ("sequence", vm.uuid, f"1000 -> 7: {REASON}")
-    assert f"sequence 1000 -> 7: {REASON}" in place.run("show", vm.uuid).stdout
+    assert (action["action"], action["vm_uuid"], action["reason"]) == ("sequence", vm.uuid, f"{FAR} -> 7: {REASON}")
+    assert f"sequence {FAR} -> 7: {REASON}" in place.run("show", vm.uuid).stdout
 
 
 def test_it_is_not_set_under_a_vm_whose_events_wait(quiet_place: Callable[..., Place], vm: VmScript) -> None:
