@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from configdrive.client.replication import NotReplicatedError
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import VmUuid
+from configdrive.model import HostName, Intent, Place, StorageName, VmUuid
 from rigs.cloud import VmScript, key_of
 from tasks.mailbox import Claim, DeadLetter, OperatorAction, Wakeup
 from tests.integration.queue.intake_rig import SEALED, IntakeRig, library
 from tests.mailboxes import QUEUE, Store, finish, new_vm, outcome, posting, receipts
-from workers.store.mailbox import DEAD_LETTERS_KEPT
+from workers.store.mailbox import DEAD_LETTERS_KEPT, RedisMailbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,23 @@ def test_server_that_forgot_the_scripts_is_taught_them_again(store: Store) -> No
     forget().mailbox.done(claim, finish(claim))
     assert forget().due_now() == []
     assert forget().mailbox.act(vm, stored[0].key, OperatorAction.RETRY, None) is None
+
+
+def test_what_a_worker_goes_by_counts_only_when_replicas_have_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("configdrive.client.replication._ONE_WAIT_SECONDS", 0.001)
+    mailbox = RedisMailbox(store.client, replace(store.options, replicas=1, replica_seconds=0.01))
+    first, second, idle = store.put(new_vm()), store.put(new_vm()), new_vm()
+    claim = store.claim(first)
+    asks: tuple[Callable[[], object], ...] = (
+        lambda: mailbox.put(posting(idle)),
+        lambda: mailbox.claim(store.wakeup(second)),
+        lambda: mailbox.hold(new_vm()),
+        lambda: mailbox.intend(claim, [Intent(HostName("h1"), "", Place(StorageName("s")), "an image")]),
+    )
+    for ask in asks:
+        with pytest.raises(NotReplicatedError):
+            ask()
+    assert mailbox.renew(claim), "it costs no waiting"
 
 
 def sized(vm: VmUuid, kind: str = "update", size: int = 1000) -> Posting:

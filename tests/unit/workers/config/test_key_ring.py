@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -229,6 +230,16 @@ def test_an_image_s_name_is_keyed_and_known_by_every_key(file: KeyFile) -> None:
     assert not names.is_genuine(ImageName.of("i", vm.uuid, Generation(7)), content), "a name of the first form"
     file.keys = (STRANGER,)
     assert not names.is_genuine(name, content)
+
+
+@pytest.mark.parametrize(("called", "slug"), [("A" * 200, "a" * 32), ("日本", "vm"), ("../../'x' (1)", "x-1")])
+def test_an_image_s_name_is_short_and_plain_whatever_its_vm_is_called(called: str, slug: str) -> None:
+    vm = Vm(VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"), InstanceName(called), HypervisorName("kvm"), HOST)
+    names = ImageNames(lambda: (OLD,), lambda: "abcdefgh")
+    name = names.name(vm, Generation(2**53 - 1), sha256(b"image").hexdigest())
+    assert (name.instance_name, len(str(name))) == (slug, 84 + len(slug))
+    assert re.fullmatch(r"[a-z0-9.-]{1,116}", str(name))
+    assert ImageName.parse(name.file) == name
 
 
 def test_the_fingerprint_is_derived_as_rfc_5869_says() -> None:
