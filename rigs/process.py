@@ -33,6 +33,9 @@ LOOPBACK = "127.0.0.1"
 patience = 1.0
 """How many times its limit a wait may take: who shares the machine with others, as tests do, sets it higher."""
 
+_LONGEST_INTERVAL = 0.05
+"""Seconds between two questions of a wait, however long it takes."""
+
 _CACHE = Path(__file__).resolve().parents[1] / ".cache"
 
 # An ordinary user's PATH lacks these on Debian; libvirtd and sshd are there.
@@ -105,17 +108,18 @@ def wait_until(probe: Callable[[], T | None], what: str, *, timeout: float, inte
         probe: is asked again and again; what it raises is not caught.
         what: ends the sentence "waited N s for ...".
         timeout: seconds, on a machine that does nothing else: see `patience`.
-        interval: seconds between two questions.
+        interval: seconds between two questions at first; who waits for long is asked less often, which costs less CPU.
 
     Raises:
         RigError: the time is over.
     """
     timeout *= patience
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while not (answer := probe()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > timeout:
             raise RigError(f"waited {timeout:g} s for {what}")
-        time.sleep(interval)
+        time.sleep(max(interval, min(waited / 20, _LONGEST_INTERVAL)))
     return answer
 
 
