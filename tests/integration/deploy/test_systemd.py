@@ -143,8 +143,7 @@ def test_the_units_commands_run_with_the_units_environment(  # noqa: PLR0913, PL
         name, source = one.split(":")
         made = credentials / name
         if name == "keys.json":
-            environment = {"CONFIGDRIVE_KEYS_FILE": str(made), "PATH": "/usr/bin:/bin"}
-            subprocess.run([CONFIGDRIVE, "keys", "generate"], env=environment, check=True, capture_output=True)
+            keys_in(made)
         else:
             made.write_text(sources[Path(source).name])
         made.chmod(0o400)
