@@ -13,7 +13,8 @@ from rigs.iso_files import read_iso
 from rigs.simulated.audit import AuditLog, Fact, Mark
 from rigs.simulated.faults import Faults, Point, Spot
 from workers.hypervisors.simulated.driver import SimulatedDriver
-from workers.hypervisors.simulated.image_folder import Images, Storage
+from workers.hypervisors.simulated.image_folder import Storage
+from workers.hypervisors.simulated.images import Images
 from workers.hypervisors.simulated.inventory import Verb
 from workers.hypervisors.simulated.vms import Drives, Records, VmRecord
 from workers.hypervisors.simulated.world import World, WorldError

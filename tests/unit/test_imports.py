@@ -1,4 +1,4 @@
-"""No circle in what is imported at run time, neither between modules nor between rooms."""
+"""No circle in what is imported, be it for the type checker alone, neither between modules nor between rooms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def imports() -> dict[str, set[str]]:
-    graph = grimp.build_graph("configdrive", "tasks", "workers", exclude_type_checking_imports=True, cache_dir=None)
+    graph = grimp.build_graph("configdrive", "tasks", "workers", cache_dir=None)
     return {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from typing_extensions import override
 
 from workers.hypervisors.kvm.domain_xml import read_xml
+from workers.hypervisors.kvm.records import Capabilities
 
 if TYPE_CHECKING:
     from xml.etree import ElementTree as ET
@@ -47,22 +48,6 @@ class Access:
         """Say it in words for people."""
         owner, group = ("?" if one is None else str(one) for one in (self.owner, self.group))
         return f"owner {owner}, group {group}, mode {self.mode:04o}"
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a host's libvirt says of itself.
-
-    Args:
-        uuid: the host's.
-        user, group: QEMU's, where libvirt says so.
-        confined_by: the security model that confines QEMU: `apparmor`, `selinux`; empty for none.
-    """
-
-    uuid: str
-    user: int | None = None
-    group: int | None = None
-    confined_by: str = ""
 
 
 def capabilities(link: Link) -> Capabilities:

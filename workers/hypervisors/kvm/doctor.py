@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from workers.driverkit.ssh import Sftp
-    from workers.hypervisors.kvm.storages import Pool
+    from workers.hypervisors.kvm.records import Pool
     from workers.hypervisors.kvm.visit import Host, Visit
 
 _SHOWN: Final = 3

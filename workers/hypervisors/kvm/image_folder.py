@@ -21,7 +21,6 @@ import stat
 import time
 import uuid
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, ParamSpec, Protocol, TypeVar
 from xml.etree import ElementTree as ET
 
@@ -47,6 +46,7 @@ from workers.driverkit.ssh import (
 from workers.driverkit.storage_routes import Files
 from workers.hypervisors.kvm.access import PRIVATE, Access
 from workers.hypervisors.kvm.domain_xml import read_xml
+from workers.hypervisors.kvm.records import Volume
 from workers.hypervisors.kvm.sessions import ANY_POOL
 
 if TYPE_CHECKING:
@@ -152,14 +152,6 @@ class ImageFolder(Files, Protocol):
 
     def probe(self) -> Access:
         """Write a file as an image would be written, and take it away; returns who might have read it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """What is known of a file: libvirt's handle, `None` when it is not there; and whether this process wrote it."""
-
-    handle: libvirt.virStorageVol | None
-    written: bool = False
 
 
 class VolumeFolder:

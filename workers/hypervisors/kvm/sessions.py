@@ -36,10 +36,8 @@ if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
     from configdrive.model import HostName, ImageName, VmUuid
-    from workers.hypervisors.kvm.access import Capabilities
     from workers.hypervisors.kvm.domain_xml import Source
-    from workers.hypervisors.kvm.image_folder import Volume
-    from workers.hypervisors.kvm.storages import Pool
+    from workers.hypervisors.kvm.records import Capabilities, Pool, Volume
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -33,6 +33,7 @@ from workers.hypervisors.kvm.domain_xml import read_xml
 from workers.hypervisors.kvm.faults import translated
 from workers.hypervisors.kvm.image_folder import SftpFolder, VolumeFolder, shard_of
 from workers.hypervisors.kvm.inventory import StorageRoute
+from workers.hypervisors.kvm.records import Pool
 from workers.hypervisors.kvm.sessions import ANY_POOL, LinkBrokenError
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 HOST_CACHE: Final = StorageName("host-cache")
 """The name of a host's cache directory among its storages; a pool of that name cannot be used."""
 
-_FILE_POOLS: Final = frozenset({"dir", "fs", "netfs"})
 _OURS: Final = f"{IMAGE_FOLDER}-"
 _OUR_POOL: Final = re.compile(rf"{IMAGE_FOLDER}(?:\.[0-9a-f]{{2}})?(?:-(?P<around>.+))?")
 """What the fleet's own pools are called: of a storage's folder, of those within, and of the cache directory's."""
@@ -59,33 +59,6 @@ def not_found(host: HostName, name: StorageName) -> PermanentError:
     """Make the error of a host that does not have this storage."""
     detail = f"host {host} has no storage pool {name!r}"
     return PermanentError(PermanentCode.STORAGE_NOT_FOUND, detail, "correct the event, or define the pool")
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """A storage pool of the host.
-
-    Args:
-        kind: libvirt's type, such as `dir` or `rbd`.
-        target: the directory in which it appears on the host; `None` when it has none.
-        active: whether it is started (of a netfs pool: mounted).
-        owner: user and group of its directory, when it is not root's.
-        is_left: whether it is no more: only our own pool in its directory is left.
-        mode: of its directory.
-    """
-
-    name: StorageName
-    kind: str
-    target: PurePosixPath | None
-    active: bool
-    owner: tuple[int, int] | None = None
-    is_left: bool = False
-    mode: int = 0
-
-    @property
-    def holds_files(self) -> bool:
-        """Whether an image file can lie on it."""
-        return self.kind in _FILE_POOLS and self.target is not None
 
 
 class Storages:

@@ -40,7 +40,7 @@ from configdrive.ports import (
 from workers.hypervisors.simulated.doctor import diagnose
 from workers.hypervisors.simulated.drives import SLOTS, eject, fleet_media, has_slot, insert
 from workers.hypervisors.simulated.faults import translated
-from workers.hypervisors.simulated.image_folder import Images
+from workers.hypervisors.simulated.images import Images
 from workers.hypervisors.simulated.inventory import Verb, parse
 from workers.hypervisors.simulated.vms import Medium, VmRecord
 from workers.hypervisors.simulated.world import World

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from configdrive.ports import Connections
     from workers.hypervisors.vmware.image_folder import ImageFolder
     from workers.hypervisors.vmware.inventory import HostTable, Section
-    from workers.hypervisors.vmware.vms import SeenVm
+    from workers.hypervisors.vmware.records import SeenVm
 
 
 class VmwareDriver:

@@ -17,18 +17,18 @@ from configdrive.errors import TransientCode, TransientError
 from configdrive.model import PowerState
 from configdrive.ports import AttachedHow, Attachment
 from workers.hypervisors.vmware.paths import same
+from workers.hypervisors.vmware.records import Drive
 from workers.hypervisors.vmware.session import key_of
 from workers.hypervisors.vmware.slots import find_slot, slot_of
-from workers.hypervisors.vmware.vms import Drive
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from configdrive.model import ImageName
+    from workers.hypervisors.vmware.records import SeenVm
     from workers.hypervisors.vmware.session import Found
     from workers.hypervisors.vmware.sessions import Server
     from workers.hypervisors.vmware.slots import Slot
-    from workers.hypervisors.vmware.vms import SeenVm
 
 _device: Final = vim.vm.device
 _LOCKED: Final = "cdromdisconnect"

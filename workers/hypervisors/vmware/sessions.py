@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from configdrive.model import VmUuid
     from workers.hypervisors.vmware.inventory import EndpointTable
-    from workers.hypervisors.vmware.vms import SeenVm
+    from workers.hypervisors.vmware.records import SeenVm
 
 _log = logging.getLogger(__name__)
 

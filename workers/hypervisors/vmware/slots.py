@@ -18,7 +18,7 @@ from configdrive.ports import DriveContent, EmptyDrive, Inserted, NoDrive
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from workers.hypervisors.vmware.vms import Drive, SeenVm
+    from workers.hypervisors.vmware.records import Drive, SeenVm
 
 SATA_UNITS: Final = 30
 """Drives that one AHCI controller takes."""

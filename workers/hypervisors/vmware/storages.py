@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from configdrive.model import Vm
     from workers.hypervisors.vmware.inventory import HostTable
+    from workers.hypervisors.vmware.records import Drive, SeenVm
     from workers.hypervisors.vmware.sessions import Server
     from workers.hypervisors.vmware.topology import Datastore, Host, Topology
-    from workers.hypervisors.vmware.vms import Drive, SeenVm
 
 _IN: Final = "#"
 """Between the identity of a datastore and the VM's directory on it."""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from configdrive.model import Place
+    from workers.hypervisors.vmware.records import Drive
     from workers.hypervisors.vmware.session import Found, Session
-    from workers.hypervisors.vmware.vms import Drive
 
 _UUIDS: Final = {
     Identity.BIOS_UUID: ("config.uuid", "summary.config.uuid"),

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from configdrive.model import StoredImage, Vm
     from workers.hypervisors.vmware.inventory import HostTable
+    from workers.hypervisors.vmware.records import SeenVm
     from workers.hypervisors.vmware.sessions import Server
     from workers.hypervisors.vmware.storages import Storages
-    from workers.hypervisors.vmware.vms import SeenVm
 
 _Result = TypeVar("_Result")
 

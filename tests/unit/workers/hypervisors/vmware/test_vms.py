@@ -14,8 +14,8 @@ from tests.support import error_of
 pytest.importorskip("pyVmomi")
 
 from workers.hypervisors.vmware.paths import image_at, same, split
+from workers.hypervisors.vmware.records import Drive, SeenVm
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
-from workers.hypervisors.vmware.vms import Drive, SeenVm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
