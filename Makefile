@@ -38,9 +38,10 @@ docs: setup ## build/docs: the documentation as HTML, to be read without a netwo
 	@echo "open build/docs/index.html"
 
 .PHONY: pictures
-pictures: setup ## make the pictures in docs/images again: diagrams from their text, and Flower's pages
+pictures: setup ## make the pictures in docs/images again: diagrams from their text, Flower's pages, the dashboard (4 minutes)
 	@$(BIN)/python -m docs.pictures
 	@$(BIN)/python -m tests.e2e.flower_fleet
+	@$(BIN)/python -m tests.e2e.dashboard_fleet
 
 # First one process writes the bytecode of all tests, which four would each write for themselves (12 s of CPU each). lint is
 # one process most of its time: it goes on beside the tests, and says at once what it finds.

@@ -6,14 +6,20 @@ import html
 import json
 import re
 import subprocess
+import threading
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rigs.process import RigError, find_program
+from typing_extensions import override
+
+from rigs.process import LOOPBACK, RigError, find_program
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PROGRAM = PACKAGE = "chromium-headless-shell"
 _SCRIPTS_MILLISECONDS = 4000
@@ -72,14 +78,15 @@ class Browser:
         """
         return self._run("--dump-dom", url)
 
-    def picture(self, url: str, path: Path, size: tuple[int, int]) -> None:
-        """Write a PNG of a page.
+    def picture(self, url: str, path: Path, size: tuple[int, int], *, dark: bool = False) -> None:
+        """Write a PNG of a page, for eyes that like it light or dark.
 
         Raises:
             RigError: the browser failed.
         """
         width, height = size
-        self._run(f"--screenshot={path}", f"--window-size={width},{height}", url)
+        scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+        self._run(f"--screenshot={path}", f"--window-size={width},{height}", scheme, url)
 
     def misfits(
         self, urls: Sequence[str], widths: Sequence[int], *, within: str, may_scroll: str = "none", settled: int = 0
@@ -101,10 +108,11 @@ class Browser:
         page = self._directory / "looks.html"
         text = _LOOKS.read_text("utf-8").replace("<script>\n", f"<script>\nconst SETTLED = {settled};\n{constants}", 1)
         page.write_text(text, "utf-8")
-        # The frames are of other origins: a file each, or a server.
         budget = f"--virtual-time-budget={_SCRIPTS_MILLISECONDS + len(urls) * (1000 + settled + 100 * len(widths))}"
-        open_ = ("--disable-web-security", "--allow-file-access-from-files")
-        source = self._run("--dump-dom", *open_, budget, page.as_uri(), seconds=_SECONDS + 5 * len(urls))
+        # The frames are of other origins, a file each, or a server; the protocol must be the same all the same.
+        open_ = ("--disable-web-security", "--disable-site-isolation-trials", "--allow-file-access-from-files")
+        with nullcontext(page.as_uri()) if urls[0].startswith("file:") else _served(page) as url:
+            source = self._run("--dump-dom", *open_, budget, url, seconds=_SECONDS + 5 * len(urls))
         answer = re.search(r'<pre id="found">(.+?)</pre>', source, re.DOTALL)
         if answer is None:
             raise RigError(f"{PROGRAM} did not come to the end of {len(urls)} pages")
@@ -115,3 +123,21 @@ class Browser:
         if done.returncode:
             raise RigError(f"{PROGRAM} ended with {done.returncode}: {done.stderr[-500:]}")
         return done.stdout
+
+
+@contextmanager
+def _served(page: Path) -> Iterator[str]:
+    """Serve a file's folder for a while; yields the file's address."""
+    handler = partial(_Quiet, directory=str(page.parent))
+    with ThreadingHTTPServer((LOOPBACK, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://{LOOPBACK}:{server.server_address[1]}/{page.name}"
+        finally:
+            server.shutdown()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    @override
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+TABS = ("pool", "broker", "queues", "tasks", "limits", "config", "system", "other")
 CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "flower" / "flowerconfig.py"
 
 
@@ -86,6 +87,21 @@ def test_the_page_of_an_event_that_was_tried_again_says_so(seen: Watched, browse
     assert "Status SUCCESS" in shown
     assert "Retries 1" in shown
     assert "Runtime" in shown
+
+
+def test_nothing_on_any_page_is_cut_or_goes_sideways(seen: Watched, browser: Browser) -> None:
+    """On a phone as on a desk; of a worker each of its tabs."""
+    worker = f"{seen.flower.url}/worker/{worker_of(seen)}"
+    pages = [f"{seen.flower.url}/{page}" for page in ("workers", "tasks", "broker")]
+    pages += [f"{seen.flower.url}/task/{event}" for event in seen.events.values()]
+    pages += [f"{worker}?{tab}#tab-{tab}" for tab in TABS]
+    assert browser.misfits(pages, (390, 1400, 1920), within="main *, nav *", settled=1500) == []
+
+
+def test_on_a_narrow_window_each_cell_says_which_column_it_is_of(seen: Watched, browser: Browser) -> None:
+    shown = browser.source(f"{seen.flower.url}/tasks")
+    cells = re.findall(r'<td[^>]* data-column="(\w+)"', shown)
+    assert cells[:9] == ["Name", "args", "State", "Worker", "Result", "Retries", "Runtime", "Received", "UUID"]
 
 
 def test_nothing_can_be_stopped_from_the_pages(seen: Watched, browser: Browser) -> None:

@@ -40,6 +40,9 @@ def flower(port: int, address: str, options: tuple[str, ...]) -> ExitCode:
     try:
         from flower.command import flower as command
         from flower.options import default_options
+        from flower.urls import settings as served
+
+        from workers.observability.flower_pages import templates
     except ImportError:
         remedy = how_to_install("flower")
         raise PermanentError(PermanentCode.MISCONFIGURED, "Flower is not installed", remedy) from None
@@ -50,6 +53,7 @@ def flower(port: int, address: str, options: tuple[str, ...]) -> ExitCode:
         detail = f"Flower would be open to everyone who reaches {address}"
         remedy = "set FLOWER_BASIC_AUTH=user:password, or Flower's --auth options"
         raise PermanentError(PermanentCode.MISCONFIGURED, detail, remedy)
+    served["template_loader"] = templates()
     collect_as_usual()
     arguments = [f"--port={port}", f"--address={address}", *options]
     # Not through Celery's own command line: it reads the environment (APP, BROKER_URL, CONFIG_MODULE, ...).

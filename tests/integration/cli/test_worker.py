@@ -5,15 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.process import Daemon
 from rigs.redis import RedisServer
-from rigs.worker import Worker
+from rigs.worker import CONFIGDRIVE, Worker
 from tests.integration.cli.place import FLEET, PASSWORD, Place
-from tests.support import wait_until
+from tests.support import require_rig, wait_until
 from workers.cli.errors import ExitCode
+from workers.config.keys import read_or_make_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,3 +221,59 @@ def test_a_worker_that_takes_nothing_any_more_gives_no_sign_of_life(
         assert alive.stat().st_mtime == 1
         process.terminate()
     place.said.append(log.read_text())
+
+
+HASTY = """
+from workers.cli import main
+from workers.queueing import bootsteps
+
+bootsteps._SIGN_OF_LIFE_SECONDS = 0.2
+main()
+"""
+"""A worker that gives its sign of life often, so that one that it does not give is seen soon."""
+
+
+def test_while_redis_is_away_a_worker_s_sign_of_life_grows_old_and_those_beside_it_do_not(tmp_path: Path) -> None:
+    """As docs/how-to/redis-loss.md says: a worker that is started anew then waits, too, and loses nothing."""
+    words = {
+        "worker": [
+            sys.executable,
+            "-c",
+            HASTY,
+            "worker",
+            "--hypervisor=simulated",
+            "--pool=threads",
+            "--concurrency=1",
+        ],
+        "wake": [CONFIGDRIVE, "wake", "--every", "0.2"],
+        "sweep": [CONFIGDRIVE, "sweep", "--every", "1"],
+    }
+    log = tmp_path / "worker.log"
+
+    def fresh(*names: str) -> None:
+        """Wait until each touches its file once more."""
+        for name in names:
+            os.utime(tmp_path / name, (1, 1))
+        wait_until(lambda: all((tmp_path / name).stat().st_mtime > 1 for name in names), "signs of life", timeout=20)
+
+    with require_rig(), RedisServer(tmp_path / "redis") as server, ExitStack() as stack:
+        place = Place(tmp_path, server, workers=0)
+        read_or_make_keys(place.fleet.settings.keys_file)
+        for name, argv in words.items():
+            (tmp_path / name).touch()
+            own = place.process_environment({"CONFIGDRIVE_HEALTH_FILE": str(tmp_path / name)})
+            daemon = Daemon(argv, tmp_path / f"{name}.log", own)
+            stack.callback(daemon.kill)
+            daemon.start()
+        wait_until(lambda: " ready." in log.read_text(), "the worker", timeout=30)
+        fresh(*words)
+        server.stop()
+        tried = "Trying again"
+        wait_until(lambda: tried in log.read_text(), "the worker to notice", timeout=20)
+        os.utime(tmp_path / "worker", (1, 1))
+        fresh("wake", "sweep")
+        before = log.read_text().count(tried)
+        wait_until(lambda: log.read_text().count(tried) > before, "it to have waited for seconds", timeout=20)
+        assert (tmp_path / "worker").stat().st_mtime == 1
+        server.start()
+        fresh(*words)
