@@ -122,8 +122,8 @@ def test_the_shipped_configuration_file_shows_the_same_columns_and_is_no_login(s
     environment = {**seen.site.environment, "FLOWER_CONF": str(CONFIGURATION)}
     with Flower(seen.site.directory, environment) as other:
         shown = other.get("/tasks")
-    columns = re.findall(rb'data-column="(\w+)"', shown)
-    assert columns == re.findall(rb'data-column="(\w+)"', seen.flower.get("/tasks"))
+    columns = re.findall(rb'<th data-column="(\w+)"', shown)
+    assert columns == re.findall(rb'<th data-column="(\w+)"', seen.flower.get("/tasks"))
     assert columns[:4] == [b"name", b"args", b"state", b"worker"]
 
     argv = [CONFIGDRIVE, "flower", "--address=0.0.0.0", f"--conf={CONFIGURATION}"]
