@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.fleet import keys_in
 from rigs.process import Daemon
 from rigs.redis import RedisServer
 from rigs.worker import CONFIGDRIVE, Worker
 from tests.integration.cli.place import FLEET, PASSWORD, Place
 from tests.support import require_rig, wait_until
 from workers.cli.errors import ExitCode
-from workers.config.keys import read_or_make_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -258,7 +258,7 @@ def test_while_redis_is_away_a_worker_s_sign_of_life_grows_old_and_those_beside_
 
     with require_rig(), RedisServer(tmp_path / "redis") as server, ExitStack() as stack:
         place = Place(tmp_path, server, workers=0)
-        read_or_make_keys(place.fleet.settings.keys_file)
+        keys_in(place.fleet.settings.keys_file)
         for name, argv in words.items():
             (tmp_path / name).touch()
             own = place.process_environment({"CONFIGDRIVE_HEALTH_FILE": str(tmp_path / name)})
