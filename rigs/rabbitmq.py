@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import amqp
 from typing_extensions import override
 
 from rigs.process import LOOPBACK, Daemon, DaemonRig, RigUnavailable, find_program, free_port
+
+if TYPE_CHECKING:
+    from rigs.certificates import Identity
 
 _SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
@@ -20,25 +24,26 @@ class RabbitMq(DaemonRig):
 
     Args:
         directory: is made if missing; holds the data and `rabbitmq.log`.
+        identity: its certificate, for TLS on another port.
 
     Raises:
         RigUnavailable: rabbitmq-server is not installed.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, identity: Identity | None = None) -> None:
         if not _SCRIPT.exists():
             raise RigUnavailable(
                 "rabbitmq-server is not installed; on Debian: apt-get install --no-install-recommends rabbitmq-server"
             )
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
         home = directory / "home"
         home.mkdir(exist_ok=True)
         (directory / "plugins").write_text("[].\n")
         (directory / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = {LOOPBACK}:{self.port}\n"
-            "log.console = true\nlog.console.level = warning\nlog.file = false\n"
+            "log.console = true\nlog.console.level = warning\nlog.file = false\n" + self._tls(identity)
         )
         epmd_port = str(free_port())
         environment = {
@@ -63,6 +68,17 @@ class RabbitMq(DaemonRig):
     def url(self) -> str:
         """What a client connects to."""
         return f"amqp://guest:guest@{LOOPBACK}:{self.port}//"
+
+    @property
+    def tls_url(self) -> str:
+        """The same with TLS."""
+        return f"amqps://guest:guest@{LOOPBACK}:{self.tls_port}//"
+
+    def _tls(self, identity: Identity | None) -> str:
+        if identity is None:
+            return ""
+        files = f"ssl_options.certfile = {identity.certificate}\nssl_options.keyfile = {identity.key}\n"
+        return f"listeners.ssl.1 = {LOOPBACK}:{self.tls_port}\n{files}"
 
     @override
     def start(self) -> None:

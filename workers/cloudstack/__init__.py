@@ -22,6 +22,7 @@ CloudStack's API says of the VM *now* is compared with what was published last, 
 | `gate`         | the use case of KVM hosts: ask for the drive of a VM that is about to start, and wait for it  |
 | `gate_server`  | the entry point for them (tornado)                                                           |
 | `gate_tokens`  | the tokens by which they are known                                                           |
+| `certificates` | the certificates of the two servers                                                          |
 | `http_server`  | what the two servers share                                                                   |
 | `retrying`     | what all entry points do about an error: what could not be taken now comes again             |
 | `wiring`       | settings -> an adapter                                                                       |

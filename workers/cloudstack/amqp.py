@@ -30,6 +30,39 @@ KEYS: Final = ("*.*.*.VirtualMachine.#", "*.AsyncJobEvent.*.unknown.#")
 """Everything about VMs, and jobs of which CloudStack does not say what they are about."""
 
 
+def connection_to(url: str, ca_file: Path | None, *, seconds: float = _CONNECT_SECONDS) -> Connection:
+    """Return a connection to RabbitMQ that is not open yet; under `amqps` the server has to show who it is.
+
+    Args:
+        url: with the login.
+        ca_file: the authority of its certificate; the system's otherwise.
+        seconds: time limit of connecting.
+
+    Raises:
+        PermanentError: `MISCONFIGURED`: the authority's file cannot be read.
+    """
+    options: dict[str, Any] = {"login_method": "PLAIN"}
+    if url.startswith("amqps://"):
+        try:
+            ssl.create_default_context(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            detail = f"cloudstack.amqp_ca_file: {ca_file} cannot be read ({type(error).__name__})"
+            raise PermanentError(PermanentCode.MISCONFIGURED, detail, "correct its path; it is a PEM file") from None
+        options["ssl"] = {
+            "cert_reqs": ssl.CERT_REQUIRED,
+            "ca_certs": None if ca_file is None else str(ca_file),
+            "server_hostname": Connection(url).hostname,
+        }
+    return Connection(url, connect_timeout=seconds, heartbeat=_HEARTBEAT, **options)
+
+
+def distrust(error: BaseException) -> str | None:
+    """Say what is wrong with RabbitMQ's certificate, if that is the error, with the remedy."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return None
+    return f"its certificate is not trusted: {error.verify_message}; set cloudstack.amqp_ca_file, or correct amqp_url"
+
+
 class AmqpConsumer:
     """Takes messages from the queue, one after the other.
 
@@ -52,27 +85,20 @@ class AmqpConsumer:
         """Take messages until asked to end; a RabbitMQ that is away is waited for.
 
         Raises:
-            PermanentError: `ACCESS_DENIED`, when RabbitMQ refuses the login or the queue; as `Adapter.take`.
+            PermanentError: `ACCESS_DENIED`, when RabbitMQ refuses the login or the queue; as `Adapter.take`, and
+            `connection_to`.
         """
         pause = _FIRST_PAUSE
         while life.goes_on():
-            with self._connection() as connection:
+            with connection_to(self._url, self._ca_file) as connection:
                 try:
                     self._consume(connection, life)
                     pause = _FIRST_PAUSE
                 except (*connection.connection_errors, *connection.channel_errors) as error:
                     self._refuse_refusals(error)
-                    _log.warning("RabbitMQ is away, again in %g s: %s", pause, type(error).__name__)
+                    _log.warning("RabbitMQ is away, again in %g s: %s", pause, distrust(error) or type(error).__name__)
             life.pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-
-    def _connection(self) -> Connection:
-        options: dict[str, Any] = {"login_method": "PLAIN"}
-        secure = self._url.startswith("amqps://")
-        if secure:
-            context = ssl.create_default_context(cafile=self._ca_file)
-            options["ssl"] = {"context": context, "server_hostname": Connection(self._url).hostname}
-        return Connection(self._url, connect_timeout=_CONNECT_SECONDS, heartbeat=_HEARTBEAT, **options)
 
     def _consume(self, connection: Connection, life: Life) -> None:
         connection.connect()

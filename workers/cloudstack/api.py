@@ -104,8 +104,9 @@ class Api:
             raise PermanentError(PermanentCode.ACCESS_DENIED, detail, remedy)
         if status in _NOT_THERE:
             return None
-        if status != http.client.OK:
-            raise self._away(command, f"HTTP {status}")
+        if status != http.client.OK:  # 404 also while the management server starts
+            remedy = "see whether it is up, and whether cloudstack.url ends with /client/api"
+            raise self._away(command, f"HTTP {status}", remedy if status == http.client.NOT_FOUND else "")
         answer = json_values.loads(body)
         if not isinstance(answer, dict):
             detail = f"cloudstack.url: {self._url} does not answer {command} with JSON"
@@ -141,8 +142,9 @@ class Api:
         with suppress(TypeError, ValueError):
             self.ahead = (parsedate_to_datetime(date or "") - datetime.now(UTC)).total_seconds()
 
-    def _away(self, command: str, why: str) -> TransientError:
-        return TransientError(TransientCode.HOST_UNREACHABLE, f"{self._url} does not answer {command} ({why})")
+    def _away(self, command: str, why: str, remedy: str = "") -> TransientError:
+        detail = f"{self._url} does not answer {command} ({why})"
+        return TransientError(TransientCode.HOST_UNREACHABLE, detail, remedy)
 
     def _not_trusted(self, error: ssl.SSLCertVerificationError) -> PermanentError:
         detail = f"the certificate of {self._url} is not trusted: {error.verify_message}"

@@ -10,16 +10,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from amqp.exceptions import AMQPError
-from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from configdrive.errors import FleetError, PermanentCode
 from configdrive.ports import Check
 from workers.cloudstack import json_values
+from workers.cloudstack.amqp import connection_to, distrust
 from workers.cloudstack.api import Api
+from workers.cloudstack.certificates import serving
 from workers.cloudstack.gate_tokens import GateTokens
 from workers.cloudstack.wiring import make_api
 from workers.config.cloudstack import CloudStackSettings, DrivesFor, StartAt
@@ -109,12 +111,20 @@ def _bus(settings: CloudStackSettings) -> Iterator[Check]:
     if settings.amqp_url is None:
         yield Check("cloudstack bus", ok=True, detail="no amqp_url: passwords and states come by a bus only")
         return
-    connection = Connection(settings.amqp_url.get_secret_value(), connect_timeout=_CONNECT_SECONDS)
+    try:
+        connection = connection_to(
+            settings.amqp_url.get_secret_value(), settings.amqp_ca_file, seconds=_CONNECT_SECONDS
+        )
+    except FleetError as error:
+        yield Check("cloudstack bus", ok=False, detail=error.detail, remedy=error.remedy)
+        return
     try:
         connection.connect()
     except _REFUSED as error:
-        remedy = "see cloudstack.amqp_url: its host, login and virtual host"
-        yield Check("cloudstack bus", ok=False, detail=f"RabbitMQ refuses us ({type(error).__name__})", remedy=remedy)
+        why, _, remedy = (distrust(error) or "").partition("; ")
+        detail = f"RabbitMQ: {why}" if why else f"RabbitMQ refuses us ({type(error).__name__})"
+        remedy = remedy or "see cloudstack.amqp_url: its host, login and virtual host"
+        yield Check("cloudstack bus", ok=False, detail=detail, remedy=remedy)
     else:
         yield Check("cloudstack bus", ok=True, detail="RabbitMQ takes our login")
     finally:
@@ -122,15 +132,25 @@ def _bus(settings: CloudStackSettings) -> Iterator[Check]:
             connection.release()
 
 
-def _webhook(settings: CloudStackSettings) -> Iterator[Check]:
-    if settings.webhook_secret_file is None:
+def _webhook(own: CloudStackSettings) -> Iterator[Check]:
+    if own.webhook_secret_file is None:
         return
     try:
-        read_secret(settings.webhook_secret_file, "cloudstack.webhook_secret_file")
+        read_secret(own.webhook_secret_file, "cloudstack.webhook_secret_file")
     except FleetError as error:
         yield Check("cloudstack webhook", ok=False, detail=error.detail, remedy=error.remedy)
     else:
-        yield Check("cloudstack webhook", ok=True, detail="has its secret")
+        yield _certified("cloudstack webhook", "has its secret", own.webhook_certificate, own.webhook_certificate_key)
+
+
+def _certified(subject: str, detail: str, *files: Path | None) -> Check:
+    """Say what is well, if the certificate of its server is."""
+    certificate, key = files
+    try:
+        serving(None if certificate is None or key is None else (certificate, key))
+    except FleetError as error:
+        return Check(subject, ok=False, detail=error.detail, remedy=error.remedy)
+    return Check(subject, ok=True, detail=detail)
 
 
 def _gate(settings: CloudStackSettings) -> Iterator[Check]:
@@ -148,4 +168,5 @@ def _gate(settings: CloudStackSettings) -> Iterator[Check]:
         detail = "start_at is 'starting': the adapter would publish starts of VMs that no KVM host knows yet"
         yield Check(subject, ok=False, detail=detail, remedy="leave start_at at 'running'")
         return
-    yield Check(subject, ok=True, detail=f"knows the hosts {', '.join(sorted(hosts)) or 'none yet'}")
+    known = f"knows the hosts {', '.join(sorted(hosts)) or 'none yet'}"
+    yield _certified(subject, known, settings.gate_certificate, settings.gate_certificate_key)

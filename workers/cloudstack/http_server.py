@@ -17,6 +17,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, Finish, RequestHandler, stream_request_body
 from typing_extensions import override
 
+from workers.cloudstack.certificates import serving
 from workers.cloudstack.retrying import Life
 
 _IDLE_SECONDS: Final = 30
@@ -53,10 +54,11 @@ def serve(  # noqa: PLR0913 - all by name
         grace_seconds: as above.
 
     Raises:
-        OSError: the address is taken, or the certificate cannot be read.
+        OSError: the address is taken.
+        PermanentError: `MISCONFIGURED`: the certificate cannot be used.
     """
     with threads:
-        asyncio.run(_serve(pages, logging.getLogger(name), address, port, _tls(certificate), life, grace_seconds))
+        asyncio.run(_serve(pages, logging.getLogger(name), address, port, serving(certificate), life, grace_seconds))
 
 
 async def _serve(  # noqa: PLR0913, PLR0917 - as `serve`
@@ -186,14 +188,6 @@ class _Elsewhere(Plain):
     @override
     def prepare(self) -> None:
         self.answer(HTTPStatus.NOT_FOUND)
-
-
-def _tls(certificate: tuple[Path, Path] | None) -> ssl.SSLContext | None:
-    if certificate is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(*certificate)
-    return context
 
 
 def _quiet(_handler: RequestHandler) -> None:

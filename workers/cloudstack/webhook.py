@@ -68,7 +68,8 @@ def serve(  # noqa: PLR0913 - all by name
     """Serve until asked to end; what is in work then is finished. What cannot be taken now is tried for so long.
 
     Raises:
-        OSError: the address is taken, or the certificate cannot be read.
+        OSError: the address is taken.
+        PermanentError: `MISCONFIGURED`: the certificate cannot be used.
     """
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook")
     http_server.serve(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rigs.certificates import Certificates
+from rigs.certificates import Certificates, Identity
 from rigs.cloudstack import CloudStack, machine
 from rigs.process import LOOPBACK
 from rigs.rabbitmq import RabbitMq
@@ -31,8 +31,10 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture(scope="package")
-def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
-    with require_rig(), RabbitMq(tmp_path_factory.mktemp("rabbitmq")) as server:
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[RabbitMq]:
+    pki = certificates.directory
+    identity = Identity(pki / "servercert.pem", pki / "serverkey.pem")
+    with require_rig(), RabbitMq(tmp_path_factory.mktemp("rabbitmq"), identity) as server:
         yield server
 
 

@@ -121,6 +121,21 @@ def test_what_is_published_is_stored_acknowledged_and_never_lost(
     assert "guest:guest" not in site.log
 
 
+def test_over_tls_a_rabbitmq_that_is_trusted_is_listened_to_and_no_other(
+    site: AdapterSite, rabbitmq: RabbitMq, bus: Bus, running: str
+) -> None:
+    queue = f"configdrive-{running}"
+    trusts_nobody = site.adapter(
+        "amqp", says="set cloudstack.amqp_ca_file", AMQP_URL=rabbitmq.tls_url, AMQP_QUEUE=queue
+    )
+    trusts_nobody.stop()
+    authority = str(site.cloudstack.ca_file)
+    daemon = site.adapter("amqp", AMQP_URL=rabbitmq.tls_url, AMQP_QUEUE=queue, AMQP_CA_FILE=authority)
+    bus.publish(started(running), key(running))
+    wait_until(lambda: site.types(running) == ["start"], "the start", timeout=30)
+    daemon.stop()
+
+
 def test_a_login_that_is_refused_is_reported(site: AdapterSite, rabbitmq: RabbitMq, vm: str) -> None:
     url = rabbitmq.url.replace("guest:guest", "guest:Hunter2-of-the-bus")
     shown = site.run("amqp", AMQP_URL=url, AMQP_QUEUE=vm)

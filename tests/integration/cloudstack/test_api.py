@@ -130,6 +130,11 @@ def test_wrong_keys_are_words(cloudstack: CloudStack) -> None:
     assert (type(error), error.code) == (PermanentError, PermanentCode.ACCESS_DENIED)
 
 
+def test_an_address_that_is_no_api_is_named_with_what_to_look_at(cloudstack: CloudStack) -> None:
+    cloudstack.status = 404
+    assert "/client/api" in refused(api(cloudstack)).remedy
+
+
 def test_keys_that_are_no_admin_s_are_words(cloudstack: CloudStack) -> None:
     uuid = "991558d9-5dfe-4272-85aa-98cbf7c10830"
     cloudstack.vms[uuid] = {"id": uuid, "state": "Running"}

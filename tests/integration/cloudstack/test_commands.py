@@ -55,7 +55,17 @@ def test_a_file_is_taken_and_shown_as_json(site: AdapterSite, running: str, tmp_
         (["read", "-"], {"CA_FILE": "/nowhere"}, "cloudstack.ca_file"),
         (["webhook"], {"WEBHOOK_SECRET_FILE": "/nowhere"}, "cloudstack.webhook_secret_file"),
         (["webhook"], {"WEBHOOK_CERTIFICATE": "/nowhere"}, "webhook_certificate_key"),
+        (
+            ["webhook"],
+            {"WEBHOOK_CERTIFICATE": "/nowhere/a.pem", "WEBHOOK_CERTIFICATE_KEY": "/nowhere/a.key"},
+            "certificate /nowhere/a.pem and key /nowhere/a.key cannot be used: No such file or directory",
+        ),
         (["amqp"], {}, "cloudstack.amqp_url"),
+        (
+            ["amqp"],
+            {"AMQP_URL": "amqps://a:b@127.0.0.1:1/", "AMQP_CA_FILE": "/nowhere/ca.pem"},
+            "cloudstack.amqp_ca_file: /nowhere/ca.pem cannot be read",
+        ),
     ],
 )
 def test_what_is_not_set_is_reported_with_its_name(

@@ -8,6 +8,7 @@ import pytest
 
 from rigs.cloudstack import NETWORK, machine, network
 from workers.cloudstack.doctor import NEEDED, diagnose
+from workers.cloudstack.gate_tokens import new_token
 from workers.config.cloudstack import CloudStackSettings
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from configdrive.ports import Check
+    from rigs.certificates import Certificates
     from rigs.cloudstack import CloudStack
     from rigs.rabbitmq import RabbitMq
     from tests.integration.cloudstack.site import AdapterSite
@@ -50,7 +52,7 @@ def test_the_least_role_is_enough_for_the_doctor_and_for_an_event(
     site: AdapterSite, cloudstack: CloudStack, running: str, rabbitmq: RabbitMq
 ) -> None:
     cloudstack.allowed = frozenset(NEEDED)
-    found = findings(site, amqp_url=rabbitmq.url)
+    found = findings(site, amqp_url=rabbitmq.tls_url, amqp_ca_file=str(cloudstack.ca_file))
     assert wrong(found) == []
     assert {*map("cloudstack {}".format, NEEDED), "cloudstack clock", "cloudstack bus"} <= found.keys()
 
@@ -93,6 +95,25 @@ def test_a_provider_of_cloudstack_s_own_beside_drives_for_all_is_one_too_many(
 )
 def test_what_is_set_wrongly_is_named(site: AdapterSite, more: dict[str, object], subject: str) -> None:
     assert wrong(findings(site, **more)) == [subject]
+
+
+@pytest.mark.parametrize("authority", [None, "/nowhere"])
+def test_a_rabbitmq_that_nobody_trusts_is_given_no_password(
+    site: AdapterSite, rabbitmq: RabbitMq, authority: str | None
+) -> None:
+    found = findings(site, amqp_url=rabbitmq.tls_url, amqp_ca_file=authority)
+    assert wrong(found) == ["cloudstack bus"]
+    assert "cannot be read" in found["cloudstack bus"].detail or "not trusted" in found["cloudstack bus"].detail
+
+
+def test_a_certificate_and_the_key_of_another_are_no_gate_s(
+    site: AdapterSite, cloudstack: CloudStack, certificates: Certificates, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    new_token(tokens, "h1")
+    own = {"gate_tokens_file": str(tokens), "gate_certificate_key": str(certificates.directory / "serverkey.pem")}
+    assert wrong(findings(site, gate_certificate=str(cloudstack.ca_file), **own)) == ["cloudstack gate"]
+    assert wrong(findings(site, gate_certificate=str(certificates.directory / "servercert.pem"), **own)) == []
 
 
 def test_with_a_gate_no_start_is_published_before_it(site: AdapterSite, tmp_path: Path) -> None:
