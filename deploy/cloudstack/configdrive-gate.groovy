@@ -26,6 +26,7 @@ import org.xml.sax.InputSource
 class Hook {
     static final String FAILURES = 'configdrive.gate.failures'
     static final String SILENT_SINCE = 'configdrive.gate.silent_since'
+    static final String LATE = 'configdrive.gate.late' // how often in a row, and when last
     static final int MOST = 1024 * 1024
 
     static class NoDrive extends Exception {
@@ -37,6 +38,11 @@ class Hook {
         }
     }
 
+    // The gate is there, and the fleet has not made this VM's drive in time: others may have theirs.
+    static class Late extends NoDrive {
+        Late(String why) { super(why, false) }
+    }
+
     String transform(logger, String xml) {
         Properties settings = null
         Element domain = null
@@ -44,7 +50,8 @@ class Hook {
         try {
             domain = parsed(xml)
             name = child(domain, 'name')?.textContent
-            if (!(name ==~ /i-.+/)) { // s-1-VM, v-2-VM, r-4-VM: CloudStack's own (VirtualMachineName.java)
+            // s-1-VM, v-2-VM, r-4-VM: CloudStack's own (VirtualMachineName.java). An imported VM keeps any name that it had.
+            if (name == null || name ==~ /[a-hj-z]-[0-9]+-.+/) {
                 return xml
             }
             if (Thread.currentThread().stackTrace.any { it.className.contains('Unmanage') }) {
@@ -137,6 +144,10 @@ class Hook {
             throw new NoDrive('the gate has not answered lately, and is left alone for a minute', false)
         }
         double seconds = (settings.getProperty('seconds') ?: '21') as double
+        boolean hurried = isLate(pause)
+        if (hurried) { // a start that waits holds one of the agent's few workers
+            seconds = Math.min(seconds, (settings.getProperty('hurry') ?: '5') as double)
+        }
         long deadline = System.nanoTime() + (seconds * 1e9) as long
         String body = JsonOutput.toJson(question)
         FutureTask<Map> task = new FutureTask<Map>({ patiently(settings, body, deadline) } as Callable<Map>)
@@ -145,20 +156,36 @@ class Hook {
         thread.start()
         try {
             Map answer = task.get(deadline - System.nanoTime(), TimeUnit.NANOSECONDS)
-            System.properties.remove(FAILURES)
+            answered(false)
             return answer
         } catch (TimeoutException ignored) {
             thread.interrupt()
-            counted()
+            if (hurried) { late() } else { counted() }
             throw new NoDrive("the gate has not answered in ${seconds} s".toString(), true)
         } catch (java.util.concurrent.ExecutionException error) {
             if (!(error.cause instanceof NoDrive) || (error.cause as NoDrive).counts) {
                 counted()
             } else {
-                System.properties.remove(FAILURES)
+                answered(error.cause instanceof Late)
             }
             throw error.cause
         }
+    }
+
+    private static void answered(boolean isLate) {
+        System.properties.remove(FAILURES)
+        System.properties.remove(SILENT_SINCE)
+        if (isLate) { late() } else { System.properties.remove(LATE) }
+    }
+
+    private static boolean isLate(double pause) {
+        Object[] known = System.properties.get(LATE) as Object[]
+        return known != null && (known[0] as int) >= 2 && System.nanoTime() - (known[1] as long) < pause * 1e9
+    }
+
+    private static synchronized void late() {
+        Object[] known = System.properties.get(LATE) as Object[]
+        System.properties.put(LATE, [(known == null ? 0 : known[0] as int) + 1, System.nanoTime()] as Object[])
     }
 
     private static synchronized void counted() {
@@ -227,8 +254,10 @@ class Hook {
             Object read = null
             try { read = new JsonSlurper().parseText(said) } catch (Exception ignored) { }
             String why = read instanceof Map ? "${read.verdict}: ${read.reason}" : "HTTP ${status}"
-            boolean ofThisVm = status == 504 && read instanceof Map && read.verdict == 'late' // the gate's own word: it is there for other VMs
-            throw new NoDrive("the gate says ${why}".toString(), status >= 500 && !ofThisVm)
+            if (status == 504 && read instanceof Map && read.verdict == 'late') { // the gate's own word
+                throw new Late("the gate says ${why}".toString())
+            }
+            throw new NoDrive("the gate says ${why}".toString(), status >= 500)
         } finally {
             connection.disconnect()
         }

@@ -143,9 +143,14 @@ class Gate:
         self._seconds = seconds
         self._watch = watch
 
-    def ask(self, question: Question) -> Answer:
-        """Answer a host, within the time that it is kept waiting."""
-        began = time.monotonic()
+    def ask(self, question: Question, asked: float | None = None) -> Answer:
+        """Answer a host, within the time that it is kept waiting.
+
+        Args:
+            question: the host's.
+            asked: when it came, by the monotonic clock; now otherwise. It may have waited for a thread.
+        """
+        began = time.monotonic() if asked is None else asked
         try:
             answer = self._ask(question, began + self._seconds)
         except Exception as error:  # noqa: BLE001 - it is named by its type, and its text may hold a secret

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -76,7 +77,8 @@ def serve(  # noqa: PLR0913 - all by name
     """Serve until asked to end; hosts that wait then are answered.
 
     Raises:
-        OSError: the address is taken, or the certificate cannot be read.
+        OSError: the address is taken.
+        PermanentError: `MISCONFIGURED`: the certificate cannot be used.
     """
     threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="gate")
     http_server.serve(
@@ -107,7 +109,7 @@ class _Start(http_server.Posted):
 
     @override
     async def post(self) -> None:  # type: ignore[mutable-override]  # tornado calls its methods attributes
-        body = self.body()
+        body, came = self.body(), time.monotonic()
         host = _host_of(self, self._tokens)
         if host is None:
             _log.warning("a question from %s has no right token", self.request.remote_ip)
@@ -121,7 +123,7 @@ class _Start(http_server.Posted):
             _log.warning("host %s asks as %s", host, asked.host)
             self._refuse(HTTPStatus.UNAUTHORIZED)
         question = Question(VmUuid(asked.uuid), host, asked.definition, asked.foreign, asked.fail_closed)
-        self._say(await self.in_thread(self._threads, self._gate.ask, question))
+        self._say(await self.in_thread(self._threads, self._gate.ask, question, came))
 
     def _refuse(self, status: HTTPStatus) -> NoReturn:
         self._gate.refuse()

@@ -7,17 +7,21 @@ anybody may read the file, such as a gate that runs as a user of its own; whoeve
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from configdrive.errors import PermanentCode, PermanentError
 
+_log: Final = logging.getLogger("configdrive.cloudstack.gate")
 _SETTING: Final = "cloudstack.gate_tokens_file"
 _VALID: Final = 2
 _WRITE: Final = 0o022
@@ -47,8 +51,11 @@ class GateTokens:
         """Return the host whose token this is, by CloudStack's name; `None` when it is nobody's."""
         mark = _mark(self._path)
         if mark != self._seen:
-            with suppress(PermanentError):  # it is being written: what was read last still holds
-                self._known, self._seen = _read(self._path), mark
+            self._seen = mark
+            try:
+                self._known = _read(self._path)
+            except PermanentError as error:
+                _log.error("%s; what was read last still holds: %s", error.detail, error.remedy)
         given = hashlib.sha256(token.encode()).hexdigest()
         found = None
         for host, digest in self._known:
@@ -65,17 +72,30 @@ def new_token(path: Path | None, host: str) -> str:
     """
     if path is None:
         raise PermanentError(PermanentCode.MISCONFIGURED, f"{_SETTING}: is not set", "name the file that shall have it")
-    known = _read(path) if path.exists() else ()
     token = secrets.token_urlsafe(32)
-    mine = [pair for pair in known if pair[0] == host][-(_VALID - 1) :]
-    lines = [*(pair for pair in known if pair[0] != host), *mine, (host, hashlib.sha256(token.encode()).hexdigest())]
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    with beside.open("x", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), 0o644)
-        file.writelines(f"{name} {digest}\n" for name, digest in lines)
-    beside.replace(path)
+    with _alone(path.parent):
+        known = _read(path) if path.exists() else ()
+        mine = [pair for pair in known if pair[0] == host][-(_VALID - 1) :]
+        others = [pair for pair in known if pair[0] != host]
+        lines = [*others, *mine, (host, hashlib.sha256(token.encode()).hexdigest())]
+        beside = path.with_name(f".{path.name}.new")
+        beside.unlink(missing_ok=True)
+        with beside.open("x", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.writelines(f"{name} {digest}\n" for name, digest in lines)
+        beside.replace(path)
     return token
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Be the only one who changes the file: tokens for many hosts are made at once. The kernel ends it with us."""
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def _read(path: Path | None) -> tuple[tuple[str, str], ...]:

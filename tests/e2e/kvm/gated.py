@@ -119,7 +119,7 @@ class Gated:
     def new_vm(self, **fields: object) -> Started:
         """Return a VM that CloudStack has stopped."""
         identity = str(uuid.uuid4())
-        name = f"i-2-{identity[:4]}-VM"
+        name = str(fields.pop("instancename", f"i-2-{identity[:4]}-VM"))
         record = machine(identity, hypervisor="KVM", state="Stopped", hostname=None, instancename=name, **fields)
         self.cloudstack.vms[identity] = record
         self.cloudstack.user_data[identity] = USER_DATA

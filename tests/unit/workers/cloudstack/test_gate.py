@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -156,6 +158,11 @@ def test_what_becomes_of_the_start_is_the_answer(
     assert gate(cloud, Waiting(cloud, answer)).ask(QUESTION).verdict is verdict
 
 
+def test_what_has_waited_for_a_thread_has_waited(cloud: Cloud) -> None:
+    asked = gate(cloud).ask(QUESTION, time.monotonic() - 6)
+    assert (asked.verdict, cloud.types) == (Verdict.LATE, [])
+
+
 def test_what_passes_is_waited_for_and_what_does_not_is_said(cloud: Cloud) -> None:
     away = TransientError(TransientCode.VM_BUSY, "another adapter")
     assert gate(cloud, Waiting(cloud, failures=[away, redis.ConnectionError()])).ask(QUESTION).verdict is Verdict.DRIVE
@@ -193,6 +200,27 @@ def test_the_two_newest_tokens_of_a_host_are_valid_and_no_token_is_kept(tmp_path
     made = [new_token(path, "h1") for _ in range(3)]
     assert [tokens.host_of(token) for token in (*made, other, "")] == [None, "h1", "h1", "h2", None]
     assert not any(token in path.read_text() for token in (*made, other))
+
+
+def test_tokens_that_are_made_at_the_same_time_are_all_valid(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    hosts = [f"h{number}" for number in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda host: new_token(path, host), hosts))
+    assert [*map(GateTokens(path).host_of, made)] == hosts
+
+
+def test_a_file_of_tokens_that_cannot_be_read_any_more_is_logged_once_and_what_was_read_holds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "tokens"
+    token = new_token(path, "h1")
+    tokens = GateTokens(path)
+    path.write_text(f"h1 {token}\n")  # a token in the place of its hash
+    assert [tokens.host_of(token) for _ in range(2)] == ["h1", "h1"]
+    (record,) = caplog.records
+    assert "has a line that is no host and hash" in record.message
+    assert token not in record.message
 
 
 def test_hashes_may_be_read_by_anybody_and_written_by_their_owner_alone(tmp_path: Path) -> None:
