@@ -239,6 +239,16 @@ class VCenter(DaemonRig):
         finally:
             self._control("datastore", directory=directory, accessible="true", maintenance="normal")
 
+    @contextmanager
+    def renamed(self, name: str, other: str) -> Iterator[None]:
+        """Call a datastore otherwise for a while, in the paths of its VMs too; no VM's configuration has changed."""
+        directory = str(self.datastore(name))
+        self._control("rename", directory=directory, name=other)
+        try:
+            yield
+        finally:
+            self._control("rename", directory=directory, name=name)
+
     def _answers(self) -> bool:
         try:
             return bool(self._control("sessions"))

@@ -62,6 +62,11 @@ class Shared(Generic[_Value]):
             if self._kept is not None:
                 self._kept = (self._kept[0], change(self._kept[1]))
 
+    def expire(self) -> None:
+        """Have the next who needs it read it again."""
+        with self._lock:
+            self._kept = None
+
     def _land(self, kept: tuple[float, _Value] | None) -> None:
         with self._lock:
             self._flight = None

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -170,6 +171,8 @@ func (f *front) control(w http.ResponseWriter, r *http.Request) {
 		f.mu.Unlock()
 	case "/control/datastore": // accessible=false, maintenance=inMaintenance, free=bytes
 		setDatastore(query.Get("directory"), query.Get("accessible"), query.Get("maintenance"), query.Get("free"))
+	case "/control/rename": // a datastore: its VMs' paths begin with the new name, and no configuration has changed
+		renameDatastore(query.Get("directory"), query.Get("name"))
 	case "/control/connection": // of a VM, as vSphere sees it
 		reference := types.ManagedObjectReference{Type: "VirtualMachine", Value: query.Get("vm")}
 		if vm, known := simulator.Map.Get(reference).(*simulator.VirtualMachine); known {
@@ -178,6 +181,30 @@ func (f *front) control(w http.ResponseWriter, r *http.Request) {
 		}
 	default:
 		http.NotFound(w, r)
+	}
+}
+
+func renameDatastore(directory, name string) {
+	for _, entity := range simulator.Map.All("Datastore") {
+		store := entity.(*simulator.Datastore)
+		if store.Info.GetDatastoreInfo().Url != directory {
+			continue
+		}
+		old := "[" + store.Name + "] "
+		simulator.Map.Update(store, []types.PropertyChange{{Name: "name", Val: name}})
+		for _, one := range simulator.Map.All("VirtualMachine") {
+			vm := one.(*simulator.VirtualMachine)
+			simulator.Map.WithLock(vm, func() {
+				for _, device := range vm.Config.Hardware.Device {
+					backing, known := device.GetVirtualDevice().Backing.(types.BaseVirtualDeviceFileBackingInfo)
+					if known {
+						file := backing.GetVirtualDeviceFileBackingInfo()
+						file.FileName = strings.Replace(file.FileName, old, "["+name+"] ", 1)
+					}
+				}
+				vm.Config.Files.VmPathName = strings.Replace(vm.Config.Files.VmPathName, old, "["+name+"] ", 1)
+			})
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ FAULTS: list[tuple[str, Code]] = [
     ("ManagedObjectNotFound", T.VM_BUSY),
     ("NoPermission", P.ACCESS_DENIED),
     ("RestrictedVersion", P.ACCESS_DENIED),
-    ("InvalidDatastore", P.STORAGE_NOT_FOUND),
+    ("InvalidDatastore", T.STORAGE_UNAVAILABLE),
     ("InaccessibleDatastore", T.STORAGE_UNAVAILABLE),
     ("FileAlreadyExists", T.STORAGE_UNAVAILABLE),
     ("CannotAccessFile", T.STORAGE_UNAVAILABLE),

@@ -14,6 +14,7 @@ from configdrive.ports import Inserted
 from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.vmware.conftest import give
 from tests.support import error_of
+from workers.hypervisors.vmware.image_folder import ImageFolder
 
 if TYPE_CHECKING:
     from configdrive.model import Vm
@@ -106,6 +107,28 @@ def test_an_old_directory_goes_with_its_last_file_only(site: Site, driver: Vmwar
         driver.delete(vm, StoredImage(image.name, directory(site, vm, datastore)))  # gone already is success
         assert not old.exists()
         assert site.files(vm) == [f"{target}/{image_name(vm, 2)}"]
+
+
+def test_what_comes_into_an_old_directory_after_the_look_stays(
+    site: Site, in_directories: VmwareDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = site.define()
+    image = give(in_directories, vm)
+    old = site.center.datastore("shared") / vm.instance_name
+    site.cloud.relocate(vm.instance_name, datastore="other")
+    give(in_directories, vm, generation=2)
+    looked = ImageFolder._is_empty
+
+    def look(folder: ImageFolder, where: str) -> bool:
+        found = looked(folder, where)
+        if where == vm.instance_name:
+            (old / "disk.vmdk").write_text("another VM's", "utf-8")
+        return found
+
+    monkeypatch.setattr(ImageFolder, "_is_empty", look)
+    in_directories.delete(vm, StoredImage(image.name, directory(site, vm, "shared")))
+    assert [path.name for path in old.iterdir()] == ["disk.vmdk"]
+    assert [path.name for path in old.parent.iterdir() if "configdrive-" in path.name] == []
 
 
 def test_a_directory_that_the_vm_has_just_left_is_not_made_again(site: Site, driver: VmwareDriver) -> None:

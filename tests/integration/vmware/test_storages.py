@@ -10,7 +10,7 @@ import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import HostName, Place, PowerState, StorageName, StoredImage
-from configdrive.ports import Inserted
+from configdrive.ports import AttachedHow, Inserted
 from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.vmware.conftest import give
 from tests.support import error_of, require_rig
@@ -71,6 +71,30 @@ def test_a_datastore_that_cannot_be_used_now_is_reported_and_works_again_at_once
         )
         assert site.other in driver.survey(vm.host).unreachable
     assert driver.observe(vm).images == (StoredImage(image_name(vm), site.other),)
+
+
+def test_a_datastore_that_is_renamed_is_the_same(site: Site, make_driver: MakeDriver) -> None:
+    place, elsewhere = site.other, site.shared
+    vm, thief, late = site.define(datastore="other"), site.define(), site.define()
+    driver = make_driver()
+    for generation in (1, 2, 3):
+        driver.upload(vm, make_image(vm, generation), place)
+    driver.attach(vm, image_name(vm, 3), place)
+    site.cloud.insert(thief.instance_name, f"[other] configdrive/{image_name(vm, 2)}")
+    driver.delete(vm, StoredImage(image_name(vm, 1), place))  # now all of it is known, by its name
+    with site.center.renamed("other", "other (old)"):
+        assert driver.attach(vm, image_name(vm, 3), place).how is AttachedHow.ALREADY
+        caught = error_of(driver.delete, vm, StoredImage(image_name(vm, 2), place))
+        assert (caught.code, thief.instance_name in caught.detail) == (TransientCode.IMAGE_IN_USE, True)
+
+    known = make_driver()
+    known.observe(vm)
+    with site.center.renamed("other", "other (older)"):  # of which this driver hears by being refused
+        assert error_of(known.upload, late, make_image(late), place).code is TransientCode.STORAGE_UNAVAILABLE
+        known.upload(late, make_image(late), place)
+    assert error_of(known.copy, late, image_name(late), place, elsewhere).code is TransientCode.STORAGE_UNAVAILABLE
+    known.copy(late, image_name(late), place, elsewhere)
+    site.cloud.destroy(thief.instance_name)
 
 
 def test_capitals_do_not_make_another_file(site: Site, driver: VmwareDriver) -> None:

@@ -96,7 +96,7 @@ class VmwareDriver:
             return folder.names(vm.uuid) if names is None else folder.found(names)
 
         def look_near(place: Place) -> tuple[ImageName, ...]:
-            with translated(f"storage {place.storage} of host {vm.host}"), visit.server.session.naming_refusals():
+            with translated(f"storage {place.storage} of host {vm.host}"), visit.server.naming_refusals():
                 return look(visit.storages.folder(place))
 
         def look_there(place: Place) -> tuple[ImageName, ...]:

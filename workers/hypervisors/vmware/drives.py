@@ -16,7 +16,7 @@ from pyVmomi import vim
 from configdrive.errors import TransientCode, TransientError
 from configdrive.model import PowerState
 from configdrive.ports import AttachedHow, Attachment
-from workers.hypervisors.vmware.paths import same
+from workers.hypervisors.vmware.paths import is_in
 from workers.hypervisors.vmware.records import Drive
 from workers.hypervisors.vmware.session import key_of
 from workers.hypervisors.vmware.slots import find_slot, slot_of
@@ -167,7 +167,7 @@ def _marks(seen: SeenVm, drive: Drive) -> set[str]:
 
 
 def _holds(drive: Drive, path: str, store: str, seen: SeenVm) -> bool:
-    there = same(drive.path, path) and drive.store in {"", store}
+    there = is_in(drive.path, drive.store, path, store)
     return there and drive.starts and (drive.connected or not seen.running)
 
 

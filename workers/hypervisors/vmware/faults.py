@@ -24,7 +24,7 @@ _BY_CLASS: Final[tuple[tuple[type[Exception], Code], ...]] = (
     (vmodl.fault.SecurityError, PermanentCode.ACCESS_DENIED),
     (vim.fault.RestrictedVersion, PermanentCode.ACCESS_DENIED),  # a free ESXi licence lets nobody change anything
     (vim.fault.InaccessibleDatastore, TransientCode.STORAGE_UNAVAILABLE),
-    (vim.fault.InvalidDatastore, PermanentCode.STORAGE_NOT_FOUND),
+    (vim.fault.InvalidDatastore, TransientCode.STORAGE_UNAVAILABLE),  # was called so a moment ago
     (vim.fault.NoDiskSpace, TransientCode.STORAGE_FULL),
     (vim.fault.FileLocked, TransientCode.IMAGE_IN_USE),
     (vim.fault.FileNotFound, TransientCode.UPLOAD_CORRUPT),  # what was looked for just before: look and upload again

@@ -7,6 +7,7 @@ itself says when there is one of that name already.
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -97,6 +98,8 @@ class ImageFolder:
     def read(self, name: ImageName) -> bytes | None:
         """Return the file's bytes; `None` when it is not there."""
         reply = self._ask("GET", str(name))
+        if reply is None:
+            self._require_name()
         return None if reply is None else reply.content
 
     def put(self, name: ImageName, content: bytes, require_unused: Callable[[], object]) -> None:
@@ -128,17 +131,25 @@ class ImageFolder:
     def tidy(self) -> None:
         """Delete a VM's directory that nothing is in: its VM has left it. The fleet's folder stays.
 
-        vSphere moves and deletes the files that it knows as the VM's, and leaves the directory for the others.
+        vSphere moves and deletes the files that it knows as the VM's, and leaves the directory for the others. It
+        deletes a directory with all that is in it. So it gets a name that nobody knows first, and is looked at again.
         """
-        if not self._own:
+        if not self._own or not self._is_empty(self._own):
             return
-        if any(True for _ in self._search(vim.host.DatastoreBrowser.SearchSpec(matchPattern=["*"]))):
-            return
-        if self.store.holds_files:
-            self._delete("")
-        else:
-            with suppress(vim.fault.FileFault):  # gone already, or something has come into it
+        with suppress(vim.fault.FileFault):  # gone already, in use, or something has come into it
+            if not self.store.holds_files:
                 self._server.namespaces.remove(self.store, self._own)
+                return
+            aside = f"{self._own}.configdrive-{secrets.token_hex(4)}"
+            self._move(self._at(self._own), self._at(aside), force=False)
+            if self._is_empty(aside):
+                self._delete_at(self._at(aside))
+            else:
+                self._move(self._at(aside), self._at(self._own), force=False)
+
+    def _is_empty(self, directory: str) -> bool:
+        spec = vim.host.DatastoreBrowser.SearchSpec(matchPattern=["*"])
+        return not self._search(spec, directory)
 
     def user(self, name: ImageName) -> str | None:
         """Return the name of any VM that has the file in a drive."""
@@ -155,9 +166,11 @@ class ImageFolder:
             return IMAGE_FOLDER
         return self._server.namespaces.find(self.store, IMAGE_FOLDER) or IMAGE_FOLDER
 
-    def _search(self, spec: vim.host.DatastoreBrowser.SearchSpec) -> Sequence[vim.host.DatastoreBrowser.FileInfo]:
+    def _search(
+        self, spec: vim.host.DatastoreBrowser.SearchSpec, directory: str | None = None
+    ) -> Sequence[vim.host.DatastoreBrowser.FileInfo]:
         """List what is in the folder; one that is not there has nothing."""
-        path = f"[{self.store.name}] {self._directory}".rstrip()
+        path = self._at(self._directory if directory is None else directory).rstrip()
         try:
             result = self._session.wait(self.store.browser.SearchDatastore_Task(datastorePath=path, searchSpec=spec))
         except vim.fault.FileNotFound:
@@ -169,7 +182,20 @@ class ImageFolder:
         return "/".join(part for part in (self._directory, file) if part)
 
     def _path(self, file: str) -> str:
-        return f"[{self.store.name}] {self._inside(file)}"
+        return self._at(self._inside(file))
+
+    def _at(self, path: str) -> str:
+        return f"[{self.store.name}] {path}"
+
+    def _require_name(self) -> None:
+        """Return when the datastore is still called so: over HTTPS one that is not has no files.
+
+        Raises:
+            vim.fault.InvalidDatastore: it is called otherwise now.
+        """
+        now = self._session.retrieve({vim.Datastore: ["name"]}, [self.store.ref])
+        if any(one.get("name") != self.store.name for one in now):
+            raise vim.fault.InvalidDatastore(msg=f"datastore {self.store.name!r} has another name now")
 
     def _request(self, method: str, file: str, body: bytes | None = None) -> Reply:
         topology = self._server.topology.get()
@@ -257,10 +283,13 @@ class ImageFolder:
         return self.store.identity, f"{self._own or ''}/{name}"
 
     def _rename(self, file: str, name: ImageName, *, force: bool) -> None:
+        self._move(self._path(file), self.path(name), force=force)
+
+    def _move(self, path: str, target: str, *, force: bool) -> None:
         task = self._session.content.fileManager.MoveDatastoreFile_Task(
-            sourceName=self._path(file),
+            sourceName=path,
             sourceDatacenter=self.store.datacenter,
-            destinationName=self.path(name),
+            destinationName=target,
             destinationDatacenter=self.store.datacenter,
             force=force,
         )
@@ -268,7 +297,10 @@ class ImageFolder:
 
     def _delete(self, file: str) -> bool:
         """Delete a file; false when there was none."""
-        manager, path = self._session.content.fileManager, self._path(file)
+        return self._delete_at(self._path(file))
+
+    def _delete_at(self, path: str) -> bool:
+        manager = self._session.content.fileManager
         try:
             self._session.wait(manager.DeleteDatastoreFile_Task(name=path, datacenter=self.store.datacenter))
         except vim.fault.FileNotFound:

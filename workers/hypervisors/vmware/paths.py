@@ -16,9 +16,19 @@ def split(path: str) -> tuple[str, str]:
     return ("", path) if match is None else (match["store"], match["file"])
 
 
-def same(path: str | None, other: str) -> bool:
-    """Say whether two datastore paths are the same file: VMFS does not tell capitals from small letters."""
-    return path is not None and split(path)[0] == split(other)[0] and split(path)[1].lower() == split(other)[1].lower()
+def is_in(path: str | None, store: str, other: str, other_store: str) -> bool:
+    """Say whether two datastore paths are the same file: VMFS does not tell capitals from small letters.
+
+    Args:
+        path: one of them.
+        store: managed object id of its datastore, which may be called otherwise now; empty when it is not said.
+        other: the other one.
+        other_store: its datastore's.
+    """
+    if path is None:
+        return False
+    (name, file), (other_name, other_file) = split(path), split(other)
+    return (store == other_store if store else name == other_name) and file.lower() == other_file.lower()
 
 
 def directory_of(path: str) -> str:

@@ -10,7 +10,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from pyVmomi import vmodl
+from pyVmomi import vim, vmodl
 
 from workers.driverkit.cache import Cache
 from workers.driverkit.connections import Limit, Tally
@@ -68,6 +68,16 @@ class Server:
         self.lately: Cache[VmUuid, SeenVm] = Cache(LATELY, _LATELY)
         self.files: Cache[tuple[str, str], bool] = Cache(LATELY, _FILES)
 
+    @contextmanager
+    def naming_refusals(self) -> Iterator[None]:
+        """As `Session.naming_refusals`; when a datastore has another name now, the next verb looks at all again."""
+        with self.session.naming_refusals():
+            try:
+                yield
+            except vim.fault.InvalidDatastore:
+                self.topology.expire()
+                raise
+
 
 class Sessions:
     """The sessions with one endpoint; connects to nothing before it is needed.
@@ -101,7 +111,7 @@ class Sessions:
             PermanentError: `ACCESS_DENIED` when the user lacks a privilege; it names that.
         """
         server = self._own()
-        with server.limit.one(self._timeout), server.session.naming_refusals():
+        with server.limit.one(self._timeout), server.naming_refusals():
             yield server
 
     def close(self) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyVmomi import vim, vmodl
 
-from workers.hypervisors.vmware.paths import same
+from workers.hypervisors.vmware.paths import is_in
+from workers.hypervisors.vmware.session import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ class Usage:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._seen: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._seen: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
 
     def of(self, stores: Sequence[Datastore], files: Sequence[str]) -> str | None:
         """Name any VM of these datastores, which are one storage, that has one of these files in a drive."""
@@ -42,9 +43,9 @@ class Usage:
         changed = [one for one in there if not self._is_known(one)]
         if changed:
             self._read(changed)
-        paths = [f"[{one.name}] {file}" for one in stores for file in files]
+        wanted_files = [(f"[{one.name}] {file}", key_of(one.ref)) for one in stores for file in files]
         for one in there:
-            if any(same(medium, path) for medium in self._media(one) for path in paths):
+            if any(is_in(*medium, *file) for medium in self._media(one) for file in wanted_files):
                 return str(one.get("name"))
         return None
 
@@ -52,7 +53,7 @@ class Usage:
         version = found.get("config.changeVersion")
         return bool(version) and self._seen.get(found.key, ("", ()))[0] == version
 
-    def _media(self, found: Found) -> tuple[str, ...]:
+    def _media(self, found: Found) -> tuple[tuple[str, str], ...]:
         return self._seen.get(found.key, ("", ()))[1]
 
     def _read(self, changed: list[Found]) -> None:
@@ -76,7 +77,8 @@ class Usage:
             return []
 
 
-def _isos(found: Found) -> Iterator[str]:
+def _isos(found: Found) -> Iterator[tuple[str, str]]:
+    """Give the paths in its drives, each with the managed object id of its datastore: that one's name may change."""
     for device in found.get("config.hardware.device") or ():
         if isinstance(device.backing, vim.vm.device.VirtualCdrom.IsoBackingInfo):
-            yield str(device.backing.fileName)
+            yield str(device.backing.fileName), key_of(device.backing.datastore)

@@ -13,7 +13,7 @@ from tests.support import error_of
 
 pytest.importorskip("pyVmomi")
 
-from workers.hypervisors.vmware.paths import image_at, same, split
+from workers.hypervisors.vmware.paths import image_at, is_in, split
 from workers.hypervisors.vmware.records import Drive, SeenVm
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
 
@@ -78,10 +78,12 @@ def test_a_datastore_path_is_split(text: str, parts: tuple[str, str]) -> None:
 
 
 def test_paths_are_the_same_file_whatever_their_capitals_but_on_one_datastore_only() -> None:
-    assert same(path().upper().replace("[S]", "[s]"), path())
-    assert not same(path(store="S"), path())
-    assert not same(path(2), path())
-    assert not same(None, path())
+    assert is_in(path().upper().replace("[S]", "[s]"), "", path(), "datastore-1")
+    assert is_in(path(store="renamed"), "datastore-1", path(), "datastore-1")
+    assert not is_in(path(), "datastore-2", path(), "datastore-1")
+    assert not is_in(path(store="S"), "", path(), "datastore-1")
+    assert not is_in(path(2), "datastore-1", path(), "datastore-1")
+    assert not is_in(None, "datastore-1", path(), "datastore-1")
 
 
 @pytest.mark.parametrize("form", [str, str.upper, str.lower])
