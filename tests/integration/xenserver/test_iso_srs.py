@@ -95,8 +95,12 @@ def test_processes_that_know_nothing_of_one_another_make_one_sr(cloud: Cloud) ->
     assert len(cloud.images(NFS)) == 6
 
 
-def test_a_claim_of_a_worker_that_died_ends_by_itself(cloud: Cloud, driver: XenServerDriver) -> None:
-    cloud.call("SR.add_to_other_config", primary(cloud, NFS), CLAIM, f"dead {time.time() - 1:.0f}")
+@pytest.mark.parametrize("ahead", [-1, 3600])
+def test_a_claim_of_a_worker_that_died_ends_by_itself_whatever_its_clock(
+    cloud: Cloud, driver: XenServerDriver, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    monkeypatch.setattr(making, "CLAIM_SECONDS", 1.0)
+    cloud.call("SR.add_to_other_config", primary(cloud, NFS), CLAIM, f"dead {time.time() + ahead:.0f}")
     give(cloud, driver, NFS)
     assert len(cloud.iso_srs()) == 1
     assert CLAIM not in cloud.call("SR.get_other_config", primary(cloud, NFS))

@@ -61,6 +61,7 @@ def require(visit: Visit, storage: SrRecord, host: HostRecord) -> SrRecord:
 def _make_once(visit: Visit, storage: Ref, host: HostRecord) -> SrRecord:
     """Make it, or wait until another worker has."""
     token, pauses = secrets.token_hex(8), iter(_PAUSES)
+    first_seen: dict[str, float] = {}
     deadline = time.monotonic() + CLAIM_SECONDS + visit.pool.timeout
     while time.monotonic() < deadline:
         current = visit.xapi.sr(storage)
@@ -76,7 +77,9 @@ def _make_once(visit: Visit, storage: Ref, host: HostRecord) -> SrRecord:
                 return _make(visit, storage, host)
             finally:
                 visit.xapi.remove_from_sr(storage, claim)
-        if _is_over(current.other_config.get(claim, "")):
+        held = current.other_config.get(claim, "")
+        since = first_seen.setdefault(held, time.monotonic())
+        if _is_over(held) or (held and time.monotonic() - since > CLAIM_SECONDS):  # its clock may be ahead of ours
             visit.xapi.remove_from_sr(storage, claim)
         else:
             time.sleep(next(pauses, _PAUSES[-1]))
