@@ -68,6 +68,7 @@ function Invoke-ConfigDriveGuest {
 # Applies password and keys, and returns the script that is to be executed, or nothing.
 function Invoke-GuestApply {
     param([Parameter(Mandatory = $true)][hashtable] $Settings)
+    Clear-GuestLeftover
     $root = Open-GuestDrive -Label $Settings.Label -Wait $Settings.Wait
     # Everything is read first, so that the drive can be exchanged meanwhile.
     try {

@@ -11,6 +11,7 @@ $script:EventId = @{
     UserDataEnded     = 31
     UserDataLeft      = 32
     UserDataAgain     = 33
+    UserDataWaits     = 34
     NoDrive           = 40
     Setup             = 41
     Stopped           = 100 # by a problem with the drive or the settings; the message says which
@@ -24,7 +25,7 @@ $script:EventId = @{
 
 # What every run finds again, and says once in each boot only.
 $script:SaidOnce = @(
-    'SshKeysLeft', 'UserDataLeft', 'UserDataAgain', 'NoDrive', 'Setup', 'Stopped', 'PasswordFailed',
+    'SshKeysLeft', 'UserDataLeft', 'UserDataAgain', 'UserDataWaits', 'NoDrive', 'Setup', 'Stopped', 'PasswordFailed',
     'PasswordMalformed', 'SshKeysFailed', 'UserDataUnread')
 
 # Says whether a message was told in this boot, and remembers it.

@@ -80,6 +80,13 @@ function Write-GuestState {
     Move-Item -LiteralPath "$path.new" -Destination $path -Force
 }
 
+# Takes away what a killed run has read from a disk, a password among it. What is younger, a person may be reading.
+function Clear-GuestLeftover {
+    $before = [DateTime]::UtcNow.AddHours(-1)
+    Get-ChildItem -Path $script:HomeDirectory -Filter 'drive-*' | Where-Object { $_.CreationTimeUtc -lt $before } |
+        Remove-Item -Recurse -Force
+}
+
 # Forgets what was applied to this VM and what it has left: a template must not have it.
 function Clear-GuestState {
     foreach ($pattern in 'applied.json*', 'said.txt', 'user-data*', 'drive-*') {

@@ -25,7 +25,18 @@ function Write-GuestScript {
     }
 }
 
-# Returns @{ Scripts = @(@{ Path; Kind }); Content; Instance } of what is to be executed, or nothing.
+# Returns what is held while user data is executed, or nothing while other user data still is. Windows lets go of it
+# when the process ends, however it ends.
+function Enter-GuestUserData {
+    $path = Join-Path $script:HomeDirectory 'user-data.lock'
+    try {
+        return [System.IO.File]::Open($path, 'OpenOrCreate', 'ReadWrite', 'None')
+    } catch {
+        return
+    }
+}
+
+# Returns @{ Scripts = @(@{ Path; Kind }); Content; Instance; Held } of what is to be executed, or nothing.
 function Save-GuestUserData {
     param(
         [Parameter(Mandatory = $true)][hashtable] $Content,
@@ -57,17 +68,28 @@ function Save-GuestUserData {
     }
     # Asked to be executed again at the next boot, it waits for that.
     if (Test-GuestApplied -Kind 'again' -Instance "$Instance $(Get-GuestBoot)" -Content $Content) { return }
-    $paths = @()
-    foreach ($one in $scripts) {
-        $extension = 'ps1'
-        if ($one.Kind -eq 'cmd') { $extension = 'cmd' }
-        $path = Join-Path $script:HomeDirectory "user-data-$($paths.Count + 1).$extension"
-        Write-GuestScript -Path $path -Kind $one.Kind -Content $one
-        $paths += @{ Path = $path; Kind = $one.Kind }
+    # One after the other: cmd.exe reads a script while it executes it, and the logs are open.
+    $held = Enter-GuestUserData
+    if ($null -eq $held) {
+        Write-GuestEvent -Name 'UserDataWaits' -Message 'the user data waits: other user data is still being executed'
+        return
     }
-    # Also when it fails: a script that restarts the machine or fails is not one to be repeated at each boot.
-    Set-GuestApplied -Kind 'userdata' -Instance $Instance -Content $Content
-    return @{ Scripts = $paths; Content = $Content; Instance = $Instance }
+    try {
+        $paths = @()
+        foreach ($one in $scripts) {
+            $extension = 'ps1'
+            if ($one.Kind -eq 'cmd') { $extension = 'cmd' }
+            $path = Join-Path $script:HomeDirectory "user-data-$($paths.Count + 1).$extension"
+            Write-GuestScript -Path $path -Kind $one.Kind -Content $one
+            $paths += @{ Path = $path; Kind = $one.Kind }
+        }
+        # Also when it fails: a script that restarts the machine or fails is not one to be repeated at each boot.
+        Set-GuestApplied -Kind 'userdata' -Instance $Instance -Content $Content
+    } catch {
+        $held.Dispose()
+        throw
+    }
+    return @{ Scripts = $paths; Content = $Content; Instance = $Instance; Held = $held }
 }
 
 # Where a 32-bit PowerShell on a 64-bit Windows finds the 64-bit programs, too.
@@ -88,18 +110,40 @@ function Get-GuestSystemDirectory {
 function Invoke-GuestUserData {
     param([Parameter(Mandatory = $true)][hashtable] $Prepared)
     $isAgain = $false
-    foreach ($one in $Prepared.Scripts) {
-        $wish = Invoke-GuestScript -Path $one.Path -Kind $one.Kind
-        $isAgain = $isAgain -or $wish.Again
-        if ($wish.Restart) { break }
-    }
-    if ($isAgain) {
-        Remove-GuestApplied -Kind 'userdata'
-        $thisBoot = "$($Prepared.Instance) $(Get-GuestBoot)"
-        Set-GuestApplied -Kind 'again' -Instance $thisBoot -Content $Prepared.Content
-        Write-GuestEvent -Name 'UserDataAgain' -Message 'the user data asks to be executed again at the next boot'
+    try {
+        foreach ($one in $Prepared.Scripts) {
+            $wish = Invoke-GuestScript -Path $one.Path -Kind $one.Kind
+            $isAgain = $isAgain -or $wish.Again
+            if ($wish.Restart) { break }
+        }
+        if ($isAgain) { Set-GuestAgain -Prepared $Prepared }
+    } finally {
+        $Prepared.Held.Dispose()
     }
     if ($wish.Restart) { Restart-Guest }
+}
+
+# Notes that the user data is to be executed again at the next boot, with the lock: a run beside this one may be noting
+# a password, or newer user data.
+function Set-GuestAgain {
+    param([Parameter(Mandatory = $true)][hashtable] $Prepared)
+    try {
+        $lock = Enter-GuestLock
+    } catch {
+        $message = "the user data is not executed again: $($_.Exception.Message)"
+        Write-GuestFailure -Name 'UserDataFailed' -Message $message
+        return
+    }
+    try {
+        $thisBoot = "$($Prepared.Instance) $(Get-GuestBoot)"
+        Set-GuestApplied -Kind 'again' -Instance $thisBoot -Content $Prepared.Content
+        if (Test-GuestApplied -Kind 'userdata' -Instance $Prepared.Instance -Content $Prepared.Content) {
+            Remove-GuestApplied -Kind 'userdata'
+        }
+    } finally {
+        $lock.Dispose()
+    }
+    Write-GuestEvent -Name 'UserDataAgain' -Message 'the user data asks to be executed again at the next boot'
 }
 
 # Executes one script, and returns what its exit code asks for.

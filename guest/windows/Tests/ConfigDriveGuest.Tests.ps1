@@ -107,6 +107,55 @@ Describe 'what was applied' {
     }
 }
 
+Describe 'a run beside another' {
+    BeforeEach {
+        InModuleScope ConfigDriveGuest -Parameters @{ Drive = $TestDrive } {
+            param($Drive)
+            $script:HomeDirectory = Join-Path $Drive ([Guid]::NewGuid())
+            New-Item -ItemType Directory -Path $script:HomeDirectory
+            Mock Write-GuestEvent { return }
+            Mock Get-GuestBoot { 'this boot' }
+            Mock Test-GuestService { $false }
+        }
+    }
+
+    It 'executes no user data while other user data is being executed, and then once' {
+        InModuleScope ConfigDriveGuest {
+            $settings = @{ UserData = 'yes'; Label = 'config' }
+            $one = @{ Bytes = [System.Text.Encoding]::ASCII.GetBytes("rem cmd`ndir") }
+            $other = @{ Bytes = [System.Text.Encoding]::ASCII.GetBytes("rem cmd`nver") }
+            $first = Save-GuestUserData -Content $one -Instance 'one' -Settings $settings
+            Save-GuestUserData -Content $other -Instance 'one' -Settings $settings | Should -BeNullOrEmpty
+            $first.Held.Dispose()
+            $second = Save-GuestUserData -Content $other -Instance 'one' -Settings $settings
+            $second.Scripts.Count | Should -Be 1
+            $second.Held.Dispose()
+            Save-GuestUserData -Content $other -Instance 'one' -Settings $settings | Should -BeNullOrEmpty
+        }
+    }
+
+    It 'keeps what the other notes: user data that is to be executed again forgets no other' {
+        InModuleScope ConfigDriveGuest {
+            $one = @{ Bytes = [byte[]](1, 2, 3) }
+            $newer = @{ Bytes = [byte[]](4, 5, 6) }
+            Set-GuestApplied -Kind 'userdata' -Instance 'one' -Content $newer
+            Set-GuestAgain -Prepared @{ Content = $one; Instance = 'one' }
+            Test-GuestApplied -Kind 'userdata' -Instance 'one' -Content $newer | Should -BeTrue
+            Test-GuestApplied -Kind 'again' -Instance 'one this boot' -Content $one | Should -BeTrue
+        }
+    }
+
+    It 'takes away what a killed one has read from a disk' {
+        InModuleScope ConfigDriveGuest {
+            $old = New-Item -ItemType Directory -Path (Join-Path $script:HomeDirectory 'drive-old')
+            $old.CreationTimeUtc = [DateTime]::UtcNow.AddHours(-2)
+            New-Item -ItemType Directory -Path (Join-Path $script:HomeDirectory 'drive-new')
+            Clear-GuestLeftover
+            (Get-ChildItem -LiteralPath $script:HomeDirectory).Name | Should -Be 'drive-new'
+        }
+    }
+}
+
 Describe 'the time' {
     It 'is not come while Windows is being set up' {
         InModuleScope ConfigDriveGuest {
