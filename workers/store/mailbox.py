@@ -200,6 +200,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
         )  # in one step: what is to be verified is not forgotten by whoever looked before
         if intents:
             pipeline.sadd(self._key("intents", vm_uuid), *map(encoding.intent, intents))
+            pipeline.hset(self._key("vm", vm_uuid), "late", 1)
         pipeline.zadd(self._key("verify", queue), {vm_uuid: now})
         pipeline.execute()
 

@@ -19,13 +19,10 @@ local function give_back(vm, owner)  -- who asks again (a reply was lost) is kno
   redis.call('HSET', vm, 'ended', owner)
 end
 
--- Forget what was about to be done with a VM, those of `arguments` from `first` to `last`: somebody has looked there since. Not
--- while the VM is to be verified: whoever had lost it may have done just that since, and has noted it again.
+-- Forget what was about to be done with a VM, those of `arguments` from `first` to `last`: whoever has the VM has looked there.
+-- Not when somebody who had lost it has noted since that it may have done just that: then the VM is verified.
 local function looked_at(prefix, uuid, arguments, first, last)
-  if first > last then return end
-  for _, queue in ipairs(redis.call('SMEMBERS', prefix .. 'queues')) do
-    if redis.call('ZSCORE', prefix .. 'verify:' .. queue, uuid) then return end
-  end
+  if first > last or redis.call('HEXISTS', prefix .. 'vm:' .. uuid, 'late') == 1 then return end
   redis.call('SREM', prefix .. 'intents:' .. uuid, unpack(arguments, first, last))
 end
 

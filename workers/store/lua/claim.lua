@@ -37,7 +37,7 @@ if known[3] ~= ARGV[5] then
     wake(prefix, uuid, head, 1)
     return {'elsewhere'}
   end
-  redis.call('HDEL', KEYS[1], 'retry_at', 'delay', 'reason', 'away')
+  redis.call('HDEL', KEYS[1], 'retry_at', 'delay', 'reason', 'away', 'late')
   if known[3] and string.sub(known[3], 1, 5) ~= 'hold ' then  -- it never gave back, and may be at it still
     redis.call('HINCRBY', KEYS[1], 'deaths', 1)
     redis.call('ZADD', prefix .. 'verify:' .. head.queue, now + ARGV[6], uuid)

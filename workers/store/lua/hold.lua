@@ -10,6 +10,7 @@ if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then
   if end_of(KEYS[1], 'until', 'lease', now) > now then return {'busy'} end
   if redis.call('LLEN', KEYS[2]) > 0 then return {'waiting'} end
   redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+  redis.call('HDEL', KEYS[1], 'late')
   -- Of a VM that nothing is known of, nothing stays when the holder dies.
   if redis.call('HEXISTS', KEYS[1], 'state') == 0 then may_vanish(ARGV[4], ARGV[5], ARGV[3]) end
 end
