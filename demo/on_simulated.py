@@ -12,8 +12,8 @@ from typing_extensions import override
 from configdrive.model import IMAGE_FOLDER, HostName, HypervisorName, InstanceName, StorageName, VmUuid
 from demo.stage import Reading, Stage
 from rigs.iso_files import read_iso
+from rigs.simulated.world import LivelyWorld
 from workers.hypervisors.simulated.topology import StorageSpec
-from workers.hypervisors.simulated.world import World
 
 STORAGE = StorageName("primary")
 
@@ -30,7 +30,7 @@ class SimulatedStage(Stage):
         self.vm_uuid = str(uuid.uuid4())
         self.instance_name = "i-2-42-VM"
         self._directory = directory
-        self._world = World(directory, {HostName(self.host): {STORAGE: StorageSpec()}})
+        self._world = LivelyWorld(directory, {HostName(self.host): {STORAGE: StorageSpec()}})
         self._world.prepare()
         self._world.define_vm(VmUuid(self.vm_uuid), InstanceName(self.instance_name), HostName(self.host))
 

@@ -12,6 +12,7 @@ from configdrive.errors import FleetError
 from rigs.iso_files import read_iso
 from rigs.simulated.audit import AuditLog, Fact, Mark
 from rigs.simulated.faults import Faults, Point, Spot
+from rigs.simulated.world import LivelyWorld
 from workers.hypervisors.simulated.driver import SimulatedDriver
 from workers.hypervisors.simulated.image_folder import Storage
 from workers.hypervisors.simulated.images import Images
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from workers.hypervisors.simulated.topology import Hosts, Topology
 
 
-class RiggedWorld(World):
+class RiggedWorld(LivelyWorld):
     """A world whose changes are written down; see `World`."""
 
     def __init__(self, directory: Path, hosts: Hosts) -> None:

@@ -10,11 +10,12 @@ from configdrive.contract.outcome import Outcome
 from configdrive.model import EventKey
 from rigs.cloud import key_of, plain
 from rigs.simulated.driver import RiggedWorld
+from rigs.simulated.world import LivelyWorld
 from tests.chaos.findings import Finding, unlike
 from tests.chaos.model import Model, WrongError
 from tests.chaos.plan import Act, Life, Step
 from workers.hypervisors.simulated.drives import CD
-from workers.hypervisors.simulated.world import World, WorldError
+from workers.hypervisors.simulated.world import WorldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -268,7 +269,7 @@ class Orchestrator:
         self.ground.found(Finding(check, what, self.life.number, f"chapter {self.chapter + 1}"))
 
 
-def _placed(world: World, life: Life) -> Iterable[tuple[str, str]]:
+def _placed(world: LivelyWorld, life: Life) -> Iterable[tuple[str, str]]:
     """Give every file of a VM with the host on whose storage it lies (`None`: the shared one)."""
     for path in world.files():
         if life.uuid in path.name:

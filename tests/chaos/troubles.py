@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from rigs.fleet import Fleet
     from rigs.process import Daemon
+    from rigs.simulated.world import LivelyWorld
     from rigs.worker import Worker
-    from workers.hypervisors.simulated.world import World
 
 BALLAST: Final = "ballast"
 """The file that fills a storage."""
@@ -73,7 +73,7 @@ class Breaker(threading.Thread):
         self,
         fleet: Fleet,
         sweeper: Daemon,
-        world: World,
+        world: LivelyWorld,
         troubles: tuple[Trouble, ...],
         chronicle: Chronicle,
         again: Callable[[], None],
