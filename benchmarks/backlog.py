@@ -16,7 +16,7 @@ from redis import Redis
 
 from benchmarks import samples
 from benchmarks.report import Effort, Item, Row, milliseconds
-from benchmarks.storm import ends_of, start
+from benchmarks.storm import HOSTS, ends_of, start
 from configdrive.client.connection import connect_redis
 from configdrive.contract.outcome import Status
 from rigs.fleet import Fleet
@@ -34,13 +34,13 @@ def measure(directory: Path, effort: Effort) -> Iterator[Item]:
     count, latency = effort.pick(10_000, 500, 20), effort.pick(12, 12, 1)
     settings = {"concurrency": 4, "resend_seconds": RESEND}
     with tempfile.TemporaryDirectory(prefix="cd-world-", dir=samples.memory()) as world:
-        inventory = samples.inventory(Path(world), latency_ms=latency)
+        inventory = samples.inventory(Path(world), hosts=HOSTS, latency_ms=latency)
         with Fleet(directory, inventory, settings=settings) as fleet:
             ends_of(fleet, len(fleet.publisher.publish_many([start(number) for number in range(8)])))
             idle = _fresh(fleet)
             position = fleet.mailbox.end_of_outcomes()
             with _watched(fleet) as watch:
-                fleet.publisher.publish_many([start(number) for number in range(count)])
+                fleet.publisher.publish_many([start(number, HOSTS) for number in range(count)])
                 ends = sorted(ends_of(fleet, count, position).values())
             yield from _rows(ends, watch, idle, _fresh(fleet))
             fleet.stop_workers()

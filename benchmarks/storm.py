@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,9 +23,16 @@ def measure(directory: Path, effort: Effort) -> Iterator[Item]:
     """Start VMs whose content comes with the event: three verbs of the driver each (look, upload, attach)."""
     vms, threads = effort.pick(2000, 300, 20), effort.pick(32, 32, 4)
     latency = effort.pick(200, 100, 10) / 1000
-    inventory = samples.inventory(directory / "world", hosts=HOSTS, latency_ms=1000 * latency)
     settings = {"pool": "threads", "concurrency": threads}
-    with Fleet(directory, inventory, workers=WORKERS, settings=settings) as fleet:
+    with (
+        tempfile.TemporaryDirectory(prefix="cd-world-", dir=samples.memory()) as world,
+        Fleet(
+            directory,
+            samples.inventory(Path(world), hosts=HOSTS, latency_ms=1000 * latency),
+            workers=WORKERS,
+            settings=settings,
+        ) as fleet,
+    ):
         events = [start(number, HOSTS) for number in range(vms)]
         begun = time.time()
         order = [receipt.event_id for receipt in fleet.publisher.publish_many(events)]
