@@ -35,6 +35,7 @@ class Panel:
         kind: `row`, `stat` or `timeseries`.
         place: column, row, width and height in Grafana's grid of 24 columns.
         defaults: the file's unit, thresholds and way of drawing.
+        colours: legends as patterns, and the colours that the file gives them.
         series: each with its legend and its values, one for each of the page's times.
         empty: why there are none.
     """
@@ -44,6 +45,7 @@ class Panel:
     kind: str
     place: dict[str, int]
     defaults: dict[str, Any]
+    colours: list[tuple[str, str]]
     series: list[tuple[str, list[float | None]]] = field(default_factory=list)
     empty: str = ""
 
@@ -76,9 +78,14 @@ def read(prometheus: Prometheus, begin: float, end: float) -> tuple[list[float],
                 legend = _legend(target.get("legendFormat", ""), found["metric"])
                 series.append((legend, [_number(values.get(round(at, 3))) for at in times]))
         empty = "" if series or not targets else _why(prometheus, " ".join(target["expr"] for target in targets))
-        defaults = one.get("fieldConfig", {}).get("defaults", {})
+        drawn = one.get("fieldConfig", {"defaults": {}, "overrides": []})
+        colours = [
+            (each["matcher"]["options"], each["properties"][0]["value"]["fixedColor"]) for each in drawn["overrides"]
+        ]
         described = one.get("description", "")
-        panels.append(Panel(one["title"], described, one["type"], one["gridPos"], defaults, series, empty))
+        panels.append(
+            Panel(one["title"], described, one["type"], one["gridPos"], drawn["defaults"], colours, series, empty)
+        )
     return times, panels
 
 
