@@ -7,16 +7,28 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec
 
 import pytest
+from click.testing import CliRunner
 
 from configdrive.errors import FleetError
 from rigs.process import RigUnavailable, find_program, free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    from click.testing import Result
 
 P = ParamSpec("P")
 
-__all__ = ["error_of", "find_program", "free_port", "on_ci", "require", "require_rig", "wait_until"]
+__all__ = [
+    "error_of",
+    "find_program",
+    "free_port",
+    "on_ci",
+    "require",
+    "require_rig",
+    "run_command",
+    "wait_until",
+]
 
 
 def on_ci() -> bool:
@@ -43,6 +55,14 @@ def error_of(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Fl
     with pytest.raises(FleetError) as caught:
         call(*args, **kwargs)
     return caught.value
+
+
+def run_command(environment: Mapping[str, str], *words: str, stdin: str | bytes = "") -> Result:
+    """Run `configdrive …` in this process, which has everything loaded, with these settings and no others."""
+    from workers.cli import program  # noqa: PLC0415  # most tests need none of it
+
+    names = {name: None for name in os.environ if name.startswith("CONFIGDRIVE_")}
+    return CliRunner(env=names).invoke(program, words, input=stdin, env=environment)
 
 
 @contextmanager

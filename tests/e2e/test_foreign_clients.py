@@ -15,10 +15,9 @@ from nacl.public import PrivateKey
 from configdrive.client.public_key import identity_of
 from rigs.cloud import key_of
 from rigs.go_client import EXAMPLES, GoClient
-from rigs.worker import CONFIGDRIVE
 from tests.e2e.known_secrets import betrayed
 from tests.e2e.site import Site, new_vm, uuid_of
-from tests.support import require_rig
+from tests.support import require_rig, run_command
 from workers.config.key_ring import KeyRing, make_sealer
 from workers.config.keys import Key, public_text, read_keys
 
@@ -37,14 +36,7 @@ def client(site: Site) -> GoClient:
     with require_rig():
         make_sealer(site.settings)
         client = GoClient(site.redis.url, public_text(read_keys(site.settings.keys_file)[-1]))
-    done = subprocess.run(
-        [CONFIGDRIVE, "functions", "load"],
-        env={**os.environ, **site.environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
+    done = run_command(site.environment, "functions", "load")
     assert done.stdout == "loaded configdrive_v1: FCALL configdrive_put_v1 0 <event JSON>\n"
     return client
 

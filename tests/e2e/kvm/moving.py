@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,10 +15,10 @@ from rigs.cloud import VmScript
 from rigs.guest import Disk, Machine, domain_xml
 from rigs.process import wait_until
 from rigs.running_files import read_files_below
-from rigs.worker import CONFIGDRIVE
 from tests.e2e.kvm.site import ALONE, CACHE, LOCAL, OTHER, SHARED
 from tests.e2e.orchestrator import Orchestrator
 from tests.integration.kvm.cloud import BOOT_DISK, disk
+from tests.support import run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,9 +163,8 @@ class Moving(Orchestrator):
         Raises:
             RigError: there was none within 300 s.
         """
-        environment = {**os.environ, **self.fleet.environment}
-        argv = [CONFIGDRIVE, "retry", self.script.uuid]
-        subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=300)
+        told = run_command(self.fleet.environment, "retry", self.script.uuid)
+        assert told.exit_code == 0, told.output
         return self.goes_on(parked)
 
     def migrate(self, phase: str, **data: Any) -> Outcome:  # noqa: ANN401 - as above

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
 from configdrive.model import Generation, ImageName, InstanceName, VmUuid
-from rigs.worker import CONFIGDRIVE
 from tests.e2e.kvm.moving import GUEST, require_moved, running
 from tests.e2e.kvm.site import LOCAL, SHARED
 from tests.integration.kvm.cloud import image_at
+from tests.support import run_command
 
 if TYPE_CHECKING:
     from pathlib import PurePath
@@ -27,10 +25,8 @@ NOBODY = VmUuid("99999999-9999-4999-8999-999999999999")
 
 def run(fleet: Fleet, *words: str, **settings: str) -> dict[str, Any]:
     """Run a command as an operator does; returns its JSON."""
-    environment = {**os.environ, **fleet.environment, **settings}
-    argv = [CONFIGDRIVE, *words, "--json"]
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_command({**fleet.environment, **settings}, *words, "--json")
+    assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -13,11 +11,10 @@ from configdrive.contract.outcome import Status
 from rigs.fleet import Fleet
 from rigs.iso_files import read_iso
 from rigs.process import wait_until
-from rigs.worker import CONFIGDRIVE
 from tests.e2e.orchestrator import GUEST
 from tests.e2e.vmware.conftest import SETTINGS
 from tests.e2e.vmware.life import Life
-from tests.support import require_rig
+from tests.support import require_rig, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,11 +56,8 @@ def fleet(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
 
 def sweep(fleet: Fleet) -> str:
     """Sweep the storages, as an operator does."""
-    environment = {**os.environ, **fleet.environment}
-    done = subprocess.run(
-        [CONFIGDRIVE, "sweep"], env=environment, check=False, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_command(fleet.environment, "sweep")
+    assert done.exit_code == 0, done.output
     return done.stdout
 
 

@@ -8,20 +8,20 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from click.testing import CliRunner, Result
-
 from configdrive.errors import PermanentCode
 from rigs.cloud import Cloud
 from rigs.fleet import Fleet
 from rigs.simulated.faults import Raise
 from rigs.worker import CONFIGDRIVE, Worker
-from workers.cli import program
+from tests.support import run_command
 from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.inventory import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from click.testing import Result
 
     from rigs.cloud import VmScript
     from rigs.redis import RedisServer
@@ -67,9 +67,8 @@ class Place:
         self.said: list[str] = []
 
     def run(self, *args: str, stdin: str = "") -> Result:
-        """Run a command in this process, which has everything loaded."""
-        names = {name: None for name in os.environ if name.startswith("CONFIGDRIVE_")}
-        shown = CliRunner(env=names).invoke(program, args, input=stdin, env=self.environment)
+        """Run a command in this process."""
+        shown = run_command(self.environment, *args, stdin=stdin)
         self.said.append(shown.output)
         return shown
 

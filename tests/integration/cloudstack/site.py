@@ -13,7 +13,6 @@ import ssl
 import subprocess
 from typing import TYPE_CHECKING, Any, Self
 
-from click.testing import CliRunner
 from click.testing import Result as Shown
 
 from configdrive.model import VmUuid
@@ -21,7 +20,7 @@ from rigs.fleet import Fleet
 from rigs.process import LOOPBACK, Daemon, wait_until
 from rigs.worker import CONFIGDRIVE
 from tests.integration.metrics.asking import address_in, scrape
-from workers.cli import program
+from tests.support import run_command
 from workers.cloudstack.adapter import Result
 
 if TYPE_CHECKING:
@@ -92,9 +91,7 @@ class AdapterSite:
 
     def inside(self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> Shown:
         """Run it in this process."""
-        names = {name: None for name in os.environ if name.startswith("CONFIGDRIVE_")}
-        own = {**self.environment, **(environment or {})}
-        return CliRunner(env=names).invoke(program, ["cloudstack", *arguments], input=stdin, env=own)
+        return run_command({**self.environment, **(environment or {})}, "cloudstack", *arguments, stdin=stdin)
 
     def _with(self, more: Mapping[str, str]) -> dict[str, str]:
         own = {f"CONFIGDRIVE_CLOUDSTACK__{name}": value for name, value in more.items()}
