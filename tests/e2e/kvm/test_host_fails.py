@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,9 +12,9 @@ from configdrive.errors import StaleCode, TransientCode
 from configdrive.lifecycle.state import Phase, peek
 from configdrive.model import VmUuid
 from rigs.process import wait_until
-from rigs.worker import CONFIGDRIVE
 from tests.e2e.kvm.moving import GUEST, running
 from tests.e2e.kvm.site import LOCAL, SHARED
+from tests.e2e.kvm.test_redis_lost import run
 from tests.integration.kvm.cloud import disk
 
 if TYPE_CHECKING:
@@ -58,9 +55,8 @@ def test_a_vm_that_comes_up_without_its_image_is_found_and_has_it_again(new_vm: 
     inside.unlink()
     vm.power_on()
     assert vm.guest_has("h1") is None
-    argv = [CONFIGDRIVE, "sweep", "--drives", "--json"]
-    said = subprocess.run(argv, env={**os.environ, **fleet.environment}, check=True, capture_output=True, timeout=600)
-    assert vm.script.uuid in {one["vm_uuid"] for one in json.loads(said.stdout)["drives"]}
+    said = run(fleet, "sweep", "--drives")
+    assert vm.script.uuid in {one["vm_uuid"] for one in said["drives"]}
     wait_until(lambda: vm.guest_has("h1") == str(path), "the drive to be filled", timeout=30)
     assert inside.read_bytes() == content
 
@@ -84,8 +80,7 @@ def wait_cleaned(vm: Moving) -> None:
     assert vm.media("h1") == set()
 
 
-@pytest.mark.parametrize("how", ["off", "unreachable"])
-@pytest.mark.parametrize("event", ["stop", "destroy"])
+@pytest.mark.parametrize(("event", "how"), [("stop", "off"), ("destroy", "unreachable")])
 def test_what_a_stop_or_destroy_could_not_take_away_goes_when_the_host_is_back(
     new_vm: NewVm, hosts: Site, event: str, how: str
 ) -> None:
@@ -137,8 +132,7 @@ def test_starts_that_were_parked_because_a_place_was_away_go_on_by_themselves_wh
         assert len(vm.images("h1")) == 1
 
 
-@pytest.mark.parametrize("storage", [LOCAL, SHARED])
-@pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "not stopped"])
+@pytest.mark.parametrize(("storage", "stopped"), [(LOCAL, True), (SHARED, False)])
 def test_a_vm_starts_on_another_host_while_its_own_is_off(
     new_vm: NewVm, hosts: Site, storage: str, *, stopped: bool
 ) -> None:

@@ -55,8 +55,7 @@ def on_undeclared(hosts: Site) -> list[str]:
     return [path.name for path in (hosts.directory / UNDECLARED / "configdrive").rglob("*.iso")]
 
 
-@pytest.mark.parametrize("remembered", [True, False], ids=["remembered", "adopted"])
-@pytest.mark.parametrize("phase", ["complete", "rollback"])
+@pytest.mark.parametrize(("phase", "remembered"), [("complete", True), ("rollback", True), ("complete", False)])
 def test_a_migration_on_storage_that_nobody_has_declared_shared_keeps_the_image(  # noqa: PLR0913 - fixtures
     new_vm: NewVm, hosts: Site, fleet: Fleet, undeclared: str, phase: str, *, remembered: bool
 ) -> None:
@@ -82,14 +81,13 @@ def test_a_migration_on_storage_that_nobody_has_declared_shared_keeps_the_image(
     assert on_undeclared(hosts) == []
 
 
-@pytest.mark.parametrize("event", ["stop", "destroy"])
 def test_a_stop_through_the_old_host_takes_no_image_from_a_vm_that_was_moved_by_hand(
-    new_vm: NewVm, hosts: Site, event: str
+    new_vm: NewVm, hosts: Site
 ) -> None:
     vm = new_vm(SHARED)
     path = running(vm)
     vm.move()
-    outcome = vm.send(event, host="h1")
+    outcome = vm.send("stop", host="h1")
     assert outcome.status is Status.APPLIED
     assert path.exists(), "it is in the drive of the running VM"
     assert vm.guest_has("h2") == str(path)
@@ -105,12 +103,11 @@ def test_a_destroy_that_names_the_wrong_host_cleans_both(new_vm: NewVm) -> None:
     assert (vm.images("h1"), vm.images("h2"), vm.media("h1")) == ({}, {}, set())
 
 
-@pytest.mark.parametrize("event", ["stop", "destroy"])
-def test_a_stop_does_not_wait_for_a_pool_that_is_not_active(new_vm: NewVm, hosts: Site, event: str) -> None:
+def test_a_destroy_does_not_wait_for_a_pool_that_is_not_active(new_vm: NewVm, hosts: Site) -> None:
     vm = new_vm(ALONE)
     path = running(vm)
     with inactive(hosts, ALONE):
-        outcome = vm.send(event)
+        outcome = vm.send("destroy")
         assert outcome.status is Status.APPLIED, outcome
         assert f"{ALONE}@h1" in outcome.facts["left_behind"]
         assert vm.media("h1") == set(), "the drive can be emptied all the same"

@@ -168,15 +168,13 @@ def test_a_vm_that_moved_unannounced_gets_its_drive_on_the_new_host(new_vm: NewV
         assert vm.images("h1") == {}
 
 
-@pytest.mark.parametrize("prepared", [True, False], ids=["prepared", "not prepared"])
-def test_an_image_in_the_host_cache_is_copied_and_cleaned(new_vm: NewVm, hosts: Site, *, prepared: bool) -> None:
+def test_an_image_in_the_host_cache_is_copied_and_cleaned(new_vm: NewVm, hosts: Site) -> None:
     vm = new_vm(POOLLESS)
     path = running(vm)
     content = vm.images("h1")[path]
     assert path.is_relative_to(hosts.directory / CACHE)
-    if prepared:
-        vm.migrate("prepare")
-    assert vm.images("h2") == ({path: content} if prepared else {})
+    vm.migrate("prepare")
+    assert vm.images("h2") == {path: content}
     vm.move()
     assert vm.migrate("complete").facts["storage"] == "host-cache"
     require_moved(vm, path, content)

@@ -92,8 +92,9 @@ def test_an_sshd_that_says_nothing_is_given_up_in_time(
 
 
 def test_a_libvirtd_that_hangs_is_given_up_in_time_and_works_again_afterwards(
-    cloud: Cloud, make_driver: MakeDriver, home: Place
+    cloud: Cloud, make_driver: MakeDriver, home: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("workers.hypervisors.kvm.sessions.REST_SECONDS", 0.5)
     vm = cloud.define(disk(None, "hdd", "ide"), running=True)
     driver = make_driver(call_timeout=1.5)  # below what gives a silent host a rest
     driver.upload(vm, make_image(vm), home)
@@ -105,7 +106,7 @@ def test_a_libvirtd_that_hangs_is_given_up_in_time_and_works_again_afterwards(
             assert failure.code is TransientCode.HOST_UNREACHABLE
     finally:
         cloud.host.resume()
-    # A slow machine's opening may have waited so long that the host is given a rest of 15 s.
+    # A slow machine's opening may have waited so long that the host is given a rest.
     wait_until(lambda: failure_of(lambda: driver.attach(vm, image_name(vm), home)) is None, "the host", timeout=40)
     assert driver.observe(vm).drive == Inserted(image_name(vm), home)
 
@@ -225,7 +226,10 @@ def cut(port: int) -> None:
 def test_a_connection_that_breaks_before_any_call_leaves_nothing_that_doing_it_again_does_not_mend(
     cloud: Cloud, make_driver: MakeDriver, monkeypatch: pytest.MonkeyPatch, home: Place, power: PowerState
 ) -> None:
-    """Each verb, broken before its first call to libvirt, then before its second, and so on until it gets through."""
+    """Each verb, broken before its first call to libvirt, then before its second, and so on until it gets through.
+
+    Of a running VM these that look at it: the others make the same calls as for one that is off.
+    """
     cloud.add_pool("second", cloud.pool.parent / f"second-{power}")
     vm = cloud.define(disk(None, "hdb", "ide"), running=power is PowerState.RUNNING)
     driver = make_driver(cd_targets=["hdb"])
@@ -243,6 +247,9 @@ def test_a_connection_that_breaks_before_any_call_leaves_nothing_that_doing_it_a
 
     broken = {}
     for name, verb in verbs(driver, vm, image, home, SECOND).items():
+        if power is PowerState.RUNNING and name in {"upload", "copy", "survey"}:
+            verb()
+            continue
         for step in range(1, 200):
             driver.observe(vm)  # a connection that rests, so that the first call is always the same
             monkeypatch.setattr(Link, "_wait", breaking)
