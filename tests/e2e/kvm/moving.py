@@ -163,8 +163,8 @@ class Moving(Orchestrator):
         Raises:
             RigError: there was none within 300 s.
         """
-        told = run_command(self.fleet.environment, "retry", self.script.uuid)
-        assert told.exit_code == 0, told.output
+        done = run_command(self.fleet.environment, "retry", self.script.uuid)
+        assert done.exit_code == 0, done.output
         return self.goes_on(parked)
 
     def migrate(self, phase: str, **data: Any) -> Outcome:  # noqa: ANN401 - as above
