@@ -148,20 +148,6 @@ def test_a_vm_that_the_host_does_not_know_gets_no_drive(rig: DriverRig, driver: 
 
 
 @pytest.mark.parametrize("power", POWERS)
-def test_an_image_that_is_not_there_is_not_attached(
-    rig: DriverRig, driver: HypervisorDriver, power: PowerState
-) -> None:
-    vm = rig.define_vm(power)
-    give(driver, rig, vm)
-    before = driver.observe(vm)
-    with pytest.raises(FleetError) as caught:
-        driver.attach(vm, image_name(vm, 2), rig.home)
-    assert caught.value.code is TransientCode.UPLOAD_CORRUPT
-    assert driver.observe(vm) == before
-    assert rig.medium(vm) == make_image(vm).content
-
-
-@pytest.mark.parametrize("power", POWERS)
 def test_a_user_s_iso_stays_where_it_is(rig: DriverRig, driver: HypervisorDriver, power: PowerState) -> None:
     vm = rig.define_vm(drive=True)
     rig.insert_user_iso(vm)

@@ -144,6 +144,19 @@ def test_a_tampered_image_does_not_travel(rig: DriverRig, driver: HypervisorDriv
     assert asked[-1] == image.sha256
 
 
+@pytest.mark.parametrize("power", POWERS)
+def test_an_image_that_is_not_there_is_not_attached(
+    rig: DriverRig, driver: HypervisorDriver, power: PowerState
+) -> None:
+    vm = rig.define_vm(power)
+    driver.upload(vm, make_image(vm), rig.home)
+    driver.attach(vm, image_name(vm), rig.home)
+    before = driver.observe(vm)
+    assert error_of(driver.attach, vm, image_name(vm, 2), rig.home).code is TransientCode.UPLOAD_CORRUPT
+    assert driver.observe(vm) == before
+    assert rig.medium(vm) == make_image(vm).content
+
+
 def test_delete_takes_one_file_and_gone_already_is_success(rig: DriverRig, driver: HypervisorDriver) -> None:
     vm = rig.define_vm()
     for place in (rig.home, rig.second):
