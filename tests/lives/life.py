@@ -122,6 +122,8 @@ class Life:
         self.ended: list[EventKey] = []
         self.named: set[str] = set()
         """Hosts that events which have ended named: of no other can the fleet know that the VM is there."""
+        self.believed: set[str] = set()
+        """Those of them on which the fleet believes it to be, or to come."""
         self.zone: str | None = None
         self.queues: list[str] = []
         """Those on which there were events: of the VM's zones, and the general one."""
@@ -337,11 +339,13 @@ class Life:
         self.doubled.clear()
         self.mailbox.claims.clear()
         self.named.clear()
+        self.believed.clear()
         self.auditor = Auditor(self.store.client, self.store.prefix)
         self.asked, self.disturbed, self._heard = Asked(), True, "-"
         for adopted in self.sweeper.adopt(self.sweeper.look(), dry_run=False):
             if adopted.uuid == VM and adopted.record.vm is not None:
                 self.named.add(adopted.record.vm.host)
+                self.believed.add(adopted.record.vm.host)
                 self.asked = Asked(adopted.record.sequence, known=True, adopted=True)
 
     def power(self, power: PowerState) -> None:
@@ -364,6 +368,7 @@ class Life:
         self.cloud.remains = [one for one in self.cloud.remains if (one[0], one[1].host) != (VM, host)]
         machine.medium = None if restarted else self._same(machine.medium, host)
         machine.host, machine.found = host, False
+        self.named -= {host} - self.believed  # it went there without a word
         self.disturbed = True
 
     def _same(self, medium: StoredImage | None, host: HostName) -> StoredImage | None:
@@ -450,7 +455,7 @@ class Life:
             self.unended.pop(0)
             self.ended.append(key)
             sent, machine = self.events[key], self.cloud.machines.get(VM)
-            self.named |= {str(host) for host in (sent.host, sent.data.get("destination")) if host is not None}
+            self._names(sent, outcome)
             live = machine is not None and machine.power is PowerState.RUNNING and sent.host in {None, machine.host}
             waiting = [self.events[one] for one in self.unended]
             if self.asked.hear(sent, outcome, waiting, live=None if live and sent.host is None else live):
@@ -459,11 +464,18 @@ class Life:
                 # what the drive held is another installation's from now on: a verification does not bring it back
                 self.disturbed |= self._is_there("verify")
 
+    def _names(self, sent: Sent, outcome: Outcome) -> None:
+        """Note where the fleet knows the VM to be, or to go, from an event that has ended."""
+        hosts = {str(host) for host in (sent.host, sent.data.get("destination")) if host is not None}
+        self.named |= hosts
+        only = outcome.status is Status.APPLIED and sent.word in {"start", "stop"} and sent.host is not None
+        self.believed = hosts if only else self.believed | hosts
+
     def _done(self, sent: Sent, outcome: Outcome) -> None:
         """See what an event has done, that puts something in the drive or empties it."""
         self.disturbed = False
         if sent.word in TAKES_AWAY:
-            self._nothing_is_left(sent, outcome)
+            self._nothing_is_left(outcome)
             return
         expected = self.asked.drive
         here = self.cloud.machines.get(VM)
@@ -475,7 +487,7 @@ class Life:
     def _in_drive(self, machine: Machine) -> Content | None:
         return None if machine.medium is None else self.content(machine.medium)
 
-    def _nothing_is_left(self, sent: Sent, outcome: Outcome) -> None:
+    def _nothing_is_left(self, outcome: Outcome) -> None:
         """See that nothing is left of the VM, or that the outcome says where."""
         said = set(outcome.facts.get("left_behind", "").split(", "))
         for stored in self.cloud.images_of(VM):
@@ -485,9 +497,6 @@ class Life:
             if filled and machine.host in self.named:
                 assert f"drive@{machine.host}" in said, outcome
             self.disturbed |= filled
-        if sent.host is not None and not self._another:
-            # No other has anything, or it was said: what is brought there without an event nobody can know.
-            self.named = {sent.host, *(one.removeprefix("drive@") for one in said if one.startswith("drive@"))}
 
     def check(self) -> None:
         """See that all is as it must be, now.
