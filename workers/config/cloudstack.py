@@ -5,6 +5,7 @@ No secret stands in it, but for the bus' login in `amqp_url`: the others are fil
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,17 @@ def _safe(url: str) -> str:
         return url
     code = "url"
     raise PydanticCustomError(code, "needs https://, or CloudStack's answers could be read, and changed, on the way")
+
+
+def _bus(url: SecretStr) -> SecretStr:
+    """Refuse what kombu would take for another transport's address, or would trip over."""
+    parts = urlsplit(url.get_secret_value())
+    with suppress(ValueError):  # of the port: a password with a '/' in it looks like one
+        if parts.scheme in {"amqp", "amqps"} and parts.hostname and parts.port != 0:
+            return url
+    code = "amqp_url"
+    text = "begins with amqps:// or amqp:// and names a host; in a password, what is no letter or digit is written %XX"
+    raise PydanticCustomError(code, text)
 
 
 class StartAt(StrEnum):
@@ -95,7 +107,7 @@ class CloudStackSettings(BaseModel):
     gate_seconds: Annotated[float, Field(gt=0, le=300)] = 20.0
     """For how long a host that starts a VM is kept waiting at most. Its hook has a limit of its own."""
 
-    amqp_url: SecretStr | None = None
+    amqp_url: Annotated[SecretStr, AfterValidator(_bus)] | None = None
     """RabbitMQ, `amqps://user:password@rabbit.example:5671/vhost`; `amqp://` without TLS. Never shown."""
 
     amqp_ca_file: Path | None = None

@@ -61,6 +61,8 @@ def test_a_file_is_taken_and_shown_as_json(site: AdapterSite, running: str, tmp_
             "certificate /nowhere/a.pem and key /nowhere/a.key cannot be used: No such file or directory",
         ),
         (["amqp"], {}, "cloudstack.amqp_url"),
+        (["amqp"], {"AMQP_URL": "https://u:Hunter2@rabbit.example/"}, "begins with amqps://"),
+        (["amqp"], {"AMQP_URL": "amqp://u:Hunt/er2@rabbit.example/"}, "no letter or digit is written %XX"),
         (
             ["amqp"],
             {"AMQP_URL": "amqps://a:b@127.0.0.1:1/", "AMQP_CA_FILE": "/nowhere/ca.pem"},
@@ -76,6 +78,7 @@ def test_what_is_not_set_is_reported_with_its_name(
 
     assert shown.exit_code == ExitCode.MISCONFIGURED
     assert said in shown.stderr
+    assert "Hunt" not in shown.stderr
 
 
 @pytest.mark.parametrize("server", ["webhook", "gate"])
