@@ -10,7 +10,6 @@ import libvirt
 import pytest
 
 from configdrive.contract.outcome import Status
-from configdrive.errors import StaleCode
 from rigs.guest import wait_for_absence, wait_for_report
 from tests.e2e.kvm.moving import GUEST, PASSWORD, require_moved, require_untouched, running, started
 from tests.e2e.kvm.site import ALONE, CACHE, LOCAL, OTHER, POOLLESS, SHARED
@@ -103,24 +102,6 @@ def test_a_vm_that_moves_while_its_image_is_copied_is_refused_nothing(new_vm: Ne
     assert vm.migrate("complete").status is Status.APPLIED
     require_moved(vm, path, content)
     assert vm.images("h1") == {}
-
-
-def test_complete_twice_is_as_complete_once(new_vm: NewVm) -> None:
-    vm = new_vm(LOCAL)
-    path = running(vm)
-    content = vm.images("h1")[path]
-    vm.migrate("prepare")
-    vm.move(undefine=False)
-    assert vm.migrate("complete").facts["attach"] == "already"
-    require_moved(vm, path, content)
-    assert vm.images("h1") == {}
-    for data in ({}, {"host": "h2"}):
-        again = vm.migrate("complete", **data)
-        assert (again.status, again.facts["attach"]) == (Status.APPLIED, "already")
-        require_moved(vm, path, content)
-    late = vm.migrate("complete", sequence=vm.script.last)
-    assert (late.status, late.code) == (Status.DROPPED, StaleCode.STALE_SEQUENCE)
-    require_moved(vm, path, content)
 
 
 def test_there_and_back_again(new_vm: NewVm) -> None:

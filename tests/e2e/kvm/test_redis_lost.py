@@ -94,18 +94,6 @@ def test_drives_are_adopted_and_follow_their_vms_although_redis_was_lost(new_vm:
     assert staged.images("h1") == {}
 
 
-def test_a_start_with_data_makes_a_new_drive_for_an_adopted_vm(new_vm: NewVm, fleet: Fleet) -> None:
-    vm = new_vm(LOCAL)
-    old = running(vm)
-    lose_redis(fleet)
-    run(fleet, "adopt", "--fleet", fleet_of(old))
-    assert vm.send("start", guest=GUEST).status is Status.APPLIED
-    (new,) = vm.images("h1")
-    assert new != old
-    assert vm.guest_has("h1") == str(new)
-    assert run(fleet, "show", vm.script.uuid)["adopted"] is False
-
-
 def test_a_sweep_deletes_what_no_vm_needs_and_nothing_else(new_vm: NewVm, hosts: Site, fleet: Fleet) -> None:
     vm, other = new_vm(LOCAL), new_vm(LOCAL)
     path, others = running(vm), running(other)

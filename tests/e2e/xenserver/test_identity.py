@@ -39,15 +39,3 @@ def test_a_stop_ends_while_the_storage_is_away(new_vm: NewVm, cloud: Cloud) -> N
         for pbd in pbds:
             cloud.call("PBD.plug", pbd)
     wait_until(lambda: vm.images() == {}, "the leftover to be deleted", timeout=30)
-
-
-def test_what_a_failed_start_has_brought_goes_with_the_destroy(new_vm: NewVm, cloud: Cloud) -> None:
-    vm = new_vm()
-    cloud.pool.faults.fail("VBD.create", "INTERNAL_ERROR", "no", times=None)
-    assert vm.send("start", guest=GUEST).status is Status.PARKED
-    assert len(vm.images()) == 1
-    cloud.pool.faults.clear()
-    cloud.call("VM.destroy", cloud.ref(vm.vm))
-    destroyed = vm.send("destroy")
-    assert (destroyed.status, "left_behind" in destroyed.facts) == (Status.APPLIED, False)
-    assert vm.images() == {}
