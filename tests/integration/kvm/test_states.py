@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ from configdrive.model import PowerState, Presentation, StoredImage
 from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive
 from tests.contract.rig import image_name, make_image
 from tests.integration.kvm.cloud import disk, image_at
-from tests.support import wait_until
+from tests.support import error_of, find_program, wait_until
 
 if TYPE_CHECKING:
     from configdrive.model import Place, Vm
@@ -86,6 +88,21 @@ def test_a_saved_vm_comes_back_with_the_new_medium(cloud: Cloud, driver: KvmDriv
     assert driver.observe(vm).power is PowerState.RUNNING
     assert guest_sees(cloud, vm) == [attachment.path]
     assert cloud.media(vm, inactive=True) == {"hdd": attachment.path}
+
+
+def test_a_saved_state_that_is_damaged_is_named_with_what_to_do(cloud: Cloud, driver: KvmDriver) -> None:
+    vm = cloud.define(HDD)
+    cloud.domain(vm).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+    cloud.domain(vm).managedSave(0)
+    os.truncate(cloud.host.directory / "lib" / "qemu" / "save" / f"{vm.instance_name}.save", 100)
+    with pytest.raises(libvirt.libvirtError, match="failed to read domain XML"):
+        cloud.start(vm)
+    for look in (lambda: driver.observe(vm), lambda: driver.survey(vm.host)):
+        error = error_of(look)
+        assert (error.code, vm.instance_name in error.detail) == (TransientCode.VM_BUSY, True)
+    command = error.remedy.split("virsh ")[1].split()
+    subprocess.run([find_program("virsh", "libvirt-clients"), "-c", cloud.host.uri, *command], check=True)
+    assert driver.observe(vm).power is PowerState.HALTED
 
 
 def test_a_saved_vm_s_console_keeps_its_password(cloud: Cloud, driver: KvmDriver, home: Place) -> None:

@@ -133,9 +133,26 @@ def _read(link: Link, handle: libvirt.virDomain, *, again: bool, config: bool) -
         return _read_running(link, handle, first, again=again, config=config)
     saved_xml = None
     if _flag(link, f"{handle.UUIDString()} saved", partial(handle.hasManagedSaveImage, 0), again=again):
-        saved_xml = link.call(handle.managedSaveGetXMLDesc, 0)
+        saved_xml = _read_saved(link, handle)
     power = PowerState.HALTED if saved_xml is None else PowerState.SUSPENDED
     return Domain(handle, power, None, saved_xml, first)
+
+
+def _read_saved(link: Link, handle: libvirt.virDomain) -> str:
+    """Read the definition in a saved state's file, which may be damaged: then nothing but its end starts that VM.
+
+    Raises:
+        TransientError: `VM_BUSY`: it is.
+        libvirt.libvirtError: what else the host answered.
+    """
+    try:
+        return link.call(handle.managedSaveGetXMLDesc, 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_FAILED:
+            raise
+        detail = f"the saved state of VM {handle.name()} cannot be read: {error.get_error_message()}"
+        remedy = f"discard it: virsh managedsave-remove {handle.UUIDString()}"
+        raise TransientError(TransientCode.VM_BUSY, detail, remedy) from error
 
 
 def _read_running(
@@ -199,7 +216,7 @@ def _definitions(link: Link) -> Iterator[tuple[str, str]]:
             if domain.UUID() in persistent:
                 yield domain.name(), link.call(domain.XMLDesc, libvirt.VIR_DOMAIN_XML_INACTIVE)
             if domain.UUID() in saved:
-                yield domain.name(), link.call(domain.managedSaveGetXMLDesc, 0)
+                yield domain.name(), _read_saved(link, domain)
         except libvirt.libvirtError as error:
             gone = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID}
             if error.get_error_code() not in gone:
