@@ -40,7 +40,7 @@ Root = Literal["virtio", "scsi", "its own"]
 OtherCd = Literal["no CD", "an empty CD", "an installer"]
 
 OWN_BUS: Final = {"pc": "ide", "q35": "sata", "virt": "scsi"}
-"""What a machine has for disks and CD drives by itself; `virt` has nothing, so its user added virtio-scsi."""
+"""What a machine has for disks and CD drives by itself; `virt` has nothing, so its user added virtio-scsi, or SATA."""
 
 _COMMAND_LINE: Final = "quiet loglevel=1 panic=-1 mitigations=off nokaslr no_timer_check tsc=reliable audit=0"
 """Without `no_timer_check` a kernel under emulation now and then finds that its timer does not work, and gives up."""
@@ -75,16 +75,18 @@ class Cell:
 
     @property
     def root_bus(self) -> str:
-        return OWN_BUS[self.machine] if self.root == "its own" else self.root
+        if self.root != "its own":
+            return self.root
+        return "sata" if self.machine == "virt" else OWN_BUS[self.machine]
 
     @property
     def why_not(self) -> str | None:
         """Why the guest cannot see a drive, whatever is done; `None` when it can."""
-        if self.machine != "q35" or self.kernel != "cloud":
+        if self.machine == "pc" or self.kernel != "cloud":
             return None
         if self.root == "its own":
             return "Debian's cloud kernel has no driver for SATA: this VM does not boot from its root disk either"
-        if self.root == "scsi" and self.other == "an installer":
+        if self.machine == "q35" and self.root == "scsi" and self.other == "an installer":
             return (
                 "behind the installer's SATA drive there is no place but on SATA, which the cloud kernel does not drive"
             )
@@ -94,7 +96,6 @@ class Cell:
 CELLS: Final = [
     Cell(machine, kernel, root, other)
     for machine, kernel, root, other in product(get_args(Machine), get_args(Flavour), get_args(Root), get_args(OtherCd))
-    if (machine, root) != ("virt", "its own")  # there is no SATA and no IDE
 ]
 
 
