@@ -97,10 +97,9 @@ def test_a_saved_state_that_is_damaged_is_named_with_what_to_do(cloud: Cloud, dr
     os.truncate(cloud.host.directory / "lib" / "qemu" / "save" / f"{vm.instance_name}.save", 100)
     with pytest.raises(libvirt.libvirtError, match="failed to read domain XML"):
         cloud.start(vm)
-    for look in (lambda: driver.observe(vm), lambda: driver.survey(vm.host)):
-        error = error_of(look)
-        assert (error.code, vm.instance_name in error.detail) == (TransientCode.VM_BUSY, True)
-    command = error.remedy.split("virsh ")[1].split()
+    errors = [error_of(look) for look in (lambda: driver.observe(vm), lambda: driver.survey(vm.host))]
+    assert {(error.code, vm.instance_name in error.detail) for error in errors} == {(TransientCode.VM_BUSY, True)}
+    command = errors[0].remedy.split("virsh ")[1].split()
     subprocess.run([find_program("virsh", "libvirt-clients"), "-c", cloud.host.uri, *command], check=True)
     assert driver.observe(vm).power is PowerState.HALTED
 
