@@ -1,4 +1,4 @@
-"""What stands on a drive: metadata, user data, ssh keys and NICs, each with its rules in its type.
+"""The data on a drive: metadata, user data, ssh keys and NICs, each with its rules in its type.
 
 Whoever reads it from outside (the event contract, the state at rest) has pydantic check them; who makes it in code is
 trusted. How it is written: `configdrive.contents`.

@@ -1,4 +1,4 @@
-"""What can go wrong, as three kinds of exception with stable codes.
+"""The errors of the fleet: three kinds of exception with stable codes.
 
 The kind says what the queue does next (`tasks/policy.py`); the code says what happened and is the
 same word in an outcome, a metric label, a log line and the documentation. Nothing in an error may

@@ -1,4 +1,4 @@
-"""What must hold of the fleet's keys on Redis at every moment: the invariants of the Lua scripts.
+"""The invariants of the Lua scripts: what must hold of the fleet's keys on Redis at every moment.
 
 Each script changes everything at once, so these hold between any two commands, whatever process has just died. They are
 checked on the keys themselves (`rigs.keyspace`), not through the store whose work they judge.

@@ -1,4 +1,4 @@
-"""What a guest sees of its config drive: the files of an ISO image under the names that Linux shows (Rock Ridge)."""
+"""The files of an ISO image, as a guest sees its config drive: under the names that Linux shows (Rock Ridge)."""
 
 from __future__ import annotations
 

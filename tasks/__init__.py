@@ -1,4 +1,4 @@
-"""What the queue carries: the Celery task of a lifecycle event, the retry policy, the publisher and the sweep.
+"""The work that the queue carries: an event's task and attempt, the lease, the retry policy, the intake, the sweep.
 
 Knows Celery, knows no hypervisor.
 """

@@ -1,4 +1,4 @@
-"""What follows from a failed attempt. Pure: an error and the attempt's claim in, what the mailbox stores out."""
+"""The retry policy, pure: a failed attempt's error and claim in, what the mailbox stores out."""
 
 from __future__ import annotations
 

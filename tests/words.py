@@ -80,6 +80,10 @@ NOT_READ = frozenset({"CHANGELOG.md", "tests/words.py"})
 _VERBS = frozenset({"turn", "turns", "hands"})
 """In the name of a test, which is a sentence, these may be verbs."""
 
+PRODUCT = ("configdrive/", "tasks/", "workers/")
+NO_NOUN = re.compile(r'r?"""(What|Which|Who|Where|How|From|When|Whether|Why)\b')
+"""How no module of the product begins: its first line names what it holds."""
+
 _SAID = {word: instead for instead, words in INSTEAD.items() for word in words}
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _SEALED = ("box", "boxes")
@@ -106,6 +110,8 @@ def findings(path: str) -> Iterator[str]:
     for number, line in enumerate(text.splitlines(), 1):
         yield from (f"{path}:{number}: {match[0]!r} is said no more" for match in PROSE.finditer(line))
     if path.endswith(".py"):
+        if path.startswith(PRODUCT) and NO_NOUN.match(text):
+            yield f"{path}:1: begin with a noun that says what the module holds"
         yield from _identifiers(path, text)
 
 

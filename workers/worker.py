@@ -1,4 +1,4 @@
-"""From settings to a worker's parts: the only place that constructs and puts together."""
+"""The parts of a worker, made from settings: the only place that constructs and puts together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How headers, receipts, outcomes and times look on Redis: plain functions between `postings` and bytes."""
+"""The encoding of headers, receipts, outcomes and times on Redis: plain functions between `postings` and bytes."""
 
 from __future__ import annotations
 

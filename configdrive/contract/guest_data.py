@@ -1,4 +1,4 @@
-"""What an event says about the content of the drive: the part of an event that travels sealed.
+"""Guest data, what an event says of the drive's content: the part of an event that travels sealed.
 
 A field that is absent leaves what is known already; `null` removes it.
 """

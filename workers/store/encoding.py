@@ -1,4 +1,4 @@
-"""How states, endings and times look on Redis, beside what publishers write (`configdrive.client.encoding`)."""
+"""The encoding of states, endings and times on Redis, beside what publishers write (`configdrive.client.encoding`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fleet knows of hosts and storages that hang, and who is alone at what goes one at a time, on Redis.
+"""The places that hang (hosts and storages), and who is alone at what goes one at a time, as Redis has it.
 
 | key                         | type   | what                                                                      |
 |-----------------------------|--------|---------------------------------------------------------------------------|

@@ -1,4 +1,4 @@
-"""Who may read an image at rest: owner, group and mode of its file, which QEMU's user has to get through.
+"""The access to an image at rest: owner, group and mode of its file, which QEMU's user has to get through.
 
 With `dynamic_ownership` (qemu.conf, the default) libvirt gives a VM's files to QEMU's user whenever it starts; without
 it (oVirt, NFS) it leaves them as they are, and so for all files that it cannot give away (NFS with `root_squash`). An

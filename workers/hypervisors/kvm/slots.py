@@ -1,4 +1,4 @@
-"""Which drive of a VM is the config drive: pure decisions on definitions.
+"""The choice of the drive that is the config drive: pure decisions on definitions.
 
 The config drive is the drive with an image of the fleet in it, or an empty one that the fleet has added. A VM without
 one gets the first of its slots (`slot_choice.choose`). A drive with anybody else's medium is never touched, and

@@ -1,4 +1,4 @@
-"""Where images lie on a KVM host: its storage pools that hold files, and the host's cache directory for all others.
+"""The storages of a KVM host, where images lie: its pools that hold files, and its cache directory for all others.
 
 A storage is known by the id file in its folder, whatever the pool around it is called and whichever host sees it; where
 nobody has made one yet, by the pool's name and the host.

@@ -1,4 +1,4 @@
-"""Which libvirt URIs are allowed, and why not: every link is either local, or encrypted to a verified peer."""
+"""The libvirt URIs that are allowed, and why others are not: a link is local, or encrypted to a verified peer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `configdrive doctor` asks of a simulated host: each finding with its remedy. Raises nothing."""
+"""The questions of `configdrive doctor` to a simulated host: each finding with its remedy. Raises nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What inserting and ejecting do to a VM's drives: pure functions from one record to the next."""
+"""The drives of a VM, with what inserting and ejecting do: pure functions from one record to the next."""
 
 from __future__ import annotations
 

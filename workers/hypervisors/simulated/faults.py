@@ -1,4 +1,4 @@
-"""What the operating system says, in the words of the taxonomy. Nothing else may leave the driver."""
+"""The faults of the operating system in the words of the taxonomy. Nothing else may leave the driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which hosts there are, which storages they see, and where those lie in the directory. Reads no VM."""
+"""The topology: hosts, the storages that they see, and where those lie in the directory. Reads no VM."""
 
 from __future__ import annotations
 
