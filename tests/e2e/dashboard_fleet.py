@@ -188,7 +188,7 @@ def main() -> None:
         page = draw(Path(scratch), SECONDS)
         if sys.argv[1:]:
             shutil.copy(page, sys.argv[1])
-        Browser(Path(scratch)).picture(page.as_uri(), PICTURE, (1400, 3340))
+        Browser(Path(scratch)).picture(page.as_uri(), PICTURE, (1400, 3400))
     sys.stdout.write(f"{PICTURE.relative_to(PICTURE.parents[2])}\n")
 
 

@@ -75,8 +75,13 @@ def watched(directory: Path) -> Iterator[Watched]:
 
 
 def _lived(site: Site, flower: Flower) -> Watched:
-    first = new_vm()  # Flower shows only what happens while it listens
-    wait_until(lambda: flower.state(site.publish(first.event("deploy"))[0]), "Flower", timeout=20, interval=0.2)
+    first, published = new_vm(), list["EventKey"]()  # Flower shows only what happens while it listens
+
+    def listens() -> bool:
+        published.extend(site.publish(first.event("deploy")))
+        return any(map(flower.state, published))
+
+    wait_until(listens, "Flower", timeout=60, interval=0.5)
     vms = {"applied": new_vm(), "parked": new_vm(), "retried": new_vm()}
     site.inject(
         Raise(verb=Verb.UPLOAD, code=PermanentCode.ACCESS_DENIED, vm=vms["parked"].uuid),
