@@ -84,7 +84,7 @@ class Cell:
         """Why the guest cannot see a drive, whatever is done; `None` when it can."""
         if self.machine == "pc" or self.kernel != "cloud":
             return None
-        if self.root == "its own":
+        if self.root == "its own" and (self.machine == "q35" or self.other == "no CD"):
             return "Debian's cloud kernel has no driver for SATA: this VM does not boot from its root disk either"
         if self.machine == "q35" and self.root == "scsi" and self.other == "an installer":
             return (
