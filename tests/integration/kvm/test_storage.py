@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,18 @@ def test_a_file_that_came_or_went_past_libvirt_is_noticed(cloud: Cloud, routed: 
     assert routed.observe(vm).images == (StoredImage(image_name(vm), home),)
     routed.delete(vm, StoredImage(image_name(vm), home))
     assert not path.exists()
+
+
+def test_threads_that_begin_at_once_make_one_folder(cloud: Cloud, driver: KvmDriver, tmp_path: Path) -> None:
+    for round_ in range(3):
+        place = Place(StorageName(f"busy-{round_}"), HOST)
+        cloud.add_pool(place.storage, tmp_path / str(round_))
+        vms = [cloud.new_vm() for _ in range(8)]
+        with ThreadPoolExecutor(len(vms)) as pool:
+            for done in [pool.submit(driver.upload, vm, make_image(vm), place) for vm in vms]:
+                done.result(timeout=300)
+        assert len(list((tmp_path / str(round_) / "configdrive").rglob("*.iso"))) == len(vms)
+        cloud.clean()
 
 
 def test_a_file_that_others_just_begin_to_read_is_written_and_deleted_all_the_same(
