@@ -13,7 +13,7 @@ from workers.cli.program import program
 
 # Where a command begins; elsewhere "configdrive" is the name of something else.
 _BEGINS: Final = r"(?:^\s*|[;|&(]\s*|bin/|\b[A-Z_]+=\S*\s+|\bsudo |\bexec \S+ |! )"
-_CALLED: Final = re.compile(rf"{_BEGINS}configdrive[ ]+(?P<rest>[^\n|;&>)]+)", re.MULTILINE)
+_CALLED: Final = re.compile(rf"{_BEGINS}configdrive[ ]+(?P<rest>[^\n|;&<>)]+)", re.MULTILINE)
 
 _OTHER: Final = re.compile(r"\$\((?!\s*configdrive)[^()]*\)")
 """What another command prints, such as `$(virsh domuuid web)`."""

@@ -30,6 +30,7 @@ from docs.blocks import (
     pages,
 )
 from docs.pictures import IMAGES, origin_of
+from rigs.process import find_program
 from tests.unit.docs.commands import assert_accepted, fleet_commands
 from workers.config.settings import Settings
 from workers.config.unknown_variables import COMPOSE, OTHERS, names_of_settings
@@ -82,7 +83,9 @@ def test_no_reason_is_on_the_list_that_no_block_gives() -> None:
 
 def test_the_shell_can_read_every_block() -> None:
     for block in blocks("sh"):
-        done = subprocess.run(["/bin/sh", "-n"], input=block.text, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [find_program("bash", "bash"), "-n"], input=block.text, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{block.place}: {done.stderr}"
 
 
