@@ -47,7 +47,7 @@ pictures: setup ## make the pictures in docs/images again: diagrams from their t
 # one process most of its time: it goes on beside the tests, and says at once what it finds.
 .PHONY: test
 test: setup ## lint, and every test
-	@mkdir -p build; set -m; { $(MAKE) --no-print-directory lint >build/lint.log 2>&1 || { cat build/lint.log; exit 1; }; } & \
+	@mkdir -p build; set -m; { make --no-print-directory lint >build/lint.log 2>&1 || { cat build/lint.log; exit 1; }; } & \
 	  lint=$$!; set +m; trap 'kill -- -$$lint 2>/dev/null || true' EXIT; \
 	  $(BIN)/pytest --collect-only -qq >/dev/null 2>&1 || true; \
 	  tests=0; $(BIN)/pytest -n 4 --dist loadfile || tests=$$?; \
