@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from rigs import process, reaper, simulated
 from tests.support import on_ci
@@ -17,10 +17,11 @@ HERE = Path(__file__).parent
 KINDS = frozenset({"unit", "contract", "integration", "e2e", "chaos"})
 
 # No deadline: the machine is shared with QEMU. A third of Hypothesis' usual examples find what was broken on purpose as
-# well, in a third of the CPU; on CI they repeat exactly.
-settings.register_profile("laptop", deadline=None, max_examples=33)
+# well, in a third of the CPU; on CI they repeat exactly. How fast examples come is the machine's, as "ci" has it.
+_SLOW = [HealthCheck.too_slow]
+settings.register_profile("laptop", deadline=None, max_examples=33, suppress_health_check=_SLOW)
 settings.register_profile("repeated", settings.get_profile("ci"), max_examples=33)
-settings.register_profile("thorough", deadline=None, max_examples=5000)
+settings.register_profile("thorough", deadline=None, max_examples=5000, suppress_health_check=_SLOW)
 settings.load_profile("repeated" if on_ci() else "laptop")
 
 
