@@ -86,9 +86,9 @@ def test_the_readme_leads_to_the_vm_s_own_drive_in_eight_commands(
     (section,) = (part for part in parts if part.startswith("Your own VM on your own libvirt host"))
     shown = "".join(block.text for block in blocks_of(ROOT / "README.md") if block.text in section)
     assert ours in shown
-    lines = shown.replace("\\\n", "").splitlines()
-    assert len(lines) <= 8
-    assert [line for line in lines if re.search(r"&&|;|[^<]\||\|\|", line)] == [], "one command each"
+    lines = re.sub(r"<<'END'\n.*?\nEND\n", "\n", shown.replace("\\\n", ""), flags=re.DOTALL).splitlines()
+    assert len(lines) == 8
+    assert [line for line in lines if re.search(r"&&|;|\|", line)] == [], "one command each"
 
     commands = ours.replace("qemu:///system", host.unix_uri)
     (tmp_path / "configdrive-fleet").mkdir()
