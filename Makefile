@@ -43,15 +43,12 @@ pictures: setup ## make the pictures in docs/images again: diagrams from their t
 	@$(BIN)/python -m tests.e2e.flower_fleet
 	@$(BIN)/python -m tests.e2e.dashboard_fleet
 
-# First one process writes the bytecode of all tests, which four would each write for themselves (12 s of CPU each). lint is
-# one process most of its time: it goes on beside the tests, and says at once what it finds.
+# Meanwhile one process writes the bytecode of all tests, which four would each write for themselves (12 s of CPU each).
 .PHONY: test
-test: setup ## lint, and every test
-	@mkdir -p build; set -m; { make --no-print-directory lint >build/lint.log 2>&1 || { cat build/lint.log; exit 1; }; } & \
-	  lint=$$!; set +m; trap 'kill -- -$$lint 2>/dev/null || true' EXIT; \
-	  $(BIN)/pytest --collect-only -qq >/dev/null 2>&1 || true; \
-	  tests=0; $(BIN)/pytest -n 4 --dist loadfile || tests=$$?; \
-	  if [ $$tests -gt 1 ]; then exit $$tests; fi; wait $$lint; exit $$tests
+test: setup ## lint, then every test
+	@$(BIN)/pytest --collect-only -qq >/dev/null 2>&1 & collects=$$!; trap 'kill $$collects 2>/dev/null || true' EXIT; \
+	  $(MAKE) --no-print-directory lint; wait $$collects || true
+	$(BIN)/pytest -n 4 --dist loadfile
 
 .PHONY: test-unit
 test-unit: setup ## the tests that start no daemon
