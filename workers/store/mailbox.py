@@ -195,9 +195,7 @@ class RedisMailbox(EventStore, AttemptMailbox, LeftoverMailbox, SweeperMailbox, 
     @override
     def note_doubt(self, queue: str, vm_uuid: VmUuid, intents: Collection[Intent] = ()) -> None:
         now = ms(self._now())
-        pipeline = (
-            self._redis.pipeline()
-        )  # in one step: what is to be verified is not forgotten by whoever looked before
+        pipeline = self._redis.pipeline()  # one step: whoever looked before does not forget what is to be verified
         if intents:
             pipeline.sadd(self._key("intents", vm_uuid), *map(encoding.intent, intents))
             pipeline.hset(self._key("vm", vm_uuid), "late", 1)

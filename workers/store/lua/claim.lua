@@ -4,10 +4,11 @@
 -- ARGV  1 prefix   2 vm uuid   3 queue and 4 number of the message (0: there was none)   5 owner (different for every claim)
 --       6 lease ms
 -- Answers {"claimed", epoch, attempt, deaths (workers that never gave the lease back), ms since the head was posted, ms since
--- its first attempt ("begun"; a retry by an operator and a trial begin anew, as "attempts" does), body, state, {intents}, {places of the hypervisor that hang}, the code that it was parked for ("": this is no trial), key, id,
--- source, type, queue, sequence and traceparent of the head, headers behind it ...}, or one word: "empty", "parked",
--- "busy" (a live lease), "too_early" (a back-off is not over: the message was a double), "elsewhere" (the next event is for
--- another queue, whose workers are woken).
+-- its first attempt ("begun"; a retry by an operator and a trial begin anew, as "attempts" does), body, state, {intents},
+-- {places of the hypervisor that hang}, the code that it was parked for ("": this is no trial), key, id, source, type, queue,
+-- sequence and traceparent of the head, headers behind it ...}, or one word: "empty", "parked", "busy" (a live lease),
+-- "too_early" (a back-off is not over: the message was a double), "elsewhere" (the next event is for another queue, whose
+-- workers are woken).
 -- Asked again by the same owner (a reply was lost) it answers as before.
 
 local LOOK_AHEAD = 255  -- enough for whoever looks at them; what supersedes the head is handed in any case
