@@ -117,6 +117,7 @@ class Fleet(Rig):
         """
         if self._owns_redis:
             self.redis.start()
+        keys_in(self.settings.keys_file)  # no worker makes a first key beside images, and hosts are shared by fleets
         self.start_workers()
 
     def start_workers(self) -> None:
