@@ -17,6 +17,7 @@ from configdrive.client.postings import Header, Posting, queue_name
 from configdrive.contract.events import parse, short_type
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.contract.sealing import body_of
+from configdrive.errors import StaleCode
 from configdrive.iso.ecma119 import DamagedImageError
 from configdrive.lifecycle.reconcile import Reconciler
 from configdrive.lifecycle.verify import Verifier
@@ -137,6 +138,7 @@ class Life:
         """Somebody else had their hands in the VM's drive, or moved it: until the next event that puts something in the
         drive, or empties it, nothing is said of it."""
         self._before: dict[VmUuid, StoredImage | None] = {}
+        self._within = False
         self._contents: dict[bytes, Content] = {}
         self._violations: list[str] = []
         self._changed = True
@@ -289,11 +291,17 @@ class Life:
         return self.overtaken and not self._another and self.unended[:1] != self._at_work
 
     def _at_driver(self, verb: str, at: At) -> None:
-        """Pass a point of a verb; what a worker that was overtaken takes out then must be what it had looked at."""
+        """Pass a point of a verb; what a worker that was overtaken takes out then must be what it had looked at.
+
+        Who was overtaken within the driver's call, between its look and its change, cannot know; the VM is verified.
+        """
+        was_late = self._is_too_late
         self.points.at_driver(verb, at)
         if at is At.BEFORE:
             self._before = {uuid: machine.medium for uuid, machine in self.cloud.machines.items()}
-        elif verb == "detach" and self._is_too_late:
+        elif at is At.DURING:
+            self._within = self._is_too_late and not was_late
+        elif verb == "detach" and self._is_too_late and not self._within:
             was, now = self._before.get(VM), self.cloud.machines.get(VM)
             lost = was is not None and now is not None and now.medium is None
             if lost and was is not None and not self.disturbed and self.content(was) == self.asked.drive:
@@ -465,7 +473,12 @@ class Life:
                 self.disturbed |= self._is_there("verify")
 
     def _names(self, sent: Sent, outcome: Outcome) -> None:
-        """Note where the fleet knows the VM to be, or to go, from an event that has ended."""
+        """Note where the fleet knows the VM to be, or to go, from an event that has ended.
+
+        Not from one of a VM that is gone: nothing is looked at for it, wherever it says that the VM was.
+        """
+        if outcome.code is StaleCode.VM_GONE:
+            return
         hosts = {str(host) for host in (sent.host, sent.data.get("destination")) if host is not None}
         self.named |= hosts
         only = outcome.status is Status.APPLIED and sent.word in {"start", "stop"} and sent.host is not None
