@@ -477,7 +477,7 @@ class Life:
 
         Not from one of a VM that is gone: nothing is looked at for it, wherever it says that the VM was.
         """
-        if outcome.code is StaleCode.VM_GONE:
+        if outcome.code == StaleCode.VM_GONE:
             return
         hosts = {str(host) for host in (sent.host, sent.data.get("destination")) if host is not None}
         self.named |= hosts
