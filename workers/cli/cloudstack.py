@@ -58,7 +58,7 @@ def amqp() -> ExitCode:
     from workers.cloudstack.amqp import AmqpConsumer
     from workers.cloudstack.retrying import Life
 
-    settings = load_settings()
+    settings = load_settings(says_ignored=True)
     own = settings.cloudstack
     if own.amqp_url is None:
         remedy = "give RabbitMQ's address: amqps://user:password@rabbit.example:5671/"
@@ -99,7 +99,7 @@ def webhook(port: int, address: str) -> ExitCode:
     from workers.cloudstack.retrying import Life
     from workers.config.secret_files import read_secret
 
-    settings = load_settings()
+    settings = load_settings(says_ignored=True)
     secret = read_secret(settings.cloudstack.webhook_secret_file, "cloudstack.webhook_secret_file")
     begin_logging(settings)
     adapter = _open_adapter(settings, "webhook", patient=False)
@@ -143,7 +143,7 @@ def gate(port: int, address: str) -> ExitCode:
     from workers.cloudstack.wiring import make_gate
     from workers.observability.optional import open_gate_metrics
 
-    settings = load_settings()
+    settings = load_settings(says_ignored=True)
     own = settings.cloudstack
     tokens = GateTokens(own.gate_tokens_file)
     begin_logging(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -10,16 +11,27 @@ if TYPE_CHECKING:
     from workers.config.settings import Settings
     from workers.store.inspection import Inspection
 
+_SAID = f"{__name__}.ignored_variables"
 
-def load_settings() -> Settings:
-    """Read the settings.
+
+def load_settings(*, says_ignored: bool = False) -> Settings:
+    """Read the settings, and say on stderr which variables are called like one and are none.
+
+    `says_ignored`: the command says so itself, in its log or among its findings.
 
     Raises:
         PermanentError: `MISCONFIGURED`.
     """
     from workers.config import settings
+    from workers.config.unknown_variables import ignored_variables
 
-    return settings.load_settings()
+    loaded = settings.load_settings()
+    once = click.get_current_context().meta
+    if not says_ignored and not once.get(_SAID):
+        once[_SAID] = True
+        for one in ignored_variables(os.environ):
+            click.echo(f"warning: {one.detail}. {one.remedy}", err=True)
+    return loaded
 
 
 def open_mailbox(settings: Settings | None = None, *, patient: bool = False) -> Inspection:

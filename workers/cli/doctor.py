@@ -99,7 +99,7 @@ def doctor(*, fix: bool, with_cloudstack: bool, as_json: bool) -> ExitCode:
 def _examine(*, fix: bool, with_cloudstack: bool) -> Iterator[Finding]:
     """Look at everything, cheapest first."""
     try:
-        settings = load_settings()
+        settings = load_settings(says_ignored=True)
     except FleetError as error:
         yield _fail("settings", error.detail, error.remedy)
         return

@@ -129,7 +129,7 @@ def _sweep_always(hypervisor: str | None, pause: float, ended: threading.Event, 
 
     from workers.observability.optional import open_sweeper_metrics
 
-    settings = with_metrics_port(load_settings(), metrics_port)
+    settings = with_metrics_port(load_settings(says_ignored=True), metrics_port)
     begin_logging(settings)
     open_sweeper_metrics(settings)
     _log.info("sweeping all storages every %g s", pause)

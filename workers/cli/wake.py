@@ -78,7 +78,7 @@ def _wake_always(pause: float, ended: threading.Event) -> ExitCode:
     """Make a pass every `pause` seconds until asked to end, and take from the intake. Redis may be away."""
     import redis
 
-    settings = load_settings()
+    settings = load_settings(says_ignored=True)
     begin_logging(settings)
     mailbox = open_mailbox(settings, patient=True)
     _log.info("waking on all queues every %g s", pause)

@@ -64,7 +64,7 @@ def worker(  # noqa: PLR0913, PLR0917 - one for each option
     """
     from configdrive.model import HypervisorName
 
-    settings = with_metrics_port(load_settings(), metrics_port)
+    settings = with_metrics_port(load_settings(says_ignored=True), metrics_port)
     begin_logging(settings)
     served = _queues(settings, hypervisor, zones)
     from workers.worker import make_worker_app

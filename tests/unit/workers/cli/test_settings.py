@@ -47,3 +47,16 @@ def test_the_defaults_are_listed_though_the_file_is_broken(run: Run, file: Path)
     file.write_text('lable = "x"\n')
     assert run("settings").exit_code != ExitCode.DONE
     assert "config " in run("settings", "--defaults", "label").stdout
+
+
+def test_each_command_warns_once_of_a_variable_that_is_ignored_and_prints_nothing_else_for_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONFIGDRIVE_LABLE", "Hunter3")
+    warning = "warning: the variable CONFIGDRIVE_LABLE is no setting, and is ignored. did you mean CONFIGDRIVE_LABEL?"
+    shown = run("settings", "label", "--json")
+    assert (shown.stderr, list(json.loads(shown.stdout))) == (f"{warning}\n", ["settings"])
+    for command in (("show", "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10"), ("list", "--waiting")):
+        said = run(*command).stderr
+        assert said.count(warning) == 1, command
+        assert "Hunter3" not in said, command
