@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyVmomi import vim
 
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import AttachBy, HostName, Place, StorageName, StoredImage
@@ -15,6 +18,7 @@ from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.vmware.conftest import give
 from tests.support import error_of
 from workers.hypervisors.vmware.image_folder import ImageFolder
+from workers.hypervisors.vmware.session import Found, Session
 
 if TYPE_CHECKING:
     from configdrive.model import Vm
@@ -154,6 +158,33 @@ def test_a_survey_knows_what_drives_have_in_vms_directories_and_a_deep_one_every
     deep = driver.survey_deep(H1)
     assert {inserted, nobodys} <= set(deep.images)
     site.cloud.destroy(gone.instance_name)
+
+
+def test_a_search_of_a_datastore_may_take_an_hour_and_no_other_task_more_than_a_minute(
+    site: Site, driver: VmwareDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = site.define(datastore="vsan")
+    given = give(driver, vm)
+    driver.detach(vm)
+    [place] = [one.place for one in driver.survey_deep(H1).images if one.name == given.name]
+    looks, retrieve = Counter[str](), Session.retrieve
+
+    def slow(session: Session, wanted: Any, roots: Any, *more: Any) -> list[Found]:  # noqa: ANN401
+        """Let what ends well, but for the list of a single folder, take a hundred looks, the next 20 s later."""
+        found = retrieve(session, wanted, roots, *more)
+        one_folder = vim.host.DatastoreBrowser.SearchResults
+        well = [one for one in found if one.get("info.state") == "success"]
+        looks.update(one.key for one in well if not isinstance(one.get("info.result"), one_folder))
+        running = {"info.state": "running"}
+        return [replace(one, properties=running) if 0 < looks[one.key] < 100 else one for one in found]
+
+    clock = SimpleNamespace(monotonic=lambda: 20.0 * max(looks.values(), default=0), sleep=lambda _seconds: None)
+    monkeypatch.setattr("workers.hypervisors.vmware.session.time", clock)
+    monkeypatch.setattr(Session, "retrieve", slow)
+    assert StoredImage(given.name, place) in driver.survey_deep(H1).images
+    looks.clear()
+    error = error_of(driver.attach, vm, given.name, place)
+    assert (error.code, error.detail.endswith("has not ended within 60 s")) == (TransientCode.TASK_TIMEOUT, True)
 
 
 def test_a_drive_that_names_an_image_of_before_gets_the_present_one(site: Site, driver: VmwareDriver) -> None:

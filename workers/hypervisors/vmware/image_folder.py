@@ -19,7 +19,7 @@ from configdrive.model import IMAGE_FOLDER, ImageName
 from workers.hypervisors.vmware.faults import status_error
 from workers.hypervisors.vmware.paths import split
 from workers.hypervisors.vmware.privileges import ON_DATASTORES
-from workers.hypervisors.vmware.session import FileAt
+from workers.hypervisors.vmware.session import SEARCH_SECONDS, FileAt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -82,7 +82,8 @@ class ImageFolder:
         """Give every image in any directory of the datastore, with that directory. It takes a while."""
         spec = vim.host.DatastoreBrowser.SearchSpec(matchPattern=["*.iso"])
         search = self.store.browser.SearchDatastoreSubFolders_Task
-        for there in self._session.wait(search(datastorePath=f"[{self.store.name}]", searchSpec=spec)):
+        task = search(datastorePath=f"[{self.store.name}]", searchSpec=spec)
+        for there in self._session.wait(task, seconds=SEARCH_SECONDS):
             directory = split(there.folderPath)[1].strip("/")
             names = (ImageName.parse(file.path) for file in there.file)
             yield from ((directory, name) for name in names if name is not None)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 TASK_SECONDS: Final = 60.0
 """Limit on a task: reconfiguring a VM takes a second or two, unless vCenter is busy."""
 
+SEARCH_SECONDS: Final = 3600.0
+"""Limit on a search of a whole datastore, which may hold thousands of directories. Only a person asks for it."""
+
 IDLE_SECONDS: Final = 30
 """A connection that rested longer is not used again: vCenter closes them too."""
 
@@ -265,7 +268,14 @@ class Session:
 
     # --- tasks -------------------------------------------------------------------------------------------------------
 
-    def wait(self, task: Any, beside: Any = None, notice: Callable[[Found], None] | None = None) -> Any:  # noqa: ANN401
+    def wait(
+        self,
+        task: Any,  # noqa: ANN401
+        beside: Any = None,  # noqa: ANN401
+        notice: Callable[[Found], None] | None = None,
+        *,
+        seconds: float = TASK_SECONDS,
+    ) -> Any:  # noqa: ANN401
         """Wait for the end of a task and return its result.
 
         Its properties are read one by one: pyvmomi cannot read the `info` of a task on a FileManager.
@@ -274,12 +284,14 @@ class Session:
             task: from the call that began it.
             beside: a VM on which a question may come up meanwhile.
             notice: is called with that VM as long as the task runs.
+            seconds: how long, or as long as a call may take where that is more.
 
         Raises:
             TransientError: `TASK_TIMEOUT`.
             vmodl.MethodFault: why the task failed.
         """
-        deadline, pause = time.monotonic() + max(self._timeout, TASK_SECONDS), _FIRST_PAUSE
+        limit = max(self._timeout, seconds)
+        deadline, pause = time.monotonic() + limit, _FIRST_PAUSE
         wanted: dict[Any, list[str]] = {vim.Task: ["info.state", "info.error", "info.result"]}
         if beside is not None:
             wanted[vim.VirtualMachine] = ["runtime.question"]
@@ -293,7 +305,7 @@ class Session:
             if notice is not None and vim.VirtualMachine in seen:
                 notice(seen[vim.VirtualMachine])
             if time.monotonic() > deadline:
-                detail = f"a task of {self._table.server} has not ended within {TASK_SECONDS:g} s"
+                detail = f"a task of {self._table.server} has not ended within {limit:g} s"
                 raise TransientError(TransientCode.TASK_TIMEOUT, detail, "see the recent tasks in the vSphere client")
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
