@@ -4,7 +4,7 @@
 
     with XapiPool(folder, ("xapi-A", "xapi-B")) as pool:   # the first is the master
         site = XapiSite(pool)
-        primary = site.add_nfs_sr("primary")               # or add_local_sr("xapi-A", "local", kind="ext" or "lvm")
+        primary = site.add_nfs_sr("primary")               # or add_local_sr("xapi-A", "local"), add_block_sr("san")
         vm = site.define_vm("i-2-7-VM", primary)           # halted, root disk on that SR; returns the uuid
         session = XenAPI.Session(pool.url, ...)            # pool.user, pool.password; trust pool.ca or a host's
         site.start_vm(vm, "xapi-B")                        #   .fingerprint (SHA-256)
@@ -42,7 +42,8 @@ answers and lists every deviation.
 from __future__ import annotations
 
 from rigs.xapi.errors import XapiError
-from rigs.xapi.pool import XapiHost, XapiPool
+from rigs.xapi.pool import XapiPool
 from rigs.xapi.site import Drive, XapiSite
+from rigs.xapi.world import XapiHost
 
 __all__ = ["Drive", "XapiError", "XapiHost", "XapiPool", "XapiSite"]

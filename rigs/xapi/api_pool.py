@@ -1,50 +1,30 @@
-"""The messages of the classes session, task, pool and host."""
+"""The messages of the classes session, task and host."""
 
 from __future__ import annotations
 
-import contextlib
+from typing import TYPE_CHECKING
 
 from rigs.xapi.errors import XapiError
 from rigs.xapi.methods import Call, message
-from rigs.xapi.world import World, now
 
-
-def new_session(world: World, host: str, originator: str = "") -> str:
-    """Open a session at a host, for someone whose password was right."""
-    moment = now()
-    return world.db.add(
-        "session",
-        this_host=host,
-        last_active=moment,
-        validation_time=moment,
-        auth_user_name=world.user,
-        originator=originator,
-    )
-
-
-def check_password(world: World, uname: str, pwd: str) -> None:
-    """Refuse a wrong name or password.
-
-    Raises:
-        XapiError: `SESSION_AUTHENTICATION_FAILED`.
-    """
-    if (uname, pwd) != (world.user, world.password):
-        raise XapiError("SESSION_AUTHENTICATION_FAILED", uname, "System error")
+if TYPE_CHECKING:
+    from rigs.xapi.world import World
 
 
 @message("session.login_with_password", with_session=False)
 def login_with_password(call: Call, uname: str, pwd: str, version: str = "", originator: str = "") -> str:
     """Open a session, on the master only."""
-    del version
-    check_password(call.world, uname, pwd)
-    return new_session(call.world, call.machine.reference, originator)
+    del version, originator
+    if (uname, pwd) != (call.world.user, call.world.password):
+        raise XapiError("SESSION_AUTHENTICATION_FAILED", uname, "System error")
+    return call.db.add("session", this_host=call.host.reference)
 
 
-@message("session.slave_local_login_with_password", with_session=False, on_slaves=True)
+@message("session.slave_local_login_with_password", with_session=False)
 def slave_local_login_with_password(call: Call, uname: str, pwd: str) -> str:
-    """Open a session that is good for emergencies on this host; no other message here takes it."""
-    check_password(call.world, uname, pwd)
-    return "OpaqueRef:local-" + call.machine.uuid
+    """Open a session that is good for emergencies on one host; here for nothing."""
+    del uname, pwd
+    return f"OpaqueRef:local-{call.host.uuid}"
 
 
 @message("session.logout")
@@ -56,7 +36,7 @@ def logout(call: Call) -> None:
 @message("task.create")
 def task_create(call: Call, label: str, description: str) -> str:
     """Make a task for an HTTP handler to tell its progress and result in."""
-    return new_task(call.world, call.machine.reference, label, description)
+    return call.db.add("task", name_label=label, name_description=description)
 
 
 @message("task.destroy")
@@ -74,18 +54,6 @@ def task_cancel(call: Call, task: str) -> None:
         row["status"] = "cancelling" if row.get("_running") else "cancelled"
 
 
-def new_task(world: World, host: str, label: str, description: str = "") -> str:
-    """Make a pending task."""
-    return world.db.add(
-        "task",
-        name_label=label,
-        name_description=description,
-        created=now(),
-        resident_on=host,
-        allowed_operations=["cancel"],
-    )
-
-
 def end_task(world: World, task: str, *, result: str = "", error: list[str] | None = None) -> None:
     """Write a task's end: its result, or the error; a task that is gone is left alone."""
     if not world.db.has("task", task):
@@ -94,8 +62,7 @@ def end_task(world: World, task: str, *, result: str = "", error: list[str] | No
     status = "failure" if error else "success"
     if row["status"] == "cancelling":
         status, error = "cancelled", ["TASK_CANCELLED", task]
-    row.update(status=status, result=result, error_info=error or [], progress=1.0, finished=now())
-    row.update(allowed_operations=[], _running=False)
+    row.update(status=status, result=result, error_info=error or [], progress=1.0, _running=False)
 
 
 @message("host.disable")
@@ -110,13 +77,11 @@ def host_enable(call: Call, host: str) -> None:
     call.db.row("host", host)["enabled"] = True
 
 
-def touch(world: World, session: str) -> None:
-    """See that a session is good, and note its use.
+def check_session(world: World, session: str) -> None:
+    """See that a session is good.
 
     Raises:
         XapiError: `SESSION_INVALID`.
     """
-    with contextlib.suppress(XapiError):
-        world.db.row("session", session)["last_active"] = now()
-        return
-    raise XapiError("SESSION_INVALID", session)
+    if not world.db.has("session", session):
+        raise XapiError("SESSION_INVALID", session)

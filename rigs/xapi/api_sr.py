@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from rigs.xapi import sm
 from rigs.xapi.errors import XapiError
-from rigs.xapi.fields_storage import PBD
 from rigs.xapi.methods import Call, message, take
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rigs.xapi.world import Machine, World
+    from rigs.xapi.world import World, XapiHost
 
 
 @message("SR.create")
@@ -37,7 +36,7 @@ def sr_create(  # noqa: PLR0913, PLR0917  # the message has so many
     sm.check_driver(type)
     identity = call.world.uuids.pop(0) if call.world.uuids else str(uuid.uuid4())
     sr = {"uuid": identity, "type": type}
-    sm.attach(call.world, call.world.machines[host], sr, device_config)
+    sm.attach(call.world, call.world.hosts[host], sr, device_config)
     config = dict(sm_config or {})
     if type == "iso" and "type" in device_config:
         config["iso_type"] = device_config["type"]
@@ -52,11 +51,8 @@ def sr_create(  # noqa: PLR0913, PLR0917  # the message has so many
         sm_config=config,
         physical_size=-1,  # as recorded for an ISO SR before its first scan
     )
-    for machine in list(call.world.machines.values()) if shared else [call.world.machines[host]]:
-        pbd = db.add("PBD", host=machine.reference, SR=reference, device_config=dict(device_config))
-        if machine.reference == host:
-            db.row("PBD", pbd)["currently_attached"] = True
-            continue
+    for one in call.world.hosts if shared else [host]:
+        pbd = db.add("PBD", host=one, SR=reference, device_config=dict(device_config), currently_attached=one == host)
         with suppress(XapiError):
             pbd_plug(call, pbd)
     return reference
@@ -66,14 +62,13 @@ def sr_create(  # noqa: PLR0913, PLR0917  # the message has so many
 def sr_scan(call: Call, sr: str) -> None:
     """Make rows for files that came, remove those of files that went, correct sizes."""
     row = call.db.row("SR", sr)
-    machine, config = plugged(call.world, sr)
+    host, config = plugged(call.world, sr)
     if row["type"] != "iso":
         return
-    files = sm.iso_files(sm.folder(call.world, machine, row, config), sm.shown_folder(row, config))
-    known = {call.db.row("VDI", vdi)["location"]: vdi for vdi in call.db.find("VDI", SR=sr)}
-    for location in known.keys() - files.keys():
-        # The VBDs stay and point at nothing: recorded, a VM can then neither eject, migrate nor reboot.
-        call.db.remove("VDI", known[location])
+    files = sm.iso_files(sm.folder(call.world, host, row, config), sm.shown_folder(row, config))
+    known = {vdi["location"]: reference for reference, vdi in call.db.find("VDI", SR=sr).items()}
+    # The VBDs stay and point at nothing: recorded, a VM can then neither eject, migrate nor reboot.
+    call.db.remove("VDI", *(known[location] for location in known.keys() - files.keys()))
     for location, size in files.items():
         if location in known:
             call.db.row("VDI", known[location]).update(virtual_size=size, physical_utilisation=size)
@@ -91,31 +86,22 @@ def sr_scan(call: Call, sr: str) -> None:
         )
 
 
-@message("SR.destroy")
-def sr_destroy(call: Call, sr: str) -> None:
-    """Remove an unplugged SR. (An ISO SR's files stay in any case: its driver deletes nothing.)"""
-    sr_forget(call, sr)
-
-
 @message("SR.forget")
 def sr_forget(call: Call, sr: str) -> None:
-    """Remove the rows of an unplugged SR."""
+    """Remove the rows of an unplugged SR; its files stay."""
     db = call.db
     db.row("SR", sr)
-    pbds = list(db.find("PBD", SR=sr))
-    if any(db.row("PBD", pbd)["currently_attached"] for pbd in pbds):
+    if db.find("PBD", SR=sr, currently_attached=True):
         raise XapiError("SR_HAS_PBD", sr)
-    for vdi in list(db.find("VDI", SR=sr)):
-        db.remove("VDI", vdi)
-    for pbd in pbds:
-        db.remove("PBD", pbd)
+    for kind in ("VDI", "PBD"):
+        db.remove(kind, *db.find(kind, SR=sr))
     db.remove("SR", sr)
 
 
 @message("PBD.create")
 def pbd_create(call: Call, record: dict[str, Any]) -> str:
     """Enter that a host can use an SR; it is not plugged yet."""
-    take(record, PBD.required)
+    take(record, "PBD")
     db = call.db
     db.row("host", record["host"])
     db.row("SR", record["SR"])
@@ -133,7 +119,7 @@ def pbd_plug(call: Call, pbd: str) -> None:
     if row["currently_attached"]:
         return
     call.world.check_reachable(row["host"])
-    sm.attach(call.world, call.world.machines[row["host"]], call.db.row("SR", row["SR"]), row["device_config"])
+    sm.attach(call.world, call.world.hosts[row["host"]], call.db.row("SR", row["SR"]), row["device_config"])
     row["currently_attached"] = True
 
 
@@ -144,13 +130,11 @@ def pbd_unplug(call: Call, pbd: str) -> None:
     row = db.row("PBD", pbd)
     if not row["currently_attached"]:
         return
-    for vbd in db.find("VBD", currently_attached=True, empty=False):
-        vdi = db.row("VBD", vbd)["VDI"]
-        if not db.has("VDI", vdi) or db.row("VDI", vdi)["SR"] != row["SR"]:
-            continue
-        if db.row("VM", db.row("VBD", vbd)["VM"])["resident_on"] == row["host"]:
-            raise XapiError("VDI_IN_USE", vdi, vdi)  # twice, as recorded
-    sm.detach(call.world.machines[row["host"]], db.row("SR", row["SR"]))
+    for vdi in db.find("VDI", SR=row["SR"]):
+        for vbd in db.find("VBD", VDI=vdi, currently_attached=True).values():
+            if db.row("VM", vbd["VM"])["resident_on"] == row["host"]:
+                raise XapiError("VDI_IN_USE", vdi, vdi)  # twice, as recorded
+    sm.detach(call.world.hosts[row["host"]], db.row("SR", row["SR"]))
     row["currently_attached"] = False
 
 
@@ -162,25 +146,24 @@ def pbd_destroy(call: Call, pbd: str) -> None:
     call.db.remove("PBD", pbd)
 
 
-def plugged(world: World, sr: str) -> tuple[Machine, dict[str, str]]:
+def plugged(world: World, sr: str) -> tuple[XapiHost, dict[str, str]]:
     """A host on which the SR is plugged, the master before others, and the device config there.
 
     Raises:
         XapiError: `SR_HAS_NO_PBDS`, `CANNOT_CONTACT_HOST`.
     """
-    db = world.db
-    rows = [db.row("PBD", pbd) for pbd in db.find("PBD", SR=sr, currently_attached=True)]
-    if not rows:
+    pbds = world.db.find("PBD", SR=sr, currently_attached=True).values()
+    configs = {pbd["host"]: pbd["device_config"] for pbd in pbds}
+    if not configs:
         raise XapiError("SR_HAS_NO_PBDS", sr)
-    hosts = {row["host"]: row["device_config"] for row in rows if world.is_live(row["host"])}
-    host = world.master if world.master in hosts else next(iter(hosts), rows[0]["host"])
+    host = min(configs, key=lambda one: (not world.is_live(one), one != world.master))
     world.check_reachable(host)
-    return world.machines[host], hosts[host]
+    return world.hosts[host], configs[host]
 
 
 def sees(world: World, host: str, sr: str) -> bool:
     """Whether an SR is plugged on a host."""
-    return next(world.db.find("PBD", SR=sr, host=host, currently_attached=True), None) is not None
+    return bool(world.db.find("PBD", SR=sr, host=host, currently_attached=True))
 
 
 def file_of(world: World, vdi: str) -> Path:
@@ -190,5 +173,14 @@ def file_of(world: World, vdi: str) -> Path:
         XapiError: `HANDLE_INVALID`, `SR_HAS_NO_PBDS`.
     """
     row = world.db.row("VDI", vdi)
-    machine, config = plugged(world, row["SR"])
-    return sm.folder(world, machine, world.db.row("SR", row["SR"]), config) / str(row["location"])
+    return folder(world, row["SR"]) / str(row["location"])
+
+
+def folder(world: World, sr: str) -> Path:
+    """The directory of an SR's images, as a host sees it that has the SR.
+
+    Raises:
+        XapiError: `SR_HAS_NO_PBDS`.
+    """
+    host, config = plugged(world, sr)
+    return sm.folder(world, host, world.db.row("SR", sr), config)

@@ -10,7 +10,6 @@ from rigs.xapi.api_sr import sees
 from rigs.xapi.api_vdi import check_is_iso
 from rigs.xapi.errors import XapiError
 from rigs.xapi.fields import NULL
-from rigs.xapi.fields_storage import VBD
 from rigs.xapi.methods import Call, message, take
 
 if TYPE_CHECKING:
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
     from rigs.xapi.world import World
 
 _DEVICE = re.compile(r"(?:(?:sd|xvd|hd)[a-p]|fd[ab])?\d*")
-DEVICES = 255
+_DEVICES = 255
 """How many block devices an HVM guest can have."""
 
 
 @message("VBD.create")
 def vbd_create(call: Call, record: dict[str, Any]) -> str:
     """Give a VM a drive; a running VM's guest does not see it before its next boot, or a plug."""
-    take(record, VBD.required)
+    take(record, "VBD")
     db = call.db
     empty = record["empty"]
     if record["type"] == "CD" and record["mode"] != "RO":
@@ -40,20 +39,10 @@ def vbd_create(call: Call, record: dict[str, Any]) -> str:
     if not empty:
         check_agile(call.world, record["VM"], record["VDI"])
     userdevice = _choose_device(call.world, record["VM"], record["userdevice"])
-    return db.add(
-        "VBD",
-        VM=record["VM"],
-        VDI=NULL if empty else record["VDI"],
-        userdevice=userdevice,
-        bootable=record["bootable"],
-        mode=record["mode"],
-        type=record["type"],
-        unpluggable=record.get("unpluggable", True),
-        empty=empty,
-        other_config=dict(record["other_config"]),
-        qos_algorithm_type=record["qos_algorithm_type"],
-        qos_algorithm_params=dict(record["qos_algorithm_params"]),
-    )
+    given = {name: record[name] for name in ("VM", "bootable", "mode", "type", "empty")}
+    unpluggable, config = record.get("unpluggable", True), dict(record["other_config"])
+    more = {"VDI": NULL if empty else record["VDI"], "unpluggable": unpluggable, "other_config": config}
+    return db.add("VBD", **given, **more, userdevice=userdevice)
 
 
 @message("VBD.destroy")
@@ -112,11 +101,11 @@ def vbd_unplug(call: Call, vbd: str) -> None:
 def free_devices(world: World, vm: str) -> list[str]:
     """The numbers that a VM's next drive may have."""
     used = _used(world, vm)
-    return [str(number) for number in range(DEVICES) if number not in used]
+    return [str(number) for number in range(_DEVICES) if number not in used]
 
 
 def _used(world: World, vm: str) -> set[int]:
-    return {vbd_rules.position(world.db.row("VBD", vbd)["userdevice"]) for vbd in world.db.find("VBD", VM=vm)}
+    return {vbd_rules.position(vbd["userdevice"]) for vbd in world.db.find("VBD", VM=vm).values()}
 
 
 def check_agile(world: World, vm: str, vdi: str) -> None:
@@ -127,7 +116,7 @@ def check_agile(world: World, vm: str, vdi: str) -> None:
     """
     db = world.db
     sr = db.row("VDI", vdi)["SR"]
-    everywhere = db.row("SR", sr)["shared"] and all(sees(world, host, sr) for host in db.references("host"))
+    everywhere = db.row("SR", sr)["shared"] and all(sees(world, host, sr) for host in world.hosts)
     protected = db.row("pool", world.pool)["ha_enabled"] and db.row("VM", vm)["ha_restart_priority"] == "restart"
     if protected and not everywhere:
         if world.newer:
@@ -140,9 +129,7 @@ def _choose_device(world: World, vm: str, wanted: str) -> str:
         return free_devices(world, vm)[0]
     if not wanted or not _DEVICE.fullmatch(wanted):
         raise XapiError("INVALID_DEVICE", wanted)
-    if next(world.db.find("VBD", VM=vm, userdevice=wanted), None) is not None or (
-        vbd_rules.position(wanted) in _used(world, vm) - {-1}
-    ):
+    if world.db.find("VBD", VM=vm, userdevice=wanted) or vbd_rules.position(wanted) in _used(world, vm) - {-1}:
         raise XapiError("DEVICE_ALREADY_EXISTS", wanted)
     return wanted
 

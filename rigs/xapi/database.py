@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import copy
 import uuid
-from typing import TYPE_CHECKING
 
 from rigs.xapi.errors import XapiError
-from rigs.xapi.records import CLASSES, Record
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from rigs.xapi.fields import CLASSES, Record
 
 
 class Database:
@@ -21,11 +17,9 @@ class Database:
 
     def add(self, kind: str, **fields: object) -> str:
         """Add a row with the class's defaults and a new uuid, and return its reference."""
-        row = copy.deepcopy(CLASSES[kind].fields)
-        row["uuid"] = str(uuid.uuid4())
-        row.update(fields)
         reference = f"OpaqueRef:{uuid.uuid4()}"
-        self._tables[kind][reference] = row
+        defaults = copy.deepcopy(CLASSES[kind].fields)
+        self._tables[kind][reference] = {**defaults, "uuid": str(uuid.uuid4()), **fields}
         return reference
 
     def row(self, kind: str, reference: str) -> Record:
@@ -43,16 +37,12 @@ class Database:
         """Whether there is such a row."""
         return reference in self._tables[kind]
 
-    def references(self, kind: str) -> list[str]:
-        """All rows of a class, oldest first."""
-        return list(self._tables[kind])
-
-    def find(self, kind: str, **fields: object) -> Iterator[str]:
-        """The references of the rows whose fields have just these values."""
+    def find(self, kind: str, **fields: object) -> dict[str, Record]:
+        """The rows whose fields have just these values, by reference, oldest first; without any, all of a class."""
         found = list(self._tables[kind].items())
         for name, value in fields.items():
             found = [item for item in found if item[1][name] == value]
-        return iter([reference for reference, _ in found])
+        return dict(found)
 
     def by_uuid(self, kind: str, wanted: str) -> str:
         """The row with that uuid.
@@ -64,6 +54,7 @@ class Database:
             return reference
         raise XapiError("UUID_INVALID", kind, wanted)
 
-    def remove(self, kind: str, reference: str) -> None:
-        """Remove a row; what refers to it is left as it is."""
-        self._tables[kind].pop(reference, None)
+    def remove(self, kind: str, *references: str) -> None:
+        """Remove rows; what refers to them is left as it is."""
+        for reference in references:
+            self._tables[kind].pop(reference, None)

@@ -62,7 +62,7 @@ def fail_if_planted(fault: Fault | None) -> None:
 
 
 class Faults:
-    """The faults of one pool, by method (`VBD.insert`, `Async.VBD.insert` is another; `*`: every method).
+    """The faults of one pool, by method (`VBD.insert`; `*`: every method).
 
     Several faults of one method are met one after the other, in the order in which they were planted; delays are met
     together with whatever comes next.
@@ -99,7 +99,7 @@ class Faults:
     def delay(self, method: str, seconds: float, *, times: int | None = 1) -> None:
         """Wait before the call has its effect, until `clear` at the longest; other calls go on.
 
-        An import waits before its task ends; of `Async.VDI.create` it is the task that waits.
+        An import waits before its task ends.
         """
         self.plant(method, Fault(Kind.DELAY, times, seconds=seconds))
 

@@ -19,32 +19,26 @@ from rigs.xapi.faults import EXPORT, IMPORT
 from rigs.xapi.transfer import Refused, Request, serve_export, serve_import
 
 if TYPE_CHECKING:
-    from rigs.xapi.world import Machine, World
+    from rigs.xapi.world import World, XapiHost
 
 _HANDSHAKE_SECONDS = 60.0
 _TRANSFERS = {IMPORT: serve_import, EXPORT: serve_export}
 
 
 class HostServer(socketserver.ThreadingTCPServer):
-    """What one host listens with.
-
-    Args:
-        world: the pool.
-        machine: the host.
-        context: its certificate.
-    """
+    """What one host of a pool listens with: its certificate is in the context."""
 
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 128
     block_on_close = False
 
-    def __init__(self, world: World, machine: Machine, context: ssl.SSLContext) -> None:
+    def __init__(self, world: World, host: XapiHost, context: ssl.SSLContext) -> None:
         self.world = world
-        self.machine = machine
+        self.host = host
         self._context = context
         self._open: set[socket.socket] = set()
-        super().__init__((machine.address, world.port), _Handler)
+        super().__init__((host.address, world.port), _Handler)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
@@ -92,25 +86,13 @@ class HostServer(socketserver.ThreadingTCPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self._post()
-
-    def do_PUT(self) -> None:
-        self._transfer()
-
-    def do_GET(self) -> None:
-        self._transfer()
+    server: HostServer  # type: ignore[mutable-override]  # it is no other's
 
     @override
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
-    def _host(self) -> HostServer:
-        assert isinstance(self.server, HostServer)
-        return self.server
-
-    def _post(self) -> None:
+    def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         try:
             arguments, name = xmlrpc.client.loads(content)
@@ -119,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(500, "Internal Error")
             return
         try:
-            reply = answer(self._host().world, self._host().machine, str(name), list(arguments))
+            reply = answer(self.server.world, self.server.host, str(name), list(arguments))
         except Dropped:
             self.close_connection = True
             return
@@ -136,12 +118,12 @@ class _Handler(BaseHTTPRequestHandler):
         if serve is None:
             self.send_error(404)
             return
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        server = self._host()
-        request = Request(server.world, server.machine, self.path, headers, self.rfile, self.wfile)
+        request = Request(self.server.world, self.server.host, self.path, self.headers, self.rfile, self.wfile)
         try:
             serve(request)
         except Dropped:
             return
         except Refused as refused:
             self.wfile.write("\r\n".join((*refused.head, "Content-Length: 0", "", "")).encode("latin-1"))
+
+    do_PUT = do_GET = _transfer  # noqa: N815  # as the library calls them

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid as uuids
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from rigs.xapi import sm, vbd_rules
-from rigs.xapi.api_sr import file_of, plugged
+from rigs.xapi import vbd_rules
+from rigs.xapi.api_sr import file_of, folder
 from rigs.xapi.errors import XapiError
 from rigs.xapi.fields import NULL
 from rigs.xapi.pool import XapiPool
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 USER_SLOT = "3"
 """Where an orchestrator puts a user's ISO."""
 USER_ISO = "debian-12.iso"
+NFS_SERVER, NFS_PATH = "nfs1", "/export/primary"
 _LIBRARY = "ISO library"
 
 
@@ -60,15 +60,18 @@ class XapiSite:
     def __init__(self, pool: XapiPool) -> None:
         self.pool = pool
 
-    def add_local_sr(self, host: str, name: str, *, kind: str = "ext") -> str:
-        """Make a storage of one host, of type `ext` (files below /run/sr-mount) or `lvm`; return its uuid."""
-        return self._add_sr(host, {"device": "/dev/sdb"}, name, kind, shared=False)
+    def add_local_sr(self, host: str, name: str) -> str:
+        """Make a storage of one host, with files below /run/sr-mount; return its uuid."""
+        return self._add_sr(name, "ext", {"device": "/dev/sdb"}, host=self.pool.host(host).reference)
 
-    def add_nfs_sr(self, name: str, *, server: str = "nfs1", path: str = "/export/primary") -> str:
-        """Make a storage that all hosts share, on an NFS server that is made if missing; return its uuid."""
-        self.export(server, path)
-        master = self.pool.world.machines[self.pool.world.master].name
-        return self._add_sr(master, {"server": server, "serverpath": path}, name, "nfs", shared=True)
+    def add_block_sr(self, name: str) -> str:
+        """Make a storage that all hosts share, and that has volumes in place of files; return its uuid."""
+        return self._add_sr(name, "lvm", {})
+
+    def add_nfs_sr(self, name: str) -> str:
+        """Make a storage that all hosts share, on an NFS server; return its uuid."""
+        self.export(NFS_SERVER, NFS_PATH)
+        return self._add_sr(name, "nfs", {"server": NFS_SERVER, "serverpath": NFS_PATH})
 
     def export(self, server: str, path: str) -> Path:
         """Let an NFS server serve a folder, and return it; below it anything may be made."""
@@ -78,11 +81,8 @@ class XapiSite:
 
     def folder(self, sr: str) -> Path:
         """The directory with the images of an SR, by uuid."""
-        world = self.pool.world
-        with world.lock:
-            reference = world.db.by_uuid("SR", sr)
-            machine, config = plugged(world, reference)
-            return sm.folder(world, machine, world.db.row("SR", reference), config)
+        with self.pool.world.lock:
+            return folder(self.pool.world, self.pool.world.db.by_uuid("SR", sr))
 
     def define_vm(  # noqa: PLR0913  # all have defaults but two
         self,
@@ -106,31 +106,22 @@ class XapiSite:
         """
         world = self.pool.world
         with world.lock:
-            vm = world.db.add(
-                "VM",
-                uuid=uuid or str(uuids.uuid4()),
-                name_label=name,
-                affinity=world.machine(host).reference if host else NULL,
-                HVM_boot_policy="BIOS order" if hvm else "",
-                HVM_boot_params={"order": "cd"} if hvm else {},
-                memory_static_max=1 << 28,
-            )
-            world.db.row("VM", vm)["_pv_drivers"] = pv_drivers
-            disk = {"SR": world.db.by_uuid("SR", sr), "virtual_size": 1 << 20, "name_label": f"ROOT-{name}"}
-            options = {"type": "system", "sharable": False, "read_only": False, "other_config": {}}
-            vdi = self.pool.call("VDI.create", {**disk, **options})
-            self._add_vbd(vm, "0", str(vdi), kind="Disk")
-            return str(world.db.row("VM", vm)["uuid"])
+            own: dict[str, object] = {"name_label": name, "HVM_boot_policy": "BIOS order" if hvm else ""}
+            own |= {"affinity": world.host(host).reference if host else NULL, "_pv_drivers": pv_drivers}
+            vm = world.db.add("VM", **own, **({"uuid": uuid} if uuid else {}))
+            made = str(world.db.row("VM", vm)["uuid"])
+            self.add_disk(made, "0", sr)
+            return made
 
     def add_cd(self, vm: str, userdevice: str = "autodetect", other_config: dict[str, str] | None = None) -> str:
         """Give a VM an empty CD drive and return its VBD's reference."""
         return self._add_vbd(self._vm(vm), userdevice, None, kind="CD", other_config=other_config)
 
     def add_disk(self, vm: str, userdevice: str, sr: str) -> None:
-        """Give a VM a data disk on the SR of that uuid."""
+        """Give a VM a disk on the SR of that uuid."""
         world = self.pool.world
         with world.lock:
-            disk = {"SR": world.db.by_uuid("SR", sr), "virtual_size": 1 << 20, "name_label": f"DATA-{userdevice}"}
+            disk = {"SR": world.db.by_uuid("SR", sr), "virtual_size": 1 << 20, "name_label": f"disk {userdevice}"}
             options = {"type": "user", "sharable": False, "read_only": False, "other_config": {}}
             vdi = self.pool.call("VDI.create", {**disk, **options})
             self._add_vbd(self._vm(vm), userdevice, str(vdi), kind="Disk")
@@ -139,13 +130,11 @@ class XapiSite:
         """Put a user's ISO, from a library that all hosts share, into slot 3 of a halted VM."""
         world = self.pool.world
         with world.lock:
-            library = next(world.db.find("SR", name_label=_LIBRARY), None)
-            if library is None:
+            if not world.db.find("SR", name_label=_LIBRARY):
                 (self.export("iso-library", "/isos") / USER_ISO).write_bytes(b"user's ISO".ljust(4096, b"\0"))
-                config = {"location": "iso-library:/isos", "type": "nfs_iso"}
-                library = self._create_sr(world.master, config, _LIBRARY, "iso", "iso", shared=True)
-                self.pool.call("SR.scan", library)
-            vdi = next(world.db.find("VDI", SR=library, location=USER_ISO))
+                sr = self._add_sr(_LIBRARY, "iso", {"location": "iso-library:/isos", "type": "nfs_iso"}, content="iso")
+                self.pool.call("SR.scan", world.db.by_uuid("SR", sr))
+            (vdi,) = world.db.find("VDI", location=USER_ISO)
             self._add_vbd(self._vm(vm), USER_SLOT, vdi, kind="CD")
 
     def has_user_iso(self, vm: str) -> bool:
@@ -156,8 +145,8 @@ class XapiSite:
         """Exchange what is in a drive, for the image of that file name on an SR (by uuid)."""
         world = self.pool.world
         with world.lock:
-            vbd = next(world.db.find("VBD", VM=self._vm(vm), userdevice=userdevice))
-            vdi = next(world.db.find("VDI", SR=world.db.by_uuid("SR", sr), location=location))
+            (vbd,) = world.db.find("VBD", VM=self._vm(vm), userdevice=userdevice)
+            (vdi,) = world.db.find("VDI", SR=world.db.by_uuid("SR", sr), location=location)
             if not world.db.row("VBD", vbd)["empty"]:
                 self.pool.call("VBD.eject", vbd)
             self.pool.call("VBD.insert", vbd, vdi)
@@ -174,8 +163,7 @@ class XapiSite:
         if host is None:
             self.pool.call("VM.start", self._vm(vm), False, False)  # noqa: FBT003
         else:
-            reference = self.pool.world.machine(host).reference
-            self.pool.call("VM.start_on", self._vm(vm), reference, False, False)  # noqa: FBT003
+            self.pool.call("VM.start_on", self._vm(vm), self.pool.host(host).reference, False, False)  # noqa: FBT003
 
     @contextmanager
     def migrating(self, vm: str, host: str) -> Iterator[None]:
@@ -201,7 +189,7 @@ class XapiSite:
         world = self.pool.world
         task = "OpaqueRef:start"
         with world.lock:
-            drives = [world.db.row("VBD", vbd) for vbd in world.db.find("VBD", VM=self._vm(vm))]
+            drives = world.db.find("VBD", VM=self._vm(vm)).values()
             world.db.row("VM", self._vm(vm))["current_operations"] = {task: "start"}
             for drive in drives:
                 drive["current_operations"] = {task: "attach"}
@@ -228,13 +216,13 @@ class XapiSite:
         Raises:
             XapiError: as the orchestrator would get it.
         """
-        self.pool.call("VM.pool_migrate", self._vm(vm), self.pool.world.machine(host).reference, {"live": "true"})
+        self.pool.call("VM.pool_migrate", self._vm(vm), self.pool.host(host).reference, {"live": "true"})
 
     def host_of(self, vm: str) -> str | None:
         """The name of the host on which a VM runs."""
         with self.pool.world.lock:
-            machine = self.pool.world.machines.get(self.pool.world.db.row("VM", self._vm(vm))["resident_on"])
-        return machine.name if machine else None
+            host = self.pool.world.hosts.get(self.pool.world.db.row("VM", self._vm(vm))["resident_on"])
+        return host.name if host else None
 
     def power(self, vm: str) -> str:
         """`Halted`, `Running`, `Paused` or `Suspended`."""
@@ -262,25 +250,16 @@ class XapiSite:
     def _add_vbd(
         self, vm: str, userdevice: str, vdi: str | None, *, kind: str, other_config: dict[str, str] | None = None
     ) -> str:
-        record = {
-            "VM": vm,
-            "VDI": vdi or NULL,
-            "userdevice": userdevice,
-            "bootable": False,
-            "mode": "RO" if kind == "CD" else "RW",
-            "type": kind,
-            "empty": vdi is None,
-            "other_config": other_config or {},
-            "qos_algorithm_type": "",
-            "qos_algorithm_params": {},
-        }
+        drive = {"userdevice": userdevice, "type": kind, "mode": "RO" if kind == "CD" else "RW", "bootable": False}
+        more = {"other_config": other_config or {}, "qos_algorithm_type": "", "qos_algorithm_params": {}}
+        record = {"VM": vm, "VDI": vdi or NULL, "empty": vdi is None, **drive, **more}
         return str(self.pool.call("VBD.create", record))
 
-    def _add_sr(self, host: str, config: dict[str, str], name: str, kind: str, *, shared: bool) -> str:
-        reference = self._create_sr(self.pool.world.machine(host).reference, config, name, kind, "user", shared=shared)
-        return str(self.pool.world.db.row("SR", reference)["uuid"])
-
-    def _create_sr(  # noqa: PLR0913
-        self, host: str, config: dict[str, str], name: str, kind: str, content: str, *, shared: bool
+    def _add_sr(
+        self, name: str, kind: str, config: dict[str, str], *, host: str | None = None, content: str = "user"
     ) -> str:
-        return str(self.pool.call("SR.create", host, config, "0", name, "", kind, content, shared, {}))
+        """Make an SR, shared unless it is that host's; return its uuid."""
+        world = self.pool.world
+        where, names, kinds = host or world.master, (name, ""), (kind, content)
+        sr = self.pool.call("SR.create", where, config, "0", *names, *kinds, host is None, {})
+        return str(world.db.row("SR", str(sr))["uuid"])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rigs.xapi.fields import Record
-    from rigs.xapi.world import Machine, World
+    from rigs.xapi.world import World, XapiHost
 
 MOUNT_BASE = "/run/sr-mount"
 _BLOCK = frozenset({"lvm", "lvmoiscsi", "lvmohba"})
@@ -35,14 +35,14 @@ def check_driver(sr_type: str) -> None:
         raise XapiError("INTERNAL_ERROR", 'Unix.Unix_error(Unix.ENOENT, "connect", "")')
 
 
-def attach(world: World, machine: Machine, sr: Record, config: dict[str, str]) -> None:
+def attach(world: World, host: XapiHost, sr: Record, config: dict[str, str]) -> None:
     """Make an SR usable on a host, as `PBD.plug` does.
 
     Raises:
         XapiError: the driver's error.
     """
     if sr["type"] == "iso":
-        _check_iso(world, machine, config)
+        _check_iso(world, host, config)
     elif sr["type"] == "nfs":
         # Not recorded; codes and texts of the driver's error list (sm, XE_SR_ERRORCODES.xml).
         if not world.export(config.get("server", ""), config.get("serverpath", "")).is_dir():
@@ -50,7 +50,7 @@ def attach(world: World, machine: Machine, sr: Record, config: dict[str, str]) -
         (world.export(config["server"], config["serverpath"]) / sr["uuid"]).mkdir(exist_ok=True)
     if "legacy_mode" in config:
         return
-    mount = _mount_point(machine, sr)
+    mount = _mount_point(host, sr)
     mount.parent.mkdir(parents=True, exist_ok=True)
     if sr["type"] in _BLOCK:
         (world.directory / "lvm" / sr["uuid"]).mkdir(parents=True, exist_ok=True)
@@ -60,20 +60,20 @@ def attach(world: World, machine: Machine, sr: Record, config: dict[str, str]) -
         mount.symlink_to(_exported(world, sr, config))
 
 
-def detach(machine: Machine, sr: Record) -> None:
+def detach(host: XapiHost, sr: Record) -> None:
     """Unmount what `attach` mounted."""
-    mount = _mount_point(machine, sr)
+    mount = _mount_point(host, sr)
     if mount.is_symlink():
         mount.unlink()
 
 
-def folder(world: World, machine: Machine, sr: Record, config: dict[str, str]) -> Path:
+def folder(world: World, host: XapiHost, sr: Record, config: dict[str, str]) -> Path:
     """The directory in which an SR's images lie, seen from a host."""
     if sr["type"] in _BLOCK:
         return world.directory / "lvm" / str(sr["uuid"])
     if sr["type"] != "iso":
-        return _mount_point(machine, sr)
-    base = machine.root / config["location"].lstrip("/") if "legacy_mode" in config else _mount_point(machine, sr)
+        return _mount_point(host, sr)
+    base = host.root / config["location"].lstrip("/") if "legacy_mode" in config else _mount_point(host, sr)
     return base / config.get("iso_path", "").lstrip("/")
 
 
@@ -122,12 +122,12 @@ def shown_folder(sr: Record, config: dict[str, str]) -> str:
     return f"{base}/{config['iso_path'].lstrip('/')}" if "iso_path" in config else base
 
 
-def _check_iso(world: World, machine: Machine, config: dict[str, str]) -> None:
+def _check_iso(world: World, host: XapiHost, config: dict[str, str]) -> None:
     location = config.get("location")
     if location is None:
         raise backend_failure(94, "The request is missing the location parameter")
     if "legacy_mode" in config:
-        if not (machine.root / location.lstrip("/")).exists():
+        if not (host.root / location.lstrip("/")).exists():
             raise backend_failure(226, "Invalid local path")
         return
     server, colon, path = location.partition(":")
@@ -160,5 +160,5 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _mount_point(machine: Machine, sr: Record) -> Path:
-    return machine.root / MOUNT_BASE.lstrip("/") / str(sr["uuid"])
+def _mount_point(host: XapiHost, sr: Record) -> Path:
+    return host.root / MOUNT_BASE.lstrip("/") / str(sr["uuid"])

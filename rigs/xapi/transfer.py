@@ -6,56 +6,46 @@ body unread, which a client that is still sending sees as a reset. Recorded, wit
 
 from __future__ import annotations
 
-import base64
-import binascii
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from rigs.xapi.api_pool import check_password, end_task, new_session, new_task, touch
+from rigs.xapi.api_pool import check_session, end_task
 from rigs.xapi.api_sr import file_of, plugged, sees
-from rigs.xapi.dispatcher import Dropped
+from rigs.xapi.dispatcher import Dropped, begin
 from rigs.xapi.errors import XapiError
 from rigs.xapi.faults import EXPORT, IMPORT, Fault, Kind, fail_if_planted
 from rigs.xapi.fields import NULL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+    from email.message import Message
     from io import BufferedIOBase
     from pathlib import Path
 
-    from rigs.xapi.world import Machine, World
+    from rigs.xapi.world import World, XapiHost
 
 _PIECE = 1 << 16
 _FORMATS = ("raw", "vhd", "tar")
+_CLOSING = ("Connection: close", "Cache-Control: no-cache, no-store")
 
 
 @dataclass(frozen=True)
 class Request:
-    """One transfer.
-
-    Attributes:
-        world: the pool.
-        machine: the host that was asked.
-        target: path and query, as they came.
-        headers: by lower-case name.
-        body: what follows the headers.
-        reply: where the answer goes.
-    """
+    """One transfer: the pool and the host that was asked; path and query as they came; where the answer goes."""
 
     world: World
-    machine: Machine
+    host: XapiHost
     target: str
-    headers: Mapping[str, str]
+    headers: Message
     body: BufferedIOBase
     reply: BufferedIOBase
 
     @property
     def query(self) -> dict[str, str]:
         """The parameters; cookies are not looked at."""
-        pairs = (part.partition("=") for part in urlsplit(self.target).query.split("&"))
-        return {unquote(name): unquote(value) for name, _, value in pairs}
+        return dict(parse_qsl(urlsplit(self.target).query))
 
 
 class Refused(Exception):  # noqa: N818  # one of several ways to answer
@@ -63,7 +53,7 @@ class Refused(Exception):  # noqa: N818  # one of several ways to answer
 
     def __init__(self, status: str, *headers: str) -> None:
         super().__init__(status)
-        self.head = (f"HTTP/1.1 {status}", *headers, "Connection: close", "Cache-Control: no-cache, no-store")
+        self.head = (f"HTTP/1.1 {status}", *headers, *_CLOSING)
 
 
 def serve_import(request: Request) -> None:
@@ -74,26 +64,24 @@ def serve_import(request: Request) -> None:
         Refused: not answered with 200.
     """
     world = request.world
-    seconds, fault = _begin(request, IMPORT)
-    with _session(request):
+    seconds, fault = begin(world, IMPORT)
+    with world.lock:
+        vdi = _image(request)
+    with _task(request) as task:
         with world.lock:
-            vdi = _image(request)
-            _redirect(request, vdi)
-        with _task(request, "Importing raw VDI") as task:
-            with world.lock:
-                path = _open_task(request, task, vdi)
-            with _held_by_dom0(request, vdi, task):
-                _send(request, ("HTTP/1.1 200 OK", *_closing(task)))
-                try:
-                    _receive(request, path, vdi, task, fault)
-                    request.world.faults.wait(seconds)
-                    fail_if_planted(fault)
-                except XapiError as error:
-                    with world.lock:
-                        end_task(world, task, error=error.description)
-                    raise Dropped from None
-            with world.lock:
-                end_task(world, task, result=f"<value>{vdi}</value>")
+            path = _open_task(request, task, vdi)
+        with _held_by_dom0(request, vdi, task):
+            _say_ok(request, task)
+            try:
+                _receive(request, path, vdi, task, fault)
+                world.faults.wait(seconds)
+                fail_if_planted(fault)
+            except XapiError as error:
+                with world.lock:
+                    end_task(world, task, error=error.description)
+                raise Dropped from None
+        with world.lock:
+            end_task(world, task, result=f"<value>{vdi}</value>")
 
 
 def serve_export(request: Request) -> None:
@@ -104,89 +92,45 @@ def serve_export(request: Request) -> None:
         Refused: not answered with 200.
     """
     world = request.world
-    seconds, fault = _begin(request, EXPORT)
-    request.world.faults.wait(seconds)
-    with _session(request):
-        with world.lock:
-            vdi = _image(request)
-            _redirect(request, vdi)
-            content = file_of(world, vdi).read_bytes()
-        with _task(request, "Exporting raw VDI") as task:
-            _send(request, ("HTTP/1.1 200 OK", *_closing(task)))
-            if fault is not None:
-                request.reply.write(content[: len(content) // 2])
-                fault.break_off()
-                raise Dropped
-            request.reply.write(content)
-            with world.lock:
-                end_task(world, task)
-
-
-def _begin(request: Request, name: str) -> tuple[float, Fault | None]:
-    seconds, fault = request.world.faults.take(name)
-    with request.world.lock:
-        request.world.calls[name] += 1
-    if fault is not None and fault.kind is Kind.DROP_BEFORE:
-        fault.break_off()
-        raise Dropped
-    return seconds, fault
-
-
-@contextmanager
-def _session(request: Request) -> Iterator[None]:
-    """Check who asks. Refused, the task that was named stays as it is: pending."""
-    world = request.world
-    own = None
+    seconds, fault = begin(world, EXPORT)
+    world.faults.wait(seconds)
     with world.lock:
-        try:
-            if "session_id" in request.query:
-                touch(world, request.query["session_id"])
-            else:
-                check_password(world, *_basic(request.headers.get("authorization", "")))
-                own = new_session(world, request.machine.reference)
-        except XapiError:
-            raise Refused("401 Unauthorized", 'WWW-Authenticate: Basic realm="VDI.import"') from None
-    try:
-        yield
-    finally:
-        if own is not None:
-            with world.lock:
-                world.db.remove("session", own)
-
-
-def _basic(header: str) -> tuple[str, str]:
-    try:
-        user, _, password = base64.b64decode(header.removeprefix("Basic "), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return "", ""
-    return user, password
+        content = file_of(world, _image(request)).read_bytes()
+    with _task(request) as task:
+        _say_ok(request, task)
+        if fault is not None:
+            request.reply.write(content[: len(content) // 2])
+            fault.break_off()
+            raise Dropped
+        request.reply.write(content)
+        with world.lock:
+            end_task(world, task)
 
 
 def _image(request: Request) -> str:
-    """The image named by reference or uuid."""
-    named = request.query.get("vdi", NULL)
-    db = request.world.db
+    """The image that is named by reference or uuid. Refused, the task that was named stays as it is: pending.
+
+    The client is sent to a host that sees the SR. (xapi writes no port: there it is always 443.)
+    """
+    world, query = request.world, request.query
     try:
-        return named if db.has("VDI", named) else db.by_uuid("VDI", named)
+        check_session(world, query.get("session_id", NULL))
+    except XapiError:
+        raise Refused("401 Unauthorized", 'WWW-Authenticate: Basic realm="VDI.import"') from None
+    try:
+        vdi = query.get("vdi", NULL)
+        vdi = vdi if world.db.has("VDI", vdi) else world.db.by_uuid("VDI", vdi)
+        sr = world.db.row("VDI", vdi)["SR"]
+        if sees(world, request.host.reference, sr):
+            return vdi
+        host, _ = plugged(world, sr)
     except XapiError:
         raise Refused("500 Internal Error") from None
-
-
-def _redirect(request: Request, vdi: str) -> None:
-    """Send the client to a host that sees the SR. (xapi writes no port: there it is always 443.)"""
-    world = request.world
-    sr = world.db.row("VDI", vdi)["SR"]
-    if sees(world, request.machine.reference, sr):
-        return
-    try:
-        machine, _ = plugged(world, sr)
-    except XapiError:
-        raise Refused("500 Internal Error") from None
-    raise Refused("302 Found", f"Location: https://{machine.address}:{world.port}{request.target}")
+    raise Refused("302 Found", f"Location: {host.url}{request.target}")
 
 
 @contextmanager
-def _task(request: Request, label: str) -> Iterator[str]:
+def _task(request: Request) -> Iterator[str]:
     """Give the task that is named; else one of its own, of which nothing is left (not recorded; xapi's sources)."""
     world = request.world
     named = request.query.get("task_id")
@@ -194,20 +138,19 @@ def _task(request: Request, label: str) -> Iterator[str]:
         yield named
         return
     with world.lock:
-        own = new_task(world, request.machine.reference, label)
+        own = world.db.add("task")
     try:
         yield own
     finally:
         with world.lock:
-            if world.db.has("task", own):
-                world.db.remove("task", own)
+            world.db.remove("task", own)
 
 
 def _open_task(request: Request, task: str, vdi: str) -> Path:
     """Check what fails the task, and return the file to write to."""
     world = request.world
     row = world.db.row("VDI", vdi)
-    encoding = request.headers.get("transfer-encoding")
+    encoding = request.headers.get("Transfer-Encoding")
     wanted = request.query.get("format", "raw")
     status, error = "", XapiError("INTERNAL_ERROR")
     if wanted not in _FORMATS:
@@ -230,7 +173,7 @@ def _held_by_dom0(request: Request, vdi: str, task: str) -> Iterator[None]:
 
     A toolstack that is restarted meanwhile leaves it so (seen on a real xapi 23.14).
     """
-    db, host = request.world.db, request.machine.reference
+    db, host = request.world.db, request.host.reference
     with request.world.lock:
         restarts = request.world.restarts[host]
         vm = db.row("host", host)["control_domain"]
@@ -247,7 +190,7 @@ def _held_by_dom0(request: Request, vdi: str, task: str) -> Iterator[None]:
 def _receive(request: Request, path: Path, vdi: str, task: str, fault: Fault | None) -> None:
     world = request.world
     room = int(world.db.row("VDI", vdi)["virtual_size"])
-    left = int(request.headers.get("content-length", room))
+    left = int(request.headers.get("Content-Length", room))
     breaks_at = left // 2 if fault is not None and fault.kind is Kind.DROP_AFTER else 0
     lost_from = left // 2 if fault is not None and fault.kind is Kind.FAIL else 0
     with path.open("r+b") as file:
@@ -269,15 +212,7 @@ def _receive(request: Request, path: Path, vdi: str, task: str, fault: Fault | N
         raise XapiError("INTERNAL_ERROR", 'Unix.Unix_error(Unix.EPIPE, "single_write", "")')
 
 
-def _closing(task: str) -> tuple[str, ...]:
-    return (
-        "Connection: close",
-        "Cache-Control: no-cache, no-store",
-        f"task-id: {task}",
-        "content-type: application/octet-stream",
-    )
-
-
-def _send(request: Request, lines: tuple[str, ...]) -> None:
-    request.reply.write("\r\n".join((*lines, "", "")).encode("latin-1"))
+def _say_ok(request: Request, task: str) -> None:
+    head = ("HTTP/1.1 200 OK", *_CLOSING, f"task-id: {task}", "content-type: application/octet-stream")
+    request.reply.write("\r\n".join((*head, "", "")).encode("latin-1"))
     request.reply.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 from rigs.xapi.errors import XapiError
@@ -43,19 +44,12 @@ def shows(row: Record, vm: Record) -> bool:
     return bool(vm.get("_pv_drivers"))
 
 
-def device_letter(number: int) -> str:
-    """The letters of a block device: `a` for 0, `d` for 3, `aa` for 26."""
-    letters = ""
-    number += 1
-    while number:
-        number, rest = divmod(number - 1, 26)
-        letters = chr(ord("a") + rest) + letters
-    return letters
-
-
 def device_name(userdevice: str) -> str:
-    """What the guest calls a drive: `xvdd` for 3."""
-    return f"xvd{device_letter(int(userdevice))}" if userdevice.isdigit() else userdevice
+    """What the guest calls a drive: `xvdd` for 3, and `xvdcv` for 99."""
+    if not userdevice.isdigit():
+        return userdevice
+    more, last = divmod(int(userdevice), len(ascii_lowercase))
+    return f"xvd{ascii_lowercase[more - 1] if more else ''}{ascii_lowercase[last]}"
 
 
 def check(world: World, vbd: str, operation: str) -> None:
@@ -127,11 +121,8 @@ def _refuse_by_sharing(found: Refusals, world: World, row: Record) -> None:
     vdi = db.row("VDI", row["VDI"])
     if row["currently_attached"] or db.row("VM", row["VM"])["is_control_domain"]:
         return
-    others = [
-        other
-        for other in (db.row("VBD", found) for found in db.find("VBD", VDI=row["VDI"], currently_attached=True))
-        if not db.row("VM", other["VM"])["is_control_domain"]
-    ]
+    attached = db.find("VBD", VDI=row["VDI"], currently_attached=True).values()
+    others = [other for other in attached if not db.row("VM", other["VM"])["is_control_domain"]]
     written = any(other["mode"] == "RW" for other in others)
     if not vdi["sharable"] and (written or (row["mode"] == "RW" and others)):
         _refuse(found, XapiError("VDI_IN_USE", row["VDI"]), "attach", "insert", "plug")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import xmlrpc.client
 from typing import TYPE_CHECKING
 
-from rigs.xapi import api_vdi, vbd_rules, vm_rules
-from rigs.xapi.records import CLASSES, NULL, Record
+from rigs.xapi import api_vdi, api_vm, vbd_rules
+from rigs.xapi.fields import CLASSES, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,33 +19,33 @@ def record(world: World, kind: str, reference: str) -> Record:
     Raises:
         XapiError: `HANDLE_INVALID`.
     """
-    row = world.db.row(kind, reference)
-    shown = {name: row[name] for name in CLASSES[kind].fields}
-    for name, compute in _COMPUTED.get(kind, {}).items():
-        shown[name] = compute(world, reference, row)
-    return shown
+    world.db.row(kind, reference)
+    return {name: value(world, kind, reference, name) for name in CLASSES[kind].fields}
 
 
 def value(world: World, kind: str, reference: str, name: str) -> object:
-    """One field."""
+    """One field.
+
+    Raises:
+        XapiError: `HANDLE_INVALID`.
+        KeyError: the class has no such field.
+    """
     row = world.db.row(kind, reference)
-    compute = _COMPUTED.get(kind, {}).get(name)
+    compute = _COMPUTED.get((kind, name))
     return compute(world, reference, row) if compute else row[name]
 
 
 def to_wire(value: object) -> object:
-    """Put a value as the XenAPI puts it: integers as strings, times as dateTime, nothing as an empty string."""
+    """Put a value as the XenAPI puts it: integers as strings, nothing as an empty string. It is a copy."""
     if value is None:
         return ""
     if isinstance(value, bool | str | float):
         return value
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, dt.datetime):
-        return xmlrpc.client.DateTime(value.strftime("%Y%m%dT%H:%M:%SZ"))
     if isinstance(value, dict):
         return {str(key): to_wire(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list):
         return [to_wire(item) for item in value]
     raise TypeError(type(value).__name__)
 
@@ -56,24 +54,13 @@ def _referring(kind: str, field: str) -> Callable[[World, str, Record], list[str
     return lambda world, reference, _: list(world.db.find(kind, **{field: reference}))
 
 
-def _domain_type(_: World, __: str, row: Record) -> str:
-    return "pv" if row["is_control_domain"] else vbd_rules.domain_type(row)
-
-
-_COMPUTED: dict[str, dict[str, Callable[[World, str, Record], object]]] = {
-    "VM": {
-        "VBDs": _referring("VBD", "VM"),
-        "snapshots": _referring("VM", "snapshot_of"),
-        "allowed_operations": lambda world, reference, _: vm_rules.allowed(world, reference),
-        "domain_type": _domain_type,
-    },
-    "VBD": {"allowed_operations": lambda world, reference, _: vbd_rules.allowed(world, reference)},
-    "VDI": {
-        "VBDs": _referring("VBD", "VDI"),
-        "allowed_operations": lambda world, reference, _: api_vdi.allowed_operations(world, reference),
-    },
-    "SR": {"VDIs": _referring("VDI", "SR"), "PBDs": _referring("PBD", "SR")},
-    "host": {"PBDs": _referring("PBD", "host"), "resident_VMs": _referring("VM", "resident_on")},
+_COMPUTED: dict[tuple[str, str], Callable[[World, str, Record], object]] = {
+    ("VM", "VBDs"): _referring("VBD", "VM"),
+    ("VM", "allowed_operations"): lambda world, reference, _: api_vm.allowed(world, reference),
+    ("VM", "domain_type"): lambda _, __, row: "pv" if row["is_control_domain"] else vbd_rules.domain_type(row),
+    ("VBD", "allowed_operations"): lambda world, reference, _: vbd_rules.allowed(world, reference),
+    ("VDI", "VBDs"): _referring("VBD", "VDI"),
+    ("VDI", "allowed_operations"): lambda world, reference, _: api_vdi.allowed_operations(world, reference),
+    ("SR", "VDIs"): _referring("VDI", "SR"),
+    ("SR", "PBDs"): _referring("PBD", "SR"),
 }
-
-__all__ = ["NULL", "record", "to_wire", "value"]

@@ -3,95 +3,57 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from rigs.xapi.errors import XapiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CodeType
 
-    from rigs.xapi.records import Record
-
-Predicate = "Callable[[Record], bool]"
-
-_TOKEN = re.compile(r'\s*(?:(field|and|or|not|true|false)\b|([()=])|"((?:[^"\\]|\\.)*)"|(\S))')
+_TOKEN = re.compile(r'(?P<field>field\s+)?(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>and|or|not|[()=])|\s+|(?P<other>.)')
+_WORDS = {"=": "=="}
 # xapi's database knows these fields by the names of their namespaces.
 _NAMESPACED = {"name__label": "name_label", "name__description": "name_description"}
 
 
-def parse(expression: str) -> Callable[[Record], bool]:
-    """Turn an expression into a test of a record.
+def matches(expression: str, value_of: Callable[[str], object]) -> bool:
+    """Whether an expression holds for a record.
+
+    Args:
+        expression: it has Python's order of binding.
+        value_of: gives the record's field of that name.
 
     Raises:
         XapiError: it cannot be read (the text of the error is ours: no recording shows it).
+        KeyError: there is no such field.
     """
-    tokens = [match for match in _TOKEN.finditer(expression) if match.group().strip()]
-    reader = _Reader(expression, [(m.group(1) or m.group(2) or m.group(4) or "", m.group(3)) for m in tokens])
-    predicate = reader.alternatives()
-    reader.expect_end()
-    return predicate
+
+    def field(name: str) -> str:
+        if name in _NAMESPACED.values():
+            raise KeyError(name)
+        value = value_of(_NAMESPACED.get(name, name))
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    try:
+        return bool(eval(_compiled(expression), {"field": field}))  # noqa: S307  # nothing but the tokens above
+    except KeyError as error:
+        wrong = f'Db_exn.DBCache_NotFound("missing column", "", "{error.args[0]}")'
+        raise XapiError("INTERNAL_ERROR", wrong) from None
 
 
-class _Reader:
-    def __init__(self, expression: str, tokens: list[tuple[str, str | None]]) -> None:
-        self._expression = expression
-        self._tokens = tokens
-
-    def alternatives(self) -> Callable[[Record], bool]:
-        parts = [self._conjunction()]
-        while self._take("or"):
-            parts.append(self._conjunction())
-        return lambda record: any(part(record) for part in parts)
-
-    def expect_end(self) -> None:
-        if self._tokens:
-            raise self._unreadable()
-
-    def _conjunction(self) -> Callable[[Record], bool]:
-        parts = [self._atom()]
-        while self._take("and"):
-            parts.append(self._atom())
-        return lambda record: all(part(record) for part in parts)
-
-    def _atom(self) -> Callable[[Record], bool]:
-        if self._take("not"):
-            inner = self._atom()
-            return lambda record: not inner(record)
-        if self._take("("):
-            inner = self.alternatives()
-            if not self._take(")"):
-                raise self._unreadable()
-            return inner
-        for word, answer in (("true", True), ("false", False)):
-            if self._take(word):
-                return lambda _, answer=answer: answer  # type: ignore[misc]
-        left = self._operand()
-        if not self._take("="):
-            raise self._unreadable()
-        right = self._operand()
-        return lambda record: left(record) == right(record)
-
-    def _operand(self) -> Callable[[Record], str]:
-        is_field = self._take("field")
-        if not self._tokens or self._tokens[0][1] is None:
-            raise self._unreadable()
-        text = re.sub(r"\\(.)", r"\1", self._tokens.pop(0)[1] or "")
-        if not is_field:
-            return lambda _: text
-        return lambda record: _field(record, text)
-
-    def _take(self, word: str) -> bool:
-        if self._tokens and self._tokens[0] == (word, None):
-            self._tokens.pop(0)
-            return True
-        return False
-
-    def _unreadable(self) -> XapiError:
-        return XapiError("INTERNAL_ERROR", f"Db_filter.Expression_error({self._expression!r})")
+@cache
+def _compiled(expression: str) -> CodeType:
+    try:
+        return compile(_TOKEN.sub(_in_python, expression), expression, "eval")
+    except SyntaxError:
+        raise XapiError("INTERNAL_ERROR", f"Db_filter.Expression_error({expression!r})") from None
 
 
-def _field(record: Record, name: str) -> str:
-    if name in _NAMESPACED.values() or _NAMESPACED.get(name, name) not in record:
-        raise XapiError("INTERNAL_ERROR", f'Db_exn.DBCache_NotFound("missing column", "", "{name}")')
-    value = record[_NAMESPACED.get(name, name)]
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _in_python(token: re.Match[str]) -> str:
+    if token["text"] is not None:
+        return f"field({token['text']})" if token["field"] else token["text"]
+    if token["other"] is not None:
+        raise SyntaxError(token["other"])
+    return f" {_WORDS.get(token['word'], token['word'])} " if token["word"] else " "

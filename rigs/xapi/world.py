@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import threading
 import uuid
 from collections import Counter
@@ -13,28 +12,31 @@ from rigs.xapi.database import Database
 from rigs.xapi.errors import XapiError
 from rigs.xapi.exclusion import Exclusion
 from rigs.xapi.faults import Faults
-from rigs.xapi.fields import NULL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Machine:
+class XapiHost:
     """One host of the pool.
 
     Attributes:
         name: its name label.
-        address: of its management interface; all hosts listen on one port.
+        address: its own loopback address; all hosts of a pool listen on one port.
+        url: `https://<address>:<port>`.
         reference: of its row, and `uuid`.
         root: the directory that is the root of its dom0's file system.
+        fingerprint: SHA-256 of its certificate, in hexadecimal digits with colons.
     """
 
     name: str
     address: str
+    url: str
     reference: str
     uuid: str
     root: Path
+    fingerprint: str
 
 
 @dataclass
@@ -45,7 +47,7 @@ class World:
         directory: holds everything below.
         port: of every host.
         user: who may log in, with `password`.
-        machines: by reference.
+        hosts: by reference, the first master first.
         booting: the hosts whose toolstack is not up yet, by reference.
         away: the hosts that do not listen, by reference.
         pool: the reference of the pool's row.
@@ -63,7 +65,7 @@ class World:
     db: Database = field(default_factory=Database)
     lock: threading.RLock = field(default_factory=threading.RLock)
     faults: Faults = field(default_factory=Faults)
-    machines: dict[str, Machine] = field(default_factory=dict)
+    hosts: dict[str, XapiHost] = field(default_factory=dict)
     booting: set[str] = field(default_factory=set)
     away: set[str] = field(default_factory=set)
     calls: Counter[str] = field(default_factory=Counter)
@@ -78,38 +80,22 @@ class World:
         """The reference of the pool's master."""
         return str(self.db.row("pool", self.pool)["master"])
 
-    def machine(self, name: str) -> Machine:
+    def host(self, name: str) -> XapiHost:
         """The host of that name label."""
-        return next(machine for machine in self.machines.values() if machine.name == name)
+        return next(host for host in self.hosts.values() if host.name == name)
 
-    def add_machine(self, name: str, address: str) -> Machine:
+    def add_host(self, name: str, address: str, fingerprint: str) -> None:
         """Add a host, and its control domain."""
-        identity = host_uuid(name)
-        metrics = self.db.add("host_metrics", memory_total=1 << 34, memory_free=1 << 33, last_updated=now())
-        reference = self.db.add(
-            "host",
-            uuid=identity,
-            name_label=name,
-            hostname=name,
-            address=address,
-            metrics=metrics,
-            software_version=dict(_SOFTWARE),
-        )
-        control_domain = self.db.add(
-            "VM",
-            name_label=f"Control domain on host: {name}",
-            power_state="Running",
-            is_control_domain=True,
-            resident_on=reference,
-            affinity=reference,
-            domid=0,
-        )
-        self.db.row("host", reference)["control_domain"] = control_domain
+        identity, software = host_uuid(name), dict(_SOFTWARE)
+        shown = {"uuid": identity, "name_label": name, "address": address, "software_version": software}
+        reference = self.db.add("host", **shown, metrics=self.db.add("host_metrics"))
+        dom0 = {"power_state": "Running", "is_control_domain": True, "resident_on": reference, "affinity": reference}
+        vm = self.db.add("VM", name_label=f"Control domain on host: {name}", **dom0)
+        self.db.row("host", reference)["control_domain"] = vm
         root = self.directory / "hosts" / name
         root.mkdir(parents=True, exist_ok=True)
-        machine = Machine(name, address, reference, identity, root)
-        self.machines[reference] = machine
-        return machine
+        url = f"https://{address}:{self.port}"
+        self.hosts[reference] = XapiHost(name, address, url, reference, identity, root, fingerprint)
 
     def export(self, server: str, path: str) -> Path:
         """The directory behind `server:path`, whether or not it is there."""
@@ -118,23 +104,10 @@ class World:
     def forget_transient(self) -> int:
         """Forget sessions and tasks, which xapi keeps in memory only; tell how many sessions there were."""
         with self.lock:
-            sessions = self.db.references("session")
-            for kind in ("session", "task"):
-                for reference in self.db.references(kind):
-                    self.db.remove(kind, reference)
+            sessions = self.db.find("session")
+            self.db.remove("session", *sessions)
+            self.db.remove("task", *self.db.find("task"))
         return len(sessions)
-
-    def collect_garbage(self) -> None:
-        """Do what the database's garbage collection does within 30 s (13 s recorded): empty CDs whose image is gone."""
-        with self.lock:
-            for vbd in self.db.references("VBD"):
-                row = self.db.row("VBD", vbd)
-                if row["empty"] or self.db.has("VDI", row["VDI"]):
-                    continue
-                if row["type"] == "CD":
-                    row.update(VDI=NULL, empty=True)
-                else:
-                    self.db.remove("VBD", vbd)  # xapi's sources
 
     def busy(self, kind: str, reference: str) -> None:
         """Refuse what is to be done with something while something else is done with it.
@@ -145,12 +118,6 @@ class World:
         for task, operation in self.db.row(kind, reference)["current_operations"].items():
             more = (task,) if self.newer else ()
             raise XapiError("OTHER_OPERATION_IN_PROGRESS", kind, reference, operation, *more)
-
-    def set_master(self, host: str) -> None:
-        """Make a host the master: its toolstack and the old master's start anew."""
-        with self.lock:
-            self.db.row("pool", self.pool)["master"] = host
-            self.forget_transient()
 
     def check_reachable(self, host: str) -> None:
         """Refuse what the master would have to pass on to a host that does not answer it.
@@ -187,8 +154,3 @@ _SOFTWARE = {
 def host_uuid(name: str) -> str:
     """Return the uuid of a host of that name."""
     return str(uuid.uuid5(_HOSTS, name))
-
-
-def now() -> dt.datetime:
-    """The time, in UTC and whole seconds, as xapi gives it."""
-    return dt.datetime.now(dt.UTC).replace(microsecond=0)

@@ -53,8 +53,7 @@ class Cloud:
         self.storages[NFS] = self.site.add_nfs_sr("nfs")
         for host, local in ((A, LOCAL_A), (B, LOCAL_B)):
             self.storages[local] = self.site.add_local_sr(host, "local")
-        block = self.call("SR.create", self.pool.host(A).reference, {}, "0", "iscsi", "", "lvm", "user", True, {})  # noqa: FBT003
-        self.storages[BLOCK_A] = self.storages[BLOCK_B] = self.call("SR.get_uuid", block)
+        self.storages[BLOCK_A] = self.storages[BLOCK_B] = self.site.add_block_sr("iscsi")
         if self.prepared:
             for place in self.storages:
                 self.folder(place).mkdir(parents=True)

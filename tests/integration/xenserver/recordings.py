@@ -56,22 +56,22 @@ class Comparison:
 
     def same(self, recorded: Answer, played: Answer) -> bool:
         """Whether both say the same. A recorded value that was cut off counts as far as it goes."""
-        if recorded.status != played.status:
-            return False
         texts = [_DATE.sub("DATE", _RESET.sub(_RESET_WORD, answer.value)) for answer in (recorded, played)]
         values = [_value(text) for text in texts]
-        pairs = _tokens(*values) if values[0] is not None else _prefix_tokens(*texts)
-        if pairs is None:
+        if values[0] is not None:  # then it was not cut off, and has its keys in any order
+            texts = [repr(_in_order(value)) for value in values]
+        one, other = (_TOKEN.sub("#", text) for text in texts)
+        if values[0] is None and one.startswith(("(", "[", "{")):
+            one = _PART_OF_TOKEN.sub("", one)
+            other = other[: len(one)]
+        if (recorded.status, one) != (played.status, other):
             return False
         theirs, ours = dict(self.theirs), dict(self.ours)
-        for one, other in pairs:
-            if theirs.setdefault(one, other) != other or ours.setdefault(other, one) != one:
+        for token, its in zip(*(_TOKEN.findall(text) for text in texts), strict=False):
+            if theirs.setdefault(token, its) != its or ours.setdefault(its, token) != token:
                 return False
         self.theirs, self.ours = theirs, ours
         return True
-
-
-_Pairs = list[tuple[str, str]]
 
 
 def _value(text: str) -> object:
@@ -81,36 +81,7 @@ def _value(text: str) -> object:
         return None
 
 
-def _prefix_tokens(recorded: str, played: str) -> _Pairs | None:
-    """Texts that are no literals: the recorded one may be the beginning of the other."""
-    one, other = (_TOKEN.sub("#", text) for text in (recorded, played))
-    was_cut = recorded.startswith(("(", "[", "{"))
-    cut = _PART_OF_TOKEN.sub("", one)
-    if one != other and not (was_cut and other.startswith(cut)):
-        return None
-    return list(zip(_TOKEN.findall(recorded), _TOKEN.findall(played), strict=False))
-
-
-def _tokens(recorded: object, played: object) -> _Pairs | None:
-    """Values: equal but for tokens, each of which stands for another."""
-    if isinstance(recorded, dict) and isinstance(played, dict):
-        if len(recorded) == len(played) == 1:  # perhaps one row by its reference
-            return _tokens([*recorded.items()], [*played.items()])
-        return _all([(recorded[key], played[key]) for key in recorded]) if set(recorded) == set(played) else None
-    if isinstance(recorded, list | tuple) and type(recorded) is type(played):
-        assert isinstance(played, list | tuple)
-        return _all(list(zip(recorded, played, strict=True))) if len(recorded) == len(played) else None
-    if isinstance(recorded, str) and isinstance(played, str):
-        alike = _TOKEN.sub("#", recorded) == _TOKEN.sub("#", played)
-        return list(zip(_TOKEN.findall(recorded), _TOKEN.findall(played), strict=True)) if alike else None
-    return [] if type(recorded) is type(played) and recorded == played else None
-
-
-def _all(pairs: list[tuple[object, object]]) -> _Pairs | None:
-    found: _Pairs = []
-    for one, other in pairs:
-        part = _tokens(one, other)
-        if part is None:
-            return None
-        found += part
-    return found
+def _in_order(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return type(value)(map(_in_order, value)) if isinstance(value, list | tuple) else value

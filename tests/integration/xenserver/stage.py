@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec
 
-from tests.integration.xenserver.client import Client, Failure
+from tests.integration.xenserver.client import RESET, Client, Failure
 from tests.integration.xenserver.recordings import Answer
 
 if TYPE_CHECKING:
@@ -15,36 +15,11 @@ if TYPE_CHECKING:
 
     from rigs.xapi import XapiHost, XapiPool
 
+P = ParamSpec("P")
+
 NULL = "OpaqueRef:NULL"
-VM_RECORD: dict[str, object] = {
-    "name_label": "vm",
-    "name_description": "",
-    "user_version": "1",
-    "is_a_template": False,
-    "affinity": NULL,
-    "memory_static_max": "268435456",
-    "memory_dynamic_max": "268435456",
-    "memory_dynamic_min": "268435456",
-    "memory_static_min": "134217728",
-    "VCPUs_params": {},
-    "VCPUs_max": "1",
-    "VCPUs_at_startup": "1",
-    "actions_after_shutdown": "destroy",
-    "actions_after_reboot": "restart",
-    "actions_after_crash": "restart",
-    "PV_bootloader": "",
-    "PV_kernel": "",
-    "PV_ramdisk": "",
-    "PV_args": "",
-    "PV_bootloader_args": "",
-    "PV_legacy_args": "",
-    "HVM_boot_policy": "BIOS order",
-    "HVM_boot_params": {"order": "cd"},
-    "platform": {},
-    "PCI_bus": "",
-    "other_config": {},
-    "recommendations": "",
-}
+LONG = bytes(24 << 20)
+"""More than the buffers between two sockets hold, so that a client is still sending when it is refused."""
 
 
 @dataclass
@@ -73,25 +48,25 @@ class Stage:
         """Another connection, with the same session."""
         return Client(host.url, self.pool.ca, self.master.session)
 
-    def play(self, label: str, act: Callable[[], object]) -> object:
+    def play(self, label: str, act: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401
         """Do what a line says and note what came of it; returns the value, or `None` after a failure."""
         value = None
         try:
-            value = act()
+            value = act(*args, **kwargs)
         except Failure as failure:
-            answer = Answer("FAIL", label, str(failure.details))
+            self.played.append(Answer("FAIL", label, str(failure.details)))
         else:
-            answer = Answer("EXC", label, "reset") if _is_reset(value) else Answer("OK", label, str(value))
-        self.played.append(answer)
+            self.note(label, value)
         return value
 
-    def text(self, label: str, act: Callable[[], object]) -> str:
-        """As `play`, for what answers with a reference."""
-        return str(self.play(label, act))
+    def note(self, label: str, value: object) -> None:
+        """Note what came of a line."""
+        # Of a transfer without a task that was broken off there is nothing but the client's exception.
+        self.played.append(Answer("EXC", label, "reset") if value == RESET else Answer("OK", label, str(value)))
 
-    def call(self, label: str, method: str, *arguments: object) -> str:
-        """Play one message."""
-        return self.text(label, lambda: self.master(method, *arguments))
+    def call(self, what: str, *arguments: object, label: str = "") -> Any:  # noqa: ANN401
+        """Play one message, which its label begins with unless that is given."""
+        return self.play(label or what, self.master, what.partition(" ")[0], *arguments)
 
     @property
     def host(self) -> str:
@@ -113,23 +88,13 @@ class Stage:
 
     def vdi(self, sr: str, path: str | None, *, size: int = 1000, name: str = "cfg", read_only: bool = False) -> str:
         """Make an image."""
-        record = {
-            "name_label": name,
-            "name_description": "",
-            "SR": sr,
-            "virtual_size": str(size),
-            "type": "user",
-            "sharable": False,
-            "read_only": read_only,
-            "other_config": {},
-            "xenstore_data": {},
-            "sm_config": {} if path is None else {"path": path},
-        }
-        return str(self.master("VDI.create", record))
+        given = {"SR": sr, "name_label": name, "virtual_size": str(size), "read_only": read_only}
+        more = {"type": "user", "sharable": False, "other_config": {}, "sm_config": {"path": path} if path else {}}
+        return str(self.master("VDI.create", given | more))
 
-    def vm(self, name: str = "vm", **changes: object) -> str:
+    def vm(self, name: str = "vm", *, HVM_boot_policy: str = "BIOS order") -> str:  # noqa: N803  # as XAPI calls it
         """Make a VM."""
-        return str(self.master("VM.create", {**VM_RECORD, "name_label": name, **changes}))
+        return str(self.master("VM.create", {"name_label": name, "HVM_boot_policy": HVM_boot_policy}))
 
     def vbd(self, vm: str, userdevice: str, vdi: str | None = None, **changes: object) -> str:
         """Make a CD drive."""
@@ -138,27 +103,12 @@ class Stage:
 
 def vbd_record(vm: str, userdevice: str, vdi: str | None = None) -> dict[str, object]:
     """A CD drive's constructor."""
-    return {
-        "VM": vm,
-        "VDI": vdi or NULL,
-        "userdevice": userdevice,
-        "bootable": False,
-        "mode": "RO",
-        "type": "CD",
-        "unpluggable": True,
-        "empty": vdi is None,
-        "other_config": {},
-        "qos_algorithm_type": "",
-        "qos_algorithm_params": {},
-    }
+    given = {"VM": vm, "VDI": vdi or NULL, "userdevice": userdevice, "empty": vdi is None}
+    plain = {"bootable": False, "mode": "RO", "type": "CD", "other_config": {}}
+    return {**given, **plain, "qos_algorithm_type": "", "qos_algorithm_params": {}}
 
 
 def pick(record: object, *names: str) -> dict[str, object]:
     """Some fields of a record."""
     assert isinstance(record, dict)
     return {name: record[name] for name in names}
-
-
-def _is_reset(value: object) -> bool:
-    """Whether a transfer without a task was broken off."""
-    return isinstance(value, tuple) and value == ("ConnectionResetError", "[Errno 104] Connection reset by peer")

@@ -93,27 +93,3 @@ def test_a_drive_is_busy_while_its_vm_starts(stage: Stage, site: XapiSite, sr: s
         assert stage.master("VM.get_allowed_operations", vm) == []
     stage.master("VBD.insert", drive, image)
     assert stage.master("VM.get_power_state", vm) == "Running"
-
-
-def test_a_snapshot_keeps_the_image_that_was_in_the_drive(stage: Stage, site: XapiSite, sr: str) -> None:
-    uuid = site.define_vm("vm", site.add_local_sr("xapi-A", "root"))
-    drive = site.add_cd(uuid, "1", {"mark": "ours"})
-    first, second = stage.vdi(sr, "1.iso"), stage.vdi(sr, "2.iso")
-    stage.master("VBD.insert", drive, first)
-    site.start_vm(uuid)
-    vm = stage.master("VM.get_by_uuid", uuid)
-    snapshot = stage.master("VM.snapshot", vm, "kept")
-    assert stage.master("VM.get_snapshots", vm) == [snapshot]
-    assert details(stage, "VM.start", snapshot, *NOT_PAUSED) == ["VM_IS_TEMPLATE", snapshot]
-    stage.master("VBD.eject", drive)
-    stage.master("VBD.insert", drive, second)
-    stage.master("VM.revert", snapshot)
-    assert [found.location for found in site.drives(uuid)][1:] == ["1.iso"]
-    assert site.power(uuid) == "Halted"
-    reverted = site.drives(uuid)[1].reference
-    assert reverted != drive
-    assert stage.master("VBD.get_other_config", reverted) == {"mark": "ours"}
-    stage.master("VDI.destroy", first)
-    assert len(stage.master("VM.get_VBDs", snapshot)) == len(stage.master("VM.get_VBDs", vm)) == 1
-    stage.master("VM.destroy", snapshot)
-    assert stage.master("VM.get_snapshots", vm) == []

@@ -214,7 +214,7 @@ def test_wrong_credentials_are_reported_and_not_shown(cloud: Cloud, pool: dict[s
 def test_no_error_tells_a_session_or_the_password(cloud: Cloud) -> None:
     vm, driver = cloud.vm(), cloud.driver()
     driver.observe(vm)
-    sessions = cloud.pool.world.db.references("session")
+    sessions = list(cloud.pool.world.db.find("session"))
     said = []
     for method in ("VM.get_record", "VBD.get_all_records_where"):
         for description in (("SESSION_INVALID", sessions[0]), ("INTERNAL_ERROR", "x"), ("HANDLE_INVALID", "VM", "y")):
