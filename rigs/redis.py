@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import redis
@@ -28,7 +29,6 @@ class RedisServer(DaemonRig):
         appendonly: keep the append-only file. Without it a restart forgets everything.
         appendfsync: when the file is flushed to disk. Redis' own default may hold an answered write back for up to two
             seconds while the disk is slow, and a `kill -9` then loses it; "always" never does.
-        save: snapshots too, as in redis.conf ("60 1"); none unless asked.
         port: a fixed one; a free one otherwise. It stays the same over restarts.
         more: further directives of redis.conf.
 
@@ -36,13 +36,14 @@ class RedisServer(DaemonRig):
         RigUnavailable: redis-server is not installed.
     """
 
-    def __init__(  # noqa: PLR0913  # what a server may be told
+    _tls: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(  # what a server may be told
         self,
         directory: Path,
         *,
         appendonly: bool = True,
         appendfsync: Literal["always", "everysec", "no"] = "everysec",
-        save: str = "",
         port: int | None = None,
         more: Mapping[str, str] | None = None,
     ) -> None:
@@ -54,7 +55,7 @@ class RedisServer(DaemonRig):
             "dir": str(directory),
             "appendonly": "yes" if appendonly else "no",
             "appendfsync": appendfsync,
-            "save": save,
+            "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
             **(more or {}),
@@ -92,8 +93,8 @@ class RedisServer(DaemonRig):
         self.start()
 
     def _probe(self) -> redis.Redis:
-        return redis.Redis(
-            host=LOOPBACK, port=self.port, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+        return redis.Redis.from_url(
+            self.url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0), **self._tls
         )
 
     def _answers(self) -> bool:
@@ -110,7 +111,11 @@ class TlsRedisServer(RedisServer):
     def __init__(self, directory: Path, certificates: Certificates) -> None:
         self.certificates = certificates
         pki, port = certificates.directory, free_port()
-        self._files = {"ca": pki / "cacert.pem", "cert": pki / "clientcert.pem", "key": pki / "clientkey.pem"}
+        self._tls = {
+            "ssl_ca_certs": str(pki / "cacert.pem"),
+            "ssl_certfile": str(pki / "clientcert.pem"),
+            "ssl_keyfile": str(pki / "clientkey.pem"),
+        }
         more = {
             "port": "0",
             "tls-port": str(port),
@@ -125,17 +130,3 @@ class TlsRedisServer(RedisServer):
     @override
     def url(self) -> str:
         return f"rediss://{LOOPBACK}:{self.port}/0"
-
-    @override
-    def _probe(self) -> redis.Redis:
-        return redis.Redis(
-            host=LOOPBACK,
-            port=self.port,
-            socket_timeout=1,
-            socket_connect_timeout=1,
-            retry=Retry(NoBackoff(), 0),
-            ssl=True,
-            ssl_ca_certs=str(self._files["ca"]),
-            ssl_certfile=str(self._files["cert"]),
-            ssl_keyfile=str(self._files["key"]),
-        )

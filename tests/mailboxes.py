@@ -12,7 +12,7 @@ import itertools
 import json
 import tempfile
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,10 @@ from configdrive.client.postings import Header, Posting, Receipt
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import PermanentError
 from configdrive.lifecycle.settled import Settled
+from configdrive.lifecycle.state import Leftover as RememberedLeftover
 from configdrive.model import EventId, EventKey, VmUuid
 from rigs.redis import RedisServer
-from tasks.mailbox import Claim, NotNow, Park, Retry, Wakeup
+from tasks.mailbox import Claim, Held, NotNow, Park, Retry, VmView, Wakeup
 from tests.support import require_rig
 from workers.store.inspection import Inspection
 from workers.store.mailbox import MailboxOptions
@@ -38,17 +39,22 @@ LEASE = 30.0
 RESEND = 15.0
 DOUBT = 1000.0  # no machine is so slow that it comes to pass
 
-_AGE_QUEUE = """
-if redis.call('HEXISTS', KEYS[1], 'looked') == 1 then redis.call('HINCRBY', KEYS[1], 'looked', ARGV[1]) end
-"""
-_AGE_VM = """
-for _, name in ipairs({'until', 'retry_at'}) do
-  if redis.call('HEXISTS', KEYS[1], name) == 1 then redis.call('HINCRBY', KEYS[1], name, ARGV[3]) end
+_AGE = """
+for index = 4, #ARGV do
+  for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ARGV[index])) do
+    local by, member = ARGV[2], ARGV[3]
+    if redis.call('TYPE', key).ok == 'hash' then
+      for _, name in ipairs({'until', 'retry_at', 'looked'}) do
+        if redis.call('HEXISTS', key, name) == 1 then redis.call('HINCRBY', key, name, by) end
+      end
+    else
+      local members = member == '' and redis.call('ZRANGE', key, 0, -1) or {member}
+      for _, one in ipairs(members) do redis.call('ZADD', key, 'XX', 'INCR', by, one) end
+    end
+  end
 end
-for _, queue in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  redis.call('ZADD', ARGV[1] .. 'due:' .. queue, 'XX', 'INCR', ARGV[3], ARGV[2])
-end
 """
+"""Moves what is stored in time under the keys of some patterns; of sets, all members or one."""
 
 _sequence = itertools.count(1)
 
@@ -210,6 +216,31 @@ class Store:
         assert claim.header == header
         return claim
 
+    def end(
+        self,
+        header: Header,
+        state: str | None = '{"sequence":1}',
+        *,
+        gone: bool = False,
+        left: tuple[RememberedLeftover, ...] = (),
+    ) -> Claim:
+        """Have a worker end an event well; returns the claim that it had."""
+        claim = self.claim(header)
+        self.mailbox.done(claim, replace(finish(claim, state, gone=gone), left=left))
+        return claim
+
+    def hold(self, vm: VmUuid) -> Held:
+        """Hold what must be there to be held."""
+        held = self.mailbox.hold(vm)
+        assert isinstance(held, Held), held
+        return held
+
+    def view(self, vm: VmUuid) -> VmView:
+        """Return a known VM as operators see it."""
+        view = self.mailbox.view(vm)
+        assert view is not None
+        return view
+
     def refused(self, header: Header) -> NotNow:
         """Claim what must not be given; says why it was not."""
         answer = self.mailbox.claim(self.wakeup(header))
@@ -248,32 +279,22 @@ class Store:
 
     def age(self, vm: VmUuid, seconds: float) -> None:
         """Let time pass for one VM: its lease and its back-off move into the past by so much."""
-        keys = [self.key("vm", vm), self.key("queues")]
-        self.client.eval(_AGE_VM, len(keys), *keys, self.prefix, vm, str(-round(seconds * 1000)))
+        self._age(seconds, f"vm:{vm}", "due:*", member=vm)
 
     def age_queue(self, seconds: float, queue: str = QUEUE) -> None:
         """Let time pass for a queue's look at lost messages."""
-        self.client.eval(_AGE_QUEUE, 1, self.key("queue", queue), str(-round(seconds * 1000)))
+        self._age(seconds, f"queue:{queue}")
 
     def age_places(self, seconds: float, queue: str = QUEUE) -> None:
         """Let time pass for the places for which VMs are parked."""
-        self._shift(self.key("away", queue), seconds)
+        self._age(seconds, f"away:{queue}")
 
     def age_all(self, seconds: float) -> None:
         """Let time pass for all that this store knows."""
-        for vm in self.mailbox.vms():
-            self.age(vm, seconds)
-        for queue in self.mailbox.pending():
-            self.age_queue(seconds, queue)
-            self._shift(self.key("left", queue), seconds)
-            self.age_places(seconds, queue)
-            self._shift(self.key("verify", queue), seconds)
-        self._shift(self.key("orphans"), seconds)
+        self._age(seconds, "vm:*", "due:*", "queue:*", "left:*", "away:*", "verify:*", "orphans")
 
-    def _shift(self, key: str, seconds: float) -> None:
-        members: Any = self.client.zrange(key, 0, -1)
-        for member in members:
-            self.client.zincrby(key, -seconds * 1000, member)
+    def _age(self, seconds: float, *patterns: str, member: str = "") -> None:
+        self.client.eval(_AGE, 0, self.prefix, str(-round(seconds * 1000)), member, *patterns)
 
     def now(self) -> float:
         """Return the server's time."""
@@ -282,10 +303,11 @@ class Store:
 
     # --- what is stored -----------------------------------------------------------------------------------------------
 
-    def due(self, vm: VmUuid, queue: str = QUEUE) -> float | None:
-        """Return in how many seconds the VM's lease or back-off ends; `None` when it has none."""
+    def due(self, vm: VmUuid, queue: str = QUEUE) -> float:
+        """Return in how many seconds the VM's lease or back-off ends; it must have one."""
         due: Any = self.client.zscore(self.key("due", queue), vm)
-        return None if due is None else due / 1000 - self.now()
+        assert due is not None
+        return float(due) / 1000 - self.now()
 
     def field(self, vm: VmUuid, name: str) -> str | None:
         """Return one field of the VM's hash."""

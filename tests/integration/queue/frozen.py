@@ -6,53 +6,31 @@ stands at a point of a verb until the other has come to the moment at which it i
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from configdrive.client.postings import Header, Posting
-from configdrive.contract.events import parse, short_type
-from configdrive.contract.outcome import Outcome, Status
-from configdrive.contract.sealing import body_of
-from configdrive.lifecycle.reconcile import Reconciler
-from configdrive.lifecycle.verify import Verifier
-from configdrive.model import DriveSettings, EventId, EventKey, HostName, StorageName, StoredImage
-from tasks.attempt import Attempts
-from tasks.isolation import Isolation
-from tasks.leftovers import Leftovers
+from configdrive.contract.outcome import Status
+from configdrive.model import EventKey, HostName, StorageName, StoredImage
 from tasks.mailbox import OperatorAction, Wakeup
 from tasks.policy import Limits
 from tasks.wakeup import LEFTOVERS_NAME, Question
 from tests.lives.life import Asking
-from tests.mailboxes import Store
-from tests.unit.documents import OTHER_UUID, Json, document
-from tests.unit.fakes.cloud import At, Cloud, Machine, MemoryDriver
+from tests.mailboxes import Store, outcome
+from tests.unit.documents import OTHER_UUID, Json
+from tests.unit.fakes.cloud import At, Machine
 from tests.unit.fakes.fleet import HOST_1, PRIMARY, VM, foreign_image, read_image
-from tests.unit.fakes.queue import RecordingAttempts
-from tests.unit.fakes.small import FakeClock, FakeNamer, FakeSealer, RecordingObserver
+from tests.unit.fakes.queue import QUEUE, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import redis
 
-QUEUE = "configdrive.memory"
 AGES = 100_000.0
 """Seconds after which every lease has run out, every back-off is over, and every question is due."""
 
 _BUSY = (("verify", QUEUE), ("left", QUEUE), ("mail", VM))
-_AGE = """
-local by = -ARGV[1]
-for _, name in ipairs({'until', 'retry_at'}) do
-  if redis.call('HEXISTS', KEYS[1], name) == 1 then redis.call('HINCRBY', KEYS[1], name, by) end
-end
-if redis.call('HEXISTS', KEYS[2], 'looked') == 1 then redis.call('HINCRBY', KEYS[2], 'looked', by) end
-for index = 3, #KEYS do
-  for _, one in ipairs(redis.call('ZRANGE', KEYS[index], 0, -1)) do redis.call('ZINCRBY', KEYS[index], by, one) end
-end
-"""
-"""What `Store.age_all` does, in one round trip: there are thousands of runs."""
 
 ENDED: Final = "when the last event had ended"
 ROUNDS = 12
@@ -118,11 +96,10 @@ class Place:
     ) -> None:
         client.flushdb()
         self.script = script
-        self.store = Store(client, lease=3_000.0, prefix="f:")
-        self._age = client.register_script(_AGE)
-        aging = (("vm", VM), *((kind, QUEUE) for kind in ("queue", "due", "left", "verify")))
-        self._aging = [self.store.key(*key) for key in aging]
-        self.cloud = Cloud()
+        self.queue = Queue(
+            Store(client, lease=3_000.0, prefix="f:"), Limits(attempts=8, backoff=1.0, backoff_most=2.0), Asking
+        )
+        self.store, self.cloud = self.queue.store, self.queue.fleet.cloud
         self.machine = self.cloud.machines[VM] = Machine(HOST_1, script.root)
         self.neighbour = foreign_image(self.cloud, OTHER_UUID)
         self.cloud.machines[self.neighbour.name.vm_uuid] = Machine(HOST_1, PRIMARY, slot=True, medium=self.neighbour)
@@ -136,22 +113,6 @@ class Place:
         self._stands, self._goes_on = threading.Semaphore(0), threading.Semaphore(0)
         self._error: BaseException | None = None
         self._watched = False
-        self.sealer, self.clock = FakeSealer(), FakeClock()
-        driver = MemoryDriver(self.cloud)
-        namer, observer, leases = FakeNamer(), RecordingObserver(), Asking(self.store.mailbox)
-        drivers = {driver.name: driver}
-        verifier = Verifier(drivers, self.sealer, namer, observer, DriveSettings())
-        self.leftovers = Leftovers(self.store.mailbox, drivers, leases=leases, verifier=verifier)
-        self.attempts = Attempts(
-            mailbox=self.store.mailbox,
-            reconciler=Reconciler(drivers, self.sealer, namer, self.clock, observer, drives=DriveSettings()),
-            clock=self.clock,
-            limits=Limits(attempts=8, backoff=1.0, backoff_most=2.0),
-            leases=leases,
-            isolation=Isolation(self.store.places),
-            timeouts=(),
-            observer=RecordingAttempts(),
-        )
 
     # --- the story ------------------------------------------------------------------------------------------------
 
@@ -210,16 +171,12 @@ class Place:
         later.pop(0)
 
     def _publish(self, happening: Event) -> None:
-        number = len(self.published) + 1
-        event = parse(json.dumps(document(happening.word, sequence=number, **happening.data)))
-        header = Header(EventId(event.id), event.source, short_type(event.type), VM, QUEUE, number)
-        assert self.store.mailbox.put(Posting(header, body_of(event, self.sealer))).accepted
-        self.published.append(header.key)
+        self.published.append(self.queue.put(happening.word, **happening.data).key)
 
     def _work(self) -> None:
         """Let time pass, and a worker take all messages that there are then."""
         for _ in range(ROUNDS):
-            self._age(keys=self._aging, args=[round(AGES * 1000)])
+            self.store.age_all(AGES)
             self.store.mailbox.wake_due(QUEUE, 10)
             self.store.mailbox.ask_hosts(QUEUE, 30)
             self.store.mailbox.try_parked(QUEUE, 30)
@@ -227,9 +184,9 @@ class Place:
             self.store.lose_messages(QUEUE)
             for message in messages:
                 if message.task == LEFTOVERS_NAME:
-                    self.leftovers.answer(Question(message.arguments[0], QUEUE, message.number))
+                    self.queue.leftovers.answer(Question(message.arguments[0], QUEUE, message.number))
                 else:
-                    self.attempts.make(message.wakeup)
+                    self.queue.attempts.make(message.wakeup)
             if not self.store.client.exists(self.store.key("mail", VM)):
                 return
 
@@ -243,13 +200,13 @@ class Place:
 
     def skip(self) -> None:
         """Have a person give up the event at the head."""
-        head = self.store.mail(VM)[:1]
-        if not head:
+        view = self.store.mailbox.view(VM)
+        if view is None or not view.mail:
             return  # it has ended meanwhile
+        head = view.mail[0]
         self.store.age(VM, AGES)
-        number = self.published.index(head[0]) + 1
-        outcome = Outcome(f"event-{number}", "orchestrator/1", "start", VM, number, Status.SKIPPED, 0.0)
-        assert self.store.mailbox.act(VM, head[0], OperatorAction.SKIP, outcome) is None
+        skipped = outcome(head, Status.SKIPPED)
+        assert self.store.mailbox.act(VM, head.key, OperatorAction.SKIP, skipped) is None
 
     # --- the first worker -----------------------------------------------------------------------------------------
 
@@ -258,7 +215,7 @@ class Place:
             if isinstance(self.script.event, Act):
                 self.script.event.do(self)
             else:
-                self.attempts.make(Wakeup(self.published[-1], VM, QUEUE))
+                self.queue.attempts.make(Wakeup(self.published[-1], VM, QUEUE))
         except BaseException as error:  # noqa: BLE001 - raised in the other thread
             self._error = error
         finally:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from configdrive.model import PowerState, StoredImage
-from tests.integration.queue.frozen import ENDED, QUEUE, Act, Event, Place, Script, run
+from tests.integration.queue.frozen import ENDED, Act, Event, Place, Script, run
 from tests.unit.fakes.fleet import AT_DESTINATION, HOST_1, HOST_2, LOCAL
+from tests.unit.fakes.queue import QUEUE
 
 if TYPE_CHECKING:
     import redis
@@ -58,12 +59,12 @@ def _lose_drive(place: Place) -> None:
     place.have_verified()
 
 
-LOSE_DRIVE, VERIFY = Act(_lose_drive), Act(lambda place: place.leftovers.verify_all(QUEUE))
+LOSE_DRIVE, VERIFY = Act(_lose_drive), Act(lambda place: place.queue.leftovers.verify_all(QUEUE))
 DOWN, UP = (
     Act(lambda place: place.cloud.down.add(HOST_1)),
     Act(lambda place: place.cloud.down.discard(HOST_1)),
 )
-ASK, BACK = Act(lambda place: place.leftovers.ask(QUEUE, HOST_1)), Act(_move_back)
+ASK, BACK = Act(lambda place: place.queue.leftovers.ask(QUEUE, HOST_1)), Act(_move_back)
 
 _RUNS = (DEPLOY, START, ON)
 SCRIPTS: Final = {

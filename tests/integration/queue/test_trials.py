@@ -10,8 +10,8 @@ import pytest
 from configdrive.contract.outcome import Status
 from configdrive.lifecycle.settled import Settled
 from rigs.invariants import Auditor
-from tasks.mailbox import NotNow, OperatorAction, Park, Retry
-from tests.mailboxes import LEASE, QUEUE, Store, again, finish, new_vm, outcome, park
+from tasks.mailbox import NotNow, Park, Retry
+from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,59 +151,6 @@ def test_another_cause_than_before_is_published(fleet: Fleet) -> None:
     fleet.end(fleet.store.claim(header), away(header, "storage nfs", "storage_unavailable"))
     assert [one.code for one in fleet.store.outcomes()] == [AWAY, "storage_unavailable"]
     assert fleet.tried(0) == []
-    assert fleet.tried() == [header]
-
-
-def test_what_is_parked_for_another_cause_waits_for_a_person(fleet: Fleet) -> None:
-    header = fleet.store.put(new_vm())
-    claim = fleet.store.claim(header)
-    fleet.end(claim, park(claim, "no_free_slot"))
-    assert fleet.tried(10 * PAUSE) == []
-
-
-def test_what_an_operator_or_a_newer_event_has_set_going_is_not_tried_beside_it(fleet: Fleet) -> None:
-    retried, skipped, superseded = (fleet.parked() for _ in range(3))
-    fleet.store.mailbox.act(retried.vm_uuid, retried.key, OperatorAction.RETRY, None)
-    fleet.store.mailbox.act(
-        skipped.vm_uuid, skipped.key, OperatorAction.SKIP, outcome(skipped, Status.SKIPPED, at=next(_CLOCK))
-    )
-    fleet.store.put(superseded.vm_uuid, "stop")
-    assert fleet.tried() == []
-    for header in (retried, superseded):
-        claim = fleet.store.claim(header)
-        assert claim.trial == ""
-        fleet.end(claim)
-    assert [kind for kind in fleet.store.all_keys() if kind.startswith("away")] == []
-
-
-@pytest.mark.parametrize("how", ["retry", "skip", "stop"])
-def test_a_trial_gives_way_to_an_operator_and_to_what_supersedes_it(fleet: Fleet, how: str) -> None:
-    header = fleet.parked()
-    assert fleet.tried() == [header]
-    if how == "stop":
-        trial = fleet.store.claim(header)
-        fleet.store.put(header.vm_uuid, "stop")
-        fleet.end(trial, away(header, stays=True))
-    else:
-        skipped = outcome(header, Status.SKIPPED, at=next(_CLOCK))
-        assert fleet.store.mailbox.act(header.vm_uuid, header.key, OperatorAction(how), skipped) is None
-    assert not fleet.is_parked(header)
-    if how == "skip":
-        assert fleet.store.refused(header) is NotNow.EMPTY
-        return
-    claim = fleet.store.claim(header)
-    assert claim.trial == ""
-    fleet.end(claim)
-
-
-def test_a_worker_that_dies_over_a_trial_leaves_it_to_the_next(fleet: Fleet) -> None:
-    header = fleet.parked()
-    fleet.tried()
-    fleet.store.claim(header)
-    fleet.store.age_all(LEASE)
-    claim = fleet.store.claim(header)
-    assert (claim.trial, claim.attempt, claim.deaths) == (AWAY, 2, 1)
-    fleet.end(claim, away(header, stays=True))
     assert fleet.tried() == [header]
 
 

@@ -6,22 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from configdrive.contract.outcome import Status
-from configdrive.lifecycle.settled import Settled, Verified
+from configdrive.lifecycle.settled import Verified
 from configdrive.lifecycle.state import Leftover
 from configdrive.model import HostName, HypervisorName, Intent, Place, StorageName, VmUuid
-from tasks.mailbox import Doubt, FencedError, Held, OperatorAction
+from tasks.mailbox import Doubt, FencedError, OperatorAction
 from tasks.wakeup import VERIFY
-from tests.mailboxes import LEASE, QUEUE, RESEND, Store, again, finish, new_vm, outcome
+from tests.mailboxes import LEASE, QUEUE, RESEND, Store, finish, new_vm, outcome
 
 SIMULATED, H1 = HypervisorName("simulated"), HostName("h1")
 INTENT = Intent(H1, "id of h1", Place(StorageName("s"), H1), "an image", SIMULATED)
-
-
-def hold(store: Store, vm: VmUuid) -> Held:
-    held = store.mailbox.hold(vm)
-    assert isinstance(held, Held)
-    return held
 
 
 def doubted(store: Store) -> list[VmUuid]:
@@ -31,40 +24,9 @@ def doubted(store: Store) -> list[VmUuid]:
 def noted(store: Store) -> tuple[VmUuid, Doubt]:
     """Have a VM verified; nothing waits for it."""
     vm = new_vm()
-    claim = store.claim(store.put(vm))
-    store.mailbox.done(claim, finish(claim))
+    store.end(store.put(vm))
     store.mailbox.note_doubt(QUEUE, vm)
     return vm, next(doubt for doubt in store.mailbox.doubts(QUEUE) if doubt.vm_uuid == vm)
-
-
-def test_a_vm_whose_events_ended_as_usual_is_not_noted(store: Store) -> None:
-    vm = new_vm()
-    header = store.put(vm)
-    store.mailbox.done(store.claim(header), again(1))
-    store.age(vm, 1)
-    claim = store.claim(header)
-    store.mailbox.done(claim, finish(claim))
-    hold(store, vm)
-    store.age(vm, LEASE)
-    store.claim(store.put(vm))  # the holder died
-    assert doubted(store) == []
-
-
-def test_a_vm_is_noted_whose_event_was_superseded_or_skipped_or_whose_worker_gave_nothing_back(store: Store) -> None:
-    superseded, skipped, dead, retried = (new_vm() for _ in range(4))
-    claim = store.claim(store.put(superseded))
-    store.mailbox.done(claim, Settled(outcome(claim.header, Status.DROPPED, "superseded")))
-    header = store.parked(skipped)
-    assert store.mailbox.act(skipped, header.key, OperatorAction.SKIP, outcome(header)) is None
-    header = store.put(dead)
-    store.claim(header)
-    store.age(dead, LEASE)
-    store.claim(header)
-    header = store.put(retried)
-    store.claim(header)
-    store.age(retried, LEASE)
-    assert store.mailbox.act(retried, header.key, OperatorAction.RETRY, None) is None
-    assert sorted(doubted(store)) == sorted([superseded, skipped, dead, retried])
 
 
 def test_one_message_is_sent_for_all_at_their_pace(store: Store) -> None:
@@ -87,7 +49,7 @@ def test_one_message_is_sent_for_all_at_their_pace(store: Store) -> None:
 
 def test_what_was_found_is_written_and_the_vm_noted_no_more_in_one_step(store: Store) -> None:
     vm, doubt = noted(store)
-    held = hold(store, vm)
+    held = store.hold(vm)
     assert store.mailbox.intend(held, [INTENT])
     left = Leftover(SIMULATED, H1, places=(INTENT.place,))
     store.mailbox.release_verified(held, doubt, Verified("state", left=(left,), intents=(INTENT,)))
@@ -106,7 +68,7 @@ def test_a_vm_is_remembered_as_long_as_something_that_was_about_to_be_done_is(st
     assert store.mailbox.intend(claim, [INTENT])
     store.mailbox.done(claim, finish(claim, None))
     assert (store.mailbox.intents(vm), store.ttl("vm", vm)) == ((INTENT,), -1)
-    store.mailbox.release(hold(store, vm))
+    store.mailbox.release(store.hold(vm))
     assert store.ttl("vm", vm) == -1
     header = store.parked(vm)
     assert store.mailbox.act(vm, header.key, OperatorAction.SKIP, outcome(header)) is None
@@ -129,7 +91,7 @@ def test_what_a_late_worker_may_have_done_is_not_forgotten_by_whoever_has_looked
     assert store.mailbox.intents(vm) == (INTENT,)
     for noted_again, remains in ((True, (INTENT,)), (False, ())):
         (doubt,) = store.mailbox.doubts(QUEUE)
-        held = hold(store, vm)
+        held = store.hold(vm)
         if noted_again:
             store.mailbox.note_doubt(QUEUE, vm, [INTENT])
         store.mailbox.release_verified(held, doubt, Verified(intents=(INTENT,)))
@@ -138,7 +100,7 @@ def test_what_a_late_worker_may_have_done_is_not_forgotten_by_whoever_has_looked
 
 def test_a_doubt_that_came_meanwhile_stays(store: Store) -> None:
     vm, doubt = noted(store)
-    held = hold(store, vm)
+    held = store.hold(vm)
     store.client.zincrby(store.key("verify", QUEUE), 1, vm)
     store.mailbox.release_verified(held, doubt, Verified())
     assert doubted(store) == [vm]
@@ -146,9 +108,9 @@ def test_a_doubt_that_came_meanwhile_stays(store: Store) -> None:
 
 def test_one_who_has_lost_the_vm_settles_no_doubt(store: Store) -> None:
     vm, doubt = noted(store)
-    held = hold(store, vm)
+    held = store.hold(vm)
     store.age(vm, LEASE)
-    hold(store, vm)
+    store.hold(vm)
     with pytest.raises(FencedError):
         store.mailbox.release_verified(held, doubt, Verified("late", gone=True))
     assert (doubted(store), store.field(vm, "state")) == ([vm], '{"sequence":1}')

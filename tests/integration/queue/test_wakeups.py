@@ -86,20 +86,8 @@ def test_a_message_that_came_back_is_worked_on_and_breeds_no_other(store: Store)
     assert not isinstance(claim, NotNow)
     store.mailbox.done(claim, finish(claim))
     assert len(store.messages()) == 1, "there is a message for the VM already"
-    claim = store.claim(second)
-    store.mailbox.done(claim, finish(claim))
+    store.end(second)
     assert store.sent() == [(third.key, 1)]
-
-
-def test_a_message_for_a_vm_in_work_leaves_the_vm_to_its_worker(store: Store) -> None:
-    header = store.put(new_vm())
-    claim = store.claim(header)
-    double = Wakeup(header.key, header.vm_uuid, QUEUE, 1)
-    assert store.mailbox.claim(double) is NotNow.BUSY
-    store.age(header.vm_uuid, 31)
-    assert store.due_now() == [(header.key, 2)], "whose death is noticed as ever"
-    assert not isinstance(store.mailbox.claim(store.wakeup(header)), NotNow)
-    assert not store.mailbox.renew(claim)
 
 
 def test_a_stranger_s_number_makes_no_message_lost_for_long(store: Store) -> None:
@@ -109,20 +97,6 @@ def test_a_stranger_s_number_makes_no_message_lost_for_long(store: Store) -> Non
     assert int(taken) == 3
     assert len(looks(store, 20)) == 3, "each is doubled once"
     assert len(store.messages()) == 6
-
-
-def test_dead_workers_lease_is_found_when_it_has_run_out(store: Store) -> None:
-    vm = new_vm()
-    header = store.put(vm)
-    claim = store.claim(header)
-    assert store.due(vm) == pytest.approx(30, abs=1)
-    store.age(vm, 20)
-    assert store.due_now() == []
-    assert store.mailbox.renew(claim)
-    assert store.due(vm) == pytest.approx(30, abs=1)
-    store.age(vm, 30)
-    assert store.due_now() == store.sent() == [(header.key, 2)]
-    assert store.claim(header).deaths == 1
 
 
 def test_live_lease_is_left_alone_even_when_its_due_time_was_lost(store: Store) -> None:
@@ -150,8 +124,7 @@ def test_what_is_parked_or_empty_is_not_kept_due(store: Store) -> None:
     parked, empty = new_vm(), new_vm()
     store.parked(parked)
     header = store.put(empty)
-    claim = store.claim(header)
-    store.mailbox.done(claim, finish(claim))
+    store.end(header)
     store.client.zadd(store.key("due", QUEUE), {parked: 0, empty: 0, new_vm(): 0})
     assert store.due_now() == []
     assert store.mailbox.pending() == {QUEUE: 0}
@@ -215,15 +188,13 @@ def test_garbage_in_a_mailbox_is_a_dead_letter_and_holds_up_nobody(store: Store,
     text = garbage.replace("VM", vm) if isinstance(garbage, str) else garbage
     store.client.rpush(store.key("mail", vm), text)
     third = store.put(vm)
-    claim = store.claim(first)
-    store.mailbox.done(claim, finish(claim))
+    store.end(first)
     assert store.sent() == [(third.key, 1)]
     (letter,) = store.mailbox.dead_letters(10)
     reason = "a header without an event" if garbage == NOBODY_S else "not a header"
     assert (letter.origin, letter.reason, letter.vm_uuid, letter.event_id) == ("mailbox", reason, vm, None)
     assert abs(letter.at - store.now()) < 5
-    claim = store.claim(third)
-    store.mailbox.done(claim, finish(claim))
+    store.end(third)
     assert store.mail(vm) == []
 
 
@@ -260,6 +231,5 @@ def test_what_only_the_script_can_read_as_a_header_is_claimed_with_its_body(stor
     assert not isinstance(stranger, NotNow)
     assert (stranger.header.key, stranger.header.forged_key, stranger.body) == (FORGED_KEY, FORGED_KEY, b"")
     store.mailbox.done(stranger, finish(stranger))
-    claim = store.claim(third)
-    store.mailbox.done(claim, finish(claim))
+    store.end(third)
     assert store.mail(vm) == []

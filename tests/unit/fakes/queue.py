@@ -15,12 +15,14 @@ from configdrive.contract.outcome import Outcome
 from configdrive.contract.sealing import body_of
 from configdrive.lifecycle.reconcile import Attempt, Reconciler
 from configdrive.lifecycle.settled import Settled
+from configdrive.lifecycle.verify import Verifier
 from configdrive.model import DriveSettings, EventId, VmUuid
-from configdrive.ports import StepRecord
+from configdrive.ports import Drivers, StepRecord
 from tasks.attempt import AttemptObserver, Attempts
 from tasks.isolation import Isolation
 from tasks.lease import LeaseKeeper
-from tasks.mailbox import Claim, Dropped, Ending, Park
+from tasks.leftovers import Leftovers
+from tasks.mailbox import Claim, Dropped, Ending, Leases, Park
 from tasks.policy import Limits
 from tests.mailboxes import Store
 from tests.unit.documents import Json, document
@@ -69,25 +71,48 @@ class RecordingAttempts(AttemptObserver):
 
 @dataclass
 class Queue:
-    """One fleet's mailboxes, and one worker at a time."""
+    """One fleet's mailboxes, and one worker at a time. Time passes for the store as its clock is moved.
 
-    fleet: Fleet = field(default_factory=lambda: Fleet(clock=StoreClock()))
+    Args:
+        store: where the mailboxes are.
+        limits: of an attempt.
+        keeper: what makes the keeper of leases; left out, one that goes by the clock.
+    """
+
+    store: Store = field(default_factory=Store)
+    limits: Limits = LIMITS
+    keeper: Callable[[Leases], LeaseKeeper] | None = None
 
     def __post_init__(self) -> None:
-        self.store = Store()
-        assert isinstance(self.fleet.clock, StoreClock)
-        self.fleet.clock.store = self.store
+        clock = StoreClock()
+        self.fleet = Fleet(clock=clock)
+        clock.store = self.store
         self.mailbox = self.store.mailbox
         self.observer = RecordingAttempts()
-        self.leases = LeaseKeeper(self.mailbox, seconds=30.0, longest=300.0, clock=self.fleet.clock.now)
+        self.leases = (
+            LeaseKeeper(self.mailbox, seconds=30.0, longest=300.0, clock=clock.now)
+            if self.keeper is None
+            else self.keeper(self.mailbox)
+        )
         self.attempts = self.worker(self.fleet.reconciler)
+        self.removed: list[str] = []
+        self.leftovers = self.asker({self.fleet.driver.name: self.fleet.driver})
+
+    def asker(self, drivers: Drivers) -> Leftovers:
+        """Return who asks hosts for what they still have, and verifies VMs."""
+        fleet = self.fleet
+        verifier = Verifier(drivers, fleet.sealer, fleet.namer, fleet.observer, DriveSettings())
+        return Leftovers(self.mailbox, drivers, leases=self.leases, verifier=verifier, observer=self)
+
+    def leftover_removed(self, queue: str) -> None:
+        self.removed.append(queue)
 
     def worker(self, reconciler: Reconciler) -> Attempts:
         return Attempts(
             mailbox=self.mailbox,
             reconciler=reconciler,
             clock=self.fleet.clock,
-            limits=LIMITS,
+            limits=self.limits,
             leases=self.leases,
             isolation=Isolation(self.store.places),
             timeouts=(OutOfTimeError,),

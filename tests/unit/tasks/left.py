@@ -5,10 +5,7 @@ from __future__ import annotations
 from configdrive.contract.outcome import Status
 from configdrive.errors import TransientCode
 from configdrive.lifecycle.state import VmRecord, peek
-from configdrive.lifecycle.verify import Verifier
-from configdrive.model import DriveSettings, HostName, VmUuid
-from configdrive.ports import Drivers
-from tasks.leftovers import Leftovers
+from configdrive.model import HostName, VmUuid
 from tests.unit.fakes.fleet import HOST_1, VM
 from tests.unit.fakes.queue import QUEUE, Queue
 
@@ -20,16 +17,7 @@ class World:
         self.queue = Queue()
         self.cloud = self.queue.fleet.cloud
         self.mailbox = self.queue.mailbox
-        self.removed: list[str] = []
-        self.leftovers = self.make({self.queue.fleet.driver.name: self.queue.fleet.driver})
-
-    def make(self, drivers: Drivers) -> Leftovers:
-        fleet = self.queue.fleet
-        verifier = Verifier(drivers, fleet.sealer, fleet.namer, fleet.observer, DriveSettings())
-        return Leftovers(self.mailbox, drivers, leases=self.queue.leases, verifier=verifier, observer=self)
-
-    def leftover_removed(self, queue: str) -> None:
-        self.removed.append(queue)
+        self.leftovers = self.queue.leftovers
 
     def leave(self, word: str = "stop") -> None:
         """Start the VM, take its host away, and have a stop or destroy leave what it has."""

@@ -10,11 +10,9 @@ import pytest
 from redis import ResponseError
 
 from configdrive.contract.outcome import Status
-from configdrive.errors import PermanentCode, PermanentError, StaleCode, StaleError, TransientCode, TransientError
+from configdrive.errors import PermanentCode, StaleCode, StaleError, TransientCode, TransientError
 from configdrive.lifecycle.settled import Settled
-from configdrive.model import EventKey, VmUuid
-from tasks.mailbox import Dropped, NotNow, OperatorAction, Park, Retry, Wakeup
-from tests.unit.documents import OTHER_UUID
+from tasks.mailbox import Dropped, NotNow, Park, Retry
 from tests.unit.fakes.cloud import At
 from tests.unit.fakes.fleet import HOST_1, VM
 from tests.unit.fakes.queue import QUEUE, OutOfTimeError, Queue
@@ -66,41 +64,6 @@ def test_a_destroy_finds_what_a_start_brought_that_failed_and_was_given_up(queue
     assert not queue.store.client.exists(queue.store.key("intents", VM))
 
 
-def test_the_next_event_is_woken_in_order(queue: Queue) -> None:
-    first, second, third = queue.put("deploy"), queue.put("update"), queue.put("start")
-    assert queue.sent == [(first.key, 1)]
-    queue.take(first)
-    assert queue.sent == [(second.key, 1)]
-    queue.take(second)
-    assert queue.sent == [(third.key, 1)]
-    queue.take(third)
-    assert queue.sent == []
-    assert [outcome.event_id for outcome in queue.stream] == ["event-1", "event-2", "event-3"]
-
-
-def test_a_wake_up_that_came_twice_finds_nothing_to_do_and_the_outcome(queue: Queue) -> None:
-    header = queue.put("deploy")
-    outcome = queue.ended(header)
-    assert queue.take(header) == Dropped(NotNow.EMPTY, outcome)
-    assert queue.take(queue.put("start")) is not None
-    assert len(queue.stream) == 2
-
-
-def test_a_wake_up_for_a_vm_that_a_worker_is_at_finds_nothing_to_do(queue: Queue) -> None:
-    header = queue.put("deploy")
-    queue.claim(header)
-    assert queue.take(header) == Dropped(NotNow.BUSY)
-
-
-def test_a_wake_up_for_nobody_finds_nothing_to_do(queue: Queue) -> None:
-    assert queue.attempts.make(Wakeup(EventKey("never-published"), VmUuid(OTHER_UUID), QUEUE)) == Dropped(NotNow.EMPTY)
-
-
-def test_what_waits_behind_an_event_supersedes_it(queue: Queue) -> None:
-    start, _stop = queue.put("start"), queue.put("stop")
-    assert queue.ended(start).code is StaleCode.SUPERSEDED
-
-
 def test_a_worker_works_on_what_is_next_whatever_event_its_message_names(queue: Queue) -> None:
     first, second = queue.put("deploy"), queue.put("update")
     named_second = replace(queue.store.wakeup(first), key=second.key)
@@ -108,13 +71,6 @@ def test_a_worker_works_on_what_is_next_whatever_event_its_message_names(queue: 
     assert isinstance(ending, Settled)
     assert ending.outcome.key == first.key
     assert queue.sent == [(second.key, 1)]
-
-
-def test_a_destroyed_vm_is_a_tombstone_for_the_store(queue: Queue) -> None:
-    queue.take(queue.put("deploy"))
-    assert queue.store.field(VM, "gone") is None
-    queue.take(queue.put("destroy"))
-    assert queue.store.field(VM, "gone") is not None
 
 
 def test_an_attempt_is_reported_when_it_begins_and_when_its_end_is_written(queue: Queue) -> None:
@@ -125,15 +81,6 @@ def test_an_attempt_is_reported_when_it_begins_and_when_its_end_is_written(queue
     assert (claim.header, stored) == (header, ending)
     queue.take(header)
     assert len(queue.observer.started) == 1, "nothing was claimed"
-
-
-def test_of_each_attempt_the_end_that_was_stored_is_reported(queue: Queue) -> None:
-    header = queue.put("start")
-    queue.raising(away)
-    for _ in range(3):
-        queue.take(header)
-        queue.fleet.clock.time += 13
-    assert [type(ending) for _, ending in queue.observer.ended] == [Retry, Retry, Park]
 
 
 def test_of_an_attempt_that_is_another_s_no_end_is_reported(queue: Queue) -> None:
@@ -212,27 +159,6 @@ def test_a_start_that_was_parked_because_its_host_was_away_goes_on_by_itself_whe
     assert queue.mailbox.parked(10) == []
 
 
-def test_a_parked_event_goes_on_when_an_operator_says_so(queue: Queue) -> None:
-    header = queue.put("start")
-    queue.raising(lambda: PermanentError(PermanentCode.ACCESS_DENIED, "no"))
-    assert queue.ended(header).status is Status.PARKED
-    queue.mended()
-    assert queue.mailbox.act(VM, header.key, OperatorAction.RETRY, None) is None
-    assert queue.ended(header).status is Status.APPLIED
-
-
-def test_a_destroy_goes_through_what_is_parked_before_it(queue: Queue) -> None:
-    queue.take(queue.put("deploy", start=True))
-    header = queue.put("start")
-    queue.raising(lambda: PermanentError(PermanentCode.ACCESS_DENIED, "no"))
-    queue.take(header)
-    queue.mended()
-    destroy = queue.put("destroy")
-    assert queue.ended(header).code is StaleCode.SUPERSEDED
-    assert queue.ended(destroy).status is Status.APPLIED
-    assert queue.fleet.generations() == []
-
-
 def test_an_attempt_whose_time_is_over_is_tried_again(queue: Queue) -> None:
     def slow(_verb: str, _at: At) -> None:
         raise OutOfTimeError
@@ -291,39 +217,6 @@ def test_the_log_says_where_something_unforeseen_happened_and_no_value(
     assert "MemoryDriver.upload" in message or "MemoryDriver._begin" in message
     assert record.exc_info is None
     assert SECRET not in caplog.text
-
-
-def test_a_worker_that_has_lost_its_vm_writes_nothing(queue: Queue) -> None:
-    header = queue.put("start")
-
-    def overtaken(verb: str, at: At) -> None:
-        if (verb, at) == ("upload", At.AFTER):
-            queue.fleet.clock.time += 31
-            queue.claim(header)
-
-    queue.fleet.cloud.hook = overtaken
-    assert queue.take(header) == Dropped(StaleCode.LEASE_LOST)
-    assert queue.fleet.cloud.verbs[-1] == "upload", "the next step was not taken"
-    assert queue.stream == []
-    assert queue.sent == []
-    assert queue.store.field(VM, "epoch") == "2"
-    assert queue.owned(), "the lease is the other worker's"
-    assert queue.store.mail(VM) == [header.key]
-    assert queue.observer.ended[0][1] is None, "no end of it was written"
-
-
-def test_a_worker_that_lost_its_vm_at_the_very_end_writes_nothing(queue: Queue) -> None:
-    header = queue.put("deploy")
-
-    def overtaken(verb: str, at: At) -> None:
-        if (verb, at) == ("upload", At.AFTER):
-            queue.fleet.clock.time += 31
-            queue.claim(header)
-
-    queue.fleet.cloud.hook = overtaken
-    assert queue.take(header) == Dropped(StaleCode.LEASE_LOST)
-    assert queue.stream == []
-    assert queue.store.field(VM, "state") is None
 
 
 def test_stale_work_that_the_use_case_meets_is_dropped(queue: Queue) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from configdrive.contract.events import MAX_EVENT_BYTES
 from configdrive.contract.outcome import Status
 from configdrive.contract.sealing import body_of
-from configdrive.errors import PermanentCode, StaleCode, TransientCode, TransientError
+from configdrive.errors import PermanentCode, StaleCode
 from configdrive.lifecycle.settled import Settled
 from configdrive.model import EventKey
 from tests.unit.documents import OTHER_UUID, document, event
@@ -24,10 +23,6 @@ SECRET = "sw0rdfish"
 @pytest.fixture
 def queue() -> Queue:
     return Queue()
-
-
-def away() -> TransientError:
-    return TransientError(TransientCode.HOST_UNREACHABLE, "host-1 does not answer", "look after it")
 
 
 # --- workers that die -------------------------------------------------------------------------------------------------
@@ -70,13 +65,6 @@ def test_one_death_is_no_reason_to_park(queue: Queue) -> None:
     queue.die_over(header)
     outcome = queue.ended(header)
     assert (outcome.status, outcome.attempts) == (Status.APPLIED, 2)
-
-
-def test_deaths_over_one_event_do_not_count_for_the_next(queue: Queue) -> None:
-    for word in ("deploy", "start", "update"):
-        header = queue.put(word)
-        queue.die_over(header)
-        assert queue.ended(header).status is Status.APPLIED
 
 
 # --- mail that is none ------------------------------------------------------------------------------------------------
@@ -159,28 +147,3 @@ def test_sealed_data_without_guest_data_in_it_is_rejected_and_holds_nobody_up(qu
     assert (letter.event_id, letter.vm_uuid) == (first["id"], VM)
     body = body_of(then, queue.fleet.sealer)
     assert queue.ended(queue.post(then.id, "start", body, 2)).status is Status.APPLIED
-
-
-# --- secrets ----------------------------------------------------------------------------------------------------------
-
-
-def test_nothing_of_a_drive_stands_in_the_store_or_the_log_after_a_whole_life(
-    queue: Queue, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    guest = {"password": SECRET, "user_data": {"text": SECRET}, "metadata": {"extra": {"key": SECRET}}}
-    seen = ""
-    for word, data in (
-        ("deploy", {"guest": guest}),
-        ("start", {}),
-        ("password_reset", {"guest": {"password": SECRET}}),
-        ("update", {"guest": guest, "apply": "now"}),
-        ("stop", {}),
-        ("destroy", {}),
-    ):
-        header = queue.put(word, **data)
-        seen += queue.store.everything()
-        queue.take(header)
-        seen += queue.store.everything()
-    assert SECRET not in seen
-    assert SECRET not in caplog.text

@@ -1,10 +1,9 @@
-"""What Flower shows of an event: its row's state and sentence, and nothing that stands on a drive."""
+"""What Flower shows of an event, and of a question to a host: its row's state and sentence, and no secret."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,37 +14,55 @@ from configdrive.client.scripts import source
 from configdrive.errors import PermanentCode, PermanentError
 from tasks.attempt import Attempts
 from tasks.celery_tasks import register
-from tasks.mailbox import Wakeup
-from tasks.wakeup import TASK_NAMES
+from tasks.leftovers import Leftovers
+from tasks.leftovers import register as register_questions
+from tasks.wakeup import LEFTOVERS_NAME, TASK_NAME, TASK_NAMES
 from tests.unit.documents import OTHER_UUID, UUID, WORDS
 from tests.unit.fakes.fleet import HOST_1
-from tests.unit.fakes.queue import QUEUE, Queue
+from tests.unit.fakes.queue import QUEUE
+from tests.unit.tasks.left import World
 
 SECRET = "sw0rdfish"
 
 
 class Worker:
-    """The task in a Celery app, with what it works on."""
+    """The tasks in a Celery app, with what they work on."""
 
     def __init__(self, app: Celery) -> None:
-        self.queue = Queue()
+        self.world = World()
+        self.queue = self.world.queue
         self.made = 0
         self.task: Task[Any, Any] = register(app, self._attempts, self.queue.mailbox)
+        self.tasks: dict[str, Task[Any, Any]] = {
+            TASK_NAME: self.task,
+            LEFTOVERS_NAME: register_questions(app, self._leftovers, self.queue.mailbox),
+        }
 
     def _attempts(self) -> Attempts:
         self.made += 1
         return self.queue.attempts
 
+    def _leftovers(self) -> Leftovers:
+        self.made += 1
+        return self.world.leftovers
+
     def run(self, header: Header) -> tuple[str, Any]:
         """Let the message for a VM arrive."""
-        return self.arrive(self.queue.store.wakeup(header), header)
+        wakeup = self.queue.store.wakeup(header)
+        return self.message(TASK_NAME, wakeup.key, [header.event_type, wakeup.vm_uuid, 1, wakeup.number])
 
-    def arrive(self, wakeup: Wakeup, header: Header) -> tuple[str, Any]:
-        return self.message(wakeup.key, [header.event_type, wakeup.vm_uuid, 1, wakeup.number])
-
-    def message(self, task_id: str, arguments: list[object], **named: object) -> tuple[str, Any]:
+    def message(
+        self,
+        task: str,
+        task_id: str,
+        arguments: list[object],
+        named: dict[str, object] | None = None,
+        queue: str = QUEUE,
+    ) -> tuple[str, Any]:
         """Let a message arrive; returns the row's state and its result."""
-        done = self.task.apply(args=tuple(arguments), kwargs=named, task_id=task_id, throw=False, routing_key=QUEUE)
+        done = self.tasks[task].apply(
+            args=tuple(arguments), kwargs=named, task_id=task_id, throw=False, routing_key=queue
+        )
         assert SECRET not in f"{done.result!r} {done.traceback}"
         return done.state, done.result
 
@@ -106,11 +123,8 @@ def test_what_nobody_foresaw_shows_neither_its_text_nor_its_traceback(worker: Wo
 
 def test_an_event_whose_next_queue_is_another_is_left_to_its_workers(worker: Worker) -> None:
     header = worker.queue.put("deploy")
-    elsewhere = replace(worker.queue.store.wakeup(header), queue="configdrive.other")
-    done = worker.task.apply(
-        args=("deploy", elsewhere.vm_uuid, 1, 0), task_id=header.key, throw=False, routing_key=elsewhere.queue
-    )
-    assert done.state == states.RETRY
+    arguments = ["deploy", header.vm_uuid, 1, 0]
+    assert worker.message(TASK_NAME, header.key, arguments, queue="configdrive.other")[0] == states.RETRY
 
 
 def test_a_row_that_is_another_worker_s_is_left_alone(worker: Worker) -> None:
@@ -120,22 +134,36 @@ def test_a_row_that_is_another_worker_s_is_left_alone(worker: Worker) -> None:
 
 
 def test_a_stale_wake_up_is_no_success(worker: Worker) -> None:
-    assert worker.message("k" * 22, ["start", OTHER_UUID, 1, 1])[0] == states.IGNORED
+    assert worker.message(TASK_NAME, "k" * 22, ["start", OTHER_UUID, 1, 1])[0] == states.IGNORED
+
+
+def test_the_row_of_a_question_says_what_came_of_it(worker: Worker) -> None:
+    worker.world.leave()
+    worker.world.cloud.down.clear()
+    said = (states.SUCCESS, "host host-1: 1 VMs finished, 0 wait")
+    assert worker.message(LEFTOVERS_NAME, "1", ["host-1", 1]) == said
 
 
 @pytest.mark.parametrize(
-    ("task_id", "arguments", "named"),
+    ("task", "task_id", "arguments", "named"),
     [
-        ("../etc", ["start", UUID, 1, 1], {}),
-        ("k" * 22, [SECRET], {}),
-        ("k" * 22, [], {"password": SECRET}),
-        ("k" * 22, ["start", {"uuid": SECRET}, 1, 1], {}),
+        (TASK_NAME, "../etc", ["start", UUID, 1, 1], {}),
+        (TASK_NAME, "k" * 22, [SECRET], {}),
+        (TASK_NAME, "k" * 22, [], {"password": SECRET}),
+        (TASK_NAME, "k" * 22, ["start", {"uuid": SECRET}, 1, 1], {}),
+        (LEFTOVERS_NAME, "../etc", ["host-1", 1], {}),
+        (LEFTOVERS_NAME, "1", [], {}),
+        (LEFTOVERS_NAME, "1", [], {"password": SECRET}),
+        (LEFTOVERS_NAME, "1", [["host-1"], 1], {}),
+        (LEFTOVERS_NAME, "1", [SECRET, SECRET], {}),
+        (LEFTOVERS_NAME, "1", [f"{SECRET} x", 1], {}),
+        (LEFTOVERS_NAME, "1", ["start", UUID, 1], {}),
     ],
 )
-def test_a_message_that_is_no_wake_up_goes_to_the_dead_letters(
-    worker: Worker, task_id: str, arguments: list[object], named: dict[str, object]
+def test_a_message_that_is_none_of_the_fleet_s_goes_to_the_dead_letters(
+    worker: Worker, task: str, task_id: str, arguments: list[object], named: dict[str, object]
 ) -> None:
-    state, error = worker.message(task_id, arguments, **named)
+    state, error = worker.message(task, task_id, arguments, named)
     assert state == states.FAILURE
     assert "publish" not in str(error)
     (letter,) = worker.queue.mailbox.dead_letters(10)
@@ -148,8 +176,9 @@ def test_a_message_that_is_no_wake_up_goes_to_the_dead_letters(
 def test_each_type_of_event_has_a_task_of_its_name_that_is_acknowledged_early_and_keeps_no_result(
     worker: Worker,
 ) -> None:
-    tasks = {name: task for name, task in worker.task.app.tasks.items() if name in TASK_NAMES}
-    assert set(tasks) == {"configdrive.lifecycle", *(f"configdrive.{word}" for word in WORDS)}
+    ours = {LEFTOVERS_NAME, *TASK_NAMES}
+    tasks = {name: task for name, task in worker.task.app.tasks.items() if name in ours}
+    assert set(tasks) == {LEFTOVERS_NAME, TASK_NAME, *(f"configdrive.{word}" for word in WORDS)}
     assert {(task.ignore_result, task.acks_late) for task in tasks.values()} == {(True, False)}
     types = re.search(r"local TYPES = {(.*?)}", source("common"))
     assert types is not None

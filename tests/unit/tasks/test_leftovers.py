@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from celery import Celery, Task, states
 
-from configdrive.contract.outcome import Status
 from configdrive.errors import StaleCode
 from configdrive.lifecycle.state import Phase, write
 from configdrive.model import HostName, HypervisorName, PowerState, VmUuid
-from tasks.leftovers import Leftovers, register
-from tasks.mailbox import Dropped, NotNow, OperatorAction
+from tasks.mailbox import OperatorAction
 from tasks.wakeup import LEFTOVERS_NAME, read_question, wake_due
 from tests.mailboxes import outcome
-from tests.unit.documents import OTHER_UUID, UUID
+from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.cloud import At, Machine
 from tests.unit.fakes.fleet import HOST_1, HOST_2, PRIMARY, VM
 from tests.unit.fakes.queue import QUEUE
 from tests.unit.tasks.left import World
 
-SECRET = "sw0rdfish"
 OTHER = VmUuid(OTHER_UUID)
 
 
@@ -48,7 +42,7 @@ def test_a_host_that_is_back_gives_up_what_it_has_and_is_asked_no_more(world: Wo
     )
     assert not world.queue.owned()
     assert world.ask() == "host host-1: 0 VMs finished, 0 wait"
-    assert world.removed == [QUEUE], "it is reported, once"
+    assert world.queue.removed == [QUEUE], "it is reported, once"
 
 
 def test_a_host_is_asked_at_its_pace_and_each_only_once(world: World) -> None:
@@ -97,60 +91,6 @@ def test_a_vm_that_another_is_at_is_left_alone(world: World) -> None:
     assert world.ask() == "host host-1: 1 VMs finished, 0 wait", "the one who died holds it no longer"
 
 
-def test_an_event_that_comes_while_the_host_is_asked_is_woken_afterwards(world: World) -> None:
-    world.leave()
-    world.cloud.down.clear()
-    put = []
-
-    def comes(verb: str, at: At) -> None:
-        if (verb, at) == ("delete", At.AFTER):
-            put.append(world.queue.put("start"))
-            assert world.queue.take(put[0]) == Dropped(NotNow.BUSY)
-
-    world.cloud.hook = comes
-    world.ask()
-    assert world.queue.sent == [(put[0].key, 1)]
-    world.cloud.hook = lambda _verb, _at: None
-    world.queue.ended(put[0])
-    assert world.queue.fleet.generations() == [put[0].sequence]
-
-
-def test_one_who_has_lost_the_vm_writes_nothing_and_the_host_is_asked_again(world: World) -> None:
-    world.leave()
-    world.cloud.down.clear()
-    before = world.known()
-
-    def overtaken(verb: str, at: At) -> None:
-        if (verb, at) == ("delete", At.AFTER):
-            world.queue.fleet.clock.time += 31
-            world.mailbox.hold(VM)
-
-    world.cloud.hook = overtaken
-    assert world.ask() == "host host-1: 0 VMs finished, 1 wait"
-    assert (world.known(), world.left()) == (before, {HOST_1: [VM]})
-    assert world.queue.owned(), "the hold is the other's"
-    world.cloud.hook = lambda _verb, _at: None
-    world.queue.fleet.clock.time += 31
-    assert world.ask() == "host host-1: 1 VMs finished, 0 wait"
-    assert world.left() == {}
-
-
-def test_one_who_has_lost_the_vm_in_the_middle_takes_nothing_more(world: World) -> None:
-    world.leave()
-    world.cloud.down.clear()
-
-    def overtaken(verb: str, at: At) -> None:
-        if (verb, at) == ("detach", At.AFTER):
-            world.queue.fleet.clock.time += 31
-            world.mailbox.hold(VM)
-
-    world.cloud.hook = overtaken
-    world.ask()
-    assert world.cloud.verbs[-1] == "detach"
-    assert world.queue.fleet.generations() != []
-    assert world.left() == {HOST_1: [VM]}
-
-
 def test_what_cannot_be_finished_now_keeps_no_other_vm_waiting(world: World) -> None:
     world.leave()
     world.cloud.down.clear()
@@ -194,7 +134,7 @@ def test_a_vm_that_is_on_another_hypervisor_by_now_is_cleaned_where_it_was(world
 def test_one_who_does_not_serve_the_hypervisor_takes_nothing_away(world: World) -> None:
     world.leave()
     world.cloud.down.clear()
-    assert world.make({}).ask(QUEUE, HOST_1) == "host host-1: 0 VMs finished, 1 wait"
+    assert world.queue.asker({}).ask(QUEUE, HOST_1) == "host host-1: 0 VMs finished, 1 wait"
     assert world.queue.fleet.generations() != []
 
 
@@ -237,54 +177,6 @@ def doubted(world: World) -> list[VmUuid]:
     return [doubt.vm_uuid for doubt in world.mailbox.doubts(QUEUE)]
 
 
-@pytest.mark.parametrize("word", ["stop", "destroy"])
-def test_what_a_frozen_worker_brings_after_the_end_goes(world: World, word: str) -> None:
-    queue = world.queue
-
-    def overtaken(verb: str, at: At) -> None:
-        if (verb, at) == ("upload", At.BEFORE):
-            world.cloud.hook = lambda _verb, _at: None
-            queue.fleet.clock.time += 31
-            assert queue.ended(start).status is Status.APPLIED
-            assert queue.ended(queue.put(word)).status is Status.APPLIED
-            assert answered(world) == "1 VMs verified, 0 wait"
-
-    start = queue.put("deploy", start=True)
-    world.cloud.hook = overtaken
-    assert queue.take(start) == Dropped(StaleCode.LEASE_LOST)
-    assert queue.fleet.generations() == [1]
-    assert doubted(world) == [VM]
-    assert answered(world) == "1 VMs verified, 0 wait"
-    assert (queue.fleet.medium(), queue.fleet.generations()) == (None, [])
-    assert doubted(world) == []
-    assert (world.queue.store.field(VM, "gone") is not None) == (word == "destroy")
-    assert not queue.owned()
-
-
-def test_a_drive_that_a_frozen_worker_emptied_is_filled_again(world: World) -> None:
-    queue, cloud = world.queue, world.cloud
-    queue.take(queue.put("deploy", start=True))
-    content: list[bytes | None] = []
-
-    def overtaken(verb: str, at: At) -> None:
-        if (verb, at) == ("detach", At.BEFORE):
-            cloud.hook = lambda _verb, _at: None
-            queue.fleet.clock.time += 31
-            assert queue.ended(stop).status is Status.APPLIED
-            queue.ended(queue.put("start"))
-            content.append(cloud.medium(VM))
-
-    stop = queue.put("stop")
-    cloud.hook = overtaken
-    assert queue.take(stop) == Dropped(StaleCode.LEASE_LOST)
-    queue.fleet.machine.medium = None
-    assert doubted(world) == [VM]
-    assert answered(world) == "1 VMs verified, 0 wait"
-    assert content == [cloud.medium(VM)]
-    assert content != [None]
-    assert world.known().phase is Phase.ATTACHED
-
-
 def test_a_vm_is_verified_behind_its_events_and_when_its_host_is_back(world: World) -> None:
     queue, cloud = world.queue, world.cloud
     queue.take(queue.put("deploy", start=True))
@@ -311,66 +203,3 @@ def test_a_vm_that_can_never_be_verified_is_asked_for_no_more(world: World) -> N
     assert answered(world) == "1 VMs verified, 0 wait"
     assert queue.store.field(VM, "state") == '{"phase": "of a later version"}'
     assert doubted(world) == []
-
-
-# --- the task ---------------------------------------------------------------------------------------------------------
-
-
-class Worker:
-    """The task in a Celery app."""
-
-    def __init__(self, app: Celery) -> None:
-        self.world = World()
-        self.made = 0
-        self.task: Task[Any, Any] = register(app, self._leftovers, self.world.mailbox)
-
-    def _leftovers(self) -> Leftovers:
-        self.made += 1
-        return self.world.leftovers
-
-    def message(self, task_id: str, arguments: list[object], **named: object) -> tuple[str, Any]:
-        """Let a message arrive; returns the row's state and its result."""
-        done = self.task.apply(args=tuple(arguments), kwargs=named, task_id=task_id, throw=False, routing_key=QUEUE)
-        assert SECRET not in f"{done.result!r} {done.traceback}"
-        return done.state, done.result
-
-
-@pytest.fixture
-def worker() -> Iterator[Worker]:
-    with Celery(broker="memory://", set_as_current=False) as app:
-        yield Worker(app)
-
-
-def test_the_message_names_the_host_and_its_row_says_what_came_of_it(worker: Worker) -> None:
-    worker.world.leave()
-    worker.world.cloud.down.clear()
-    assert worker.message("1", ["host-1", 1]) == (states.SUCCESS, "host host-1: 1 VMs finished, 0 wait")
-
-
-@pytest.mark.parametrize(
-    ("task_id", "arguments", "named"),
-    [
-        ("../etc", ["host-1", 1], {}),
-        ("1", [], {}),
-        ("1", [], {"password": SECRET}),
-        ("1", [["host-1"], 1], {}),
-        ("1", [SECRET, SECRET], {}),
-        ("1", [f"{SECRET} x", 1], {}),
-        ("1", ["start", UUID, 1], {}),
-    ],
-)
-def test_a_message_that_names_no_host_goes_to_the_dead_letters(
-    worker: Worker, task_id: str, arguments: list[object], named: dict[str, object]
-) -> None:
-    state, _error = worker.message(task_id, arguments, **named)
-    assert state == states.FAILURE
-    (letter,) = worker.world.mailbox.dead_letters(10)
-    assert (letter.origin, letter.event_id, letter.vm_uuid) == ("broker", None, None)
-    assert letter.reason.startswith("invalid_event: ")
-    assert SECRET not in repr(letter)
-    assert worker.made == 0, "no driver was made for it"
-
-
-def test_the_task_is_acknowledged_early_and_keeps_no_result(worker: Worker) -> None:
-    task = worker.task
-    assert (task.name, task.ignore_result, task.acks_late) == (LEFTOVERS_NAME, True, False)

@@ -11,8 +11,6 @@ from configdrive.lifecycle.orphans import Why
 from configdrive.lifecycle.state import Phase, peek
 from configdrive.model import Generation, HostName, ImageName, InstanceName, Intent, StoredImage, VmUuid
 from configdrive.ports import Survey
-from tasks.leftovers import Leftovers
-from tasks.mailbox import Dropped, NotNow
 from tasks.storage_sweep import Finding, StorageSweeper
 from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.cloud import At
@@ -39,7 +37,7 @@ def sweeper(queue: Queue) -> StorageSweeper:
         clock=queue.fleet.clock,
         leases=queue.leases,
         grace=GRACE,
-        leftovers=Leftovers(queue.mailbox, {queue.fleet.driver.name: queue.fleet.driver}, leases=queue.leases),
+        leftovers=queue.leftovers,
     )
 
 
@@ -143,21 +141,6 @@ def test_what_an_event_has_changed_since_the_storages_were_looked_at_counts(
     found = {finding.image.name: finding.why for finding in sweeper.sweep(scene)}
     assert found[name] is Why.IN_WORK
     assert orphan in queue.fleet.cloud.files
-
-
-def test_an_event_that_comes_meanwhile_is_woken_afterwards(queue: Queue, sweeper: StorageSweeper) -> None:
-    older(queue)
-    put = []
-
-    def comes(verb: str, at: At) -> None:
-        if (verb, at) == ("delete", At.BEFORE):
-            put.append(queue.put("update"))
-            assert queue.take(put[0]) == Dropped(NotNow.BUSY)
-
-    queue.fleet.cloud.hook = comes
-    swept(sweeper)
-    assert queue.sent == [(put[0].key, 1)]
-    queue.ended(put[0])
 
 
 def test_one_who_has_lost_the_vm_deletes_nothing_more(queue: Queue, sweeper: StorageSweeper) -> None:
