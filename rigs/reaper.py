@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 MARK: Final = "RIGS_OF"
 """The variable that names the runs whose rigs a process belongs to: a run within a run belongs to both."""
 
-_PATIENCE: Final = 5.0
+_PATIENCE: Final = 4.0
 """Seconds that an interrupted run has to take its rigs down in order."""
+
+_REPORT: Final = 3.0
+"""Seconds that it has from then on to print what it has found: within ten nothing of a run is left."""
 
 _lines: dict[int, int] = {}
 """Process id -> what its reaper listens to."""
@@ -91,7 +94,7 @@ def _run(token: str, owner: int) -> None:
     select.select([pidfd, sys.stdin], [], [])
     if not select.select([pidfd], [], [], _PATIENCE)[0]:
         _end_all(token, _PATIENCE)
-        if not select.select([pidfd], [], [], _PATIENCE)[0]:
+        if not select.select([pidfd], [], [], _REPORT)[0]:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     _end_all(token, _PATIENCE)
 
