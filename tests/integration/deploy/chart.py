@@ -145,6 +145,12 @@ def render(values: Values | None = None, *, path: Path = CHART, release: str = R
     ]
 
 
+@functools.cache
+def rendered(name: str = "default") -> list[Manifest]:
+    """Return what becomes of the values of a name; nobody changes it."""
+    return render(VALUES[name])
+
+
 def check(manifest: Manifest) -> None:
     """Hold an object against its kind's schema; what the schema does not know is refused.
 

@@ -12,17 +12,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from click.testing import CliRunner
+from redis import Redis
 
 from rigs.process import LOOPBACK, Daemon, find_program, free_port, tail
+from tests.support import require_rig, wait_until
 from workers.cli import program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[3]
 IMAGE_FILES = Path("/usr/local/lib/configdrive")
@@ -191,6 +195,16 @@ class Stack:
         service._daemon = Daemon(service.argv, service.log, service.environment)
         return service
 
+    def client(self, role: str | None) -> Redis:
+        """Return a client with a role's login, or with none."""
+        if role is None:
+            return Redis(port=self._redis_port, socket_timeout=600)
+        return Redis.from_url(self.settings(role)["redis_url"], socket_timeout=600)
+
+    def settings(self, role: str) -> dict[str, Any]:
+        """Return what `init` has written for a role."""
+        return tomllib.loads((self.volume(f"secrets-{role}") / "settings.toml").read_text())
+
     def stop(self) -> None:
         """Stop all side by side, Redis last."""
         for service in self.services.values():
@@ -198,6 +212,21 @@ class Stack:
                 service.ask_to_stop()
         for service in reversed(self.services.values()):
             service.stop()
+
+
+@contextmanager
+def begun(directory: Path) -> Iterator[Stack]:
+    """A stack in which `init` has run, and Redis runs."""
+    with require_rig():
+        stack = Stack(directory)
+        stack.service("init").run()
+        service = stack.redis()
+    try:
+        service.start()
+        wait_until(service.healthy, "redis to be healthy", timeout=20, interval=0.1)
+        yield stack
+    finally:
+        stack.stop()
 
 
 def configdrive(stack: Stack, role: str, *words: str, given: str = "") -> str:

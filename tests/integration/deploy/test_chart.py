@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from tests.integration.deploy.chart import (
     named,
     pod,
     render,
+    rendered,
 )
 from tests.integration.deploy.compose import ROOT
 from workers.cli.program import program
@@ -44,35 +46,28 @@ FILES_OF_THE_GATE = ("gate_tokens_file", "gate_certificate", "gate_certificate_k
 FILES_OF_CLOUDSTACK = {"key_file", *FILES_OF_WEBHOOKS, *FILES_OF_THE_GATE}
 
 
-@pytest.fixture(params=VALUES)
-def values(request: pytest.FixtureRequest) -> Values:
-    return VALUES[request.param]
-
-
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def test_helm_has_nothing_to_say_against_it(values: Values) -> None:
     report = helm().lint(CHART, values, strict=True, namespace=NAMESPACE, kube_version="v1.37.0")
     assert report["errors"] == []
     assert [one["error"] for one in report["messages"]] == ["icon is recommended"]
 
 
-def test_those_who_take_the_objects_know_every_field(values: Values) -> None:
-    manifests = render(values)
-    for one in manifests:
+def test_those_who_take_the_objects_know_every_field_and_would_find_another() -> None:
+    for one in {json.dumps(each): each for name in VALUES for each in rendered(name)}.values():
         check(one)
-        assert one["metadata"]["namespace"] == NAMESPACE
+    by_kind = {one["kind"]: one for one in rendered("all there is") if "spec" in one}
+    for one in by_kind.values():
+        with pytest.raises((AssertionError, kubernetes_validate.ValidationError)):
+            check({**one, "spec": {**one["spec"], "replcas": 2}})
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_what_objects_refer_to_is_there_and_no_name_is_twice(case: str) -> None:
+    values, manifests = VALUES[case], rendered(case)
+    assert {one["metadata"]["namespace"] for one in manifests} == {NAMESPACE}
     names = [(one["kind"], one["metadata"]["name"]) for one in manifests]
     assert len(names) == len(set(names))
-
-
-def test_an_object_with_a_field_that_nobody_knows_would_be_found() -> None:
-    for one in render(VALUES["all there is"]):
-        if "spec" in one:
-            with pytest.raises((AssertionError, kubernetes_validate.ValidationError)):
-                check({**one, "spec": {**one["spec"], "replcas": 2}})
-
-
-def test_what_objects_refer_to_is_there(values: Values) -> None:
-    manifests = render(values)
     deployments = named(manifests, "Deployment")
     found = {name: one["spec"]["template"]["metadata"]["labels"] for name, one in deployments.items()}
 
@@ -100,7 +95,7 @@ def test_what_objects_refer_to_is_there(values: Values) -> None:
 
 
 def test_another_hypervisor_is_one_entry() -> None:
-    before, after = render(), render({"workers": {"simulated": {"enabled": True}}})
+    before, after = rendered(), render({"workers": {"simulated": {"enabled": True}}})
     added = [one for one in after if one not in before]
     assert sorted((one["kind"], one["metadata"]["name"]) for one in added) == [
         (kind, f"{RELEASE}-worker-simulated") for kind in ("Deployment", "PodDisruptionBudget", "ScaledObject")
@@ -111,7 +106,7 @@ def test_another_hypervisor_is_one_entry() -> None:
 
 
 def test_an_entry_s_own_values_go_before_those_of_all_pods() -> None:
-    manifests = render(VALUES["zones"])
+    manifests = rendered("zones")
     berlin, plain = pod(manifests, "worker-kvm-berlin")["spec"], pod(manifests, "worker-kvm")["spec"]
     assert berlin["nodeSelector"] == {"topology.kubernetes.io/zone": "berlin"}
     assert "nodeSelector" not in plain
@@ -120,13 +115,13 @@ def test_an_entry_s_own_values_go_before_those_of_all_pods() -> None:
 
 
 def test_without_keda_the_number_of_workers_is_that_of_the_values() -> None:
-    deployments = named(render(VALUES["without KEDA"]), "Deployment")
+    deployments = named(rendered("without KEDA"), "Deployment")
     assert {name: one["spec"].get("replicas") for name, one in deployments.items() if name.startswith("worker")} == {
         "worker-kvm": 7,
         "worker-xenserver": 2,
         "worker-vmware": 2,
     }
-    for name, one in named(render(), "Deployment").items():  # an upgrade would undo what KEDA has set
+    for name, one in named(rendered(), "Deployment").items():  # an upgrade would undo what KEDA has set
         assert ("replicas" in one["spec"]) == (not name.startswith("worker-"))
 
 
@@ -140,7 +135,7 @@ def secrets(value: Any) -> Iterator[str]:  # noqa: ANN401  # any part of a manif
 
 
 def test_secrets_are_those_of_the_values_and_none_is_made() -> None:
-    manifests = render(VALUES["secrets of one's own"])
+    manifests = rendered("secrets of one's own")
     assert named(manifests, "Secret") == {}
     assert set(secrets(manifests)) == {"vault-worker", "vault-hosts", "vault-flower"}
     assert set(secrets(pod(manifests, "flower"))) == {"vault-flower"}
@@ -185,7 +180,7 @@ def test_settings_that_values_may_have_are_all_but_the_secret_and_the_chart_s_ow
 
 
 def test_settings_become_what_a_process_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    (worker,) = pod(render(VALUES["all there is"]), "worker-kvm")["spec"]["containers"]
+    (worker,) = pod(rendered("all there is"), "worker-kvm")["spec"]["containers"]
     variables = [one["name"] for one in worker["env"]]
     assert len(variables) == len(set(variables)), "the API server takes no name twice"
     for one in worker["env"]:
@@ -218,7 +213,7 @@ def test_what_is_for_cloudstack_has_secrets_and_settings_of_its_own(  # noqa: PL
     settings_of_files: tuple[str, ...],
     files: list[str],
 ) -> None:
-    manifests = render(VALUES["all there is"])
+    manifests = rendered("all there is")
     assert set(secrets(pod(manifests, name))) == {"configdrive-cloudstack"}
     (adapter,) = pod(manifests, name)["spec"]["containers"]
     secret = tmp_path / "settings.toml"
@@ -258,8 +253,8 @@ def test_only_webhooks_and_hosts_are_let_in(entry_point: str, *, service: bool, 
     assert ("cloudstack" in named(manifests, "Service")) is service
     assert set(named(manifests, "NetworkPolicy")) == policies
     assert "cloudstack-gate" in named(manifests, "Service")
-    assert not {"cloudstack", "cloudstack-gate"} & named(render(), "Deployment").keys()
-    assert "cloudstack-gate" not in named(render(VALUES["CloudStack's bus"]), "Deployment")
+    assert not {"cloudstack", "cloudstack-gate"} & named(rendered(), "Deployment").keys()
+    assert "cloudstack-gate" not in named(rendered("CloudStack's bus"), "Deployment")
 
 
 def variables(manifests: list[Manifest], name: str) -> list[str]:
@@ -272,9 +267,10 @@ def test_a_package_of_it_is_whole(tmp_path: Path) -> None:
     archive = helm().package(CHART, destination=tmp_path)
     values = VALUES["all there is"]
     assert files_of(values, path=archive) == files_of(values)
-    rules = named(render(values, path=archive), "PrometheusRule")["alerts"]["spec"]
+    manifests = rendered("all there is")
+    rules = named(manifests, "PrometheusRule")["alerts"]["spec"]
     assert rules == yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
-    dashboard = named(render(values, path=archive), "ConfigMap")["dashboard"]["data"]["configdrive.json"]
+    dashboard = named(manifests, "ConfigMap")["dashboard"]["data"]["configdrive.json"]
     assert dashboard == (ROOT / "deploy/grafana/dashboards/configdrive.json").read_text()
 
 
@@ -299,7 +295,7 @@ def pod_labels(manifests: list[Manifest], kind: str) -> list[dict[str, str]]:
 def test_the_notes_name_commands_that_there_are() -> None:
     notes = files_of()["configdrive/templates/NOTES.txt"]
     (shown,) = re.findall(r"exec deployment/(\S+) -- configdrive (\w+)", notes)
-    assert shown[0].removeprefix(f"{RELEASE}-") in named(render(), "Deployment")
+    assert shown[0].removeprefix(f"{RELEASE}-") in named(rendered(), "Deployment")
     assert CliRunner().invoke(program, [shown[1], "--help"]).exit_code == 0
     assert f"service/{RELEASE}-flower" in notes
     assert "flower" not in files_of(VALUES["workers alone"])["configdrive/templates/NOTES.txt"].lower()

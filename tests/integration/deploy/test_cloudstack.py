@@ -16,7 +16,7 @@ from rigs.certificates import Certificates
 from rigs.cloudstack import CloudStack, machine
 from rigs.process import LOOPBACK, free_port
 from tests.integration.cloudstack.site import SECRET, sign, started
-from tests.integration.deploy.compose import Stack, configdrive
+from tests.integration.deploy.compose import begun, configdrive
 from tests.integration.metrics.asking import scrape
 from tests.support import require_rig, wait_until
 from workers.cloudstack.gate import Verdict
@@ -25,22 +25,13 @@ from workers.cloudstack.gate_tokens import new_token
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.deploy.compose import Service
+    from tests.integration.deploy.compose import Service, Stack
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """`init` has run, and Redis runs."""
-    with require_rig():
-        stack = Stack(tmp_path_factory.mktemp("stack"))
-        stack.service("init").run()
-        redis = stack.redis()
-    redis.start()
-    try:
-        wait_until(redis.healthy, "redis to be healthy", timeout=20, interval=0.1)
+    with begun(tmp_path_factory.mktemp("stack")) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import tomllib
 import urllib.error
 import urllib.request
 from base64 import b64decode, b64encode
@@ -21,6 +20,8 @@ from rigs.go_client import GoClient
 from tests.integration.deploy.compose import ROOT, configdrive, read_services
 from tests.integration.deploy.conftest import RUNNING
 from tests.support import require_rig, wait_until
+from tests.unit.docs.commands import assert_accepted
+from workers.cli.program import COMMANDS
 from workers.config.settings import Settings
 from workers.queueing.app import make_app
 
@@ -30,11 +31,6 @@ if TYPE_CHECKING:
     from tests.integration.deploy.compose import Stack
 
 SERVICES = read_services()
-
-
-def client_of(stack: Stack, role: str) -> redis.Redis:
-    settings = tomllib.loads((stack.volume(f"secrets-{role}") / "settings.toml").read_text())
-    return redis.Redis.from_url(settings["redis_url"], decode_responses=True, socket_timeout=600)
 
 
 def test_an_event_goes_from_the_publisher_through_the_stack(stack: Stack) -> None:
@@ -59,14 +55,14 @@ def test_an_event_goes_from_the_publisher_through_the_stack(stack: Stack) -> Non
 def test_a_program_in_another_language_needs_no_more_than_its_role_has(stack: Stack, way: str, role: str) -> None:
     if way == "call":
         configdrive(stack, "worker", "functions", "load")
-    settings = tomllib.loads((stack.volume(f"secrets-{role}") / "settings.toml").read_text())
+    settings = stack.settings(role)
     with require_rig():
         client = GoClient(settings["redis_url"].removesuffix("/0"), settings["public_key"])
     vm, guest = VmScript(), {"password": "swordfish"}
     event = {**vm.event("start", host="host-01", guest=guest), "time": "2026-03-10T12:33:00Z"}
     (outcome,) = client.send(way, event)
     assert (outcome["status"], client.said) == ("applied", "")
-    with redis.Redis.from_url(settings["redis_url"]) as asking:
+    with stack.client(role) as asking:
         nonce, content, reported = asking.get(f"configdrive:seen:{key_of(event)}").split(b" ", 2)
     assert nonce
     assert content == b"="
@@ -104,11 +100,10 @@ def test_no_login_can_stop_silence_or_slow_a_worker_by_any_command_of_celery_s(s
     vm = VmScript()
     event = vm.event("start", host="host-01")
     sent = commands(event)
-    url = tomllib.loads((stack.volume("secrets-worker") / "settings.toml").read_text())["redis_url"]
-    app = make_app(Settings(redis_url=SecretStr(url)))
+    app = make_app(Settings(redis_url=SecretStr(stack.settings("worker")["redis_url"])))
     before = at_work(app)
-    payloads: dict[str, str] = {}
-    with client_of(stack, "worker") as client, client.pubsub(ignore_subscribe_messages=True) as listening:
+    payloads: dict[str, bytes] = {}
+    with stack.client("worker") as client, client.pubsub(ignore_subscribe_messages=True) as listening:
         listening.psubscribe(CHANNEL)
         for name, arguments in sent.items():
             app.control.broadcast(name, arguments=arguments)
@@ -120,11 +115,11 @@ def test_no_login_can_stop_silence_or_slow_a_worker_by_any_command_of_celery_s(s
 
         wait_until(all_heard, "what a worker's login sends", timeout=20)
     for role in SILENT:
-        with silent(stack, role) as client:
+        with stack.client(role) as client:
             for payload in payloads.values():
                 with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.AuthenticationError)):
                     client.publish(CHANNEL, payload)
-    with client_of(stack, "flower") as client:
+    with stack.client("flower") as client:
         for payload in payloads.values():
             client.publish(CHANNEL, payload)
     assert at_work(app) == before
@@ -143,12 +138,6 @@ def at_work(app: Celery) -> dict[str, Any]:
         name: ([queue["name"] for queue in queues[name]], stats[name]["pool"]["processes"], stats[name]["pid"])
         for name in queues
     }
-
-
-def silent(stack: Stack, role: str | None) -> redis.Redis:
-    if role is not None:
-        return client_of(stack, role)
-    return redis.Redis(port=int(stack.services["redis"].outside("6379")), socket_timeout=600)
 
 
 def asked_of_flower(stack: Stack, path: str) -> str:
@@ -175,7 +164,7 @@ def test_a_service_that_hangs_is_not_healthy(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_every_service_is_confined_and_watched(name: str) -> None:
+def test_every_service_is_confined_and_watched_and_runs_a_command_that_there_is(name: str) -> None:
     service = SERVICES[name]
     assert service["healthcheck"]["test"]
     assert service["read_only"] is True
@@ -186,6 +175,8 @@ def test_every_service_is_confined_and_watched(name: str) -> None:
     if service["image"].startswith("configdrive-fleet"):
         # The image's own user, whom the Dockerfile names.
         assert "user" not in service
+        if service["command"][0] in COMMANDS:
+            assert_accepted(service["command"])
 
 
 def test_every_file_that_the_services_mount_is_there() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.client.postings import queue_name
-from tests.integration.deploy.chart import VALUES, Manifest, container, named, pod, queries, render
+from tests.integration.deploy.chart import VALUES, Manifest, container, named, pod, queries, render, rendered
 from tests.unit.docs.commands import assert_accepted
 from workers.cli.program import program
 from workers.config.hypervisors import queues
@@ -26,13 +26,8 @@ HYPERVISORS = ("kvm", "vmware", "xenserver")
 WORKERS = tuple(f"worker-{name}" for name in HYPERVISORS)
 
 
-@pytest.fixture(scope="module")
-def manifests() -> list[Manifest]:
-    return render()
-
-
-def test_a_deployment_for_each_process(manifests: list[Manifest]) -> None:
-    assert set(named(manifests, "Deployment")) == {*WORKERS, "wakeup", "storage-sweep", "flower"}
+def test_a_deployment_for_each_process() -> None:
+    assert set(named(rendered(), "Deployment")) == {*WORKERS, "wakeup", "storage-sweep", "flower"}
 
 
 def regular_expression(query: str) -> str:
@@ -44,8 +39,8 @@ def regular_expression(query: str) -> str:
 
 
 @pytest.mark.parametrize("hypervisor", HYPERVISORS)
-def test_keda_asks_for_all_queues_of_the_hypervisor_and_no_others(manifests: list[Manifest], hypervisor: str) -> None:
-    expression = regular_expression(queries(manifests)[f"worker-{hypervisor}"])
+def test_keda_asks_for_all_queues_of_the_hypervisor_and_no_others(hypervisor: str) -> None:
+    expression = regular_expression(queries(rendered())[f"worker-{hypervisor}"])
     # Prometheus anchors a regular expression at both ends.
     assert re.fullmatch(expression, queue_name(hypervisor))
     assert re.fullmatch(expression, queue_name(hypervisor, "berlin-1"))
@@ -55,7 +50,7 @@ def test_keda_asks_for_all_queues_of_the_hypervisor_and_no_others(manifests: lis
 
 def test_workers_of_zones_are_scaled_on_the_queues_that_they_take_from() -> None:
     zones = VALUES["zones"]["settings"]["zones"]
-    manifests = render(VALUES["zones"])
+    manifests = rendered("zones")
     expression = regular_expression(queries(manifests)["worker-kvm-berlin"])
     command, *words = container(manifests, "worker-kvm-berlin")["args"]
     found = program.get_command(program.make_context("configdrive", [command, *words]), command)
@@ -66,17 +61,16 @@ def test_workers_of_zones_are_scaled_on_the_queues_that_they_take_from() -> None
 
 
 def test_several_fleets_share_a_prometheus() -> None:
-    for query in queries(render(VALUES["all there is"])).values():
+    for query in queries(rendered("all there is")).values():
         assert regular_expression(query)
         assert 'namespace="fleet"' in query
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_pods_are_confined(values: str) -> None:
-    manifests = render(VALUES[values])
+def test_pods_are_confined_and_their_commands_and_settings_are_known(values: str) -> None:
+    manifests = rendered(values)
     pods = [pod(manifests, name)["spec"] for name in named(manifests, "Deployment")]
-    pods.append(named(manifests, "Pod")["doctor"]["spec"])
-    for one in pods:
+    for one in (*pods, named(manifests, "Pod")["doctor"]["spec"]):
         assert one["securityContext"] == {
             "runAsNonRoot": True,
             "runAsUser": 10001,
@@ -94,47 +88,38 @@ def test_pods_are_confined(values: str) -> None:
             }
         memory = [volume["name"] for volume in one["volumes"] if volume.get("emptyDir") == {"medium": "Memory"}]
         assert memory == ["run"], "secrets are copied to memory only"
+        (part,) = one["containers"]
+        assert_accepted(part.get("args") or part["command"][2].partition(" exec configdrive ")[2].split())
+        for variable in part["env"]:
+            if variable["name"].startswith("CONFIGDRIVE_") and variable["name"] != "CONFIGDRIVE_SETTINGS":
+                assert variable["name"].removeprefix("CONFIGDRIVE_").lower() in names_of_settings()
 
 
 @pytest.mark.parametrize("values", ["default", "all there is"])
 @pytest.mark.parametrize("name", [*WORKERS, "storage-sweep"])
 def test_grace_period_lets_the_longest_event_end(values: str, name: str) -> None:
     limit = VALUES[values].get("settings", {}).get("task_seconds", Settings().task_seconds)
-    manifests = render(VALUES[values])
+    manifests = rendered(values)
     assert pod(manifests, name)["spec"]["terminationGracePeriodSeconds"] > limit + GRACE_SECONDS
     variables = {one["name"]: one["value"] for one in container(manifests, name)["env"]}
     assert float(variables["CONFIGDRIVE_TASK_SECONDS"]) == limit, "not whatever stands in settings.toml"
 
 
-@pytest.mark.parametrize("values", VALUES)
-def test_commands_and_settings_are_known(values: str) -> None:
-    manifests = render(VALUES[values])
-    parts = [container(manifests, name) for name in named(manifests, "Deployment")]
-    parts += named(manifests, "Pod")["doctor"]["spec"]["containers"]
-    for one in parts:
-        words = one.get("args") or one["command"][2].partition(" exec configdrive ")[2].split()
-        assert_accepted(words)
-        for variable in one["env"]:
-            if variable["name"].startswith("CONFIGDRIVE_") and variable["name"] != "CONFIGDRIVE_SETTINGS":
-                assert variable["name"].removeprefix("CONFIGDRIVE_").lower() in names_of_settings()
+def well(part: Manifest, probe: str, alive: Path) -> bool:
+    """Ask a container's probe, with a sign of life that lies here."""
+    words = [word.replace("/tmp/alive", str(alive)) for word in part[probe]["exec"]["command"]]
+    return not subprocess.run(words, capture_output=True, check=False, timeout=300).returncode
 
 
 @pytest.mark.parametrize("name", [*WORKERS, "wakeup", "storage-sweep", "cloudstack", "cloudstack-gate"])
 @pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
 def test_probes_tell_a_living_worker_from_a_hung_one(tmp_path: Path, name: str, probe: str) -> None:
-    manifests = render(VALUES["all there is"])
-    alive = tmp_path / "alive"
-    words = [word.replace("/tmp/alive", str(alive)) for word in container(manifests, name)[probe]["exec"]["command"]]
-
-    def well() -> bool:
-        return not subprocess.run(words, capture_output=True, check=False, timeout=300).returncode
-
-    assert not well()
+    part, alive = container(rendered("all there is"), name), tmp_path / "alive"
+    assert not well(part, probe, alive)
     alive.touch()
-    assert well()
-    hour_and_more = time.time() - 3 * 3600
-    os.utime(alive, (hour_and_more, hour_and_more))
-    assert not well()
+    assert well(part, probe, alive)
+    os.utime(alive, (time.time() - 3 * 3600,) * 2)
+    assert not well(part, probe, alive)
 
 
 @pytest.mark.parametrize("seconds", [10, 3600, 86_400])
@@ -143,14 +128,13 @@ def test_a_storage_sweep_is_alive_between_two_rounds(tmp_path: Path, seconds: in
     assert part["args"] == ["sweep", "--every", str(seconds)]
     alive = tmp_path / "alive"
     alive.touch()
-    words = [word.replace("/tmp/alive", str(alive)) for word in part["livenessProbe"]["exec"]["command"]]
-    for age, expected in ((seconds + 60, 0), (2 * seconds + 600, 1)):
+    for age, expected in ((seconds + 60, True), (2 * seconds + 600, False)):
         os.utime(alive, (time.time() - age,) * 2)
-        assert subprocess.run(words, capture_output=True, check=False, timeout=300).returncode == expected
+        assert well(part, "livenessProbe", alive) is expected
 
 
-def test_key_file_is_readable_for_the_worker_alone(manifests: list[Manifest], tmp_path: Path) -> None:
-    (init,) = pod(manifests, "worker-kvm")["spec"]["initContainers"]
+def test_key_file_is_readable_for_the_worker_alone(tmp_path: Path) -> None:
+    (init,) = pod(rendered(), "worker-kvm")["spec"]["initContainers"]
     for folder in ("secrets", "run"):
         (tmp_path / folder).mkdir()
     for file in ("keys.json", "settings.toml"):
