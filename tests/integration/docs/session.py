@@ -12,18 +12,15 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from docs.blocks import ROOT, Run
+from docs.blocks import ROOT, Block, Run
 from rigs import reaper
-from rigs.process import RigError, find_program, tail
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from docs.blocks import Block
+from rigs.process import RigError, cache_directory, find_program, tail
+from tests.integration.docs import forks
 
 SECONDS: Final = 900
 """For all pages; 80 on a machine that does nothing else."""
@@ -86,15 +83,23 @@ def run(pages: Sequence[Sequence[Block]], directory: Path, *, before: str = "") 
     script, log = directory / "pages.sh", directory / "log"
     parts = [_page(blocks, directory / str(number)) for number, blocks in enumerate(pages)]
     script.write_text("".join((_FUNCTIONS, before, *parts)), "utf-8")
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+    programs = directory / "programs"
+    programs.mkdir()
+    ours = (str(programs), str(Path(sys.executable).parent))
+    environment = {
+        "PATH": os.pathsep.join((*ours, os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin")),
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "COLUMNS": "120",
+        "GOCACHE": str(cache_directory("go-client") / "go"),  # a home that is new would have Go's own library compiled
+    }
     with log.open("wb") as output:
         try:
             subprocess.run(
-                [*namespace(), find_program("bash", "bash"), str(script)],
+                [*namespace(), sys.executable, forks.__file__, str(script), str(programs)],
                 cwd=home,
-                env=reaper.marked(
-                    {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TERM": "dumb", "COLUMNS": "120"}
-                ),
+                env=reaper.marked(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from docs.blocks import PAGES, ROOT, RUN, Block, Run, blocks_of, pages
 from tests.integration.docs.session import SECONDS, Session, matches, namespace, run
 from tests.support import find_program, require, require_rig
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TUTORIAL: Final = PAGES / "tutorial" / "first-drive.md"
 FLEET: Final = """\

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from rigs.browser import Browser
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WIDTHS: Final = (390, 1400, 1920)
 READ: Final = ".content article *, .mobile-header *, .toc-drawer *"

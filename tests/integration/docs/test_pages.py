@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 from urllib.parse import unquote
 
 import pytest
@@ -13,9 +14,6 @@ from configdrive.errors import PermanentCode, StaleCode, TransientCode
 from docs.pictures import FIRST_PAGE
 from tests.integration.docs.conftest import ROOT
 from workers.config.settings import Settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LOADED: Final = re.compile(r"<(?:script|img|link|iframe|object)\b[^>]*?\b(?:src|href|data)=\"([^\"]+)\"")
 LINK: Final = re.compile(r"<a\b[^>]*?\bhref=\"([^\"]+)\"")
