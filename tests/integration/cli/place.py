@@ -5,33 +5,35 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+from click.testing import Result
 
 from configdrive.errors import PermanentCode
-from rigs.cloud import Cloud
+from rigs.cloud import Cloud, VmScript
 from rigs.fleet import Fleet
+from rigs.redis import RedisServer
 from rigs.simulated.faults import Raise
 from rigs.worker import CONFIGDRIVE, Worker
 from tests.support import run_command
 from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.inventory import Verb
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from click.testing import Result
-
-    from rigs.cloud import VmScript
-    from rigs.redis import RedisServer
-
 PASSWORD = "Hunter2-of-the-guest"
 USER_DATA = "#cloud-config\nruncmd: [echo the-users-own-secret]\n"
 SECRETS = (PASSWORD, USER_DATA, "the-users-own-secret")
 
 FLEET = "fleetaaa"
-QUICK = {"wakeup_seconds": 0.1, "backoff_seconds": 0.1, "lease_seconds": 30, "fleet_id": FLEET}
+QUICK = {
+    "wakeup_seconds": 0.1,
+    "backoff_seconds": 0.1,
+    "lease_seconds": 30,
+    "leftover_seconds": 3600,  # what hosts could not give up is for the commands
+    "fleet_id": FLEET,
+}
 
 
 class Place:
@@ -84,6 +86,15 @@ class Place:
         assert shown.exit_code == code, shown.output
         return [json.loads(line) for line in shown.stdout.splitlines()]
 
+    def outcome(self, event: Mapping[str, Any], code: int = 0) -> Any:  # noqa: ANN401 - JSON
+        """Publish an event and wait; returns its outcome."""
+        (reported,) = self.lines("publish", "-", "--wait", stdin=json.dumps(event), code=code)
+        return reported["outcome"]
+
+    def store(self, *events: Mapping[str, Any]) -> Result:
+        """Publish events, and do not wait."""
+        return self.run("publish", "-", stdin=event_lines(events))
+
     def process(
         self,
         *args: str,
@@ -103,11 +114,11 @@ class Place:
         self.said.append(done.stdout + done.stderr)
         return done
 
-    def start(self, *args: str) -> subprocess.Popen[str]:
+    def start(self, *args: str, **environment: str) -> subprocess.Popen[str]:
         """Start a command that goes on."""
         return subprocess.Popen(
             [CONFIGDRIVE, *args],
-            env=self.process_environment(),
+            env=self.process_environment(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -133,8 +144,7 @@ class Place:
         """Publish a VM's first event, which is parked for `code`: nobody may look at the VM this once."""
         self.cloud.world.faults.inject(Raise(verb=Verb.OBSERVE, code=code, vm=vm.uuid))
         event = vm.event("deploy", **data)
-        (reported,) = self.lines("publish", "-", "--wait", stdin=json.dumps(event), code=ExitCode.FAILED)
-        assert reported["outcome"]["status"] == "parked"
+        assert self.outcome(event, ExitCode.FAILED)["status"] == "parked"
         return event
 
     def process_environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -1,24 +1,19 @@
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from configdrive.client import connect
 from configdrive.errors import PermanentError
 from configdrive.model import HostName
+from rigs.cloud import VmScript
 from rigs.process import free_port
 from rigs.redis import RedisServer
 from tests.integration.cli.place import FLEET, PASSWORD, Place
 from tests.support import wait_until
 from workers.cli.errors import ExitCode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from rigs.cloud import VmScript
 
 
 def findings(place: Place, code: ExitCode = ExitCode.DONE) -> list[dict[str, str]]:
@@ -59,55 +54,38 @@ def test_where_all_is_well_every_part_is_named(cli_redis: RedisServer, tmp_path:
     assert all(line.startswith("OK    ") for line in text.splitlines())
 
 
-@pytest.fixture
-def own_place(tmp_path: Path) -> Iterator[Place]:
-    """A place with a Redis of its own, to be spoilt."""
-    with RedisServer(tmp_path / "redis") as server:
-        made = Place(tmp_path / "place", server, workers=0)
-        made.run("keys", "generate")
-        yield made
-        made.fleet.stop()
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "level", "words"),
-    [
-        ("maxmemory-policy", "allkeys-lru", "fail", "throw events away"),
-        ("appendonly", "no", "warn", "lost when Redis restarts"),
-        ("min-replicas-to-write", "1", "fail", "refused a command"),
-    ],
-)
-def test_a_redis_that_would_lose_events_is_found_out(
-    own_place: Place, setting: str, value: str, level: str, words: str
+def test_a_redis_that_would_lose_events_is_found_out_and_one_that_is_away_hides_nothing_else(
+    tmp_path: Path, cli_redis: RedisServer
 ) -> None:
-    with own_place.fleet.redis.client() as client:
-        client.config_set(setting, value)
-    found = findings(own_place, ExitCode.FAILED if level == "fail" else ExitCode.DONE)
-
-    assert one(found, words)["level"] == level
-
-
-def test_a_redis_that_is_away_does_not_keep_the_rest_from_being_looked_at(own_place: Place) -> None:
-    own_place.fleet.redis.stop()
-    found = findings(own_place, ExitCode.FAILED)
-    text = own_place.run("doctor").stdout
+    with RedisServer(tmp_path / "redis") as server, server.client() as client:
+        place = Place(tmp_path / "place", server, workers=0)
+        place.run("keys", "generate")
+        for setting, value, level, words in (
+            ("maxmemory-policy", "allkeys-lru", "fail", "throw events away"),
+            ("appendonly", "no", "warn", "lost when Redis restarts"),
+            ("min-replicas-to-write", "1", "fail", "refused a command"),
+        ):
+            (usual,) = client.config_get(setting).values()
+            client.config_set(setting, value)
+            code = ExitCode.FAILED if level == "fail" else ExitCode.DONE
+            assert one(findings(place, code), words)["level"] == level
+            client.config_set(setting, usual)
+        client.replicaof("127.0.0.1", str(cli_redis.port))
+        assert one(findings(place, ExitCode.FAILED), "is a replica")["level"] == "fail"
+        server.stop()
+        found = findings(place, ExitCode.FAILED)
+        text = place.run("doctor").stdout
+        place.fleet.stop()
 
     assert one(found, "cannot be reached")["level"] == "fail"
     assert one(found, "writable")["level"] == "ok"
-    assert f"FAIL  redis 127.0.0.1:{own_place.fleet.redis.port}: " in text
+    assert f"FAIL  redis 127.0.0.1:{server.port}: " in text
     assert "      remedy: start it" in text
-
-
-def test_a_replica_is_no_place_for_events(own_place: Place, cli_redis: RedisServer) -> None:
-    with own_place.fleet.redis.client() as client:
-        client.replicaof("127.0.0.1", str(cli_redis.port))
-
-    assert one(findings(own_place, ExitCode.FAILED), "is a replica")["level"] == "fail"
 
 
 def test_events_that_nobody_takes_are_noticed(quiet_place: Callable[..., Place], vm: VmScript) -> None:
     place = quiet_place()
-    place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
+    place.store(vm.event("deploy"))
     waiting = one(findings(place), "no worker that takes from it has answered")
 
     assert (waiting["level"], waiting["remedy"]) == ("warn", "configdrive worker --hypervisor simulated")
@@ -121,33 +99,26 @@ def test_what_waits_for_a_person_is_noticed(place: Place, vm: VmScript) -> None:
     assert (parked["level"], parked["remedy"]) == ("warn", "configdrive show")
 
 
-@pytest.mark.parametrize(
-    ("spoil", "words", "level"),
-    [
-        (lambda place: place.fleet.settings.keys_file.chmod(0o644), "can be read by others", "fail"),
-        (lambda place: place.fleet.settings.keys_file.write_text("{}"), "is not a key file", "fail"),
-        (lambda place: place.fleet.settings.keys_file.unlink(), "is not there", "warn"),
-        (lambda place: place.fleet.settings.inventory.unlink(), "cannot be read", "fail"),
-        (lambda place: place.fleet.settings.inventory.write_text("[simulated"), "is not valid TOML", "fail"),
-        (lambda place: place.fleet.settings.inventory.write_text(""), "is empty", "warn"),
-        (lambda place: place.fleet.settings.inventory.write_text("[hyper-w.hosts.a]\n"), "no driver is called", "fail"),
-        (lambda place: place.fleet.settings.inventory.write_text("[simulated]\nlatency_ms = 1\n"), "directory", "fail"),
-        (lambda place: place.cloud.world.set_host_up(HostName("h1"), up=False), "does not answer", "fail"),
-    ],
-    ids=[
-        "open keys",
-        "damaged keys",
-        "no keys",
-        "no inventory",
-        "no TOML",
-        "empty inventory",
-        "unknown driver",
-        "wrong table",
-        "host down",
-    ],
-)
+def inventory(text: str) -> Callable[[Place], object]:
+    return lambda place: place.fleet.settings.inventory.write_text(text)
+
+
+SPOILT: dict[str, tuple[Callable[[Place], object], str, str]] = {
+    "open keys": (lambda place: place.fleet.settings.keys_file.chmod(0o644), "can be read by others", "fail"),
+    "damaged keys": (lambda place: place.fleet.settings.keys_file.write_text("{}"), "is not a key file", "fail"),
+    "no keys": (lambda place: place.fleet.settings.keys_file.unlink(), "is not there", "warn"),
+    "no inventory": (lambda place: place.fleet.settings.inventory.unlink(), "cannot be read", "fail"),
+    "no TOML": (inventory("[simulated"), "is not valid TOML", "fail"),
+    "empty inventory": (inventory(""), "is empty", "warn"),
+    "unknown driver": (inventory("[hyper-w.hosts.a]\n"), "no driver is called", "fail"),
+    "wrong table": (inventory("[simulated]\nlatency_ms = 1\n"), "directory", "fail"),
+    "host down": (lambda place: place.cloud.world.set_host_up(HostName("h1"), up=False), "does not answer", "fail"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "words", "level"), SPOILT.values(), ids=SPOILT)
 def test_each_part_that_is_wrong_is_named_with_its_remedy(
-    quiet_place: Callable[..., Place], spoil: Callable[[Place], Any], words: str, level: str
+    quiet_place: Callable[..., Place], spoil: Callable[[Place], object], words: str, level: str
 ) -> None:
     place = quiet_place()
     place.run("keys", "generate")
@@ -203,7 +174,7 @@ def test_a_node_of_a_redis_cluster_is_refused_by_what_it_is(tmp_path: Path, vm: 
             wait_until(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")), "it", timeout=30)
         place = Place(tmp_path / "place", server, workers=0)
         place.run("keys", "generate")
-        published = place.run("publish", "-", stdin=json.dumps(vm.event("stop")))
+        published = place.store(vm.event("stop"))
         with connect(redis_url=server.url) as publisher, pytest.raises(PermanentError) as refused:
             publisher.publish(vm.event("stop"))
         place.fleet.stop()

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from configdrive.model import VmUuid
 from rigs.cloud import HOST, VmScript
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place
 from workers.cli.errors import ExitCode
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def options(vm: VmScript, sequence: int | str) -> list[str]:
@@ -26,30 +23,22 @@ def drive(place: Place, vm: VmScript) -> dict[str, bytes]:
 
 def test_a_vm_s_whole_life_from_the_shell(place: Place, vm: VmScript, tmp_path: Path) -> None:
     (tmp_path / "web.yaml").write_text(USER_DATA)
-    reached = []
-    for command, *more in (
-        ("deploy", "--user-data", str(tmp_path / "web.yaml"), "--metadata", "local_hostname=web-1"),
-        ("password-reset", "--password-file", "-"),
-        ("start",),
+    files: dict[str, bytes] = {}
+    for number, (command, *more) in enumerate(
+        (
+            ("deploy", "--user-data", str(tmp_path / "web.yaml"), "--metadata", "local_hostname=web-1"),
+            ("password-reset", "--password-file", "-"),
+            ("start",),
+            ("stop",),
+            ("destroy",),
+        ),
+        1,
     ):
         (reported,) = place.lines("event", command, *options(vm, "next"), *more, "--publish", "--wait", stdin=PASSWORD)
-        reached.append(
-            (reported["outcome"]["event_type"], reported["outcome"]["sequence"], reported["outcome"]["status"])
-        )
-    files = drive(place, vm)
-    for command in ("stop", "destroy"):
-        (reported,) = place.lines("event", command, *options(vm, "next"), "--publish", "--wait")
-        reached.append(
-            (reported["outcome"]["event_type"], reported["outcome"]["sequence"], reported["outcome"]["status"])
-        )
+        reached = tuple(reported["outcome"][name] for name in ("event_type", "sequence", "status"))
+        assert reached == (command.replace("-", "_"), number, "applied")
+        files = drive(place, vm) if command == "start" else files
 
-    assert reached == [
-        ("deploy", 1, "applied"),
-        ("password_reset", 2, "applied"),
-        ("start", 3, "applied"),
-        ("stop", 4, "applied"),
-        ("destroy", 5, "applied"),
-    ]
     assert files["cloudstack/password/vm_password.txt"] == PASSWORD.encode()
     assert files["cloudstack/userdata/user_data.txt"] == USER_DATA.encode()
     assert files["cloudstack/metadata/local_hostname.txt"] == b"web-1"

@@ -1,18 +1,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-import pytest
-
-from workers.cli.errors import ExitCode
+from rigs.cloud import VmScript
+from tests.integration.cli.place import Place
 from workers.store.scripts import FunctionLibrary
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rigs.cloud import VmScript
-    from tests.integration.cli.place import Place
 
 
 def test_what_is_shown_is_what_is_loaded_and_knows_the_settings(
@@ -42,14 +35,3 @@ def test_loading_again_takes_the_place_of_what_was_there(quiet_place: Callable[.
         assert place.run("functions", "load").stdout == "loaded fleet8_v1: FCALL fleet8_put_v1 0 <event JSON>\n"
     with place.fleet.redis.client() as client:
         client.function_delete("fleet8_v1")
-
-
-@pytest.mark.parametrize(
-    ("option", "holds"),
-    [((), '"DeployData"'), (("--outcome",), '"event_id"'), (("--asyncapi",), '"asyncapi": "3.1.0"')],
-)
-def test_each_contract_is_printed(quiet_place: Callable[..., Place], option: tuple[str, ...], holds: str) -> None:
-    shown = quiet_place().run("schema", *option)
-    assert shown.exit_code == ExitCode.DONE
-    assert holds in shown.stdout
-    json.loads(shown.stdout)

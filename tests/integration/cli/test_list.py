@@ -1,22 +1,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from rigs.cloud import VmScript
 from tests.integration.cli.place import PASSWORD, Place
 from workers.cli.errors import ExitCode
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 def test_vms_are_listed_and_filtered_and_named_instead_of_their_uuids(place: Place) -> None:
     done, waits = VmScript(), VmScript()
     guest = {"password": PASSWORD}
-    place.lines("publish", "-", "--wait", stdin=json.dumps(done.event("start", guest=guest, label="config-2")))
+    place.outcome(done.event("start", guest=guest, label="config-2"))
     place.parked(waits)
-    place.run("publish", "-", stdin=json.dumps(waits.event("update")))
+    place.store(waits.event("update"))
 
     rows = {row["vm_uuid"]: row for row in place.json("list", "--labels")["vms"]}
     one, other = rows[done.uuid], rows[waits.uuid]
@@ -39,7 +36,7 @@ def test_a_name_or_beginning_that_is_nobody_s_or_several_vms_is_refused(quiet_pl
     one, other = (VmScript(uuid_=f"12345678-0000-4000-8000-00000000000{number}") for number in "12")
     other.name = "web-2"
     for vm in (one, other):
-        place.run("publish", "-", stdin=json.dumps(vm.event("stop")))
+        place.store(vm.event("stop"))
     several, nobody = place.run("show", "12345678"), place.run("skip", "web-1", "--yes")
     assert (several.exit_code, nobody.exit_code) == (ExitCode.USAGE, ExitCode.USAGE)
     assert one.uuid in several.stderr

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from typing_extensions import override
@@ -14,10 +13,7 @@ from configdrive.errors import PermanentCode
 from rigs.cloud import VmScript
 from tests.integration.cli.place import PASSWORD, Place, event_lines
 from workers.cli import program
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+from workers.cli.errors import ExitCode
 
 CODE = PermanentCode.NO_FREE_SLOT
 """For which nothing else is parked at this place."""
@@ -36,7 +32,7 @@ class Terminal(io.StringIO):
 def with_parked(shared_place: Place) -> Place:
     for _ in range(2):
         shared_place.parked(VmScript(), CODE, guest=GUEST)
-    shared_place.run("publish", "-", "--wait", stdin=event_lines([VmScript().event("deploy", guest=GUEST)]))
+    shared_place.outcome(VmScript().event("deploy", guest=GUEST))
     return shared_place
 
 
@@ -69,20 +65,23 @@ def test_what_takes_long_shows_on_a_terminal_how_far_it_is(
     assert [words for words in said if words in piped.output] == []
 
 
-def test_many_outcomes_have_a_bar_of_their_own(
-    quiet_place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch, tmp_path: object
+def test_many_events_and_their_outcomes_have_bars_and_what_is_refused_its_line(
+    quiet_place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    del tmp_path
     place = quiet_place()
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
-    events = [VmScript().event("deploy", guest=GUEST) for _ in range(50)]
+    events = [VmScript().event("deploy", guest=GUEST) for _ in range(60)]
+    events[7]["data"]["label"] = "seventeen-letters"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(event_lines(events).encode())))
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         program.main(["publish", "-", "--wait", "0.1"])
-    place.said.append(shown := terminal.getvalue())
+    place.said += [shown := terminal.getvalue(), said := capsys.readouterr().out]
 
+    assert ended.value.code == ExitCode.FAILED
     assert "publishing  [####" in shown
     assert "outcomes    [----" in shown
-    assert json.dumps(place.json("show")["pending"]) == '{"configdrive.simulated": 50}'
+    assert "line 8: \x1b[31mrefused" in shown
+    assert said.endswith("1 refused, 59 stored, 59 without outcome\n")
+    assert place.json("show")["pending"] == {"configdrive.simulated": 59}

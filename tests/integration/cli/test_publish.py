@@ -1,23 +1,16 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from rigs.cloud import VmScript
+from rigs.cloud import HOST, VmScript
 from rigs.redis import RedisServer
-from rigs.worker import CONFIGDRIVE
 from tests.integration.cli.place import PASSWORD, USER_DATA, Place, event_lines
 from workers.cli.errors import ExitCode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 GUEST = {"password": PASSWORD, "user_data": {"text": USER_DATA}}
 
@@ -35,23 +28,9 @@ def test_an_event_from_the_shell_comes_to_its_outcome(place: Place, vm: VmScript
 
 def test_without_waiting_it_is_stored_and_done_later(place: Place, vm: VmScript) -> None:
     event = vm.event("deploy")
-    shown = place.run("publish", "-", stdin=json.dumps(event))
-
+    shown = place.store(event)
     assert (shown.exit_code, shown.stdout) == (ExitCode.DONE, f"stored  {event['id']}\n")
     assert place.fleet.publisher.wait(event, 600) is not None
-
-
-def test_every_form_of_input_keeps_the_order(place: Place) -> None:
-    lines, array = VmScript(), VmScript()
-    for vm, text in (
-        (lines, event_lines([lines.event("deploy"), lines.event("start"), lines.event("stop")])),
-        (array, json.dumps([array.event("deploy"), array.event("start"), array.event("stop")], indent=1)),
-    ):
-        outcomes = [reported["outcome"] for reported in place.lines("publish", "-", "--wait", stdin=text)]
-
-        assert [(outcome["event_type"], outcome["vm_uuid"]) for outcome in outcomes[-1:]] == [("stop", vm.uuid)]
-        assert {outcome["status"] for outcome in outcomes} <= {"applied", "dropped"}
-        assert place.cloud.images(vm.uuid) == []
 
 
 def test_a_bad_line_is_reported_with_its_field_and_the_others_go_on(place: Place, vm: VmScript) -> None:
@@ -73,72 +52,19 @@ def test_a_bad_line_is_reported_with_its_field_and_the_others_go_on(place: Place
     assert place.cloud.medium(vm.uuid) == vm.image(2)
 
 
-def test_an_event_is_taken_once_however_often_it_is_published(place: Place, vm: VmScript) -> None:
-    event = json.dumps(vm.event("deploy", guest=GUEST))
-    (first,) = place.lines("publish", "-", "--wait", stdin=event)
-    (again,) = place.lines("publish", "-", "--wait", stdin=event)
+@pytest.mark.parametrize(
+    ("host", "code", "status"), [(HOST, ExitCode.DONE, "applied"), ("nowhere", ExitCode.FAILED, "parked")]
+)
+def test_an_event_is_taken_once_however_often_it_is_published(
+    place: Place, vm: VmScript, host: str, code: ExitCode, status: str
+) -> None:
+    event = json.dumps(vm.event("deploy", host=host, guest=GUEST))
+    (first,) = place.lines("publish", "-", "--wait", stdin=event, code=code)
+    (again,) = place.lines("publish", "-", stdin=event, code=code)
 
     assert (first["result"], again["result"]) == ("outcome", "duplicate")
+    assert (first["outcome"]["status"], bool(first["outcome"]["remedy"])) == (status, status == "parked")
     assert again["outcome"] == first["outcome"]
-
-
-def test_a_parked_event_is_a_failure_also_when_it_is_published_again(place: Place, vm: VmScript) -> None:
-    event = json.dumps(vm.event("deploy", host="nowhere", guest=GUEST))
-    (first,) = place.lines("publish", "-", "--wait", stdin=event, code=ExitCode.FAILED)
-    (again,) = place.lines("publish", "-", stdin=event, code=ExitCode.FAILED)
-
-    assert (first["outcome"]["status"], first["outcome"]["code"]) == ("parked", "unknown_host")
-    assert first["outcome"]["remedy"]
-    assert again["outcome"] == first["outcome"]
-
-
-def test_a_stale_event_is_a_failure(place: Place, vm: VmScript) -> None:
-    place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", sequence=5)))
-    late_event = json.dumps(vm.event("start", sequence=4))
-    (late,) = place.lines("publish", "-", "--wait", stdin=late_event, code=ExitCode.FAILED)
-
-    assert (late["outcome"]["status"], late["outcome"]["code"]) == ("dropped", "stale_sequence")
-
-
-def test_a_superseded_event_is_none(quiet_place: Callable[..., Place], vm: VmScript) -> None:
-    place = quiet_place()
-    events = [vm.event("start", guest=GUEST), vm.event("stop")]
-    place.run("publish", "-", stdin=event_lines(events))
-    with place.with_worker():
-        reported = place.lines("publish", "-", "--wait", stdin=event_lines(events))
-
-    outcomes = {row["event_id"]: row["outcome"] for row in reported if row.get("outcome")}
-    assert [outcomes[event["id"]]["status"] for event in events] == ["dropped", "applied"]
-    assert outcomes[events[0]["id"]]["code"] == "superseded"
-
-
-def test_when_nobody_works_the_time_is_over(quiet_place: Callable[..., Place], vm: VmScript) -> None:
-    shown = quiet_place().run("publish", "--wait", "0.3", "-", stdin=json.dumps(vm.event("deploy", guest=GUEST)))
-
-    assert shown.exit_code == ExitCode.TIME_OVER
-    assert "no outcome so far for" in shown.stderr
-
-
-def test_a_login_that_redis_refuses_is_a_mistake_in_the_configuration(place: Place, vm: VmScript) -> None:
-    stranger = {"CONFIGDRIVE_REDIS_URL": place.fleet.redis.url.replace("redis://", "redis://nobody:Hunter2@")}
-    shown = place.process("publish", "-", stdin=json.dumps(vm.event("stop")), environment=stranger)
-
-    assert shown.returncode == ExitCode.MISCONFIGURED
-    assert f"Redis at 127.0.0.1:{place.fleet.redis.port} refuses the login" in shown.stderr
-    assert "Hunter2" not in shown.stdout + shown.stderr
-    assert "Traceback" not in shown.stderr
-
-
-def test_a_redis_that_hangs_is_reported_while_it_hangs(tmp_path: Path, place: Place, vm: VmScript) -> None:
-    with RedisServer(tmp_path / "redis") as server:
-        server.pause()
-        shown = place.process(
-            "publish", "-", stdin=json.dumps(vm.event("stop")), environment={"CONFIGDRIVE_REDIS_URL": server.url}
-        )
-        server.resume()
-
-    assert shown.returncode == ExitCode.UNAVAILABLE
-    assert f"Redis at 127.0.0.1:{server.port} cannot be reached" in shown.stderr
 
 
 def test_when_redis_takes_no_more_it_says_what_is_stored_and_publishing_again_is_safe(tmp_path: Path) -> None:
@@ -148,70 +74,31 @@ def test_when_redis_takes_no_more_it_says_what_is_stored_and_publishing_again_is
         place.run("keys", "generate")
         with server.client() as client:
             client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 2**20)
-            full = place.process("publish", "-", stdin=event_lines(events))
+            full = place.store(*events)
             client.config_set("maxmemory", 0)
-        again = place.process("publish", "-", stdin=event_lines(events))
+        again = place.store(*events)
         stored = sum(place.json("show")["pending"].values())
+        server.pause()
+        hangs = place.store(VmScript().event("stop"))
+        server.resume()
         place.fleet.stop()
 
-    assert full.returncode == ExitCode.UNAVAILABLE
+    assert full.exit_code == ExitCode.UNAVAILABLE
     assert "so far: " in full.stderr
     assert f"Redis at 127.0.0.1:{server.port} refused a command" in full.stderr
-    assert again.returncode == ExitCode.DONE
+    assert again.exit_code == ExitCode.DONE
     assert stored == len(events)
-    assert PASSWORD not in full.stdout + full.stderr + again.stdout + again.stderr
+    assert hangs.exit_code == ExitCode.UNAVAILABLE
+    assert f"Redis at 127.0.0.1:{server.port} cannot be reached" in hangs.stderr
+    assert PASSWORD not in "".join(place.said)
 
 
-def test_many_events_on_a_terminal_have_a_progress_bar_and_a_summary(quiet_place: Callable[..., Place]) -> None:
-    place = quiet_place()
-    events = [VmScript().event("deploy", guest=GUEST) for _ in range(120)]
-    events[7]["data"]["label"] = "seventeen-letters"
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [CONFIGDRIVE, "publish", "-"],
-        env=place.process_environment({"TERM": "xterm", "COLUMNS": "100"}),
-        stdin=subprocess.PIPE,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
-        process.communicate(event_lines(events).encode(), timeout=300)
-    os.close(theirs)
-    shown = b""
-    while chunk := _read(ours):
-        shown += chunk
-    os.close(ours)
-    place.said.append(shown.decode())
-
-    assert process.returncode == ExitCode.FAILED
-    assert b"publishing" in shown
-    assert b"120/120" in shown or b"119/120" in shown
-    assert b"line 8: \x1b[31mrefused" in shown
-    assert b"119 stored" in shown
-    assert place.json("show")["pending"] == {"configdrive.simulated": 119}
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65_536)
-    except OSError:  # how Linux says that nobody holds the other end any more
-        return b""
-
-
-@pytest.mark.parametrize(
-    "name", ["pycdlib", "configdrive.lifecycle.reconcile", "asyncssh", "libvirt", "rich", "workers.worker"]
-)
-def test_publishing_loads_no_part_of_a_worker(name: str, loaded: set[str]) -> None:
-    assert name not in loaded
-
-
-@pytest.fixture(scope="module")
-def loaded(shared_place: Place) -> set[str]:
-    """The modules that a process has loaded when it has published."""
+def test_publishing_loads_no_part_of_a_worker(place: Place, vm: VmScript) -> None:
     code = "import sys; from workers.cli import program\ntry: program.main()\nexcept SystemExit: print(*sys.modules)"
     shown = subprocess.run(
         [sys.executable, "-c", code, "publish", "-", "--wait"],
-        input=json.dumps(VmScript().event("deploy")),
-        env=shared_place.process_environment(),
+        input=json.dumps(vm.event("deploy")),
+        env=place.process_environment(),
         capture_output=True,
         text=True,
         check=True,
@@ -219,4 +106,5 @@ def loaded(shared_place: Place) -> set[str]:
     )
     modules = set(shown.stdout.splitlines()[-1].split())
     assert "configdrive.client.publisher" in modules
-    return modules
+    heavy = {"pycdlib", "configdrive.lifecycle.reconcile", "asyncssh", "libvirt", "rich", "workers.worker"}
+    assert modules & heavy == set()

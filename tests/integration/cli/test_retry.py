@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from configdrive.errors import PermanentCode
 from rigs.cloud import VmScript, key_of
@@ -9,9 +8,6 @@ from rigs.simulated.faults import Raise
 from tests.integration.cli.place import PASSWORD, Place
 from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.inventory import Verb
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 GUEST = {"password": PASSWORD}
 
@@ -38,7 +34,7 @@ def test_a_retry_that_fails_again_is_a_failure(place: Place, vm: VmScript) -> No
 def test_all_that_is_parked_for_one_cause_is_tried_again(place: Place) -> None:
     denied, elsewhere = VmScript(), VmScript()
     place.parked(denied)
-    place.lines("publish", "-", "--wait", stdin=json.dumps(elsewhere.event("deploy", host="nowhere")), code=1)
+    place.outcome(elsewhere.event("deploy", host="nowhere"), ExitCode.FAILED)
     reported = place.lines("retry", "--all-parked", "--code", "access_denied")
 
     assert denied.uuid in {row["vm_uuid"] for row in reported}
@@ -60,7 +56,7 @@ def test_only_the_event_that_is_meant_is_decided_on(place: Place, vm: VmScript) 
 def test_an_id_that_two_events_have_is_ambiguous_and_their_keys_are_named(place: Place, vm: VmScript) -> None:
     parked = place.parked(vm)
     behind = {**vm.event("update"), "id": parked["id"], "source": "/others"}
-    place.run("publish", "-", stdin=json.dumps(behind))
+    place.store(behind)
     shown = place.run("skip", "--yes", vm.uuid, "--event", parked["id"])
 
     assert shown.exit_code == ExitCode.FAILED
@@ -71,16 +67,9 @@ def test_an_id_that_two_events_have_is_ambiguous_and_their_keys_are_named(place:
     assert place.fleet.publisher.wait(behind, 600) is not None
 
 
-def test_where_nothing_waits_there_is_nothing_to_decide(place: Place, vm: VmScript) -> None:
-    for command in ("retry", "skip"):
-        shown = place.run(command, vm.uuid)
-
-        assert (shown.exit_code, shown.stderr) == (ExitCode.FAILED, f"no event of VM {vm.uuid} waits\n")
-
-
 def test_a_retry_that_nobody_takes_is_time_over(quiet_place: Callable[..., Place], vm: VmScript) -> None:
     place = quiet_place()
-    place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
+    place.store(vm.event("deploy"))
     shown = place.run("retry", vm.uuid, "--wait", "0.2")
 
     assert shown.exit_code == ExitCode.TIME_OVER

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import click
 
@@ -21,30 +21,16 @@ from configdrive.model import (
 from configdrive.model import Place as Storage
 from rigs.cloud import VmScript, key_of
 from tasks.mailbox import DeadLetter, Held, NotNow, Wakeup
-from tests.integration.cli.place import PASSWORD, USER_DATA, Place, event_lines
-from workers.cli.errors import ExitCode
+from tests.integration.cli.place import PASSWORD, USER_DATA, Place
 from workers.cli.output import outcome_line
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 GUEST = {"password": PASSWORD, "user_data": {"text": USER_DATA}}
-
-
-def publish(place: Place, *events: dict[str, object]) -> None:
-    place.lines("publish", "-", "--wait", stdin=event_lines(events))
-
-
-def test_nothing_is_known_of_a_stranger(place: Place, vm: VmScript) -> None:
-    shown = place.run("show", vm.uuid)
-
-    assert (shown.exit_code, shown.stderr) == (ExitCode.FAILED, f"nothing is known of VM {vm.uuid}\n")
 
 
 def test_the_life_of_a_password_is_shown_and_not_the_password(place: Place, vm: VmScript) -> None:
     seen = []
     for event in (vm.event("deploy"), vm.event("password_reset", guest=GUEST), vm.event("start"), vm.event("stop")):
-        publish(place, event)
+        place.outcome(event)
         document = place.json("show", vm.uuid.upper())
         seen.append((document["phase"], document["generation"], document["password"]))
 
@@ -56,27 +42,24 @@ def test_the_life_of_a_password_is_shown_and_not_the_password(place: Place, vm: 
     ]
 
 
-def test_a_vm_is_shown_with_its_drive(place: Place, vm: VmScript) -> None:
-    publish(place, vm.event("deploy", start=True, guest=GUEST))
+def test_a_vm_is_shown_with_its_drive_and_the_file_that_is_on_the_storage(place: Place, vm: VmScript) -> None:
+    place.outcome(vm.event("deploy", start=True, guest=GUEST))
     document, text = place.json("show", vm.uuid), place.run("show", vm.uuid).stdout
 
     assert document["definition"]["instance_name"] == vm.name
     assert document["places"] == [{"storage": "p1", "host": "h1", "identity": None}]
     assert (document["mailbox"], document["parked"], document["in_work"]) == ([], None, False)
-    assert text.splitlines()[0] == f"VM {vm.uuid}  {vm.name} on simulated host h1"
-    assert "drive      attached, generation 1, on p1@h1" in text
-    assert "password   on drive" in text
-    assert "nothing waits" in text
-
-
-def test_the_file_that_is_shown_is_the_one_on_the_storage(place: Place, vm: VmScript) -> None:
-    publish(place, vm.event("deploy", start=True, guest=GUEST))
-    document, text = place.json("show", vm.uuid), place.run("show", vm.uuid).stdout
-
     assert [document["image"]] == [file.name for file in place.cloud.directory.rglob(f"*{vm.uuid}*.iso")]
-    assert f"image      {document['image']}\n" in text
     assert (document["others"], document["left"], document["intents"]) == ([], [], [])
-    publish(place, vm.event("stop"))
+    assert text.splitlines()[0] == f"VM {vm.uuid}  {vm.name} on simulated host h1"
+    for line in (
+        "drive      attached, generation 1, on p1@h1",
+        f"image      {document['image']}\n",
+        "password   on drive",
+        "nothing waits",
+    ):
+        assert line in text
+    place.outcome(vm.event("stop"))
     assert place.json("show", vm.uuid)["image"] is None
 
 
@@ -98,13 +81,16 @@ def test_whatever_may_lie_somewhere_is_shown_by_its_exact_name(quiet_place: Call
     assert isinstance(held, Held)
     place.fleet.mailbox.release(held, write(record))
     event = vm.event("start")
-    place.run("publish", "-", stdin=json.dumps(event))
+    place.store(event)
+    assert "waits for a worker" in place.run("show", vm.uuid).stdout
     claim = place.fleet.mailbox.claim(Wakeup(key_of(event), uuid, "configdrive.simulated"))
     assert not isinstance(claim, NotNow)
     assert place.fleet.mailbox.intend(claim, [Intent(HostName("h1"), "", here, "next.iso", simulated)])
     place.fleet.mailbox.note_doubt("configdrive.simulated", uuid)
     document, text = place.json("show", vm.uuid), place.run("show", vm.uuid).stdout
 
+    assert document["in_work"] is True
+    assert "a worker is at it, attempt 1" in text
     assert place.json("show")["unverified"] == {"configdrive.simulated": 1}
     assert "1 VMs that a worker may have left half-done" in place.run("show").stdout
     assert (document["image"], document["others"], document["unverified"]) == ("new.iso", ["older.iso"], True)
@@ -129,7 +115,7 @@ def test_whatever_may_lie_somewhere_is_shown_by_its_exact_name(quiet_place: Call
 def test_a_parked_vm_is_shown_with_cause_remedy_and_what_waits_behind(place: Place, vm: VmScript) -> None:
     parked = place.parked(vm, guest=GUEST)
     behind = vm.event("start")
-    place.run("publish", "-", stdin=json.dumps(behind))
+    place.store(behind)
     document, text = place.json("show", vm.uuid), place.run("show", vm.uuid).stdout
     fleet, overview = place.json("show"), place.run("show").stdout
 
@@ -150,22 +136,9 @@ def test_a_parked_vm_is_shown_with_cause_remedy_and_what_waits_behind(place: Pla
 def test_what_waits_is_counted_for_each_queue(quiet_place: Callable[..., Place], vm: VmScript) -> None:
     place = quiet_place(zones=["berlin"])
     assert "no event waits or is in work" in place.run("show").stdout
-    place.run("publish", "-", stdin=json.dumps(vm.event("deploy", zone="berlin")))
-
+    place.store(vm.event("deploy", zone="berlin"))
     assert place.json("show")["pending"] == {"configdrive.simulated.berlin": 1}
-    assert "waits for a worker" in place.run("show", vm.uuid).stdout
     assert "no event was applied so far" in place.run("show", vm.uuid).stdout
-
-
-def test_an_event_in_work_is_shown_as_such(quiet_place: Callable[..., Place], vm: VmScript) -> None:
-    place = quiet_place(lease_seconds=60)
-    event = vm.event("deploy")
-    place.run("publish", "-", stdin=json.dumps(event))
-    claim = place.fleet.mailbox.claim(Wakeup(key_of(event), VmUuid(vm.uuid), "configdrive.simulated"))
-
-    assert not isinstance(claim, NotNow)
-    assert place.json("show", vm.uuid)["in_work"] is True
-    assert "a worker is at it, attempt 1" in place.run("show", vm.uuid).stdout
 
 
 HARM = "\x1b]0;mine\x07\x1b[2J\x9b31m\r\n"
@@ -176,7 +149,7 @@ def test_what_strangers_wrote_ends_no_reader_and_steers_no_terminal(
 ) -> None:
     """By logins that may write there: those of publishers, of the adapter for CloudStack, and of a newer worker."""
     place, other = quiet_place(), VmScript()
-    place.run("publish", "-", stdin=json.dumps({**vm.event("deploy"), "source": "/a\u200b"}))
+    place.store({**vm.event("deploy"), "source": "/a\u200b"})
     key = place.fleet.settings.key_prefix
     odd = {"reason": HARM, "attempts": HARM, "until": HARM, "owner": b"\xff", "parked": HARM, HARM: HARM}
     newer = Outcome("e", HARM, HARM, HARM, 1, Status.APPLIED, 1e300, HARM, HARM, HARM, facts={"storage": HARM})

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import json
 import os
 import pty
 import subprocess
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from configdrive.errors import PermanentCode
 from configdrive.model import VmUuid
@@ -14,16 +14,13 @@ from tasks.mailbox import Wakeup
 from tests.integration.cli.place import PASSWORD, Place
 from workers.cli.errors import ExitCode
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 GUEST = {"password": PASSWORD}
 
 
 def test_a_skipped_event_is_given_up_and_the_next_goes_on(place: Place, vm: VmScript) -> None:
     parked = place.parked(vm)
     behind = vm.event("deploy", start=True)
-    place.run("publish", "-", stdin=json.dumps(behind))
+    place.store(behind)
     (outcome,) = place.lines("skip", "--yes", vm.uuid)
     following = place.fleet.publisher.wait(behind, 600)
 
@@ -37,7 +34,7 @@ def test_a_skipped_event_is_given_up_and_the_next_goes_on(place: Place, vm: VmSc
 def test_an_event_that_a_worker_is_at_is_left_to_it(quiet_place: Callable[..., Place], vm: VmScript) -> None:
     place = quiet_place(lease_seconds=60)
     event = vm.event("deploy")
-    place.run("publish", "-", stdin=json.dumps(event))
+    place.store(event)
     place.fleet.mailbox.claim(Wakeup(key_of(event), VmUuid(vm.uuid), "configdrive.simulated"))
     shown = place.run("skip", "--yes", vm.uuid)
 
@@ -46,29 +43,21 @@ def test_an_event_that_a_worker_is_at_is_left_to_it(quiet_place: Callable[..., P
     assert place.json("show", vm.uuid)["mailbox"][0]["event_id"] == event["id"]
 
 
-def test_on_a_terminal_a_skip_is_asked_about(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+def test_on_a_terminal_a_skip_is_asked_about_and_elsewhere_refused_without_yes(
+    quiet_place: Callable[..., Place], vm: VmScript
+) -> None:
     place = quiet_place()
-    place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
+    place.store(vm.event("deploy"))
 
+    unasked = place.run("skip", vm.uuid)
+    assert unasked.exit_code == ExitCode.USAGE
+    assert "give --yes: there is no terminal to ask on" in unasked.stderr
     refused = answer(place, ["skip", vm.uuid], b"n\n")
     assert refused[0] == ExitCode.FAILED
     assert f"give up deploy #1 of VM {vm.uuid}?" in refused[1]
     assert len(place.json("show", vm.uuid)["mailbox"]) == 1
     assert answer(place, ["skip", vm.uuid], b"y\n")[0] == ExitCode.DONE
-    assert place.run("show", vm.uuid).exit_code == ExitCode.DONE
     assert place.json("show", vm.uuid)["mailbox"] == []
-
-
-def test_where_nobody_can_be_asked_nothing_is_skipped_without_yes(
-    quiet_place: Callable[..., Place], vm: VmScript
-) -> None:
-    place = quiet_place()
-    place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
-    refused = place.run("skip", vm.uuid)
-
-    assert refused.exit_code == ExitCode.USAGE
-    assert "give --yes: there is no terminal to ask on" in refused.stderr
-    assert len(place.json("show", vm.uuid)["mailbox"]) == 1
 
 
 def answer(place: Place, args: list[str], typed: bytes) -> tuple[int, str]:

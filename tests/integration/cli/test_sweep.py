@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-import json
 import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from configdrive.errors import TransientCode
 from configdrive.model import HostName, StorageName
@@ -14,18 +15,13 @@ from tests.support import wait_until
 from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.inventory import Verb
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
 GUEST = {"password": PASSWORD, "user_data": {"text": USER_DATA}}
 STRANGER = "999999.iso"
 
 
 def started(place: Place, vm: VmScript) -> str:
     """Deploy and start a VM; returns its image."""
-    (reported,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", start=True, guest=GUEST)))
-    assert reported["outcome"]["status"] == "applied"
+    assert place.outcome(vm.event("deploy", start=True, guest=GUEST))["status"] == "applied"
     return vm.image()
 
 
@@ -51,10 +47,16 @@ def host_away(place: Place) -> Iterator[None]:
         place.cloud.world.faults.clear()
 
 
+def row_of(text: str, name: str) -> str:
+    """Return the line of a table that has an image, whose name may be one without fingerprint and fleet."""
+    return next(line for line in text.splitlines() if name in plain(line))
+
+
 def test_what_no_vm_needs_goes_and_is_reported(place: Place, vm: VmScript) -> None:
     current = started(place, vm)
     orphan, stranger = put_file(place, vm.image(0)), put_file(place, STRANGER)
     looked = of(place.json("sweep", "--dry-run"), vm)
+    shown, everything = (place.run("sweep", "--dry-run", *more).stdout for more in ((), ("--all",)))
 
     assert looked[vm.image(0)] == {
         "image": vm.image(0),
@@ -67,36 +69,27 @@ def test_what_no_vm_needs_goes_and_is_reported(place: Place, vm: VmScript) -> No
         "error": None,
     }
     assert (looked[current]["goes"], looked[current]["why"]) == (False, "in_drive")
+    row = row_of(shown, orphan.name)
+    assert row.split()[0] == "goes"
+    assert "an older image of its VM" in row
+    assert f"{STORAGE}@" in row
+    assert current not in plain(shown)
+    assert "1 would go; nothing was deleted" in shown
+    assert row_of(everything, current).split()[0] == "stays"
+    assert "in a VM's drive" in row_of(everything, current)
     assert orphan.exists()
 
     swept = of(place.json("sweep"), vm)
     assert swept == {**looked, vm.image(0): {**looked[vm.image(0)], "deleted": True}}
     assert not orphan.exists()
     assert stranger.exists()
+    put_file(place, vm.image(0))
+    again = place.run("sweep")
+    assert "1 of 1 deleted" in again.stdout
+    assert row_of(again.stdout, orphan.name).split()[0] == "deleted"
+    assert again.exit_code == ExitCode.DONE
     assert place.cloud.medium(vm.uuid) == current
     assert list(of(place.json("sweep"), vm)) == [current]
-
-
-def test_the_table_names_what_goes_and_with_all_what_stays(place: Place, vm: VmScript) -> None:
-    current = started(place, vm)
-    orphan = put_file(place, vm.image(0))
-    looked = place.run("sweep", "--dry-run")
-    row = next(line for line in looked.stdout.splitlines() if orphan.name in line)
-
-    assert row.split()[0] == "goes"
-    assert "an older image of its VM" in row
-    assert f"{STORAGE}@" in row
-    assert current not in plain(looked.stdout)
-    assert "1 would go; nothing was deleted" in looked.stdout
-    stays = next(
-        line for line in plain(place.run("sweep", "--dry-run", "--all").stdout).splitlines() if current in line
-    )
-    assert stays.split()[0] == "stays"
-    assert "in a VM's drive" in stays
-    swept = place.run("sweep")
-    assert "1 of 1 deleted" in swept.stdout
-    assert next(line for line in swept.stdout.splitlines() if orphan.name in line).split()[0] == "deleted"
-    assert swept.exit_code == ExitCode.DONE
 
 
 def test_an_image_that_is_nobody_s_goes_after_its_time(quiet_place: Callable[..., Place], vm: VmScript) -> None:
@@ -147,21 +140,16 @@ def test_what_cannot_be_deleted_is_a_failure_with_its_cause(place: Place, vm: Vm
 
     assert (found["goes"], found["deleted"], found["error"]["code"]) == (True, False, "storage_unavailable")
     assert shown.exit_code == ExitCode.FAILED
-    row = next(line for line in shown.stdout.splitlines() if orphan.name in line)
+    row = row_of(shown.stdout, orphan.name)
     assert row.split()[0] == "failed"
     assert "storage_unavailable" in row
     assert place.run("sweep").exit_code == ExitCode.DONE
 
 
-def test_what_hosts_could_not_give_up_goes_first(quiet_place: Callable[..., Place], vm: VmScript) -> None:
-    place = quiet_place(leftover_seconds=3600)
-    with place.with_worker():
-        started(place, vm)
-        place.cloud.world.faults.inject(
-            Raise(verb=Verb.OBSERVE, code=TransientCode.HOST_UNREACHABLE, vm=vm.uuid, times=3)
-        )
-        (reported,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("destroy")))
-    outcome = reported["outcome"]
+def test_what_hosts_could_not_give_up_goes_first(place: Place, vm: VmScript) -> None:
+    started(place, vm)
+    place.cloud.world.faults.inject(Raise(verb=Verb.OBSERVE, code=TransientCode.HOST_UNREACHABLE, vm=vm.uuid, times=3))
+    outcome = place.outcome(vm.event("destroy"))
     assert (outcome["status"], outcome["code"]) == ("applied", "host_unreachable")
     assert outcome["facts"]["left_behind"].startswith(f"drive@{HOST}, {STORAGE}@")
     assert place.cloud.medium(vm.uuid) is not None
@@ -182,23 +170,30 @@ def test_a_worker_asks_by_itself_for_what_a_host_could_not_give_up(
         place.cloud.world.faults.inject(
             Raise(verb=Verb.OBSERVE, code=TransientCode.HOST_UNREACHABLE, vm=vm.uuid, times=5)
         )
-        place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("stop")))
-        wait_until(lambda: not place.cloud.images(vm.uuid), "the worker to ask the host until it answers", timeout=10)
-        wait_until(lambda: place.json("show", vm.uuid)["left_on"] == [], "that to be remembered", timeout=5)
+        place.outcome(vm.event("stop"))
         said = f"host {HOST} has nothing of VM {vm.uuid} any more"
-        wait_until(lambda: said in worker.log, "that to be said", timeout=5)
-    assert place.cloud.medium(vm.uuid) is None
+        wait_until(lambda: said in worker.log, "the worker to ask the host until it answers", timeout=20)
+        wait_until(lambda: place.json("show", vm.uuid)["left_on"] == [], "that to be remembered", timeout=5)
+    assert (place.cloud.images(vm.uuid), place.cloud.medium(vm.uuid)) == ([], None)
     assert place.fleet.mailbox.dead_letters(10) == []
 
 
-def test_a_sweep_of_its_own_goes_on_until_it_is_asked_to_end(
-    quiet_place: Callable[..., Place], vm: VmScript, tmp_path: Path
-) -> None:
-    place = quiet_place(health_file=tmp_path / "alive")
-    with place.with_worker():
+def test_a_worker_sweeps_by_itself_when_it_is_time(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+    place = quiet_place(storage_sweep_seconds=1)
+    with place.with_worker() as worker:
         started(place, vm)
+        for _ in range(2):
+            orphan = put_file(place, vm.image(0))
+            wait_until(lambda file=orphan: not file.exists(), "the next sweep", timeout=60)  # type: ignore[misc]
+        assert "swept: 2 images, 1 deleted" in worker.log
+        assert "Traceback" not in worker.log
+    assert place.cloud.medium(vm.uuid) == vm.image(1)
+
+
+def test_a_sweep_of_its_own_goes_on_until_it_is_asked_to_end(place: Place, vm: VmScript, tmp_path: Path) -> None:
+    started(place, vm)
     orphan = put_file(place, vm.image(0))
-    process = place.start("sweep", "--every", "1")
+    process = place.start("sweep", "--every", "1", CONFIGDRIVE_HEALTH_FILE=str(tmp_path / "alive"))
     try:
         wait_until(lambda: not orphan.exists(), "the first round", timeout=20)
         orphan = put_file(place, vm.image(0))
@@ -215,28 +210,14 @@ def test_a_sweep_of_its_own_goes_on_until_it_is_asked_to_end(
     assert "Traceback" not in errors
 
 
-def test_a_worker_sweeps_by_itself_when_it_is_time(quiet_place: Callable[..., Place], vm: VmScript) -> None:
-    place = quiet_place(storage_sweep_seconds=1)
-    with place.with_worker() as worker:
-        started(place, vm)
-        for _ in range(2):
-            orphan = put_file(place, vm.image(0))
-            wait_until(lambda file=orphan: not file.exists(), "the next sweep", timeout=60)  # type: ignore[misc]
-        assert "swept: 2 images, 1 deleted" in worker.log
-        assert "Traceback" not in worker.log
-    assert place.cloud.medium(vm.uuid) == vm.image(1)
-
-
-def test_only_one_hypervisor_is_swept_when_it_is_named(place: Place, vm: VmScript) -> None:
+def test_one_hypervisor_is_swept_when_it_is_named_and_for_ever_and_only_looking_do_not_go_together(
+    place: Place, vm: VmScript
+) -> None:
     started(place, vm)
     assert vm.image() in of(place.json("sweep", "--hypervisor", "simulated", "--dry-run"), vm)
     shown = place.run("sweep", "--hypervisor", "kvm")
     assert shown.exit_code == ExitCode.MISCONFIGURED
     assert "has no table [kvm]" in shown.stderr
-
-
-def test_for_ever_and_only_looking_do_not_go_together(place: Place) -> None:
     for option in ("--dry-run", "--json", "--all"):
-        shown = place.run("sweep", "--every", "60", option)
-        assert shown.exit_code == ExitCode.USAGE
-        assert "--every" in shown.stderr
+        refused = place.run("sweep", "--every", "60", option)
+        assert (refused.exit_code, "--every" in refused.stderr) == (ExitCode.USAGE, True)

@@ -8,21 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.cloud import VmScript
 from rigs.process import LOOPBACK
 from rigs.worker import CONFIGDRIVE
+from tests.integration.cli.place import Place
 from tests.support import wait_until
 from workers.cli.errors import ExitCode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from rigs.cloud import VmScript
-    from tests.integration.cli.place import Place
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 

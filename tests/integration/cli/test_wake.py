@@ -1,18 +1,13 @@
 from __future__ import annotations
 
-import json
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
+from rigs.cloud import VmScript
 from tests.integration.cli.place import Place
 from tests.support import wait_until
 from workers.cli.errors import ExitCode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from rigs.cloud import VmScript
 
 QUEUE = "configdrive.simulated"
 
@@ -26,66 +21,51 @@ def lose_wakeups(place: Place) -> int:
     return waiting
 
 
-def test_a_lost_wake_up_is_sent_again(quiet_place: Callable[..., Place], vm: VmScript) -> None:
-    """By hand at once, whatever the resend time is."""
+def test_a_lost_wake_up_is_sent_again_at_once_and_looking_sends_nothing(
+    quiet_place: Callable[..., Place], vm: VmScript
+) -> None:
     place = quiet_place(resend_seconds=2.0)
     event = vm.event("deploy")
-    place.run("publish", "-", stdin=json.dumps(event))
+    place.store(event)
     assert place.json("wake") == {"wakeups": [], "hosts": []}, "it waits for a worker"
     assert place.json("wake", "--dry-run") == {"overdue": []}
     assert lose_wakeups(place) == 1
-    looked = place.json("wake", "--dry-run")["overdue"]
-    sent = place.json("wake")["wakeups"]
+    (looked,) = place.json("wake", "--dry-run")["overdue"]
+    shown = place.run("wake", "--dry-run").stdout
+    assert (looked["vm_uuid"], looked["queue"]) == (vm.uuid, QUEUE)
+    assert f"due   {vm.uuid} on {QUEUE}, its wake-up was lost" in shown
+    assert shown.endswith("1 VMs are due; nothing was sent\n")
+    assert lose_wakeups(place) == 0
 
-    assert [(row["vm_uuid"], row["queue"]) for row in looked] == [(vm.uuid, QUEUE)]
     named = {"vm_uuid": vm.uuid, "event_id": event["id"], "source": event["source"], "type": "deploy", "queue": QUEUE}
-    assert sent == [named | {"attempt": 1}]
+    assert place.json("wake")["wakeups"] == [named | {"attempt": 1}]
     assert lose_wakeups(place) == 1
+    assert f"sent  deploy #1 of VM {vm.uuid} on {QUEUE}, attempt 1\n1 wake-ups sent\n" in place.run("wake").stdout
     with place.with_worker():
         assert place.fleet.publisher.wait(event, 600) is not None
 
 
-def test_looking_sends_nothing(quiet_place: Callable[..., Place], vm: VmScript) -> None:
-    place = quiet_place()
-    place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
-    lose_wakeups(place)
-    shown = place.run("wake", "--dry-run").stdout
-
-    assert f"due   {vm.uuid} on {QUEUE}, its wake-up was lost" in shown
-    assert shown.endswith("1 VMs are due; nothing was sent\n")
-    assert lose_wakeups(place) == 0
-    assert f"sent  deploy #1 of VM {vm.uuid} on {QUEUE}, attempt 1\n1 wake-ups sent\n" in place.run("wake").stdout
-
-
-def test_a_sweeper_of_its_own_goes_on_until_it_is_asked_to_end(
+def test_a_sweeper_of_its_own_is_alive_though_redis_fails_it_and_goes_on_until_it_is_asked_to_end(
     quiet_place: Callable[..., Place], vm: VmScript, tmp_path: Path
 ) -> None:
     place = quiet_place(resend_seconds=0.2, health_file=tmp_path / "alive")
-    process = place.start("wake", "--every", "0.1")
-    try:
-        place.run("publish", "-", stdin=json.dumps(vm.event("deploy")))
-        lose_wakeups(place)
-        wait_until(lambda: lose_wakeups(place) >= 1, "the process to send the wake-up again", timeout=20)
-        wait_until((tmp_path / "alive").exists, "a sign of life", timeout=10)  # it comes behind the wake-ups
-        process.send_signal(signal.SIGTERM)
-        _out, errors = process.communicate(timeout=300)
-    finally:
-        process.kill()
-        process.communicate()
+    queues = f"{place.fleet.settings.key_prefix}queues"
+    with place.fleet.redis.client() as client:
+        client.set(queues, "what no pass can read")
+        process = place.start("wake", "--every", "0.1")
+        try:
+            wait_until((tmp_path / "alive").exists, "a sign of life", timeout=20)
+            client.delete(queues)
+            place.store(vm.event("deploy"))
+            lose_wakeups(place)
+            wait_until(lambda: lose_wakeups(place) >= 1, "the process to send the wake-up again", timeout=20)
+            process.send_signal(signal.SIGTERM)
+            _out, errors = process.communicate(timeout=300)
+        finally:
+            process.kill()
+            process.communicate()
 
     assert process.returncode == ExitCode.DONE
+    assert "the pass failed: ResponseError" in errors
     assert f"sent deploy #1 of VM {vm.uuid}" in errors
     assert "Traceback" not in errors
-
-
-def test_a_sweeper_of_its_own_that_redis_fails_is_alive(quiet_place: Callable[..., Place], tmp_path: Path) -> None:
-    place = quiet_place(health_file=tmp_path / "alive")
-    with place.fleet.redis.client() as client:
-        client.set(f"{place.fleet.settings.key_prefix}queues", "what no pass can read")
-    process = place.start("wake", "--every", "0.1")
-    try:
-        wait_until((tmp_path / "alive").exists, "a sign of life", timeout=20)
-    finally:
-        process.terminate()
-        _out, errors = process.communicate(timeout=300)
-    assert "the pass failed: ResponseError" in errors

@@ -5,17 +5,15 @@ import json
 import select
 import signal
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from pathlib import Path
+from typing import IO
 
 from rigs.cloud import VmScript
 from rigs.redis import RedisServer
 from tests.integration.cli.place import PASSWORD, Place
 from workers.cli.errors import ExitCode
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 GUEST = {"password": PASSWORD}
 
@@ -38,16 +36,12 @@ def first_line(stream: IO[str] | None) -> str:
     return stream.readline()
 
 
-def applied(place: Place, event: dict[str, object]) -> None:
-    place.lines("publish", "-", "--wait", stdin=json.dumps(event))
-
-
 def test_outcomes_are_shown_as_they_happen_until_ctrl_c(place: Place, vm: VmScript) -> None:
-    applied(place, vm.event("deploy", guest=GUEST))
+    place.outcome(vm.event("deploy", guest=GUEST))
     with watching(place, "--vm", vm.uuid, "--since", "all", "--json") as process:
         past = json.loads(first_line(process.stdout))
-        applied(place, VmScript().event("deploy"))
-        applied(place, vm.event("start"))
+        place.outcome(VmScript().event("deploy"))
+        place.outcome(vm.event("start"))
         live = json.loads(first_line(process.stdout))
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=300)
@@ -62,11 +56,11 @@ def test_outcomes_are_shown_as_they_happen_until_ctrl_c(place: Place, vm: VmScri
 
 
 def test_without_since_the_past_is_not_shown(place: Place, vm: VmScript) -> None:
-    applied(place, vm.event("deploy"))
+    place.outcome(vm.event("deploy"))
     with watching(place, "--vm", vm.uuid) as process:
         assert process.stdout is not None
         for event in itertools.cycle(("start", "stop")):  # nothing tells from outside that it has begun
-            applied(place, vm.event(event))
+            place.outcome(vm.event(event))
             if select.select([process.stdout], [], [], 0.5)[0]:
                 break
         line = first_line(process.stdout)
@@ -77,7 +71,7 @@ def test_without_since_the_past_is_not_shown(place: Place, vm: VmScript) -> None
 
 
 def test_a_reader_that_stops_is_no_error(place: Place, vm: VmScript) -> None:
-    applied(place, vm.event("deploy"))
+    place.outcome(vm.event("deploy"))
     with watching(place, "--since", "all", "--vm", vm.uuid) as process:
         assert first_line(process.stdout)
         assert process.stdout is not None
@@ -91,14 +85,16 @@ def test_a_reader_that_stops_is_no_error(place: Place, vm: VmScript) -> None:
 
 def test_a_redis_that_restarts_is_waited_for(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server:
-        place = Place(tmp_path / "place", server)
-        with place.fleet, watching(place, "--since", "all", "--json") as process:
-            applied(place, VmScript().event("deploy"))
+        place, vm = Place(tmp_path / "place", server, workers=0), VmScript()
+        place.store(vm.event("stop"))
+        place.run("skip", "--yes", vm.uuid)
+        with watching(place, "--since", "all", "--json") as process:
             first_line(process.stdout)
             server.stop()
             away = first_line(process.stderr)
             server.start()
             back = first_line(process.stderr)
+        place.fleet.stop()
 
     assert away.startswith("Redis is away (")
     assert back == "Redis is back\n"

@@ -5,70 +5,44 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from configdrive.errors import PermanentCode
+from configdrive.model import HypervisorName
+from rigs.cloud import VmScript
 from rigs.fleet import keys_in
 from rigs.process import Daemon
 from rigs.redis import RedisServer
 from rigs.worker import CONFIGDRIVE, Worker
 from tests.integration.cli.place import FLEET, PASSWORD, Place
-from tests.support import require_rig, wait_until
+from tests.support import error_of, require_rig, wait_until
 from workers.cli.errors import ExitCode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from rigs.cloud import VmScript
+from workers.worker import requirements
 
 
 @pytest.mark.parametrize("pool", ["solo", "threads", "prefork"])
-def test_ctrl_c_ends_a_worker(quiet_place: Callable[..., Place], vm: VmScript, pool: str) -> None:
-    """And so does TERM: tests/e2e/test_shutdown.py."""
-    place = quiet_place()
+def test_a_worker_heeds_no_variables_of_others_logs_for_machines_and_ends_at_ctrl_c(
+    quiet_place: Callable[..., Place], vm: VmScript, pool: str
+) -> None:
+    """Celery's own command line would take its app and broker from variables such as APP. TERM: e2e/test_shutdown."""
+    place = quiet_place(log_format="json")
+    place.environment.update({"APP": "nonsense", "BROKER_URL": "redis://127.0.0.1:1/0", "CONFIG_MODULE": "nonsense"})
     options = ["--pool", pool, "--concurrency", "1"]
     with Worker(place.fleet.directory, "ending", place.environment, options=options) as worker:
-        (reported,) = place.lines(
-            "publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", guest={"password": PASSWORD}))
-        )
+        outcome = place.outcome(vm.event("deploy", guest={"password": PASSWORD}))
+        lines = [json.loads(line) for line in worker.log.splitlines()]
         os.kill(worker.pid, signal.SIGINT)
         code = worker.wait_ended(20)
         log = worker.log
 
-    assert reported["outcome"]["status"] == "applied"
-    assert code == ExitCode.INTERRUPTED
-    assert "Traceback" not in log
-    assert "superuser" not in log
-    assert PASSWORD not in log
-
-
-def test_a_worker_takes_its_place_from_options_alone(quiet_place: Callable[..., Place], vm: VmScript) -> None:
-    """Celery's own command line would take its app and broker from variables such as APP, which belong to others."""
-    place = quiet_place()
-    place.environment.update({"APP": "nonsense", "BROKER_URL": "redis://127.0.0.1:1/0", "CONFIG_MODULE": "nonsense"})
-    with place.with_worker():
-        place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy")))
-
-
-def test_a_worker_waits_for_a_redis_that_is_not_there_yet(tmp_path: Path, vm: VmScript) -> None:
-    server = RedisServer(tmp_path / "redis")
-    place = Place(tmp_path / "place", server)
-    (worker,) = place.fleet.workers
-    worker.launch()
-    words = f"Redis at 127.0.0.1:{server.port} cannot be reached (Connection refused); trying until it can"
-    try:
-        wait_until(lambda: words in worker.log, "the worker to say that Redis is away", timeout=20)
-        with server:
-            worker.wait_ready()
-            place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy")))
-            place.fleet.stop()
-    finally:
-        worker.stop()
-
-    assert "Remedy: start it, or correct CONFIGDRIVE_REDIS_URL" in worker.log
+    assert (outcome["status"], code) == ("applied", ExitCode.INTERRUPTED)
+    assert {"level", "logger", "message", "time"} <= lines[0].keys()
+    assert {line["step"] for line in lines if "step" in line} >= {"observe", "build", "upload"}
+    assert [word for word in ("Traceback", "superuser", PASSWORD) if word in log] == []
 
 
 def test_a_login_that_redis_refuses_ends_a_worker(quiet_place: Callable[..., Place]) -> None:
@@ -77,32 +51,32 @@ def test_a_login_that_redis_refuses_ends_a_worker(quiet_place: Callable[..., Pla
     shown = place.process("worker", "--hypervisor", "simulated", environment={"CONFIGDRIVE_REDIS_URL": url})
 
     assert shown.returncode == ExitCode.MISCONFIGURED
-    assert "refuses the login" in shown.stderr
-    assert "Hunter2" not in shown.stdout + shown.stderr
+    assert f"Redis at 127.0.0.1:{place.fleet.redis.port} refuses the login" in shown.stderr
+    assert [word for word in ("Hunter2", "Traceback") if word in shown.stdout + shown.stderr] == []
 
 
-def test_a_fleet_id_that_differs_from_redis_ends_a_worker_and_the_remedy_works(
-    quiet_place: Callable[..., Place], vm: VmScript
+def test_a_fleet_id_that_differs_from_redis_is_no_start_for_a_worker_and_the_remedy_works(
+    quiet_place: Callable[..., Place],
 ) -> None:
     place = quiet_place()
     key = f"{place.fleet.settings.key_prefix}fleet"
     with place.fleet.redis.client() as client:
         client.set(key, "another2")
-        shown = place.process("worker", "--hypervisor", "simulated", "--pool", "solo")
+        begin = requirements(place.fleet.settings, client, HypervisorName("simulated"))
+        refused = error_of(begin)
         assert client.get(key) == b"another2"
         client.delete(key)
+        begin()
+        assert client.get(key) == FLEET.encode()
 
-    assert shown.returncode == ExitCode.MISCONFIGURED
-    assert f"fleet_id: is '{FLEET}', and Redis has 'another2'" in shown.stderr
-    assert f"`redis-cli del {key}`" in shown.stderr
-    with place.with_worker():
-        (reported,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy")))
-    assert reported["outcome"]["status"] == "applied"
+    assert refused.code is PermanentCode.MISCONFIGURED
+    assert f"fleet_id: is '{FLEET}', and Redis has 'another2'" in refused.detail
+    assert f"`redis-cli del {key}`" in refused.remedy
 
 
-@pytest.mark.parametrize("when", ["Redis was away at its start", "Redis was lost while it worked"])
-def test_a_worker_that_meets_another_fleet_id_later_ends_and_parks_nothing(
-    tmp_path: Path, vm: VmScript, when: str
+@pytest.mark.parametrize("worked", [False, True])
+def test_a_worker_waits_for_redis_and_when_another_fleet_s_comes_it_ends_and_parks_nothing(
+    tmp_path: Path, vm: VmScript, *, worked: bool
 ) -> None:
     server = RedisServer(tmp_path / "redis")
     place = Place(tmp_path / "place", server)
@@ -113,44 +87,36 @@ def test_a_worker_that_meets_another_fleet_id_later_ends_and_parks_nothing(
         with server.client() as client:
             client.flushall()
             client.set(key, "another2")
-            place.run("publish", "-", stdin=json.dumps(vm.event("destroy")))
+            place.store(vm.event("destroy"))
 
-    lost = when == "Redis was lost while it worked"
-    try:
+    if not worked:
         with server:
-            if lost:
-                worker.start()
             another_redis()
-            if lost:
-                assert worker.wait_ended(30) == ExitCode.MISCONFIGURED
-        if not lost:
-            worker.launch()
-            wait_until(lambda: "trying until it can" in worker.log, "the worker to say that Redis is away", timeout=20)
+    words = f"Redis at 127.0.0.1:{server.port} cannot be reached (Connection refused); trying until it can"
+    try:
+        worker.launch()
+        wait_until(lambda: words in worker.log, "the worker to say that Redis is away", timeout=20)
         with server:
-            assert lost or worker.wait_ended(30) == ExitCode.MISCONFIGURED
+            if worked:
+                worker.wait_ready()
+                assert place.outcome(vm.event("deploy"))["status"] == "applied"
+                another_redis()
+            assert worker.wait_ended(30) == ExitCode.MISCONFIGURED
             assert place.json("show", vm.uuid)["parked"] is None
     finally:
         worker.stop()
+    assert "Remedy: start it, or correct CONFIGDRIVE_REDIS_URL" in worker.log
     assert f"fleet_id: is '{FLEET}', and Redis has 'another2'" in worker.log
     assert f"`redis-cli del {key}`" in worker.log
 
 
-def test_a_worker_of_one_zone_leaves_the_others_alone(quiet_place: Callable[..., Place], vm: VmScript) -> None:
+def test_workers_of_one_host_have_names_of_their_own_and_take_from_their_zone_alone(
+    quiet_place: Callable[..., Place], vm: VmScript
+) -> None:
     place = quiet_place(zones=["berlin", "paris"])
-    options = ["--pool", "solo", "--zone", "paris"]
-    with Worker(place.fleet.directory, "parisian", place.environment, options=options) as worker:
-        (here,) = place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", zone="paris")))
-        there = place.run("publish", "-", "--wait", "0.5", stdin=json.dumps(vm.event("start", zone="berlin")))
-        log = worker.log
-
-    assert here["outcome"]["status"] == "applied"
-    assert there.exit_code == ExitCode.TIME_OVER
-    assert "takes from configdrive.simulated.paris; pool solo" in log
-
-
-def test_workers_of_one_host_have_names_of_their_own(quiet_place: Callable[..., Place]) -> None:
-    place = quiet_place()
-    processes = [place.start("worker", "--hypervisor", "simulated", "--pool", "solo") for _ in range(2)]
+    place.environment["CONFIGDRIVE_LABLE"] = PASSWORD
+    words = ("worker", "--hypervisor", "simulated", "--pool", "solo", "--zone", "paris")
+    processes = [place.start(*words) for _ in range(2)]
     try:
 
         def served() -> set[str]:
@@ -159,34 +125,20 @@ def test_workers_of_one_host_have_names_of_their_own(quiet_place: Callable[..., 
 
         wait_until(lambda: len(served()) == 2, "two workers to answer", timeout=30)
         assert {name.split("@")[0] for name in served()} == {f"worker simulated-{process.pid}" for process in processes}
+        assert place.outcome(vm.event("deploy", zone="paris"))["status"] == "applied"
+        there = place.run("publish", "-", "--wait", "0.5", stdin=json.dumps(vm.event("start", zone="berlin")))
+        assert there.exit_code == ExitCode.TIME_OVER
     finally:
         for process in processes:
             process.terminate()
-        codes = [(process.communicate(timeout=300), process.returncode)[1] for process in processes]
-    assert codes == [ExitCode.DONE, ExitCode.DONE]
-
-
-def test_what_goes_on_warns_of_variables_that_are_ignored(quiet_place: Callable[..., Place]) -> None:
-    place = quiet_place()
-    place.environment["CONFIGDRIVE_LABLE"] = PASSWORD
-    process = place.start("wake", "--every", "60")
-    assert process.stderr is not None
-    with process:
-        first = process.stderr.readline()
-        process.kill()
-    place.said.append(first)
-    assert "WARNING" in first
-    assert "the variable CONFIGDRIVE_LABLE is no setting, and is ignored. did you mean CONFIGDRIVE_LABEL?" in first
-
-
-def test_logs_can_be_for_machines(quiet_place: Callable[..., Place], vm: VmScript) -> None:
-    place = quiet_place(log_format="json")
-    with place.with_worker() as worker:
-        place.lines("publish", "-", "--wait", stdin=json.dumps(vm.event("deploy", guest={"password": PASSWORD})))
-        lines = [json.loads(line) for line in worker.log.splitlines()]
-
-    assert {"level", "logger", "message", "time"} <= lines[0].keys()
-    assert {line["step"] for line in lines if "step" in line} >= {"observe", "build", "upload"}
+        said = [process.communicate(timeout=300)[1] for process in processes]
+    place.said += said
+    assert [process.returncode for process in processes] == [ExitCode.DONE, ExitCode.DONE]
+    ignored = "the variable CONFIGDRIVE_LABLE is no setting, and is ignored. did you mean CONFIGDRIVE_LABEL?"
+    for errors in said:
+        assert "WARNING" in errors.splitlines()[0]
+        assert ignored in errors.splitlines()[0]
+        assert "takes from configdrive.simulated.paris; pool solo" in errors
 
 
 DEAF = """
@@ -240,10 +192,7 @@ def test_while_redis_is_away_a_worker_s_sign_of_life_grows_old_and_those_beside_
             sys.executable,
             "-c",
             HASTY,
-            "worker",
-            "--hypervisor=simulated",
-            "--pool=threads",
-            "--concurrency=1",
+            *["worker", "--hypervisor=simulated", "--pool=threads", "--concurrency=1"],
         ],
         "wake": [CONFIGDRIVE, "wake", "--every", "0.2"],
         "sweep": [CONFIGDRIVE, "sweep", "--every", "1"],
