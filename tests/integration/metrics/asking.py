@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from rigs.fleet import Fleet
 from tests.support import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rigs.fleet import Fleet
 
 OPEN_METRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import Generation, ImageName, VmUuid
+from rigs.cloud import VmScript
 from rigs.process import Daemon
 from rigs.simulated.faults import Raise
 from rigs.worker import CONFIGDRIVE
@@ -17,11 +18,6 @@ from tests.e2e.site import QUICK, Site, new_vm
 from tests.integration.metrics.asking import address_in
 from tests.support import require_rig
 from workers.hypervisors.simulated.inventory import Verb
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rigs.cloud import VmScript
 
 PASSWORD = "Hunter2-of-the-guest"
 USER_DATA = "#cloud-config\nruncmd: [echo the-users-own-secret]\n"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,6 @@ from tests.support import require_rig
 from workers.observability.metrics_fleet import FleetCollector
 from workers.store.encoding import posted_at
 from workers.store.inspection import Inspection, QueueNumbers
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ZONE = f"{QUEUE}.berlin-1"
 

@@ -7,8 +7,9 @@ import json
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,14 +22,10 @@ from rigs.browser import Browser
 from rigs.prometheus import SHIPPED, Prometheus
 from tests.e2e.site import new_vm, uuid_of
 from tests.integration.deploy.chart import VALUES, queries, render
+from tests.integration.metrics.conftest import Measured
 from tests.mailboxes import posting
 from tests.support import find_program, require_rig, wait_until
 from workers.observability.metrics import AnswerMetrics, NoticeMetrics
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.integration.metrics.conftest import Measured
 
 CASES = Path(__file__).with_name("alerts.test.yml")
 NAME = re.compile(r"\bconfigdrive_[a-z_]+")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from configdrive.errors import TransientCode
 from rigs.simulated.faults import Raise
@@ -11,9 +11,6 @@ from tests.e2e.site import QUICK, Site, new_vm
 from tests.integration.metrics.collector import Collector
 from tests.support import require_rig, wait_until
 from workers.hypervisors.simulated.inventory import Verb
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PUBLISHERS_SPAN = "00f067aa0ba902b7"

@@ -7,7 +7,6 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,14 +16,10 @@ from rigs.simulated.faults import Kill, Point
 from rigs.worker import Worker
 from tests.e2e.site import QUICK, Site, new_vm
 from tests.integration.metrics.asking import address_in, scrape
+from tests.integration.metrics.conftest import Measured
 from tests.support import require_rig, wait_until
 from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.inventory import Verb
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.integration.metrics.conftest import Measured
 
 LISTENS = "0A"  # in the kernel's table of sockets
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}|[0-9a-f]{32}")
@@ -49,24 +44,10 @@ def open_files(pid: int) -> set[str]:
     return {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
 
 
-@pytest.fixture
-def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
-    """Return a maker of small fleets that are stopped at the end of the test."""
-    made: list[Site] = []
-
-    def make(*options: str, concurrency: int = 1) -> Site:
-        with require_rig():
-            site = Site(
-                tmp_path / f"site-{len(made)}",
-                settings={**QUICK, "concurrency": concurrency},
-                options=["--metrics-port", "0", *options],
-            )
-        made.append(site)
-        return site
-
-    yield make
-    for site in made:
-        site.stop()
+def small_fleet(directory: Path, *options: str) -> Site:
+    with require_rig():
+        settings = {**QUICK, "concurrency": 1}
+        return Site(directory / "site", settings=settings, options=["--metrics-port", "0", *options])
 
 
 def test_everything_that_happened_is_counted(measured: Measured) -> None:
@@ -132,18 +113,18 @@ def test_the_storage_sweeper_tells_what_it_found_and_what_waits(measured: Measur
     assert queues >= {"configdrive.kvm", "configdrive.simulated"}, "zero is reported, too: a scaler needs it"
 
 
-def test_a_pool_without_processes_counts_as_well(make_site: Callable[..., Site]) -> None:
-    with make_site("--pool", "solo") as site:
-        site.outcome(new_vm().event("deploy"))
-        address = address_in(lambda: site.log)
-        wait_until(lambda: scrape(address).sum("configdrive_events_total") == 1, "the count", timeout=10)
-
-
-def test_the_count_goes_on_when_a_child_dies_and_nothing_stays_in_work(make_site: Callable[..., Site]) -> None:
-    with make_site() as site:
+def test_the_count_goes_on_when_a_child_dies_and_what_a_killed_worker_leaves_holds_up_no_successor(
+    tmp_path: Path,
+) -> None:
+    """Neither its files nor a child of its pool that hangs in the kernel: none has the port."""
+    with small_fleet(tmp_path) as site:
+        (worker,) = site.workers
         address = address_in(lambda: site.log)
         site.outcome(new_vm().event("deploy"))
-        (child,) = site.workers[0].children()
+        (child,) = worker.children()
+        listener = socket_on(port_of(address))
+        assert listener in open_files(worker.pid)
+        assert listener not in open_files(child)
         vm = new_vm()
         site.inject(Kill(verb=Verb.UPLOAD, when=Point.MIDDLE, vm=vm.uuid))
         (event,) = site.publish(vm.event("deploy"))
@@ -157,30 +138,17 @@ def test_the_count_goes_on_when_a_child_dies_and_nothing_stays_in_work(make_site
         site.ended(event)
         wait_until(lambda: scrape(address).sum("configdrive_events_total") == 2, "the last count", timeout=10)
         page = scrape(address)
-        assert child not in site.workers[0].children()
+        assert child not in worker.children()
         assert page.sum("configdrive_attempts_total") == 3
         assert page.sum("configdrive_events_in_work") == 0
         assert page.sum("configdrive_pending_vms") == 0
-        (directory,) = site.workers[0].temporary.glob("configdrive-metrics-*")
-        assert directory.stat().st_mode & 0o777 == 0o700
-        assert {path.name.split("_")[-1] for path in directory.glob("*.db")} == {"main.db", "child0.db"}
+        (left,) = worker.temporary.glob("configdrive-metrics-*")
+        assert left.stat().st_mode & 0o777 == 0o700
+        assert {path.name.split("_")[-1] for path in left.glob("*.db")} == {"main.db", "child0.db"}
 
-
-def test_what_a_killed_worker_leaves_holds_up_no_successor(make_site: Callable[..., Site], tmp_path: Path) -> None:
-    """Neither its files nor a child of its pool that hangs in the kernel: none has the port."""
-    with make_site() as site:
-        (worker,) = site.workers
-        port = port_of(address_in(lambda: site.log))
-        site.outcome(new_vm().event("deploy"))
-        (child,) = worker.children()
-        listener = socket_on(port)
-        assert listener in open_files(worker.pid)
-        assert listener not in open_files(child)
         worker.kill()
         worker.sweep_up()
-
-        (left,) = worker.temporary.glob("configdrive-metrics-*")
-        again = Worker(tmp_path, "again", site.environment, options=["--metrics-port", str(port)])
+        again = Worker(tmp_path, "again", site.environment, options=["--metrics-port", str(port_of(address))])
         again.temporary.rmdir()
         again.temporary.symlink_to(worker.temporary)
         with again:
@@ -203,9 +171,9 @@ def test_a_port_that_is_taken_is_a_mistake_that_is_reported(measured: Measured, 
 
 
 def test_a_redis_that_hangs_is_reported_while_it_hangs_and_what_was_counted_is_there(
-    make_site: Callable[..., Site],
+    tmp_path: Path,
 ) -> None:
-    with make_site("--pool", "threads") as site:
+    with small_fleet(tmp_path, "--pool", "threads") as site:  # without processes that count on their own
         address = address_in(lambda: site.log)
         site.outcome(new_vm().event("deploy"))
         wait_until(lambda: scrape(address).sum("configdrive_events_total") == 1, "the count", timeout=10)
