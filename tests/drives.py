@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from pydantic import SecretBytes, SecretStr
 
@@ -28,10 +30,6 @@ from configdrive.model import (
     Vm,
     VmUuid,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 VM: Final = Vm(
     VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"),

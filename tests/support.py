@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ParamSpec
+from typing import ParamSpec
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from configdrive.errors import FleetError
 from rigs.process import RigUnavailable, find_program, free_port, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from click.testing import Result
 
 P = ParamSpec("P")
 

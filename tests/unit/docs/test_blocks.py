@@ -7,7 +7,8 @@ import json
 import re
 import subprocess
 import tomllib
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
 import yaml
@@ -38,9 +39,6 @@ from workers.hypervisors.kvm import inventory as kvm
 from workers.hypervisors.simulated import inventory as simulated
 from workers.hypervisors.vmware import inventory as vmware
 from workers.hypervisors.xenserver import inventory as xenserver
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BLOCKS: Final = [block for page in pages() for block in blocks_of(page)]
 INVENTORIES: Final = {"kvm": kvm, "simulated": simulated, "vmware": vmware, "xenserver": xenserver}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import Protocol
 
 import pytest
 from click.testing import CliRunner, Result
 
 from workers.cli import program
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 REDIS_PASSWORD = "redis-Hunter2"
 NO_REDIS = f"redis://:{REDIS_PASSWORD}@127.0.0.1:1/0"

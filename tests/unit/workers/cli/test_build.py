@@ -2,18 +2,14 @@ from __future__ import annotations
 
 import json
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from configdrive.iso.read import read
 from tests.unit.documents import document
+from tests.unit.workers.cli.conftest import Run
 from workers.cli.errors import ExitCode
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.unit.workers.cli.conftest import Run
 
 GUEST = {"password": "Hunter2", "user_data": {"text": "#cloud-config\n"}, "metadata": {"local_hostname": "web-1"}}
 EVENT = json.dumps(document("start", hypervisor="kvm", guest=GUEST, label="config-2"))

@@ -5,18 +5,13 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.unit.workers.cli.conftest import REDIS_PASSWORD
+from tests.unit.workers.cli.conftest import REDIS_PASSWORD, Run
 from workers.cli.errors import ExitCode
 from workers.cli.watch import _position
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.unit.workers.cli.conftest import Run
 
 UUID = "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10"
 EVENT = json.dumps(
@@ -95,11 +90,18 @@ def test_wrong_usage_is_explained(run: Run, args: list[str], message: str) -> No
     assert message in shown.stderr
 
 
-def test_the_schema_is_printed(run: Run) -> None:
-    schema = json.loads(run("schema").stdout)
-
-    assert schema["$schema"].endswith("2020-12/schema")
-    assert "configdrive.vm.deploy.v1" in json.dumps(schema)
+@pytest.mark.parametrize(
+    ("option", "holds"),
+    [
+        ((), {'"DeployData"', '"configdrive.vm.deploy.v1"', '2020-12/schema"'}),
+        (("--outcome",), {'"event_id"', '2020-12/schema"'}),
+        (("--asyncapi",), {'"asyncapi": "3.1.0"'}),
+    ],
+)
+def test_each_contract_is_printed(run: Run, option: tuple[str, ...], holds: set[str]) -> None:
+    shown = run("schema", *option)
+    assert shown.exit_code == ExitCode.DONE
+    assert [word for word in holds if word not in json.dumps(json.loads(shown.stdout))] == []
 
 
 def test_a_worker_needs_a_driver_and_its_table(run: Run, tmp_path: Path) -> None:

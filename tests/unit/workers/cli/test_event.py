@@ -2,21 +2,18 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from configdrive.contract.events import ContentEvent, parse
 from configdrive.contract.guest_data import GuestData
 from configdrive.contract.sealing import guest_of
+from tests.unit.workers.cli.conftest import Run
 from workers.cli.errors import ExitCode
 from workers.config.key_ring import make_sealer
 from workers.config.settings import load_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.unit.workers.cli.conftest import Run
 
 UUID = "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10"
 VM = ("--vm", UUID.upper(), "--name", "i-2-14-VM", "--hypervisor", "kvm", "--host", "kvm-01", "--sequence", "3")

@@ -2,18 +2,14 @@ from __future__ import annotations
 
 import json
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from nacl.public import PublicKey
 
 from configdrive.client.public_key import read_public
+from tests.unit.workers.cli.conftest import Run
 from workers.cli.errors import ExitCode
 from workers.config.keys import read_keys
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.unit.workers.cli.conftest import Run
 
 
 def test_the_first_key_is_made_once_and_readable_for_its_owner_only(run: Run, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -13,11 +12,9 @@ from click.testing import CliRunner
 
 import workers.cli
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from tests.unit.workers.cli.conftest import Run
 from workers.cli.errors import ExitCode
 from workers.cli.program import COMMANDS, program
-
-if TYPE_CHECKING:
-    from tests.unit.workers.cli.conftest import Run
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

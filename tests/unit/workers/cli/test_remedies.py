@@ -8,11 +8,14 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType, ModuleType
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 
 from configdrive import errors
@@ -24,6 +27,8 @@ from rigs.certificates import Certificates
 from rigs.process import LOOPBACK
 from tests.unit.docs.commands import assert_accepted, fleet_commands
 from tests.unit.documents import document
+from tests.unit.workers.cli.conftest import Run
+from workers.cli import program
 from workers.cli.errors import ExitCode
 from workers.cli.worker import _queues
 from workers.cloudstack.gate_tokens import GateTokens, new_token
@@ -37,29 +42,24 @@ from workers.config.vendor_data import read_vendor_data
 from workers.driverkit.load import make_driver
 from workers.observability.metrics_server import MetricsEndpoint
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType, ModuleType
-
-    from tests.unit.workers.cli.conftest import Run
-
 ROOT = Path(__file__).parents[4]
 INVENTORY = '[simulated]\ndirectory = "/nowhere"\nhosts.h1.storages.p1 = {}\n'
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault that a person makes, what the remedy must say, and what following it is.
+    """A fault that a person makes, what the remedy must say, and the steps that follow it.
 
-    `command` is typed, or called with the folder where all lies (HOME); `again` is what is right in its place.
+    Commands are typed, and what else is done is called with the folder where all lies (HOME); `again` is what is right
+    in the command's place.
     """
 
     make: Callable[[Path], object]
-    command: tuple[str, ...] | Callable[[Path], object]
+    command: str | Callable[[Path], object]
     says: str
-    follow: Callable[[Path, Run], object]
+    follow: tuple[str | Callable[[Path], object], ...]
     then: ExitCode = ExitCode.DONE
-    again: tuple[str, ...] | None = None
+    again: str | None = None
 
 
 def wrote(name: str, text: str, mode: int = 0o600) -> Callable[[Path], None]:
@@ -70,22 +70,29 @@ def wrote(name: str, text: str, mode: int = 0o600) -> Callable[[Path], None]:
     return write
 
 
-def does(*command: str) -> Callable[[Path, Run], object]:
-    return lambda _home, run: run(*command) if command else None
+def removed(name: str) -> Callable[[Path], None]:
+    return lambda home: (home / name).unlink(missing_ok=True)
 
 
-def damaged(home: Path) -> None:
-    wrote("keys.json", "{}")(home)
+def mode(name: str, mode: int) -> Callable[[Path], None]:
+    return lambda home: (home / name).chmod(mode)
 
 
-def for_all(home: Path) -> None:
+def variable(name: str, value: str) -> Callable[[Path], None]:
+    return lambda home: os.environ.__setitem__(name, value.replace("HOME", str(home)))
+
+
+def unset(name: str) -> Callable[[Path], object]:
+    return lambda _home: os.environ.pop(name)
+
+
+def nothing(_home: Path) -> None:
+    pass
+
+
+def keys_for_all(home: Path) -> None:
     write_keys(home / "keys.json", [Key.generate()], replace=True)
     (home / "keys.json").chmod(0o644)
-
-
-def moved_away(home: Path, run: Run) -> None:
-    (home / "keys.json").unlink()
-    run("keys", "generate")
 
 
 def secret_for_all(home: Path) -> None:
@@ -93,38 +100,23 @@ def secret_for_all(home: Path) -> None:
     wrote("inventory.toml", f'[xenserver.pools.one]\npassword = {{file = "{home}/secret"}}\n')(home)
 
 
-def variable(name: str, value: str) -> Callable[[Path], None]:
-    return lambda home: os.environ.__setitem__(name, value.replace("HOME", str(home)))
+def public_key_from_worker(home: Path) -> None:
+    (home / "public").write_text(CliRunner().invoke(program, ["keys", "public"]).stdout)
 
 
-def unset(name: str) -> Callable[[Path, Run], object]:
-    return lambda _home, _run: os.environ.pop(name)
+def tokens(home: Path) -> GateTokens:
+    return GateTokens(home / "tokens")
 
 
-def variable_again(name: str, value: str) -> Callable[[Path, Run], object]:
-    return lambda home, _run: variable(name, value)(home)
+TOKENS_ANEW = (removed("tokens"), lambda home: new_token(home / "tokens", "h1"))
 
 
-def nothing(_home: Path) -> None:
-    pass
+def vendor_data(home: Path) -> object:
+    return read_vendor_data(home / "vendor")
 
 
-def writes(name: str, text: str, mode: int = 0o600) -> Callable[[Path, Run], object]:
-    return lambda home, _run: wrote(name, text, mode)(home)
-
-
-def a_mode(name: str, mode: int) -> Callable[[Path, Run], object]:
-    return lambda home, _run: (home / name).chmod(mode)
-
-
-def a_token_file_anew(home: Path, _run: Run) -> None:
-    (home / "tokens").unlink(missing_ok=True)
-    new_token(home / "tokens", "h1")
-
-
-def public_key_from_worker(home: Path, run: Run) -> None:
-    run("keys", "generate")
-    (home / "public").write_text(run("keys", "public").stdout)
+def inventory(home: Path) -> object:
+    return make_driver(Settings(), SIMULATED, read_inventory(home / "inventory.toml"))
 
 
 def api(**settings: object) -> Callable[[Path], object]:
@@ -132,6 +124,11 @@ def api(**settings: object) -> Callable[[Path], object]:
     return lambda home: make_api(
         CloudStackSettings.model_validate({"key_file": home / "api", "url": "https://cloudstack.example/", **settings})
     )
+
+
+def api_unless(name: str, lacks: str) -> Callable[[Path], object]:
+    """As `api`, and without a setting as long as a file is not there."""
+    return lambda home: api(**({} if (home / name).exists() else {lacks: None}))(home)
 
 
 def without(module: str) -> Callable[[Path], object]:
@@ -142,8 +139,8 @@ def without(module: str) -> Callable[[Path], object]:
     return hide
 
 
-def installed(module: str) -> Callable[[Path, Run], object]:
-    def show(_home: Path, _run: Run) -> None:
+def installed(module: str) -> Callable[[Path], object]:
+    def show(_home: Path) -> None:
         del sys.modules[module]
         if (there := HIDDEN.pop(module)) is not None:
             sys.modules[module] = there
@@ -159,7 +156,7 @@ def a_taken_port(home: Path) -> None:
     (home / "port").write_text(str(HELD[-1].getsockname()[1]))
 
 
-def a_port_of_its_own(home: Path, _run: Run) -> None:
+def a_port_of_its_own(home: Path) -> None:
     HELD.pop().close()
     (home / "port").write_text("0")
 
@@ -255,235 +252,214 @@ SEEN: set[tuple[Path, int]] = set()
 """Files and lines that have made an error so far."""
 WALKED: set[str] = set()
 
+INVENTORY_IS_THERE = wrote("inventory.toml", INVENTORY)
+
 FAULTS = {
-    "no key file": Fault(lambda _home: None, ("keys", "list"), "`configdrive keys generate`", does("keys", "generate")),
-    "a damaged key file": Fault(damaged, ("keys", "list"), "move it away, `configdrive keys generate`", moved_away),
-    "a key file for all": Fault(
-        for_all,
-        ("keys", "list"),
-        "chmod 600 ",
-        lambda home, _run: (home / "keys.json").chmod(0o600),
+    "no key file": Fault(nothing, "keys list", "`configdrive keys generate`", ("keys generate",)),
+    "a damaged key file": Fault(
+        wrote("keys.json", "{}"),
+        "keys list",
+        "move it away, `configdrive keys generate`",
+        (removed("keys.json"), "keys generate"),
     ),
+    "a key file for all": Fault(keys_for_all, "keys list", "chmod 600 ", (mode("keys.json", 0o600),)),
     "an unknown setting": Fault(
         wrote("settings.toml", "atempts = 5\n"),
-        ("settings",),
+        "settings",
         "did you mean attempts?",
-        lambda home, _run: wrote("settings.toml", "attempts = 5\n")(home),
+        (wrote("settings.toml", "attempts = 5\n"),),
     ),
     "a setting in a table": Fault(
         wrote("settings.toml", "[cloudstack]\nurll = 'https://x/client/api'\n"),
-        ("settings",),
+        "settings",
         "did you mean cloudstack.url?",
-        lambda home, _run: wrote("settings.toml", "[cloudstack]\nurl = 'https://x/client/api'\n")(home),
+        (wrote("settings.toml", "[cloudstack]\nurl = 'https://x/client/api'\n"),),
     ),
     "settings that are no TOML": Fault(
         wrote("settings.toml", 'label = "config\n'),
-        ("settings",),
+        "settings",
         "settings.toml is not valid TOML: Illegal character '\\n' (at line 1, column 16)",
-        lambda home, _run: wrote("settings.toml", 'label = "config"\n')(home),
+        (wrote("settings.toml", 'label = "config"\n'),),
     ),
     "a wrong value": Fault(
         variable("CONFIGDRIVE_ATTEMPTS", "many"),
-        ("settings",),
+        "settings",
         "in CONFIGDRIVE_ATTEMPTS",
-        unset("CONFIGDRIVE_ATTEMPTS"),
+        (unset("CONFIGDRIVE_ATTEMPTS"),),
     ),
     "a list that is no JSON": Fault(
         variable("CONFIGDRIVE_ZONES", "z1"),
-        ("settings",),
+        "settings",
         "write lists as JSON",
-        variable_again("CONFIGDRIVE_ZONES", '["z1"]'),
+        (variable("CONFIGDRIVE_ZONES", '["z1"]'),),
     ),
     "a database that is no number": Fault(
         variable("CONFIGDRIVE_REDIS_URL", "redis://h/abc"),
-        ("settings",),
+        "settings",
         "a number for the database",
-        variable_again("CONFIGDRIVE_REDIS_URL", "redis://h/1"),
+        (variable("CONFIGDRIVE_REDIS_URL", "redis://h/1"),),
     ),
-    "a mistyped command": Fault(nothing, ("setings",), "Did you mean settings?", does("settings"), again=("settings",)),
+    "a mistyped command": Fault(nothing, "setings", "Did you mean settings?", (), again="settings"),
     "a secret for all": Fault(
         secret_for_all,
-        ("doctor",),
+        "doctor",
         "chmod 600 ",
-        lambda home, _run: (home / "secret").chmod(0o600),
+        (mode("secret", 0o600),),
         ExitCode.FAILED,  # for there is no Redis; the inventory is read
     ),
     "no file for the gate's tokens": Fault(
         nothing,
-        ("cloudstack", "gate-token", "h1"),
+        "cloudstack gate-token h1",
         "name the file that shall have it",
-        lambda home, _run: variable("CONFIGDRIVE_CLOUDSTACK__GATE_TOKENS_FILE", "HOME/tokens")(home),
+        (variable("CONFIGDRIVE_CLOUDSTACK__GATE_TOKENS_FILE", "HOME/tokens"),),
     ),
     "a gate without tokens": Fault(
-        nothing,
-        lambda home: GateTokens(home / "tokens"),
-        "make it with `configdrive cloudstack gate-token`, or correct its path",
-        a_token_file_anew,
+        nothing, tokens, "make it with `configdrive cloudstack gate-token`, or correct its path", TOKENS_ANEW
     ),
     "a gate without a file for tokens": Fault(
         nothing,
         lambda home: GateTokens(path if (path := home / "tokens").exists() else None),
         "`configdrive cloudstack gate-token` makes it",
-        a_token_file_anew,
+        TOKENS_ANEW,
     ),
     "a token in the place of its hash": Fault(
         wrote("tokens", "h1 the-token-itself\n"),
-        lambda home: GateTokens(home / "tokens"),
+        tokens,
         "make it with `configdrive cloudstack gate-token`",
-        a_token_file_anew,
+        TOKENS_ANEW,
     ),
-    "tokens that all may change": Fault(
-        wrote("tokens", "", 0o666), lambda home: GateTokens(home / "tokens"), "chmod 644 ", a_mode("tokens", 0o644)
-    ),
+    "tokens that all may change": Fault(wrote("tokens", "", 0o666), tokens, "chmod 644 ", (mode("tokens", 0o644),)),
     "no address of CloudStack": Fault(
-        wrote("api", KEYS),
-        lambda home: api(**({} if (home / "url").exists() else {"url": None}))(home),
-        "give the API's address",
-        writes("url", ""),
+        wrote("api", KEYS), api_unless("url", "url"), "give the API's address", (wrote("url", ""),)
     ),
     "no keys for CloudStack": Fault(
-        nothing,
-        lambda home: api(**({} if (home / "api").exists() else {"key_file": None}))(home),
-        "name the file that has it",
-        writes("api", KEYS),
+        nothing, api_unless("api", "key_file"), "name the file that has it", (wrote("api", KEYS),)
     ),
     "a key file of CloudStack's that is not there": Fault(
-        nothing, api(), "correct its path and permissions", writes("api", KEYS)
+        nothing, api(), "correct its path and permissions", (wrote("api", KEYS),)
     ),
-    "keys of CloudStack's for all": Fault(wrote("api", KEYS, 0o644), api(), "chmod 600 ", a_mode("api", 0o600)),
+    "keys of CloudStack's for all": Fault(wrote("api", KEYS, 0o644), api(), "chmod 600 ", (mode("api", 0o600),)),
     "an empty key file of CloudStack's": Fault(
-        wrote("api", ""), api(), "write the secret into it", writes("api", KEYS)
+        wrote("api", ""), api(), "write the secret into it", (wrote("api", KEYS),)
     ),
     "half a key of CloudStack's": Fault(
-        wrote("api", "one\n"), api(), "the secret key on the second", writes("api", KEYS)
+        wrote("api", "one\n"), api(), "the secret key on the second", (wrote("api", KEYS),)
     ),
     "no certificate of CloudStack's CA": Fault(
         wrote("api", KEYS),
         lambda home: api(ca_file=home / "ca.pem")(home),
         "correct its path; it is a PEM file",
-        lambda home, _run: Certificates.make(home, LOOPBACK).directory.joinpath("cacert.pem").rename(home / "ca.pem"),
+        (lambda home: Certificates.make(home, LOOPBACK).directory.joinpath("cacert.pem").rename(home / "ca.pem"),),
     ),
     "vendor data that are not there": Fault(
-        nothing,
-        lambda home: read_vendor_data(home / "vendor"),
-        "correct its path and content",
-        writes("vendor", "#!/bin/sh\n"),
+        nothing, vendor_data, "correct its path and content", (wrote("vendor", "#!/bin/sh\n"),)
     ),
     "vendor data that are too long": Fault(
         wrote("vendor", "#!" + "x" * 2**16),
-        lambda home: read_vendor_data(home / "vendor"),
+        vendor_data,
         "let it fetch what is large",
-        writes("vendor", "#include\nhttps://files.example/vendor\n"),
+        (wrote("vendor", "#include\nhttps://files.example/vendor\n"),),
     ),
     "vendor data that cloud-init does not know": Fault(
         wrote("vendor", "packages: []\n"),
-        lambda home: read_vendor_data(home / "vendor"),
+        vendor_data,
         "let it begin with '#cloud-config'",
-        writes("vendor", "#cloud-config\npackages: []\n"),
+        (wrote("vendor", "#cloud-config\npackages: []\n"),),
     ),
-    "no inventory": Fault(
-        nothing, ("doctor",), "write one (see the README)", writes("inventory.toml", INVENTORY), ExitCode.FAILED
-    ),
+    "no inventory": Fault(nothing, "doctor", "write one (see the README)", (INVENTORY_IS_THERE,), ExitCode.FAILED),
     "an inventory without a table": Fault(
         wrote("inventory.toml", 'uri = "qemu:///system"\n'),
-        ("doctor",),
+        "doctor",
         "begin with a table such as",
-        writes("inventory.toml", INVENTORY),
+        (INVENTORY_IS_THERE,),
         ExitCode.FAILED,
     ),
     "a secret that is not in the environment": Fault(
         wrote("inventory.toml", INVENTORY + '[xenserver.pools.one]\npassword = {env = "XEN_PASSWORD"}\n'),
-        ("doctor",),
+        "doctor",
         "set it for the worker's process",
-        lambda home, _run: variable("XEN_PASSWORD", "Hunter2")(home),
+        (variable("XEN_PASSWORD", "Hunter2"),),
         ExitCode.FAILED,
     ),
     "no table of the hypervisor": Fault(
-        wrote("inventory.toml", ""),
-        lambda home: make_driver(Settings(), SIMULATED, read_inventory(home / "inventory.toml")),
-        "add at least [simulated.hosts.<name>]",
-        writes("inventory.toml", INVENTORY),
+        wrote("inventory.toml", ""), inventory, "add at least [simulated.hosts.<name>]", (INVENTORY_IS_THERE,)
     ),
     "a hypervisor that is none": Fault(
         wrote("name", "hyper-v"),
         lambda home: make_driver(Settings(), HypervisorName((home / "name").read_text()), {SIMULATED: TABLE}),
         "installed are: kvm, simulated",
-        writes("name", "simulated"),
+        (wrote("name", "simulated"),),
     ),
     "a driver whose module is not installed": Fault(
         without("workers.hypervisors.xenserver.driver"),
         lambda _home: make_driver(Settings(), HypervisorName("xenserver"), {}),
         "pip install '.[xenserver]'",
-        installed("workers.hypervisors.xenserver.driver"),
+        (installed("workers.hypervisors.xenserver.driver"),),
         ExitCode.MISCONFIGURED,  # for the inventory has none of it
     ),
     "a server that is not installed": Fault(
         without("workers.cloudstack.webhook"),
-        ("cloudstack", "webhook"),
+        "cloudstack webhook",
         "pip install '.[cloudstack]'",
-        installed("workers.cloudstack.webhook"),
+        (installed("workers.cloudstack.webhook"),),
         ExitCode.MISCONFIGURED,  # for it has no secret so far
     ),
     "a zone that is none": Fault(
         nothing,
         lambda _home: _queues(Settings(), SIMULATED, ("z1",)),
         "set CONFIGDRIVE_ZONES for publishers and workers",
-        lambda home, _run: variable("CONFIGDRIVE_ZONES", '["z1"]')(home),
+        (variable("CONFIGDRIVE_ZONES", '["z1"]'),),
     ),
     "keys at a place that takes none": Fault(
         variable("CONFIGDRIVE_KEYS_FILE", "/dev/null/keys.json"),
-        ("keys", "generate"),
+        "keys generate",
         "point CONFIGDRIVE_KEYS_FILE to a place",
-        lambda home, _run: variable("CONFIGDRIVE_KEYS_FILE", "HOME/keys.json")(home),
+        (variable("CONFIGDRIVE_KEYS_FILE", "HOME/keys.json"),),
     ),
     "a public key that is none": Fault(
         wrote("public", "ssh-ed25519 AAAA"),
         lambda home: read_public((home / "public").read_text()),
         "take the line that `configdrive keys public` prints",
-        public_key_from_worker,
+        ("keys generate", public_key_from_worker),
     ),
     "settings that are not there": Fault(
-        lambda home: (home / "settings.toml").unlink(missing_ok=True),
-        ("settings",),
+        removed("settings.toml"),
+        "settings",
         "correct the path, or unset the variable",
-        unset("CONFIGDRIVE_SETTINGS"),
+        (unset("CONFIGDRIVE_SETTINGS"),),
     ),
     "a URL of Redis with parameters": Fault(
         variable("CONFIGDRIVE_REDIS_URL", "redis://h/0?db=x"),
         lambda _home: connect_redis(Settings()),
         "leave the parameters out",
-        variable_again("CONFIGDRIVE_REDIS_URL", "redis://h/0"),
+        (variable("CONFIGDRIVE_REDIS_URL", "redis://h/0"),),
     ),
     "an event that brings no drive": Fault(
         wrote("event.json", json.dumps(document("stop", hypervisor="kvm"))),
-        ("build", "HOME/event.json", "--list"),
+        "build HOME/event.json --list",
         "give a deploy, start, update or password reset",
-        writes("event.json", START),
+        (wrote("event.json", START),),
     ),
     "a file that is not on the drive": Fault(
         wrote("event.json", START),
-        ("build", "HOME/event.json", "--show", "openstack/latest/metadata.json"),
+        "build HOME/event.json --show openstack/latest/metadata.json",
         "did you mean openstack/latest/meta_data.json?",
-        does(),
-        again=("build", "HOME/event.json", "--show", "openstack/latest/meta_data.json"),
+        (),
+        again="build HOME/event.json --show openstack/latest/meta_data.json",
     ),
     "a port for metrics that is taken": Fault(
-        a_taken_port, metrics, "give each worker of a machine a port of its own", a_port_of_its_own
+        a_taken_port, metrics, "give each worker of a machine a port of its own", (a_port_of_its_own,)
     ),
     "an inventory that is no TOML": Fault(
-        wrote("inventory.toml", "[simulated\n"),
-        ("doctor",),
-        "line 1, column 11",
-        lambda home, _run: wrote("inventory.toml", INVENTORY)(home),
-        ExitCode.FAILED,
+        wrote("inventory.toml", "[simulated\n"), "doctor", "line 1, column 11", (INVENTORY_IS_THERE,), ExitCode.FAILED
     ),
 }
 
 
 def came_of(fault: Fault, home: Path, run: Run) -> tuple[int, str]:
     """Return the exit code and all that is said."""
-    if isinstance(fault.command, tuple):
-        shown = run(*(word.replace("HOME", str(home)) for word in fault.command))
+    if isinstance(fault.command, str):
+        shown = run(*(word.replace("HOME", str(home)) for word in fault.command.split()))
         return shown.exit_code, f"{shown.output}{shown.exception or ''}"
     try:
         fault.command(home)
@@ -498,12 +474,13 @@ def test_a_remedy_that_is_followed_ends_the_fault(
 ) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     noted(monkeypatch)
-    if fault.command == ("settings",):
+    if fault.command == "settings":
         wrote("settings.toml", "")(tmp_path)
         monkeypatch.setenv("CONFIGDRIVE_SETTINGS", str(tmp_path / "settings.toml"))
     fault.make(tmp_path)
     code, said = came_of(fault, tmp_path, run)
-    fault.follow(tmp_path, run)
+    for step in fault.follow:
+        run(*step.split()) if isinstance(step, str) else step(tmp_path)
     after, then_said = came_of(replace(fault, command=fault.again or fault.command), tmp_path, run)
 
     assert code != ExitCode.DONE

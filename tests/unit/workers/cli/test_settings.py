@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.unit.workers.cli.conftest import REDIS_PASSWORD
+from tests.unit.workers.cli.conftest import REDIS_PASSWORD, Run
 from workers.cli.errors import ExitCode
 from workers.config.unknown_variables import names_of_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.unit.workers.cli.conftest import Run
 
 
 @pytest.fixture

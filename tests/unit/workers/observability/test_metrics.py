@@ -76,15 +76,12 @@ def test_each_end_is_counted_as_what_it_is(
     assert sum(ends) == 1
 
 
-def test_a_step_is_timed_and_its_failure_counted_by_its_code(counted: Counted) -> None:
+def test_a_step_is_timed_its_failure_counted_by_its_code_and_what_hosts_gave_up_late_as_well(counted: Counted) -> None:
     counted.metrics.step(step())
     counted.metrics.step(step(error="storage_full"))
+    counted.metrics.leftover_removed("configdrive.kvm.berlin-1")
     assert counted("configdrive_step_seconds_count", hypervisor="kvm", step="upload") == 2
     assert counted("configdrive_step_errors_total", hypervisor="kvm", step="upload", code="storage_full") == 1
-
-
-def test_what_hosts_gave_up_late_is_counted(counted: Counted) -> None:
-    counted.metrics.leftover_removed("configdrive.kvm.berlin-1")
     assert counted("configdrive_leftovers_collected_total", hypervisor="kvm") == 1
 
 
@@ -105,20 +102,16 @@ def test_connections_are_reported_as_they_are_and_those_opened_again_are_added_u
     assert counted("configdrive_connections", hypervisor="kvm", endpoint="h2", kind="ssh") == 1
 
 
-def test_the_successor_of_a_process_that_died_begins_with_no_connection_and_counts_on(counted: Counted) -> None:
+def test_the_successor_of_a_process_that_died_has_no_connection_and_no_work_and_counts_on(counted: Counted) -> None:
     here = {"hypervisor": "kvm", "endpoint": "h1", "kind": "libvirt"}
     counted.metrics.connected(KVM, [Connections("h1", "libvirt", open=2, reopened=3)])
+    counted.metrics.attempt_started(claim())
     counted.metrics.forget_work()
     assert counted("configdrive_connections", **here) == 0
+    assert counted("configdrive_events_in_work", hypervisor="kvm") == 0
     counted.metrics.connected(KVM, [Connections("h1", "libvirt", open=2, reopened=1)])
     assert counted("configdrive_connections", **here) == 2
     assert counted("configdrive_connections_reopened_total", **here) == 4
-
-
-def test_the_successor_of_a_process_that_died_has_nothing_in_work(counted: Counted) -> None:
-    counted.metrics.attempt_started(claim())
-    counted.metrics.forget_work()
-    assert counted("configdrive_events_in_work", hypervisor="kvm") == 0
 
 
 @settings(max_examples=25)

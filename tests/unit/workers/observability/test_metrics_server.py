@@ -6,8 +6,8 @@ import socket
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +16,6 @@ from rigs.process import wait_until
 prometheus_client = pytest.importorskip("prometheus_client")
 
 from workers.observability import metrics_server  # noqa: E402 - needs that extra
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LIMIT = 0.5
 

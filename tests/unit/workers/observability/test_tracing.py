@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
 
 from configdrive.model import HypervisorName, VmUuid
 from configdrive.ports import StepRecord
@@ -20,9 +19,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from workers.observability.tracing import TracingObserver
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan
 
 
 class Traced:
