@@ -1,7 +1,6 @@
 """Documents made from a JSON Schema, the one that `configdrive schema` prints: whatever it allows, at its edges too.
 
 hypothesis-jsonschema, which does this, draws its objects from a part of Hypothesis that is no more (0.23.1 with 6.170).
-`tests.unit.json_schema` reads the same keywords.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 from configdrive.contract.events import parse
-from configdrive.errors import PermanentError
+from configdrive.errors import PermanentCode, PermanentError
 from tests.unit.documents import Json
 
 Path = tuple[str | int, ...]
@@ -24,6 +24,14 @@ def refusal(raw: str | bytes | Json) -> PermanentError | None:
     # The cause of a refusal would quote what was sent.
     assert refused is None or (refused.__cause__, refused.__context__) == (None, None)
     return refused
+
+
+def refused(raw: str | bytes | Json) -> PermanentError:
+    """Parse what is no event; returns why it is none."""
+    error = refusal(raw)
+    assert error is not None
+    assert error.code is PermanentCode.INVALID_EVENT
+    return error
 
 
 def text_of(error: PermanentError) -> str:

@@ -75,7 +75,7 @@ ssh_lines = st.builds(
 macs = st.tuples(st.integers(1, 127), *(st.integers(0, 255) for _ in range(5))).map(
     lambda octets: ":".join(f"{octet:02x}" for octet in (octets[0] * 2, *octets[1:]))
 )
-extra_keys = st.text(WORD + "_-", min_size=1, max_size=20).filter(lambda key: extra_key_problem(key) is None)
+extra_keys = st.text(WORD + "._-", min_size=1, max_size=20).filter(lambda key: extra_key_problem(key) is None)
 extras = st.dictionaries(extra_keys, texts, max_size=4).filter(
     lambda extra: len({key.lower().replace("_", "-") for key in extra}) == len(extra)
 )

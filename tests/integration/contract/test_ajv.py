@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
@@ -14,7 +15,7 @@ from docs.blocks import blocks_of, pages
 from rigs import ajv
 from tests.support import require_rig
 from tests.unit.documents import ALICE, OTHER_UUID, WORDS, document, full_document
-from tests.unit.refusals import refusal
+from tests.unit.refusals import paths, planted, refusal
 from tests.unit.refused import ENVELOPES, LONG, VALUES, with_value
 
 DISAGREEMENTS: Final[list[tuple[str, object, str]]] = [
@@ -45,27 +46,50 @@ def documented() -> list[Any]:
     return [*of_pages, *events.EXAMPLES, *made]
 
 
+def faulty() -> list[Any]:
+    """Full events with a stranger beside one of their fields, or with a number in the place of one."""
+    made = []
+    for whole in map(full_document, WORDS):
+        for path in paths(whole):
+            # An envelope may have extensions; metadata and services have names of their own.
+            if len(path) > 1 and isinstance(path[-1], str) and path[-2] not in {"extra", "services"}:
+                made.append(planted(whole, (*path[:-1], "stranger"), 1))
+            if path not in {(), ("datacontenttype",), ("specversion",), ("type",)} and path[-2:-1] != ("extra",):
+                made.append(planted(whole, path, 3.5))
+    return made
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Whether ajv takes each of the documented events, of those that the product refuses, and of the faulty ones."""
+
+    documented: list[bool]
+    refused: list[bool]
+    faulty: list[bool]
+
+
 @pytest.fixture(scope="module")
-def taken() -> tuple[list[bool], list[bool]]:
-    """What ajv says of the documented events, and of those that the product refuses."""
+def taken() -> Taken:
     refused = [*(with_value(*one) for one in VALUES), *(full_document("stop") | dict([one]) for one in ENVELOPES)]
+    known, end = len(documented()), len(documented()) + len(refused)
     with require_rig():
-        answers = ajv.takes(events.json_schema(), [*documented(), *refused])
-    known = len(documented())
-    return answers[:known], answers[known:]
+        answers = ajv.takes(events.json_schema(), [*documented(), *refused, *faulty()])
+    return Taken(answers[:known], answers[known:end], answers[end:])
 
 
-def test_every_documented_event_is_taken_by_both(taken: tuple[list[bool], list[bool]]) -> None:
-    wrong = [one for one, valid in zip(documented(), taken[0], strict=True) if not valid or refusal(one) is not None]
-    assert wrong == []
+def test_every_documented_event_is_taken_by_both(taken: Taken) -> None:
+    documents = zip(documented(), taken.documented, strict=True)
+    assert [one for one, valid in documents if not valid or refusal(one) is not None] == []
 
 
-def test_what_the_product_refuses_the_schema_refuses_but_for_what_it_has_no_words_for(
-    taken: tuple[list[bool], list[bool]],
-) -> None:
-    found = [one for one, valid in zip([*VALUES, *ENVELOPES], taken[1], strict=True) if valid]
+def test_what_the_product_refuses_the_schema_refuses_but_for_what_it_has_no_words_for(taken: Taken) -> None:
+    found = [one for one, valid in zip([*VALUES, *ENVELOPES], taken.refused, strict=True) if valid]
     assert sorted(map(repr, found)) == sorted(repr((field, value)) for field, value, _ in DISAGREEMENTS)
     assert LONG not in str(found)
+
+
+def test_both_refuse_the_same_structural_faults(taken: Taken) -> None:
+    assert [one for one, valid in zip(faulty(), taken.faulty, strict=True) if valid or refusal(one) is None] == []
 
 
 def test_ajv_reads_the_outcomes_that_we_write_and_no_others() -> None:

@@ -1,4 +1,4 @@
-"""What several tests here build drives from: a VM and its data, trees of files, and strategies for both."""
+"""What several tests here build drives from: a VM and its data, and trees of files with strategies for them."""
 
 from __future__ import annotations
 
@@ -7,42 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
-from pydantic import SecretBytes, SecretStr
+from pydantic import SecretStr
 
 from configdrive.contents import render as contents
-from configdrive.contents.cloudstack import METADATA
-from configdrive.drive_data import Metadata, SshKey, VmData
+from configdrive.drive_data import VmData
 from configdrive.iso import build as image
 from configdrive.iso import layout
 from configdrive.model import DriveSettings, Generation, GuestOs, Image, ImageName
 from tests.drives import VM
+from tests.unit.strategies import WORD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-lines = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=60)
-passwords = lines.filter(lambda text: contents.password_problem(text) is None)
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=80)
-extra_keys = st.from_regex(r"[A-Za-z0-9._-]{1,60}", fullmatch=True).filter(
-    lambda key: contents.extra_key_problem(key) is None,
-)
-extras = st.lists(
-    st.tuples(extra_keys, texts),
-    max_size=8,
-    unique_by=lambda pair: pair[0].lower().replace("_", "-"),
-).map(dict)
-metadata = st.builds(
-    Metadata,
-    **{name: st.none() | lines for name in METADATA},
-    extra=extras,
-)
-ssh_keys = st.lists(st.builds(SshKey, lines, lines), max_size=4, unique_by=lambda key: key.name).map(tuple)
-vm_data = st.builds(
-    VmData,
-    metadata=metadata,
-    user_data=st.none() | st.binary(max_size=100).map(SecretBytes),
-    ssh_keys=ssh_keys,
-)
+    from collections.abc import Collection, Mapping
 
 
 def render(
@@ -71,9 +47,9 @@ FILES = {
     "openstack/latest/user_data": bytes(range(256)) * 9,
 }
 
-parts = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True).filter(layout._NAME.fullmatch)
+parts = st.text(WORD + "._-", min_size=1, max_size=64).filter(layout._NAME.fullmatch)
 short_parts = st.sampled_from(["a", "b", "c-d", "c_d", "..x", "E.F", "0" * 64])
-paths = st.lists(st.one_of(short_parts, parts), min_size=1, max_size=4).map("/".join).filter(lambda p: len(p) <= 255)
+paths = st.lists(short_parts | parts, min_size=1, max_size=4).map("/".join).filter(lambda path: len(path) <= 255)
 # Around the sector's size, where an off-by-one would show.
 sizes = st.sampled_from([0, 1, 2047, 2048, 2049, 4095, 4096, 4097]) | st.integers(0, 300)
 blobs = (
@@ -82,11 +58,16 @@ blobs = (
 trees = st.dictionaries(paths, blobs, max_size=12)
 
 
-def build(files: Mapping[str, bytes] = FILES, label: str = "config", built_at: float = BUILT_AT) -> Image:
-    return image.build(NAME, files, label=label, built_at=built_at)
+def build(
+    files: Mapping[str, bytes] = FILES,
+    label: str = "config",
+    built_at: float = BUILT_AT,
+    directories: Collection[str] = contents.DIRECTORIES,
+) -> Image:
+    return image.build(NAME, files, label=label, built_at=built_at, directories=directories)
 
 
-def tell_apart(files: Mapping[str, bytes]) -> bool:
+def tell_apart(files: Collection[str]) -> bool:
     """Say whether no path is another one's folder, nor another one in a different case."""
     folders = {"/".join(path.split("/")[:depth]) for path in files for depth in range(1, path.count("/") + 1)}
     folders |= {"cloudstack", "openstack", "ec2", *contents.DIRECTORIES}

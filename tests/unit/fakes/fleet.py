@@ -8,14 +8,16 @@ from typing import Any
 
 from configdrive.contents.render import Files
 from configdrive.contract.events import LifecycleEvent, parse
+from configdrive.contract.outcome import Status
 from configdrive.errors import FleetError
 from configdrive.iso import read
 from configdrive.iso.ecma119 import SECTOR
 from configdrive.iso.verify import verify
 from configdrive.lifecycle import state
+from configdrive.lifecycle.leftovers import Cleaner
 from configdrive.lifecycle.reconcile import Attempt, Reconciler, Waiting
 from configdrive.lifecycle.settled import Settled
-from configdrive.lifecycle.state import VmState
+from configdrive.lifecycle.state import VmRecord, VmState
 from configdrive.model import (
     DriveSettings,
     Generation,
@@ -26,11 +28,12 @@ from configdrive.model import (
     PowerState,
     StorageName,
     StoredImage,
+    Vm,
     VmUuid,
 )
 from tests.support import error_of
 from tests.unit.documents import UUID, Json, document
-from tests.unit.fakes.cloud import Cloud, Machine, MemoryDriver
+from tests.unit.fakes.cloud import At, Cloud, Machine, MemoryDriver
 from tests.unit.fakes.small import FakeClock, FakeLease, FakeNamer, FakeSealer, RecordingObserver
 
 VM = VmUuid(UUID)
@@ -70,6 +73,23 @@ class Fleet:
     def medium(self) -> StoredImage | None:
         """What is in the VM's drive."""
         return self.machine.medium
+
+    def inserted(self) -> StoredImage:
+        """What is in the VM's drive, in which there is something."""
+        assert self.machine.medium is not None, "no drive is attached"
+        return self.machine.medium
+
+    def breaks(self, verb: str, error: BaseException, at: At = At.BEFORE) -> None:
+        """From now on a verb of the hypervisor's ends like this; `mended` ends that."""
+
+        def hook(at_verb: str, at_: At) -> None:
+            if (at_verb, at_) == (verb, at):
+                raise error
+
+        self.cloud.hook = hook
+
+    def mended(self) -> None:
+        self.cloud.hook = lambda _verb, _at: None
 
     def power(self, state_: PowerState) -> None:
         self.machine.power = state_
@@ -111,27 +131,32 @@ class Fleet:
         """The generations of the VM's images on all storages."""
         return sorted(stored.name.generation for stored in self.cloud.images_of(VM))
 
-    def files(self) -> dict[str, bytes] | None:
-        """What the guest reads from its config drive."""
+    def vm(self) -> Vm:
+        """The VM as it is known."""
+        vm = self.known().vm
+        assert vm is not None
+        return vm
+
+    def content(self) -> bytes:
+        """The attached drive, byte for byte."""
         content = self.cloud.medium(VM)
-        return None if content is None else read_image(content)
+        assert content is not None, "no drive is attached"
+        return content
+
+    def files(self) -> dict[str, bytes]:
+        """What the guest reads from its config drive."""
+        return read_image(self.content())
 
     def password(self) -> str | None:
         """The password on the attached drive."""
-        files = self.files()
-        assert files is not None, "no drive is attached"
-        password = files.get("cloudstack/password/vm_password.txt")
+        password = self.files().get("cloudstack/password/vm_password.txt")
         return None if password is None else password.decode()
 
     def user_data(self) -> bytes | None:
-        files = self.files()
-        assert files is not None, "no drive is attached"
-        return files.get("cloudstack/userdata/user_data.txt")
+        return self.files().get("cloudstack/userdata/user_data.txt")
 
     def label(self) -> str:
-        content = self.cloud.medium(VM)
-        assert content is not None, "no drive is attached"
-        return read.read(content).label
+        return read.read(self.content()).label
 
 
 def read_image(content: bytes) -> dict[str, bytes]:
@@ -177,7 +202,50 @@ def places_of(fleet: Fleet) -> set[Place]:
 
 def moves(fleet: Fleet) -> None:
     """What the hypervisor does when the VM migrates: the medium is the same file on the other host."""
-    machine = fleet.machine
-    machine.host = HOST_2
-    assert machine.medium is not None
-    machine.medium = StoredImage(machine.medium.name, AT_DESTINATION)
+    fleet.machine.host = HOST_2
+    fleet.machine.medium = StoredImage(fleet.inserted().name, AT_DESTINATION)
+
+
+def moves_without_its_drive(fleet: Fleet) -> None:
+    """The VM is defined anew on the other host."""
+    fleet.machine.host, fleet.machine.medium = HOST_2, None
+
+
+# --- a host that is away ----------------------------------------------------------------------------------------------
+
+
+def record(fleet: Fleet) -> VmRecord:
+    assert fleet.remembered is not None
+    return state.peek(fleet.remembered)
+
+
+def clean(fleet: Fleet, host: HostName = HOST_1) -> VmRecord:
+    """Ask a host for what it has; what comes of it is remembered."""
+    after = Cleaner(fleet.driver, fleet.lease).clean(record(fleet), host)
+    fleet.remembered = state.write(after)
+    return after
+
+
+def fails(fleet: Fleet, host: HostName = HOST_1) -> FleetError:
+    """Ask a host in vain; nothing is remembered of it."""
+    return error_of(Cleaner(fleet.driver, fleet.lease).clean, record(fleet), host)
+
+
+def left_places(fleet: Fleet) -> set[Place]:
+    """Where images are left."""
+    return {place for left in record(fleet).left for place in left.places}
+
+
+def leaves(fleet: Fleet, word: str = "stop") -> Settled:
+    """Have an event leave behind what host-1, which is down, has."""
+    fleet.cloud.down.add(HOST_1)
+    return fleet.send(word, attempt=3)
+
+
+def starts_elsewhere(fleet: Fleet, word: str = "start") -> Machine:
+    """Define the VM on host-2 and start it there; returns what host-1 still has of it."""
+    kept = fleet.machine
+    fleet.cloud.remains.append((VM, kept))
+    fleet.cloud.machines[VM] = Machine(HOST_2, kept.root)
+    assert fleet.send(word, host=HOST_2, guest=HELLO).outcome.status is Status.APPLIED
+    return kept

@@ -10,16 +10,7 @@ from pydantic import SecretBytes
 
 from configdrive.contents.nocloud import network_config
 from configdrive.contents.render import DEFAULTS
-from configdrive.drive_data import (
-    Address,
-    Bond,
-    BondMode,
-    Metadata,
-    Nic,
-    SshKey,
-    Vlan,
-    VmData,
-)
+from configdrive.drive_data import Address, Bond, BondMode, Metadata, Nic, SshKey, Vlan, VmData
 from tests.drives import NIC, VM
 from tests.unit.configdrive.samples import render
 

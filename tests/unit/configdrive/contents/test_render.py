@@ -16,7 +16,8 @@ from configdrive.drive_data import Metadata, SshKey, VmData
 from configdrive.errors import FleetError, PermanentCode
 from tests.drives import KEYS, SEED
 from tests.support import error_of
-from tests.unit.configdrive.samples import document, lines, passwords, render, vm_data
+from tests.unit.configdrive.samples import document, render
+from tests.unit.strategies import extras, lines, passwords
 
 LATER = Metadata(
     local_ipv4="10.1.1.14",
@@ -76,13 +77,6 @@ def test_what_is_absent_gives_no_file() -> None:
     assert set(render(VmData(metadata=Metadata(availability_zone="")))) == set(render())
 
 
-@given(st.binary())
-def test_user_data_stands_byte_for_byte_in_two_places(user_data: bytes) -> None:
-    files = render(VmData(user_data=SecretBytes(user_data)))
-    assert files["cloudstack/userdata/user_data.txt"] == user_data
-    assert files["openstack/latest/user_data"] == user_data
-
-
 def test_without_a_password_nothing_speaks_of_one() -> None:
     files = render(VmData(metadata=SEED, ssh_keys=KEYS))
     assert not [path for path in files if "password" in path]
@@ -135,9 +129,9 @@ def test_a_password_that_only_resembles_those_is_delivered(password: str) -> Non
     assert render(password=password)["cloudstack/password/vm_password.txt"] == password.encode()
 
 
-@given(lines, st.characters(categories=["Cc", "Zl", "Zp", "Cs"]), lines)
-def test_a_password_of_more_than_one_line_is_refused_unshown(before: str, character: str, after: str) -> None:
-    value = before + character + after
+@pytest.mark.parametrize("character", ["\n", "\x07", "\x85", "\u2028", "\u2029", "\ud800"])
+def test_a_password_of_more_than_one_line_is_refused_unshown(character: str) -> None:
+    value = f"before{character}after"
     error = refused(password=value)
     assert error.code is PermanentCode.INVALID_CONTENT
     assert error.detail.startswith("password: ")
@@ -149,19 +143,7 @@ def test_an_empty_password_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "key",
-    [
-        "vm_id",
-        "vm-id",
-        "VM_ID",
-        "VM-ID",
-        "Vm-Id",
-        "public_keys",
-        "PUBLIC-KEYS",
-        "cloud_name",
-        "local-ipv4",
-        "admin_pass",
-    ],
+    "key", ["vm_id", "vm-id", "VM_ID", "VM-ID", "Vm-Id", "public_keys", "PUBLIC-KEYS", "local-ipv4", "admin_pass"]
 )
 def test_an_extra_key_may_not_stand_for_a_value_of_the_drives_own(key: str) -> None:
     error = refused(VmData(metadata=Metadata(extra={key: "1"})))
@@ -190,15 +172,26 @@ def test_user_data_larger_than_any_drive_is_refused_by_its_name() -> None:
     assert error.detail.startswith("user_data: has 67108865 bytes")
 
 
-@given(vm_data, st.none() | passwords)
+@given(
+    st.builds(
+        VmData,
+        metadata=st.builds(Metadata, **{name: st.none() | lines for name in METADATA}, extra=extras),
+        user_data=st.none() | st.binary(max_size=100).map(SecretBytes),
+        ssh_keys=st.lists(st.builds(SshKey, lines, lines), max_size=4, unique_by=lambda key: key.name).map(tuple),
+    ),
+    st.none() | passwords,
+)
 def test_any_valid_data_reads_back(data: VmData, password: str | None) -> None:
     files = render(data, password)
+    assert list(files.items()) == list(render(data, password).items())
     for name in METADATA:
         value = getattr(data.metadata, name)
         for spelling in (name, name.replace("_", "-")):
             assert files.get(f"cloudstack/metadata/{spelling}.txt") == (value.encode() if value else None)
     for key, value in data.metadata.extra.items():
         assert files[f"cloudstack/metadata/{key}.txt"] == str(value).encode()
+    for path in ("cloudstack/userdata/user_data.txt", "openstack/latest/user_data"):
+        assert files.get(path) == (None if data.user_data is None else data.user_data.get_secret_value())
     if data.ssh_keys:
         found = files["cloudstack/metadata/public_keys.txt"].decode().split("\n")
         assert found == [key.key for key in data.ssh_keys]
@@ -209,15 +202,7 @@ def test_any_valid_data_reads_back(data: VmData, password: str | None) -> None:
     assert isinstance(document(files, "ec2/latest/meta-data.json"), dict)
 
 
-@given(vm_data, passwords)
-def test_the_same_input_gives_the_same_files(data: VmData, password: str) -> None:
-    assert list(render(data, password).items()) == list(render(data, password).items())
-
-
-@given(st.from_regex(r"[0-9]{8,}", fullmatch=True), st.from_regex(r"[0-9]{8,}", fullmatch=True))
-def test_secrets_are_not_in_the_repr(password: str, user_data: str) -> None:
-    """Digits, of which no path has eight in a row."""
-    shown = repr(render(VmData(user_data=SecretBytes(user_data.encode())), password))
+def test_secrets_are_not_in_the_repr() -> None:
+    shown = repr(render(VmData(user_data=SecretBytes(b"sw0rdfish-1")), "sw0rdfish-2"))
     assert "cloudstack/password/vm_password.txt" in shown
-    assert password not in shown
-    assert user_data not in shown
+    assert "sw0rdfish" not in shown

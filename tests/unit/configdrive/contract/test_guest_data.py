@@ -5,27 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import SecretBytes
 
 from configdrive.contract.guest_data import GuestData
-from configdrive.drive_data import (
-    Address,
-    Bond,
-    BondMode,
-    HashPolicy,
-    Metadata,
-    Nic,
-    Route,
-    SshKey,
-    Vlan,
-    VmData,
-)
-from tests.unit import strategies
+from configdrive.drive_data import Address, Bond, BondMode, HashPolicy, Metadata, Nic, Route, SshKey, Vlan, VmData
 from tests.unit.documents import BOB, full_guest
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDJ9JaW9i1x31GMO1k36YP5JfPZ1XD1zjtwx7urzHDvF"
@@ -93,25 +78,16 @@ def test_no_nics_and_unknown_nics_are_different_things() -> None:
     assert guest(nics=None).merged_into(KNOWN).nics is None
 
 
-@given(st.binary(max_size=300))
-def test_user_data_of_any_bytes_arrives_through_base64(content: bytes) -> None:
-    encoded = base64.b64encode(content).decode()
-    merged = guest(user_data={"base64": encoded}).merged_into(VmData())
-    assert merged.user_data == SecretBytes(content)
+def test_user_data_of_any_bytes_arrives_through_base64() -> None:
+    content = bytes(range(256))
+    for size in (256, 255, 254, 0):
+        encoded = base64.b64encode(content[:size]).decode()
+        assert guest(user_data={"base64": encoded}).merged_into(VmData()).user_data == SecretBytes(content[:size])
 
 
 def test_ssh_keys_lose_the_line_break_of_the_file_that_they_were_read_from() -> None:
     merged = guest(ssh_keys=[f"{KEY} me\n"]).merged_into(VmData())
     assert merged.ssh_keys == (SshKey("key-1", f"{KEY} me"),)
-
-
-@given(strategies.guests)
-def test_what_is_sealed_means_the_same_when_it_is_opened(sent: dict[str, Any]) -> None:
-    given_data = guest(**sent)
-    opened = GuestData.of_plaintext(given_data.plaintext())
-    assert opened.merged_into(KNOWN) == given_data.merged_into(KNOWN)
-    assert opened.password == given_data.password
-    assert opened.model_fields_set == given_data.model_fields_set
 
 
 def test_only_the_plaintext_to_be_sealed_reveals_secrets() -> None:

@@ -9,18 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configdrive.contents.render import render
-from configdrive.contract.events import (
-    MAX_EVENT_BYTES,
-    ContentEvent,
-    parse,
-)
+from configdrive.contract.events import MAX_EVENT_BYTES, ContentEvent, parse
 from configdrive.contract.guest_data import MAX_USER_DATA
 from configdrive.drive_data import VmData
 from configdrive.errors import PermanentCode
 from configdrive.lifecycle.transitions import vm_of
 from tests.unit import strategies
-from tests.unit.documents import CONTENT_WORDS, WORDS, Json, document, event, full_document
-from tests.unit.refusals import paths, planted, refusal, text_of
+from tests.unit.documents import CONTENT_WORDS, WORDS, document, event, full_document
+from tests.unit.refusals import paths, planted, refusal, refused, text_of
 
 VM = vm_of(None, event("deploy"))
 MARKER = "Sw0rdfish!-marker"
@@ -60,10 +56,7 @@ PLAIN_MARKER = "Sw0rdfish"
     ],
 )
 def test_refuses_what_is_no_event(raw: str | bytes) -> None:
-    error = refusal(raw)
-    assert error is not None
-    assert error.code is PermanentCode.INVALID_EVENT
-    assert error.detail
+    assert refused(raw).detail
 
 
 @given(st.data())
@@ -79,19 +72,10 @@ def test_never_fails_on_strange_values_and_lets_in_only_what_a_drive_can_be_buil
             assert render(VM, merged, taken.data.guest.password)
 
 
-@given(strategies.documents(CONTENT_WORDS))
-def test_a_drive_can_be_built_from_every_valid_event(sent: Json) -> None:
-    taken = parse(json.dumps(sent))
-    assert isinstance(taken, ContentEvent)
-    if taken.data.guest is not None:
-        merged = taken.data.guest.merged_into(VmData())
-        assert render(VM, merged, taken.data.guest.password)
-
-
 @pytest.mark.parametrize("word", WORDS)
 def test_no_refusal_and_no_repr_quotes_a_value(word: str) -> None:
     whole = full_document(word)
-    refused = 0
+    count = 0
     for path in paths(whole):
         for value in (
             MARKER,
@@ -105,10 +89,10 @@ def test_no_refusal_and_no_repr_quotes_a_value(word: str) -> None:
         ):
             error = refusal(json.dumps(planted(whole, path, value)))
             if error is not None:
-                refused += 1
+                count += 1
                 assert PLAIN_MARKER not in text_of(error), path
                 assert len(text_of(error)) < 4_000, path
-    assert refused > 100
+    assert count > 100
 
 
 @pytest.mark.parametrize("key", [MARKER, f"{PLAIN_MARKER} x", f"{PLAIN_MARKER}\n", PLAIN_MARKER * 10, "söhne"])

@@ -35,9 +35,7 @@ def test_only_the_bad_values_are_missing_and_the_outcome_says_so(*, is_sealed: b
     context = f"{plain.data.vm.uuid}/{plain.id}"
     sealed = FakeSealer().seal(json.dumps(BAD, indent=lines).encode(), context) if is_sealed else None
     settled = fleet.handle(parse(start(sealed, lenient=True)))
-    files = fleet.files()
-    assert files is not None
-    meta = json.loads(files["openstack/latest/meta_data.json"])
+    meta = json.loads(fleet.files()["openstack/latest/meta_data.json"])
     assert (meta["meta"]["team"], "availability_zone" in meta) == ("web", False)
     assert (fleet.user_data(), fleet.password()) == (b"hello", "swordfish")
     assert settled.outcome.facts["left_out"].startswith(WHY)
@@ -73,7 +71,5 @@ def test_however_many_values_are_bad_the_others_arrive(*, is_sealed: bool) -> No
     fleet = Fleet()
     content = {"sealed": sealed} if is_sealed else {"guest": guest}
     said = fleet.handle(parse(json.dumps(document("start", sequence=1, lenient=True, **content))))
-    files = fleet.files()
-    assert files is not None
-    assert files["cloudstack/metadata/good.txt"] == b"1"
+    assert fleet.files()["cloudstack/metadata/good.txt"] == b"1"
     assert said.outcome.facts["left_out"].endswith("; and 636 more")

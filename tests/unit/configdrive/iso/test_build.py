@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import assume, given
+from hypothesis import strategies as st
 from pycdlib import PyCdlib
+from pycdlib.dr import DirectoryRecord
 
 from configdrive.contents.render import DIRECTORIES, MAX_BYTES
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.iso import read
+from configdrive.iso import read, write
 from configdrive.iso.build import validate_label
+from configdrive.iso.layout import checked_folders, layout_of
 from tests.support import error_of
-from tests.unit.configdrive.samples import NAME, build, tell_apart, trees
+from tests.unit import strategies
+from tests.unit.configdrive.samples import NAME, build, paths, tell_apart, trees
+
+if TYPE_CHECKING:
+    from random import Random
+
+LAST_MOMENT = 5_869_583_999.0
+"""The last second of 2155, in seconds since 1970: no record has a later date."""
 
 
 def test_an_image_says_what_it_is() -> None:
@@ -44,39 +56,39 @@ def test_modes_owners_and_links_are_as_in_the_seeds_listing() -> None:
     assert {(node.posix.uid, node.posix.gid) for node in tree.values() if node.posix} == {(0, 0)}
 
 
-@given(trees)
-def test_what_was_built_reads_back(files: dict[str, bytes]) -> None:
-    assume(tell_apart(files))
-    content = build(files).content
+@given(trees, st.lists(paths, max_size=3), strategies.labels, st.floats(0, LAST_MOMENT), st.randoms())
+def test_what_was_built_reads_back(
+    files: dict[str, bytes], more: list[str], label: str, built_at: float, chance: Random
+) -> None:
+    """By our reader, and by pycdlib, which made the template: our dates and checks have not broken what it reads."""
+    assume(tell_apart([*files, *(f"{path}/x" for path in more)]))
+    directories = (*DIRECTORIES, *more)
+    content = build(files, label, built_at, directories).content
     volume = read.read(content)
     for tree in (volume.primary, volume.joliet):
-        found = {
-            path: content[node.extent * 2048 : node.extent * 2048 + node.size]
-            for path, node in tree.items()
-            if not node.is_directory
-        }
-        assert found == files
-
-
-@given(trees)
-def test_pycdlib_reads_the_same(files: dict[str, bytes]) -> None:
-    """The builder's library as a reader of its own: our dates and checks have not broken it."""
-    assume(tell_apart(files))
+        nodes = {path: node for path, node in tree.items() if not node.is_directory}
+        assert {path: content[node.extent * 2048 :][: node.size] for path, node in nodes.items()} == files
     iso = PyCdlib()
-    iso.open_fp(BytesIO(build(files).content))
+    iso.open_fp(BytesIO(content))
     for path, wanted in files.items():
         for how in ({"rr_path": f"/{path}"}, {"joliet_path": f"/{path}"}, {"iso_path": f"/{path};1"}):
             found = BytesIO()
             iso.get_file_from_iso_fp(found, **how)
             assert found.getvalue() == wanted
+    record = iso.get_record(rr_path="/cloudstack")
+    assert isinstance(record, DirectoryRecord)
+    date, moment = record.date, time.gmtime(built_at)
+    assert (date.years_since_1900 + 1900, date.month, date.day_of_month) == moment[:3]
+    assert (date.hour, date.minute, date.second, date.gmtoffset) == (*moment[3:6], 0)
     iso.close()
-
-
-def test_a_thousand_files_in_one_directory() -> None:
-    files = {f"cloudstack/metadata/key-{number:04}.txt": str(number).encode() for number in range(1000)}
-    volume = read.read(build(files).content)
-    assert volume.primary["cloudstack/metadata"].size > 2048 * 50
-    assert len(volume.joliet) == 1000 + 9
+    shuffled = chance.sample(list(files.items()), len(files))
+    assert build(dict(shuffled), label, built_at, directories).content == content
+    # What is the same in one VM's files, and so is stored once, differs in another's: one template serves both.
+    others = {path: chance.choice(list(files.values())) for path in files}
+    for each in (files, others):
+        written = write.write(each, checked_folders(each, directories), label, built_at)
+        assert build(each, label, built_at, directories).content == written
+        assert layout_of(tuple(sorted(each)), directories).expected.fits(written, each, label, built_at)
 
 
 def test_paths_may_be_as_deep_and_as_long_as_the_standard_has_it() -> None:

@@ -16,7 +16,6 @@ from configdrive.errors import (
 from configdrive.lifecycle.reconcile import Attempt
 from configdrive.lifecycle.state import Leftover, Phase, write
 from configdrive.model import Generation, HypervisorName, ImageName, PowerState, StorageName, StoredImage
-from tests.unit.configdrive.lifecycle.leaving import clean, fails, leaves, left_places, record, starts_elsewhere
 from tests.unit.documents import OTHER_UUID, Json
 from tests.unit.fakes.cloud import At
 from tests.unit.fakes.fleet import (
@@ -30,8 +29,14 @@ from tests.unit.fakes.fleet import (
     PRIMARY,
     VM,
     Fleet,
+    clean,
+    fails,
     foreign_image,
+    leaves,
+    left_places,
+    record,
     running,
+    starts_elsewhere,
 )
 
 MEMORY = HypervisorName("memory")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from configdrive.contract.outcome import Status
@@ -10,24 +12,19 @@ from configdrive.lifecycle.reconcile import Reconciler
 from configdrive.lifecycle.verify import Verifier
 from configdrive.model import DriveSettings, HostName, HypervisorName, Intent, PowerState
 from tests.support import error_of
-from tests.unit.configdrive.lifecycle.leaving import record
 from tests.unit.fakes.cloud import At, Cloud, Machine, MemoryDriver
-from tests.unit.fakes.fleet import AT_SOURCE, HELLO, HOST_1, HOST_2, VM, Fleet, running
+from tests.unit.fakes.fleet import AT_SOURCE, HELLO, HOST_1, HOST_2, VM, Fleet, record, refused, running
 
 FIRST = {"user_data": {"text": "FIRST"}, "password": "PasswordAAA"}
 SECOND = {"user_data": {"text": "SECOND"}, "password": "PasswordBBB"}
 
 
-def dies_after(fleet: Fleet, verb: str) -> None:
-    def hook(at_verb: str, at: At) -> None:
-        if (at_verb, at) == (verb, At.AFTER):
-            raise KeyboardInterrupt
-
-    fleet.cloud.hook = hook
-
-
-def calm(fleet: Fleet) -> None:
-    fleet.cloud.hook = lambda _verb, _at: None
+def dies_after(fleet: Fleet, verb: str, word: str, **data: Any) -> None:  # noqa: ANN401 - fields of an event
+    """Have a worker die over an event when the hypervisor has done a verb."""
+    fleet.breaks(verb, KeyboardInterrupt(), At.AFTER)
+    with pytest.raises(KeyboardInterrupt):
+        fleet.send(word, **data)
+    fleet.mended()
 
 
 # --- the right image --------------------------------------------------------------------------------------------------
@@ -38,10 +35,7 @@ def test_a_start_with_a_number_that_was_used_puts_its_own_content_into_the_drive
     fleet: Fleet, *, remembered: bool
 ) -> None:
     fleet.send("start", guest=HELLO)
-    dies_after(fleet, "attach")
-    with pytest.raises(KeyboardInterrupt):
-        fleet.handle(fleet.event("start", sequence=2, guest=FIRST))
-    calm(fleet)
+    dies_after(fleet, "attach", "start", sequence=2, guest=FIRST)
     assert fleet.password() == "PasswordAAA"
     if not remembered:
         fleet.remembered, fleet.lease.intents = None, []
@@ -53,12 +47,10 @@ def test_a_start_with_a_number_that_was_used_puts_its_own_content_into_the_drive
 
 def test_after_a_key_was_rotated_the_image_has_another_name_and_the_old_one_goes(fleet: Fleet) -> None:
     running(fleet)
-    before = fleet.medium()
+    before = fleet.inserted()
     fleet.namer.key = "rotated"
     fleet.send("start")
-    after = fleet.medium()
-    assert before is not None
-    assert after is not None
+    after = fleet.inserted()
     assert before.name.fingerprint != after.name.fingerprint
     assert set(fleet.cloud.images_of(VM)) == {after}
     fleet.send("stop")
@@ -67,10 +59,9 @@ def test_after_a_key_was_rotated_the_image_has_another_name_and_the_old_one_goes
 
 def test_the_state_names_the_very_file_that_is_in_the_drive(fleet: Fleet) -> None:
     running(fleet)
-    medium, image = fleet.medium(), fleet.known().image
-    assert medium is not None
+    image = fleet.known().image
     assert image is not None
-    assert image.file == medium.name.file
+    assert image.file == fleet.inserted().name.file
 
 
 # --- intents ----------------------------------------------------------------------------------------------------------
@@ -82,10 +73,7 @@ def test_a_destroy_takes_away_what_an_attempt_brought_that_never_ended(
     fleet: Fleet, storage: str | None, host: HostName
 ) -> None:
     """The VM is undefined meanwhile, or is defined on another host."""
-    dies_after(fleet, "upload")
-    with pytest.raises(KeyboardInterrupt):
-        fleet.send("deploy", start=True, guest=FIRST, primary_storage=storage)
-    calm(fleet)
+    dies_after(fleet, "upload", "deploy", start=True, guest=FIRST, primary_storage=storage)
     assert len(fleet.generations()) == 1
     del fleet.cloud.machines[VM]
     settled = fleet.send("destroy", host=host)
@@ -95,24 +83,16 @@ def test_a_destroy_takes_away_what_an_attempt_brought_that_never_ended(
 
 
 def test_a_destroy_without_a_host_finds_what_only_an_intent_knows(fleet: Fleet) -> None:
-    dies_after(fleet, "attach")
-    with pytest.raises(KeyboardInterrupt):
-        fleet.send("start", guest=FIRST)
-    calm(fleet)
+    dies_after(fleet, "attach", "start", guest=FIRST)
     assert fleet.remembered is None
     assert fleet.send("destroy", host=None).outcome.status is Status.APPLIED
     assert (fleet.medium(), fleet.generations()) == (None, [])
 
 
 def test_what_a_failed_prepare_copied_goes_with_the_stop(local: Fleet) -> None:
-    def fails(verb: str, at: At) -> None:
-        if (verb, at) == ("copy", At.AFTER):
-            raise TransientError(TransientCode.HYPERVISOR_ERROR, "what a copy did is not known")
-
-    local.cloud.hook = fails
-    with pytest.raises(TransientError):
-        local.send("migrate", phase="prepare", host=None)
-    calm(local)
+    local.breaks("copy", TransientError(TransientCode.HYPERVISOR_ERROR, "what a copy did is not known"), At.AFTER)
+    refused(local, "migrate", phase="prepare", host=None)
+    local.mended()
     assert len(local.generations()) == 2
     local.send("stop", host=None)
     assert local.generations() == []
@@ -169,17 +149,22 @@ class OtherDriver(MemoryDriver):
     name = HypervisorName("other")
 
 
+def two_hypervisors(fleet: Fleet) -> Cloud:
+    """Give the fleet another hypervisor, to which the VM has just come; returns that."""
+    cloud = Cloud()
+    cloud.machines[VM] = Machine(HOST_1, fleet.machine.root)
+    drivers = {fleet.driver.name: fleet.driver, OtherDriver.name: OtherDriver(cloud)}
+    fleet.reconciler = Reconciler(
+        drivers, fleet.sealer, fleet.namer, fleet.clock, fleet.observer, drives=DriveSettings()
+    )
+    return cloud
+
+
 @pytest.mark.parametrize("away", [True, False])
 def test_a_vm_that_changes_its_hypervisor_leaves_nothing_in_the_old_drive(fleet: Fleet, *, away: bool) -> None:
     running(fleet)
     old = fleet.machine
-    cloud = Cloud()
-    cloud.machines[VM] = Machine(HOST_1, old.root)
-    drivers = {"memory": fleet.driver, "other": OtherDriver(cloud)}
-    fleet.reconciler = Reconciler(
-        {HypervisorName(name): driver for name, driver in drivers.items()},
-        fleet.sealer, fleet.namer, fleet.clock, fleet.observer, drives=DriveSettings(),
-    )  # fmt: skip
+    cloud = two_hypervisors(fleet)
     if away:
         fleet.cloud.down.add(HOST_1)
     settled = fleet.send("start", hypervisor="other")
@@ -192,23 +177,10 @@ def test_a_vm_that_changes_its_hypervisor_leaves_nothing_in_the_old_drive(fleet:
         assert (old.medium, fleet.cloud.images_of(VM), settled.left) == (None, set(), ())
 
 
-def two_hypervisors(fleet: Fleet) -> Cloud:
-    """Give the fleet another hypervisor, to which the VM has just come; returns that."""
-    cloud = Cloud()
-    cloud.machines[VM] = Machine(HOST_1, fleet.machine.root)
-    drivers = {fleet.driver.name: fleet.driver, OtherDriver.name: OtherDriver(cloud)}
-    fleet.reconciler = Reconciler(
-        drivers, fleet.sealer, fleet.namer, fleet.clock, fleet.observer, drives=DriveSettings()
-    )
-    return cloud
-
-
 def test_what_the_very_first_attempt_has_brought_to_another_hypervisor_is_not_forgotten(local: Fleet) -> None:
     local.remembered = None
     cloud = two_hypervisors(local)
-    medium = local.medium()
-    assert medium is not None
-    local.lease.intents = [Intent(HOST_1, "id-host-1", AT_SOURCE, medium.name.file, local.driver.name)]
+    local.lease.intents = [Intent(HOST_1, "id-host-1", AT_SOURCE, local.inserted().name.file, local.driver.name)]
     settled = local.send("start", hypervisor="other")
     assert (settled.outcome.status, cloud.medium(VM) is not None) == (Status.APPLIED, True)
     assert [(one.hypervisor, one.host) for one in settled.left] == [("memory", HOST_1)]
@@ -253,9 +225,7 @@ def verify(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("word", ["stop", "destroy"])
 def test_an_image_that_a_frozen_worker_uploads_after_the_end_goes(local: Fleet, word: str) -> None:
-    late, bytes_ = local.medium(), local.cloud.medium(VM)
-    assert late is not None
-    assert bytes_ is not None
+    late, bytes_ = local.inserted(), local.content()
     local.send(word)
     local.cloud.files[late] = bytes_
     local.machine.medium = late

@@ -14,18 +14,9 @@ from configdrive.errors import (
 )
 from configdrive.lifecycle.reconcile import Attempt
 from configdrive.lifecycle.state import Phase, Sealed
-from configdrive.model import PowerState, StorageName
+from configdrive.model import PowerState, StorageName, VmUuid
 from tests.support import error_of
-from tests.unit.configdrive.lifecycle.leaving import (
-    OTHER_VM,
-    clean,
-    fails,
-    leaves,
-    left_places,
-    record,
-    starts_elsewhere,
-    still_in_drive,
-)
+from tests.unit.documents import OTHER_UUID
 from tests.unit.fakes.cloud import At, Machine
 from tests.unit.fakes.fleet import (
     AT_DESTINATION,
@@ -36,8 +27,14 @@ from tests.unit.fakes.fleet import (
     PRIMARY,
     VM,
     Fleet,
+    clean,
+    fails,
+    leaves,
+    left_places,
     places_of,
+    record,
     running,
+    starts_elsewhere,
 )
 
 # --- the event --------------------------------------------------------------------------------------------------------
@@ -110,28 +107,20 @@ def test_a_storage_that_is_down_ends_no_stop_and_is_finished_later(local: Fleet,
 def test_a_stop_ends_after_three_attempts_or_a_minute_whatever_is_broken(
     local: Fleet, word: str, error: TransientError
 ) -> None:
-    def broken(verb: str, at: At) -> None:
-        if (verb, at) == ("detach", At.BEFORE):
-            raise error
-
-    local.cloud.hook = broken
+    local.breaks("detach", error)
     event = local.event(word)
     with pytest.raises(TransientError):
         local.handle(event, attempt=2, waited=59.0)
     settled = local.handle(event, attempt=1, waited=60.0)
     assert (settled.outcome.status, settled.outcome.code) == (Status.APPLIED, error.code)
     assert "drive@host-1" in settled.outcome.facts["left_behind"]
-    local.cloud.hook = lambda _verb, _at: None
+    local.mended()
     clean(local)
     assert (local.medium(), local.generations(), record(local).left_on) == (None, [], ())
 
 
 def test_what_trying_again_cannot_help_ends_a_stop_at_once(local: Fleet) -> None:
-    def denied(verb: str, at: At) -> None:
-        if (verb, at) == ("detach", At.BEFORE):
-            raise PermanentError(PermanentCode.ACCESS_DENIED, "not allowed")
-
-    local.cloud.hook = denied
+    local.breaks("detach", PermanentError(PermanentCode.ACCESS_DENIED, "not allowed"))
     outcome = local.send("stop").outcome
     assert (outcome.status, outcome.code) == (Status.APPLIED, PermanentCode.ACCESS_DENIED)
 
@@ -179,23 +168,19 @@ def test_a_stopped_vm_starts_on_another_host_and_the_first_gives_up_what_it_has_
     assert (local.medium(), local.user_data()) == (medium, b"hello")
 
 
-def test_a_start_on_another_host_without_a_stop_leaves_the_old_definition_s_drive_empty(local: Fleet) -> None:
+@pytest.mark.parametrize("away", [True, False])
+def test_a_start_on_another_host_without_a_stop_needs_no_old_host_and_empties_its_drive(
+    local: Fleet, *, away: bool
+) -> None:
+    local.cloud.down |= {HOST_1} if away else set()
     local.power(PowerState.HALTED)
     kept = starts_elsewhere(local)
-    assert kept.medium is None
-    assert places_of(local) == {AT_DESTINATION}
-    assert record(local).left_on == ()
-
-
-def test_a_start_on_another_host_without_a_stop_needs_no_old_host(local: Fleet) -> None:
-    local.cloud.down.add(HOST_1)
-    local.power(PowerState.HALTED)
-    kept = starts_elsewhere(local)
-    assert (record(local).left_on, local.user_data()) == ((HOST_1,), b"hello")
-    assert still_in_drive(kept)
-    local.cloud.down.clear()
-    assert clean(local).left_on == ()
-    assert kept.medium is None
+    assert (record(local).left_on, local.user_data()) == ((HOST_1,) if away else (), b"hello")
+    assert (kept.medium is not None) is away
+    if away:
+        local.cloud.down.clear()
+        assert clean(local).left_on == ()
+        assert kept.medium is None
     assert places_of(local) == {AT_DESTINATION}
 
 
@@ -207,7 +192,7 @@ def test_a_vm_that_runs_where_it_is_not_meant_to_be_keeps_its_drive_until_that_i
         kept.power = power
         error = fails(local)
         assert (error.code, "host-1" in error.detail) == (TransientCode.VM_BUSY, True)
-        assert still_in_drive(kept)
+        assert kept.medium is not None
     kept.power = PowerState.HALTED
     assert clean(local).left_on == ()
 
@@ -242,21 +227,17 @@ def test_what_runs_on_in_the_wrong_place_holds_up_no_start_and_goes_after_the_st
 def test_a_clone_s_definition_holds_no_stop_and_no_destroy_up(local: Fleet) -> None:
     """Another VM's definition names this VM's image: a clone, or a copy that was restored."""
     (image,) = local.cloud.images_of(VM)
-    local.cloud.remains.append((OTHER_VM, Machine(HOST_1, LOCAL, slot=True, medium=image)))
+    local.cloud.remains.append((VmUuid(OTHER_UUID), Machine(HOST_1, LOCAL, slot=True, medium=image)))
     settled = local.send("stop")
     assert (settled.outcome.status, settled.outcome.facts) == (Status.APPLIED, {"attach": "removed"})
     assert local.generations() == []
 
 
 def test_an_image_that_cannot_be_deleted_is_left_behind_and_fails_nothing(local: Fleet) -> None:
-    def denied(verb: str, at: At) -> None:
-        if (verb, at) == ("delete", At.BEFORE):
-            raise PermanentError(PermanentCode.ACCESS_DENIED, "not allowed")
-
-    local.cloud.hook = denied
+    local.breaks("delete", PermanentError(PermanentCode.ACCESS_DENIED, "not allowed"))
     settled = local.send("start")
     assert (settled.outcome.status, settled.outcome.facts["left_behind"]) == (Status.APPLIED, "local@host-1")
-    local.cloud.hook = lambda _verb, _at: None
+    local.mended()
     assert local.send("start").left_on == (), "the next event on that host asks again"
     assert local.generations() == [local.sequence]
 

@@ -9,8 +9,7 @@ import pytest
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.lifecycle.state import Phase
-from configdrive.model import HostName, ImageName, PowerState, StorageName, StoredImage
-from tests.unit.configdrive.lifecycle.leaving import left_places
+from configdrive.model import HostName, PowerState, StorageName, StoredImage
 from tests.unit.fakes.cloud import Machine
 from tests.unit.fakes.fleet import (
     AT_DESTINATION,
@@ -22,19 +21,15 @@ from tests.unit.fakes.fleet import (
     SECOND,
     VM,
     Fleet,
+    left_places,
     moves,
+    moves_without_its_drive,
     places_of,
     refused,
     running,
 )
 
 OTHER = StorageName("other")
-
-
-def name_of(fleet: Fleet) -> ImageName:
-    medium = fleet.medium()
-    assert medium is not None
-    return medium.name
 
 
 def test_prepare_copies_the_image_and_leaves_the_running_vm_alone(local: Fleet) -> None:
@@ -44,8 +39,7 @@ def test_prepare_copies_the_image_and_leaves_the_running_vm_alone(local: Fleet) 
     assert local.medium() == medium
     assert settled.outcome.status is Status.APPLIED
     known = local.known()
-    assert known.vm is not None
-    assert (known.vm.host, known.destination, known.phase) == (HOST_1, HOST_2, Phase.ATTACHED)
+    assert (local.vm().host, known.destination, known.phase) == (HOST_1, HOST_2, Phase.ATTACHED)
     assert known.places == (AT_SOURCE, AT_DESTINATION)
 
 
@@ -57,13 +51,11 @@ def test_complete_leaves_the_image_on_the_destination_only_with_the_same_content
     assert places_of(local) == {AT_DESTINATION}
     assert local.cloud.medium(VM) == before
     assert local.password() == "first"
-    known = local.known()
-    assert known.vm is not None
-    assert (known.vm.host, known.destination, known.places) == (HOST_2, None, (AT_DESTINATION,))
+    assert (local.vm().host, local.known().destination, local.known().places) == (HOST_2, None, (AT_DESTINATION,))
 
 
 def test_complete_without_prepare_copies_and_attaches(local: Fleet) -> None:
-    local.machine.host, local.machine.medium = HOST_2, None
+    moves_without_its_drive(local)
     local.send("migrate", host=None)
     assert places_of(local) == {AT_DESTINATION}
     assert local.password() == "first"
@@ -71,7 +63,7 @@ def test_complete_without_prepare_copies_and_attaches(local: Fleet) -> None:
 
 def test_complete_builds_the_image_again_with_its_password_when_the_source_is_lost(local: Fleet) -> None:
     before = local.cloud.medium(VM)
-    local.machine.host, local.machine.medium = HOST_2, None
+    moves_without_its_drive(local)
     local.cloud.down.add(HOST_1)
     local.send("migrate", host=None)
     assert local.cloud.medium(VM) == before, "the same build time, the same bytes"
@@ -107,7 +99,7 @@ def test_rollback_trusts_the_original_also_in_a_second_attempt(local: Fleet) -> 
 @pytest.mark.parametrize("phase", ["complete", "rollback"])
 def test_what_a_host_keeps_of_a_vm_that_has_left_it_names_no_image(local: Fleet, phase: str) -> None:
     local.send("migrate", phase="prepare", host=None)
-    kept = Machine(HOST_2, LOCAL, slot=True, medium=StoredImage(name_of(local), AT_DESTINATION))
+    kept = Machine(HOST_2, LOCAL, slot=True, medium=StoredImage(local.inserted().name, AT_DESTINATION))
     if phase == "complete":
         kept = replace(local.machine, power=PowerState.HALTED)
         moves(local)
@@ -123,7 +115,7 @@ def test_what_a_host_keeps_is_found_without_the_storage_that_an_earlier_event_na
     local.cloud.shared.remove(SECOND)
     kept = replace(local.machine, power=PowerState.HALTED)
     local.cloud.remains.append((VM, kept))
-    local.machine.host, local.machine.medium = HOST_2, None
+    moves_without_its_drive(local)
     local.send("migrate", host=None)
     assert kept.medium is None
     assert places_of(local) == {AT_DESTINATION}
@@ -208,19 +200,14 @@ def test_a_stopped_vm_has_nothing_to_move(local: Fleet) -> None:
     settled = local.send("migrate", host=None)
     assert settled.outcome.status is Status.APPLIED
     assert len(local.cloud.verbs) == verbs
-    vm = local.known().vm
-    assert vm is not None
-    assert vm.host == HOST_2
+    assert local.vm().host == HOST_2
 
 
 def test_an_image_keeps_its_name_when_its_vm_is_renamed(local: Fleet) -> None:
-    before = local.medium()
-    local.machine.host, local.machine.medium = HOST_2, None
+    before = local.inserted()
+    moves_without_its_drive(local)
     local.send("migrate", host=None, vm={"uuid": VM, "instance_name": "Web 01 (prod)"})
-    medium = local.medium()
-    assert before is not None
-    assert medium is not None
-    assert medium.name == before.name
+    assert local.inserted().name == before.name
     assert local.password() == "first"
     assert places_of(local) == {AT_DESTINATION}
 
@@ -233,9 +220,7 @@ def test_a_late_rollback_after_the_migration_was_completed_does_nothing(local: F
     settled = local.send("migrate", phase="rollback", host="host-1")
     assert settled.outcome.status is Status.NOT_APPLICABLE
     assert local.medium() == medium
-    vm = local.known().vm
-    assert vm is not None
-    assert vm.host == HOST_2
+    assert local.vm().host == HOST_2
     assert local.send("start", host="host-2").outcome.status is Status.APPLIED
 
 
@@ -257,7 +242,7 @@ def test_a_migration_to_a_host_that_is_not_there_is_rejected_and_holds_nothing_u
 def test_a_copy_that_is_not_what_was_made_is_built_again(local: Fleet) -> None:
     (image,) = local.cloud.images_of(VM)
     local.cloud.files[image] = b"tampered"
-    local.machine.host, local.machine.medium = HOST_2, None
+    moves_without_its_drive(local)
     local.send("migrate", host=None)
     assert local.password() == "first"
     assert places_of(local) == {AT_DESTINATION}
@@ -268,5 +253,5 @@ def test_a_copy_of_an_image_whose_content_is_not_known_must_be_genuine(local: Fl
     local.remembered = None
     local.send("update")
     local.cloud.files[image] = b"tampered"
-    local.machine.host, local.machine.medium = HOST_2, None
+    moves_without_its_drive(local)
     assert refused(local, "migrate", host=None).code is PermanentCode.IMAGE_LOST

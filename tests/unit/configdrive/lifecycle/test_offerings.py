@@ -6,11 +6,9 @@ import pytest
 
 from configdrive.contract.events import DeployEvent
 from configdrive.contract.outcome import Status
+from configdrive.lifecycle.state import Phase
 from tests.unit.documents import Json, event
-from tests.unit.fakes.fleet import (
-    Fleet,
-    running,
-)
+from tests.unit.fakes.fleet import Fleet, running
 
 VIRTUAL_ROUTER: Json = {"services": {"UserData": "VirtualRouter", "Dhcp": "VirtualRouter"}}
 
@@ -29,17 +27,10 @@ def test_a_vm_whose_offering_does_not_name_config_drive_gets_none(fleet: Fleet, 
     assert fleet.cloud.verbs == [], "its hypervisor was not even asked"
 
 
-@pytest.mark.parametrize(
-    "services", [{"UserData": "ConfigDrive"}, {"UserData": ["ConfigDrive"], "Dhcp": "VirtualRouter"}]
-)
-def test_config_drive_alone_or_among_others_gives_a_drive(fleet: Fleet, services: Json) -> None:
-    fleet.send("deploy", network_offering={"services": services}, start=True)
-    assert fleet.files() is not None
-
-
-def test_without_an_offering_a_vm_has_a_drive(fleet: Fleet) -> None:
-    fleet.send("deploy", start=True)
-    assert fleet.files() is not None
+@pytest.mark.parametrize("services", [None, {"UserData": ["ConfigDrive"], "Dhcp": "VirtualRouter"}])
+def test_with_config_drive_or_without_an_offering_a_vm_has_a_drive(fleet: Fleet, services: Json | None) -> None:
+    fleet.send("deploy", network_offering=services and {"services": services}, start=True)
+    assert fleet.files()
 
 
 @pytest.mark.parametrize("word", ["deploy", "start"])
@@ -47,7 +38,7 @@ def test_a_drive_of_an_earlier_offering_goes(fleet: Fleet, word: str) -> None:
     running(fleet)
     settled = fleet.send(word, network_offering=VIRTUAL_ROUTER)
     assert settled.outcome.status is Status.NOT_APPLICABLE
-    assert (fleet.machine.medium, fleet.generations()) == (None, [])
+    assert (fleet.medium(), fleet.generations(), fleet.known().phase) == (None, [], Phase.ABSENT)
 
 
 def test_a_drive_of_an_earlier_offering_goes_with_the_stop(fleet: Fleet) -> None:

@@ -8,12 +8,7 @@ from configdrive.contract.outcome import Status
 from configdrive.lifecycle.state import Passwords
 from configdrive.model import PowerState
 from tests.unit.documents import Json
-from tests.unit.fakes.fleet import (
-    HELLO,
-    HOST_2,
-    Fleet,
-    running,
-)
+from tests.unit.fakes.fleet import HELLO, HOST_2, Fleet, running
 
 
 def test_rule_1_2_a_reset_is_pending_until_the_next_start_and_on_every_rebuild_of_that_boot(fleet: Fleet) -> None:
@@ -129,6 +124,4 @@ def test_an_outcome_says_when_cloudbase_init_would_not_find_the_password(
 ) -> None:
     settled = fleet.send("start", guest={"password": "first"}, guest_os=guest_os)
     assert settled.outcome.facts.get("remarks") == remark
-    files = fleet.files()
-    assert files is not None
-    assert (b"first" in files["openstack/latest/meta_data.json"]) == (guest_os == "windows")
+    assert (b"first" in fleet.files()["openstack/latest/meta_data.json"]) == (guest_os == "windows")

@@ -13,37 +13,21 @@ from configdrive.errors import (
     StaleCode,
 )
 from configdrive.lifecycle.state import Phase, VmState
-from configdrive.model import HostName, PowerState
+from configdrive.model import PowerState
 from tests.support import error_of
-from tests.unit.documents import OTHER_UUID, document
-from tests.unit.fakes.cloud import At
-from tests.unit.fakes.fleet import (
-    HELLO,
-    HOST_1,
-    VM,
-    Fleet,
-    refused,
-    running,
-)
+from tests.unit.documents import OTHER_UUID, Json, document
+from tests.unit.fakes.fleet import HELLO, HOST_1, VM, Fleet, refused, running
 
 # --- a life -----------------------------------------------------------------------------------------------------------
 
 
-def test_deploy_stages_an_image_and_leaves_the_drive_alone(fleet: Fleet) -> None:
-    settled = fleet.send("deploy", guest=HELLO)
-    assert fleet.generations() == [1]
-    assert fleet.medium() is None
-    assert fleet.known().phase is Phase.STAGED
-    assert settled.outcome.status is Status.APPLIED
-    assert settled.outcome.facts == {"generation": "1", "storage": "primary", "password": "none"}
-
-
-def test_start_attaches_a_fresh_image_and_the_staged_one_goes(fleet: Fleet) -> None:
-    fleet.send("deploy", guest=HELLO)
-    settled = fleet.send("start")
-    assert fleet.generations() == [2]
-    assert fleet.user_data() == b"hello"
-    assert settled.outcome.facts == {
+def test_from_deploy_to_stop_there_is_one_image_and_nothing_afterwards(fleet: Fleet) -> None:
+    deployed = fleet.send("deploy", guest=HELLO).outcome
+    assert deployed.status is Status.APPLIED
+    assert deployed.facts == {"generation": "1", "storage": "primary", "password": "none"}
+    assert (fleet.generations(), fleet.medium(), fleet.known().phase) == ([1], None, Phase.STAGED)
+    started = fleet.send("start").outcome
+    assert started.facts == {
         "generation": "2",
         "storage": "primary",
         "password": "none",
@@ -52,29 +36,19 @@ def test_start_attaches_a_fresh_image_and_the_staged_one_goes(fleet: Fleet) -> N
         "path": "/primary/i-2-14-vm.3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f.2.xhpd4oyy36b77dwi-fleetaaa.iso",
         "xml": "<disk/>",
     }
+    assert (fleet.generations(), fleet.user_data()) == ([2], b"hello")
+    fleet.power(PowerState.RUNNING)
+    fleet.send("start", guest={"user_data": {"text": "newer"}})
+    assert (fleet.generations(), fleet.user_data()) == ([3], b"newer")
+    stopped = fleet.send("stop").outcome
+    assert stopped.facts == {"attach": "removed"}
+    assert (fleet.generations(), fleet.medium(), fleet.known().places) == ([], None, ())
 
 
 def test_deploy_with_start_attaches_at_once(fleet: Fleet) -> None:
     settled = fleet.send("deploy", start=True, guest=HELLO)
-    assert fleet.generations() == [1]
-    assert fleet.user_data() == b"hello"
+    assert (fleet.generations(), fleet.user_data()) == ([1], b"hello")
     assert settled.outcome.facts["attach"] == "inserted"
-
-
-def test_stop_leaves_nothing(fleet: Fleet) -> None:
-    running(fleet)
-    settled = fleet.send("stop")
-    assert fleet.medium() is None
-    assert fleet.generations() == []
-    assert settled.outcome.facts == {"attach": "removed"}
-    assert fleet.known().places == ()
-
-
-def test_a_second_start_exchanges_the_medium_of_a_running_vm(fleet: Fleet) -> None:
-    running(fleet)
-    fleet.send("start", guest={"user_data": {"text": "newer"}})
-    assert fleet.user_data() == b"newer"
-    assert fleet.generations() == [3]
 
 
 def test_an_event_that_was_done_already_is_dropped_by_its_number(fleet: Fleet) -> None:
@@ -122,11 +96,7 @@ def test_the_observer_takes_note_of_every_step_with_what_it_belongs_to(fleet: Fl
 
 
 def test_the_observer_takes_note_of_what_nobody_foresaw_without_its_text(fleet: Fleet) -> None:
-    def surprise(verb: str, _at: At) -> None:
-        if verb == "upload":
-            raise RuntimeError("swordfish")
-
-    fleet.cloud.hook = surprise
+    fleet.breaks("upload", RuntimeError("swordfish"))
     with pytest.raises(RuntimeError):
         fleet.send("deploy")
     assert fleet.observer.records[-1].error == "unclassified"
@@ -147,36 +117,32 @@ def test_the_fleet_s_label_holds_until_the_vm_names_its_own(fleet: Fleet) -> Non
 # --- when changes reach the guest -------------------------------------------------------------------------------------
 
 
-def test_an_update_waits_for_the_next_start(fleet: Fleet) -> None:
+@pytest.mark.parametrize(
+    ("power", "data", "at_once"),
+    [
+        (PowerState.RUNNING, {}, False),
+        (PowerState.RUNNING, {"apply": "now"}, True),
+        (PowerState.PAUSED, {"apply": "now"}, True),
+        (PowerState.HALTED, {"apply": "now"}, False),
+        (PowerState.SUSPENDED, {"apply": "now"}, False),
+    ],
+)
+def test_an_update_comes_with_the_next_start_or_now_if_the_vm_is_live(
+    fleet: Fleet, power: PowerState, data: Json, *, at_once: bool
+) -> None:
     running(fleet)
-    before = list(fleet.cloud.verbs)
-    settled = fleet.send("update", guest={"user_data": {"text": "new"}})
-    assert fleet.cloud.verbs == before
-    assert fleet.user_data() == b"hello"
-    assert (settled.outcome.status, settled.outcome.detail) == (Status.APPLIED, "comes with the next start")
+    fleet.power(power)
+    fleet.cloud.verbs.clear()
+    settled = fleet.send("update", guest={"user_data": {"text": "new"}}, **data)
+    assert (settled.outcome.status, settled.outcome.detail) == (
+        Status.APPLIED,
+        "" if at_once else "comes with the next start",
+    )
+    assert (fleet.user_data(), fleet.generations()) == ((b"new", [3]) if at_once else (b"hello", [2]))
+    assert data or fleet.cloud.verbs == []
     fleet.send("stop")
     fleet.send("start")
-    assert fleet.user_data() == b"new"
-
-
-@pytest.mark.parametrize("power", [PowerState.RUNNING, PowerState.PAUSED])
-def test_an_update_now_exchanges_the_medium_of_a_live_vm(fleet: Fleet, power: PowerState) -> None:
-    running(fleet)
-    fleet.power(power)
-    fleet.send("update", apply="now", guest={"user_data": {"text": "new"}})
-    assert fleet.user_data() == b"new"
-    assert fleet.generations() == [3]
-
-
-@pytest.mark.parametrize("power", [PowerState.HALTED, PowerState.SUSPENDED])
-def test_an_update_now_of_a_vm_that_is_not_live_waits(fleet: Fleet, power: PowerState) -> None:
-    running(fleet)
-    fleet.power(power)
-    settled = fleet.send("update", apply="now", guest={"user_data": {"text": "new"}})
-    assert fleet.user_data() == b"hello"
-    assert settled.outcome.detail == "comes with the next start"
-    fleet.send("start")
-    assert fleet.user_data() == b"new"
+    assert (fleet.user_data(), fleet.files()["cloudstack/metadata/vm_id.txt"]) == (b"new", b"14")
 
 
 # --- order of checks --------------------------------------------------------------------------------------------------
@@ -191,7 +157,3 @@ def test_the_state_at_rest_belongs_to_one_vm(fleet: Fleet) -> None:
     running(fleet)
     other = parse(json.dumps(document("start", sequence=9, vm={"uuid": OTHER_UUID, "instance_name": "i"})))
     assert error_of(fleet.handle, other).code is PermanentCode.UNSEALABLE
-
-
-def test_hosts_of_the_inventory_are_the_driver_s() -> None:
-    assert Fleet().driver.hosts() == [HostName("host-1"), HostName("host-2")]

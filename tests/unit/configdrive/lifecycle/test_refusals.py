@@ -19,16 +19,7 @@ from configdrive.model import DriveSettings
 from tests.support import error_of
 from tests.unit.documents import OTHER_UUID, Json
 from tests.unit.fakes.cloud import At, Cloud
-from tests.unit.fakes.fleet import (
-    HELLO,
-    HOST_1,
-    PRIMARY,
-    VM,
-    Fleet,
-    foreign_image,
-    refused,
-    running,
-)
+from tests.unit.fakes.fleet import HELLO, HOST_1, PRIMARY, VM, Fleet, foreign_image, refused, running
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
@@ -77,11 +68,7 @@ def test_what_cannot_be_done_leaves_nothing_half_done(
 
 
 def test_an_image_that_was_brought_and_cannot_be_attached_goes_again(fleet: Fleet) -> None:
-    def full(verb: str, at: At) -> None:
-        if verb == "attach" and at is At.BEFORE:
-            raise PermanentError(PermanentCode.NO_FREE_SLOT, "no free slot")
-
-    fleet.cloud.hook = full
+    fleet.breaks("attach", PermanentError(PermanentCode.NO_FREE_SLOT, "no free slot"))
     assert refused(fleet, "start").code is PermanentCode.NO_FREE_SLOT
     assert fleet.generations() == []
 
@@ -98,11 +85,7 @@ def test_the_first_error_is_reported_when_taking_the_image_away_fails_too(fleet:
 
 
 def test_what_may_pass_by_itself_leaves_the_image_for_the_next_attempt(fleet: Fleet) -> None:
-    def locked(verb: str, at: At) -> None:
-        if verb == "attach" and at is At.BEFORE:
-            raise TransientError(TransientCode.DRIVE_LOCKED, "the guest holds the tray")
-
-    fleet.cloud.hook = locked
+    fleet.breaks("attach", TransientError(TransientCode.DRIVE_LOCKED, "the guest holds the tray"))
     assert refused(fleet, "start").code is TransientCode.DRIVE_LOCKED
     assert fleet.generations() == [1]
 

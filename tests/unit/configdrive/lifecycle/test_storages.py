@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from configdrive.contract.outcome import Status
-from configdrive.errors import (
-    PermanentCode,
-)
+from configdrive.errors import PermanentCode
 from configdrive.lifecycle import state
 from configdrive.model import Place, PowerState
-from tests.unit.configdrive.lifecycle.leaving import clean, left_places
 from tests.unit.fakes.cloud import Machine
 from tests.unit.fakes.fleet import (
     HELLO,
@@ -22,6 +19,8 @@ from tests.unit.fakes.fleet import (
     SECOND,
     VM,
     Fleet,
+    clean,
+    left_places,
     refused,
     running,
 )
@@ -32,9 +31,7 @@ from tests.unit.fakes.fleet import (
 def test_the_storage_is_that_of_the_root_disk(fleet: Fleet) -> None:
     fleet.machine.root = SECOND
     assert running(fleet).send("start").outcome.facts["storage"] == "second"
-    medium = fleet.medium()
-    assert medium is not None
-    assert medium.place == Place(SECOND)
+    assert fleet.inserted().place == Place(SECOND)
 
 
 def test_a_storage_that_the_event_names_goes_before_the_root_disk_s(fleet: Fleet) -> None:

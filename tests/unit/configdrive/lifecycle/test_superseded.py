@@ -12,14 +12,7 @@ from configdrive.errors import (
 from configdrive.lifecycle.reconcile import Waiting
 from configdrive.lifecycle.state import Phase
 from tests.unit.documents import Json
-from tests.unit.fakes.fleet import (
-    HELLO,
-    HOST_1,
-    Fleet,
-    moves,
-    refused,
-    running,
-)
+from tests.unit.fakes.fleet import HELLO, HOST_1, Fleet, moves, refused, running
 
 # --- superseded -------------------------------------------------------------------------------------------------------
 
@@ -33,8 +26,7 @@ def test_a_start_behind_which_a_stop_waits_is_not_done_but_remembered(fleet: Fle
     assert fleet.cloud.verbs == []
     known = fleet.known()
     assert known.passwords.pending is not None
-    assert known.vm is not None
-    assert (known.vm.primary_storage, known.sequence, known.phase) == ("second", 1, Phase.ABSENT)
+    assert (fleet.vm().primary_storage, known.sequence, known.phase) == ("second", 1, Phase.ABSENT)
 
 
 @pytest.mark.parametrize("word", ["migrate", "password_reset", "update"])
@@ -75,9 +67,7 @@ def test_a_destroy_is_never_stale(fleet: Fleet) -> None:
 
 def test_a_superseded_migration_says_where_the_vm_is(local: Fleet) -> None:
     local.send("migrate", phase="complete", host=None, waiting=("stop",))
-    vm = local.known().vm
-    assert vm is not None
-    assert vm.host == "host-2"
+    assert local.vm().host == "host-2"
     local.send("stop", host=None)
     assert (local.medium(), local.generations()) == (None, []), "it was still on the host before"
 
@@ -111,9 +101,7 @@ def test_what_cannot_be_opened_does_not_hold_up_what_supersedes_it(fleet: Fleet)
     settled = fleet.send("start", waiting=("stop",), sealed="v1.ffffffffffffffff.AAAA", primary_storage="second")
     assert settled.outcome.code is StaleCode.SUPERSEDED
     assert "cannot be opened, and is lost" in settled.outcome.detail
-    vm = fleet.known().vm
-    assert vm is not None
-    assert vm.primary_storage == "second"
+    assert fleet.vm().primary_storage == "second"
 
 
 def test_what_names_no_host_does_not_hold_up_what_supersedes_it(fleet: Fleet) -> None:
