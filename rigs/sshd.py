@@ -82,6 +82,12 @@ class SshServer(DaemonRig):
         """A known_hosts file that names this server and its key."""
         return self.directory / "known_hosts"
 
+    @property
+    def table(self) -> dict[str, object]:
+        """How a client is to come here, in the words of an inventory."""
+        files = {"key_file": str(self.key_file), "known_hosts": str(self.known_hosts)}
+        return {"host": self.host, "port": self.port, "user": self.user, **files}
+
     def make_key(self, path: Path) -> Path:
         """Make one more Ed25519 key pair, which nobody has authorised, and return `path`."""
         subprocess.run(

@@ -123,34 +123,19 @@ class KvmRig:
     def leftovers(self, vm: Vm) -> list[str]:
         return [path.name for folder in self._images.values() for path in folder.rglob(f"*{vm.uuid}*")]
 
-    @contextmanager
-    def host_down(self) -> Iterator[None]:
-        self._cloud.host.kill_daemon()
-        try:
-            yield
-        finally:
-            self._cloud.host.start_daemon()
-            self._cloud.reconnect()
+    def host_down(self) -> AbstractContextManager[None]:
+        return self._cloud.unreachable()
 
     def chaos(self, vm: Vm) -> dict[str, AbstractContextManager[None]]:
         images = self._images[self.home]
         image = self._path(self.home, f"{vm.instance_name}.{vm.uuid}.1.iso")
         return {
-            "the pool is not active": self._pool_stopped(),
+            "the pool is not active": self._cloud.asleep("local"),
             "the storage's folder is gone": replaced(images, lambda _: None),
             "the storage's folder is a file": replaced(images, lambda path: path.touch()),
             "an image is a folder": replaced(image, lambda path: path.mkdir()),
             "libvirtd is gone": self.host_down(),
         }
-
-    @contextmanager
-    def _pool_stopped(self) -> Iterator[None]:
-        pool = self._cloud.connection.storagePoolLookupByName("local")
-        pool.destroy()
-        try:
-            yield
-        finally:
-            pool.create()
 
     def _config_drives(self, vm: Vm) -> list[Drive]:
         return [drive for name, drive in self._cloud.drives(vm).items() if "virtio-disk0" not in name]

@@ -66,13 +66,7 @@ def open_rig(folder: Path) -> Iterator[DriverRig]:
             "uri": cloud.host.uri,
             "storage_route": "sftp",
             "cache_directory": str(folder / "cache" / "images"),
-            "ssh": {
-                "host": ssh.host,
-                "port": ssh.port,
-                "user": ssh.user,
-                "key_file": str(ssh.key_file),
-                "known_hosts": str(ssh.known_hosts),
-            },
+            "ssh": ssh.table,
         }
         try:
             second = Place(StorageName("host-cache"), HOST), folder / "cache" / "images"

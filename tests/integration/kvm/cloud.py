@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 from xml.etree import ElementTree as ET
 
 import libvirt
@@ -20,37 +22,48 @@ from configdrive.model import (
     ImageName,
     InstanceName,
     Place,
+    StorageName,
     Vm,
     VmUuid,
 )
+from configdrive.ports import Attachment
+from rigs.libvirt import LibvirtHost
+from tests.contract.rig import image_name, make_image
 from tests.support import wait_until
+from workers.hypervisors.kvm.driver import KvmDriver
 from workers.hypervisors.kvm.image_folder import ID_FILE, shard_of
 
-if TYPE_CHECKING:
-    from rigs.libvirt import LibvirtHost
-
-# Boots from any disk. After the first key it tells the slave of the second IDE channel (hdd) to lock its tray, again
-# and again. A change of medium is first reported as an error, which REQUEST SENSE clears.
+# What VMs have for a firmware, on any x86 machine: it touches no drive, takes no time, and waits for a key. Then it
+# tells the slave of the second IDE channel (hdd) to lock its tray, again and again. A change of medium is first
+# reported as an error, which REQUEST SENSE clears.
 #
-#   start:  xor ax,ax; int 0x16                                    wait for a key
+#   start:  cli; xor ax,ax; mov ds,ax; mov ss,ax; mov sp,0x7000
+#           mov word [0x20],tick; mov word [0x22],0xF000; mov word [0x24],tick; mov word [0x26],0xF000
+#           0x20 <- 0x11; 0x21 <- 8, 4, 1                          the interrupt controller; each is: mov al,_; out _,al
+#           0x21 <- 0xFD; sti; hlt                                 wait for a key
+#           0x21 <- 0xFE
 #   again:  sti; hlt                                               until the timer ticks, 18 times a second
 #           mov si,sense; call packet; mov si,prevent; call packet; jmp again
+#   tick:   push ax; mov al,0x20; out 0x20,al; pop ax; iret
 #   packet: mov dx,0x176; mov al,0xB0; out dx,al; call settle      choose the slave
 #           mov dx,0x174; mov al,18; out dx,al                     of at most 18 bytes of data
 #           inc dx; xor al,al; out dx,al; mov dx,0x171; out dx,al  by programmed I/O
 #           mov dx,0x177; mov al,0xA0; out dx,al                   PACKET
 #   busy:   in al,dx; test al,0x80; jnz busy
 #           mov dx,0x170; mov cx,6; cld
-#   send:   lodsw; out dx,ax; loop send
+#   send:   cs lodsw; out dx,ax; loop send
 #   settle: mov dx,0x177; in al,dx; test al,0x80; jnz settle       until it is idle, and its data read
 #           test al,0x08; jz done; mov dx,0x170; in ax,dx; jmp settle; done: ret
 #   sense:   db 0x03,0,0,0,18,0,0,0,0,0,0,0                        REQUEST SENSE
 #   prevent: db 0x1E,0,0,0,1,0,0,0,0,0,0,0                         PREVENT ALLOW MEDIUM REMOVAL: prevent
 _LOCKER = bytes.fromhex(
-    "31c0cd16fbf4be547ce80800be607ce80200ebf0ba7601b0b0eee82400ba7401b012ee4230c0eeba7101eeba7701b0a0eeeca88075fbba"
-    "7001b90600fcadefe2fcba7701eca88075f8a8087406ba7001edebeec30300000012000000000000001e00000001"
+    "fa31c08ed88ed0bc0070c70620004c00c706220000f0c70624004c00c706260000f0b011e620b008e621b004e621b001e621b0fde621fbf4"
+    "b0fee621fbf4be9400e80f00bea000e80900ebf050b020e62058cfba7601b0b0eee82500ba7401b012ee4230c0eeba7101eeba7701b0a0ee"
+    "eca88075fbba7001b90600fc2eadefe2fbba7701eca88075f8a8087406ba7001edebeec30300000012000000000000001e00000001"
 )
-BOOT_DISK = _LOCKER.ljust(510, b"\0") + b"\x55\xaa" + bytes(1024 * 1024 - 512)
+_RESET = bytes.fromhex("ea000000f0")  # jmp 0xF000:start
+FIRMWARE = _LOCKER.ljust(0xFFF0, b"\0") + _RESET.ljust(16, b"\0")
+ROOT_DISK = bytes(1024 * 1024)
 
 _KEY_ENTER = 28
 
@@ -65,13 +78,55 @@ def disk(path: Path | str | None, dev: str, bus: str, device: str = "cdrom", ext
     )
 
 
+Tables = Mapping[str, Mapping[str, object]]
+
+
+class MakeDriver(Protocol):
+    """Makes a driver with these hosts, or with one host `h1`, whose table the keyword arguments change."""
+
+    def __call__(self, *, call_timeout: float = 20.0, hosts: Tables | None = None, **table: object) -> KvmDriver: ...
+
+
+class Mount(Protocol):
+    """Mounts memory on the host."""
+
+    def __call__(self, path: Path, options: str, source: str = "memory") -> None: ...
+
+
+HOST = HostName("h1")
+
+
+def on_h1(storage: str) -> Place:
+    """Return a place of h1's own."""
+    return Place(StorageName(storage), HOST)
+
+
+CACHE = on_h1("host-cache")
+HDD = disk(None, "hdd", "ide")
+SCSI = "<controller type='scsi' index='0' model='virtio-scsi'/>"
+
+
+def root_in(folder: Path) -> str:
+    """Write a root disk that lies in this folder, whatever is there."""
+    return disk(folder / "root.raw", "vda", "virtio", "disk")
+
+
 def domain(  # noqa: PLR0913  # what domains differ in
-    name: str, identity: str, disks: str, *, machine: str = "pc", devices: str = "", after: str = ""
+    name: str,
+    identity: str,
+    disks: str,
+    *,
+    machine: str = "pc",
+    devices: str = "",
+    after: str = "",
+    firmware: Path | None = None,
 ) -> str:
-    """Write a domain of a CPU, 32 MiB and these disks; it stands at the boot loader."""
+    """Write a domain of a CPU, 32 MiB and these disks, with this firmware or QEMU's own."""
+    rom = "" if firmware is None else f"<loader type='rom'>{firmware}</loader>"
+    boot = "" if "<boot order=" in disks else "<boot dev='hd'/>"
     return (
         f"<domain type='qemu'><name>{name}</name><uuid>{identity}</uuid><memory unit='MiB'>32</memory><vcpu>1</vcpu>"
-        f"<os><type arch='x86_64' machine='{machine}'>hvm</type><boot dev='hd'/></os>"
+        f"<os><type arch='x86_64' machine='{machine}'>hvm</type>{rom}{boot}</os>"
         f"<features><acpi/></features>{after}"
         f"<devices>{disks}{devices}</devices></domain>"
     )
@@ -100,6 +155,12 @@ def image_at(name: ImageName | None, folder: str = IMAGE_FOLDER) -> str:
     return f"{folder}/{shard_of(name.vm_uuid)}/{name}"
 
 
+def give(driver: KvmDriver, vm: Vm, place: Place, generation: int = 1) -> Attachment:
+    """Upload the image of a generation and attach it."""
+    driver.upload(vm, make_image(vm, generation), place)
+    return driver.attach(vm, image_name(vm, generation), place)
+
+
 class Cloud:
     """One host with a pool for root disks.
 
@@ -117,6 +178,8 @@ class Cloud:
         self.pool = path
         self._numbers = 0
         host.define_pool(pool, path)
+        self.firmware = path / "firmware.rom"
+        host.outside(self.firmware).write_bytes(FIRMWARE)
         self.connection = libvirt.open(host.uri)
         self._ending = ThreadPoolExecutor(4)
         self._ended: set[str] = set()
@@ -128,9 +191,29 @@ class Cloud:
     def reconnect(self) -> None:
         self.connection = libvirt.open(self.host.uri)
 
+    @contextmanager
+    def unreachable(self) -> Iterator[None]:
+        """Take libvirtd away for a while: the VMs run on."""
+        self.host.kill_daemon()
+        try:
+            yield
+        finally:
+            self.host.start_daemon()
+            self.reconnect()
+
+    @contextmanager
+    def asleep(self, pool: str) -> Iterator[None]:
+        """Stop a pool for a while."""
+        found = self.connection.storagePoolLookupByName(pool)
+        found.destroy()
+        try:
+            yield
+        finally:
+            found.create()
+
     def root_disk(self, identity: str) -> Path:
         path = self.host.outside(self.pool) / f"{identity}.root"
-        path.write_bytes(BOOT_DISK)
+        path.write_bytes(ROOT_DISK)
         return self.pool / path.name
 
     def new_vm(self) -> Vm:
@@ -150,6 +233,7 @@ class Cloud:
         root: str | None = None,
         vm: Vm | None = None,
         no_usb: bool = True,
+        bios: bool = False,
     ) -> Vm:
         """Make a VM with a root disk on the pool and these further disks; of one that is there, its definition anew.
 
@@ -163,11 +247,14 @@ class Cloud:
             root: the root disk's element.
             vm: the VM.
             no_usb: say that it has no USB controller.
+            bios: with QEMU's own firmware, which looks for something to boot.
         """
         vm = self.new_vm() if vm is None else vm
         root = disk(self.root_disk(vm.uuid), "vda", "virtio", "disk") if root is None else root
         devices += "<controller type='usb' model='none'/>" if no_usb else ""
-        xml = domain(vm.instance_name, vm.uuid, root + disks, machine=machine, devices=devices, after=after)
+        firmware = None if bios else self.firmware
+        hardware = {"machine": machine, "devices": devices, "after": after}
+        xml = domain(vm.instance_name, vm.uuid, root + disks, **hardware, firmware=firmware)
         if transient:
             self.connection.createXML(xml, 0)
             return vm
@@ -193,18 +280,23 @@ class Cloud:
                 continue
             active = found.isActive()
             if found.isPersistent():
-                found.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+                kept = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+                found.undefineFlags(kept)
             if active:  # transient now; libvirt waits 0.2 s for its end, which no test has to
                 self._ended.add(found.UUIDString())
                 self._ending.submit(found.destroy)
         for pool in self.connection.listAllStoragePools(0):
-            if pool.name() == self.pool_name:
-                continue
-            persistent = pool.isPersistent()
-            if pool.isActive():
-                pool.destroy()
-            if persistent:
-                pool.undefine()
+            if pool.name() != self.pool_name:
+                self.drop_pool(pool.name())
+
+    def drop_pool(self, name: str) -> None:
+        """Undefine a pool; its files stay."""
+        pool = self.connection.storagePoolLookupByName(name)
+        persistent = pool.isPersistent()
+        if pool.isActive():
+            pool.destroy()
+        if persistent:
+            pool.undefine()
 
     def add_pool(self, name: str, path: Path, kind: str = "dir", source: str = "", *, active: bool = True) -> None:
         """Define one more pool."""
@@ -232,18 +324,14 @@ class Cloud:
             )
         return found
 
+    def guest_sees(self, vm: Vm) -> list[str]:
+        """The images in the drives of a running VM, as QEMU has them."""
+        return [drive.path for drive in self.drives(vm).values() if drive.path and drive.path.endswith(".iso")]
+
     def exchange(self, vm: Vm, element: str) -> None:
-        """Change the medium of a drive past the driver, once the guest's firmware lets it alone."""
-        flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
-        if not self.domain(vm).isActive():
-            self.domain(vm).updateDeviceFlags(element, flags)
-            return
-
-        def stands_still() -> bool:
-            return "HLT=1" in str(libvirt_qemu.qemuMonitorCommand(self.domain(vm), "info registers", 1))
-
-        wait_until(stands_still, "the guest to wait for a key", timeout=20, interval=0.05)
-        self.domain(vm).updateDeviceFlags(element, flags | libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        """Change the medium of a drive past the driver."""
+        live = libvirt.VIR_DOMAIN_AFFECT_LIVE if self.domain(vm).isActive() else 0
+        self.domain(vm).updateDeviceFlags(element, libvirt.VIR_DOMAIN_AFFECT_CONFIG | live)
 
     def lock_tray(self, vm: Vm) -> None:
         """Let the guest lock hdd, and lock it again whenever it is forced open."""

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from configdrive.model import HostName, Place, StorageName
-from rigs.libvirt import LibvirtHost
-from rigs.sshd import SshServer
-from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.integration.kvm.cloud import Cloud
-    from workers.hypervisors.kvm.driver import KvmDriver
-
 pytest.importorskip("libvirt")
 
-
-class MakeDriver(Protocol):
-    """Makes a driver with one host `h1`; keyword arguments change its table in the inventory."""
-
-    def __call__(self, *, force_eject: bool = True, call_timeout: float = 20.0, **table: object) -> KvmDriver: ...
+from configdrive.model import Place
+from rigs.libvirt import LibvirtHost
+from rigs.sshd import SshServer
+from tests.integration.kvm.cloud import Cloud, MakeDriver, Mount, Tables, identified, on_h1
+from tests.support import require_rig
+from workers.hypervisors.kvm.driver import KvmDriver
 
 
 @pytest.fixture(scope="package")
@@ -38,8 +29,6 @@ def kvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtHost]:
 
 @pytest.fixture(scope="package")
 def session_cloud(kvm: LibvirtHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    from tests.integration.kvm.cloud import Cloud  # noqa: PLC0415  # needs libvirt-python
-
     cloud = Cloud(kvm, "local", tmp_path_factory.mktemp("local"))
     yield cloud
     cloud.close()
@@ -55,9 +44,22 @@ def cloud(session_cloud: Cloud) -> Iterator[Cloud]:
 
 @pytest.fixture
 def home(cloud: Cloud) -> Place:
-    from tests.integration.kvm.cloud import identified  # noqa: PLC0415  # needs libvirt-python
+    return identified(on_h1("local"), cloud.pool / "configdrive")
 
-    return identified(Place(StorageName("local"), HostName("h1")), cloud.pool / "configdrive")
+
+@pytest.fixture
+def mount(cloud: Cloud) -> Iterator[Mount]:
+    """Mounts memory on the host until the end, also as a network export: libvirt takes it for that one then."""
+    mounted: list[Path] = []
+
+    def new(path: Path, options: str, source: str = "memory") -> None:
+        path.mkdir(parents=True)
+        subprocess.run(cloud.host.within(["mount", "-t", "tmpfs", "-o", options, source, str(path)]), check=True)
+        mounted.append(path)
+
+    yield new
+    for path in mounted:
+        subprocess.run(cloud.host.within(["umount", "-l", str(path)]), check=False, capture_output=True)
 
 
 @pytest.fixture(scope="package")
@@ -71,24 +73,16 @@ def ssh(kvm: LibvirtHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def ssh_table(ssh: SshServer) -> dict[str, object]:
-    return {
-        "host": ssh.host,
-        "port": ssh.port,
-        "user": ssh.user,
-        "key_file": str(ssh.key_file),
-        "known_hosts": str(ssh.known_hosts),
-    }
+    return ssh.table
 
 
 @pytest.fixture
 def make_driver(kvm: LibvirtHost, tmp_path: Path) -> Iterator[MakeDriver]:
-    from workers.hypervisors.kvm.driver import KvmDriver  # noqa: PLC0415  # needs libvirt-python
-
     made: list[KvmDriver] = []
 
-    def make(*, force_eject: bool = True, call_timeout: float = 20.0, **table: object) -> KvmDriver:
-        section = {"hosts": {"h1": {"uri": kvm.uri, "cache_directory": str(tmp_path / "cache"), **table}}}
-        made.append(KvmDriver.from_inventory(section, force_eject=force_eject, call_timeout=call_timeout))
+    def make(*, call_timeout: float = 20.0, hosts: Tables | None = None, **table: object) -> KvmDriver:
+        section = {"hosts": hosts or {"h1": {"uri": kvm.uri, "cache_directory": str(tmp_path / "cache"), **table}}}
+        made.append(KvmDriver.from_inventory(section, call_timeout=call_timeout))
         return made[-1]
 
     yield make

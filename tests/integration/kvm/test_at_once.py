@@ -5,28 +5,21 @@ The order is provoked, so that no test depends on how fast the machine is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import libvirt
 import pytest
 
 from configdrive.errors import TransientError
-from configdrive.model import HostName, Place, StorageName
+from configdrive.model import Place, StoredImage, Vm
 from tests.contract.rig import image_name, make_image
-from tests.integration.kvm.cloud import image_at
+from tests.integration.kvm.cloud import CACHE, HOST, Cloud, MakeDriver, image_at, on_h1
 from workers.driverkit import ssh
+from workers.hypervisors.kvm.driver import KvmDriver
 from workers.hypervisors.kvm.sessions import Link
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from configdrive.model import StoredImage, Vm
-    from tests.integration.kvm.cloud import Cloud
-    from tests.integration.kvm.conftest import MakeDriver
-    from workers.hypervisors.kvm.driver import KvmDriver
-
-HOST = HostName("h1")
 MOST_CALLS = 200
 
 
@@ -35,35 +28,28 @@ class Before:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
-        self._at: Callable[[str], bool] = lambda _name: False
-        self._happens: Callable[[], object] | None = None
+        self.happened = True
+        self._at: Callable[[list[str]], bool] = lambda _calls: False
+        self._happens: Callable[[], object] = lambda: None
         call = Link.call
 
         def called(link: Link, function: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            name = function.__name__
-            self.calls.append(name)
-            if self._happens is not None and self._at(name):
-                happens, self._happens = self._happens, None
-                happens()
+            self.calls.append(function.__name__)
+            if not self.happened and self._at(self.calls):
+                self.happened = True
+                self._happens()
             return call(link, function, *args, **kwargs)
 
         monkeypatch.setattr(Link, "call", called)
 
-    def call_of(self, name: str, happens: Callable[[], object], *, behind: str = "") -> None:
-        """Before the next call of a method; the next `behind` one of another, if that is named."""
+    def call(self, at: Callable[[list[str]], bool], happens: Callable[[], object]) -> None:
+        """Before the call that `at` knows by the names of all calls from now on; it is the last one."""
         self.calls.clear()
-        self._at = lambda called: called == name and (not behind or behind in self.calls)
-        self._happens = happens
+        self._at, self._happens, self.happened = at, happens, False
 
     def call_number(self, number: int, happens: Callable[[], object]) -> None:
         """Before the call of this number from now on."""
-        self.calls.clear()
-        self._at, self._happens = lambda _name: len(self.calls) == number, happens
-
-    @property
-    def happened(self) -> bool:
-        """Whether it has."""
-        return self._happens is None
+        self.call(lambda calls: len(calls) == number, happens)
 
 
 @pytest.fixture
@@ -89,7 +75,7 @@ def test_whatever_another_worker_does_between_two_calls_costs_no_attempt(
 ) -> None:
     mine, another = make_driver(), make_driver()
     for number in range(1, MOST_CALLS, 2):
-        place = Place(StorageName(f"pool-{number}"), HOST)
+        place = on_h1(f"pool-{number}")
         cloud.add_pool(place.storage, tmp_path / str(number))
         vm, other = cloud.new_vm(), cloud.new_vm()
         before.call_number(number, lambda: life(another, other, place))  # noqa: B023 - called in this round
@@ -106,17 +92,13 @@ def take_away(cloud: Cloud, directory: Path) -> None:
 
 @pytest.mark.parametrize(
     ("call", "behind", "ended"),
-    [
-        ("destroy", "", True),
-        ("destroy", "", False),
-        ("storagePoolCreateXML", "destroy", False),
-    ],
+    [("destroy", "", True), ("destroy", "", False), ("storagePoolCreateXML", "destroy", False)],
 )
 def test_two_workers_take_a_folder_from_others_at_once(  # noqa: PLR0913, PLR0917 - the fixtures
     cloud: Cloud, make_driver: MakeDriver, before: Before, tmp_path: Path, call: str, behind: str, *, ended: bool
 ) -> None:
     """The other one has just ended the pool of that folder, or has made it again and uses it."""
-    place, folder = Place(StorageName("open"), HOST), tmp_path / "open" / "configdrive"
+    place, folder = on_h1("open"), tmp_path / "open" / "configdrive"
     cloud.add_pool("open", folder.parent)
     (mine, others), (vm, other) = (make_driver(), make_driver()), (cloud.new_vm(), cloud.new_vm())
     make_driver().observe(vm, [place], [image_name(vm)])  # the folder is there, and has its identity
@@ -130,7 +112,7 @@ def test_two_workers_take_a_folder_from_others_at_once(  # noqa: PLR0913, PLR091
         else:
             others.upload(other, make_image(other), place)
 
-    before.call_of(call, happens, behind=behind)
+    before.call(lambda calls: calls[-1] == call and (not behind or behind in calls), happens)
     mine.upload(vm, make_image(vm), place)
     assert (folder.parent / image_at(image_name(vm))).exists()
     assert folder.stat().st_mode & 0o777 == 0o711
@@ -141,7 +123,7 @@ def test_an_upload_whose_pool_another_worker_makes_again_is_well_with_the_next_a
     cloud: Cloud, make_driver: MakeDriver, before: Before, tmp_path: Path
 ) -> None:
     driver = make_driver()
-    place = Place(StorageName("again"), HOST)
+    place = on_h1("again")
     cloud.add_pool(place.storage, tmp_path / "again")
     driver.observe(first := cloud.new_vm(), [place], [image_name(first)])
 
@@ -169,7 +151,7 @@ def test_an_image_that_another_worker_has_just_deleted_is_gone(
     mine, another, vm = make_driver(), make_driver(), cloud.new_vm()
     mine.upload(vm, make_image(vm), home)
     (stored,) = seen(mine, vm, home)
-    before.call_of("delete", lambda: another.delete(vm, stored))
+    before.call(lambda calls: calls[-1] == "delete", lambda: another.delete(vm, stored))
     mine.delete(vm, stored)
     assert seen(mine, vm, home) == ()
 
@@ -178,8 +160,7 @@ def test_an_upload_by_sftp_that_becomes_whole_while_its_folder_is_listed_disturb
     cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver, vm = make_driver(ssh=ssh_table), cloud.new_vm()
-    place = Place(StorageName("host-cache"), HOST)
-    driver.upload(vm, make_image(vm), place)
+    driver.upload(vm, make_image(vm), CACHE)
     listed = ssh.list_directory
 
     async def then_it_is_whole(client: Any, directory: Any) -> list[str]:  # noqa: ANN401

@@ -5,26 +5,19 @@ from __future__ import annotations
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import HostName, Place, StorageName
+from configdrive.errors import PermanentCode
+from configdrive.model import Place, StorageName
+from configdrive.ports import Check
 from tests.contract.rig import image_name, make_image
-from tests.integration.kvm.cloud import disk, image_at
+from tests.integration.kvm.cloud import HOST, SCSI, Cloud, MakeDriver, Mount, disk, image_at, on_h1, root_in
+from tests.integration.kvm.test_root_disk import LUN
+from tests.support import error_of
+from workers.hypervisors.kvm.driver import KvmDriver
 from workers.hypervisors.kvm.storages import HOST_CACHE
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from configdrive.ports import Check
-    from rigs.sshd import SshServer
-    from tests.integration.kvm.cloud import Cloud
-    from tests.integration.kvm.conftest import MakeDriver
-    from workers.hypervisors.kvm.driver import KvmDriver
-
-HOST = HostName("h1")
 
 
 def findings(driver: KvmDriver) -> dict[str, Check]:
@@ -68,19 +61,17 @@ def test_a_folder_that_cannot_be_read_is_a_finding(cloud: Cloud, driver: KvmDriv
     found = findings(driver)
     assert not found["pool odd"].ok
     assert str(tmp_path / "odd") in found["pool odd"].remedy + found["pool odd"].detail
-    with pytest.raises(PermanentError) as caught:
-        driver.upload(vm := cloud.new_vm(), make_image(vm), Place(StorageName("odd"), HOST))
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert "rename it" in caught.value.remedy
+    failure = error_of(driver.upload, vm := cloud.new_vm(), make_image(vm), on_h1("odd"))
+    assert (failure.code, "rename it" in failure.remedy) == (PermanentCode.MISCONFIGURED, True)
     (tmp_path / "odd" / "configdrive").rename(tmp_path / "odd" / "renamed")
-    driver.upload(vm, make_image(vm), Place(StorageName("odd"), HOST))
+    driver.upload(vm, make_image(vm), on_h1("odd"))
     assert findings(driver)["pool odd"].ok
 
 
 def test_a_pool_that_was_given_another_directory_is_that_directory_now_and_one_that_is_no_more_is_said_and_swept(
     cloud: Cloud, driver: KvmDriver, tmp_path: Path
 ) -> None:
-    here = Place(StorageName("moved"), HOST)
+    here = on_h1("moved")
     vms = [cloud.new_vm() for _ in range(2)]
     for vm, where in zip(vms, ("one", "two"), strict=True):
         cloud.add_pool("moved", tmp_path / where)
@@ -88,9 +79,7 @@ def test_a_pool_that_was_given_another_directory_is_that_directory_now_and_one_t
         driver.upload(vm, make_image(vm), here)
         assert (tmp_path / where / image_at(image_name(vm))).exists()
         assert ", 1 images" in findings(driver)["pool moved"].detail
-        pool = cloud.connection.storagePoolLookupByName("moved")
-        pool.destroy()
-        pool.undefine()
+        cloud.drop_pool("moved")
     found = findings(driver)
     assert "pool moved" not in found
     assert "is no more, and 1 images" in found["pool configdrive-moved"].detail
@@ -103,17 +92,13 @@ def test_vms_that_are_exceptions_are_named_before_their_first_event(
     cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
 ) -> None:
     """Each with a remedy: one without a disk, one whose path leads into a pool by a link, one that boots from a LUN."""
-    lun = (
-        "<disk type='block' device='lun'><driver name='qemu' type='raw'/><source dev='/dev/loop7'/>"
-        "<target dev='sda' bus='scsi'/></disk>"
-    )
     (tmp_path / "linked").symlink_to(cloud.pool)
     cloud.define()
     without = [(diskless := cloud.define(root="")).instance_name for _ in range(4)]
-    linked = cloud.define(root=disk(tmp_path / "linked" / "root.raw", "vda", "virtio", "disk"))
+    linked = cloud.define(root=root_in(tmp_path / "linked"))
     vm = cloud.new_vm()
     data = disk(cloud.root_disk(vm.uuid), "vdb", "virtio", "disk")
-    cloud.define(data, root=lun, devices="<controller type='scsi' model='virtio-scsi'/>", vm=vm)
+    cloud.define(data, root=LUN, devices=SCSI, vm=vm)
     found = findings(make_driver())
     named = {subject: check.detail.rpartition(": ")[2] for subject, check in found.items() if "VMs" in subject}
     assert named == {
@@ -151,24 +136,17 @@ def test_a_link_in_place_of_the_folder_is_a_finding_where_it_can_be_seen(
 
 
 def test_a_cache_that_cannot_be_written_is_a_finding(
-    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
+    make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path, mount: Mount
 ) -> None:
-    sealed = tmp_path / "sealed"
-    sealed.mkdir()
-    subprocess.run(cloud.host.within(["mount", "-t", "tmpfs", "-o", "ro", "sealed", str(sealed)]), check=True)
-    try:
-        found = findings(make_driver(ssh=ssh_table, cache_directory=str(sealed / "cache")))
-    finally:
-        subprocess.run(cloud.host.within(["umount", str(sealed)]), check=True)
-    assert not found["ssh"].ok
-    assert found["ssh"].remedy
+    mount(tmp_path / "sealed", "ro")
+    found = findings(make_driver(ssh=ssh_table, cache_directory=str(tmp_path / "sealed" / "cache")))
+    assert (found["ssh"].ok, bool(found["ssh"].remedy)) == (False, True)
 
 
 def test_an_unknown_host_key_is_a_finding(
-    cloud: Cloud, make_driver: MakeDriver, ssh: SshServer, ssh_table: dict[str, object], tmp_path: Path
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
 ) -> None:
     (tmp_path / "known_hosts").touch()
-    assert ssh.port
     found = findings(make_driver(ssh={**ssh_table, "known_hosts": str(tmp_path / "known_hosts")}))
     assert found["pool local"].ok
     assert not found["ssh"].ok
@@ -187,15 +165,13 @@ def test_a_link_without_encryption_is_warned_of_once(
 
 
 def test_a_host_without_pools_uses_its_cache(cloud: Cloud, driver: KvmDriver) -> None:
-    pool = cloud.connection.storagePoolLookupByName("local")
-    pool.destroy()
-    pool.undefine()
+    cloud.drop_pool("local")
     try:
         checks = list(driver.check(HOST))
         assert all(check.ok for check in checks)
         assert any("has no pool" in check.detail for check in checks)
         vm = cloud.new_vm()
-        driver.upload(vm, make_image(vm), Place(StorageName("host-cache"), HOST))
+        driver.upload(vm, make_image(vm), on_h1("host-cache"))
     finally:
         cloud.host.define_pool("local", cloud.pool)
 
@@ -206,7 +182,7 @@ def test_two_that_look_at_once_do_not_trip_over_each_other(
 ) -> None:
     drivers = [make_driver(ssh=ssh_table, storage_route=route) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
-        for _ in range(8):
+        for _ in range(4):
             for found in threads.map(findings, drivers):
                 assert [check for name in ("pool local", "ssh") if not (check := found[name]).ok] == []
     assert list(cloud.pool.rglob("*probe*")) == []

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from configdrive.iso import build as image
-from configdrive.model import HostName, Image, Place, Presentation, StorageName, StoredImage
+from configdrive.model import Image, Presentation, StoredImage, Vm
 from configdrive.ports import AttachedHow
 from rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_report
 from tests.contract.rig import image_name
+from tests.integration.kvm.cloud import Cloud, on_h1
 from tests.support import require_rig
+from workers.hypervisors.kvm.driver import KvmDriver
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from configdrive.model import Vm
-    from tests.integration.kvm.cloud import Cloud
-    from workers.hypervisors.kvm.driver import KvmDriver
-
-HOST = HostName("h1")
-HOME = Place(StorageName("local"), HOST)
+HOME = on_h1("local")
 
 
 @pytest.fixture(scope="module")

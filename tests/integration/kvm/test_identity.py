@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from configdrive.errors import TransientCode
-from configdrive.model import HostName, StoredImage
+from configdrive.model import HostName, Place, StoredImage, Vm
 from configdrive.ports import Inserted
 from rigs.libvirt import LibvirtHost
-from tests.contract.rig import failure_of, image_name, make_image
-from tests.integration.kvm.cloud import Cloud, disk, image_at
-from tests.support import require_rig
+from tests.contract.rig import image_name, make_image
+from tests.integration.kvm.cloud import HDD, HOST, Cloud, MakeDriver, disk, image_at, root_in
+from tests.support import error_of, require_rig
 from workers.hypervisors.kvm.driver import KvmDriver
 from workers.hypervisors.kvm.image_folder import ID_FILE
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from configdrive.model import Vm
-    from tests.integration.kvm.conftest import MakeDriver
-
-H1, H2 = HostName("h1"), HostName("h2")
-ROUTES = ["volume", "sftp"]
+H2 = HostName("h2")
 
 
 @pytest.fixture(scope="module")
@@ -44,29 +37,34 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def both(cloud: Cloud, second: Cloud, tmp_path: Path) -> Iterator[KvmDriver]:
-    driver = driver_of(cloud, second, tmp_path)
-    yield driver
-    driver.close()
+def both(make_driver: MakeDriver, cloud: Cloud, second: Cloud) -> Iterator[KvmDriver]:
+    yield driver_of(make_driver, cloud, second)
     second.clean()
 
 
-def driver_of(first: Cloud, second: Cloud, tmp_path: Path, **pool: object) -> KvmDriver:
-    """A driver with both hosts, each with its own cache; `pool`: what the inventory says of the pool `smp`."""
-    hosts = {
-        one.name: {
-            "uri": one.host.uri,
-            "cache_directory": str(tmp_path / f"cache-{one.name}"),
-            "pools": {"smp": pool} if pool else {},
-        }
-        for one in (first, second)
-    }
-    return KvmDriver.from_inventory({"hosts": hosts}, call_timeout=20.0)
+def driver_of(make_driver: MakeDriver, first: Cloud, second: Cloud, **pool: object) -> KvmDriver:
+    """A driver with both hosts; `pool`: what the inventory says of the pool `smp`."""
+    return make_driver(
+        hosts={one.name: {"uri": one.host.uri, "pools": {"smp": pool} if pool else {}} for one in (first, second)}
+    )
 
 
 def on_pool(cloud: Cloud, folder: Path, extra: str = "", vm: Vm | None = None) -> Vm:
     """Define a VM whose root disk lies in this folder."""
-    return cloud.define(extra, root=disk(folder / "root.raw", "vda", "virtio", "disk"), vm=vm)
+    return cloud.define(extra, root=root_in(folder), vm=vm)
+
+
+def storage_of(driver: KvmDriver, vm: Vm) -> Place:
+    """Look at a VM as an event does."""
+    place = driver.observe(vm, (), []).storage
+    assert place is not None
+    return place
+
+
+def uploaded(driver: KvmDriver, vm: Vm) -> Place:
+    """Give a VM an image where it belongs."""
+    driver.upload(vm, make_image(vm), place := storage_of(driver, vm))
+    return place
 
 
 def test_one_directory_of_two_hosts_is_one_storage_whatever_the_pools_are_called(
@@ -75,17 +73,14 @@ def test_one_directory_of_two_hosts_is_one_storage_whatever_the_pools_are_called
     cloud.add_pool("smp", tmp_path / "smp")
     second.add_pool("3f0c1a52-a-uuid-as-cloudstack-has-it", tmp_path / "smp")
     here, there = on_pool(cloud, tmp_path / "smp"), on_pool(second, tmp_path / "smp")
-    places = [both.observe(vm, (), [image_name(vm)]).storage for vm in (here, there)]
-    assert [(place and place.storage, place and place.host) for place in places] == [
-        ("smp", H1),
-        ("3f0c1a52-a-uuid-as-cloudstack-has-it", H2),
-    ]
-    assert places[0] == places[1]
-    assert places[0] is not None
-    named = replace(here, host=H2, primary_storage=places[0].storage)
-    assert both.observe(named, [places[0]], []).storage == places[0], "h2 knows it by another name"
-    assert failure_of(lambda: both.observe(named, (), [])) is not None
-    assert re.fullmatch("[0-9a-f]{32}", places[0].identity or "")
+    first, other = storage_of(both, here), storage_of(both, there)
+    assert (first.storage, first.host) == ("smp", HOST)
+    assert (other.storage, other.host) == ("3f0c1a52-a-uuid-as-cloudstack-has-it", H2)
+    assert first == other
+    named = replace(here, host=H2, primary_storage=first.storage)
+    assert both.observe(named, [first], []).storage == first, "h2 knows it by another name"
+    error_of(both.observe, named, (), [])
+    assert re.fullmatch("[0-9a-f]{32}", first.identity or "")
     assert (tmp_path / "smp" / "configdrive" / ID_FILE).stat().st_mode & 0o777 == 0o600
 
 
@@ -95,10 +90,9 @@ def test_two_directories_are_two_storages_though_their_pools_are_called_the_same
     cloud.add_pool("smp", tmp_path / "one")
     second.add_pool("smp", tmp_path / "two")
     here, there = on_pool(cloud, tmp_path / "one"), on_pool(second, tmp_path / "two")
-    first, other = (both.observe(vm, (), []).storage for vm in (here, there))
-    assert first is not None
-    assert first != other
-    assert failure_of(lambda: both.upload(there, make_image(there), replace(first, host=H2))) is not None
+    first = storage_of(both, here)
+    assert first != storage_of(both, there)
+    error_of(both.upload, there, make_image(there), replace(first, host=H2))
 
 
 def test_what_the_vm_has_in_its_drive_after_a_migration_is_no_copy_of_its_old_host_s(
@@ -107,10 +101,8 @@ def test_what_the_vm_has_in_its_drive_after_a_migration_is_no_copy_of_its_old_ho
     """A pool over a directory that both hosts share, of which nobody has told the fleet."""
     cloud.add_pool("smp", tmp_path / "smp")
     second.add_pool("smp", tmp_path / "smp")
-    vm = on_pool(cloud, tmp_path / "smp", disk(None, "hdd", "ide"))
-    old = both.observe(vm, (), []).storage
-    assert old is not None
-    both.upload(vm, make_image(vm), old)
+    vm = on_pool(cloud, tmp_path / "smp", HDD)
+    old = uploaded(both, vm)
     path = both.attach(vm, image_name(vm), old).path
     moved = replace(vm, host=H2)
     on_pool(second, tmp_path / "smp", disk(path, "hdd", "ide"), vm=moved)
@@ -120,43 +112,35 @@ def test_what_the_vm_has_in_its_drive_after_a_migration_is_no_copy_of_its_old_ho
     assert seen.images == (StoredImage(image_name(vm), old),), "one file, reported once"
     assert seen.drive == Inserted(image_name(vm), old)
     for place in (old, replace(old, identity=None)):  # also as it was remembered before anybody gave it an identity
-        failure = failure_of(lambda: both.delete(moved, StoredImage(image_name(vm), place), anyones=False))  # noqa: B023
-        assert failure is not None
+        failure = error_of(both.delete, moved, StoredImage(image_name(vm), place), anyones=False)
         assert failure.code is TransientCode.IMAGE_IN_USE
     both.detach(moved, seen.media)
     both.delete(moved, seen.images[0], anyones=False)
     assert list((tmp_path / "smp" / "configdrive").rglob("*.iso")) == []
 
 
-def test_an_image_is_not_deleted_under_a_vm_that_was_moved_by_hand(cloud: Cloud, second: Cloud, tmp_path: Path) -> None:
-    driver = driver_of(cloud, second, tmp_path, shared=True)
+def test_an_image_is_not_deleted_under_a_vm_that_was_moved_by_hand(
+    cloud: Cloud, second: Cloud, make_driver: MakeDriver, tmp_path: Path
+) -> None:
+    driver = driver_of(make_driver, cloud, second, shared=True)
     for one in (cloud, second):
         one.add_pool("smp", tmp_path / "smp")
-    vm = on_pool(cloud, tmp_path / "smp", disk(None, "hdd", "ide"))
-    place = driver.observe(vm, (), []).storage
-    assert place is not None
-    driver.upload(vm, make_image(vm), place)
+    vm = on_pool(cloud, tmp_path / "smp", HDD)
+    place = uploaded(driver, vm)
     path = driver.attach(vm, image_name(vm), place).path
     on_pool(second, tmp_path / "smp", disk(path, "hdd", "ide"), vm=vm)
     cloud.domain(vm).undefine()
     image = StoredImage(image_name(vm), place)
 
-    failure = failure_of(lambda: driver.delete(vm, image, anyones=False))
-    assert failure is not None
+    failure = error_of(driver.delete, vm, image, anyones=False)
     assert (failure.code, "h2" in failure.detail) == (TransientCode.IMAGE_IN_USE, True)
 
-    second.host.kill_daemon()
-    try:
-        failure = failure_of(lambda: driver.delete(vm, image, anyones=False))
-        assert failure is not None
+    with second.unreachable():
+        failure = error_of(driver.delete, vm, image, anyones=False)
         assert failure.code is TransientCode.HOST_UNREACHABLE, "it may have the image in its drive there"
-    finally:
-        second.host.start_daemon()
-        second.reconnect()
     second.domain(vm).undefine()
     driver.delete(vm, image, anyones=False)
     assert list((tmp_path / "smp" / "configdrive").rglob("*.iso")) == []
-    driver.close()
     second.clean()
 
 
@@ -166,12 +150,9 @@ def test_a_storage_is_found_again_when_its_pool_has_another_name(
     driver = make_driver()
     cloud.add_pool("before", tmp_path / "moving")
     vm = on_pool(cloud, tmp_path / "moving")
-    place = driver.observe(vm, (), []).storage
-    assert place is not None
-    driver.upload(vm, make_image(vm), place)
-    for name in ("configdrive-before", "before"):
-        cloud.connection.storagePoolLookupByName(name).destroy()
-    cloud.connection.storagePoolLookupByName("before").undefine()
+    place = uploaded(driver, vm)
+    cloud.connection.storagePoolLookupByName("configdrive-before").destroy()
+    cloud.drop_pool("before")
     cloud.add_pool("after", tmp_path / "moving")
     seen = driver.observe(vm, [place], [image_name(vm)])
     assert (seen.storage, seen.storage and seen.storage.storage) == (place, "after")
@@ -186,12 +167,8 @@ def test_a_pool_that_was_given_another_directory_is_another_storage(
     cloud.add_pool("moved", tmp_path / "first")
     vm = on_pool(cloud, tmp_path / "first")
     driver = make_driver()
-    before = driver.observe(vm, (), []).storage
-    assert before is not None
-    driver.upload(vm, make_image(vm), before)
-    pool = cloud.connection.storagePoolLookupByName("moved")
-    pool.destroy()
-    pool.undefine()
+    before = uploaded(driver, vm)
+    cloud.drop_pool("moved")
     cloud.add_pool("moved", tmp_path / "second")
     vm = on_pool(cloud, tmp_path / "second", vm=vm)
     seen = driver.observe(vm, [before], [image_name(vm)])
@@ -208,20 +185,16 @@ def test_images_of_a_pool_that_was_undefined_are_still_found_and_go(
     cloud.add_pool("former", tmp_path / "former")
     vm = on_pool(cloud, tmp_path / "former")
     driver = make_driver()
-    place = driver.observe(vm, (), []).storage
-    assert place is not None
-    driver.upload(vm, make_image(vm), place)
-    pool = cloud.connection.storagePoolLookupByName("former")
-    pool.destroy()
-    pool.undefine()
+    place = uploaded(driver, vm)
+    cloud.drop_pool("former")
     image = StoredImage(image_name(vm), place)
-    assert image in make_driver().survey(H1).images
+    assert image in make_driver().survey(HOST).images
     assert driver.observe(vm, [place], [image_name(vm)]).images == (image,)
     driver.delete(vm, image, anyones=False)
     assert not (tmp_path / "former" / image_at(image_name(vm))).exists()
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("route", ["volume", "sftp"])
 def test_workers_that_begin_at_once_give_a_storage_one_identity(
     cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path, route: str
 ) -> None:
@@ -245,15 +218,14 @@ def test_an_id_file_that_its_maker_has_left_empty_is_filled(
     (tmp_path / "half" / "configdrive").mkdir()
     (tmp_path / "half" / "configdrive" / ID_FILE).write_bytes(bytes(33))
     vm = on_pool(cloud, tmp_path / "half")
-    place = make_driver().observe(vm, (), []).storage
-    assert place is not None
+    place = storage_of(make_driver(), vm)
     assert place.identity is not None
-    assert make_driver().observe(vm, (), []).storage == place
+    assert storage_of(make_driver(), vm) == place
 
 
-def test_a_host_is_known_by_its_uuid_under_whatever_name(cloud: Cloud, second: Cloud) -> None:
+def test_a_host_is_known_by_its_uuid_under_whatever_name(cloud: Cloud, second: Cloud, make_driver: MakeDriver) -> None:
     inventory = {name: {"uri": cloud.host.uri} for name in ("kvm-01", "kvm-01.example")}
-    driver = KvmDriver.from_inventory({"hosts": {**inventory, "kvm-02": {"uri": second.host.uri}}})
+    driver = make_driver(hosts={**inventory, "kvm-02": {"uri": second.host.uri}})
     vm = cloud.define()
     seen = [driver.observe(replace(vm, host=HostName(name))) for name in inventory]
     assert {one.host_id for one in seen} == {str(cloud.host.uuid)}
@@ -272,21 +244,18 @@ def test_a_host_is_known_by_its_uuid_under_whatever_name(cloud: Cloud, second: C
     assert [len(checks) for checks in bad] == [1, 1]
     assert "the same host as kvm-01" in bad[1][0].detail
     assert "host_uuid" in bad[1][0].remedy
-    driver.close()
-    second.clean()
 
 
-def test_the_inventory_can_say_which_of_two_hosts_with_one_uuid_is_which(cloud: Cloud) -> None:
+def test_the_inventory_can_say_which_of_two_hosts_with_one_uuid_is_which(cloud: Cloud, make_driver: MakeDriver) -> None:
     names = {"kvm-01": str(uuid.uuid4()), "kvm-02": str(uuid.uuid4()).upper()}
     hosts = {name: {"uri": cloud.host.uri, "host_uuid": identity} for name, identity in names.items()}
-    driver = KvmDriver.from_inventory({"hosts": hosts})
+    driver = make_driver(hosts=hosts)
     vm = cloud.define()
     assert [driver.observe(replace(vm, host=HostName(name))).host_id for name in names] == [
         identity.lower() for identity in names.values()
     ]
     assert driver.host_of(names["kvm-01"]) == "kvm-01"
     assert [check for name in names for check in driver.check(HostName(name)) if not check.ok] == []
-    driver.close()
 
 
 def test_a_uuid_that_thousands_of_boards_bear_is_not_enough(
@@ -296,5 +265,5 @@ def test_a_uuid_that_thousands_of_boards_bear_is_not_enough(
     monkeypatch.setattr("workers.hypervisors.kvm.doctor.REPEATED", frozenset({str(cloud.host.uuid)}))
     driver = make_driver()
     assert driver.observe(cloud.define()).host_id == f"{cloud.host.uuid}@127.0.0.1"
-    found = {check.subject: check for check in driver.check(H1)}["kvm host h1, identity"]
+    found = {check.subject: check for check in driver.check(HOST)}["kvm host h1, identity"]
     assert (found.ok, "host_uuid" in found.detail) == (True, True)

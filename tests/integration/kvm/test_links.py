@@ -4,48 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import libvirt
 import pytest
 
 from configdrive.errors import TransientCode
-from configdrive.model import HostName, Place, PowerState, StorageName
+from configdrive.model import Place, PowerState, VmUuid
 from configdrive.ports import Connections
-from tests.contract.rig import failure_of, make_image
-from tests.support import wait_until
+from tests.contract.rig import make_image
+from tests.integration.kvm.cloud import CACHE, HOST, Cloud, MakeDriver
+from tests.support import error_of, wait_until
+from tests.unit.workers.hypervisors.kvm.test_faults import failed
+from workers.hypervisors.kvm.driver import KvmDriver
 from workers.hypervisors.kvm.sessions import UNTESTED_SECONDS, HostLinks, Link
-from workers.hypervisors.kvm.vms import find_domain
+from workers.hypervisors.kvm.vms import Domain, find_domain
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from configdrive.model import VmUuid
-    from tests.integration.kvm.cloud import Cloud
-    from tests.integration.kvm.conftest import MakeDriver
-    from workers.hypervisors.kvm.driver import KvmDriver
-    from workers.hypervisors.kvm.vms import Domain
-
-HOST = HostName("h1")
 ROOT = Path(__file__).parents[3]
-CACHE = Place(StorageName("host-cache"), HOST)
 
 # A process that has used libvirt and SFTP, and then forks: both go on, each on connections of its own.
 FORKING = """
-import os, sys, time
-from configdrive.model import *
+import json, os, sys, time
 from tests.contract.rig import make_image, new_vm
+from tests.integration.kvm.cloud import CACHE as place, HOST
 from workers.hypervisors.kvm.driver import KvmDriver
-uri, cache, port, user, key_file, known_hosts = sys.argv[1:]
-ssh = {"host": "127.0.0.1", "port": int(port), "user": user, "key_file": key_file, "known_hosts": known_hosts}
-driver = KvmDriver.from_inventory({"hosts": {"h1": {"uri": uri, "cache_directory": cache, "ssh": ssh}}})
-vm, place = new_vm("kvm", HostName("h1")), Place(StorageName("host-cache"), HostName("h1"))
+driver = KvmDriver.from_inventory({"hosts": {HOST: json.loads(sys.argv[1])}})
+vm = new_vm("kvm", HOST)
 def work(generation):
     driver.upload(vm, make_image(vm, generation), place)
     assert len(driver.observe(vm, [place]).images) >= 1
@@ -55,7 +46,7 @@ for child in range(3):
     pid = os.fork()
     if pid == 0:
         try:
-            vm = new_vm("kvm", HostName("h1"))
+            vm = new_vm("kvm", HOST)
             for round_ in range(3):
                 work(10 + child)
                 time.sleep(0.05)
@@ -108,8 +99,7 @@ def test_there_are_never_more_connections_than_the_inventory_allows(cloud: Cloud
 def test_who_waits_too_long_for_a_connection_reads_what_to_do(cloud: Cloud) -> None:
     links = HostLinks(HOST, cloud.host.uri, 2.0, 1)
     with links.borrow():
-        failure = failure_of(lambda: links.borrow().__enter__())
-    assert failure is not None
+        failure = error_of(links.borrow().__enter__)
     assert failure.code is TransientCode.SATURATED
     assert "connections" in failure.remedy
     with links.borrow():
@@ -121,9 +111,8 @@ def test_who_waits_too_long_for_a_connection_reads_what_to_do(cloud: Cloud) -> N
 def test_a_libvirtd_that_was_started_anew_is_not_noticed(cloud: Cloud, driver: KvmDriver, rest: float) -> None:
     vm = cloud.define()
     driver.observe(vm)
-    cloud.host.kill_daemon()
-    cloud.host.start_daemon()
-    cloud.reconnect()
+    with cloud.unreachable():
+        pass
     time.sleep(rest)
     assert driver.observe(vm).power is PowerState.HALTED
     assert list(driver.connections()) == [Connections(HOST, "libvirt", open=1, reopened=1)]
@@ -144,8 +133,7 @@ def test_a_host_that_is_silent_makes_only_the_first_wait(cloud: Cloud, monkeypat
     cloud.host.pause()
     try:
         for number in range(5):
-            failure = failure_of(lambda: links.borrow().__enter__())
-            assert failure is not None
+            failure = error_of(links.borrow().__enter__)
             assert failure.code is (TransientCode.DEFERRED if number else TransientCode.HOST_UNREACHABLE)
     finally:
         cloud.host.resume()
@@ -162,9 +150,8 @@ def test_a_libvirtd_that_ends_while_it_is_looked_at_is_looked_at_again(
     def find(link: Link, uuid: VmUuid) -> Domain | None:
         looked.append(link)
         if len(looked) == 1:
-            cloud.host.kill_daemon()
-            cloud.host.start_daemon()
-            cloud.reconnect()
+            with cloud.unreachable():
+                pass
         return find_domain(link, uuid)
 
     monkeypatch.setattr("workers.hypervisors.kvm.driver.find_domain", find)
@@ -184,10 +171,8 @@ def test_a_daemon_behind_libvirtd_that_was_started_anew_is_not_noticed(
     def lost_for_the_first(connection: libvirt.virConnect, path: str) -> libvirt.virStoragePool:
         asked.append(connection)
         if connection is asked[0]:
-            error = libvirt.libvirtError("virStoragePoolLookupByTargetPath() failed")
             text = "internal error: client socket is closed"
-            error.err = (libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_FROM_RPC, text, 2, text, None, None, -1, -1)
-            raise error
+            raise failed(libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_FROM_RPC, text)
         return lookup(connection, path)
 
     monkeypatch.setattr(libvirt.virConnect, "storagePoolLookupByTargetPath", lost_for_the_first)
@@ -197,14 +182,9 @@ def test_a_daemon_behind_libvirtd_that_was_started_anew_is_not_noticed(
 
 
 def test_a_forked_child_has_connections_of_its_own(cloud: Cloud, ssh_table: dict[str, object], tmp_path: Path) -> None:
-    words = [
-        cloud.host.uri,
-        str(tmp_path / "cache"),
-        *(str(value) for key, value in ssh_table.items() if key != "host"),
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", FORKING, *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
+    table = json.dumps({"uri": cloud.host.uri, "cache_directory": str(tmp_path / "cache"), "ssh": ssh_table})
+    argv = [sys.executable, "-c", FORKING, table]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr
 
 
@@ -282,9 +262,7 @@ def test_one_opening_that_waits_in_vain_closes_no_host_that_other_connections_re
     links = HostLinks(HOST, cloud.host.uri, 20, 4)
     with links.borrow() as works:
         monkeypatch.setattr(links, "_uri", "qemu+tcp://127.0.0.1:1/system")
-        failure = failure_of(lambda: links.borrow().__enter__())
-        assert failure is not None
-        assert failure.code is TransientCode.HOST_UNREACHABLE
+        assert error_of(links.borrow().__enter__).code is TransientCode.HOST_UNREACHABLE
         assert works.call(works.connection.isAlive)
     with links.borrow() as again:
         assert again is works
@@ -292,11 +270,11 @@ def test_one_opening_that_waits_in_vain_closes_no_host_that_other_connections_re
 
 
 def test_no_thread_is_left_when_the_driver_is_closed(cloud: Cloud, driver: KvmDriver) -> None:
-    def mine() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if thread.name == "libvirt-h1"]
+    def mine() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == "libvirt-h1"}
 
-    before = len(mine())
+    before = mine()
     driver.observe(cloud.define())
-    assert len(mine()) == before + 1
+    (new,) = mine() - before
     driver.close()
-    wait_until(lambda: len(mine()) <= before, "the connection's thread to end", timeout=5)
+    wait_until(lambda: not new.is_alive(), "the connection's thread to end", timeout=5)

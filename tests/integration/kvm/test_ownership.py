@@ -1,27 +1,31 @@
-"""A private image is readable for a QEMU that is not root, because libvirt hands it over."""
+"""A private image is readable for a QEMU that is not root, because libvirt hands it over, or that AppArmor confines."""
 
 from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from configdrive.model import HostName, Place, StorageName
+from configdrive.ports import Check
 from rigs.libvirt import LibvirtHost
 from tests.contract.rig import image_name, make_image
-from tests.integration.kvm.cloud import Cloud, disk, image_at
+from tests.integration.kvm.cloud import HDD, HOST, Cloud, MakeDriver, give, image_at, on_h1
 from tests.support import require, require_rig
+from workers.hypervisors.kvm.domain_xml import Target, disk_xml
 from workers.hypervisors.kvm.driver import KvmDriver
+from workers.hypervisors.kvm.inventory import HostTable
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+HELPER = Path("/usr/lib/libvirt/virt-aa-helper")
+ITS_PROFILE = Path("/etc/apparmor.d/usr.lib.libvirt.virt-aa-helper")
 QEMU_USER = "libvirt-qemu"
 QEMU_CONF = f"""\
 user = "{QEMU_USER}"
@@ -76,44 +80,90 @@ def owned(path: Path) -> tuple[int, int]:
     return path.stat().st_uid, path.stat().st_mode & 0o777
 
 
-def test_a_vm_of_qemu_s_user_boots_with_its_image_which_is_nobody_else_s(unprivileged: Cloud) -> None:
-    cloud, home = unprivileged, Place(StorageName("local"), HostName("h1"))
-    driver = KvmDriver.from_inventory({"hosts": {"h1": {"uri": cloud.host.uri}}})
-    vm = cloud.define(disk(None, "hdd", "ide"))
-    user = pwd.getpwnam(QEMU_USER)
+def pool_of(driver: KvmDriver) -> Check:
+    (found,) = (check for check in driver.check(HOST) if "pool local" in check.subject)
+    return found
+
+
+def test_a_vm_of_qemu_s_user_boots_with_its_image_which_is_nobody_else_s(
+    unprivileged: Cloud, make_driver: MakeDriver
+) -> None:
+    cloud, home, user = unprivileged, on_h1("local"), pwd.getpwnam(QEMU_USER)
+    new = partial(make_driver, uri=cloud.host.uri, cache_directory="/var/cache/configdrive")
+    driver, vm = new(), cloud.define(HDD)
     os.chown(cloud.pool / f"{vm.uuid}.root", user.pw_uid, user.pw_gid)
-    paths = [cloud.pool / image_at(image_name(vm, generation)) for generation in (1, 2)]
-    for generation, path in enumerate(paths, start=1):
+    for generation in (1, 2):
         driver.upload(vm, make_image(vm, generation), home)
+        path = cloud.pool / image_at(image_name(vm, generation))
         assert owned(path) == (user.pw_uid, 0o600)
         driver.attach(vm, image_name(vm, generation), home)
         if generation == 1:
             cloud.start(vm)
-        assert (owned(path), str(path) in {drive.path for drive in cloud.drives(vm).values()}) == (
-            (user.pw_uid, 0o600),
-            True,
-        )
-    (found,) = (check for check in driver.check(HostName("h1")) if "pool local" in check.subject)
+        assert (owned(path), cloud.guest_sees(vm)) == ((user.pw_uid, 0o600), [str(path)])
+    found = pool_of(driver)
     assert (found.ok, f"owner {user.pw_uid}" in found.detail) == (True, True)
     assert list((cloud.pool / "configdrive").glob("configdrive-probe*")) == []
 
     # A directory that is given to a user of its own: QEMU's is to be in its group.
     os.chown(cloud.pool, 36, 36)
     cloud.connection.storagePoolLookupByName("local").refresh(0)
-    theirs = KvmDriver.from_inventory({"hosts": {"h1": {"uri": cloud.host.uri}}})
-    theirs.upload(vm, make_image(vm, 3), home)
+    new().upload(vm, make_image(vm, 3), home)
     assert owned(cloud.pool / image_at(image_name(vm, 3))) == (36, 0o640)
-    squashed = KvmDriver.from_inventory({"hosts": {"h1": {"uri": cloud.host.uri, "image_owner": 0, "image_group": 0}}})
-    (found,) = (check for check in squashed.check(HostName("h1")) if "pool local" in check.subject)
+    found = pool_of(new(image_owner=0, image_group=0))
     assert (found.ok, "image_mode" in found.remedy) == (False, True)
     cloud.stop(vm)
-    mended = KvmDriver.from_inventory(
-        {"hosts": {"h1": {"uri": cloud.host.uri, "image_owner": 0, "image_group": 0, "image_mode": "0644"}}}
-    )
-    assert [check.subject for check in mended.check(HostName("h1")) if not check.ok] == []
-    mended.upload(vm, make_image(vm, 4), home)
-    mended.attach(vm, image_name(vm, 4), home)
+    mended = new(image_owner=0, image_group=0, image_mode="0644")
+    assert [check.subject for check in mended.check(HOST) if not check.ok] == []
+    give(mended, vm, home, 4)
     cloud.start(vm)
-    for one in (driver, theirs, squashed, mended):
-        one.close()
     cloud.stop(vm)
+
+
+def profile(xml: str, uuid: str) -> list[str]:
+    """What AppArmor's profile of a VM would be made of, or the complaint of libvirt's helper.
+
+    Only the kernel of a confined host could refuse the rest; this asks no kernel.
+    """
+    require(HELPER.exists(), "libvirt's virt-aa-helper is not installed")
+    argv = [str(HELPER), "--dryrun", "--create", "--uuid", f"libvirt-{uuid}"]
+    done = subprocess.run(argv, input=xml, check=False, capture_output=True, text=True)
+    return [line.strip() for line in (done.stdout + done.stderr).splitlines()]
+
+
+@pytest.mark.parametrize("where", ["local", "host-cache"])
+def test_apparmor_s_profile_lets_qemu_read_the_image_and_write_nothing(
+    cloud: Cloud, driver: KvmDriver, where: str
+) -> None:
+    vm, place = cloud.define(HDD), on_h1(where)
+    driver.upload(vm, make_image(vm), place)
+    path = driver.attach(vm, image_name(vm), place).path
+    lines = profile(cloud.domain(vm).XMLDesc(0), vm.uuid)
+    assert f'"{path}" rk,' in lines
+    assert f'deny "{path}" w,' in lines
+
+
+def test_the_cache_may_lie_where_the_inventory_has_it_by_default_and_not_where_libvirt_lets_no_vm_read(
+    cloud: Cloud,
+) -> None:
+    vm = cloud.define()
+    domain = ET.fromstring(cloud.domain(vm).XMLDesc(0))  # noqa: S314  # the test's own libvirtd
+    devices = domain.find("devices")
+    assert devices is not None
+    said = {}
+    kept = [
+        f"/{name}/configdrive"
+        for name in ("etc", "bin", "lib", "sbin", "usr/bin", "usr/lib", "usr/sbin", "proc", "sys")
+    ]
+    for directory in (HostTable.model_fields["cache_directory"].default, *kept):
+        drive = ET.fromstring(disk_xml(Target("hdd", "ide"), f"{directory}/1c/{image_name(vm)}"))  # noqa: S314
+        devices.append(drive)
+        said[str(directory)] = " ".join(profile(ET.tostring(domain, encoding="unicode"), vm.uuid))
+        devices.remove(drive)
+    assert f'"/var/cache/configdrive/1c/{image_name(vm)}" rk,' in said["/var/cache/configdrive"]
+    assert [directory for directory in kept if "skipped restricted file" not in said[directory]] == []
+
+
+def test_the_helper_itself_may_look_at_an_image_wherever_it_lies(cloud: Cloud) -> None:
+    require(ITS_PROFILE.exists(), "no AppArmor profiles here")
+    assert re.search(r"^\s*/\*\*\.\[iI\]\[sS\]\[oO\] r,$", ITS_PROFILE.read_text(), re.MULTILINE)
+    assert str(image_name(cloud.new_vm())).endswith(".iso")

@@ -8,25 +8,16 @@ import signal
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import HostName, Place, StorageName, StoredImage
+from configdrive.model import Place, StorageName, StoredImage
 from configdrive.ports import Connections
 from rigs.sshd import SshServer
-from tests.contract.rig import failure_of, image_name, make_image
-from tests.integration.kvm.cloud import disk, image_at
+from tests.contract.rig import image_name, make_image
+from tests.integration.kvm.cloud import CACHE, HDD, HOST, Cloud, MakeDriver, image_at, on_h1, root_in
+from tests.support import error_of
 from workers.driverkit.ssh import ABANDONED_SECONDS
 from workers.hypervisors.kvm.image_folder import shard_of
-
-if TYPE_CHECKING:
-    from tests.integration.kvm.cloud import Cloud
-    from tests.integration.kvm.conftest import MakeDriver
-
-HOST = HostName("h1")
-CACHE = Place(StorageName("host-cache"), HOST)
 
 
 def test_shared_pools_go_by_sftp_and_local_ones_by_libvirt_unless_the_inventory_says_otherwise(
@@ -36,7 +27,7 @@ def test_shared_pools_go_by_sftp_and_local_ones_by_libvirt_unless_the_inventory_
     cloud.add_pool("far", tmp_path / "far")
     driver = make_driver(ssh=ssh_table, pools={"far": {"shared": True}})
     vm = cloud.new_vm()
-    driver.upload(vm, make_image(vm), Place(StorageName("near"), HOST))
+    driver.upload(vm, make_image(vm), on_h1("near"))
     driver.upload(vm, make_image(vm), Place(StorageName("far")))
     pools = {pool.name() for pool in cloud.connection.listAllStoragePools(0)}
     assert "configdrive-near" in pools
@@ -78,61 +69,45 @@ def test_an_image_that_is_qemu_s_by_now_is_read_through_libvirt_where_the_sftp_u
         (directory / "pool").mkdir()
         shutil.chown(directory / "pool", "daemon")
         cloud.add_pool("theirs", directory / "pool")
-        files = {"key_file": str(server.key_file), "known_hosts": str(server.known_hosts)}
-        driver = make_driver(
-            ssh={"host": server.host, "port": server.port, "user": server.user, **files}, storage_route="sftp"
-        )
-        vm, here = cloud.new_vm(), Place(StorageName("theirs"), HOST)
+        driver = make_driver(ssh=server.table, storage_route="sftp")
+        vm, here = cloud.new_vm(), on_h1("theirs")
         driver.upload(vm, make_image(vm), here)
         image = directory / "pool" / image_at(image_name(vm))
         assert image.owner() == "daemon"
         os.chown(image, 0, 0)
         cloud.add_pool("target", directory / "target")
         shutil.chown(directory / "target", "daemon")
-        driver.copy(vm, image_name(vm), here, Place(StorageName("target"), HOST))
+        driver.copy(vm, image_name(vm), here, on_h1("target"))
         assert (directory / "target" / image_at(image_name(vm))).read_bytes() == make_image(vm).content
     finally:
         server.stop()
         shutil.rmtree(directory)
 
 
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    """A file that root alone may read, as an SFTP user who is root can."""
-    path = tmp_path / "shadow"
-    path.write_bytes(b"root:$6$only-root-may-read-this" + bytes(4096))
-    path.chmod(0o600)
-    return path
-
-
 def test_a_link_under_an_image_s_name_is_no_image(
-    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path, secret: Path
+    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
 ) -> None:
-    driver = make_driver(ssh=ssh_table)
-    vm, image = cloud.define(disk(None, "hdd", "ide")), None
-    target = Place(StorageName("target"), HOST)
+    """It leads to a file that root alone may read, as an SFTP user who is root can."""
+    secret = tmp_path / "shadow"
+    secret.write_bytes(b"root:$6$only-root-may-read-this" + bytes(4096))
+    secret.chmod(0o600)
+    driver, vm = make_driver(ssh=ssh_table), cloud.define(HDD)
     cloud.add_pool("target", tmp_path / "target")
-    folder = tmp_path / "cache" / shard_of(vm.uuid)
-    folder.mkdir(mode=0o711, parents=True)
-    (folder / str(image_name(vm))).symlink_to(secret)
-    for verb in (
-        lambda: driver.copy(vm, image_name(vm), CACHE, target),
-        lambda: driver.attach(vm, image_name(vm), CACHE),
-    ):
-        failure = failure_of(verb)
-        assert failure is not None
-        assert failure.code in {PermanentCode.IMAGE_LOST, TransientCode.UPLOAD_CORRUPT}
-    assert not (tmp_path / "target" / image_at(image_name(vm))).exists()
+    image, path = make_image(vm), tmp_path / "cache" / shard_of(vm.uuid) / str(image_name(vm))
+    path.parent.mkdir(mode=0o711, parents=True)
+    path.symlink_to(secret)
+    no_image = {PermanentCode.IMAGE_LOST, TransientCode.UPLOAD_CORRUPT}
+    assert error_of(driver.copy, vm, image.name, CACHE, on_h1("target")).code in no_image
+    assert error_of(driver.attach, vm, image.name, CACHE).code in no_image
+    assert not (tmp_path / "target" / image_at(image.name)).exists()
     assert cloud.media(vm) == {"hdd": None}
 
-    image = make_image(vm)
     driver.upload(vm, image, CACHE)
-    assert not (folder / str(image.name)).is_symlink()
-    assert (folder / str(image.name)).read_bytes() == image.content
-    (folder / str(image.name)).unlink()
-    (folder / str(image.name)).symlink_to(secret)
+    assert (path.is_symlink(), path.read_bytes()) == (False, image.content)
+    path.unlink()
+    path.symlink_to(secret)
     driver.delete(vm, StoredImage(image.name, CACHE), anyones=False)
-    assert not (folder / str(image.name)).is_symlink()
+    assert not path.is_symlink()
     assert secret.read_bytes().startswith(b"root:")
 
 
@@ -143,12 +118,11 @@ def test_a_link_in_place_of_the_folder_is_refused(
     cloud.add_pool("writable", tmp_path / "writable")
     (tmp_path / "theirs").mkdir()
     (tmp_path / "writable" / "configdrive").symlink_to(tmp_path / "theirs")
-    vm = cloud.define(root=disk(tmp_path / "writable" / "root.raw", "vda", "virtio", "disk"))
-    place = Place(StorageName("writable"), HOST)
+    vm = cloud.define(root=root_in(tmp_path / "writable"))
+    place = on_h1("writable")
     seen = driver.observe(vm, (), [image_name(vm)])
     assert (seen.storage, seen.unreachable) == (place, (place,))
-    failure = failure_of(lambda: driver.upload(vm, make_image(vm), place))
-    assert failure is not None
+    failure = error_of(driver.upload, vm, make_image(vm), place)
     assert failure.code is PermanentCode.ACCESS_DENIED
     assert "symbolic link" in failure.detail
     assert list((tmp_path / "theirs").iterdir()) == []

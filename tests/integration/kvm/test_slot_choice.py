@@ -5,36 +5,23 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import libvirt
 import libvirt_qemu
 import pytest
 from pydantic import TypeAdapter
 
-from configdrive.model import AttachBy, VmDefinition
+from configdrive.model import AttachBy, Place, Vm, VmDefinition
 from configdrive.ports import AttachedHow
-from tests.contract.rig import image_name, make_image
-from tests.integration.kvm.cloud import disk
+from tests.contract.rig import image_name
+from tests.integration.kvm.cloud import Cloud, MakeDriver, disk, give
 from tests.support import require
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from configdrive.model import Place, Vm
-    from configdrive.ports import Attachment
-    from tests.integration.kvm.cloud import Cloud
-    from tests.integration.kvm.conftest import MakeDriver
-    from workers.hypervisors.kvm.driver import KvmDriver
+from workers.hypervisors.kvm.driver import KvmDriver
 
 INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE
 VIRTIO = "<controller type='scsi' index='0' model='virtio-scsi'/>"
 LSILOGIC = "<controller type='scsi' index='0' model='lsilogic'/>"
-
-
-def give(driver: KvmDriver, vm: Vm, home: Place, generation: int = 1) -> Attachment:
-    driver.upload(vm, make_image(vm, generation), home)
-    return driver.attach(vm, image_name(vm, generation), home)
 
 
 def monitor(cloud: Cloud, vm: Vm, command: str, **arguments: object) -> object:
@@ -62,10 +49,6 @@ def on(words: str, path: Path, device: str = "cdrom") -> str:
     return disk(path, dev, bus, device)
 
 
-def power_on(cloud: Cloud, vm: Vm) -> None:
-    cloud.domain(vm).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
-
-
 @pytest.mark.parametrize(
     ("machine", "before", "targets"),
     [("q35", "", ()), ("q35", LSILOGIC, ()), ("pc", "", ("scsi:sda",)), ("q35", VIRTIO, ())],
@@ -80,7 +63,7 @@ def test_a_drive_on_scsi_has_a_virtio_controller_which_comes_and_goes_with_it(  
     attachment = give(driver, vm, home, 2)
     assert (attachment.how, attachment.device) == (AttachedHow.INSERTED, "sda")
     assert controllers(cloud, vm) == (there if before == VIRTIO else [*there, "virtio-scsi"])
-    power_on(cloud, vm)
+    cloud.start(vm)
     tree = str(libvirt_qemu.qemuMonitorCommand(cloud.domain(vm), "info qtree", 1))
     above = tree[: tree.index("dev: scsi-cd")]
     assert above.rindex("dev: virtio-scsi-device") > above.rfind("dev: lsi53c895a")
@@ -107,20 +90,17 @@ def test_a_controller_of_ours_stays_while_somebody_else_uses_it_and_goes_with_a_
 
 
 def test_an_arm_machine_gets_virtio_scsi(cloud: Cloud, driver: KvmDriver, home: Place) -> None:
-    vm = cloud.define()
-    xml = cloud.domain(vm).XMLDesc(INACTIVE)
-    xml = xml.replace("arch='x86_64'", "arch='aarch64'").replace("machine='pc-i440fx-7.2'", "machine='virt-7.2'")
-    xml = re.sub("<emulator>.*</emulator>|<address.*?/>|<features>.*?</features>|<cpu.*?/>", "", xml, flags=re.DOTALL)
-    xml = re.sub(
-        "<controller.*?(</controller>|/>)|<(input|audio|graphics|video).*?(/>|</video>)", "", xml, flags=re.DOTALL
-    )
     arm = "/qemu-system-aarch64</emulator>" in cloud.connection.getCapabilities()
     require(arm, "qemu-system-arm (`make setup` installs it)")
-    cloud.domain(vm).undefine()
-    cloud.connection.defineXML(xml)
+    vm = cloud.new_vm()
+    root = disk(cloud.root_disk(vm.uuid), "vda", "virtio", "disk")
+    cloud.connection.defineXML(
+        f"<domain type='qemu'><name>{vm.instance_name}</name><uuid>{vm.uuid}</uuid><memory unit='MiB'>32</memory>"
+        f"<os><type arch='aarch64' machine='virt'>hvm</type></os><devices>{root}</devices></domain>"
+    )
     attachment = give(driver, vm, home)
     assert (attachment.device, controllers(cloud, vm)) == ("sda", ["virtio-scsi"])
-    power_on(cloud, vm)
+    cloud.domain(vm).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)  # it has no firmware, and would run wild
     assert attachment.path in devices(cloud, vm)
     driver.detach(vm)
 
@@ -149,7 +129,7 @@ def test_the_installer_s_cd_keeps_its_place_in_the_boot_order(  # noqa: PLR0913,
     xml = cloud.domain(vm).XMLDesc(INACTIVE).replace("<boot dev='hd'/>", "<boot dev='cdrom'/><boot dev='hd'/>")
     cloud.connection.defineXML(xml)
     attachment = give(driver, vm, home)
-    power_on(cloud, vm)
+    cloud.start(vm)
     assert boot_index(cloud, vm, str(user)) == 1
     assert boot_index(cloud, vm, attachment.path) == -1
     cloud.stop(vm)
@@ -172,7 +152,7 @@ def test_a_letter_whose_connector_somebody_else_has_is_passed_by(  # noqa: PLR09
     by_disk = taken.startswith("by a disk")
     vm = cloud.define(disk(data, "sdz", "scsi", "disk", UNIT) if by_disk else "", machine="q35", devices=VIRTIO)
     if running:
-        power_on(cloud, vm)
+        cloud.start(vm)
     if not by_disk:  # there is none to hand through: it is defined only
         cloud.domain(vm).attachDeviceFlags(HANDED, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
     attachment = give(driver, vm, home)
@@ -206,7 +186,7 @@ def test_an_orchestrator_gets_an_element_that_fits_what_it_is_about_to_define(  
     )
     scsi = attachment.facts.get("xml_controller", VIRTIO if known.controllers else "")
     cloud.define(theirs + (attachment.xml or ""), root="", machine=known.machine, devices=scsi, vm=vm)
-    power_on(cloud, vm)
+    cloud.start(vm)
     assert attachment.path in devices(cloud, vm)
 
 

@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import libvirt
 import pytest
 
 from configdrive.errors import TransientCode
-from configdrive.model import StoredImage
+from configdrive.model import Place, StoredImage, Vm
 from configdrive.ports import AttachedHow
 from tests.contract.rig import failure_of, image_name, make_image
-from tests.integration.kvm.cloud import disk, image_at
-from tests.support import wait_until
+from tests.integration.kvm.cloud import HDD, SCSI, Cloud, MakeDriver, disk, give, image_at
+from tests.support import error_of, find_program, wait_until
 from workers.hypervisors.kvm.domain_xml import MARK
+from workers.hypervisors.kvm.driver import KvmDriver
 
-if TYPE_CHECKING:
-    from configdrive.model import Place, Vm
-    from configdrive.ports import Attachment
-    from tests.integration.kvm.cloud import Cloud
-    from tests.integration.kvm.conftest import MakeDriver
-    from workers.hypervisors.kvm.driver import KvmDriver
-
-SCSI = "<controller type='scsi' index='0' model='virtio-scsi'/>"
 THEIRS = "<serial>THEIR-CD</serial><boot order='2'/><alias name='ua-theirs'/>"
 CONFIG = libvirt.VIR_DOMAIN_XML_INACTIVE
-
-
-def give(driver: KvmDriver, vm: Vm, home: Place, generation: int = 1) -> Attachment:
-    driver.upload(vm, make_image(vm, generation), home)
-    return driver.attach(vm, image_name(vm, generation), home)
 
 
 def drives(cloud: Cloud, vm: Vm, flags: int) -> dict[str, str]:
@@ -48,64 +35,32 @@ def drives(cloud: Cloud, vm: Vm, flags: int) -> dict[str, str]:
         assert target is not None
         assert driver is not None
         driver.attrib.pop("type", None)  # QEMU has none for an empty drive
-        target.attrib.pop("tray", None)  # a firmware plays with it
+        target.attrib.pop("tray", None)
         found[target.get("dev", "")] = ET.canonicalize(ET.tostring(element, encoding="unicode"), strip_text=True)
     return found
 
 
-def process_of(vm: Vm) -> int:
-    """Find a VM's QEMU."""
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if b"qemu" in words[0] and f"guest={vm.instance_name},debug-threads=on".encode() in words:
-                return int(entry.name)
-    raise LookupError(vm.instance_name)
-
-
-def with_their_cd(cloud: Cloud, *, running: bool) -> Vm:
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("own", [True, False])
+def test_a_drive_of_the_user_s_own_is_as_it_was_after_a_stop_and_one_that_was_added_is_marked_and_goes_again(
+    cloud: Cloud, driver: KvmDriver, home: Place, *, running: bool, own: bool
+) -> None:
     vm = cloud.new_vm()
     root = disk(cloud.root_disk(vm.uuid), "vda", "virtio", "disk", "<boot order='1'/>")
-    xml = (
-        f"<domain type='qemu'><name>{vm.instance_name}</name><uuid>{vm.uuid}</uuid><memory unit='MiB'>32</memory>"
-        "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
-        f"<devices>{root}{disk(None, 'hdd', 'ide', extra=THEIRS)}</devices></domain>"
-    )
-    cloud.connection.defineXML(xml)
-    if running:
-        cloud.start(vm)
-    return vm
-
-
-@pytest.mark.parametrize("running", [False, True])
-def test_the_user_s_own_cd_drive_is_as_it_was_after_start_and_stop(
-    cloud: Cloud, driver: KvmDriver, home: Place, *, running: bool
-) -> None:
-    vm = with_their_cd(cloud, running=running)
+    theirs = disk(None, "hdd", "ide", extra=THEIRS) if own else ""
+    cloud.define(theirs, root=root, devices=SCSI, running=running, vm=vm)
     layers = (0, CONFIG) if running else (0,)
     before = [drives(cloud, vm, flags) for flags in layers]
     for generation in (1, 2):
         attachment = give(driver, vm, home, generation)
-        assert (attachment.device, attachment.added) == ("hdd", None)
-        assert [drives(cloud, vm, flags) for flags in layers] == before
+        filled = [drives(cloud, vm, flags) for flags in layers]
+        if own:
+            assert (attachment.device, attachment.added, filled) == ("hdd", None, before)
+        else:
+            assert (attachment.added, {MARK in layer[attachment.device] for layer in filled}) == (MARK, {True})
     driver.detach(vm, driver.observe(vm).media)
     assert [drives(cloud, vm, flags) for flags in layers] == before
-    assert cloud.media(vm) == cloud.media(vm, inactive=True) == {"hdd": None}
-
-
-@pytest.mark.parametrize("running", [False, True])
-def test_a_drive_that_was_added_is_marked_and_goes_again(
-    cloud: Cloud, driver: KvmDriver, home: Place, *, running: bool
-) -> None:
-    vm = cloud.define(devices=SCSI, running=running)
-    layers = (0, CONFIG) if running else (0,)
-    before = [drives(cloud, vm, flags) for flags in layers]
-    for generation in (1, 2):
-        attachment = give(driver, vm, home, generation)
-        assert attachment.added == MARK
-        assert [MARK in drives(cloud, vm, flags)[attachment.device] for flags in layers] == [True] * len(layers)
-    driver.detach(vm, driver.observe(vm).media)
-    assert [drives(cloud, vm, flags) for flags in layers] == before
+    assert cloud.media(vm) == cloud.media(vm, inactive=True) == ({"hdd": None} if own else {})
 
 
 def test_our_drive_with_the_user_s_iso_in_it_is_the_user_s_until_it_is_empty(
@@ -125,8 +80,7 @@ def test_a_drive_is_looked_at_again_right_before_each_change(
     cloud: Cloud, driver: KvmDriver, home: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Frozen between the two changes of one detach: what came into the other definition meanwhile stays."""
-    vm = cloud.define(disk(None, "hdd", "ide"))
-    cloud.domain(vm).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)  # no firmware that resets its drives meanwhile
+    vm = cloud.define(HDD, running=True)
     give(driver, vm, home, 1)
     other = cloud.pool / image_at(image_name(vm, 2))
     driver.upload(vm, make_image(vm, 2), home)
@@ -164,18 +118,16 @@ def test_a_qemu_that_hangs_is_given_up_in_time_and_the_drive_emptied_when_it_goe
 ) -> None:
     monkeypatch.setattr("workers.hypervisors.kvm.sessions.DOMAIN_SECONDS", 3.0)
     driver = make_driver(call_timeout=3.0)
-    vm = cloud.define(disk(None, "hdd", "ide"), running=True)
+    vm = cloud.define(HDD, running=True)
     path = Path(give(driver, vm, home).path)
-    qemu = process_of(vm)
+    qemu = int(subprocess.check_output([find_program("pgrep", "procps"), "--full", "--", f"-uuid {vm.uuid}"]))
     os.kill(qemu, signal.SIGSTOP)
     try:
         seen = driver.observe(vm, (), [image_name(vm)])
         assert (seen.media, [one.name for one in seen.images]) == ((image_name(vm),), [image_name(vm)])
-        failure = failure_of(lambda: driver.detach(vm, seen.media))
-        assert failure is not None
+        failure = error_of(driver.detach, vm, seen.media)
         assert failure.code in {TransientCode.HOST_UNREACHABLE, TransientCode.VM_BUSY}
-        failure = failure_of(lambda: driver.delete(vm, seen.images[0], anyones=False))
-        assert failure is not None
+        failure = error_of(driver.delete, vm, seen.images[0], anyones=False)
         assert failure.code in {TransientCode.IMAGE_IN_USE, TransientCode.HOST_UNREACHABLE}
     finally:
         os.kill(qemu, signal.SIGCONT)
