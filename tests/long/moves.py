@@ -9,24 +9,17 @@ from __future__ import annotations
 import statistics
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import libvirt
 import pytest
 
 from configdrive.contract.outcome import Status
 from rigs.process import find_program
-from tests.e2e.kvm.moving import require_moved, require_untouched, running, started
-from tests.e2e.kvm.site import ALONE, POOLLESS
+from tests.e2e.kvm.moving import Moving, NewVm, require_moved, require_untouched, running, started
+from tests.e2e.kvm.site import ALONE, POOLLESS, Site
 from tests.integration.kvm.cloud import disk
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.e2e.kvm.conftest import NewVm
-    from tests.e2e.kvm.moving import Moving
-    from tests.e2e.kvm.site import Site
 
 pytest_plugins = ["tests.e2e.kvm.conftest"]
 pytestmark = pytest.mark.timeout(500)
@@ -64,15 +57,6 @@ def in_the_middle_of_the_copy(vm: Moving, path: Path) -> None:
     there.write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))
     vm.move()
     assert vm.guest_has("h2") == str(path), "it reads the half of it"
-
-
-@pytest.fixture(scope="module")
-def other_name(hosts: Site) -> Iterator[None]:
-    hosts.hosts["h2"].define_pool("another-name", hosts.directory / ALONE)
-    yield
-    pool = hosts.clouds["h2"].connection.storagePoolLookupByName("another-name")
-    pool.destroy()
-    pool.undefine()
 
 
 @pytest.mark.usefixtures("other_name")

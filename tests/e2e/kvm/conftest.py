@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+pytest.importorskip("libvirt")
 
 from rigs.fleet import Fleet
 from rigs.guest import GuestKernel
 from rigs.libvirt import LibvirtHost
+from tests.e2e.kvm.moving import Moving, NewVm
+from tests.e2e.kvm.site import ALONE, Site
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.e2e.kvm.moving import Moving
-    from tests.e2e.kvm.site import Site
-
-pytest.importorskip("libvirt")
 
 QUICK = {
     "concurrency": 2,
@@ -32,12 +28,6 @@ QUICK = {
 """Settings with which an event that cannot succeed is parked within a second, and a host that is back soon noticed."""
 
 
-class NewVm(Protocol):
-    """Makes a VM that is defined on `h1`, its root disk in the directory of this name."""
-
-    def __call__(self, root: str) -> Moving: ...
-
-
 @pytest.fixture(scope="package")
 def guest() -> GuestKernel:
     with require_rig():
@@ -46,8 +36,6 @@ def guest() -> GuestKernel:
 
 @pytest.fixture(scope="package")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    from tests.e2e.kvm.site import Site  # noqa: PLC0415  # needs libvirt-python
-
     storages = tmp_path_factory.mktemp("storages")
     private = Site.private_paths(storages)
     with require_rig():
@@ -77,12 +65,15 @@ def fleet(hosts: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fle
 
 @pytest.fixture
 def new_vm(hosts: Site, fleet: Fleet) -> NewVm:
-    from tests.e2e.kvm.moving import Moving  # noqa: PLC0415
+    return lambda root: Moving(hosts, fleet, hosts.directory / root)
 
-    def new(root: str) -> Moving:
-        return Moving(hosts, fleet, hosts.directory / root)
 
-    return new
+@pytest.fixture(scope="module")
+def other_name(hosts: Site) -> Iterator[str]:
+    """Another name that a pool has on h2, whose directory is that of `alone`: CloudStack calls each by a uuid."""
+    hosts.hosts["h2"].define_pool("another-name", hosts.directory / ALONE)
+    yield "another-name"
+    hosts.clouds["h2"].drop_pool("another-name")
 
 
 @pytest.fixture

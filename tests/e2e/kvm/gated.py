@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-import threading
 import uuid
 import xml.etree.ElementTree as ET
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import libvirt
-from typing_extensions import override
 
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import ImageName, VmUuid
+from rigs.certificates import Certificates
 from rigs.cloudstack import CloudStack, machine, network
 from rigs.cloudstack_agent import Agent
-from rigs.process import LOOPBACK, wait_until
+from rigs.fleet import Fleet
+from rigs.process import LOOPBACK, Daemon, wait_until
 from tests.e2e.kvm.site import SHARED, Site
 from tests.integration.cloudstack.site import AdapterSite
 from tests.integration.kvm.cloud import disk, domain
@@ -26,15 +29,6 @@ from workers.cloudstack.adapter import Adapter
 from workers.cloudstack.gate_tokens import new_token
 from workers.cloudstack.wiring import make_adapter
 from workers.config.cloudstack import CloudStackSettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import TracebackType
-    from typing import Self
-
-    from rigs.certificates import Certificates
-    from rigs.fleet import Fleet
-    from rigs.process import Daemon
 
 HOST = "h1"
 SCSI = "<controller type='scsi' index='0' model='virtio-scsi'/>"
@@ -77,6 +71,7 @@ class Gated:
         self.port = 0
         self.adapter: Adapter
         self._second = 0
+        self.threads = ThreadPoolExecutor()
 
     def start_gate(self, seconds: float = 100) -> None:
         """Start the gate, where it was before if it was there before; a host is kept waiting for so long."""
@@ -113,6 +108,7 @@ class Gated:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop them."""
+        self.threads.shutdown()
         self.agent.stop()
         self.adapters.__exit__(kind, error, trace)
 
@@ -149,6 +145,7 @@ class Started:
         state: as CloudStack has it.
         devices: more of its devices.
         machine: its hardware.
+        bios: with QEMU's own firmware.
     """
 
     place: Gated
@@ -157,6 +154,7 @@ class Started:
     state: str = "Stopped"
     devices: str = SCSI
     machine: str = "pc"
+    bios: bool = False
     _ended: list[Outcome] = field(default_factory=list)
 
     def comes_to(self, state_: str, host: str | None = HOST) -> None:
@@ -176,7 +174,8 @@ class Started:
         """The XML with which CloudStack would start it."""
         root = disk(self.place.cloud.root_disk(self.uuid), "vda", "virtio", "disk")
         none = "<controller type='usb' model='none'/>"
-        return domain(self.name, self.uuid, root, devices=self.devices + none, machine=self.machine)
+        rom = None if self.bios else self.place.cloud.firmware
+        return domain(self.name, self.uuid, root, devices=self.devices + none, machine=self.machine, firmware=rom)
 
     def starts(self, xml: str | None = None) -> str:
         """Let CloudStack's agent prepare its start; return the XML that libvirt would be given."""
@@ -216,34 +215,15 @@ class Started:
         with suppress(libvirt.libvirtError):
             self.place.cloud.connection.lookupByUUIDString(self.uuid).destroy()
 
-    def in_the_background(self) -> Starting:
+    def begins(self) -> Future[str]:
         """Begin its start, which waits for the gate."""
-        return Starting(self)
+        return self.place.threads.submit(self.starts)
 
+    def waits(self, events: int = 1) -> None:
+        """See that the gate has published its start: so many of its events wait."""
 
-class Starting(threading.Thread):
-    """A start that is under way."""
+        def waiting() -> bool:
+            view = self.place.fleet.mailbox.view(VmUuid(self.uuid))
+            return view is not None and len(view.mail) >= events
 
-    def __init__(self, vm: Started) -> None:
-        super().__init__()
-        self._vm = vm
-        self._xml: str | None = None
-        self.start()
-
-    @override
-    def run(self) -> None:
-        """Wait for the agent."""
-        with suppress(ConnectionError):  # it ended
-            self._xml = self._vm.starts() or None
-
-    def result(self) -> str:
-        """Return what the agent would start."""
-        self.join(300)
-        assert self._xml is not None
-        return self._xml
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether the agent has ended without an answer."""
-        self.join(600)
-        return self._xml is None
+        wait_until(waiting, f"{events} events to wait", timeout=10)

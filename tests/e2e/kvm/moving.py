@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import libvirt
-import libvirt_qemu
 
-from configdrive.contract.outcome import Status
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import HypervisorName, ImageName, InstanceName, Vm, VmUuid
 from rigs.cloud import VmScript
-from rigs.guest import Disk, Machine, domain_xml
+from rigs.fleet import Fleet
+from rigs.guest import Disk, GuestKernel, Machine, domain_xml
 from rigs.process import wait_until
 from rigs.running_files import read_files_below
-from tests.e2e.kvm.site import ALONE, CACHE, LOCAL, OTHER, SHARED
-from tests.e2e.orchestrator import Orchestrator
-from tests.integration.kvm.cloud import BOOT_DISK, disk
+from tests.e2e.kvm.site import ALONE, CACHE, LOCAL, OTHER, SHARED, Site
+from tests.e2e.orchestrator import GUEST, Orchestrator
+from tests.integration.kvm.cloud import ROOT_DISK, disk
 from tests.support import run_command
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from configdrive.contract.outcome import Outcome
-    from rigs.fleet import Fleet
-    from rigs.guest import GuestKernel
-    from tests.e2e.kvm.site import Site
-
-PASSWORD = "swordfish"
-GUEST = {"password": PASSWORD, "user_data": {"text": "#!/bin/sh\necho hello\n"}}
 
 _MOVE = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_UNSAFE
 _THERE: Any = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1"}
-_ATTEMPTS = 20
-_OPEN_TRAY = '{"execute": "blockdev-open-tray", "arguments": {"id": "%s", "force": true}}'
-_SHUT = re.compile("Tray of device '([^']+)' is not open")
 
 
 @dataclass
@@ -68,7 +55,7 @@ class Moving(Orchestrator):
     # --- the administrator -----------------------------------------------------------------------------------------
 
     def define(self) -> None:
-        """Define a VM that stands at the boot loader."""
+        """Define a VM that waits for a key."""
         self.put_root("h1")
         self.site.clouds["h1"].define(root=disk(self.root_disk, "vda", "virtio", "disk"), vm=self.vm)
 
@@ -139,21 +126,8 @@ class Moving(Orchestrator):
         source.migrate3(self.site.clouds[to].connection, _THERE, flags)
 
     def change_medium(self, host: str, path: Path | None) -> None:
-        """Change what is in the running VM's drive, past the fleet.
-
-        A BIOS that starts may shut the tray meanwhile, which libvirt does not notice: it is opened past libvirt then.
-        """
-        flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
-        for attempt in range(_ATTEMPTS):
-            try:
-                self.domain(host).updateDeviceFlags(disk(path, "hdd", "ide"), flags)
-            except libvirt.libvirtError as error:
-                shut = _SHUT.search(str(error))
-                if shut is None or attempt == _ATTEMPTS - 1:
-                    raise
-                libvirt_qemu.qemuMonitorCommand(self.domain(host), _OPEN_TRAY % shut[1], 0)
-            else:
-                return
+        """Change what is in the running VM's drive, past the fleet."""
+        self.site.clouds[host].exchange(self.vm, disk(path, "hdd", "ide"))
 
     # --- the orchestrator ------------------------------------------------------------------------------------------
 
@@ -179,8 +153,7 @@ class Moving(Orchestrator):
 
     def guest_has(self, host: str) -> str | None:
         """What QEMU itself says is in the drive."""
-        drives = self.site.clouds[host].drives(self.vm)
-        return next((drive.path for drive in drives.values() if drive.path and drive.path.endswith(".iso")), None)
+        return next(iter(self.site.clouds[host].guest_sees(self.vm)), None)
 
     def images(self, host: str) -> dict[Path, bytes]:
         """Every image of the VM that the host can see, by its path there."""
@@ -197,7 +170,11 @@ class Moving(Orchestrator):
         """Bring the root disk onto the host, as an administrator does who migrates without shared storage."""
         path = self.site.hosts[host].outside(self.root_disk)
         if not path.exists():
-            path.write_bytes(BOOT_DISK)
+            path.write_bytes(ROOT_DISK)
+
+
+NewVm = Callable[[str], Moving]
+"""Makes a VM that is defined on `h1`, its root disk in the directory of this name."""
 
 
 def started(vm: Moving) -> Path:
@@ -211,7 +188,7 @@ def started(vm: Moving) -> Path:
 
 
 def running(vm: Moving) -> Path:
-    """As `started`, for a VM that stands at the boot loader."""
+    """As `started`, for a VM that waits for a key."""
     vm.define()
     return started(vm)
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from rigs.libvirt import LibvirtHost
 from tests.integration.kvm.cloud import Cloud
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rigs.libvirt import LibvirtHost
 
 SHARED, LOCAL, OTHER, ALONE = "shared", "local", "other", "alone"
 """Pools: one of the same files on both hosts, two of each host's own at the same path, one on the first host only."""

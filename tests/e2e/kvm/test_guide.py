@@ -7,8 +7,9 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -18,13 +19,9 @@ from rigs.fleet import Fleet
 from rigs.libvirt import LibvirtHost
 from rigs.terminal import PASSWORD, furnish, type_in
 from tests.integration.docs.session import namespace
+from tests.integration.kvm.cloud import Cloud
 from tests.support import require_rig
 from workers.hypervisors.kvm.image_folder import shard_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-pytest.importorskip("libvirt")
 
 GUIDE: Final = PAGES / "how-to" / "kvm.md"
 WEB: Final = Vm(
@@ -33,18 +30,22 @@ WEB: Final = Vm(
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[LibvirtHost]:
-    from tests.integration.kvm.cloud import Cloud  # noqa: PLC0415  # needs libvirt-python
+def own_machine() -> Iterator[tuple[LibvirtHost, Path]]:
+    """A host as on one's own machine, and the folder of its pool; the VM `web` is off."""
+    with tempfile.TemporaryDirectory(prefix="cd-") as short, require_rig():  # a socket's path has 107 bytes at most
+        directory = Path(short)
+        with LibvirtHost(directory / "libvirt", "kvm-01") as host:
+            cloud = Cloud(host, "primary", directory / "pool", "kvm-01")
+            cloud.define(vm=WEB)
+            yield host, directory / "pool"
+            cloud.clean()
+            cloud.close()
 
-    with require_rig(), LibvirtHost(tmp_path / "libvirt", "kvm-01") as host:
-        cloud = Cloud(host, "primary", tmp_path / "pool", "kvm-01")
-        cloud.define(vm=WEB)
-        yield host
-        cloud.clean()
-        cloud.close()
 
-
-def test_a_vm_gets_its_drive_and_loses_it_again_as_the_guide_says(host: LibvirtHost, tmp_path: Path) -> None:
+def test_a_vm_gets_its_drive_and_loses_it_again_as_the_guide_says(
+    own_machine: tuple[LibvirtHost, Path], tmp_path: Path
+) -> None:
+    host, pool = own_machine
     deploy_and_start, away = commands_for(__file__, GUIDE)
     home = tmp_path / "home"
     furnish(home)
@@ -56,22 +57,7 @@ def test_a_vm_gets_its_drive_and_loses_it_again_as_the_guide_says(host: LibvirtH
     assert "attach=inserted" in screen
     assert f"configdrive/{shard_of(WEB.uuid)}/web.{WEB.uuid}.2." in screen
     assert PASSWORD not in screen
-    assert list((tmp_path / "pool").rglob("*.iso")) == []
-
-
-@pytest.fixture
-def own_machine() -> Iterator[tuple[LibvirtHost, Path]]:
-    """A host by its Unix socket, as on one's own machine, and the folder of its pool; the VM `web` is off."""
-    from tests.integration.kvm.cloud import Cloud  # noqa: PLC0415  # needs libvirt-python
-
-    with tempfile.TemporaryDirectory(prefix="cd-") as short, require_rig():  # a socket's path has 107 bytes at most
-        directory = Path(short)
-        with LibvirtHost(directory / "libvirt", "kvm-01") as host:
-            cloud = Cloud(host, "primary", directory / "pool", "kvm-01")
-            cloud.define(vm=WEB)
-            yield host, directory / "pool"
-            cloud.clean()
-            cloud.close()
+    assert list(pool.rglob("*.iso")) == []
 
 
 def test_the_readme_leads_to_the_vm_s_own_drive_in_eight_commands(

@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.contract.outcome import Status
+from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import StaleCode, TransientCode
-from configdrive.lifecycle.state import Phase, peek
+from configdrive.lifecycle.state import Phase, VmRecord, peek
 from configdrive.model import VmUuid
+from rigs.fleet import Fleet
 from rigs.process import wait_until
-from tests.e2e.kvm.moving import GUEST, running
-from tests.e2e.kvm.site import LOCAL, SHARED
-from tests.e2e.kvm.test_redis_lost import run
+from tests.e2e.kvm.moving import Moving, NewVm, running
+from tests.e2e.kvm.site import LOCAL, SHARED, Site
+from tests.e2e.kvm.test_identity import run
+from tests.e2e.orchestrator import GUEST
 from tests.integration.kvm.cloud import disk
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from configdrive.contract.outcome import Outcome
-    from configdrive.lifecycle.state import VmRecord
-    from rigs.fleet import Fleet
-    from tests.e2e.kvm.conftest import NewVm
-    from tests.e2e.kvm.moving import Moving
-    from tests.e2e.kvm.site import Site
+Absence = Callable[[Site], AbstractContextManager[None]]
 
 
 @contextmanager
-def away(site: Site, how: str) -> Iterator[None]:
-    """Take h1 away: switched off with all its VMs, or only not to be reached while they run on."""
-    host = site.hosts["h1"]
-    if how == "off":
-        host.stop()
-    else:
-        host.kill_daemon()
+def switched_off(site: Site) -> Iterator[None]:
+    """Switch h1 off for a while, with all its VMs."""
+    site.hosts["h1"].stop()
     try:
         yield
     finally:
-        if how == "off":
-            host.start()
-        else:
-            host.start_daemon()
+        site.hosts["h1"].start()
         site.clouds["h1"].reconnect()
+
+
+def unreachable(site: Site) -> AbstractContextManager[None]:
+    """Let h1 not be reached for a while; its VMs run on."""
+    return site.clouds["h1"].unreachable()
 
 
 def test_a_vm_that_comes_up_without_its_image_is_found_and_has_it_again(new_vm: NewVm, fleet: Fleet) -> None:
@@ -80,13 +72,13 @@ def wait_cleaned(vm: Moving) -> None:
     assert vm.media("h1") == set()
 
 
-@pytest.mark.parametrize(("event", "how"), [("stop", "off"), ("destroy", "unreachable")])
+@pytest.mark.parametrize(("event", "absence"), [("stop", switched_off), ("destroy", unreachable)])
 def test_what_a_stop_or_destroy_could_not_take_away_goes_when_the_host_is_back(
-    new_vm: NewVm, hosts: Site, event: str, how: str
+    new_vm: NewVm, hosts: Site, event: str, absence: Absence
 ) -> None:
     vm = new_vm(LOCAL)
     path = running(vm)
-    with away(hosts, how):
+    with absence(hosts):
         require_left(vm.send(event), f"{LOCAL}@h1")
         assert remembered(vm).left_on == ("h1",)
         assert path in vm.images("h1")
@@ -98,27 +90,16 @@ def test_what_a_stop_or_destroy_could_not_take_away_goes_when_the_host_is_back(
         assert (late.status, late.code) == (Status.DROPPED, StaleCode.VM_GONE)
 
 
-@contextmanager
-def unmounted(site: Site) -> Iterator[None]:
-    """Stop a pool of h1, as when its file system is not mounted."""
-    pool = site.clouds["h1"].connection.storagePoolLookupByTargetPath(str(site.directory / LOCAL))
-    pool.destroy()
-    try:
-        yield
-    finally:
-        pool.create()
-
-
 @pytest.mark.parametrize(
     ("absence", "code"),
     [
-        (lambda site: away(site, "unreachable"), TransientCode.HOST_UNREACHABLE),
-        (unmounted, TransientCode.STORAGE_UNAVAILABLE),
+        (unreachable, TransientCode.HOST_UNREACHABLE),
+        (lambda site: site.clouds["h1"].asleep(LOCAL), TransientCode.STORAGE_UNAVAILABLE),
     ],
     ids=["host", "storage"],
 )
 def test_starts_that_were_parked_because_a_place_was_away_go_on_by_themselves_when_it_is_back(
-    new_vm: NewVm, hosts: Site, absence: Callable[[Site], AbstractContextManager[None]], code: TransientCode
+    new_vm: NewVm, hosts: Site, absence: Absence, code: TransientCode
 ) -> None:
     vms = [new_vm(LOCAL) for _ in range(2)]
     for vm in vms:
@@ -138,7 +119,7 @@ def test_a_vm_starts_on_another_host_while_its_own_is_off(
 ) -> None:
     vm = new_vm(storage)
     old = running(vm)
-    with away(hosts, "off"):
+    with switched_off(hosts):
         if stopped:
             require_left(vm.send("stop"), f"{storage}@{'shared' if storage == SHARED else 'h1'}")
         vm.put_root("h2")

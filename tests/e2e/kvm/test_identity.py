@@ -1,28 +1,47 @@
-"""What nobody has told the fleet, or told it wrong: undeclared storage, VMs moved by hand, wrong hosts, clones."""
+"""What the fleet was not told, told wrong, or has forgotten with its Redis: undeclared storage, wrong hosts, clones."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import json
+from collections.abc import Iterator
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
 from configdrive.contract.outcome import Status
+from configdrive.errors import PermanentCode
+from configdrive.model import ImageName
+from rigs.fleet import Fleet
 from rigs.process import wait_until
-from tests.e2e.kvm.moving import GUEST, running, started
-from tests.e2e.kvm.site import ALONE, LOCAL, SHARED
-from tests.e2e.kvm.test_redis_lost import fleet_of, lose_redis, run
+from tests.e2e.kvm.moving import NewVm, require_moved, running, started
+from tests.e2e.kvm.site import ALONE, LOCAL, SHARED, Site
+from tests.e2e.orchestrator import GUEST
 from tests.integration.kvm.cloud import disk
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rigs.fleet import Fleet
-    from tests.e2e.kvm.conftest import NewVm
-    from tests.e2e.kvm.site import Site
+from tests.support import run_command
 
 UNDECLARED = "undeclared"
+
+
+def run(fleet: Fleet, *words: str) -> dict[str, Any]:
+    """Run a command as an operator does; returns its JSON."""
+    done = run_command(fleet.environment, *words, "--json")
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def lose_redis(fleet: Fleet) -> None:
+    with fleet.redis.client() as client:
+        client.flushall()
+
+
+def fleet_of(path: PurePath) -> str:
+    """Return the id in an image's name: workers keep theirs while they run, whatever is on Redis."""
+    name = ImageName.parse(path.name)
+    assert name is not None
+    assert name.fleet is not None
+    return name.fleet
 
 
 @pytest.fixture
@@ -32,23 +51,10 @@ def undeclared(hosts: Site) -> Iterator[str]:
     for host, pool in pools.items():
         hosts.clouds[host].add_pool(pool, hosts.directory / UNDECLARED)
     yield UNDECLARED
-    for host in pools:
-        for found in hosts.clouds[host].connection.listAllStoragePools(0):
+    for cloud in hosts.clouds.values():
+        for found in cloud.connection.listAllStoragePools(0):
             if str(hosts.directory / UNDECLARED) in found.XMLDesc(0):
-                persistent = found.isPersistent()
-                found.destroy()
-                if persistent:
-                    found.undefine()
-
-
-@contextmanager
-def inactive(hosts: Site, pool: str) -> Iterator[None]:
-    found = hosts.clouds["h1"].connection.storagePoolLookupByName(pool)
-    found.destroy()
-    try:
-        yield
-    finally:
-        found.create()
+                cloud.drop_pool(found.name())
 
 
 def on_undeclared(hosts: Site) -> list[str]:
@@ -81,9 +87,7 @@ def test_a_migration_on_storage_that_nobody_has_declared_shared_keeps_the_image(
     assert on_undeclared(hosts) == []
 
 
-def test_a_stop_through_the_old_host_takes_no_image_from_a_vm_that_was_moved_by_hand(
-    new_vm: NewVm, hosts: Site
-) -> None:
+def test_a_stop_through_the_old_host_takes_no_image_from_a_vm_that_was_moved_by_hand(new_vm: NewVm) -> None:
     vm = new_vm(SHARED)
     path = running(vm)
     vm.move()
@@ -92,7 +96,6 @@ def test_a_stop_through_the_old_host_takes_no_image_from_a_vm_that_was_moved_by_
     assert path.exists(), "it is in the drive of the running VM"
     assert vm.guest_has("h2") == str(path)
     assert f"{SHARED}@" in outcome.facts["left_behind"]
-    assert hosts.clouds["h1"].connection is not None
 
 
 def test_a_destroy_that_names_the_wrong_host_cleans_both(new_vm: NewVm) -> None:
@@ -106,7 +109,7 @@ def test_a_destroy_that_names_the_wrong_host_cleans_both(new_vm: NewVm) -> None:
 def test_a_destroy_does_not_wait_for_a_pool_that_is_not_active(new_vm: NewVm, hosts: Site) -> None:
     vm = new_vm(ALONE)
     path = running(vm)
-    with inactive(hosts, ALONE):
+    with hosts.clouds["h1"].asleep(ALONE):
         outcome = vm.send("destroy")
         assert outcome.status is Status.APPLIED, outcome
         assert f"{ALONE}@h1" in outcome.facts["left_behind"]
@@ -120,7 +123,7 @@ def test_a_clone_and_its_original_hold_each_other_up_in_nothing(new_vm: NewVm, h
     first = running(vm)
     clone = new_vm(SHARED)
     clone.put_root("h1")
-    theirs = disk(first, "hdd", "ide")
+    theirs = disk(first, "hdd", "ide") + disk(first, "hdc", "ide")
     hosts.clouds["h1"].define(theirs, root=disk(clone.root_disk, "vda", "virtio", "disk"), vm=clone.vm)
 
     assert vm.send("start", guest=GUEST | {"password": "another"}).status is Status.APPLIED
@@ -131,3 +134,48 @@ def test_a_clone_and_its_original_hold_each_other_up_in_nothing(new_vm: NewVm, h
     for one in (vm, clone):
         assert one.send("stop").status is Status.APPLIED
         assert (one.media("h1"), one.images("h1")) == (set(), {})
+
+
+def test_drives_are_adopted_and_follow_their_vms_although_redis_was_lost(new_vm: NewVm, fleet: Fleet) -> None:
+    moving, staged = new_vm(LOCAL), new_vm(SHARED)
+    path = running(moving)
+    content = moving.images("h1")[path]
+    staged.define()
+    assert staged.send("deploy", guest=GUEST).status is Status.APPLIED
+    identity = fleet_of(path)
+    lose_redis(fleet)
+
+    looked = {vm["vm_uuid"]: vm for vm in run(fleet, "adopt", "--fleet", identity, "--dry-run")["vms"]}
+    found = {vm["vm_uuid"]: vm for vm in run(fleet, "adopt", "--fleet", identity)["vms"]}
+    again = {vm["vm_uuid"]: vm for vm in run(fleet, "adopt", "--fleet", identity)["vms"]}
+
+    assert found == looked
+    assert found[moving.script.uuid] == {
+        "vm_uuid": moving.script.uuid,
+        "instance_name": moving.script.name,
+        "host": "h1",
+        "phase": "attached",
+        "generation": 1,
+        "places": [f"{LOCAL}@h1"],
+        "adopted": True,
+        "why_not": None,
+    }
+    assert found[staged.script.uuid]["phase"] == "staged"
+    assert [again[vm.script.uuid]["why_not"] for vm in (moving, staged)] == ["it is remembered"] * 2
+    assert [run(fleet, "show", vm.script.uuid)["adopted"] for vm in (moving, staged)] == [True, True]
+
+    # The drive follows its VM, and goes with it.
+    assert moving.migrate("prepare").status is Status.APPLIED
+    moving.move()
+    assert moving.migrate("complete").status is Status.APPLIED
+    require_moved(moving, path, content)
+    moving.power_off("h2")
+    assert moving.send("stop", host="h2").status is Status.APPLIED
+    assert (moving.images("h1"), moving.images("h2")) == ({}, {})
+
+    # What stood on it nobody knows: it is not built anew from nothing.
+    lost = staged.send("start")
+    assert (lost.status, lost.code) == (Status.PARKED, PermanentCode.IMAGE_LOST)
+    assert "start" in lost.remedy
+    assert staged.send("destroy").status is Status.APPLIED
+    assert staged.images("h1") == {}

@@ -4,38 +4,61 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import libvirt
 import pytest
 
 from configdrive.contract.outcome import Status
-from rigs.guest import wait_for_absence, wait_for_report
-from tests.e2e.kvm.moving import GUEST, PASSWORD, require_moved, require_untouched, running, started
-from tests.e2e.kvm.site import ALONE, CACHE, LOCAL, OTHER, POOLLESS, SHARED
-
-if TYPE_CHECKING:
-    from rigs.guest import GuestKernel
-    from tests.e2e.kvm.conftest import NewVm
-    from tests.e2e.kvm.site import Site
+from rigs.guest import GuestKernel, wait_for_absence, wait_for_report
+from tests.e2e.kvm.moving import NewVm, require_moved, require_untouched, running, started
+from tests.e2e.kvm.site import ALONE, LOCAL, OTHER, POOLLESS, SHARED, Site
+from tests.e2e.orchestrator import GUEST, PASSWORD
 
 LATER = "comes with the next start"
 
 
-def test_on_shared_storage_nothing_is_copied(new_vm: NewVm) -> None:
-    vm = new_vm(SHARED)
-    path = running(vm)
-    stamp, content = path.stat(), path.read_bytes()
-
-    assert vm.migrate("prepare").status is Status.APPLIED
-    vm.move(undefine=False)
-    completed = vm.migrate("complete")
-    assert (completed.status, completed.facts["attach"]) == (Status.APPLIED, "already")
-    assert completed.facts["path"] == str(path)
-
-    assert vm.knows("h1")
+@pytest.mark.usefixtures("other_name")
+@pytest.mark.parametrize(
+    ("storage", "attach", "prepared", "facts"),
+    [
+        (SHARED, "fleet", True, {"attach": "already", "storage": SHARED}),
+        (SHARED, "fleet", False, {"attach": "already"}),
+        (LOCAL, "fleet", False, {"attach": "inserted"}),
+        (LOCAL, "orchestrator", True, {"storage": LOCAL}),
+        (POOLLESS, "fleet", True, {"attach": "already", "storage": "host-cache"}),
+        (ALONE, "fleet", True, {"attach": "already", "storage": "another-name"}),
+        (ALONE, "orchestrator", True, {"storage": "another-name"}),
+    ],
+)
+def test_a_config_drive_moves_with_its_vm(
+    new_vm: NewVm, storage: str, attach: str, facts: dict[str, str], *, prepared: bool
+) -> None:
+    """Nothing is copied on shared storage; a local pool is found by its directory; unannounced, it comes afterwards."""
+    vm, shared = new_vm(storage), storage == SHARED
+    if attach == "fleet":
+        path = running(vm)
+    else:
+        answer = vm.send("deploy", start=True, attach=attach, primary_storage=storage, guest=GUEST)
+        path = Path(answer.facts["path"])
+        vm.create(answer.facts["xml"])
+    content = vm.images("h1")[path]
+    stamp = path.stat() if shared else None
+    if prepared:
+        assert vm.migrate("prepare").status is Status.APPLIED
+        require_untouched(vm, path)
+        assert vm.images("h2") == {path: content}
+    vm.move(undefine=prepared and not shared)
+    assert vm.guest_has("h2") == (str(path) if prepared or shared else None)
+    completed = vm.migrate("complete") if prepared else vm.send("migrate", destination="h2")
+    assert (completed.status, completed.facts) == (Status.APPLIED, completed.facts | facts | {"path": str(path)})
     require_moved(vm, path, content)
-    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (stamp.st_ino, stamp.st_mtime_ns)
+    if stamp is None:
+        assert vm.images("h1") == {}
+    else:
+        assert (path.stat().st_ino, path.stat().st_mtime_ns) == (stamp.st_ino, stamp.st_mtime_ns)
+    vm.power_off("h2")
+    assert vm.send("stop", host="h2").status is Status.APPLIED
+    assert vm.images("h2") == {}
 
 
 def test_on_local_storage_it_moves_with_prepare_and_a_password_waits_for_the_next_start(new_vm: NewVm) -> None:
@@ -115,78 +138,6 @@ def test_there_and_back_again(new_vm: NewVm) -> None:
     assert vm.guest_has("h1") == str(path)
     assert (vm.images("h1"), vm.images("h2")) == ({path: content}, {})
     assert (vm.media("h1"), vm.media("h2")) == ({str(path)}, set())
-
-
-def test_a_transient_vm_whose_orchestrator_attaches_moves_in_the_same_way(new_vm: NewVm) -> None:
-    vm = new_vm(LOCAL)
-    answer = vm.send("deploy", start=True, attach="orchestrator", primary_storage=LOCAL, guest=GUEST)
-    ((path, content),) = vm.images("h1").items()
-    vm.create(answer.facts["xml"])
-    require_untouched(vm, path)
-    assert vm.migrate("prepare").status is Status.APPLIED
-    vm.move()
-    completed = vm.migrate("complete")
-    assert (completed.status, completed.facts["path"]) == (Status.APPLIED, str(path))
-    require_moved(vm, path, content)
-    assert vm.images("h1") == {}
-    vm.power_off("h2")
-    assert vm.send("stop", host="h2").status is Status.APPLIED
-    assert vm.images("h2") == {}
-
-
-@pytest.mark.parametrize("storage", [SHARED, LOCAL])
-def test_a_vm_that_moved_unannounced_gets_its_drive_on_the_new_host(new_vm: NewVm, storage: str) -> None:
-    vm = new_vm(storage)
-    path = running(vm)
-    content = vm.images("h1")[path]
-    vm.move(undefine=False)
-    assert vm.guest_has("h2") == (str(path) if storage == SHARED else None)
-    completed = vm.send("migrate", destination="h2")
-    how = "already" if storage == SHARED else "inserted"
-    assert (completed.status, completed.facts["attach"]) == (Status.APPLIED, how)
-    require_moved(vm, path, content)
-    if storage == LOCAL:
-        assert vm.images("h1") == {}
-
-
-def test_an_image_in_the_host_cache_is_copied_and_cleaned(new_vm: NewVm, hosts: Site) -> None:
-    vm = new_vm(POOLLESS)
-    path = running(vm)
-    content = vm.images("h1")[path]
-    assert path.is_relative_to(hosts.directory / CACHE)
-    vm.migrate("prepare")
-    assert vm.images("h2") == {path: content}
-    vm.move()
-    assert vm.migrate("complete").facts["storage"] == "host-cache"
-    require_moved(vm, path, content)
-    assert vm.images("h1") == {}
-
-
-@pytest.mark.parametrize("attach", ["fleet", "orchestrator"])
-def test_a_local_pool_of_another_name_on_the_destination_is_found_by_its_directory(
-    new_vm: NewVm, hosts: Site, attach: str
-) -> None:
-    """CloudStack calls each host's local pool by a uuid of its own."""
-    hosts.hosts["h2"].define_pool("another-name", hosts.directory / ALONE)
-    try:
-        vm = new_vm(ALONE)
-        if attach == "fleet":
-            path = running(vm)
-        else:
-            answer = vm.send("deploy", start=True, attach=attach, primary_storage=ALONE, guest=GUEST)
-            path = Path(answer.facts["path"])
-            vm.create(answer.facts["xml"])
-        content = vm.images("h1")[path]
-        assert vm.migrate("prepare").status is Status.APPLIED
-        assert vm.images("h2") == {path: content}
-        vm.move()
-        assert vm.migrate("complete").facts["storage"] == "another-name"
-        require_moved(vm, path, content)
-        assert vm.images("h1") == {}
-    finally:
-        pool = hosts.clouds["h2"].connection.storagePoolLookupByName("another-name")
-        pool.destroy()
-        pool.undefine()
 
 
 def test_the_image_follows_a_root_disk_to_another_pool_with_the_next_start(new_vm: NewVm, hosts: Site) -> None:

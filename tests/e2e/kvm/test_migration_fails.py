@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import libvirt
 import pytest
@@ -11,15 +12,8 @@ import pytest
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, TransientCode
 from rigs.process import wait_until
-from tests.e2e.kvm.moving import require_moved, require_untouched, running
-from tests.e2e.kvm.site import ALONE, LOCAL
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.e2e.kvm.conftest import NewVm
-    from tests.e2e.kvm.site import Site
+from tests.e2e.kvm.moving import NewVm, require_moved, require_untouched, running
+from tests.e2e.kvm.site import ALONE, LOCAL, Site
 
 
 def test_complete_before_the_vm_has_come_changes_nothing_and_is_done_when_it_is_published_again(new_vm: NewVm) -> None:
@@ -58,12 +52,8 @@ def test_a_rollback_without_the_destination_says_what_stays_there_and_it_goes_wh
     vm = new_vm(LOCAL)
     path = running(vm)
     vm.migrate("prepare")
-    hosts.hosts["h2"].kill_daemon()
-    try:
+    with hosts.clouds["h2"].unreachable():
         rolled_back = vm.migrate("rollback")
-    finally:
-        hosts.hosts["h2"].start_daemon()
-        hosts.clouds["h2"].reconnect()
     assert (rolled_back.status, rolled_back.facts["left_behind"]) == (Status.APPLIED, f"drive@h2, {LOCAL}@h2")
     require_untouched(vm, path)
     vm.power_off()
@@ -75,15 +65,11 @@ def test_a_rollback_without_the_destination_says_what_stays_there_and_it_goes_wh
 def test_a_destination_that_does_not_answer_parks_the_copy_until_it_is_back(new_vm: NewVm, hosts: Site) -> None:
     vm = new_vm(LOCAL)
     path = running(vm)
-    hosts.hosts["h2"].kill_daemon()
-    try:
+    with hosts.clouds["h2"].unreachable():
         parked = vm.migrate("prepare")
         assert (parked.status, parked.code, parked.attempts) == (Status.PARKED, TransientCode.HOST_UNREACHABLE, 3)
         assert "h2" in parked.detail
         assert vm.images("h2") == {}
-    finally:
-        hosts.hosts["h2"].start_daemon()
-        hosts.clouds["h2"].reconnect()
     assert vm.goes_on(parked).status is Status.APPLIED
     require_untouched(vm, path)
     assert vm.images("h2") == vm.images("h1")
