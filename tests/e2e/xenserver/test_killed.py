@@ -23,8 +23,8 @@ from tests.support import require_rig
 if TYPE_CHECKING:
     from pathlib import Path
 
-VMS = 16
-KILLS = 8
+VMS = 8
+KILLS = 4
 
 
 def test_killed_starts_are_finished_with_one_sr_and_one_image_each(tmp_path: Path) -> None:

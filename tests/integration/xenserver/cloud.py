@@ -9,12 +9,13 @@ from configdrive.model import HostName, ImageName, Place, StorageName, Vm
 from rigs.running_files import read_files_below
 from rigs.xapi import XapiPool, XapiSite
 from rigs.xapi.world import host_uuid
-from tests.contract.rig import new_vm
+from tests.contract.rig import image_name, make_image, new_vm
 from workers.hypervisors.xenserver.driver import XenServerDriver
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from configdrive.ports import Attachment
     from rigs.xapi import Drive
 
 A, B = HostName("xapi-A"), HostName("xapi-B")
@@ -122,3 +123,9 @@ class Cloud:
         """Log all drivers out."""
         for driver in self.drivers:
             driver.close()
+
+
+def give(driver: XenServerDriver, vm: Vm, generation: int = 1, place: Place = NFS) -> Attachment:
+    """Bring a VM's image of this generation to a storage, and put it into the config drive."""
+    driver.upload(vm, make_image(vm, generation), place)
+    return driver.attach(vm, image_name(vm, generation), place)

@@ -33,5 +33,13 @@ def cloud(xapi: XapiPool) -> Iterator[Cloud]:
 
 
 @pytest.fixture
+def bare(xapi: XapiPool) -> Iterator[Cloud]:
+    """One in which nobody has made a directory yet."""
+    made = Cloud(xapi, prepared=False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def driver(cloud: Cloud) -> XenServerDriver:
     return cloud.driver()

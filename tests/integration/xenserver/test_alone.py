@@ -21,7 +21,7 @@ from tasks.leftovers import Leftovers
 from tasks.mailbox import Held
 from tasks.storage_sweep import StorageSweeper
 from tests.contract.rig import image_name, make_image
-from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, Cloud
+from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, Cloud, give
 from tests.mailboxes import Store, new_vm
 from tests.unit.fakes.small import FakeClock
 from workers.hypervisors.xenserver.image_folder import line_at
@@ -42,8 +42,7 @@ def start(driver: XenServerDriver, vm: Vm, store: Store) -> None:
     """What a warm start does, as an attempt: an upload, the exchange, the old image's deletion."""
     attempts = Isolation(store.places)
     with attempts.watch(XENSERVER, f"attempt {next(_numbers)}", frozenset(), vm=vm.uuid):
-        driver.upload(vm, make_image(vm, 2), NFS)
-        driver.attach(vm, image_name(vm, 2), NFS)
+        give(driver, vm, 2)
         driver.delete(vm, StoredImage(image_name(vm, 1), NFS), anyones=False)
 
 
@@ -60,8 +59,7 @@ def test_many_starts_in_one_storage_are_never_in_one_another_s_way(
     store, drivers = Store(), [cloud.driver(sessions=AT_ONCE, timeout=60.0) for _ in range(PROCESSES)]
     vms = [cloud.vm() for _ in range(STARTS)]
     for vm in vms:
-        drivers[0].upload(vm, make_image(vm), NFS)
-        drivers[0].attach(vm, image_name(vm), NFS)
+        give(drivers[0], vm)
         cloud.site.start_vm(vm.uuid, A)
     cloud.pool.calls.clear()
     with ThreadPoolExecutor(AT_ONCE) as threads:

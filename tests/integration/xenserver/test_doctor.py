@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import PermanentCode
 from tests.contract.rig import make_image
 from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, B, Cloud
-from tests.support import error_of
 
 if TYPE_CHECKING:
     from configdrive.ports import Check
-    from rigs.xapi import XapiPool
     from workers.hypervisors.xenserver.driver import XenServerDriver
 
 
@@ -61,23 +58,12 @@ def test_a_host_may_be_called_otherwise_in_the_inventory(cloud: Cloud) -> None:
     assert driver.observe(cloud.vm(LOCAL_A)).storage == LOCAL_A
 
 
-def test_fix_makes_the_iso_srs_and_says_where_a_folder_is_missing(xapi: XapiPool) -> None:
-    cloud = Cloud(xapi, prepared=False)
-    cloud.folder(NFS).mkdir(parents=True)
-    driver = cloud.driver()
+def test_fix_makes_the_iso_srs_and_says_where_a_folder_is_missing(bare: Cloud) -> None:
+    bare.folder(NFS).mkdir(parents=True)
+    driver = bare.driver()
     found = {check.subject.rpartition(" ")[2]: check for check in driver.fix(A)}
     assert {name: check.ok for name, check in found.items()} == {"nfs": True, "local": False, "iscsi": False}
-    assert f"/run/sr-mount/{cloud.storages[LOCAL_A]}/configdrive" in found["local"].remedy
-    cloud.folder(LOCAL_A).mkdir(parents=True)
+    assert f"/run/sr-mount/{bare.storages[LOCAL_A]}/configdrive" in found["local"].remedy
+    bare.folder(LOCAL_A).mkdir(parents=True)
     assert [check.subject.rpartition(" ")[2] for check in driver.fix(A) if check.ok] == ["local"]  # the other has it
     assert "shared, 0 images" in findings(driver)["storage nfs"].detail
-    cloud.close()
-
-
-def test_a_missing_folder_of_an_nfs_storage_is_no_outage(xapi: XapiPool) -> None:
-    cloud = Cloud(xapi, prepared=False)
-    vm = cloud.vm()
-    error = error_of(cloud.driver().upload, vm, make_image(vm), NFS)
-    assert error.code is PermanentCode.MISCONFIGURED
-    assert f"/run/sr-mount/{cloud.storages[NFS]}/configdrive" in error.remedy
-    cloud.close()

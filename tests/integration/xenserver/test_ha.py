@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode
+from configdrive.errors import PermanentCode
 from configdrive.model import StoredImage
 from configdrive.ports import AttachedHow
 from tests.contract.rig import image_name, make_image
-from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
+from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud, give
+from tests.support import error_of
 
 
 @pytest.mark.parametrize("newer", [False, True])
@@ -18,12 +19,10 @@ def test_an_image_that_one_host_sees_is_refused_for_good(cloud: Cloud, *, newer:
     cloud.pool.world.newer = newer
     driver, vm = cloud.driver(), cloud.vm(BLOCK_A)
     cloud.pool.protect(vm.uuid)
-    driver.upload(vm, make_image(vm), BLOCK_A)
-    with pytest.raises(FleetError) as caught:
-        driver.attach(vm, image_name(vm), BLOCK_A)
-    assert caught.value.code is PermanentCode.MISCONFIGURED
-    assert "fallback_sr" in caught.value.remedy
-    assert ("HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED" in caught.value.detail) is newer
+    error = error_of(give, driver, vm, place=BLOCK_A)
+    assert error.code is PermanentCode.MISCONFIGURED
+    assert "fallback_sr" in error.remedy
+    assert ("HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED" in error.detail) is newer
 
 
 def test_with_a_fallback_it_lies_there_and_moves_with_the_vm(cloud: Cloud) -> None:
@@ -31,8 +30,7 @@ def test_with_a_fallback_it_lies_there_and_moves_with_the_vm(cloud: Cloud) -> No
     cloud.pool.protect(vm.uuid)
     assert driver.observe(plain).storage == BLOCK_A
     assert driver.observe(vm).storage == NFS
-    driver.upload(vm, make_image(vm), NFS)
-    assert driver.attach(vm, image_name(vm), NFS).how is AttachedHow.INSERTED
+    assert give(driver, vm).how is AttachedHow.INSERTED
     cloud.site.start_vm(vm.uuid, A)
     cloud.site.stop_vm(vm.uuid)  # its host fails
     cloud.site.start_vm(vm.uuid, B)

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import HostName, InstanceName, Place, PowerState, StorageName, StoredImage
+from configdrive.model import (
+    AttachBy,
+    HostName,
+    InstanceName,
+    Place,
+    PowerState,
+    Presentation,
+    StorageName,
+    StoredImage,
+)
 from configdrive.ports import AttachedHow, Inserted, NoDrive, SurveyedVm
 from tests.contract.rig import image_name, make_image, new_vm
-from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud
+from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud, give
 from tests.support import error_of, wait_until
 from workers.hypervisors.xenserver.names import VM_MARK
 
@@ -23,14 +32,8 @@ if TYPE_CHECKING:
     from workers.hypervisors.xenserver.driver import XenServerDriver
 
 
-def give(driver: XenServerDriver, vm: Vm, generation: int = 1, place: Place = NFS) -> AttachedHow:
-    driver.upload(vm, make_image(vm, generation), place)
-    return driver.attach(vm, image_name(vm, generation), place).how
-
-
 def refused(verb: Callable[[], object]) -> str:
-    caught = error_of(verb)
-    return str(caught.code)
+    return str(error_of(verb).code)
 
 
 def namesake(vm: Vm) -> Vm:
@@ -100,6 +103,15 @@ def test_a_template_is_no_vm(cloud: Cloud, driver: XenServerDriver) -> None:
     vm = cloud.vm()
     cloud.pool.world.db.row("VM", cloud.ref(vm))["is_a_template"] = True
     assert driver.observe(vm).power is PowerState.UNDEFINED
+
+
+def test_a_vm_that_was_destroyed_and_made_again_is_found_again(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    assert driver.observe(vm).power is PowerState.HALTED
+    cloud.call("VM.destroy", cloud.ref(vm))
+    assert driver.observe(vm).power is PowerState.UNDEFINED
+    cloud.site.define_vm(vm.instance_name, cloud.storages[NFS], uuid=vm.uuid)
+    assert driver.observe(vm).power is PowerState.HALTED
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -176,6 +188,45 @@ def test_what_came_into_the_drive_since_it_was_looked_at_stays(
     assert cloud.medium(vm) == make_image(vm, 2).content
 
 
+def test_an_image_that_somebody_put_into_the_user_s_slot_goes_from_there(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    give(driver, vm)
+    (own,) = cloud.config_drives(vm)
+    user = cloud.site.add_cd(vm.uuid, "3")
+    cloud.call("VBD.insert", user, cloud.call("VBD.get_VDI", own.reference))
+    assert give(driver, vm, 2).how is AttachedHow.INSERTED
+    (left,) = cloud.config_drives(vm)
+    assert (left.userdevice, left.content) == (own.userdevice, make_image(vm, 2).content)
+
+
+def test_a_user_s_medium_in_the_config_drive_is_left_alone(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm, other = cloud.vm(), cloud.vm()
+    cloud.site.add_user_iso(other.uuid)
+    (iso,) = [drive for drive in cloud.site.drives(other.uuid) if drive.kind == "CD"]
+    own = cloud.site.add_cd(vm.uuid, "2", {VM_MARK: vm.uuid})
+    cloud.call("VBD.insert", own, cloud.call("VBD.get_VDI", iso.reference))
+    assert driver.observe(vm).drive == NoDrive()
+    assert error_of(give, driver, vm).code is PermanentCode.NO_FREE_SLOT
+
+
+def test_from_cd_to_disk_and_back(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = cloud.vm()
+    for generation, presentation in enumerate((Presentation.CDROM, Presentation.DISK, Presentation.CDROM), 1):
+        now = replace(vm, presentation=presentation)
+        give(driver, now, generation)
+        assert cloud.medium(vm) == make_image(vm, generation).content
+
+
+def test_the_orchestrator_gets_the_free_slot_s_name(cloud: Cloud, driver: XenServerDriver) -> None:
+    vm = replace(cloud.vm(), attach_by=AttachBy.ORCHESTRATOR)
+    driver.upload(vm, make_image(vm), NFS)
+    described = driver.attach(vm, image_name(vm), NFS)
+    (iso_sr,) = cloud.iso_srs()
+    assert (described.device, described.path) == ("xvdc", f"{iso_sr['uuid']}/{image_name(vm)}")
+    (vdi,) = iso_sr["VDIs"]
+    assert cloud.call("VDI.get_name_label", vdi) == str(image_name(vm))
+
+
 # --- clones -----------------------------------------------------------------------------------------------------------
 
 
@@ -202,7 +253,7 @@ def test_of_a_clone_that_runs_the_image_is_left_behind(cloud: Cloud, driver: Xen
     give(driver, vm)
     clone = cloned(cloud, vm)
     cloud.site.start_vm(clone.uuid, A)
-    assert give(driver, vm, 2) is AttachedHow.INSERTED
+    assert give(driver, vm, 2).how is AttachedHow.INSERTED
     old = StoredImage(image_name(vm), NFS)
     assert refused(lambda: driver.delete(vm, old, anyones=False)) == TransientCode.IMAGE_IN_USE
     cloud.site.stop_vm(clone.uuid)
@@ -219,7 +270,7 @@ def test_a_clone_is_emptied_by_its_own_start(cloud: Cloud, driver: XenServerDriv
         cloud.site.start_vm(clone.uuid, A)
     seen = {found.uuid: found.media for found in driver.survey(A).vms}
     assert seen == {uuid: (Inserted(image_name(vm), NFS),) for uuid in (vm.uuid, clone.uuid)}
-    assert give(driver, clone) is AttachedHow.INSERTED
+    assert give(driver, clone).how is AttachedHow.INSERTED
     assert cloud.medium(clone) == make_image(clone).content
     assert cloud.medium(vm) == make_image(vm).content
     (drive,) = cloud.config_drives(clone)
@@ -297,6 +348,10 @@ def test_a_storage_that_is_away_is_reported_and_holds_the_look_up_not(cloud: Clo
         uuid = cloud.storages[LOCAL_A] if sr != "iso" else next(one["uuid"] for one in cloud.iso_srs())
         (pbd,) = cloud.call("SR.get_PBDs", cloud.call("SR.get_by_uuid", uuid))
         cloud.call("PBD.unplug", pbd)
-    seen = cloud.driver().observe(vm, names=[image_name(vm)])
+    fresh, other = cloud.driver(), cloud.vm()
+    seen = fresh.observe(vm, names=[image_name(vm)])
     assert (seen.storage, seen.unreachable, seen.images) == (LOCAL_A, (LOCAL_A,), ())
     assert (seen.power, seen.media) == (PowerState.HALTED, (image_name(vm),))
+    fresh.upload(other, make_image(other), NFS)
+    survey = fresh.survey(A)
+    assert (survey.images, survey.unreachable) == ((StoredImage(image_name(other), NFS),), (LOCAL_A,))

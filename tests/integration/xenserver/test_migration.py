@@ -11,7 +11,7 @@ from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import PowerState, StoredImage, Vm
 from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive
 from tests.contract.rig import failure_of, image_name, make_image, verbs
-from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud
+from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud, give
 from tests.support import error_of
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 def running(cloud: Cloud, driver: XenServerDriver, place: Place) -> Vm:
     """A VM on A with its image in the drive."""
     vm = cloud.vm(place)
-    driver.upload(vm, make_image(vm), place)
-    driver.attach(vm, image_name(vm), place)
+    give(driver, vm, place=place)
     cloud.site.start_vm(vm.uuid, A)
     return vm
 
@@ -80,8 +79,7 @@ def test_a_halted_vm_that_was_given_to_another_host_is_not_emptied_on_the_one_be
     again = on_b(vm)
     seen = driver.observe(again)
     assert (seen.power, seen.storage, seen.drive) == (PowerState.UNDEFINED, NFS, Inserted(image_name(vm), NFS))
-    driver.upload(again, make_image(vm, 2), NFS)
-    driver.attach(again, image_name(vm, 2), NFS)
+    give(driver, again, 2)
     assert driver.observe(again).power is PowerState.HALTED
     assert driver.observe(vm).power is PowerState.UNDEFINED  # so nobody detaches it there
     assert [one.uuid for one in driver.survey(A).vms] == []

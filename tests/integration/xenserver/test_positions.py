@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import Presentation, StoredImage
 from configdrive.ports import AttachedHow
 from rigs.xapi import XapiError, XapiPool
 from tests.contract.rig import image_name, make_image
-from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, A, B, Cloud
-from tests.support import require_rig
+from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, A, B, Cloud, give
+from tests.support import error_of, require_rig
 from workers.hypervisors.xenserver.names import VM_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from configdrive.model import ImageName, Place, Vm
-    from configdrive.ports import Attachment
     from rigs.xapi import Drive
     from workers.hypervisors.xenserver.driver import XenServerDriver
 
@@ -57,11 +56,6 @@ def made(cloud: Cloud, place: Place, cd: str, disks: tuple[str, ...], *, drivers
     return vm
 
 
-def give(driver: XenServerDriver, vm: Vm, place: Place, generation: int = 1) -> Attachment:
-    driver.upload(vm, make_image(vm, generation), place)
-    return driver.attach(vm, image_name(vm, generation), place)
-
-
 def place_of(drives: list[Drive]) -> tuple[str, str]:
     (drive,) = drives
     return drive.kind, drive.userdevice
@@ -84,7 +78,7 @@ def test_a_life(  # noqa: PLR0913, PLR0917  # the table's columns
         cloud.site.start_vm(vm.uuid, A)
 
     # A start: what is attached, where, and what the outcome says.
-    given = give(driver, vm, place)
+    given = give(driver, vm, place=place)
     assert given.how is (AttachedHow.INSERTED if power == "halted" else AttachedHow.NEXT_BOOT)
     assert given.device == name
     assert given.facts == ({"seen_as": "cdrom"} if is_cd else {"seen_as": "disk", "needs": "xen_drivers"})
@@ -98,14 +92,13 @@ def test_a_life(  # noqa: PLR0913, PLR0917  # the table's columns
     assert (drive.attached, drive.seen, drive.mode) == (True, sees, "RO")
 
     # `--now`: a CD is exchanged, what is a disk stays until a stop and a start.
-    now = give(driver, vm, place, 2)
+    now = give(driver, vm, 2, place)
     assert now.how is (AttachedHow.INSERTED if is_cd else AttachedHow.NEXT_BOOT)
     assert now.facts.get("needs") == (None if is_cd else "stop_and_start")
     assert cloud.medium(vm) == make_image(vm, 2 if is_cd else 1).content
     if not is_cd:
-        with pytest.raises(FleetError) as caught:
-            driver.delete(vm, StoredImage(image_name(vm), place), anyones=False)
-        assert caught.value.code is TransientCode.IMAGE_IN_USE  # left behind: the start is applied all the same
+        error = error_of(driver.delete, vm, StoredImage(image_name(vm), place), anyones=False)
+        assert error.code is TransientCode.IMAGE_IN_USE  # left behind: the start is applied all the same
 
     _snapshot(cloud, vm, possible=is_cd)
     at = _migrate(cloud, driver, vm, place, image_name(vm, 2 if is_cd else 1), is_cd=is_cd, drivers=drivers)
@@ -114,6 +107,7 @@ def test_a_life(  # noqa: PLR0913, PLR0917  # the table's columns
     cloud.site.stop_vm(vm.uuid)
     driver.detach(at)
     assert cloud.site.drives(vm.uuid) == before
+    cloud.call("VM.destroy", cloud.ref(vm))  # lest the pool grow with each life
 
 
 def _snapshot(cloud: Cloud, vm: Vm, *, possible: bool) -> None:
@@ -139,9 +133,8 @@ def _migrate(  # noqa: PLR0913
         cloud.site.migrate_vm(vm.uuid, B)
     assert refused.value.description[0] == "VM_REQUIRES_SR"
     if not (is_cd or drivers):
-        with pytest.raises(FleetError) as caught:
-            driver.copy(on_b, there, BLOCK_A, BLOCK_B)
-        assert caught.value.code is PermanentCode.NOT_SUPPORTED  # the guest has no drivers to give a disk up
+        error = error_of(driver.copy, on_b, there, BLOCK_A, BLOCK_B)
+        assert error.code is PermanentCode.NOT_SUPPORTED  # the guest has no drivers to give a disk up
         return vm
     driver.copy(on_b, there, BLOCK_A, BLOCK_B)
     cloud.site.migrate_vm(vm.uuid, B)
@@ -157,7 +150,7 @@ def test_an_empty_drive_of_the_user_s_is_borrowed_where_the_inventory_says_so(cl
     before = cloud.site.drives(vm.uuid)
     cloud.site.start_vm(vm.uuid, A)
     for generation in (1, 2):
-        given = give(driver, vm, NFS, generation)
+        given = give(driver, vm, generation)
         if iso:  # theirs is not empty
             assert (given.how, given.device) == (AttachedHow.NEXT_BOOT, "xvdc")
             continue
@@ -172,7 +165,7 @@ def test_a_data_disk_that_wants_the_drive_s_place_comes_while_the_vm_is_off(
     cloud: Cloud, driver: XenServerDriver
 ) -> None:
     vm = made(cloud, NFS, "none", ("1",))
-    give(driver, vm, NFS)
+    give(driver, vm)
     cloud.site.start_vm(vm.uuid, A)
     with pytest.raises(XapiError) as refused:
         cloud.site.add_disk(vm.uuid, "2", cloud.storages[NFS])
@@ -180,13 +173,13 @@ def test_a_data_disk_that_wants_the_drive_s_place_comes_while_the_vm_is_off(
     cloud.site.stop_vm(vm.uuid)
     driver.detach(vm)
     cloud.site.add_disk(vm.uuid, "2", cloud.storages[NFS])
-    assert give(driver, vm, NFS, 2).device == "xvdp"
+    assert give(driver, vm, 2).device == "xvdp"
 
 
 def test_where_guests_see_one_cd_only_it_is_a_disk(cloud: Cloud) -> None:
     driver, vm = cloud.driver(second_cd=False), made(cloud, NFS, "empty", ())
-    assert give(driver, vm, NFS).device == "xvdp"
-    assert give(driver, made(cloud, NFS, "none", ()), NFS).device == "xvdc"
+    assert give(driver, vm).device == "xvdp"
+    assert give(driver, made(cloud, NFS, "none", ())).device == "xvdc"
 
 
 @pytest.mark.parametrize("place", ["1", "4", "5"])
@@ -199,14 +192,12 @@ def test_an_old_drive_at_a_place_that_is_no_longer_used_goes_with_the_next_start
     (sr,) = {sr["uuid"] for sr in cloud.iso_srs() if sr["shared"]}
     cloud.site.insert(vm.uuid, place, sr, image_name(vm).file)
     cloud.site.start_vm(vm.uuid, A)
-    now = give(driver, vm, NFS, 2)  # while it runs, XAPI can exchange what is emulated alone
+    now = give(driver, vm, 2)  # while it runs, XAPI can exchange what is emulated alone
     assert now.how is (AttachedHow.INSERTED if place == "1" else AttachedHow.NEXT_BOOT)
     if place != "1":
-        with pytest.raises(FleetError) as caught:
-            driver.detach(vm)
-        assert caught.value.code is TransientCode.VM_BUSY
+        assert error_of(driver.detach, vm).code is TransientCode.VM_BUSY
     cloud.site.stop_vm(vm.uuid)
-    assert give(driver, vm, NFS, 3).device == "xvdc"
+    assert give(driver, vm, 3).device == "xvdc"
     assert place_of(cloud.config_drives(vm)) == ("CD", "2")
     assert old not in {drive.reference for drive in cloud.site.drives(vm.uuid)}
 
@@ -218,6 +209,6 @@ def test_a_guest_of_another_kind_than_hvm_gets_a_disk_plugged(cloud: Cloud, pres
     driver = cloud.driver()
     for generation in (1, 2):
         is_disk = presentation is Presentation.DISK
-        given = give(driver, vm, NFS, generation)
+        given = give(driver, vm, generation)
         assert given.how is (AttachedHow.HOT_ADDED if is_disk else AttachedHow.NEXT_BOOT)
         assert cloud.medium(vm) == make_image(vm, generation).content

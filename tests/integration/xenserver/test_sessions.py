@@ -98,12 +98,6 @@ def test_an_expired_session_is_opened_again_and_counted(cloud: Cloud, caplog: py
     assert [(one.open, one.reopened) for one in driver.connections()] == [(1, 1)]
 
 
-def test_a_slave_says_who_the_master_is(cloud: Cloud) -> None:
-    cloud.pool.make_master(B)
-    vm = cloud.vm()
-    assert cloud.driver().observe(vm).storage == NFS
-
-
 def test_a_master_that_is_none_any_more_is_followed_in_the_middle(cloud: Cloud) -> None:
     vm, driver = cloud.vm(), cloud.driver()
     image = make_image(vm)

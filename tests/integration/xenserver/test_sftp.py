@@ -15,7 +15,7 @@ from configdrive.ports import AttachedHow
 from tasks import isolation
 from tasks.isolation import Isolation, Leaving
 from tests.contract.rig import image_name, make_image
-from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
+from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud, give
 from tests.integration.xenserver.dom0 import Dom0Server
 from tests.mailboxes import Store
 from tests.support import error_of, wait_until
@@ -28,14 +28,6 @@ if TYPE_CHECKING:
     from configdrive.model import Place, Vm
     from rigs.xapi import XapiPool
     from workers.hypervisors.xenserver.driver import XenServerDriver
-
-
-@pytest.fixture
-def bare(xapi: XapiPool) -> Iterator[Cloud]:
-    """A pool in which nobody has made a directory yet."""
-    made = Cloud(xapi, prepared=False)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -53,10 +45,9 @@ def by_sftp(cloud: Cloud, dom0: Dom0Server) -> XenServerDriver:
 def test_with_ssh_the_directory_is_made(bare: Cloud, dom0: Dom0Server, place: Place, route: str) -> None:
     hosts: dict[str, dict[str, object]] = {A: {"ssh": dom0.table}, B: {"ssh": dom0.table}}
     driver, vm = bare.driver(hosts, storage_route=route), bare.vm(place)
-    driver.upload(vm, make_image(vm), place)
+    assert give(driver, vm, place=place).how is AttachedHow.INSERTED
     assert bare.images(place) == {str(image_name(vm)): make_image(vm).content}
     assert bare.folder(place).stat().st_mode & 0o777 == 0o700
-    assert driver.attach(vm, image_name(vm), place).how is AttachedHow.INSERTED
 
 
 def test_no_image_goes_over_xapi(cloud: Cloud, dom0: Dom0Server) -> None:
@@ -95,8 +86,7 @@ def test_a_worker_that_was_killed_before_the_scan_is_finished_by_the_next(cloud:
     driver, vm = by_sftp(cloud, dom0), cloud.vm()
     cloud.pool.faults.drop("SR.scan", after_effect=False)
     assert isinstance(error_of(driver.upload, vm, make_image(vm), NFS).code, TransientCode)
-    driver.upload(vm, make_image(vm), NFS)
-    assert driver.attach(vm, image_name(vm), NFS).how is AttachedHow.INSERTED
+    assert give(driver, vm).how is AttachedHow.INSERTED
     assert cloud.medium(vm) == make_image(vm).content
 
 

@@ -14,7 +14,7 @@ from configdrive.errors import FleetError, PermanentCode, TransientCode
 from configdrive.model import StoredImage
 from rigs.xapi.faults import EXPORT, IMPORT
 from tests.contract.rig import failure_of, image_name, make_image
-from tests.integration.xenserver.cloud import LOCAL_B, NFS, A, B, Cloud
+from tests.integration.xenserver.cloud import LOCAL_B, NFS, A, B, Cloud, give
 from tests.support import error_of, wait_until
 
 if TYPE_CHECKING:
@@ -183,9 +183,8 @@ def test_an_import_that_a_restart_of_the_toolstack_has_broken_blocks_nothing(
     vm = cloud.vm()
     interrupted(cloud, driver, vm)
     assert len(held(cloud)) == 1
-    driver.upload(vm, make_image(vm), NFS)
+    give(driver, vm)
     assert cloud.images(NFS) == {image_name(vm).file: make_image(vm).content}
-    driver.attach(vm, image_name(vm), NFS)
     driver.detach(vm, [image_name(vm)])
     driver.delete(vm, StoredImage(image_name(vm), NFS), anyones=False)
     assert (cloud.images(NFS), held(cloud)) == ({}, [])
