@@ -15,13 +15,11 @@ import pytest
 from deploy.packages import build
 from deploy.packages.inside import MissingDistributionError, closure, fetch
 from deploy.packages.man_page import man_page
-from tests.support import find_program, require_rig
 from workers.cli.program import COMMANDS, program
 from workers.config.cloudstack import CloudStackSettings
 from workers.config.settings import Settings
 
 DEBIAN = Path(build.__file__).with_name("debian")
-SCRIPTS = sorted(DEBIAN.glob("p*"))
 
 
 def test_the_man_page_has_every_command_and_option() -> None:
@@ -64,14 +62,6 @@ def test_what_is_missing_is_named_with_the_remedy(tmp_path: Path) -> None:
 def test_what_only_another_python_needs_is_named() -> None:
     assert closure(["redis"], "3.11.2").missing in (["async-timeout"], [])
     assert closure(["redis"], "3.12.0").missing == []
-
-
-def test_the_package_s_scripts_are_posix_and_clean() -> None:
-    with require_rig():
-        shellcheck = find_program("shellcheck", "shellcheck")
-    assert [script.name for script in SCRIPTS] == ["postinst", "postrm", "prerm"]
-    said = subprocess.run([shellcheck, "--shell=sh", *SCRIPTS], capture_output=True, text=True, check=False)
-    assert (said.returncode, said.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("example", sorted(DEBIAN.parent.glob("*.example.toml")), ids=lambda file: file.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,7 +16,7 @@ from tests.integration.guest.guest import Seen, play
 from tests.support import find_program, require_rig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 PASSWORD = "pä$$ \"wörd\" 'with' \\n:everything`id`\N{GRINNING FACE}"
@@ -25,19 +25,18 @@ KEYS = (
     SshKey("alice", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAlice alice@example"),
     SshKey("bob", "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYBob== bob's key"),
 )
-
-
-CLONE = "5b1d7c0e-8a4f-4d0b-9c36-2f7e1a60d9b4"
-"""The uuid of a VM that was made of the other one."""
-
 EXTRA = {"Role": "web", "a-b": "hyphen", "uuid": "not-the-vms", "text": 'a "uuid": "nor this"'}
 """Metadata that nobody may take for the VM's identity among them."""
 
 
-class Drive(Protocol):
-    """Makes a drive as the fleet does."""
+class Stage:
+    """Makes drives, and plays scenarios with them under each shell."""
 
-    def __call__(  # noqa: PLR0913  # each is one thing on the drive
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._numbers = itertools.count(1)
+
+    def drive(  # noqa: PLR0913  # each is one thing on the drive
         self,
         *,
         password: str | None = PASSWORD,
@@ -46,65 +45,40 @@ class Drive(Protocol):
         label: str = "config",
         instance: str | None = "i-2-14-VM",
         uuid: str = VM.uuid,
-    ) -> Path: ...
-
-
-class Forge(Protocol):
-    """Makes a drive of a directory tree with a tool that is not ours."""
-
-    def __call__(self, tree: Path, label: str = "config") -> Path: ...
-
-
-class Play(Protocol):
-    """Plays a scenario under each shell."""
-
-    def __call__(self, drives: Sequence[Path], scenario: str) -> list[Seen]: ...
-
-
-@pytest.fixture
-def drive(tmp_path: Path) -> Drive:
-    numbers = itertools.count(1)
-
-    def make(  # noqa: PLR0913  # as above
-        *,
-        password: str | None = PASSWORD,
-        user_data: bytes | None = USER_DATA,
-        keys: Sequence[SshKey] = KEYS,
-        label: str = "config",
-        instance: str | None = "i-2-14-VM",
-        uuid: str = VM.uuid,
     ) -> Path:
+        """Make a drive as the fleet does."""
         data = VmData(
             metadata=Metadata(instance_id=instance, vm_id="14", extra=EXTRA),
             user_data=secret(user_data),
             ssh_keys=tuple(keys),
         )
         files = files_of(data, password, replace(VM, uuid=VmUuid(uuid)))
-        return write_image(tmp_path / f"drive-{next(numbers)}.iso", files, label)
+        return write_image(self._directory / f"drive-{next(self._numbers)}.iso", files, label)
 
-    return make
+    def tree(self, files: Mapping[str, bytes]) -> Path:
+        """Make a directory of such files, to be spoilt further and forged."""
+        root = self._directory / f"tree-{next(self._numbers)}"
+        for name, content in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(content)
+        return root
 
-
-@pytest.fixture
-def forge(tmp_path: Path) -> Forge:
-    with require_rig():
-        genisoimage = find_program("genisoimage", "genisoimage")
-    numbers = itertools.count(1)
-
-    def make(tree: Path, label: str = "config") -> Path:
-        path = tmp_path / f"forged-{next(numbers)}.iso"
-        options = ["-quiet", "-R", "-iso-level", "3", "-V", label]
+    def forged(self, tree: Path) -> Path:
+        """Make a drive of a directory tree with a tool that is not ours."""
+        with require_rig():
+            genisoimage = find_program("genisoimage", "genisoimage")
+        path = tree.with_suffix(".iso")
+        options = ["-quiet", "-R", "-iso-level", "3", "-V", "config"]
         subprocess.run([genisoimage, *options, "-o", path, tree], check=True, timeout=600)
         return path
 
-    return make
+    def play(self, scenario: str, *drives: Path) -> list[Seen]:
+        """Play a scenario; the drives are `/dev/drive-a` and so on."""
+        with require_rig():
+            return play(drives, scenario, self._directory)
+        raise AssertionError
 
 
 @pytest.fixture
-def play_in(tmp_path: Path) -> Play:
-    def run(drives: Sequence[Path], scenario: str) -> list[Seen]:
-        with require_rig():
-            return play(drives, scenario, tmp_path)
-        raise AssertionError
-
-    return run
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.drives import VM
-from tests.integration.guest.conftest import CLONE, KEYS, PASSWORD, USER_DATA
+from tests.integration.guest.conftest import KEYS, PASSWORD, USER_DATA
 from tests.integration.guest.guest import opens
 
 if TYPE_CHECKING:
-    from tests.integration.guest.conftest import Drive, Play
+    from tests.integration.guest.conftest import Stage
+
+CLONE = "5b1d7c0e-8a4f-4d0b-9c36-2f7e1a60d9b4"
+"""The uuid of a VM that was made of the other one."""
 
 SHOW = """
 show shadow </etc/shadow
@@ -17,7 +20,7 @@ show runs </root/runs
 """
 
 
-def test_password_keys_and_user_data_are_applied_once(drive: Drive, play_in: Play) -> None:
+def test_password_keys_and_user_data_are_applied_once(stage: Stage) -> None:
     scenario = f"""
     readlink -f /dev/drive-a | show device
     step before guest status
@@ -35,7 +38,7 @@ def test_password_keys_and_user_data_are_applied_once(drive: Drive, play_in: Pla
     show keys.second </root/.ssh/authorized_keys
     step after guest status
     """
-    for seen in play_in([drive()], scenario):
+    for seen in stage.play(scenario, stage.drive()):
         assert seen.code("first") == 0, seen
         assert opens(seen.text("shadow"), "root", PASSWORD), seen
         assert seen.text("keys").splitlines() == [key.key for key in KEYS]
@@ -69,20 +72,20 @@ def test_password_keys_and_user_data_are_applied_once(drive: Drive, play_in: Pla
         assert PASSWORD.encode()[:8] not in everything
 
 
-def test_the_password_is_no_programs_argument(drive: Drive, play_in: Play) -> None:
+def test_the_password_is_no_programs_argument(stage: Stage) -> None:
     """A trace of the shell shows every argument of every command."""
     scenario = """
     shell="$shell -x"
     step traced guest apply
     show shadow </etc/shadow
     """
-    for seen in play_in([drive(password="swordfish")], scenario):
+    for seen in stage.play(scenario, stage.drive(password="swordfish")):
         assert opens(seen.text("shadow"), "root", "swordfish")
         assert "chpasswd" in seen.text("traced.err")
         assert "swordfish" not in seen.text("traced.err") + seen.text("traced.out")
 
 
-def test_another_password_counts_and_so_does_the_same_for_another_vm(drive: Drive, play_in: Play) -> None:
+def test_another_password_counts_and_so_does_the_same_for_another_vm(stage: Stage) -> None:
     """The third drive is that of a VM that was made of the first one; only the uuid says so."""
     scenario = """
     configure DEVICE=/dev/drive-a; step one guest apply
@@ -93,11 +96,11 @@ def test_another_password_counts_and_so_does_the_same_for_another_vm(drive: Driv
     show runs.clone </root/runs
     """
     drives = [
-        drive(password="one"),
-        drive(password="two", instance=None),
-        drive(password="one", uuid=CLONE),
+        stage.drive(password="one"),
+        stage.drive(password="two", instance=None),
+        stage.drive(password="one", uuid=CLONE),
     ]
-    for seen in play_in(drives, scenario):
+    for seen in stage.play(scenario, *drives):
         assert [seen.code(step) for step in ("one", "two", "back", "other", "none")] == [0] * 5
         assert opens(seen.text("shadow.two"), "root", "two")
         assert opens(seen.text("shadow.back"), "root", "one")
@@ -107,7 +110,7 @@ def test_another_password_counts_and_so_does_the_same_for_another_vm(drive: Driv
         assert seen["runs.clone"] == b"run\nrun\n"
 
 
-def test_the_keys_of_an_ordinary_user_are_merged_and_stay_his(drive: Drive, play_in: Play) -> None:
+def test_the_keys_of_an_ordinary_user_are_merged_and_stay_his(stage: Stage) -> None:
     scenario = """
     configure PASSWORD_USER=alice
     mkdir -m 755 /home/alice/.ssh
@@ -120,7 +123,7 @@ def test_the_keys_of_an_ordinary_user_are_merged_and_stay_his(drive: Drive, play
     show shadow </etc/shadow
     stat -c '%a %U:%G' /home/alice/.ssh /home/alice/.ssh/authorized_keys | show modes
     """
-    for seen in play_in([drive()], scenario):
+    for seen in stage.play(scenario, stage.drive()):
         assert (seen.code("apply"), seen.code("again")) == (0, 0), seen
         assert seen.text("keys").splitlines() == [
             "# mine",
@@ -134,7 +137,7 @@ def test_the_keys_of_an_ordinary_user_are_merged_and_stay_his(drive: Drive, play
         assert "ssh keys of alice: 0 new" in seen.text("again.err")
 
 
-def test_selinux_is_asked_to_label_the_keys(drive: Drive, play_in: Play) -> None:
+def test_selinux_is_asked_to_label_the_keys(stage: Stage) -> None:
     """`restorecon` is played: Debian has SELinux off."""
     scenario = """
     mount -t tmpfs tmpfs /usr/local/sbin
@@ -143,11 +146,11 @@ def test_selinux_is_asked_to_label_the_keys(drive: Drive, play_in: Play) -> None
     step apply guest apply ssh-keys
     show labelled </mnt/labelled
     """
-    for seen in play_in([drive()], scenario):
+    for seen in stage.play(scenario, stage.drive()):
         assert seen["labelled"] == b"-R /root/.ssh\n"
 
 
-def test_a_link_in_a_home_directory_leads_nowhere(drive: Drive, play_in: Play) -> None:
+def test_a_link_in_a_home_directory_leads_nowhere(stage: Stage) -> None:
     scenario = """
     configure SSH_USER=alice
     ln -s /etc /home/alice/.ssh
@@ -155,13 +158,13 @@ def test_a_link_in_a_home_directory_leads_nowhere(drive: Drive, play_in: Play) -
     step apply guest apply ssh-keys
     [ "$before" = "$(ls -la /etc | md5sum)" ] && echo same | show etc
     """
-    for seen in play_in([drive()], scenario):
+    for seen in stage.play(scenario, stage.drive()):
         assert seen.code("apply") == 1
         assert "ssh keys of alice could not be written" in seen.text("apply.err")
         assert seen["etc"] == b"same\n"
 
 
-def test_get_prints_each_thing_as_it_is(drive: Drive, play_in: Play) -> None:
+def test_get_prints_each_thing_as_it_is(stage: Stage) -> None:
     scenario = """
     for item in userdata password ssh-keys network metadata 'metadata vm_id' 'metadata vm-id' 'metadata Role' \
       'metadata a-b' 'metadata none' 'metadata ../x' 'metadata ' everything; do
@@ -169,7 +172,7 @@ def test_get_prints_each_thing_as_it_is(drive: Drive, play_in: Play) -> None:
     done
     step empty-key guest get metadata ''
     """
-    for seen in play_in([drive()], scenario):
+    for seen in stage.play(scenario, stage.drive()):
         assert seen["userdata.out"] == USER_DATA
         assert seen.text("password.out") == PASSWORD
         assert seen.text("ssh-keys.out") == "\n".join(key.key for key in KEYS)
@@ -182,7 +185,7 @@ def test_get_prints_each_thing_as_it_is(drive: Drive, play_in: Play) -> None:
         assert (seen.code("metadata=../x"), seen.code("everything"), seen.code("empty-key")) == (2, 2, 2)
 
 
-def test_user_data_that_is_no_script_is_left_to_others(drive: Drive, play_in: Play) -> None:
+def test_user_data_that_is_no_script_is_left_to_others(stage: Stage) -> None:
     scenario = """
     for device in a b c d; do
       configure DEVICE=/dev/drive-$device
@@ -191,12 +194,12 @@ def test_user_data_that_is_no_script_is_left_to_others(drive: Drive, play_in: Pl
     show runs </root/runs
     """
     drives = [
-        drive(user_data=b"#cloud-config\nhostname: x\n"),
-        drive(user_data=b"\x1f\x8b\x00binary"),
-        drive(user_data=None),
-        drive(user_data=b"#!/bin/sh\r\necho windows >>/root/runs\r\nexit 7\r\n"),
+        stage.drive(user_data=b"#cloud-config\nhostname: x\n"),
+        stage.drive(user_data=b"\x1f\x8b\x00binary"),
+        stage.drive(user_data=None),
+        stage.drive(user_data=b"#!/bin/sh\r\necho windows >>/root/runs\r\nexit 7\r\n"),
     ]
-    for seen in play_in(drives, scenario):
+    for seen in stage.play(scenario, *drives):
         assert [seen.code(device) for device in "abcd"] == [0, 0, 0, 1], seen
         assert "left to cloud-init" in seen.text("a.err")
         assert "no script" in seen.text("b.err")
@@ -205,7 +208,7 @@ def test_user_data_that_is_no_script_is_left_to_others(drive: Drive, play_in: Pl
         assert seen["runs"] == b"windows\n"
 
 
-def test_a_script_is_executed_by_cloud_init_or_by_us(drive: Drive, play_in: Play) -> None:
+def test_a_script_is_executed_by_cloud_init_or_by_us(stage: Stage) -> None:
     """What cloud-init leaves in /run under each policy of ds-identify; it is booted in tests/long/guest_program.py."""
     scenario = """
     leave() {
@@ -228,7 +231,7 @@ def test_a_script_is_executed_by_cloud_init_or_by_us(drive: Drive, play_in: Play
     step off guest apply userdata
     show runs </root/runs
     """
-    for seen in play_in([drive()], scenario):
+    for seen in stage.play(scenario, stage.drive()):
         for platform in ("configdrive", "nocloud", "late"):
             assert "left to cloud-init" in seen.text(f"{platform}.err"), seen
         assert seen["before"] == b""
@@ -236,7 +239,7 @@ def test_a_script_is_executed_by_cloud_init_or_by_us(drive: Drive, play_in: Play
         assert seen["runs"] == b"run\nrun\n"
 
 
-def test_the_user_is_the_default_one_of_cloud_init_when_there_is_it(drive: Drive, play_in: Play) -> None:
+def test_the_user_is_the_default_one_of_cloud_init_when_there_is_it(stage: Stage) -> None:
     scenario = """
     mkdir -p /etc/cloud /run/cloud-init
     printf 'users: [default]\nsystem_info:\n  # who\n  default_user:\n    lock_passwd: true\n    name: alice # here\n' \
@@ -261,7 +264,7 @@ def test_the_user_is_the_default_one_of_cloud_init_when_there_is_it(drive: Drive
     configure PASSWORD_USER=alice
     step named guest status
     """
-    for seen in play_in([drive()], scenario):
+    for seen in stage.play(scenario, stage.drive()):
         assert [seen.code(step) for step in ("file", "late", "gone", "named")] == [0] * 4, seen
         assert opens(seen.text("shadow.file"), "alice", PASSWORD)
         assert seen.text("keys.file").splitlines() == [key.key for key in KEYS]
@@ -271,7 +274,7 @@ def test_the_user_is_the_default_one_of_cloud_init_when_there_is_it(drive: Drive
         assert "waits to be set (alice)" in seen.text("named.out")
 
 
-def test_a_user_who_comes_later_keeps_a_password_of_its_own(drive: Drive, play_in: Play) -> None:
+def test_a_user_who_comes_later_keeps_a_password_of_its_own(stage: Stage) -> None:
     scenario = """
     configure PASSWORD_USER=carol SSH_USER=nobodysname USER_DATA=no
     step absent guest apply
@@ -286,7 +289,7 @@ def test_a_user_who_comes_later_keeps_a_password_of_its_own(drive: Drive, play_i
     step locked guest apply password
     show shadow.locked </etc/shadow
     """
-    for seen in play_in([drive()], scenario):
+    for seen in stage.play(scenario, stage.drive()):
         assert [seen.code(step) for step in ("absent", "own", "locked")] == [1, 0, 0], seen
         assert "there is no user carol" in seen.text("absent.err")
         assert "there is no user nobodysname" in seen.text("absent.err")
@@ -295,7 +298,7 @@ def test_a_user_who_comes_later_keeps_a_password_of_its_own(drive: Drive, play_i
         assert opens(seen.text("shadow.locked"), "carol", PASSWORD)
 
 
-def test_managed_keys_go_with_the_drives_and_added_ones_stay(drive: Drive, play_in: Play) -> None:
+def test_managed_keys_go_with_the_drives_and_added_ones_stay(stage: Stage) -> None:
     scenario = """
     mkdir /root/.ssh
     printf '# mine\nssh-rsa AAAAB3Nz mine' >/root/.ssh/authorized_keys
@@ -308,7 +311,7 @@ def test_managed_keys_go_with_the_drives_and_added_ones_stay(drive: Drive, play_
     """
     alice, bob = (key.key for key in KEYS)
     mine = ["# mine", "ssh-rsa AAAAB3Nz mine", alice]
-    for seen in play_in([drive(), drive(keys=KEYS[1:]), drive(keys=())], scenario):
+    for seen in stage.play(scenario, stage.drive(), stage.drive(keys=KEYS[1:]), stage.drive(keys=())):
         assert [seen.code(step) for step in "12345"] == [0] * 5, seen
         assert seen.text("keys.1").splitlines() == mine
         for step in "23":
@@ -323,7 +326,7 @@ def test_managed_keys_go_with_the_drives_and_added_ones_stay(drive: Drive, play_
         assert seen.text("keys.5").splitlines() == [*mine, bob]
 
 
-def test_linked_keys_stay_a_link(drive: Drive, play_in: Play) -> None:
+def test_linked_keys_stay_a_link(stage: Stage) -> None:
     scenario = """
     configure SSH_USER=alice
     mkdir -m 700 /home/alice/.ssh
@@ -336,21 +339,21 @@ def test_linked_keys_stay_a_link(drive: Drive, play_in: Play) -> None:
     stat -c '%a %U' /home/alice/keys | show mode
     ls -A /home/alice/.ssh | show there
     """
-    for seen in play_in([drive()], scenario):
+    for seen in stage.play(scenario, stage.drive()):
         assert seen.code("apply") == 0, seen
         assert seen.text("link") == "../keys\n"
         assert seen.text("keys").splitlines() == [key.key for key in KEYS]
         assert (seen.text("mode"), seen.text("there")) == ("640 alice\n", "authorized_keys\n")
 
 
-def test_user_data_is_executed_where_var_is_noexec(drive: Drive, play_in: Play) -> None:
+def test_user_data_is_executed_where_var_is_noexec(stage: Stage) -> None:
     scenario = """
     mount -t tmpfs -o noexec tmpfs /var/lib
     step apply guest apply userdata
     show log </var/log/configdrive-guest-userdata.log
     """
     script = b'#! /bin/sh -ue \necho "$-" "$0"\necho $unset\n'
-    for seen in play_in([drive(user_data=script)], scenario):
+    for seen in stage.play(scenario, stage.drive(user_data=script)):
         assert seen.code("apply") == 1, seen
         log = seen.text("log").splitlines()
         assert {"u", "e"} <= set(log[0].split()[0])
