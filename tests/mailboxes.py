@@ -12,7 +12,7 @@ import itertools
 import json
 import tempfile
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,36 +151,26 @@ class Message:
         return self.task_id, int(self.arguments[2])
 
 
-@dataclass
+OPTIONS = MailboxOptions(
+    prefix="",
+    lease=LEASE,
+    longest_pause=300.0,
+    resend=RESEND,
+    seen=3600,
+    tombstone=7200,
+    outcomes_kept=1000,
+    mailbox_bytes=2**27,
+)
+
+
 class Store:
-    """A store, with a view past its ports. Times are seconds."""
+    """A store, with a view past its ports. Times are seconds; `options` are those of `MailboxOptions`."""
 
-    client: redis.Redis = field(default_factory=shared_redis)
-    lease: float = LEASE
-    longest_pause: float = 300.0
-    resend: float = RESEND
-    seen: float = 3600
-    tombstone: float = 7200
-    outcomes_kept: int = 1000
-    mailbox_bytes: int = 2**27
-    prefix: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}:")
-
-    def __post_init__(self) -> None:
+    def __init__(self, client: redis.Redis | None = None, **options: Any) -> None:  # noqa: ANN401 - each has its type
+        self.client = client or shared_redis()
+        self.options = replace(OPTIONS, **{"prefix": f"test-{uuid.uuid4().hex[:8]}:"} | options)
+        self.prefix = self.options.prefix
         self.mailbox = self.through(self.client)
-
-    @property
-    def options(self) -> MailboxOptions:
-        """The store's."""
-        return MailboxOptions(
-            prefix=self.prefix,
-            lease=self.lease,
-            longest_pause=self.longest_pause,
-            resend=self.resend,
-            seen=self.seen,
-            tombstone=self.tombstone,
-            outcomes_kept=self.outcomes_kept,
-            mailbox_bytes=self.mailbox_bytes,
-        )
 
     @property
     def places(self) -> RedisPlaces:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,7 +47,4 @@ def store(client: redis.Redis) -> Store:
 def make_store(client: redis.Redis) -> Callable[..., Store]:
     """Return a maker of stores with other options."""
 
-    def make(**options: float) -> Store:
-        return Store(client, **options)  # type: ignore[arg-type]  # each option is a number
-
-    return make
+    return partial(Store, client)

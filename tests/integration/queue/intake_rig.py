@@ -69,4 +69,4 @@ def vm_of(event: dict[str, Any]) -> VmUuid:
 
 
 def library(store: Store) -> FunctionLibrary:
-    return FunctionLibrary(store.prefix, ("kvm", "simulated"), ("zone-1",), store.mailbox_bytes)
+    return FunctionLibrary(store.prefix, ("kvm", "simulated"), ("zone-1",), store.options.mailbox_bytes)

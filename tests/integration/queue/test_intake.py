@@ -160,26 +160,6 @@ def test_one_ingester_at_a_time_and_the_next_one_begins_when_it_leaves(store: St
     assert (second.left(), len(store.messages())) == (0, 1)
 
 
-def test_what_a_dead_ingester_had_taken_comes_first_and_once(store: Store) -> None:
-    dead, heir, vm = IntakeRig(store), IntakeRig(store), VmScript()
-    events = [vm.event("stop") for _ in range(6)]
-    dead.push(*events[:3])
-    taken = dead.intake.take()
-    assert isinstance(taken, Taken)
-    assert len(taken.entries) == 3
-    dead.push(*events[3:])
-    store.client.delete(store.key("intake:lease"))  # its time is over
-    heir.drain()
-    assert store.mail(vm_of(events[0])) == keys(events)
-    # It was not dead, only slow: what it has in hand is settled by now, and it may neither add to it nor take it away.
-    heir.push(vm.event("stop"))
-    assert dead.intake.settle(taken.first, [dead.ingester._judged(entry) for entry in taken.entries]) is None
-    assert store.mail(vm_of(events[0])) == keys(events)
-    heir.drain()
-    assert len(store.mail(vm_of(events[0]))) == 7
-    assert heir.letters() == []
-
-
 def test_an_ingester_whose_lease_is_over_does_no_harm_when_it_is_the_first_to_settle(store: Store) -> None:
     slow, heir, vm = IntakeRig(store), IntakeRig(store), VmScript()
     events = [vm.event("stop") for _ in range(4)]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from configdrive.lifecycle.settled import Verified
 from configdrive.lifecycle.state import Leftover
 from configdrive.model import HostName, HypervisorName, Intent, Place, StorageName, VmUuid
-from tasks.mailbox import Doubt, FencedError, OperatorAction
+from tasks.mailbox import Doubt, OperatorAction
 from tasks.wakeup import VERIFY
 from tests.mailboxes import LEASE, QUEUE, RESEND, Store, finish, new_vm, outcome
 
@@ -104,13 +102,3 @@ def test_a_doubt_that_came_meanwhile_stays(store: Store) -> None:
     store.client.zincrby(store.key("verify", QUEUE), 1, vm)
     store.mailbox.release_verified(held, doubt, Verified())
     assert doubted(store) == [vm]
-
-
-def test_one_who_has_lost_the_vm_settles_no_doubt(store: Store) -> None:
-    vm, doubt = noted(store)
-    held = store.hold(vm)
-    store.age(vm, LEASE)
-    store.hold(vm)
-    with pytest.raises(FencedError):
-        store.mailbox.release_verified(held, doubt, Verified("late", gone=True))
-    assert (doubted(store), store.field(vm, "state")) == ([vm], '{"sequence":1}')

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from configdrive.contract.outcome import Status
-from tasks.mailbox import NotNow, OperatorAction, Wakeup
+from tasks.mailbox import NotNow, Wakeup
 from tests.mailboxes import QUEUE, RESEND, Store, again, finish, new_vm, outcome
 
 ZONE = f"{QUEUE}.zone"
@@ -142,17 +141,6 @@ def _writes(store: Store) -> int:
 
 
 # --- what strangers wrote ---------------------------------------------------------------------------------------------
-
-
-def test_garbage_behind_a_skipped_event_is_a_dead_letter(store: Store) -> None:
-    vm = new_vm()
-    header = store.parked(vm)
-    store.client.rpush(store.key("mail", vm), "garbage")
-    behind = store.put(vm)
-    skipped = outcome(header, Status.SKIPPED, at=2.0)
-    assert store.mailbox.act(vm, header.key, OperatorAction.SKIP, skipped) is None
-    assert store.sent() == [(behind.key, 1)]
-    assert [letter.vm_uuid for letter in store.mailbox.dead_letters(10)] == [vm]
 
 
 FORGED_KEY = "of-no-event-whatsoever"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from configdrive.contract.events import MAX_EVENT_BYTES
+from configdrive.contract import events
 from configdrive.contract.outcome import Status
 from configdrive.contract.sealing import body_of
 from configdrive.errors import PermanentCode, StaleCode
@@ -28,27 +28,18 @@ def queue() -> Queue:
 # --- workers that die -------------------------------------------------------------------------------------------------
 
 
-def test_an_event_over_which_workers_die_is_parked(queue: Queue) -> None:
-    header = queue.put("start")
-    queue.die_over(header, times=2)
-    verbs = len(queue.fleet.cloud.verbs)
-    outcome = queue.ended(header)
-    assert (outcome.status, outcome.code) == (Status.PARKED, PermanentCode.UNCLASSIFIED)
-    assert "2 times" in outcome.detail
-    assert len(queue.fleet.cloud.verbs) == verbs, "it is not tried once more"
-
-
-@pytest.mark.parametrize("word", ["stop", "destroy"])
-def test_a_stop_or_destroy_over_which_workers_die_ends_and_leaves_what_it_has(queue: Queue, word: str) -> None:
+@pytest.mark.parametrize("word", ["start", "stop", "destroy"])
+def test_an_event_over_which_workers_die_is_parked_or_ends_and_leaves_what_it_has(queue: Queue, word: str) -> None:
     queue.take(queue.put("deploy", start=True))
     header = queue.put(word)
     queue.die_over(header, times=2)
     verbs = len(queue.fleet.cloud.verbs)
     outcome = queue.ended(header)
-    assert (outcome.status, outcome.code) == (Status.APPLIED, PermanentCode.UNCLASSIFIED)
+    status, left = (Status.PARKED, {}) if word == "start" else (Status.APPLIED, {HOST_1: [VM]})
+    assert (outcome.status, outcome.code) == (status, PermanentCode.UNCLASSIFIED)
     assert "2 times" in outcome.detail
     assert len(queue.fleet.cloud.verbs) == verbs, "it is not tried once more"
-    assert queue.mailbox.leftovers(QUEUE) == {HOST_1: [VM]}
+    assert queue.mailbox.leftovers(QUEUE) == left
 
 
 def test_a_stale_stop_over_which_workers_die_takes_nothing_away(queue: Queue) -> None:
@@ -89,8 +80,11 @@ def test_mail_that_is_no_event_goes_to_the_dead_letters_and_the_next_event_goes_
     assert SECRET not in caplog.text + queue.store.everything()
 
 
-def test_mail_that_is_larger_than_any_event_goes_to_the_dead_letters_unread(queue: Queue) -> None:
-    header, after = queue.post("event-0", "start", b'"' + b"x" * MAX_EVENT_BYTES, 7), queue.put("deploy")
+def test_mail_that_is_larger_than_any_event_goes_to_the_dead_letters_unread(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_EVENT_BYTES", 2**12)
+    header, after = queue.post("event-0", "start", b'"' + b"x" * 2**12, 7), queue.put("deploy")
     outcome = queue.ended(header)
     assert (outcome.status, outcome.code) == (Status.REJECTED, PermanentCode.CONTENT_TOO_LARGE)
     (letter,) = queue.mailbox.dead_letters(10)

@@ -13,7 +13,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from configdrive.errors import StaleCode, StaleError
 from tasks.lease import KeptLease, LeaseKeeper, now
 from tasks.mailbox import Claim, Wakeup
-from tests.unit.fakes.queue import QUEUE, Queue
+from tests.unit.fakes.queue import Queue
 
 WAIT = 300.0
 """Seconds after which something that should have happened has not."""
@@ -66,14 +66,6 @@ def lost(lease: KeptLease) -> bool:
     except StaleError as error:
         return error.code is StaleCode.LEASE_LOST
     return False
-
-
-def test_holds_until_another_worker_takes_over(queue: Queue, claim: Claim) -> None:
-    lease = kept(queue, claim)
-    assert not lost(lease)
-    queue.fleet.clock.time += 31
-    queue.claim(claim.header)
-    assert lost(lease)
 
 
 def test_whoever_slept_longer_than_a_moment_has_to_ask(queue: Queue, claim: Claim) -> None:
@@ -135,29 +127,6 @@ def test_a_claim_that_took_long_is_asked_for_before_the_first_step(
     monkeypatch.setattr(queue.mailbox, "claim", slow)
     queue.take(queue.put("deploy"))
     assert len(store.asked) == 1
-
-
-def test_asking_renews_it(queue: Queue, claim: Claim) -> None:
-    lease = kept(queue, claim)
-    queue.fleet.clock.time += 20
-    lease.check()
-    due = queue.store.due(claim.vm_uuid, QUEUE)
-    assert due == pytest.approx(30, abs=2)
-
-
-def test_is_renewed_again_and_again_while_the_work_goes_on(
-    queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    renewed = threading.Semaphore(0)
-
-    def renew(_claim: Claim) -> bool:
-        renewed.release()
-        return True
-
-    monkeypatch.setattr(queue.mailbox, "renew", renew)
-    with keeper(queue, 0.12).keep(claim, now()):
-        for _ in range(3):
-            assert renewed.acquire(timeout=WAIT)
 
 
 def test_one_look_renews_what_is_old_and_only_that(queue: Queue, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:

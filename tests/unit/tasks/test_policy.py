@@ -68,11 +68,8 @@ UNREACHABLE, UNCLASSIFIED = TransientCode.HOST_UNREACHABLE, PermanentCode.UNCLAS
         (transient, 1, ("retry", 1.0)),
         (transient, 2, ("retry", 2.0)),
         (transient, 3, ("retry", 4.0)),
-        (transient, 4, ("park", UNREACHABLE)),
         (transient, 99, ("park", UNREACHABLE)),
-        (permanent, 1, ("park", PermanentCode.NO_FREE_SLOT)),
         (permanent, 9, ("park", PermanentCode.NO_FREE_SLOT)),
-        (stale, 1, ("drop", StaleCode.LEASE_LOST)),
         (stale, 99, ("drop", StaleCode.LEASE_LOST)),
         (RuntimeError, 1, ("retry", 1.0)),
         (RuntimeError, 2, ("park", UNCLASSIFIED)),
@@ -149,11 +146,6 @@ def test_a_pause_is_between_half_of_the_exponential_value_and_all_of_it_and_neve
 def test_pauses_of_many_vms_are_spread() -> None:
     pauses = {decide(transient(), claim(3), LIMITS, 5.0) for _ in range(50)}
     assert len(pauses) > 10
-
-
-def test_an_outcome_says_the_fleet_s_own_errors() -> None:
-    outcome = outcome_of(transient(), claim(1), Status.PARKED, 5.0)
-    assert (outcome.code, outcome.detail, outcome.remedy) == (UNREACHABLE, "host-1 does not answer", "look after it")
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ class Sweeps:
 
     def __init__(self, program: str, due: Iterator[bool]) -> None:
         self.ended = threading.Event()
+        self.counted: list[int] = []
         command = (sys.executable, "-c", program)
-        sweep = DailySweep("kvm", 0.01, lambda: next(due, False), command)
+        sweep = DailySweep("kvm", 0.01, lambda: next(due, False), command, self.counted.append)
         self.thread = threading.Thread(target=sweep.run, args=(self.ended,), daemon=True)
         self.thread.start()
 
@@ -45,18 +46,10 @@ def test_what_a_sweep_found_is_logged_once_for_each_time_that_it_was_due(
 
 def test_drives_that_were_found_empty_are_named_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     found = '{"drives": [{"vm": "VM-1", "host": "h1", "image": "a.iso"}]}'
-    counted: list[int] = []
-    due = iter([True])
-    sweep = DailySweep(
-        "kvm", 0.01, lambda: next(due, False), (sys.executable, "-c", f"print({found!r})"), counted.append
-    )
-    ended = threading.Event()
-    thread = threading.Thread(target=sweep.run, args=(ended,), daemon=True)
-    thread.start()
-    wait_until(lambda: counted, "the look", timeout=30)
-    ended.set()
-    thread.join(600)
-    assert (counted, "VM VM-1 came up on host h1 without a.iso" in caplog.text) == ([1], True)
+    sweeps = Sweeps(f"print({found!r})", iter([True]))
+    wait_until(lambda: sweeps.counted, "the look", timeout=30)
+    sweeps.end()
+    assert (sweeps.counted, "VM VM-1 came up on host h1 without a.iso" in caplog.text) == ([1], True)
 
 
 def test_a_sweep_that_fails_and_a_redis_that_is_away_end_nothing(caplog: pytest.LogCaptureFixture) -> None:
