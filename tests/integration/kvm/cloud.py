@@ -37,7 +37,9 @@ from workers.hypervisors.kvm.image_folder import ID_FILE, shard_of
 # tells the slave of the second IDE channel (hdd) to lock its tray, again and again. A change of medium is first
 # reported as an error, which REQUEST SENSE clears.
 #
-#   start:  cli; xor ax,ax; mov ds,ax; mov ss,ax; mov sp,0x7000
+#   start:  cli; lgdt cs:gdtr; mov eax,cr0; or al,1; mov cr0,eax; mov bx,8; mov ds,bx; and al,0xFE; mov cr0,eax
+#           mov dword [0xFEE00350],0x700                           the processor listens to the interrupt controller
+#           xor ax,ax; mov ds,ax; mov ss,ax; mov sp,0x7000
 #           mov word [0x20],tick; mov word [0x22],0xF000; mov word [0x24],tick; mov word [0x26],0xF000
 #           0x20 <- 0x11; 0x21 <- 8, 4, 1                          the interrupt controller; each is: mov al,_; out _,al
 #           0x21 <- 0xFD; sti; hlt                                 wait for a key
@@ -56,10 +58,13 @@ from workers.hypervisors.kvm.image_folder import ID_FILE, shard_of
 #           test al,0x08; jz done; mov dx,0x170; in ax,dx; jmp settle; done: ret
 #   sense:   db 0x03,0,0,0,18,0,0,0,0,0,0,0                        REQUEST SENSE
 #   prevent: db 0x1E,0,0,0,1,0,0,0,0,0,0,0                         PREVENT ALLOW MEDIUM REMOVAL: prevent
+#   gdt:     dq 0, 0x00CF93000000FFFF; gdtr: dw 15, gdt, 0xF       one segment of 4 GB
 _LOCKER = bytes.fromhex(
-    "fa31c08ed88ed0bc0070c70620004c00c706220000f0c70624004c00c706260000f0b011e620b008e621b004e621b001e621b0fde621fbf4"
-    "b0fee621fbf4be9400e80f00bea000e80900ebf050b020e62058cfba7601b0b0eee82500ba7401b012ee4230c0eeba7101eeba7701b0a0ee"
-    "eca88075fbba7001b90600fc2eadefe2fbba7701eca88075f8a8087406ba7001edebeec30300000012000000000000001e00000001"
+    "fa2e0f0116e0000f20c00c010f22c0bb08008edb24fe0f22c06766c7055003e0fe0007000031c08ed88ed0bc0070c70620007000c7062200"
+    "00f0c70624007000c706260000f0b011e620b008e621b004e621b001e621b0fde621fbf4b0fee621fbf4beb800e80f00bec400e80900ebf0"
+    "50b020e62058cfba7601b0b0eee82500ba7401b012ee4230c0eeba7101eeba7701b0a0eeeca88075fbba7001b90600fc2eadefe2fbba7701"
+    "eca88075f8a8087406ba7001edebeec30300000012000000000000001e00000001000000000000000000000000000000ffff00000093cf00"
+    "0f00d0000f00"
 )
 _RESET = bytes.fromhex("ea000000f0")  # jmp 0xF000:start
 FIRMWARE = _LOCKER.ljust(0xFFF0, b"\0") + _RESET.ljust(16, b"\0")
