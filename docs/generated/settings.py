@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
@@ -28,7 +28,7 @@ def markdown() -> str:
 
 def _sections(owner: type[BaseModel], level: str, table: str, prefix: str) -> Iterator[str]:
     """Describe a table's settings; those of a table within it stand below its name."""
-    docstrings = docstrings_below(owner)
+    docstrings, schemas = docstrings_below(owner), TypeAdapter(owner).json_schema()["properties"]
     for name, field in owner.model_fields.items():
         head, variable, inner = (
             f"{level} `{table}{name}`\n\n{docstrings[name]}",
@@ -39,7 +39,7 @@ def _sections(owner: type[BaseModel], level: str, table: str, prefix: str) -> It
             yield f"{head}\n\n`{variable}` is a table: `[{name}]` in the file; its variables have two underscores."
             yield from _sections(inner, f"{level}#", f"{name}.", f"{variable}__")
         else:
-            yield f"{head}\n\n`{variable}`{_default(field)}{_bounds(owner, name)}"
+            yield f"{head}\n\n`{variable}`{_default(field)}{_bounds(schemas[name])}"
 
 
 def _default(field: FieldInfo) -> str:
@@ -53,8 +53,7 @@ def _default(field: FieldInfo) -> str:
     return f", default `{_written(value)}`"
 
 
-def _bounds(owner: type[BaseModel], name: str) -> str:
-    schema = TypeAdapter(owner).json_schema()["properties"][name]
+def _bounds(schema: Mapping[str, Any]) -> str:
     schemas = [schema, *schema.get("anyOf", ())]
     found = [form.format(_written(part[key])) for part in schemas for key, form in _BOUNDS.items() if key in part]
     return "".join(f", {bound}" for bound in found)
