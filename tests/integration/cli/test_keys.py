@@ -3,11 +3,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 
 from configdrive.errors import PermanentCode
 from configdrive.model import HostName, HypervisorName, InstanceName, Vm, VmUuid
@@ -80,30 +79,22 @@ def test_what_a_lost_key_has_sealed_is_counted(quiet_place: Callable[..., Place]
     assert "1 sealed boxes need a key that is not in the file" in place.run("keys", "list", "--usage").stderr
 
 
-@dataclass
-class Machine:
-    """Another machine of the fleet, with a key file of its own, or none."""
+def with_keys(place: Place, keys: Path) -> Place:
+    """Return another machine of the fleet, with a key file of its own, or none."""
+    other = copy(place)
+    other.environment = {**place.environment, "CONFIGDRIVE_KEYS_FILE": str(keys)}
+    return other
 
-    place: Place
-    keys: Path
 
-    def run(self, *args: str, stdin: str = "") -> Result:
-        fleets, self.place.environment = self.place.environment, self.environment
-        try:
-            return self.place.run(*args, stdin=stdin)
-        finally:
-            self.place.environment = fleets
+def seals(place: Place, vm: VmScript) -> int:
+    """Publish an event whose content is sealed; returns the exit code."""
+    return place.store(vm.event("update", guest=GUEST)).exit_code
 
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**self.place.environment, "CONFIGDRIVE_KEYS_FILE": str(self.keys)}
 
-    def publish(self, vm: VmScript) -> int:
-        return self.run("publish", "-", stdin=json.dumps(vm.event("update", guest=GUEST))).exit_code
-
-    def doctor(self) -> dict[str, str]:
-        found = json.loads(self.run("doctor", "--json").stdout)["findings"]
-        return next(one for one in found if one["subject"] == "fleet keys")
+def said_of_keys(place: Place) -> dict[str, str]:
+    """Return what doctor says of the fleet's keys."""
+    found = json.loads(place.run("doctor", "--json").stdout)["findings"]
+    return next(one for one in found if one["subject"] == "fleet keys")
 
 
 @pytest.fixture
@@ -119,22 +110,22 @@ def test_who_has_none_of_the_fleets_keys_does_not_seal_until_the_remedy_is_follo
     founded: Place, vm: VmScript, *, has_a_key: bool
 ) -> None:
     (first,) = (row["id"] for row in founded.json("keys", "list")["keys"])
-    other = Machine(founded, founded.fleet.directory / "others.json")
+    keys = founded.fleet.directory / "others.json"
+    other = with_keys(founded, keys)
     if has_a_key:
         other.run("keys", "generate")
-    before = other.keys.read_bytes() if has_a_key else None
+    before = keys.read_bytes() if has_a_key else None
 
-    refused = other.run("publish", "-", stdin=json.dumps(vm.event("deploy", guest=GUEST)))
-    plain = other.run("publish", "-", stdin=json.dumps(vm.event("stop")))
-    found = other.doctor()
+    refused, plain = other.store(vm.event("deploy", guest=GUEST)), other.store(vm.event("stop"))
+    found = said_of_keys(other)
 
     assert (refused.exit_code, plain.exit_code, found["level"]) == (ExitCode.FAILED, ExitCode.DONE, "fail")
     assert "configdrive keys public" in refused.stderr
     assert first in found["detail"]
-    assert (other.keys.read_bytes() if other.keys.exists() else None) == before
+    assert (keys.read_bytes() if keys.exists() else None) == before
 
-    shutil.copy(founded.fleet.settings.keys_file, other.keys)  # the remedy
-    assert (other.publish(vm), other.doctor()["level"]) == (ExitCode.DONE, "ok")
+    shutil.copy(founded.fleet.settings.keys_file, keys)  # the remedy
+    assert (seals(other, vm), said_of_keys(other)["level"]) == (ExitCode.DONE, "ok")
 
 
 def test_a_worker_with_a_new_key_file_ends_until_a_person_says_that_the_old_one_is_lost(founded: Place) -> None:
@@ -147,29 +138,29 @@ def test_a_worker_with_a_new_key_file_ends_until_a_person_says_that_the_old_one_
     assert founded.run("keys", "enroll").exit_code == ExitCode.DONE
     requirements(founded.fleet.settings, founded.fleet.mailbox.client, SIMULATED)()
     assert founded.run("keys", "retire", first, "--force").exit_code == ExitCode.DONE
-    assert Machine(founded, founded.fleet.settings.keys_file).doctor()["level"] == "ok"
+    assert said_of_keys(founded)["level"] == "ok"
 
 
 def test_the_ids_on_redis_follow_a_rotation_and_what_is_sealed_for_no_key_of_the_fleet_is_refused(
     founded: Place, vm: VmScript
 ) -> None:
-    stranger = Machine(founded, founded.fleet.directory / "stranger.json")
+    home = founded.fleet.directory
+    stranger, old_file = (with_keys(founded, home / name) for name in ("stranger.json", "old.json"))
     stranger.run("keys", "generate")
     options = ("--vm", vm.uuid, "--name", vm.name, "--hypervisor", "simulated", "--sequence", "1", "--host", "h1")
     sealed = stranger.run("event", "deploy", *options, "--password-file", "-", stdin=PASSWORD).stdout
     (refused,) = founded.lines("publish", "-", stdin=sealed, code=ExitCode.FAILED)
 
-    old_file = Machine(founded, founded.fleet.directory / "old.json")
-    shutil.copy(founded.fleet.settings.keys_file, old_file.keys)
+    shutil.copy(founded.fleet.settings.keys_file, home / "old.json")
     (old,) = (row["id"] for row in founded.json("keys", "list")["keys"])
     founded.run("keys", "rotate")
-    assert (old_file.publish(vm), old_file.doctor()["level"]) == (ExitCode.DONE, "warn")
-    for lacking in (old_file, stranger):  # a copy of such a file would take a key from the others
-        before = lacking.keys.read_bytes()
+    assert (seals(old_file, vm), said_of_keys(old_file)["level"]) == (ExitCode.DONE, "warn")
+    for lacking, name in ((old_file, "old.json"), (stranger, "stranger.json")):  # a copy would take a key from others
+        before = (home / name).read_bytes()
         assert lacking.run("keys", "rotate").exit_code == ExitCode.MISCONFIGURED
-        assert lacking.keys.read_bytes() == before
+        assert (home / name).read_bytes() == before
     founded.run("keys", "retire", old, "--force")
-    assert (old_file.publish(vm), old_file.doctor()["level"]) == (ExitCode.FAILED, "fail")
+    assert (seals(old_file, vm), said_of_keys(old_file)["level"]) == (ExitCode.FAILED, "fail")
     assert (refused["code"], old in refused["detail"]) == ("unsealable", True)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -28,50 +27,45 @@ class Seen:
     attributes: dict[str, Any]
 
 
-@dataclass
-class Collector:
-    """Listens on a free loopback port; `raw` is all that it was sent."""
+class Collector(ThreadingHTTPServer):
+    """Listens on a free loopback port within a `with`; `raw` is all that it was sent."""
 
-    spans: list[Seen] = field(default_factory=list)
-    raw: list[bytes] = field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__((LOOPBACK, 0), _Handler)
+        self.url = f"http://{LOOPBACK}:{self.server_address[1]}/v1/traces"
+        self.spans: list[Seen] = []
+        self.raw: list[bytes] = []
 
-    def __post_init__(self) -> None:
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                collector.take(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            @override
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-        self.url = f"http://{LOOPBACK}:{self._server.server_address[1]}/v1/traces"
-
-    def take(self, body: bytes) -> None:
-        """Read one request."""
-        self.raw.append(body)
-        request = ExportTraceServiceRequest.FromString(body)
-        for resource in request.resource_spans:
-            for scope in resource.scope_spans:
-                self.spans += [_seen(span) for span in scope.spans]
-
+    @override
     def __enter__(self) -> Self:
         """Start."""
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    def __exit__(self, *args: object) -> None:
         """Stop."""
-        self._server.shutdown()
-        self._server.server_close()
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        collector = self.server
+        assert isinstance(collector, Collector)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+        collector.raw.append(body)
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            for scope in resource.scope_spans:
+                collector.spans += [_seen(span) for span in scope.spans]
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    @override
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 def _seen(span: Any) -> Seen:  # noqa: ANN401 - protobuf makes the type at run time
