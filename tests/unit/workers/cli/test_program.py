@@ -31,7 +31,7 @@ EVERY = dict(commands(program))
 
 
 @pytest.mark.parametrize("path", EVERY, ids=" ".join)
-def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
+def test_every_command_and_option_explains_itself(path: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(program, [*path, "--help"])
 
     assert shown.exit_code == ExitCode.DONE
@@ -40,12 +40,7 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
     example = re.search(r"^ {4}\S*.*configdrive (.*)$", rest.split("Options:")[0], re.MULTILINE)
     assert example is not None
     assert example[1].startswith(" ".join(path))
-
-
-@pytest.mark.parametrize("path", EVERY, ids=" ".join)
-def test_every_option_says_what_it_is_for(path: tuple[str, ...]) -> None:
     options = [parameter for parameter in EVERY[path].params if isinstance(parameter, click.Option)]
-
     assert [option.name for option in options if not option.help] == []
 
 

@@ -31,41 +31,43 @@ def row(**fields: object) -> Any:  # noqa: ANN401 - as Celery's record of a task
         (None, None),
     ],
 )
-def test_arguments_say_which_event_of_which_vm(arguments: str | None, words: str | None) -> None:
-    assert row(args=arguments).args == words
-
-
-def test_the_command_that_says_more_is_named() -> None:
-    shown = row(args=f"('start', '{UUID}', 1)")
-    assert (shown.args, shown.kwargs) == (f"start {UUID}", f"configdrive show {UUID}")
-
-
-def test_a_result_is_its_text() -> None:
-    assert row(result="'applied (attach=inserted)'").result == "applied (attach=inserted)"
-    assert row(result="12").result == "12"
-    assert row(state="STARTED").result is None
+def test_arguments_say_which_event_of_which_vm_and_the_command_that_says_more(
+    arguments: str | None, words: str | None
+) -> None:
+    shown = row(args=arguments)
+    assert shown.args == words
+    assert shown.kwargs == (f"configdrive show {UUID}" if UUID in str(words) else "")
 
 
 @pytest.mark.parametrize(
-    ("exception", "words"),
+    ("state", "result", "words"),
     [
-        ("Parked('parked: vm_busy: it\\'s busy')", "parked: vm_busy: it's busy"),
-        ("Waiting('host_unreachable')", "host_unreachable"),
-        ("Refused('invalid_event: no')", "invalid_event: no"),
+        ("SUCCESS", "'applied (attach=inserted)'", "applied (attach=inserted)"),
+        ("SUCCESS", "12", "12"),
+        ("STARTED", None, None),
     ],
 )
-def test_an_end_that_was_decided_on_is_reported_without_a_traceback(exception: str, words: str) -> None:
-    shown = row(state="FAILURE", exception=exception, traceback="Traceback ...")
-    assert (shown.result, shown.exception, shown.traceback) == (words, None, None)
+def test_a_result_is_its_text(state: str, result: str | None, words: str | None) -> None:
+    assert row(state=state, result=result).result == words
 
 
 @pytest.mark.parametrize(
-    ("exception", "words"),
-    [("KeyError('x')", "KeyError: x"), ("WorkerLostError(...", "WorkerLostError(..."), (None, "")],
+    ("exception", "words", "accident"),
+    [
+        ("Parked('parked: vm_busy: it\\'s busy')", "parked: vm_busy: it's busy", False),
+        ("Waiting('host_unreachable')", "host_unreachable", False),
+        ("Refused('invalid_event: no')", "invalid_event: no", False),
+        ("KeyError('x')", "KeyError: x", True),
+        ("WorkerLostError(...", "WorkerLostError(...", True),
+        (None, "", True),
+    ],
 )
-def test_of_an_accident_all_is_shown(exception: str | None, words: str) -> None:
+def test_an_accident_is_shown_with_its_traceback_and_an_end_that_was_decided_on_without(
+    exception: str | None, words: str, *, accident: bool
+) -> None:
     shown = row(state="FAILURE", exception=exception, traceback="Traceback ...")
-    assert (shown.result, shown.exception, shown.traceback) == (words, exception, "Traceback ...")
+    rest = (exception, "Traceback ...") if accident else (None, None)
+    assert (shown.result, (shown.exception, shown.traceback)) == (words, rest)
 
 
 def test_every_public_name_is_an_option_of_flower() -> None:
