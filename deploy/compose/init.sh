@@ -38,6 +38,7 @@ login=$SECRETS/flower/login
 # Workers open what is sealed with it, publishers need its public half only.
 export CONFIGDRIVE_KEYS_FILE="$SECRETS/worker/keys.json"
 [ -s "$CONFIGDRIVE_KEYS_FILE" ] || configdrive keys generate
+public=$(configdrive keys public)
 for role in publisher intake cloudstack; do
-  printf 'public_key = "%s"\n' "$(configdrive keys public)" >>"$SECRETS/$role/settings.toml"
+  printf 'public_key = "%s"\n' "$public" >>"$SECRETS/$role/settings.toml"
 done
