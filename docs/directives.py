@@ -85,6 +85,12 @@ def _shorter(*passed: Any) -> tuple[str, str] | None:  # noqa: ANN401 - what Sph
     return _FORWARD.sub(r"\1", signature), _FORWARD.sub(r"\1", returned or "")
 
 
+def _decision(app: Sphinx, _document: nodes.document) -> None:
+    """Leave decisions out of the tree beside every page: the table of them leads there, and they made half of it."""
+    if re.match(r"adr/\d", app.env.docname):
+        app.env.metadata[app.env.docname]["orphan"] = True
+
+
 def _diagrams_within(
     app: Sphinx, _page: str, _template: str, context: dict[str, Any], _document: nodes.document | None
 ) -> None:
@@ -107,5 +113,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
         app.add_directive(language, Commands)
     app.add_directive("generated", Generated)
     app.connect("autodoc-process-signature", _shorter)
+    app.connect("doctree-read", _decision)
     app.connect("html-page-context", _diagrams_within)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

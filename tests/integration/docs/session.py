@@ -23,7 +23,7 @@ from rigs.process import RigError, cache_directory, find_program, tail
 from tests.integration.docs import forks
 
 SECONDS: Final = 900
-"""For all pages; 80 on a machine that does nothing else."""
+"""For all pages; 30 on a machine that does nothing else."""
 _READY_TENTHS: Final = 300
 _FUNCTIONS: Final = f"""\
 set -euo pipefail

@@ -42,6 +42,7 @@ from workers.hypervisors.xenserver import inventory as xenserver
 
 BLOCKS: Final = [block for page in pages() for block in blocks_of(page)]
 INVENTORIES: Final = {"kvm": kvm, "simulated": simulated, "vmware": vmware, "xenserver": xenserver}
+DECISIONS: Final = ROOT / "docs" / "adr"
 INLINE: Final = re.compile(r"(?<!`)`(configdrive [^`\n]+)`(?!`)")
 PAGES: Final = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -182,3 +183,8 @@ def test_what_is_named_of_this_repository_is_there(page: Path) -> None:
 @pytest.mark.parametrize("source", sorted(IMAGES.glob("*.dot")), ids=lambda source: str(source.name))
 def test_a_picture_is_made_from_the_text_beside_it(source: Path) -> None:
     assert source.with_suffix(".svg").read_text("utf-8").startswith(origin_of(source)), "make pictures"
+
+
+def test_the_table_of_decisions_leads_to_each() -> None:
+    table = (DECISIONS / "README.md").read_text("utf-8")
+    assert [path.name for path in DECISIONS.glob("0*.md") if f"({path.name})" not in table] == []
