@@ -114,16 +114,21 @@ class Place:
         self.said.append(done.stdout + done.stderr)
         return done
 
-    def start(self, *args: str, **environment: str) -> subprocess.Popen[str]:
-        """Start a command that goes on."""
-        return subprocess.Popen(
+    @contextmanager
+    def running(self, *args: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+        """Have a command that goes on, for a while."""
+        with subprocess.Popen(
             [CONFIGDRIVE, *args],
             env=self.process_environment(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     @contextmanager
     def with_worker(self) -> Iterator[Worker]:

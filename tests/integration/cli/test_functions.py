@@ -8,7 +8,7 @@ from tests.integration.cli.place import Place
 from workers.store.scripts import FunctionLibrary
 
 
-def test_what_is_shown_is_what_is_loaded_and_knows_the_settings(
+def test_what_is_shown_is_what_is_loaded_also_a_second_time_and_knows_the_settings(
     quiet_place: Callable[..., Place], vm: VmScript
 ) -> None:
     place = quiet_place(key_prefix="fleet7:", hypervisors=["simulated"], zones=["berlin-1"])
@@ -20,6 +20,7 @@ def test_what_is_shown_is_what_is_loaded_and_knows_the_settings(
         "put": "fleet7_put_v1",
         "hypervisors": ["simulated"],
     }
+    assert place.run("functions", "load").stdout == "loaded fleet7_v1: FCALL fleet7_put_v1 0 <event JSON>\n"
     with place.fleet.redis.client(decode_responses=True) as client:
         (found,) = client.function_list("fleet7_v1", withcode=True)
         assert shown in found
@@ -27,11 +28,3 @@ def test_what_is_shown_is_what_is_loaded_and_knows_the_settings(
         assert client.fcall("fleet7_put_v1", 0, json.dumps(event)) == ["accepted"]
         client.function_delete("fleet7_v1")
     assert place.fleet.mailbox.pending() == {"configdrive.simulated.berlin-1": 1}
-
-
-def test_loading_again_takes_the_place_of_what_was_there(quiet_place: Callable[..., Place]) -> None:
-    place = quiet_place(key_prefix="fleet8:")
-    for _ in range(2):
-        assert place.run("functions", "load").stdout == "loaded fleet8_v1: FCALL fleet8_put_v1 0 <event JSON>\n"
-    with place.fleet.redis.client() as client:
-        client.function_delete("fleet8_v1")

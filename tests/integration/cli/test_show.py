@@ -165,10 +165,9 @@ def test_what_strangers_wrote_ends_no_reader_and_steers_no_terminal(
         act = json.dumps({"at": 1, "who": HARM, "action": HARM, "reason": HARM, "vm_uuid": None})
         for entry in ({"entry": "{}"}, {"x": "y"}, {"entry": act}):
             client.xadd(f"{key}operators", entry)
-    with place.start("watch", "--since", "all") as watching:
+    with place.running("watch", "--since", "all") as watching:
         assert watching.stdout is not None
         line = watching.stdout.readline()
-        watching.terminate()
     assert "at no time" in line
     shown = [line.removesuffix("\n")]
     for words in (

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +35,6 @@ def of(found: Any, vm: VmScript) -> dict[str, dict[str, Any]]:  # noqa: ANN401 -
     """Return what a sweep says of one VM's images; other tests have theirs in the same place."""
     rows = [{**row, "image": plain(row["image"])} for row in found["images"] if row["vm_uuid"] == vm.uuid]
     return {row["image"]: row for row in rows}
-
-
-@contextmanager
-def host_away(place: Place) -> Iterator[None]:
-    place.cloud.world.faults.inject(Raise(verb=Verb.SURVEY, code=TransientCode.HOST_UNREACHABLE, times=0))
-    try:
-        yield
-    finally:
-        place.cloud.world.faults.clear()
 
 
 def row_of(text: str, name: str) -> str:
@@ -118,9 +108,9 @@ def signed(name: str, fleet: str) -> str:
 def test_what_a_host_may_need_that_is_away_stays(place: Place, vm: VmScript) -> None:
     started(place, vm)
     orphan = put_file(place, vm.image(0))
-    with host_away(place):
-        shown = place.run("sweep")
-        found = place.json("sweep", code=ExitCode.FAILED)
+    place.cloud.world.faults.inject(Raise(verb=Verb.SURVEY, code=TransientCode.HOST_UNREACHABLE, times=2))
+    shown = place.run("sweep")
+    found = place.json("sweep", code=ExitCode.FAILED)
 
     assert shown.exit_code == ExitCode.FAILED
     assert f"not answering: {HOST}; what they may need was left alone" in shown.stderr
@@ -193,17 +183,13 @@ def test_a_worker_sweeps_by_itself_when_it_is_time(quiet_place: Callable[..., Pl
 def test_a_sweep_of_its_own_goes_on_until_it_is_asked_to_end(place: Place, vm: VmScript, tmp_path: Path) -> None:
     started(place, vm)
     orphan = put_file(place, vm.image(0))
-    process = place.start("sweep", "--every", "1", CONFIGDRIVE_HEALTH_FILE=str(tmp_path / "alive"))
-    try:
+    with place.running("sweep", "--every", "1", CONFIGDRIVE_HEALTH_FILE=str(tmp_path / "alive")) as process:
         wait_until(lambda: not orphan.exists(), "the first round", timeout=20)
         orphan = put_file(place, vm.image(0))
         wait_until(lambda: not orphan.exists(), "the next round", timeout=20)
         assert (tmp_path / "alive").exists()
         process.send_signal(signal.SIGTERM)
         _out, errors = process.communicate(timeout=300)
-    finally:
-        process.kill()
-        process.communicate()
 
     assert process.returncode == ExitCode.DONE
     assert f"deleted {vm.image(0)}: an older image of its VM" in errors

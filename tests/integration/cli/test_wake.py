@@ -52,8 +52,7 @@ def test_a_sweeper_of_its_own_is_alive_though_redis_fails_it_and_goes_on_until_i
     queues = f"{place.fleet.settings.key_prefix}queues"
     with place.fleet.redis.client() as client:
         client.set(queues, "what no pass can read")
-        process = place.start("wake", "--every", "0.1")
-        try:
+        with place.running("wake", "--every", "0.1") as process:
             wait_until((tmp_path / "alive").exists, "a sign of life", timeout=20)
             client.delete(queues)
             place.store(vm.event("deploy"))
@@ -61,9 +60,6 @@ def test_a_sweeper_of_its_own_is_alive_though_redis_fails_it_and_goes_on_until_i
             wait_until(lambda: lose_wakeups(place) >= 1, "the process to send the wake-up again", timeout=20)
             process.send_signal(signal.SIGTERM)
             _out, errors = process.communicate(timeout=300)
-        finally:
-            process.kill()
-            process.communicate()
 
     assert process.returncode == ExitCode.DONE
     assert "the pass failed: ResponseError" in errors

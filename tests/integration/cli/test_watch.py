@@ -4,9 +4,6 @@ import itertools
 import json
 import select
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -18,19 +15,6 @@ from workers.cli.errors import ExitCode
 GUEST = {"password": PASSWORD}
 
 
-@contextmanager
-def watching(place: Place, *args: str) -> Iterator[subprocess.Popen[str]]:
-    process = place.start("watch", *args)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        for stream in (process.stdout, process.stderr):
-            assert stream is not None
-            stream.close()
-
-
 def first_line(stream: IO[str] | None) -> str:
     assert stream is not None
     return stream.readline()
@@ -38,7 +22,7 @@ def first_line(stream: IO[str] | None) -> str:
 
 def test_outcomes_are_shown_as_they_happen_until_ctrl_c(place: Place, vm: VmScript) -> None:
     place.outcome(vm.event("deploy", guest=GUEST))
-    with watching(place, "--vm", vm.uuid, "--since", "all", "--json") as process:
+    with place.running("watch", "--vm", vm.uuid, "--since", "all", "--json") as process:
         past = json.loads(first_line(process.stdout))
         place.outcome(VmScript().event("deploy"))
         place.outcome(vm.event("start"))
@@ -57,7 +41,7 @@ def test_outcomes_are_shown_as_they_happen_until_ctrl_c(place: Place, vm: VmScri
 
 def test_without_since_the_past_is_not_shown(place: Place, vm: VmScript) -> None:
     place.outcome(vm.event("deploy"))
-    with watching(place, "--vm", vm.uuid) as process:
+    with place.running("watch", "--vm", vm.uuid) as process:
         assert process.stdout is not None
         for event in itertools.cycle(("start", "stop")):  # nothing tells from outside that it has begun
             place.outcome(vm.event(event))
@@ -72,7 +56,7 @@ def test_without_since_the_past_is_not_shown(place: Place, vm: VmScript) -> None
 
 def test_a_reader_that_stops_is_no_error(place: Place, vm: VmScript) -> None:
     place.outcome(vm.event("deploy"))
-    with watching(place, "--since", "all", "--vm", vm.uuid) as process:
+    with place.running("watch", "--since", "all", "--vm", vm.uuid) as process:
         assert first_line(process.stdout)
         assert process.stdout is not None
         process.stdout.close()
@@ -88,7 +72,7 @@ def test_a_redis_that_restarts_is_waited_for(tmp_path: Path) -> None:
         place, vm = Place(tmp_path / "place", server, workers=0), VmScript()
         place.store(vm.event("stop"))
         place.run("skip", "--yes", vm.uuid)
-        with watching(place, "--since", "all", "--json") as process:
+        with place.running("watch", "--since", "all", "--json") as process:
             first_line(process.stdout)
             server.stop()
             away = first_line(process.stderr)

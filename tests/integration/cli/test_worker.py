@@ -116,24 +116,22 @@ def test_workers_of_one_host_have_names_of_their_own_and_take_from_their_zone_al
     place = quiet_place(zones=["berlin", "paris"])
     place.environment["CONFIGDRIVE_LABLE"] = PASSWORD
     words = ("worker", "--hypervisor", "simulated", "--pool", "solo", "--zone", "paris")
-    processes = [place.start(*words) for _ in range(2)]
-    try:
+    with place.running(*words) as one, place.running(*words) as other:
 
         def served() -> set[str]:
             found = place.json("doctor")["findings"]
             return {finding["subject"] for finding in found if finding["subject"].startswith("worker ")}
 
         wait_until(lambda: len(served()) == 2, "two workers to answer", timeout=30)
-        assert {name.split("@")[0] for name in served()} == {f"worker simulated-{process.pid}" for process in processes}
+        assert {name.split("@")[0] for name in served()} == {f"worker simulated-{pid}" for pid in (one.pid, other.pid)}
         assert place.outcome(vm.event("deploy", zone="paris"))["status"] == "applied"
         there = place.run("publish", "-", "--wait", "0.5", stdin=json.dumps(vm.event("start", zone="berlin")))
         assert there.exit_code == ExitCode.TIME_OVER
-    finally:
-        for process in processes:
+        for process in (one, other):
             process.terminate()
-        said = [process.communicate(timeout=300)[1] for process in processes]
+        said = [process.communicate(timeout=300)[1] for process in (one, other)]
     place.said += said
-    assert [process.returncode for process in processes] == [ExitCode.DONE, ExitCode.DONE]
+    assert (one.returncode, other.returncode) == (ExitCode.DONE, ExitCode.DONE)
     ignored = "the variable CONFIGDRIVE_LABLE is no setting, and is ignored. did you mean CONFIGDRIVE_LABEL?"
     for errors in said:
         assert "WARNING" in errors.splitlines()[0]

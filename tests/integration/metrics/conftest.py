@@ -14,13 +14,11 @@ from rigs.cloud import VmScript
 from rigs.process import Daemon
 from rigs.simulated.faults import Raise
 from rigs.worker import CONFIGDRIVE
+from tests.e2e.known_secrets import PASSWORD, USER_DATA
 from tests.e2e.site import QUICK, Site, new_vm
 from tests.integration.metrics.asking import address_in
 from tests.support import require_rig
 from workers.hypervisors.simulated.inventory import Verb
-
-PASSWORD = "Hunter2-of-the-guest"
-USER_DATA = "#cloud-config\nruncmd: [echo the-users-own-secret]\n"
 
 
 @dataclass(frozen=True, slots=True)

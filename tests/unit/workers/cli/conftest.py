@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 from click.testing import CliRunner, Result
@@ -15,10 +15,8 @@ REDIS_PASSWORD = "redis-Hunter2"
 NO_REDIS = f"redis://:{REDIS_PASSWORD}@127.0.0.1:1/0"
 
 
-class Run(Protocol):
-    """Runs one command."""
-
-    def __call__(self, *args: str, stdin: str | bytes = "") -> Result: ...
+Run = Callable[..., Result]
+"""Runs one command: its words, and `stdin`."""
 
 
 @pytest.fixture
