@@ -6,14 +6,10 @@ import os
 import shutil
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from rigs.process import LOOPBACK, Daemon, DaemonRig, RigUnavailable, find_program, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 HOOKS = Path(__file__).resolve().parents[1] / "deploy" / "cloudstack"
 
@@ -29,22 +25,12 @@ class Agent(DaemonRig):
         token: by which the gate knows it.
         ca_file: who has signed the gate's certificate.
         workers: how many commands it executes at once; CloudStack's default is 5.
-        settings: more of the hook's settings.
 
     Raises:
         RigUnavailable: Groovy or a JVM is not installed.
     """
 
-    def __init__(  # noqa: PLR0913 - what agents differ in
-        self,
-        directory: Path,
-        host: str,
-        token: str,
-        ca_file: Path,
-        *,
-        workers: int = 5,
-        settings: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, directory: Path, host: str, token: str, ca_file: Path, *, workers: int = 5) -> None:
         if not Path("/usr/lib/jvm/default-java").exists():
             raise RigUnavailable("no Java to run Groovy with; install the Debian package default-jre-headless")
         groovy = find_program("groovy", "groovy")
@@ -60,7 +46,6 @@ class Agent(DaemonRig):
             "ca_file": str(ca_file),
             "token_file": str(self.token_file),
             "fail_closed": "false",
-            **(settings or {}),
         }
         hooks = directory / "hooks"
         hooks.mkdir(exist_ok=True)

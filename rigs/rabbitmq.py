@@ -96,11 +96,6 @@ class RabbitMq(DaemonRig):
         super().stop()
         self._epmd.stop()
 
-    def restart(self) -> None:
-        """Stop and start on the same port with the same data."""
-        self.stop()
-        self.start()
-
     def _answers(self) -> bool:
         try:
             with amqp.Connection(f"{LOOPBACK}:{self.port}", connect_timeout=1):

@@ -52,12 +52,46 @@ class Feature(Enum):
 
     TRAY_LOCK = auto()
     """A guest that locks its tray."""
-    HOST_DOWN = auto()
-    """A host that can be taken off the network and brought back."""
-    IN_USE_BY_OTHERS = auto()
-    """One VM's image can be put into another VM's drive."""
     DRIVES = auto()
     """The first of a hypervisor's rigs; the others differ in how images come to the storage, and share its drives."""
+
+
+class ImageFiles:
+    """The files of images on storages, past the driver.
+
+    Args:
+        folders: where each storage has them on this machine.
+        inner: the folder within, for a file of this name.
+    """
+
+    def __init__(self, folders: Mapping[Place, Path], inner: Callable[[str], str] = lambda _name: "") -> None:
+        self._folders = folders
+        self._inner = inner
+
+    def path(self, place: Place, file_name: str) -> Path:
+        """Where a file lies, or would lie."""
+        return self._folders[place] / self._inner(file_name) / file_name
+
+    def put(self, place: Place, file_name: str, content: bytes) -> None:
+        """Put any file into the image folder of a storage."""
+        path = self.path(place, file_name)
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+
+    def read(self, place: Place, name: ImageName) -> bytes | None:
+        """The bytes of an image file; `None` when there is none."""
+        path = self.path(place, str(name))
+        return path.read_bytes() if path.exists() else None
+
+    def stamp(self, place: Place, name: ImageName) -> object:
+        """Something that is another after the image file was written again."""
+        found = self.path(place, str(name)).stat()
+        return found.st_ino, found.st_mtime_ns
+
+    def of(self, vm: Vm) -> list[str]:
+        """Every file on any storage whose name holds the VM's uuid, half-written ones too."""
+        return [path.name for folder in self._folders.values() for path in folder.rglob(f"*{vm.uuid}*")]
 
 
 class DriverRig(Protocol):
@@ -67,11 +101,13 @@ class DriverRig(Protocol):
         host: the host on which VMs are defined.
         home: where their root disks lie.
         second: another storage of the same host.
+        files: of images, on both.
     """
 
     host: HostName
     home: Place
     second: Place
+    files: ImageFiles
 
     def make_driver(self, *, force_eject: bool = True) -> HypervisorDriver:
         """A new driver, as a worker process would make one."""
@@ -103,23 +139,11 @@ class DriverRig(Protocol):
     def lock_tray(self, vm: Vm) -> None:
         """Let the guest lock its config drive. Feature `TRAY_LOCK`."""
 
-    def put_file(self, place: Place, file_name: str, content: bytes) -> None:
-        """Put any file into the image folder of a storage."""
-
-    def file(self, place: Place, name: ImageName) -> bytes | None:
-        """The bytes of an image file; `None` when there is none."""
-
-    def stamp(self, place: Place, name: ImageName) -> object:
-        """Something that is another after the image file was written again."""
-
     def leave_half_upload(self, image: Image, place: Place) -> None:
         """Leave what this driver's upload leaves when its process is killed in the middle."""
 
-    def leftovers(self, vm: Vm) -> list[str]:
-        """Every file or volume on any storage whose name holds the VM's uuid, half-written ones too."""
-
     def host_down(self) -> AbstractContextManager[None]:
-        """Keep `host` off the network for a while. Feature `HOST_DOWN`."""
+        """Keep `host` off the network for a while."""
 
     def chaos(self, vm: Vm) -> Mapping[str, AbstractContextManager[None]]:
         """Ways in which this hypervisor breaks, by name; each is mended at its end. The VM has its image on `home`."""
@@ -184,9 +208,10 @@ def failure_of(verb: Callable[[], object]) -> FleetError | None:
 
 @contextmanager
 def replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
-    """Put something else in the place of a file or folder for a while."""
+    """Put something else in the place of a file or folder for a while, or there where nothing is."""
     aside = path.with_name(f"{path.name}.aside")
-    path.rename(aside)
+    if path.exists():
+        path.rename(aside)
     make(path)
     try:
         yield
@@ -195,4 +220,5 @@ def replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-        aside.rename(path)
+        if aside.exists():
+            aside.rename(path)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import HostName, Place, PowerState
-from tests.contract.rig import Feature, failure_of, make_image, new_vm, verbs
+from tests.contract.rig import failure_of, make_image, new_vm, verbs
 
 if TYPE_CHECKING:
     from configdrive.ports import HypervisorDriver
@@ -17,16 +15,20 @@ if TYPE_CHECKING:
 NOWHERE = HostName("no-such-host")
 
 
-def test_a_host_that_is_not_in_the_inventory_is_refused(rig: DriverRig, driver: HypervisorDriver) -> None:
+def test_a_host_that_is_not_in_the_inventory_is_refused_and_a_finding_with_a_remedy(
+    rig: DriverRig, driver: HypervisorDriver
+) -> None:
     vm = new_vm(driver.name, NOWHERE)
     there = Place(rig.home.storage, NOWHERE)
     for name, verb in verbs(driver, vm, make_image(vm), there, there).items():
         failure = failure_of(verb)
         assert failure is not None, name
         assert failure.code is PermanentCode.UNKNOWN_HOST, name
+    bad = [finding for finding in driver.check(NOWHERE) if not finding.ok]
+    assert bad
+    assert all(finding.detail and finding.remedy for finding in bad)
 
 
-@pytest.mark.needs(Feature.HOST_DOWN)
 def test_a_host_that_is_down_is_reported_and_works_again_afterwards(rig: DriverRig, driver: HypervisorDriver) -> None:
     vm = rig.define_vm(PowerState.RUNNING)
     image = make_image(vm)
@@ -42,6 +44,10 @@ def test_a_host_that_is_down_is_reported_and_works_again_afterwards(rig: DriverR
         assert any(not finding.ok for finding in findings)
     assert driver.observe(vm) == before
     assert rig.medium(vm) == image.content
+    assert rig.host in driver.hosts()
+    findings = list(driver.check(rig.host))
+    assert findings
+    assert [finding for finding in findings if not finding.ok] == []
 
 
 def test_only_fleet_errors_come_out_of_chaos_and_it_works_again_afterwards(
@@ -61,23 +67,3 @@ def test_only_fleet_errors_come_out_of_chaos_and_it_works_again_afterwards(
             for name, verb in verbs(worker, vm, image, rig.home, rig.second).items():
                 assert failure_of(verb) is None, (way, name)
         fresh.close()
-
-
-def test_a_well_host_has_only_good_findings(rig: DriverRig, driver: HypervisorDriver) -> None:
-    assert rig.host in driver.hosts()
-    findings = list(driver.check(rig.host))
-    assert findings
-    assert [finding for finding in findings if not finding.ok] == []
-
-
-def test_an_unknown_host_is_a_finding_with_a_remedy(driver: HypervisorDriver) -> None:
-    bad = [finding for finding in driver.check(NOWHERE) if not finding.ok]
-    assert bad
-    assert all(finding.detail and finding.remedy for finding in bad)
-
-
-def test_a_driver_can_be_closed_twice(rig: DriverRig) -> None:
-    driver = rig.make_driver()
-    driver.survey(rig.host)
-    driver.close()
-    driver.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm, VmUuid
-from tests.contract.rig import DriverRig, Feature, new_vm, replaced
+from tests.contract.rig import DriverRig, Feature, ImageFiles, image_name, new_vm, replaced
 from tests.support import require_rig
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class KvmRig:
         self._cloud = cloud
         self._folder = folder
         self._table = table
-        self._images = {self.home: folder / "local" / "configdrive", self.second: second[1]}
+        self.files = ImageFiles({self.home: folder / "local" / "configdrive", self.second: second[1]}, _shard)
         (folder / USER_ISO).write_bytes(bytes(4096))
 
     def make_driver(self, *, force_eject: bool = True) -> KvmDriver:
@@ -79,7 +79,7 @@ class KvmRig:
     def insert(self, vm: Vm, name: ImageName, place: Place) -> None:
         from tests.integration.kvm.cloud import disk  # noqa: PLC0415
 
-        self._cloud.exchange(vm, disk(self._path(place, str(name)), "hdd", "ide"))
+        self._cloud.exchange(vm, disk(self.files.path(place, str(name)), "hdd", "ide"))
 
     def insert_user_iso(self, vm: Vm) -> None:
         import libvirt  # noqa: PLC0415
@@ -97,38 +97,16 @@ class KvmRig:
     def lock_tray(self, vm: Vm) -> None:
         self._cloud.lock_tray(vm)
 
-    def put_file(self, place: Place, file_name: str, content: bytes) -> None:
-        path = self._path(place, file_name)
-        path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_bytes(content)
-
-    def _path(self, place: Place, file_name: str) -> Path:
-        from workers.hypervisors.kvm.image_folder import shard_of  # noqa: PLC0415
-
-        owner = re.search(r"[0-9a-f-]{36}", file_name)
-        return self._images[place] / ("" if owner is None else shard_of(VmUuid(owner[0]))) / file_name
-
-    def file(self, place: Place, name: ImageName) -> bytes | None:
-        path = self._path(place, str(name))
-        return path.read_bytes() if path.exists() else None
-
-    def stamp(self, place: Place, name: ImageName) -> object:
-        found = self._path(place, str(name)).stat()
-        return found.st_ino, found.st_mtime_ns
-
     def leave_half_upload(self, image: Image, place: Place) -> None:
         half = len(image.content) // 2
-        self.put_file(place, str(image.name), image.content[:half].ljust(len(image.content), b"\0"))
-
-    def leftovers(self, vm: Vm) -> list[str]:
-        return [path.name for folder in self._images.values() for path in folder.rglob(f"*{vm.uuid}*")]
+        self.files.put(place, str(image.name), image.content[:half].ljust(len(image.content), b"\0"))
 
     def host_down(self) -> AbstractContextManager[None]:
         return self._cloud.unreachable()
 
     def chaos(self, vm: Vm) -> dict[str, AbstractContextManager[None]]:
-        images = self._images[self.home]
-        image = self._path(self.home, f"{vm.instance_name}.{vm.uuid}.1.iso")
+        images = self._folder / "local" / "configdrive"
+        image = self.files.path(self.home, str(image_name(vm)))
         return {
             "the pool is not active": self._cloud.asleep("local"),
             "the storage's folder is gone": replaced(images, lambda _: None),
@@ -139,6 +117,13 @@ class KvmRig:
 
     def _config_drives(self, vm: Vm) -> list[Drive]:
         return [drive for name, drive in self._cloud.drives(vm).items() if "virtio-disk0" not in name]
+
+
+def _shard(file_name: str) -> str:
+    from workers.hypervisors.kvm.image_folder import shard_of  # noqa: PLC0415
+
+    owner = re.search(r"[0-9a-f-]{36}", file_name)
+    return "" if owner is None else shard_of(VmUuid(owner[0]))
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class KvmSftpRig(KvmRig):
 
     @override
     def leave_half_upload(self, image: Image, place: Place) -> None:
-        self.put_file(place, f"{image.name}.part", image.content[: len(image.content) // 2])
+        self.files.put(place, f"{image.name}.part", image.content[: len(image.content) // 2])
 
     @override
     def chaos(self, vm: Vm) -> dict[str, AbstractContextManager[None]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm
-from tests.contract.rig import DriverRig, Feature, new_vm, replaced
+from configdrive.model import IMAGE_FOLDER, HostName, Image, ImageName, Place, PowerState, StorageName, Vm
+from tests.contract.rig import DriverRig, Feature, ImageFiles, image_name, new_vm, replaced
 from tests.support import require, require_rig
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ class VmwareRig:
         self.host = HOST
         self.home = Place(StorageName("shared"), None, cloud.identity("shared"))
         self.second = Place(StorageName("local-1"), HOST, cloud.identity("local-1"))
+        self.files = ImageFiles(
+            {place: center.datastore(place.storage) / IMAGE_FOLDER for place in (self.home, self.second)}
+        )
         self._center = center
         self._cloud = cloud
         user_iso = cloud.file(USER_ISO)
@@ -81,32 +84,14 @@ class VmwareRig:
     def lock_tray(self, vm: Vm) -> None:
         self._center.lock_tray(self._cloud.reference(vm.instance_name))
 
-    def put_file(self, place: Place, file_name: str, content: bytes) -> None:
-        path = self._images(place) / file_name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-
-    def file(self, place: Place, name: ImageName) -> bytes | None:
-        path = self._images(place) / str(name)
-        return path.read_bytes() if path.exists() else None
-
-    def stamp(self, place: Place, name: ImageName) -> object:
-        found = (self._images(place) / str(name)).stat()
-        return found.st_ino, found.st_mtime_ns
-
     def leave_half_upload(self, image: Image, place: Place) -> None:
-        self.put_file(place, f"{image.name}.part", image.content[: len(image.content) // 2])
-
-    def leftovers(self, vm: Vm) -> list[str]:
-        folders = [self._images(place) for place in (self.home, self.second)]
-        return [path.name for folder in folders for path in folder.glob(f"*{vm.uuid}*")]
+        self.files.put(place, f"{image.name}.part", image.content[: len(image.content) // 2])
 
     def host_down(self) -> AbstractContextManager[None]:
         return self._center.down()
 
     def chaos(self, vm: Vm) -> dict[str, AbstractContextManager[None]]:
-        images = self._images(self.home)
-        image = images / f"{vm.instance_name}.{vm.uuid}.1.iso"
+        image = self.files.path(self.home, str(image_name(vm)))
         ways: dict[str, AbstractContextManager[None]] = {
             "the vCenter is gone": self._center.down(),
             "a datastore is not accessible": self._center.datastore_is("shared", accessible="false"),
@@ -116,7 +101,7 @@ class VmwareRig:
             "every connection dies": self._center.broken({"method": "*", "close": True}),
             "every answer is lost": self._center.broken({"method": "*", "close": True, "after": True}),
             "answers are no XML": self._center.broken({"method": "RetrievePropertiesEx", "status": 200}),
-            "the folder's images are a file": replaced(images, lambda path: path.touch()),
+            "the folder's images are a file": replaced(image.parent, lambda path: path.touch()),
             "an image is a folder": replaced(image, lambda path: path.mkdir()),
         }
         for fault in ("RuntimeFault", "SystemError", "TaskInProgress", "NoPermission", "NotSupported"):
@@ -124,9 +109,6 @@ class VmwareRig:
             rules = [{"method": task, "fault": fault, "task": True} for task in tasks]
             ways[f"tasks fail with {fault}"] = self._center.broken(*rules)
         return ways
-
-    def _images(self, place: Place) -> Path:
-        return self._center.datastore(place.storage) / "configdrive"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm
 from rigs.xapi import XapiPool, XapiSite
-from tests.contract.rig import DriverRig, Feature, image_name, new_vm
+from tests.contract.rig import DriverRig, Feature, ImageFiles, image_name, new_vm, replaced
 from tests.support import require_rig
 from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import VM_MARK
@@ -41,11 +41,10 @@ class XenServerRig:
         nfs = self._site.add_nfs_sr("nfs")
         self.home = Place(StorageName("local"), HOST, f"{self._local}/{pool.host(HOST).uuid}")
         self.second = Place(StorageName("nfs"), None, nfs)
-        self._folders = {
-            self.home: pool.host(HOST).root / f"run/sr-mount/{self._local}/{FOLDER}",
-            self.second: self._site.export("nfs1", f"/export/primary/{nfs}/{FOLDER}"),
-        }
-        self._folders[self.home].mkdir()
+        self._folder = pool.host(HOST).root / f"run/sr-mount/{self._local}/{FOLDER}"
+        self._folder.mkdir()
+        exported = self._site.export("nfs1", f"/export/primary/{nfs}/{FOLDER}")
+        self.files = ImageFiles({self.home: self._folder, self.second: exported})
 
     def make_driver(self, *, force_eject: bool = True) -> XenServerDriver:
         table = {"password": self._pool.password, "user": self._pool.user, "ca_file": str(self._pool.ca), **self._table}
@@ -91,42 +90,25 @@ class XenServerRig:
     def lock_tray(self, vm: Vm) -> None:
         raise NotImplementedError
 
-    def put_file(self, place: Place, file_name: str, content: bytes) -> None:
-        (self._folders[place] / file_name).write_bytes(content)
-
-    def file(self, place: Place, name: ImageName) -> bytes | None:
-        path = self._folders[place] / name.file
-        return path.read_bytes() if path.exists() else None
-
-    def stamp(self, place: Place, name: ImageName) -> object:
-        found = (self._folders[place] / name.file).stat()
-        return found.st_ino, found.st_mtime_ns
-
     def leave_half_upload(self, image: Image, place: Place) -> None:
         driver = self.make_driver()
         driver.upload(Vm(image.name.vm_uuid, image.name.instance_name, driver.name, self.host), image, place)
         driver.close()
         half = image.content[: len(image.content) // 2]
-        (self._folders[place] / image.name.file).write_bytes(half.ljust(len(image.content), b"\0"))
+        self.files.put(place, image.name.file, half.ljust(len(image.content), b"\0"))
 
-    def leftovers(self, vm: Vm) -> list[str]:
-        return [path.name for folder in self._folders.values() for path in folder.glob(f"*{vm.uuid}*")]
-
-    @contextmanager
-    def host_down(self) -> Iterator[None]:
-        with self._pool.down(HOST):
-            yield
+    def host_down(self) -> AbstractContextManager[None]:
+        return self._pool.down(HOST)
 
     def chaos(self, vm: Vm) -> dict[str, AbstractContextManager[None]]:
-        folder = self._folders[self.home]
         return {
             "the toolstack is away": self.host_down(),
             "the host is booting": self._pool.booting(HOST),
             "every call fails": self._faulty(lambda: self._pool.faults.fail("*", "INTERNAL_ERROR", times=None)),
             "every connection breaks": self._faulty(lambda: self._pool.faults.drop("*", times=None)),
             "the answer to a call is lost": self._faulty(lambda: self._pool.faults.drop("VBD.destroy")),
-            "the storage's folder is gone": _replaced(folder, lambda _: None),
-            "an image is a folder": _replaced(folder / image_name(vm).file, lambda path: path.mkdir()),
+            "the storage's folder is gone": replaced(self._folder, lambda _: None),
+            "an image is a folder": replaced(self._folder / image_name(vm).file, lambda path: path.mkdir()),
         }
 
     @contextmanager
@@ -144,19 +126,6 @@ class XenServerRig:
         records = [record for record in found.values() if record["name_label"].startswith("configdrive ")]
         uuids = [record["uuid"] for record in records if (label in record["name_label"]) == (place == self.home)]
         return str(uuids[0])
-
-
-@contextmanager
-def _replaced(path: Path, make: Callable[[Path], object]) -> Iterator[None]:
-    aside = path.with_name(f"{path.name}.aside")
-    path.rename(aside)
-    make(path)
-    try:
-        yield
-    finally:
-        if path.is_dir():
-            path.rmdir()
-        aside.rename(path)
 
 
 @contextmanager

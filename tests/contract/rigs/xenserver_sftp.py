@@ -29,7 +29,7 @@ class XenServerSftpRig(XenServerRig):
 
     @override
     def leave_half_upload(self, image: Image, place: Place) -> None:
-        self.put_file(place, f"{image.name}.part", image.content[: len(image.content) // 2])
+        self.files.put(place, f"{image.name}.part", image.content[: len(image.content) // 2])
 
 
 @contextmanager

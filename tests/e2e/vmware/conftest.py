@@ -1,4 +1,4 @@
-"""A vCenter with two hosts and a fleet of real workers for all of these tests; each test has VMs of its own."""
+"""A vCenter with two datacenters and a fleet of real workers for all of these tests; each test has VMs of its own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from tests.support import require_rig
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rigs.vcsim.cloud import Cloud
-    from rigs.vcsim.server import VCenter
-    from tests.e2e.vmware.life import Life
 
 pytest.importorskip("pyVmomi")
+
+from rigs.vcsim.cloud import Cloud
+from rigs.vcsim.server import VCenter
+from tests.e2e.vmware.life import Life
 
 CONCURRENCY = 4
 SETTINGS = {
@@ -29,6 +30,7 @@ SETTINGS = {
     "lease_seconds": 4.0,
     "resend_seconds": 1.0,
     "leftover_seconds": 1.0,
+    "orphan_seconds": 0.1,
     "call_seconds": 10.0,
 }
 """An event that cannot succeed is parked within two seconds."""
@@ -38,7 +40,11 @@ HOSTS: dict[str, dict[str, object]] = {
     "h2": {"esxi": "esx-02"},
     "in-folders": {"esxi": "esx-03", "placement": "folder"},
     "in-directories": {"esxi": "esx-04", "placement": "vm-directory"},
+    "cluster-01": {"cluster": "cluster-01"},
+    "cluster-02": {"cluster": "cluster-02"},
+    "everything": {},
 }
+"""As the documentation and the example have them, they overlap."""
 
 
 class NewVm(Protocol):
@@ -49,15 +55,12 @@ class NewVm(Protocol):
 
 @pytest.fixture(scope="package")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
-    from rigs.vcsim.server import VCenter  # noqa: PLC0415
-
-    every = tuple(str(host["esxi"]) for host in HOSTS.values())
-    datastores = dict.fromkeys(("shared", "other", "vsan", "vsan-2"), every)
-    datastores |= {"local-1": every[:1], "local-2": every[1:2]}
+    every = ("esx-01", "esx-02", "esx-03", "esx-04")
+    datastores: dict[str, tuple[str, ...]] = dict.fromkeys(("shared", "other", "vsan", "vsan-2"), every)
+    datastores |= {"local-1": every[:1], "local-2": every[1:2], "DC1/shared": ("esx-11",)}
+    clusters = {("DC0", "cluster-01"): every, ("DC1", "cluster-02"): ("esx-11",)}
     with require_rig():
-        center = VCenter(tmp_path_factory.mktemp("vcsim"), datastores, hosts=every, vsan=("vsan", "vsan-2"))
-        center.start()
+        center = VCenter(tmp_path_factory.mktemp("vcsim"), datastores, clusters=clusters, vsan=("vsan", "vsan-2"))
     with center, closing(Cloud(center)) as opened:
         yield opened
 
@@ -84,9 +87,7 @@ def fleet(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
 
 @pytest.fixture
 def new_vm(cloud: Cloud, fleet: Fleet) -> NewVm:
-    from tests.e2e.vmware.life import Life  # noqa: PLC0415
-
     def new(datastore: str = "shared", host: str = "h1") -> Life:
-        return Life(cloud, fleet, datastore, host=host, esxi=str(HOSTS[host]["esxi"]))
+        return Life(cloud, fleet, datastore, host=host, esxi=str(HOSTS[host].get("esxi", "esx-01")))
 
     return new

@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.contract.outcome import Status
-from rigs.fleet import Fleet
 from rigs.iso_files import read_iso
 from rigs.process import wait_until
 from tests.e2e.orchestrator import GUEST
-from tests.e2e.vmware.conftest import SETTINGS
-from tests.e2e.vmware.life import Life
-from tests.support import require_rig, run_command
+from tests.support import run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from rigs.fleet import Fleet
     from rigs.vcsim.cloud import Cloud
-
-CLUSTERS = {("DC0", "cluster-01"): ["esx-01", "esx-02"], ("DC1", "cluster-02"): ["esx-11"]}
-DATASTORES = {"shared": ["esx-01", "esx-02"], "local-1": ["esx-01"], "DC1/shared": ["esx-11"]}
-HOSTS = {
-    "esx-01": {"esxi": "esx-01"},
-    "cluster-01": {"cluster": "cluster-01"},
-    "cluster-02": {"cluster": "cluster-02"},
-    "everything": {},
-}
-"""As the documentation and the example have them: they overlap."""
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
-    from rigs.vcsim.server import VCenter  # noqa: PLC0415
-
-    with require_rig():
-        center = VCenter(tmp_path_factory.mktemp("wide"), DATASTORES, clusters=CLUSTERS)
-        center.start()
-    with center, closing(Cloud(center)) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def fleet(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    settings = {**SETTINGS, "orphan_seconds": 0.1, "leftover_seconds": 1}
-    inventory = cloud.center.inventory_text(HOSTS)
-    with require_rig():
-        fleet = Fleet(tmp_path_factory.mktemp("fleet"), inventory, hypervisor="vmware", settings=settings)
-    with fleet:
-        yield fleet
+    from tests.e2e.vmware.conftest import NewVm
 
 
 def sweep(fleet: Fleet) -> str:
@@ -62,9 +26,9 @@ def sweep(fleet: Fleet) -> str:
 
 
 def test_what_moves_to_another_datacenter_leaves_nothing_on_the_datastore_of_the_same_name(
-    cloud: Cloud, fleet: Fleet
+    cloud: Cloud, new_vm: NewVm
 ) -> None:
-    vm = Life(cloud, fleet, "shared", host="cluster-01")
+    vm = new_vm("shared", "cluster-01")
     assert vm.send("start", guest=GUEST).status is Status.APPLIED
     vm.power_on()
     before = vm.content()
@@ -83,12 +47,12 @@ def test_what_moves_to_another_datacenter_leaves_nothing_on_the_datastore_of_the
 
 
 @pytest.mark.parametrize("datastore", ["shared", "local-1"])
-def test_events_by_another_name_of_the_same_host_keep_the_drive(cloud: Cloud, fleet: Fleet, datastore: str) -> None:
-    vm = Life(cloud, fleet, datastore, host="esx-01")
+def test_events_by_another_name_of_the_same_host_keep_the_drive(new_vm: NewVm, datastore: str) -> None:
+    vm = new_vm(datastore)
     assert vm.send("start", guest=GUEST).status is Status.APPLIED
     vm.power_on()
     before = vm.content()
-    for host in ("cluster-01", "everything", "esx-01"):
+    for host in ("cluster-01", "everything", "h1"):
         vm.host = host
         started = vm.send("start", guest=GUEST)
         assert (started.status, "left_behind" in started.facts) == (Status.APPLIED, False)
@@ -101,8 +65,8 @@ def test_events_by_another_name_of_the_same_host_keep_the_drive(cloud: Cloud, fl
     assert (vm.images(), vm.medium()) == ([], None)
 
 
-def test_the_sweep_keeps_the_only_copy_whatever_host_it_is_found_by(cloud: Cloud, fleet: Fleet) -> None:
-    vms = [Life(cloud, fleet, "local-1", host=host) for host in ("esx-01", "cluster-01", "everything")]
+def test_the_sweep_keeps_the_only_copy_whatever_host_it_is_found_by(new_vm: NewVm, fleet: Fleet) -> None:
+    vms = [new_vm("local-1", host) for host in ("h1", "cluster-01", "everything")]
     for vm in vms[:2]:
         assert vm.send("deploy", guest=GUEST).status is Status.APPLIED
     assert vms[2].send("start", guest=GUEST).status is Status.APPLIED
@@ -115,8 +79,8 @@ def test_the_sweep_keeps_the_only_copy_whatever_host_it_is_found_by(cloud: Cloud
         assert vm.images() == []
 
 
-def test_stop_of_a_suspended_vm_ends_and_is_finished_when_the_vm_is_off(cloud: Cloud, fleet: Fleet) -> None:
-    vm = Life(cloud, fleet, "shared", host="cluster-01")
+def test_stop_of_a_suspended_vm_ends_and_is_finished_when_the_vm_is_off(cloud: Cloud, new_vm: NewVm) -> None:
+    vm = new_vm("shared", "cluster-01")
     assert vm.send("start", guest=GUEST).status is Status.APPLIED
     vm.power_on()
     cloud.suspend(vm.name)

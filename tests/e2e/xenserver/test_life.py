@@ -21,7 +21,8 @@ tests/integration/xenserver/test_iso_srs.py; `positions`: test_positions.py ther
   start;
 * "On vm migration the config drive ISO get attached to VM on destination host": test_migration.py;
 * "For each VM an ISO will be created. One user VM can't have access to other user VM config drive ISO": here
-  `test_thirty_vms_...`; tests/contract/test_drive.py, `test_another_vm_s_image_is_never_attached`.
+  `test_thirty_vms_...`; tests/contract/test_drive.py,
+  `test_the_orchestrator_s_attach_and_another_vm_s_image_touch_nothing`.
 """
 
 from __future__ import annotations

@@ -85,18 +85,9 @@ def test_all_of_a_vm_is_read(cloudstack: CloudStack, vm: str) -> None:
     assert content.user_data.get_secret_value() == "I2Nsb3VkLWNvbmZpZwo="
 
 
-def test_a_vm_of_a_project_is_found_too(cloudstack: CloudStack, vm: str) -> None:
-    cloudstack.vms[vm] = machine(vm)
-    cloudstack.of_projects.add(vm)
-
-    assert ApiDirectory(api(cloudstack)).find(VmUuid(vm)) is not None
-
-
-def test_a_vm_that_is_not_there_is_none(cloudstack: CloudStack, vm: str) -> None:
+def test_a_vm_of_a_project_and_one_without_anything_are_read_all_the_same(cloudstack: CloudStack, vm: str) -> None:
     assert ApiDirectory(api(cloudstack)).find(VmUuid(vm)) is None
-
-
-def test_a_vm_without_anything_is_read_all_the_same(cloudstack: CloudStack, vm: str) -> None:
+    cloudstack.of_projects.add(vm)
     cloudstack.vms[vm] = {"id": vm, "instancename": "i-2-3-VM", "hypervisor": "None", "nic": None, "details": "x"}
     directory = ApiDirectory(api(cloudstack))
     found = directory.find(VmUuid(vm))
@@ -130,7 +121,20 @@ def test_wrong_keys_are_words(cloudstack: CloudStack) -> None:
     assert (type(error), error.code) == (PermanentError, PermanentCode.ACCESS_DENIED)
 
 
-def test_an_address_that_is_no_api_is_named_with_what_to_look_at(cloudstack: CloudStack) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        *((status, TransientCode.HOST_UNREACHABLE) for status in (429, 500, 503, 530, 302)),
+        *((status, PermanentCode.ACCESS_DENIED) for status in (401, 432, 531)),
+    ],
+)
+def test_what_may_pass_is_transient_and_what_a_person_has_to_mend_permanent(
+    cloudstack: CloudStack, status: int, code: TransientCode | PermanentCode
+) -> None:
+    cloudstack.status = status
+
+    assert refused(api(cloudstack)).code is code
+    assert len(cloudstack.calls) == 1  # a redirect is not followed
     cloudstack.status = 404
     assert "/client/api" in refused(api(cloudstack)).remedy
 
@@ -150,21 +154,6 @@ def test_a_certificate_that_is_not_trusted_is_words(cloudstack: CloudStack, tmp_
     assert cloudstack.calls == []
 
 
-@pytest.mark.parametrize("status", [429, 500, 503, 530, 302])
-def test_what_may_pass_is_transient(cloudstack: CloudStack, status: int) -> None:
-    cloudstack.status = status
-
-    assert refused(api(cloudstack)).code is TransientCode.HOST_UNREACHABLE
-    assert len(cloudstack.calls) == 1  # a redirect is not followed
-
-
-@pytest.mark.parametrize("status", [401, 432, 531])
-def test_what_a_person_has_to_mend_is_permanent(cloudstack: CloudStack, status: int) -> None:
-    cloudstack.status = status
-
-    assert refused(api(cloudstack)).code is PermanentCode.ACCESS_DENIED
-
-
 def test_a_server_that_is_away_or_hangs_is_transient(cloudstack: CloudStack) -> None:
     client = api(cloudstack, seconds=0.5)
     cloudstack.well.clear()
@@ -179,21 +168,16 @@ def test_a_server_that_is_away_or_hangs_is_transient(cloudstack: CloudStack) -> 
 )
 def test_a_key_file_that_is_none_is_named(tmp_path: Path, content: str, mode: int, words: str) -> None:
     path = tmp_path / "keys"
+    path.write_text(f"{API_KEY}\n{SECRET_KEY}\n")
+    path.chmod(0o640)
+    assert ApiKey.read(path) == KEY
+    assert SECRET_KEY not in repr(ApiKey.read(path))
     path.write_text(content)
     path.chmod(mode)
     caught = error_of(ApiKey.read, path)
 
     assert words in caught.detail
     assert API_KEY not in str(caught)
-
-
-def test_a_key_file_is_read_and_not_shown(tmp_path: Path) -> None:
-    path = tmp_path / "keys"
-    path.write_text(f"{API_KEY}\n{SECRET_KEY}\n")
-    path.chmod(0o640)
-
-    assert ApiKey.read(path) == KEY
-    assert SECRET_KEY not in repr(ApiKey.read(path))
 
 
 @pytest.mark.parametrize("path", [None, "missing"])

@@ -55,18 +55,6 @@ def test_what_a_newer_version_remembers_beside_it_is_passed_over(memory: RedisMe
     assert memory.read(vm) == PUBLISHED
 
 
-def test_what_was_published_is_remembered_with_its_notice(memory: RedisMemory, vm: str) -> None:
-    said = notice(state("Starting", "Running", 1))
-    assert not memory.seen(said)
-    with memory.lock(VmUuid(vm), said) as lock:
-        assert lock.published == Published()
-        lock.keep(PUBLISHED)
-
-    assert memory.seen(said)
-    with memory.lock(VmUuid(vm), said) as lock:
-        assert lock.published == PUBLISHED
-
-
 @pytest.mark.parametrize(
     ("body", "known"),
     [

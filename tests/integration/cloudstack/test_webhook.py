@@ -48,32 +48,30 @@ def test_a_signed_payload_is_stored_before_it_is_answered_and_once(hook: Hook, s
     assert site.types(running) == ["start"]
 
 
-@pytest.mark.parametrize("how", ["missing", "of another key", "of other bytes", "no base64", "cut", "not ascii"])
 def test_a_payload_without_the_right_signature_is_refused_and_leaves_nothing(
-    hook: Hook, site: AdapterSite, running: str, how: str
+    hook: Hook, site: AdapterSite, running: str
 ) -> None:
     payload = started(running)
     right = sign(payload)
-    wrong = {
-        "missing": "",
-        "of another key": sign(payload, "another"),
-        "of other bytes": sign(payload + b" "),
-        "no base64": "*" * len(right),
-        "cut": right[:-4],
-        "not ascii": "ä" + right[1:],
-    }[how]
-
     before = site.everything_in_redis()
-    assert hook.post(payload, signature=wrong) == 401
+    for wrong in (
+        "",
+        sign(payload, "another"),  # of another key
+        sign(payload + b" "),  # of other bytes
+        "*" * len(right),
+        right[:-4],
+        "ä" + right[1:],
+    ):
+        assert hook.post(payload, signature=wrong) == 401, wrong
+        assert hook.call("POST", "/", b"no JSON either", {"X-CS-Signature": wrong.encode().decode("latin-1")}) == 401
     assert hook.call("POST", "/", payload, {}) == 401
-    assert hook.call("POST", "/", b"no JSON either", {"X-CS-Signature": wrong.encode().decode("latin-1")}) == 401
     assert site.types(running) == []
     assert site.everything_in_redis() == before
     assert site.dead_letters() == []
     assert site.cloudstack.calls == []
 
 
-def test_what_leads_to_nothing_is_answered_with_200_so_that_it_does_not_come_again(
+def test_what_leads_to_nothing_is_answered_with_200_so_that_it_does_not_come_again_but_no_json_with_400(
     hook: Hook, site: AdapterSite
 ) -> None:
     for name in ("webhook-trial", "action-destroy-scheduled", "action-reboot-completed", "action-volume-create"):
@@ -82,12 +80,8 @@ def test_what_leads_to_nothing_is_answered_with_200_so_that_it_does_not_come_aga
 
     (letter,) = site.dead_letters()
     assert letter.origin == "cloudstack webhook"
-
-
-def test_what_is_no_json_object_is_a_400_and_a_dead_letter(hook: Hook, site: AdapterSite) -> None:
-    assert hook.post(b"no JSON") == 400
-    assert hook.post(b"[1]") == 400
-    assert len(site.dead_letters()) == 2
+    assert [hook.post(unreadable) for unreadable in (b"no JSON", b"[1]")] == [400, 400]
+    assert len(site.dead_letters()) == 3
 
 
 def test_what_is_too_large_is_refused_before_it_is_there(hook: Hook, certificates: Certificates) -> None:
@@ -112,35 +106,22 @@ def test_other_calls_are_refused(hook: Hook) -> None:
     assert hook.call("POST", "/elsewhere", b"{}") == 404
 
 
-def test_while_cloudstack_s_api_is_away_a_payload_must_come_again(hook: Hook, site: AdapterSite, running: str) -> None:
-    payload = started(running)
-    site.cloudstack.status = 503
-    assert hook.post(payload) == 503
-    assert site.types(running) == []
-
-    site.cloudstack.status = None
-    assert hook.post(payload) == 200
-    assert site.types(running) == ["start"]
-
-
-def test_prometheus_is_shown_what_became_of_each(hook: Hook, site: AdapterSite, running: str) -> None:
+def test_while_cloudstack_s_api_is_away_or_refuses_our_keys_a_payload_must_come_again_and_each_is_counted(
+    hook: Hook, site: AdapterSite, running: str
+) -> None:
     before = hook.counted()
-    site.cloudstack.status = 503
-    assert hook.post(started(running)) == 503
+    for site.cloudstack.status in (503, 401):
+        assert hook.post(started(running)) == 503
+    assert (site.types(running), site.dead_letters()) == ([], [])
     site.cloudstack.status = None
     for payload in (started(running), started(running), b"no JSON", body("webhook-trial")):
         hook.post(payload)
+    assert site.types(running) == ["start"]
 
     counted = {result: number - before[result] for result, number in hook.counted().items()}
-    assert counted == {"published": 1, "duplicate": 1, "dead_letter": 1, "ignored": 1, "retried": 1, "stale": 0}
+    assert counted == {"published": 1, "duplicate": 1, "dead_letter": 1, "ignored": 1, "retried": 2, "stale": 0}
     assert hook.post(b"{}", signature="") == 401
-    assert sum(hook.counted().values()) == sum(before.values()) + 5, "a stranger's call is no notice"
-
-
-def test_an_api_that_refuses_our_keys_loses_no_payload(hook: Hook, site: AdapterSite, running: str) -> None:
-    site.cloudstack.status = 401
-    assert hook.post(started(running)) == 503
-    assert site.dead_letters() == []
+    assert sum(hook.counted().values()) == sum(before.values()) + 6, "a stranger's call is no notice"
 
 
 @pytest.fixture

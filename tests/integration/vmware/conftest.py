@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from configdrive.model import Image, Vm
-    from rigs.vcsim.cloud import Cloud
-    from rigs.vcsim.server import VCenter
-    from workers.hypervisors.vmware.driver import VmwareDriver
 
 pytest.importorskip("pyVmomi")
+
+from rigs.vcsim.cloud import Cloud
+from rigs.vcsim.server import VCenter
+from workers.hypervisors.vmware.driver import VmwareDriver
 
 BOTH = ("esx-01", "esx-02")
 DATASTORES = {
@@ -107,20 +108,14 @@ class MakeDriver(Protocol):
 
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
-    from rigs.vcsim.server import VCenter  # noqa: PLC0415
-
     with require_rig():
         center = VCenter(tmp_path_factory.mktemp("vcsim"), DATASTORES, pods={"pod": ("pod-a", "pod-b")}, vsan=VSAN)
-        center.start()
     with center, closing(Cloud(center)) as cloud:
         yield Site(center, cloud)
 
 
 @pytest.fixture
 def make_driver(site: Site) -> Iterator[MakeDriver]:
-    from workers.hypervisors.vmware.driver import VmwareDriver  # noqa: PLC0415
-
     with ExitStack() as stack:
 
         def make(

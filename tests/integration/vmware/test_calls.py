@@ -91,48 +91,53 @@ def test_a_stop_costs_the_same_however_many_vms_its_datastore_has(site: Site, ma
     assert sizes[1] <= 1.1 * sizes[0]
 
 
-def test_a_vm_that_is_not_known_yet_is_searched_for_once(site: Site, warm: VmwareDriver) -> None:
+def test_a_vm_that_is_not_known_yet_is_searched_for_once_and_a_listing_is_one_task(
+    site: Site, warm: VmwareDriver
+) -> None:
     vm = site.define()
     site.center.calls()
     warm.observe(vm, names=[])
     assert site.center.calls() == ["FindAllByUuid", "RetrievePropertiesEx"]
     warm.observe(vm, names=[])
     assert site.center.calls() == ["RetrievePropertiesEx"]
-
-
-def test_a_listing_is_one_task(site: Site, warm: VmwareDriver) -> None:
-    vm = site.define()
-    warm.observe(vm, names=[])
-    site.center.calls()
     warm.observe(vm)
     assert site.center.calls() == ["RetrievePropertiesEx", "SearchDatastore_Task", "RetrievePropertiesEx"]
 
 
-def test_the_topology_is_read_once_for_all_threads(site: Site, make_driver: MakeDriver) -> None:
-    driver, vms = make_driver(connections=8), [site.define() for _ in range(8)]
+def test_before_a_file_goes_only_vms_that_have_changed_are_read_again(site: Site, driver: VmwareDriver) -> None:
+    vm = site.define()
+    for generation in (1, 2):
+        driver.upload(vm, make_image(vm, generation), site.shared)
+    driver.delete(vm, StoredImage(image_name(vm, 1), site.shared))
+    driver.observe(vm, names=[])
     site.center.calls()
-    site.center.delay(50)
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda vm: driver.observe(vm, names=[]), vms))
-    finally:
-        site.center.delay(0)
-    assert site.center.calls().count("CreateContainerView") == 1
+    driver.delete(vm, StoredImage(image_name(vm, 2), site.shared))
+    assert site.center.calls() == ["RetrievePropertiesEx", "DeleteDatastoreFile_Task", "RetrievePropertiesEx"]
 
 
-def test_there_is_one_session_for_all_threads_of_a_process_and_none_after_the_end(
+def test_all_threads_share_a_session_its_connections_and_one_look_at_the_topology(
     site: Site, make_driver: MakeDriver
 ) -> None:
     before = site.center.sessions()
-    driver, vms = make_driver(), [site.define() for _ in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(driver.observe, vms))
-    calls = site.center.calls()
-    assert calls.count("Login") == 1
-    assert site.center.sessions() == before + 1
-    assert [(one.kind, one.open, one.reopened) for one in driver.connections()] == [("vsphere", 1, 0)]
-    driver.close()
-    assert site.center.calls() == ["Logout"]
+    vms = [site.define() for _ in range(8)]
+    for connections in (1, 8):
+        driver = make_driver(connections=connections, call_timeout=60.0)
+        site.center.calls()
+        site.center.load()
+        site.center.delay(20)
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                seen = list(pool.map(lambda vm, driver=driver: driver.observe(vm, names=[]), vms))
+        finally:
+            site.center.delay(0)
+        assert {one.storage for one in seen} == {site.shared}
+        calls = site.center.calls()
+        assert (calls.count("Login"), calls.count("CreateContainerView")) == (1, 1)
+        assert site.center.load()["most"] <= connections
+        assert site.center.sessions() == before + 1
+        assert [(one.kind, one.open, one.reopened) for one in driver.connections()] == [("vsphere", 1, 0)]
+        driver.close()
+        assert site.center.calls() == ["Logout"]
 
 
 def test_a_session_that_was_ended_is_opened_again_in_the_middle(site: Site, driver: VmwareDriver) -> None:
@@ -149,13 +154,6 @@ def test_a_session_that_was_ended_is_opened_again_in_the_middle(site: Site, driv
     assert site.files(vm) == []
     assert site.center.calls().count("Login") == 4
     assert [(one.open, one.reopened) for one in driver.connections()] == [(1, 3)]
-
-
-def test_no_more_connections_are_used_at_once_than_the_inventory_says(site: Site, make_driver: MakeDriver) -> None:
-    driver, vms = make_driver(connections=1, call_timeout=30.0), [site.define() for _ in range(4)]
-    with ThreadPoolExecutor(4) as pool:
-        seen = list(pool.map(driver.observe, vms))
-    assert [one.storage for one in seen] == [site.shared] * 4
 
 
 def test_a_forked_child_has_a_session_of_its_own(site: Site, driver: VmwareDriver) -> None:

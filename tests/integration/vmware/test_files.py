@@ -40,6 +40,9 @@ T, P = TransientCode, PermanentCode
         ({"method": "GET", "close": True}, T.HOST_UNREACHABLE),
         ({"method": "MoveDatastoreFile_Task", "close": True}, T.HOST_UNREACHABLE),
         ({"method": "MoveDatastoreFile_Task", "close": True, "after": True}, T.HOST_UNREACHABLE),
+        ({"method": "MoveDatastoreFile_Task", "fault": "FileAlreadyExists", "task": True}, T.STORAGE_UNAVAILABLE),
+        ({"method": "MoveDatastoreFile_Task", "fault": "NoDiskSpace", "task": True}, T.STORAGE_FULL),
+        ({"method": "MoveDatastoreFile_Task", "fault": "FileLocked", "task": True}, T.IMAGE_IN_USE),
     ],
     ids=str,
 )
@@ -62,6 +65,7 @@ def test_the_folder_is_made_with_the_first_image(site: Site, driver: VmwareDrive
     place = site.place("pod-b")
     vm = site.define(datastore="pod-b")
     assert not (site.center.datastore("pod-b") / "configdrive").exists()
+    assert driver.observe(vm).images == ()
     driver.upload(vm, make_image(vm), place)
     assert [image.place for image in driver.observe(vm).images] == [place]
 

@@ -20,16 +20,18 @@ from configdrive.model import (
 )
 from configdrive.ports import AttachedHow, Inserted
 from rigs.process import RigError
+from rigs.vcsim.cloud import Cloud
+from rigs.vcsim.server import VCenter
 from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.vmware.conftest import Site, give
 from tests.support import error_of, require_rig
+from workers.hypervisors.vmware.driver import VmwareDriver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from configdrive.model import Vm
     from tests.integration.vmware.conftest import MakeDriver
-    from workers.hypervisors.vmware.driver import VmwareDriver
 
 CLUSTERS = {
     ("DC0", "cluster-01"): ["esx-01", "esx-02"],
@@ -59,13 +61,9 @@ HOSTS: dict[str, dict[str, object]] = {
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Three datacenters: all have a datastore `shared`, two a cluster `cluster-01`, two an export `nfs`."""
-    from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
-    from rigs.vcsim.server import VCenter  # noqa: PLC0415
-
     with require_rig():
         directory = tmp_path_factory.mktemp("wide")
         center = VCenter(directory, DATASTORES, clusters=CLUSTERS, same={"DC1/nfs": "nfs"})
-        center.start()
     with center, closing(Cloud(center)) as cloud:
         yield Site(center, cloud)
 
@@ -77,8 +75,6 @@ def wide_driver(wide: Site) -> Iterator[VmwareDriver]:
 
 
 def _driver(site: Site, hosts: dict[str, dict[str, object]], stack: ExitStack) -> VmwareDriver:
-    from workers.hypervisors.vmware.driver import VmwareDriver  # noqa: PLC0415
-
     made = VmwareDriver.from_inventory(site.center.inventory(hosts), call_timeout=20.0)
     stack.callback(made.close)
     return made
@@ -102,23 +98,6 @@ def clone(site: Site, vm: Vm) -> Vm:
 
 
 # --- datacenters ------------------------------------------------------------------------------------------------------
-
-
-def test_datastores_of_one_name_in_two_datacenters_are_two_places(wide: Site, wide_driver: VmwareDriver) -> None:
-    vm = define(wide, "cluster-01", "esx-01", "shared", running=True)
-    image = give(wide_driver, vm)
-    here, there = wide.place("shared"), wide.place("DC1/shared")
-    assert here != there
-    moving = replace(at(vm, "cluster-02"), primary_storage=here.storage)
-    seen = wide_driver.observe(moving, [here], names=[image.name])
-    assert (seen.storage, seen.images) == (there, (StoredImage(image.name, here),))
-    wide_driver.copy(moving, image.name, here, there)
-    assert wide.cloud.media(vm.instance_name) == {}  # so that vSphere lets it go
-    wide.cloud.relocate(vm.instance_name, host="esx-11", datastore="DC1/shared")
-    wide_driver.attach(at(vm, "cluster-02"), image.name, there)
-    wide_driver.delete(at(vm, "cluster-02"), StoredImage(image.name, here), anyones=False)
-    assert wide.files(vm) == [f"DC1-shared/{image.name}"]
-    assert wide_driver.observe(at(vm, "cluster-02"), names=[image.name]).drive == Inserted(image.name, there)
 
 
 def test_a_vm_that_moves_from_disk_to_disk_within_its_cluster_has_an_empty_drive_meanwhile(
@@ -367,16 +346,11 @@ def test_a_vm_that_was_found_by_its_name_alone_and_has_another_s_image_is_refuse
     assert by_name.observe(vm).media == (image_name(vm),)
 
 
-# --- contents ---------------------------------------------------------------------------------------------------------
-
-
 # --- several vCenters -------------------------------------------------------------------------------------------------
 
 
 def test_a_host_and_a_place_of_one_vcenter_are_found_while_another_is_away(wide: Site, site: Site) -> None:
     """What lies on one vCenter is none of the other's business, also when that one comes first in the inventory."""
-    from workers.hypervisors.vmware.driver import VmwareDriver  # noqa: PLC0415
-
     other, here = site.center.inventory({"a": {"esxi": "esx-01"}}), wide.center.inventory(HOSTS)
     endpoints = {"other": other["endpoints"]["vc"], "vc": here["endpoints"]["vc"]}
     hosts = {"a": {"endpoint": "other", "esxi": "esx-01"}, **here["hosts"]}

@@ -55,18 +55,6 @@ def attach(driver: VmwareDriver, vm: Vm) -> tuple[AttachedHow, str]:
     return attached.how, attached.device
 
 
-def test_a_halted_vm_gets_the_last_ide_drive(site: Site, driver: VmwareDriver) -> None:
-    assert attach(driver, site.define(drive=False)) == (AttachedHow.INSERTED, "ide1:1")
-
-
-def test_the_user_s_place_is_left_free(site: Site, driver: VmwareDriver) -> None:
-    vm = site.define(drive=False)
-    site.cloud.insert(vm.instance_name, USER_ISO, (201, 1))
-    site.cloud.insert(vm.instance_name, USER_ISO, (200, 1))
-    assert attach(driver, vm) == (AttachedHow.INSERTED, "ide0:0")
-    assert list(site.cloud.media(vm.instance_name).values()).count(USER_ISO) == 2
-
-
 def test_where_ide_is_full_a_sata_controller_comes(site: Site, driver: VmwareDriver) -> None:
     vm = site.define(drive=False)
     for place in IDE:

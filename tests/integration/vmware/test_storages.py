@@ -11,24 +11,19 @@ import pytest
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import HostName, Place, PowerState, StorageName, StoredImage
 from configdrive.ports import AttachedHow, Inserted
+from rigs.vcsim.cloud import Cloud
+from rigs.vcsim.server import VCenter
 from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.vmware.conftest import give
 from tests.support import error_of, require_rig
+from workers.hypervisors.vmware.driver import VmwareDriver
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.integration.vmware.conftest import MakeDriver, Site
-    from workers.hypervisors.vmware.driver import VmwareDriver
 
 POD = StorageName("pod")
-
-
-def test_a_local_root_disk_has_its_image_beside_it(site: Site, driver: VmwareDriver) -> None:
-    vm = site.define(datastore="local-1")
-    assert driver.observe(vm).storage == site.local
-    give(driver, vm, site.local)
-    assert site.files(vm) == [f"local-1/{image_name(vm)}"]
 
 
 def test_with_a_fallback_only_shared_datastores_hold_images(site: Site, make_driver: MakeDriver) -> None:
@@ -121,18 +116,22 @@ def test_a_vm_is_on_its_host_only_and_everywhere_for_the_whole_vcenter(site: Sit
         assert there is (power is PowerState.RUNNING)
 
 
-def test_storage_vmotion_moves_where_images_belong(site: Site, driver: VmwareDriver) -> None:
-    vm = site.define(PowerState.RUNNING)
-    give(driver, vm)
-    site.cloud.relocate(vm.instance_name, datastore="other")
-    seen = driver.observe(vm, [site.shared])
-    assert seen.storage == site.other
-    assert seen.drive == Inserted(image_name(vm), site.shared)
-    driver.copy(vm, image_name(vm), site.shared, site.other)
-    driver.attach(vm, image_name(vm), site.other)
-    driver.delete(vm, StoredImage(image_name(vm), site.shared))
-    assert driver.observe(vm).drive == Inserted(image_name(vm), site.other)
-    assert site.files(vm) == [f"other/{image_name(vm)}"]
+def test_what_a_vm_of_another_datastore_got_since_the_last_look_is_not_deleted(
+    site: Site, driver: VmwareDriver
+) -> None:
+    vm, thief = site.define(datastore="other"), site.define(datastore="shared")
+    for generation in (1, 2):
+        driver.upload(vm, make_image(vm, generation), site.other)
+    driver.delete(vm, StoredImage(image_name(vm, 1), site.other))  # now it is known that the thief has nothing
+    for loses in (driver.detach, lambda thief: site.cloud.destroy(thief.instance_name)):
+        driver.upload(vm, make_image(vm, 2), site.other)
+        site.cloud.insert(thief.instance_name, f"[other] configdrive/{image_name(vm, 2)}")
+        caught = error_of(driver.delete, vm, StoredImage(image_name(vm, 2), site.other))
+        assert caught.code is TransientCode.IMAGE_IN_USE
+        assert thief.instance_name in caught.detail
+        loses(thief)
+        driver.delete(vm, StoredImage(image_name(vm, 2), site.other))
+        assert site.files(vm) == []
 
 
 def test_a_survey_sees_all_datastores_of_the_host_and_no_other_host_s_vms(site: Site, driver: VmwareDriver) -> None:
@@ -191,10 +190,6 @@ def test_a_host_that_the_vcenter_does_not_know_is_reported(site: Site, make_driv
 
 
 def test_a_stand_alone_esxi_is_as_good(tmp_path: Path) -> None:
-    from rigs.vcsim.cloud import Cloud  # noqa: PLC0415
-    from rigs.vcsim.server import VCenter  # noqa: PLC0415
-    from workers.hypervisors.vmware.driver import VmwareDriver  # noqa: PLC0415
-
     with require_rig():
         center = VCenter(tmp_path, {"datastore1": ["esx-09"]}, hosts=["esx-09"], esxi=True)
     with center, closing(Cloud(center)) as cloud:

@@ -1,9 +1,7 @@
-"""A CloudStack in memory, an adapter beside it, and what was published."""
+"""A CloudStack in memory, an adapter beside it that remembers on a real Redis, and what was published."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,16 +19,8 @@ from tests.unit.fakes.small import FakeClock, FakeSealer
 from tests.unit.workers.cloudstack.recorded import UUID
 from workers.cloudstack.adapter import Adapter, Taken
 from workers.cloudstack.notices import Notice
-from workers.cloudstack.ports import (
-    Memory,
-    NetworkRecord,
-    NicRecord,
-    Published,
-    VmContent,
-    VmDirectory,
-    VmLock,
-    VmRecord,
-)
+from workers.cloudstack.ports import NetworkRecord, NicRecord, Published, VmContent, VmDirectory, VmRecord
+from workers.cloudstack.redis_memory import RedisMemory
 from workers.config.cloudstack import DrivesFor, StartAt
 
 RECORD = VmRecord(
@@ -95,47 +85,24 @@ class MemoryDirectory(VmDirectory):
         return SecretStr(self.passwords[job]) if job in self.passwords else None
 
 
-@dataclass
-class MemoryMemory(Memory):
-    """What was published, in a dict; `dies` after what was published and before it is remembered."""
+class ClockedMemory(RedisMemory):
+    """By a clock that tests move; it `dies` after something was published and before that is remembered."""
 
-    clock: FakeClock
-    published: dict[VmUuid, Published] = field(default_factory=dict)
-    notices: set[str] = field(default_factory=set)
-    dies: bool = False
+    dies = False
 
-    @override
-    def seen(self, notice: Notice) -> bool:
-        return any(name in self.notices for name in notice.identities)
+    def __init__(self, store: Store, clock: FakeClock) -> None:
+        super().__init__(store.client, prefix=store.prefix, seen_seconds=60, gone_seconds=60)
+        self._clock = clock
 
     @override
-    @contextmanager
-    def lock(self, vm: VmUuid, notice: Notice | None) -> Iterator[VmLock]:
-        yield MemoryVmLock(self, vm, notice)
-
-
-class MemoryVmLock(VmLock):
-    """One visit."""
-
-    def __init__(self, memory: MemoryMemory, vm: VmUuid, notice: Notice | None) -> None:
-        self._memory, self._vm, self._notice = memory, vm, notice
-        self.published = memory.published.get(vm, Published())
+    def now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
 
     @override
-    def next_sequence(self, published: Published) -> int:
-        return max(published.sequence + 1, int(self._memory.clock.now() * 1000))
-
-    @override
-    def check(self) -> None:
-        pass
-
-    @override
-    def keep(self, published: Published) -> None:
-        if self._memory.dies:
+    def write(self, vm: VmUuid, published: Published, notice: Notice | None) -> None:
+        if self.dies:
             raise TransientError(TransientCode.VM_BUSY, "the adapter dies here")
-        self._memory.published[self._vm] = published
-        if self._notice is not None:
-            self._memory.notices |= set(self._notice.identities)
+        super().write(vm, published, notice)
 
 
 class Cloud:
@@ -155,7 +122,7 @@ class Cloud:
         self.mailbox = self.store.mailbox
         self.sealer = FakeSealer()
         self.directory = MemoryDirectory()
-        self.memory = MemoryMemory(self.clock)
+        self.memory = ClockedMemory(self.store, self.clock)
         self.publisher = Publisher(
             self.mailbox, self.sealer, hypervisors=list(map(HypervisorName, ("kvm", "simulated", "xenserver")))
         )

@@ -75,11 +75,6 @@ def test_a_uuid_that_is_null_is_found_where_else_it_stands(name: str) -> None:
     assert notice(name).vm == UUID
 
 
-@pytest.mark.parametrize("name", ["action-null-uuid-nowhere", "action-null-uuid-two", "state-null-uuid"])
-def test_a_uuid_that_cannot_be_known_is_none(name: str) -> None:
-    assert notice(name).vm is None
-
-
 def test_the_routing_key_names_the_vm_too() -> None:
     key = f"management-server.ResourceStateEvent.OperationSucceeded.VirtualMachine.{UUID}"
     found = read(body("state-null-uuid"), routing_key=key)

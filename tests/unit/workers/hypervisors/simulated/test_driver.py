@@ -14,7 +14,6 @@ from configdrive.model import (
     InstanceName,
     Place,
     PowerState,
-    Presentation,
     StorageName,
     StoredImage,
     VmUuid,
@@ -33,7 +32,7 @@ from tests.unit.workers.hypervisors.simulated.cloud import (
     make_image,
     unknown_vm,
 )
-from workers.hypervisors.simulated.drives import CD, DISK
+from workers.hypervisors.simulated.drives import CD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,25 +187,6 @@ def test_a_vm_that_takes_no_drive_while_it_runs_gets_it_with_its_next_boot(cloud
     assert in_use is TransientCode.IMAGE_IN_USE
     cloud.world.stop_vm(vm.uuid)
     cloud.world.start_vm(vm.uuid)
-    assert cloud.world.medium(vm.uuid) == make_image(vm).content
-
-
-def test_a_user_s_medium_in_the_fleet_s_slot_is_not_thrown_out(cloud: Cloud) -> None:
-    vm = cloud.define()
-    cloud.world.insert(vm.uuid, NFS, "debian-12.iso")
-    cloud.driver.upload(vm, make_image(vm), AT_H1)
-    assert cloud.driver.observe(vm).drive == NoDrive()
-    assert code_of(lambda: cloud.driver.attach(vm, make_image(vm).name, AT_H1)) is PermanentCode.NO_FREE_SLOT
-    before = cloud.record(vm)
-    cloud.driver.detach(vm)
-    assert cloud.record(vm) == before
-
-
-def test_an_image_is_presented_as_a_disk_when_the_event_says_so(cloud: Cloud) -> None:
-    vm = replace(cloud.define(PowerState.RUNNING), presentation=Presentation.DISK)
-    cloud.driver.upload(vm, make_image(vm), AT_H1)
-    attached = cloud.driver.attach(vm, make_image(vm).name, AT_H1)
-    assert (attached.how, attached.device) == (AttachedHow.HOT_ADDED, DISK)
     assert cloud.world.medium(vm.uuid) == make_image(vm).content
 
 
