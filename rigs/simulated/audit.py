@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -90,36 +90,22 @@ class AuditLog:
         """Whether anything is written."""
         return self._enabled
 
-    def write(  # noqa: PLR0913  # the fields of a line
-        self,
-        verb: str,
-        mark: Mark,
-        vm: str,
-        *,
-        image: str | None = None,
-        place: Place | None = None,
-        before: Fact | None = None,
-        after: Fact | None = None,
-        error: str | None = None,
-    ) -> None:
-        """Append one line."""
+    def write(self, verb: str, mark: Mark, vm: str, *, place: Place | None = None, **more: object) -> None:
+        """Append one line; `more` are further fields of an `Entry`."""
         if not self._enabled:
             return
-        entry = Entry(
-            at=time.time(),
-            tick=time.monotonic_ns(),
-            pid=os.getpid(),
-            thread=threading.get_ident(),
-            verb=verb,
-            mark=mark,
-            vm=vm,
-            image=image,
-            place=None if place is None else "/".join(filter(None, (place.host, place.storage))),
-            before=before,
-            after=after,
-            error=error,
-        )
-        fields = {key: value for key, value in asdict(entry).items() if value is not None}
+        known = {
+            "at": time.time(),
+            "tick": time.monotonic_ns(),
+            "pid": os.getpid(),
+            "thread": threading.get_ident(),
+            "verb": verb,
+            "mark": mark,
+            "vm": vm,
+            "place": None if place is None else "/".join(filter(None, (place.host, place.storage))),
+            **more,
+        }
+        fields = {key: value for key, value in known.items() if value is not None}
         os.write(self._open(), b"\n" + json.dumps(fields).encode() + b"\n")  # the first ends a line that was torn
 
     def keep(self, image: Path) -> None:

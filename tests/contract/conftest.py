@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from configdrive.ports import HypervisorDriver
-    from tests.contract.rig import DriverRig, Feature, RigModule
+    from tests.contract.rig import DriverRig, Feature, OpenRig
 
-RIGS = {
-    module.name: cast("RigModule", importlib.import_module(f"{rigs.__name__}.{module.name}"))
+RIGS: dict[str, tuple[frozenset[Feature], OpenRig]] = {
+    name: rig
     for module in pkgutil.iter_modules(rigs.__path__)
+    for name, rig in importlib.import_module(f"{rigs.__name__}.{module.name}").RIGS.items()
 }
 
 
@@ -32,14 +33,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     needed: set[Feature] = set()
     for marker in metafunc.definition.iter_markers("needs"):
         needed.update(marker.args)
-    names = [name for name, module in RIGS.items() if needed <= module.FEATURES]
+    names = [name for name, (features, _) in RIGS.items() if needed <= features]
     metafunc.parametrize("rig", names, indirect=True, scope="package")
 
 
 @pytest.fixture(scope="package")
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DriverRig]:
     name: str = request.param
-    with RIGS[name].open_rig(tmp_path_factory.mktemp(name)) as opened:
+    with RIGS[name][1](tmp_path_factory.mktemp(name)) as opened:
         yield opened
 
 

@@ -1,12 +1,10 @@
 """What a driver brings along to be put through the contract suite, and what the cases share.
 
-To enter a driver, add one module `tests/contract/rigs/<hypervisor>.py` with
+To enter a driver, add one module `tests/contract/rigs/<hypervisor>.py` with `RIGS`: the name of each rig, what its
+hypervisor can show (cases that need more do not run for it), and an `OpenRig`. One rig serves the whole session, each
+case gets VMs of its own.
 
-* `FEATURES: frozenset[Feature]`, what its hypervisor can show (cases that need more do not run for it), and
-* `open_rig(folder: Path)`, a context manager that starts the real peer below `folder`, gives a `DriverRig`, and takes
-  everything down at the end. One rig serves the whole session, each case gets VMs of its own.
-
-The module must be importable without its SDK or daemon: `open_rig` calls `tests.support.require` for what it needs.
+The module must be importable without its SDK or daemon: `OpenRig` calls `tests.support.require` for what it needs.
 """
 
 from __future__ import annotations
@@ -15,8 +13,10 @@ import hashlib
 import itertools
 import shutil
 import uuid
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from configdrive.errors import FleetError
@@ -35,9 +35,7 @@ from configdrive.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from contextlib import AbstractContextManager
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from configdrive.ports import HypervisorDriver
 
@@ -149,14 +147,8 @@ class DriverRig(Protocol):
         """Ways in which this hypervisor breaks, by name; each is mended at its end. The VM has its image on `home`."""
 
 
-class RigModule(Protocol):
-    """A module of `tests/contract/rigs`."""
-
-    FEATURES: frozenset[Feature]
-    __name__: str
-
-    def open_rig(self, folder: Path) -> AbstractContextManager[DriverRig]:
-        """Start the peer."""
+OpenRig = Callable[[Path], AbstractContextManager[DriverRig]]
+"""Starts the real peer below a folder, gives its rig, and takes everything down at the end."""
 
 
 def new_vm(hypervisor: str, host: HostName, name: str | None = None) -> Vm:

@@ -1,4 +1,7 @@
-"""The KVM driver's rig: a real libvirtd with QEMU, and images as libvirt volumes."""
+"""The KVM driver's rigs: a real libvirtd with QEMU, and images as libvirt volumes or, by a real sshd, as files.
+
+The second storage is another pool, or the host's cache directory.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm, VmUuid
 from tests.contract.rig import DriverRig, Feature, ImageFiles, image_name, new_vm, replaced
@@ -15,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from rigs.sshd import SshServer
     from tests.integration.kvm.cloud import Cloud, Drive
     from workers.hypervisors.kvm.driver import KvmDriver
 
-FEATURES = frozenset(Feature)
 HOST = HostName("h1")
 USER_ISO = "debian-12.iso"
 
@@ -119,6 +124,34 @@ class KvmRig:
         return [drive for name, drive in self._cloud.drives(vm).items() if "virtio-disk0" not in name]
 
 
+class KvmSftpRig(KvmRig):
+    """As `KvmRig`, reached by SSH as well."""
+
+    def __init__(
+        self, folder: Path, cloud: Cloud, table: dict[str, object], second: tuple[Place, Path], ssh: SshServer
+    ) -> None:
+        super().__init__(folder, cloud, table, second)
+        self._ssh = ssh
+
+    @override
+    def leave_half_upload(self, image: Image, place: Place) -> None:
+        self.files.put(place, f"{image.name}.part", image.content[: len(image.content) // 2])
+
+    @override
+    def chaos(self, vm: Vm) -> dict[str, AbstractContextManager[None]]:
+        ways = super().chaos(vm)
+        del ways["the storage's folder is gone"]  # it is made anew, and nothing fails
+        return {**ways, "sshd is gone": self._ssh_stopped()}
+
+    @contextmanager
+    def _ssh_stopped(self) -> Iterator[None]:
+        self._ssh.stop()
+        try:
+            yield
+        finally:
+            self._ssh.start()
+
+
 def _shard(file_name: str) -> str:
     from workers.hypervisors.kvm.image_folder import shard_of  # noqa: PLC0415
 
@@ -127,7 +160,7 @@ def _shard(file_name: str) -> str:
 
 
 @contextmanager
-def open_cloud(folder: Path) -> Iterator[Cloud]:
+def _open_cloud(folder: Path) -> Iterator[Cloud]:
     """Start a host whose root disks lie in a pool `local`, in the folder of that name."""
     from rigs.libvirt import LibvirtHost  # noqa: PLC0415
 
@@ -145,8 +178,35 @@ def open_cloud(folder: Path) -> Iterator[Cloud]:
 
 
 @contextmanager
-def open_rig(folder: Path) -> Iterator[DriverRig]:
-    with open_cloud(folder) as cloud:
+def _open_pools(folder: Path) -> Iterator[DriverRig]:
+    with _open_cloud(folder) as cloud:
         cloud.host.define_pool("shared", folder / "shared")
         table: dict[str, object] = {"uri": cloud.host.uri, "pools": {"shared": {"shared": True}}}
         yield KvmRig(folder, cloud, table, (Place(StorageName("shared")), folder / "shared" / "configdrive"))
+
+
+@contextmanager
+def _open_sftp(folder: Path) -> Iterator[DriverRig]:
+    from rigs.sshd import SshServer  # noqa: PLC0415
+
+    with _open_cloud(folder) as cloud:
+        with require_rig():
+            ssh = SshServer(folder / "ssh", within=cloud.host.within)
+            ssh.start()
+        table: dict[str, object] = {
+            "uri": cloud.host.uri,
+            "storage_route": "sftp",
+            "cache_directory": str(folder / "cache" / "images"),
+            "ssh": ssh.table,
+        }
+        try:
+            second = Place(StorageName("host-cache"), HOST), folder / "cache" / "images"
+            yield KvmSftpRig(folder, cloud, table, second, ssh)
+        finally:
+            ssh.stop()
+
+
+RIGS = {
+    "kvm": (frozenset(Feature), _open_pools),
+    "kvm_sftp": (frozenset[Feature](), _open_sftp),
+}

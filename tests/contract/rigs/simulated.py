@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from rigs.simulated.driver import RiggedDriver
 
-FEATURES = frozenset(Feature)
 USER_ISO = "debian-12.iso"
 
 
@@ -96,5 +95,8 @@ class SimulatedRig:
 
 
 @contextmanager
-def open_rig(folder: Path) -> Iterator[DriverRig]:
+def _open(folder: Path) -> Iterator[DriverRig]:
     yield SimulatedRig(folder / "world")
+
+
+RIGS = {"simulated": (frozenset(Feature), _open)}

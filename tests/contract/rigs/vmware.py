@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rigs.vcsim.server import VCenter
     from workers.hypervisors.vmware.driver import VmwareDriver
 
-FEATURES = frozenset(Feature)
 HOST = HostName("h1")
 USER_ISO = "[shared] isos/debian-12.iso"
 
@@ -112,7 +111,7 @@ class VmwareRig:
 
 
 @contextmanager
-def open_rig(folder: Path) -> Iterator[DriverRig]:
+def _open(folder: Path) -> Iterator[DriverRig]:
     try:
         from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
         from rigs.vcsim.server import VCenter  # noqa: PLC0415
@@ -124,3 +123,6 @@ def open_rig(folder: Path) -> Iterator[DriverRig]:
         center.start()
     with center, closing(Cloud(center)) as cloud:
         yield VmwareRig(center, cloud)
+
+
+RIGS = {"vmware": (frozenset(Feature), _open)}

@@ -1,13 +1,16 @@
-"""The XenServer driver's rig: the stand-in for XAPI, one host, and images by HTTPS import."""
+"""The XenServer driver's rigs: the stand-in for XAPI, one host, and images by HTTPS import or by SFTP and a scan."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm
 from rigs.xapi import XapiPool, XapiSite
 from tests.contract.rig import DriverRig, Feature, ImageFiles, image_name, new_vm, replaced
+from tests.integration.xenserver.dom0 import Dom0Server
 from tests.support import require_rig
 from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import VM_MARK
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-FEATURES = frozenset(Feature) - {Feature.TRAY_LOCK}  # XAPI ejects whatever the guest does
 HOST = HostName("h1")
 FOLDER = "configdrive"
 
@@ -128,9 +130,31 @@ class XenServerRig:
         return str(uuids[0])
 
 
+class XenServerSftpRig(XenServerRig):
+    """A killed upload leaves a half-written file of another name here."""
+
+    @override
+    def leave_half_upload(self, image: Image, place: Place) -> None:
+        self.files.put(place, f"{image.name}.part", image.content[: len(image.content) // 2])
+
+
 @contextmanager
-def open_rig(folder: Path) -> Iterator[DriverRig]:
+def _open_import(folder: Path) -> Iterator[DriverRig]:
     with require_rig():
         pool = XapiPool(folder / "pool", (HOST,))
     with pool:
         yield XenServerRig(pool)
+
+
+@contextmanager
+def _open_sftp(folder: Path) -> Iterator[DriverRig]:
+    with require_rig():
+        pool = XapiPool(folder / "pool", (HOST,))
+    with pool, Dom0Server(folder / "ssh", pool.host(HOST)) as dom0:
+        yield XenServerSftpRig(pool, {"storage_route": "sftp"}, {"ssh": dom0.table})
+
+
+RIGS = {
+    "xenserver": (frozenset({Feature.DRIVES}), _open_import),  # no tray's lock: XAPI ejects whatever the guest does
+    "xenserver_sftp": (frozenset[Feature](), _open_sftp),
+}

@@ -92,19 +92,12 @@ def test_eject_leaves_no_image_of_the_fleet_and_every_other_medium(record: VmRec
 
 def test_eject_takes_out_the_named_images_only_and_the_added_drive_only() -> None:
     record = vm(config={CD: OLD, USER_CD: None})
-    assert eject(record, (new_image(),), None, force=True) == record
-    assert eject(record, (old_image(),), None, force=True).config == {CD: None, USER_CD: None}
-    assert eject(record, (old_image(),), CD, force=True).config == {USER_CD: None}
-
-
-def old_image() -> ImageName:
-    assert OLD.image is not None
-    return OLD.image
-
-
-def new_image() -> ImageName:
-    assert NEW.image is not None
-    return NEW.image
+    new, old = (ImageName.parse(medium.file) for medium in (NEW, OLD))
+    assert new is not None
+    assert old is not None
+    assert eject(record, (new,), None, force=True) == record
+    assert eject(record, (old,), None, force=True).config == {CD: None, USER_CD: None}
+    assert eject(record, (old,), CD, force=True).config == {USER_CD: None}
 
 
 @given(records())

@@ -38,16 +38,13 @@ def test_a_full_table_is_read() -> None:
     assert section.latency()[Verb.UPLOAD] == 0.02
     assert section.latency()[Verb.ATTACH] == 0.0025
     assert section.latency()[Verb.OBSERVE] == 0
+    assert set(parse(table(latency_ms=5)).latency().values()) == {0.005}
     assert section.auto_define is False
     hosts = section.topology()
     assert list(hosts) == ["h1", "h2.example"]
     local = hosts[HostName("h1")][StorageName("local")]
     assert (local.shared, local.capacity_bytes) == (False, 1000)
     assert hosts[HostName("h2.example")][StorageName("primary 1")].shared
-
-
-def test_one_number_is_every_verb_s_latency() -> None:
-    assert set(parse(table(latency_ms=5)).latency().values()) == {0.005}
 
 
 def storages(**named: object) -> dict[str, object]:
@@ -82,20 +79,18 @@ def test_a_wrong_field_is_named(changes: dict[str, object], field: str) -> None:
     assert caught.remedy
 
 
-def test_the_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
-    driver = SimulatedDriver.from_inventory(table(directory=tmp_path / "new" / "world"))
-    assert (tmp_path / "new" / "world").stat().st_mode & 0o077 == 0
+def test_the_directory_is_made_for_its_owner_only_and_storages_lie_where_the_documentation_says(tmp_path: Path) -> None:
+    made = tmp_path / "new" / "world"
+    driver = SimulatedDriver.from_inventory(table(directory=made))
+    assert made.stat().st_mode & 0o077 == 0
     assert driver.survey(HostName("h1")).images == ()
     assert sorted(driver.hosts()) == ["h1", "h2.example"]
+    topology = driver.world.topology
+    folders = {str(storage.folder.relative_to(made)) for storage in topology.of(HostName("h1"))}
+    assert folders == {"shared/primary 1/configdrive", "hosts/h1/local/configdrive"}
+    assert topology.storage(HostName("h1"), StorageName("primary 1")).place == Place(StorageName("primary 1"))
 
 
 def test_a_directory_that_cannot_be_made_is_a_fleet_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "file" in error_of(SimulatedDriver.from_inventory, table(directory=tmp_path / "file" / "world")).detail
-
-
-def test_storages_lie_where_the_documentation_says(tmp_path: Path) -> None:
-    world = SimulatedDriver.from_inventory(table(directory=tmp_path)).world
-    folders = {storage.folder.relative_to(tmp_path) for storage in world.topology.of(HostName("h1"))}
-    assert {str(folder) for folder in folders} == {"shared/primary 1/configdrive", "hosts/h1/local/configdrive"}
-    assert world.topology.storage(HostName("h1"), StorageName("primary 1")).place == Place(StorageName("primary 1"))
