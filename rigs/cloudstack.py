@@ -12,18 +12,15 @@ import ssl
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
 from cryptography.hazmat.primitives import hashes, hmac
 from typing_extensions import override
 
+from rigs.certificates import Certificates
 from rigs.process import LOOPBACK, Rig
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rigs.certificates import Certificates
 
 API_KEY = "plgWJfZK4gyS3mOMTVmjUVg-X-jlWlnfaUJ9GAbBbf9EdM-kAYMmAiLqzzq1ElZLYq_u38zCm0bewzGUdP66mg"
 SECRET_KEY = "VDaACYb0LV9eNjTetIOElcVQkvJck_J_QljX_FcHRj87ZKiy0z0ty0ZsYBkoXkY9b7eq1EhwJaw7FF3akA3KBQ"

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import amqp
 from typing_extensions import override
 
+from rigs.certificates import Identity
 from rigs.process import LOOPBACK, Daemon, DaemonRig, RigUnavailable, find_program, free_port
-
-if TYPE_CHECKING:
-    from rigs.certificates import Identity
 
 _SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 

@@ -11,16 +11,14 @@ import json
 import os
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from configdrive.model import Place
+from configdrive.model import Place
 
 FILE_NAME: Final = "audit.jsonl"
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 from typing_extensions import override
 
 from configdrive.errors import FleetError
+from configdrive.model import HostName, ImageName, Place, VmUuid
 from rigs.iso_files import read_iso
 from rigs.simulated.audit import AuditLog, Fact, Mark
 from rigs.simulated.faults import Faults, Point, Spot
@@ -17,15 +20,9 @@ from workers.hypervisors.simulated.driver import SimulatedDriver
 from workers.hypervisors.simulated.image_folder import Storage
 from workers.hypervisors.simulated.images import Images
 from workers.hypervisors.simulated.inventory import Verb
+from workers.hypervisors.simulated.topology import Hosts, Topology
 from workers.hypervisors.simulated.vms import Drives, Records, VmRecord
 from workers.hypervisors.simulated.world import World, WorldError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from configdrive.model import HostName, ImageName, Place, VmUuid
-    from workers.hypervisors.simulated.topology import Hosts, Topology
 
 
 class RiggedWorld(LivelyWorld):

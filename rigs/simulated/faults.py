@@ -11,18 +11,16 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from configdrive.errors import PermanentCode, PermanentError, StaleCode, TransientCode, error_of
 from workers.hypervisors.simulated.inventory import Verb
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 FOLDER: Final = "faults"
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rigs.simulated.audit import Entry, Mark
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
 
 CHANGING: Final = frozenset({"upload", "copy", "attach", "detach", "delete"})
 """The verbs before which a worker looks whether the VM is its own still."""

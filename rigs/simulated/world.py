@@ -6,15 +6,12 @@ It refuses what a real hypervisor refuses (`WorldError`) and, like one, lets a f
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from configdrive.model import HostName, ImageName, Place, PowerState, StorageName, VmUuid
 from workers.hypervisors.simulated.drives import CD, DISK
 from workers.hypervisors.simulated.vms import Drives, Medium, VmRecord
 from workers.hypervisors.simulated.world import World, WorldError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class LivelyWorld(World):

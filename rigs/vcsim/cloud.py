@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from pyVmomi import SoapStubAdapter, vim
 
 from rigs.process import LOOPBACK, RigError
-from rigs.vcsim.server import PASSWORD, USER
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from rigs.vcsim.server import VCenter
+from rigs.vcsim.server import PASSWORD, USER, VCenter
 
 IDE_1_0: Final = (201, 0)
 """Controller key and unit of the drive in which users have their own ISOs."""

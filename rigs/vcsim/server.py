@@ -6,20 +6,16 @@ import json
 import urllib.parse
 import urllib.request
 import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from typing_extensions import override
 
-from rigs.certificates import Authority
+from rigs.certificates import Authority, Identity
 from rigs.process import LOOPBACK, Daemon, DaemonRig, free_port
 from rigs.vcsim.build import launcher
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from rigs.certificates import Identity
 
 ADDRESS: Final = "127.0.0.2"
 """Where the front listens: pyvmomi itself treats `127.0.0.1` and `localhost` otherwise."""

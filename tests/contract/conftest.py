@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
+from configdrive.ports import HypervisorDriver
 from tests.contract import rigs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from configdrive.ports import HypervisorDriver
-    from tests.contract.rig import DriverRig, Feature, OpenRig
+from tests.contract.rig import DriverRig, Feature, OpenRig
 
 RIGS: dict[str, tuple[frozenset[Feature], OpenRig]] = {
     name: rig

@@ -13,11 +13,11 @@ import hashlib
 import itertools
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from configdrive.errors import FleetError
 from configdrive.model import (
@@ -33,11 +33,7 @@ from configdrive.model import (
     Vm,
     VmUuid,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from configdrive.ports import HypervisorDriver
+from configdrive.ports import HypervisorDriver
 
 _numbers = itertools.count(1)
 

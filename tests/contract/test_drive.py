@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import AttachBy, Generation, ImageName, InstanceName, PowerState, StoredImage
-from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive
-from tests.contract.rig import Feature, image_name, make_image, new_vm
+from configdrive.model import AttachBy, Generation, ImageName, InstanceName, PowerState, StoredImage, Vm
+from configdrive.ports import AttachedHow, Attachment, EmptyDrive, HypervisorDriver, Inserted, NoDrive
+from tests.contract.rig import DriverRig, Feature, image_name, make_image, new_vm
 from tests.support import error_of
-
-if TYPE_CHECKING:
-    from configdrive.model import Vm
-    from configdrive.ports import Attachment, HypervisorDriver
-    from tests.contract.rig import DriverRig
 
 pytestmark = pytest.mark.needs(Feature.DRIVES)
 

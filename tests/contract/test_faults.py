@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import HostName, Place, PowerState
-from tests.contract.rig import failure_of, make_image, new_vm, verbs
-
-if TYPE_CHECKING:
-    from configdrive.ports import HypervisorDriver
-    from tests.contract.rig import DriverRig
+from configdrive.ports import HypervisorDriver
+from tests.contract.rig import DriverRig, failure_of, make_image, new_vm, verbs
 
 NOWHERE = HostName("no-such-host")
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import Place, PowerState, StorageName, StoredImage
-from configdrive.ports import Inserted
-from tests.contract.rig import image_name, make_image, new_vm
+from configdrive.ports import HypervisorDriver, Inserted
+from tests.contract.rig import DriverRig, image_name, make_image, new_vm
 from tests.support import error_of
-
-if TYPE_CHECKING:
-    from configdrive.ports import HypervisorDriver
-    from tests.contract.rig import DriverRig
 
 POWERS = [PowerState.HALTED, PowerState.RUNNING]
 

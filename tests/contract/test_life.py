@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.model import PowerState
-from configdrive.ports import EmptyDrive, NoDrive
+from configdrive.model import PowerState, Vm
+from configdrive.ports import EmptyDrive, HypervisorDriver, NoDrive
 from rigs.process import wait_until
-from tests.contract.rig import image_name, make_image, verbs
-
-if TYPE_CHECKING:
-    from configdrive.model import Vm
-    from configdrive.ports import HypervisorDriver
-    from tests.contract.rig import DriverRig
+from tests.contract.rig import DriverRig, image_name, make_image, verbs
 
 POWERS = [PowerState.HALTED, PowerState.RUNNING]
 

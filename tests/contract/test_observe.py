@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from configdrive.errors import PermanentCode
 from configdrive.model import HostName, Place, PowerState, StorageName, StoredImage
-from configdrive.ports import NoDrive
-from tests.contract.rig import image_name, make_image, new_vm
+from configdrive.ports import HypervisorDriver, NoDrive
+from tests.contract.rig import DriverRig, image_name, make_image, new_vm
 from tests.support import error_of
-
-if TYPE_CHECKING:
-    from configdrive.ports import HypervisorDriver
-    from tests.contract.rig import DriverRig
 
 GONE = StorageName("no-such-storage")
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from configdrive.model import Image, ImageName, Place, PowerState, Vm
+from rigs.simulated.driver import RiggedDriver
 from tests.contract.rig import DriverRig, Feature, ImageFiles, image_name, new_vm, replaced
 from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, H1, NFS, SHARED, Cloud
 from workers.hypervisors.simulated.drives import CD, USER_CD
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from rigs.simulated.driver import RiggedDriver
 
 USER_ISO = "debian-12.iso"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from typing_extensions import override
 
@@ -14,11 +15,6 @@ from tests.integration.xenserver.dom0 import Dom0Server
 from tests.support import require_rig
 from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import VM_MARK
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-    from pathlib import Path
 
 HOST = HostName("h1")
 FOLDER = "configdrive"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import pytest
 
 from rigs.fleet import Fleet
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 pytest.importorskip("pyVmomi")
 

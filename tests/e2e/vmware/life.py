@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from configdrive.contract.outcome import Outcome
 from rigs.cloud import VmScript
+from rigs.fleet import Fleet
+from rigs.vcsim.cloud import Cloud
 from tests.e2e.orchestrator import Orchestrator
-
-if TYPE_CHECKING:
-    from configdrive.contract.outcome import Outcome
-    from rigs.fleet import Fleet
-    from rigs.vcsim.cloud import Cloud
 
 
 @dataclass

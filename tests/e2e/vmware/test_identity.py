@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from configdrive.contract.outcome import Status
+from rigs.fleet import Fleet
 from rigs.iso_files import read_iso
 from rigs.process import wait_until
+from rigs.vcsim.cloud import Cloud
 from tests.e2e.orchestrator import GUEST
+from tests.e2e.vmware.conftest import NewVm
 from tests.support import run_command
-
-if TYPE_CHECKING:
-    from rigs.fleet import Fleet
-    from rigs.vcsim.cloud import Cloud
-    from tests.e2e.vmware.conftest import NewVm
 
 
 def sweep(fleet: Fleet) -> str:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+
+import pytest
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
+from rigs.fleet import Fleet
 from rigs.iso_files import read_iso
+from rigs.vcsim.cloud import Cloud
 from rigs.vcsim.server import PASSWORD as VCENTER_PASSWORD
+from rigs.vcsim.server import VCenter
 from tests.e2e.orchestrator import GUEST, PASSWORD
-from tests.e2e.vmware.conftest import CONCURRENCY
-
-if TYPE_CHECKING:
-    import pytest
-
-    from rigs.fleet import Fleet
-    from rigs.vcsim.cloud import Cloud
-    from rigs.vcsim.server import VCenter
-    from tests.e2e.vmware.conftest import NewVm
+from tests.e2e.vmware.conftest import CONCURRENCY, NewVm
 
 PASSWORD_FILE = "cloudstack/password/vm_password.txt"
 VMS = 50

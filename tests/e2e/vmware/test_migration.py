@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from configdrive.contract.outcome import Status
 from rigs.process import RigError
 from tests.e2e.orchestrator import GUEST
-
-if TYPE_CHECKING:
-    from tests.e2e.vmware.conftest import NewVm
-    from tests.e2e.vmware.life import Life
+from tests.e2e.vmware.conftest import NewVm
+from tests.e2e.vmware.life import Life
 
 
 def running(new_vm: NewVm, datastore: str) -> tuple[Life, bytes]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from configdrive.contract.outcome import Status
 from tests.e2e.orchestrator import GUEST
-
-if TYPE_CHECKING:
-    from tests.e2e.vmware.conftest import NewVm
-    from tests.e2e.vmware.life import Life
+from tests.e2e.vmware.conftest import NewVm
+from tests.e2e.vmware.life import Life
 
 BESIDE_ITS_VM = {("h1", "vsan"), ("in-directories", "shared")}
 

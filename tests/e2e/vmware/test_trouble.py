@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, TransientCode
+from rigs.fleet import Fleet
 from rigs.process import wait_until
+from rigs.vcsim.server import VCenter
 from tests.e2e.orchestrator import GUEST
-
-if TYPE_CHECKING:
-    from rigs.fleet import Fleet
-    from rigs.vcsim.server import VCenter
-    from tests.e2e.vmware.conftest import NewVm
+from tests.e2e.vmware.conftest import NewVm
 
 
 @pytest.mark.parametrize(

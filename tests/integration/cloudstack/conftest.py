@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,9 +14,6 @@ from rigs.rabbitmq import RabbitMq
 from rigs.redis import RedisServer
 from tests.integration.cloudstack.site import AdapterSite, Hook, idle_fleet
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="package")

@@ -7,14 +7,11 @@ import itertools
 import select
 import socket
 import threading
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 from rigs.process import LOOPBACK
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
 
 _MOST = 1 << 20
 

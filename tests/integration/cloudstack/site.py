@@ -11,27 +11,24 @@ import re
 import signal
 import ssl
 import subprocess
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 from click.testing import Result as Shown
 
 from configdrive.model import VmUuid
+from rigs.certificates import Certificates
+from rigs.cloudstack import CloudStack
 from rigs.fleet import Fleet
 from rigs.process import LOOPBACK, Daemon, wait_until
+from rigs.redis import RedisServer
 from rigs.worker import CONFIGDRIVE
+from tasks.mailbox import DeadLetter
 from tests.integration.metrics.asking import address_in, scrape
 from tests.support import run_command
 from workers.cloudstack.adapter import Result
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-    from types import TracebackType
-
-    from rigs.certificates import Certificates
-    from rigs.cloudstack import CloudStack
-    from rigs.redis import RedisServer
-    from tasks.mailbox import DeadLetter
 
 SECRET = "the-webhooks-own-secret"
 PASSWORD = "Hunter2-of-the-guest"

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from kombu import Connection, Exchange
 
 from rigs.process import LOOPBACK, free_port, wait_until
+from rigs.rabbitmq import RabbitMq
 from tests.integration.cloudstack.site import PASSWORD, AdapterSite, started
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from rigs.rabbitmq import RabbitMq
 
 EXCHANGE = Exchange("cloudstack-events", type="topic", durable=True)
 

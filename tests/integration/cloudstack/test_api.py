@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -17,9 +17,6 @@ from tests.support import error_of
 from workers.cloudstack.api import Api, ApiKey, signature
 from workers.cloudstack.directory import ApiDirectory
 from workers.config.secret_files import read_secret
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 KEY = ApiKey(API_KEY, SecretStr(SECRET_KEY))
 

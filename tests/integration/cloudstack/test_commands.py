@@ -6,19 +6,16 @@ import json
 import re
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from rigs.process import LOOPBACK
+from rigs.redis import RedisServer
 from tests.integration.cloudstack.site import AdapterSite, started
 from workers.cli.errors import ExitCode
 from workers.cloudstack.gate_tokens import new_token
 from workers.cloudstack.notices import MAX_PAYLOAD_BYTES
 from workers.config.keys import public_text, read_keys
-
-if TYPE_CHECKING:
-    from rigs.redis import RedisServer
 
 TEMPLATE = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl.template"
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rigs.cloudstack import NETWORK, machine, network
+from configdrive.ports import Check
+from rigs.certificates import Certificates
+from rigs.cloudstack import NETWORK, CloudStack, machine, network
+from rigs.rabbitmq import RabbitMq
+from tests.integration.cloudstack.site import AdapterSite
 from workers.cloudstack.doctor import NEEDED, diagnose
 from workers.cloudstack.gate_tokens import new_token
 from workers.config.cloudstack import CloudStackSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from configdrive.ports import Check
-    from rigs.certificates import Certificates
-    from rigs.cloudstack import CloudStack
-    from rigs.rabbitmq import RabbitMq
-    from tests.integration.cloudstack.site import AdapterSite
 
 _PREFIX = "CONFIGDRIVE_CLOUDSTACK__"
 

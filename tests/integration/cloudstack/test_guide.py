@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from docs.blocks import PAGES, ROOT, commands_for
 from rigs.cloudstack import API_KEY, SECRET_KEY
 from rigs.process import LOOPBACK, free_port
+from rigs.rabbitmq import RabbitMq
 from rigs.worker import CONFIGDRIVE
+from tests.integration.cloudstack.site import AdapterSite
 from tests.support import find_program
 from workers.config.keys import public_text, read_keys
-
-if TYPE_CHECKING:
-    from rigs.rabbitmq import RabbitMq
-    from tests.integration.cloudstack.site import AdapterSite
 
 HOST = "kvm1.dc.example"
 

@@ -5,25 +5,20 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+import redis
 
 from configdrive.errors import TransientCode, TransientError
 from configdrive.model import VmUuid
+from rigs.redis import RedisServer
 from tests.unit.workers.cloudstack.recorded import action, job, short, state
 from workers.cloudstack.notices import Notice, read
 from workers.cloudstack.ports import Power, Published
 from workers.cloudstack.redis_memory import RedisMemory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import redis
-
-    from rigs.redis import RedisServer
 
 PUBLISHED = Published(
     power=Power.ON, host="h1", at=5, state="Running", sequence=7, instance_name="i-2-3-VM", hypervisor="KVM"

@@ -6,12 +6,14 @@ import itertools
 import socket
 import ssl
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from rigs.cloudstack import machine
+from rigs.certificates import Certificates
+from rigs.cloudstack import CloudStack, machine
 from rigs.process import LOOPBACK
 from rigs.redis import RedisServer
 from tests.integration.cloudstack.cutting import CuttingProxy
@@ -19,14 +21,6 @@ from tests.integration.cloudstack.site import AdapterSite, Hook, idle_fleet, sig
 from tests.support import require_rig
 from tests.unit.workers.cloudstack.recorded import body
 from workers.cloudstack.notices import MAX_PAYLOAD_BYTES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from rigs.certificates import Certificates
-    from rigs.cloudstack import CloudStack
-
 
 CLOUDSTACK_TRIES = 3
 

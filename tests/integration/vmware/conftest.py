@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import pytest
 
-from configdrive.model import HostName, Place, PowerState, StorageName
+from configdrive.model import HostName, Image, Place, PowerState, StorageName, Vm
 from tests.contract.rig import make_image, new_vm
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from configdrive.model import Image, Vm
 
 pytest.importorskip("pyVmomi")
 

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.model import PowerState, StoredImage
-from configdrive.ports import AttachedHow
+from configdrive.model import PowerState, StoredImage, Vm
+from configdrive.ports import AttachedHow, Attachment
 from tests.contract.rig import image_name, make_image
-from tests.integration.vmware.conftest import give
-
-if TYPE_CHECKING:
-    from configdrive.model import Vm
-    from configdrive.ports import Attachment
-    from tests.integration.vmware.conftest import MakeDriver, Site
-    from workers.hypervisors.vmware.driver import VmwareDriver
+from tests.integration.vmware.conftest import MakeDriver, Site, give
+from workers.hypervisors.vmware.driver import VmwareDriver
 
 LOOKING = ["RetrievePropertiesEx", "HEAD"]
 UPLOADING = ["PUT", "GET", "MoveDatastoreFile_Task", "RetrievePropertiesEx"]

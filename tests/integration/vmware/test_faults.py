@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
-from configdrive.errors import PermanentCode, TransientCode
+from configdrive.errors import Code, PermanentCode, TransientCode
 from configdrive.model import HostName, PowerState, StoredImage
 from configdrive.ports import AttachedHow
 from rigs.vcsim.server import PASSWORD
 from tests.contract.rig import SECRET, image_name, make_image
-from tests.integration.vmware.conftest import give
+from tests.integration.vmware.conftest import Site, give
 from tests.support import error_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from configdrive.errors import Code
-    from tests.integration.vmware.conftest import Site
-    from workers.hypervisors.vmware.driver import VmwareDriver
+from workers.hypervisors.vmware.driver import VmwareDriver
 
 T, P = TransientCode, PermanentCode
 FAULTS: list[tuple[str, Code]] = [

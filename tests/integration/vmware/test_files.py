@@ -5,18 +5,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from os import utime
-from typing import TYPE_CHECKING
 
 import pytest
 
-from configdrive.errors import PermanentCode, TransientCode
+from configdrive.errors import Code, PermanentCode, TransientCode
 from tests.contract.rig import image_name, make_image
+from tests.integration.vmware.conftest import MakeDriver, Site
 from tests.support import error_of
-
-if TYPE_CHECKING:
-    from configdrive.errors import Code
-    from tests.integration.vmware.conftest import MakeDriver, Site
-    from workers.hypervisors.vmware.driver import VmwareDriver
+from workers.hypervisors.vmware.driver import VmwareDriver
 
 T, P = TransientCode, PermanentCode
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +16,7 @@ from configdrive.model import (
     PowerState,
     StorageName,
     StoredImage,
+    Vm,
     VmUuid,
 )
 from configdrive.ports import AttachedHow, Inserted
@@ -23,15 +24,9 @@ from rigs.process import RigError
 from rigs.vcsim.cloud import Cloud
 from rigs.vcsim.server import VCenter
 from tests.contract.rig import image_name, make_image, new_vm
-from tests.integration.vmware.conftest import Site, give
+from tests.integration.vmware.conftest import MakeDriver, Site, give
 from tests.support import error_of, require_rig
 from workers.hypervisors.vmware.driver import VmwareDriver
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from configdrive.model import Vm
-    from tests.integration.vmware.conftest import MakeDriver
 
 CLUSTERS = {
     ("DC0", "cluster-01"): ["esx-01", "esx-02"],

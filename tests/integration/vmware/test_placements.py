@@ -6,24 +6,20 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pyVmomi import vim
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import AttachBy, HostName, Place, StorageName, StoredImage
+from configdrive.model import AttachBy, HostName, Place, StorageName, StoredImage, Vm
 from configdrive.ports import Inserted
 from tests.contract.rig import image_name, make_image, new_vm
-from tests.integration.vmware.conftest import give
+from tests.integration.vmware.conftest import MakeDriver, Site, give
 from tests.support import error_of
+from workers.hypervisors.vmware.driver import VmwareDriver
 from workers.hypervisors.vmware.image_folder import ImageFolder
 from workers.hypervisors.vmware.session import Found, Session
-
-if TYPE_CHECKING:
-    from configdrive.model import Vm
-    from tests.integration.vmware.conftest import MakeDriver, Site
-    from workers.hypervisors.vmware.driver import VmwareDriver
 
 H1 = HostName("h1")
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import HostName, PowerState, StoredImage
 from tests.contract.rig import make_image
-from tests.integration.vmware.conftest import give
+from tests.integration.vmware.conftest import MakeDriver, Site, give
 from tests.support import error_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.integration.vmware.conftest import MakeDriver, Site
 
 ROLE = Path(__file__).parents[3] / "deploy" / "vsphere" / "privileges.txt"
 FOLDERS: dict[str, dict[str, object]] = {"h1": {"esxi": "esx-01", "placement": "folder"}}

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
-from configdrive.model import PowerState, Presentation
-from configdrive.ports import AttachedHow, EmptyDrive
+from configdrive.model import PowerState, Presentation, Vm
+from configdrive.ports import AttachedHow, Attachment, EmptyDrive
 from rigs.process import wait_until
 from tests.contract.rig import image_name, make_image
-from tests.integration.vmware.conftest import give
+from tests.integration.vmware.conftest import MakeDriver, Site, give
 from tests.support import error_of
-
-if TYPE_CHECKING:
-    from configdrive.model import Vm
-    from configdrive.ports import Attachment
-    from tests.integration.vmware.conftest import MakeDriver, Site
-    from workers.hypervisors.vmware.driver import VmwareDriver
+from workers.hypervisors.vmware.driver import VmwareDriver
 
 USER_ISO = "[shared] isos/user.iso"
 

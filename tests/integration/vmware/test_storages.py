@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,14 +14,9 @@ from configdrive.ports import AttachedHow, Inserted
 from rigs.vcsim.cloud import Cloud
 from rigs.vcsim.server import VCenter
 from tests.contract.rig import image_name, make_image, new_vm
-from tests.integration.vmware.conftest import give
+from tests.integration.vmware.conftest import MakeDriver, Site, give
 from tests.support import error_of, require_rig
 from workers.hypervisors.vmware.driver import VmwareDriver
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.integration.vmware.conftest import MakeDriver, Site
 
 POD = StorageName("pod")
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from configdrive.errors import PermanentCode
-from rigs.certificates import Authority
+from rigs.certificates import Authority, Identity
 from rigs.vcsim.server import ADDRESS, PASSWORD
 from tests.contract.rig import make_image
+from tests.integration.vmware.conftest import MakeDriver, Site
 from tests.support import error_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rigs.certificates import Identity
-    from tests.integration.vmware.conftest import MakeDriver, Site
-    from workers.hypervisors.vmware.driver import VmwareDriver
+from workers.hypervisors.vmware.driver import VmwareDriver
 
 
 @pytest.fixture

@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from tests.support import wait_until
 from workers.cloudstack import retrying
 from workers.cloudstack.retrying import Life
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
 
 
 def test_the_sign_stays_fresh_in_a_long_pause_that_ends_when_asked(

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from configdrive.model import (
     Generation,
@@ -23,11 +22,9 @@ from configdrive.model import (
 )
 from rigs.simulated.audit import Entry, begin_audit, read_audit
 from rigs.simulated.driver import RiggedDriver, RiggedWorld
+from rigs.simulated.faults import Fault
 from workers.hypervisors.simulated.drives import CD
-
-if TYPE_CHECKING:
-    from rigs.simulated.faults import Fault
-    from workers.hypervisors.simulated.vms import VmRecord
+from workers.hypervisors.simulated.vms import VmRecord
 
 H1, H2 = HostName("h1"), HostName("h2")
 LOCAL, NFS = StorageName("local"), StorageName("nfs")

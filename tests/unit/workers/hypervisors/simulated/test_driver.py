@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -33,10 +34,6 @@ from tests.unit.workers.hypervisors.simulated.cloud import (
     unknown_vm,
 )
 from workers.hypervisors.simulated.drives import CD
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 def code_of(verb: Callable[[], object]) -> object:

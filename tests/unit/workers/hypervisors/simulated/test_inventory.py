@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,6 @@ from configdrive.model import HostName, Place, StorageName
 from tests.support import error_of
 from workers.hypervisors.simulated.driver import SimulatedDriver
 from workers.hypervisors.simulated.inventory import Verb, parse
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TABLE = """
 [simulated]

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from configdrive.errors import TransientCode
 from configdrive.model import PowerState
-from rigs.simulated.audit import Mark
+from rigs.simulated.audit import Entry, Mark
 from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, H1, Cloud, make_image, unknown_vm
-
-if TYPE_CHECKING:
-    from rigs.simulated.audit import Entry
 
 LIFE = ("observe", "upload", "attach", "detach", "delete")
 

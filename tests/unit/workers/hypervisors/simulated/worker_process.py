@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from configdrive.errors import FleetError
 from configdrive.model import InstanceName, StoredImage, VmUuid
 from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, SHARED, Cloud, make_image, unknown_vm
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import ssl
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from cryptography import x509
@@ -14,9 +14,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytest.importorskip("pyVmomi")
 

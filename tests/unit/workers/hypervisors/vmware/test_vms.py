@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import pytest
 
@@ -16,9 +16,6 @@ pytest.importorskip("pyVmomi")
 from workers.hypervisors.vmware.paths import image_at, is_in, split
 from workers.hypervisors.vmware.records import Drive, SeenVm
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 UUID, OTHER = VmUuid("9c5e5ac4-13f2-4a3b-8f2e-0d2d5b9f6a01"), VmUuid("11111111-2222-3333-4444-555555555555")
 DEFAULT = ("ide:1:1", "ide:0:1", "ide:0:0", "sata")
