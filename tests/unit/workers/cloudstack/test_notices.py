@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -101,10 +100,6 @@ def test_strings_and_objects_say_the_same() -> None:
 def test_what_a_job_was_asked_is_not_kept_but_that_it_was_to_expunge() -> None:
     assert notice("job-destroy-strings").expunged
     assert not notice("job-create-strings").expunged
-
-
-def test_a_time_is_read_with_its_offset() -> None:
-    assert notice("action-destroy-scheduled").at == datetime(2017, 11, 12, 12, 44, 29, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("name", EVERY)
