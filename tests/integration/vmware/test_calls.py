@@ -112,9 +112,9 @@ def test_before_a_file_goes_only_vms_that_have_changed_are_read_again(site: Site
 def test_all_threads_share_a_session_its_connections_and_one_look_at_the_topology(
     site: Site, make_driver: MakeDriver
 ) -> None:
-    before = site.center.sessions()
     vms = [site.define() for _ in range(8)]
     for connections in (1, 8):
+        before = site.center.sessions()
         driver = make_driver(connections=connections, call_timeout=60.0)
         site.center.calls()
         site.center.load()

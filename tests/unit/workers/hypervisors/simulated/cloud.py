@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import uuid
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
+from configdrive.errors import Code
 from configdrive.model import (
     Generation,
     HostName,
@@ -23,6 +25,7 @@ from configdrive.model import (
 from rigs.simulated.audit import Entry, begin_audit, read_audit
 from rigs.simulated.driver import RiggedDriver, RiggedWorld
 from rigs.simulated.faults import Fault
+from tests.contract.rig import failure_of, verbs
 from workers.hypervisors.simulated.drives import CD
 from workers.hypervisors.simulated.vms import VmRecord
 
@@ -30,11 +33,9 @@ H1, H2 = HostName("h1"), HostName("h2")
 LOCAL, NFS = StorageName("local"), StorageName("nfs")
 AT_H1, AT_H2, SHARED = Place(LOCAL, H1), Place(LOCAL, H2), Place(NFS)
 
-WORKER = Path(__file__).parent / "worker_process.py"
-
 
 class Cloud:
-    """A world in a folder, its driver, and ways to work on it from other processes."""
+    """A world in a folder, and its driver."""
 
     def __init__(self, folder: Path, *, audit: bool = True, keep: bool = False, **section: object) -> None:
         if audit:
@@ -82,12 +83,17 @@ class Cloud:
     def audit(self) -> list[Entry]:
         return list(read_audit(self.folder))
 
-    def worker(self, *steps: str, vm: Vm, generation: int = 1, rounds: int = 1) -> subprocess.Popen[str]:
-        """Start a process that does these verbs to this VM; it prints each error's code."""
-        arguments = [str(self.folder), vm.uuid, vm.instance_name, str(generation), str(rounds), *steps]
-        return subprocess.Popen(
-            [sys.executable, str(WORKER), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+
+def work(folder: Path, vm: Vm, steps: Sequence[str], *, generation: int = 1, rounds: int = 1) -> set[Code]:
+    """Do these verbs to a VM, in whatever process this is; returns the codes of the errors."""
+    calls = verbs(Cloud(folder).driver, vm, make_image(vm, generation), AT_H1, SHARED)
+    failures = [failure_of(calls[step]) for _ in range(rounds) for step in steps]
+    return {failure.code for failure in failures if failure is not None}
+
+
+def processes(count: int) -> ProcessPoolExecutor:
+    """Return processes to work in."""
+    return ProcessPoolExecutor(count, get_context("spawn"))
 
 
 def unknown_vm(host: HostName = H1) -> Vm:

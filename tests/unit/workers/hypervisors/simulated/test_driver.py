@@ -26,7 +26,6 @@ from tests.unit.workers.hypervisors.simulated.cloud import (
     AT_H2,
     H1,
     H2,
-    LOCAL,
     NFS,
     SHARED,
     Cloud,
@@ -55,9 +54,14 @@ def test_a_shared_storage_is_reached_through_any_host_that_is_up(cloud: Cloud) -
     assert code_of(lambda: cloud.driver.upload(vm, make_image(vm), SHARED)) is TransientCode.HOST_UNREACHABLE
 
 
-def test_a_local_storage_without_its_host_is_no_place(cloud: Cloud) -> None:
+@pytest.mark.parametrize("name", ["../local", "/etc", ".", "", "local/configdrive", "local"])
+def test_a_storage_is_looked_up_by_its_name_and_host_and_is_never_a_path(cloud: Cloud, name: str) -> None:
     vm = cloud.define()
-    assert code_of(lambda: cloud.driver.upload(vm, make_image(vm), Place(LOCAL))) is PermanentCode.STORAGE_NOT_FOUND
+    image, place = make_image(vm), Place(StorageName(name), None if name == "local" else H1)
+    cloud.driver.upload(vm, image, AT_H2)
+    assert error_of(cloud.driver.upload, vm, image, place).code is PermanentCode.STORAGE_NOT_FOUND
+    for there in (place, AT_H2):
+        assert error_of(cloud.driver.attach, vm, image.name, there).code is PermanentCode.STORAGE_NOT_FOUND
 
 
 def test_a_shared_storage_named_with_a_host_is_the_same_storage(cloud: Cloud) -> None:
@@ -65,12 +69,6 @@ def test_a_shared_storage_named_with_a_host_is_the_same_storage(cloud: Cloud) ->
     name = cloud.give(vm, place=Place(NFS, H2))
     seen = cloud.driver.observe(vm, [Place(NFS, H2), Place(NFS, H1), SHARED])
     assert (seen.drive, seen.images) == (Inserted(name, SHARED), (StoredImage(name, SHARED),))
-
-
-def test_an_image_on_another_host_s_storage_is_not_attached(cloud: Cloud) -> None:
-    vm = cloud.define()
-    cloud.driver.upload(vm, make_image(vm), AT_H2)
-    assert code_of(lambda: cloud.driver.attach(vm, make_image(vm).name, AT_H2)) is PermanentCode.STORAGE_NOT_FOUND
 
 
 def test_a_storage_that_is_down_is_unavailable_and_the_others_are_still_listed(cloud: Cloud) -> None:
@@ -145,13 +143,6 @@ def test_an_instance_named_like_another_s_uuid_is_kept_apart(cloud: Cloud) -> No
     cloud.driver.upload(other, make_image(other), AT_H1)
     assert cloud.driver.observe(vm).images == ()
     assert cloud.driver.observe(other).images == (StoredImage(make_image(other).name, AT_H1),)
-
-
-@pytest.mark.parametrize("storage", ["../local", "/etc", ".", "", "local/configdrive"])
-def test_a_storage_name_is_looked_up_and_never_a_path(cloud: Cloud, storage: str) -> None:
-    vm = cloud.define()
-    place = Place(StorageName(storage), H1)
-    assert code_of(lambda: cloud.driver.upload(vm, make_image(vm), place)) is PermanentCode.STORAGE_NOT_FOUND
 
 
 # --- drives ---------------------------------------------------------------------------------------------------------

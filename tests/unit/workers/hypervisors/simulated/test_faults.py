@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -10,7 +10,7 @@ from configdrive.errors import TransientCode
 from configdrive.model import PowerState
 from rigs.simulated.faults import Hang, Kill, Point, Raise
 from tests.contract.rig import failure_of, verbs
-from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, SHARED, Cloud, make_image
+from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, SHARED, Cloud, make_image, processes, work
 from workers.hypervisors.simulated.inventory import Verb
 
 BUSY = TransientCode.VM_BUSY
@@ -53,9 +53,8 @@ def test_a_worker_killed_halfway_leaves_half_a_file_under_another_name_which_the
     """What becomes of a kill at every other point: tests/e2e/test_killed.py."""
     vm = cloud.define(PowerState.RUNNING)
     cloud.inject(Kill(verb=Verb.UPLOAD, when=Point.MIDDLE))
-    victim = cloud.worker("observe", "upload", vm=vm)
-    victim.communicate(timeout=300)
-    assert victim.returncode == -signal.SIGKILL
+    with processes(1) as pool, pytest.raises(BrokenProcessPool):
+        pool.submit(work, cloud.folder, vm, ("observe", "upload")).result()
     assert cloud.names() == [f"{make_image(vm).name}.part"]
     assert cloud.world.files()[0].stat().st_size == len(make_image(vm).content) // 2
     assert cloud.driver.observe(vm).images == ()

@@ -7,23 +7,20 @@ from itertools import pairwise
 from configdrive.errors import TransientCode
 from configdrive.model import PowerState
 from rigs.simulated.audit import Entry, Mark
-from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, H1, Cloud, make_image, unknown_vm
+from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, H1, Cloud, make_image, processes, unknown_vm, work
 
 LIFE = ("observe", "upload", "attach", "detach", "delete")
 
 
 def test_processes_on_one_vm_find_it_whole_whatever_the_other_does_and_disturb_no_other(cloud: Cloud) -> None:
     vm, other = (cloud.define(PowerState.RUNNING) for _ in range(2))
-    workers = [cloud.worker(*LIFE, vm=vm, generation=generation, rounds=40) for generation in (1, 2)]
-    workers += [cloud.worker(*LIFE, vm=other, rounds=40), cloud.worker("survey", "observe", vm=vm, rounds=100)]
-    printed = [worker.communicate(timeout=300) for worker in workers]
-    assert [errors for _, errors in printed] == [""] * 4
+    with processes(4) as pool:
+        same = [pool.submit(work, cloud.folder, vm, LIFE, generation=number, rounds=40) for number in (1, 2)]
+        same.append(pool.submit(work, cloud.folder, vm, ("survey", "observe"), rounds=100))
+        alone = pool.submit(work, cloud.folder, other, LIFE, rounds=40)
     # The one deletes what the other is about to attach, or has just attached: that is reported, and nothing worse.
-    assert {code for out, _ in printed for code in out.split()} <= {
-        TransientCode.IMAGE_IN_USE,
-        TransientCode.UPLOAD_CORRUPT,
-    }
-    assert printed[2][0] == ""
+    assert set().union(*(one.result() for one in same)) <= {TransientCode.IMAGE_IN_USE, TransientCode.UPLOAD_CORRUPT}
+    assert alone.result() == set()
     assert cloud.world.medium(other.uuid) is None
     audit = cloud.audit()
     for entry in changes_of(audit, vm.uuid):
