@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Iterator
 
 import pytest
 
 from configdrive.ports import HypervisorDriver
-from tests.contract import rigs
-from tests.contract.rig import DriverRig, Feature, OpenRig
-
-RIGS: dict[str, tuple[frozenset[Feature], OpenRig]] = {
-    name: rig
-    for module in pkgutil.iter_modules(rigs.__path__)
-    for name, rig in importlib.import_module(f"{rigs.__name__}.{module.name}").RIGS.items()
-}
+from tests.contract.rig import DriverRig, Feature
+from tests.contract.rigs import FEATURES
+from tests.support import require
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,14 +23,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     needed: set[Feature] = set()
     for marker in metafunc.definition.iter_markers("needs"):
         needed.update(marker.args)
-    names = [name for name, (features, _) in RIGS.items() if needed <= features]
+    names = [name for name, features in FEATURES.items() if needed <= features]
     metafunc.parametrize("rig", names, indirect=True, scope="package")
 
 
 @pytest.fixture(scope="package")
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DriverRig]:
     name: str = request.param
-    with RIGS[name][1](tmp_path_factory.mktemp(name)) as opened:
+    try:
+        module = importlib.import_module(f"tests.contract.rigs.{name.partition('_')[0]}")
+    except ImportError as error:
+        require(condition=False, reason=f"{error.name} is not installed")
+        raise
+    with module.RIGS[name](tmp_path_factory.mktemp(name)) as opened:
         yield opened
 
 

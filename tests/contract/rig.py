@@ -1,10 +1,9 @@
 """What a driver brings along to be put through the contract suite, and what the cases share.
 
-To enter a driver, add one module `tests/contract/rigs/<hypervisor>.py` with `RIGS`: the name of each rig, what its
-hypervisor can show (cases that need more do not run for it), and an `OpenRig`. One rig serves the whole session, each
-case gets VMs of its own.
-
-The module must be importable without its SDK or daemon: `OpenRig` calls `tests.support.require` for what it needs.
+To enter a driver, name its rigs in `tests/contract/rigs/__init__.py`, with what its hypervisor can show (cases that
+need more do not run for it), and add one module `tests/contract/rigs/<hypervisor>.py`. Its `RIGS` has for each name a
+context manager that starts the real peer below a folder, gives a `DriverRig`, and takes everything down at the end. One
+rig serves the whole session, each case gets VMs of its own. What the module imports may be missing, as its daemon may.
 """
 
 from __future__ import annotations
@@ -141,10 +140,6 @@ class DriverRig(Protocol):
 
     def chaos(self, vm: Vm) -> Mapping[str, AbstractContextManager[None]]:
         """Ways in which this hypervisor breaks, by name; each is mended at its end. The VM has its image on `home`."""
-
-
-OpenRig = Callable[[Path], AbstractContextManager[DriverRig]]
-"""Starts the real peer below a folder, gives its rig, and takes everything down at the end."""
 
 
 def new_vm(hypervisor: str, host: HostName, name: str | None = None) -> Vm:

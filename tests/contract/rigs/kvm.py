@@ -6,23 +6,21 @@ The second storage is another pool, or the host's cache directory.
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import libvirt
 from typing_extensions import override
 
 from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm, VmUuid
-from tests.contract.rig import DriverRig, Feature, ImageFiles, image_name, new_vm, replaced
+from rigs.libvirt import LibvirtHost
+from rigs.sshd import SshServer
+from tests.contract.rig import DriverRig, ImageFiles, image_name, new_vm, replaced
+from tests.integration.kvm.cloud import Cloud, Drive, disk, identified
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-
-    from rigs.sshd import SshServer
-    from tests.integration.kvm.cloud import Cloud, Drive
-    from workers.hypervisors.kvm.driver import KvmDriver
+from workers.hypervisors.kvm.driver import KvmDriver
+from workers.hypervisors.kvm.image_folder import shard_of
 
 HOST = HostName("h1")
 USER_ISO = "debian-12.iso"
@@ -39,8 +37,6 @@ class KvmRig:
     """
 
     def __init__(self, folder: Path, cloud: Cloud, table: dict[str, object], second: tuple[Place, Path]) -> None:
-        from tests.integration.kvm.cloud import identified  # noqa: PLC0415
-
         self.host = HOST
         self.home = identified(Place(StorageName("local"), HOST), folder / "local" / "configdrive")
         self.second = identified(*second)
@@ -51,13 +47,9 @@ class KvmRig:
         (folder / USER_ISO).write_bytes(bytes(4096))
 
     def make_driver(self, *, force_eject: bool = True) -> KvmDriver:
-        from workers.hypervisors.kvm.driver import KvmDriver  # noqa: PLC0415  # needs libvirt-python
-
         return KvmDriver.from_inventory({"hosts": {HOST: self._table}}, force_eject=force_eject, call_timeout=20.0)
 
     def define_vm(self, power: PowerState = PowerState.HALTED, *, drive: bool = True, name: str | None = None) -> Vm:
-        from tests.integration.kvm.cloud import disk  # noqa: PLC0415
-
         slot = disk(None, "hdd", "ide") if drive else ""
         return self._cloud.define(slot, running=power is PowerState.RUNNING, vm=new_vm("kvm", HOST, name))
 
@@ -82,15 +74,9 @@ class KvmRig:
         return all(drive.read_only for drive in self._config_drives(vm) if drive.path is not None)
 
     def insert(self, vm: Vm, name: ImageName, place: Place) -> None:
-        from tests.integration.kvm.cloud import disk  # noqa: PLC0415
-
         self._cloud.exchange(vm, disk(self.files.path(place, str(name)), "hdd", "ide"))
 
     def insert_user_iso(self, vm: Vm) -> None:
-        import libvirt  # noqa: PLC0415
-
-        from tests.integration.kvm.cloud import disk  # noqa: PLC0415
-
         self._cloud.domain(vm).attachDeviceFlags(
             disk(self._folder / USER_ISO, "hdc", "ide"), libvirt.VIR_DOMAIN_AFFECT_CONFIG
         )
@@ -153,8 +139,6 @@ class KvmSftpRig(KvmRig):
 
 
 def _shard(file_name: str) -> str:
-    from workers.hypervisors.kvm.image_folder import shard_of  # noqa: PLC0415
-
     owner = re.search(r"[0-9a-f-]{36}", file_name)
     return "" if owner is None else shard_of(VmUuid(owner[0]))
 
@@ -162,14 +146,10 @@ def _shard(file_name: str) -> str:
 @contextmanager
 def _open_cloud(folder: Path) -> Iterator[Cloud]:
     """Start a host whose root disks lie in a pool `local`, in the folder of that name."""
-    from rigs.libvirt import LibvirtHost  # noqa: PLC0415
-
     with require_rig():
         host = LibvirtHost(folder / "host")
         host.start()
     try:
-        from tests.integration.kvm.cloud import Cloud  # noqa: PLC0415
-
         cloud = Cloud(host, "local", folder / "local", HOST)
         yield cloud
         cloud.close()
@@ -187,8 +167,6 @@ def _open_pools(folder: Path) -> Iterator[DriverRig]:
 
 @contextmanager
 def _open_sftp(folder: Path) -> Iterator[DriverRig]:
-    from rigs.sshd import SshServer  # noqa: PLC0415
-
     with _open_cloud(folder) as cloud:
         with require_rig():
             ssh = SshServer(folder / "ssh", within=cloud.host.within)
@@ -206,7 +184,4 @@ def _open_sftp(folder: Path) -> Iterator[DriverRig]:
             ssh.stop()
 
 
-RIGS = {
-    "kvm": (frozenset(Feature), _open_pools),
-    "kvm_sftp": (frozenset[Feature](), _open_sftp),
-}
+RIGS = {"kvm": _open_pools, "kvm_sftp": _open_sftp}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configdrive.model import Image, ImageName, Place, PowerState, Vm
 from rigs.simulated.driver import RiggedDriver
-from tests.contract.rig import DriverRig, Feature, ImageFiles, image_name, new_vm, replaced
+from tests.contract.rig import DriverRig, ImageFiles, image_name, new_vm, replaced
 from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, H1, NFS, SHARED, Cloud
 from workers.hypervisors.simulated.drives import CD, USER_CD
 
@@ -94,4 +94,4 @@ def _open(folder: Path) -> Iterator[DriverRig]:
     yield SimulatedRig(folder / "world")
 
 
-RIGS = {"simulated": (frozenset(Feature), _open)}
+RIGS = {"simulated": _open}

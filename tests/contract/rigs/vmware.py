@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
 
 from configdrive.model import IMAGE_FOLDER, HostName, Image, ImageName, Place, PowerState, StorageName, Vm
-from tests.contract.rig import DriverRig, Feature, ImageFiles, image_name, new_vm, replaced
-from tests.support import require, require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from rigs.vcsim.cloud import Cloud
-    from rigs.vcsim.server import VCenter
-    from workers.hypervisors.vmware.driver import VmwareDriver
+from rigs.vcsim.cloud import IDE_1_0, Cloud
+from rigs.vcsim.server import VCenter
+from tests.contract.rig import DriverRig, ImageFiles, image_name, new_vm, replaced
+from tests.support import require_rig
+from workers.hypervisors.vmware.driver import VmwareDriver
 
 HOST = HostName("h1")
 USER_ISO = "[shared] isos/debian-12.iso"
@@ -39,8 +34,6 @@ class VmwareRig:
         user_iso.write_bytes(bytes(4096))
 
     def make_driver(self, *, force_eject: bool = True) -> VmwareDriver:
-        from workers.hypervisors.vmware.driver import VmwareDriver  # noqa: PLC0415  # needs pyvmomi
-
         return VmwareDriver.from_inventory(
             self._center.inventory({HOST: {"esxi": "esx-01"}}), force_eject=force_eject, call_timeout=20.0
         )
@@ -71,13 +64,9 @@ class VmwareRig:
         self._cloud.insert(vm.instance_name, f"[{place.storage}] configdrive/{name}")
 
     def insert_user_iso(self, vm: Vm) -> None:
-        from rigs.vcsim.cloud import IDE_1_0  # noqa: PLC0415
-
         self._cloud.insert(vm.instance_name, USER_ISO, IDE_1_0)
 
     def has_user_iso(self, vm: Vm) -> bool:
-        from rigs.vcsim.cloud import IDE_1_0  # noqa: PLC0415
-
         return self._cloud.media(vm.instance_name).get(IDE_1_0) == USER_ISO
 
     def lock_tray(self, vm: Vm) -> None:
@@ -112,17 +101,10 @@ class VmwareRig:
 
 @contextmanager
 def _open(folder: Path) -> Iterator[DriverRig]:
-    try:
-        from rigs.vcsim.cloud import Cloud  # noqa: PLC0415  # needs pyvmomi
-        from rigs.vcsim.server import VCenter  # noqa: PLC0415
-    except ImportError as error:
-        require(condition=False, reason=f"{error.name} is not installed")
-        raise
     with require_rig():
         center = VCenter(folder, {"shared": ["esx-01", "esx-02"], "local-1": ["esx-01"], "local-2": ["esx-02"]})
-        center.start()
     with center, closing(Cloud(center)) as cloud:
         yield VmwareRig(center, cloud)
 
 
-RIGS = {"vmware": (frozenset(Feature), _open)}
+RIGS = {"vmware": _open}

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from configdrive.model import HostName, Image, ImageName, Place, PowerState, StorageName, Vm
 from rigs.xapi import XapiPool, XapiSite
-from tests.contract.rig import DriverRig, Feature, ImageFiles, image_name, new_vm, replaced
+from tests.contract.rig import DriverRig, ImageFiles, image_name, new_vm, replaced
 from tests.integration.xenserver.dom0 import Dom0Server
 from tests.support import require_rig
 from workers.hypervisors.xenserver.driver import XenServerDriver
@@ -150,7 +150,4 @@ def _open_sftp(folder: Path) -> Iterator[DriverRig]:
         yield XenServerSftpRig(pool, {"storage_route": "sftp"}, {"ssh": dom0.table})
 
 
-RIGS = {
-    "xenserver": (frozenset({Feature.DRIVES}), _open_import),  # no tray's lock: XAPI ejects whatever the guest does
-    "xenserver_sftp": (frozenset[Feature](), _open_sftp),
-}
+RIGS = {"xenserver": _open_import, "xenserver_sftp": _open_sftp}
