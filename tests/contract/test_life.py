@@ -67,7 +67,7 @@ def test_two_vms_live_at_once_on_one_driver_and_do_not_touch_their_neighbour(
     before = driver.observe(neighbour)
 
     def lives(vm: Vm) -> None:
-        for _ in range(5):
+        for _ in range(3):
             live(rig, driver, vm)
 
     with ThreadPoolExecutor(len(vms)) as pool:

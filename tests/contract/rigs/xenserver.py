@@ -133,6 +133,12 @@ class XenServerSftpRig(XenServerRig):
     def leave_half_upload(self, image: Image, place: Place) -> None:
         self.files.put(place, f"{image.name}.part", image.content[: len(image.content) // 2])
 
+    @override
+    def chaos(self, vm: Vm) -> dict[str, AbstractContextManager[None]]:
+        ways = super().chaos(vm)
+        others = ("the toolstack is away", "the storage's folder is gone", "an image is a folder")
+        return {way: ways[way] for way in others}
+
 
 @contextmanager
 def _open_import(folder: Path) -> Iterator[DriverRig]:

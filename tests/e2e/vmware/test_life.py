@@ -7,7 +7,6 @@ import time
 import pytest
 
 from configdrive.contract.outcome import Status
-from configdrive.errors import PermanentCode
 from rigs.fleet import Fleet
 from rigs.iso_files import read_iso
 from rigs.vcsim.cloud import Cloud
@@ -55,14 +54,6 @@ def test_deploy_start_reset_stop_start_destroy(new_vm: NewVm, cloud: Cloud, flee
     assert [path.name for path in listing if vm.script.uuid in path.name] == []
     for log in (fleet.log, (cloud.center.directory / "vcsim.log").read_text()):
         assert [secret for secret in (PASSWORD, VCENTER_PASSWORD) if secret in log] == []
-
-
-def test_a_vm_that_the_vcenter_does_not_know_is_parked_with_the_reason(new_vm: NewVm, cloud: Cloud) -> None:
-    vm = new_vm()
-    cloud.destroy(vm.name)
-    parked = vm.send("start", guest=GUEST)
-    assert (parked.status, parked.code) == (Status.PARKED, PermanentCode.VM_NOT_FOUND)
-    assert vm.images() == []
 
 
 def test_fifty_vms_are_started_by_as_many_children_as_there_are(

@@ -58,14 +58,6 @@ def test_a_killed_worker_s_start_is_taken_up_and_leaves_the_one_right_image(
     assert vm.images() == [vm.medium()] == [outcome.facts["path"]]
 
 
-def test_expired_sessions_cost_no_attempt(new_vm: NewVm, center: VCenter) -> None:
-    vm = new_vm()
-    vm.send("deploy", guest=GUEST)
-    center.expire_sessions()
-    outcome = vm.send("start")
-    assert (outcome.status, outcome.attempts) == (Status.APPLIED, 1)
-
-
 def test_a_vcenter_that_is_away_parks_a_start_which_goes_on_when_it_is_back(
     new_vm: NewVm, center: VCenter, fleet: Fleet
 ) -> None:
