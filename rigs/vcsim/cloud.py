@@ -186,10 +186,6 @@ class Cloud:
         self.run(compute.AddHost_Task, spec=spec, asConnected=True)
         self._hosts[name] = next(host for host in compute.host if host.name == name)
 
-    def rename(self, name: str, new: str) -> None:
-        """Give a VM another name, as a person does in the client."""
-        self.run(self.vm(name).Rename_Task, newName=new)
-
     def media(self, name: str) -> dict[tuple[int, int], str]:
         """Return (controller key, unit) -> path of what is in each CD drive, or will be at the next power-on."""
         return {

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Protocol
 
 import pytest
 
@@ -73,11 +72,6 @@ class Site:
         """Another one."""
         return self.place("other")
 
-    @property
-    def local(self) -> Place:
-        """The first host's own."""
-        return self.place("local-1", "h1")
-
     def place(self, datastore: str, host: str | None = None) -> Place:
         """Say which datastore is meant; `host` is the one that sees it alone."""
         last = datastore.rpartition("/")[2]
@@ -89,17 +83,8 @@ class Site:
         return sorted(f"{path.relative_to(root).parts[0]}/{path.name}" for path in root.rglob(f"*{vm.uuid}*"))
 
 
-class MakeDriver(Protocol):
-    """Makes a driver; keyword arguments change the endpoint's table, `hosts` replaces the hosts'."""
-
-    def __call__(
-        self,
-        *,
-        hosts: dict[str, dict[str, object]] | None = None,
-        force_eject: bool = True,
-        call_timeout: float = 20.0,
-        **endpoint: object,
-    ) -> VmwareDriver: ...
+MakeDriver = Callable[..., VmwareDriver]
+"""Makes a driver; keyword arguments change the endpoint's table, `hosts` replaces the hosts'."""
 
 
 @pytest.fixture(scope="package")
@@ -117,12 +102,11 @@ def make_driver(site: Site) -> Iterator[MakeDriver]:
         def make(
             *,
             hosts: dict[str, dict[str, object]] | None = None,
-            force_eject: bool = True,
             call_timeout: float = 20.0,
             **endpoint: object,
         ) -> VmwareDriver:
             table = site.center.inventory(HOSTS if hosts is None else hosts, **endpoint)
-            made = VmwareDriver.from_inventory(table, force_eject=force_eject, call_timeout=call_timeout)
+            made = VmwareDriver.from_inventory(table, call_timeout=call_timeout)
             stack.callback(made.close)
             return made
 

@@ -131,11 +131,11 @@ def test_what_a_vm_of_another_datastore_got_since_the_last_look_is_not_deleted(
 
 def test_a_survey_sees_all_datastores_of_the_host_and_no_other_host_s_vms(site: Site, driver: VmwareDriver) -> None:
     here, there = site.define(host="h1", datastore="local-1"), site.define(host="h2", datastore="local-2")
-    give(driver, here, site.local)
+    give(driver, here, site.place("local-1", "h1"))
     give(driver, there, site.place("local-2", "h2"))
     survey = driver.survey(HostName("h1"))
     vms = {one.uuid: one for one in survey.vms}
-    assert vms[here.uuid].media == (Inserted(image_name(here), site.local),)
+    assert vms[here.uuid].media == (Inserted(image_name(here), site.place("local-1", "h1")),)
     assert there.uuid not in vms
     names = {image.name for image in survey.images}
     assert image_name(here) in names
