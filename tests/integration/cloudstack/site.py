@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
-import json
 import os
 import re
 import signal
@@ -28,6 +27,7 @@ from rigs.worker import CONFIGDRIVE
 from tasks.mailbox import DeadLetter
 from tests.integration.metrics.asking import address_in, scrape
 from tests.support import run_command
+from tests.unit.workers.cloudstack.recorded import action
 from workers.cloudstack.adapter import Result
 
 SECRET = "the-webhooks-own-secret"
@@ -198,13 +198,4 @@ def sign(body: bytes, secret: str = SECRET) -> str:
 
 def started(vm: str, second: int = 1) -> bytes:
     """Return the action event of a start."""
-    return json.dumps(
-        {
-            "eventDateTime": f"2025-01-01 00:00:{second:02} +0000",
-            "entityuuid": vm,
-            "description": f"Successfully completed starting Vm. Vm Id: {vm}",
-            "event": "VM.START",
-            "entity": "com.cloud.vm.VirtualMachine",
-            "status": "Completed",
-        }
-    ).encode()
+    return action("VM.START", second, vm=vm)

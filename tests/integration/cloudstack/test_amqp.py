@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from kombu import Connection, Exchange
 
-from rigs.process import LOOPBACK, free_port, wait_until
+from rigs.process import wait_until
 from rigs.rabbitmq import RabbitMq
 from tests.integration.cloudstack.site import PASSWORD, AdapterSite, started
+from tests.unit.workers.cloudstack.recorded import state
 
 EXCHANGE = Exchange("cloudstack-events", type="topic", durable=True)
 
@@ -46,18 +47,6 @@ def key(vm: str, category: str = "ActionEvent", event: str = "VM-START") -> str:
     return f"management-server.{category}.{event}.VirtualMachine.{vm}"
 
 
-def state(vm: str | None, old: str, new: str, second: int) -> bytes:
-    document: dict[str, Any] = {
-        "resource": "VirtualMachine",
-        "id": vm,
-        "old-state": old,
-        "new-state": new,
-        "status": "postStateTransitionEvent",
-        "eventDateTime": f"2025-01-01 00:00:{second:02} +0000",
-    }
-    return json.dumps(document).encode()
-
-
 @contextmanager
 def away(site: AdapterSite) -> Iterator[None]:
     site.cloudstack.status = 503
@@ -79,8 +68,8 @@ def test_what_is_published_is_stored_acknowledged_and_never_lost(
     state_key = key(vm, "ResourceStateEvent", "OperationSucceeded")
 
     # In order, doubled, of other resources, with the uuid in the routing key only.
-    bus.publish(state(vm, "Starting", "Running", 1), state_key)
-    bus.publish(state(vm, "Starting", "Running", 1), state_key)
+    bus.publish(state("Starting", "Running", 1, vm=vm), state_key)
+    bus.publish(state("Starting", "Running", 1, vm=vm), state_key)
     bus.publish(b'{"resource": "Volume"}', "management-server.ResourceStateEvent.x.Volume.1")
     job: dict[str, Any] = {
         "jobId": vm,
@@ -92,7 +81,7 @@ def test_what_is_published_is_stored_acknowledged_and_never_lost(
     bus.publish(json.dumps(job).encode(), "management-server.AsyncJobEvent.complete.unknown.")
     wait_until(lambda: site.types(vm) == ["start", "password_reset"], "the events", timeout=30)
     site.cloudstack.vms[vm]["state"] = "Stopped"
-    bus.publish(state(None, "Stopping", "Stopped", 5), state_key)
+    bus.publish(state("Stopping", "Stopped", 5, vm=None), state_key)
     wait_until(lambda: site.types(vm) == ["start", "password_reset", "stop"], "the stop", timeout=30)
 
     # What cannot be taken stays with RabbitMQ, also when the adapter dies over it.
@@ -139,15 +128,6 @@ def test_a_login_that_is_refused_is_reported(site: AdapterSite, rabbitmq: Rabbit
     assert shown.returncode == 78, "no supervisor starts it again: it would be refused for ever"
     assert "RabbitMQ refuses the login" in shown.stderr
     assert "Hunter2" not in shown.stdout + shown.stderr
-
-
-def test_its_sign_of_life_stays_fresh_while_rabbitmq_is_away(site: AdapterSite, tmp_path: Path) -> None:
-    alive = tmp_path / "alive"
-    sign = {"CONFIGDRIVE_HEALTH_FILE": str(alive)}
-    nobody = f"amqp://guest:guest@{LOOPBACK}:{free_port()}/"
-    daemon = site.adapter("amqp", says="RabbitMQ is away", environment=sign, AMQP_URL=nobody)
-    assert_fresh_again(alive)
-    daemon.stop()
 
 
 def assert_fresh_again(alive: Path) -> None:

@@ -64,12 +64,17 @@ def test_where_ide_is_full_a_sata_controller_comes(site: Site, driver: VmwareDri
     assert attachment(driver, vm).added is None
 
 
-def test_a_running_vm_gets_a_sata_drive_and_loses_the_image_only(site: Site, driver: VmwareDriver) -> None:
+def test_a_running_vm_gets_a_sata_drive_and_keeps_it_until_it_is_off(site: Site, driver: VmwareDriver) -> None:
     vm = site.define(PowerState.RUNNING, drive=False)
-    assert attach(driver, vm) == (AttachedHow.HOT_ADDED, "sata0:1")
-    driver.detach(vm)
-    assert driver.observe(vm).drive == EmptyDrive()
-    assert attach(driver, vm) == (AttachedHow.INSERTED, "sata0:1")
+    attached = attachment(driver, vm)
+    assert (attached.how, attached.device) == (AttachedHow.HOT_ADDED, "sata0:1")
+    for media in (None, [image_name(vm)]):
+        driver.detach(vm, media, attached.added)
+        assert driver.observe(vm).drive == EmptyDrive()
+        assert attach(driver, vm) == (AttachedHow.INSERTED, "sata0:1")
+    site.cloud.stop(vm.instance_name)
+    driver.detach(vm, [image_name(vm)], attached.added)
+    assert site.cloud.drives(vm.instance_name) == []
 
 
 @pytest.mark.parametrize("power", [PowerState.HALTED, PowerState.RUNNING])
@@ -96,16 +101,6 @@ def test_a_drive_that_was_added_to_another_vm_object_counts_as_the_user_s(site: 
     attach(driver, vm)
     driver.detach(vm, added=added)
     assert len(site.cloud.drives(vm.instance_name)) == 1
-
-
-def test_a_running_vm_keeps_the_drive_that_was_added_until_it_is_off(site: Site, driver: VmwareDriver) -> None:
-    vm = site.define(PowerState.RUNNING, drive=False)
-    attached = attachment(driver, vm)
-    driver.detach(vm, [image_name(vm)], attached.added)
-    assert len(site.cloud.drives(vm.instance_name)) == 1
-    site.cloud.stop(vm.instance_name)
-    driver.detach(vm, [], attached.added)
-    assert site.cloud.drives(vm.instance_name) == []
 
 
 def test_an_iso_that_an_administrator_inserts_between_look_and_change_stays(site: Site, driver: VmwareDriver) -> None:

@@ -26,13 +26,13 @@ def at(second: float) -> str:
     return (BEGIN + timedelta(seconds=second)).strftime("%Y-%m-%d %H:%M:%S %z")
 
 
-def state(old: str, new: str, second: float, *, post: bool = True) -> bytes:
+def state(old: str, new: str, second: float, *, post: bool = True, vm: str | None = UUID) -> bytes:
     """Return a state event."""
     status = "postStateTransitionEvent" if post else "preStateTransitionEvent"
     return _json(
         {
             "resource": "VirtualMachine",
-            "id": UUID,
+            "id": vm,
             "old-state": old,
             "new-state": new,
             "status": status,
@@ -41,13 +41,13 @@ def state(old: str, new: str, second: float, *, post: bool = True) -> bytes:
     )
 
 
-def action(event: str, second: float, *, status: str = "Completed") -> bytes:
+def action(event: str, second: float, *, status: str = "Completed", vm: str = UUID) -> bytes:
     """Return an action event."""
     return _json(
         {
             "eventDateTime": at(second),
-            "entityuuid": UUID,
-            "description": f"Vm Id: {UUID}",
+            "entityuuid": vm,
+            "description": f"Vm Id: {vm}",
             "event": event,
             "entity": "com.cloud.vm.VirtualMachine",
             "status": status,

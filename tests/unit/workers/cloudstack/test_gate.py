@@ -58,7 +58,7 @@ def cloud() -> Cloud:
     return cloud
 
 
-def gate(cloud: Cloud, waiting: Waiting | None = None, seconds: float = 5) -> Gate:
+def gate(cloud: Cloud, waiting: Waiting | None = None, seconds: float = 5, **more: Any) -> Gate:  # noqa: ANN401
     return Gate(
         directory=cloud.directory,
         memory=cloud.memory,
@@ -67,6 +67,7 @@ def gate(cloud: Cloud, waiting: Waiting | None = None, seconds: float = 5) -> Ga
         hosts={"h1": "kvm-01"},
         drives_for=DrivesFor.OFFERING,
         seconds=seconds,
+        **more,
     )
 
 
@@ -238,16 +239,7 @@ def test_hashes_may_be_read_by_anybody_and_written_by_their_owner_alone(tmp_path
 
 def test_each_answer_is_counted_also_one_that_nobody_foresaw(cloud: Cloud) -> None:
     counted: list[Verdict] = []
-    asked = Gate(
-        directory=cloud.directory,
-        memory=cloud.memory,
-        publisher=Waiting(cloud),
-        clock=cloud.clock,
-        hosts={},
-        drives_for=DrivesFor.OFFERING,
-        seconds=5,
-        watch=lambda verdict, seconds: counted.append(verdict) if seconds < 5 else None,
-    )
+    asked = gate(cloud, watch=lambda verdict, seconds: counted.append(verdict) if seconds < 5 else None)
     asked.ask(QUESTION)
     asked.refuse()
     cloud.directory.fails = ZeroDivisionError("sw0rdfish")
