@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import redis
 from redis.backoff import NoBackoff
@@ -11,12 +13,6 @@ from redis.retry import Retry
 from typing_extensions import override
 
 from rigs.process import LOOPBACK, Daemon, DaemonRig, find_program, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from rigs.certificates import Certificates
 
 
 class RedisServer(DaemonRig):
@@ -106,11 +102,10 @@ class RedisServer(DaemonRig):
 
 
 class TlsRedisServer(RedisServer):
-    """The same with TLS only, for clients with a certificate of the same authority."""
+    """The same with TLS only, for clients with a certificate of the same authority (`rigs.certificates`)."""
 
-    def __init__(self, directory: Path, certificates: Certificates) -> None:
-        self.certificates = certificates
-        pki, port = certificates.directory, free_port()
+    def __init__(self, directory: Path, pki: Path) -> None:
+        self.pki, port = pki, free_port()
         self._tls = {
             "ssl_ca_certs": str(pki / "cacert.pem"),
             "ssl_certfile": str(pki / "clientcert.pem"),

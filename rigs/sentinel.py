@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import redis
 from typing_extensions import override
 
 from rigs.process import LOOPBACK, Daemon, Rig, find_program, free_port, wait_until
 from rigs.redis import RedisServer
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MASTER = "fleet"
 _DOWN_AFTER_MS = 2000

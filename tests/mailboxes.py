@@ -12,9 +12,10 @@ import itertools
 import json
 import tempfile
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 
@@ -30,9 +31,6 @@ from tests.support import require_rig
 from workers.store.inspection import Inspection
 from workers.store.mailbox import MailboxOptions
 from workers.store.places import RedisPlaces
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 QUEUE = "configdrive.simulated"
 LEASE = 30.0

@@ -30,13 +30,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsRedisServer]
     directory = tmp_path_factory.mktemp("tls-redis")
     certificates = Certificates.make(directory / "pki", "redis.example")
     with require_rig():
-        server = TlsRedisServer(directory / "redis", certificates)
+        server = TlsRedisServer(directory / "redis", certificates.directory)
     with server:
         yield server
 
 
 def files_of(server: TlsRedisServer) -> dict[str, object]:
-    pki = server.certificates.directory
+    pki = server.pki
     return {
         "redis_ca": pki / "cacert.pem",
         "redis_certificate": pki / "clientcert.pem",
@@ -75,7 +75,7 @@ def test_neither_an_unknown_server_nor_an_unknown_client_is_let_in(
 @pytest.fixture
 def sentinel(server: TlsRedisServer, tmp_path: Path) -> Iterator[int]:
     """One Sentinel that speaks TLS only, with its master and with us; its port."""
-    port, pki = free_port(), server.certificates.directory
+    port, pki = free_port(), server.pki
     conf = tmp_path / "sentinel.conf"
     conf.write_text(
         f"port 0\ntls-port {port}\nbind {LOOPBACK}\ndir {tmp_path}\ntls-replication yes\ntls-auth-clients yes\n"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from celery import Celery
 from pytest_celery import (
     CeleryBrokerCluster,
     CeleryTestBroker,
@@ -17,17 +20,10 @@ from pytest_celery import (
 from typing_extensions import override
 
 from rigs.process import tail
+from rigs.redis import RedisServer
+from rigs.worker import Worker
 from tests.e2e.site import QUICK, Site
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from celery import Celery
-
-    from rigs.redis import RedisServer
-    from rigs.worker import Worker
 
 
 class ProcessNode(CeleryTestContainer):  # type: ignore[misc]  # pytest-celery carries no types

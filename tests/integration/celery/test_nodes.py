@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pytest_celery import CeleryTestSetup
 
 from configdrive.contract.outcome import Status
 from rigs.process import wait_until
@@ -10,9 +12,6 @@ from rigs.simulated.faults import Hang
 from tasks.wakeup import LEFTOVERS_NAME, TASK_NAMES
 from tests.e2e.site import Site, new_vm
 from workers.hypervisors.simulated.inventory import Verb
-
-if TYPE_CHECKING:
-    from pytest_celery import CeleryTestSetup
 
 # What celery 5.7 must be told for a wake-up to be disposable and a worker to survive (docs/adr/0003).
 CONF = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -11,9 +11,6 @@ import redis
 from rigs.redis import RedisServer
 from tests.mailboxes import Store
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture(scope="package")

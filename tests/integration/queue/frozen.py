@@ -7,8 +7,11 @@ stands at a point of a verb until the other has come to the moment at which it i
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import ClassVar, Final
+
+import redis
 
 from configdrive.contract.outcome import Status
 from configdrive.model import EventKey, HostName, StorageName, StoredImage
@@ -21,11 +24,6 @@ from tests.unit.documents import OTHER_UUID, Json
 from tests.unit.fakes.cloud import At, Machine
 from tests.unit.fakes.fleet import HOST_1, PRIMARY, VM, foreign_image, read_image
 from tests.unit.fakes.queue import QUEUE, Queue
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import redis
 
 AGES = 100_000.0
 """Seconds after which every lease has run out, every back-off is over, and every question is due."""
@@ -43,6 +41,7 @@ class Event:
 
     word: str
     data: Json = field(default_factory=dict)
+    early: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -121,13 +120,13 @@ class Place:
         for happening in self.script.before:
             self._happen(happening)
         if isinstance(self.script.event, Event):
-            self._publish(self.script.event)
+            self._begin(self.script.event)
         self._first.start()
         self._stands.acquire()  # it stands still, or has come to its end
         self._watched = True
         later = list(self.script.later)
-        if self._at_once:
-            self._come_early(later)
+        if self._at_once and later[0].early:
+            self._begin(later.pop(0))
         self._work()
         self._moment("when the event was taken over")
         for happening in later:
@@ -153,25 +152,15 @@ class Place:
         return self.store.client.exists(*(self.store.key(*key) for key in _BUSY)) > 0
 
     def _happen(self, happening: Happening) -> None:
-        if isinstance(happening, Act):
-            happening.do(self)
-            return
-        self._publish(happening)
-        self._work()
+        self._begin(happening)
+        if isinstance(happening, Event):
+            self._work()
 
-    def _come_early(self, later: list[Happening]) -> None:
-        """Let the first of what comes later come before anybody has taken the VM over, if it may."""
-        first = later[0]
-        if isinstance(first, Event):
-            self._publish(first)
-        elif first.early:
-            first.do(self)
+    def _begin(self, happening: Happening) -> None:
+        if isinstance(happening, Event):
+            self.published.append(self.queue.put(happening.word, **happening.data).key)
         else:
-            return
-        later.pop(0)
-
-    def _publish(self, happening: Event) -> None:
-        self.published.append(self.queue.put(happening.word, **happening.data).key)
+            happening.do(self)
 
     def _work(self) -> None:
         """Let time pass, and a worker take all messages that there are then."""

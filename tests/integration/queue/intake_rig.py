@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
+
+import redis
 
 from configdrive.client.publisher import Publisher
 from configdrive.model import EventKey, HypervisorName, VmUuid
+from configdrive.ports import Sealer
 from rigs.cloud import key_of
 from tasks.intake import Ingester, Unsealed
+from tasks.mailbox import DeadLetter
+from tests.mailboxes import Store
 from workers.config.clock import SystemClock
 from workers.store.intake import RedisIntake
 from workers.store.scripts import FunctionLibrary
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import redis
-
-    from configdrive.ports import Sealer
-    from tasks.mailbox import DeadLetter
-    from tests.mailboxes import Store
 
 SEALED = "v1.0123456789abcdef.AAAA"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -12,12 +13,7 @@ from typing_extensions import override
 
 from configdrive.contract.outcome import Status
 from tasks.mailbox import Claim, Held, OperatorAction
-from tests.mailboxes import QUEUE, finish, new_vm, outcome, posting
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.mailboxes import Store
+from tests.mailboxes import QUEUE, Store, finish, new_vm, outcome, posting
 
 
 @dataclass

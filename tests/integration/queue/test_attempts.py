@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from configdrive.contract.outcome import Status
+from configdrive.model import VmUuid
 from tasks.mailbox import Claim, FencedError, NotNow, OperatorAction, Retry, Wakeup
 from tests.mailboxes import LEASE, QUEUE, Store, again, finish, new_vm, outcome, park, posting
-
-if TYPE_CHECKING:
-    from configdrive.model import VmUuid
 
 
 def test_of_many_workers_that_claim_at_once_one_wins(store: Store) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from configdrive.errors import PermanentCode
 from rigs.redis import RedisServer
+from tests.mailboxes import Store
 from tests.support import error_of, require_rig
 from workers.store.fleet_id import FleetId, fleet_id
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
-
-    from tests.mailboxes import Store
 
 
 def test_it_is_made_once_and_read_while_redis_is_full(tmp_path: Path) -> None:

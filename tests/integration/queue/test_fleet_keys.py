@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from configdrive.client.fleet_keys import read_key_ids
 from configdrive.errors import PermanentCode
+from tests.mailboxes import Store
 from tests.support import error_of
 from workers.config.keys import Key, read_keys, write_keys
 from workers.store.fleet_keys import WorkerKeys
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
-
-    from tests.mailboxes import Store
 
 
 def test_the_first_worker_makes_a_key_and_says_so_once(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
+import redis
 
 from configdrive.model import PowerState, StoredImage
 from tests.integration.queue.frozen import ENDED, Act, Event, Place, Script, run
 from tests.unit.fakes.fleet import AT_DESTINATION, HOST_1, HOST_2, LOCAL
 from tests.unit.fakes.queue import QUEUE
-
-if TYPE_CHECKING:
-    import redis
 
 
 def _start(password: str, **data: str) -> Event:

@@ -6,17 +6,14 @@ HOLD and RELEASE themselves: `test_mailbox_model`.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from configdrive.lifecycle.state import Leftover as RememberedLeftover
-from configdrive.model import Generation, HostName, HypervisorName, ImageName, InstanceName
+from configdrive.model import Generation, HostName, HypervisorName, ImageName, InstanceName, VmUuid
 from tasks.mailbox import Leftover
 from tests.mailboxes import QUEUE, RESEND, Store, finish, new_vm
-
-if TYPE_CHECKING:
-    from configdrive.model import VmUuid
 
 H1, H2 = HostName("h1"), HostName("h2")
 SIMULATED = HypervisorName("simulated")

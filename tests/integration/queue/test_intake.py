@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import redis
@@ -19,9 +20,6 @@ from tests.integration.queue.intake_rig import SEALED, IntakeRig, keys, vm_of
 from tests.mailboxes import QUEUE, Store, finish
 from tests.unit.fakes.small import FakeSealer
 from workers.store import intake
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def test_events_go_into_their_mailboxes_in_the_order_of_the_list(store: Store) -> None:

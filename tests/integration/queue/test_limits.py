@@ -6,12 +6,14 @@ import json
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import redis
 
+from configdrive.client.postings import Posting
 from configdrive.client.replication import NotReplicatedError
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode, PermanentError
@@ -21,11 +23,6 @@ from tasks.mailbox import Claim, DeadLetter, OperatorAction, Wakeup
 from tests.integration.queue.intake_rig import SEALED, IntakeRig, library
 from tests.mailboxes import QUEUE, Store, finish, new_vm, outcome, posting, receipts
 from workers.store.mailbox import DEAD_LETTERS_KEPT, RedisMailbox
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from configdrive.client.postings import Posting
 
 
 def test_server_that_forgot_the_scripts_is_taught_them_again(store: Store) -> None:

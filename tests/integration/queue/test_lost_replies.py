@@ -5,25 +5,21 @@ That a reply is lost and nothing happens meanwhile: `test_mailbox_model`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import pytest
 import redis
 
+from configdrive.client.postings import Header
 from configdrive.contract.outcome import Status
 from configdrive.lifecycle.state import Leftover as RememberedLeftover
 from configdrive.model import HostName, HypervisorName
+from rigs.redis import RedisServer
 from tasks.mailbox import Claim, FencedError, Held, Leftover, NotNow, OperatorAction
 from tests.integration.queue.lost_replies import Loss, lossy_pool, teach
 from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, posting
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from configdrive.client.postings import Header
-    from rigs.redis import RedisServer
-    from workers.store.inspection import Inspection
+from workers.store.inspection import Inspection
 
 HOST = HostName("h1")
 LEFT = (RememberedLeftover(HypervisorName("simulated"), HOST),)

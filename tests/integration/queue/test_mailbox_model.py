@@ -10,7 +10,6 @@ import itertools
 import json
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -18,11 +17,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from configdrive.client.postings import Header, Posting
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.lifecycle.settled import Settled, Verified
 from configdrive.lifecycle.state import Leftover as RememberedLeftover
 from configdrive.model import EventKey, HostName, HypervisorName, VmUuid
 from rigs.invariants import Auditor
+from rigs.keyspace import Keyspace
+from rigs.redis import RedisServer
 from tasks.mailbox import (
     Claim,
     Ending,
@@ -33,17 +35,12 @@ from tasks.mailbox import (
     OperatorAction,
     Park,
     Retry,
+    Right,
     Snapshot,
     Wakeup,
 )
 from tests.integration.queue.lost_replies import Loss, lossy_pool, teach
 from tests.mailboxes import QUEUE, Store, new_vm, outcome, posting, receipts
-
-if TYPE_CHECKING:
-    from configdrive.client.postings import Header, Posting
-    from rigs.keyspace import Keyspace
-    from rigs.redis import RedisServer
-    from tasks.mailbox import Right
 
 QUEUES = (QUEUE, f"{QUEUE}.zone")
 HOST = HostName("h1")

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
+import redis
 
+from configdrive.client.postings import Header
 from configdrive.contract.outcome import Status
 from configdrive.lifecycle.settled import Settled
 from rigs.invariants import Auditor
-from tasks.mailbox import NotNow, Park, Retry
+from tasks.mailbox import Claim, Ending, NotNow, Park, Retry
 from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import redis
-
-    from configdrive.client.postings import Header
-    from tasks.mailbox import Claim, Ending
 
 AWAY = "host_unreachable"
 H1, H2 = "host h1", "host h2"

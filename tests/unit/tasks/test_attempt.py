@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import replace
 
 import pytest
@@ -27,19 +26,6 @@ def queue() -> Queue:
 
 def away() -> TransientError:
     return TransientError(TransientCode.HOST_UNREACHABLE, "host-1 does not answer", "look after it")
-
-
-# --- the usual way ----------------------------------------------------------------------------------------------------
-
-
-def test_an_event_is_done_remembered_and_published(queue: Queue) -> None:
-    outcome = queue.ended(queue.put("deploy", start=True, guest={"password": "first"}))
-    assert outcome.status is Status.APPLIED
-    assert queue.fleet.password() == "first"
-    assert queue.stream == [outcome]
-    assert queue.mailbox.pending() == {QUEUE: 0}
-    queue.take(queue.put("stop"))
-    assert queue.fleet.medium() is None, "the state was remembered"
 
 
 def test_a_destroy_finds_what_a_start_brought_that_failed_and_was_given_up(queue: Queue) -> None:
@@ -83,21 +69,12 @@ def test_an_attempt_is_reported_when_it_begins_and_when_its_end_is_written(queue
     assert len(queue.observer.started) == 1, "nothing was claimed"
 
 
-def test_of_an_attempt_that_is_another_s_no_end_is_reported(queue: Queue) -> None:
-    queue.raising(lambda: StaleError(StaleCode.LEASE_LOST, "taken over"))
-    queue.take(queue.put("start"))
-    assert [ending for _, ending in queue.observer.ended] == [None]
-
-
 def test_of_an_attempt_whose_end_redis_did_not_take_no_end_is_reported(queue: Queue) -> None:
     header = queue.put("start")
     queue.store.client.set(queue.store.key("outcomes"), "no stream")
     with pytest.raises(ResponseError):
         queue.take(header)
     assert [ending for _, ending in queue.observer.ended] == [None]
-
-
-# --- failures ---------------------------------------------------------------------------------------------------------
 
 
 def test_what_may_pass_is_tried_again_after_a_pause_and_not_before(queue: Queue) -> None:
@@ -159,25 +136,20 @@ def test_a_start_that_was_parked_because_its_host_was_away_goes_on_by_itself_whe
     assert queue.mailbox.parked(10) == []
 
 
-def test_an_attempt_whose_time_is_over_is_tried_again(queue: Queue) -> None:
-    def slow(_verb: str, _at: At) -> None:
-        raise OutOfTimeError
-
-    queue.fleet.cloud.hook = slow
-    verdict = queue.take(queue.put("start"))
-    assert isinstance(verdict, Retry)
-    assert verdict.code is TransientCode.TASK_TIMEOUT
-
-
-@pytest.mark.parametrize("word", ["stop", "destroy"])
-def test_a_stop_or_destroy_whose_time_is_over_ends_and_leaves_what_it_has(queue: Queue, word: str) -> None:
+@pytest.mark.parametrize("word", ["start", "stop", "destroy"])
+def test_an_attempt_whose_time_is_over_is_tried_again_or_ends_and_leaves_what_it_has(queue: Queue, word: str) -> None:
     def slow(_verb: str, _at: At) -> None:
         raise OutOfTimeError
 
     queue.take(queue.put("deploy", start=True))
     queue.fleet.cloud.hook = slow
-    outcome = queue.ended(queue.put(word))
-    assert (outcome.status, outcome.code) == (Status.APPLIED, TransientCode.TASK_TIMEOUT)
+    ending = queue.take(queue.put(word))
+    if word == "start":
+        assert isinstance(ending, Retry)
+        assert ending.code is TransientCode.TASK_TIMEOUT
+        return
+    assert isinstance(ending, Settled)
+    assert (ending.outcome.status, ending.outcome.code) == (Status.APPLIED, TransientCode.TASK_TIMEOUT)
     assert queue.mailbox.leftovers(QUEUE) == {HOST_1: [VM]}
 
 
@@ -223,6 +195,7 @@ def test_stale_work_that_the_use_case_meets_is_dropped(queue: Queue) -> None:
     queue.raising(lambda: StaleError(StaleCode.LEASE_LOST, "x"))
     assert queue.take(queue.put("start")) == Dropped(StaleCode.LEASE_LOST)
     assert queue.stream == []
+    assert [ending for _, ending in queue.observer.ended] == [None], "no end is reported"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -231,14 +204,3 @@ def test_a_worker_that_is_asked_to_stop_stops(queue: Queue, error: type[BaseExce
     with pytest.raises(error):
         queue.take(queue.put("start"))
     assert queue.stream == []
-
-
-def test_however_many_events_there_are_one_thread_keeps_their_leases(queue: Queue) -> None:
-    before = set(threading.enumerate())
-    queue.take(queue.put("deploy"))
-    queue.take(queue.put("start"))
-    queue.raising(away)
-    queue.take(queue.put("start"))
-    names = [thread.name for thread in set(threading.enumerate()) - before]
-    assert names.count("leases") <= 1
-    assert names.count("isolation") <= 2  # `raising` makes another worker

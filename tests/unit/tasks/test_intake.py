@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from typing_extensions import override
@@ -14,9 +15,6 @@ from configdrive.errors import PermanentCode, PermanentError
 from configdrive.model import EventId, VmUuid
 from tasks.intake import Ingester, Intake, Refusal, Taken, Unsealed
 from tests.unit.fakes.small import FakeClock
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 UUID = "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10"
 NAMED: dict[str, Any] = {"id": "e1", "source": "/a"}

@@ -8,7 +8,7 @@ import pytest
 
 from configdrive.errors import StaleCode
 from configdrive.lifecycle.state import Phase, write
-from configdrive.model import HostName, HypervisorName, PowerState, VmUuid
+from configdrive.model import HypervisorName, PowerState, VmUuid
 from tasks.mailbox import OperatorAction
 from tasks.wakeup import LEFTOVERS_NAME, read_question, wake_due
 from tests.mailboxes import outcome
@@ -43,29 +43,6 @@ def test_a_host_that_is_back_gives_up_what_it_has_and_is_asked_no_more(world: Wo
     assert not world.queue.owned()
     assert world.ask() == "host host-1: 0 VMs finished, 0 wait"
     assert world.queue.removed == [QUEUE], "it is reported, once"
-
-
-def test_a_host_is_asked_at_its_pace_and_each_only_once(world: World) -> None:
-    world.leave()
-    store, clock = world.queue.store, world.queue.fleet.clock
-    store.client.zadd(store.key("left", QUEUE), {f"{OTHER} {HOST_1}": 0})
-    store.client.zadd(store.key("left", QUEUE), {f"{VM} {HOST_2}": (store.now() + 20) * 1000})
-
-    def passes() -> tuple[tuple[str, HostName], ...]:
-        return wake_due(world.mailbox, [QUEUE], pause=30).hosts
-
-    assert passes() == ((QUEUE, HOST_1),)
-    store.client.zrem(store.key("left", QUEUE), f"{VM} {HOST_2}")
-    clock.time += 31
-    assert passes() == (), "its message has not been taken yet"
-    (message,) = store.messages(QUEUE)
-    assert (message.task, message.arguments) == (LEFTOVERS_NAME, [HOST_1, message.number])
-    question = read_question(message.task_id, message.arguments, QUEUE)
-    assert world.leftovers.answer(question).startswith("host host-1 is away still")
-    clock.time += 29
-    assert passes() == ()
-    clock.time += 2
-    assert passes() == ((QUEUE, HOST_1),)
 
 
 def test_a_vm_whose_events_wait_is_left_to_them(world: World) -> None:

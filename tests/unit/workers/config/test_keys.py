@@ -13,9 +13,8 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nacl.public import PrivateKey
 
-from configdrive.client.public_key import identity_of, read_public
+from configdrive.client.public_key import read_public
 from configdrive.errors import FleetError, PermanentCode, PermanentError
 from tests.support import error_of
 from workers.config.keys import Key, public_text, read_keys, write_keys
@@ -36,12 +35,6 @@ def misconfigured(path: Path) -> FleetError:
     assert str(path) in caught.detail
     assert caught.remedy
     return caught
-
-
-def test_keys_come_back_as_they_were_written_newest_last(path: Path) -> None:
-    written = [Key.generate(), Key.generate()]
-    assert write_keys(path, written, replace=False)
-    assert read_keys(path) == tuple(written)
 
 
 def test_a_key_file_and_its_directory_are_for_their_owner_only(path: Path) -> None:
@@ -191,15 +184,6 @@ def test_a_key_does_not_show_its_private_half() -> None:
         assert "private" not in shown
 
 
-def test_a_key_is_named_after_its_public_half() -> None:
-    assert KEY.identity == identity_of(KEY.private.public_key) == bytes(KEY.private.public_key)[:8].hex()
-    assert len(KEY.identity) == 16
-
-
-def test_two_keys_are_different() -> None:
-    assert Key.generate().identity != Key.generate().identity
-
-
 # --- the public half --------------------------------------------------------------------------------------------------
 
 
@@ -223,8 +207,3 @@ def test_what_is_no_public_key_is_refused(text: str) -> None:
     assert "configdrive keys public" in caught.remedy
     assert not text or text not in repr(caught)
     assert caught.__context__ is None
-
-
-def test_a_private_key_is_32_random_bytes() -> None:
-    assert isinstance(KEY.private, PrivateKey)
-    assert len(bytes(KEY.private)) == 32

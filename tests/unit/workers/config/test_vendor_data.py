@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from configdrive.errors import PermanentCode, PermanentError
 from workers.config.settings import Settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def settings(path: Path | None) -> Settings:

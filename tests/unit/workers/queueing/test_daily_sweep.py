@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 from tests.support import wait_until
 from workers.queueing.daily_sweep import DailySweep
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import pytest
 
 FOUND = '{"images": [{"deleted": true}, {"deleted": false}], "hosts_away": ["h2"]}'
 
