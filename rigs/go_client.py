@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rigs import golang
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 EXAMPLES: Final = Path(__file__).parents[1] / "examples"
 

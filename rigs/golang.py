@@ -6,13 +6,11 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rigs.process import RigError, RigUnavailable, cache_directory, find_program, tail
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _GOPATH: Final = Path("/usr/share/gocode")
 

@@ -7,14 +7,11 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rigs.process import RigError, find_program
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def mounts_below(root: Path) -> list[Path]:

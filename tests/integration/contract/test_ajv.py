@@ -15,8 +15,7 @@ from docs.blocks import blocks_of, pages
 from rigs import ajv
 from tests.support import require_rig
 from tests.unit.documents import ALICE, OTHER_UUID, WORDS, document, full_document
-from tests.unit.refusals import paths, planted, refusal
-from tests.unit.refused import ENVELOPES, LONG, VALUES, with_value
+from tests.unit.refusals import ENVELOPES, LONG, VALUES, paths, planted, refusal, with_value
 
 DISAGREEMENTS: Final[list[tuple[str, object, str]]] = [
     ("sequence", 1.0, "JSON Schema calls 1.0 an integer"),

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from configdrive.contents.render import DIRECTORIES
 from configdrive.drive_data import Address, VmData
 from tests.drives import ADDRESS, KEYS, NIC, PASSWORD, SEED, files_of, secret, write_image
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from pathlib import Path
 
 DATA = VmData(
     metadata=replace(
@@ -53,17 +50,23 @@ def _drive(folder: Path, label: str, files: Mapping[str, bytes]) -> Drive:
     return Drive(path, label, files, {*parents, *DIRECTORIES, "cloudstack", "openstack", "ec2"})
 
 
-@pytest.fixture
-def full(tmp_path: Path) -> Drive:
-    """The drive of a VM that has everything."""
-    return _drive(tmp_path, "config", files_of(DATA, PASSWORD))
-
-
-@pytest.fixture(params=["full", "bare", "odd"])
-def drive(request: pytest.FixtureRequest, tmp_path: Path) -> Drive:
+@pytest.fixture(scope="package")
+def drives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Drive]:
     """Each kind of image: a VM that has everything, one that has nothing, and an unusual tree."""
-    if request.param == "odd":
-        return _drive(tmp_path, "Config-2_x.label", ODD)
-    if request.param == "bare":
-        return _drive(tmp_path, "config-2", files_of(VmData(), None))
-    return _drive(tmp_path, "config", files_of(DATA, PASSWORD))
+    kinds = {
+        "full": ("config", files_of(DATA, PASSWORD)),
+        "bare": ("config-2", files_of(VmData(), None)),
+        "odd": ("Config-2_x.label", ODD),
+    }
+    return {name: _drive(tmp_path_factory.mktemp(name), *kind) for name, kind in kinds.items()}
+
+
+@pytest.fixture(scope="package")
+def full(drives: dict[str, Drive]) -> Drive:
+    """The drive of a VM that has everything."""
+    return drives["full"]
+
+
+@pytest.fixture(scope="package", params=["full", "bare", "odd"])
+def drive(request: pytest.FixtureRequest, drives: dict[str, Drive]) -> Drive:
+    return drives[request.param]

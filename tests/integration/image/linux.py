@@ -9,15 +9,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
 
 from rigs import process as process_rigs
 from rigs.process import RigError, RigUnavailable, find_program
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _MODULES = Path("/usr/lib/uml/modules")
 _DRIVERS = ("drivers/cdrom/cdrom.ko", "fs/isofs/isofs.ko")
@@ -37,15 +34,15 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 TZ=UTC
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs tmpfs /mnt
-{python} -c {load} {modules}
+{python} -IS -c {load} {modules}
 echo '{begin}'
 sh {script} 2>&1
 echo '{end}'
-{python} -c {power_off}
+{python} -IS -c {power_off}
 """
 
 
-def run_in_linux(image: Path, script: str, scratch: Path, timeout: float = 90.0) -> str:
+def run_in_linux(image: Path, script: str, scratch: Path, timeout: float = 90.0, *, more: Sequence[Path] = ()) -> str:
     """Boot Linux with an image as its disk `/dev/ubda`, run a shell script as root, and return what it prints.
 
     Args:
@@ -53,6 +50,7 @@ def run_in_linux(image: Path, script: str, scratch: Path, timeout: float = 90.0)
         script: finds a writable `/mnt`.
         scratch: a directory for what this needs besides.
         timeout: seconds until it is given up; booting takes two.
+        more: images that are its further disks, `/dev/ubdb` and so on.
 
     Raises:
         RigUnavailable: user-mode Linux is not installed.
@@ -76,7 +74,8 @@ def run_in_linux(image: Path, script: str, scratch: Path, timeout: float = 90.0)
         ),
     )
     init.chmod(0o755)
-    printed = _boot([linux, f"init={init}", f"ubd0r={image}"], scratch, timeout)
+    disks = [f"ubd{number}r={path}" for number, path in enumerate((image, *more))]
+    printed = _boot([linux, f"init={init}", *disks], scratch, timeout)
     _, begun, rest = printed.partition(f"{_BEGIN}\n")
     said, ended, _ = rest.partition(f"{_END}\n")
     if not (begun and ended):

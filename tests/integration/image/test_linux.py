@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.integration.image.conftest import Drive
 from tests.integration.image.linux import run_in_linux
 from tests.support import require_rig
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.integration.image.conftest import Drive
-
+CHECKSUMS = """
+for disk in a b c; do
+  for options in ro ro,norock ro,norock,nojoliet; do
+    mkdir -p /mnt/$disk/$options
+    mount -t iso9660 -o $options /dev/ubd$disk /mnt/$disk/$options && cd /mnt/$disk/$options &&
+      find . -type f -exec sha256sum {} +
+    echo .
+  done
+done
+"""
 SEED_SESSION = """
 blkid -t LABEL='config'
 mount LABEL=config /mnt/
@@ -20,23 +27,19 @@ cd /mnt/
 ls
 ls -lR
 """
-CHECKSUMS = """
-for options in ro ro,norock ro,norock,nojoliet; do
-  mkdir -p /mnt/$options
-  mount -t iso9660 -o $options /dev/ubda /mnt/$options && cd /mnt/$options && find . -type f -exec sha256sum {} +
-  echo .
-done
-"""
 
 
-def session(drive: Drive, script: str, scratch: Path) -> str:
+@pytest.fixture(scope="module")
+def said(drives: dict[str, Drive], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The checksums of each drive's files, three times, and the seed's session: of one kernel with three disks."""
+    first, *more = (drive.path for drive in drives.values())
     with require_rig():
-        return run_in_linux(drive.path, script, scratch)
+        return run_in_linux(first, CHECKSUMS + SEED_SESSION, tmp_path_factory.mktemp("linux"), more=more).split("\n.\n")
     raise AssertionError
 
 
-def test_the_seeds_session(full: Drive, tmp_path: Path) -> None:
-    lines = session(full, SEED_SESSION, tmp_path).splitlines()
+def test_the_seeds_session(said: list[str]) -> None:
+    lines = said[-1].splitlines()
     found, mounted, shown, *listing = (" ".join(line.split()) for line in lines)
     assert found.startswith("/dev/ubda: ")
     assert 'LABEL="config"' in found
@@ -60,11 +63,11 @@ def test_the_seeds_session(full: Drive, tmp_path: Path) -> None:
     assert modes == {"-r-xr-xr-x", "dr-xr-xr-x"}
 
 
-def test_linux_reads_every_byte_with_and_without_rock_ridge(drive: Drive, tmp_path: Path) -> None:
-    wanted = {f"{hashlib.sha256(data).hexdigest()}  ./{path}" for path, data in drive.files.items()}
-    rock_ridge, joliet, plain, nothing = session(drive, CHECKSUMS, tmp_path).split("\n.\n")
-    assert set(rock_ridge.splitlines()) == wanted
-    assert set(joliet.splitlines()) == wanted
-    # Linux lower-cases plain names and takes off the version; ours lose nothing else.
-    assert set(plain.lower().splitlines()) == {line.lower() for line in wanted}
-    assert nothing == ""
+def test_linux_reads_every_byte_with_and_without_rock_ridge(said: list[str], drives: dict[str, Drive]) -> None:
+    assert len(said) == 3 * len(drives) + 1
+    for number, drive in enumerate(drives.values()):
+        wanted = {f"{hashlib.sha256(data).hexdigest()}  ./{path}" for path, data in drive.files.items()}
+        rock_ridge, joliet, plain = (set(text.splitlines()) for text in said[3 * number : 3 * number + 3])
+        assert rock_ridge == joliet == wanted
+        # Linux lower-cases plain names and takes off the version; ours lose nothing else.
+        assert {line.lower() for line in plain} == {line.lower() for line in wanted}

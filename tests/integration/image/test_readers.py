@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from configdrive.drive_data import VmData
 from tests.drives import files_of, secret, write_image
+from tests.integration.image.conftest import Drive
 from tests.support import find_program, require_rig
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.integration.image.conftest import Drive
 
 PACKAGES = {
     "blkid": "util-linux",
@@ -41,21 +39,21 @@ def output(program: str, *arguments: str | Path) -> str:
     return run(program, *arguments).decode()
 
 
-def assert_whole(drive: Drive, root: Path) -> None:
-    """Compare what a reader has unpacked with what was put on the drive."""
-    everything = list(root.rglob("*"))
-    directories = {path for path in everything if path.is_dir()}
-    for path in directories:
-        path.chmod(0o755)  # so that the test's folder can be removed by an ordinary user
-    assert {path.relative_to(root).as_posix() for path in directories} == set(drive.directories)
-    assert {
-        path.relative_to(root).as_posix(): path.read_bytes() for path in everything if path not in directories
-    } == dict(drive.files)
+LISTINGS = {
+    "isoinfo": ("-l -R -i {image}", r"\[ *\d+ \d\d\]  (.*) "),
+    "xorriso": ("-indev {image} -find / -exec lsdl --", r"'/(.*)'"),
+    "bsdtar": ("-tvf {image}", r"(.*?)(?: link to .*)?"),
+}
+"""How a reader is asked for modes, owners and dates, and how it writes a name behind them."""
+UNPACKINGS = {
+    "xorriso": "-osirrox on -indev {image} -extract / {target}",
+    "bsdtar": "-xf {image} -C {target}",
+    "7zz": "x -o{target} {image}",  # as Windows shows it
+}
 
 
-def assert_modes(drive: Drive, modes: dict[str, str]) -> None:
-    wanted = dict.fromkeys(drive.directories, DIRECTORY) | dict.fromkeys(drive.files, FILE)
-    assert modes == wanted
+def words(command: str, drive: Drive, target: Path | str = "") -> list[str]:
+    return [word.format(image=drive.path, target=target) for word in command.split()]
 
 
 def test_blkid_finds_the_label(drive: Drive) -> None:
@@ -74,17 +72,34 @@ def test_isoinfo_sees_both_extensions(drive: Drive) -> None:
     assert f"Volume size is: {drive.path.stat().st_size // 2048}\n" in shown
 
 
-def test_isoinfo_lists_modes_and_owners(drive: Drive) -> None:
+@pytest.mark.parametrize("program", LISTINGS)
+def test_modes_and_owners(program: str, drive: Drive) -> None:
+    command, name = LISTINGS[program]
     modes = {}
     folder = ""
-    for line in output("isoinfo", "-l", "-R", "-i", drive.path).splitlines():
-        if line.startswith("Directory listing of /"):
-            folder = line.removeprefix("Directory listing of /")
-        found = re.fullmatch(r"(\S{10}) +\d+ +0 +0 +\d+ Mar 10 2017 \[ *\d+ \d\d\]  (.*) ", line)
-        assert found or not line or "Directory" in line
-        if found and found[2] not in {".", ".."}:
+    for line in output(program, *words(command, drive)).splitlines():
+        folder = line.removeprefix("Directory listing of /") if line.startswith("Directory listing of /") else folder
+        found = re.fullmatch(rf"(\S{{10}}) +\d+ +0 +0 +\d+ Mar 10  ?2017 {name}", line)
+        assert found or not line or "Directory" in line, line
+        if found and found[2] not in {"", ".", ".."}:
             modes[folder + found[2]] = found[1]
-    assert_modes(drive, modes)
+    assert modes == dict.fromkeys(drive.directories, DIRECTORY) | dict.fromkeys(drive.files, FILE)
+
+
+@pytest.mark.parametrize("program", UNPACKINGS)
+def test_everything_is_unpacked(program: str, drive: Drive, tmp_path: Path) -> None:
+    target = tmp_path / "unpacked"
+    target.mkdir()
+    said = output(program, *words(UNPACKINGS[program], drive, target))
+    assert "Everything is Ok" in said or program != "7zz"
+    everything = list(target.rglob("*"))
+    directories = {path for path in everything if path.is_dir()}
+    for path in directories:
+        path.chmod(0o755)  # so that the test's folder can be removed by an ordinary user
+    assert {path.relative_to(target).as_posix() for path in directories} == set(drive.directories)
+    assert {
+        path.relative_to(target).as_posix(): path.read_bytes() for path in everything if path not in directories
+    } == dict(drive.files)
 
 
 def test_isoinfo_reads_the_same_through_each_extension(full: Drive) -> None:
@@ -100,39 +115,6 @@ def test_the_primary_tree_has_lower_case_names_with_a_version(full: Drive) -> No
     assert "/cloudstack/metadata/public-keys.txt;1" in names
 
 
-def test_xorriso_lists_modes_and_owners(drive: Drive) -> None:
-    modes = {}
-    for line in output("xorriso", "-indev", drive.path, "-find", "/", "-exec", "lsdl", "--").splitlines():
-        found = re.fullmatch(r"(\S{10}) +\d+ 0 +0 +\d+ Mar 10  2017 '/(.*)'", line)
-        assert found, line
-        if found[2]:
-            modes[found[2]] = found[1]
-    assert_modes(drive, modes)
-
-
-def test_xorriso_unpacks_everything(drive: Drive, tmp_path: Path) -> None:
-    target = tmp_path / "unpacked"
-    output("xorriso", "-osirrox", "on", "-indev", drive.path, "-extract", "/", target)
-    assert_whole(drive, target)
-
-
-def test_bsdtar_lists_modes_and_owners(drive: Drive) -> None:
-    modes = {}
-    for line in output("bsdtar", "-tvf", drive.path).splitlines():
-        found = re.fullmatch(r"(\S{10}) +\d+ 0 +0 +\d+ Mar 10  2017 (.*?)( link to .*)?", line)
-        assert found, line
-        if found[2] != ".":
-            modes[found[2]] = found[1]
-    assert_modes(drive, modes)
-
-
-def test_bsdtar_unpacks_everything(drive: Drive, tmp_path: Path) -> None:
-    target = tmp_path / "unpacked"
-    target.mkdir()
-    output("bsdtar", "-xf", drive.path, "-C", target)
-    assert_whole(drive, target)
-
-
 def test_bsdtar_prints_each_file_alone(full: Drive) -> None:
     """For the second file of a shared content it prints nothing, and ends well."""
     for path, wanted in full.files.items():
@@ -145,13 +127,6 @@ def test_of_large_user_data_bsdtar_prints_one_of_the_two_files(tmp_path: Path) -
     drive = write_image(tmp_path / "drive.iso", files_of(VmData(user_data=secret(large)), None))
     assert run("bsdtar", "-xOf", drive, "cloudstack/userdata/user_data.txt") == large
     assert run("bsdtar", "-xOf", drive, "openstack/latest/user_data") == b""
-
-
-def test_7zip_unpacks_everything_as_windows_shows_it(drive: Drive, tmp_path: Path) -> None:
-    target = tmp_path / "unpacked"
-    shown = output("7zz", "x", f"-o{target}", drive.path)
-    assert "Everything is Ok" in shown
-    assert_whole(drive, target)
 
 
 def test_the_vms_own_reader_keeps_both_spellings_apart(full: Drive, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""`python -m tests.integration.readers.cloudbase LABEL TREE IMAGE BSDTAR`: cloudbase-init's own reader, with our drive.
+"""`python -m tests.integration.readers.cloudbase BSDTAR <drives.json`: cloudbase-init's own reader, with our drives.
 
 Its Windows code runs; what only Windows can answer is answered here: which CD drives and disks there are, and their
-labels. TREE is what Windows would show of the drive; IMAGE is the drive as a raw disk, whose sectors are read. Prints
-one line of JSON.
+labels. Each drive is `{"label": text, "tree": path, "image": path}`: the tree is what Windows would show of it, the
+image is the drive as a raw disk, whose sectors are read. Prints one line of JSON for all of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Self
 class Windows:
     """What cloudbase-init asks of Windows."""
 
-    def __init__(self, label: str, tree: str, image: str) -> None:
+    def __init__(self, label: str, tree: str = "", image: str = "") -> None:
         self._label = label
         self._tree = tree
         self._image = image
@@ -70,18 +70,21 @@ class Disk:
 
 
 def main() -> None:
-    """Let it look for its config drive in all places, and print what it took."""
-    label, tree, image, bsdtar = sys.argv[1:]
+    """Let it look for its config drive in all places, with one drive after another, and print what it took."""
     for name in ("disk", "vfat"):  # both load Windows' libraries at their import
         stand_in: Any = types.ModuleType(f"cloudbaseinit.utils.windows.{name}")
         stand_in.Disk = Disk
         stand_in.is_vfat_drive = lambda *_arguments: False
         sys.modules[stand_in.__name__] = stand_in
-    factory: Any = importlib.import_module("cloudbaseinit.osutils.factory")
-    factory.get_os_utils = lambda: Windows(label, tree, image)
     conf: Any = importlib.import_module("cloudbaseinit.conf")
-    conf.CONF.set_override("bsdtar_path", bsdtar)
+    conf.CONF.set_override("bsdtar_path", sys.argv[1])
     sys.platform = "win32"
+    sys.stdout.write(json.dumps([_taken(Windows(**drive)) for drive in json.load(sys.stdin)]) + "\n")
+
+
+def _taken(windows: Windows) -> dict[str, Any]:
+    factory: Any = importlib.import_module("cloudbaseinit.osutils.factory")
+    factory.get_os_utils = lambda: windows
     module: Any = importlib.import_module("cloudbaseinit.metadata.services.configdrive")
     service = module.ConfigDriveService()
     service._metadata_file = service._metadata_file.replace("\\", "/")
@@ -97,7 +100,7 @@ def main() -> None:
             "network": None if network is None else _plain(network),
         }
         service.cleanup()
-    sys.stdout.write(json.dumps(result) + "\n")
+    return result
 
 
 def _plain(value: object) -> object:

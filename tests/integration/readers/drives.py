@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
-from configdrive.drive_data import VmData
+from configdrive.drive_data import Nic, VmData
+from configdrive.model import Vm
 from rigs.process import find_program
 from tests.drives import KEYS, NIC, PASSWORD, SEED, VM, files_of, secret, write_image
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from configdrive.drive_data import Nic
-    from configdrive.model import Vm
 
 LABELS: Final = ("config", "config-2", "CONFIG-2")
 METADATA: Final = replace(SEED, local_hostname="web-14", local_ipv4="10.1.1.14", public_ipv4="192.0.2.14")

@@ -6,6 +6,7 @@ None is installed: cloud-init would act at this machine's next boot.
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,7 @@ def cloud_init() -> Path:
     """
     if not Path("/usr/bin/python3").exists():
         raise RigUnavailable("cloud-init runs on Debian's own Python; apt-get install --no-install-recommends python3")
-    return _unpacked("cloud-init", _CLOUD_INIT)
+    return _compiled(_unpacked("cloud-init", _CLOUD_INIT))
 
 
 def newer_cloud_init() -> Path:
@@ -50,7 +51,7 @@ def newer_cloud_init() -> Path:
             root = Path(scratch) / "root"
             unpack(Path(scratch), root)
             put_in_place(root, target)
-    return target
+    return _compiled(target)
 
 
 def ignition() -> Path:
@@ -75,3 +76,13 @@ def _unpacked(name: str, packages: tuple[str, ...]) -> Path:
             unpack(fetched, root)
             put_in_place(root, target)
     return target
+
+
+def _compiled(root: Path) -> Path:
+    """Have what Debian's Python would compile at each start of a reader compiled once."""
+    mark = root / "compiled"
+    if not mark.exists():
+        modules = root / "usr/lib/python3/dist-packages"
+        subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", modules], check=False, timeout=600)
+        mark.touch()
+    return root

@@ -5,42 +5,47 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from configdrive.drive_data import (
-    Bond,
-    BondMode,
-    HashPolicy,
-    Nic,
-    Vlan,
-    VmData,
-)
+from configdrive.drive_data import Bond, BondMode, HashPolicy, Nic, Vlan, VmData
 from tests.drives import KEYS, MAC, NIC, PASSWORD, VM, WINDOWS_VM, files_of, secret, write_image
 from tests.integration.readers.drives import LABELS, USER_DATA, as_windows_shows, write_drive
 from tests.support import find_program, require_rig
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+SECOND = "02:00:5e:10:00:15"
 
 
-def cloudbase_init(label: str, *, tree: Path | str = "", image: Path | str = "") -> Mapping[str, Any]:
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What it takes from each drive, one after another in one process; by the label, as a CD drive or as a raw disk."""
+    folder = tmp_path_factory.mktemp("drives")
+    drives: dict[str, dict[str, str]] = {}
     with require_rig():
         bsdtar = find_program("bsdtar", "libarchive-tools")
-    module = "tests.integration.readers.cloudbase"
+        for label in LABELS:
+            image = write_drive(folder / f"{label}.iso", label, vm=WINDOWS_VM)
+            drives[f"CD {label}"] = {"label": label, "tree": str(as_windows_shows(image, folder / label))}
+            drives[f"disk {label}"] = {"label": label, "image": str(image)}
+        image = write_drive(folder / "bare.iso", "config-2", password=None, nic=None, vm=WINDOWS_VM)
+        drives["bare"] = {"label": "config-2", "tree": str(as_windows_shows(image, folder / "bare"))}
+    bond = Nic(MAC, bond=Bond((MAC, SECOND), BondMode.LACP, xmit_hash_policy=HashPolicy.LAYER3_4))
+    data = VmData(user_data=secret(USER_DATA), nics=(bond, replace(NIC, vlan=Vlan(MAC, 42))), label="config-2")
+    image = write_image(folder / "bond.iso", files_of(data, None, WINDOWS_VM), "config-2")
+    drives["bond"] = {"label": "config-2", "image": str(image)}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", module, label, str(tree), str(image), bsdtar],
+        [sys.executable, "-W", "ignore", "-m", "tests.integration.readers.cloudbase", bsdtar],
+        input=json.dumps(list(drives.values())),
         check=False,
         capture_output=True,
         text=True,
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    result: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    return dict(zip(drives, json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
 def assert_everything(taken: Mapping[str, Any]) -> None:
@@ -61,28 +66,16 @@ def assert_everything(taken: Mapping[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_what_it_takes_from_a_cd_drive_with_each_label(label: str, tmp_path: Path) -> None:
-    with require_rig():
-        tree = as_windows_shows(write_drive(tmp_path / "drive.iso", label, vm=WINDOWS_VM), tmp_path / "tree")
-    taken = cloudbase_init(label, tree=tree)
+def test_it_takes_all_from_a_raw_disk_and_from_a_cd_drive_by_its_label(label: str, taken: dict[str, Any]) -> None:
+    assert_everything(taken[f"disk {label}"])
     if label == "config":
-        assert taken == {"found": False}
+        assert taken[f"CD {label}"] == {"found": False}
     else:
-        assert_everything(taken)
+        assert_everything(taken[f"CD {label}"])
 
 
-@pytest.mark.parametrize("label", LABELS)
-def test_from_a_raw_disk_it_takes_all_whatever_the_label(label: str, tmp_path: Path) -> None:
-    assert_everything(cloudbase_init(label, image=write_drive(tmp_path / "drive.iso", label, vm=WINDOWS_VM)))
-
-
-def test_it_knows_bonds_and_the_vlans_on_them(tmp_path: Path) -> None:
-    second = "02:00:5e:10:00:15"
-    bond = Nic(MAC, bond=Bond((MAC, second), BondMode.LACP, xmit_hash_policy=HashPolicy.LAYER3_4))
-    vlan = replace(NIC, vlan=Vlan(MAC, 42))
-    data = VmData(user_data=secret(USER_DATA), nics=(bond, vlan), label="config-2")
-    image = write_image(tmp_path / "drive.iso", files_of(data, None, WINDOWS_VM), "config-2")
-    network = cloudbase_init("config-2", image=image)["network"]
+def test_it_knows_bonds_and_the_vlans_on_them(taken: dict[str, Any]) -> None:
+    network = taken["bond"]["network"]
     links = {link["id"]: link for link in network["links"]}
     assert [link["type"] for link in links.values()] == ["physical", "physical", "bond", "vlan"]
     *nics, team, tagged = links
@@ -96,10 +89,6 @@ def test_it_knows_bonds_and_the_vlans_on_them(tmp_path: Path) -> None:
     assert [(one["link"], one["address_cidr"]) for one in network["networks"]] == [(tagged, "10.1.1.14/24")]
 
 
-def test_without_password_and_addresses_it_changes_neither(tmp_path: Path) -> None:
-    with require_rig():
-        drive = write_drive(tmp_path / "drive.iso", "config-2", password=None, nic=None, vm=WINDOWS_VM)
-        taken = cloudbase_init("config-2", tree=as_windows_shows(drive, tmp_path / "tree"))
-    assert taken["found"] is True
-    assert taken["password"] is None
-    assert taken["network"] is None
+def test_without_password_and_addresses_it_changes_neither(taken: dict[str, Any]) -> None:
+    bare = taken["bare"]
+    assert (bare["found"], bare["password"], bare["network"]) == (True, None, None)

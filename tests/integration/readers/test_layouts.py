@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.drives import KEYS, MAC, PASSWORD, VM
 from tests.integration.readers.drives import METADATA, USER_DATA, as_linux_shows, as_windows_shows, write_drive
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 CHECKSUM: Final = hashlib.md5(PASSWORD.encode(), usedforsecurity=False).hexdigest().encode()
 PUBLIC_KEYS: Final = "\n".join(key.key for key in KEYS).encode()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import pytest
 import yaml
@@ -32,9 +33,6 @@ from tests.drives import VM
 from tests.integration.readers import foreign
 from tests.integration.readers.networks import Rendered, read
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 INSIDE: Final = Path(__file__).parent / "cloud_init_networks.py"
 VERSIONS: Final = ("22.4", "25.1")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -16,9 +17,6 @@ from configdrive.iso import layout
 from configdrive.model import DriveSettings, Generation, GuestOs, Image, ImageName
 from tests.drives import VM
 from tests.unit.strategies import WORD
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 
 def render(

@@ -257,18 +257,7 @@ def test_bad_events_may_be_reported_and_left_out(site: Site) -> None:
     assert refused == [(2, PermanentCode.INVALID_EVENT), (4, PermanentCode.INVALID_EVENT)]
 
 
-def test_no_events_are_no_work(site: Site) -> None:
-    assert site.publisher.publish_many([]) == []
-    assert site.store.all_keys() == set()
-
-
 # --- waiting ----------------------------------------------------------------------------------------------------------
-
-
-def test_waiting_for_what_has_come_already_returns_at_once(site: Site) -> None:
-    receipt = site.publisher.publish(event("deploy"))
-    outcome = site.finish()
-    assert site.publisher.wait(receipt, 0) == outcome
 
 
 def test_waiting_returns_when_the_outcome_comes_and_not_another_s(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,28 +290,34 @@ def test_waiting_passes_over_what_a_newer_version_has_written(site: Site) -> Non
     assert [found for _, found in followed] == [outcome]
 
 
-def test_waiting_ends_when_the_time_is_over(site: Site) -> None:
-    assert site.publisher.wait(site.publisher.publish(event("deploy")), 0.01) is None
-
-
 # --- following --------------------------------------------------------------------------------------------------------
 
 
 def test_outcomes_are_followed_from_now_on_or_from_a_position(site: Site) -> None:
     for number in (1, 2, 3):
         site.publisher.publish(event("update", sequence=number))
-    site.finish()
+    assert site.publisher.wait({"source": SOURCE, "id": "event-1"}, 0.01) is None, "the time is over"
+    first = site.finish()
+    assert site.publisher.wait({"source": SOURCE, "id": "event-1"}, 0) == first, "it has come already"
     from_now_on = site.publisher.outcomes(timeout=0.3)
     site.finish()
     ((position, second),) = from_now_on
     assert second.event_id == "event-2"
     site.finish()
     assert [found.event_id for _, found in site.publisher.outcomes(position, timeout=0.1)] == ["event-3"]
-    assert [found.event_id for _, found in site.publisher.outcomes("0", timeout=0.1)] == [
-        "event-1",
-        "event-2",
-        "event-3",
-    ]
+    all_of_them = [found.event_id for _, found in site.publisher.outcomes("0", timeout=0.1)]
+    assert all_of_them == ["event-1", "event-2", "event-3"]
+
+
+def test_of_the_outcomes_only_those_that_are_asked_for_come_each_once(site: Site) -> None:
+    for number in (1, 2, 3):
+        site.publisher.publish(event("update", sequence=number))
+    outcomes = [site.finish() for _ in range(3)]
+    wanted = [event_key(SOURCE, f"event-{number}") for number in (1, 3)]
+    site.store.client.xadd(site.store.key("outcomes"), {"event": wanted[0], "outcome": outcomes[0].to_json()})
+    assert list(site.store.mailbox.outcomes_of(wanted, "0", 0.1)) == [outcomes[0], outcomes[2]]
+    position = next(position for position, _ in site.publisher.outcomes("0", timeout=0.1))
+    assert list(site.store.mailbox.outcomes_of(wanted[1:], position, 0.1)) == [outcomes[2]]
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

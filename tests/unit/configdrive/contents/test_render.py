@@ -19,15 +19,6 @@ from tests.support import error_of
 from tests.unit.configdrive.samples import document, render
 from tests.unit.strategies import extras, lines, passwords
 
-LATER = Metadata(
-    local_ipv4="10.1.1.14",
-    public_ipv4="203.0.113.14",
-    public_hostname="203-0-113-14.example",
-    hypervisor_host_name="kvm-7",
-    cloud_domain="ROOT",
-    cloud_domain_id="8d7c6b5a",
-    cloud_name="example cloud",
-)
 # `printf %s leading-zeros-1055 | md5sum`: CloudStack's own code loses the zeros.
 LEADING_ZEROS = "leading-zeros-1055", b"0006d0e8904af0c4e69738a10951df90"
 
@@ -36,36 +27,6 @@ def refused(data: VmData | None = None, password: str | None = None) -> FleetErr
     caught = error_of(render, data, password)
     assert caught.remedy
     return caught
-
-
-def test_the_seeds_six_files_stand_in_both_spellings_without_a_newline() -> None:
-    files = render(VmData(metadata=SEED))
-    for name in ("availability_zone", "cloud_identifier", "instance_id", "local_hostname", "service_offering", "vm_id"):
-        value = getattr(SEED, name).encode()
-        assert files[f"cloudstack/metadata/{name}.txt"] == value
-        assert files[f"cloudstack/metadata/{name.replace('_', '-')}.txt"] == value
-    # Sizes as in the seed's `ls -lR`.
-    assert len(files["cloudstack/metadata/availability_zone.txt"]) == 5
-    assert len(files["cloudstack/metadata/cloud_identifier.txt"]) == 49
-    assert len(files["cloudstack/metadata/service_offering.txt"]) == 14
-    assert len(files["cloudstack/metadata/vm_id.txt"]) == 2
-
-
-def test_what_later_readers_look_for_stands_in_both_spellings() -> None:
-    files = render(VmData(metadata=LATER))
-    assert {path.removeprefix("cloudstack/metadata/"): data for path, data in files.items() if "metadata/" in path} == {
-        f"{name}.txt": value
-        for hyphens, value in {
-            "local-ipv4": b"10.1.1.14",
-            "public-ipv4": b"203.0.113.14",
-            "public-hostname": b"203-0-113-14.example",
-            "hypervisor-host-name": b"kvm-7",
-            "cloud-domain": b"ROOT",
-            "cloud-domain-id": b"8d7c6b5a",
-            "cloud-name": b"example cloud",
-        }.items()
-        for name in (hyphens, hyphens.replace("-", "_"))
-    }
 
 
 def test_what_is_absent_gives_no_file() -> None:
@@ -122,6 +83,7 @@ def test_a_password_may_have_as_many_bytes_as_chpasswd_takes() -> None:
     longest = "\N{GRINNING FACE}" * 127 + "abc"
     assert render(password=longest)["cloudstack/password/vm_password.txt"] == longest.encode()
     assert "511 bytes" in str(refused(password=f"{longest}d"))
+    assert "password: is empty" in str(refused(password=""))
 
 
 @pytest.mark.parametrize("password", ["r", "Random", "$6$only", "$x$salt$hash", "RANDOM1", "$6$a$b:c"])
@@ -136,10 +98,6 @@ def test_a_password_of_more_than_one_line_is_refused_unshown(character: str) -> 
     assert error.code is PermanentCode.INVALID_CONTENT
     assert error.detail.startswith("password: ")
     assert value not in str(error)
-
-
-def test_an_empty_password_is_refused() -> None:
-    assert "password: is empty" in str(refused(password=""))
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from configdrive.lifecycle.transitions import vm_of
 from tests.unit import strategies
 from tests.unit.documents import ALICE, UUID, WORDS, Json, document, event, full_document
 from tests.unit.fakes.small import FakeSealer
-from tests.unit.refusals import refusal, refused
-from tests.unit.refused import ENVELOPES, VALUES, with_value
+from tests.unit.refusals import ENVELOPES, VALUES, refusal, refused, with_value
 
 SCHEMA = json_schema()
 fits = Draft202012Validator(SCHEMA).is_valid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from io import BytesIO
-from typing import TYPE_CHECKING
+from random import Random
 
 import pytest
 from hypothesis import assume, given
@@ -21,9 +21,6 @@ from configdrive.iso.layout import checked_folders, layout_of
 from tests.support import error_of
 from tests.unit import strategies
 from tests.unit.configdrive.samples import NAME, build, paths, tell_apart, trees
-
-if TYPE_CHECKING:
-    from random import Random
 
 LAST_MOMENT = 5_869_583_999.0
 """The last second of 2155, in seconds since 1970: no record has a later date."""

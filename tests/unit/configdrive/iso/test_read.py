@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import example, given
@@ -22,9 +22,6 @@ from configdrive.iso.layout import MOST_FILES, checked_folders, layout_of
 from configdrive.iso.verify import verify
 from tests.support import error_of
 from tests.unit.configdrive.samples import BUILT_AT, FILES, PASSWORD, build
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 CONTENT = build().content
 VOLUME = read.read(CONTENT)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import types
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,9 +14,6 @@ from configdrive.contents.render import DIRECTORIES
 from configdrive.iso import write
 from configdrive.iso.layout import MOST_FILES, checked_folders, layout_of
 from tests.unit.configdrive.samples import BUILT_AT, FILES, build
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 
 def written(files: Mapping[str, bytes], built_at: float = BUILT_AT) -> bytes:

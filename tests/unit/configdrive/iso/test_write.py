@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.iso import read, write
 from configdrive.iso.layout import checked_folders
 from tests.unit.configdrive.samples import BUILT_AT, FILES, build
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @contextmanager

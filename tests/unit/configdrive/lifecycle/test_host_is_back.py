@@ -19,7 +19,6 @@ from configdrive.model import Generation, HypervisorName, ImageName, PowerState,
 from tests.unit.documents import OTHER_UUID, Json
 from tests.unit.fakes.cloud import At
 from tests.unit.fakes.fleet import (
-    AT_DESTINATION,
     AT_SOURCE,
     HELLO,
     HOME,
@@ -47,6 +46,7 @@ MEMORY = HypervisorName("memory")
 def test_a_host_that_is_back_gives_up_drive_and_images(local: Fleet, word: str, power: PowerState) -> None:
     leaves(local, word)
     local.power(power)
+    assert fails(local).code is TransientCode.HOST_UNREACHABLE
     local.cloud.down.clear()
     after = clean(local)
     assert (local.medium(), local.generations()) == (None, [])
@@ -96,11 +96,6 @@ def test_cleaning_may_be_cut_off_anywhere_and_done_again(local: Fleet) -> None:
         assert record(local).left_on == (HOST_1,)
     assert clean(local).left_on == ()
     assert (local.medium(), local.generations()) == (None, [])
-
-
-def test_a_host_that_is_away_still_keeps_its_leftovers(local: Fleet) -> None:
-    leaves(local)
-    assert fails(local).code is TransientCode.HOST_UNREACHABLE
 
 
 def test_a_host_without_leftovers_is_not_asked(local: Fleet) -> None:
@@ -224,16 +219,6 @@ def test_a_destroy_on_a_host_that_is_no_more_ends_and_names_what_it_left(local: 
     outcome = local.send("destroy").outcome
     assert (outcome.status, outcome.code) == (Status.APPLIED, PermanentCode.UNKNOWN_HOST)
     assert "drive@host-1" in outcome.facts["left_behind"]
-
-
-def test_what_is_left_on_one_host_is_not_forgotten_when_another_is_asked(local: Fleet) -> None:
-    leaves(local)
-    known = record(local)
-    there = Leftover(MEMORY, HOST_2, places=(AT_DESTINATION,), files=("x.iso",))
-    local.remembered = write(replace(known, left=(*known.left, there)))
-    local.cloud.down = {HOST_2}
-    after = clean(local)
-    assert (after.left_on, left_places(local)) == ((HOST_2,), {AT_DESTINATION})
 
 
 # --- another host was named, and the drive is still where it was ------------------------------------------------------

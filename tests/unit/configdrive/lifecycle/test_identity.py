@@ -52,16 +52,12 @@ def test_after_a_key_was_rotated_the_image_has_another_name_and_the_old_one_goes
     fleet.send("start")
     after = fleet.inserted()
     assert before.name.fingerprint != after.name.fingerprint
+    image = fleet.known().image
+    assert image is not None
+    assert image.file == after.name.file
     assert set(fleet.cloud.images_of(VM)) == {after}
     fleet.send("stop")
     assert fleet.generations() == []
-
-
-def test_the_state_names_the_very_file_that_is_in_the_drive(fleet: Fleet) -> None:
-    running(fleet)
-    image = fleet.known().image
-    assert image is not None
-    assert image.file == fleet.inserted().name.file
 
 
 # --- intents ----------------------------------------------------------------------------------------------------------

@@ -83,16 +83,6 @@ def test_an_image_of_a_vm_that_a_host_knows_stays_when_nothing_is_remembered() -
     assert judge(stored, seen(stored, vms=(one(OTHER),)), None) is Why.VM_UNKNOWN
 
 
-@pytest.mark.parametrize("remembered", [None, GONE, STOPPED, known(), known(Phase.ATTACHED, 9, 9)])
-@pytest.mark.parametrize("user", [VM, OTHER])
-@pytest.mark.parametrize("power", list(PowerState))
-def test_an_image_in_any_vm_s_drive_stays_whatever_is_remembered(
-    remembered: VmRecord | None, user: VmUuid, power: PowerState
-) -> None:
-    stored = image()
-    assert judge(stored, seen(stored, vms=(one(user, stored, power=power),)), remembered) is Why.IN_DRIVE
-
-
 def test_an_image_whose_name_is_in_a_drive_stays_in_every_place() -> None:
     elsewhere = image(5, AT_DESTINATION)
     held = one(OTHER, image(5, AT_SOURCE))

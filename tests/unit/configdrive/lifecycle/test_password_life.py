@@ -6,58 +6,75 @@ import pytest
 
 from configdrive.contract.outcome import Status
 from configdrive.lifecycle.state import Passwords
-from configdrive.model import PowerState
 from tests.unit.documents import Json
 from tests.unit.fakes.fleet import HELLO, HOST_2, Fleet, running
 
 
-def test_rule_1_2_a_reset_is_pending_until_the_next_start_and_on_every_rebuild_of_that_boot(fleet: Fleet) -> None:
+def given(password: str) -> Json:
+    return {"guest": {"password": password}}
+
+
+Event = tuple[str, Json, str | None, str | None]
+"""An event, the password that is on the drive afterwards, and what the outcome says of it."""
+
+STOP: Event = ("stop", {}, None, None)
+STOP_WITH_ONE_PENDING: Event = ("stop", {}, None, "pending")
+START_WITHOUT: Event = ("start", {}, None, "none")
+NOW, DELIVERED = {"apply": "now"}, {"password_delivered": True}
+
+STORIES: dict[str, list[Event]] = {
+    "1, 2: a reset is pending until the next start, and on every rebuild of that boot": [
+        ("password_reset", given("new"), None, "pending"),
+        STOP_WITH_ONE_PENDING,
+        ("start", {}, "new", "on_drive"),
+        ("update", NOW, "new", "on_drive"),
+        ("start", {}, "new", "on_drive"),
+    ],
+    "1: a start that carries a password delivers it": [("start", given("first"), "first", "on_drive")],
+    "1: so does a deploy": [("deploy", {"start": True} | given("first"), "first", "on_drive")],
+    "3: a stop consumes the password that was on the drive": [
+        ("start", given("first"), "first", "on_drive"),
+        STOP,
+        START_WITHOUT,
+    ],
+    "3: one that came meanwhile is not consumed": [
+        ("start", given("first"), "first", "on_drive"),
+        ("password_reset", given("second"), "first", "pending"),
+        STOP_WITH_ONE_PENDING,
+        ("start", {}, "second", "on_drive"),
+    ],
+    "3: a power-on that failed keeps the password": [
+        ("start", given("first"), "first", "on_drive"),
+        ("stop", {"booted": False}, None, "pending"),
+        ("start", {}, "first", "on_drive"),
+    ],
+    "5: a reset of a running VM exchanges the medium only when asked": [
+        ("password_reset", given("later"), None, "pending"),
+        ("password_reset", given("at once") | NOW, "at once", "on_drive"),
+        STOP,
+        START_WITHOUT,
+    ],
+    "6: a delivered password goes from the drive of a running VM": [
+        ("start", given("first"), "first", "on_drive"),
+        ("update", DELIVERED, None, "none"),
+        START_WITHOUT,
+    ],
+    "6: one that came meanwhile stays pending": [
+        ("start", given("first"), "first", "on_drive"),
+        ("password_reset", given("second"), "first", "pending"),
+        ("update", DELIVERED, None, "pending"),
+        ("start", {}, "second", "on_drive"),
+    ],
+}
+
+
+@pytest.mark.parametrize("rule", STORIES)
+def test_the_password_on_the_drive_is_what_the_rules_say(fleet: Fleet, rule: str) -> None:
     running(fleet)
-    settled = fleet.send("password_reset", guest={"password": "new"})
-    assert settled.outcome.facts == {"password": "pending"}
-    assert fleet.password() is None
-    fleet.send("stop")
-    settled = fleet.send("start")
-    assert settled.outcome.facts["password"] == "on_drive"
-    assert fleet.password() == "new"
-    fleet.power(PowerState.RUNNING)
-    fleet.send("update", apply="now")
-    assert fleet.password() == "new"
-    fleet.send("start")
-    assert fleet.password() == "new"
-
-
-@pytest.mark.parametrize("word", ["deploy", "start"])
-def test_rule_1_a_deploy_or_start_that_carries_a_password_delivers_it(fleet: Fleet, word: str) -> None:
-    first: Json = {"guest": {"password": "first"}}
-    fleet.send("deploy", **first if word == "deploy" else {})
-    fleet.send("start", **first if word == "start" else {})
-    assert fleet.password() == "first"
-
-
-def test_rule_3_a_stop_consumes_the_password_that_was_on_the_drive(fleet: Fleet) -> None:
-    running(fleet, guest={"password": "first"})
-    fleet.send("stop")
-    fleet.send("start")
-    assert fleet.password() is None
-
-
-def test_rule_3_a_password_that_came_meanwhile_is_not_consumed(fleet: Fleet) -> None:
-    running(fleet, guest={"password": "first"})
-    fleet.send("password_reset", guest={"password": "second"})
-    assert fleet.password() == "first"
-    settled = fleet.send("stop")
-    assert settled.outcome.facts == {"attach": "removed", "password": "pending"}
-    fleet.send("start")
-    assert fleet.password() == "second"
-
-
-def test_rule_3_a_power_on_that_failed_keeps_the_password(fleet: Fleet) -> None:
-    running(fleet, guest={"password": "first"})
-    settled = fleet.send("stop", booted=False)
-    assert settled.outcome.facts["password"] == "pending"
-    fleet.send("start")
-    assert fleet.password() == "first"
+    for word, data, password, fact in STORIES[rule]:
+        said = fleet.send(word, **data).outcome.facts.get("password")
+        on_drive = None if fleet.medium() is None else fleet.password()
+        assert (on_drive, said) == (password, fact), word
 
 
 def test_rule_3_a_second_start_without_a_stop_still_carries_the_password(fleet: Fleet) -> None:
@@ -79,43 +96,11 @@ def test_rule_4_a_vm_whose_template_is_not_password_enabled_never_gets_one(fleet
     assert fleet.known().passwords == Passwords()
 
 
-def test_rule_5_a_reset_of_a_running_vm_exchanges_the_medium_only_when_asked(fleet: Fleet) -> None:
-    running(fleet)
-    fleet.send("password_reset", guest={"password": "later"})
-    assert fleet.password() is None
-    settled = fleet.send("password_reset", guest={"password": "at once"}, apply="now")
-    assert fleet.password() == "at once"
-    assert settled.outcome.facts["password"] == "on_drive"
-    fleet.send("stop")
-    fleet.send("start")
-    assert fleet.password() is None
-
-
 def test_rule_5_a_reset_now_of_a_halted_vm_waits_and_says_so(fleet: Fleet) -> None:
     fleet.send("deploy")
-    settled = fleet.send("password_reset", guest={"password": "at once"}, apply="now")
+    settled = fleet.send("password_reset", **given("at once"), apply="now")
     assert (settled.outcome.detail, settled.outcome.facts) == ("comes with the next start", {"password": "pending"})
     assert fleet.medium() is None
-
-
-def test_rule_6_a_delivered_password_goes_from_the_drive_of_a_running_vm(fleet: Fleet) -> None:
-    running(fleet, guest=HELLO | {"password": "first"})
-    settled = fleet.send("update", password_delivered=True)
-    assert fleet.password() is None
-    assert fleet.user_data() == b"hello"
-    assert settled.outcome.facts["password"] == "none"
-    fleet.send("start")
-    assert fleet.password() is None
-
-
-def test_rule_6_a_password_that_came_meanwhile_stays_pending(fleet: Fleet) -> None:
-    running(fleet, guest={"password": "first"})
-    fleet.send("password_reset", guest={"password": "second"})
-    settled = fleet.send("update", password_delivered=True)
-    assert fleet.password() is None
-    assert settled.outcome.facts["password"] == "pending"
-    fleet.send("start")
-    assert fleet.password() == "second"
 
 
 @pytest.mark.parametrize(("guest_os", "remark"), [(None, "no admin_pass: guest_os unknown"), ("windows", None)])

@@ -13,13 +13,10 @@ from tests.unit.fakes.fleet import (
     HELLO,
     HOME,
     HOST_1,
-    HOST_2,
-    LOCAL,
     PRIMARY,
     SECOND,
     VM,
     Fleet,
-    clean,
     left_places,
     refused,
     running,
@@ -65,29 +62,6 @@ def test_an_image_that_stays_in_the_drive_on_an_older_storage_is_not_forgotten(f
     assert fleet.known().places == (HOME, Place(SECOND))
     fleet.send("stop")
     assert fleet.generations() == []
-
-
-def test_a_host_s_own_storage_is_remembered_with_its_host(fleet: Fleet) -> None:
-    fleet.machine.root = LOCAL
-    running(fleet)
-    assert fleet.known().places == (Place(LOCAL, HOST_1),)
-
-
-def test_what_lies_on_a_storage_that_is_away_is_reported_and_fetched_later(fleet: Fleet) -> None:
-    fleet.machine.root = LOCAL
-    running(fleet)
-    fleet.cloud.down.add(HOST_1)
-    fleet.machine.host, fleet.machine.medium = HOST_2, None
-    settled = fleet.send("start", host="host-2")
-    assert settled.outcome.facts["left_behind"] == "drive@host-1, local@host-1"
-    assert fleet.known().left_on == (HOST_1,)
-    assert fleet.known().places == (Place(LOCAL, HOST_2),)
-    assert fleet.generations() == [2, 3]
-    fleet.cloud.down.clear()
-    fleet.send("stop", host="host-2")
-    clean(fleet)
-    assert fleet.generations() == []
-    assert fleet.known().places == ()
 
 
 def test_a_destroyed_vm_s_images_on_a_storage_that_is_away_are_reported(fleet: Fleet) -> None:

@@ -187,21 +187,8 @@ def test_the_table_for_readers_has_exactly_these_rows() -> None:
 # --- the VM's place ---------------------------------------------------------------------------------------------------
 
 
-def test_a_fresh_image_has_the_event_s_number_and_time() -> None:
-    goal = moved(ABSENT, "start", sequence=41).goal
-    assert goal is not None
-    assert goal.image == ImageRecord("", Generation(41), BUILT_AT)
-
-
 def test_a_start_that_ensures_another_than_the_newest_drive_makes_a_fresh_one() -> None:
     assert moved(ATTACHED, "start", ensure=IMAGE.generation + 1).goal == attached(OLD)
-
-
-def test_the_state_follows_the_image() -> None:
-    assert moved(ABSENT, "start").state.image == FRESH
-    assert moved(ABSENT, "deploy").state.image == FRESH
-    assert moved(ATTACHED, "stop").state.image is None
-    assert moved(ATTACHED, "migrate").state.image == IMAGE
 
 
 @pytest.mark.parametrize(
@@ -225,10 +212,6 @@ def test_a_second_complete_has_no_host_to_leave(host: HostName | None) -> None:
 def test_a_power_event_ends_a_prepared_migration(word: str) -> None:
     prepared = moved(ATTACHED, "migrate", phase="prepare").state
     assert moved(prepared, word, sequence=6).state.destination is None
-
-
-def test_a_destroyed_vm_leaves_its_number() -> None:
-    assert moved(ATTACHED, "destroy").state == VmState(sequence=5, phase=Phase.GONE)
 
 
 def test_where_the_event_is_silent_the_vm_stays_as_it_is_known() -> None:
