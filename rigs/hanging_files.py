@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
 
 from typing_extensions import override
 
 from rigs.process import Daemon, DaemonRig
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 # FUSE without a library. All that is ever answered is the kernel's first question (INIT, 26), after which it asks what
 # others want to know; each such question is a line. With the end of the process all of them fail.

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rigs.process import LOOPBACK, RigUnavailable, cache_directory
-
-if TYPE_CHECKING:
-    import uuid
-    from collections.abc import Sequence
 
 # What a KVM host of ours needs. The others (networks, interfaces, devices, filters) would look at, and some of them
 # change, the machine that we run on.

@@ -7,7 +7,9 @@ import importlib
 import os
 import socket
 import uuid
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -18,9 +20,6 @@ from rigs.namespace import Namespace
 from rigs.process import LOOPBACK, DaemonRig, RigError, RigUnavailable, find_program, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import ModuleType
-
     import libvirt
 
 

@@ -8,12 +8,10 @@ import struct
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final, Self
+from types import TracebackType
+from typing import Final, Self
 
 from rigs.process import LOOPBACK, free_port
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 # A message of libvirt's RPC: its length, then program, version, procedure, type, serial number and status.
 _LENGTH: Final = struct.Struct(">I")

@@ -5,15 +5,12 @@ from __future__ import annotations
 import getpass
 import socket
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 from typing_extensions import override
 
 from rigs.process import LOOPBACK, Daemon, DaemonRig, find_program, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 _CONFIG = """\
 Port {port}

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.model import GuestOs
 from workers.hypervisors.kvm.domain_xml import Definition, Target, read_definition, scsi_xml
 from workers.hypervisors.kvm.slot_choice import choose, keeps_boot, position
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PAGE = Path(__file__).parents[5] / "docs/how-to/kvm.md"
 MACHINES = {
