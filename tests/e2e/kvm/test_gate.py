@@ -192,12 +192,6 @@ def test_a_gate_that_is_not_ours_and_a_host_that_is_not_known_lead_to_no_drive(
     assert said in gated.agent.log.splitlines()[-1]
 
 
-def test_two_questions_about_one_start_get_the_same_drive(vm: Started) -> None:
-    first, second = vm.begins(), vm.begins()
-    assert first.result(300) == second.result(300) != vm.xml
-    assert len(vm.settled(1)) == 1
-
-
 def test_an_agent_that_restarts_while_a_start_waits_gets_the_same_drive_when_cloudstack_sends_it_again(
     gated: Gated, vm: Started
 ) -> None:

@@ -72,8 +72,8 @@ def test_a_pool_that_was_given_another_directory_is_that_directory_now_and_one_t
     cloud: Cloud, driver: KvmDriver, tmp_path: Path
 ) -> None:
     here = on_h1("moved")
-    vms = [cloud.new_vm() for _ in range(2)]
-    for vm, where in zip(vms, ("one", "two"), strict=True):
+    for where in ("one", "two"):
+        vm = cloud.new_vm()
         cloud.add_pool("moved", tmp_path / where)
         driver.observe(vm)
         driver.upload(vm, make_image(vm), here)
@@ -83,8 +83,9 @@ def test_a_pool_that_was_given_another_directory_is_that_directory_now_and_one_t
     found = findings(driver)
     assert "pool moved" not in found
     assert "is no more, and 1 images" in found["pool configdrive-moved"].detail
-    for stored in driver.survey(HOST).images:
-        driver.delete(cloud.new_vm(), stored)  # as `configdrive sweep` does
+    (stored,) = (image for image in driver.survey(HOST).images if image.name == image_name(vm))
+    assert driver.observe(vm, [stored.place], [stored.name]).images == (stored,)
+    driver.delete(cloud.new_vm(), stored)  # as `configdrive sweep` does
     assert "no images of the fleet lie" in findings(driver)["pool configdrive-moved"].detail
 
 
@@ -117,7 +118,7 @@ def test_vms_that_are_exceptions_are_named_before_their_first_event(
         assert seen.storage.storage == name
 
 
-def test_a_link_in_place_of_the_folder_is_a_finding_where_it_can_be_seen(
+def test_a_link_in_place_of_the_folder_is_a_finding_where_it_can_be_seen_and_refused(
     cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
 ) -> None:
     """libvirt follows it and does not show it: without SFTP there is only that others could put one there."""
@@ -127,31 +128,31 @@ def test_a_link_in_place_of_the_folder_is_a_finding_where_it_can_be_seen(
         cloud.add_pool(name, tmp_path / name)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "linked" / "configdrive").symlink_to(tmp_path / "elsewhere")
-    for driver, seen in ((make_driver(), False), (make_driver(ssh=ssh_table), True)):
-        found = findings(driver)
-        assert found["pool linked"].ok is not seen
-        assert ("symbolic link" in found["pool linked"].detail) is seen
+    for one, shown in ((make_driver(), False), (make_driver(ssh=ssh_table), True)):
+        found = findings(one)
+        assert found["pool linked"].ok is not shown
+        assert ("symbolic link" in found["pool linked"].detail) is shown
         assert "storage_route" in found["pool open"].detail
         assert "storage_route" not in found["pool local"].detail
+    driver, place = make_driver(ssh=ssh_table, storage_route="sftp"), on_h1("linked")
+    vm = cloud.define(root=root_in(tmp_path / "linked"))
+    seen = driver.observe(vm, (), [image_name(vm)])
+    assert (seen.storage, seen.unreachable) == (place, (place,))
+    failure = error_of(driver.upload, vm, make_image(vm), place)
+    assert (failure.code, "symbolic link" in failure.detail) == (PermanentCode.ACCESS_DENIED, True)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written_is_a_finding(
+def test_a_cache_that_cannot_be_written_and_an_unknown_host_key_are_findings(
     make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path, mount: Mount
 ) -> None:
     mount(tmp_path / "sealed", "ro")
     found = findings(make_driver(ssh=ssh_table, cache_directory=str(tmp_path / "sealed" / "cache")))
     assert (found["ssh"].ok, bool(found["ssh"].remedy)) == (False, True)
-
-
-def test_an_unknown_host_key_is_a_finding(
-    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
-) -> None:
     (tmp_path / "known_hosts").touch()
     found = findings(make_driver(ssh={**ssh_table, "known_hosts": str(tmp_path / "known_hosts")}))
-    assert found["pool local"].ok
-    assert not found["ssh"].ok
+    assert (found["pool local"].ok, found["ssh"].ok) == (True, False)
     assert "host key" in (found["ssh"].detail + found["ssh"].remedy).lower()
-    assert cloud.name == HOST
 
 
 def test_a_link_without_encryption_is_warned_of_once(

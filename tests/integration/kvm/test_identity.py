@@ -179,21 +179,6 @@ def test_a_pool_that_was_given_another_directory_is_another_storage(
     assert (tmp_path / "second" / image_at(image_name(vm))).exists()
 
 
-def test_images_of_a_pool_that_was_undefined_are_still_found_and_go(
-    cloud: Cloud, make_driver: MakeDriver, tmp_path: Path
-) -> None:
-    cloud.add_pool("former", tmp_path / "former")
-    vm = on_pool(cloud, tmp_path / "former")
-    driver = make_driver()
-    place = uploaded(driver, vm)
-    cloud.drop_pool("former")
-    image = StoredImage(image_name(vm), place)
-    assert image in make_driver().survey(HOST).images
-    assert driver.observe(vm, [place], [image_name(vm)]).images == (image,)
-    driver.delete(vm, image, anyones=False)
-    assert not (tmp_path / "former" / image_at(image_name(vm))).exists()
-
-
 @pytest.mark.parametrize("route", ["volume", "sftp"])
 def test_workers_that_begin_at_once_give_a_storage_one_identity(
     cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path, route: str

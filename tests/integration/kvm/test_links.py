@@ -96,17 +96,6 @@ def test_there_are_never_more_connections_than_the_inventory_allows(cloud: Cloud
     assert links.tally.now == Connections(HOST, "libvirt", open=0, reopened=0)
 
 
-def test_who_waits_too_long_for_a_connection_reads_what_to_do(cloud: Cloud) -> None:
-    links = HostLinks(HOST, cloud.host.uri, 2.0, 1)
-    with links.borrow():
-        failure = error_of(links.borrow().__enter__)
-    assert failure.code is TransientCode.SATURATED
-    assert "connections" in failure.remedy
-    with links.borrow():
-        pass
-    links.close()
-
-
 @pytest.mark.parametrize("rest", [0.0, UNTESTED_SECONDS + 0.1])
 def test_a_libvirtd_that_was_started_anew_is_not_noticed(cloud: Cloud, driver: KvmDriver, rest: float) -> None:
     vm = cloud.define()

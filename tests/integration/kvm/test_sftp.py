@@ -14,7 +14,7 @@ from configdrive.model import Place, StorageName, StoredImage
 from configdrive.ports import Connections
 from rigs.sshd import SshServer
 from tests.contract.rig import image_name, make_image
-from tests.integration.kvm.cloud import CACHE, HDD, HOST, Cloud, MakeDriver, image_at, on_h1, root_in
+from tests.integration.kvm.cloud import CACHE, HDD, HOST, Cloud, MakeDriver, image_at, on_h1
 from tests.support import error_of
 from workers.driverkit.ssh import ABANDONED_SECONDS
 from workers.hypervisors.kvm.image_folder import shard_of
@@ -109,23 +109,6 @@ def test_a_link_under_an_image_s_name_is_no_image(
     driver.delete(vm, StoredImage(image.name, CACHE), anyones=False)
     assert not path.is_symlink()
     assert secret.read_bytes().startswith(b"root:")
-
-
-def test_a_link_in_place_of_the_folder_is_refused(
-    cloud: Cloud, make_driver: MakeDriver, ssh_table: dict[str, object], tmp_path: Path
-) -> None:
-    driver = make_driver(ssh=ssh_table, storage_route="sftp")
-    cloud.add_pool("writable", tmp_path / "writable")
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "writable" / "configdrive").symlink_to(tmp_path / "theirs")
-    vm = cloud.define(root=root_in(tmp_path / "writable"))
-    place = on_h1("writable")
-    seen = driver.observe(vm, (), [image_name(vm)])
-    assert (seen.storage, seen.unreachable) == (place, (place,))
-    failure = error_of(driver.upload, vm, make_image(vm), place)
-    assert failure.code is PermanentCode.ACCESS_DENIED
-    assert "symbolic link" in failure.detail
-    assert list((tmp_path / "theirs").iterdir()) == []
 
 
 def test_what_a_killed_upload_left_goes_with_the_next_event_that_names_it_and_with_a_later_survey(

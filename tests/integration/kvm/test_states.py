@@ -156,11 +156,3 @@ def test_a_drive_is_exchanged_while_the_firmware_looks_for_something_to_boot(
         for generation in range(1, 8):
             attachment = give(driver, vm, home, generation)
             assert cloud.guest_sees(vm) == [attachment.path]
-
-
-def test_a_vm_that_ends_while_it_is_looked_at_is_not_there(cloud: Cloud, driver: KvmDriver) -> None:
-    vm = cloud.define(HDD, transient=True)
-    assert driver.observe(vm).power is PowerState.RUNNING
-    cloud.stop(vm)
-    assert driver.observe(vm).power is PowerState.UNDEFINED
-    driver.detach(vm)
