@@ -29,11 +29,6 @@ StrictModes no
 """
 
 
-def as_is(argv: list[str]) -> list[str]:
-    """Return the command unchanged: the server runs where we run."""
-    return argv
-
-
 class SshServer(DaemonRig):
     """A real sshd of our own on a loopback port, for one user, with keys made for it.
 
@@ -49,9 +44,7 @@ class SshServer(DaemonRig):
         RigUnavailable: sshd or ssh-keygen is not installed.
     """
 
-    def __init__(
-        self, directory: Path, *, within: Callable[[list[str]], list[str]] = as_is, user: str | None = None
-    ) -> None:
+    def __init__(self, directory: Path, *, within: Callable[[list[str]], list[str]], user: str | None = None) -> None:
         self.directory = directory
         self.port = free_port()
         self.user = user or getpass.getuser()
@@ -68,11 +61,6 @@ class SshServer(DaemonRig):
     def key_file(self) -> Path:
         """The private key (Ed25519, no passphrase) that may log in; the public one lies beside it as `.pub`."""
         return self.directory / "user_key"
-
-    @property
-    def host_key_file(self) -> Path:
-        """The server's private key; the public one lies beside it as `.pub`."""
-        return self.directory / "host_key"
 
     @property
     def known_hosts(self) -> Path:
@@ -112,18 +100,18 @@ class SshServer(DaemonRig):
 
     def _make_files(self) -> None:
         self.make_key(self.key_file)
-        self.make_key(self.host_key_file)
+        host_key = self.make_key(self.directory / "host_key")
         authorized_keys = self.directory / "authorized_keys"
         authorized_keys.write_bytes(self.key_file.with_suffix(".pub").read_bytes())
         config = _CONFIG.format(
             port=self.port,
             address=LOOPBACK,
-            host_key=self.host_key_file,
+            host_key=host_key,
             authorized_keys=authorized_keys,
             user=self.user,
         )
         (self.directory / "sshd_config").write_text(config)
-        algorithm, key, _ = self.host_key_file.with_suffix(".pub").read_text().split(maxsplit=2)
+        algorithm, key, _ = host_key.with_suffix(".pub").read_text().split(maxsplit=2)
         self.known_hosts.write_text(f"[{LOOPBACK}]:{self.port} {algorithm} {key}\n")
 
     def _answers(self) -> bool:

@@ -19,7 +19,7 @@ from rigs.fleet import Fleet
 from rigs.libvirt import LibvirtHost
 from rigs.terminal import PASSWORD, furnish, type_in
 from tests.integration.docs.session import namespace
-from tests.integration.kvm.cloud import Cloud
+from tests.integration.kvm.cloud import open_cloud
 from tests.support import require_rig
 from workers.hypervisors.kvm.image_folder import shard_of
 
@@ -32,14 +32,12 @@ WEB: Final = Vm(
 @pytest.fixture
 def own_machine() -> Iterator[tuple[LibvirtHost, Path]]:
     """A host as on one's own machine, and the folder of its pool; the VM `web` is off."""
-    with tempfile.TemporaryDirectory(prefix="cd-") as short, require_rig():  # a socket's path has 107 bytes at most
-        directory = Path(short)
-        with LibvirtHost(directory / "libvirt", "kvm-01") as host:
-            cloud = Cloud(host, "primary", directory / "pool", "kvm-01")
-            cloud.define(vm=WEB)
-            yield host, directory / "pool"
-            cloud.clean()
-            cloud.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="cd-") as short,  # a socket's path has 107 bytes at most
+        open_cloud(Path(short), "kvm-01", name="kvm-01", pool="primary") as cloud,
+    ):
+        cloud.define(vm=WEB)
+        yield cloud.host, cloud.pool
 
 
 def test_a_vm_gets_its_drive_and_loses_it_again_as_the_guide_says(

@@ -29,7 +29,7 @@ from configdrive.model import (
 from configdrive.ports import Attachment
 from rigs.libvirt import LibvirtHost
 from tests.contract.rig import image_name, make_image
-from tests.support import wait_until
+from tests.support import require_rig, wait_until
 from workers.hypervisors.kvm.driver import KvmDriver
 from workers.hypervisors.kvm.image_folder import ID_FILE, shard_of
 
@@ -90,6 +90,12 @@ class MakeDriver(Protocol):
     """Makes a driver with these hosts, or with one host `h1`, whose table the keyword arguments change."""
 
     def __call__(self, *, call_timeout: float = 20.0, hosts: Tables | None = None, **table: object) -> KvmDriver: ...
+
+
+def blank(path: Path) -> Path:
+    """Make a file that is somebody's, with nothing on it."""
+    path.write_bytes(bytes(4096))
+    return path
 
 
 class Mount(Protocol):
@@ -348,6 +354,21 @@ class Cloud:
             return False
 
         wait_until(locked, "the guest to lock its tray", timeout=20, interval=0.2)
+
+
+@contextmanager
+def open_cloud(
+    folder: Path, host_name: str = "kvm-1", *, name: str = "h1", pool: str = "local", tls: bool = False
+) -> Iterator[Cloud]:
+    """Start a host whose root disks lie in a pool, in the folder of its name; at the end all is gone."""
+    with require_rig():
+        host = LibvirtHost(folder / "host", host_name, tls=tls)
+        host.start()
+    with host:
+        cloud = Cloud(host, pool, folder / pool, name)
+        yield cloud
+        cloud.clean()
+        cloud.close()
 
 
 def media_of(xml: str) -> dict[str, str | None]:

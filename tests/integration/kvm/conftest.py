@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.kvm.cloud import open_cloud
+
 pytest.importorskip("libvirt")
 
 from configdrive.model import Place
@@ -19,19 +21,14 @@ from workers.hypervisors.kvm.driver import KvmDriver
 
 
 @pytest.fixture(scope="package")
-def kvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibvirtHost]:
-    with require_rig():
-        host = LibvirtHost(tmp_path_factory.mktemp("kvm"), tls=True)
-        host.start()
-    yield host
-    host.stop()
+def session_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with open_cloud(tmp_path_factory.mktemp("kvm"), tls=True) as cloud:
+        yield cloud
 
 
 @pytest.fixture(scope="package")
-def session_cloud(kvm: LibvirtHost, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    cloud = Cloud(kvm, "local", tmp_path_factory.mktemp("local"))
-    yield cloud
-    cloud.close()
+def kvm(session_cloud: Cloud) -> LibvirtHost:
+    return session_cloud.host
 
 
 @pytest.fixture

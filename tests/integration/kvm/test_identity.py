@@ -14,10 +14,9 @@ import pytest
 from configdrive.errors import TransientCode
 from configdrive.model import HostName, Place, StoredImage, Vm
 from configdrive.ports import Inserted
-from rigs.libvirt import LibvirtHost
 from tests.contract.rig import image_name, make_image
-from tests.integration.kvm.cloud import HDD, HOST, Cloud, MakeDriver, disk, image_at, root_in
-from tests.support import error_of, require_rig
+from tests.integration.kvm.cloud import HDD, HOST, Cloud, MakeDriver, disk, image_at, open_cloud, root_in
+from tests.support import error_of
 from workers.hypervisors.kvm.driver import KvmDriver
 from workers.hypervisors.kvm.image_folder import ID_FILE
 
@@ -27,13 +26,8 @@ H2 = HostName("h2")
 @pytest.fixture(scope="module")
 def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """Another host, with a pool and VMs of its own; it sees the same files."""
-    with require_rig():
-        host = LibvirtHost(tmp_path_factory.mktemp("kvm-2"), "kvm-2")
-        host.start()
-    cloud = Cloud(host, "local", tmp_path_factory.mktemp("local-2"), H2)
-    yield cloud
-    cloud.close()
-    host.stop()
+    with open_cloud(tmp_path_factory.mktemp("kvm-2"), "kvm-2", name=H2) as cloud:
+        yield cloud
 
 
 @pytest.fixture

@@ -15,18 +15,12 @@ from pydantic import TypeAdapter
 from configdrive.model import AttachBy, Place, Vm, VmDefinition
 from configdrive.ports import AttachedHow
 from tests.contract.rig import image_name
-from tests.integration.kvm.cloud import Cloud, MakeDriver, disk, give
+from tests.integration.kvm.cloud import SCSI, Cloud, MakeDriver, blank, disk, give
 from tests.support import require
 from workers.hypervisors.kvm.driver import KvmDriver
 
 INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE
-VIRTIO = "<controller type='scsi' index='0' model='virtio-scsi'/>"
 LSILOGIC = "<controller type='scsi' index='0' model='lsilogic'/>"
-
-
-def monitor(cloud: Cloud, vm: Vm, command: str, **arguments: object) -> object:
-    text = json.dumps({"execute": command, "arguments": arguments})
-    return json.loads(libvirt_qemu.qemuMonitorCommand(cloud.domain(vm), text, 0))["return"]
 
 
 def devices(cloud: Cloud, vm: Vm) -> dict[str, str]:
@@ -36,7 +30,8 @@ def devices(cloud: Cloud, vm: Vm) -> dict[str, str]:
 
 
 def boot_index(cloud: Cloud, vm: Vm, path: str) -> object:
-    return monitor(cloud, vm, "qom-get", path=devices(cloud, vm)[path], property="bootindex")
+    asked = {"execute": "qom-get", "arguments": {"path": devices(cloud, vm)[path], "property": "bootindex"}}
+    return json.loads(libvirt_qemu.qemuMonitorCommand(cloud.domain(vm), json.dumps(asked), 0))["return"]
 
 
 def controllers(cloud: Cloud, vm: Vm) -> list[str]:
@@ -51,7 +46,7 @@ def on(words: str, path: Path, device: str = "cdrom") -> str:
 
 @pytest.mark.parametrize(
     ("machine", "before", "targets"),
-    [("q35", "", ()), ("q35", LSILOGIC, ()), ("pc", "", ("scsi:sda",)), ("q35", VIRTIO, ())],
+    [("q35", "", ()), ("q35", LSILOGIC, ()), ("pc", "", ("scsi:sda",)), ("q35", SCSI, ())],
 )
 def test_a_drive_on_scsi_has_a_virtio_controller_which_comes_and_goes_with_it(  # noqa: PLR0913, PLR0917
     cloud: Cloud, make_driver: MakeDriver, home: Place, machine: str, before: str, targets: tuple[str, ...]
@@ -62,7 +57,7 @@ def test_a_drive_on_scsi_has_a_virtio_controller_which_comes_and_goes_with_it(  
     give(driver, vm, home)
     attachment = give(driver, vm, home, 2)
     assert (attachment.how, attachment.device) == (AttachedHow.INSERTED, "sda")
-    assert controllers(cloud, vm) == (there if before == VIRTIO else [*there, "virtio-scsi"])
+    assert controllers(cloud, vm) == (there if before == SCSI else [*there, "virtio-scsi"])
     cloud.start(vm)
     tree = str(libvirt_qemu.qemuMonitorCommand(cloud.domain(vm), "info qtree", 1))
     above = tree[: tree.index("dev: scsi-cd")]
@@ -76,9 +71,7 @@ def test_a_controller_of_ours_stays_while_somebody_else_uses_it_and_goes_with_a_
 ) -> None:
     vm = cloud.define(machine="q35")
     give(driver, vm, home)
-    data = tmp_path / "data"
-    data.write_bytes(bytes(4096))
-    theirs = disk(data, "sdb", "scsi", "disk")
+    theirs = disk(blank(tmp_path / "data"), "sdb", "scsi", "disk")
     cloud.domain(vm).attachDeviceFlags(theirs, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
     driver.detach(vm)
     assert controllers(cloud, vm) == ["virtio-scsi"]
@@ -120,12 +113,10 @@ def test_an_arm_machine_gets_virtio_scsi(cloud: Cloud, driver: KvmDriver, home: 
 def test_the_installer_s_cd_keeps_its_place_in_the_boot_order(  # noqa: PLR0913, PLR0917  # fixtures and cases
     cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path, machine: str, root: str, beside: str, iso: str
 ) -> None:
-    vm, user, data = cloud.new_vm(), tmp_path / "installer.iso", tmp_path / "data"
-    for path in (user, data):
-        path.write_bytes(bytes(4096))
+    vm, user, data = cloud.new_vm(), blank(tmp_path / "installer.iso"), blank(tmp_path / "data")
     element = on(root, cloud.root_disk(vm.uuid), "disk") if root else None
     disks = on(iso, user) + (on(beside, data, "disk") if beside else "")
-    cloud.define(disks, machine=machine, root=element, devices=VIRTIO if "scsi" in root else "", vm=vm)
+    cloud.define(disks, machine=machine, root=element, devices=SCSI if "scsi" in root else "", vm=vm)
     xml = cloud.domain(vm).XMLDesc(INACTIVE).replace("<boot dev='hd'/>", "<boot dev='cdrom'/><boot dev='hd'/>")
     cloud.connection.defineXML(xml)
     attachment = give(driver, vm, home)
@@ -147,10 +138,8 @@ HANDED = (
 def test_a_letter_whose_connector_somebody_else_has_is_passed_by(  # noqa: PLR0913  # fixtures and cases
     cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path, taken: str, *, running: bool
 ) -> None:
-    data = tmp_path / "data"
-    data.write_bytes(bytes(4096))
-    by_disk = taken.startswith("by a disk")
-    vm = cloud.define(disk(data, "sdz", "scsi", "disk", UNIT) if by_disk else "", machine="q35", devices=VIRTIO)
+    by_disk, data = taken.startswith("by a disk"), blank(tmp_path / "data")
+    vm = cloud.define(disk(data, "sdz", "scsi", "disk", UNIT) if by_disk else "", machine="q35", devices=SCSI)
     if running:
         cloud.start(vm)
     if not by_disk:  # there is none to hand through: it is defined only
@@ -184,7 +173,7 @@ def test_an_orchestrator_gets_an_element_that_fits_what_it_is_about_to_define(  
         disk(cloud.root_disk(vm.uuid) if one.device == "disk" else None, one.target, one.bus, one.device)
         for one in known.disks
     )
-    scsi = attachment.facts.get("xml_controller", VIRTIO if known.controllers else "")
+    scsi = attachment.facts.get("xml_controller", SCSI if known.controllers else "")
     cloud.define(theirs + (attachment.xml or ""), root="", machine=known.machine, devices=scsi, vm=vm)
     cloud.start(vm)
     assert attachment.path in devices(cloud, vm)
@@ -204,9 +193,7 @@ def test_of_a_vm_of_which_nothing_is_known_there_is_an_element_for_each_bus(
 def test_a_drive_of_ours_before_the_installer_s_moves_and_a_user_s_is_left_where_it_is(
     cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path
 ) -> None:
-    user = tmp_path / "installer.iso"
-    user.write_bytes(bytes(4096))
-    vm = cloud.define()
+    vm, user = cloud.define(), blank(tmp_path / "installer.iso")
     assert give(driver, vm, home).device == "hdd"
     config = cloud.domain(vm).XMLDesc(INACTIVE).replace("<boot dev='hd'/>", "<boot dev='cdrom'/><boot dev='hd'/>")
     config = config.replace("'hdd'", "'hdb'").replace("bus='1' target='0' unit='1'", "bus='0' target='0' unit='1'")

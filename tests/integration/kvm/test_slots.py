@@ -12,32 +12,24 @@ from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import AttachBy, GuestOs, Place, Presentation, StoredImage, Vm
 from configdrive.ports import AttachedHow, Inserted
 from tests.contract.rig import image_name, make_image
-from tests.integration.kvm.cloud import HDD, SCSI, Cloud, MakeDriver, disk, give, image_at
+from tests.integration.kvm.cloud import HDD, SCSI, Cloud, MakeDriver, blank, disk, give, image_at
 from tests.support import error_of
 from workers.hypervisors.kvm.driver import KvmDriver
 
 USB = "<controller type='usb' index='0' model='qemu-xhci'/>"
 
 
-def fill(cloud: Cloud, vm: Vm, path: Path) -> None:
+def fill(cloud: Cloud, vm: Vm, folder: Path) -> None:
     """Plug disks into a running VM until libvirt refuses one."""
     for letter in "bcdefghij":
-        data = path.with_suffix(f".{letter}")
-        data.write_bytes(bytes(4096))
+        data = blank(folder / letter)
         cloud.domain(vm).attachDeviceFlags(disk(data, f"vd{letter}", "virtio", "disk"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 
-@pytest.fixture
-def user_iso(tmp_path: Path) -> Path:
-    path = tmp_path / "user.iso"
-    path.write_bytes(bytes(4096))
-    return path
-
-
 def test_a_user_s_iso_in_every_target_or_no_bus_leaves_no_free_slot(
-    cloud: Cloud, make_driver: MakeDriver, home: Place, user_iso: Path
+    cloud: Cloud, make_driver: MakeDriver, home: Place, tmp_path: Path
 ) -> None:
-    driver = make_driver(cd_targets=["hdd"])
+    driver, user_iso = make_driver(cd_targets=["hdd"]), blank(tmp_path / "user.iso")
     for running in (False, True):
         vm = cloud.define(disk(user_iso, "hdd", "ide"), running=running)
         for by in AttachBy:
@@ -102,14 +94,14 @@ def test_a_running_vm_without_scsi_and_usb_gets_it_with_its_next_boot(
     ],
 )
 def test_definitions_that_differ_end_with_one_drive_each(  # noqa: PLR0913, PLR0917  # fixtures and cases
-    cloud: Cloud, driver: KvmDriver, home: Place, user_iso: Path, live: str, config: str
+    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path, live: str, config: str
 ) -> None:
     vm = cloud.new_vm()
     for generation in (1, 2, 3):
         driver.upload(vm, make_image(vm, generation), home)
     names = {"older": 1, "old": 2, "new": 3}
     paths = {word: str(cloud.pool / image_at(image_name(vm, generation))) for word, generation in names.items()}
-    paths["user"] = str(user_iso)
+    paths["user"] = str(blank(tmp_path / "user.iso"))
     cloud.define(live.format_map(paths), vm=vm, running=True)
     cloud.define(config.format_map(paths), vm=vm)
 
@@ -164,11 +156,11 @@ def test_a_running_vm_is_given_a_disk_and_keeps_it_when_its_guest_does_not_let_g
 
 
 def test_a_running_vm_without_room_for_a_disk_gets_it_with_its_next_boot(
-    cloud: Cloud, driver: KvmDriver, home: Place, user_iso: Path
+    cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path
 ) -> None:
     vm = replace(cloud.define(machine="q35", running=True), presentation=Presentation.DISK)
     with pytest.raises(libvirt.libvirtError, match="PCI slots"):
-        fill(cloud, vm, user_iso)
+        fill(cloud, vm, tmp_path)
     for generation in (1, 1, 2):
         attachment = give(driver, vm, home, generation)
         assert (attachment.how, attachment.device) == (AttachedHow.NEXT_BOOT, "vdz")

@@ -15,7 +15,7 @@ from configdrive.errors import TransientCode
 from configdrive.model import Place, StoredImage, Vm
 from configdrive.ports import AttachedHow
 from tests.contract.rig import failure_of, image_name, make_image
-from tests.integration.kvm.cloud import HDD, SCSI, Cloud, MakeDriver, disk, give, image_at
+from tests.integration.kvm.cloud import HDD, SCSI, Cloud, MakeDriver, blank, disk, give, image_at
 from tests.support import error_of, find_program, wait_until
 from workers.hypervisors.kvm.domain_xml import MARK
 from workers.hypervisors.kvm.driver import KvmDriver
@@ -66,14 +66,13 @@ def test_a_drive_of_the_user_s_own_is_as_it_was_after_a_stop_and_one_that_was_ad
 def test_our_drive_with_the_user_s_iso_in_it_is_the_user_s_until_it_is_empty(
     cloud: Cloud, driver: KvmDriver, home: Place, tmp_path: Path
 ) -> None:
-    (tmp_path / "user.iso").write_bytes(bytes(4096))
-    vm = cloud.define()
+    vm, user = cloud.define(), blank(tmp_path / "user.iso")
     assert give(driver, vm, home).device == "hdd"
-    theirs = disk(tmp_path / "user.iso", "hdd", "ide", extra=f"<alias name='{MARK}'/>")
+    theirs = disk(user, "hdd", "ide", extra=f"<alias name='{MARK}'/>")
     cloud.domain(vm).updateDeviceFlags(theirs, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
     assert give(driver, vm, home, 2).device == "hdb"
     driver.detach(vm, driver.observe(vm).media)
-    assert cloud.media(vm) == {"hdd": str(tmp_path / "user.iso"), "hdb": None}, "two drives cannot bear the mark"
+    assert cloud.media(vm) == {"hdd": str(user), "hdb": None}, "two drives cannot bear the mark"
 
 
 def test_a_drive_is_looked_at_again_right_before_each_change(
