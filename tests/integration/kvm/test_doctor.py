@@ -71,9 +71,8 @@ def test_a_folder_that_cannot_be_read_is_a_finding(cloud: Cloud, driver: KvmDriv
 def test_a_pool_that_was_given_another_directory_is_that_directory_now_and_one_that_is_no_more_is_said_and_swept(
     cloud: Cloud, driver: KvmDriver, tmp_path: Path
 ) -> None:
-    here = on_h1("moved")
+    here, vm = on_h1("moved"), cloud.new_vm()
     for where in ("one", "two"):
-        vm = cloud.new_vm()
         cloud.add_pool("moved", tmp_path / where)
         driver.observe(vm)
         driver.upload(vm, make_image(vm), here)
