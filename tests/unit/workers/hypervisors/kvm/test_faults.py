@@ -76,15 +76,6 @@ def test_libvirt_s_errors(error: libvirt.libvirtError, code: str) -> None:
         (asyncssh.PermissionDenied("no"), PermanentCode.ACCESS_DENIED),
         (asyncssh.ConnectionLost("lost"), TransientCode.HOST_UNREACHABLE),
         (asyncssh.ChannelOpenError(1, "no sftp"), PermanentCode.NOT_SUPPORTED),
-    ],
-)
-def test_ssh_s_errors(error: asyncssh.Error, code: Code) -> None:
-    assert ssh_code(error) is code
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
         (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), TransientCode.HOST_UNREACHABLE),
         (TimeoutError(), TransientCode.HOST_UNREACHABLE),
         (OSError(errno.EHOSTUNREACH, "no route"), TransientCode.HOST_UNREACHABLE),
@@ -92,8 +83,8 @@ def test_ssh_s_errors(error: asyncssh.Error, code: Code) -> None:
         (PermissionError(errno.EACCES, "no"), PermanentCode.ACCESS_DENIED),
     ],
 )
-def test_the_operating_system_s_errors(error: OSError, code: Code) -> None:
-    assert os_code(error) is code
+def test_the_errors_of_ssh_and_of_the_operating_system(error: OSError | asyncssh.Error, code: Code) -> None:
+    assert (ssh_code(error) if isinstance(error, asyncssh.Error) else os_code(error)) is code
 
 
 def test_a_fault_s_cause_is_kept_and_its_text_is_one_sentence() -> None:
