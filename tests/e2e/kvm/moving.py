@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +14,12 @@ from configdrive.contract.outcome import Outcome, Status
 from configdrive.model import HypervisorName, ImageName, InstanceName, Vm, VmUuid
 from rigs.cloud import VmScript
 from rigs.fleet import Fleet
-from rigs.guest import Disk, GuestKernel, Machine, domain_xml
 from rigs.process import wait_until
 from rigs.running_files import read_files_below
 from tests.e2e.kvm.site import ALONE, CACHE, LOCAL, OTHER, SHARED, Site
 from tests.e2e.orchestrator import GUEST, Orchestrator
 from tests.integration.kvm.cloud import ROOT_DISK, disk
-from tests.support import run_command
+from tests.support import find_program, run_command
 
 _MOVE = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_UNSAFE
 _THERE: Any = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1"}
@@ -64,13 +64,6 @@ class Moving(Orchestrator):
         self.put_root("h1")
         root = disk(self.root_disk, "vda", "virtio", "disk")
         self.site.clouds["h1"].define(drive, root=root, vm=self.vm, transient=True)
-
-    def define_linux(self, guest: GuestKernel, console: Path) -> None:
-        """Define one that boots Linux and prints what it reads from its config drive."""
-        self.put_root("h1")
-        disks = [Disk("vda", "virtio", self.root_disk)]
-        xml = domain_xml(self.vm.instance_name, self.vm.uuid, guest, console, disks=disks, machine=Machine(wait=1))
-        self.site.hosts["h1"].define_domain(xml)
 
     def move_root(self, root: Path) -> None:
         """Move the root disk of the halted VM to another directory; nothing else of its definition changes."""
@@ -154,6 +147,14 @@ class Moving(Orchestrator):
     def guest_has(self, host: str) -> str | None:
         """What QEMU itself says is in the drive."""
         return next(iter(self.site.clouds[host].guest_sees(self.vm)), None)
+
+    @property
+    def opened(self) -> bytes:
+        """What QEMU itself has open as the medium, whatever lies under its name by now."""
+        pgrep = [find_program("pgrep", "procps"), "--full", "--", f"-uuid {self.script.uuid}"]
+        files = Path(f"/proc/{int(subprocess.check_output(pgrep))}/fd").iterdir()
+        (medium,) = (file for file in files if ".iso" in str(file.readlink()))
+        return medium.read_bytes()
 
     def images(self, host: str) -> dict[Path, bytes]:
         """Every image of the VM that the host can see, by its path there."""
