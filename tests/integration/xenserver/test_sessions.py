@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from configdrive.errors import FleetError, PermanentCode, TransientCode
+from configdrive.errors import Code, FleetError, PermanentCode, TransientCode
 from rigs.xapi import XapiPool
 from tests.contract.rig import failure_of, make_image, verbs
-from tests.integration.xenserver.cloud import NFS, A, B, Cloud
+from tests.integration.xenserver.cloud import NFS, A, B, Cloud, give
 from tests.support import error_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from configdrive.errors import Code
 
 LOGIN = "session.login_with_password"
 
@@ -160,11 +157,14 @@ def stranger(tmp_path: Path) -> XapiPool:
     return XapiPool(tmp_path / "stranger", (A,), addresses=("127.0.0.7",))
 
 
-def test_a_fingerprint_is_enough(cloud: Cloud) -> None:
+@pytest.mark.parametrize("by", ["fingerprint", "authority"])
+def test_the_system_s_authorities_are_read_only_where_they_are_asked(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.delattr(ssl.SSLContext, "load_default_certs")
     hosts: dict[str, dict[str, object]] = {host.name: {"fingerprint": host.fingerprint} for host in cloud.pool.hosts}
-    vm = cloud.vm()
-    driver = cloud.driver(hosts, ca_file=None)
-    driver.upload(vm, make_image(vm), NFS)
+    driver = cloud.driver(hosts, ca_file=None) if by == "fingerprint" else cloud.driver()
+    give(driver, vm := cloud.vm())
     assert driver.observe(vm).images
 
 

@@ -88,12 +88,14 @@ class XapiServer:
         return secured
 
     def _context(self) -> ssl.SSLContext:
+        if self.fingerprint is not None or not self.verified:  # to read the system's authorities takes time
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
         context = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
         # Python 3.13 is strict about extensions that the certificates a XenServer makes for itself do not have.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if self.fingerprint is not None or not self.verified:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
         return context
 
     def _check(self, secured: ssl.SSLSocket) -> None:
