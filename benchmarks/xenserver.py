@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 import time
@@ -60,7 +59,7 @@ def measure(directory: Path, effort: Effort) -> Iterator[Item]:
             site.define_vm(vm.name, storage, uuid=vm.uuid)
         pool.exclusion.waits, pool.exclusion.seconds = WAITS, change
         settings = {"concurrency": processes}
-        with Fleet(directory / "fleet", _inventory(pool), hypervisor="xenserver", settings=settings) as fleet:
+        with Fleet(directory / "fleet", pool.inventory_text(), hypervisor="xenserver", settings=settings) as fleet:
             _start(fleet, vms)
             for vm in vms:
                 site.start_vm(vm.uuid, HOSTS[0])
@@ -134,14 +133,3 @@ def _start(fleet: Fleet, vms: Sequence[VmScript]) -> list[Outcome]:
             raise RuntimeError(f"a start came to {outcome}")
         outcomes.append(outcome)
     return outcomes
-
-
-def _inventory(pool: XapiPool) -> str:
-    lines = [
-        "[xenserver.pools.p]",
-        f"password = {json.dumps(pool.password)}",
-        f"ca_file = {json.dumps(str(pool.ca))}",
-    ]
-    for host in pool.hosts:
-        lines += [f"[xenserver.hosts.{host.name}]", 'pool = "p"', f"url = {json.dumps(host.url)}"]
-    return "\n".join(lines) + "\n"

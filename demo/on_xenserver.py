@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,15 +37,7 @@ class XenServerStage(Stage):
     @override
     def inventory(self) -> str:
         """The pool and its hosts; the certificates are signed by the pool's own authority."""
-        lines = [
-            "[xenserver.pools.demo]",
-            f"user = {json.dumps(self._pool.user)}",
-            f"password = {json.dumps(self._pool.password)}",
-            f"ca_file = {json.dumps(str(self._pool.ca))}",
-        ]
-        for host in self._pool.hosts:
-            lines += [f"[xenserver.hosts.{host.name}]", 'pool = "demo"', f"url = {json.dumps(host.url)}"]
-        return "\n".join(lines) + "\n"
+        return self._pool.inventory_text()
 
     @override
     def power_on(self) -> Reading:

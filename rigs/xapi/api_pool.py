@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rigs.xapi.errors import XapiError
 from rigs.xapi.methods import Call, message
-
-if TYPE_CHECKING:
-    from rigs.xapi.world import World
+from rigs.xapi.world import World
 
 
 @message("session.login_with_password", with_session=False)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from rigs.xapi import sm
 from rigs.xapi.errors import XapiError
 from rigs.xapi.methods import Call, message, take
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rigs.xapi.world import World, XapiHost
+from rigs.xapi.world import World, XapiHost
 
 
 @message("SR.create")
@@ -37,9 +34,6 @@ def sr_create(  # noqa: PLR0913, PLR0917  # the message has so many
     identity = call.world.uuids.pop(0) if call.world.uuids else str(uuid.uuid4())
     sr = {"uuid": identity, "type": type}
     sm.attach(call.world, call.world.hosts[host], sr, device_config)
-    config = dict(sm_config or {})
-    if type == "iso" and "type" in device_config:
-        config["iso_type"] = device_config["type"]
     reference = db.add(
         "SR",
         uuid=identity,
@@ -48,7 +42,7 @@ def sr_create(  # noqa: PLR0913, PLR0917  # the message has so many
         type=type,
         content_type=content_type,
         shared=shared,
-        sm_config=config,
+        sm_config=dict(sm_config or {}),
         physical_size=-1,  # as recorded for an ISO SR before its first scan
     )
     for one in call.world.hosts if shared else [host]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rigs.xapi import vbd_rules
 from rigs.xapi.api_sr import sees
 from rigs.xapi.api_vdi import check_is_iso
 from rigs.xapi.errors import XapiError
-from rigs.xapi.fields import NULL
+from rigs.xapi.fields import NULL, Record
 from rigs.xapi.methods import Call, message, take
-
-if TYPE_CHECKING:
-    from rigs.xapi.fields import Record
-    from rigs.xapi.world import World
+from rigs.xapi.world import World
 
 _DEVICE = re.compile(r"(?:(?:sd|xvd|hd)[a-p]|fd[ab])?\d*")
 _DEVICES = 255

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rigs.xapi import sm
 from rigs.xapi.api_sr import file_of, plugged
 from rigs.xapi.errors import XapiError
 from rigs.xapi.methods import Call, message, take
-
-if TYPE_CHECKING:
-    from rigs.xapi.world import World
+from rigs.xapi.world import World
 
 
 @message("VDI.create")

@@ -12,7 +12,7 @@ import shutil
 import uuid
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rigs.xapi.api_sr import file_of, sees
 from rigs.xapi.api_vbd import free_devices
@@ -20,9 +20,7 @@ from rigs.xapi.errors import XapiError
 from rigs.xapi.fields import CLASSES, NULL, Record
 from rigs.xapi.methods import Call, message
 from rigs.xapi.vbd_rules import device_name
-
-if TYPE_CHECKING:
-    from rigs.xapi.world import World
+from rigs.xapi.world import World
 
 _NEEDS: dict[str, tuple[str, ...]] = {
     "start": ("Halted",),

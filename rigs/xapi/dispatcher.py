@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
 
 from rigs.xapi import api_sr, api_vbd, api_vdi, api_vm, views
 from rigs.xapi.api_pool import check_session
 from rigs.xapi.errors import XapiError
-from rigs.xapi.faults import Kind, fail_if_planted
+from rigs.xapi.faults import Fault, Kind, fail_if_planted
 from rigs.xapi.generic import find_method
 from rigs.xapi.methods import Call
-
-if TYPE_CHECKING:
-    from rigs.xapi.faults import Fault
-    from rigs.xapi.world import World, XapiHost
+from rigs.xapi.world import World, XapiHost
 
 API = (api_sr, api_vbd, api_vdi, api_vm)
 """Imported for the messages that they enter."""
@@ -72,7 +69,8 @@ def _run(world: World, host: XapiHost, name: str, arguments: list[object], fault
     if method.with_session:
         session, *arguments = [str(arguments[0]) if arguments else "", *arguments[1:]]
     method.check(arguments)
-    with world.exclusion.alone(world, name, arguments), world.lock:
+    sr = _changed_sr(world, name, arguments)
+    with nullcontext() if sr is None else world.exclusion.alone(sr, world.faults.wait), world.lock:
         if host.reference in world.booting:
             raise XapiError("HOST_STILL_BOOTING")
         if host.reference != world.master:
@@ -82,3 +80,14 @@ def _run(world: World, host: XapiHost, name: str, arguments: list[object], fault
         fail_if_planted(fault)
         # A copy: rows may change from here on.
         return views.to_wire(method.function(Call(world, host, session), *arguments))
+
+
+def _changed_sr(world: World, name: str, arguments: list[object]) -> str | None:
+    """The SR of a message that one at a time may do: of a constructor's record, of a VDI, or the one itself."""
+    if name not in {"VDI.create", "VDI.destroy", "SR.scan"}:
+        return None
+    what = arguments[0]
+    if isinstance(what, dict):
+        return str(what.get("SR"))
+    with world.lock:
+        return str(world.db.row("VDI", str(what))["SR"] if world.db.has("VDI", str(what)) else what)

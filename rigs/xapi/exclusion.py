@@ -8,18 +8,9 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from rigs.xapi.errors import XapiError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rigs.xapi.world import World
-
-_METHODS = frozenset({"VDI.create", "VDI.destroy", "SR.scan"})
 
 
 @dataclass
@@ -40,22 +31,18 @@ class Exclusion:
     _random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311  # no secret
 
     @contextmanager
-    def alone(self, world: World, method: str, arguments: list[object]) -> Iterator[None]:
-        """Do what excludes others once nobody else is there; anything else at once."""
-        sr = _sr(world, arguments[0]) if method in _METHODS and arguments else None
-        if sr is None:
-            yield
-            return
-        self._enter(world, sr)
+    def alone(self, sr: str, wait: Callable[[float], None]) -> Iterator[None]:
+        """Do what excludes others at an SR once nobody else is there; `wait` is how one sleeps."""
+        self._enter(sr, wait)
         try:
-            world.faults.wait(self.seconds)
+            wait(self.seconds)
             yield
         finally:
             with self._free:
                 self._busy.discard(sr)
                 self._free.notify_all()
 
-    def _enter(self, world: World, sr: str) -> None:
+    def _enter(self, sr: str, wait: Callable[[float], None]) -> None:
         while True:
             with self._free:
                 if sr not in self._busy:
@@ -66,15 +53,4 @@ class Exclusion:
                     self._free.wait()
                     continue
                 seconds = self._random.uniform(*self.waits)
-            world.faults.wait(seconds)
-
-
-def _sr(world: World, what: object) -> str | None:
-    """The SR of a constructor's record, of a VDI, or the one itself."""
-    if isinstance(what, dict):
-        return str(what.get("SR"))
-    with world.lock:
-        try:
-            return str(world.db.row("VDI", str(what))["SR"])
-        except XapiError:
-            return str(what)
+            wait(seconds)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from rigs.xapi.database import Database
 from rigs.xapi.errors import XapiError
 from rigs.xapi.fields import CLASSES
-
-if TYPE_CHECKING:
-    from rigs.xapi.database import Database
-    from rigs.xapi.world import World, XapiHost
+from rigs.xapi.world import World, XapiHost
 
 F = TypeVar("F", bound=Callable[..., object])
 

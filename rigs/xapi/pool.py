@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from typing_extensions import override
 
-from rigs.certificates import Authority
+from rigs.certificates import Authority, Identity
 from rigs.process import Rig, RigUnavailable, free_port
 from rigs.xapi.dispatcher import call_directly
 from rigs.xapi.fields import NULL
 from rigs.xapi.server import HostServer
 from rigs.xapi.world import World, XapiHost
-
-if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from rigs.certificates import Identity
 
 
 class XapiPool(Rig):
@@ -99,6 +94,13 @@ class XapiPool(Rig):
             XapiError: as a client would get it.
         """
         return call_directly(self.world, method, *arguments)
+
+    def inventory_text(self) -> str:
+        """The inventory with the pool as `p` and each host by its name, as an operator writes it."""
+        lines = ["[xenserver.pools.p]", f'password = "{self.password}"', f'ca_file = "{self.ca}"']
+        for host in self.hosts:
+            lines += [f"[xenserver.hosts.{host.name}]", 'pool = "p"', f'url = "{host.url}"']
+        return "\n".join(lines) + "\n"
 
     @override
     def start(self) -> None:

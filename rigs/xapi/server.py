@@ -9,7 +9,6 @@ import threading
 import xmlrpc.client
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING
 from xml.parsers.expat import ExpatError
 
 from typing_extensions import override
@@ -17,9 +16,7 @@ from typing_extensions import override
 from rigs.xapi.dispatcher import Dropped, answer
 from rigs.xapi.faults import EXPORT, IMPORT
 from rigs.xapi.transfer import Refused, Request, serve_export, serve_import
-
-if TYPE_CHECKING:
-    from rigs.xapi.world import World, XapiHost
+from rigs.xapi.world import World, XapiHost
 
 _HANDSHAKE_SECONDS = 60.0
 _TRANSFERS = {IMPORT: serve_import, EXPORT: serve_export}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from rigs.xapi import vbd_rules
 from rigs.xapi.api_sr import file_of, folder
 from rigs.xapi.errors import XapiError
 from rigs.xapi.fields import NULL
 from rigs.xapi.pool import XapiPool
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 USER_SLOT = "3"
 """Where an orchestrator puts a user's ISO."""

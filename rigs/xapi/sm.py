@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from rigs.xapi.errors import XapiError, backend_failure
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rigs.xapi.fields import Record
-    from rigs.xapi.world import World, XapiHost
+from rigs.xapi.fields import Record
+from rigs.xapi.world import World, XapiHost
 
 MOUNT_BASE = "/run/sr-mount"
 _BLOCK = frozenset({"lvm", "lvmoiscsi", "lvmohba"})
@@ -73,8 +69,7 @@ def folder(world: World, host: XapiHost, sr: Record, config: dict[str, str]) -> 
         return world.directory / "lvm" / str(sr["uuid"])
     if sr["type"] != "iso":
         return _mount_point(host, sr)
-    base = host.root / config["location"].lstrip("/") if "legacy_mode" in config else _mount_point(host, sr)
-    return base / config.get("iso_path", "").lstrip("/")
+    return host.root / config["location"].lstrip("/") if "legacy_mode" in config else _mount_point(host, sr)
 
 
 def new_iso(place: Path, shown: str, name: str, size: int) -> None:
@@ -118,8 +113,7 @@ def iso_files(place: Path, shown: str) -> dict[str, int]:
 
 def shown_folder(sr: Record, config: dict[str, str]) -> str:
     """The SR's directory as the host calls it."""
-    base = config["location"] if "legacy_mode" in config else f"{MOUNT_BASE}/{sr['uuid']}"
-    return f"{base}/{config['iso_path'].lstrip('/')}" if "iso_path" in config else base
+    return config["location"] if "legacy_mode" in config else f"{MOUNT_BASE}/{sr['uuid']}"
 
 
 def _check_iso(world: World, host: XapiHost, config: dict[str, str]) -> None:

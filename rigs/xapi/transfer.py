@@ -6,9 +6,12 @@ body unread, which a client that is still sending sees as a reset. Recorded, wit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from email.message import Message
+from io import BufferedIOBase
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from rigs.xapi.api_pool import check_session, end_task
@@ -17,14 +20,7 @@ from rigs.xapi.dispatcher import Dropped, begin
 from rigs.xapi.errors import XapiError
 from rigs.xapi.faults import EXPORT, IMPORT, Fault, Kind, fail_if_planted
 from rigs.xapi.fields import NULL
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from email.message import Message
-    from io import BufferedIOBase
-    from pathlib import Path
-
-    from rigs.xapi.world import World, XapiHost
+from rigs.xapi.world import World, XapiHost
 
 _PIECE = 1 << 16
 _FORMATS = ("raw", "vhd", "tar")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from string import ascii_lowercase
-from typing import TYPE_CHECKING
 
 from rigs.xapi.errors import XapiError
-
-if TYPE_CHECKING:
-    from rigs.xapi.fields import Record
-    from rigs.xapi.world import World
+from rigs.xapi.fields import Record
+from rigs.xapi.world import World
 
 # In the order in which the recorded answers name those that they name.
 OPERATIONS = ("attach", "unpause", "insert", "plug", "pause", "eject", "unplug", "unplug_force")

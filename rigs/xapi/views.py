@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from rigs.xapi import api_vdi, api_vm, vbd_rules
 from rigs.xapi.fields import CLASSES, Record
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rigs.xapi.world import World
+from rigs.xapi.world import World
 
 
 def record(world: World, kind: str, reference: str) -> Record:

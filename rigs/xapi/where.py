@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from types import CodeType
 
 from rigs.xapi.errors import XapiError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import CodeType
 
 _TOKEN = re.compile(r'(?P<field>field\s+)?(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>and|or|not|[()=])|\s+|(?P<other>.)')
 _WORDS = {"=": "=="}

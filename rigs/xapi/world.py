@@ -6,15 +6,12 @@ import threading
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from rigs.xapi.database import Database
 from rigs.xapi.errors import XapiError
 from rigs.xapi.exclusion import Exclusion
 from rigs.xapi.faults import Faults
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def imports() -> dict[str, set[str]]:
-    graph = grimp.build_graph("configdrive", "tasks", "workers", cache_dir=None)
+    graph = grimp.build_graph("configdrive", "tasks", "workers", "rigs", "demo", "benchmarks", cache_dir=None)
     return {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
 
 

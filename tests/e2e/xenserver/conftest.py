@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -13,10 +14,6 @@ from rigs.xapi import XapiPool
 from tests.e2e.xenserver.life import Life
 from tests.integration.xenserver.cloud import NFS, A, B, Cloud
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 SETTINGS = {
     "concurrency": 4,
@@ -69,16 +66,8 @@ def new_vm(cloud: Cloud, fleet: Fleet) -> NewVm:
 
 
 def inventory(cloud: Cloud, directory: Path) -> str:
-    """The inventory's text, as an operator writes it: the password stands in a file of its own."""
+    """The inventory's text; the password stands in a file of its own."""
     secret = directory / "pool.password"
     secret.write_text(cloud.pool.password)
     secret.chmod(0o600)
-    secret.chmod(0o600)
-    lines = [
-        "[xenserver.pools.p]",
-        f"password = {{file = {json.dumps(str(secret))}}}",
-        f"ca_file = {json.dumps(str(cloud.pool.ca))}",
-    ]
-    for host in cloud.pool.hosts:
-        lines += [f"[xenserver.hosts.{host.name}]", 'pool = "p"', f"url = {json.dumps(host.url)}"]
-    return "\n".join(lines)
+    return cloud.pool.inventory_text().replace(f'"{cloud.pool.password}"', f'{{file = "{secret}"}}')

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from configdrive.model import HostName, HypervisorName, InstanceName, Vm, VmUuid
+from configdrive.contract.outcome import Outcome
+from configdrive.model import HostName, HypervisorName, InstanceName, Place, Vm, VmUuid
 from rigs.cloud import VmScript
+from rigs.fleet import Fleet
 from tests.e2e.orchestrator import Orchestrator
-from tests.integration.xenserver.cloud import A, B
-
-if TYPE_CHECKING:
-    from configdrive.contract.outcome import Outcome
-    from configdrive.model import Place
-    from rigs.fleet import Fleet
-    from tests.integration.xenserver.cloud import Cloud
+from tests.integration.xenserver.cloud import A, B, Cloud
 
 
 @dataclass

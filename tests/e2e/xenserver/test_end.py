@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from configdrive.contract.outcome import Status
 from rigs.fleet import Fleet
 from rigs.xapi import XapiPool
-from tests.e2e.xenserver.conftest import inventory
 from tests.e2e.xenserver.life import Life
 from tests.integration.xenserver.cloud import NFS, A, B, Cloud
 from tests.support import require_rig, wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
@@ -27,7 +23,7 @@ def test_no_session_outlives_its_worker(tmp_path: Path, pool: str) -> None:
         cloud = Cloud(xapi)
         before = xapi.sessions
         settings = {"concurrency": 2, "pool": pool}
-        fleet = Fleet(tmp_path, inventory(cloud, tmp_path), hypervisor="xenserver", settings=settings)
+        fleet = Fleet(tmp_path, cloud.pool.inventory_text(), hypervisor="xenserver", settings=settings)
         with fleet:
             vm = Life(cloud, fleet, NFS, A)
             assert vm.send("start").status is Status.APPLIED

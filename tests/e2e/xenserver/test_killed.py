@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from configdrive.contract.outcome import Status
 from rigs.fleet import Fleet, Supervisor
@@ -15,13 +15,9 @@ from rigs.xapi import XapiPool
 from rigs.xapi.faults import IMPORT
 from tests.e2e.orchestrator import GUEST
 from tests.e2e.site import QUICK
-from tests.e2e.xenserver.conftest import inventory
 from tests.e2e.xenserver.life import Life
 from tests.integration.xenserver.cloud import NFS, A, B, Cloud
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VMS = 8
 KILLS = 4
@@ -31,12 +27,10 @@ def test_killed_starts_are_finished_with_one_sr_and_one_image_each(tmp_path: Pat
     dice = random.Random(7)  # noqa: S311  # which child and when, not a secret
     with require_rig():
         pool = XapiPool(tmp_path / "pool", (A, B))
-    fleet_folder = tmp_path / "fleet"
-    fleet_folder.mkdir()
     with pool:
         cloud = Cloud(pool)
         fleet = Fleet(
-            fleet_folder, inventory(cloud, fleet_folder), hypervisor="xenserver", workers=2, settings={**QUICK}
+            tmp_path / "fleet", cloud.pool.inventory_text(), hypervisor="xenserver", workers=2, settings={**QUICK}
         )
         with fleet, Supervisor(fleet.workers):
             for method in ("SR.create", IMPORT, "VDI.create", "VBD.create"):

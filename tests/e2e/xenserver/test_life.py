@@ -27,20 +27,16 @@ tests/integration/xenserver/test_iso_srs.py; `positions`: test_positions.py ther
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from configdrive.contract.outcome import Status
+from configdrive.model import Place
+from rigs.fleet import Fleet
 from rigs.iso_files import read_iso
 from tests.e2e.orchestrator import GUEST, PASSWORD
+from tests.e2e.xenserver.conftest import NewVm
+from tests.e2e.xenserver.life import Life
 from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
-
-if TYPE_CHECKING:
-    from configdrive.model import Place
-    from rigs.fleet import Fleet
-    from tests.e2e.xenserver.conftest import NewVm
-    from tests.e2e.xenserver.life import Life
 
 PASSWORD_FILE = "cloudstack/password/vm_password.txt"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPbDOqbxebWnKOpUdNN61e9EwJgMsveZLdVrDMKJDAw9 me"

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
+from configdrive.model import Place
 from rigs.cloud import VmScript
+from rigs.fleet import Fleet
 from rigs.xapi import XapiError
 from tests.e2e.orchestrator import GUEST
+from tests.e2e.xenserver.conftest import NewVm
 from tests.e2e.xenserver.life import Life
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, B, Cloud
-
-if TYPE_CHECKING:
-    from configdrive.model import Place
-    from rigs.fleet import Fleet
-    from tests.e2e.xenserver.conftest import NewVm
 
 
 def running(new_vm: NewVm, place: Place) -> tuple[Life, bytes]:

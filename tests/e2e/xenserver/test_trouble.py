@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from configdrive.contract.outcome import Status
 from configdrive.errors import TransientCode
+from rigs.fleet import Fleet
 from rigs.process import wait_until
 from tests.e2e.orchestrator import GUEST
+from tests.e2e.xenserver.conftest import NewVm
 from tests.integration.metrics.asking import connections
-from tests.integration.xenserver.cloud import A, B, Cloud
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rigs.fleet import Fleet
-    from tests.e2e.xenserver.conftest import NewVm
+from tests.integration.xenserver.cloud import LOCAL_A, A, B, Cloud
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +84,20 @@ def test_connections_and_those_that_were_lost_are_counted_for_prometheus(
         return new_vm().send("start", guest=GUEST).status is Status.APPLIED and count()[1] > before
 
     wait_until(lost_one, "a worker to notice", timeout=60)  # whose turn it is next is not said
+
+
+def test_a_stop_ends_while_the_storage_is_away(new_vm: NewVm, cloud: Cloud) -> None:
+    vm = new_vm(LOCAL_A)
+    assert vm.send("start", guest=GUEST).status is Status.APPLIED
+    uuids = [cloud.storages[LOCAL_A], *(sr["uuid"] for sr in cloud.iso_srs() if cloud.storages[LOCAL_A] in str(sr))]
+    pbds = [pbd for uuid in uuids for pbd in cloud.call("SR.get_PBDs", cloud.call("SR.get_by_uuid", uuid))]
+    for pbd in pbds:
+        cloud.call("PBD.unplug", pbd)
+    try:
+        stopped = vm.send("stop")
+        assert stopped.status is Status.APPLIED
+        assert stopped.facts["left_behind"]
+    finally:
+        for pbd in pbds:
+            cloud.call("PBD.plug", pbd)
+    wait_until(lambda: vm.images() == {}, "the leftover to be deleted", timeout=30)

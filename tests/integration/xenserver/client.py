@@ -5,13 +5,10 @@ from __future__ import annotations
 import http.client
 import ssl
 import xmlrpc.client
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
+from pathlib import Path
+from typing import Any, Self
 
 RESET = ("ConnectionResetError", "[Errno 104] Connection reset by peer")
 """What comes of a transfer whose connection was broken."""

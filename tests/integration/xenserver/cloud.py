@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from configdrive.model import HostName, ImageName, Place, StorageName, Vm
+from configdrive.ports import Attachment
 from rigs.running_files import read_files_below
-from rigs.xapi import XapiPool, XapiSite
+from rigs.xapi import Drive, XapiPool, XapiSite
 from rigs.xapi.world import host_uuid
 from tests.contract.rig import image_name, make_image, new_vm
 from workers.hypervisors.xenserver.driver import XenServerDriver
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from configdrive.ports import Attachment
-    from rigs.xapi import Drive
 
 A, B = HostName("xapi-A"), HostName("xapi-B")
 SRS = [f"5a000000-0000-4000-8000-00000000000{number}" for number in range(4)]

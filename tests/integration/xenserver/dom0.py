@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import asyncssh
 from typing_extensions import override
 
 from rigs.process import LOOPBACK, RigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import TracebackType
-
-    from rigs.xapi import XapiHost
+from rigs.xapi import XapiHost
 
 START_SECONDS = 20.0
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from rigs.xapi import XapiSite
+from rigs.xapi import XapiHost, XapiSite
 from tests.integration.xenserver.stage import LONG, NULL, Stage, pick, vbd_record
 from tests.support import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from rigs.xapi import XapiHost
 
 ISOS = {"location": "/srv/isos", "legacy_mode": "true"}
 LOCAL = {"location": "/srv/local", "legacy_mode": "true"}

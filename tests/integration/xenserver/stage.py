@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ParamSpec
+from pathlib import Path
+from typing import Any, ParamSpec
 
+from rigs.xapi import XapiHost, XapiPool
 from tests.integration.xenserver.client import RESET, Client, Failure
 from tests.integration.xenserver.recordings import Answer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from rigs.xapi import XapiHost, XapiPool
 
 P = ParamSpec("P")
 

@@ -6,13 +6,13 @@ import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import UNCOUNTED, TransientError
-from configdrive.model import HostName, HypervisorName, StoredImage, VmUuid
+from configdrive.model import HostName, HypervisorName, StoredImage, Vm, VmUuid
 from configdrive.places import alone, at, line_up
 from tasks import isolation
 from tasks.isolation import Isolation, Leaving, Visit
@@ -24,13 +24,8 @@ from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, Cloud, give
 from tests.mailboxes import Store, new_vm
 from tests.unit.fakes.small import FakeClock
+from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.image_folder import line_at
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from configdrive.model import Vm
-    from workers.hypervisors.xenserver.driver import XenServerDriver
 
 XENSERVER = HypervisorName("xenserver")
 STARTS, AT_ONCE, PROCESSES = 8, 6, 2

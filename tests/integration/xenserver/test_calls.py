@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from configdrive.model import Vm
 from configdrive.ports import AttachedHow
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import NFS, Cloud
-
-if TYPE_CHECKING:
-    from workers.hypervisors.xenserver.driver import XenServerDriver
+from workers.hypervisors.xenserver.driver import XenServerDriver
 
 MOST, MOST_OF_A_STOP = 12, 9
 """Requests of a start and a stop with a warm session, HTTP handlers included."""

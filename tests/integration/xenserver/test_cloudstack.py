@@ -7,7 +7,6 @@ Its sources: `CitrixStartCommandWrapper.java` (`createVmFromTemplate`, after a h
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,16 +14,14 @@ from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import PermanentCode
 from configdrive.lifecycle.reconcile import Reconciler
 from configdrive.model import DriveSettings, ImageName, VmUuid
+from rigs.xapi import Drive
 from tests.integration.xenserver.cloud import NFS, A, Cloud
 from tests.support import error_of
 from tests.unit.fakes.fleet import Fleet, read_image
 from tests.unit.workers.cloudstack.cloud import RECORD
 from tests.unit.workers.cloudstack.cloud import Cloud as CloudStack
 from tests.unit.workers.cloudstack.recorded import UUID, state
-
-if TYPE_CHECKING:
-    from rigs.xapi import Drive
-    from workers.hypervisors.xenserver.driver import XenServerDriver
+from workers.hypervisors.xenserver.driver import XenServerDriver
 
 BY_LABEL = "uuid-or-label"
 NAME = RECORD.instance_name

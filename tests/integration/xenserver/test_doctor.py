@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from configdrive.ports import Check
 from tests.contract.rig import make_image
 from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, B, Cloud
-
-if TYPE_CHECKING:
-    from configdrive.ports import Check
-    from workers.hypervisors.xenserver.driver import XenServerDriver
+from workers.hypervisors.xenserver.driver import XenServerDriver
 
 
 def findings(driver: XenServerDriver) -> dict[str, Check]:

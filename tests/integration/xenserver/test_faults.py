@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from configdrive.errors import FleetError
+from configdrive.model import Vm
 from rigs.xapi.faults import EXPORT, IMPORT
 from tests.contract.rig import failure_of, make_image, verbs
 from tests.integration.xenserver.cloud import LOCAL_A, NFS, A, Cloud
+from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import VM_MARK
-
-if TYPE_CHECKING:
-    from configdrive.errors import FleetError
-    from configdrive.model import Vm
-    from workers.hypervisors.xenserver.driver import XenServerDriver
 
 SAID: list[tuple[tuple[str, ...], set[str]]] = [
     (("HANDLE_INVALID", "VDI", "OpaqueRef:x"), set()),

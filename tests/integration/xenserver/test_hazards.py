@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import FleetError, TransientCode
-from configdrive.model import PowerState, StoredImage
+from configdrive.model import PowerState, StoredImage, Vm
 from configdrive.ports import AttachedHow, NoDrive
 from rigs.xapi import XapiError
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import NFS, A, Cloud, give
 from tests.support import error_of
+from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import VM_MARK
-
-if TYPE_CHECKING:
-    from configdrive.model import Vm
-    from workers.hypervisors.xenserver.driver import XenServerDriver
 
 
 def vdi_of(cloud: Cloud, vm: Vm) -> str:

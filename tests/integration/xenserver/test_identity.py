@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,18 +18,14 @@ from configdrive.model import (
     Presentation,
     StorageName,
     StoredImage,
+    Vm,
 )
 from configdrive.ports import AttachedHow, Inserted, NoDrive, SurveyedVm
 from tests.contract.rig import image_name, make_image, new_vm
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud, give
 from tests.support import error_of, wait_until
+from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import VM_MARK
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from configdrive.model import Vm
-    from workers.hypervisors.xenserver.driver import XenServerDriver
 
 
 def refused(verb: Callable[[], object]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,10 +14,8 @@ from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, LOCAL_B, NFS, A, B, Cloud, give
 from tests.support import error_of
 from workers.hypervisors.xenserver import iso_sr as making
+from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import CLAIM, POINTER
-
-if TYPE_CHECKING:
-    from workers.hypervisors.xenserver.driver import XenServerDriver
 
 
 def bring(cloud: Cloud, driver: XenServerDriver, place: Place = NFS) -> None:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import PowerState, StoredImage, Vm
+from configdrive.model import Place, PowerState, StoredImage, Vm
 from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive
 from tests.contract.rig import failure_of, image_name, make_image, verbs
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud, give
 from tests.support import error_of
-
-if TYPE_CHECKING:
-    from configdrive.model import Place
-    from workers.hypervisors.xenserver.driver import XenServerDriver
+from workers.hypervisors.xenserver.driver import XenServerDriver
 
 
 def running(cloud: Cloud, driver: XenServerDriver, place: Place) -> Vm:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +12,6 @@ from rigs.xapi import XapiPool, XapiSite
 from tests.integration.xenserver.client import Failure
 from tests.integration.xenserver.stage import Stage, vbd_record
 from tests.support import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 NOT_PAUSED = (False, False)
 LOCATION = {"location": "/srv/isos", "legacy_mode": "true"}
@@ -63,7 +60,7 @@ def test_one_at_a_time_is_at_a_storage(stage: Stage, sr: str, waits: tuple[float
     """Whoever comes second waits until it is free, or as with a real one a while at random."""
     stage.pool.exclusion.waits = waits
     with ThreadPoolExecutor(1) as threads:
-        with stage.pool.exclusion.alone(stage.pool.world, "SR.scan", [sr]):
+        with stage.pool.exclusion.alone(sr, stage.pool.faults.wait):
             late = threads.submit(stage.vdi, sr, "a.iso")
             wait_until(lambda: stage.pool.exclusion.conflicts > 0, "the second to come", timeout=10)
             assert not late.done()

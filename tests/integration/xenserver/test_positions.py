@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import Presentation, StoredImage
+from configdrive.model import ImageName, Place, Presentation, StoredImage, Vm
 from configdrive.ports import AttachedHow
-from rigs.xapi import XapiError, XapiPool
+from rigs.xapi import Drive, XapiError, XapiPool
 from tests.contract.rig import image_name, make_image
 from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, NFS, A, B, Cloud, give
 from tests.support import error_of, require_rig
+from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import VM_MARK
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from configdrive.model import ImageName, Place, Vm
-    from rigs.xapi import Drive
-    from workers.hypervisors.xenserver.driver import XenServerDriver
 
 DISKS = ((), ("1",), ("1", "2"), ("1", "2", "4"))
 CD_AT_2, DISK_AT_15 = ("CD", "2", "xvdc"), ("Disk", "15", "xvdp")

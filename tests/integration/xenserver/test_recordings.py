@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from tests.integration.xenserver import recordings
 from tests.integration.xenserver.recordings import Answer, Comparison
 from tests.integration.xenserver.replays import PLAYS
 from tests.integration.xenserver.stage import Stage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _SIMULATED = "the recorded backend simulated the hypervisor and could not do it; a real one does"
 _NO_EVENTS = "the rig has no events: nothing here waits for them"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typing_extensions import override
@@ -23,12 +25,7 @@ from tests.integration.xenserver.cloud import NFS, A, B, Cloud
 from tests.support import require_rig
 from tests.unit.fakes.fleet import HELLO, Fleet, read_image
 from workers.hypervisors.xenserver import iso_sr
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from workers.hypervisors.xenserver.driver import XenServerDriver
+from workers.hypervisors.xenserver.driver import XenServerDriver
 
 ATTEMPTS = 2
 """One restart costs one attempt at most."""

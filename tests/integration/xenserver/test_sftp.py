@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import asyncssh
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
+from configdrive.model import Place, Vm
 from configdrive.ports import AttachedHow
+from rigs.xapi import XapiPool
 from tasks import isolation
 from tasks.isolation import Isolation, Leaving
 from tests.contract.rig import image_name, make_image
@@ -19,15 +22,8 @@ from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud
 from tests.integration.xenserver.dom0 import Dom0Server
 from tests.mailboxes import Store
 from tests.support import error_of, wait_until
+from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.image_folder import line_at
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from configdrive.model import Place, Vm
-    from rigs.xapi import XapiPool
-    from workers.hypervisors.xenserver.driver import XenServerDriver
 
 
 @pytest.fixture

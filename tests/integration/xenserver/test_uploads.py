@@ -6,20 +6,16 @@ import os
 import signal
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import pytest
 
 from configdrive.errors import FleetError, PermanentCode, TransientCode
-from configdrive.model import StoredImage
+from configdrive.model import StoredImage, Vm
 from rigs.xapi.faults import EXPORT, IMPORT
 from tests.contract.rig import failure_of, image_name, make_image
 from tests.integration.xenserver.cloud import LOCAL_B, NFS, A, B, Cloud, give
 from tests.support import error_of, wait_until
-
-if TYPE_CHECKING:
-    from configdrive.model import Vm
-    from workers.hypervisors.xenserver.driver import XenServerDriver
+from workers.hypervisors.xenserver.driver import XenServerDriver
 
 LIMIT = 3.0
 """Seconds of these drivers' calls, so that what hangs is given up soon."""

@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from workers.hypervisors import xenserver
 from workers.hypervisors.xenserver import api
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 KNOWN = frozenset({"host", "host_metrics", "SR", "PBD", "VM", "VBD", "VDI", "task", "session"})
 """The classes of the management API that the driver has to do with."""
