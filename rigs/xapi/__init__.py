@@ -22,8 +22,7 @@
 * Faults: `pool.faults.fail("VBD.insert", "VBD_NOT_EMPTY", "OpaqueRef:x", times=2)`, `.drop("VDI.create")` (broken off
   after the effect), `.drop(..., after_effect=False)`, `.delay("VM.start", 2.0)`; `rigs.xapi.faults.IMPORT` is the
   name of the upload. `pool.expire_sessions()`, `pool.make_master("xapi-B")`, `pool.down(host)`, `pool.booting(host)`,
-  `pool.take_down(host, dead=False)` (only the toolstack is away),
-  `site.starting(vm)`, `site.migrating(vm, host)` (in the middle of it: `OTHER_OPERATION_IN_PROGRESS`).
+  `pool.restart_toolstack(host)`, `site.migrating(vm, host)` (in the middle of it: `OTHER_OPERATION_IN_PROGRESS`).
 * One at a time is at an SR (create, destroy, scan); `pool.exclusion.waits = (1.0, 20.0)` lets whoever comes second
   sleep a random time, as xapi does. `pool.collect_garbage()` is what it does by itself every 30 s, `pool.protect(vm)`
   turns HA on, `pool.world.newer = True` gives the errors of releases after 24.

@@ -222,12 +222,7 @@ def _choose_host(call: Call, vm: str) -> str:
 
 def _boot(call: Call, vm: str, host: str) -> None:
     call.world.check_reachable(host)
-    vbds = call.db.find("VBD", VM=vm)
-    for vbd in vbds.values():
-        # Not recorded: a file that is gone though its row is there; the driver's code 46.
-        if not (vbd["empty"] or file_of(call.world, vbd["VDI"]).exists()):
-            raise XapiError("SR_BACKEND_FAILURE_46", "", "The VDI is not available", "")
-    for vbd in vbds.values():
+    for vbd in call.db.find("VBD", VM=vm).values():
         vbd.update(currently_attached=True, device=device_name(vbd["userdevice"]))
     call.db.row("VM", vm).update(power_state="Running", resident_on=host)
 

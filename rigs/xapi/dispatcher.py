@@ -47,6 +47,7 @@ def begin(world: World, name: str) -> tuple[float, Fault | None]:
     seconds, fault = world.faults.take(name)
     with world.lock:
         world.calls[name] += 1
+        world.called.append(name)
     if fault is not None and fault.kind is Kind.DROP_BEFORE:
         world.faults.wait(seconds)
         fault.break_off()

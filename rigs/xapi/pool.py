@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +33,7 @@ class XapiPool(Rig):
         user: who may log in, with `password`.
         faults: where to plant faults.
         exclusion: how those wait that come second to an SR.
+        calls: how often each message came since the start, or since `calls.clear()`.
     """
 
     def __init__(self, directory: Path, hosts: Sequence[str] = ("xapi-A",), *, addresses: Sequence[str] = ()) -> None:
@@ -41,7 +41,7 @@ class XapiPool(Rig):
         directory.mkdir(parents=True, exist_ok=True)
         self.world = world = World(directory, _port(places))
         self.port, self.user, self.password = world.port, world.user, world.password
-        self.faults, self.exclusion = world.faults, world.exclusion
+        self.faults, self.exclusion, self.calls = world.faults, world.exclusion, world.calls
         authority = Authority(directory / "tls", "xapi rig authority")
         self.ca = authority.file
         self._identities: dict[str, Identity] = {}
@@ -55,11 +55,6 @@ class XapiPool(Rig):
     def url(self) -> str:
         """Where the master answers."""
         return self.world.hosts[self.world.master].url
-
-    @property
-    def calls(self) -> Counter[str]:
-        """How often each message came since the start, or since `calls.clear()`."""
-        return self.world.calls
 
     def collect_garbage(self) -> None:
         """Do what the database's garbage collection does within 30 s (13 s recorded): empty CDs whose image is gone."""
@@ -113,25 +108,17 @@ class XapiPool(Rig):
         """Let no host listen; what they know stays, and planted faults are forgotten."""
         self.faults.clear()
         for name in list(self._servers):
-            self._servers.pop(name).stop()
-
-    def take_down(self, name: str, *, dead: bool = True) -> None:
-        """Take a host off the network; with the master's toolstack go sessions and tasks.
-
-        Args:
-            name: the host's.
-            dead: whether the pool knows; else only its toolstack is away.
-        """
-        reference = self.world.host(name).reference
-        self.world.restarts[reference] += 1
-        server = self._servers.pop(name, None)
-        if server is not None:
+            server = self._servers.pop(name)
             server.stop()
-        self.world.away.add(reference)
-        if reference == self.world.master:
-            self.world.forget_transient()
-        if dead:
-            self._set_live(name, live=False)
+            server.break_connections()
+
+    def take_down(self, name: str) -> None:
+        """Take a host off the network, and let its pool know; with the master's toolstack go sessions and tasks."""
+        server = self._end_toolstack(name)
+        self.world.away.add(self.world.host(name).reference)
+        self._set_live(name, live=False)
+        if server is not None:
+            server.break_connections()
 
     def bring_up(self, name: str) -> None:
         """Let a host listen again."""
@@ -143,9 +130,25 @@ class XapiPool(Rig):
             self._servers[name] = HostServer(self.world, self.world.host(name), context)
 
     def restart_toolstack(self, name: str) -> None:
-        """Start a host's toolstack anew: an import that it was at leaves the image with the control domain."""
-        self.take_down(name, dead=False)
+        """Start a host's toolstack anew: an import that it was at leaves the image with the control domain.
+
+        It listens again when its clients notice.
+        """
+        server = self._end_toolstack(name)
         self.bring_up(name)
+        if server is not None:
+            server.break_connections()
+
+    def _end_toolstack(self, name: str) -> HostServer | None:
+        """Listen no more, and forget what is in memory only; returns what has connections yet."""
+        reference = self.world.host(name).reference
+        self.world.restarts[reference] += 1
+        server = self._servers.pop(name, None)
+        if server is not None:
+            server.stop()
+        if reference == self.world.master:
+            self.world.forget_transient()
+        return server
 
     @contextmanager
     def down(self, name: str) -> Iterator[None]:

@@ -40,11 +40,10 @@ class HostServer(socketserver.ThreadingTCPServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening and break every connection."""
+        """Stop listening."""
         self.shutdown()
         self.server_close()
         self._thread.join()
-        self.break_connections()
 
     def break_connections(self) -> None:
         """Break every connection."""

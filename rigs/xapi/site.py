@@ -176,28 +176,6 @@ class XapiSite:
                 row["current_operations"] = {}
                 self.migrate_vm(vm, host)
 
-    @contextmanager
-    def starting(self, vm: str) -> Iterator[None]:
-        """Have a VM in the middle of its start for a while: still halted, its drives busy; it runs at the end.
-
-        Not recorded. A real xapi lets others wait before it answers `OTHER_OPERATION_IN_PROGRESS`; here they get
-        it at once.
-        """
-        world = self.pool.world
-        task = "OpaqueRef:start"
-        with world.lock:
-            drives = world.db.find("VBD", VM=self._vm(vm)).values()
-            world.db.row("VM", self._vm(vm))["current_operations"] = {task: "start"}
-            for drive in drives:
-                drive["current_operations"] = {task: "attach"}
-        try:
-            yield
-        finally:
-            with world.lock:
-                for row in (world.db.row("VM", self._vm(vm)), *drives):
-                    row["current_operations"] = {}
-                self.start_vm(vm)
-
     def stop_vm(self, vm: str) -> None:
         """Power a VM off, hard."""
         self.pool.call("VM.hard_shutdown", self._vm(vm))

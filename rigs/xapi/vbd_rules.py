@@ -65,10 +65,6 @@ def refused(world: World, vbd: str) -> Refusals:
     found: Refusals = {}
     row = world.db.row("VBD", vbd)
     vm = world.db.row("VM", row["VM"])
-    try:
-        world.busy("VBD", vbd)  # not recorded; xapi's sources
-    except XapiError as error:
-        _refuse(found, error, *OPERATIONS)
     _refuse_by_kind(found, vbd, row)
     _refuse_by_power(found, vbd, row, vm)
     if not row["empty"]:

@@ -49,6 +49,7 @@ class World:
         away: the hosts that do not listen, by reference.
         pool: the reference of the pool's row.
         calls: how often each method was called from outside, by name.
+        called: the same in order.
         uuids: those of the next SRs; random ones when it is empty.
         restarts: how often each host's toolstack was stopped, by reference.
         exclusion: who is alone at which SR.
@@ -66,6 +67,7 @@ class World:
     booting: set[str] = field(default_factory=set)
     away: set[str] = field(default_factory=set)
     calls: Counter[str] = field(default_factory=Counter)
+    called: list[str] = field(default_factory=list)
     uuids: list[str] = field(default_factory=list)
     restarts: Counter[str] = field(default_factory=Counter)
     exclusion: Exclusion = field(default_factory=Exclusion)

@@ -98,15 +98,6 @@ def test_deploy_start_reset_stop_start_destroy(new_vm: NewVm, cloud: Cloud, plac
     assert (vm.images(), vm.medium()) == ({}, None)
 
 
-def test_a_running_vm_without_a_drive_learns_that_it_comes_with_the_next_boot(new_vm: NewVm) -> None:
-    vm = new_vm()
-    vm.power_on()
-    assert vm.send("start", guest=GUEST).facts["attach"] == "next_boot"
-    vm.power_off()
-    vm.power_on()
-    assert files_of(vm)[PASSWORD_FILE] == PASSWORD.encode()
-
-
 def test_thirty_vms_started_at_once_by_eight_workers_get_one_sr_thirty_images_and_no_wrong_drive(
     new_vm: NewVm, cloud: Cloud
 ) -> None:

@@ -10,20 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from rigs.xapi import XapiError
+
 RESET = ("ConnectionResetError", "[Errno 104] Connection reset by peer")
 """What comes of a transfer whose connection was broken."""
-
-
-class Failure(Exception):  # noqa: N818  # as the client library calls it
-    """A XenAPI error.
-
-    Args:
-        details: its description.
-    """
-
-    def __init__(self, details: list[str]) -> None:
-        super().__init__(details)
-        self.details = details
 
 
 class Client:
@@ -52,11 +42,11 @@ class Client:
         """Send a message that takes no session.
 
         Raises:
-            Failure: the answer is one.
+            XapiError: the answer is a failure.
         """
         answer = self.raw(method, *arguments)
         if answer["Status"] != "Success":
-            raise Failure(answer["ErrorDescription"])
+            raise XapiError(*answer["ErrorDescription"])
         return answer["Value"]
 
     def login(self, user: str, password: str) -> str:
@@ -68,7 +58,7 @@ class Client:
         """Send a message with the session.
 
         Raises:
-            Failure: the answer is one.
+            XapiError: the answer is a failure.
         """
         return self.bare(method, self.session, *arguments)
 

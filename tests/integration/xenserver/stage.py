@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from rigs.xapi import XapiHost, XapiPool
-from tests.integration.xenserver.client import RESET, Client, Failure
+from rigs.xapi import XapiError, XapiHost, XapiPool
+from tests.integration.xenserver.client import RESET, Client
 from tests.integration.xenserver.recordings import Answer
 
 P = ParamSpec("P")
@@ -50,8 +50,8 @@ class Stage:
         value = None
         try:
             value = act(*args, **kwargs)
-        except Failure as failure:
-            self.played.append(Answer("FAIL", label, str(failure.details)))
+        except XapiError as failure:
+            self.played.append(Answer("FAIL", label, str(failure.description)))
         else:
             self.note(label, value)
         return value

@@ -22,7 +22,7 @@ from configdrive.model import (
 )
 from configdrive.ports import AttachedHow, Inserted, NoDrive, SurveyedVm
 from tests.contract.rig import image_name, make_image, new_vm
-from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud, give
+from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud, give
 from tests.support import error_of, wait_until
 from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import VM_MARK
@@ -62,13 +62,6 @@ def test_where_the_inventory_says_so_a_vm_with_another_uuid_is_found_by_its_labe
     seen = driver.observe(vm)
     assert (seen.drive, seen.vm_ref) == (Inserted(image_name(vm), NFS), xapis)
     assert [found.uuid for found in driver.survey(A).vms] == [vm.uuid]
-
-
-def test_a_label_that_two_vms_have_is_nobody_s(cloud: Cloud) -> None:
-    driver, vm = cloud.driver(identify_by="uuid-or-label"), new_vm("xenserver", A)
-    for _ in range(2):
-        cloud.site.define_vm(vm.instance_name, cloud.storages[NFS])
-    assert refused(lambda: driver.observe(vm)) == PermanentCode.VM_NOT_FOUND
 
 
 def test_a_vm_that_bears_another_s_mark_is_not_taken_for_its_label(cloud: Cloud) -> None:
@@ -299,14 +292,6 @@ def test_a_storage_that_was_renamed_is_found_by_its_uuid(cloud: Cloud, driver: X
     other.detach(vm)
     other.delete(vm, StoredImage(image_name(vm), place), anyones=False)
     assert cloud.images(place) == {}
-
-
-def test_two_hosts_images_of_one_shared_block_storage_are_two_places(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm(BLOCK_A)
-    on_a = driver.observe(replace(vm, primary_storage=BLOCK_A.storage)).storage
-    on_b = driver.observe(replace(vm, primary_storage=BLOCK_A.storage, host=B)).storage
-    assert (on_a, on_b) == (BLOCK_A, BLOCK_B)
-    assert on_a != on_b
 
 
 def test_a_place_is_found_though_its_host_has_another_name_now(cloud: Cloud, driver: XenServerDriver) -> None:

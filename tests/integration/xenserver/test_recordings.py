@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.integration.xenserver import recordings
 from tests.integration.xenserver.recordings import Answer, Comparison
 from tests.integration.xenserver.replays import PLAYS
 from tests.integration.xenserver.stage import Stage
+from tests.support import wait_until
 
 _SIMULATED = "the recorded backend simulated the hypervisor and could not do it; a real one does"
 _NO_EVENTS = "the rig has no events: nothing here waits for them"
@@ -88,3 +90,17 @@ def test_another_answer_is_seen_and_a_reference_stands_for_one_throughout(record
     assert not Comparison().same(Answer("OK", "", recorded), Answer("OK", "", played))
     assert Comparison().same(Answer("OK", "", recorded), Answer("OK", "", recorded))
     assert not Comparison().same(Answer("OK", "", recorded), Answer("FAIL", "", recorded))
+
+
+@pytest.mark.parametrize("waits", [None, (0.0, 0.01)])
+def test_one_at_a_time_is_at_a_storage(tmp_path: Path, waits: tuple[float, float] | None) -> None:
+    """Whoever comes second waits until it is free, or as with a real one a while at random."""
+    with XapiPool(tmp_path / "pool") as pool, Stage.open(pool) as stage, ThreadPoolExecutor(1) as threads:
+        stage.folder(pool.hosts[0], "/srv/isos")
+        sr = stage.iso_sr({"location": "/srv/isos", "legacy_mode": "true"})
+        pool.exclusion.waits = waits
+        with pool.exclusion.alone(sr, pool.faults.wait):
+            late = threads.submit(stage.vdi, sr, "a.iso")
+            wait_until(lambda: pool.exclusion.conflicts > 0, "the second to come", timeout=10)
+            assert not late.done()
+        assert late.result(600)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typing_extensions import override
 
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import TransientError
@@ -109,19 +107,6 @@ EVENTS: dict[str, Callable[[Life], None]] = {
 """Each with what comes next. A first start finds a pool that knows nothing of the fleet; the others, a VM's image."""
 
 
-class Calls(Counter[str]):
-    """Counts calls, and keeps their order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.order: list[str] = []
-
-    @override
-    def __setitem__(self, method: str, number: int) -> None:
-        super().__setitem__(method, number)
-        self.order.append(method)
-
-
 @contextmanager
 def new_cloud(directory: Path) -> Iterator[Cloud]:
     with require_rig():
@@ -146,11 +131,11 @@ def test_wherever_the_toolstack_is_restarted_the_next_event_is_applied_and_nothi
             assert life.send("start", guest=HELLO).status is Status.APPLIED
         if event.startswith("another"):
             life.work_with(cloud.driver())
-        cloud.pool.world.calls = calls = Calls()
+        cloud.pool.world.called.clear()
         if fault is not None:
             cloud.pool.faults.plant("*", fault)
         outcome = life.send(event.rsplit(maxsplit=1)[-1], **data)
-        made = list(calls.order)
+        made = list(cloud.pool.world.called)
         assert (outcome.status, outcome.code) == (Status.APPLIED, None)
         EVENTS[event](life)
         life.send("destroy")

@@ -102,16 +102,6 @@ def test_a_survey_clears_what_nobody_writes_to_any_more(cloud: Cloud, dom0: Dom0
     assert (old.exists(), new.exists(), foreign.exists()) == (False, True, True)
 
 
-def test_a_link_in_place_of_a_part_is_not_followed(cloud: Cloud, dom0: Dom0Server) -> None:
-    driver, vm = by_sftp(cloud, dom0), cloud.vm()
-    victim = cloud.folder(NFS).parent / "victim"
-    victim.write_bytes(b"untouched")
-    (cloud.folder(NFS) / f"{image_name(vm)}.part").symlink_to(victim)
-    driver.upload(vm, make_image(vm), NFS)
-    assert victim.read_bytes() == b"untouched"
-    assert cloud.images(NFS) == {str(image_name(vm)): make_image(vm).content}
-
-
 def test_one_scan_serves_all_who_waited_for_it(cloud: Cloud, dom0: Dom0Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "ALONE_SECONDS", 600.0)
     store, driver, vms = Store(), by_sftp(cloud, dom0), [cloud.vm() for _ in range(3)]
