@@ -45,15 +45,11 @@ class Session:
 
     Args:
         blocks: those that are run, in order.
-        directory: has what each of them printed.
-        reached: how many were begun.
-        exit_code: the shell's; `None` when the page was not come to.
+        directory: has what each of them printed, and the shell's exit code.
     """
 
     blocks: Sequence[Block]
     directory: Path
-    reached: int
-    exit_code: int | None
 
     def printed(self, number: int) -> str:
         """Return what a block has printed."""
@@ -61,12 +57,12 @@ class Session:
 
     def assert_went_well(self) -> None:
         """Fail with the block that failed, and what it said."""
-        if self.exit_code or self.reached != len(self.blocks):
-            number = self.reached - 1
-            failed = self.blocks[number] if self.blocks else None
-            text = "" if failed is None else f"{failed.place}:\n{failed.text}\n"
-            how = f"block {self.reached} of {len(self.blocks)} ended with {self.exit_code}"
-            raise AssertionError(f"{text}{how}:\n{tail(_output(self.directory, number))}")
+        code = tail(self.directory / "ended")
+        begun = [number for number in range(len(self.blocks)) if _output(self.directory, number).exists()]
+        if code != "0" or len(begun) != len(self.blocks):
+            place = self.blocks[begun[-1]].place if begun else "what goes before"
+            said = _output(self.directory, begun[-1]) if begun else self.directory.parent / "log"
+            raise AssertionError(f"{place}: the shell ended with {code}:\n{tail(said)}")
 
 
 def run(pages: Sequence[Sequence[Block]], directory: Path, *, before: str = "") -> list[Session]:
@@ -108,8 +104,7 @@ def run(pages: Sequence[Sequence[Block]], directory: Path, *, before: str = "") 
             )
         except subprocess.TimeoutExpired:
             raise RigError(f"{script} took longer than {SECONDS} s:\n{tail(log)}") from None
-    said = log.read_text("utf-8", errors="replace")
-    return [_session(blocks, directory / str(number), said) for number, blocks in enumerate(pages)]
+    return [Session(blocks, directory / str(number)) for number, blocks in enumerate(pages)]
 
 
 def namespace() -> list[str]:
@@ -122,12 +117,6 @@ def namespace() -> list[str]:
     return [*unshare, *(["--map-root-user"] if os.geteuid() else [])]
 
 
-def _session(blocks: Sequence[Block], directory: Path, said: str) -> Session:
-    reached = re.findall(rf"^reached {directory.name}$", said, re.MULTILINE)
-    ended = re.search(rf"^ended {directory.name} (\d+)$", said, re.MULTILINE)
-    return Session(blocks, directory, len(reached), None if ended is None else int(ended[1]))
-
-
 def _page(blocks: Sequence[Block], directory: Path) -> str:
     directory.mkdir()
     inside = "".join(_block(block, directory, number) for number, block in enumerate(blocks))
@@ -135,7 +124,7 @@ def _page(blocks: Sequence[Block], directory: Path) -> str:
     return (
         f"mkdir {name}; cp hello.sh {name} 2>/dev/null || true; ln -s {shlex.quote(str(ROOT / 'examples'))} {name}\n"
         f"set +e\n(\nset -e; cd {name}\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"
-        f"{inside})\necho ended {name} $?\nset -e\n"
+        f"{inside})\necho $? >{shlex.quote(str(directory / 'ended'))}\nset -e\n"
     )
 
 
@@ -145,7 +134,7 @@ def _block(block: Block, directory: Path, number: int) -> str:
         program = directory / f"{number}.py"
         program.write_text(text, "utf-8")
         text = f"python3 {shlex.quote(str(program))}\n"
-    part = f"echo reached {directory.name}\n{{\n{text}}} >{output} 2>&1"
+    part = f"{{\n{text}}} >{output} 2>&1"
     if isinstance(mark, Run) and mark.background is not None:
         return f"{part} &\n" + (f"says {output} {shlex.quote(mark.background)}\n" if mark.background else "")
     return f"{part}\n"
