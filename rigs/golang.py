@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -44,7 +45,10 @@ def build(name: str, sources: Sequence[Path], *, needs: str, package: str) -> Pa
         "GOPATH": str(_GOPATH),
         "GOCACHE": str(cache / "go"),
     }
-    with tempfile.TemporaryDirectory(dir=cache, prefix="make-") as scratch:
+    with (cache / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=cache, prefix="make-") as scratch:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes that want it at once, one makes it
+        if program.exists():
+            return program
         made, log = Path(scratch) / name, Path(scratch) / "log"
         with log.open("wb") as output:
             done = subprocess.run(

@@ -101,14 +101,7 @@ class Freeze(_At):
     seconds: float = Field(default=0.0, ge=0)
 
 
-class Touch(_At):
-    """An empty file appears, so that a test knows that this point was reached."""
-
-    action: Literal["touch"] = "touch"
-    path: Path
-
-
-Fault = Raise | Hang | Kill | Freeze | Touch
+Fault = Raise | Hang | Kill | Freeze
 
 FREEZES: Final = "freezes"
 """The file with a line for each process that stood still by a fault: its id, since when, until when (in ticks)."""
@@ -170,8 +163,6 @@ class Faults:
                 os.kill(os.getpid(), signal.SIGKILL)
             case Freeze(seconds=seconds):
                 self._freeze(seconds)
-            case Touch(path=path):
-                path.touch()
 
     def _freeze(self, seconds: float) -> None:
         if seconds:  # by a process of its own: nothing in this one runs meanwhile

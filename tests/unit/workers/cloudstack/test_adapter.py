@@ -44,142 +44,129 @@ RAN = ("Running", "h1", state("Starting", "Running", 10))
 """Where the VM is, and what is said then: its start."""
 
 
-@pytest.mark.parametrize(
-    ("steps", "published"),
-    [
-        pytest.param(
+LIVES: dict[str, tuple[list[tuple[str | None, str | None, bytes]], list[str]]] = {
+    "action events alone": (
+        [
+            ("Running", "h1", action("VM.CREATE", 0)),
+            ("Running", "h2", action("VM.MIGRATE", 1)),
+            ("Running", "h2", action("VM.REBOOT", 2)),
+            ("Stopped", None, action("VM.STOP", 3)),
+            ("Running", "h1", action("VM.START", 4)),
+            ("Destroyed", None, action("VM.DESTROY", 5)),
+            ("Stopped", None, action("VM.RECOVER", 6)),
+            ("Running", "h1", short("VM.START")),
+            ("Destroyed", None, short("VM.DESTROY")),
+            (None, None, action("VM.EXPUNGE", 9)),
+        ],
+        ["start h1", "migrate complete h1", "stop h2", "start h1", "stop h1", "start h1", "stop h1", "destroy h1"],
+    ),
+    "states alone": (
+        [
+            RAN,
+            ("Migrating", "h2", state("Running", "Migrating", 20)),
+            ("Running", "h2", state("Migrating", "Running", 25)),
+            ("Migrating", "h1", state("Running", "Migrating", 30)),
+            ("Running", "h2", state("Migrating", "Running", 31)),
+            ("Stopping", "h2", state("Running", "Stopping", 40)),
+            ("Stopped", None, state("Stopping", "Stopped", 41)),
+            ("Destroyed", None, state("Stopped", "Destroyed", 62)),
+            ("Stopped", None, state("Destroyed", "Stopped", 70)),
+            ("Expunging", None, state("Destroyed", "Expunging", 90)),
+        ],
+        [
+            "start h1",
+            "migrate prepare h1",
+            "migrate complete h1",
+            "migrate prepare h2",
+            "migrate rollback h2",
+            "stop h2",
+            "destroy h2",
+        ],
+    ),
+    "a life that is over when it is heard of is only an end": (
+        [("Expunging", None, RAN[2]), ("Expunging", None, state("Destroyed", "Expunging", 90))],
+        ["destroy None"],
+    ),
+    "a start that failed never happened": (
+        [
+            ("Starting", "h1", state("Stopped", "Starting", 1)),
+            ("Stopped", None, state("Starting", "Stopped", 2)),
+        ],
+        [],
+    ),
+    "a VM that ran before it was heard of is stopped": (
+        [("Stopped", None, state("Stopping", "Stopped", 1))],
+        ["stop None"],
+    ),
+    "of two notices of the same second the order does not matter": (
+        [RAN, ("Running", "h1", state("Stopped", "Starting", 10))],
+        ["start h1"],
+    ),
+    "a restart by HA on another host is a stop and a start": (
+        [RAN, ("Running", "h2", state("Starting", "Running", 30))],
+        ["start h1", "stop h1", "start h2"],
+    ),
+    "a VM that went off while it migrated is stopped": (
+        [
+            RAN,
+            ("Migrating", "h2", state("Running", "Migrating", 20)),
+            ("Stopped", None, state("Migrating", "Stopped", 21)),
+        ],
+        ["start h1", "migrate prepare h1", "stop h1"],
+    ),
+    "a VM that CloudStack does not show is left alone": (
+        [(None, None, state("Starting", "Running", 1)), (None, None, state("Destroyed", "Expunging", 2))],
+        [],
+    ),
+    "keys that show nothing destroy nothing": (
+        [RAN, (None, None, state("Running", "Stopping", 20)), (None, None, action("VM.UPDATE", 21))],
+        ["start h1"],
+    ),
+    "an unmanaging that failed changes nothing": (
+        [RAN, ("Running", "h1", action("VM.UNMANAGE", 20))],
+        ["start h1"],
+    ),
+    # until its next start its host may know it by another uuid: what was published would be parked
+    "a VM that was imported while it ran gets its drive with its next start": (
+        [
+            ("Running", "h1", action("VM.IMPORT", 10)),
+            ("Running", "h1", action("VM.UPDATE", 11)),
+            ("Stopped", None, state("Stopping", "Stopped", 12)),
+            ("Running", "h1", state("Starting", "Running", 14)),
+        ],
+        ["start h1"],
+    ),
+    "also when its stop is heard of once it runs again": (
+        [
+            ("Running", "h1", action("VM.IMPORT", 10)),
+            ("Running", "h1", state("Running", "Stopping", 12)),
+            ("Running", "h1", state("Stopping", "Stopped", 12)),
+            ("Running", "h1", state("Stopped", "Starting", 12)),
+            ("Running", "h1", state("Starting", "Running", 12)),
+        ],
+        ["start h1"],
+    ),
+    **{
+        f"a VM that is shown no more is gone when the notice says so {number}": (
+            [RAN, (None, None, gone), (None, None, state("Running", "Stopping", 30))],
+            ["start h1", "destroy h1"],
+        )
+        for number, gone in enumerate(
             [
-                ("Running", "h1", action("VM.CREATE", 0)),
-                ("Running", "h2", action("VM.MIGRATE", 1)),
-                ("Running", "h2", action("VM.REBOOT", 2)),
-                ("Stopped", None, action("VM.STOP", 3)),
-                ("Running", "h1", action("VM.START", 4)),
-                ("Destroyed", None, action("VM.DESTROY", 5)),
-                ("Stopped", None, action("VM.RECOVER", 6)),
-                ("Running", "h1", short("VM.START")),
-                ("Destroyed", None, short("VM.DESTROY")),
-                (None, None, action("VM.EXPUNGE", 9)),
-            ],
-            ["start h1", "migrate complete h1", "stop h2", "start h1", "stop h1", "start h1", "stop h1", "destroy h1"],
-            id="action events alone",
-        ),
-        pytest.param(
-            [
-                RAN,
-                ("Migrating", "h2", state("Running", "Migrating", 20)),
-                ("Running", "h2", state("Migrating", "Running", 25)),
-                ("Migrating", "h1", state("Running", "Migrating", 30)),
-                ("Running", "h2", state("Migrating", "Running", 31)),
-                ("Stopping", "h2", state("Running", "Stopping", 40)),
-                ("Stopped", None, state("Stopping", "Stopped", 41)),
-                ("Destroyed", None, state("Stopped", "Destroyed", 62)),
-                ("Stopped", None, state("Destroyed", "Stopped", 70)),
-                ("Expunging", None, state("Destroyed", "Expunging", 90)),
-            ],
-            [
-                "start h1",
-                "migrate prepare h1",
-                "migrate complete h1",
-                "migrate prepare h2",
-                "migrate rollback h2",
-                "stop h2",
-                "destroy h2",
-            ],
-            id="states alone",
-        ),
-        pytest.param(
-            [("Expunging", None, RAN[2]), ("Expunging", None, state("Destroyed", "Expunging", 90))],
-            ["destroy None"],
-            id="a life that is over when it is heard of is only an end",
-        ),
-        pytest.param(
-            [
-                ("Starting", "h1", state("Stopped", "Starting", 1)),
-                ("Stopped", None, state("Starting", "Stopped", 2)),
-            ],
-            [],
-            id="a start that failed never happened",
-        ),
-        pytest.param(
-            [("Stopped", None, state("Stopping", "Stopped", 1))],
-            ["stop None"],
-            id="a VM that ran before it was heard of is stopped",
-        ),
-        pytest.param(
-            [RAN, ("Running", "h1", state("Stopped", "Starting", 10))],
-            ["start h1"],
-            id="of two notices of the same second the order does not matter",
-        ),
-        pytest.param(
-            [RAN, ("Running", "h2", state("Starting", "Running", 30))],
-            ["start h1", "stop h1", "start h2"],
-            id="a restart by HA on another host is a stop and a start",
-        ),
-        pytest.param(
-            [
-                RAN,
-                ("Migrating", "h2", state("Running", "Migrating", 20)),
-                ("Stopped", None, state("Migrating", "Stopped", 21)),
-            ],
-            ["start h1", "migrate prepare h1", "stop h1"],
-            id="a VM that went off while it migrated is stopped",
-        ),
-        pytest.param(
-            [(None, None, state("Starting", "Running", 1)), (None, None, state("Destroyed", "Expunging", 2))],
-            [],
-            id="a VM that CloudStack does not show is left alone",
-        ),
-        pytest.param(
-            [RAN, (None, None, state("Running", "Stopping", 20)), (None, None, action("VM.UPDATE", 21))],
-            ["start h1"],
-            id="keys that show nothing destroy nothing",
-        ),
-        *(
-            pytest.param(
-                [RAN, (None, None, gone), (None, None, state("Running", "Stopping", 30))],
-                ["start h1", "destroy h1"],
-                id=f"a VM that is shown no more is gone when the notice says so {number}",
-            )
-            for number, gone in enumerate(
-                [
-                    state("Destroyed", "Expunging", 20),
-                    action("VM.EXPUNGE", 20),
-                    action("VM.UNMANAGE", 20),
-                    job("VM.DESTROY", "j", expunge="true"),
-                ]
-            )
-        ),
-        pytest.param(
-            [RAN, ("Running", "h1", action("VM.UNMANAGE", 20))],
-            ["start h1"],
-            id="an unmanaging that failed changes nothing",
-        ),
-        pytest.param(  # until its next start its host may know it by another uuid: what was published would be parked
-            [
-                ("Running", "h1", action("VM.IMPORT", 10)),
-                ("Running", "h1", action("VM.UPDATE", 11)),
-                ("Stopped", None, state("Stopping", "Stopped", 12)),
-                ("Running", "h1", state("Starting", "Running", 14)),
-            ],
-            ["start h1"],
-            id="a VM that was imported while it ran gets its drive with its next start",
-        ),
-        pytest.param(
-            [
-                ("Running", "h1", action("VM.IMPORT", 10)),
-                ("Running", "h1", state("Running", "Stopping", 12)),
-                ("Running", "h1", state("Stopping", "Stopped", 12)),
-                ("Running", "h1", state("Stopped", "Starting", 12)),
-                ("Running", "h1", state("Starting", "Running", 12)),
-            ],
-            ["start h1"],
-            id="also when its stop is heard of once it runs again",
-        ),
-    ],
-)
-def test_what_is_published_of_a_life(
-    cloud: Cloud, steps: list[tuple[str | None, str | None, bytes]], published: list[str]
-) -> None:
+                state("Destroyed", "Expunging", 20),
+                action("VM.EXPUNGE", 20),
+                action("VM.UNMANAGE", 20),
+                job("VM.DESTROY", "j", expunge="true"),
+            ]
+        )
+    },
+}
+"""What comes to pass, and is said then -> what is published, and of which host."""
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_what_is_published_of_a_life(cloud: Cloud, life: str) -> None:
+    steps, published = LIVES[life]
     for now, host, payload in steps:
         cloud.now(now, host)
         cloud.take(payload)
