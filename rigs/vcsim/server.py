@@ -7,7 +7,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -154,23 +154,17 @@ class VCenter(DaemonRig):
         answer: dict[str, int] = json.loads(self._control("load"))
         return answer
 
-    def delay(self, milliseconds: int) -> None:
-        """Let every call take so much longer."""
-        self._control("delay", each=f"{milliseconds}ms")
+    def delay(self, milliseconds: int) -> AbstractContextManager[None]:
+        """Let every call take so much longer for a while."""
+        return self._meanwhile("delay", {"each": f"{milliseconds}ms"}, {"each": "0ms"})
 
-    @contextmanager
-    def broken(self, *rules: Mapping[str, object]) -> Iterator[None]:
+    def broken(self, *rules: Mapping[str, object]) -> AbstractContextManager[None]:
         """Break calls for a while; what a rule may say stands in `launcher/rules.go`."""
-        self._control("rules", body=json.dumps(rules).encode())
-        try:
-            yield
-        finally:
-            self._control("rules", body=b"[]")
+        return self._meanwhile("rules", {"body": json.dumps(rules).encode()}, {"body": b"[]"})
 
-    @contextmanager
     def allowing(
         self, granted: Sequence[str] | None = None, *, unreadable: Sequence[str] = (), roles: bool = False
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """Let the fleet's user do only so much for a while.
 
         Args:
@@ -178,31 +172,17 @@ class VCenter(DaemonRig):
             unreadable: managed object ids of what it may see, and not read.
             roles: it may not ask for privileges.
         """
-        self._control(
-            "rights", body=json.dumps({"granted": granted, "unreadable": unreadable, "roles": roles}).encode()
-        )
-        try:
-            yield
-        finally:
-            self._control("rights", body=b"{}")
+        rights = json.dumps({"granted": granted, "unreadable": unreadable, "roles": roles})
+        return self._meanwhile("rights", {"body": rights.encode()}, {"body": b"{}"})
 
-    @contextmanager
-    def down(self) -> Iterator[None]:
+    def down(self) -> AbstractContextManager[None]:
         """Keep it off the network for a while; open connections die."""
-        self._control("down", now="true")
-        try:
-            yield
-        finally:
-            self._control("down", now="false")
+        return self._meanwhile("down", {"now": "true"}, {"now": "false"})
 
-    @contextmanager
-    def showing(self, identity: Identity) -> Iterator[None]:
+    def showing(self, identity: Identity) -> AbstractContextManager[None]:
         """Show another certificate for a while."""
-        self._control("certificate", certificate=str(identity.certificate), key=str(identity.key))
-        try:
-            yield
-        finally:
-            self._control("certificate", certificate=str(self.identity.certificate), key=str(self.identity.key))
+        other, own = ({"certificate": str(one.certificate), "key": str(one.key)} for one in (identity, self.identity))
+        return self._meanwhile("certificate", other, own)
 
     def expire_sessions(self) -> None:
         """End every session, without a word to its client."""
@@ -216,34 +196,28 @@ class VCenter(DaemonRig):
         """Let the guest of the VM with this managed object reference hold its tray."""
         self._control("lock", vm=reference)
 
-    @contextmanager
-    def connection_is(self, reference: str, state: str) -> Iterator[None]:
+    def connection_is(self, reference: str, state: str) -> AbstractContextManager[None]:
         """Let vSphere itself see a VM as `disconnected`, `inaccessible`, `orphaned` or `invalid` for a while."""
-        self._control("connection", vm=reference, state=state)
-        try:
-            yield
-        finally:
-            self._control("connection", vm=reference, state="connected")
+        return self._meanwhile("connection", {"vm": reference, "state": state}, {"vm": reference, "state": "connected"})
 
-    @contextmanager
-    def datastore_is(self, name: str, *, accessible: str = "", maintenance: str = "") -> Iterator[None]:
+    def datastore_is(self, name: str, *, accessible: str = "", maintenance: str = "") -> AbstractContextManager[None]:
         """Change a datastore for a while: `accessible="false"`, `maintenance="inMaintenance"`."""
-        directory = str(self.datastore(name))
-        self._control("datastore", directory=directory, accessible=accessible, maintenance=maintenance)
-        try:
-            yield
-        finally:
-            self._control("datastore", directory=directory, accessible="true", maintenance="normal")
+        which = {"directory": str(self.datastore(name))}
+        changed = {"accessible": accessible, "maintenance": maintenance}
+        return self._meanwhile("datastore", which | changed, which | {"accessible": "true", "maintenance": "normal"})
+
+    def renamed(self, name: str, other: str) -> AbstractContextManager[None]:
+        """Call a datastore otherwise for a while, in the paths of its VMs too; no VM's configuration has changed."""
+        which = {"directory": str(self.datastore(name))}
+        return self._meanwhile("rename", which | {"name": other}, which | {"name": name})
 
     @contextmanager
-    def renamed(self, name: str, other: str) -> Iterator[None]:
-        """Call a datastore otherwise for a while, in the paths of its VMs too; no VM's configuration has changed."""
-        directory = str(self.datastore(name))
-        self._control("rename", directory=directory, name=other)
+    def _meanwhile(self, what: str, changed: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[None]:
+        self._control(what, **changed)
         try:
             yield
         finally:
-            self._control("rename", directory=directory, name=name)
+            self._control(what, **before)
 
     def _answers(self) -> bool:
         try:

@@ -8,15 +8,15 @@ import select
 import socket
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
-from rigs.process import LOOPBACK
+from typing_extensions import override
+
+from rigs.process import LOOPBACK, Rig
 
 _MOST = 1 << 20
 
 
-class CuttingProxy:
+class CuttingProxy(Rig):
     """Stands between a client and one Redis.
 
     Args:
@@ -39,15 +39,12 @@ class CuttingProxy:
         """Count from zero, and cut so."""
         self.cuts, self.cut, self._sent = cuts, 0, itertools.count()
 
-    def __enter__(self) -> Self:
-        """Begin to serve."""
+    @override
+    def start(self) -> None:
         threading.Thread(target=self._serve, name="cutting-proxy", daemon=True).start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End all connections."""
+    @override
+    def stop(self) -> None:
         for one in (self._server, *self._open):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

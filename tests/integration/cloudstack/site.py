@@ -12,16 +12,16 @@ import ssl
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from click.testing import Result as Shown
+from typing_extensions import override
 
 from configdrive.model import VmUuid
 from rigs.certificates import Certificates
 from rigs.cloudstack import CloudStack
 from rigs.fleet import Fleet
-from rigs.process import LOOPBACK, Daemon, wait_until
+from rigs.process import LOOPBACK, Daemon, Rig, wait_until
 from rigs.redis import RedisServer
 from rigs.worker import CONFIGDRIVE
 from tasks.mailbox import DeadLetter
@@ -39,7 +39,7 @@ def idle_fleet(directory: Path, redis: RedisServer) -> Fleet:
     return Fleet(directory / "fleet", "", workers=0, redis=redis, settings={"key_prefix": f"{directory.name}:"})
 
 
-class AdapterSite:
+class AdapterSite(Rig):
     """A place for adapters.
 
     Args:
@@ -136,13 +136,12 @@ class AdapterSite:
             dumped: list[Any] = [client.dump(key) for key in client.scan_iter(f"{self.fleet.settings.key_prefix}*")]
         return b"".join(part for part in dumped if part)
 
-    def __enter__(self) -> Self:
+    @override
+    def start(self) -> None:
         """Nothing is started yet."""
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    def stop(self) -> None:
         """Stop the adapters; none has said a secret."""
         for daemon in self._daemons:
             daemon.stop()

@@ -118,12 +118,8 @@ def test_all_threads_share_a_session_its_connections_and_one_look_at_the_topolog
         driver = make_driver(connections=connections, call_timeout=60.0)
         site.center.calls()
         site.center.load()
-        site.center.delay(20)
-        try:
-            with ThreadPoolExecutor(8) as pool:
-                seen = list(pool.map(lambda vm, driver=driver: driver.observe(vm, names=[]), vms))
-        finally:
-            site.center.delay(0)
+        with site.center.delay(20), ThreadPoolExecutor(8) as pool:
+            seen = list(pool.map(lambda vm, driver=driver: driver.observe(vm, names=[]), vms))
         assert {one.storage for one in seen} == {site.shared}
         calls = site.center.calls()
         assert (calls.count("Login"), calls.count("CreateContainerView")) == (1, 1)

@@ -70,12 +70,8 @@ def test_of_several_who_make_the_folder_at_once_none_fails(site: Site, make_driv
     driver, vms = make_driver(connections=4), [site.define(datastore="pod-a") for _ in range(4)]
     for vm in vms:
         driver.observe(vm, names=[])
-    site.center.delay(100)
-    try:
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda vm: driver.upload(vm, make_image(vm), site.place("pod-a")), vms))
-    finally:
-        site.center.delay(0)
+    with site.center.delay(100), ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda vm: driver.upload(vm, make_image(vm), site.place("pod-a")), vms))
     assert [driver.observe(vm, names=[image_name(vm)]).images != () for vm in vms] == [True] * 4
 
 
