@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from configdrive.model import (
     VmUuid,
 )
 from configdrive.ports import AttachedHow, Inserted, NoDrive
+from rigs.simulated.faults import Hang
 from tests.support import error_of
 from tests.unit.workers.hypervisors.simulated.cloud import (
     AT_H1,
@@ -33,12 +33,8 @@ from tests.unit.workers.hypervisors.simulated.cloud import (
     unknown_vm,
 )
 from workers.hypervisors.simulated.drives import CD
-
-
-def code_of(verb: Callable[[], object]) -> object:
-    caught = error_of(verb)
-    return caught.code
-
+from workers.hypervisors.simulated.inventory import Verb
+from workers.hypervisors.simulated.world import WorldError
 
 # --- places ---------------------------------------------------------------------------------------------------------
 
@@ -51,7 +47,7 @@ def test_a_shared_storage_is_reached_through_any_host_that_is_up(cloud: Cloud) -
     cloud.driver.delete(vm, StoredImage(name, SHARED))
     assert cloud.names() == []
     cloud.world.set_host_up(H2, up=False)
-    assert code_of(lambda: cloud.driver.upload(vm, make_image(vm), SHARED)) is TransientCode.HOST_UNREACHABLE
+    assert error_of(cloud.driver.upload, vm, make_image(vm), SHARED).code is TransientCode.HOST_UNREACHABLE
 
 
 @pytest.mark.parametrize("name", ["../local", "/etc", ".", "", "local/configdrive", "local"])
@@ -79,8 +75,8 @@ def test_a_storage_that_is_down_is_unavailable_and_the_others_are_still_listed(c
 
     down = cloud.driver.observe(vm)
     assert (down.storage, down.unreachable, down.media) == (AT_H1, (AT_H1,), (name,))
-    assert code_of(lambda: cloud.driver.upload(vm, make_image(vm, 3), AT_H1)) is TransientCode.STORAGE_UNAVAILABLE
-    assert code_of(lambda: cloud.driver.attach(vm, make_image(vm).name, AT_H1)) is TransientCode.STORAGE_UNAVAILABLE
+    assert error_of(cloud.driver.upload, vm, make_image(vm, 3), AT_H1).code is TransientCode.STORAGE_UNAVAILABLE
+    assert error_of(cloud.driver.attach, vm, make_image(vm).name, AT_H1).code is TransientCode.STORAGE_UNAVAILABLE
     seen = cloud.driver.observe(replace(vm, primary_storage=NFS), [AT_H1])
     assert (seen.images, seen.unreachable) == ((StoredImage(name, SHARED),), (AT_H1,))
     listed = cloud.driver.survey(H1)
@@ -98,7 +94,7 @@ def test_a_full_storage_takes_nothing_and_keeps_what_it_has(tmp_path: Path) -> N
     vm, other = cloud.define(), cloud.define()
     first, second = make_image(vm, content=b"1" * 200_000), make_image(other, content=b"2" * 50_001)
     cloud.driver.upload(vm, first, AT_H1)
-    assert code_of(lambda: cloud.driver.upload(other, second, AT_H1)) is TransientCode.STORAGE_FULL
+    assert error_of(cloud.driver.upload, other, second, AT_H1).code is TransientCode.STORAGE_FULL
     assert cloud.names() == [str(first.name)]
     cloud.driver.upload(vm, replace(first, content=b"3" * 250_000), AT_H1)  # its own old bytes make room
     cloud.driver.delete(vm, StoredImage(first.name, AT_H1))
@@ -131,9 +127,9 @@ def test_a_uuid_that_is_none_reaches_no_file(cloud: Cloud, uuid: str) -> None:
 
 def test_an_instance_name_with_path_parts_reaches_no_file(cloud: Cloud, tmp_path: Path) -> None:
     vm = replace(cloud.define(), instance_name=InstanceName("../../../../escaped"))
-    assert code_of(lambda: cloud.driver.upload(vm, make_image(vm), AT_H1)) is PermanentCode.INVALID_EVENT
+    assert error_of(cloud.driver.upload, vm, make_image(vm), AT_H1).code is PermanentCode.INVALID_EVENT
     hostile = StoredImage(ImageName.of(InstanceName("../x"), vm.uuid, Generation(1)), AT_H1)
-    assert code_of(lambda: cloud.driver.delete(vm, hostile)) is PermanentCode.INVALID_EVENT
+    assert error_of(cloud.driver.delete, vm, hostile).code is PermanentCode.INVALID_EVENT
     assert [path.name for path in tmp_path.iterdir()] == ["world"]
 
 
@@ -171,7 +167,7 @@ def test_a_vm_that_takes_no_drive_while_it_runs_gets_it_with_its_next_boot(cloud
     for _ in range(2):
         assert cloud.driver.attach(vm, make_image(vm).name, AT_H1).how is AttachedHow.NEXT_BOOT
     assert cloud.world.medium(vm.uuid) is None
-    in_use = code_of(lambda: cloud.driver.delete(vm, StoredImage(make_image(vm).name, AT_H1)))
+    in_use = error_of(cloud.driver.delete, vm, StoredImage(make_image(vm).name, AT_H1)).code
     assert in_use is TransientCode.IMAGE_IN_USE
     cloud.world.stop_vm(vm.uuid)
     cloud.world.start_vm(vm.uuid)
@@ -218,8 +214,8 @@ def test_a_verb_waits_for_the_vm_s_lock_only_so_long(cloud: Cloud) -> None:
     vm, other = cloud.define(), cloud.define()
     driver = cloud.make_driver(call_timeout=0.05)
     with cloud.world.records.lock(vm.uuid, 0):
-        assert code_of(lambda: driver.detach(vm)) is TransientCode.VM_BUSY
-        assert code_of(lambda: driver.upload(vm, make_image(vm), AT_H1)) is TransientCode.VM_BUSY
+        assert error_of(driver.detach, vm).code is TransientCode.VM_BUSY
+        assert error_of(driver.upload, vm, make_image(vm), AT_H1).code is TransientCode.VM_BUSY
         driver.observe(vm)  # looking needs no lock
         driver.detach(other)
     driver.detach(vm)
@@ -231,3 +227,71 @@ def test_a_host_s_check_tells_what_is_there(cloud: Cloud) -> None:
     assert (host.subject, host.ok, str(cloud.folder) in host.detail) == ("simulated host h1", True, True)
     assert (local.subject, local.detail) == ("simulated host h1, storage local", "writable, 1 images")
     assert (nfs.subject, nfs.detail) == ("simulated host h1, storage nfs", "writable, 0 images")
+
+
+def test_a_hanging_hypervisor_is_given_up_after_the_time_limit(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    vm = cloud.define()
+    driver = cloud.make_driver(call_timeout=0.05)
+    cloud.inject(Hang(verb=Verb.ATTACH, seconds=60))
+    driver.upload(vm, make_image(vm), AT_H1)
+    assert error_of(driver.attach, vm, make_image(vm).name, AT_H1).code is TransientCode.TASK_TIMEOUT
+    assert waited == [0.05]
+    cloud.inject(Hang(verb=Verb.OBSERVE, seconds=2.0))
+    cloud.driver.observe(vm)  # a slow one is waited for
+    assert waited == [0.05, 2.0]
+
+
+# --- the world --------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_can_vanish_under_its_vm(cloud: Cloud) -> None:
+    vm = cloud.define(PowerState.RUNNING)
+    name = cloud.give(vm)
+    cloud.world.image_path(name, AT_H1).unlink()
+    with pytest.raises(WorldError, match="cannot read"):
+        cloud.world.medium(vm.uuid)
+    cloud.world.stop_vm(vm.uuid)
+    with pytest.raises(WorldError, match="cannot read"):
+        cloud.world.start_vm(vm.uuid)
+    cloud.driver.delete(vm, StoredImage(name, AT_H1))  # gone already, though the VM still names it
+    cloud.driver.detach(vm)
+    cloud.world.start_vm(vm.uuid)
+
+
+def test_a_transient_vm_is_gone_when_it_stops(cloud: Cloud) -> None:
+    vm = cloud.define(PowerState.RUNNING, persistent=False)
+    cloud.give(vm)
+    assert cloud.record(vm).config == {}
+    cloud.world.stop_vm(vm.uuid)
+    assert cloud.world.vm(vm.uuid) is None
+    assert cloud.driver.observe(vm).power is PowerState.UNDEFINED
+    with pytest.raises(WorldError, match="only while it runs"):
+        cloud.define(persistent=False)
+
+
+def test_a_vm_that_is_defined_already_stays_as_it_is(cloud: Cloud) -> None:
+    vm = cloud.define(PowerState.RUNNING)
+    before = cloud.record(vm)
+    assert cloud.world.define_vm(vm.uuid, vm.instance_name, H2) == before
+
+
+def test_a_live_migration_needs_the_medium_on_the_destination(cloud: Cloud) -> None:
+    vm = cloud.define(PowerState.RUNNING)
+    name = cloud.give(vm)
+    with pytest.raises(WorldError, match="host h2 cannot read"):
+        cloud.world.migrate_vm(vm.uuid, H2)
+    assert cloud.record(vm).host == vm.host
+
+    cloud.driver.copy(vm, name, AT_H1, AT_H2)
+    cloud.world.migrate_vm(vm.uuid, H2)
+
+    there = replace(vm, host=H2)
+    assert cloud.driver.observe(vm).power is PowerState.UNDEFINED
+    seen = cloud.driver.observe(there, [AT_H1])
+    assert (seen.power, seen.drive) == (PowerState.RUNNING, Inserted(name, AT_H2))
+    assert set(seen.images) == {StoredImage(name, AT_H1), StoredImage(name, AT_H2)}
+    assert cloud.driver.attach(there, name, AT_H2).how is AttachedHow.ALREADY
+    cloud.driver.delete(there, StoredImage(name, AT_H1))  # its drive is the destination's file now
+    assert cloud.world.medium(vm.uuid) == make_image(vm).content

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
+
+import pytest
 
 from configdrive.errors import TransientCode
 from configdrive.model import PowerState
 from rigs.simulated.audit import Entry, Mark
-from tests.unit.workers.hypervisors.simulated.cloud import AT_H1, H1, Cloud, make_image, processes, unknown_vm, work
+from rigs.simulated.faults import Kill, Point
+from tests.contract.rig import failure_of, verbs
+from tests.unit.workers.hypervisors.simulated.cloud import (
+    AT_H1,
+    H1,
+    SHARED,
+    Cloud,
+    make_image,
+    processes,
+    unknown_vm,
+    work,
+)
+from workers.hypervisors.simulated.inventory import Verb
 
 LIFE = ("observe", "upload", "attach", "detach", "delete")
 
@@ -43,6 +58,20 @@ def test_a_listing_clears_what_dead_writers_left_and_nothing_that_is_being_writt
         assert cloud.names() == [f"{make_image(busy).name}.part"]
     assert cloud.driver.survey(H1).images == ()
     assert cloud.names() == []
+
+
+def test_a_worker_killed_halfway_leaves_half_a_file_under_another_name_which_the_next_look_clears(cloud: Cloud) -> None:
+    """What becomes of a kill at every other point: tests/e2e/test_killed.py."""
+    vm = cloud.define(PowerState.RUNNING)
+    cloud.inject(Kill(verb=Verb.UPLOAD, when=Point.MIDDLE))
+    with processes(1) as pool, pytest.raises(BrokenProcessPool):
+        pool.submit(work, cloud.folder, vm, ("observe", "upload")).result()
+    assert cloud.names() == [f"{make_image(vm).name}.part"]
+    assert cloud.world.files()[0].stat().st_size == len(make_image(vm).content) // 2
+    assert cloud.driver.observe(vm).images == ()
+    assert cloud.names() == []
+    for call in verbs(cloud.driver, vm, make_image(vm), AT_H1, SHARED).values():
+        assert failure_of(call) is None
 
 
 # --- the audit log --------------------------------------------------------------------------------------------------
