@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 from datetime import UTC, datetime
-from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from hypothesis import strategies as st
-from pydantic import SecretBytes, SecretStr
+from pydantic import SecretStr
 
 from configdrive.contents.render import extra_key_problem, password_problem
-from configdrive.drive_data import (
-    HOST_NAME,
-    Address,
-    Bond,
-    BondMode,
-    Ipv6Auto,
-    Metadata,
-    Nic,
-    Route,
-    SshKey,
-    Vlan,
-    VmData,
-)
+from configdrive.contract.guest_data import GuestData
+from configdrive.drive_data import HOST_NAME, BondMode, Metadata, VmData
 from configdrive.lifecycle.state import ImageRecord, Leftover, Passwords, Phase, VmState
 from configdrive.model import (
     AttachBy,
@@ -267,38 +256,10 @@ vms = st.builds(
     presentation=st.sampled_from(Presentation),
     guest_os=st.none() | st.sampled_from(GuestOs),
 )
-model_ips = st.ip_addresses(v=4)
-model_routes = st.builds(Route, to=networks[4].map(ip_network), via=model_ips)
-model_addresses = st.builds(
-    Address,
-    cidr=st.builds("{}/{}".format, model_ips, st.integers(0, 32)).map(ip_interface),
-    gateway=st.none() | model_ips,
-    routes=st.lists(model_routes, max_size=2).map(tuple),
-) | st.sampled_from([Address(dhcp=6), Address(auto=Ipv6Auto.SLAAC)])
-model_nics = st.builds(
-    Nic,
-    mac=macs,
-    addresses=st.none() | st.lists(model_addresses, max_size=2).map(tuple),
-    mtu=st.none() | st.integers(68, 65_535),
-    default=st.booleans(),
-    dns=st.lists(model_ips, max_size=2).map(tuple),
-    bond=st.none() | st.builds(Bond, st.lists(macs, min_size=1, max_size=2).map(tuple), st.sampled_from(BondMode)),
-    vlan=st.none() | st.builds(Vlan, macs, st.integers(1, 4094)),
-)
 vm_data = st.builds(
-    VmData,
-    metadata=st.builds(
-        Metadata,
-        vm_id=st.none() | lines,
-        local_hostname=st.none() | host_names,
-        extra=extras,
-    ),
-    user_data=st.none() | st.binary(max_size=60).map(SecretBytes),
-    ssh_keys=st.lists(st.builds(SshKey, lines, ssh_lines), max_size=2).map(tuple),
-    nics=st.none() | st.lists(model_nics, max_size=2).map(tuple),
-    label=st.none() | labels,
-    instance_id=st.none() | st.just("again"),
-    random_seed=st.none() | st.just("c2VlZA=="),
+    lambda sent, label: GuestData.model_validate_json(json.dumps(sent)).merged_into(VmData(label=label)),
+    guests,
+    st.none() | labels,
 )
 secrets = st.none() | passwords.map(SecretStr)
 states = st.builds(

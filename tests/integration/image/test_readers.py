@@ -127,11 +127,3 @@ def test_of_large_user_data_bsdtar_prints_one_of_the_two_files(tmp_path: Path) -
     drive = write_image(tmp_path / "drive.iso", files_of(VmData(user_data=secret(large)), None))
     assert run("bsdtar", "-xOf", drive, "cloudstack/userdata/user_data.txt") == large
     assert run("bsdtar", "-xOf", drive, "openstack/latest/user_data") == b""
-
-
-def test_the_vms_own_reader_keeps_both_spellings_apart(full: Drive, tmp_path: Path) -> None:
-    """`vm_id.txt` and `vm-id.txt` become one name for a reader that knows plain ISO 9660 only; ours keep both."""
-    target = tmp_path / "unpacked"
-    target.mkdir()
-    output("bsdtar", "-xf", full.path, "-C", target, "cloudstack/metadata/vm_id.txt", "cloudstack/metadata/vm-id.txt")
-    assert sorted(path.name for path in target.rglob("*.txt")) == ["vm-id.txt", "vm_id.txt"]

@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 from tests.drives import KEYS, MAC, PASSWORD, VM
-from tests.integration.readers.drives import METADATA, USER_DATA, as_linux_shows, as_windows_shows, write_drive
+from tests.integration.readers.drives import USER_DATA, as_linux_shows, as_windows_shows, write_drive
 from tests.support import require_rig
 
 CHECKSUM: Final = hashlib.md5(PASSWORD.encode(), usedforsecurity=False).hexdigest().encode()
@@ -52,13 +52,6 @@ CLOUDSTACK_WINDOWS: Final = {
     "CLOUDSTACK/PASSWORD/VM_PASSWORD.txt": PASSWORD.encode(),
     "CLOUDSTACK/PASSWORD/VM_PASSWORD_MD5CHECKSUM.txt": CHECKSUM,
 }
-SEED: Final = {
-    f"cloudstack/metadata/{name}.txt": str(getattr(METADATA, name)).encode()
-    for name in (
-        *("availability_zone", "cloud_identifier", "instance_id", "local_hostname", "service_offering"),
-        "vm_id",
-    )
-} | {"cloudstack/password/vm_password.txt": PASSWORD.encode()}
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +73,7 @@ def windows(drive: Path) -> Path:
     raise AssertionError
 
 
-@pytest.mark.parametrize(
-    "wanted",
-    [AFTERBURN, CLOUDSTACK_LINUX, SEED],
-    ids=["afterburn", "CloudStack's Linux scripts", "the seed's listing"],
-)
+@pytest.mark.parametrize("wanted", [AFTERBURN, CLOUDSTACK_LINUX], ids=["afterburn", "CloudStack's Linux scripts"])
 def test_on_linux(wanted: Mapping[str, bytes], linux: Path) -> None:
     assert {path: (linux / path).read_bytes() for path in wanted} == wanted
 

@@ -1,11 +1,15 @@
-"""The rules for volume labels."""
+"""The rules for volume labels, and for what stands on one line."""
 
 from __future__ import annotations
+
+import sys
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configdrive.drive_data import _NOT_IN_A_LINE
 from configdrive.model import MAX_LABEL, label_problem
 from tests.unit import strategies
 
@@ -27,9 +31,9 @@ def test_takes_letters_digits_dots_underscores_and_hyphens(label: str) -> None:
         ("a" * 1_000_000, "1000000 characters"),
         ("", "at least one"),
         ("config 2", "letters"),
-        ("config\n", "letters"),
+        ("config ", "letters"),
         ("größe", "letters"),
-        ("con/fig", "letters"),
+        *((f"a{character}b", "letters") for character in '/:"*ä\n'),
         ("٣", "letters"),
     ],
 )
@@ -45,3 +49,10 @@ def test_what_is_taken_is_the_same_in_ascii_and_in_ucs_2(label: str) -> None:
     if label_problem(label) is None:
         assert len(label.encode("ascii")) == len(label) <= 16
         assert len(label.encode("utf-16-be")) <= 32
+
+
+def test_what_is_printable_is_one_line() -> None:
+    """So printable values, the usual ones, need no closer look."""
+    printable = filter(str.isprintable, map(chr, range(sys.maxunicode + 1)))
+    assert _NOT_IN_A_LINE.isdisjoint(map(unicodedata.category, printable))
+    assert not "\0".isprintable()

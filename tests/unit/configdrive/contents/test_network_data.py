@@ -76,12 +76,6 @@ def test_one_nic_with_both_families() -> None:
     }
 
 
-@pytest.mark.parametrize("nics", [(), (nic(),), (nic(dns=("192.0.2.53",)), nic(SECOND, mtu=9000))])
-def test_nothing_is_said_when_nothing_is_known(nics: tuple[Nic, ...]) -> None:
-    """An empty document would keep cloud-init from its DHCP fallback."""
-    assert network_data(tuple(replace(one, addresses=None) for one in nics)) is None
-
-
 def test_a_nic_without_address_on_purpose_is_only_a_link_and_an_mtu_stands_there_if_it_is_given() -> None:
     document = known(nic(FIRST, V4, default=True), nic(SECOND, mtu=9000))
     assert [link.get("mtu") for link in document["links"]] == [None, 9000]
@@ -147,31 +141,11 @@ def test_a_bond_brings_its_nics_and_vlans_stand_behind_what_they_are_on() -> Non
     ]
 
 
-def test_dhcp_says_so_for_each_family() -> None:
-    document = known(nic(FIRST, DHCP4, DHCP6))
-    assert [network["type"] for network in document["networks"]] == ["ipv4_dhcp", "ipv6_dhcp"]
-    assert all("ip_address" not in network for network in document["networks"])
-
-
 def test_only_the_default_nic_has_a_default_route() -> None:
     other = replace(OTHER4, routes=(route("10.9.0.0/16", "10.2.1.9"),))
     networks = known(nic(FIRST, other), nic(SECOND, V4, default=True))["networks"]
     assert networks[0]["routes"] == [{"network": "10.9.0.0", "netmask": "255.255.0.0", "gateway": "10.2.1.9"}]
     assert networks[1]["routes"] == [{"network": ANYWHERE, "netmask": ANYWHERE, "gateway": "10.1.1.1"}]
-
-
-def test_a_vms_only_nic_is_its_default_nic() -> None:
-    assert known(nic(FIRST, V4))["networks"][0]["routes"][0]["gateway"] == "10.1.1.1"
-
-
-def test_the_only_gateway_of_a_family_is_used_whichever_nic_has_it() -> None:
-    inner = replace(V4, cidr=ip_interface("10.2.1.14/24"), gateway=None)
-    networks = known(nic(FIRST, inner, default=True), nic(SECOND, V4, V6))["networks"]
-    assert [[route["gateway"] for route in network["routes"]] for network in networks] == [
-        [],
-        ["10.1.1.1"],
-        ["2001:db8::1"],
-    ]
 
 
 def test_the_default_nics_name_servers_come_first_and_each_once() -> None:

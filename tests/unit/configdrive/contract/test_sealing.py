@@ -10,10 +10,9 @@ from configdrive.contract import sealing
 from configdrive.contract.events import ContentEvent, LifecycleEvent, parse
 from configdrive.contract.guest_data import MAX_USER_DATA, GuestData
 from configdrive.contract.sealing import body_of, guest_of
-from configdrive.drive_data import VmData
 from configdrive.errors import PermanentCode, PermanentError
 from tests.support import error_of
-from tests.unit.documents import CONTENT_WORDS, OTHER_UUID, WORDS, document, event, full_document
+from tests.unit.documents import CONTENT_WORDS, OTHER_UUID, WORDS, document, event
 from tests.unit.fakes.small import FakeSealer
 
 SECRET = "swordfish"
@@ -88,14 +87,6 @@ def test_events_without_content_say_nothing(word: str) -> None:
     parsed = event(word)
     assert not isinstance(parsed, ContentEvent)
     assert guest_of(parsed, FakeSealer()) == GuestData()
-
-
-def test_everything_of_a_full_event_arrives() -> None:
-    sent = parse(json.dumps(full_document("deploy")))
-    arrived = parse(body_of(sent, FakeSealer()))
-    merged = guest_of(arrived, FakeSealer()).merged_into(VmData())
-    assert merged == guest_of(sent, FakeSealer()).merged_into(VmData())
-    assert merged.user_data is not None
 
 
 @pytest.mark.parametrize(

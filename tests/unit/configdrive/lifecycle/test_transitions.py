@@ -295,7 +295,7 @@ def test_a_found_drive_is_the_fleet_s_own_again_when_a_start_brings_its_content(
     assert moved(known, "stop").state.adopted is True
 
 
-# --- not every VM has a config drive: what becomes of what there is, `test_offerings.py` shows ------------------------
+# --- not every VM has a config drive: what becomes of what there is, `test_storages.py` shows -------------------------
 
 
 def test_a_vm_without_config_drive_is_destroyed_like_any_other() -> None:
