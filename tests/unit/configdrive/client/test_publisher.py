@@ -227,15 +227,17 @@ def test_events_are_read_only_as_far_as_they_are_stored(site: Site) -> None:
     assert len(read) == len(site.headers) == 500
 
 
-def test_progress_is_reported_for_each_event_once_it_is_stored(site: Site) -> None:
-    reported: list[tuple[int, str, int]] = []
-
-    def progress(index: int, receipt: Receipt) -> None:
-        reported.append((index, receipt.event_id, len(site.headers)))
-
-    events: list[Json | str] = [*many(2), "nonsense", document("update", sequence=4)]
-    site.publisher.publish_many(events, refused=lambda _index, _error: None, progress=progress)
-    assert reported == [(0, "event-1", 3), (1, "event-2", 3), (3, "event-4", 3)]
+def test_bad_events_may_be_reported_and_left_out_and_progress_is_reported_once_an_event_is_stored(site: Site) -> None:
+    stored: list[tuple[int, str, int]] = []
+    refused: list[tuple[int, str]] = []
+    receipts = site.publisher.publish_many(
+        [*many(2), document("update", sequence=-1), document("update", sequence=4), "nonsense"],
+        refused=lambda index, error: refused.append((index, error.code)),
+        progress=lambda index, receipt: stored.append((index, receipt.event_id, len(site.headers))),
+    )
+    assert [receipt.event_id for receipt in receipts] == ["event-1", "event-2", "event-4"]
+    assert refused == [(2, PermanentCode.INVALID_EVENT), (4, PermanentCode.INVALID_EVENT)]
+    assert stored == [(0, "event-1", 3), (1, "event-2", 3), (3, "event-4", 3)]
 
 
 def test_at_the_first_bad_event_those_before_it_are_stored_and_none_behind(site: Site) -> None:
@@ -244,17 +246,6 @@ def test_at_the_first_bad_event_those_before_it_are_stored_and_none_behind(site:
     with pytest.raises(PermanentError, match="sequence"):
         site.publisher.publish_many(events, progress=lambda _index, receipt: stored.append(receipt.event_id))
     assert stored == [header.event_id for header in site.headers] == ["event-1"]
-
-
-def test_bad_events_may_be_reported_and_left_out(site: Site) -> None:
-    bad, good = document("update", sequence=-1), document("update", sequence=4)
-    events: list[Json | str] = [*many(2), bad, good, "nonsense"]
-    refused: list[tuple[int, PermanentCode]] = []
-    receipts = site.publisher.publish_many(
-        events, refused=lambda index, error: refused.append((index, PermanentCode(error.code)))
-    )
-    assert [receipt.event_id for receipt in receipts] == ["event-1", "event-2", "event-4"]
-    assert refused == [(2, PermanentCode.INVALID_EVENT), (4, PermanentCode.INVALID_EVENT)]
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------

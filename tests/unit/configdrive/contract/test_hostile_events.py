@@ -77,6 +77,8 @@ def test_no_refusal_and_no_repr_quotes_a_value(word: str) -> None:
     whole = full_document(word)
     count = 0
     for path in paths(whole):
+        if path[:2] == ("data", "guest") and word != "deploy":
+            continue  # it is the same in each
         for value in (
             MARKER,
             PLAIN_MARKER,
@@ -127,10 +129,6 @@ def with_user_data(form: str, content: str) -> bytes:
     return (
         json.dumps(document("start", guest={"user_data": {form: "HERE"}})).encode().replace(b"HERE", content.encode())
     )
-
-
-def test_user_data_of_65_mib_is_too_large() -> None:
-    assert too_large(with_user_data("text", "x" * (65 * 2**20)))
 
 
 @pytest.mark.parametrize("surplus", [0, 1])

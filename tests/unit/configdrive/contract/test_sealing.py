@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from configdrive.contract import sealing
+from configdrive.contract import guest_data, sealing
 from configdrive.contract.events import ContentEvent, LifecycleEvent, parse
-from configdrive.contract.guest_data import MAX_USER_DATA, GuestData
+from configdrive.contract.guest_data import GuestData
 from configdrive.contract.sealing import body_of, guest_of
 from configdrive.errors import PermanentCode, PermanentError
 from tests.support import error_of
@@ -106,8 +106,10 @@ def test_user_data_stand_in_the_sealed_json_or_behind_it(plaintext: bytes, conte
     assert user_data.content().get_secret_value() == content
 
 
-def test_user_data_behind_the_sealed_json_have_the_same_limit() -> None:
-    caught = error_of(guest_of, sealed_event("start", b"{}\n" + bytes(MAX_USER_DATA + 1)), FakeSealer())
+def test_user_data_behind_the_sealed_json_have_the_same_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest_data, "MAX_USER_DATA", 1000)
+    assert guest_of(sealed_event("start", b"{}\n" + bytes(1000)), FakeSealer()).user_data is not None
+    caught = error_of(guest_of, sealed_event("start", b"{}\n" + bytes(1001)), FakeSealer())
     assert caught.code is PermanentCode.CONTENT_TOO_LARGE
     assert "data.sealed: user_data" in caught.detail
 

@@ -98,17 +98,11 @@ def test_cleaning_may_be_cut_off_anywhere_and_done_again(local: Fleet) -> None:
     assert (local.medium(), local.generations()) == (None, [])
 
 
-def test_a_host_without_leftovers_is_not_asked(local: Fleet) -> None:
-    leaves(local)
+def test_a_host_without_leftovers_is_not_asked_and_one_that_is_no_more_is_given_up(local: Fleet) -> None:
+    leaves(local, "destroy")
     local.cloud.verbs.clear()
     assert clean(local, HOST_2) == record(local)
-    assert local.cloud.verbs == []
-
-
-def test_a_host_that_is_no_more_is_given_up(local: Fleet) -> None:
-    leaves(local, "destroy")
     local.cloud.hosts.remove(HOST_1)
-    local.cloud.verbs.clear()
     after = clean(local)
     assert (after.left_on, after.places, after.vm) == ((), (), None)
     assert local.cloud.verbs == []
@@ -166,22 +160,15 @@ def test_a_storage_that_only_the_vm_s_own_host_sees_is_not_forgotten(fleet: Flee
 
 
 def test_the_drive_of_a_vm_that_came_home_is_its_own(local: Fleet) -> None:
-    medium = local.medium()
-    older = an_older(local)
+    medium = local.inserted()
+    older = StoredImage(ImageName.of("i-2-14-VM", VM, Generation(1)), AT_SOURCE)
+    local.cloud.files[older] = b"older"
     left = Leftover(MEMORY, HOST_1, places=(AT_SOURCE,), files=(older.name.file,), drive=True)
     local.remembered = write(replace(record(local), left=(left,)))
     after = clean(local)
     assert (after.left_on, after.places) == ((), (AT_SOURCE,))
     assert local.medium() == medium
     assert older not in local.cloud.files
-
-
-def an_older(fleet: Fleet) -> StoredImage:
-    medium = fleet.medium()
-    assert medium is not None
-    older = StoredImage(ImageName.of(medium.name.instance_name, medium.name.vm_uuid, Generation(1)), AT_SOURCE)
-    fleet.cloud.files[older] = b"older"
-    return older
 
 
 def test_the_present_image_of_a_vm_that_was_renamed_meanwhile_stays(fleet: Fleet) -> None:
