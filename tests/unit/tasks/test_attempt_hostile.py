@@ -51,13 +51,6 @@ def test_a_stale_stop_over_which_workers_die_takes_nothing_away(queue: Queue) ->
     assert queue.mailbox.leftovers(QUEUE) == {}
 
 
-def test_one_death_is_no_reason_to_park(queue: Queue) -> None:
-    header = queue.put("start")
-    queue.die_over(header)
-    outcome = queue.ended(header)
-    assert (outcome.status, outcome.attempts) == (Status.APPLIED, 2)
-
-
 # --- mail that is none ------------------------------------------------------------------------------------------------
 
 

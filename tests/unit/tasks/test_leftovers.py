@@ -57,17 +57,6 @@ def test_a_vm_whose_events_wait_is_left_to_them(world: World) -> None:
     assert world.left() == {}
 
 
-def test_a_vm_that_another_is_at_is_left_alone(world: World) -> None:
-    world.leave()
-    world.cloud.down.clear()
-    world.mailbox.hold(VM)
-    world.cloud.verbs.clear()
-    assert world.ask() == "host host-1: 0 VMs finished, 1 wait"
-    assert world.cloud.verbs == []
-    world.queue.fleet.clock.time += 31
-    assert world.ask() == "host host-1: 1 VMs finished, 0 wait", "the one who died holds it no longer"
-
-
 def test_what_cannot_be_finished_now_keeps_no_other_vm_waiting(world: World) -> None:
     world.leave()
     world.cloud.down.clear()

@@ -105,15 +105,6 @@ def test_the_grace_period_begins_anew_when_an_image_was_somebody_s_meanwhile(
     assert swept(sweeper)[orphan].deleted
 
 
-def test_the_clock_of_the_one_who_sweeps_does_not_shorten_the_grace_period(
-    queue: Queue, sweeper: StorageSweeper
-) -> None:
-    orphan = foreign_image(queue.fleet.cloud, OTHER)
-    swept(sweeper)
-    early = replace(sweeper, clock=type(queue.fleet.clock)(queue.fleet.clock.time + 2 * GRACE))
-    assert swept(early)[orphan].why is Why.NEW
-
-
 @pytest.mark.parametrize("how", ["an event waits", "an event is in work", "another sweep is at it"])
 def test_a_vm_that_somebody_is_at_is_left_alone(queue: Queue, sweeper: StorageSweeper, how: str) -> None:
     orphan = older(queue)

@@ -6,11 +6,11 @@ import pytest
 
 from configdrive.errors import PermanentCode
 from configdrive.model import EventKey, HostName, VmUuid
-from tasks.mailbox import Sent, Wakeup
-from tasks.wakeup import AT_ONCE, Question, read, read_question, wake_due
+from tasks.mailbox import Wakeup
+from tasks.wakeup import Question, read, read_question
 from tests.support import error_of
-from tests.unit.documents import OTHER_UUID, UUID
-from tests.unit.fakes.queue import QUEUE, Queue
+from tests.unit.documents import UUID
+from tests.unit.fakes.queue import QUEUE
 
 KEY = EventKey("-Q3_rWv0yhbCwTq8z1oXkA")
 
@@ -51,29 +51,3 @@ def test_what_is_no_wake_up_is_refused_without_quoting_it(task_id: object, argum
     caught = error_of(read, task_id, arguments, QUEUE)
     assert caught.code is PermanentCode.INVALID_EVENT
     assert "swordfish" not in repr(caught)
-
-
-def test_a_pass_sends_what_is_due_on_its_queues() -> None:
-    world = Queue()
-    header = world.put("start")
-    world.post("elsewhere", "start", b"{}", uuid=OTHER_UUID)
-    assert wake_due(world.mailbox, [QUEUE], pause=30).wakeups == (), "both are on their way"
-    world.claim(header)
-    world.fleet.clock.time += 31
-    assert wake_due(world.mailbox, [f"{QUEUE}.z1"], pause=30).wakeups == ()
-    assert wake_due(world.mailbox, [f"{QUEUE}.z1", QUEUE], pause=30).wakeups == (Sent(header, 2),)
-    assert wake_due(world.mailbox, [QUEUE], pause=30).wakeups == (), "it is not sent again at once"
-
-
-def test_a_pass_takes_only_so_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = Queue()
-    limits: list[int] = []
-
-    def nothing(_queue: str, limit: int, *, at_once: bool) -> list[Sent]:
-        assert not at_once
-        limits.append(limit)
-        return []
-
-    monkeypatch.setattr(world.mailbox, "wake_due", nothing)
-    wake_due(world.mailbox, ["a", "b"], pause=30)
-    assert limits == [AT_ONCE, AT_ONCE]
