@@ -6,18 +6,16 @@ import itertools
 import json
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from configdrive.contract.event_key import event_key
 from configdrive.model import EventKey, HostName, StorageName, VmUuid
 from rigs.simulated.audit import Entry, begin_audit, read_audit
 from rigs.simulated.driver import RiggedWorld
 from workers.hypervisors.simulated.topology import Hosts, StorageSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 HOST = "h1"
 STORAGE = "p1"

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from rigs.process import Daemon, RigError, RigUnavailable, find_program, tail
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 # Runs as process 1 of the namespace. Before the new /proc is mounted, /proc/self still shows the outer process id.
 # Ignoring SIGCHLD makes the kernel reap what is orphaned in here, such as a QEMU whose libvirtd went away.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
+from xml.sax.saxutils import escape, quoteattr
 
-if TYPE_CHECKING:
-    import uuid
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from rigs.guest.kernel import GuestKernel
+from rigs.guest.kernel import GuestKernel
 
 Bus = Literal["ide", "sata", "scsi", "virtio"]
 
@@ -20,7 +18,7 @@ _COMMAND_LINE = "console=ttyS0 quiet loglevel=1 panic=-1 nokaslr mitigations=off
 
 
 # A q35 takes a device while it runs only where a port was left free; libvirt leaves none.
-_SPARE_PORTS = 8
+_SPARE_PORTS = range(1, 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +39,14 @@ class Disk:
     format: Literal["raw", "qcow2"] = "raw"
     cdrom: bool = False
 
-    def element(self) -> ET.Element:
-        """Return the `<disk>` element."""
-        disk = ET.Element("disk", type="file", device="cdrom" if self.cdrom else "disk")
-        ET.SubElement(disk, "driver", name="qemu", type=self.format)
-        if self.path:
-            ET.SubElement(disk, "source", file=str(self.path))
-        ET.SubElement(disk, "target", dev=self.target, bus=self.bus)
-        if self.cdrom:
-            ET.SubElement(disk, "readonly")
-        return disk
+    @property
+    def xml(self) -> str:
+        """The `<disk>` element."""
+        source = f"<source file={quoteattr(str(self.path))}/>" if self.path else ""
+        return (
+            f"<disk type='file' device='{'cdrom' if self.cdrom else 'disk'}'><driver name='qemu' type='{self.format}'/>"
+            f"{source}<target dev='{self.target}' bus='{self.bus}'/>{'<readonly/>' if self.cdrom else ''}</disk>"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +55,18 @@ class Machine:
 
     Attributes:
         type: "pc" (i440fx, IDE) or "q35" (SATA; needs the generic kernel to read from it).
-        memory: MiB.
         label: the label that the guest looks for.
         wait: seconds after which it says that there is no drive.
         append: more of the kernel's command line.
     """
 
     type: Literal["pc", "q35"] = "pc"
-    memory: int = 160
     label: str = "config"
     wait: int = 10
     append: str = ""
+
+
+_PLAIN = Machine()
 
 
 def domain_xml(  # noqa: PLR0913  # each is one element of the domain
@@ -79,7 +76,8 @@ def domain_xml(  # noqa: PLR0913  # each is one element of the domain
     console: Path,
     *,
     disks: Sequence[Disk] = (),
-    machine: Machine | None = None,
+    machine: Machine = _PLAIN,
+    terminal: bool = False,
 ) -> str:
     """Return the XML of a domain that boots the guest under emulation (TCG).
 
@@ -89,38 +87,28 @@ def domain_xml(  # noqa: PLR0913  # each is one element of the domain
         guest: what it boots.
         console: the file its serial console is written to; emptied whenever the domain is started.
         disks: its disks; the root disk, whose storage counts as the VM's primary storage, first.
-        machine: its hardware; a `Machine()` otherwise.
+        machine: its hardware.
+        terminal: `console` is a Unix socket, of at most 107 bytes, that QEMU makes when the domain is started.
     """
-    machine = machine or Machine()
-    domain = ET.Element("domain", type="qemu")
-    ET.SubElement(domain, "name").text = name
-    ET.SubElement(domain, "uuid").text = str(vm_uuid)
-    ET.SubElement(domain, "memory", unit="MiB").text = str(machine.memory)
-    ET.SubElement(domain, "vcpu").text = "1"
-    boot = ET.SubElement(domain, "os")
-    ET.SubElement(boot, "type", arch="x86_64", machine=machine.type).text = "hvm"
-    ET.SubElement(boot, "kernel").text = str(guest.kernel)
-    ET.SubElement(boot, "initrd").text = str(guest.initrd)
-    ET.SubElement(boot, "cmdline").text = _command_line(machine)
-    ET.SubElement(ET.SubElement(domain, "features"), "acpi")
-    ET.SubElement(domain, "on_reboot").text = "destroy"
-    devices = ET.SubElement(domain, "devices")
-    devices.extend(disk.element() for disk in disks)
-    if machine.type == "q35":
-        ET.SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
-        for index in range(1, _SPARE_PORTS + 1):
-            ET.SubElement(devices, "controller", type="pci", index=str(index), model="pcie-root-port")
-    ET.SubElement(devices, "controller", type="usb", index="0", model="none")
-    for kind in ("serial", "console"):
-        port = ET.SubElement(devices, kind, type="file")
-        ET.SubElement(port, "source", path=str(console))
-        ET.SubElement(port, "target", port="0")
-    ET.SubElement(devices, "memballoon", model="none")
-    return ET.tostring(domain, encoding="unicode")
-
-
-def _command_line(machine: Machine) -> str:
-    words = [_COMMAND_LINE, f"configdrive.label={machine.label}", f"configdrive.wait={machine.wait}"]
-    if machine.append:
-        words.append(machine.append)
-    return " ".join(words)
+    kind, mode = ("unix", " mode='bind'") if terminal else ("file", "")
+    port = f"type='{kind}'><source{mode} path={quoteattr(str(console))}/><target port='0'/>"
+    ports = "".join(f"<controller type='pci' index='{index}' model='pcie-root-port'/>" for index in _SPARE_PORTS)
+    told = f"{_COMMAND_LINE} configdrive.label={machine.label} configdrive.wait={machine.wait} {machine.append}"
+    return f"""
+<domain type='qemu'>
+  <name>{escape(name)}</name><uuid>{vm_uuid}</uuid><memory unit='MiB'>160</memory><vcpu>1</vcpu>
+  <os>
+    <type arch='x86_64' machine='{machine.type}'>hvm</type>
+    <kernel>{escape(str(guest.kernel))}</kernel><initrd>{escape(str(guest.initrd))}</initrd>
+    <cmdline>{escape(told)}</cmdline>
+  </os>
+  <features><acpi/></features>
+  <on_reboot>destroy</on_reboot>
+  <devices>
+    {"".join(disk.xml for disk in disks)}
+    {f"<controller type='pci' index='0' model='pcie-root'/>{ports}" if machine.type == "q35" else ""}
+    <controller type='usb' index='0' model='none'/>
+    <serial {port}</serial><console {port}</console>
+    <memballoon model='none'/>
+  </devices>
+</domain>"""

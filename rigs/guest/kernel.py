@@ -1,28 +1,24 @@
-"""Makes the guest: a Debian kernel and an initial RAM disk of ours, kept in a cache directory."""
+"""Makes what QEMU boots directly: a Debian kernel and an initial RAM disk of ours, kept in a cache directory."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
-import shutil
-import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from rigs.guest.initrd import build
-from rigs.guest.packages import Packages, put_in_place, unpack
+from rigs.guest.initrd import INIT, fill_with_probes, make
+from rigs.guest.packages import Packages
 from rigs.process import RigUnavailable, cache_directory
 
+Arch = Literal["amd64", "arm64"]
 Flavour = Literal["cloud", "generic"]
-
-_HERE: Final = Path(__file__).parent
-
-# The cloud kernel is a third of the size and boots faster; it drives IDE, virtio and SCSI, but neither SATA nor USB.
-_KERNEL_PACKAGES: Final[dict[Flavour, str]] = {"cloud": "linux-image-cloud-amd64", "generic": "linux-image-amd64"}
+"""The cloud kernel is a third of the size and boots faster; it drives IDE, virtio and SCSI; not SATA, not USB."""
 
 # What decides how the guest behaves, besides Debian's packages.
-_SOURCES: Final = ("init", "initrd.py", "cpio.py")
+_SOURCES: Final = (INIT, INIT.with_name("initrd.py"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,42 +34,38 @@ class GuestKernel:
     initrd: Path
 
     @classmethod
-    def prepare(cls, cache_dir: Path | None = None, flavour: Flavour = "cloud") -> GuestKernel:
-        """Return the guest, made now unless it was made before from the same files.
+    def prepare(cls) -> GuestKernel:
+        """Return the guest that prints its drive, made now unless it was made before from the same files.
+
+        Raises:
+            RigUnavailable: the packages cannot be had on this machine, or its own programs are no x86's.
+        """
+        if platform.machine() != "x86_64":
+            raise RigUnavailable(f"the small guest is made for x86_64, this is {platform.machine()}")
+        return cls.of("amd64", "cloud", b"".join(path.read_bytes() for path in _SOURCES), fill_with_probes)
+
+    @classmethod
+    def of(cls, arch: Arch, flavour: Flavour, key: bytes, fill: Callable[[Path, Path, Path], None]) -> GuestKernel:
+        """Return a guest whose initial RAM disk is filled so, made now unless it was made before with the same key.
 
         The first time, packages are fetched: 27 MB for the cloud kernel, 70 MB for the generic one.
 
         Args:
-            cache_dir: where it is kept; `.cache/guest` of the checkout otherwise.
-            flavour: "cloud"; "generic" for guests with SATA or USB.
+            arch: as Debian calls it.
+            flavour: which kernel.
+            key: what decides how the guest behaves.
+            fill: as for `make`.
 
         Raises:
             RigUnavailable: the packages cannot be had on this machine.
         """
-        cache = cache_dir or cache_directory("guest")
-        key = _key()
-        if made := sorted(cache.glob(f"{flavour}-*-{key}")):
-            return cls(made[-1] / "vmlinuz", made[-1] / "initrd")
-        if platform.machine() != "x86_64":
-            raise RigUnavailable(f"the small guest is made for x86_64, this is {platform.machine()}")
-        packages = cache / "packages" / flavour
-        if not packages.exists():
-            Packages(cache / "apt").fetch([_KERNEL_PACKAGES[flavour], "busybox-static"], packages)
-        with tempfile.TemporaryDirectory(dir=cache, prefix="make-") as scratch:
-            root, made_now = Path(scratch) / "root", Path(scratch) / "made"
-            unpack(packages, root)
-            [kernel] = root.glob("boot/vmlinuz-*")
-            release = kernel.name.removeprefix("vmlinuz-")
-            made_now.mkdir()
-            shutil.copyfile(kernel, made_now / "vmlinuz")
-            build(root, release, _HERE / "init").write(made_now / "initrd")
-            target = cache / f"{flavour}-{release}-{key}"
-            put_in_place(made_now, target)
-        return cls(target / "vmlinuz", target / "initrd")
-
-
-def _key() -> str:
-    digest = hashlib.sha256()
-    for name in _SOURCES:
-        digest.update((_HERE / name).read_bytes())
-    return digest.hexdigest()[:12]
+        cache, digest = cache_directory("guest"), hashlib.sha256(key).hexdigest()[:12]
+        kind = flavour if arch == "amd64" else f"{flavour}-{arch}"
+        made = sorted(cache.glob(f"{kind}-[0-9]*-{digest}"))
+        if not made:
+            packages = cache / "packages" / kind
+            if not packages.exists():
+                kernel = f"linux-image-{'cloud-' if flavour == 'cloud' else ''}{arch}"
+                Packages(cache / f"apt-{arch}", arch).fetch([kernel, "busybox-static"], packages)
+            made = [make(packages, cache, f"{kind}-{{release}}-{digest}", fill)]
+        return cls(made[-1] / "vmlinuz", made[-1] / "initrd")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rigs.process import RigUnavailable, find_program
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _TIMEOUT = 600.0  # seconds, for one run of apt
 
@@ -24,7 +22,7 @@ class Packages:
 
     Args:
         directory: for the lists.
-        architecture: Debian's name of another one than this machine's, such as `arm64`: lists of our own, too.
+        architecture: Debian's name of one, such as `arm64`; a foreign one has lists of our own.
 
     Raises:
         RigUnavailable: this is no Debian system.
@@ -36,7 +34,7 @@ class Packages:
         self._apt_cache = find_program("apt-cache", "apt")
         self._options: tuple[str, ...] = ()
         self._foreign: tuple[str, ...] = ()
-        if architecture is not None:
+        if architecture not in {None, {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())}:
             words = (
                 f"APT::Architecture={architecture}",
                 f"APT::Architectures::={architecture}",

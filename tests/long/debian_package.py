@@ -8,8 +8,9 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -20,9 +21,6 @@ from rigs.trees import in_own_mounts, scratch_tree
 from tests.integration.deploy.test_systemd import Unit
 from tests.long.debian import bare_root
 from tests.support import require, require_rig, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 pytestmark = pytest.mark.timeout(1200)  # seconds; debootstrap, the first time, on a busy machine
 

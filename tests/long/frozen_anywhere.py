@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 import redis
@@ -11,9 +11,6 @@ from rigs.redis import RedisServer
 from tests.integration.queue.frozen import run
 from tests.integration.queue.test_frozen import SCRIPTS
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module")

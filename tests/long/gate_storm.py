@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from rigs.certificates import Certificates
 from rigs.cloudstack import CloudStack
@@ -19,9 +19,6 @@ from rigs.process import LOOPBACK
 from tests.e2e.kvm.gated import Gated, Started
 from tests.e2e.kvm.site import Site
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VMS = 50
 MOST_SECONDS = 5.0

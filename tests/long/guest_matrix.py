@@ -6,39 +6,35 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from pathlib import Path
+from typing import Final, Literal, get_args
 from xml.etree import ElementTree as ET
 
 import pytest
 from typing_extensions import override
 
 from configdrive.iso import build as image
-from configdrive.model import HostName, Image, Place, StorageName
-from rigs.guest.kernel import Flavour
-from rigs.guest.probe import Arch, ProbeKernel
+from configdrive.model import HostName, Image, Place, StorageName, Vm
+from rigs.guest.kernel import Arch, Flavour
+from rigs.guest.probe import probe_kernel
 from rigs.libvirt import LibvirtHost
-from rigs.process import find_program
+from rigs.process import find_program, wait_until
 from tests.contract.rig import image_name
 from tests.integration.kvm.cloud import Cloud, disk
-from tests.long import pace
 from tests.support import require_rig
 from workers.hypervisors.kvm.driver import KvmDriver
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from configdrive.model import Vm
-
-pytestmark = pytest.mark.timeout(pace.NEVER_HANGS)
+pytestmark = pytest.mark.timeout(0)  # its waits end by themselves
 
 HOME: Final = Place(StorageName("local"), HostName("h1"))
 Machine = Literal["pc", "q35", "virt"]
 Root = Literal["virtio", "scsi", "its own"]
 OtherCd = Literal["no CD", "an empty CD", "an installer"]
 
+QEMU: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 OWN_BUS: Final = {"pc": "ide", "q35": "sata", "virt": "scsi"}
 """What a machine has for disks and CD drives by itself; `virt` has nothing, so its user added virtio-scsi, or SATA."""
 
@@ -71,7 +67,7 @@ class Cell:
 
     @property
     def arch(self) -> Arch:
-        return "aarch64" if self.machine == "virt" else "x86_64"
+        return "arm64" if self.machine == "virt" else "amd64"
 
     @property
     def root_bus(self) -> str:
@@ -143,7 +139,7 @@ def define(cloud: Cloud, cell: Cell, console: Path, installer: Path, *, firmware
     boot = "<boot dev='cdrom'/><boot dev='hd'/>" if cell.other == "an installer" else "<boot dev='hd'/>"
     scsi = cell.root_bus == "scsi" or (cell.machine == "virt" and bool(other))
     serial = "ttyAMA0" if cell.machine == "virt" else "ttyS0"
-    kernel = None if firmware else ProbeKernel.prepare(cell.arch, cell.kernel)
+    kernel = None if firmware else probe_kernel(cell.arch, cell.kernel)
     direct = (
         ""
         if kernel is None
@@ -154,7 +150,7 @@ def define(cloud: Cloud, cell: Cell, console: Path, installer: Path, *, firmware
     acpi = "" if cell.machine == "virt" else "<features><acpi/></features>"  # needs UEFI there
     cloud.connection.defineXML(
         f"<domain type='qemu'><name>{vm.instance_name}</name><uuid>{vm.uuid}</uuid><memory unit='MiB'>384</memory>"
-        f"<vcpu>1</vcpu><os><type arch='{cell.arch}' machine='{cell.machine}'>hvm</type>{direct}{boot}</os>"
+        f"<vcpu>1</vcpu><os><type arch='{QEMU[cell.arch]}' machine='{cell.machine}'>hvm</type>{direct}{boot}</os>"
         f"{acpi}{cpu}<on_reboot>destroy</on_reboot><devices>{root}{other}"
         + ("<controller type='scsi' index='0' model='virtio-scsi'/>" if scsi else "")
         + "<controller type='usb' model='none'/><memballoon model='none'/>"
@@ -165,15 +161,8 @@ def define(cloud: Cloud, cell: Cell, console: Path, installer: Path, *, firmware
 
 def _name(cell: Cell, number: int) -> str:
     """Return a target's name: of the root disk, an empty CD drive, and the installer's (CloudStack's `hdc`, `sdc`)."""
-    return (
-        ("hda", "hdd", "hdc")
-        if OWN_BUS[cell.machine] == "ide" and not _is_scsi(cell, number)
-        else ("sda", "sdb", "sdc")
-    )[number]
-
-
-def _is_scsi(cell: Cell, number: int) -> bool:
-    return number == 0 and cell.root == "scsi"
+    ide = OWN_BUS[cell.machine] == "ide" and not (number == 0 and cell.root == "scsi")
+    return (("hda", "hdd", "hdc") if ide else ("sda", "sdb", "sdc"))[number]
 
 
 def give(driver: KvmDriver, vm: Vm) -> None:
@@ -196,11 +185,11 @@ def test_a_guest_reads_its_config_drive(
         text = console.read_text(errors="replace") if console.exists() else ""
         return next((line for line in text.splitlines() if line.startswith("@@") and line.endswith("@@")), None)
 
-    pace.wait_until(lambda: said() or not cloud.domain(vm).isActive(), f"the guest: {cell}", timeout=400)
+    wait_until(lambda: said() or not cloud.domain(vm).isActive(), f"the guest: {cell}", timeout=400)
     line = said()
     assert line is not None, f"the guest ended without a word: {console.read_text(errors='replace')[:400]}"
     assert (vm.uuid in line) is (cell.why_not is None), (line, cell.why_not)
-    pace.wait_until(lambda: not cloud.domain(vm).isActive(), "the guest to power off", timeout=60)
+    wait_until(lambda: not cloud.domain(vm).isActive(), "the guest to power off", timeout=60)
     driver.detach(vm)
     left = ET.fromstring(cloud.domain(vm).XMLDesc(2)).iterfind("devices/controller/alias")  # noqa: S314
     assert [alias.get("name") for alias in left if str(alias.get("name")).startswith("ua-")] == []
@@ -216,10 +205,10 @@ def test_the_installer_boots_beside_the_config_drive(
 ) -> None:
     """By SeaBIOS, with `-boot strict=on`; on aarch64 the boot index alone is looked at (tests/integration/kvm)."""
     console = tmp_path / "console"
-    vm = define(cloud, replace(cell), console, installer, firmware=True)
+    vm = define(cloud, cell, console, installer, firmware=True)
     give(driver, vm)
     cloud.start(vm)
-    pace.wait_until(
+    wait_until(
         lambda: console.exists() and "the installer has booted" in console.read_text(errors="replace"),
         f"the installer: {cell}",
         timeout=120,

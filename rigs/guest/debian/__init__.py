@@ -7,6 +7,6 @@ busybox as process 1.
 from __future__ import annotations
 
 from rigs.guest.debian.root import DebianGuest
-from rigs.guest.debian.terminal import Terminal, with_terminal
+from rigs.guest.debian.terminal import Terminal
 
-__all__ = ["DebianGuest", "Terminal", "with_terminal"]
+__all__ = ["DebianGuest", "Terminal"]

@@ -8,18 +8,15 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from rigs.guest.cpio import Archive
-from rigs.guest.initrd import add_modules
+from rigs.guest.initrd import pack, put, put_busybox, put_modules
 from rigs.guest.kernel import GuestKernel
 from rigs.guest.packages import Packages, put_in_place, unpack
 from rigs.process import RigError, RigUnavailable, cache_directory, find_program
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _HERE: Final = Path(__file__).parent
 _SOURCES: Final = ("init", "rcS", "root.py")
@@ -74,7 +71,7 @@ class DebianGuest:
     tree: Path
 
     @classmethod
-    def prepare(cls, cache_dir: Path | None = None) -> DebianGuest:
+    def prepare(cls) -> DebianGuest:
         """Return the guest, made now unless it was made before; 20 MB of packages are fetched then.
 
         Raises:
@@ -82,8 +79,7 @@ class DebianGuest:
         """
         if os.geteuid() != 0:
             raise RigUnavailable("only root can make the small Debian's root disk")
-        cache = cache_dir or cache_directory("guest")
-        plain = GuestKernel.prepare(cache)
+        cache, plain = cache_directory("guest"), GuestKernel.prepare()
         release = plain.kernel.parent.name.split("-", 1)[1].rsplit("-", 1)[0]
         digest = hashlib.sha256(release.encode())
         for name in _SOURCES:
@@ -98,7 +94,13 @@ class DebianGuest:
                 (made / "tree").mkdir(parents=True)
                 _fill(made / "tree", packages)
                 unpack(cache / "packages" / "cloud", kernel)
-                _initrd(made / "tree" / "bin/busybox", kernel / "lib/modules" / release).write(made / "initrd")
+                initrd = Path(scratch) / "initrd"
+                for directory in ("dev", "root"):
+                    (initrd / directory).mkdir(parents=True)
+                put(initrd, "init", (_HERE / "init").read_bytes(), executable=True)
+                put_busybox(initrd, kernel)
+                put_modules(initrd, kernel / "lib/modules" / release, _MODULES)
+                pack(initrd, made / "initrd")
                 put_in_place(made, target)
         return cls(GuestKernel(plain.kernel, target / "initrd"), target / "tree")
 
@@ -152,17 +154,6 @@ def _fill(tree: Path, packages: Path) -> None:
     (tree / "sbin/init").symlink_to("/bin/busybox")
     (tree / "sbin/getty").symlink_to("/bin/busybox")
     (tree / "bin/sh").symlink_to("dash")
-
-
-def _initrd(busybox: Path, modules: Path) -> Archive:
-    archive = Archive()
-    for directory in ("dev", "root"):
-        archive.directory(directory)
-    archive.device("dev/console", 5, 1)
-    archive.file("init", (_HERE / "init").read_bytes(), executable=True)
-    archive.file("bin/busybox", busybox.read_bytes(), executable=True)
-    add_modules(archive, modules, _MODULES)
-    return archive
 
 
 def _run(argv: Sequence[str]) -> str:

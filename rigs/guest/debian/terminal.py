@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
-import threading
-import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING, Final, Self
+from pathlib import Path
+from typing import Final
 
 from rigs.process import RigError, wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import TracebackType
 
 _PROMPT: Final = r"[#$] $"
 _SHOWN: Final = 2000  # characters of the end of what was printed, in an error
 
 
-def with_terminal(xml: str, path: Path) -> str:
-    """Return a domain's XML with its serial port on a Unix socket instead of in a file.
-
-    Args:
-        xml: as `domain_xml` writes it.
-        path: QEMU makes it when the domain is started; at most 107 bytes.
-    """
-    domain = ET.fromstring(xml)  # noqa: S314  # our own
-    for port in [*domain.iterfind("devices/serial"), *domain.iterfind("devices/console")]:
-        port.set("type", "unix")
-        for source in port.findall("source"):
-            source.attrib = {"mode": "bind", "path": str(path)}
-    return ET.tostring(domain, encoding="unicode")
-
-
 class Terminal:
-    """Connected from the start of the domain to its end; everything that is printed is kept.
+    """Connected from the start of the domain to its end; everything that was waited for is kept.
 
     Args:
         path: the socket.
@@ -45,9 +26,9 @@ class Terminal:
         self._hidden = hidden
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(str(path))
+        self._socket.settimeout(0.05)
         self._printed = bytearray()
         self._read = 0
-        self._reader = threading.Thread(target=self._listen, name="terminal", daemon=True)
 
     @property
     def printed(self) -> str:
@@ -66,6 +47,8 @@ class Terminal:
         """
 
         def found() -> str | None:
+            with contextlib.suppress(TimeoutError):
+                self._printed += self._socket.recv(65536)
             text = self.printed[self._read :]
             match = re.search(pattern, text)
             if match is None:
@@ -101,25 +84,6 @@ class Terminal:
         """Leave the shell."""
         self.enter("exit")
 
-    def __enter__(self) -> Self:
-        """Begin to read."""
-        self._reader.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Hang up."""
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._reader.join()
         self._socket.close()
-
-    def _listen(self) -> None:
-        while True:
-            try:
-                received = self._socket.recv(65536)
-            except OSError:
-                return
-            if not received:
-                return
-            self._printed += received

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import kubernetes_validate
 import yaml
+from pydantic import BaseModel
 
 from tests.integration.deploy.compose import ROOT
 from tests.support import require
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import ModuleType
-
-    from pydantic import BaseModel
 
 CHART = ROOT / "deploy/kubernetes/configdrive"
 KUBERNETES = "1.37"

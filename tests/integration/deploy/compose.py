@@ -13,9 +13,10 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from click.testing import CliRunner
@@ -24,9 +25,6 @@ from redis import Redis
 from rigs.process import LOOPBACK, Daemon, find_program, free_port, tail
 from tests.support import require_rig, wait_until
 from workers.cli import program
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[3]
 IMAGE_FILES = Path("/usr/local/lib/configdrive")

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.deploy.compose import begun
+from tests.integration.deploy.compose import Stack, begun
 from tests.support import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.integration.deploy.compose import Stack
 
 RUNNING = ("worker-kvm", "worker-simulated", "wakeup", "storage-sweep", "flower")
 """Beside Redis; the workers for the other hypervisors are started by words that differ in their name alone."""

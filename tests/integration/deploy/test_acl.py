@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
 
 from configdrive.lifecycle.settled import Verified
-from configdrive.model import HostName
+from configdrive.model import HostName, VmUuid
 from tasks.mailbox import Held, Leftover, OperatorAction
-from tests.integration.deploy.compose import begun, configdrive
+from tests.integration.deploy.compose import Stack, begun, configdrive
 from tests.mailboxes import QUEUE, Store, again, finish, new_vm, outcome, park, posting, receipts
 from workers.store.inspection import Inspection
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from configdrive.model import VmUuid
-    from tests.integration.deploy.compose import Stack
 
 PREFIX = "configdrive:"
 EVENT = "an-event-that-waits"

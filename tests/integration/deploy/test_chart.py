@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -31,10 +33,6 @@ from tests.integration.deploy.compose import ROOT
 from workers.cli.program import program
 from workers.config.cloudstack import CloudStackSettings
 from workers.config.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 MADE_BY_THE_CHART = {"keys_file", "inventory", "health_file", "metrics_port", "metrics_address"}
 SECRET = {"redis_url", "sentinel_password"}

@@ -8,7 +8,7 @@ import os
 import shutil
 import ssl
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,16 +16,11 @@ from rigs.certificates import Certificates
 from rigs.cloudstack import CloudStack, machine
 from rigs.process import LOOPBACK, free_port
 from tests.integration.cloudstack.site import SECRET, sign, started
-from tests.integration.deploy.compose import begun, configdrive
+from tests.integration.deploy.compose import Service, Stack, begun, configdrive
 from tests.integration.metrics.asking import scrape
 from tests.support import require_rig, wait_until
 from workers.cloudstack.gate import Verdict
 from workers.cloudstack.gate_tokens import new_token
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.integration.deploy.compose import Service, Stack
 
 
 @pytest.fixture(scope="module")

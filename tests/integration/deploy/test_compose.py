@@ -8,27 +8,23 @@ import os
 import urllib.error
 import urllib.request
 from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import redis
+from celery import Celery
 from celery.worker.control import Panel
 from pydantic import SecretStr
 
 from rigs.cloud import VmScript, key_of
 from rigs.go_client import GoClient
-from tests.integration.deploy.compose import ROOT, configdrive, read_services
+from tests.integration.deploy.compose import ROOT, Stack, configdrive, read_services
 from tests.integration.deploy.conftest import RUNNING
 from tests.support import require_rig, wait_until
 from tests.unit.docs.commands import assert_accepted
 from workers.cli.program import COMMANDS
 from workers.config.settings import Settings
 from workers.queueing.app import make_app
-
-if TYPE_CHECKING:
-    from celery import Celery
-
-    from tests.integration.deploy.compose import Stack
 
 SERVICES = read_services()
 

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +18,6 @@ from workers.config.hypervisors import queues
 from workers.config.settings import Settings
 from workers.config.unknown_variables import names_of_settings
 from workers.queueing.app import GRACE_SECONDS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HYPERVISORS = ("kvm", "vmware", "xenserver")
 WORKERS = tuple(f"worker-{name}" for name in HYPERVISORS)

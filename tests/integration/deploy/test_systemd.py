@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,9 +18,6 @@ from tests.integration.deploy.compose import ROOT
 from tests.support import require_rig, wait_until
 from workers.cloudstack.gate_tokens import new_token
 from workers.config.keys import public_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 UNITS = sorted(file for file in (ROOT / "deploy/systemd").glob("*.service") if file.is_file())
 DROP_INS = sorted((ROOT / "deploy/systemd").glob("*.service.d/*.conf"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +15,6 @@ from configdrive.model import VmUuid
 from tests.drives import VM, files_of, secret, write_image
 from tests.integration.guest.guest import Seen, play
 from tests.support import find_program, require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 PASSWORD = "pä$$ \"wörd\" 'with' \\n:everything`id`\N{GRINNING FACE}"
 USER_DATA = b'#!/bin/sh\necho "$0" \xe9\xff\necho run >>/root/runs\n'

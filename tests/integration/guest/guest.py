@@ -14,15 +14,13 @@ import ctypes
 import os
 import re
 import subprocess
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rigs.process import RigUnavailable, find_program
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 SOURCES: Final = Path(__file__).parents[3] / "guest" / "linux"
 PROGRAM: Final = SOURCES / "configdrive-guest"

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tests.drives import VM
-from tests.integration.guest.conftest import KEYS, PASSWORD, USER_DATA
+from tests.integration.guest.conftest import KEYS, PASSWORD, USER_DATA, Stage
 from tests.integration.guest.guest import opens
-
-if TYPE_CHECKING:
-    from tests.integration.guest.conftest import Stage
 
 CLONE = "5b1d7c0e-8a4f-4d0b-9c36-2f7e1a60d9b4"
 """The uuid of a VM that was made of the other one."""

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from tests.integration.guest.conftest import KEYS, USER_DATA
+from tests.integration.guest.conftest import KEYS, USER_DATA, Stage
 from tests.integration.guest.guest import opens
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.integration.guest.conftest import Stage
 
 PASSWORD = "cloudstack/password/vm_password.txt"
 USER = "cloudstack/userdata/user_data.txt"

@@ -5,16 +5,12 @@ What else depends on the shell is played under each of them (`guest.py`), there 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from tests.integration.guest.conftest import Stage
 from tests.integration.guest.guest import PROGRAM
 from tests.integration.image.linux import run_in_linux
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.integration.guest.conftest import Stage
 
 # `get` prints into a pipe that holds less: the drive stays mounted until the pipe is read to its end.
 SCRIPT = f"""

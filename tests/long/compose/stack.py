@@ -8,16 +8,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from rigs.cloud import VmScript
 from tests.long.compose.engine import Engine, fill_wheelhouse
 from tests.support import require_rig, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.timeout(1800)
 

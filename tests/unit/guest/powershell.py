@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import tree_sitter_powershell
 from tree_sitter import Language, Node, Parser
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 WINDOWS: Final = Path(__file__).resolve().parents[3] / "guest" / "windows"
 MODULE: Final = WINDOWS / "ConfigDriveGuest"

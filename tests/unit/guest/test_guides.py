@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from docs.blocks import PAGES, ROOT, blocks_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 INLINE: Final = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 GUIDES: Final = [page for page in sorted(PAGES.rglob("*.md")) if "configdrive-guest" in page.read_text()]
