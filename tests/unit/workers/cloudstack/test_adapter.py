@@ -307,28 +307,52 @@ def test_hosts_have_their_inventory_s_names() -> None:
     assert (event.data.host, event.data.destination) == ("kvm-01", "kvm2")
 
 
-@pytest.mark.parametrize("name", ["job-create-strings", "job-resetpassword-strings"])
-def test_a_new_password_in_the_clear_is_published(running: Cloud, name: str) -> None:
-    running.take(body(name))
+JOB = "5f0b6a52-4a2e-4b53-8c3f-1d6b0de1b2a7"
+
+
+@pytest.mark.parametrize(
+    ("payload", "said", "asked"),
+    [
+        (body("job-create-strings"), PASSWORD, False),
+        (body("job-resetpassword-strings"), NEW_PASSWORD, False),
+        (body("job-resetpassword-objects"), "asked for", True),  # it is masked
+        (job("VM.RESETPASSWORD", JOB), "asked for", True),  # it is missing
+    ],
+)
+def test_a_new_password_is_published_and_asked_for_where_it_is_not_said(
+    running: Cloud, payload: bytes, said: str, *, asked: bool
+) -> None:
+    running.directory.passwords[JOB] = "asked for"
+    running.take(payload)
 
     assert running.types == ["start", "password_reset"]
     assert isinstance(running.events[-1], PasswordResetEvent)
     password = running.guest().password
     assert password is not None
-    assert password.get_secret_value() == (PASSWORD if "create" in name else NEW_PASSWORD)
-    assert "password" not in running.directory.asked
+    assert password.get_secret_value() == said
+    assert ("password" in running.directory.asked) is asked
 
 
-@pytest.mark.parametrize(
-    "payload", [body("job-resetpassword-objects"), job("VM.RESETPASSWORD", "5f0b6a52-4a2e-4b53-8c3f-1d6b0de1b2a7")]
-)
-def test_a_password_that_is_masked_or_missing_is_asked_for(running: Cloud, payload: bytes) -> None:
-    running.directory.passwords["5f0b6a52-4a2e-4b53-8c3f-1d6b0de1b2a7"] = NEW_PASSWORD
-    running.take(payload)
+def test_before_a_vm_was_heard_of_nothing_new_is_published_but_a_password_with_its_start(cloud: Cloud) -> None:
+    assert "first start" in cloud.take(action("VM.UPDATE", 1)).reason
+    assert cloud.take(body("job-resetpassword-strings")).result is Result.DEAD_LETTER
+    assert cloud.types == []
+    cloud.now("Running", "h1")
+    assert len(cloud.take(body("job-create-strings")).events) == 2
+    assert cloud.types == ["start", "password_reset"]
 
-    password = running.guest().password
-    assert password is not None
-    assert password.get_secret_value() == NEW_PASSWORD
+
+@pytest.mark.parametrize("event", ["VM.UPDATE", "VM.RESETSSHKEY", "VM.RESETUSERDATA", "VM.MOVE"])
+def test_new_content_is_published_once_for_the_next_start_whoever_says_it(running: Cloud, event: str) -> None:
+    said = [
+        running.take(action(event, 20), event_id="e-1"),
+        running.take(action(event, 20)),
+        running.take(short(event), event_id="e-1"),
+        running.take(job(event, "j1")),
+    ]
+    assert [taken.result for taken in said] == [Result.PUBLISHED, Result.DUPLICATE, Result.DUPLICATE, Result.IGNORED]
+    assert running.types == ["start", "update"]
+    assert running.events[-1].model_dump()["data"]["apply"] == "next_start"
 
 
 def test_a_masked_password_of_a_job_that_is_forgotten_is_a_dead_letter_and_not_on_the_drive(running: Cloud) -> None:
@@ -337,43 +361,6 @@ def test_a_masked_password_of_a_job_that_is_forgotten_is_a_dead_letter_and_not_o
     assert taken.result is Result.DEAD_LETTER
     assert "reset it again" in running.mailbox.dead_letters(1)[0].reason
     assert running.types == ["start"]
-
-
-def test_the_first_password_of_a_vm_that_was_not_heard_of_comes_with_its_start(cloud: Cloud) -> None:
-    cloud.now("Running", "h1")
-    taken = cloud.take(body("job-create-strings"))
-
-    assert cloud.types == ["start", "password_reset"]
-    assert len(taken.events) == 2
-
-
-def test_a_password_for_a_vm_that_was_on_no_host_is_a_dead_letter(cloud: Cloud) -> None:
-    assert cloud.take(body("job-resetpassword-strings")).result is Result.DEAD_LETTER
-    assert cloud.types == []
-
-
-@pytest.mark.parametrize("event", ["VM.UPDATE", "VM.RESETSSHKEY", "VM.RESETUSERDATA", "VM.MOVE"])
-def test_new_content_is_published_once_for_the_next_start(running: Cloud, event: str) -> None:
-    results = [running.take(payload).result for payload in (action(event, 20), action(event, 20), job(event, "j1"))]
-
-    assert results == [Result.PUBLISHED, Result.DUPLICATE, Result.IGNORED]
-    assert running.types == ["start", "update"]
-    assert running.events[-1].model_dump()["data"]["apply"] == "next_start"
-
-
-def test_new_content_of_a_vm_that_never_ran_comes_with_its_start(cloud: Cloud) -> None:
-    assert "first start" in cloud.take(action("VM.UPDATE", 1)).reason
-    assert cloud.types == []
-
-
-def test_webhook_and_bus_say_the_same_thing_once(running: Cloud) -> None:
-    results = [
-        running.take(action("VM.UPDATE", 20), event_id="e-1").result,
-        running.take(action("VM.UPDATE", 20)).result,
-        running.take(short("VM.UPDATE"), event_id="e-1").result,
-    ]
-
-    assert results == [Result.PUBLISHED, Result.DUPLICATE, Result.DUPLICATE]
 
 
 @pytest.mark.parametrize("name", ["action-null-uuid-nowhere", "action-null-uuid-two", "state-null-uuid"])
