@@ -53,7 +53,6 @@ class Fleet(Rig):
         redis: a server to share, started by the caller; a private one otherwise.
         options: more options of `configdrive worker`.
         settings: fields of `workers.config.settings.Settings` that are not as usual.
-        environment: what the workers' environment has beside their settings.
     """
 
     def __init__(  # noqa: PLR0913  # what a fleet consists of
@@ -66,7 +65,6 @@ class Fleet(Rig):
         redis: RedisServer | None = None,
         options: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -83,13 +81,7 @@ class Fleet(Rig):
         self.settings = Settings(**fields)
         self.environment = {f"CONFIGDRIVE_{name.upper()}": _text(value) for name, value in fields.items()}
         self.workers = [
-            Worker(
-                directory,
-                f"worker-{number}",
-                {**self.environment, **(environment or {})},
-                hypervisor=hypervisor,
-                options=options,
-            )
+            Worker(directory, f"worker-{number}", self.environment, hypervisor=hypervisor, options=options)
             for number in range(1, workers + 1)
         ]
         self.app: Celery = make_app(self.settings)

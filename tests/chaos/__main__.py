@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.chaos.plan import MIXED
 from tests.chaos.plan_from_seed import make_plan
 from tests.chaos.storm import Storm
 from tests.chaos.verdict import verdict
@@ -39,7 +40,7 @@ def storm(seed: int, seconds: float, pool: str | None) -> bool:
     directory = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
     logging.basicConfig(filename=directory / "storm.log", level=logging.INFO, force=True)
     plan = make_plan(seed, seconds)
-    plan = plan if pool is None else replace(plan, pool=pool)
+    plan = plan if pool is None else replace(plan, pools=MIXED if pool == "mixed" else (pool,) * len(plan.pools))
     try:
         well = _raged(plan, directory)
     except Exception:  # noqa: BLE001  # the storm itself broke down: the other seeds follow
@@ -58,7 +59,7 @@ def _raged(plan: Plan, directory: Path) -> bool:
     findings = verdict(left)
     counted = f"{len(plan.lives)} lives, {len(left.outcomes)} outcomes, {sum(left.chronicle.counts.values())} troubles"
     word = f"{len(findings)} findings" if findings else "well"
-    _say(f"seed {plan.seed}: {counted}, pool {plan.pool}, {left.seconds:.1f} s: {word}\n")
+    _say(f"seed {plan.seed}: {counted}, pools {'/'.join(sorted(set(plan.pools)))}, {left.seconds:.1f} s: {word}\n")
     for finding in findings[:SHOWN]:
         life = "" if finding.vm is None else f" (life {finding.vm}, {plan.lives[finding.vm].uuid}, {finding.step})"
         _say(f"  {finding.check}: {finding.what}{life}\n")
@@ -70,7 +71,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seeds", type=seeds, default=seeds("1..20"), help="one, or a range: 1..20 (the default)")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long lives begin, for each (3: 48 lives)")
-    parser.add_argument("--pool", choices=("prefork", "threads", "solo"), help="of the workers; the seed's otherwise")
+    parser.add_argument("--pool", choices=(*MIXED, "mixed"), help="of the workers; the seed's otherwise")
     arguments = parser.parse_args()
     failed = [seed for seed in arguments.seeds if not storm(seed, arguments.seconds, arguments.pool)]
     if failed:

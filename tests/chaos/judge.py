@@ -5,6 +5,7 @@ The checks read plain data (audit lines, outcomes, what Redis holds), so that ea
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -222,6 +223,13 @@ def no_backlog(excess: int, fresh: Sequence[float], idle: Sequence[float]) -> It
         yield Finding("backlog", f"{excess} messages more than VMs that wait")
     if fresh and idle and median(fresh) > FRESH_TIMES * median(idle):
         yield Finding("backlog", f"an event takes {median(fresh):.2f} s after the storm, {median(idle):.2f} s before")
+
+
+def no_end_unasked(ends: Iterable[int | None], asked: int) -> Iterator[Finding]:
+    """No worker ends but by a kill, or as often as one was asked to: `ends` are exit codes."""
+    others = [code for code in ends if code != -signal.SIGKILL]
+    if len(others) > asked:
+        yield Finding("worker", f"workers ended with {others}, and {asked} were asked to")
 
 
 def no_secret(places: Mapping[str, bytes]) -> Iterator[Finding]:

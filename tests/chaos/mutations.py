@@ -152,7 +152,7 @@ def calm_plan(*, frozen: bool) -> Plan:
     begin = Chapter((Step("start", 1, {"host": life.host}, password=None, faults=still if frozen else slow),))
     chapters = (begin, Chapter((Step("stop", 2),))) if frozen else (begin,)
     lives = tuple(replace(other, chapters=chapters if other is life else _calm(other)) for other in plan.lives)
-    return replace(plan, pool="prefork", latency_ms=0, lives=lives, troubles=())
+    return replace(plan, pools=("prefork",) * 3, latency_ms=0, lives=lives, troubles=())
 
 
 def _calm(life: Life) -> tuple[Chapter, ...]:

@@ -21,7 +21,7 @@ HOSTS = tuple(map(HostName, ("h1", "h2", "h3")))
 POOL, LOCAL = StorageName("pool"), StorageName("local")
 """Seen by all hosts, and one of each host's own."""
 
-WORKERS = 3
+MIXED = ("prefork", "threads", "solo")
 CHILDREN = 2
 
 
@@ -155,13 +155,13 @@ class Plan:
 
     Args:
         seconds: in which lives begin. Troubles go on for longer, at most until the last life has ended.
-        pool: the kind of pool that the workers have.
+        pools: the kind of pool that each worker has.
         latency_ms: what a hypervisor takes for each verb at least.
     """
 
     seed: int
     seconds: float
-    pool: str
+    pools: tuple[str, ...]
     latency_ms: int
     lives: tuple[Life, ...]
     troubles: tuple[Trouble, ...]

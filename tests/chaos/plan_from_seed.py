@@ -36,6 +36,7 @@ LIVES_PER_SECOND = 16
 _LASTING = 4
 """How many times as long as lives begin things go wrong: on two busy cores, lives take that long to end."""
 
+_WORKERS = 3
 _POOLS = ("prefork", "prefork", "prefork", "threads", "solo")
 
 # How often a second, and the longest time it lasts.
@@ -81,7 +82,7 @@ def make_plan(seed: int, seconds: float) -> Plan:
     pool, latency_ms = dice.choice(_POOLS), dice.choice((0, 2, 10))
     count = max(1, round(LIVES_PER_SECOND * seconds))
     lives = tuple(_Fate(dice, number, seconds * number / count).life() for number in range(count))
-    return Plan(seed, seconds, pool, latency_ms, lives, tuple(_troubles(dice, _LASTING * seconds)))
+    return Plan(seed, seconds, (pool,) * _WORKERS, latency_ms, lives, tuple(_troubles(dice, _LASTING * seconds)))
 
 
 def _troubles(dice: Random, seconds: float) -> list[Trouble]:

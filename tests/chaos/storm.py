@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections import deque
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,13 @@ from rigs.fleet import Fleet, Supervisor
 from rigs.process import Daemon, RigError, core_files_on, wait_until
 from rigs.redis import RedisServer
 from rigs.simulated.spans import CHANGING, Span, spans_of
-from rigs.worker import CONFIGDRIVE
+from rigs.worker import CONFIGDRIVE, Worker
 from tasks.mailbox import OperatorAction
 from tests.chaos import judge
 from tests.chaos.clock import set_clock, wrong_clock
 from tests.chaos.findings import Finding
 from tests.chaos.orchestrators import Ground, Orchestrator
-from tests.chaos.plan import CHILDREN, HOSTS, LOCAL, POOL, WORKERS, Life, Plan, Sent, Step
+from tests.chaos.plan import CHILDREN, HOSTS, LOCAL, POOL, Life, Plan, Sent, Step
 from tests.chaos.troubles import Breaker, Chronicle, Freeze
 from tests.chaos.witness import Witness
 from workers.hypervisors.simulated.topology import StorageSpec
@@ -69,6 +69,7 @@ class Left:
     """What a storm has left, for the judge.
 
     Args:
+        ends: the exit codes of the workers that were started again.
         swept: the images that the last round of the sweep deleted.
         excess: by how many messages Celery's list was longer, at most, than VMs were waiting; old wake-ups that the
             storm itself sent again are not counted.
@@ -83,6 +84,7 @@ class Left:
     chronicle: Chronicle
     witness: Witness
     outcomes: list[Outcome] = field(default_factory=list)
+    ends: list[int | None] = field(default_factory=list)
     swept: list[str] = field(default_factory=list)
     excess: int = 0
     idle: list[float] = field(default_factory=list)
@@ -134,12 +136,15 @@ class Storm(Ground):
         self._fleet = Fleet(
             directory,
             self._cloud.inventory,
-            workers=WORKERS,
+            workers=0,
             redis=RedisServer(directory / "redis", appendfsync="always"),
-            options=["--pool", plan.pool],
             settings=SETTINGS,
-            environment={"LD_PRELOAD": str(wrong_clock()), **(environment or {})},
         )
+        more = {**self._fleet.environment, "LD_PRELOAD": str(wrong_clock()), **(environment or {})}
+        self._fleet.workers += [
+            Worker(directory, f"worker-{number}", more, options=["--pool", pool])
+            for number, pool in enumerate(plan.pools, 1)
+        ]
         self._sweeper = Daemon([CONFIGDRIVE, "sweep", "--every", "3"], directory / "sweep.log", self._fleet.environment)
         orchestrators = [Orchestrator(life, self) for life in plan.lives]
         self._of = {life.uuid: orchestrator for life, orchestrator in zip(plan.lives, orchestrators, strict=True)}
@@ -168,7 +173,7 @@ class Storm(Ground):
             self._sweeper.start()
             self.left.chronicle.sweeps.add(self._sweeper.pid)
             self.left.idle += [self._time_of_fresh_event() for _ in range(_WARM + _FRESH)][_WARM:]
-            stack.enter_context(Supervisor(self._fleet.workers))
+            self.left.ends = stack.enter_context(Supervisor(self._fleet.workers)).ends
             stack.enter_context(self.left.witness)
             breaker = Breaker(
                 self._fleet, self._sweeper, self.world, self._plan.troubles, self.left.chronicle, self._old_again
@@ -206,15 +211,7 @@ class Storm(Ground):
     def decide(self, life: Life, event: EventKey, outcome: Outcome, *, skip: bool) -> None:
         """Say it, unless the event is not parked any more."""
         action = OperatorAction.SKIP if skip else OperatorAction.RETRY
-        skipped = Outcome(
-            outcome.event_id,
-            outcome.source,
-            outcome.event_type,
-            outcome.vm_uuid,
-            outcome.sequence,
-            Status.SKIPPED,
-            time.time(),
-        )
+        skipped = replace(outcome, status=Status.SKIPPED, at=time.time(), code=None, detail="", remedy="")
         self._patiently(
             lambda: self._fleet.mailbox.act(life.uuid, event, action, skipped if skip else None), "an operator"
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.plan import Kind, Trouble
+from tests.chaos.plan import MIXED, Kind, Trouble
 from tests.chaos.plan_from_seed import make_plan
 from tests.chaos.storm import Storm
 from tests.chaos.verdict import verdict
@@ -20,13 +20,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS = 0.75
+SPREAD = 9
+"""How many times as long lives begin: until each of these has come."""
+
+SURE = (
+    Trouble(0.5, Kind.REDIS_RESTART),
+    Trouble(1.0, Kind.KILL_MAIN),
+    Trouble(1.2, Kind.REDIS_KILL, seconds=0.5),
+    Trouble(2.0, Kind.REDIS_FULL, seconds=2.5),
+    Trouble(4.8, Kind.REDIS_PAUSE, seconds=1.5),
+)
+"""So short a storm has none by chance. Two seconds after Redis was killed workers connect again: to a full one."""
 
 
 def test_short_storm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seed = 1 if on_ci() else random.randrange(10**6)  # noqa: S311  # chaos, no cryptography
-    plan = replace(make_plan(seed, SECONDS), pool="prefork")
-    killed = Trouble(SECONDS, Kind.KILL_MAIN, who=seed)  # so short a storm has none by chance
-    plan = replace(plan, troubles=(*plan.troubles, killed))
+    plan = make_plan(seed, SECONDS)
+    by_chance = [trouble for trouble in plan.troubles if trouble.kind not in {sure.kind for sure in SURE}]
+    lives = [replace(life, begins=life.begins * SPREAD) for life in plan.lives]
+    plan = replace(plan, pools=MIXED, lives=tuple(lives), troubles=(*by_chance, *SURE))
     with require_rig():
         storm = Storm(plan, tmp_path)
     left = storm.run()
@@ -34,5 +46,6 @@ def test_short_storm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     with capsys.disabled():
         fresh = f"a fresh event {median(left.fresh):.2f} s, before {median(left.idle):.2f} s"
         sys.stdout.write(f"\n[measured] {len(left.outcomes)} outcomes, seed {seed}, {left.seconds:.1f} s, {fresh}\n")
-    again = f"again: make chaos SEED={seed} SECONDS={SECONDS} POOL=prefork; all of it: {tmp_path}"
+    again = f"about the same again: make chaos SEED={seed} SECONDS={SECONDS} POOL=mixed; all of it: {tmp_path}"
     assert findings == [], again
+    assert left.chronicle.counts.keys() >= {sure.kind for sure in SURE}

@@ -111,11 +111,6 @@ class Breaker(threading.Thread):
             for heal in list(self._healing):
                 heal()
 
-    @property
-    def redis_busy(self) -> bool:
-        """Whether Redis is in trouble now."""
-        return self._redis_busy
-
     def end(self) -> None:
         """Stop breaking, heal everything."""
         self._ended.set()

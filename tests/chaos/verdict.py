@@ -14,6 +14,7 @@ from rigs.running_files import read_files_below
 from rigs.simulated.audit import KEPT
 from rigs.simulated.spans import CHANGING, spans_of
 from tests.chaos import judge
+from tests.chaos.plan import Kind
 from tests.chaos.storm import LEASE_NS, Left
 from tests.chaos.troubles import BALLAST
 from workers.config.key_ring import make_sealer
@@ -62,6 +63,7 @@ def _checks(left: Left) -> Iterator[Finding]:
     yield from judge.no_orphans(files, wanted, swept, excused | frozen)  # a sweep may come before the verification
     yield from judge.no_orphans((), (), left.swept, excused)
     yield from judge.no_backlog(left.excess, left.fresh, left.idle)
+    yield from judge.no_end_unasked(left.ends, left.chronicle.counts.get(Kind.TERM_MAIN, 0))
     yield from judge.no_secret(_readable_by_spies(left))
     yield from judge.no_core(Path.cwd(), left.fleet.directory)
     yield from judge.calm_logs({worker.name: worker.log for worker in left.fleet.workers})

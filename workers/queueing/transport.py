@@ -3,8 +3,7 @@
 Whoever can write to Redis can write to the queues. kombu and Celery end the whole worker over a message that is no
 JSON, and put one that breaks them back for the next worker (tried: kombu 5.7.0, `tests/e2e/test_hostile.py`). A wake-up
 is worth nothing, so whatever is not exactly one of ours goes to the dead letters: without its content, which is a
-stranger's. And neither a broken connection nor a full Redis ends a worker (`tests/e2e/test_redis_away.py`,
-`test_redis_full.py`).
+stranger's. And neither a broken connection nor a full Redis ends a worker (`tests/chaos/test_chaos.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any, ClassVar
 
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport.redis import Channel, QoS, SentinelChannel, SentinelTransport, Transport
+from redis.exceptions import OutOfMemoryError
 from typing_extensions import override
 
 from configdrive.errors import PermanentError
@@ -145,9 +145,14 @@ class GuardedChannel(Channel):
 
 
 class GuardedTransport(Transport):
-    """A transport that hands on nothing but wake-ups; what is not ours to judge (remote control) passes."""
+    """A transport that hands on nothing but wake-ups; what is not ours to judge (remote control) passes.
+
+    A full Redis refuses a worker that connects what it declares. To Celery that is the end of the worker; it shall try
+    again, as when Redis is away.
+    """
 
     Channel: type[Channel] = GuardedChannel
+    connection_errors: tuple[type[Exception], ...] = (*Transport.connection_errors, OutOfMemoryError)
     served: ClassVar[frozenset[str]] = frozenset()
     dead_letters: ClassVar[DeadLetters]
 
