@@ -62,14 +62,6 @@ class Browser:
             f"--virtual-time-budget={_SCRIPTS_MILLISECONDS}",
         ]
 
-    def text(self, url: str) -> str:
-        """Return what a page says, its words separated by one blank.
-
-        Raises:
-            RigError: the browser failed.
-        """
-        return " ".join(html.unescape(_TAG.sub(" ", _WITHIN_A_WORD.sub("", self.source(url)))).split())
-
     def source(self, url: str) -> str:
         """Return a page's HTML as the scripts have left it.
 
@@ -123,6 +115,11 @@ class Browser:
         if done.returncode:
             raise RigError(f"{PROGRAM} ended with {done.returncode}: {done.stderr[-500:]}")
         return done.stdout
+
+
+def words_of(source: str) -> str:
+    """Return what a page says, its words separated by one blank."""
+    return " ".join(html.unescape(_TAG.sub(" ", _WITHIN_A_WORD.sub("", source))).split())
 
 
 @contextmanager

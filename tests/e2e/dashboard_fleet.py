@@ -57,8 +57,8 @@ _SCRAPE_SECONDS: Final = 2.0
 class Life:
     """Events of ever other VMs, and the troubles among them, by the second at which they come."""
 
-    def __init__(self, site: Site, workers: list[Worker], cloudstack: CloudStack, hook: Hook) -> None:
-        self._site, self._workers, self._cloudstack, self._hook = site, workers, cloudstack, hook
+    def __init__(self, site: Site, cloudstack: CloudStack, hook: Hook) -> None:
+        self._site, self._cloudstack, self._hook = site, cloudstack, hook
         self._random = random.Random(7)  # noqa: S311 - any lives will do
         self._vms: list[tuple[VmScript, str, str]] = []
         self._down = site.cloud.directory / "hosts" / _AWAY / DOWN
@@ -68,8 +68,8 @@ class Life:
             40: self._denied,
             50: self._down.unlink,
             60: self._burst,
-            75: workers[1].kill,
-            85: workers[1].start,
+            75: site.workers[1].kill,
+            85: site.workers[1].start,
             95: self._no_wakeup,
         }
 
@@ -141,7 +141,7 @@ def watched(directory: Path) -> Iterator[tuple[Life, Prometheus]]:
     settings = {**QUICK, "orphan_seconds": 3600, "attempts": 6, "backoff_most_seconds": 4.0}
     site = Site(directory / "site", workers=0, settings=settings, hosts=hosts, latency_ms=15)
     ports = [free_port() for _ in range(2)]
-    workers = [
+    site.workers += [
         Worker(site.directory, f"simulated-{number}", site.environment, options=["--metrics-port", str(port)])
         for number, port in enumerate(ports, 1)
     ]
@@ -155,10 +155,6 @@ def watched(directory: Path) -> Iterator[tuple[Life, Prometheus]]:
         cloudstack = stack.enter_context(CloudStack(certificates))
         (place := directory / "adapters").mkdir()
         adapters = stack.enter_context(AdapterSite(place, site, cloudstack))
-        for worker in workers:
-            stack.callback(worker.sweep_up)
-            stack.callback(worker.kill)
-            worker.start()
         sweeper.start()
         stack.callback(sweeper.stop)
         hook = adapters.webhook(certificates)
@@ -166,7 +162,7 @@ def watched(directory: Path) -> Iterator[tuple[Life, Prometheus]]:
         targets = [f"{LOOPBACK}:{port}" for port in ports]
         targets += [re.sub(r"http://([^/]+)/.*", r"\1", other) for other in others]
         prometheus = stack.enter_context(Prometheus(directory / "prometheus", targets, _SCRAPE_SECONDS))
-        yield Life(site, workers, cloudstack, hook), prometheus
+        yield Life(site, cloudstack, hook), prometheus
 
 
 def draw(directory: Path, seconds: int) -> Path:

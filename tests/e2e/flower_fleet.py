@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from rigs.flower import Flower
 from rigs.process import wait_until
 from rigs.simulated.faults import Raise
 from rigs.worker import Worker
+from tests.e2e.known_secrets import PASSWORD, USER_DATA
 from tests.e2e.site import QUICK, Site, new_vm
 from workers.hypervisors.simulated.inventory import Verb
 
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from configdrive.model import EventKey
+    from rigs.cloud import VmScript
+    from rigs.redis import RedisServer
 
-PASSWORD = "Hunter2-of-the-guest"
-USER_DATA = "#cloud-config\nruncmd: [echo the-users-own-secret]\n"
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 
 _KVM = '[kvm.hosts.kvm-01]\nuri = "qemu:///system"\n'
@@ -41,36 +43,30 @@ class Watched:
 
     site: Site
     flower: Flower
-    vms: dict[str, str]
+    vms: dict[str, VmScript]
     events: dict[str, EventKey]
 
 
 @contextmanager
-def watched(directory: Path) -> Iterator[Watched]:
+def watched(directory: Path, redis: RedisServer | None = None, **settings: object) -> Iterator[Watched]:
     """Have such a fleet for a while.
+
+    Args:
+        directory: gets all its files.
+        redis: a server to share, started by the caller; a private one otherwise.
+        settings: the fleet's, beside those that make it quick.
 
     Raises:
         RigUnavailable: redis-server is not installed.
         RigError: something did not start, or did not happen in time.
     """
-    settings = {**QUICK, "backoff_seconds": 0.5, "attempts": 3}
-    site = Site(directory / "site", workers=0, settings=settings)
+    settings = {**QUICK, "backoff_seconds": 0.5, "backoff_most_seconds": 0.5, "attempts": 3, **settings}
+    site = Site(directory / "site", workers=0, redis=redis, settings=settings)
     with (site.directory / "inventory.toml").open("a", encoding="utf-8") as inventory:
         inventory.write(_KVM)
-    names = {"kvm-1": "kvm", "simulated-1": "simulated", "simulated-2": "simulated"}
-    workers = [
-        Worker(site.directory, name, site.environment, hypervisor=hypervisor) for name, hypervisor in names.items()
-    ]
-    flower = Flower(site.directory, site.environment)
-    with ExitStack() as stack:
-        stack.enter_context(site)
-        for worker in workers:
-            stack.callback(worker.sweep_up)
-            stack.callback(worker.kill)
-            worker.launch()
-        stack.enter_context(flower)
-        for worker in workers:
-            worker.wait_ready()
+    names = [*(["kvm-1"] if find_spec("libvirt") else []), "simulated-1", "simulated-2"]
+    site.workers += [Worker(site.directory, name, site.environment, hypervisor=name[:-2]) for name in names]
+    with site, Flower(site.directory, site.environment) as flower:
         yield _lived(site, flower)
 
 
@@ -97,7 +93,7 @@ def _lived(site: Site, flower: Flower) -> Watched:
         return all(flower.state(events[name]) == state for name, state in ends.items())
 
     wait_until(shown, "Flower to show all ends", timeout=20, interval=0.2)
-    return Watched(site, flower, {name: vm.uuid for name, vm in vms.items()}, events)
+    return Watched(site, flower, vms, events)
 
 
 def make_pictures() -> None:

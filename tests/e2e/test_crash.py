@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configdrive.contract.outcome import Status
-from rigs.process import core_files_on, wait_until
-from tests.e2e.site import QUICK, Site, new_vm
+from rigs.process import wait_until
+from tests.e2e.site import new_vm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.e2e.site import Site
 
 
 def limits(pid: int) -> str:
@@ -20,11 +20,9 @@ def limits(pid: int) -> str:
     return " ".join(next(line for line in lines if line.startswith("Max core file size")).split()[4:6])
 
 
-def test_crashed_child_leaves_no_core_file(make_site: Callable[..., Site]) -> None:
-    site = make_site(workers=1, settings=QUICK)
-    with core_files_on():
-        site.start()
-    (worker,) = site.workers
+def test_crashed_child_leaves_no_core_file(site: Site) -> None:
+    """The site was started by a process that lets those that it starts write core files."""
+    worker = site.workers[0]
     assert site.outcome(new_vm().event("start", guest={"password": "swordfish"})).status is Status.APPLIED
     children = worker.children()
     assert {limits(pid) for pid in (worker.pid, *children)} == {"0 0"}

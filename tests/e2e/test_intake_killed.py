@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VMS, ROUNDS, EACH = 25, 4, 10
+VMS, ROUNDS, EACH = 25, 2, 20
 """In each round each VM has so many events: 1,000 in all."""
 
 SETTINGS = {"lease_seconds": 0.6, "wakeup_seconds": 0.1, "intake_seconds": 0.005}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,8 @@ from configdrive.contract.outcome import Status
 from rigs.certificates import Certificates
 from rigs.process import LOOPBACK, Daemon, find_program, free_port
 from rigs.redis import TlsRedisServer
-from rigs.worker import CONFIGDRIVE
 from tests.e2e.site import QUICK, new_vm
-from tests.support import require_rig, wait_until
+from tests.support import require_rig, run_command, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,34 +42,6 @@ def files_of(server: TlsRedisServer) -> dict[str, object]:
     }
 
 
-def test_events_go_through_tls(make_site: Callable[..., Site], server: TlsRedisServer) -> None:
-    site = make_site(workers=1, redis=server, settings={**QUICK, **files_of(server)})
-    site.start()
-    vm = new_vm()
-    assert site.outcome(vm.event("start")).status is Status.APPLIED
-    ids = site.publish(*[new_vm().event("start") for _ in range(20)])
-    assert {outcomes[-1].status for outcomes in site.outcomes(ids).values()} == {Status.APPLIED}
-    answer = subprocess.run(  # noqa: PLW1510 - the exit code is 1: see below
-        [CONFIGDRIVE, "doctor"], capture_output=True, text=True, timeout=300, env=site.environment
-    )
-    assert f"OK    redis {LOOPBACK}:{server.port}: answers" in answer.stdout
-    assert "OK    worker worker-1@" in answer.stdout
-    assert "FAIL" not in answer.stdout
-    assert "insecure SSL" not in site.log
-
-
-@pytest.mark.parametrize("missing", ["redis_ca", "redis_certificate"])
-def test_neither_an_unknown_server_nor_an_unknown_client_is_let_in(
-    make_site: Callable[..., Site], server: TlsRedisServer, missing: str
-) -> None:
-    files = files_of(server)
-    for name in {missing, f"{missing}_key"} & files.keys():
-        del files[name]
-    site = make_site(workers=0, redis=server, settings=files)
-    with connect_redis(site.settings, patient=False) as client, pytest.raises(redis.ConnectionError):
-        client.ping()
-
-
 @pytest.fixture
 def sentinel(server: TlsRedisServer, tmp_path: Path) -> Iterator[int]:
     """One Sentinel that speaks TLS only, with its master and with us; its port."""
@@ -91,17 +61,14 @@ def sentinel(server: TlsRedisServer, tmp_path: Path) -> Iterator[int]:
         daemon.stop()
 
 
-def test_a_sentinel_is_asked_through_tls_with_its_own_password(
-    make_site: Callable[..., Site], server: TlsRedisServer, sentinel: int
+@pytest.mark.parametrize("by_sentinel", [False, True], ids=["directly", "by a Sentinel"])
+def test_events_go_through_tls(
+    make_site: Callable[..., Site], server: TlsRedisServer, sentinel: int, *, by_sentinel: bool
 ) -> None:
-    settings = {
-        **QUICK,
-        **files_of(server),
-        "redis_url": f"rediss+sentinel://{LOOPBACK}:{sentinel}/fleet/0",
-        "sentinel_password": "lantern",
-        "key_prefix": "sentinel:",  # a fleet of its own, with keys of its own, beside the others on this Redis
-    }
-    site = make_site(workers=1, redis=server, settings=settings)
+    """The Sentinel is asked with its own password; its fleet has keys of its own, beside the other on this Redis."""
+    url = {"redis_url": f"rediss+sentinel://{LOOPBACK}:{sentinel}/fleet/0", "sentinel_password": "lantern"}
+    settings = {**QUICK, **files_of(server), **(url | {"key_prefix": "sentinel:"} if by_sentinel else {})}
+    site = make_site(workers=1, redis=server, settings=settings, options=["--pool", "solo"])
 
     def known() -> bool:
         with connect_redis(site.settings, patient=False) as client, suppress(redis.ConnectionError):
@@ -110,5 +77,22 @@ def test_a_sentinel_is_asked_through_tls_with_its_own_password(
 
     wait_until(known, "the Sentinel to know its master", timeout=20, interval=0.2)
     site.start()
-    assert site.outcome(new_vm().event("start")).status is Status.APPLIED
-    assert "lantern" not in site.log
+    ids = site.publish(*[new_vm().event("start") for _ in range(20)])
+    assert {outcomes[-1].status for outcomes in site.outcomes(ids).values()} == {Status.APPLIED}
+    shown = run_command(site.environment, "doctor").stdout
+    assert f"{LOOPBACK}:{server.port}: answers" in shown
+    assert "OK    worker worker-1@" in shown
+    assert "FAIL" not in shown
+    assert [word for word in ("insecure SSL", "lantern") if word in site.log + shown] == []
+
+
+@pytest.mark.parametrize("missing", ["redis_ca", "redis_certificate"])
+def test_neither_an_unknown_server_nor_an_unknown_client_is_let_in(
+    make_site: Callable[..., Site], server: TlsRedisServer, missing: str
+) -> None:
+    files = files_of(server)
+    for name in {missing, f"{missing}_key"} & files.keys():
+        del files[name]
+    site = make_site(workers=0, redis=server, settings=files)
+    with connect_redis(site.settings, patient=False) as client, pytest.raises(redis.ConnectionError):
+        client.ping()

@@ -14,6 +14,7 @@ QUESTIONS: Final = frozenset(
         "active_queues",
         "clock",
         "conf",
+        "heartbeat",
         "ping",
         "query_task",
         "registered",
@@ -23,7 +24,8 @@ QUESTIONS: Final = frozenset(
         "stats",
     }
 )
-"""What Flower and `celery inspect` may ask. `conf` comes without passwords."""
+"""What Flower and `celery inspect` may ask. `conf` comes without passwords; `heartbeat`, which Flower asks for when it
+starts, is answered by an event."""
 
 
 def restrict_to_questions() -> None:
