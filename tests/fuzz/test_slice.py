@@ -13,7 +13,7 @@ from tests.fuzz.targets import TARGETS
 if TYPE_CHECKING:
     from random import Random
 
-CASES, SEED = 150, 0
+CASES, SEED = 75, 0
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import override
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from tasks.mailbox import Claim
 from tests.unit.fakes.cloud import At
 from workers.store.mailbox import RedisMailbox
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Sequence
 
     import redis
 
-    from configdrive.client.postings import Posting, Receipt
-    from configdrive.contract.outcome import Outcome
-    from configdrive.lifecycle.settled import Verified
-    from configdrive.model import EventKey, Intent, VmUuid
-    from tasks.mailbox import Claim, DeadLetter, Doubt, Ending, Held, Leftover, NotNow, Right, Wakeup
+    from configdrive.model import EventKey
     from tests.integration.queue.lost_replies import Loss
     from tests.unit.documents import Json
     from workers.store.mailbox import MailboxOptions
@@ -144,6 +142,11 @@ class Points:
                 raise UnforeseenError(where)
 
 
+_CALLS = {name: name for name in ("put", "claim", "renew", "intend", "note_doubt", "done", "hold", "release")}
+_CALLS |= {"release_verified": "release", "outcome_of": "outcome", "dead_letter": "dead_letter"}
+_BEFORE_ONLY = frozenset({"note_doubt", "outcome_of"})
+
+
 class PointedMailbox(RedisMailbox):
     """The store as a worker has it, with a point before and after each call; remembers the last claim of each event."""
 
@@ -153,74 +156,15 @@ class PointedMailbox(RedisMailbox):
         self.claims: dict[EventKey, Claim] = {}
 
     @override
-    def put(self, posting: Posting) -> Receipt:
-        self._points.at_store("put", At.BEFORE)
-        answer = super().put(posting)
-        self._points.at_store("put", At.AFTER)
-        return answer
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return partial(self._pointed, name, found) if name in _CALLS else found
 
-    @override
-    def claim(self, wakeup: Wakeup) -> Claim | NotNow:
-        self._points.at_store("claim", At.BEFORE)
-        answer = super().claim(wakeup)
-        if not isinstance(answer, str):
+    def _pointed(self, name: str, call: Callable[..., object], *arguments: object, **named: object) -> object:
+        self._points.at_store(_CALLS[name], At.BEFORE)
+        answer = call(*arguments, **named)
+        if isinstance(answer, Claim):
             self.claims[answer.header.key] = answer
-        self._points.at_store("claim", At.AFTER)
+        if name not in _BEFORE_ONLY:
+            self._points.at_store(_CALLS[name], At.AFTER)
         return answer
-
-    @override
-    def renew(self, right: Right) -> bool:
-        self._points.at_store("renew", At.BEFORE)
-        answer = super().renew(right)
-        self._points.at_store("renew", At.AFTER)
-        return answer
-
-    @override
-    def intend(self, right: Right, intents: Collection[Intent]) -> bool:
-        self._points.at_store("intend", At.BEFORE)
-        answer = super().intend(right, intents)
-        self._points.at_store("intend", At.AFTER)
-        return answer
-
-    @override
-    def note_doubt(self, queue: str, vm_uuid: VmUuid, intents: Collection[Intent] = ()) -> None:
-        self._points.at_store("note_doubt", At.BEFORE)
-        super().note_doubt(queue, vm_uuid, intents)
-
-    @override
-    def release_verified(self, held: Held, doubt: Doubt, found: Verified) -> None:
-        self._points.at_store("release", At.BEFORE)
-        super().release_verified(held, doubt, found)
-        self._points.at_store("release", At.AFTER)
-
-    @override
-    def done(self, claim: Claim, ending: Ending) -> None:
-        self._points.at_store("done", At.BEFORE)
-        super().done(claim, ending)
-        self._points.at_store("done", At.AFTER)
-
-    @override
-    def hold(self, vm_uuid: VmUuid) -> Held | NotNow:
-        self._points.at_store("hold", At.BEFORE)
-        answer = super().hold(vm_uuid)
-        self._points.at_store("hold", At.AFTER)
-        return answer
-
-    @override
-    def release(
-        self, held: Held, state: str | None = None, *, gone: bool = False, finished: Leftover | None = None
-    ) -> None:
-        self._points.at_store("release", At.BEFORE)
-        super().release(held, state, gone=gone, finished=finished)
-        self._points.at_store("release", At.AFTER)
-
-    @override
-    def outcome_of(self, key: EventKey) -> Outcome | None:
-        self._points.at_store("outcome", At.BEFORE)
-        return super().outcome_of(key)
-
-    @override
-    def dead_letter(self, letter: DeadLetter) -> None:
-        self._points.at_store("dead_letter", At.BEFORE)
-        super().dead_letter(letter)
-        self._points.at_store("dead_letter", At.AFTER)

@@ -28,7 +28,7 @@ from workers.worker import requirements
 def test_a_worker_heeds_no_variables_of_others_logs_for_machines_and_ends_at_ctrl_c(
     quiet_place: Callable[..., Place], vm: VmScript, pool: str
 ) -> None:
-    """Celery's own command line would take its app and broker from variables such as APP. TERM: e2e/test_rolling_restart."""
+    """Celery's own command line would take its app and broker from such variables. TERM: e2e/test_rolling_restart."""
     place = quiet_place(log_format="json")
     place.environment.update({"APP": "nonsense", "BROKER_URL": "redis://127.0.0.1:1/0", "CONFIG_MODULE": "nonsense"})
     options = ["--pool", pool, "--concurrency", "1"]

@@ -18,7 +18,7 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 
 @pytest.mark.timeout(1000)
 def test_goes_on_for_ever(tmp_path: Path) -> None:
-    with Fleet(tmp_path, INVENTORY.format(tmp_path), workers=2) as fleet:
+    with Fleet(tmp_path, INVENTORY.format(tmp_path), workers=1) as fleet:
         subprocess.Popen([sys.executable, "-c", STUBBORN], start_new_session=True)
         fleet.redis.pause()  # so that no worker ends when it is asked to
         Path(os.environ["HELD_FLEET"]).touch()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = "s3cret"
+BOOT = b"@@ configdrive boot at 2.40\r\n"
 
 
 def console(number: int, content: str, digest: str | None = None) -> bytes:
@@ -27,40 +28,31 @@ def console(number: int, content: str, digest: str | None = None) -> bytes:
     ).encode()
 
 
-def test_a_report_counts_once_it_is_complete(tmp_path: Path) -> None:
-    file = tmp_path / "console"
-    whole = console(1, "one")
-    file.write_bytes(whole[:-3])
-    assert read_reports(file) == []
-    file.write_bytes(whole)
-    [report] = read_reports(file)
-    assert (report.number, report.device) == (1, "/dev/sr0")
-    assert report.files == {"password.txt": b"one"}
-
-
-def test_only_the_last_boot_counts(tmp_path: Path) -> None:
-    file = tmp_path / "console"
-    boot = b"@@ configdrive boot at 2.40\r\n"
-    file.write_bytes(boot + console(1, "old") + console(2, "older") + boot + console(1, "new"))
-    assert [report.files["password.txt"] for report in read_reports(file)] == [b"new"]
-
-
-def test_the_gap_that_a_migration_leaves_is_no_part_of_a_line(tmp_path: Path) -> None:
-    file = tmp_path / "console"
-    file.write_bytes(bytes(1000) + console(2, "two"))
-    assert [report.number for report in read_reports(file)] == [2]
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        (console(1, "one"), [(1, b"one")]),
+        (console(1, "one")[:-3], []),
+        (BOOT + console(1, "old") + console(2, "older") + BOOT + console(1, "new"), [(1, b"new")]),
+        (bytes(1000) + console(2, "two"), [(2, b"two")]),
+    ],
+    ids=["whole", "incomplete", "of the last boot", "behind the gap that a migration leaves"],
+)
+def test_reports_are_read_from_a_console(tmp_path: Path, written: bytes, found: list[tuple[int, bytes]]) -> None:
+    (file := tmp_path / "console").write_bytes(written)
+    reports = read_reports(file)
+    assert [(report.number, report.files["password.txt"]) for report in reports] == found
+    assert {report.device for report in reports} <= {"/dev/sr0"}
 
 
 def test_a_content_that_the_console_spoilt_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "console"
-    file.write_bytes(console(1, "one", digest="0" * 64))
+    (file := tmp_path / "console").write_bytes(console(1, "one", digest="0" * 64))
     with pytest.raises(RigError, match=r"password\.txt does not agree with its digest"):
         read_reports(file)
 
 
 def test_neither_a_report_nor_a_failure_shows_what_is_on_the_drive(tmp_path: Path) -> None:
-    file = tmp_path / "console"
-    file.write_bytes(console(1, SECRET))
+    (file := tmp_path / "console").write_bytes(console(1, SECRET))
     with pytest.raises(RigError, match="waited 0 s for the guest's report 2") as failure:
         wait_for_report(file, 2, timeout=0)
     assert "configdrive end 1" in str(failure.value)
