@@ -6,7 +6,7 @@ import json
 import threading
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
@@ -26,7 +26,6 @@ from workers.store.mailbox import MailboxOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
     import redis
     from celery import Celery
@@ -163,7 +162,7 @@ class Fleet(Rig):
         return "".join(worker.log for worker in self.workers)
 
 
-class Supervisor(threading.Thread):
+class Supervisor(threading.Thread, Rig):
     """What systemd or Kubernetes is for real workers: one that ends without being asked is started again.
 
     `ends` are the exit codes of those that ended (negative: killed by that signal).
@@ -184,14 +183,8 @@ class Supervisor(threading.Thread):
                     self.ends.append(worker.exit_code)
                     worker.launch()
 
-    def __enter__(self) -> Self:
-        """Begin."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    def stop(self) -> None:
         """End; the workers go on."""
         self._ended.set()
         self.join()

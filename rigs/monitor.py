@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from rigs.process import LOOPBACK
+from typing_extensions import override
+
+from rigs.process import LOOPBACK, Rig
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rigs.redis import RedisServer
 
 
-class RedisMonitor:
+class RedisMonitor(Rig):
     """Writes down all commands while it is open. Not with redis-py's own: that one parses, and stumbles."""
 
     def __init__(self, server: RedisServer) -> None:
@@ -28,7 +28,8 @@ class RedisMonitor:
         """All that was seen so far: a line each, with bytes that do not print as `\\xhh`."""
         return b"".join(self._pieces)
 
-    def __enter__(self) -> Self:
+    @override
+    def start(self) -> None:
         """Begin; commands after this are seen."""
         self._socket = socket.create_connection((LOOPBACK, self._port), timeout=600)
         self._socket.sendall(b"MONITOR\r\n")
@@ -36,11 +37,9 @@ class RedisMonitor:
             raise RuntimeError("Redis refuses MONITOR")
         self._socket.settimeout(None)
         self._thread.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    def stop(self) -> None:
         """End."""
         self._ending = True
         self._socket.shutdown(socket.SHUT_RDWR)

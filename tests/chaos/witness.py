@@ -5,21 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import redis
 from typing_extensions import override
 
 from rigs import keyspace
+from rigs.process import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from rigs.fleet import Fleet
 
 
-class Witness(threading.Thread):
+class Witness(threading.Thread, Rig):
     """Listens to Celery's events (all that Flower knows), and looks at command lines and environments now and then.
 
     Args:
@@ -45,14 +45,8 @@ class Witness(threading.Thread):
                 except redis.RedisError:
                     self._ended.wait(0.1)
 
-    def __enter__(self) -> Self:
-        """Begin."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    def stop(self) -> None:
         """End."""
         self._ended.set()
         self.join()

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Two workers with two children each. Every test brings VMs of its own."""
+    """One worker with four children. Every test brings VMs of its own."""
     with require_rig():
-        site = Site(tmp_path_factory.mktemp("site"), workers=2, settings=QUICK)
+        site = Site(tmp_path_factory.mktemp("site"), settings={**QUICK, "concurrency": 4})
     with ExitStack() as stack:
         with core_files_on():  # that workers write none is their own doing
             stack.enter_context(site)

@@ -17,9 +17,8 @@ from configdrive.model import VmUuid
 from rigs.certificates import Certificates
 from rigs.cloudstack import CloudStack, machine
 from rigs.process import LOOPBACK, wait_until
-from tests.e2e.site import QUICK, Site
+from tests.e2e.site import Site
 from tests.integration.cloudstack.site import AdapterSite, Hook
-from tests.support import require_rig
 from tests.unit.fakes.fleet import read_image
 from tests.unit.workers.cloudstack.recorded import NEW_PASSWORD, UUID, body
 
@@ -36,10 +35,10 @@ def cloudstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStack]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, cloudstack: CloudStack) -> Iterator[tuple[Site, AdapterSite]]:
-    with require_rig():
-        site = Site(tmp_path_factory.mktemp("site"), settings={**QUICK, "pool": "threads"})
-    with site, AdapterSite(tmp_path_factory.mktemp("adapter"), site, cloudstack) as adapters:
+def place(
+    site: Site, tmp_path_factory: pytest.TempPathFactory, cloudstack: CloudStack
+) -> Iterator[tuple[Site, AdapterSite]]:
+    with AdapterSite(tmp_path_factory.mktemp("adapter"), site, cloudstack) as adapters:
         yield site, adapters
 
 

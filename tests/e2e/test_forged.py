@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,6 @@ from tests.e2e.site import Site, new_vm, uuid_of
 from workers.config.keys import Key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from configdrive.model import EventKey
     from rigs.cloud import VmScript
 
@@ -103,45 +102,23 @@ def test_a_sealed_box_that_is_not_for_this_event_is_not_opened(
     _require_silence(logs)
 
 
-def pickled(_posting: Posting) -> bytes:
-    return pickle.dumps({"password": SECRET})
+FORGERIES: dict[str, Callable[[Posting], bytes]] = {
+    "pickled": lambda _: pickle.dumps({"password": SECRET}),
+    "YAML": lambda _: f"!!python/object/apply:os.system ['echo {SECRET}']\n".encode(),
+    "of another type": lambda real: real.body.replace(b"configdrive.vm.deploy.v1", b"configdrive.vm.explode.v1"),
+    "of another VM": lambda real: real.body.replace(real.header.vm_uuid.encode(), new_vm().uuid.encode()),
+    "under another id": lambda real: real.body.replace(real.header.event_id.encode(), b"another-id"),
+    "nested without end": lambda _: b'{"data":' * 100_000,
+    "no text": lambda _: b"\xff\xfe" + SECRET.encode("utf-16"),
+}
 
 
-def yaml(_posting: Posting) -> bytes:
-    return f"!!python/object/apply:os.system ['echo {SECRET}']\n".encode()
-
-
-def of_another_type(posting: Posting) -> bytes:
-    return posting.body.replace(b"configdrive.vm.deploy.v1", b"configdrive.vm.explode.v1")
-
-
-def of_another_vm(posting: Posting) -> bytes:
-    return posting.body.replace(posting.header.vm_uuid.encode(), new_vm().uuid.encode())
-
-
-def under_another_id(posting: Posting) -> bytes:
-    return posting.body.replace(posting.header.event_id.encode(), b"another-id")
-
-
-def nested_without_end(_posting: Posting) -> bytes:
-    return b'{"data":' * 100_000
-
-
-def no_text(_posting: Posting) -> bytes:
-    return b"\xff\xfe" + SECRET.encode("utf-16")
-
-
-@pytest.mark.parametrize(
-    "forge",
-    [pickled, yaml, of_another_type, of_another_vm, under_another_id, nested_without_end, no_text],
-)
-def test_what_is_no_event_goes_to_the_dead_letters_and_the_vm_s_next_event_goes_on(
-    site: Site, forge: Callable[[Posting], bytes]
-) -> None:
+@pytest.mark.parametrize("forged", FORGERIES)
+def test_what_is_no_event_goes_to_the_dead_letters_and_the_vm_s_next_event_goes_on(site: Site, forged: str) -> None:
     vm = new_vm()
     logs = [(worker, len(worker.log)) for worker in site.workers]
     real = site.publisher.posting(vm.event("deploy", guest=GUEST))
-    receipt = site.mailbox.put(replace(real, body=forge(real)))
+    receipt = site.mailbox.put(replace(real, body=FORGERIES[forged](real)))
     (behind,) = site.publish(vm.event("start"))
     outcome = site.ended(receipt.key)
     assert (outcome.status, outcome.code) == (Status.REJECTED, PermanentCode.INVALID_EVENT)
