@@ -111,14 +111,6 @@ def test_the_image_in_the_drive_is_the_present_one_and_an_unfinished_event_may_c
     assert local.generations() == [3]
 
 
-def test_a_vm_that_two_hosts_know_is_remembered_where_it_runs(local: Fleet) -> None:
-    stale = SurveyedVm(VM, "", PowerState.HALTED, (Inserted(image(1), AT_SOURCE),))
-    runs = SurveyedVm(VM, "", PowerState.RUNNING, (Inserted(local.inserted().name, AT_DESTINATION),))
-    found = record_of(VM, MEMORY, scene({HOST_1: Survey((), (stale,)), HOST_2: Survey((), (runs,))}, []), AT)
-    assert found.vm is not None
-    assert (found.vm.host, generation_of(found)) == (HOST_2, 2)
-
-
 def test_a_drive_whose_storage_cannot_be_listed_is_remembered_all_the_same() -> None:
     held = SurveyedVm(VM, "", PowerState.RUNNING, (Inserted(image(4), None),))
     found = record_of(VM, MEMORY, scene({HOST_1: Survey((), (held,))}, []), AT)

@@ -78,19 +78,13 @@ def test_rollback_leaves_everything_as_before_prepare_also_when_it_comes_twice(l
         assert (local.content(), local.medium()) == (before, medium)
 
 
-def test_rollback_puts_the_medium_back_that_was_ejected_for_the_migration(local: Fleet) -> None:
-    local.send("migrate", phase="prepare", host=None)
-    local.machine.medium = None
-    local.send("migrate", phase="rollback", host=None)
-    assert local.password() == "first"
-
-
-def test_rollback_trusts_the_original_also_in_a_second_attempt(local: Fleet) -> None:
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_rollback_puts_the_medium_back_that_was_ejected_and_trusts_the_original(local: Fleet, attempt: int) -> None:
     local.send("migrate", phase="prepare", host=None)
     local.machine.medium = None
     (copy,) = {stored for stored in local.cloud.images_of(VM) if stored.place == AT_DESTINATION}
     local.cloud.files[copy] = b"half"
-    local.send("migrate", phase="rollback", host=None, attempt=2)
+    local.send("migrate", phase="rollback", host=None, attempt=attempt)
     assert local.password() == "first"
 
 

@@ -37,10 +37,12 @@ def test_what_takes_away_supersedes_all_that_brings(fleet: Fleet, word: str, suc
     assert fleet.send(word, waiting=("start", successor), **data).outcome.code is StaleCode.SUPERSEDED
 
 
-def test_a_stop_supersedes_no_stop_and_a_start_nothing(fleet: Fleet) -> None:
+def test_a_stop_supersedes_no_stop_a_start_nothing_and_nothing_a_destroy(fleet: Fleet) -> None:
     running(fleet)
     assert fleet.send("stop", waiting=("stop", "start")).outcome.status is Status.APPLIED
     assert fleet.send("update", waiting=("start",)).outcome.status is Status.APPLIED
+    assert fleet.send("start", waiting=("update", "password_reset", "start")).outcome.status is Status.APPLIED
+    assert fleet.send("destroy", waiting=("destroy", "stop")).outcome.status is Status.APPLIED
 
 
 @pytest.mark.parametrize("late", ["stop", "destroy"])
@@ -82,11 +84,6 @@ def test_a_superseded_migration_names_a_host_that_may_have_the_drive(fleet: Flee
     fleet.send("migrate", phase=phase, waiting=("destroy",))
     left = fleet.send("destroy", attempt=3, host=None).outcome.facts["left_behind"]
     assert {"drive@host-1", "drive@host-2"} <= set(left.split(", "))
-
-
-def test_a_destroy_and_a_start_with_other_events_behind_them_are_done(fleet: Fleet) -> None:
-    assert fleet.send("start", waiting=("update", "password_reset", "start")).outcome.status is Status.APPLIED
-    assert fleet.send("destroy", waiting=("destroy", "stop")).outcome.status is Status.APPLIED
 
 
 def test_a_password_survives_the_power_events_that_were_not_done(fleet: Fleet) -> None:
