@@ -1,7 +1,5 @@
 """All that lies on Redis behind a prefix, read as it is and not through the store that wrote it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

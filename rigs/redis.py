@@ -1,7 +1,5 @@
 """A private redis-server."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """A Redis that may fail: one master, replicas, and Sentinels that agree on who is the master."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The one model of the queue that unit and integration tests share: the real store
 into the past.
 """
 
-from __future__ import annotations
-
 import atexit
 import functools
 import itertools

@@ -1,7 +1,5 @@
 """pytest-celery on a redis-server and a worker of ours, each a process: its `celery_setup` works without Docker."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Our worker as Celery sees it: through remote control, killed, restarted, and with its broker restarted under it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pytest_celery import CeleryTestSetup

@@ -1,7 +1,5 @@
 """A redis-server for all tests of the store, and a store of its own for each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 

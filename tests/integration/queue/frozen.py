@@ -4,8 +4,6 @@ Over the real store and the real use case. The two workers take turns, so each r
 stands at a point of a verb until the other has come to the moment at which it is let go, and then waits for its end.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -48,7 +46,7 @@ class Event:
 class Act:
     """Something that is done to the VM itself, or by a person, once all events before it have ended; or `early`."""
 
-    do: Callable[[Place], object]
+    do: Callable[["Place"], object]
     early: bool = False
 
 

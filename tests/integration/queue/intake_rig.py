@@ -1,7 +1,5 @@
 """The intake and the function of one store, and what came of what was put there."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

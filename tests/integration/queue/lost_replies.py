@@ -1,7 +1,5 @@
 """Connections that lose a reply on the way: redis-py asks again, as it does on a real network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The fleet's id on Redis: made once, never exchanged, and there for a worker while Redis takes no writes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The fleet's key ids on Redis: entered by the first worker, and no other makes keys in silence."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """A worker that stood still at any step of an event, longer than its lease, does no harm that is not mended."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import pytest

@@ -1,7 +1,5 @@
 """PUT as a function of Redis: the same as a publisher's PUT, with the answer at once."""
 
-from __future__ import annotations
-
 import ast
 import json
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ import redis
 
 from rigs.cloud import VmScript, key_of
 from tasks.mailbox import Claim
-from tests.integration.queue.intake_rig import SEALED, IntakeRig, keys, library, vm_of
+from tests.integration.queue.intake_rig import SEALED, IntakeRig, library, vm_of
 from tests.mailboxes import QUEUE, Store, finish
 from workers.store.scripts import MOST_BYTES, FunctionLibrary
 
@@ -80,15 +78,6 @@ def test_a_wake_up_shows_whose_it_is_whatever_the_vm_is_called(store: Store, cal
     caller.call(event)
     message: Any = store.client.lindex(store.key("configdrive.simulated"), 0)
     assert ast.literal_eval(json.loads(message)["headers"]["argsrepr"]) == ("start", vm.uuid, 1, name)
-
-
-def test_order_is_that_of_the_calls_and_each_vm_is_woken_for_once(store: Store, caller: Caller) -> None:
-    vms = [VmScript() for _ in range(3)]
-    events = [start(vm) for _ in range(4) for vm in vms]
-    assert {tuple(caller.call(event)) for event in events} == {("accepted",)}
-    for vm in vms:
-        assert store.mail(vm_of(start(vm))) == [key_of(event) for event in events if vm.uuid in str(event)]
-    assert store.sent() == [(identity, 1) for identity in keys(events[:3])]
 
 
 def test_a_known_id_is_answered_with_what_has_come_of_the_first_one(store: Store, caller: Caller) -> None:

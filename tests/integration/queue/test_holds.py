@@ -3,8 +3,6 @@
 HOLD and RELEASE themselves: `test_mailbox_model`.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +44,7 @@ def test_a_tombstone_is_kept_until_nothing_is_left_and_then_not_for_ever(store: 
     assert late.state == "gone, with nothing left"
     store.mailbox.done(late, finish(late, None))
     assert 7190 <= store.ttl("vm", vm) <= 7200
+    assert 3590 <= store.ttl("seen", late.header.key) <= 3600
 
 
 def test_what_is_left_is_asked_for_from_one_resend_time_on_and_at_its_pace(store: Store) -> None:

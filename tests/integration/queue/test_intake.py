@@ -1,7 +1,5 @@
 """The intake: order, one ingester at a time, hand-over, and what is refused without holding anybody up."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable

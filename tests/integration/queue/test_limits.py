@@ -1,7 +1,5 @@
 """What the store costs, what it keeps, and what it does on a server that has forgotten or is full."""
 
-from __future__ import annotations
-
 import json
 import secrets
 import sys

@@ -3,8 +3,6 @@
 That a reply is lost and nothing happens meanwhile: `test_mailbox_model`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 

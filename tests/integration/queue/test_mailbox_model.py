@@ -4,8 +4,6 @@ What it implies has no test of its own: put, claim, renew, done, hold, release, 
 actions in any order, by who may and by who may not any more, each of them also when its reply is lost.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import random

@@ -1,7 +1,5 @@
 """What the fleet knows of places that hang: who may be there, from when on, and until when."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """PUT: one event into its VM's mailbox, and a worker woken for it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

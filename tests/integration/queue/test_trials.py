@@ -1,7 +1,5 @@
 """TRIALS: what is parked because a place was away goes on by itself when that is back, at little cost."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 
@@ -137,15 +135,6 @@ def test_those_that_need_another_place_as_well_are_not_tried_again_and_again(fle
     fleet.end(fleet.store.claim(better))
     assert fleet.tried(0) == [], "who was not tried alone says nothing of the others"
     assert len(fleet.tried()) == 1
-
-
-def test_another_cause_than_before_is_published(fleet: Fleet) -> None:
-    header = fleet.parked()
-    fleet.tried()
-    fleet.end(fleet.store.claim(header), away(header, "storage nfs", "storage_unavailable"))
-    assert [one.code for one in fleet.store.outcomes()] == [AWAY, "storage_unavailable"]
-    assert fleet.tried(0) == []
-    assert fleet.tried() == [header]
 
 
 def test_a_clock_that_was_set_back_keeps_nobody_waiting(fleet: Fleet) -> None:

@@ -1,7 +1,5 @@
 """VERIFY: VMs that may have been left half-done are noted, and stay noted until somebody has looked."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from configdrive.lifecycle.settled import Verified

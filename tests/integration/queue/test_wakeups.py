@@ -1,7 +1,5 @@
 """WAKEUP: whatever should be on its way and is not, is found; and what is on its way is not sent again."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """A queue whose VM has left something on a host, for the tests of what comes of that."""
 
-from __future__ import annotations
-
 from configdrive.contract.outcome import Status
 from configdrive.errors import TransientCode
 from configdrive.lifecycle.state import VmRecord, peek

@@ -1,7 +1,5 @@
 """One attempt: from the claim to what is written down, whatever happens in between."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """An attempt over what kills workers, what is no event, and what nobody may see."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

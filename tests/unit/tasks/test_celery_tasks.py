@@ -1,7 +1,5 @@
 """What Flower shows of an event, and of a question to a host: its row's state and sentence, and no secret."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """The ingester's loop. What it does to lists and mailboxes: tests/integration/queue/test_intake.py."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Sequence

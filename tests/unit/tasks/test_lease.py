@@ -1,7 +1,5 @@
 """Keeping a lease: renewed from a side thread, asked for before a step, and given up rather than guessed."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """Hosts that were away are asked: one VM at a time, under its lease, and behind its events."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

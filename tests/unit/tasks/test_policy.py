@@ -1,7 +1,5 @@
 """What follows from a failure: a table, and the pauses between attempts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Sweeping and adopting under the lease: what goes, when it goes, and what is left alone meanwhile."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

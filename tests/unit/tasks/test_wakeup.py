@@ -1,7 +1,5 @@
 """The wake-up as it arrives: what is taken from a broker anybody may write to, and what each pass sends."""
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.errors import PermanentCode

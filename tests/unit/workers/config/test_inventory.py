@@ -1,7 +1,5 @@
 """The inventory file: its tables, the secrets that stand elsewhere, and faults that show neither."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Boxes for secrets: opened by whom they are for, where they are for, and nowhere else."""
 
-from __future__ import annotations
-
 import base64
 import hmac
 import re

@@ -1,7 +1,5 @@
 """Key files: private, whole or not there, and nothing of a key in anything that is shown."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

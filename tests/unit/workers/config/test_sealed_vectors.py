@@ -1,7 +1,5 @@
 """The published test vectors for sealed boxes (examples/sealed-vectors.json), opened by the workers' own code."""
 
-from __future__ import annotations
-
 import base64
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Settings: where they come from, which combinations are refused, and that no value of theirs is reported."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import itertools

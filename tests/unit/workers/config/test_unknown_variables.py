@@ -1,7 +1,5 @@
 """Misspelt variables: which are reported, what is said of them, and which are none of our business."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The operator's vendor data: what is taken from the file, and what is refused at the start, with the remedy."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Celery's remote control in a worker: questions, and nothing else."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

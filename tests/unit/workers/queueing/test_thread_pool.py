@@ -1,7 +1,5 @@
 """The pool of threads: Celery's loop learns at once that a thread is free."""
 
-from __future__ import annotations
-
 import threading
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The entry point on the broker lets both kinds of message in as they are sent, and nothing that looks like them."""
 
-from __future__ import annotations
-
 import copy
 import json
 from typing import Any

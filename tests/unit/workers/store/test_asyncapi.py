@@ -1,7 +1,5 @@
 """The AsyncAPI document: valid by AsyncAPI's own schema, and no other contract than the one that events are read by."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

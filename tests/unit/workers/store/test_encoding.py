@@ -1,7 +1,5 @@
 """Headers as they lie on Redis: ours come back as they were, and what a stranger wrote is passed over."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
