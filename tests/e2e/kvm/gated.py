@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import uuid
-import xml.etree.ElementTree as ET
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,7 +23,7 @@ from rigs.fleet import Fleet
 from rigs.process import LOOPBACK, Daemon, wait_until
 from tests.e2e.kvm.site import SHARED, Site
 from tests.integration.cloudstack.site import AdapterSite
-from tests.integration.kvm.cloud import disk, domain
+from tests.integration.kvm.cloud import disk, domain, media_of
 from tests.unit.workers.cloudstack.recorded import UUID, state
 from workers.cloudstack.adapter import Adapter
 from workers.cloudstack.gate_tokens import new_token
@@ -70,7 +70,7 @@ class Gated:
         self.gate: Daemon | None = None
         self.port = 0
         self.adapter: Adapter
-        self._second = 0
+        self.seconds = itertools.count(1)
         self.threads = ThreadPoolExecutor()
 
     def start_gate(self, seconds: float = 100) -> None:
@@ -98,7 +98,6 @@ class Gated:
         }
         own = CloudStackSettings.model_validate(cloudstack)
         settings = self.fleet.settings.model_copy(update={"cloudstack": own})
-        assert self.fleet.publisher is not None
         self.adapter = make_adapter(settings, self.fleet.mailbox, "test")
         self.start_gate()
         self.agent.start()
@@ -122,11 +121,6 @@ class Gated:
         self.cloudstack.storages[identity] = SHARED
         return Started(self, identity, name)
 
-    def second(self) -> int:
-        """Return the next second of the cloud's."""
-        self._second += 1
-        return self._second
-
     @property
     def without_drive(self) -> dict[str, object]:
         """What a VM has whose default NIC's network names no ConfigDrive."""
@@ -145,7 +139,6 @@ class Started:
         state: as CloudStack has it.
         devices: more of its devices.
         machine: its hardware.
-        bios: with QEMU's own firmware.
     """
 
     place: Gated
@@ -154,8 +147,6 @@ class Started:
     state: str = "Stopped"
     devices: str = SCSI
     machine: str = "pc"
-    bios: bool = False
-    _ended: list[Outcome] = field(default_factory=list)
 
     def comes_to(self, state_: str, host: str | None = HOST) -> None:
         """Bring it into a state in CloudStack, of which nobody hears."""
@@ -166,16 +157,16 @@ class Started:
         """Bring it into a state, which CloudStack publishes."""
         old = self.state
         self.comes_to(new, host)
-        payload = state(old, new, self.place.second())
+        payload = state(old, new, next(self.place.seconds))
         self.place.adapter.take(payload.replace(UUID.encode(), self.uuid.encode()))
 
     @property
     def xml(self) -> str:
         """The XML with which CloudStack would start it."""
         root = disk(self.place.cloud.root_disk(self.uuid), "vda", "virtio", "disk")
-        none = "<controller type='usb' model='none'/>"
-        rom = None if self.bios else self.place.cloud.firmware
-        return domain(self.name, self.uuid, root, devices=self.devices + none, machine=self.machine, firmware=rom)
+        devices = self.devices + "<controller type='usb' model='none'/>"
+        hardware = {"machine": self.machine, "devices": devices}
+        return domain(self.name, self.uuid, root, **hardware, firmware=self.place.cloud.firmware)
 
     def starts(self, xml: str | None = None) -> str:
         """Let CloudStack's agent prepare its start; return the XML that libvirt would be given."""
@@ -188,9 +179,8 @@ class Started:
 
     def drives(self) -> list[ImageName]:
         """Return every image of the fleet's in the running VM."""
-        found = self.place.cloud.connection.lookupByUUIDString(self.uuid).XMLDesc(0)
-        files = [one.get("file", "") for one in ET.fromstring(found).iterfind("devices/disk/source")]  # noqa: S314
-        images = [ImageName.parse(file.rpartition("/")[2]) for file in files]
+        media = media_of(self.place.cloud.connection.lookupByUUIDString(self.uuid).XMLDesc(0))
+        images = [ImageName.parse((path or "").rpartition("/")[2]) for path in media.values()]
         return [image for image in images if image is not None]
 
     def outcomes(self) -> list[Outcome]:
