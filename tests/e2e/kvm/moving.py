@@ -54,16 +54,11 @@ class Moving(Orchestrator):
 
     # --- the administrator -----------------------------------------------------------------------------------------
 
-    def define(self) -> None:
-        """Define a VM that waits for a key."""
-        self.put_root("h1")
-        self.site.clouds["h1"].define(root=disk(self.root_disk, "vda", "virtio", "disk"), vm=self.vm)
-
-    def create(self, drive: str) -> None:
-        """Start one without a persistent definition, as CloudStack does, with this element for its config drive."""
-        self.put_root("h1")
+    def define(self, host: str = "h1", drives: str = "", *, transient: bool = False) -> None:
+        """Define a VM that waits for a key, or start one without a definition, as CloudStack does."""
+        self.put_root(host)
         root = disk(self.root_disk, "vda", "virtio", "disk")
-        self.site.clouds["h1"].define(drive, root=root, vm=self.vm, transient=True)
+        self.site.clouds[host].define(drives, root=root, vm=self.vm, transient=transient)
 
     def move_root(self, root: Path) -> None:
         """Move the root disk of the halted VM to another directory; nothing else of its definition changes."""

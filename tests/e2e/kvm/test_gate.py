@@ -23,12 +23,8 @@ from rigs.guest import Disk, GuestKernel, Machine, domain_xml, wait_for_report
 from rigs.process import LOOPBACK
 from tests.e2e.kvm.gated import HOST, Gated, Started
 from tests.e2e.kvm.site import Site
+from tests.integration.kvm.cloud import disk
 from tests.support import require_rig
-
-_OWN = (
-    "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='/mnt/x/configdrive/{name}.iso'/>"
-    "<target dev='hdd' bus='ide'/><readonly/></disk>"
-)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +80,8 @@ def test_what_gets_no_drive_is_started_as_it_came(gated: Gated, vm: Started, cas
         case "unmanaged":
             command = "unmanage"
         case "own drive":
-            xml = xml.replace("</devices>", _OWN.format(name=vm.name) + "</devices>")
+            own = disk(f"/mnt/x/configdrive/{vm.name}.iso", "hdd", "ide")
+            xml = xml.replace("</devices>", own + "</devices>")
         case "unknown":
             xml = xml.replace(vm.uuid, str(uuid.uuid4()))
         case _:

@@ -17,7 +17,6 @@ from tests.e2e.kvm.moving import Moving, NewVm, running
 from tests.e2e.kvm.site import LOCAL, SHARED, Site
 from tests.e2e.kvm.test_identity import run
 from tests.e2e.orchestrator import GUEST
-from tests.integration.kvm.cloud import disk
 
 Absence = Callable[[Site], AbstractContextManager[None]]
 
@@ -122,8 +121,7 @@ def test_a_vm_starts_on_another_host_while_its_own_is_off(
     with switched_off(hosts):
         if stopped:
             require_left(vm.send("stop"), f"{storage}@{'shared' if storage == SHARED else 'h1'}")
-        vm.put_root("h2")
-        hosts.clouds["h2"].define(root=disk(vm.root_disk, "vda", "virtio", "disk"), vm=vm.vm)
+        vm.define("h2")
         outcome = vm.send("start", host="h2", guest=GUEST)
         assert outcome.status is Status.APPLIED, outcome
         vm.power_on("h2")

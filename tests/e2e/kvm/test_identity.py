@@ -118,14 +118,11 @@ def test_a_destroy_does_not_wait_for_a_pool_that_is_not_active(new_vm: NewVm, ho
     wait_until(lambda: vm.images("h1") == {}, "the image to go when the pool is back", timeout=30)
 
 
-def test_a_clone_and_its_original_hold_each_other_up_in_nothing(new_vm: NewVm, hosts: Site) -> None:
+def test_a_clone_and_its_original_hold_each_other_up_in_nothing(new_vm: NewVm) -> None:
     vm = new_vm(SHARED)
     first = running(vm)
     clone = new_vm(SHARED)
-    clone.put_root("h1")
-    theirs = disk(first, "hdd", "ide") + disk(first, "hdc", "ide")
-    hosts.clouds["h1"].define(theirs, root=disk(clone.root_disk, "vda", "virtio", "disk"), vm=clone.vm)
-
+    clone.define(drives=disk(first, "hdd", "ide") + disk(first, "hdc", "ide"))
     assert vm.send("start", guest=GUEST | {"password": "another"}).status is Status.APPLIED
     assert first not in vm.images("h1")
     assert clone.media("h1") == {str(first)}

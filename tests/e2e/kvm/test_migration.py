@@ -37,7 +37,7 @@ def test_a_config_drive_moves_with_its_vm(
     else:
         answer = vm.send("deploy", start=True, attach=attach, primary_storage=storage, guest=GUEST)
         path = Path(answer.facts["path"])
-        vm.create(answer.facts["xml"])
+        vm.define(drives=answer.facts["xml"], transient=True)
     content = vm.images("h1")[path]
     stamp = path.stat() if shared else None
     if prepared:
