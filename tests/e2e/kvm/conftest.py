@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("libvirt")
 
 from rigs.fleet import Fleet
-from rigs.guest import GuestKernel
 from rigs.libvirt import LibvirtHost
 from tests.e2e.kvm.moving import Moving, NewVm
 from tests.e2e.kvm.site import ALONE, Site
@@ -26,12 +24,6 @@ QUICK = {
     "leftover_seconds": 1,
 }
 """Settings with which an event that cannot succeed is parked within a second, and a host that is back soon noticed."""
-
-
-@pytest.fixture(scope="package")
-def guest() -> GuestKernel:
-    with require_rig():
-        return GuestKernel.prepare()
 
 
 @pytest.fixture(scope="package")
@@ -74,9 +66,3 @@ def other_name(hosts: Site) -> Iterator[str]:
     hosts.hosts["h2"].define_pool("another-name", hosts.directory / ALONE)
     yield "another-name"
     hosts.clouds["h2"].drop_pool("another-name")
-
-
-@pytest.fixture
-def console(tmp_path: Path) -> Path:
-    """Where a guest's serial console is written."""
-    return tmp_path / "console"

@@ -50,9 +50,10 @@ def elements(xml: str, before: str) -> list[ET.Element]:
     return [one for one in ET.fromstring(xml).iterfind("devices/disk") if ET.tostring(one) not in old]  # noqa: S314
 
 
-def test_a_guest_prints_its_drive_at_its_first_look(
-    gated: Gated, vm: Started, guest: GuestKernel, console: Path
-) -> None:
+def test_a_guest_prints_its_drive_at_its_first_look(gated: Gated, vm: Started, tmp_path: Path) -> None:
+    with require_rig():
+        guest = GuestKernel.prepare()
+    console = tmp_path / "console"
     root = Disk("vda", "virtio", gated.cloud.root_disk(vm.uuid))
     begun = domain_xml(vm.name, vm.uuid, guest, console, disks=[root], machine=Machine(type="pc", wait=0))
     vm.runs(vm.starts(begun))
