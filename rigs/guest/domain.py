@@ -93,14 +93,14 @@ def domain_xml(  # noqa: PLR0913  # each is one element of the domain
     kind, mode = ("unix", " mode='bind'") if terminal else ("file", "")
     port = f"type='{kind}'><source{mode} path={quoteattr(str(console))}/><target port='0'/>"
     ports = "".join(f"<controller type='pci' index='{index}' model='pcie-root-port'/>" for index in _SPARE_PORTS)
-    told = f"{_COMMAND_LINE} configdrive.label={machine.label} configdrive.wait={machine.wait} {machine.append}"
+    words = f"{_COMMAND_LINE} configdrive.label={machine.label} configdrive.wait={machine.wait} {machine.append}"
     return f"""
 <domain type='qemu'>
   <name>{escape(name)}</name><uuid>{vm_uuid}</uuid><memory unit='MiB'>160</memory><vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='{machine.type}'>hvm</type>
     <kernel>{escape(str(guest.kernel))}</kernel><initrd>{escape(str(guest.initrd))}</initrd>
-    <cmdline>{escape(told)}</cmdline>
+    <cmdline>{escape(words)}</cmdline>
   </os>
   <features><acpi/></features>
   <on_reboot>destroy</on_reboot>
