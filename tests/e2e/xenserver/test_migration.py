@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 
 from configdrive.contract.outcome import Status
-from configdrive.errors import PermanentCode
 from configdrive.model import Place
-from rigs.cloud import VmScript
-from rigs.fleet import Fleet
 from rigs.xapi import XapiError
 from tests.e2e.orchestrator import GUEST
 from tests.e2e.xenserver.conftest import NewVm
@@ -65,32 +62,3 @@ def test_without_shared_files_xapi_refuses_until_prepare_and_the_drive_is_there_
     vm.power_off()
     assert vm.send("stop", host=B).status is Status.APPLIED
     assert (vm.medium(), vm.images(BLOCK_B)) == (None, {})
-
-
-def test_a_guest_that_cannot_give_its_disk_up_is_not_prepared_and_nothing_is_held_up(
-    cloud: Cloud, fleet: Fleet
-) -> None:
-    script = VmScript()
-    cloud.site.define_vm(script.name, cloud.storages[BLOCK_A], uuid=script.uuid, pv_drivers=False)
-    vm = Life(cloud, fleet, BLOCK_A, script=script, is_there=True)
-    assert vm.send("start", guest=GUEST, presentation="disk").facts["seen_as"] == "disk"
-    vm.power_on()
-    refused = vm.migrate("prepare")
-    assert (refused.status, refused.code) == (Status.REJECTED, PermanentCode.NOT_SUPPORTED)
-    assert vm.migrate("rollback").status is Status.APPLIED
-    assert vm.medium() is not None
-    vm.power_off()
-    assert vm.send("stop").status is Status.APPLIED
-    assert (vm.medium(), vm.images(BLOCK_A), vm.images(BLOCK_B)) == (None, {}, {})
-
-
-def test_a_start_on_another_host_after_the_first_failed_keeps_its_drive(new_vm: NewVm, cloud: Cloud) -> None:
-    """HA: no stop came, the VM is simply started elsewhere."""
-    vm, _ = running(new_vm, NFS)
-    vm.power_off()
-    started = vm.send("start", host=B)
-    assert (started.status, started.facts["attach"]) == (Status.APPLIED, "inserted")
-    assert vm.medium() is not None
-    assert list(vm.images().values()) == [vm.medium()]
-    cloud.site.start_vm(vm.script.uuid, B)
-    assert cloud.config_drives(vm.vm)[0].attached

@@ -35,20 +35,14 @@ def test_what_a_restarted_toolstack_has_lost_is_tried_again_and_leaves_the_one_r
     assert len(cloud.config_drives(vm.vm)) == 1
 
 
-def test_a_new_master_in_the_middle_costs_no_attempt(new_vm: NewVm, cloud: Cloud) -> None:
-    vm = new_vm()
-    vm.send("deploy", guest=GUEST)
-    cloud.pool.make_master(B)
-    assert vm.send("start").status is Status.APPLIED
-    assert vm.medium() is not None
-
-
-def test_expired_sessions_cost_no_attempt(new_vm: NewVm, cloud: Cloud) -> None:
-    vm = new_vm()
-    vm.send("deploy", guest=GUEST)
-    cloud.pool.expire_sessions()
-    outcome = vm.send("start")
-    assert (outcome.status, outcome.attempts) == (Status.APPLIED, 1)
+def test_a_new_master_and_expired_sessions_cost_no_attempt(new_vm: NewVm, cloud: Cloud) -> None:
+    for change in (lambda: cloud.pool.make_master(B), cloud.pool.expire_sessions):
+        vm = new_vm()
+        vm.send("deploy", guest=GUEST)
+        change()
+        outcome = vm.send("start")
+        assert (outcome.status, outcome.attempts) == (Status.APPLIED, 1)
+        assert vm.medium() is not None
 
 
 def test_a_pool_that_is_away_parks_a_start_and_goes_on_when_it_is_back(

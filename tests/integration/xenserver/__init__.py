@@ -15,7 +15,7 @@
 10. Files without a row are found by a scan: test_uploads.py `test_files_of_which_xapi_lost_the_rows_...`.
 11. Newer releases: test_migration.py `test_a_vm_that_is_on_its_way_...`, test_ha.py, test_uploads.py
     `test_a_scan_that_...`; suspended VMs, blocked operations: test_hazards.py; a new master in an import:
-    test_uploads.py `test_a_new_master_...`; the limit of sessions: test_sessions.py; tests/e2e/xenserver/test_end.py.
+    test_uploads.py `test_a_new_master_...`; the limit of sessions: test_sessions.py; tests/e2e/xenserver/test_killed.py.
 12. The peer's rules are the recorded ones, but for the deviations that test_recordings.py lists with their reasons;
     places that a guest sees: `test_a_life`.
 """

@@ -55,7 +55,6 @@ DEVIATIONS: dict[str, dict[str, tuple[str, str]]] = {
 
 @pytest.mark.parametrize("name", DEVIATIONS)
 def test_recordings(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("XenAPI")
     recorded = recordings.read(name)
     hosts = ("xapi-A", "xapi-B") if name in {"disks.txt", "pool.txt"} else ("xapi-A",)
     with XapiPool(tmp_path / "pool", hosts) as pool, Stage.open(pool) as stage:
