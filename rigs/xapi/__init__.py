@@ -38,8 +38,6 @@ How near it is to the real xapi is shown by `tests/integration/xenserver/test_re
 answers and lists every deviation.
 """
 
-from __future__ import annotations
-
 from rigs.xapi.errors import XapiError
 from rigs.xapi.pool import XapiPool
 from rigs.xapi.site import Drive, XapiSite

@@ -1,7 +1,5 @@
 """The messages of the classes session, task and host."""
 
-from __future__ import annotations
-
 from rigs.xapi.errors import XapiError
 from rigs.xapi.methods import Call, message
 from rigs.xapi.world import World

@@ -1,7 +1,5 @@
 """The messages of the classes SR and PBD."""
 
-from __future__ import annotations
-
 import uuid
 from contextlib import suppress
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The messages of the class VBD."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The messages of the class VDI."""
 
-from __future__ import annotations
-
 import uuid
 from datetime import UTC, datetime
 from typing import Any

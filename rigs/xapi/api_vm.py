@@ -5,8 +5,6 @@ recorded. A snapshot is a template whose disks are snapshots and whose CD drives
 VM's, with its other_config; a clone is a VM of that kind.
 """
 
-from __future__ import annotations
-
 import copy
 import shutil
 import uuid

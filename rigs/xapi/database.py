@@ -1,7 +1,5 @@
 """The rows of all classes, found by reference, uuid or field."""
 
-from __future__ import annotations
-
 import copy
 import uuid
 

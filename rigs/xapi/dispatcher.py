@@ -1,7 +1,5 @@
 """From a message on the wire to its answer: xapi's checks in xapi's order, planted faults."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 
 from rigs.xapi import api_sr, api_vbd, api_vdi, api_vm, views

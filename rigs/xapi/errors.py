@@ -1,7 +1,5 @@
 """The one exception of the server's inside: a XenAPI error on its way to the client."""
 
-from __future__ import annotations
-
 
 class XapiError(Exception):
     """A XenAPI error.

@@ -4,8 +4,6 @@ xapi refuses the second one inside itself (`OTHER_OPERATION_IN_PROGRESS`) and tr
 1 to 20 seconds (its sources, `Repeat_with_uniform_backoff`; recorded: six creates took 0.3 to 18.9 s).
 """
 
-from __future__ import annotations
-
 import random
 import threading
 from collections.abc import Callable, Iterator

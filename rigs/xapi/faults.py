@@ -1,7 +1,5 @@
 """Faults that a test plants: errors, connections that break, answers that take their time."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass

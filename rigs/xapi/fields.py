@@ -6,8 +6,6 @@ and travels as a string. Fields that follow from other rows (`SR.VDIs`, `allowed
 `views.py`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The messages that every class has: reading and setting fields, finding records."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

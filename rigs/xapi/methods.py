@@ -1,11 +1,9 @@
 """The table of the XenAPI's messages, and what a message is called with."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from rigs.xapi.database import Database
 from rigs.xapi.errors import XapiError
@@ -49,12 +47,12 @@ class Method:
         if not least <= len(arguments) <= len(self.parameters):
             raise XapiError("MESSAGE_PARAMETER_COUNT_MISMATCH", self.name, str(least), str(len(arguments)))
         for parameter, argument in zip(self.parameters, arguments, strict=False):
-            wanted = str(parameter.annotation).partition("[")[0]
+            wanted = get_origin(parameter.annotation) or parameter.annotation
             if wanted in _TYPES and not isinstance(argument, _TYPES[wanted]):
                 raise XapiError("FIELD_TYPE_ERROR", parameter.name)
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "bool": bool, "dict": dict, "list": list, "int": (int, str)}
+_TYPES: dict[object, tuple[type, ...]] = {str: (str,), bool: (bool,), dict: (dict,), int: (int, str)}
 
 METHODS: dict[str, Method] = {}
 """Every message that was entered, by name."""
@@ -69,7 +67,7 @@ def message(*names: str, with_session: bool = True) -> Callable[[F], F]:
     """
 
     def enter(function: F) -> F:
-        parameters = tuple(inspect.signature(function).parameters.values())[1:]
+        parameters = tuple(inspect.signature(function, eval_str=True).parameters.values())[1:]
         METHODS.update({name: Method(name, function, parameters, with_session) for name in names})
         return function
 

@@ -1,7 +1,5 @@
 """A pool of hosts that answer as xapi does, and what is done to it past the XenAPI."""
 
-from __future__ import annotations
-
 import socket
 import ssl
 from collections.abc import Iterator, Sequence

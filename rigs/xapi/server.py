@@ -1,7 +1,5 @@
 """The HTTPS servers of the hosts: XML-RPC by POST, images by PUT and GET."""
 
-from __future__ import annotations
-
 import socket
 import socketserver
 import ssl

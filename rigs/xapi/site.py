@@ -1,7 +1,5 @@
 """What an administrator and a guest would do: storages, VMs with root disks, drives, and looks into them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -56,6 +54,7 @@ class XapiSite:
 
     def __init__(self, pool: XapiPool) -> None:
         self.pool = pool
+        self.world = pool.world
 
     def add_local_sr(self, host: str, name: str) -> str:
         """Make a storage of one host, with files below /run/sr-mount; return its uuid."""
@@ -72,14 +71,13 @@ class XapiSite:
 
     def export(self, server: str, path: str) -> Path:
         """Let an NFS server serve a folder, and return it; below it anything may be made."""
-        folder = self.pool.world.export(server, path)
+        folder = self.world.export(server, path)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def folder(self, sr: str) -> Path:
         """The directory with the images of an SR, by uuid."""
-        with self.pool.world.lock:
-            return folder(self.pool.world, self.pool.world.db.by_uuid("SR", sr))
+        return folder(self.world, self.world.db.by_uuid("SR", sr))
 
     def define_vm(  # noqa: PLR0913  # all have defaults but two
         self,
@@ -101,7 +99,7 @@ class XapiSite:
             hvm: whether it boots as HVM, else PV.
             pv_drivers: whether its guest can have disks plugged while it runs.
         """
-        world = self.pool.world
+        world = self.world
         with world.lock:
             own: dict[str, object] = {"name_label": name, "HVM_boot_policy": "BIOS order" if hvm else ""}
             own |= {"affinity": world.host(host).reference if host else NULL, "_pv_drivers": pv_drivers}
@@ -116,7 +114,7 @@ class XapiSite:
 
     def add_disk(self, vm: str, userdevice: str, sr: str) -> None:
         """Give a VM a disk on the SR of that uuid."""
-        world = self.pool.world
+        world = self.world
         with world.lock:
             disk = {"SR": world.db.by_uuid("SR", sr), "virtual_size": 1 << 20, "name_label": f"disk {userdevice}"}
             options = {"type": "user", "sharable": False, "read_only": False, "other_config": {}}
@@ -125,7 +123,7 @@ class XapiSite:
 
     def add_user_iso(self, vm: str) -> None:
         """Put a user's ISO, from a library that all hosts share, into slot 3 of a halted VM."""
-        world = self.pool.world
+        world = self.world
         with world.lock:
             if not world.db.find("SR", name_label=_LIBRARY):
                 (self.export("iso-library", "/isos") / USER_ISO).write_bytes(b"user's ISO".ljust(4096, b"\0"))
@@ -140,7 +138,7 @@ class XapiSite:
 
     def insert(self, vm: str, userdevice: str, sr: str, location: str) -> None:
         """Exchange what is in a drive, for the image of that file name on an SR (by uuid)."""
-        world = self.pool.world
+        world = self.world
         with world.lock:
             (vbd,) = world.db.find("VBD", VM=self._vm(vm), userdevice=userdevice)
             (vdi,) = world.db.find("VDI", SR=world.db.by_uuid("SR", sr), location=location)
@@ -150,7 +148,7 @@ class XapiSite:
 
     def drives(self, vm: str) -> tuple[Drive, ...]:
         """All drives of a VM, by number, with what is in them."""
-        world = self.pool.world
+        world = self.world
         with world.lock:
             found = [self._drive(vbd) for vbd in world.db.find("VBD", VM=self._vm(vm))]
         return tuple(sorted(found, key=lambda drive: vbd_rules.position(drive.userdevice)))
@@ -165,16 +163,13 @@ class XapiSite:
     @contextmanager
     def migrating(self, vm: str, host: str) -> Iterator[None]:
         """Have a VM in the middle of a migration for a while: no drive can be made; it is there at the end."""
-        world = self.pool.world
-        with world.lock:
-            row = world.db.row("VM", self._vm(vm))
-            row["current_operations"] = {"OpaqueRef:migration": "pool_migrate"}
+        row = self.world.db.row("VM", self._vm(vm))
+        row["current_operations"] = {"OpaqueRef:migration": "pool_migrate"}
         try:
             yield
         finally:
-            with world.lock:
-                row["current_operations"] = {}
-                self.migrate_vm(vm, host)
+            row["current_operations"] = {}
+            self.migrate_vm(vm, host)
 
     def stop_vm(self, vm: str) -> None:
         """Power a VM off, hard."""
@@ -183,7 +178,7 @@ class XapiSite:
     def clone_vm(self, vm: str, name: str) -> str:
         """Copy a VM that is off, with what is in its drives, and return the clone's uuid."""
         clone = self.pool.call("VM.clone", self._vm(vm), name)
-        return str(self.pool.world.db.row("VM", str(clone))["uuid"])
+        return str(self.world.db.row("VM", str(clone))["uuid"])
 
     def migrate_vm(self, vm: str, host: str) -> None:
         """Move a running VM within the pool.
@@ -195,22 +190,18 @@ class XapiSite:
 
     def host_of(self, vm: str) -> str | None:
         """The name of the host on which a VM runs."""
-        with self.pool.world.lock:
-            host = self.pool.world.hosts.get(self.pool.world.db.row("VM", self._vm(vm))["resident_on"])
+        host = self.world.hosts.get(self.world.db.row("VM", self._vm(vm))["resident_on"])
         return host.name if host else None
 
     def power(self, vm: str) -> str:
         """`Halted`, `Running`, `Paused` or `Suspended`."""
-        with self.pool.world.lock:
-            return str(self.pool.world.db.row("VM", self._vm(vm))["power_state"])
+        return str(self.world.db.row("VM", self._vm(vm))["power_state"])
 
     def _vm(self, uuid: str) -> str:
-        with self.pool.world.lock:
-            return self.pool.world.db.by_uuid("VM", uuid)
+        return self.world.db.by_uuid("VM", uuid)
 
     def _drive(self, vbd: str) -> Drive:
-        world = self.pool.world
-        row = world.db.row("VBD", vbd)
+        world, row = self.world, self.world.db.row("VBD", vbd)
         seen = vbd_rules.shows(row, world.db.row("VM", row["VM"]))
         drive = Drive(vbd, row["userdevice"], row["type"], row["mode"], row["currently_attached"], seen)
         if row["empty"]:
@@ -234,7 +225,7 @@ class XapiSite:
         self, name: str, kind: str, config: dict[str, str], *, host: str | None = None, content: str = "user"
     ) -> str:
         """Make an SR, shared unless it is that host's; return its uuid."""
-        world = self.pool.world
+        world = self.world
         where, names, kinds = host or world.master, (name, ""), (kind, content)
         sr = self.pool.call("SR.create", where, config, "0", *names, *kinds, host is None, {})
         return str(world.db.row("SR", str(sr))["uuid"])

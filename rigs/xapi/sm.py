@@ -3,8 +3,6 @@
 The errors and their order are recorded, except where a comment says otherwise. Paths in errors are those of the host.
 """
 
-from __future__ import annotations
-
 import re
 from contextlib import suppress
 from pathlib import Path

@@ -4,8 +4,6 @@ As xapi does it, the answer to an import is written before the body is read; a r
 body unread, which a client that is still sending sees as a reset. Recorded, with xapi's sources for the status lines.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What may be done with a VBD at this moment, and the error of what may not: xapi's table, in its order."""
 
-from __future__ import annotations
-
 import re
 from string import ascii_lowercase
 

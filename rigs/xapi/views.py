@@ -1,7 +1,5 @@
 """Records as a client sees them: rows with the fields that follow from other rows, typed for the wire."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from rigs.xapi import api_vdi, api_vm, vbd_rules

@@ -1,7 +1,5 @@
 """The little language of `get_all_records_where`: `field "name__label" = "x" and not (field "shared" = "true")`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import cache

@@ -1,7 +1,5 @@
 """What the server is about: hosts with their file systems, exports of NFS servers, rows, sessions, one lock."""
 
-from __future__ import annotations
-
 import threading
 import uuid
 from collections import Counter

@@ -1,7 +1,5 @@
 """A pool of two hosts and a fleet of real workers for all of these tests; each test has VMs of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol

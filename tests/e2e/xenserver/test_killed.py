@@ -1,7 +1,5 @@
 """Workers' children are killed while they start VMs: in the end every VM has its one image, and no other."""
 
-from __future__ import annotations
-
 import os
 import random
 import signal

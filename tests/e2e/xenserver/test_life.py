@@ -25,8 +25,6 @@ tests/integration/xenserver/test_iso_srs.py; `positions`: test_positions.py ther
   `test_the_orchestrator_s_attach_and_another_vm_s_image_touch_nothing`.
 """
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.contract.outcome import Status

@@ -1,7 +1,5 @@
 """A VM moves to another host of its pool, and its config drive with it."""
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.contract.outcome import Status

@@ -1,7 +1,5 @@
 """A pool in trouble: the event is tried again, or says what is wrong, and nothing is left half-done."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """A small cloud on the stand-in for XAPI: two hosts, storages of every kind, and drivers as worker processes have."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

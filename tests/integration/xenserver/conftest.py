@@ -1,7 +1,5 @@
 """One pool for each test: it starts in a moment."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

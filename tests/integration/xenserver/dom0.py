@@ -1,7 +1,5 @@
 """dom0 of a host by SSH: asyncssh's own server, with the host's file system as its root."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Reading recorded answers, and telling whether another answer is the same but for its references, uuids and dates."""
 
-from __future__ import annotations
-
 import ast
 import re
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Plays the recordings again, every line of each in its order; a list of rows has none, so it is put into theirs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

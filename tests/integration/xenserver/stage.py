@@ -1,7 +1,5 @@
 """Where recordings are played again: a pool of the rig, clients that hide nothing, and the lines as they come."""
 
-from __future__ import annotations
-
 import http.client
 import ssl
 import xmlrpc.client
@@ -139,7 +137,7 @@ class Stage:
 
     @classmethod
     @contextmanager
-    def open(cls, pool: XapiPool) -> Iterator[Stage]:
+    def open(cls, pool: XapiPool) -> Iterator["Stage"]:
         """Log in."""
         with Client(pool.url, pool.ca) as master:
             master.login(pool.user, pool.password)

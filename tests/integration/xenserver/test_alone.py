@@ -1,7 +1,5 @@
 """One attempt of the whole fleet at a time creates, destroys or scans in an SR: XAPI never lets one sleep at random."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 import time

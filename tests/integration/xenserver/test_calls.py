@@ -1,7 +1,5 @@
 """What a start costs XAPI, and that many starts at once end well."""
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.model import Vm

@@ -4,8 +4,6 @@ Its sources: `CitrixStartCommandWrapper.java` (`createVmFromTemplate`, after a h
 `CitrixStopCommandWrapper.java` (`vm.destroy`); its own CD drive is at 3 (`CitrixResourceBase.java`, `createVbd`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 
 import pytest

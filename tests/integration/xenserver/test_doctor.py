@@ -1,7 +1,5 @@
 """What `configdrive doctor` says of a XenServer host."""
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.ports import Check

@@ -1,7 +1,5 @@
 """Whatever XAPI says to whatever call, only the fleet's own errors come out, and they tell no secret."""
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.errors import FleetError

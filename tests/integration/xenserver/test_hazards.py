@@ -1,7 +1,5 @@
 """What XAPI lets happen, and the driver does not."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest

@@ -1,7 +1,5 @@
 """VMs, images, drives, storages and hosts are known by what they are: not by a label, a slot or an inventory's name."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The one ISO SR of a primary storage: where it lies, and that there is one, whoever and however many make it."""
 
-from __future__ import annotations
-
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The table of a VM's drives: what is attached, where, how the guest sees it, and what is left when it is off."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The rig answers as xapi did, line by line; what deviates is listed here, with the reason."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Whole events, the toolstack restarted at each call that they make: the next event is applied, and nothing is left."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace

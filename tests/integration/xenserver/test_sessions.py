@@ -1,7 +1,5 @@
 """Sessions: shared, limited, opened again, followed to a new master, logged out; TLS that is verified."""
 
-from __future__ import annotations
-
 import logging
 import os
 import ssl

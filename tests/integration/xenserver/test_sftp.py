@@ -1,7 +1,5 @@
 """The second route: files in dom0 by SFTP, and a scan of the SR. The contract suite runs on it as well."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Imports that break, hang, lie or are sent elsewhere: in the end there is the one right image, or none."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,14 +1,16 @@
 """Where a config drive goes: a CD where the guest sees one, a disk where there is no room, never the user's place."""
 
-from __future__ import annotations
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from configdrive.errors import PermanentCode, PermanentError
-from configdrive.model import Presentation, VmUuid
+from configdrive.model import Generation, ImageName, Presentation, VmUuid
 from workers.hypervisors.xenserver.names import VM_MARK
 from workers.hypervisors.xenserver.records import VbdRecord
-from workers.hypervisors.xenserver.slots import goal_of
+from workers.hypervisors.xenserver.slots import device_name, goal_of
 
 VM = VmUuid("6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10")
 AUTO, CDROM, DISK = Presentation
@@ -62,3 +64,20 @@ def test_where_it_goes(drives: str, wanted: Presentation, second_cd: bool, right
         return
     goal = goal_of(stay, VM, wanted, second_cd=second_cd)
     assert f"{goal.kind[0]}{goal.place}" == right
+
+
+XAPIS_RULE = re.compile(r"[a-z0-9.-]+\.(iso|img)")
+
+
+@given(st.text(max_size=80), st.uuids(), st.integers(0, 10**15))
+def test_every_image_s_name_is_one_that_the_iso_driver_takes(instance: str, uuid: object, generation: int) -> None:
+    name = ImageName.of(instance, VmUuid(str(uuid)), Generation(generation), "a" * 16, "b" * 8)
+    assert XAPIS_RULE.fullmatch(name.file)
+    assert ImageName.parse(name.file) == name
+
+
+@pytest.mark.parametrize(
+    ("userdevice", "name"), [("0", "xvda"), ("4", "xvde"), ("25", "xvdz"), ("26", "26"), ("autodetect", "autodetect")]
+)
+def test_a_slot_is_called_as_the_guest_calls_it(userdevice: str, name: str) -> None:
+    assert device_name(userdevice) == name
