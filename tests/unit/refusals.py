@@ -61,6 +61,36 @@ def planted(whole: Json, path: Path, value: object) -> Any:  # noqa: ANN401 - an
 
 
 LONG = "x" * 70_000
+NIC: Json = {"mac": "02:00:5e:10:00:01"}
+BOND: Json = {"links": [NIC["mac"]], "mode": "802.3ad"}
+VLAN: Json = {"link": NIC["mac"], "id": 7}
+
+WRONG_NICS: list[Json] = [
+    {"mtu": 0},
+    {"mtu": 67},
+    {"mtu": 65_536},
+    {"search": ["-x.example"]},
+    {"dns": [5]},
+    {"dns": ["fe80::1%eth0"]},
+    {"dns": ["192.0.2.53"] * 17},
+    {"addresses": [{}]},
+    {"addresses": [{"dhcp": 5}]},
+    {"addresses": [{"dhcp": 4}] * 33},
+    {"addresses": [{"cidr": "10.1.1.5"}]},
+    {"addresses": [{"cidr": "10.0.0.1/24", "dhcp": 4}]},
+    {"addresses": [{"cidr": "10.0.0.1/33"}]},
+    {"addresses": [{"cidr": 167_772_161}]},
+    {"addresses": [{"cidr": ["10.0.0.1", 24]}]},
+    {"addresses": [{"cidr": "10.0.0.1/24", "gateway": "::1"}]},
+    {"addresses": [{"cidr": "fe80::1%eth0/64"}]},
+    {"addresses": [{"cidr": "fe80::1/64", "gateway": "fe80::2%a\nb"}]},
+    {"bond": BOND | {"links": []}},
+    {"bond": BOND | {"mode": "fastest"}},
+    {"bond": BOND | {"miimon": 0}},
+    {"bond": BOND, "vlan": VLAN},
+    {"vlan": VLAN},
+]
+"""What is wrong with one NIC."""
 
 VALUES: Final[list[tuple[str, object]]] = [
     ("sequence", -1),
@@ -132,59 +162,13 @@ VALUES: Final[list[tuple[str, object]]] = [
     ("guest.ssh_keys", [{"name": "a", "key": KEY}] * 2),
     ("guest.ssh_keys", ["ssh-ed25519 AAAAthisisnotakeyatall= x"]),
     ("guest.nics", [{"mac": "02-00-5e-10-00-01"}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01"}] * 2),
+    ("guest.nics", [NIC] * 2),
     ("guest.nics", [{"mac": "03:00:5e:10:00:01"}]),
     ("guest.nics", [{"mac": "00:00:00:00:00:00"}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "addresses": [{"cidr": "10.1.1.5"}]}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "mtu": 0}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "search": ["-x.example"]}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "mtu": 67}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "mtu": 65_536}]),
     ("guest.nics", [{"mac": f"02:00:5e:10:00:0{index}", "default": True} for index in range(2)]),
     ("guest.nics", [{"mac": f"02:00:5e:10:00:{index:02x}"} for index in range(65)]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "dns": [5]}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "dns": ["fe80::1%eth0"]}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "dns": ["192.0.2.53"] * 17}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "addresses": [{}]}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "addresses": [{"dhcp": 5}]}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "addresses": [{"dhcp": 4}] * 33}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "addresses": [{"cidr": "10.0.0.1/24", "dhcp": 4}]}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "addresses": [{"cidr": "10.0.0.1/33"}]}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "addresses": [{"cidr": 167_772_161}]}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "addresses": [{"cidr": ["10.0.0.1", 24]}]}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "addresses": [{"cidr": "10.0.0.1/24", "gateway": "::1"}]}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "addresses": [{"cidr": "fe80::1%eth0/64"}]}]),
-    (
-        "guest.nics",
-        [{"mac": "02:00:5e:10:00:01", "addresses": [{"cidr": "fe80::1/64", "gateway": "fe80::2%a\nb"}]}],
-    ),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "bond": {"links": [], "mode": "802.3ad"}}]),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "bond": {"links": ["02:00:5e:10:00:01"], "mode": "fastest"}}]),
-    (
-        "guest.nics",
-        [{"mac": "02:00:5e:10:00:01", "bond": {"links": ["02:00:5e:10:00:01"], "mode": "802.3ad", "miimon": 0}}],
-    ),
-    *(
-        (
-            "guest.nics",
-            [
-                {"mac": "02:00:5e:10:00:01"},
-                {"mac": "02:00:5e:10:00:01", "vlan": {"link": "02:00:5e:10:00:01", "id": number}},
-            ],
-        )
-        for number in (0, 4095)
-    ),
-    (
-        "guest.nics",
-        [
-            {
-                "mac": "02:00:5e:10:00:01",
-                "bond": {"links": ["02:00:5e:10:00:01"], "mode": "802.3ad"},
-                "vlan": {"link": "02:00:5e:10:00:01", "id": 7},
-            }
-        ],
-    ),
-    ("guest.nics", [{"mac": "02:00:5e:10:00:01", "vlan": {"link": "02:00:5e:10:00:01", "id": 7}}]),
+    *(("guest.nics", [NIC | wrong]) for wrong in WRONG_NICS),
+    *(("guest.nics", [NIC, NIC | {"vlan": VLAN | {"id": number}}]) for number in (0, 4095)),
     ("guest.password", ""),
     ("guest.password", "two\nlines"),
     ("guest.password", "bell\x07"),
