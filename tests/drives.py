@@ -1,7 +1,5 @@
 """A VM that has all that a drive can carry, and its image as a file: for readers, ours and others'."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network

@@ -1,7 +1,5 @@
 """What tests of every kind need: services that may be missing, ports, and waiting with a limit."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 One thing has one word, the one that Celery, Redis, SQS, libvirt, XAPI and vSphere use. `make lint` runs this.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """One Redis and one place with a worker for most tests; places of their own for the others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A fleet with one quick worker, and the command line beside it: in this process, or as a process of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """`--json`: one object or lines of them, one name for a VM, and something on standard output whatever is found."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from typing import Any

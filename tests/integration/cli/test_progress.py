@@ -1,7 +1,5 @@
 """Progress bars: on a terminal whoever waits sees how far it is, and a pipe gets none of it."""
 
-from __future__ import annotations
-
 import io
 import sys
 from collections.abc import Callable

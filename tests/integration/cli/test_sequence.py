@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from rigs.cloud import VmScript
 from tests.integration.cli.place import Place
 from workers.cli.errors import ExitCode

@@ -1,7 +1,5 @@
 """What a machine has in store for a command: a port that is taken, a full disk, another charset, Ctrl-C."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """The documentation, built once."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,8 +1,6 @@
 """A shell whose `configdrive` is a fork of this process: pages type some eighty, and to load all that one needs takes a
 second of CPU each time. What goes on until it is ended is a process of its own, as elsewhere."""
 
-from __future__ import annotations
-
 import json
 import os
 import pkgutil

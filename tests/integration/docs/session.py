@@ -5,8 +5,6 @@ starts ends with it. Home is an empty directory, and each page begins in a new o
 examples.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

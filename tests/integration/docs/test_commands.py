@@ -1,7 +1,5 @@
 """Every command of the documentation that does not say what else it needs is run, in the order of its page."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 from typing import Final

@@ -1,7 +1,5 @@
 """The pages in a real browser, as wide as a phone's and as a desk's: all can be read, and nothing goes sideways."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Final

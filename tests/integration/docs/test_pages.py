@@ -1,7 +1,5 @@
 """The built pages: complete, without a network, every link alive."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Final

@@ -1,7 +1,5 @@
 """Asking an endpoint as Prometheus does."""
 
-from __future__ import annotations
-
 import re
 import urllib.request
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A small OpenTelemetry collector: takes OTLP over HTTP and keeps the spans."""
 
-from __future__ import annotations
-
 import gzip
 import threading
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A small fleet that answers Prometheus, after it has lived through what there is to count."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The fleet's numbers, counted on a real Redis."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The shipped rules and dashboard in a real Prometheus that asks real workers."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -1,7 +1,5 @@
 """Spans of a real worker, as a collector gets them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from configdrive.errors import TransientCode

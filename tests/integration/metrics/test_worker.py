@@ -1,7 +1,5 @@
 """What real workers answer when Prometheus asks: every pool, killed children, a taken port, a Redis that is away."""
 
-from __future__ import annotations
-
 import re
 import time
 import urllib.error

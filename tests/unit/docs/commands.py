@@ -1,7 +1,5 @@
 """The fleet's commands in a text, held against the very program: a renamed option is found without running anything."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from typing import Final

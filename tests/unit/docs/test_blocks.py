@@ -1,8 +1,6 @@
 """Every block of every page: in a language that is known, with a word on who runs it, and true as far as that is seen
 without running it."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

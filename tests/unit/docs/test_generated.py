@@ -1,7 +1,5 @@
 """What the reference takes from the code is there, and what the code has is in the reference."""
 
-from __future__ import annotations
-
 import re
 from typing import Any, Final
 

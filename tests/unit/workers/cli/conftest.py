@@ -1,7 +1,5 @@
 """The command line in this process, with settings of its own and a Redis that is not there."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

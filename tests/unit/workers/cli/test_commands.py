@@ -1,7 +1,5 @@
 """What commands say before they reach Redis, and when they cannot."""
 
-from __future__ import annotations
-
 import json
 import time
 from datetime import UTC, datetime, timedelta

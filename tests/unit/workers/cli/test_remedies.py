@@ -1,7 +1,5 @@
 """Remedies: each one that an operator's machine can follow is followed here, or by the test that is named for it."""
 
-from __future__ import annotations
-
 import ast
 import json
 import os
@@ -21,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from configdrive import errors
 from configdrive.client.connection import connect_redis
 from configdrive.client.public_key import read_public
+from configdrive.client.publisher import _key_of
 from configdrive.errors import FleetError
 from configdrive.model import HypervisorName
 from rigs.certificates import Certificates
@@ -224,7 +223,6 @@ ELSEWHERE = {
     },
     "tests/unit/configdrive/client/test_publisher.py": {
         "test_an_unknown_hypervisor_is_refused_with_those_that_are_known": ["configdrive/client/publisher.py::posting"],
-        "test_waiting_for_what_has_come_already_returns_at_once": ["configdrive/client/publisher.py::_key_of"],
         "test_what_is_no_event_is_refused_and_nothing_is_stored": ["configdrive/client/publisher.py::_dumped"],
         "test_without_a_public_key_only_what_needs_no_sealing_is_taken": [
             "configdrive/client/publisher.py::open",
@@ -448,6 +446,12 @@ FAULTS = {
         "did you mean openstack/latest/meta_data.json?",
         (),
         again="build HOME/event.json --show openstack/latest/meta_data.json",
+    ),
+    "what does not say which event is meant": Fault(
+        wrote("event.json", '{"id": "e1"}'),
+        lambda home: _key_of((home / "event.json").read_text()),
+        "give the receipt of `publish`, or the event",
+        (wrote("event.json", '{"id": "e1", "source": "/tests"}'),),
     ),
     "a port for metrics that is taken": Fault(
         a_taken_port, metrics, "give each worker of a machine a port of its own", (a_port_of_its_own,)

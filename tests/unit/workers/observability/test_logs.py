@@ -1,7 +1,5 @@
 """One log line per step, for people or machines, and never the text of a foreign exception in the latter."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Iterator

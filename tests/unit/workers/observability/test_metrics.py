@@ -1,7 +1,5 @@
 """What is counted, under which labels, and what a stranger's words are counted as."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

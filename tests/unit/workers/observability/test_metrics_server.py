@@ -1,7 +1,5 @@
 """The metrics' endpoint, and clients that take their time: none keeps a thread, and they are not many."""
 
-from __future__ import annotations
-
 import socket
 import threading
 import time

@@ -1,7 +1,5 @@
 """Reporting to several observers, and the two words for the end of an attempt."""
 
-from __future__ import annotations
-
 import logging
 from unittest.mock import Mock
 

@@ -1,7 +1,5 @@
 """What is asked for in the settings and not installed is reported by name, with the extra that brings it."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Spans, kept in memory instead of being sent."""
 
-from __future__ import annotations
-
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 

@@ -1,7 +1,5 @@
 """Claims and ends of attempts, for observers."""
 
-from __future__ import annotations
-
 from configdrive.client.postings import Header
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.lifecycle.settled import Settled
