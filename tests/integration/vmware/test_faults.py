@@ -98,7 +98,7 @@ def test_a_look_that_fails_is_reported_and_the_next_one_succeeds(
     assert driver.observe(vm).storage == site.shared
 
 
-def test_a_task_whose_end_is_not_told_has_told_nothing(site: Site, driver: VmwareDriver) -> None:
+def test_a_task_whose_end_is_not_reported_has_listed_nothing(site: Site, driver: VmwareDriver) -> None:
     vm = site.define()
     driver.observe(vm)
     with site.center.broken({"method": "RetrievePropertiesEx", "empty": True, "times": 1, "skip": 1}):
