@@ -14,13 +14,6 @@ from tests.e2e.vmware.conftest import NewVm
 from tests.support import run_command
 
 
-def sweep(fleet: Fleet) -> str:
-    """Sweep the storages, as an operator does."""
-    done = run_command(fleet.environment, "sweep")
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
 def test_what_moves_to_another_datacenter_leaves_nothing_on_the_datastore_of_the_same_name(
     cloud: Cloud, new_vm: NewVm
 ) -> None:
@@ -68,7 +61,8 @@ def test_the_sweep_keeps_the_only_copy_whatever_host_it_is_found_by(new_vm: NewV
     assert vms[2].send("start", guest=GUEST).status is Status.APPLIED
     before = [vm.images() for vm in vms]
     for _ in range(2):
-        sweep(fleet)
+        done = run_command(fleet.environment, "sweep")
+        assert done.exit_code == 0, done.output
     assert [vm.images() for vm in vms] == before
     for vm in vms:
         assert vm.send("destroy").status is Status.APPLIED
