@@ -67,8 +67,6 @@ UNREACHABLE, UNCLASSIFIED = TransientCode.HOST_UNREACHABLE, PermanentCode.UNCLAS
         (transient, 2, ("retry", 2.0)),
         (transient, 3, ("retry", 4.0)),
         (transient, 99, ("park", UNREACHABLE)),
-        (permanent, 9, ("park", PermanentCode.NO_FREE_SLOT)),
-        (stale, 99, ("drop", StaleCode.LEASE_LOST)),
         (RuntimeError, 1, ("retry", 1.0)),
         (RuntimeError, 2, ("park", UNCLASSIFIED)),
         (lambda: KeyError("swordfish"), 2, ("park", UNCLASSIFIED)),
@@ -118,14 +116,12 @@ def test_a_trial_ends_at_once_where_the_place_is_away_still(code: TransientCode)
     assert (ending.away, ending.stays) == ("host h1", code is not TransientCode.STORAGE_UNAVAILABLE)
 
 
-@pytest.mark.parametrize("code", PermanentCode)
-def test_every_permanent_code_is_parked_at_once(code: PermanentCode) -> None:
-    assert follows(PermanentError(code, "x"), 1) == ("park", code)
-
-
-@pytest.mark.parametrize("code", StaleCode)
-def test_every_stale_code_is_dropped(code: StaleCode) -> None:
-    assert follows(StaleError(code, "x"), 1) == ("drop", code)
+@pytest.mark.parametrize(
+    "error", [*(PermanentError(code, "x") for code in PermanentCode), *(StaleError(code, "x") for code in StaleCode)]
+)
+def test_every_other_code_is_parked_or_dropped_at_once(error: FleetError) -> None:
+    for attempt in (1, 99):
+        assert follows(error, attempt) == ("park" if isinstance(error, PermanentError) else "drop", error.code)
 
 
 def test_one_attempt_turns_retries_off() -> None:

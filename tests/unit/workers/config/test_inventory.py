@@ -92,23 +92,19 @@ def test_a_value_outside_of_any_table_is_refused_by_its_name(path: Path) -> None
     assert "[kvm.hosts." in error.remedy
 
 
-def test_a_secret_file_that_cannot_be_read_is_reported_with_its_place_in_the_inventory(
-    path: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ('[xenserver.pools.one]\npassword = {file = "FOLDER/no-such-file"}\n', "FOLDER/no-such-file"),
+        ('[xenserver.pools]\none = {password = {file = "FOLDER/no-such-file"}}\n', "xenserver.pools.one.password"),
+        ('[kvm]\nkeys = [{file = "FOLDER/binary"}]\n', "kvm.keys[0]"),
+        ('[vmware.vcenters.one]\npassword = {env = "NO_SUCH_VARIABLE"}\n', "vmware.vcenters.one.password"),
+        ('[vmware]\npassword = {env = "NO_SUCH_VARIABLE"}\n', "NO_SUCH_VARIABLE"),
+    ],
+)
+def test_a_secret_that_cannot_be_read_is_reported_with_its_place_and_without_its_content(
+    path: Path, tmp_path: Path, content: str, named: str
 ) -> None:
-    missing = tmp_path / "no-such-file"
-    error = misconfigured(path, f'[xenserver.pools.one]\npassword = {{file = "{missing}"}}\n')
-    assert "xenserver.pools.one.password" in error.detail
-    assert str(missing) in error.detail
-
-
-def test_a_secret_file_that_is_no_text_is_refused_without_its_content(path: Path, tmp_path: Path) -> None:
-    binary = tmp_path / "secret"
-    binary.write_bytes(SECRET.encode() + b"\xff")
-    error = misconfigured(path, f'[kvm]\nkeys = [{{file = "{binary}"}}]\n')
-    assert "kvm.keys[0]" in error.detail
-
-
-def test_a_variable_that_is_not_set_is_reported_with_its_place_in_the_inventory(path: Path) -> None:
-    error = misconfigured(path, '[vmware.vcenters.one]\npassword = {env = "NO_SUCH_VARIABLE"}\n')
-    assert "vmware.vcenters.one.password" in error.detail
-    assert "NO_SUCH_VARIABLE" in error.detail
+    (tmp_path / "binary").write_bytes(SECRET.encode() + b"\xff")
+    error = misconfigured(path, content.replace("FOLDER", str(tmp_path)))
+    assert named.replace("FOLDER", str(tmp_path)) in error.detail
