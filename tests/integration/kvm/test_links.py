@@ -32,35 +32,29 @@ ROOT = Path(__file__).parents[3]
 
 # A process that has used libvirt and SFTP, and then forks: both go on, each on connections of its own.
 FORKING = """
-import json, os, sys, time
+import json, sys, time
+from multiprocessing import get_context
 from tests.contract.rig import make_image, new_vm
-from tests.integration.kvm.cloud import CACHE as place, HOST
+from tests.integration.kvm.cloud import CACHE, HOST
 from workers.hypervisors.kvm.driver import KvmDriver
 driver = KvmDriver.from_inventory({"hosts": {HOST: json.loads(sys.argv[1])}})
-vm = new_vm("kvm", HOST)
-def work(generation):
-    driver.upload(vm, make_image(vm, generation), place)
-    assert len(driver.observe(vm, [place]).images) >= 1
-work(1)
-children = []
-for child in range(3):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            vm = new_vm("kvm", HOST)
-            for round_ in range(3):
-                work(10 + child)
-                time.sleep(0.05)
-            driver.close()
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    children.append(pid)
-    work(2 + child)
-assert all(os.waitpid(pid, 0)[1] == 0 for pid in children)
+def work(vm, *generations):
+    for generation in generations:
+        driver.upload(vm, make_image(vm, generation), CACHE)
+        assert len(driver.observe(vm, [CACHE]).images) >= 1
+def child():
+    work(new_vm("kvm", HOST), 1, 2, 3)
+    driver.close()
+work(vm := new_vm("kvm", HOST), 1)
+children = [get_context("fork").Process(target=child) for _ in range(3)]
+for generation, process in enumerate(children, start=2):
+    process.start()
+    work(vm, generation)
+for process in children:
+    process.join()
+assert [process.exitcode for process in children] == [0] * 3
 time.sleep(1.2)  # then the kept connection is tried before it is used
-work(9)
+work(vm, 9)
 driver.close()
 print("well")
 """
