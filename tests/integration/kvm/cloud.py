@@ -213,6 +213,15 @@ class Cloud:
             self.reconnect()
 
     @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let libvirtd say nothing for a while."""
+        self.host.pause()
+        try:
+            yield
+        finally:
+            self.host.resume()
+
+    @contextmanager
     def asleep(self, pool: str) -> Iterator[None]:
         """Stop a pool for a while."""
         found = self.connection.storagePoolLookupByName(pool)

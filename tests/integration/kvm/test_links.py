@@ -114,13 +114,10 @@ def test_a_host_that_is_silent_makes_only_the_first_wait(cloud: Cloud, monkeypat
 
     monkeypatch.setattr(Link, "open", counted)
     links = HostLinks(HOST, cloud.host.uri, 0.3, 2)
-    cloud.host.pause()
-    try:
+    with cloud.silent():
         for number in range(5):
             failure = error_of(links.borrow().__enter__)
             assert failure.code is (TransientCode.DEFERRED if number else TransientCode.HOST_UNREACHABLE)
-    finally:
-        cloud.host.resume()
     assert len(opened) == 1
     links.close()
 
@@ -196,11 +193,8 @@ def test_a_soft_time_limit_ends_the_wait_for_a_host_that_hangs(
     driver, vm = make_driver(call_timeout=3600), cloud.define()
     driver.observe(vm)
     gc.collect()  # an exception that comes while Python frees other tests' connections would be swallowed
-    cloud.host.pause()
-    try:
+    with cloud.silent():
         alarm(lambda: driver.observe(vm))
-    finally:
-        cloud.host.resume()
     assert driver.observe(vm).power is PowerState.HALTED
 
 
