@@ -1,23 +1,19 @@
-"""A stock Debian 12 booted in user-mode Linux, as fast as this machine's own programs; it has no network and no PCI.
+"""A stock Debian 12 booted in user-mode Linux, as fast as this machine's own programs; it may have a NIC, and no PCI.
 
-Under QEMU without KVM, where `booted.py` has it, a boot takes minutes and the search of a whole file system half an
-hour. What is to be seen in the guest, the guest itself prints on its console before it powers itself off.
+Under QEMU without KVM a boot takes minutes and the search of a whole file system half an hour. What is to be seen in
+the guest, the guest itself prints on its console before it powers itself off.
 """
 
 from __future__ import annotations
 
 import base64
-import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from rigs.process import RigError, find_program
+from rigs.process import RigError, find_program, wait_until
 from rigs.trees import in_own_mounts
-from tests.long import pace
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 INIT: Final = """\
 #!/bin/sh
@@ -37,8 +33,10 @@ exec /sbin/init
 """
 """The first program in it; the drive's file system is a module of a kernel that is not the guest's own."""
 
+MAC: Final = "02:00:5e:10:00:33"
+"""Its NIC's."""
 _BOOT: Final = 600.0
-"""Seconds of a quiet machine after which a boot has failed."""
+"""Seconds after which a boot has failed."""
 
 
 def changed(root: Path, script: str, target: Path) -> str:
@@ -80,13 +78,9 @@ def _encoded(path: Path) -> str:
     return base64.encodebytes(path.read_bytes()).decode().strip()
 
 
-def clone(disk: Path, target: Path) -> Path:
-    """Copy what a guest has changed on its disk, as a template is made of a VM; return the copy."""
-    shutil.copyfile(disk, target)
-    return target
-
-
-def boot(root: Path, disk: Path, drive: Path, *, ends_with: str, append: str = "") -> str:
+def boot(  # noqa: PLR0913  # what it is booted of and with
+    root: Path, disk: Path, drive: Path, *, ends_with: str, append: str = "", nic: bool = False
+) -> str:
     """Boot until the guest powers itself off, and return what it printed.
 
     Args:
@@ -95,6 +89,7 @@ def boot(root: Path, disk: Path, drive: Path, *, ends_with: str, append: str = "
         drive: the config drive's image.
         ends_with: what it prints at the end.
         append: more of the kernel's command line.
+        nic: with a NIC, which leads to nobody: without addresses on the drive, a guest waits minutes for DHCP's answer.
 
     Raises:
         RigError: it has not printed that.
@@ -102,11 +97,13 @@ def boot(root: Path, disk: Path, drive: Path, *, ends_with: str, append: str = "
     linux = find_program("linux.uml", "user-mode-linux")
     disks = [f"ubd0={disk},{root}", f"ubd1r={drive}", "root=/dev/ubda", "rw", "init=/uml-init", "mem=600M"]
     console = ["con=null", "con0=null,fd:1", "systemd.mask=getty.target", f"uml_dir={disk.parent}/"]
+    nics = [f"vec0:transport=tap,ifname=tap0,mac={MAC}"] if nic else []
+    argv = [find_program("unshare", "util-linux"), "--net", linux, *disks, *console, *nics, *append.split()]
     log = disk.with_suffix(".console")
     with log.open("wb") as written:
-        guest = subprocess.Popen([linux, *disks, *console, *append.split()], stdin=subprocess.DEVNULL, stdout=written)
+        guest = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=written)
         try:
-            pace.wait_until(lambda: guest.poll() is not None, "the guest to power itself off", timeout=_BOOT)
+            wait_until(lambda: guest.poll() is not None, "the guest to power itself off", timeout=_BOOT)
         finally:
             if guest.poll() is None:
                 guest.terminate()

@@ -10,28 +10,21 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from typing_extensions import override
 
 from rigs.process import Daemon, Rig, RigError, RigUnavailable, cache_directory, find_program
-from rigs.trees import in_own_mounts, remove_tree
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from rigs.trees import remove_tree
+from tests.long.debian import bootstrap
 
 ROOT: Final = Path(__file__).parents[3]
 BASE: Final = "debian:bookworm-slim"
 _PACKAGES: Final = (
-    *(
-        "gcc",
-        "libc6-dev",
-        "libvirt-dev",
-        "pkg-config",
-        "python3-dev",
-        "python3-venv",
-    ),  # what deploy/Dockerfile asks for
+    # What deploy/Dockerfile asks for, and what the images in the place of others' have inside.
+    *("gcc", "libc6-dev", "libvirt-dev", "pkg-config", "python3-dev", "python3-venv"),
     *("python3", "ca-certificates", "libvirt0"),
     *("redis-server", "prometheus"),
 )
@@ -69,7 +62,6 @@ class Engine(Rig):
         if not Path(self._docker).exists():
             raise RigUnavailable("docker is not installed: apt-get install --no-install-recommends docker.io")
         self._compose = find_program("docker-compose", "docker-compose")
-        self._debootstrap = find_program("debootstrap", "debootstrap")
         self._scan = find_program("dpkg-scanpackages", "dpkg-dev")
         unshare, dockerd = find_program("unshare", "util-linux"), find_program("dockerd", "docker.io")
         words = [
@@ -135,12 +127,10 @@ class Engine(Rig):
         if not (root / "srv/debs/Packages").exists():
             if root.exists():
                 remove_tree(root)
-            _checked(_run(in_own_mounts([self._debootstrap, "--variant=minbase", "bookworm", str(root)])))
+            bootstrap(root)
             shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
-            fetch = (
-                f"apt-get update && apt-get install --yes --no-install-recommends --download-only {' '.join(_PACKAGES)}"
-            )
-            _checked(_run([find_program("chroot", "coreutils"), str(root), "sh", "-c", fetch]))
+            fetch = f"apt-get install --yes --no-install-recommends --download-only {' '.join(_PACKAGES)}"
+            _checked(_run([find_program("chroot", "coreutils"), str(root), "sh", "-c", f"apt-get update && {fetch}"]))
             debs = root / "srv/debs"
             debs.mkdir()
             for deb in (root / "var/cache/apt/archives").glob("*.deb"):
@@ -149,20 +139,8 @@ class Engine(Rig):
             (root / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/srv/debs ./\n")
             (debs / "Packages").write_text(index)
         archive = self._directory / "bookworm.tar"
-        _checked(
-            _run(
-                [
-                    find_program("tar", "tar"),
-                    "--create",
-                    "--numeric-owner",
-                    "--file",
-                    str(archive),
-                    "--directory",
-                    str(root),
-                    ".",
-                ]
-            )
-        )
+        tar = [find_program("tar", "tar"), "--create", "--numeric-owner", "--file", str(archive)]
+        _checked(_run([*tar, "--directory", str(root), "."]))
         self.docker("import", "--change", 'CMD ["sh"]', str(archive), BASE)
         archive.unlink()
 
