@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from configdrive.model import ImageName, VmUuid
 from rigs.simulated.audit import Entry, Mark
 from rigs.simulated.spans import Span
-from tests.chaos.findings import Finding, unlike
-from tests.chaos.model import in_order
+from tests.chaos.model import Finding, in_order, unlike
 from tests.e2e.known_secrets import PASSWORD, USER_DATA, betrayed
 
 if TYPE_CHECKING:

@@ -7,16 +7,24 @@ and what follows from it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from configdrive.contract.outcome import Outcome, Status
+from configdrive.model import UUID_PATTERN
 from tests.chaos.plan import LOCAL, Life, Sent, Step
+from tests.e2e.known_secrets import PASSWORD, USER_DATA
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from configdrive.model import HostName
+
+
+_UUID = UUID_PATTERN.encode()
+_PASSWORD = re.compile(re.escape(PASSWORD.encode()) + rb"\." + _UUID + rb"\.\d+\.")
+_USER_DATA = re.compile(re.escape(USER_DATA.encode()) + rb"# " + _UUID + rb"\.\d+\.\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,3 +224,37 @@ def in_order(published: Sequence[str], seen: Sequence[str]) -> bool:
     """Say whether what was seen came in the order in which it was published."""
     wanted = set(published)
     return [event for event in seen if event in wanted] == list(published)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something is as it must not be.
+
+    Args:
+        check: which of the checks has found it.
+        what: in words.
+        vm: whose life it is about, by its number.
+        step: and where in it.
+    """
+
+    check: str
+    what: str
+    vm: int | None = None
+    step: str = ""
+
+
+def unlike(image: bytes, wanted: Content | None, life: Life) -> Iterator[str]:
+    """Say how an image differs from what shall be on it. Its bytes are searched as they are: nothing may hide there."""
+    if wanted is None:
+        yield "what nobody asked for"
+        return
+    for name, pattern, value in (
+        ("password", _PASSWORD, wanted.password),
+        ("user data", _USER_DATA, wanted.user_data),
+    ):
+        found = set(pattern.findall(image))
+        expected = set() if value is None else {value.encode()}
+        if found != expected:
+            yield f"the {name} {sorted(found)}, not {sorted(expected)}"
+    if f'"uuid": "{life.uuid}"'.encode() not in image and f'"uuid":"{life.uuid}"'.encode() not in image:
+        yield "another VM's meta data"

@@ -11,8 +11,7 @@ from configdrive.model import EventKey
 from rigs.cloud import key_of, plain
 from rigs.simulated.driver import RiggedWorld
 from rigs.simulated.world import LivelyWorld
-from tests.chaos.findings import Finding, unlike
-from tests.chaos.model import Model, WrongError
+from tests.chaos.model import Finding, Model, WrongError, unlike
 from tests.chaos.plan import Act, Life, Step
 from workers.hypervisors.simulated.drives import CD
 from workers.hypervisors.simulated.world import WorldError

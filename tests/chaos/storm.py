@@ -27,11 +27,10 @@ from rigs.simulated.spans import CHANGING, Span, spans_of
 from rigs.worker import CONFIGDRIVE, Worker
 from tasks.mailbox import OperatorAction
 from tests.chaos import judge
-from tests.chaos.clock import set_clock, wrong_clock
-from tests.chaos.findings import Finding
+from tests.chaos.model import Finding
 from tests.chaos.orchestrators import Ground, Orchestrator
 from tests.chaos.plan import CHILDREN, HOSTS, LOCAL, POOL, Life, Plan, Sent, Step
-from tests.chaos.troubles import Breaker, Chronicle, Freeze
+from tests.chaos.troubles import Breaker, Chronicle, Freeze, set_clock, wrong_clock
 from tests.chaos.witness import Witness
 from workers.hypervisors.simulated.topology import StorageSpec
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
 
+from rigs.worker import Worker
 from tests.chaos.plan import MIXED, Kind, Trouble
 from tests.chaos.plan_from_seed import make_plan
 from tests.chaos.storm import Storm
+from tests.chaos.troubles import set_clock, wrong_clock
 from tests.chaos.verdict import verdict
 from tests.support import on_ci, require_rig
 
@@ -49,3 +54,21 @@ def test_short_storm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     again = f"about the same again: make chaos SEED={seed} SECONDS={SECONDS} POOL=mixed; all of it: {tmp_path}"
     assert findings == [], again
     assert left.chronicle.counts.keys() >= {sure.kind for sure in SURE}
+
+
+LOOK = "import datetime, time; print(time.time(), datetime.datetime.now().timestamp(), time.monotonic())"
+
+
+def test_wall_clock_jumps_and_the_other_does_not(tmp_path: Path) -> None:
+    with require_rig():
+        library = wrong_clock()
+    worker = Worker(tmp_path, "w", {})
+    set_clock(worker, 0)
+    for wrong_by in (0, 86_400, -3600):
+        set_clock(worker, wrong_by)
+        environment = {**os.environ, "LD_PRELOAD": str(library), "TMPDIR": str(worker.temporary)}
+        found = subprocess.run([sys.executable, "-c", LOOK], env=environment, capture_output=True, check=True).stdout
+        first, second, monotonic = map(float, found.split())
+        assert abs(first - time.time() - wrong_by) < 60
+        assert abs(second - time.time() - wrong_by) < 60
+        assert abs(monotonic - time.monotonic()) < 60

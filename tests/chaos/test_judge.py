@@ -12,8 +12,7 @@ from configdrive.model import HostName, InstanceName, VmUuid
 from rigs.simulated.audit import Entry, Mark
 from rigs.simulated.spans import CHANGING, Span, spans_of
 from tests.chaos import judge
-from tests.chaos.findings import Finding, unlike
-from tests.chaos.model import Content, Model, State
+from tests.chaos.model import Content, Finding, Model, State, unlike
 from tests.chaos.plan import POOL, Life, secret_password, secret_user_data
 from tests.chaos.troubles import Freeze
 from tests.e2e.known_secrets import b64

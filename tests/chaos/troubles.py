@@ -8,22 +8,24 @@ import itertools
 import os
 import random
 import signal
+import struct
+import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import redis
 from typing_extensions import override
 
 from configdrive.model import Place
-from tests.chaos.clock import set_clock
+from rigs.process import cache_directory, find_program
 from tests.chaos.plan import HOSTS, POOL, Kind, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from rigs.fleet import Fleet
     from rigs.process import Daemon
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 BALLAST: Final = "ballast"
 """The file that fills a storage."""
+
+CLOCK: Final = "clock"
+"""In a worker's temporary folder: by how many seconds its clock is wrong."""
 
 _REDIS = frozenset({Kind.REDIS_RESTART, Kind.REDIS_KILL, Kind.REDIS_PAUSE, Kind.REDIS_FULL})
 _QUEUE = frozenset({Kind.LOSE_WAKE_UPS, Kind.OLD_WAKE_UPS, Kind.REDIS_CUT})
@@ -265,3 +270,27 @@ class Breaker(threading.Thread):
 def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def wrong_clock() -> Path:
+    """Build the clock that jumps, once for this checkout.
+
+    Raises:
+        RigUnavailable: there is no C compiler.
+    """
+    source = Path(__file__).with_name("clock.c")
+    built = cache_directory("chaos") / "clock.so"
+    if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
+        part = built.with_suffix(f".{time.time_ns()}")
+        subprocess.run([find_program("cc", "gcc"), "-shared", "-fPIC", "-O2", "-o", part, source], check=True)
+        part.rename(built)
+    return built
+
+
+def set_clock(worker: Worker, seconds: float) -> None:
+    """Let a worker's clock be wrong by so many seconds from now on."""
+    path = worker.temporary / CLOCK
+    if not path.exists():
+        path.write_bytes(bytes(8))
+    with path.open("r+b") as file:
+        file.write(struct.pack("=q", int(seconds)))

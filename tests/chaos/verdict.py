@@ -22,8 +22,7 @@ from workers.config.key_ring import make_sealer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.chaos.findings import Finding
-    from tests.chaos.model import Model
+    from tests.chaos.model import Finding, Model
 
 
 def verdict(left: Left) -> list[Finding]:

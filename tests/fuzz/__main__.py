@@ -6,7 +6,6 @@ import argparse
 import logging
 import sys
 
-from tests.fuzz import image_targets  # noqa: F401 - it registers its own
 from tests.fuzz.runner import HEADINGS, FoundError, run
 from tests.fuzz.targets import TARGETS
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from configdrive.contract.json_schema import PATTERNS
 from configdrive.drive_data import ONE_LINE_PATTERN
-from tests.fuzz.drawing import drawn
 
 if TYPE_CHECKING:
     from random import Random
 
+    from hypothesis.strategies import SearchStrategy
+
 Schema = dict[str, Any]
+_T = TypeVar("_T")
 _DEEPEST = 12
 
 _KNOWN = {
@@ -29,6 +32,26 @@ _KNOWN = {
     PATTERNS["ipvanynetwork"]: ("192.0.2.0/24", "2001:db8::/32", "0.0.0.0/0"),
 }
 """What matches the long patterns: to draw from those takes seconds."""
+
+
+def drawn(strategy: SearchStrategy[_T], count: int) -> list[_T]:
+    """Draw so many values."""
+    found: list[_T] = []
+
+    @seed(1)
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def draw(value: _T) -> None:
+        found.append(value)
+
+    draw()
+    return found
 
 
 @cache

@@ -7,8 +7,7 @@ from random import Random
 from typing import Any
 
 from configdrive.contract.events import json_schema
-from tests.fuzz.by_schema import Maker
-from tests.fuzz.drawing import drawn
+from tests.fuzz.by_schema import Maker, drawn
 from tests.unit import strategies
 from tests.unit.documents import WORDS, Json, full_document
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from random import Random
 from typing import Any
@@ -18,19 +19,23 @@ from typing_extensions import override
 
 from configdrive.client.postings import Posting
 from configdrive.client.publisher import Publisher
-from configdrive.contents.render import render
+from configdrive.contents.render import Files, render
 from configdrive.contract.event_key import event_key
 from configdrive.contract.events import parse
 from configdrive.contract.sealing import body_of, guest_of
 from configdrive.drive_data import VmData
 from configdrive.errors import PermanentError
+from configdrive.iso import build
+from configdrive.iso import read as iso
+from configdrive.iso.ecma119 import DamagedImageError
+from configdrive.iso.verify import verify
 from configdrive.lifecycle import state
 from configdrive.lifecycle.transitions import vm_of
-from configdrive.model import HypervisorName, VmUuid
+from configdrive.model import Generation, HypervisorName, ImageName, InstanceName, VmUuid
 from tasks.intake import Ingester, Intake, Refusal, Taken
 from tasks.wakeup import LEFTOVERS_NAME, TASK_NAME, read, read_question
 from tests.fuzz import corpus
-from tests.fuzz.drawing import drawn
+from tests.fuzz.by_schema import drawn
 from tests.fuzz.mutations import MARKER, changed, given, scrambled, strange, written
 from tests.unit import strategies
 from tests.unit.documents import UUID, document
@@ -279,3 +284,70 @@ def host_names(random: Random) -> bool:
     """What names the host that is to be asked for leftovers."""
     name = random.choice(("host-1", strange(random)))
     return not refused(lambda: read_question(TASK_ID, [name, 1], QUEUE))
+
+
+NAME = ImageName.of(InstanceName("i-2-14-VM"), VM, Generation(7))
+PARTS = (
+    "cloudstack",
+    "password",
+    "vm-id.txt",
+    "a" * 64,
+    "a" * 65,
+    "A",
+    "..",
+    ".",
+    "",
+    "con",
+    "x.",
+    "é",
+    "a b",
+    "\x00",
+    "-",
+)
+
+
+@target
+def image_contents(random: Random) -> bool:
+    """Files of any name and content under any label: an image that reads back, or a refusal."""
+    files: Any = {
+        "/".join(random.choice(PARTS) for _ in range(random.choice((1, 2, 3, 9)))): random.randbytes(
+            random.choice((0, 1, 2_047, 2_048, 2_049, 10_000))
+        )
+        for _ in range(random.choice((0, 1, 2, 5)))
+    } | {"cloudstack/metadata/vm-id.txt": b"14"}
+    label = random.choice(("config", "config-2", "x" * 16, "x" * 17, "", "söhne", "a b", MARKER, "\x00"))
+    built_at = random.choice((0.0, 1.5e9, 4.0e9))
+    return not refused(lambda: build.build(NAME, Files(files), label=label, built_at=built_at))
+
+
+@cache
+def _image() -> tuple[Files, bytes]:
+    files = Files({"cloudstack/metadata/vm-id.txt": b"14", "openstack/latest/user_data": b"x" * 5_000})
+    return files, build.build(NAME, files, label="config", built_at=1.5e9).content
+
+
+@target
+def image_read_back(random: Random) -> bool:
+    """An image, as it was built or with bytes changed: only the former is taken, whatever the latter are."""
+    files, whole = _image()
+    data = bytearray(whole)
+    places = _places()
+    for _ in range(random.choice((0, 1, 1, 2, 5))):
+        at = random.choice(places)
+        data[at] = random.choice((0, 1, 255, data[at] ^ (1 << random.randrange(8)), random.randrange(256)))
+    if random.random() < 0.1:
+        del data[random.randrange(len(data)) :]
+    with suppress(DamagedImageError):
+        iso.read(bytes(data))
+    try:
+        verify(bytes(data), files, "config")
+    except PermanentError:
+        return False
+    if data != whole:
+        raise AssertionError("a damaged image was taken")
+    return True
+
+
+@cache
+def _places() -> list[int]:
+    return [at for at, byte in enumerate(_image()[1]) if byte]

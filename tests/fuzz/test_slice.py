@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fuzz import image_targets, runner  # noqa: F401 - the former registers its own
+from tests.fuzz import runner
 from tests.fuzz.targets import TARGETS
 
 if TYPE_CHECKING:
