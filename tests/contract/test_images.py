@@ -1,4 +1,4 @@
-"""Uploading, copying, deleting and listing image files."""
+"""Uploading, copying, deleting and listing image files, and what is seen of them; of drives: `test_drive.py`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,50 @@ from dataclasses import replace
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import Place, PowerState, StorageName, StoredImage
-from configdrive.ports import HypervisorDriver, Inserted
+from configdrive.model import HostName, Place, PowerState, StorageName, StoredImage
+from configdrive.ports import HypervisorDriver, Inserted, NoDrive
 from tests.contract.rig import DriverRig, image_name, make_image, new_vm
 from tests.support import error_of
 
+GONE = StorageName("no-such-storage")
 POWERS = [PowerState.HALTED, PowerState.RUNNING]
+
+
+def test_a_vm_that_the_host_does_not_know_is_undefined_and_has_the_storage_that_the_event_names(
+    rig: DriverRig, driver: HypervisorDriver
+) -> None:
+    vm = new_vm(driver.name, rig.host)
+    seen = driver.observe(vm)
+    assert (seen.power, seen.storage, seen.drive, seen.images) == (PowerState.UNDEFINED, None, NoDrive(), ())
+    assert driver.observe(replace(vm, primary_storage=rig.home.storage)).storage == rig.home
+
+
+def test_the_event_s_storage_goes_before_the_root_disk_s_and_has_to_exist(
+    rig: DriverRig, driver: HypervisorDriver
+) -> None:
+    vm = rig.define_vm()
+    assert driver.observe(vm).storage == rig.home
+    assert driver.observe(replace(vm, primary_storage=rig.second.storage)).storage == rig.second
+    assert error_of(driver.observe, replace(vm, primary_storage=GONE)).code is PermanentCode.STORAGE_NOT_FOUND
+
+
+def test_images_of_this_vm_alone_are_found_on_its_storage_and_the_places_asked_for(
+    rig: DriverRig, driver: HypervisorDriver
+) -> None:
+    vm, other = rig.define_vm(), rig.define_vm()
+    for owner in (vm, other):
+        driver.upload(owner, make_image(owner, 1), rig.home)
+    driver.upload(vm, make_image(vm, 2), rig.second)
+    for file_name in (f"{vm.instance_name}.iso", f"{vm.uuid}.iso", f"{image_name(vm)}.bak", f"x{vm.uuid}.1.iso"):
+        rig.files.put(rig.home, file_name, b"not ours")
+
+    here, there = StoredImage(image_name(vm, 1), rig.home), StoredImage(image_name(vm, 2), rig.second)
+    assert driver.observe(vm).images == (here,)
+    seen = driver.observe(vm, [rig.home, rig.second])
+    assert sorted(seen.images, key=str) == sorted([here, there], key=str)
+    gone = Place(GONE, HostName("no-such-host"))
+    seen = driver.observe(vm, [gone, rig.second])
+    assert (set(seen.images), seen.unreachable) == ({here, there}, (gone,))
 
 
 def test_an_upload_puts_exactly_these_bytes_there_once_and_needs_no_vm(
@@ -46,7 +84,7 @@ def test_an_upload_under_another_vm_s_name_or_to_no_storage_is_refused(
 ) -> None:
     vm, other = rig.define_vm(), rig.define_vm()
     assert error_of(driver.upload, vm, make_image(other), rig.home).code is PermanentCode.NOT_ITS_DRIVE
-    nowhere = Place(StorageName("no-such-storage"), rig.home.host)
+    nowhere = Place(GONE, rig.home.host)
     assert error_of(driver.upload, vm, make_image(vm), nowhere).code is PermanentCode.STORAGE_NOT_FOUND
     assert rig.files.of(vm) == rig.files.of(other) == []
 

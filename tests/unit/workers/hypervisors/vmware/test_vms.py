@@ -1,4 +1,4 @@
-"""Reading datastore paths and VMs, and choosing the drive: what needs no server."""
+"""Reading datastore paths and VMs, and choosing the drive and the API's version: what needs no server."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ pytest.importorskip("pyVmomi")
 from workers.hypervisors.vmware.paths import image_at, is_in, split
 from workers.hypervisors.vmware.records import Drive, SeenVm
 from workers.hypervisors.vmware.slots import content, expected_device, find_slot
+from workers.hypervisors.vmware.versions import newest
 
 UUID, OTHER = VmUuid("9c5e5ac4-13f2-4a3b-8f2e-0d2d5b9f6a01"), VmUuid("11111111-2222-3333-4444-555555555555")
 DEFAULT = ("ide:1:1", "ide:0:1", "ide:0:0", "sata")
@@ -159,3 +160,26 @@ def test_what_still_has_to_go_is_reported_first(found: SeenVm, seen: object) -> 
 )
 def test_the_orchestrator_gets_the_first_choice(wanted: tuple[str, ...], device: str) -> None:
     assert expected_device(wanted) == device
+
+
+def listing(*versions: str) -> str:
+    prior = "".join(f"<version>{one}</version>" for one in versions[1:])
+    spaces = (f"<name>urn:vim25</name>\n<version>{versions[0]}</version><priorVersions>{prior}</priorVersions>",)
+    other = "<name>urn:sms</name><version>6.7</version>"
+    return "<namespaces>" + "".join(f"<namespace>{one}</namespace>" for one in (other, *spaces)) + "</namespaces>"
+
+
+@pytest.mark.parametrize(
+    ("listed", "spoken"),
+    [
+        (("6.0", "5.5"), "vim.version.version10"),
+        (("6.5", "6.0", "5.5"), "vim.version.version11"),
+        (("8.0.3.0", "8.0.2.0", "6.7.3", "6.5", "6.0"), "vim.version.v8_0_3_0"),
+        (("99.1", "8.0.3.0", "6.5"), "vim.version.v8_0_3_0"),  # newer than this pyvmomi
+        (("5.5", "5.1"), None),
+        (("99.1",), None),
+    ],
+    ids=str,
+)
+def test_the_newest_that_both_know_and_never_one_before_6_0(listed: tuple[str, ...], spoken: str | None) -> None:
+    assert newest(listing(*listed)) == spoken
