@@ -59,25 +59,16 @@ def test_the_least_role_is_enough_for_the_doctor_and_for_an_event(
     assert {call["command"] for call in cloudstack.calls} <= NEEDED.keys()
 
 
-def test_what_the_role_does_not_allow_is_named(site: AdapterSite, cloudstack: CloudStack) -> None:
-    cloudstack.allowed = frozenset(NEEDED) - {"listVolumes"}
-    assert wrong(findings(site)) == ["cloudstack listVolumes"]
-
-
-def test_a_role_of_another_type_is_known_by_what_it_does_not_see(
+def test_what_a_role_may_not_do_or_does_not_see_and_a_provider_too_many_are_named(
     site: AdapterSite, cloudstack: CloudStack, vm: str
 ) -> None:
-    cloudstack.vms.clear()
-    cloudstack.vms[vm] = machine(vm, instancename=None, hostname=None)
-    assert wrong(findings(site)) == ["cloudstack listVirtualMachines"]
-    cloudstack.vms.clear()
-
-
-def test_a_provider_of_cloudstack_s_own_beside_drives_for_all_is_one_too_many(
-    site: AdapterSite, cloudstack: CloudStack
-) -> None:
-    cloudstack.networks[NETWORK] = network()
+    cloudstack.allowed = frozenset(NEEDED) - {"listVolumes"}
+    assert wrong(findings(site)) == ["cloudstack listVolumes"]
+    cloudstack.allowed = None
+    cloudstack.networks[NETWORK] = network()  # which has CloudStack's own drives
     assert wrong(findings(site, drives_for="all")) == ["cloudstack listNetworks"]
+    cloudstack.vms[vm] = machine(vm, instancename=None, hostname=None)  # as another type of role shows it
+    assert wrong(findings(site)) == ["cloudstack listVirtualMachines"]
 
 
 @pytest.mark.parametrize(
@@ -102,18 +93,16 @@ def test_a_rabbitmq_that_nobody_trusts_is_given_no_password(
     assert "cannot be read" in found["cloudstack bus"].detail or "not trusted" in found["cloudstack bus"].detail
 
 
-def test_a_certificate_and_the_key_of_another_are_no_gate_s(
+def test_a_certificate_and_the_key_of_another_are_no_gate_s_and_with_a_gate_no_start_is_published_before_it(
     site: AdapterSite, cloudstack: CloudStack, certificates: Certificates, tmp_path: Path
 ) -> None:
     tokens = tmp_path / "tokens"
     new_token(tokens, "h1")
-    own = {"gate_tokens_file": str(tokens), "gate_certificate_key": str(certificates.directory / "serverkey.pem")}
-    assert wrong(findings(site, gate_certificate=str(cloudstack.ca_file), **own)) == ["cloudstack gate"]
-    assert wrong(findings(site, gate_certificate=str(certificates.directory / "servercert.pem"), **own)) == []
-
-
-def test_with_a_gate_no_start_is_published_before_it(site: AdapterSite, tmp_path: Path) -> None:
-    tokens = tmp_path / "tokens"
-    tokens.write_text(f"h1 {'0' * 64}\n")
-    tokens.chmod(0o600)
-    assert wrong(findings(site, gate_tokens_file=str(tokens), start_at="starting")) == ["cloudstack gate"]
+    own = {
+        "gate_tokens_file": str(tokens),
+        "gate_certificate": str(certificates.directory / "servercert.pem"),
+        "gate_certificate_key": str(certificates.directory / "serverkey.pem"),
+    }
+    assert wrong(findings(site, **own)) == []
+    assert wrong(findings(site, **own | {"gate_certificate": str(cloudstack.ca_file)})) == ["cloudstack gate"]
+    assert wrong(findings(site, **own, start_at="starting")) == ["cloudstack gate"]
