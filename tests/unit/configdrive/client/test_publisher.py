@@ -285,11 +285,10 @@ def test_waiting_passes_over_what_a_newer_version_has_written(site: Site) -> Non
 
 
 def test_outcomes_are_followed_from_now_on_or_from_a_position(site: Site) -> None:
-    for number in (1, 2, 3):
-        site.publisher.publish(event("update", sequence=number))
-    assert site.publisher.wait({"source": SOURCE, "id": "event-1"}, 0.01) is None, "the time is over"
+    receipt, *_ = [site.publisher.publish(event("update", sequence=number)) for number in (1, 2, 3)]
+    assert site.publisher.wait(receipt, 0.01) is None, "the time is over"
     first = site.finish()
-    assert site.publisher.wait({"source": SOURCE, "id": "event-1"}, 0) == first, "it has come already"
+    assert site.publisher.wait(receipt, 0) == first, "it has come already"
     from_now_on = site.publisher.outcomes(timeout=0.3)
     site.finish()
     ((position, second),) = from_now_on

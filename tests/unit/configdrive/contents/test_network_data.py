@@ -141,6 +141,13 @@ def test_a_bond_brings_its_nics_and_vlans_stand_behind_what_they_are_on() -> Non
     ]
 
 
+def test_a_bond_without_a_hash_policy_names_none_and_a_default_route_may_stand_behind_another() -> None:
+    two = through(route("10.9.0.0/16", "10.1.1.9"), route("0.0.0.0/0", "10.1.1.2"))
+    document = known(nic(FIRST, two, bond=TWO))
+    assert not [key for link in document["links"] for key in link if "hash" in key]
+    assert [one["gateway"] for one in document["networks"][0]["routes"]] == ["10.1.1.2", "10.1.1.9"]
+
+
 def test_only_the_default_nic_has_a_default_route() -> None:
     other = replace(OTHER4, routes=(route("10.9.0.0/16", "10.2.1.9"),))
     networks = known(nic(FIRST, other), nic(SECOND, V4, default=True))["networks"]

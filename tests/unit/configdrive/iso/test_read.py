@@ -223,6 +223,10 @@ def test_a_directory_inside_itself_ends_the_reading() -> None:
     assert "two directories are the same one" in str(refused(content))
 
 
+def test_half_a_character_in_a_path_table_ends_the_reading() -> None:
+    refused(damaged(path_tables(JOLIET)[0] + 10, 0x01))  # the length of the first name behind the root's
+
+
 def test_rock_ridge_continued_in_itself_ends_the_reading() -> None:
     entry = CONTENT.index(b"CE\x1c\x01")
     assert "continuation" in str(refused(changed((entry + 4, both(*divmod(entry, SECTOR), 28)))))
