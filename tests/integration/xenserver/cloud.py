@@ -123,3 +123,12 @@ def give(driver: XenServerDriver, vm: Vm, generation: int = 1, place: Place = NF
     """Bring a VM's image of this generation to a storage, and put it into the config drive."""
     driver.upload(vm, make_image(vm, generation), place)
     return driver.attach(vm, image_name(vm, generation), place)
+
+
+def given(cloud: Cloud, driver: XenServerDriver, place: Place = NFS, *, running: bool = False) -> Vm:
+    """Make a VM with its first image in the config drive."""
+    vm = cloud.vm(place)
+    give(driver, vm, place=place)
+    if running:
+        cloud.site.start_vm(vm.uuid, A)
+    return vm

@@ -9,7 +9,7 @@ from configdrive.model import PowerState, StoredImage, Vm
 from configdrive.ports import AttachedHow, NoDrive
 from rigs.xapi import XapiError
 from tests.contract.rig import image_name, make_image
-from tests.integration.xenserver.cloud import NFS, A, Cloud, give
+from tests.integration.xenserver.cloud import NFS, A, Cloud, give, given
 from tests.support import error_of
 from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import VM_MARK
@@ -23,9 +23,7 @@ def vdi_of(cloud: Cloud, vm: Vm) -> str:
 def test_an_image_deleted_past_the_fleet_under_a_running_vm_is_reported_with_the_remedy(
     cloud: Cloud, driver: XenServerDriver
 ) -> None:
-    vm = cloud.vm()
-    give(driver, vm)
-    cloud.site.start_vm(vm.uuid, A)
+    vm = given(cloud, driver, running=True)
     (path,) = cloud.folder(NFS).iterdir()
     path.unlink()
     (iso_sr,) = cloud.iso_srs()
@@ -67,8 +65,7 @@ def test_an_insert_that_somebody_else_was_faster_with_is_looked_at(cloud: Cloud,
 
 
 def test_a_name_that_xapi_s_unanchored_check_lets_pass_is_no_image(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm()
-    give(driver, vm)
+    vm = given(cloud, driver)
     row = cloud.pool.world.db.row("VDI", vdi_of(cloud, vm))
     driver.survey(A)  # has the SR scanned; the next ones do not
     stem = row["location"].removesuffix(".iso")
@@ -78,8 +75,7 @@ def test_a_name_that_xapi_s_unanchored_check_lets_pass_is_no_image(cloud: Cloud,
 
 
 def test_a_suspended_vm_s_drive_is_left_alone_and_said_to_be_busy(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm()
-    give(driver, vm)
+    vm = given(cloud, driver)
     cloud.pool.world.db.row("VM", cloud.ref(vm))["power_state"] = "Suspended"
     assert driver.observe(vm).power is PowerState.SUSPENDED
     assert error_of(give, driver, vm, 2).code is error_of(driver.detach, vm).code is TransientCode.VM_BUSY

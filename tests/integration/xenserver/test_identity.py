@@ -20,7 +20,7 @@ from configdrive.model import (
 )
 from configdrive.ports import AttachedHow, Inserted, NoDrive, SurveyedVm
 from tests.contract.rig import image_name, make_image, new_vm
-from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud, give
+from tests.integration.xenserver.cloud import BLOCK_A, LOCAL_A, NFS, A, B, Cloud, give, given
 from tests.support import error_of, wait_until
 from workers.hypervisors.xenserver.driver import XenServerDriver
 from workers.hypervisors.xenserver.names import VM_MARK
@@ -145,9 +145,7 @@ def test_a_drive_that_was_found_with_an_image_is_emptied_and_stays(cloud: Cloud,
 
 
 def test_of_a_running_vm_the_drive_is_emptied_and_goes_when_it_is_off(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm()
-    give(driver, vm)
-    cloud.site.start_vm(vm.uuid, A)
+    vm = given(cloud, driver, running=True)
     driver.detach(vm, [image_name(vm)])
     assert [drive.location for drive in cloud.site.drives(vm.uuid) if drive.kind == "CD"] == [None]
     cloud.site.stop_vm(vm.uuid)
@@ -176,8 +174,7 @@ def test_what_came_into_the_drive_since_it_was_looked_at_stays(
 
 
 def test_an_image_that_somebody_put_into_the_user_s_slot_goes_from_there(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm()
-    give(driver, vm)
+    vm = given(cloud, driver)
     (own,) = cloud.config_drives(vm)
     user = cloud.site.add_cd(vm.uuid, "3")
     cloud.call("VBD.insert", user, cloud.call("VBD.get_VDI", own.reference))
@@ -223,8 +220,7 @@ def cloned(cloud: Cloud, vm: Vm) -> Vm:
 
 
 def test_a_clone_holds_nothing_up_and_its_drive_goes_with_the_image(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm()
-    give(driver, vm)
+    vm = given(cloud, driver)
     clone = cloned(cloud, vm)
     assert driver.observe(clone).media == (image_name(vm),)
     driver.detach(vm, [image_name(vm)])
@@ -236,8 +232,7 @@ def test_a_clone_holds_nothing_up_and_its_drive_goes_with_the_image(cloud: Cloud
 
 
 def test_of_a_clone_that_runs_the_image_is_left_behind(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm()
-    give(driver, vm)
+    vm = given(cloud, driver)
     clone = cloned(cloud, vm)
     cloud.site.start_vm(clone.uuid, A)
     assert give(driver, vm, 2).how is AttachedHow.INSERTED
@@ -250,8 +245,7 @@ def test_of_a_clone_that_runs_the_image_is_left_behind(cloud: Cloud, driver: Xen
 
 @pytest.mark.parametrize("running", [True, False])
 def test_a_clone_is_emptied_by_its_own_start(cloud: Cloud, driver: XenServerDriver, *, running: bool) -> None:
-    vm = cloud.vm()
-    give(driver, vm)
+    vm = given(cloud, driver)
     clone = cloned(cloud, vm)
     if running:
         cloud.site.start_vm(clone.uuid, A)
@@ -265,8 +259,7 @@ def test_a_clone_is_emptied_by_its_own_start(cloud: Cloud, driver: XenServerDriv
 
 
 def test_a_clone_whose_original_is_gone_is_no_other_vm(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm()
-    give(driver, vm)
+    vm = given(cloud, driver)
     clone = cloned(cloud, vm)
     cloud.call("VM.destroy", cloud.ref(vm))
     medium = Inserted(image_name(vm), NFS)
@@ -278,8 +271,7 @@ def test_a_clone_whose_original_is_gone_is_no_other_vm(cloud: Cloud, driver: Xen
 
 @pytest.mark.parametrize("place", [NFS, LOCAL_A, BLOCK_A])
 def test_a_storage_that_was_renamed_is_found_by_its_uuid(cloud: Cloud, driver: XenServerDriver, place: Place) -> None:
-    vm = cloud.vm(place)
-    give(driver, vm, place=place)
+    vm = given(cloud, driver, place)
     assert driver.observe(vm).storage == place
     cloud.call("SR.set_name_label", cloud.call("SR.get_by_uuid", cloud.storages[place]), "renamed")
     other = cloud.driver()
@@ -293,8 +285,7 @@ def test_a_storage_that_was_renamed_is_found_by_its_uuid(cloud: Cloud, driver: X
 
 
 def test_a_place_is_found_though_its_host_has_another_name_now(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm(LOCAL_A)
-    give(driver, vm, place=LOCAL_A)
+    vm = given(cloud, driver, LOCAL_A)
     before = Place(StorageName("local"), HostName("as-it-was-called"), LOCAL_A.identity)
     driver.detach(vm)
     driver.delete(vm, StoredImage(image_name(vm), before), anyones=False)
@@ -321,8 +312,7 @@ def test_a_host_says_who_it_is_by_whatever_name_it_is_asked(cloud: Cloud) -> Non
 
 
 def test_a_storage_that_is_away_is_reported_and_holds_the_look_up_not(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = cloud.vm(LOCAL_A)
-    give(driver, vm, place=LOCAL_A)
+    vm = given(cloud, driver, LOCAL_A)
     for sr in ("SR.get_by_uuid", "iso"):
         uuid = cloud.storages[LOCAL_A] if sr != "iso" else next(one["uuid"] for one in cloud.iso_srs())
         (pbd,) = cloud.call("SR.get_PBDs", cloud.call("SR.get_by_uuid", uuid))

@@ -5,20 +5,12 @@ from dataclasses import replace
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import Place, PowerState, StoredImage, Vm
+from configdrive.model import PowerState, StoredImage, Vm
 from configdrive.ports import AttachedHow, EmptyDrive, Inserted, NoDrive
 from tests.contract.rig import failure_of, image_name, make_image, verbs
-from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud, give
+from tests.integration.xenserver.cloud import BLOCK_A, BLOCK_B, LOCAL_A, NFS, A, B, Cloud, give, given
 from tests.support import error_of
 from workers.hypervisors.xenserver.driver import XenServerDriver
-
-
-def running(cloud: Cloud, driver: XenServerDriver, place: Place) -> Vm:
-    """A VM on A with its image in the drive."""
-    vm = cloud.vm(place)
-    give(driver, vm, place=place)
-    cloud.site.start_vm(vm.uuid, A)
-    return vm
 
 
 def on_b(vm: Vm) -> Vm:
@@ -26,7 +18,7 @@ def on_b(vm: Vm) -> Vm:
 
 
 def test_a_running_vm_is_on_its_host_and_no_other(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = running(cloud, driver, NFS)
+    vm = given(cloud, driver, running=True)
     assert driver.observe(vm).power is PowerState.RUNNING
     away = driver.observe(on_b(vm))
     assert (away.power, away.storage, away.drive) == (PowerState.UNDEFINED, None, NoDrive())
@@ -39,7 +31,7 @@ def test_a_running_vm_is_on_its_host_and_no_other(cloud: Cloud, driver: XenServe
 def test_where_each_host_has_its_own_the_image_is_there_after_either_end(
     cloud: Cloud, driver: XenServerDriver, ending: str
 ) -> None:
-    vm = running(cloud, driver, BLOCK_A)
+    vm = given(cloud, driver, BLOCK_A, running=True)
     name = image_name(vm)
     there = driver.observe(replace(on_b(vm), primary_storage=BLOCK_A.storage), [BLOCK_A])
     assert (there.power, there.storage) == (PowerState.UNDEFINED, BLOCK_B)
@@ -58,7 +50,7 @@ def test_where_each_host_has_its_own_the_image_is_there_after_either_end(
 
 
 def test_a_halted_vm_whose_image_is_copied_keeps_its_medium(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = running(cloud, driver, BLOCK_A)
+    vm = given(cloud, driver, BLOCK_A, running=True)
     cloud.site.stop_vm(vm.uuid)
     driver.copy(on_b(vm), image_name(vm), BLOCK_A, BLOCK_B)
     assert cloud.medium(vm) == make_image(vm).content
@@ -68,7 +60,7 @@ def test_a_halted_vm_that_was_given_to_another_host_is_not_emptied_on_the_one_be
     cloud: Cloud, driver: XenServerDriver
 ) -> None:
     """HA: the VM's host failed, its start comes for another host, and the one before is to give up what it has."""
-    vm = running(cloud, driver, NFS)
+    vm = given(cloud, driver, running=True)
     cloud.site.stop_vm(vm.uuid)
     again = on_b(vm)
     seen = driver.observe(again)
@@ -81,7 +73,7 @@ def test_a_halted_vm_that_was_given_to_another_host_is_not_emptied_on_the_one_be
 
 
 def test_a_stop_finds_the_drive_on_whatever_host_it_is_said_to_be(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm = running(cloud, driver, NFS)
+    vm = given(cloud, driver, running=True)
     cloud.site.migrate_vm(vm.uuid, B)  # by itself
     cloud.site.stop_vm(vm.uuid)
     for at in (on_b(vm), vm):
@@ -99,7 +91,7 @@ def test_a_halted_vm_is_not_on_a_host_that_has_not_its_root_disk_s_storage(
 
 
 def test_a_host_that_its_pool_has_lost_is_away_and_so_is_what_it_has(cloud: Cloud, driver: XenServerDriver) -> None:
-    vm, other = cloud.vm(BLOCK_A), running(cloud, driver, BLOCK_A)
+    vm, other = cloud.vm(BLOCK_A), given(cloud, driver, BLOCK_A, running=True)
     for place in (BLOCK_A, BLOCK_B):
         driver.upload(vm, make_image(vm), place)
     with cloud.pool.down(B):
