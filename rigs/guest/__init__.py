@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from rigs.guest.domain import Disk, Machine, domain_xml
 from rigs.guest.kernel import GuestKernel
-from rigs.guest.report import DriveReport, read_reports, wait_for_absence, wait_for_boot, wait_for_report
+from rigs.guest.report import DriveReport, read_reports, wait_for_boot, wait_for_report
 
 __all__ = [
     "Disk",
@@ -17,7 +17,6 @@ __all__ = [
     "Machine",
     "domain_xml",
     "read_reports",
-    "wait_for_absence",
     "wait_for_boot",
     "wait_for_report",
 ]

@@ -15,7 +15,6 @@ from rigs.process import RigError, wait_until
 T = TypeVar("T")
 
 _BOOT = re.compile(r"^@@ configdrive boot at ([\d.]+)$")
-_ABSENT = re.compile(r"^@@ configdrive absent after (\d+) at ([\d.]+)$")
 _REPORT = re.compile(r"^@@ configdrive report (\d+) at [\d.]+$")
 _END = re.compile(r"^@@ configdrive end (\d+)$")
 _FILE = re.compile(r"^@ (?P<size>\d+) (?P<digest>[0-9a-f]{64}) (?P<form>text|base64|digest) (?P<path>.+)$")
@@ -94,25 +93,6 @@ def wait_for_boot(console: Path, *, timeout: float = 60.0) -> float:
         return next((float(boot[1]) for line in _lines(console) if (boot := _BOOT.match(line))), None)
 
     return _wait(console, found, "the guest's boot", timeout)
-
-
-def wait_for_absence(console: Path, *, after: int = 0, timeout: float = 60.0) -> float:
-    """Wait until the guest has said that there is no drive, and return the seconds since its kernel started.
-
-    Args:
-        console: the file.
-        after: the number of reports before: 0 is a guest that never saw a drive.
-        timeout: seconds.
-
-    Raises:
-        RigError: the time is over.
-    """
-
-    def found() -> float | None:
-        matches = (_ABSENT.match(line) for line in _lines(console))
-        return next((float(match[2]) for match in matches if match and int(match[1]) == after), None)
-
-    return _wait(console, found, f"the guest to miss its drive after report {after}", timeout)
 
 
 def _wait(console: Path, found: Callable[[], T | None], what: str, timeout: float) -> T:
