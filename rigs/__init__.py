@@ -5,8 +5,6 @@ process ends (a `kill -9` of it included), and is a context manager. What a mach
 `RigUnavailable`; nothing in here knows pytest.
 """
 
-from __future__ import annotations
-
 from rigs.process import RigError, RigUnavailable
 
 __all__ = ["RigError", "RigUnavailable"]

@@ -1,25 +1,20 @@
 """A real browser without a window: what a page looks like once its scripts have run."""
 
-from __future__ import annotations
-
 import html
 import json
 import re
 import subprocess
 import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from rigs.process import LOOPBACK, RigError, find_program
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 PROGRAM = PACKAGE = "chromium-headless-shell"
 _SCRIPTS_MILLISECONDS = 4000

@@ -1,7 +1,5 @@
 """A private certificate authority for rigs, and what it signs; also laid out as libvirt reads its certificates."""
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 import ipaddress
@@ -126,7 +124,7 @@ class Certificates:
     directory: Path
 
     @classmethod
-    def make(cls, directory: Path, hostname: str) -> Certificates:
+    def make(cls, directory: Path, hostname: str) -> "Certificates":
         """Make a new authority and a server's and a client's certificate; it signs nothing else afterwards.
 
         Args:

@@ -1,7 +1,5 @@
 """A small simulated cloud for tests of the queue: its inventory, its world, and events for its VMs."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

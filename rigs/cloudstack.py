@@ -4,8 +4,6 @@ Signatures are checked as CloudStack's own documentation computes them ("How to 
 means than ours.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import ssl

@@ -1,7 +1,5 @@
 """CloudStack's KVM agent as far as its hook goes: a JVM that runs our Groovy script as the agent does."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket

@@ -1,19 +1,22 @@
 """A whole fleet on this machine: Redis, keys, inventory and any number of workers, all as processes of their own."""
 
-from __future__ import annotations
-
 import json
 import threading
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import redis
+from celery import Celery
 from typing_extensions import override
 
 from configdrive.client.connection import connect_redis
 from configdrive.client.encoding import encode
+from configdrive.client.postings import Header
 from configdrive.client.publisher import Publisher
 from configdrive.client.scripts import source
+from configdrive.ports import Sealer
 from rigs.process import Rig
 from rigs.redis import RedisServer
 from rigs.worker import Worker
@@ -23,15 +26,6 @@ from workers.config.settings import Settings
 from workers.queueing.app import make_app
 from workers.store.inspection import Inspection
 from workers.store.mailbox import MailboxOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import redis
-    from celery import Celery
-
-    from configdrive.client.postings import Header
-    from configdrive.ports import Sealer
 
 
 def keys_in(path: Path) -> tuple[Key, ...]:

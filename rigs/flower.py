@@ -1,21 +1,17 @@
 """Flower as a process of its own, as an operator starts it: `configdrive flower`."""
 
-from __future__ import annotations
-
 import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from typing_extensions import override
 
 from rigs.process import LOOPBACK, Daemon, DaemonRig, answers, free_port
 from rigs.worker import CONFIGDRIVE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 
 class Flower(DaemonRig):

@@ -1,7 +1,5 @@
 """The example publisher in Go (examples/go-client), made once and started like any program."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Mapping

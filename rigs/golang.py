@@ -1,7 +1,5 @@
 """Programs in Go that tests need, made from Debian's Go and Debian's packages for it, once for each state of them."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import os

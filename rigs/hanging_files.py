@@ -1,7 +1,5 @@
 """A file system that hangs: whoever looks into it waits, as for a server of files that is gone, until it is let go."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The files of a private libvirt host: its configuration, its state, and what it sees of the machine's."""
 
-from __future__ import annotations
-
 import os
 import random
 import shutil

@@ -34,20 +34,15 @@ Of two moments, one after the other:
 17. What is `gone` is not there again; the stream only grows.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+
+import redis
 
 from configdrive.model import UUID_PATTERN
 from rigs.keyspace import Keyspace, read
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import redis
 
 _TYPES = {
     "vm": "hash",

@@ -1,7 +1,5 @@
 """The files of an ISO image, as a guest sees its config drive: under the names that Linux shows (Rock Ridge)."""
 
-from __future__ import annotations
-
 from io import BytesIO
 
 import pycdlib

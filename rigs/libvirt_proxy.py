@@ -1,7 +1,5 @@
 """A proxy before a libvirtd's TCP port: counts what is asked of it and what it sends, and makes the way longer."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import struct

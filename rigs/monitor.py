@@ -1,17 +1,12 @@
 """Redis' MONITOR: every command that anybody sends, as it is sent."""
 
-from __future__ import annotations
-
 import socket
 import threading
-from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from rigs.process import LOOPBACK, Rig
-
-if TYPE_CHECKING:
-    from rigs.redis import RedisServer
+from rigs.redis import RedisServer
 
 
 class RedisMonitor(Rig):

@@ -1,7 +1,5 @@
 """A machine within the machine: mounts, host name and processes of its own, on the same kernel and loopback."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Packages of npm, pinned with their hashes: fetched once, into the cache."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Starting daemons on loopback, finding them ready, and seeing that none outlives this process."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import random
@@ -13,18 +11,16 @@ import subprocess
 import time
 import urllib.request
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from typing_extensions import override
 
 from rigs import reaper
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import TracebackType
 
 T = TypeVar("T")
 

@@ -1,21 +1,17 @@
 """A real Prometheus with our rules, in a hurry: it asks every half second, unless told otherwise."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from typing_extensions import override
 
 from rigs.process import LOOPBACK, Daemon, DaemonRig, answers, find_program, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SHIPPED = Path(__file__).resolve().parents[1] / "deploy" / "prometheus"
 

@@ -1,7 +1,5 @@
 """A private RabbitMQ."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import amqp

@@ -4,8 +4,6 @@ A parent-death signal (`rigs.process`) reaches a daemon and not what the daemon 
 when a run hangs in its clean-up. What a rig starts inherits a mark in its environment; the reaper looks for that.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import select
@@ -13,12 +11,10 @@ import signal
 import sys
 import time
 import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from types import FrameType
+from types import FrameType
+from typing import Final
 
 MARK: Final = "RIGS_OF"
 """The variable that names the runs whose rigs a process belongs to: a run within a run belongs to both."""

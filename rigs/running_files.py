@@ -1,13 +1,8 @@
 """The files of a fleet that runs: any of them, and any folder, may go between its listing and its reading."""
 
-from __future__ import annotations
-
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 
 def read_files(paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:

@@ -1,7 +1,5 @@
 """A private OpenSSH server."""
 
-from __future__ import annotations
-
 import getpass
 import socket
 import subprocess

@@ -1,18 +1,14 @@
 """A shell at a terminal, with somebody there who answers its questions for a password."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rigs import reaper
 from rigs.process import find_program
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PASSWORD: Final = "Hunter2-of-the-guide"
 _PROMPT: Final = b": "

@@ -1,7 +1,5 @@
 """Removing a tree that something may be mounted in: `rm -r` through a mount deletes what is not ours."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

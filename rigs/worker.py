@@ -1,20 +1,15 @@
 """Workers as processes of their own, started as an operator starts them: `configdrive worker`."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from rigs.process import Daemon, DaemonRig, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 CONFIGDRIVE = str(Path(sys.executable).with_name("configdrive"))
 """The console script of the environment that runs the tests."""

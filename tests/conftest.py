@@ -1,7 +1,5 @@
 """Settings of the whole suite: a marker from each test's folder, and what Hypothesis may cost."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

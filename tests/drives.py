@@ -9,25 +9,9 @@ from typing import Final
 from pydantic import SecretBytes, SecretStr
 
 from configdrive.contents.render import render
-from configdrive.drive_data import (
-    Address,
-    Metadata,
-    Nic,
-    Route,
-    SshKey,
-    VmData,
-)
+from configdrive.drive_data import Address, Metadata, Nic, Route, SshKey, VmData
 from configdrive.iso.build import build
-from configdrive.model import (
-    Generation,
-    GuestOs,
-    HostName,
-    HypervisorName,
-    ImageName,
-    InstanceName,
-    Vm,
-    VmUuid,
-)
+from configdrive.model import Generation, GuestOs, HostName, HypervisorName, ImageName, InstanceName, Vm, VmUuid
 
 VM: Final = Vm(
     VmUuid("3a9c10f9-5d53-4d3d-9f3a-0a7d1c2b3e4f"),

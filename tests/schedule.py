@@ -1,17 +1,13 @@
 """Which of the processes that run the tests runs which file next: those that share costly peers stay together."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from typing_extensions import override
 from xdist.scheduler import LoadFileScheduling
-
-if TYPE_CHECKING:
-    from xdist.workermanage import WorkerController
+from xdist.workermanage import WorkerController
 
 _LONG_FIRST: Final = ("e2e", "chaos", "integration", "contract", "fuzz", "unit")
 

@@ -1,7 +1,5 @@
 """The validator ajv, as npm has it: what a reader of the published JSON Schema would take, and what not."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -4,8 +4,6 @@
 what it printed on its serial console.
 """
 
-from __future__ import annotations
-
 from rigs.guest.domain import Disk, Machine, domain_xml
 from rigs.guest.kernel import GuestKernel
 from rigs.guest.report import DriveReport, read_reports, wait_for_boot, wait_for_report

@@ -1,7 +1,5 @@
 """`python -m rigs.guest`: make the guest now, so that the first test or demo does not wait for it."""
 
-from __future__ import annotations
-
 import sys
 import time
 

@@ -1,7 +1,5 @@
 """Writes the guest's libvirt XML."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Puts initial RAM disks together; the guest's has busybox, three of Debian's own programs, modules, `init`."""
 
-from __future__ import annotations
-
 import lzma
 import re
 import shutil

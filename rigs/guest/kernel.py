@@ -1,7 +1,5 @@
 """Makes what QEMU boots directly: a Debian kernel and an initial RAM disk of ours, kept in a cache directory."""
 
-from __future__ import annotations
-
 import hashlib
 import platform
 from collections.abc import Callable
@@ -34,7 +32,7 @@ class GuestKernel:
     initrd: Path
 
     @classmethod
-    def prepare(cls) -> GuestKernel:
+    def prepare(cls) -> "GuestKernel":
         """Return the guest that prints its drive, made now unless it was made before from the same files.
 
         Raises:
@@ -45,7 +43,7 @@ class GuestKernel:
         return cls.of("amd64", "cloud", b"".join(path.read_bytes() for path in _SOURCES), fill_with_probes)
 
     @classmethod
-    def of(cls, arch: Arch, flavour: Flavour, key: bytes, fill: Callable[[Path, Path, Path], None]) -> GuestKernel:
+    def of(cls, arch: Arch, flavour: Flavour, key: bytes, fill: Callable[[Path, Path, Path], None]) -> "GuestKernel":
         """Return a guest whose initial RAM disk is filled so, made now unless it was made before with the same key.
 
         The first time, packages are fetched: 27 MB for the cloud kernel, 70 MB for the generic one.

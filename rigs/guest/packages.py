@@ -1,7 +1,5 @@
 """Fetches Debian packages and unpacks them into a directory; nothing is installed and root is not needed."""
 
-from __future__ import annotations
-
 import platform
 import re
 import subprocess

@@ -3,8 +3,6 @@
 Its RAM disk holds busybox, the modules and a script: nothing of this machine, so it can be of another architecture.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 

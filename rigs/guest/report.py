@@ -1,7 +1,5 @@
 """Reads what the guest printed on its serial console; `init` beside this file prints it."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

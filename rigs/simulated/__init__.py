@@ -3,8 +3,6 @@
 Workers and commands load it in the product's place through the entry point in `plugin/`, once `plug_in` was called.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -5,8 +5,6 @@ change and its line, or within the line (it ends where a page of memory does), l
 itself is always the truth.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import threading

@@ -1,7 +1,5 @@
 """The simulated driver with faults that are injected, and an audit log of what was done."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial

@@ -4,8 +4,6 @@ A file is one JSON object with the fields of a `Fault`. It fires `times` times a
 first, and is then gone; an empty folder costs one look. Several for one point fire in the order of their names.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Spans: the verbs of the audit log from their beginnings to their ends, VM by VM."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass

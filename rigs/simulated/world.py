@@ -3,8 +3,6 @@
 It refuses what a real hypervisor refuses (`WorldError`) and, like one, lets a file vanish under the VM that uses it.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

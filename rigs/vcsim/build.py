@@ -1,7 +1,5 @@
 """Makes the simulator's launcher, from Debian's Go and Debian's govmomi: half a minute, once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 

@@ -1,7 +1,5 @@
 """VMs on the simulated vCenter, and what is done to them past the driver, as an administrator would."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Starting the simulator, and saying to its front what it shall count, delay, refuse and break."""
 
-from __future__ import annotations
-
 import json
 import urllib.parse
 import urllib.request

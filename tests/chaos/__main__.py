@@ -1,7 +1,5 @@
 """The command: storms of one seed or a range of them. On a failure it says how to have the same again."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import shutil
@@ -10,15 +8,11 @@ import tempfile
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tests.chaos.plan import MIXED
+from tests.chaos.plan import MIXED, Plan
 from tests.chaos.plan_from_seed import make_plan
 from tests.chaos.storm import Storm
 from tests.chaos.verdict import verdict
-
-if TYPE_CHECKING:
-    from tests.chaos.plan import Plan
 
 SHOWN = 20
 

@@ -3,27 +3,20 @@
 The checks read plain data (audit lines, outcomes, what Redis holds), so that each can be tried on forged data.
 """
 
-from __future__ import annotations
-
 import signal
 from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from configdrive.model import ImageName, VmUuid
+from configdrive.contract.outcome import Outcome
+from configdrive.model import EventKey, ImageName, VmUuid
 from rigs.simulated.audit import Entry, Mark
 from rigs.simulated.spans import Span
-from tests.chaos.model import Finding, in_order, unlike
+from tests.chaos.model import Finding, Model, in_order, unlike
+from tests.chaos.troubles import Freeze
 from tests.e2e.known_secrets import PASSWORD, USER_DATA, betrayed
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from configdrive.contract.outcome import Outcome
-    from configdrive.model import EventKey
-    from tests.chaos.model import Model
-    from tests.chaos.troubles import Freeze
 
 MORE_MESSAGES = 100
 """Messages in Celery's list beyond one for each VM that waits."""

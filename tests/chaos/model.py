@@ -5,22 +5,14 @@ out, and one that a person gave up is not done. So the model is told how each ev
 and what follows from it.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from configdrive.contract.outcome import Outcome, Status
-from configdrive.model import UUID_PATTERN
+from configdrive.model import UUID_PATTERN, HostName
 from tests.chaos.plan import LOCAL, Life, Sent, Step
 from tests.e2e.known_secrets import PASSWORD, USER_DATA
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from configdrive.model import HostName
-
 
 _UUID = UUID_PATTERN.encode()
 _PASSWORD = re.compile(re.escape(PASSWORD.encode()) + rb"\." + _UUID + rb"\.\d+\.")

@@ -3,11 +3,9 @@
 The workers import `sitecustomize` before anything else, and this one breaks the product in their memory.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +16,6 @@ from tests.chaos.plan_from_seed import make_plan
 from tests.chaos.storm import Storm
 from tests.chaos.verdict import verdict
 from workers.hypervisors.simulated.inventory import Verb
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SEED = 7
 

@@ -1,10 +1,10 @@
 """The orchestrator of one VM: publishes a chapter's events, waits for how they end, and looks before it goes on."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from configdrive.contract.outcome import Outcome
 from configdrive.model import EventKey
@@ -15,11 +15,6 @@ from tests.chaos.model import Finding, Model, WrongError, unlike
 from tests.chaos.plan import Act, Life, Step
 from workers.hypervisors.simulated.drives import CD
 from workers.hypervisors.simulated.world import WorldError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-
 
 MOST_PARKINGS = 20
 EMPTY, IMAGES = "empty drive", "images"

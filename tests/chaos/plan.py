@@ -3,19 +3,14 @@
 `plan_from_seed.py` makes it up from a seed.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from configdrive.model import HostName, InstanceName, StorageName, VmUuid
+from rigs.simulated.faults import Fault
 from tests.e2e.known_secrets import PASSWORD, USER_DATA
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rigs.simulated.faults import Fault
 
 HOSTS = tuple(map(HostName, ("h1", "h2", "h3")))
 POOL, LOCAL = StorageName("pool"), StorageName("local")

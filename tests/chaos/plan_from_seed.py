@@ -1,13 +1,12 @@
 """From a seed to a plan: random lives, most of them as an orchestrator leads them, and random troubles. Pure."""
 
-from __future__ import annotations
-
 import uuid
+from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import InstanceName, VmUuid
+from configdrive.model import HostName, InstanceName, VmUuid
 from rigs.simulated.faults import Fault, Freeze, Hang, Kill, Point, Raise
 from tests.chaos.plan import (
     HOSTS,
@@ -25,11 +24,6 @@ from tests.chaos.plan import (
     secret_user_data,
 )
 from workers.hypervisors.simulated.inventory import Verb
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from configdrive.model import HostName
 
 LIVES_PER_SECOND = 16
 

@@ -1,21 +1,21 @@
 """Carrying a plan out: a real Redis, real workers, the sweep of storages, all VMs' orchestrators, and the breaker."""
 
-from __future__ import annotations
-
 import json
 import os
 import random
 import subprocess
 import time
 from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 from typing_extensions import override
 
+from configdrive.client.postings import Header
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import FleetError
 from configdrive.model import EventKey, InstanceName, VmUuid
@@ -33,11 +33,6 @@ from tests.chaos.plan import CHILDREN, HOSTS, LOCAL, POOL, Life, Plan, Sent, Ste
 from tests.chaos.troubles import Breaker, Chronicle, Freeze, set_clock, wrong_clock
 from tests.chaos.witness import Witness
 from workers.hypervisors.simulated.topology import StorageSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from configdrive.client.postings import Header
 
 SETTINGS: dict[str, Any] = {
     "concurrency": CHILDREN,

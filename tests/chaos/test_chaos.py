@@ -1,15 +1,13 @@
 """A short storm with a seed of its own each time, as part of `make test`; `make chaos` lets longer ones rage."""
 
-from __future__ import annotations
-
 import os
 import random
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,9 +18,6 @@ from tests.chaos.storm import Storm
 from tests.chaos.troubles import set_clock, wrong_clock
 from tests.chaos.verdict import verdict
 from tests.support import on_ci, require_rig
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECONDS = 0.75
 SPREAD = 9

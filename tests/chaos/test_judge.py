@@ -1,9 +1,9 @@
 """The judge can condemn: each check on data in which one thing is wrong, and on the same without it."""
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,10 +16,6 @@ from tests.chaos.model import Content, Finding, Model, State, unlike
 from tests.chaos.plan import POOL, Life, secret_password, secret_user_data
 from tests.chaos.troubles import Freeze
 from tests.e2e.known_secrets import b64
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 ONE, OTHER = VmUuid("11111111-1111-4111-8111-111111111111"), VmUuid("22222222-2222-4222-8222-222222222222")
 LIFE = Life(0, ONE, InstanceName("i-2-0-VM"), HostName("h1"), POOL, 0.0, ())

@@ -1,7 +1,5 @@
 """The model refuses what must not be (that it takes what may be, every storm shows); and a seed alone makes a plan."""
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.contract.outcome import Outcome, Status

@@ -1,7 +1,5 @@
 """The breaker: lets a plan's troubles happen at their times, and lets each pass; says what it did to whom."""
 
-from __future__ import annotations
-
 import contextlib
 import heapq
 import itertools
@@ -12,25 +10,21 @@ import struct
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import redis
 from typing_extensions import override
 
 from configdrive.model import Place
-from rigs.process import cache_directory, find_program
+from rigs.fleet import Fleet
+from rigs.process import Daemon, cache_directory, find_program
+from rigs.simulated.world import LivelyWorld
+from rigs.worker import Worker
 from tests.chaos.plan import HOSTS, POOL, Kind, Trouble
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rigs.fleet import Fleet
-    from rigs.process import Daemon
-    from rigs.simulated.world import LivelyWorld
-    from rigs.worker import Worker
 
 BALLAST: Final = "ballast"
 """The file that fills a storage."""

@@ -1,11 +1,10 @@
 """All checks of the judge on what a storm has left."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from configdrive.lifecycle import state
 from configdrive.model import VmUuid
@@ -14,15 +13,11 @@ from rigs.running_files import read_files_below
 from rigs.simulated.audit import KEPT
 from rigs.simulated.spans import CHANGING, spans_of
 from tests.chaos import judge
+from tests.chaos.model import Finding, Model
 from tests.chaos.plan import Kind
 from tests.chaos.storm import LEASE_NS, Left
 from tests.chaos.troubles import BALLAST
 from workers.config.key_ring import make_sealer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.chaos.model import Finding, Model
 
 
 def verdict(left: Left) -> list[Finding]:

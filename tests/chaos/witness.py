@@ -1,22 +1,17 @@
 """The witness: keeps what a spy could have seen of a storm, so that the judge can look for secrets in it."""
 
-from __future__ import annotations
-
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 from typing_extensions import override
 
 from rigs import keyspace
+from rigs.fleet import Fleet
 from rigs.process import Rig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rigs.fleet import Fleet
 
 
 class Witness(threading.Thread, Rig):

@@ -1,7 +1,5 @@
 """Put every driver that has a rig through every case whose features its rig has."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Iterator
 

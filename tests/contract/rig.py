@@ -6,8 +6,6 @@ context manager that starts the real peer below a folder, gives a `DriverRig`, a
 rig serves the whole session, each case gets VMs of its own. What the module imports may be missing, as its daemon may.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import shutil

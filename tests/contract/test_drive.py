@@ -1,7 +1,5 @@
 """Attaching, exchanging and detaching: the right medium, now and after the next power-on, no other drive touched."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """What goes wrong comes out in the fleet's own words, and nothing else comes out."""
 
-from __future__ import annotations
-
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import HostName, Place, PowerState
 from configdrive.ports import HypervisorDriver

@@ -1,7 +1,5 @@
 """Uploading, copying, deleting and listing image files, and what is seen of them; of drives: `test_drive.py`."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Whole lives of drives: in order, doubled, interrupted, several at once."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest

@@ -1,18 +1,14 @@
 """Fleets of real worker processes: one that most tests share, and a maker of others."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from rigs.process import core_files_on
 from tests.e2e.site import QUICK, Site
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture(scope="package")

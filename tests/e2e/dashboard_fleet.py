@@ -3,8 +3,6 @@
 All that Prometheus has is real: workers, a storage sweeper, CloudStack's webhook and gate as processes of their own.
 """
 
-from __future__ import annotations
-
 import json
 import random
 import re
@@ -13,9 +11,10 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from configdrive.errors import PermanentCode, TransientCode
 from configdrive.model import Generation, HostName, ImageName, StorageName, VmUuid
@@ -35,9 +34,6 @@ from tests.integration.metrics.asking import address_in
 from workers.hypervisors.simulated.image_folder import DOWN
 from workers.hypervisors.simulated.inventory import Verb
 from workers.hypervisors.simulated.topology import StorageSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 SECONDS: Final = 120
 PICTURE: Final = Path(__file__).resolve().parents[2] / "docs" / "images" / "dashboard.png"

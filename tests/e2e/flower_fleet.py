@@ -3,33 +3,27 @@
 `python -m tests.e2e.flower_fleet` makes the pictures in docs/images of it.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from configdrive.errors import PermanentCode, TransientCode
+from configdrive.model import EventKey
 from rigs import simulated
 from rigs.browser import Browser
+from rigs.cloud import VmScript
 from rigs.flower import Flower
 from rigs.process import wait_until
+from rigs.redis import RedisServer
 from rigs.simulated.faults import Raise
 from rigs.worker import Worker
 from tests.e2e.known_secrets import PASSWORD, USER_DATA
 from tests.e2e.site import QUICK, Site, new_vm
 from workers.hypervisors.simulated.inventory import Verb
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from configdrive.model import EventKey
-    from rigs.cloud import VmScript
-    from rigs.redis import RedisServer
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 

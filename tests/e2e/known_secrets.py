@@ -1,15 +1,10 @@
 """The secrets of a run, and every form in which one could be betrayed."""
 
-from __future__ import annotations
-
 import base64
 import json
 import re
 import urllib.parse
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 PASSWORD = "correct-horse-battery-staple"
 SECOND_PASSWORD = "Tr0ub4dor&3/+?"

@@ -1,16 +1,12 @@
 """The orchestrator of one VM in a test: publishes its events to a fleet and waits for what becomes of them."""
 
-from __future__ import annotations
+from typing import Any, ClassVar
 
-from typing import TYPE_CHECKING, Any, ClassVar
-
+from configdrive.client.postings import Receipt
+from configdrive.contract.outcome import Outcome
+from rigs.cloud import VmScript
+from rigs.fleet import Fleet
 from rigs.process import RigError, wait_until
-
-if TYPE_CHECKING:
-    from configdrive.client.postings import Receipt
-    from configdrive.contract.outcome import Outcome
-    from rigs.cloud import VmScript
-    from rigs.fleet import Fleet
 
 PASSWORD = "swordfish"
 GUEST = {"password": PASSWORD, "user_data": {"text": "#!/bin/sh\necho hello\n"}}

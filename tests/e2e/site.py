@@ -1,10 +1,10 @@
 """A fleet on a simulated cloud, and what a test asks of both."""
 
-from __future__ import annotations
-
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from typing_extensions import override
 
@@ -14,15 +14,10 @@ from rigs import process
 from rigs.cloud import Cloud, VmScript
 from rigs.fleet import Fleet
 from rigs.process import RigError, wait_until
+from rigs.redis import RedisServer
+from rigs.simulated.faults import Fault
 from rigs.simulated.spans import VERBS, spans_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-
-    from rigs.redis import RedisServer
-    from rigs.simulated.faults import Fault
-    from workers.hypervisors.simulated.topology import Hosts
+from workers.hypervisors.simulated.topology import Hosts
 
 QUICK: dict[str, Any] = {
     "concurrency": 2,

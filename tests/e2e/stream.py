@@ -1,23 +1,19 @@
 """A stream of events, as a busy orchestrator publishes it, into which a test breaks."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 from typing_extensions import override
 
+from configdrive.client.postings import Receipt
 from configdrive.client.replication import NotReplicatedError
+from configdrive.model import EventKey
+from rigs.cloud import VmScript
 from rigs.process import wait_until
 from tests.e2e.site import Site, new_vm
-
-if TYPE_CHECKING:
-    from configdrive.client.postings import Receipt
-    from configdrive.model import EventKey
-    from rigs.cloud import VmScript
 
 
 class Stream(threading.Thread):

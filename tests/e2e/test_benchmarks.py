@@ -1,18 +1,13 @@
 """Each benchmark works, and reports what it is to report; so short a run measures nothing. `latency` needs a guest."""
 
-from __future__ import annotations
-
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as program
 from benchmarks.report import BEGIN, END, Effort, Item, Panel, Row, headlines, markdown, rewrite
 from tests.support import require, require_rig
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BARS = {
     "images": 3,

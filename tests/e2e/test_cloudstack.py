@@ -3,12 +3,10 @@
 The payloads are those of `tests/data/cloudstack`, about VMs of our own.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
@@ -21,9 +19,6 @@ from tests.e2e.site import Site
 from tests.integration.cloudstack.site import AdapterSite, Hook
 from tests.unit.fakes.fleet import read_image
 from tests.unit.workers.cloudstack.recorded import NEW_PASSWORD, UUID, body
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 USER_DATA = "I2Nsb3VkLWNvbmZpZwo="
 

@@ -1,16 +1,14 @@
 """What a run leaves to be read: Flower's pages, and no secret in them, Redis, what was ever sent to it, logs, files."""
 
-from __future__ import annotations
-
 import base64
 import importlib.util
 import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -44,9 +42,6 @@ from tests.e2e.site import new_vm, uuid_of
 from tests.support import require, require_rig
 from workers.cli.errors import ExitCode
 from workers.hypervisors.simulated.inventory import Verb
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TABS = ("pool", "broker", "queues", "tasks", "limits", "config", "system", "other")
 CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "flower" / "flowerconfig.py"

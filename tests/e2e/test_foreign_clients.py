@@ -3,21 +3,21 @@
 And the client in an orchestrator of its own: beside modules that are called as ours are, and without Celery.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from nacl.public import PrivateKey
 
 from configdrive.client.public_key import identity_of
-from rigs.cloud import key_of
+from rigs.cloud import VmScript, key_of
 from rigs.fleet import keys_in
 from rigs.go_client import EXAMPLES, GoClient
 from tests.e2e.known_secrets import betrayed
@@ -25,12 +25,6 @@ from tests.e2e.site import Site, new_vm, uuid_of
 from tests.support import require_rig, run_command
 from workers.config.key_ring import KeyRing, make_sealer
 from workers.config.keys import Key, public_text, read_keys
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from rigs.cloud import VmScript
 
 PASSWORD = "Grüße from Go"
 USER_DATA = "#!/bin/sh\necho 世界\n"

@@ -1,13 +1,11 @@
 """Forged events, put past the publisher into the mailboxes of a real fleet: refused, recorded, no one else held up."""
 
-from __future__ import annotations
-
 import base64
 import json
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,13 +13,10 @@ from configdrive.client.postings import Posting
 from configdrive.client.public_key import PublicSealer
 from configdrive.contract.outcome import Status
 from configdrive.errors import PermanentCode
-from rigs.cloud import key_of
+from configdrive.model import EventKey
+from rigs.cloud import VmScript, key_of
 from tests.e2e.site import Site, new_vm, uuid_of
 from workers.config.keys import Key
-
-if TYPE_CHECKING:
-    from configdrive.model import EventKey
-    from rigs.cloud import VmScript
 
 SECRET = "swordfish-in-a-forged-event"
 GUEST = {"password": SECRET, "user_data": {"text": SECRET}}

@@ -3,26 +3,20 @@
 The VM's uuid and name are put in their place, as a reader does; hosts are called as in the guides.
 """
 
-from __future__ import annotations
-
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from demo.on_vmware import vmware_stage
 from demo.on_xenserver import xenserver_stage
+from demo.stage import Stage
 from docs.blocks import PAGES, commands_for
 from rigs.fleet import Fleet
 from rigs.terminal import PASSWORD, furnish, type_in
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from demo.stage import Stage
 
 UUID: Final = "6f1d2c3b-5a41-4c58-9d0e-3f7c1b2a9d10"
 

@@ -1,13 +1,12 @@
 """Messages that no publisher sends: the worker goes on, they are noted, and no VM is held up."""
 
-from __future__ import annotations
-
 import base64
 import copy
 import json
 import pickle
+from collections.abc import Iterator
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from configdrive.contract.event_key import event_key
 from configdrive.contract.outcome import Status
@@ -18,9 +17,6 @@ from tests.e2e.site import Site, new_vm
 from tests.fuzz.mutations import MARKER, given
 from workers.hypervisors.simulated.inventory import Verb
 from workers.queueing.transport import problem_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 QUEUE = "configdrive.simulated"
 

@@ -1,12 +1,12 @@
 """Processes that take from the intake are killed in the middle of 1,000 events: none lost, none twice, order kept."""
 
-from __future__ import annotations
-
 import json
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,10 +16,6 @@ from rigs.fleet import Fleet
 from rigs.process import Daemon, wait_until
 from rigs.worker import CONFIGDRIVE
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 VMS, ROUNDS, EACH = 25, 2, 20
 """In each round each VM has so many events: 1,000 in all."""

@@ -3,8 +3,6 @@
 And a crash: what the worker had in its memory, passwords among it, is not written to a file.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

@@ -1,9 +1,7 @@
 """Strict order per VM, one worker at a time per VM, and no VM waits for another."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +10,6 @@ from configdrive.errors import PermanentCode, PermanentError
 from rigs.simulated.faults import Hang, Point
 from tests.e2e.site import Site, new_vm
 from workers.hypervisors.simulated.inventory import Verb
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_vm_that_hangs_holds_up_nobody_and_its_events_stay_in_order(site: Site, tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 """A worker of each pool is told to end (TERM), in the middle of a stream and while Redis hangs."""
 
-from __future__ import annotations
-
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
@@ -13,9 +11,6 @@ from rigs.worker import Worker
 from tests.e2e.site import QUICK, Site, new_vm
 from tests.e2e.stream import Stream
 from workers.hypervisors.simulated.inventory import Verb
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 VMS = 8
 EVENTS = 160

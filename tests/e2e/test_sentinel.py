@@ -1,11 +1,9 @@
 """A Sentinel's master dies in the middle of a stream: everybody goes on by themselves, nothing acknowledged is lost."""
 
-from __future__ import annotations
-
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -13,14 +11,9 @@ import redis
 from configdrive.client.replication import NotReplicatedError
 from configdrive.contract.outcome import Status
 from rigs.sentinel import SentinelledRedis
-from tests.e2e.site import QUICK, new_vm
+from tests.e2e.site import QUICK, Site, new_vm
 from tests.e2e.stream import Stream
 from tests.support import require_rig, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.e2e.site import Site
 
 
 @pytest.fixture(scope="module")

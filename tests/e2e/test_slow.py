@@ -1,10 +1,8 @@
 """What is too slow: a worker that sleeps beyond its lease, an attempt that takes longer than it may, a storage."""
 
-from __future__ import annotations
-
 import os
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
 from configdrive.contract.outcome import Status
 from configdrive.model import HostName, StorageName
@@ -15,9 +13,6 @@ from rigs.simulated.spans import VERBS, Span, spans_of
 from tests.e2e.site import QUICK, Site, new_vm
 from workers.hypervisors.simulated.inventory import Verb
 from workers.hypervisors.simulated.topology import StorageSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 
 def test_worker_that_sleeps_beyond_its_lease_changes_nothing_when_it_wakes_up(site: Site) -> None:

@@ -1,10 +1,9 @@
 """A Redis that speaks TLS only and asks for a client's certificate: publisher, workers and command line."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import redis
@@ -14,14 +13,8 @@ from configdrive.contract.outcome import Status
 from rigs.certificates import Certificates
 from rigs.process import LOOPBACK, Daemon, find_program, free_port
 from rigs.redis import TlsRedisServer
-from tests.e2e.site import QUICK, new_vm
+from tests.e2e.site import QUICK, Site, new_vm
 from tests.support import require_rig, run_command, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.e2e.site import Site
 
 
 @pytest.fixture(scope="module")

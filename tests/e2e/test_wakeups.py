@@ -1,14 +1,14 @@
 """Wake-ups with Celery itself: their form, and how many there are in a storm."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from rigs.process import wait_until
 from rigs.redis import RedisServer
@@ -17,10 +17,6 @@ from tests.e2e.site import Site, new_vm
 from tests.mailboxes import QUEUE, Store
 from tests.mailboxes import new_vm as new_uuid
 from tests.support import require_rig
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 # Celery and kombu as they come, with the tasks' names and none of our code.
 STOCK_WORKER = f"""

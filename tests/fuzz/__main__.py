@@ -1,7 +1,5 @@
 """`make fuzz`: cases for every target, spread evenly, and what came of them."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

@@ -3,23 +3,18 @@
 hypothesis-jsonschema, which does this, draws its objects from a part of Hypothesis that is no more (0.23.1 with 6.170).
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from random import Random
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from configdrive.contract.json_schema import PATTERNS
 from configdrive.drive_data import ONE_LINE_PATTERN
-
-if TYPE_CHECKING:
-    from random import Random
-
-    from hypothesis.strategies import SearchStrategy
 
 Schema = dict[str, Any]
 _T = TypeVar("_T")

@@ -1,7 +1,5 @@
 """What the mutations begin with: documents by our own published schema, and whole valid ones by our own strategies."""
 
-from __future__ import annotations
-
 from functools import cache
 from random import Random
 from typing import Any

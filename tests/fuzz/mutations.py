@@ -1,14 +1,10 @@
 """Documents and texts made strange: any place of a document, any byte of a text. Everything comes from one `Random`."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Callable
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from random import Random
+from random import Random
+from typing import Any
 
 MARKER = "Sw0rdfish-of-a-stranger"
 """Stands in much of what is planted: no error may quote it."""

@@ -1,7 +1,5 @@
 """Runs a target many times: every case has an end, an upper bound of time, and leaves no memory behind."""
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import os
@@ -10,14 +8,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from types import FrameType
 
 from typing_extensions import override
 
-if TYPE_CHECKING:
-    from types import FrameType
-
-    from tests.fuzz.targets import Target
+from tests.fuzz.targets import Target
 
 CASE_SECONDS = 5.0
 """CPU seconds of one case, after which it counts as hanging; the slowest took a tenth of it."""

@@ -4,8 +4,6 @@ A further target is one more function with `@target`. It returns whether the cas
 when something happened that must not, and anything else that it lets through counts as a crash.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Callable, Sequence

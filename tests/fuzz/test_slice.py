@@ -1,17 +1,12 @@
 """A slice of `make fuzz`, and the runner itself: it must find what it is there to find."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
+from random import Random
 
 import pytest
 
 from tests.fuzz import runner
 from tests.fuzz.targets import TARGETS
-
-if TYPE_CHECKING:
-    from random import Random
 
 CASES, SEED = 75, 0
 

@@ -1,7 +1,5 @@
 """`make lives`: so many lives from a seed, each of which must go as it must."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

@@ -1,18 +1,13 @@
 """Asked: what a VM's events ask for, once they have ended, in the words of the contract: the model of a VM's life."""
 
-from __future__ import annotations
-
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from configdrive.contract.outcome import Outcome, Status
 from configdrive.errors import PermanentCode, StaleCode
+from tests.unit.documents import Json
 from tests.unit.fakes.fleet import read_image
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from tests.unit.documents import Json
 
 TAKES_AWAY = frozenset({"stop", "destroy"})
 
@@ -25,7 +20,7 @@ class Content:
     user_data: str | None
 
     @classmethod
-    def of(cls, image: bytes) -> Content:
+    def of(cls, image: bytes) -> "Content":
         """Read an image with the reader of the tests; half an image fails."""
         files = {path: content.decode(errors="replace") for path, content in read_image(image).items()}
         return cls(files.get("cloudstack/password/vm_password.txt"), files.get("cloudstack/userdata/user_data.txt"))
@@ -47,7 +42,7 @@ class Sent:
         host: str | None = self.data.get("host", "host-1")
         return host
 
-    def is_superseded_by(self, other: Sent) -> bool:
+    def is_superseded_by(self, other: "Sent") -> bool:
         """Whether another one with a higher number takes away what this one brings, or more than it takes away."""
         if other.sequence <= self.sequence or self.word == "destroy":
             return False

@@ -1,35 +1,27 @@
 """Breaks of the product, each made on purpose: lives must find every one (`make lives-proof`)."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis.errors import FlakyFailure
 
 from configdrive.client import scripts as client_scripts
-from configdrive.contents.render import render
-from configdrive.contract.events import short_type
+from configdrive.contents.render import Files, render
+from configdrive.contract.events import LifecycleEvent, short_type
 from configdrive.drive_data import VmData
 from configdrive.lifecycle import execute, orphans, plan, reconcile, verify
+from configdrive.lifecycle.orphans import Scene
 from configdrive.lifecycle.settled import Verified
+from configdrive.lifecycle.state import VmRecord
+from configdrive.model import ImageName, StoredImage, Vm
 from tasks import policy, storage_sweep
 from tests.lives.machine import run_lives
 from tests.mailboxes import shared_redis_url
 from tests.unit.fakes import cloud
 from workers.store import scripts
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from configdrive.contents.render import Files
-    from configdrive.contract.events import LifecycleEvent
-    from configdrive.lifecycle.orphans import Scene
-    from configdrive.lifecycle.state import VmRecord
-    from configdrive.model import ImageName, StoredImage, Vm
 
 Break = Callable[[pytest.MonkeyPatch], None]
 LIVES = 400

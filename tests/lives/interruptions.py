@@ -1,28 +1,21 @@
 """Interruptions of a worker's work, and where they can come: every call of the store and every verb of the driver."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+import redis
 from typing_extensions import override
 
 from configdrive.errors import PermanentCode, PermanentError, TransientCode, TransientError
+from configdrive.model import EventKey
 from tasks.mailbox import Claim
+from tests.integration.queue.lost_replies import Loss
+from tests.unit.documents import Json
 from tests.unit.fakes.cloud import At
-from workers.store.mailbox import RedisMailbox
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import redis
-
-    from configdrive.model import EventKey
-    from tests.integration.queue.lost_replies import Loss
-    from tests.unit.documents import Json
-    from workers.store.mailbox import MailboxOptions
+from workers.store.mailbox import MailboxOptions, RedisMailbox
 
 
 class Killed(BaseException):

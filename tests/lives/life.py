@@ -3,14 +3,14 @@
 One long file: what befalls a life and what must hold of it are read together.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import redis
 from typing_extensions import override
 
 from configdrive.client.postings import Header, Posting, queue_name
@@ -21,18 +21,19 @@ from configdrive.errors import StaleCode
 from configdrive.iso.ecma119 import DamagedImageError
 from configdrive.lifecycle.reconcile import Reconciler
 from configdrive.lifecycle.verify import Verifier
-from configdrive.model import DriveSettings, EventId, EventKey, HostName, PowerState
+from configdrive.model import DriveSettings, EventId, EventKey, HostName, PowerState, StorageName, StoredImage, VmUuid
 from rigs.invariants import Auditor
 from tasks.attempt import Attempts
 from tasks.isolation import Isolation
 from tasks.lease import KeptLease, LeaseKeeper
 from tasks.leftovers import Leftovers
-from tasks.mailbox import Claim, Dropped, Ending, NotNow, OperatorAction, Wakeup
+from tasks.mailbox import Claim, Dropped, Ending, Leases, NotNow, OperatorAction, Right, Wakeup
 from tasks.policy import Limits
 from tasks.storage_sweep import StorageSweeper
+from tests.integration.queue.lost_replies import Loss
 from tests.lives.asked import TAKES_AWAY, Asked, Content, Sent
-from tests.lives.interruptions import STOPPED, Killed, PointedMailbox, Points, UnforeseenError
-from tests.mailboxes import LEASE, RESEND, Store
+from tests.lives.interruptions import STOPPED, Killed, PointedMailbox, Points, Trouble, UnforeseenError
+from tests.mailboxes import LEASE, RESEND, Message, Store
 from tests.unit.documents import OTHER_UUID, Json, document
 from tests.unit.fakes.cloud import At, Cloud, Machine, MemoryDriver
 from tests.unit.fakes.fleet import HOST_1, VM, foreign_image
@@ -41,17 +42,6 @@ from tests.unit.fakes.small import FakeClock, FakeNamer, RecordingObserver
 from workers.cli.sequence import set_sequence
 from workers.config.key_ring import KeyRing
 from workers.config.keys import Key
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    import redis
-
-    from configdrive.model import StorageName, StoredImage, VmUuid
-    from tasks.mailbox import Leases, Right
-    from tests.integration.queue.lost_replies import Loss
-    from tests.lives.interruptions import Trouble
-    from tests.mailboxes import Message
 
 SOURCE = "orchestrator/1"
 AGES = 100_000.0

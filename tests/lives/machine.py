@@ -1,9 +1,8 @@
 """The machine that makes lives up, and runs any number of them from a seed."""
 
-from __future__ import annotations
-
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import Any
 
 import hypothesis
 import redis
@@ -24,12 +23,8 @@ from tasks.mailbox import OperatorAction
 from tests.integration.queue.lost_replies import Loss, lossy_pool
 from tests.lives.interruptions import STOPPED, Mishap, Trouble
 from tests.lives.life import HERE, Life
+from tests.unit.documents import Json
 from tests.unit.fakes.fleet import HOST_1, HOST_2, LOCAL, PRIMARY, SECOND, VM
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from tests.unit.documents import Json
 
 PASSWORDS, TEXTS = ("sw0rdfish-one", "sw0rdfish-two"), ("marlin-user-data", "tarpon-user-data")
 STEPS = 40

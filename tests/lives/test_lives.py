@@ -1,7 +1,5 @@
 """A slice of `make lives` and of `make lives-proof`: always the same lives, and the breaks that are found fastest."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.lives import broken

@@ -4,8 +4,6 @@ What is looked at and searched for, and by whom, stands in the user data, which 
 each boot.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Nothing is set in the first that concerns cloud-init: its configuration is Debian's own.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The Debian package in a bare Debian 12: installed, used, published to by the client alone, and removed."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

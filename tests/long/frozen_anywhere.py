@@ -1,7 +1,5 @@
 """A worker stands still at each point of an event, and is let go at each moment of what others do meanwhile."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -4,8 +4,6 @@ Run by `make test-gate`. The agent executes as many commands at once as VMs star
 by default, so that nothing is measured but hook, gate and fleet.
 """
 
-from __future__ import annotations
-
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor

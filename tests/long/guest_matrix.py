@@ -3,8 +3,6 @@
 `make test-guests` runs it. The table of places in docs/how-to/kvm.md says where each drive goes; here it is booted.
 """
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass

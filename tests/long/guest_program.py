@@ -4,8 +4,6 @@ Who can log in, by SSH and from inside of the guest, a unit of its template asks
 `make test-guest-program` runs it.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess
@@ -146,7 +144,7 @@ class Template:
         """Copy what one VM has changed, for another one."""
         shutil.copyfile(self.directory / f"{disk}.cow", self.directory / f"{target}.cow")
 
-    def changed(self, script: str) -> Template:
+    def changed(self, script: str) -> "Template":
         """Return another template, which a script was run in."""
         changed(self.root, script, self.directory / "root.ext4")
         return replace(self, root=self.directory / "root.ext4")

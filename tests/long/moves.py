@@ -4,8 +4,6 @@ Two hosts whose local pools have the same directory and unequal names, real live
 what QEMU itself has open, and that file's bytes; the time is that from publishing to the outcome, which comes later.
 """
 
-from __future__ import annotations
-
 import statistics
 import subprocess
 import time

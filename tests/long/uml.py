@@ -4,8 +4,6 @@ Under QEMU without KVM a boot takes minutes and the search of a whole file syste
 the guest, the guest itself prints on its console before it powers itself off.
 """
 
-from __future__ import annotations
-
 import base64
 import subprocess
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Lifecycle events as their senders write them: JSON documents, each word with every field it may have."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

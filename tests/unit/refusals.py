@@ -1,7 +1,5 @@
 """Refused events: how the parser told it, how to plant a value anywhere in one, and the corpus of what is refused."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from copy import deepcopy

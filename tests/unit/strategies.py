@@ -1,7 +1,5 @@
 """Hypothesis strategies of the domain: whole events as JSON, states, places and what a hypervisor may show."""
 
-from __future__ import annotations
-
 import base64
 import json
 from datetime import UTC, datetime

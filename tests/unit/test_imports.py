@@ -1,7 +1,5 @@
 """No circle in what is imported, be it for the type checker alone, neither between modules nor between rooms."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter

@@ -1,7 +1,5 @@
 """What is installed is what was pinned: each package by its hash, from nowhere that a file of ours names."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

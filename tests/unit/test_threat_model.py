@@ -1,7 +1,5 @@
 """SECURITY.md: each threat names what stands against it and a test, and each test that is named exists."""
 
-from __future__ import annotations
-
 import ast
 import re
 from functools import cache

@@ -4,8 +4,6 @@
 busybox as process 1.
 """
 
-from __future__ import annotations
-
 from rigs.guest.debian.root import DebianGuest
 from rigs.guest.debian.terminal import Terminal
 

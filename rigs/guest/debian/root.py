@@ -1,7 +1,5 @@
 """Makes the small Debian: a root disk of its packages, and an initial RAM disk that hands over to it."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re
@@ -71,7 +69,7 @@ class DebianGuest:
     tree: Path
 
     @classmethod
-    def prepare(cls) -> DebianGuest:
+    def prepare(cls) -> "DebianGuest":
         """Return the guest, made now unless it was made before; 20 MB of packages are fetched then.
 
         Raises:

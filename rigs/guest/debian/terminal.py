@@ -1,7 +1,5 @@
 """A person at a guest's serial console."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import socket

@@ -1,7 +1,5 @@
 """The rigs: what the hypervisor of each can show. One module has those of a hypervisor: see `tests/contract/rig.py`."""
 
-from __future__ import annotations
-
 from tests.contract.rig import Feature
 
 FEATURES: dict[str, frozenset[Feature]] = {

@@ -3,8 +3,6 @@
 The second storage is another pool, or the host's cache directory.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -1,7 +1,5 @@
 """The simulated driver's rig: a world in a folder, and what is done to it past the driver."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The vSphere driver's rig: govmomi's simulator as a vCenter with two hosts, behind a front as strict as a real one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The XenServer driver's rigs: the stand-in for XAPI, one host, and images by HTTPS import or by SFTP and a scan."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path

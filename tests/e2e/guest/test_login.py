@@ -3,8 +3,6 @@
 A real worker, a real libvirtd and QEMU, Debian's own login, PAM, chpasswd and udev; our package as it is installed.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Two KVM hosts and a fleet of real workers for all of these tests; each test has a VM of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

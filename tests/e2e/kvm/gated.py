@@ -1,7 +1,5 @@
 """A KVM host whose VMs CloudStack starts: its agent with our hook, the gate beside an adapter, and a fleet."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import uuid
@@ -111,7 +109,7 @@ class Gated:
         self.agent.stop()
         self.adapters.__exit__(kind, error, trace)
 
-    def new_vm(self, **fields: object) -> Started:
+    def new_vm(self, **fields: object) -> "Started":
         """Return a VM that CloudStack has stopped."""
         identity = str(uuid.uuid4())
         name = str(fields.pop("instancename", f"i-2-{identity[:4]}-VM"))

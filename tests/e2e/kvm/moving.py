@@ -1,7 +1,5 @@
 """A VM that moves between the hosts: what its administrator does, its orchestrator sends, and what is there then."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Two real KVM hosts beside each other, with storage that they share and storage of their own."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Five domains run and five are halted; half are reached through libvirt volumes, 
 connection that a worker keeps is used all the time.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

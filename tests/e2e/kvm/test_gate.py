@@ -3,8 +3,6 @@
 The agent's hook is the real Groovy script, run by a JVM as the agent runs it; libvirt starts what it answers.
 """
 
-from __future__ import annotations
-
 import signal
 import uuid
 import xml.etree.ElementTree as ET

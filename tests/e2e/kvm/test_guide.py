@@ -1,7 +1,5 @@
 """What the README and `docs/how-to/kvm.md` show for a first VM, typed at a terminal, with a real libvirtd."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """A host fails: events end, the VM starts elsewhere, and what the host has of it goes when the host is back."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 

@@ -1,7 +1,5 @@
 """What the fleet was not told, told wrong, or has forgotten with its Redis: undeclared storage, wrong hosts, clones."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import PurePath

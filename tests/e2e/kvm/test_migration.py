@@ -1,7 +1,5 @@
 """A VM moves to another host, and its config drive with it: real workers, two real libvirtds, real live migrations."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

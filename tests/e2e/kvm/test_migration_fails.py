@@ -1,7 +1,5 @@
 """Migrations that do not come about: the VM keeps its drive, and the outcome says what to do."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A vCenter with two datacenters and a fleet of real workers for all of these tests; each test has VMs of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Protocol

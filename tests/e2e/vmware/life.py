@@ -1,7 +1,5 @@
 """One VM on vSphere: what its administrator does, its orchestrator sends, and what is there then."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import ClassVar
 

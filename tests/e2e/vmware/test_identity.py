@@ -1,7 +1,5 @@
 """Lives of drives where names repeat and overlap, and others have to do with the VM: the right one, always an end."""
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.contract.outcome import Status

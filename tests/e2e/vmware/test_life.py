@@ -1,7 +1,5 @@
 """The seed's life of a config drive on vSphere, from the event to what is in the VM's drive."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

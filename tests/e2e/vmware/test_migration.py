@@ -1,7 +1,5 @@
 """A VM moves to another host or datastore of its vCenter, and its config drive with it."""
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.contract.outcome import Status

@@ -1,7 +1,5 @@
 """The life of a drive on vSAN, which takes no folder at its top, and in VMs' own directories, with moves in between."""
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.contract.outcome import Status

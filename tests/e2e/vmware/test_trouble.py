@@ -1,7 +1,5 @@
 """A vCenter in trouble: the event is tried again, or says what is wrong; what is left is the one right image."""
 
-from __future__ import annotations
-
 import os
 import signal
 

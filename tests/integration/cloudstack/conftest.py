@@ -1,7 +1,5 @@
 """One Redis, one CloudStack and one RabbitMQ for all; keys, VMs and queues of its own for each test."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """A way to Redis that breaks at any point: before a command has come there, or before its answer has come back."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import select

@@ -1,7 +1,5 @@
 """Adapters as processes of their own, beside a fleet whose mailboxes are looked into."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import http.client
@@ -94,7 +92,7 @@ class AdapterSite(Rig):
         own = {f"CONFIGDRIVE_CLOUDSTACK__{name}": value for name, value in more.items()}
         return {**self.environment, **own}
 
-    def webhook(self, certificates: Certificates, **environment: str) -> Hook:
+    def webhook(self, certificates: Certificates, **environment: str) -> "Hook":
         """Start an adapter for webhooks over HTTPS, which counts them."""
         pki = certificates.directory
         daemon = self.adapter(

@@ -1,7 +1,5 @@
 """The entry point for the event bus on a real RabbitMQ, with messages as CloudStack publishes them."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """CloudStack's API over HTTPS: what is asked, how it is signed, and what its answers are read as."""
 
-from __future__ import annotations
-
 import ssl
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`configdrive cloudstack` at the keyboard: files and pipes, and what is said when something is not set."""
 
-from __future__ import annotations
-
 import json
 import re
 import socket

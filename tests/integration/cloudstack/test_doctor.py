@@ -1,7 +1,5 @@
 """`configdrive doctor --cloudstack`: what is well, and each thing that is not, with its remedy; and the least role."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

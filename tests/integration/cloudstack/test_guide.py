@@ -1,7 +1,5 @@
 """The commands of docs/how-to/cloudstack.md, run one after the other: folders, names and ports are the test's own."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from pathlib import Path

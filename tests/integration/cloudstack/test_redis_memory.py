@@ -1,7 +1,5 @@
 """What the adapters of a fleet remember together, on a real Redis."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

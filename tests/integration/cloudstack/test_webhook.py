@@ -1,7 +1,5 @@
 """The webhooks' server as CloudStack meets it: a process of its own, over HTTPS."""
 
-from __future__ import annotations
-
 import itertools
 import socket
 import ssl

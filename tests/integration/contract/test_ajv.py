@@ -1,7 +1,5 @@
 """The published schemas in a validator of another make: ajv compiles them, and says of each document what we say."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The Helm chart, rendered by Helm's own engine, and what it makes held against the schemas of those who take it."""
 
-from __future__ import annotations
-
 import functools
 import sys
 from pathlib import Path

@@ -4,8 +4,6 @@ What an engine gives a container is put in its place: a path inside becomes the 
 name and port of a service a free port on loopback. Everything else is as the file says it.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The compose file's stack, run as processes: one for all tests."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

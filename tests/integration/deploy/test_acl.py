@@ -1,7 +1,5 @@
 """deploy/redis/users.acl.template on a real Redis: each role can do its whole work, and nothing beside it."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The Helm chart: Kubernetes, KEDA and Prometheus' operator take what it makes of values, and it refuses typos."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

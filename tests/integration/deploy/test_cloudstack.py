@@ -1,7 +1,5 @@
 """The adapter for CloudStack as the compose file runs it: with a login and secrets of its own, and a sign of life."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import os

@@ -1,7 +1,5 @@
 """docker-compose.yml, run as processes: what it says works, and each role may do what it needs and no more."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import os

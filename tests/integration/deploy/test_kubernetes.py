@@ -1,7 +1,5 @@
 """The processes that the Helm chart starts: confined, with commands, settings, probes and queries that are ours."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

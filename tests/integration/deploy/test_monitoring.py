@@ -1,7 +1,5 @@
 """Profile `monitoring` of docker-compose.yml: Grafana leads to the Prometheus that asks the stack's own services."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 from urllib.parse import urlsplit

@@ -1,7 +1,5 @@
 """What the packages have beside the program; `make test-packages` installs and uses them."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """deploy/systemd: units that systemd accepts, that give away little, and whose commands and environment work."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from collections.abc import Iterator

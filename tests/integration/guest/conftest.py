@@ -1,7 +1,5 @@
 """Drives for the guest's program: the fleet's own, and hostile ones that the fleet refuses to build."""
 
-from __future__ import annotations
-
 import itertools
 import subprocess
 from collections.abc import Mapping, Sequence

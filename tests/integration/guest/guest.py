@@ -6,8 +6,6 @@ Only `mount -t iso9660` is played where this kernel lacks that file system: bsdt
 options that were asked for. The real one is in `test_mount.py` and in `tests/e2e/guest`.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import ctypes

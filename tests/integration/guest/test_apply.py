@@ -1,7 +1,5 @@
 """What `configdrive-guest` makes of a drive that the fleet built: under four shells, in a real kernel."""
 
-from __future__ import annotations
-
 from tests.drives import VM
 from tests.integration.guest.conftest import KEYS, PASSWORD, USER_DATA, Stage
 from tests.integration.guest.guest import opens

@@ -1,7 +1,5 @@
 """Drives that are not as they should be: nothing hangs, nothing of them is applied, and the message says why."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 What else depends on the shell is played under each of them (`guest.py`), there with a file system in ISO 9660's place.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tests.integration.guest.conftest import Stage

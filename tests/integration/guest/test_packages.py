@@ -1,7 +1,5 @@
 """The packages: complete, the same bytes whenever they are built; systemd takes the units, each shell the scripts."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import time

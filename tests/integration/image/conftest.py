@@ -1,7 +1,5 @@
 """Images for readers that are not ours."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 Its root is this machine's root directory, mounted read-only, so that `mount`, `blkid` and `ls` are at hand.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The seed's own shell session, word for word, in a Linux kernel; and what that kernel shows without Rock Ridge."""
 
-from __future__ import annotations
-
 import hashlib
 
 import pytest

@@ -1,7 +1,5 @@
 """The image, read by programs that others have written: names, contents, modes and the label."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

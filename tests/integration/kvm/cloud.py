@@ -1,7 +1,5 @@
 """VMs on a private KVM host, and what is done to them past the driver: shared with the contract suite's rig."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import Iterator, Mapping

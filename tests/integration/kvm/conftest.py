@@ -1,7 +1,5 @@
 """One real KVM host for all of these tests, with sshd; each test has VMs of its own, which are gone afterwards."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 The order is provoked, so that no test depends on how fast the machine is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

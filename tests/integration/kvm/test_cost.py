@@ -1,7 +1,5 @@
 """What an event costs libvirtd: so many calls and bytes, however many VMs and images its host has."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 

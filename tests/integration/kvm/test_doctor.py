@@ -1,7 +1,5 @@
 """What `configdrive doctor` finds on a host: each thing that is wrong, with its remedy, and nothing changed."""
 
-from __future__ import annotations
-
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Everything that can break on the way to a host comes out as the fleet's own error, soon, and nothing is printed."""
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """A real Linux reads what the driver has put into its drive, and lets go of what the driver takes away."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

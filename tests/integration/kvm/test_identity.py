@@ -1,7 +1,5 @@
 """Storages, hosts and VMs are known by what they are: an id file in the folder, libvirt's host uuid, the VM's uuid."""
 
-from __future__ import annotations
-
 import re
 import uuid
 from collections.abc import Iterator

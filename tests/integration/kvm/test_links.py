@@ -1,7 +1,5 @@
 """Connections: kept, limited, opened again, each process its own, and a caller that is interrupted gets away."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import json

@@ -1,7 +1,5 @@
 """A private image is readable for a QEMU that is not root, because libvirt hands it over, or that AppArmor confines."""
 
-from __future__ import annotations
-
 import os
 import pwd
 import re

@@ -1,7 +1,5 @@
 """Where a VM's images belong: on the storage of its root disk."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

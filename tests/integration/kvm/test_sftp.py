@@ -1,7 +1,5 @@
 """What only the SFTP route has: parts that are renamed, and sessions that end."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

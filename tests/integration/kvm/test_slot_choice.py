@@ -1,7 +1,5 @@
 """Drives that need a controller, and drives beside one that the VM boots from: what libvirt and QEMU make of them."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Which drive becomes the config drive, on every kind of machine; and that there are never two."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

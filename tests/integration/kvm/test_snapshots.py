@@ -3,8 +3,6 @@
 They come up, and their drive is filled afterwards; it is exchanged and emptied as any other's.
 """
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Callable
 from pathlib import Path

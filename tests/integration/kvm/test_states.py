@@ -1,7 +1,5 @@
 """Paused, suspended and saved VMs, and guests that reset their drives."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from dataclasses import replace

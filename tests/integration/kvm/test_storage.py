@@ -1,7 +1,5 @@
 """The folder of images on a storage: made once, private, verified, on every kind of pool, by either route."""
 
-from __future__ import annotations
-
 import itertools
 import subprocess
 from concurrent.futures import ThreadPoolExecutor

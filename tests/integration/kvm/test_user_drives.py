@@ -1,7 +1,5 @@
 """What is the user's own stays: a drive that was found is emptied and left as it was, one that was added goes again."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

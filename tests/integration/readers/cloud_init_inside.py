@@ -3,8 +3,6 @@
 Usage: `python3 cloud_init_inside.py MAC ConfigDrive|NoCloud`. Prints one line of JSON.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import sys

@@ -5,8 +5,6 @@ cloud-init's own form. Prints a list of as many `{renderer: {file: text}}`; `{"e
 where it raises one.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import sys

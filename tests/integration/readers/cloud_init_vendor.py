@@ -4,8 +4,6 @@ Usage: `python3 cloud_init_vendor.py <pairs.json`, a list of `{"vendor": text, "
 `/run` of its own. Prints a list of as many `{"config": what its modules read, "scripts": those of the vendor data}`.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import sys

@@ -5,8 +5,6 @@ labels. Each drive is `{"label": text, "tree": path, "image": path}`: the tree i
 image is the drive as a raw disk, whose sectors are read. Prints one line of JSON for all of them.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import subprocess
@@ -58,7 +56,7 @@ class Disk:
     def __exit__(self, *_exception: object) -> None:
         pass
 
-    def partitions(self) -> list[Disk]:
+    def partitions(self) -> list["Disk"]:
         return []
 
     def seek(self, offset: int) -> int:

@@ -1,7 +1,5 @@
 """The drive that every reader here is given, and its tree as Linux or Windows shows it."""
 
-from __future__ import annotations
-
 import subprocess
 from dataclasses import replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 None is installed: cloud-init would act at this machine's next boot.
 """
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 import tempfile

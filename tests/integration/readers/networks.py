@@ -1,7 +1,5 @@
 """What a rendering of cloud-init came to: the same few facts, whichever of its renderers wrote it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

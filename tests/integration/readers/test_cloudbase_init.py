@@ -1,7 +1,5 @@
 """cloudbase-init's own Windows code reads our drives, as Joliet shows them and as a raw disk."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

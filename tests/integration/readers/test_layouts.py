@@ -6,8 +6,6 @@ The paths are from their sources: afterburn's `src/providers/cloudstack/configdr
 Each table has all that its reader opens and the drive has a value for.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 Ignition's later stages change disks and are not run.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

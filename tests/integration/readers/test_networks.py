@@ -1,7 +1,5 @@
 """cloud-init's own renderers write what our network descriptions say: the matrix, judged by rules for all of them."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
@@ -16,16 +14,7 @@ import yaml
 from configdrive.contents.network_data import network_data
 from configdrive.contents.nocloud import network_config
 from configdrive.contents.remarks import remarks
-from configdrive.drive_data import (
-    Address,
-    Bond,
-    BondMode,
-    HashPolicy,
-    Nic,
-    Route,
-    Vlan,
-    VmData,
-)
+from configdrive.drive_data import Address, Bond, BondMode, HashPolicy, Nic, Route, Vlan, VmData
 from configdrive.errors import PermanentError
 from configdrive.model import DriveSettings
 from docs.generated.networks import DNS, FAMILIES, MTU, Cell, Known, addresses, cells

@@ -1,7 +1,5 @@
 """OpenSSH's own `ssh-keygen` takes the lines that we take, and no others."""
 
-from __future__ import annotations
-
 import base64
 import subprocess
 from pathlib import Path

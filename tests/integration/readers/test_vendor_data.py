@@ -1,7 +1,5 @@
 """cloud-init's own code takes our vendor data in beside the operator's and any user data."""
 
-from __future__ import annotations
-
 import json
 import os
 import stat

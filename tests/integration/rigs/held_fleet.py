@@ -1,7 +1,5 @@
 """A test that starts a fleet and then goes on for ever; `test_reaper.py` runs and interrupts it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,15 +1,10 @@
-from __future__ import annotations
-
 import hashlib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from rigs import RigError
 from rigs.guest import read_reports, wait_for_report
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECRET = "s3cret"
 BOOT = b"@@ configdrive boot at 2.40\r\n"

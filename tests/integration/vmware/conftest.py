@@ -1,7 +1,5 @@
 """One simulated vCenter with two hosts for all of these tests; each test has VMs of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How often the vCenter is asked, and how many sessions it has to keep."""
 
-from __future__ import annotations
-
 import os
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,7 +1,5 @@
 """Each fault of vSphere in the fleet's own words, as the answer to a call and as the end of a task."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """Uploads that break on the way: what is reported, what is left, and what the next attempt makes of it."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from os import utime

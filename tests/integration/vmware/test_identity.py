@@ -1,7 +1,5 @@
 """What decides whose drive and file is touched: identities, where names repeat, overlap, change or are any text."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -10,15 +8,7 @@ from dataclasses import replace
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import (
-    HostName,
-    Place,
-    PowerState,
-    StorageName,
-    StoredImage,
-    Vm,
-    VmUuid,
-)
+from configdrive.model import HostName, Place, PowerState, StorageName, StoredImage, Vm, VmUuid
 from configdrive.ports import AttachedHow, Inserted
 from rigs.process import RigError
 from rigs.vcsim.cloud import Cloud

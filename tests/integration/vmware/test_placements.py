@@ -1,7 +1,5 @@
 """Where on a datastore an image lies: in the fleet's folder, or in its VM's own directory; and what a sweep sees."""
 
-from __future__ import annotations
-
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

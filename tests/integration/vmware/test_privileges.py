@@ -1,7 +1,5 @@
 """The least privileges: with them a whole life passes, without each alone an error and `doctor` name it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Which drive becomes the config drive, on VMs of all kinds, halted and running."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """On which datastore an image lies: the root disk's, a member of its cluster, or the fallback."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Whom the driver talks to: nobody but the server that the inventory names, for API and files alike."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -4,8 +4,6 @@ The base images bear the names that docker-compose.yml and deploy/Dockerfile use
 prometheus in the place of what a registry would give; paths, users and commands are as those images have them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -3,8 +3,6 @@
 Not a part of `make test`: it takes minutes and a gigabyte. Grafana is left out, as no Debian package has it.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import time

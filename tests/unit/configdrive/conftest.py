@@ -1,7 +1,5 @@
 """A fleet in memory with one VM."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.unit.fakes.fleet import HELLO, LOCAL, Fleet, running

@@ -1,7 +1,5 @@
 """What several tests here build drives from: a VM and its data, and trees of files with strategies for them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The rules for volume labels, and for what stands on one line."""
 
-from __future__ import annotations
-
 import sys
 import unicodedata
 

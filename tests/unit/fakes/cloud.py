@@ -4,8 +4,6 @@ Its storages are the worst that the port allows: they cannot rename, so an uploa
 under the image's name.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """A reconciler with everything around it in memory, driven by events as an orchestrator sends them."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """A worker's attempts over real mailboxes and a hypervisor in memory, without Celery."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The ports that need only a few lines."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Callable, Collection

@@ -1,7 +1,5 @@
 """What guests on Windows get, parsed by a grammar of PowerShell (tree-sitter's): no PowerShell is at hand to run it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The guides for template makers and operators quote the guest program's commands as they are."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Final

@@ -1,7 +1,5 @@
 """What the Windows module takes for granted agrees with the drive, the Linux program, cloudbase-init and its guide."""
 
-from __future__ import annotations
-
 import importlib
 import re
 import tempfile

@@ -1,7 +1,5 @@
 """The PowerShell that Windows guests get: it parses, keeps to what both PowerShells have, and keeps secrets."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Final

@@ -1,7 +1,5 @@
 """The publisher: what comes in is checked, sealed, stored once, and a worker is woken; and its settings."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Redis URLs: what is taken, what is refused, and that no login is shown."""
 
-from __future__ import annotations
-
 import pytest
 from kombu.utils.url import parse_url
 from pydantic import SecretStr, ValidationError

@@ -1,7 +1,5 @@
 """`network_data.json`: what the guest is to know of its NICs. That cloud-init takes it, its own code has shown."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any

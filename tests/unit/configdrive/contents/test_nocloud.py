@@ -1,7 +1,5 @@
 """NoCloud's files: there on drives of its label, and on no others."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

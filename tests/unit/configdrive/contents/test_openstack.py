@@ -1,7 +1,5 @@
 """The JSON documents of the drive, and the line of YAML inside one of them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What an outcome says of a drive beside that it was made."""
 
-from __future__ import annotations
-
 import pytest
 from pydantic import SecretBytes
 

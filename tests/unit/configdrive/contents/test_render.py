@@ -1,7 +1,5 @@
 """What stands on the drive: the files' names and bytes, and what is refused."""
 
-from __future__ import annotations
-
 import hashlib
 
 import pytest

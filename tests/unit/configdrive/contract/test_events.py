@@ -1,7 +1,5 @@
 """The event contract: what it takes, what it refuses, and that a refusal names the field at fault."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The sealed part of an event: what of it changes what is known, and what it looks like sealed."""
 
-from __future__ import annotations
-
 import base64
 import json
 from ipaddress import ip_address, ip_interface, ip_network

@@ -1,7 +1,5 @@
 """Whatever is sent: an event or a refusal that quotes nothing of it, and nothing that no drive could be built from."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Lenient events: a bad value is left out, the outcome says which and why, and what must not be left out is refused."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

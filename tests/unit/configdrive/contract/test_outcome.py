@@ -1,7 +1,5 @@
 """The record of what became of an event."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import fields
 

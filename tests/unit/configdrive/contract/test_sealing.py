@@ -1,7 +1,5 @@
 """Guest data on its way through the queue: sealed for one event of one VM, and opened there only."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

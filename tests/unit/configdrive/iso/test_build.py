@@ -1,7 +1,5 @@
 """The image: it holds what was asked for, and what no reader could tell apart is refused."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 from io import BytesIO

@@ -4,8 +4,6 @@ The reader finds all damage that a guest could notice, and tells no content. The
 for, and to nothing that the reader would refuse.
 """
 
-from __future__ import annotations
-
 import struct
 import tracemalloc
 from collections.abc import Callable, Mapping

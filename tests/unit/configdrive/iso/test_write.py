@@ -1,7 +1,5 @@
 """How an image is written: the same bytes every time, in full or from a template, and nothing of one VM in another."""
 
-from __future__ import annotations
-
 import gc
 import os
 import time

@@ -3,8 +3,6 @@
 An event finds it, or `configdrive adopt` before any event does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

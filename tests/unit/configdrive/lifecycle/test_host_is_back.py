@@ -1,18 +1,11 @@
 """A host is back: it gives up what it should have given up while it was away, and nothing else."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
 
 from configdrive.contract.outcome import Status
-from configdrive.errors import (
-    PermanentCode,
-    PermanentError,
-    StaleError,
-    TransientCode,
-)
+from configdrive.errors import PermanentCode, PermanentError, StaleError, TransientCode
 from configdrive.lifecycle.reconcile import Attempt
 from configdrive.lifecycle.state import Leftover, Phase, write
 from configdrive.model import Generation, HypervisorName, ImageName, PowerState, StorageName, StoredImage

@@ -1,7 +1,5 @@
 """Identity and intent: the right VM, the right image, and nothing left behind by an attempt that never ended."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

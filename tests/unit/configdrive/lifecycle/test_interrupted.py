@@ -1,7 +1,5 @@
 """A worker dies, or a step fails, at any point of any event: the next attempt ends where an undisturbed one does."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy

@@ -1,17 +1,9 @@
 """A host is away: events end, say what they left behind, and hold nothing up elsewhere."""
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.contract.outcome import Status
-from configdrive.errors import (
-    PermanentCode,
-    PermanentError,
-    StaleCode,
-    TransientCode,
-    TransientError,
-)
+from configdrive.errors import PermanentCode, PermanentError, StaleCode, TransientCode, TransientError
 from configdrive.lifecycle.reconcile import Attempt
 from configdrive.lifecycle.state import Phase, Sealed
 from configdrive.model import PowerState, StorageName, VmUuid

@@ -1,7 +1,5 @@
 """A migration moves the image with its VM, and nothing of its content is lost."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

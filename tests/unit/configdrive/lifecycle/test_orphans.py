@@ -1,7 +1,5 @@
 """Which images stay and which go: every reason, and what may never go whatever is remembered."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

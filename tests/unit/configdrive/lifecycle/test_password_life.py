@@ -1,7 +1,5 @@
 """The password's life, rule by rule: what stands on the drive that the guest boots with."""
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.contract.outcome import Status

@@ -1,7 +1,5 @@
 """The planner against a model world: every plan reaches its goal, harms nobody, and can be cut off anywhere."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any

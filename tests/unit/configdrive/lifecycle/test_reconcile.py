@@ -1,17 +1,12 @@
 """The use case on a hypervisor in memory: what the guest finds, what lies on the storages, and what is reported."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
 
 from configdrive.contract.events import parse
 from configdrive.contract.outcome import Status
-from configdrive.errors import (
-    PermanentCode,
-    StaleCode,
-)
+from configdrive.errors import PermanentCode, StaleCode
 from configdrive.lifecycle.state import Phase, VmState
 from configdrive.model import PowerState
 from tests.support import error_of

@@ -1,19 +1,10 @@
 """What cannot be done: refused with its code, nothing half done left behind, and nothing touched without the lease."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest
 
-from configdrive.errors import (
-    FleetError,
-    PermanentCode,
-    PermanentError,
-    StaleCode,
-    TransientCode,
-    TransientError,
-)
+from configdrive.errors import FleetError, PermanentCode, PermanentError, StaleCode, TransientCode, TransientError
 from configdrive.iso import build
 from configdrive.lifecycle.reconcile import Attempt, Reconciler
 from configdrive.model import DriveSettings

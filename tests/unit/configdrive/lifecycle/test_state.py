@@ -1,7 +1,5 @@
 """The state at rest: it comes back as it was, and shows nothing of what stands on a drive."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Which VMs have a drive, where its images lie, and who puts them into it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,14 +1,9 @@
 """What is not done any more: its content is kept, and it holds up nothing, not even with lost keys."""
 
-from __future__ import annotations
-
 import pytest
 
 from configdrive.contract.outcome import Status
-from configdrive.errors import (
-    PermanentCode,
-    StaleCode,
-)
+from configdrive.errors import PermanentCode, StaleCode
 from configdrive.lifecycle.reconcile import Waiting
 from configdrive.lifecycle.state import Phase
 from tests.unit.documents import Json

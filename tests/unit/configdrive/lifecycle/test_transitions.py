@@ -1,7 +1,5 @@
 """The state machine: each row of the table in `configdrive.lifecycle.transitions`, where a VM is, and any event."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, replace
 
@@ -16,16 +14,7 @@ from configdrive.errors import PermanentCode, PermanentError
 from configdrive.lifecycle import transitions
 from configdrive.lifecycle.state import ImageRecord, Passwords, Phase, VmState
 from configdrive.lifecycle.transitions import DriveGoal, Goal, Note, Transition, absorb, transition, vm_of
-from configdrive.model import (
-    AttachBy,
-    Generation,
-    GuestOs,
-    HostName,
-    Place,
-    Presentation,
-    StorageName,
-    VmDefinition,
-)
+from configdrive.model import AttachBy, Generation, GuestOs, HostName, Place, Presentation, StorageName, VmDefinition
 from tests.unit import strategies
 from tests.unit.documents import UUID, Json, event
 

@@ -1,7 +1,5 @@
 """A CloudStack in memory, an adapter beside it that remembers on a real Redis, and what was published."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The recorded payloads, and those of a whole life in the same forms."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -4,8 +4,6 @@ Any life, however it is said: `test_adapter_lives`. One long file, as the tables
 VM, and changes one thing of its life, content or fate.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from dataclasses import asdict, replace

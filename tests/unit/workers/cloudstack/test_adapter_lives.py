@@ -4,8 +4,6 @@ A state machine like CloudStack's own leads a VM through its states; each change
 the adapter some time later. What was published must be a life that makes sense, and end where the VM is.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

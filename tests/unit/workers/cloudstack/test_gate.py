@@ -1,7 +1,5 @@
 """The gate's questions: what it publishes for each, what it answers, and what the adapter makes of it at Running."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping

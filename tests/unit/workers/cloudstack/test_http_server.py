@@ -1,7 +1,5 @@
 """The server of the gate and of webhooks: who waits when it is asked to end gets an answer."""
 
-from __future__ import annotations
-
 import http.client
 import socket
 import threading

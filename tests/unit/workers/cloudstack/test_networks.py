@@ -1,7 +1,5 @@
 """What stands of a NIC's network on the drive: the table of docs/how-to/cloudstack.md."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

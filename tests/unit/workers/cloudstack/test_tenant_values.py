@@ -4,8 +4,6 @@ A case of `tests/data/cloudstack/tenants/values.json` is what CloudStack says of
 the bad value. Both must give the same drive.
 """
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

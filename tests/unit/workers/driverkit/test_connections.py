@@ -1,7 +1,5 @@
 """Counting connections: what is open, and what had to be opened in the place of a lost one."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

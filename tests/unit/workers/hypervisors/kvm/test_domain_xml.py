@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -8,16 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configdrive.model import ImageName
-from workers.hypervisors.kvm.domain_xml import (
-    MARK,
-    Device,
-    Disk,
-    Source,
-    Target,
-    disk_xml,
-    read_definition,
-    with_media,
-)
+from workers.hypervisors.kvm.domain_xml import MARK, Device, Disk, Source, Target, disk_xml, read_definition, with_media
 
 IMAGE = "i-2-3-VM.00000000-0000-4000-8000-000000000001.7.iso"
 DOMAIN: Final = """

@@ -1,7 +1,5 @@
 """Folders within a storage's: a VM's images always lie in the same one, and few VMs' in each."""
 
-from __future__ import annotations
-
 import uuid
 from collections import Counter
 

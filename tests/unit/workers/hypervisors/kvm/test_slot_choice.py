@@ -1,7 +1,5 @@
 """Where a VM's config drive goes: the table of docs/how-to/kvm.md, and libvirt's order of disks."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The cloud that these tests work on: hosts h1 and h2, each with a local storage, and one that both share."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor

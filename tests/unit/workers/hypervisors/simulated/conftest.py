@@ -1,7 +1,5 @@
 """A simulated cloud of two hosts, for every test a new one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,23 +1,12 @@
 """What the simulated driver does beyond the contract, or in a cloud that the contract's rig does not show."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from configdrive.errors import PermanentCode, TransientCode
-from configdrive.model import (
-    Generation,
-    ImageName,
-    InstanceName,
-    Place,
-    PowerState,
-    StorageName,
-    StoredImage,
-    VmUuid,
-)
+from configdrive.model import Generation, ImageName, InstanceName, Place, PowerState, StorageName, StoredImage, VmUuid
 from configdrive.ports import AttachedHow, Inserted, NoDrive
 from rigs.simulated.faults import Hang
 from tests.support import error_of

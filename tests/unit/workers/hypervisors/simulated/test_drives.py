@@ -1,7 +1,5 @@
 """Inserting and ejecting as functions from record to record."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

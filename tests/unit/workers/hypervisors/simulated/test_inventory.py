@@ -1,7 +1,5 @@
 """The `[simulated]` table: what it may say, and what is said when it is wrong."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Many processes on one world, and the audit log that they write together."""
 
-from __future__ import annotations
-
 from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """The `[vmware]` table: what it takes, what it refuses, and that no error shows a secret."""
 
-from __future__ import annotations
-
 import tomllib
 from copy import deepcopy
 from pathlib import Path

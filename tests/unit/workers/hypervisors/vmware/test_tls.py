@@ -1,7 +1,5 @@
 """Whom a pinned context trusts, without a network: the fingerprint, the time, and what is no certificate."""
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 import ssl
@@ -63,7 +61,7 @@ def test_what_is_no_certificate_or_cut_short_is_refused(data: bytes) -> None:
     "form", [str.upper, str.lower, lambda text: ":".join(text[at : at + 2] for at in range(0, len(text), 2))]
 )
 def test_a_fingerprint_is_known_in_every_way_of_writing(
-    digest: Callable[[bytes], hashlib._Hash], form: Callable[[str], str]
+    digest: Callable[[bytes], "hashlib._Hash"], form: Callable[[str], str]
 ) -> None:
     assert PinnedContext.of(form(digest(GOOD).hexdigest()))._problem(GOOD) is None
 

@@ -1,7 +1,5 @@
 """Reading datastore paths and VMs, and choosing the drive and the API's version: what needs no server."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import pytest
