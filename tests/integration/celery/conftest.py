@@ -17,7 +17,6 @@ from pytest_celery import (
 )
 from typing_extensions import override
 
-from rigs.process import tail
 from rigs.redis import RedisServer
 from rigs.worker import Worker
 from tests.e2e.site import QUICK, Site
@@ -83,10 +82,6 @@ class RedisNode(ProcessNode):
     @override
     def celeryconfig(self) -> dict[str, Any]:
         return {"url": self.server.url, "host_url": self.server.url}
-
-    @override
-    def logs(self) -> str:
-        return tail(self.server.directory / "redis.log", 1000)
 
 
 class WorkerNode(ProcessNode):

@@ -141,13 +141,10 @@ class Place:
     def come_to_rest(self) -> None:
         """Let workers do whatever is due, until nothing is."""
         for _ in range(ROUNDS):
-            self._work()
-            if not self._is_busy():
+            if not self.store.client.exists(*(self.store.key(*key) for key in _BUSY)):
                 return
+            self._work()
         raise AssertionError(f"never at rest: {self.store.mailbox.doubts(QUEUE)} {self.store.mailbox.leftovers(QUEUE)}")
-
-    def _is_busy(self) -> bool:
-        return self.store.client.exists(*(self.store.key(*key) for key in _BUSY)) > 0
 
     def _happen(self, happening: Happening) -> None:
         self._begin(happening)
