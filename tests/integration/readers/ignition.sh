@@ -1,5 +1,5 @@
 # Run as root in the small Linux, with the drive as its disk: Ignition's own stage "fetch", for two platforms.
-# {ignition}: the program, {seconds}: after which it is given up. Its platforms are cloudstack, then openstack.
+# {ignition}: the program, {misses}: the looks in vain after which it is given up. Its platforms are cloudstack, then openstack.
 
 # What udev does in a booted system, which Ignition leaves to it.
 mount -t tmpfs tmpfs /run
@@ -7,11 +7,19 @@ mount -t devtmpfs devtmpfs /dev 2>/dev/null # the mount table of the machine tha
 mkdir -p /dev/disk/by-label /mnt/root /mnt/tmp
 ln -s /dev/ubda "/dev/disk/by-label/$(blkid -o value -s LABEL /dev/ubda)"
 
+misses() { grep -c 'config drive .* not found' /mnt/log; }
+runs() { [ -e /proc/$pid/status ] && ! grep -q '^State:.Z' /proc/$pid/status; }
+
 for platform in cloudstack openstack; do
-  TMPDIR=/mnt/tmp timeout {seconds} {ignition} -platform $platform -stage fetch -root /mnt/root \
-    -config-cache /mnt/$platform.json -log-to-stdout >/mnt/log 2>&1
+  : >/mnt/log # there, and empty, before anybody looks into it
+  TMPDIR=/mnt/tmp {ignition} -platform $platform -stage fetch -root /mnt/root \
+    -config-cache /mnt/$platform.json -log-to-stdout >/mnt/log 2>&1 &
+  pid=$!
+  while runs && [ "$(misses)" -lt {misses} ]; do sleep 0.5; done
+  kill $pid 2>/dev/null
+  { wait $pid; } 2>/dev/null # the shell would say that it was ended
   echo "ignition: $?"
   cat /mnt/$platform.json 2>/dev/null && echo || echo nothing
-  grep -c 'config drive .* not found' /mnt/log
+  misses
 done
 ls -A /mnt/tmp
