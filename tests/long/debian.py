@@ -3,6 +3,7 @@
 Nothing is set in the first that concerns cloud-init: its configuration is Debian's own.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -67,16 +68,27 @@ def bare_root(packages: Sequence[str]) -> Path:
 def bootstrap(root: Path, packages: Sequence[str] = ()) -> None:
     """Make a root directory of Debian 12's smallest variant with some packages; what was fetched once is kept.
 
+    One at a time: two would fetch the same packages into one directory. After a failure nothing of them is kept, for
+    debootstrap does not fetch again what is there and spoilt.
+
     Raises:
         RigUnavailable: root's rights or debootstrap are missing on this machine.
         RigError: debootstrap failed; with the end of what it said.
     """
     if os.geteuid() != 0:
         raise RigUnavailable("debootstrap needs root")
-    options = ["--variant=minbase", f"--cache-dir={cache_directory('debian/packages')}"]
+    fetched = cache_directory("debian/packages")
+    options = ["--variant=minbase", f"--cache-dir={fetched}"]
     options += [f"--include={','.join(packages)}"] if packages else []
     debootstrap = find_program("debootstrap", "debootstrap")
-    _run(in_own_mounts([debootstrap, *options, _SUITE, str(root), *_mirror()]))
+    with fetched.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            _run(in_own_mounts([debootstrap, *options, _SUITE, str(root), *_mirror()]))
+        except RigError:
+            for package in fetched.iterdir():
+                package.unlink()
+            raise
 
 
 def _mirror() -> Sequence[str]:
