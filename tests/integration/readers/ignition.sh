@@ -8,7 +8,7 @@ mkdir -p /dev/disk/by-label /mnt/root /mnt/tmp
 ln -s /dev/ubda "/dev/disk/by-label/$(blkid -o value -s LABEL /dev/ubda)"
 
 misses() { grep -c 'config drive .* not found' /mnt/log; }
-runs() { [ -e /proc/$pid/status ] && ! grep -q '^State:.Z' /proc/$pid/status; }
+runs() { grep -q '^State:.[^Z]' /proc/$pid/status 2>/dev/null; } # the shell may have waited for it meanwhile
 
 for platform in cloudstack openstack; do
   : >/mnt/log # there, and empty, before anybody looks into it
