@@ -45,7 +45,7 @@ pictures: setup ## make the pictures in docs/images again: diagrams from their t
 
 # Meanwhile one process writes the bytecode of all tests, which four would each write for themselves (12 s of CPU each).
 .PHONY: test
-test: setup ## lint, then every test
+test: setup ## lint, then every test (11 minutes on two quiet cores)
 	@$(BIN)/pytest --collect-only -qq >/dev/null 2>&1 & collects=$$!; trap 'kill $$collects 2>/dev/null || true' EXIT; \
 	  $(MAKE) --no-print-directory lint; wait $$collects || true
 	$(BIN)/pytest -n 4 --dist loadfile
