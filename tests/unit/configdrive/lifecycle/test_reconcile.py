@@ -84,7 +84,7 @@ def test_the_observer_takes_note_of_every_step_with_what_it_belongs_to(fleet: Fl
     record = fleet.observer.records[-1]
     assert (record.event_id, record.event_type, record.vm_uuid) == ("event-1", "deploy", VM)
     assert (record.hypervisor, record.error) == ("memory", None)
-    assert all(0 <= record.seconds < 60 for record in fleet.observer.records)
+    assert all(record.seconds >= 0 for record in fleet.observer.records)
     fleet.cloud.down.add(HOST_1)
     refused(fleet, "stop")
     assert (fleet.observer.records[-1].step, fleet.observer.records[-1].error) == ("observe", "host_unreachable")
